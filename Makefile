@@ -1,0 +1,52 @@
+# Everything runs in .venv, which the first target that needs it makes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check bench crash-test lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+
+run: $(VENV)/.ready ## Start everything in the foreground, with private servers if none are set; Ctrl-C ends it
+	@$(BIN)/python -m unoapi.cli.run
+
+demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
+	@$(BIN)/unoapi demo
+
+test: $(VENV)/.ready ## Run all tests, on throw-away servers
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.ready ## Lint, check the format, the types and the layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.ready ## Run the benchmarks
+	@$(BIN)/python -m tests.bench
+
+crash-test: $(VENV)/.ready ## Kill processes in the middle of work and count what was lost
+	@$(BIN)/python -m tests.crash
+
+lock: $(VENV)/.ready ## Choose the versions of all dependencies again
+	@$(BIN)/pip install -q pip-tools
+	@$(BIN)/pip-compile -q --generate-hashes --extra dev --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements.txt setup.cfg
+
+clean: ## Remove the virtual environment, caches and the data of the private servers
+	@rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.ready: requirements.txt setup.cfg
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed, and there is no $(PYTHON): install it, or name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, and $(PYTHON) is `$(PYTHON) -V 2>&1`: name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		test "`id -u`" = 0 && command -v apt-get >/dev/null && echo "Installing python3-venv ..." && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null && $(PYTHON) -c 'import ensurepip, venv'; \
+	} || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing the locked dependencies ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

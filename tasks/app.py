@@ -1,0 +1,59 @@
+"""The Celery application: `celery -A tasks.app worker`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+
+from celery.signals import celeryd_init, setup_logging, worker_shutdown
+
+from unoapi.bootstrap import unoapi
+from unoapi.broker.celery import make_celery
+from unoapi.errors import BrokerUnavailable, ConfigurationError
+from unoapi.logs import get_logger
+
+EX_CONFIG = 78
+"""Exit code that says: starting again does not help, somebody has to change something."""
+
+log = get_logger(__name__)
+
+# Celery warns of the superuser because of pickle, which this application does not accept.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+try:
+    _uno = unoapi()
+except ConfigurationError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(EX_CONFIG)
+
+app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, threads=_uno.settings.unoapi_worker_threads)
+app.publisher = _uno.publisher
+app.conf.imports = ("tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications")
+
+
+@setup_logging.connect
+def _keep_our_logging(**_: Any) -> None:
+    """Celery would replace the logging that is set up already."""
+
+
+@celeryd_init.connect
+def _declare_topology(**_: Any) -> None:
+    """Declare everything before consuming; wait for RabbitMQ, but stop for objects that do not fit."""
+    while True:
+        try:
+            unoapi().publisher.check(timeout_s=5.0)
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, ConfigurationError):
+                sys.stderr.write(f"{error.__cause__}\n")
+                sys.exit(EX_CONFIG)
+            log.warning("waiting_for_rabbitmq", error=f"{error}", do="check AMQP_URL and that RabbitMQ runs")
+        else:
+            log.info("topology_declared", prefix=unoapi().topology.prefix)
+            return
+
+
+@worker_shutdown.connect
+def _close(**_: Any) -> None:
+    unoapi().close()

@@ -1,0 +1,212 @@
+"""What every task shares: the retry on the ladder, the dead letter, the failure that is told."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from celery import Task
+from celery.exceptions import Ignore, Reject, Retry
+
+from unoapi.bootstrap import unoapi
+from unoapi.broker.letters import to_letter
+from unoapi.broker.messages import NOT_BEFORE_HEADER, history_of, to_message
+from unoapi.errors import (
+    BrokerUnavailable,
+    PermanentError,
+    Postponed,
+    StoreUnavailable,
+    UnoError,
+    describe,
+    safe_traceback,
+)
+from unoapi.logs import bound, get_logger
+from unoapi.models.attempts import Attempt, History
+from unoapi.models.jobs import JOBS, DeliverWebhook, Job, Parcel, now_ms
+from unoapi.models.trace import TraceEntry
+from unoapi.services.failures import consequences
+from unoapi.services.retries import backoff, with_jitter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.broker.messages import Message
+
+log = get_logger(__name__)
+
+PUBLISH_DEADLINE_S = 30.0
+EARLY_MS = 5
+OWN_TROUBLE = (BrokerUnavailable, StoreUnavailable)
+"""Not the receiver's fault: uses up no retry."""
+OWN_TROUBLE_MS = 2000
+
+
+class UnoTask(Task[Any, Any]):
+    """A task that takes one job.
+
+    The class of an error decides: transient ones and bugs go up the ladder, permanent ones are given up at once.
+    """
+
+    abstract = True
+    Request = "unoapi.broker.celery:SafeRequest"
+    autoretry_for: ClassVar[tuple[type[Exception], ...]] = (Exception,)
+    dont_autoretry_for: ClassVar[tuple[type[Exception], ...]] = (PermanentError,)
+    max_retries = None  # the limit is the settings'; `retry` below keeps it
+
+    @property
+    def history(self) -> History:
+        """What happened to this job before."""
+        return history_of(self.request.headers)
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether the broker has given this message to a worker before."""
+        return bool((self.request.delivery_info or {}).get("redelivered"))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task, and give the job up when its error says so."""
+        job = JOBS[self.name].model_validate(args[0])
+        with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
+            self._ensure_due(job)
+            try:
+                return self.run(*args, **kwargs)
+            except (Ignore, Reject, Retry):
+                raise
+            except Exception as error:  # noqa: BLE001 (every error ends here: as a dead letter)
+                self._give_up(job, error)
+                # Told without its cause: its text goes to dashboards, and may quote what the job holds.
+                raise _told(error) from None
+
+    def retry(self, *_: Any, exc: BaseException | None = None, **__: Any) -> Any:
+        """Put the job back for later: into a waiting bucket, with everything that happened so far.
+
+        Called by `autoretry_for`; its own idea of the countdown, in whole seconds, is not used.
+        """
+        error = exc or UnoError("asked for a retry")
+        job = JOBS[self.name].model_validate((self.request.args or [None])[0])
+        history = _with_attempt(self.history, error)
+        if isinstance(error, Postponed):
+            delay_ms, retries = error.after_ms, self.request.retries
+        elif isinstance(error, OWN_TROUBLE):
+            delay_ms, retries = OWN_TROUBLE_MS, self.request.retries
+        else:
+            settings = unoapi().settings
+            if self.request.retries >= settings.unoapi_message_retry_limit:
+                raise error
+            retries = self.request.retries + 1
+            delay_ms = backoff(
+                retries,
+                base_ms=settings.unoapi_message_retry_delay,
+                cap_ms=settings.unoapi_message_retry_max_delay,
+            )
+        delay_ms = with_jitter(delay_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
+        parcel = Parcel(job, delay_ms=delay_ms, retries=retries, history=history)
+        self._publish([to_message(parcel, unoapi().topology)])
+        _tell_retry(job, error, history, delay_ms)
+        raise Retry(exc=_told(error), when=delay_ms / 1000)  # type: ignore[arg-type]
+
+    def _ensure_due(self, job: Job) -> None:
+        """Hop again when the wait was longer than the longest bucket."""
+        due_ms = (self.request.headers or {}).get(NOT_BEFORE_HEADER)
+        if isinstance(due_ms, int) and due_ms - now_ms() > EARLY_MS:
+            parcel = Parcel(job, due_ms - now_ms(), self.request.retries, self.history)
+            self._publish([to_message(parcel, unoapi().topology)])
+            raise Ignore
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """Keep the job as a dead letter and tell what follows, all confirmed before the message is acknowledged."""
+        uno = unoapi()
+        history = _with_attempt(self.history, error)
+        reason = _reason(error)
+        parcels = consequences(
+            job,
+            reason=reason,
+            error=describe(error),
+            history=history,
+            sessions=uno.sessions,
+            callbacks=uno.settings.status_failed_webhook_url is not None,
+            notices=uno.settings.notify_failed_messages,
+        )
+        trouble = "" if isinstance(error, UnoError) else safe_traceback(error)
+        letter = to_letter(
+            Parcel(job, history=history), uno.topology, reason=reason, error=describe(error), traceback=trouble
+        )
+        self._publish([letter, *(to_message(parcel, uno.topology) for parcel in parcels)])
+        uno.traces.add(_entry(job, "dead", history, detail=f"{reason}: {describe(error)}"))
+        log.error(
+            "given_up",
+            task=job.task,
+            reason=reason,
+            error=describe(error),
+            attempts=history.tries,
+            webhook_id=getattr(job, "webhook_id", ""),
+            do=f"unoapi dead show {job.id}",
+        )
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        """Publish with patience. What cannot be published stays where it is: neither lost nor dead."""
+        deadline = time.monotonic() + PUBLISH_DEADLINE_S
+        while True:
+            try:
+                return unoapi().publisher.publish_messages(messages)
+            except BrokerUnavailable as error:
+                if time.monotonic() >= deadline:
+                    log.error("not_published", error=f"{error}", do="check RabbitMQ; the message stays on its queue")
+                    raise Reject(f"{error}", requeue=True) from None
+                time.sleep(1.0)
+
+
+def _with_attempt(history: History, error: BaseException) -> History:
+    """Add the attempt that the error tells of; a bug is an attempt too, a wait without a request is none."""
+    attempt: Attempt | None = getattr(error, "attempt", None)
+    if attempt is None and not isinstance(error, (Postponed, PermanentError, *OWN_TROUBLE)):
+        attempt = Attempt(error=describe(error))
+    return history if attempt is None else history.with_attempt(attempt)
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, UnoError) else "bug"
+
+
+def _told(error: BaseException) -> UnoError:
+    return UnoError(f"{_reason(error) if isinstance(error, Exception) else 'bug'}: {describe(error)}")
+
+
+def _entry(job: Job, step: Any, history: History, *, detail: str, attempt: Attempt | None = None) -> TraceEntry:
+    delivery = job if isinstance(job, DeliverWebhook) else None
+    return TraceEntry(
+        step=step,
+        phone=job.phone,
+        message_id=job.message_id,
+        kind=delivery.kind if delivery else job.task,
+        webhook=delivery.webhook_id if delivery else "",
+        delivery_id=job.id if delivery else "",
+        attempt=history.tries or None,
+        status=attempt.status if attempt else None,
+        duration_ms=attempt.duration_ms if attempt else None,
+        detail=detail[:300],
+    )
+
+
+def _tell_retry(job: Job, error: BaseException, history: History, delay_ms: int) -> None:
+    postponed = isinstance(error, (Postponed, *OWN_TROUBLE))
+    attempt: Attempt | None = getattr(error, "attempt", None)
+    unoapi().traces.add(
+        _entry(
+            job,
+            "postponed" if postponed and attempt is None else "attempt",
+            history,
+            detail=f"{describe(error)}; again in {delay_ms / 1000:.1f} s",
+            attempt=attempt,
+        )
+    )
+    log.log(
+        20 if postponed else 30,
+        "postponed" if postponed else "will_retry",
+        task=job.task,
+        error=describe(error),
+        after_ms=delay_ms,
+        attempts=history.tries,
+        webhook_id=getattr(job, "webhook_id", ""),
+    )

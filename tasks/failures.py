@@ -1,0 +1,30 @@
+"""Failure callbacks."""
+
+from __future__ import annotations
+
+from unoapi.bootstrap import unoapi
+from unoapi.models.jobs import ReportFailure
+from unoapi.models.trace import TraceEntry
+from unoapi.services import failures
+
+from tasks.app import app
+from tasks.base import UnoTask
+
+
+@app.task(name=ReportFailure.task, base=UnoTask, pydantic=True)
+def report(job: ReportFailure) -> None:
+    """Post one failure callback to the operator's address."""
+    uno = unoapi()
+    url = uno.settings.status_failed_webhook_url
+    if url is None:
+        return  # switched off after the job was queued
+    attempt = failures.report(job, url=str(url), sender=uno.callbacks)
+    uno.traces.add(
+        TraceEntry(
+            step="callback",
+            phone=job.phone,
+            message_id=job.message_id,
+            status=attempt.status,
+            duration_ms=attempt.duration_ms,
+        )
+    )

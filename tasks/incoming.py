@@ -1,0 +1,46 @@
+"""Messages towards WhatsApp, and events from the connector."""
+
+from __future__ import annotations
+
+from unoapi.bootstrap import unoapi
+from unoapi.models.jobs import Parcel, ReceiveEvent, SendMessage
+from unoapi.models.trace import TraceEntry
+from unoapi.services import connector, incoming
+
+from tasks.app import app
+from tasks.base import UnoTask
+
+
+@app.task(name=SendMessage.task, base=UnoTask, bind=True, pydantic=True)
+def send(self: UnoTask, job: SendMessage) -> None:
+    """Send one message and queue the events that tell its status."""
+    uno = unoapi()
+    receipt = incoming.send(
+        job,
+        redelivered=self.redelivered,
+        sessions=uno.sessions,
+        sends=uno.sends,
+        providers=uno.providers,
+        max_age_s=uno.settings.unoapi_send_max_age,
+    )
+    parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions)
+    if parcels:
+        uno.publisher.publish(parcels)
+    uno.traces.add(
+        *(
+            TraceEntry(step="failed" if update.error else "sent", phone=job.phone, message_id=job.id)
+            for update in receipt.statuses[:1]
+        )
+    )
+
+
+@app.task(name=ReceiveEvent.task, base=UnoTask, pydantic=True)
+def receive(job: ReceiveEvent) -> None:
+    """Turn one event of the connector into Cloud API events."""
+    uno = unoapi()
+    events = connector.receive(job, ids=uno.ids, sessions=uno.sessions)
+    if events:
+        uno.publisher.publish([Parcel(event) for event in events])
+    uno.traces.add(
+        *(TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind) for each in events)
+    )

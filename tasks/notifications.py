@@ -1,0 +1,21 @@
+"""Notices to the session's own number."""
+
+from __future__ import annotations
+
+from unoapi.bootstrap import unoapi
+from unoapi.models.jobs import NotifyNumber, Parcel
+from unoapi.models.trace import TraceEntry
+from unoapi.services import failures
+
+from tasks.app import app
+from tasks.base import UnoTask
+
+
+@app.task(name=NotifyNumber.task, base=UnoTask, pydantic=True)
+def notify(job: NotifyNumber) -> None:
+    """Send a notice, at most one per endpoint and quarter of an hour."""
+    uno = unoapi()
+    if not uno.notices.claim(phone=job.phone, webhook_id=job.webhook_id, notice_id=job.id):
+        return
+    uno.publisher.publish([Parcel(failures.notice_message(job))])
+    uno.traces.add(TraceEntry(step="notified", phone=job.phone, message_id=job.message_id, webhook=job.webhook_id))

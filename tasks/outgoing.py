@@ -1,0 +1,76 @@
+"""Events towards the webhooks."""
+
+from __future__ import annotations
+
+from unoapi.bootstrap import unoapi
+from unoapi.logs import get_logger
+from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
+from unoapi.models.trace import TraceEntry
+from unoapi.services import failures, outgoing
+
+from tasks.app import app
+from tasks.base import UnoTask
+
+log = get_logger(__name__)
+
+
+@app.task(name=FanOut.task, base=UnoTask, pydantic=True)
+def fan_out(job: FanOut) -> None:
+    """Queue one delivery for each webhook that wants the event."""
+    uno = unoapi()
+    fanned = outgoing.fan_out(job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
+    parcels = [Parcel(delivery) for delivery in fanned.deliveries]
+    report = failures.status_report(job) if uno.settings.status_failed_webhook_url else None
+    if report is not None:
+        parcels.append(Parcel(report))
+    if parcels:
+        uno.publisher.publish(parcels)
+    uno.traces.add(
+        *(_step(job, "filtered", webhook_id) for webhook_id in fanned.filtered),
+        *(_step(job, "queued", delivery.webhook_id, delivery.id) for delivery in fanned.deliveries),
+    )
+
+
+@app.task(name=DeliverWebhook.task, base=UnoTask, bind=True, pydantic=True)
+def deliver(self: UnoTask, job: DeliverWebhook) -> None:
+    """Make one attempt to deliver."""
+    uno = unoapi()
+    history = self.history
+    attempt = outgoing.deliver(
+        job,
+        history=history,
+        sessions=uno.sessions,
+        deliveries=uno.deliveries,
+        sender=uno.webhooks,
+        max_age_s=uno.settings.unoapi_message_max_age,
+    )
+    if attempt is None:
+        uno.traces.add(_step(job, "duplicate", job.webhook_id, job.id))
+        log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
+        return
+    entry = TraceEntry(
+        step="delivered",
+        phone=job.phone,
+        message_id=job.message_id,
+        kind=job.kind,
+        webhook=job.webhook_id,
+        delivery_id=job.id,
+        attempt=history.tries + 1,
+        status=attempt.status,
+        duration_ms=attempt.duration_ms,
+    )
+    uno.deliveries.finish(job.id, entry)
+    log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
+
+
+def _step(job: FanOut | DeliverWebhook, step: str, webhook_id: str, delivery_id: str = "") -> TraceEntry:
+    return TraceEntry.model_validate(
+        {
+            "step": step,
+            "phone": job.phone,
+            "message_id": job.message_id,
+            "kind": job.kind,
+            "webhook": webhook_id,
+            "delivery_id": delivery_id,
+        }
+    )

@@ -1,0 +1,57 @@
+"""Run the benchmarks on throw-away servers and print one table; exit code 1 when a bar is missed."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.measure import Row, console, table
+from tests.bench.processes import forget_surroundings, log_tail
+from tests.bench.scenarios import SCENARIOS
+from tests.bench.stage import QUICK, Sizes, Stage
+from tests.receiver import Receiver
+from unoapi.cli.servers import PrivateServers
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SCENARIOS)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, judges nothing")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(SCENARIOS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+
+    rows = measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes())
+    console.print(table(rows))
+    return 0 if options.quick or all(row.ok for row in rows) else 1
+
+
+def measure(names: list[str], sizes: Sizes) -> list[Row]:
+    """Run scenarios on servers of their own, which are gone afterwards."""
+    forget_surroundings()
+    rows: list[Row] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="unoapi-bench-") as folder,
+        PrivateServers(Path(folder) / "servers", durable=False) as servers,
+        Receiver() as receiver,
+    ):
+        stage = Stage(
+            baseline_url=servers.rabbit.add_vhost("baseline"),
+            amqp_url=servers.rabbit.add_vhost("ours"),
+            redis_url=servers.redis_url,
+            receiver=receiver,
+            folder=Path(folder),
+            sizes=sizes,
+        )
+        try:
+            for name in names:
+                console.print(f"[bold]{name}[/]: {SCENARIOS[name].__doc__}")
+                rows += SCENARIOS[name](stage)
+        except Exception:
+            console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
+            raise
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

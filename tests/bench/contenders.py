@@ -1,0 +1,115 @@
+"""How each baseline is run once."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from kombu import Queue
+
+from tests.bench import queues
+from tests.bench.measure import Figures, percentiles, rate
+from tests.bench.processes import PYTHON, ROOT, accepts, running, wait_until
+from tests.bench.stage import Stage, event
+from tests.receiver import Receiver
+from unoapi.cli.ports import free_port
+
+PLAIN = Queue("plain")
+NOOP = Queue("noop", queue_arguments={"x-queue-type": "quorum"})
+PATIENCE_S = 40
+CLIENTS = 32
+
+
+def worker(module: str, *options: str) -> list[str]:
+    """The command of a Celery worker that sends task events, as ours does."""
+    return [*PYTHON, "celery", "-A", module, "worker", "--task-events", "--loglevel", "warning", *options]
+
+
+def arrivals(receiver: Receiver, count: int, path: str) -> Figures:
+    """Wait for all requests and return their rate."""
+    wait_until(lambda: receiver.count(path) >= count, f"{count} requests at {path}", timeout_s=PATIENCE_S)
+    return {"per_s": rate(receiver.times(path))}
+
+
+def requests_per_second(port: int, path: str, body: str, stage: Stage, headers: Mapping[str, str]) -> Figures:
+    """Requests per second that 32 keep-alive clients get through, all of them accepted."""
+    answered = load(port, path, body, stage.sizes.requests, headers)
+    return {"per_s": rate(answered.values())}
+
+
+def load(
+    port: int, path: str, body: str, requests: int, headers: Mapping[str, str], *, per_s: float = 0
+) -> dict[int, float]:
+    """When each request was answered, by number; raises RuntimeError unless all were accepted."""
+    command = [*PYTHON, "tests.bench.load", "--port", str(port), "--path", path, "--rate", str(per_s)]
+    command += ["--clients", str(CLIENTS), "--requests", str(requests)]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    done = subprocess.run(command, cwd=ROOT, input=body, text=True, capture_output=True, timeout=PATIENCE_S, check=True)
+    result = json.loads(done.stdout)
+    if result["statuses"] != {"200": requests}:
+        raise RuntimeError(f"not every request to {path} was accepted: {result['statuses']}")
+    return {int(number): at for number, at in result["answered"].items()}
+
+
+def plain(stage: Stage) -> Figures:
+    """Deliveries per second of the plain Celery task on four processes."""
+    count = stage.sizes.messages
+    address = stage.receiver.url("/plain")
+    stage.receiver.record("count")
+    stage.receiver.clear()
+    arguments = ((address, str(number), event(number)) for number in range(count))
+    queues.fill(stage.baseline_url, PLAIN, "plain.post", arguments)
+    command = worker("tests.bench.baselines.plain", "--pool", "prefork", "--concurrency", "4")
+    with running(command, environment={"BENCH_AMQP_URL": stage.baseline_url}, folder=stage.folder):
+        return arrivals(stage.receiver, count, "/plain")
+
+
+def noop(stage: Stage) -> Figures:
+    """Tasks per second of a task that does nothing."""
+    count = stage.sizes.messages
+    arguments = ((time.time(), event(number)) for number in range(count))
+    queues.fill(stage.baseline_url, NOOP, "noop.run", arguments)
+    file = noop_file(stage)
+    with running(noop_worker(), environment=noop_environment(stage, file, count), folder=stage.folder):
+        wait_until(file.exists, "the no-op task's notes", timeout_s=PATIENCE_S)
+    return {"per_s": rate(json.loads(file.read_text())["times"])}
+
+
+def noop_latency(stage: Stage) -> Figures:
+    """Time from publishing a task that does nothing to its run, at 100 a second."""
+    count = stage.sizes.paced
+    queues.fresh(stage.baseline_url, NOOP)
+    file = noop_file(stage)
+    with running(noop_worker(), environment=noop_environment(stage, file, count), folder=stage.folder):
+        wait_until(lambda: queues.consumers(stage.baseline_url, NOOP.name) > 0, "the no-op worker", timeout_s=30)
+        queues.trickle(stage.baseline_url, NOOP, "noop.run", count=count, per_s=100, body=event("paced"))
+        wait_until(file.exists, "the no-op task's notes", timeout_s=PATIENCE_S)
+    return percentiles(json.loads(file.read_text())["waits"])
+
+
+def noop_worker() -> list[str]:
+    options = ["--pool", "threads", "--concurrency", "50", "--without-gossip", "--without-mingle"]
+    return worker("tests.bench.baselines.noop", *options)
+
+
+def noop_file(stage: Stage) -> Path:
+    file = stage.folder / "noop.json"
+    file.unlink(missing_ok=True)
+    return file
+
+
+def noop_environment(stage: Stage, file: Path, count: int) -> dict[str, str]:
+    return {"BENCH_AMQP_URL": stage.baseline_url, "BENCH_FILE": str(file), "BENCH_EXPECT": str(count)}
+
+
+def constant(stage: Stage) -> Figures:
+    """Requests per second of a Flask route that returns a constant."""
+    port = free_port()
+    options = ["--worker-class", "gthread", "--workers", "1", "--threads", "16"]
+    options += ["--keep-alive", "75", "--no-control-socket"]
+    command = [*PYTHON, "gunicorn", *options, "--bind", f"127.0.0.1:{port}", "tests.bench.baselines.constant:app"]
+    with running(command, environment={}, folder=stage.folder):
+        wait_until(lambda: accepts(port), "the constant route", timeout_s=30)
+        return requests_per_second(port, "/constant", event("{n}"), stage, {})

@@ -1,0 +1,216 @@
+"""How our side is set up, filled and run. The only module of the benchmarks that knows our code."""
+
+import contextlib
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import Any
+
+import psutil
+import redis
+from kombu import Connection
+
+from tests.bench import queues
+from tests.bench.contenders import PATIENCE_S, arrivals, load, requests_per_second
+from tests.bench.measure import Figures, percentiles
+from tests.bench.processes import accepts, megabytes, procfile, running, wait_until
+from tests.bench.stage import PHONE, Stage, event
+from tests.receiver import Behaviour
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.topology import Topology
+from unoapi.cli.ports import free_port
+from unoapi.models.events import Event, split
+from unoapi.models.jobs import DeliverWebhook, FanOut, Job, Parcel, computed_id
+
+TOKEN = "bench"
+HEADERS = {"Authorization": TOKEN}
+PATH = "/ours"
+WEBHOOK = "default"
+TOPOLOGY = Topology("unoapi")
+SLOW_MS = 200
+SLOW_THREADS = 200
+THREADS = 50
+BATCH = 1000
+numbers = count()  # of all events of all runs: what was delivered once is not delivered again
+
+
+def deliveries(stage: Stage, processes: int = 1) -> Figures:
+    """Deliveries per second to a receiver that answers at once."""
+    amount = stage.sizes.messages * processes
+    prepare(stage)
+    fill(stage, amount, delivery)
+    with workers(stage, processes=processes):
+        return arrivals(stage.receiver, amount, PATH)
+
+
+def events(stage: Stage) -> Figures:
+    """Events per second from the queue to the webhook, fan-out included."""
+    amount = stage.sizes.messages
+    prepare(stage)
+    fill(stage, amount, fan_out)
+    with workers(stage):
+        return arrivals(stage.receiver, amount, PATH)
+
+
+def slow(stage: Stage) -> Figures:
+    """Deliveries per second of 200 threads to a receiver that takes 200 ms, and the most memory they took."""
+    amount = stage.sizes.slow_messages
+    prepare(stage, Behaviour(delay_ms=SLOW_MS))
+    fill(stage, amount, delivery)
+    most = 0.0
+    with workers(stage, threads=SLOW_THREADS) as processes:
+
+        def done() -> bool:
+            nonlocal most
+            most = max(most, megabytes(processes))
+            return stage.receiver.count(PATH) >= amount
+
+        wait_until(done, f"{amount} slow deliveries", timeout_s=PATIENCE_S, every_s=0.5)
+        return {**arrivals(stage.receiver, amount, PATH), "mb": most}
+
+
+def endurance(stage: Stage) -> Figures:
+    """Rate and memory in the second and in the last tenth of a long run."""
+    amount = stage.sizes.endurance
+    tenth = amount // 10
+    prepare(stage)
+    fill(stage, amount, delivery)
+    memory: list[tuple[int, float]] = []
+    with workers(stage) as processes:
+
+        def done() -> bool:
+            memory.append((stage.receiver.count(PATH), megabytes(processes)))
+            return memory[-1][0] >= amount
+
+        wait_until(done, f"{amount} deliveries", timeout_s=PATIENCE_S + amount / 200, every_s=0.5)
+    times = stage.receiver.times(PATH)
+
+    def part(name: str, first: int) -> Figures:
+        last = first + tenth
+        return {
+            f"{name}_per_s": (tenth - 1) / (times[last - 1] - times[first]),
+            f"{name}_mb": statistics.median(mb for came, mb in memory if first <= came <= last),
+        }
+
+    return {**part("early", tenth), **part("late", amount - tenth)}
+
+
+def requests(stage: Stage) -> Figures:
+    """Messages per second that the API accepts, each with a confirmed publish."""
+    prepare(stage)
+    body = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": {"body": "Message {n}"}}
+    with web(stage) as port:
+        return requests_per_second(port, f"/v15.0/{PHONE}/messages", json.dumps(body), stage, HEADERS)
+
+
+def latency(stage: Stage) -> Figures:
+    """Time from the API's answer to the webhook's arrival of the same event, at 100 a second."""
+    amount = stage.sizes.paced
+    prepare(stage)
+    stage.receiver.record("full")
+    first = next(numbers)
+    for _ in range(amount):
+        next(numbers)
+    with web(stage) as port, workers(stage):
+        wait_until(lambda: consumers(stage) > 0, "our worker", timeout_s=30)
+        answered = load(port, f"/webhooks/whatsapp/{PHONE}", event(f"{first}-{{n}}"), amount, HEADERS, per_s=100)
+        arrivals(stage.receiver, amount, PATH)
+    came = {message_number(request.body): request.received_at for request in stage.receiver.requests(PATH)}
+    return percentiles(came[number] - answered[number] for number in sorted(answered))
+
+
+def message_number(body: str) -> int:
+    """The number that the load generator gave an event."""
+    message_id: str = json.loads(body)["entry"][0]["changes"][0]["value"]["messages"][0]["id"]
+    return int(message_id.rpartition("-")[2])
+
+
+def prepare(stage: Stage, behaviour: Behaviour | None = None) -> None:
+    """Empty queues, an empty Redis with one session, and a receiver that remembers nothing."""
+    with Connection(stage.amqp_url) as connection:
+        channel: Any = connection.default_channel
+        TOPOLOGY.declare(channel, vhost="ours")
+        for queue in TOPOLOGY.queues:
+            channel.queue_purge(queue.name)
+    webhook = {"id": WEBHOOK, "urlAbsolute": stage.receiver.url(PATH), "header": "Authorization", "token": "bench"}
+    config = {"provider": "sandbox", "webhooks": [{**webhook, "secret": "bench"}]}
+    with redis.Redis.from_url(stage.redis_url) as client:
+        client.flushall()
+        client.set(f"unoapi-config:{PHONE}", json.dumps(config))
+    stage.receiver.record("count")
+    stage.receiver.clear()
+    stage.receiver.script(PATH, behaviour or Behaviour())
+
+
+def fill(stage: Stage, amount: int, make: Callable[[Event], Job]) -> None:
+    """Publish jobs for new events; no worker runs."""
+    publisher = ConfirmingPublisher(stage.amqp_url, TOPOLOGY)
+    parcels = (Parcel(make(new_event())) for _ in range(amount))
+    while batch := list(islice(parcels, BATCH)):
+        publisher.publish(batch, timeout_s=PATIENCE_S)
+    publisher.close()
+
+
+def new_event() -> Event:
+    """An event that no run has had before."""
+    [one] = split(PHONE, json.loads(event(next(numbers))))
+    return one
+
+
+def fan_out(one: Event) -> FanOut:
+    """The job that the API makes of an event."""
+    return FanOut(
+        id=one.event_id,
+        phone=PHONE,
+        message_id=one.message_id,
+        kind=one.kind,
+        body=one.body,
+        webhook_ids=(WEBHOOK,),
+        stored=True,
+    )
+
+
+def delivery(one: Event) -> DeliverWebhook:
+    """The job that the fan-out makes of an event."""
+    return DeliverWebhook(
+        id=computed_id("delivery", one.event_id, WEBHOOK),
+        phone=PHONE,
+        message_id=one.message_id,
+        event_id=one.event_id,
+        webhook_id=WEBHOOK,
+        kind=one.kind,
+        stored=True,
+        body=one.body,
+    )
+
+
+def consumers(stage: Stage) -> int:
+    """Workers that consume the outgoing queue."""
+    return queues.consumers(stage.amqp_url, TOPOLOGY.queue("outgoing"))
+
+
+def environment(stage: Stage) -> dict[str, str]:
+    """The servers and the token; everything else as users get it."""
+    return {"AMQP_URL": stage.amqp_url, "REDIS_URL": stage.redis_url, "UNOAPI_AUTH_TOKEN": TOKEN}
+
+
+@contextlib.contextmanager
+def workers(stage: Stage, *, processes: int = 1, threads: int = THREADS) -> Iterator[list[psutil.Process]]:
+    """Worker processes as the Procfile starts them, each with a name of its own."""
+    line = procfile("worker")
+    commands = [["sh", "-c", "exec " + line.replace("worker@", f"worker{number}@")] for number in range(processes)]
+    settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads)}
+    with running(*commands, environment=settings, folder=stage.folder) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def web(stage: Stage) -> Iterator[int]:
+    """One web process as the Procfile starts it; gives its port."""
+    port = free_port()
+    settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port)}
+    command = ["sh", "-c", "exec " + procfile("web")]
+    with running(command, environment=settings, folder=stage.folder):
+        wait_until(lambda: accepts(port), "our web process", timeout_s=30)
+        yield port

@@ -1,0 +1,82 @@
+"""Child processes of the benchmarks: started with a clean environment, waited for with deadlines, always stopped."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from unoapi.cli.processes import OwnedProcess, start
+from unoapi.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PYTHON = (sys.executable, "-m")
+LOG = "processes.log"
+FOREIGN = ("unoapi_", "bench_", "celery_", "gunicorn_", "flask_", "sentry_")
+
+
+def forget_surroundings() -> None:
+    """Take out of this process's environment, and so out of its children's, all that could reach other servers."""
+    for name in list(os.environ):
+        lower = name.lower()
+        if lower in Settings.model_fields or lower.startswith(FOREIGN) or lower.endswith("_proxy"):
+            del os.environ[name]
+    os.environ["DOTENV_CONFIG_PATH"] = os.devnull
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@contextlib.contextmanager
+def running(*commands: Sequence[str], environment: Mapping[str, str], folder: Path) -> Iterator[list[psutil.Process]]:
+    """Run commands; all of their processes are gone after the block."""
+    children: list[OwnedProcess] = []
+    try:
+        for number, command in enumerate(commands):
+            record = folder / f"bench{number}.process"
+            with (folder / LOG).open("ab") as log:
+                children.append(
+                    start(command, record=record, environment={**os.environ, **environment}, folder=ROOT, output=log)
+                )
+        yield [psutil.Process(child.pid) for child in children]
+    finally:
+        for child in children:
+            child.end(grace_s=10)
+
+
+def log_tail(folder: Path, lines: int = 40) -> list[str]:
+    """What the processes said last."""
+    log = folder / LOG
+    return log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
+
+
+def procfile(name: str) -> str:
+    """The shell command of a process in the Procfile."""
+    for line in (ROOT / "Procfile").read_text().splitlines():
+        key, _, command = line.partition(": ")
+        if key == name:
+            return command
+    raise LookupError(f"the Procfile has no {name}")
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float, every_s: float = 0.2) -> None:
+    """Wait for a condition; raises TimeoutError that says `what` did not happen."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(every_s)
+
+
+def megabytes(processes: list[psutil.Process]) -> float:
+    """Resident memory of the processes and all their children."""
+    family = [member for process in processes for member in (process, *process.children(recursive=True))]
+    return sum(member.memory_info().rss for member in family) / 1e6
+
+
+def accepts(port: int) -> bool:
+    """Tell whether something listens on a loopback port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

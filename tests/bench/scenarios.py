@@ -1,0 +1,97 @@
+"""What is compared with what, and the bars."""
+
+from collections.abc import Callable
+from functools import partial
+
+from tests.bench import contenders, ours
+from tests.bench.measure import Rounds, Row, compared, interleaved
+from tests.bench.stage import Stage
+
+
+def deliveries(stage: Stage) -> list[Row]:
+    """Deliveries to a fast receiver."""
+    rounds = interleaved(
+        {
+            "plain Celery": partial(contenders.plain, stage),
+            "no-op": partial(contenders.noop, stage),
+            "one process": partial(ours.deliveries, stage),
+            "two processes": partial(ours.deliveries, stage, processes=2),
+        },
+        stage.sizes.rounds,
+    )
+    return [
+        compared(
+            "deliveries/s, one process : plain Celery", rounds, "one process", "plain Celery", "per_s", at_least=1.1
+        ),
+        compared(
+            "deliveries/s, two processes : plain Celery", rounds, "two processes", "plain Celery", "per_s", at_least=1.5
+        ),
+        compared("deliveries/s, one process : no-op", rounds, "one process", "no-op", "per_s"),
+    ]
+
+
+def events(stage: Stage) -> list[Row]:
+    """Events through fan-out and delivery."""
+    rounds = interleaved(
+        {"deliveries": partial(ours.deliveries, stage), "events": partial(ours.events, stage)}, stage.sizes.rounds
+    )
+    return [compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.35)]
+
+
+def slow(stage: Stage) -> list[Row]:
+    """Deliveries to a receiver that takes its time."""
+    rounds = interleaved({"slow receiver": partial(ours.slow, stage)}, stage.sizes.rounds)
+    most = ours.SLOW_THREADS / (ours.SLOW_MS / 1000)
+    return [
+        against("deliveries/s, 200 ms receiver : 1000", rounds, "slow receiver", "per_s", most, at_least=0.8),
+        against("memory of it in MB : 200", rounds, "slow receiver", "mb", 200, at_most=1),
+    ]
+
+
+def api(stage: Stage) -> list[Row]:
+    """Messages that the API accepts."""
+    rounds = interleaved(
+        {"constant route": partial(contenders.constant, stage), "API": partial(ours.requests, stage)},
+        stage.sizes.rounds,
+    )
+    return [compared("accepted requests/s : constant route", rounds, "API", "constant route", "per_s", at_least=0.5)]
+
+
+def latency(stage: Stage) -> list[Row]:
+    """From the API's answer to the webhook."""
+    rounds = interleaved(
+        {"no-op": partial(contenders.noop_latency, stage), "ours": partial(ours.latency, stage)}, stage.sizes.rounds
+    )
+    return [
+        compared("latency in ms, 95th percentile : no-op", rounds, "ours", "no-op", "p95_ms", at_most=6),
+        compared("latency in ms, median : no-op", rounds, "ours", "no-op", "p50_ms"),
+    ]
+
+
+def endurance(stage: Stage) -> list[Row]:
+    """The end of a long run against its beginning; once, for it is long."""
+    rounds = interleaved({"long run": partial(ours.endurance, stage)}, 1)
+    early_per_s, early_mb = rounds.median("long run", "early_per_s"), rounds.median("long run", "early_mb")
+    return [
+        against(
+            "deliveries/s, last tenth : second tenth",
+            rounds,
+            "long run",
+            "late_per_s",
+            early_per_s,
+            at_least=0.85,
+            at_most=1.15,
+        ),
+        against("memory in MB, last tenth : second tenth", rounds, "long run", "late_mb", early_mb, at_most=1.1),
+    ]
+
+
+def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: float, **bars: float) -> Row:
+    """A row against a fixed number."""
+    value = rounds.median(contender, figure)
+    return Row(name=name, ours=value, baseline=baseline, ratio=value / baseline, **bars)
+
+
+SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
+    scenario.__name__: scenario for scenario in (deliveries, events, slow, api, latency, endurance)
+}

@@ -1,0 +1,57 @@
+"""What every run stands on: private servers, a receiver, a folder, and how much to do."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.receiver import Receiver
+
+PHONE = "5511999990000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many messages, requests and rounds; the quick form shows that everything works, not how fast."""
+
+    rounds: int = 3
+    messages: int = 6_000
+    slow_messages: int = 8_000
+    requests: int = 8_000
+    paced: int = 2_000
+    endurance: int = 100_000
+
+
+QUICK = Sizes(rounds=1, messages=400, slow_messages=1_000, requests=400, paced=200, endurance=4_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The two AMQP addresses are vhosts of one node: the baselines' and ours."""
+
+    baseline_url: str
+    amqp_url: str
+    redis_url: str
+    receiver: Receiver
+    folder: Path
+    sizes: Sizes
+
+
+def event(number: int | str) -> str:
+    """A received text message of usual size (about 600 bytes) as a Cloud API event."""
+    message = {
+        "from": "5549988887777",
+        "id": f"wamid.BENCH{number}",
+        "timestamp": "1767225600",
+        "type": "text",
+        "text": {"body": "Hello, is my order on its way? " * 3},
+    }
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": PHONE, "phone_number_id": PHONE},
+        "contacts": [{"profile": {"name": "Maria"}, "wa_id": "5549988887777", "user_id": "5549988887777"}],
+        "messages": [message],
+        "statuses": [],
+        "errors": [],
+    }
+    change = {"value": value, "field": "messages"}
+    return json.dumps({"object": "whatsapp_business_account", "entry": [{"id": PHONE, "changes": [change]}]})

@@ -1,0 +1,102 @@
+"""The only place where the parts are joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.topology import Topology
+from unoapi.delivery.callbacks import CallbackPoster
+from unoapi.delivery.webhooks import WebhookClient
+from unoapi.logs import configure_logging
+from unoapi.providers.sandbox import Sandbox
+from unoapi.providers.unconnected import Unconnected
+from unoapi.settings import Settings, load_settings
+from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
+from unoapi.stores.redis import RedisStore
+from unoapi.stores.sessions import RedisSessions, environment_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unoapi.ports import Provider
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Uno:
+    """Everything a process needs, joined once. Connections open at their first use, so after a fork."""
+
+    settings: Settings
+    topology: Topology
+    publisher: ConfirmingPublisher
+    store: RedisStore
+    sessions: RedisSessions
+    deliveries: RedisDeliveries
+    sends: RedisSends
+    ids: RedisMessageIds
+    notices: RedisNotices
+    traces: RedisTraces
+    webhooks: WebhookClient
+    callbacks: CallbackPoster
+    providers: Mapping[str, Provider]
+
+    def close(self) -> None:
+        """Finish what is waiting and close the connections."""
+        self.publisher.close()
+        self.store.close()
+
+
+def bootstrap(settings: Settings) -> Uno:
+    """Join the parts."""
+    topology = Topology(settings.unoapi_queue_name)
+    store = RedisStore(settings.redis_url.get_secret_value())
+    traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
+    # A done-key lives longer than any copy of its delivery can wait.
+    done_ttl_s = settings.unoapi_message_max_age + DAY_S
+    return Uno(
+        settings=settings,
+        topology=topology,
+        publisher=ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology),
+        store=store,
+        sessions=RedisSessions(store, environment_config(_environment_webhook(settings))),
+        deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
+        sends=RedisSends(store, ttl_s=done_ttl_s),
+        ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
+        notices=RedisNotices(store),
+        traces=traces,
+        webhooks=WebhookClient(),
+        callbacks=CallbackPoster(),
+        providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": Unconnected()},
+    )
+
+
+def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
+    if settings.webhook_url is None and settings.webhook_url_absolute is None:
+        return None
+    return {
+        "id": "default",
+        "url": settings.webhook_url,
+        "url_absolute": settings.webhook_url_absolute,
+        "token": settings.webhook_token,
+        "header": settings.webhook_header,
+        "secret": settings.unoapi_webhook_secret,
+        "timeout_ms": settings.webhook_timeout_ms,
+        "send_new_messages": settings.webhook_send_new_messages,
+        "send_group_messages": settings.webhook_send_group_messages,
+        "send_outgoing_messages": settings.webhook_send_outgoing_messages,
+        "send_incoming_messages": settings.webhook_send_incoming_messages,
+        "send_update_messages": settings.webhook_send_update_messages,
+        "send_newsletter_messages": settings.webhook_send_newsletter_messages,
+    }
+
+
+@lru_cache(maxsize=1)
+def unoapi() -> Uno:
+    """The parts of this process, made from the environment at the first call. Raises ConfigurationError."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.unoapi_log_format)
+    return bootstrap(settings)

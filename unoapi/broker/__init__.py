@@ -1,0 +1,1 @@
+"""RabbitMQ: the topology, the messages, publishing with confirms, dead letters, and the Celery application."""

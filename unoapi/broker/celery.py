@@ -1,0 +1,127 @@
+"""The Celery application of the workers. Its only way to publish is ours: confirmed, to the right queue or bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from celery.worker.consumer import Consumer
+from celery.worker.request import Request
+from kombu import Exchange, Queue
+
+from unoapi.broker.topology import WORK_QUEUES, Topology
+from unoapi.logs import get_logger
+from unoapi.models.jobs import JOBS, Parcel
+
+if TYPE_CHECKING:
+    from unoapi.broker.publisher import ConfirmingPublisher
+
+log = get_logger(__name__)
+
+
+class SafeRequest(Request):
+    """A task request that shows its summary, not its arguments, to remote control and so to Flower."""
+
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001 (Celery's signature)
+        """What dashboards see."""
+        return super().info(safe=True)
+
+
+class SafeConsumer(Consumer):
+    """Celery's consumer without native delayed delivery, whose lines about strange messages show no bodies.
+
+    Declaring a quorum queue switches native delayed delivery on, and no setting turns it off; it would declare 28
+    queues of its own, and the waiting is done by ours.
+    """
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc,valid-type]
+        """The steps, without the one."""
+
+        default_steps = tuple(step for step in Consumer.Blueprint.default_steps if "DelayedDelivery" not in str(step))
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 (Celery's signature)
+        """Send what is no task message to the dead queue."""
+        self._to_dead("unknown_message", message)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:  # noqa: ARG002 (Celery's signature)
+        """Send a task that this worker does not know to the dead queue."""
+        self._to_dead("unknown_task", message)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Any) -> None:  # noqa: ARG002 (Celery's signature)
+        """Send a message that cannot be a task to the dead queue."""
+        self._to_dead("invalid_task", message)
+
+    def on_decode_error(self, message: Any, exc: Any) -> None:  # noqa: ARG002 (Celery's signature)
+        """Send what cannot be decoded to the dead queue."""
+        self._to_dead("undecodable_message", message)
+
+    def _to_dead(self, event: str, message: Any) -> None:
+        headers = message.headers or {}
+        log.error(
+            event,
+            task=str(headers.get("task", ""))[:100],
+            task_id=str(headers.get("id", ""))[:128],
+            do="see `unoapi dead list`",
+        )
+        message.reject_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
+
+
+class UnoCelery(Celery):
+    """Celery with one choke point for publishing."""
+
+    publisher: ConfirmingPublisher | None = None
+
+    def send_task(  # type: ignore[override]
+        self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # noqa: ARG002
+        """Publish a job by its task's name, with a confirm. `countdown` is in seconds; an ETA is not taken."""
+        if self.publisher is None or options.get("eta") is not None:
+            raise NotImplementedError("jobs are published by the application's publisher, with a countdown at most")
+        job = JOBS[name].model_validate(args[0])
+        delay_ms = int((options.get("countdown") or 0) * 1000)
+        self.publisher.publish([Parcel(job, delay_ms=delay_ms)])
+        return self.AsyncResult(job.id)
+
+
+def make_celery(amqp_url: str, topology: Topology, *, threads: int) -> UnoCelery:
+    """The application for `celery -A tasks.app`."""
+    app = UnoCelery("unoapi", broker=amqp_url, set_as_current=False)
+    exchange = Exchange(topology.broker, type="topic", durable=True, no_declare=True)
+    arguments = {queue.name: queue.arguments for queue in topology.queues}
+    names = [topology.queue(name) for name in WORK_QUEUES]
+    app.conf.update(
+        # Declared by us, with all exchanges and bindings; Celery only consumes.
+        task_queues=[
+            Queue(name, exchange, routing_key=name, durable=True, queue_arguments=arguments[name], no_declare=True)
+            for name in names
+        ],
+        task_default_queue=topology.queue("incoming"),
+        task_default_exchange=topology.broker,
+        task_default_exchange_type="topic",
+        task_default_routing_key=topology.queue("incoming"),
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_acks_on_failure=True,  # the dead letter is confirmed by then
+        task_acks_on_timeout=False,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        worker_prefetch_multiplier=1,  # fewer copies after a broker restart
+        worker_concurrency=threads,
+        worker_pool="threads",
+        worker_consumer="unoapi.broker.celery:SafeConsumer",
+        worker_enable_remote_control=True,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_log_color=False,
+        worker_redirect_stdouts=False,
+        worker_soft_shutdown_timeout=0.0,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # a cancelled POST is a certain copy
+        broker_heartbeat=10,
+        broker_connection_timeout=3,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"client_properties": {"connection_name": "unoapi worker"}},
+    )
+    return app

@@ -1,0 +1,175 @@
+"""Dead letters: how one is made, read, and put back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from unoapi.broker.messages import Message, from_body, history_of, to_message
+from unoapi.models.attempts import History
+from unoapi.models.jobs import JOBS, Job, Parcel
+
+if TYPE_CHECKING:
+    from unoapi.broker.topology import Topology
+
+REASON_HEADER = "unoapi-reason"
+ERROR_HEADER = "unoapi-error"
+TRACEBACK_HEADER = "unoapi-traceback"
+DIED_HEADER = "unoapi-dead-at"
+QUEUE_HEADER = "unoapi-queue"
+BROKER_HEADERS = ("x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count", "x-delivery")
+OWN_HEADERS = (REASON_HEADER, ERROR_HEADER, TRACEBACK_HEADER, DIED_HEADER, QUEUE_HEADER)
+
+
+def to_letter(parcel: Parcel, topology: Topology, *, reason: str, error: str, traceback: str = "") -> Message:
+    """The dead letter of a job: everything needed to run it again, plus why it is here."""
+    message = to_message(parcel, topology)
+    message.headers.update(
+        {
+            REASON_HEADER: reason,
+            ERROR_HEADER: error,
+            DIED_HEADER: datetime.now(UTC).isoformat(timespec="seconds"),
+            QUEUE_HEADER: message.routing_key,
+        }
+    )
+    if traceback:
+        message.headers[TRACEBACK_HEADER] = traceback
+    return Message(topology.dead, message.routing_key, message.body, message.headers, message.properties)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One message of the dead queue, as it is found there. `job` is none when it holds no task of ours."""
+
+    id: str
+    queue: str
+    reason: str
+    error: str
+    traceback: str
+    died_at: datetime | None
+    task: str
+    history: History
+    job: Job | None
+    body: bytes = field(repr=False)
+    headers: dict[str, Any] = field(repr=False)
+    properties: dict[str, Any] = field(repr=False)
+
+    @property
+    def phone(self) -> str:
+        """The session, or nothing."""
+        return self.job.phone if self.job else ""
+
+    @property
+    def webhook(self) -> str:
+        """The webhook of a delivery, or nothing."""
+        return str(getattr(self.job, "webhook_id", "") or "")
+
+    @property
+    def message_id(self) -> str:
+        """The message it belongs to, or nothing."""
+        return self.job.message_id if self.job else ""
+
+
+def read_letter(
+    body: bytes | str, headers: dict[str, Any] | None, properties: dict[str, Any], routing_key: str
+) -> DeadLetter:
+    """Understand a message of the dead queue, also one that the broker put there by its own hand."""
+    headers = headers or {}
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    task = str(headers.get("task") or "")
+    job: Job | None = None
+    if task in JOBS:
+        try:
+            job = from_body(task, raw)
+        except (ValueError, TypeError, LookupError):
+            job = None
+    death = _last_death(headers)
+    reason = str(headers.get(REASON_HEADER) or "") or _broker_reason(death, task, job)
+    letter_id = str(headers.get("id") or properties.get("message_id") or hashlib.sha256(raw).hexdigest()[:32])
+    return DeadLetter(
+        id=letter_id,
+        queue=str(headers.get(QUEUE_HEADER) or death.get("queue") or routing_key),
+        reason=reason,
+        error=str(headers.get(ERROR_HEADER) or ""),
+        traceback=str(headers.get(TRACEBACK_HEADER) or ""),
+        died_at=_died_at(headers, death),
+        task=task,
+        history=history_of(headers),
+        job=job,
+        body=raw,
+        headers=headers,
+        properties=properties,
+    )
+
+
+def replayed(letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> Message:
+    """The message that runs a letter again: same id, next generation, none of the broker's headers.
+
+    It has a new budget of attempts, and of time from `accepted_at_ms` on.
+
+    A letter without a task of ours goes back as it came, with its routing key.
+    """
+    if letter.job is not None:
+        job = letter.job.model_copy(update={"accepted_at_ms": accepted_at_ms})
+        return to_message(Parcel(job, history=letter.history.next_generation()), topology)
+    return Message(topology.broker, letter.queue, letter.body, _without(letter.headers, OWN_HEADERS), letter.properties)
+
+
+def kept(letter: DeadLetter, topology: Topology) -> Message:
+    """The same letter for the end of the dead queue; what the broker's headers told is kept in ours."""
+    headers = _without(letter.headers, ()) | {REASON_HEADER: letter.reason, QUEUE_HEADER: letter.queue}
+    if letter.died_at is not None:
+        headers[DIED_HEADER] = letter.died_at.isoformat(timespec="seconds")
+    return Message(topology.dead, letter.queue, letter.body, headers, letter.properties)
+
+
+def _without(headers: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in headers.items() if key not in names and not key.startswith(BROKER_HEADERS)}
+
+
+def _last_death(headers: dict[str, Any]) -> dict[str, Any]:
+    deaths = headers.get("x-death")
+    first = deaths[0] if isinstance(deaths, list) and deaths else {}
+    return first if isinstance(first, dict) else {}
+
+
+def _broker_reason(death: dict[str, Any], task: str, job: Job | None) -> str:
+    reason = str(death.get("reason") or "")
+    if reason == "rejected":
+        return "unknown_task" if task not in JOBS else "invalid_task" if job is None else "rejected"
+    return reason or "unroutable"
+
+
+def _died_at(headers: dict[str, Any], death: dict[str, Any]) -> datetime | None:
+    text = headers.get(DIED_HEADER)
+    if isinstance(text, str):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    time = death.get("time")
+    if isinstance(time, datetime):
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return None
+
+
+def as_json(letter: DeadLetter) -> str:
+    """One line for programs: ids, reason and attempts; no body."""
+    return json.dumps(
+        {
+            "id": letter.id,
+            "queue": letter.queue,
+            "task": letter.task,
+            "phone": letter.phone,
+            "webhook": letter.webhook,
+            "message_id": letter.message_id,
+            "reason": letter.reason,
+            "error": letter.error,
+            "died_at": letter.died_at.isoformat() if letter.died_at else None,
+            "generation": letter.history.generation,
+            "attempts": [attempt.model_dump(mode="json") for attempt in letter.history.attempts],
+        }
+    )

@@ -1,0 +1,93 @@
+"""From a job to the bytes on a queue, and back. The only place that knows Celery's message form (protocol 2)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unoapi.broker.topology import BUCKET_BOUNDS_S, DELAY_HEADER
+from unoapi.models.attempts import History
+from unoapi.models.jobs import JOBS, Job, Parcel, now_ms
+
+if TYPE_CHECKING:
+    from unoapi.broker.topology import Topology
+
+HISTORY_HEADER = "unoapi-history"
+NOT_BEFORE_HEADER = "unoapi-not-before-ms"
+LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is published: exchange, key, body, headers and the AMQP properties."""
+
+    exchange: str
+    routing_key: str
+    body: str | bytes
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+
+
+def to_message(parcel: Parcel, topology: Topology) -> Message:
+    """The message that puts a job on its queue, or into a waiting bucket first.
+
+    What dashboards show (`argsrepr`) is set on every publish: a retry would otherwise show the whole job.
+    """
+    job = parcel.job
+    key = topology.queue(job.queue)
+    headers: dict[str, Any] = {
+        "lang": "py",
+        "task": job.task,
+        "id": job.id,
+        "root_id": job.id,
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "retries": parcel.retries,
+        "timelimit": [None, None],
+        "argsrepr": job.summary,
+        "kwargsrepr": "",
+        "origin": "unoapi",
+        "ignore_result": True,
+    }
+    if parcel.history != History():
+        headers[HISTORY_HEADER] = parcel.history.model_dump_json(exclude_defaults=True)
+    body = f'[[{job.model_dump_json()}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'
+    properties: dict[str, Any] = {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "delivery_mode": 2,
+        "correlation_id": job.id,
+        "message_id": job.id,
+    }
+    if parcel.delay_ms <= 0:
+        return Message(topology.broker, key, body, headers, properties)
+    return _waiting(Message(topology.delayed, key, body, headers, properties), parcel.delay_ms, topology)
+
+
+def _waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
+    wait_ms = min(delay_ms, LONGEST_WAIT_MS)
+    message.headers[DELAY_HEADER] = str(topology.bucket(wait_ms))
+    message.headers[NOT_BEFORE_HEADER] = now_ms() + delay_ms
+    message.properties["expiration"] = str(wait_ms)
+    return message
+
+
+def from_body(task: str, body: Any) -> Job:
+    """The job in a Celery message body. Raises KeyError, TypeError, ValueError when it is none of ours."""
+    document = json.loads(body)
+    return JOBS[task].model_validate(document[0][0])
+
+
+def history_of(headers: dict[str, Any] | None) -> History:
+    """The history that came with a message; an empty one when there is none or it cannot be read."""
+    text = (headers or {}).get(HISTORY_HEADER)
+    if not isinstance(text, str):
+        return History()
+    try:
+        return History.model_validate_json(text)
+    except ValueError:
+        return History()

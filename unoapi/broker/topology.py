@@ -1,0 +1,149 @@
+"""Every exchange and queue, in one place. Declared by every process, so that no first message is unroutable.
+
+Arguments never depend on settings other than the prefix: a queue whose arguments change cannot be declared again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from amqp.exceptions import ChannelError, NotFound, PreconditionFailed
+
+from unoapi.errors import ConfigurationError
+
+DELAY_HEADER = "unoapi-delay"  # must not start with x-: a headers exchange ignores those
+BUCKET_BOUNDS_S = (*(2**n for n in range(17)), 86_400)
+"""Upper bounds of the waiting buckets, in seconds: powers of two up to a day. Longer waits hop."""
+
+WORK_QUEUES = {
+    "incoming": "commands to send through a provider",
+    "outgoing": "events to fan out, and single deliveries",
+    "media": "media download, upload, conversion, expiry",
+    "notification": "notices to the session's own number",
+    "webhook.status.failed": "failure callbacks",
+    "incoming.whatsmeow": "events from the connector",
+    "outgoing.whatsmeow": "commands to the connector",
+    "suspect": "messages that were redelivered too often",
+}
+DELIVERY_LIMIT = 20
+UNLIMITED_DELIVERIES = 2_147_483_647  # every look at a dead letter counts as a delivery; -1 is not safe on 3.10
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    type: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    purpose: str = ""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A durable quorum queue with its only binding."""
+
+    name: str
+    exchange: str
+    routing_key: str
+    arguments: dict[str, Any]
+    binding_arguments: dict[str, Any] = field(default_factory=dict)
+    purpose: str = ""
+
+
+class Topology:
+    """All names and arguments for one installation's prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.broker = f"{prefix}.broker"
+        self.delayed = f"{prefix}.delayed"
+        self.dead = f"{prefix}.dead"
+        to_dead = {"alternate-exchange": self.dead}
+        self.exchanges = (
+            Exchange(self.dead, "fanout", purpose="the dead-letter exchange of every work queue"),
+            Exchange(self.broker, "topic", to_dead, purpose="all work; what cannot be routed is dead, not lost"),
+            Exchange(self.delayed, "headers", to_dead, purpose="picks the waiting bucket"),
+        )
+        self.queues = (*self._work(), *self._buckets(), self._dead())
+
+    def queue(self, name: str) -> str:
+        """The full name of a work queue, which is its routing key too."""
+        return f"{self.prefix}.{name}"
+
+    def _work(self) -> list[Queue]:
+        queues = []
+        for name, purpose in WORK_QUEUES.items():
+            arguments: dict[str, Any] = {
+                "x-queue-type": "quorum",
+                "x-dead-letter-exchange": self.dead,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+                "x-delivery-limit": DELIVERY_LIMIT,
+            }
+            if name == "outgoing.whatsmeow":
+                arguments["x-single-active-consumer"] = True  # commands keep their order
+            full = self.queue(name)
+            queues.append(Queue(full, self.broker, full, arguments, purpose=purpose))
+        return queues
+
+    def _buckets(self) -> list[Queue]:
+        # No dead-letter-routing-key: an expired message comes home with the key it was published with.
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": self.broker,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+        return [
+            Queue(
+                name=self.delayed if number == 0 else f"{self.delayed}.{number}",
+                exchange=self.delayed,
+                routing_key="",
+                arguments=arguments,
+                binding_arguments={"x-match": "all", DELAY_HEADER: str(number)},
+                purpose=f"waits of up to {bound} s",
+            )
+            for number, bound in enumerate(BUCKET_BOUNDS_S)
+        ]
+
+    def _dead(self) -> Queue:
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED_DELIVERIES}
+        return Queue(self.dead, self.dead, "", arguments, purpose="given up, kept until replayed or purged")
+
+    def declare(self, channel: Any, *, vhost: str) -> None:
+        """Declare everything. Raises ConfigurationError that names the object which exists with other arguments."""
+        try:
+            for exchange in self.exchanges:
+                name = f"exchange {exchange.name}"
+                channel.exchange_declare(
+                    exchange.name, exchange.type, durable=True, auto_delete=False, arguments=exchange.arguments
+                )
+            for queue in self.queues:
+                name = f"queue {queue.name}"
+                channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
+                channel.queue_bind(
+                    queue.name, queue.exchange, queue.routing_key, arguments=queue.binding_arguments or None
+                )
+        except PreconditionFailed as error:
+            raise ConfigurationError(
+                f"The {name} exists already in the vhost {vhost!r} with other arguments "
+                f"({str(error.reply_text)[:200]}). It belongs to another program, or to an older version. "
+                "Nothing was changed. Use a vhost of its own:\n"
+                "  rabbitmqctl add_vhost unoapi && rabbitmqctl set_permissions -p unoapi <user> '.*' '.*' '.*'\n"
+                "and put /unoapi at the end of AMQP_URL. When nothing else uses the old objects, delete them instead:\n"
+                f"  rabbitmqctl --vhost {vhost} delete_queue <name>"
+            ) from None
+        except (ChannelError, NotFound) as error:
+            raise ConfigurationError(
+                f"The {name} cannot be declared in the vhost {vhost!r}: {str(error)[:200]}. "
+                "Check the permissions of the user in AMQP_URL."
+            ) from None
+
+    def bucket(self, delay_ms: int) -> int:
+        """The number of the bucket whose bound is the first at or above the delay."""
+        return next(
+            (number for number, bound in enumerate(BUCKET_BOUNDS_S) if delay_ms <= bound * 1000),
+            len(BUCKET_BOUNDS_S) - 1,
+        )

@@ -1,0 +1,124 @@
+"""The command line program `unoapi`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from unoapi import __version__
+from unoapi.bootstrap import unoapi
+from unoapi.broker.topology import Topology
+from unoapi.cli.dead import dead
+from unoapi.cli.session import session
+from unoapi.errors import ConfigurationError, UnoError
+
+console = Console()
+EX_CONFIG = 78
+
+
+class _Errors(click.Group):
+    """Tells our errors in one sentence instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(EX_CONFIG)
+        except UnoError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Errors)
+@click.version_option(__version__)
+def cli() -> None:
+    """Uno API: look at messages and queues, and put dead letters back."""
+
+
+@cli.command()
+@click.argument("message_id")
+@click.option("--json", "as_json", is_flag=True, help="One object a line.")
+def trace(message_id: str, as_json: bool) -> None:
+    """Follow one message: every step of its life."""
+    entries = unoapi().traces.read(message_id)
+    if not entries:
+        click.echo(
+            f"Nothing is known of {message_id}: not accepted here, or older than UNOAPI_TRACE_TTL. "
+            "Given-up jobs are in `unoapi dead list`.",
+            err=True,
+        )
+        sys.exit(1)
+    if as_json:
+        for entry in entries:
+            click.echo(entry.model_dump_json(exclude_defaults=True))
+        return
+    table = Table(title=f"{message_id}  (number {entries[0].phone})", title_justify="left")
+    for name in ("time (UTC)", "step", "what", "webhook", "try", "status", "ms", "detail"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            f"{entry.at:%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03d}",
+            entry.step,
+            entry.kind,
+            entry.webhook,
+            _text(entry.attempt),
+            _text(entry.status),
+            _text(entry.duration_ms),
+            entry.detail,
+        )
+    console.print(table)
+
+
+@cli.command()
+@click.option("--declare", is_flag=True, help="Declare everything in RabbitMQ first.")
+def topology(declare: bool) -> None:
+    """Print all exchanges and queues."""
+    names = unoapi().topology
+    if declare:
+        unoapi().publisher.check(timeout_s=10.0)
+    _print_topology(names)
+
+
+def _print_topology(names: Topology) -> None:
+    exchanges = Table("exchange", "type", "arguments", "purpose", title="Exchanges", title_justify="left")
+    for exchange in names.exchanges:
+        exchanges.add_row(exchange.name, exchange.type, _pairs(exchange.arguments), exchange.purpose)
+    queues = Table("queue", "bound to", "key", "arguments", "purpose", title="Queues", title_justify="left")
+    for queue in names.queues:
+        key = queue.routing_key or _pairs(queue.binding_arguments)
+        queues.add_row(queue.name, queue.exchange, key, _pairs(queue.arguments), queue.purpose)
+    console.print(exchanges)
+    console.print(queues)
+
+
+def _pairs(arguments: dict[str, Any]) -> str:
+    return "\n".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+@cli.command()
+def run() -> None:
+    """Start everything from a fresh checkout (make run)."""
+    from unoapi.cli.run import run as run_all  # noqa: PLC0415 (only this verb needs it)
+
+    sys.exit(run_all())
+
+
+@cli.command()
+def demo() -> None:
+    """Show the main job once, from start to end (make demo)."""
+    from unoapi.cli.demo import run_demo  # noqa: PLC0415 (only this verb needs it)
+
+    sys.exit(run_demo())
+
+
+cli.add_command(dead)
+cli.add_command(session)

@@ -1,0 +1,214 @@
+"""Processes that this program starts, remembers and ends: those, and no others.
+
+Each runs in a session of its own, so that Ctrl-C does not reach it before its turn. Its process id and start time are
+written to a record, and the record's path stands in its environment, which its children inherit. Both are needed to end
+what a killed run left behind without ever hitting a stranger who got the same process id later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from unoapi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+OWNER = "UNOAPI_OWNER"
+PIPE = subprocess.PIPE
+_PR_SET_PDEATHSIG = 1
+_POLL_S = 0.05
+_KILL_ROUNDS = 100
+_NEWS_S = 2.0  # for children of an ended process to notice it by themselves
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process id together with its start time (clock ticks since boot): unlike the id alone, never used again."""
+
+    pid: int
+    started: int
+
+
+class OwnedProcess:
+    """One running process, the head of a tree that ends with it."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], record: Path) -> None:
+        self.popen = popen
+        self._record = record
+
+    @property
+    def pid(self) -> int:
+        """The process id of the command itself."""
+        return self.popen.pid
+
+    def end(self, *, grace_s: float) -> None:
+        """Ask the process with SIGTERM; after `grace_s` seconds kill what is left of its tree.
+
+        Only the head is asked: SIGTERM would cut the tasks of a pool's children short, whom the head ends in order.
+        """
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(grace_s)
+        self.clear()
+
+    def kill(self) -> None:
+        """Kill the whole tree with SIGKILL, at once."""
+        _kill_tree(self._identity, self._record, reap=self.popen.poll)
+        self._record.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Kill what is left of the tree, after a moment for those who end by themselves once the head is gone."""
+        if self.popen.poll() is not None:
+            deadline = time.monotonic() + _NEWS_S
+            while _tree(self._identity, self._record) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        self.kill()
+
+    @property
+    def _identity(self) -> Identity | None:
+        return identity(self.pid) if self.popen.poll() is None else None
+
+
+class FolderLock:
+    """Keeps two runs out of one folder. It ends with the process that holds it, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+
+    def take(self) -> None:
+        """Keep others out. Raises ConfigurationError when another run was first."""
+        if self._file is not None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = (self._folder / "lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise ConfigurationError(f"another run uses {self._folder}: stop it first") from error
+        self._file = file
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def start(
+    command: Sequence[str], *, record: Path, environment: Mapping[str, str], folder: Path, output: int | IO[bytes]
+) -> OwnedProcess:
+    """Start `command` in a session of its own, with `output` as its standard output and error.
+
+    From the main thread it also dies with us, whatever kills us. (The kernel means the thread that started it, so a
+    process started by a thread that ends would end too early.)
+    """
+    record = record.absolute()
+    record.parent.mkdir(parents=True, exist_ok=True)
+    popen = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**environment, OWNER: str(record)},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_dies_with(os.getpid()) if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509 (two system calls, nothing that takes a lock)
+    )
+    found = identity(popen.pid)
+    if found is not None:
+        write_private(record, f"{found.pid} {found.started}\n")
+    return OwnedProcess(popen, record)
+
+
+def sweep(folder: Path) -> int:
+    """Kill what an earlier run that was killed itself left behind, by the records in `folder`. Returns how many."""
+    ended = 0
+    for record in sorted(folder.absolute().glob("*.process")):
+        try:
+            pid, started = (int(word) for word in record.read_text("ascii").split())
+            remembered: Identity | None = Identity(pid, started)
+        except ValueError:  # cut off while it was written; the children still carry the record's path
+            remembered = None
+        if remembered is not None and identity(remembered.pid) != remembered:
+            remembered = None
+        ended += _kill_tree(remembered, record)
+        record.unlink(missing_ok=True)
+    return ended
+
+
+def identity(pid: int) -> Identity | None:
+    """Tell who has this process id now; None if nobody, or only a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else Identity(pid, int(fields[19]))
+
+
+def _tree(head: Identity | None, record: Path) -> set[Identity]:
+    """Find the head and all that carry the record's path in their environment, even from sessions of their own."""
+    mark = f"{OWNER}={record}".encode()
+    found = {head} if head is not None else set()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        member = identity(int(entry.name))
+        try:
+            marked = mark in Path(entry.path, "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if member is not None and marked:
+            found.add(member)
+    return found
+
+
+def _kill_tree(head: Identity | None, record: Path, reap: Callable[[], object] = lambda: None) -> int:
+    """Kill until nobody is left: one who forks between the look and the kill is found by the next look."""
+    killed: set[Identity] = set()
+    for _ in range(_KILL_ROUNDS):
+        reap()
+        members = _tree(head if head is not None and identity(head.pid) == head else None, record)
+        if not members:
+            break
+        for member in members:
+            if identity(member.pid) == member:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(member.pid, signal.SIGKILL)
+        killed |= members
+        time.sleep(_POLL_S)
+    reap()
+    return len(killed)
+
+
+def _dies_with(parent: int) -> Callable[[], None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def before_exec() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+    return before_exec
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file, readable by its owner only, in one step."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)

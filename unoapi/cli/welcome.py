@@ -1,0 +1,101 @@
+"""What `make run` says when everything is up: addresses, tokens, and a first command that works."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SANDBOX_PHONE = "5511999990000"
+_CONTACT = "5549988887777"
+_READY_TIMEOUT_S = 60.0
+_POLL_S = 0.3
+_REQUEST_TIMEOUT_S = 10.0
+
+
+class Api:
+    """Our own API, seen as the operator sees it."""
+
+    def __init__(self, port: int, *, token: str, header: str) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.header = header
+        self.token = token
+
+    def wait_ready(self, *, given_up: Callable[[], bool], timeout_s: float = _READY_TIMEOUT_S) -> bool:
+        """Wait until the API takes messages. False after `timeout_s` seconds, or when `given_up` says so."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and not given_up():
+            if self._status("GET", "/health/ready") == HTTPStatus.OK:
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def make_sandbox(self, session_token: str) -> int:
+        """Register the simulated session. Returns the HTTP status; 0 when there was no answer."""
+        body = {"provider": "sandbox", "authToken": session_token, "label": "sandbox"}
+        return self._status("POST", f"/v15.0/{SANDBOX_PHONE}/register", token=self.token, body=body)
+
+    def opens_sandbox(self, session_token: str) -> bool:
+        """Whether the session's token is refused by no door: it is not when Redis lost the session since."""
+        status = self._status("GET", f"/v15.0/{SANDBOX_PHONE}", token=session_token)
+        return status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+
+    def _status(self, method: str, path: str, *, token: str = "", body: object = None) -> int:
+        headers = {self.header: f"Bearer {token}"} if token else {}
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # a proxy for the world is none for loopback
+                return session.request(
+                    method, f"{self.address}{path}", json=body, headers=headers, timeout=_REQUEST_TIMEOUT_S
+                ).status_code
+        except requests.RequestException:
+            return 0
+
+
+def sandbox_token(api: Api, *, known: str | None) -> tuple[str | None, str]:
+    """Find the token of the sandbox session, made on the first run or when Redis lost it; else why there is none."""
+    if known and api.opens_sandbox(known):
+        return known, ""
+    token = known or secrets.token_hex(24)
+    status = api.make_sandbox(token)
+    if status == HTTPStatus.OK:
+        return token, ""
+    return None, f"the sandbox session could not be made: {f'HTTP {status}' if status else 'no answer'}"
+
+
+def text(api: Api, *, flower: int | None, session_token: str | None, trouble: str) -> str:
+    """Write the welcome."""
+    lines = ["", "Uno API is ready. Ctrl-C ends it.", f"  API            {api.address}"]
+    if flower is not None:
+        lines.append(f"  Flower         http://127.0.0.1:{flower}")
+    lines.append(f"  operator token {api.token}")
+    if session_token is None:
+        return "\n".join([*lines, f"  {trouble}", "", ""])
+    body = {"messaging_product": "whatsapp", "to": _CONTACT, "type": "text", "text": {"body": "hello"}}
+    command = [
+        f"curl -X POST {api.address}/v15.0/{SANDBOX_PHONE}/messages",
+        f"-H {shlex.quote(f'{api.header}: Bearer {session_token}')}",
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(json.dumps(body, separators=(',', ':')))}",
+    ]
+    return "\n".join(
+        [
+            *lines,
+            f"  sandbox token  {session_token}   (session {SANDBOX_PHONE}: a simulated phone)",
+            "",
+            "Send a message through the sandbox:",
+            f"  {' '.join(command)}",
+            "Follow it, with the id that came back:",
+            "  .venv/bin/unoapi trace <id>",
+            "",
+            "",
+        ]
+    )

@@ -1,0 +1,197 @@
+"""Everything that can go wrong, drawn once.
+
+UnoError
+├── ConfigurationError        the settings or the broker's objects do not fit; the process does not start
+├── RequestError              a caller's mistake, answered with a Cloud API error object
+├── TransientError            may go well later: the task is retried on the ladder
+│   ├── DeliveryFailed        a webhook did not take the delivery; carries the attempt
+│   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
+│   ├── CallbackFailed        the failure callback's receiver did not take it
+│   ├── BrokerUnavailable     RabbitMQ did not confirm in time
+│   ├── StoreUnavailable      Redis did not answer in time
+│   └── Postponed             not a failure: come back later, no retry is used up
+│       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
+│       └── NoConnector       no connector owns the phone
+└── PermanentError            will never go well: the task is given up at once
+    ├── DeliveryRefused       the endpoint is gone, removed or forbidden; carries the attempt, if one was made
+    ├── TooOld                older than its maximum age
+    ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
+    └── OutcomeUnknown        it may have left; never repeated without a person's word
+
+The messages of these errors are shown to operators and written to logs: they hold ids and addresses of our own,
+never a token, a message body or a tenant's query string.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from unoapi.models.attempts import Attempt
+
+
+class UnoError(Exception):
+    """Base of all errors of this program. `reason` is a constant word for tables, labels and filters."""
+
+    reason = "error"
+
+
+class ConfigurationError(UnoError):
+    """The settings, or objects that already exist in the broker, do not fit."""
+
+    reason = "configuration"
+
+
+class RequestError(UnoError):
+    """A caller's mistake or a refusal at the door, in the Cloud API's terms.
+
+    `code` is a Cloud API error code, `status` the HTTP status that fits, `details` what the caller should change.
+    """
+
+    reason = "request"
+
+    def __init__(self, title: str, *, code: int, status: int, details: str, retry_after_s: int | None = None) -> None:
+        super().__init__(title)
+        self.title = title
+        self.code = code
+        self.status = status
+        self.details = details
+        self.retry_after_s = retry_after_s
+
+
+class TransientError(UnoError):
+    """May go well later."""
+
+    reason = "transient"
+
+
+class DeliveryFailed(TransientError):
+    """A webhook did not take the delivery this time."""
+
+    reason = "delivery_failed"
+
+    def __init__(self, message: str, *, attempt: Attempt) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
+class SendFailed(TransientError):
+    """WhatsApp did not take the message, and it is certain that nothing left."""
+
+    reason = "send_failed"
+
+
+class CallbackFailed(TransientError):
+    """The receiver of failure callbacks did not take one."""
+
+    reason = "callback_failed"
+
+    def __init__(self, message: str, *, attempt: Attempt) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
+class BrokerUnavailable(TransientError):
+    """RabbitMQ did not confirm in time. The message may have been accepted all the same."""
+
+    reason = "broker_unavailable"
+
+
+class StoreUnavailable(TransientError):
+    """Redis did not answer in time, or is skipped because it did not answer a moment ago."""
+
+    reason = "store_unavailable"
+
+
+class Postponed(TransientError):
+    """Not a failure: run again after `after_ms` milliseconds without using up a retry."""
+
+    reason = "postponed"
+
+    def __init__(self, message: str, *, after_ms: int, attempt: Attempt | None = None) -> None:
+        super().__init__(message)
+        self.after_ms = after_ms
+        self.attempt = attempt
+
+
+class SessionUnknown(Postponed):
+    """The session's configuration cannot be read now, or is gone from Redis without having been removed."""
+
+    reason = "session_unknown"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, after_ms=10_000)
+
+
+class NoConnector(Postponed):
+    """No connector owns the phone."""
+
+    reason = "no_connector"
+
+    def __init__(self, phone: str) -> None:
+        super().__init__(f"no connector is connected for {phone}", after_ms=5_000)
+
+
+class PermanentError(UnoError):
+    """Will never go well."""
+
+    reason = "permanent"
+
+
+class DeliveryRefused(PermanentError):
+    """The endpoint is gone, was removed, or may not be called. `reason` says which."""
+
+    def __init__(self, message: str, *, reason: str, attempt: Attempt | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.attempt = attempt
+
+
+class TooOld(PermanentError):
+    """Waited longer than its maximum age."""
+
+    reason = "too_old"
+
+
+class MessageRejected(PermanentError):
+    """WhatsApp refused the message. `code` is the Cloud API error code that the client gets."""
+
+    reason = "rejected"
+
+    def __init__(self, title: str, *, code: int, details: str) -> None:
+        super().__init__(title)
+        self.title = title
+        self.code = code
+        self.details = details
+
+
+class OutcomeUnknown(PermanentError):
+    """The message may have left or not. Never repeated by itself."""
+
+    reason = "outcome_unknown"
+
+
+def describe(error: BaseException) -> str:
+    """One line for operators, at most 300 characters, that cannot hold a message body or a token.
+
+    Our own errors and pydantic's (which hide their input) speak for themselves. Of any other error only the class and
+    the place are told, because its text may quote the data that it stumbled over.
+    """
+    if isinstance(error, UnoError):
+        return f"{error}"[:300]
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{error.title}: {place}: {first['type']}"[:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].name} ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{place}"[:300]
+
+
+def safe_traceback(error: BaseException) -> str:
+    """The way to the error as text: files, lines and source, but no values. At most 8,000 characters."""
+    lines = traceback.format_tb(error.__traceback__)
+    return "".join([*lines, describe(error)])[-8000:]

@@ -1,0 +1,1 @@
+"""Pure data: what travels, what is stored. No I/O."""

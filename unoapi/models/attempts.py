@@ -1,0 +1,70 @@
+"""What happened so far to a job: attempts, and the history that travels with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_ATTEMPTS_KEPT = 50
+MAX_ERROR_CHARS = 300
+
+
+class Attempt(BaseModel):
+    """One try. `status` is the HTTP status, or none when there was no answer."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    status: int | None = None
+    error: str = Field(default="", max_length=MAX_ERROR_CHARS)
+    duration_ms: int = Field(default=0, ge=0)
+    timings_ms: dict[str, int] = Field(default_factory=dict)
+
+
+class History(BaseModel):
+    """Travels in a header beside the job through retries, into the dead letter and back.
+
+    `tries` counts all tries of this generation (a postponed one too, when a request was made); `attempts` keeps the
+    last 50 of all generations.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    generation: int = Field(default=0, ge=0)
+    tries: int = Field(default=0, ge=0)
+    attempts: tuple[Attempt, ...] = ()
+
+    def with_attempt(self, attempt: Attempt) -> History:
+        """The history after one more try."""
+        kept = (*self.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
+        return self.model_copy(update={"tries": self.tries + 1, "attempts": kept})
+
+    def next_generation(self) -> History:
+        """The history of a replay: a new budget, the old attempts still there to read."""
+        return self.model_copy(update={"generation": self.generation + 1, "tries": 0})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `status` is none when there was no complete status line with headers; `error` then says why.
+
+    `timings_ms` counts from the start of the exchange to the end of each step: `name_lookup`, `connect`, `tls`,
+    `first_byte`, `total`; 0 is a step that did not take place. `retry_after_s` is at most two hours.
+    """
+
+    status: int | None = None
+    error: str = ""
+    duration_ms: int = 0
+    timings_ms: dict[str, int] = field(default_factory=dict)
+    retry_after_s: int | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver took it: any 2xx, whatever became of the body."""
+        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
+
+    def as_attempt(self) -> Attempt:
+        """Turn into a line of a job's history, dated now."""
+        return Attempt(status=self.status, error=self.error, duration_ms=self.duration_ms, timings_ms=self.timings_ms)

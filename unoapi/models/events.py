@@ -1,0 +1,164 @@
+"""Cloud API events: what a webhook gets. One message or one status per event."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from unoapi.models.jobs import computed_id
+
+STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
+
+
+class Event(BaseModel):
+    """One Cloud API event with what the gateway must know about it.
+
+    `kind` is "message" or the status; `body` is the exact text that is signed and sent.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    event_id: str
+    message_id: str
+    kind: str
+    body: str
+
+    def traits(self, phone: str) -> Traits:
+        """What the filters of a webhook look at."""
+        value = self.value
+        items = value.get("messages") or value.get("message_echoes") or value.get("statuses") or [{}]
+        item = items[0]
+        contact = (value.get("contacts") or [{}])[0]
+        group = str(item.get("group_id") or contact.get("group_id") or "")
+        if not group and item.get("recipient_type") == "group":
+            group = str(item.get("recipient_id") or "")
+        return Traits(
+            status=self.kind != "message",
+            group=bool(group) and not group.endswith("@newsletter"),
+            newsletter=group.endswith("@newsletter"),
+            own=self.kind == "message" and str(item.get("from", "")) == phone,
+        )
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The `value` of the only change."""
+        value: dict[str, Any] = json.loads(self.body)["entry"][0]["changes"][0]["value"]
+        return value
+
+
+class Traits(BaseModel):
+    """What the filters of a webhook look at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: bool
+    group: bool
+    newsletter: bool
+    own: bool
+
+
+def serialise(document: Any) -> str:
+    """JSON in ASCII, once: every attempt sends these bytes, and receivers that re-encode still match the signature."""
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+
+
+def contact(phone: str, name: str = "") -> dict[str, Any]:
+    """A contact as real clients need it: `user_id` is the plain phone, `profile.name` is never absent."""
+    return {"profile": {"name": name or phone}, "wa_id": phone, "user_id": phone}
+
+
+def message_event(phone: str, message: dict[str, Any], *, contacts: list[dict[str, Any]]) -> Event:
+    """An event with one message. Timestamps are text in seconds."""
+    return _event(phone, {"contacts": contacts, "messages": [_with_text_timestamp(message)]}, field="messages")
+
+
+def status_event(  # noqa: PLR0913 (the fields of a status)
+    phone: str,
+    *,
+    message_id: str,
+    status: str,
+    recipient: str,
+    timestamp_s: int,
+    error: dict[str, Any] | None = None,
+) -> Event:
+    """An event with one status."""
+    item: dict[str, Any] = {
+        "id": message_id,
+        "status": status,
+        "timestamp": str(timestamp_s),
+        "recipient_id": recipient,
+    }
+    if error is not None:
+        item["errors"] = [error]
+    return _event(phone, {"contacts": [contact(recipient)], "statuses": [item]}, field="messages")
+
+
+def error_object(code: int, title: str, details: str) -> dict[str, Any]:
+    """An error of a status, with all the fields that clients insist on."""
+    return {"code": code, "title": title, "message": title, "error_data": {"details": details}}
+
+
+def split(phone: str, payload: dict[str, Any]) -> list[Event]:
+    """One event per message or status of a Cloud API callback.
+
+    Real clients read only the first item of an event. Missing contacts are added, because clients fail without them.
+    Changes that hold neither (template updates, …) become one event each.
+    """
+    events: list[Event] = []
+    for entry in payload["entry"]:
+        for change in entry["changes"]:
+            value = dict(change["value"])
+            field = str(change.get("field", "messages"))
+            lists = [key for key in ("messages", "message_echoes", "statuses") if value.get(key)]
+            rest = {key: part for key, part in value.items() if key not in ("messages", "message_echoes", "statuses")}
+            if not lists:
+                events.append(_event(phone, rest, field=field, entry_id=entry.get("id")))
+            for key in lists:
+                for item in value[key]:
+                    own = {**rest, "contacts": _contacts_of(item, rest.get("contacts") or [])}
+                    own[key] = [_with_text_timestamp(item)]
+                    events.append(_event(phone, own, field=field, entry_id=entry.get("id")))
+    return events
+
+
+def _contacts_of(item: dict[str, Any], contacts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    partner = str(item.get("recipient_id") or item.get("to") or item.get("from") or "")
+    mine = [each for each in contacts if str(each.get("wa_id", "")) == partner] or contacts[:1]
+    filled = []
+    for each in mine:
+        wa_id = str(each.get("wa_id") or "")
+        profile = {**(each.get("profile") or {})}
+        profile.setdefault("name", wa_id or partner)
+        filled.append({**each, "profile": profile, "wa_id": wa_id, "user_id": str(each.get("user_id") or wa_id)})
+    return filled or [contact(partner)]
+
+
+def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "timestamp": str(item["timestamp"])} if "timestamp" in item else dict(item)
+
+
+def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: object = None) -> Event:
+    metadata = value.get("metadata") or {"display_phone_number": phone, "phone_number_id": phone}
+    full = {
+        "messaging_product": "whatsapp",
+        "metadata": metadata,
+        **{k: v for k, v in value.items() if k != "metadata"},
+    }
+    items = full.get("messages") or full.get("message_echoes") or full.get("statuses") or []
+    item = items[0] if items else {}
+    kind = str(item.get("status") or "unknown") if full.get("statuses") else "message" if items else field
+    message_id = str(item.get("id") or "")
+    content = {key: part for key, part in full.items() if key not in ("contacts", "metadata", "messaging_product")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    body = serialise(
+        {
+            "object": "whatsapp_business_account",
+            "entry": [{"id": str(entry_id or phone), "changes": [{"value": full, "field": field}]}],
+        }
+    )
+    return Event(
+        event_id=computed_id("event", phone, message_id, kind, digest), message_id=message_id, kind=kind, body=body
+    )

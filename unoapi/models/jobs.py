@@ -1,0 +1,136 @@
+"""Everything that travels on a work queue. A job is data: it names its task and its queue."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unoapi.models.attempts import History
+
+NAMESPACE = UUID("5c3ee5b8-5bd6-5a77-9a39-3f8a0b5a7d11")
+"""Namespace of all computed ids of this program."""
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Job(BaseModel):
+    """One piece of work on a queue.
+
+    `queue` has no prefix: the broker adds the installation's. `id` is the task id; a repeated job has the same one.
+    `told` is false for what a failure report caused: its own failure is told to nobody, so that no report ever causes
+    another.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore")
+
+    task: ClassVar[str]
+    queue: ClassVar[str]
+
+    id: str = Field(min_length=1, max_length=128)
+    phone: str = Field(pattern=r"^\d{1,20}$")
+    message_id: str = Field(default="", max_length=512)
+    accepted_at_ms: int = Field(default_factory=now_ms, ge=0)
+    told: bool = True
+
+    @property
+    def summary(self) -> str:
+        """What dashboards and logs may show: ids only."""
+        return f"phone={self.phone} message_id={self.message_id}"
+
+
+class SendMessage(Job):
+    """One message on its way to WhatsApp. `id` is the message id that the client was given."""
+
+    task: ClassVar[str] = "incoming.send"
+    queue: ClassVar[str] = "incoming"
+
+    body: str  # the client's message, as JSON
+
+
+class ReceiveEvent(Job):
+    """One event of the connector, as it comes."""
+
+    task: ClassVar[str] = "incoming.receive"
+    queue: ClassVar[str] = "incoming.whatsmeow"
+
+    event: dict[str, object]
+
+
+class FanOut(Job):
+    """One Cloud API event on its way to all webhooks that want it. `id` is the event id.
+
+    `webhook_ids` are those that the accepting process saw; none when it could not look. `stored` tells whether they
+    belong to a stored session or to the environment.
+    """
+
+    task: ClassVar[str] = "outgoing.fan_out"
+    queue: ClassVar[str] = "outgoing"
+
+    kind: str  # "message", or the status
+    body: str  # exactly what is signed and sent
+    webhook_ids: tuple[str, ...] | None = None
+    stored: bool = False
+
+
+class DeliverWebhook(Job):
+    """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`."""
+
+    task: ClassVar[str] = "outgoing.deliver"
+    queue: ClassVar[str] = "outgoing"
+
+    event_id: str
+    webhook_id: str
+    kind: str
+    stored: bool
+    body: str  # exactly what is signed and sent
+
+    @property
+    def summary(self) -> str:
+        """What dashboards and logs may show: ids only."""
+        return f"{super().summary} webhook={self.webhook_id} kind={self.kind}"
+
+
+class ReportFailure(Job):
+    """One failure callback. `id` is stable: one per failure and generation."""
+
+    task: ClassVar[str] = "failures.report"
+    queue: ClassVar[str] = "webhook.status.failed"
+
+    body: str  # the JSON of DESIGN section 7
+
+
+class NotifyNumber(Job):
+    """A notice to the session's own number about one endpoint."""
+
+    task: ClassVar[str] = "notifications.notify"
+    queue: ClassVar[str] = "notification"
+
+    webhook_id: str
+    text: str = Field(max_length=1000)
+
+
+JOBS: dict[str, type[Job]] = {
+    job.task: job for job in (SendMessage, ReceiveEvent, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
+}
+
+
+def computed_id(*parts: str) -> str:
+    """A UUID computed from the parts: the same parts give the same id, in every process."""
+    return str(uuid5(NAMESPACE, "\x1f".join(parts)))
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job with what is written on its wrapping: when to run it, which retry it is, what happened before."""
+
+    job: Job
+    delay_ms: int = 0
+    retries: int = 0
+    history: History = History()

@@ -1,0 +1,141 @@
+"""What the services need from the outside world, on one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.models.attempts import Answer
+    from unoapi.models.jobs import DeliverWebhook, Parcel, SendMessage
+    from unoapi.models.receipts import Receipt
+    from unoapi.models.session import Session, Webhook
+    from unoapi.models.trace import TraceEntry
+
+
+class Publisher(Protocol):
+    """Puts jobs on queues."""
+
+    def publish(self, parcels: Sequence[Parcel], *, timeout_s: float = ...) -> None:
+        """Return when all are confirmed; raise BrokerUnavailable otherwise."""
+
+
+class SessionStore(Protocol):
+    """The configured phones."""
+
+    def find(self, phone: str) -> Session:
+        """The stored session, or the environment's for a phone that was never stored.
+
+        Raises SessionUnknown when it cannot be told: Redis is away or lost its data.
+        """
+
+    def resolve(self, phone: str, *, stored: bool) -> Session:
+        """The session that an event was accepted for.
+
+        Of one removed on purpose no webhook is left. Raises SessionUnknown when a stored one is gone without that.
+        """
+
+
+@dataclass(frozen=True)
+class DeliveryState:
+    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds."""
+
+    done: bool = False
+    paused_ms: int = 0
+
+
+class Deliveries(Protocol):
+    """Memory of deliveries that are done and of endpoints that asked for a pause. Never raises; it fails open."""
+
+    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+        """What is known before an attempt."""
+
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+        """Remember that the delivery is done; a later copy is not posted."""
+
+    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        """Hold the endpoint for so many milliseconds."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to send one message.
+
+    Exactly one is set: `free` (send it), `receipt` (it was sent: tell it again), `busy_ms` (another worker is at it for
+    so long), `lost` (a worker died while it was at it: nobody knows).
+    """
+
+    free: bool = False
+    receipt: Receipt | None = None
+    busy_ms: int = 0
+    lost: bool = False
+
+
+class Sends(Protocol):
+    """Memory of sends, so that no message is sent twice. Raises StoreUnavailable."""
+
+    def claim(self, job: SendMessage) -> Claim:
+        """Ask for the right to send."""
+
+    def settle(self, job: SendMessage, receipt: Receipt) -> None:
+        """Remember what came of it."""
+
+    def release(self, job: SendMessage) -> None:
+        """Give the right back: it is certain that nothing left."""
+
+
+class MessageIds(Protocol):
+    """Which of WhatsApp's message ids is which of ours. Fails open: an unknown id is its own."""
+
+    def remember(self, phone: str, *, theirs: str, ours: str) -> None:
+        """Keep a pair."""
+
+    def ours(self, phone: str, theirs: str) -> str:
+        """Our id, or theirs when no pair is known."""
+
+
+class Notices(Protocol):
+    """At most one notice per endpoint and time."""
+
+    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+        """Whether this notice may go out now; the same notice may always go again."""
+
+
+class Traces(Protocol):
+    """The life of messages. Writing never raises and never waits for long."""
+
+    def add(self, *entries: TraceEntry) -> None:
+        """Append steps."""
+
+    def read(self, message_id: str) -> list[TraceEntry]:
+        """All steps of a message, oldest first. Raises StoreUnavailable."""
+
+
+class WebhookSender(Protocol):
+    """One HTTP POST to a webhook."""
+
+    def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
+        """Sign and send. Never raises for what the network or the receiver does."""
+
+
+class CallbackSender(Protocol):
+    """One HTTP POST to the operator's own address."""
+
+    def post(self, url: str, body: str) -> Answer:
+        """Send. Never raises for what the network or the receiver does."""
+
+
+class Provider(Protocol):
+    """One way of being connected to WhatsApp."""
+
+    def ready(self, phone: str) -> None:
+        """Raise Postponed when nobody is there to take a message of this phone."""
+
+    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+        """Send one Cloud API message.
+
+        Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
+        nobody knows.
+        """

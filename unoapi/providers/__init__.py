@@ -1,0 +1,1 @@
+"""Ways of being connected to WhatsApp. A provider speaks its own tongue only in its own file."""

@@ -1,0 +1,133 @@
+"""Messages on their way to WhatsApp, and what comes back of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
+from unoapi.models.events import error_object, status_event
+from unoapi.models.jobs import Parcel, SendMessage
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.ports import Claim
+from unoapi.services.outgoing import stamp
+from unoapi.services.retries import ensure_fresh, too_old
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unoapi.ports import Provider, Sends, SessionStore
+
+WAIT_FOR_STORE_MS = 5000
+
+
+def send(  # noqa: PLR0913 (collaborators)
+    job: SendMessage,
+    *,
+    redelivered: bool,
+    sessions: SessionStore,
+    sends: Sends,
+    providers: Mapping[str, Provider],
+    max_age_s: int,
+) -> Receipt:
+    """Send one message, at most once.
+
+    Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, OutcomeUnknown (never repeated by itself).
+    """
+    claim = _claim(job, redelivered=redelivered, sends=sends)
+    if claim.receipt is not None:
+        return claim.receipt
+    if claim.lost:
+        raise OutcomeUnknown("a worker stopped while it was sending this message: it may have left or not")
+    if claim.busy_ms:
+        raise Postponed("another worker is sending this message", after_ms=claim.busy_ms)
+    message = json.loads(job.body)
+    try:
+        provider = providers[sessions.find(job.phone).provider]
+        _ensure_ready(job, provider, max_age_s=max_age_s)
+    except Exception:
+        _release(job, sends)  # nothing was tried yet
+        raise
+    try:
+        receipt = provider.send(message, phone=job.phone, message_id=job.id)
+    except MessageRejected as error:
+        failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
+        receipt = Receipt(recipient=str(message["to"]), statuses=(failed,))
+    except SendFailed:
+        _release(job, sends)
+        raise
+    except OutcomeUnknown:
+        raise
+    except Exception as error:
+        raise OutcomeUnknown("the provider failed while sending: it may have left or not") from error
+    _settle(job, receipt, sends)
+    return receipt
+
+
+def _ensure_ready(job: SendMessage, provider: Provider, *, max_age_s: int) -> None:
+    try:
+        provider.ready(job.phone)
+    except Postponed as error:
+        if too_old(job, max_age_s=max_age_s):
+            raise TooOld(f"{error}") from error
+        raise
+    ensure_fresh(job, max_age_s=max_age_s)
+
+
+def _claim(job: SendMessage, *, redelivered: bool, sends: Sends) -> Claim:
+    try:
+        return sends.claim(job)
+    except StoreUnavailable as error:
+        if redelivered:
+            # Only the claim knows whether the first copy left.
+            raise Postponed("a second copy waits until Redis can tell", after_ms=WAIT_FOR_STORE_MS) from error
+        return Claim(free=True)
+
+
+def _release(job: SendMessage, sends: Sends) -> None:
+    try:
+        sends.release(job)
+    except StoreUnavailable:
+        return  # the claim runs out by itself, and is then told as an unknown outcome: never sent twice
+
+
+def _settle(job: SendMessage, receipt: Receipt, sends: Sends) -> None:
+    try:
+        sends.settle(job, receipt)
+    except StoreUnavailable:
+        return  # a copy after a crash is then told as an unknown outcome: never sent twice
+
+
+def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
+    """The events of a receipt, each at its time. The same receipt gives the same event ids."""
+    parcels = []
+    for update in receipt.statuses:
+        event = status_event(
+            job.phone,
+            message_id=job.id,
+            status=update.status,
+            recipient=receipt.recipient,
+            timestamp_s=(receipt.at_ms + update.after_ms) // 1000,
+            error=update.error,
+        )
+        parcels.append(
+            Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=update.after_ms)
+        )
+    return parcels
+
+
+def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Parcel:
+    """The `failed` status of a message that was given up."""
+    unknown = reason == OutcomeUnknown.reason
+    details = f"{error}. It is not sent again by itself." if unknown else f"{error}"
+    failure = error_object(131000, "Outcome unknown" if unknown else "Message not sent", details)
+    message: dict[str, Any] = json.loads(job.body)
+    event = status_event(
+        job.phone,
+        message_id=job.id,
+        status="failed",
+        recipient=str(message.get("to", "")),
+        timestamp_s=job.accepted_at_ms // 1000,
+        error=failure,
+    )
+    return Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told))

@@ -1,0 +1,139 @@
+"""Every environment variable, typed and frozen: the only page that reads the environment.
+
+Names without the prefix `UNOAPI_` are those of the program that this one takes the place of.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, UrlConstraints, ValidationError, model_validator
+from pydantic_core import Url
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from unoapi.errors import ConfigurationError
+
+Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
+Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
+
+
+class Settings(BaseSettings):
+    """One frozen object, made once per process. Wrong values are reported all at once, secrets are never printed."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, env_file_encoding="utf-8"
+    )
+
+    port: int = Field(9876, ge=1, le=65535, description="Port of the HTTP API.")
+    unoapi_host: str = Field("", description="Address to listen on. Empty: all with a token, else loopback only.")
+    base_url: WebUrl = Field(
+        Url("http://localhost:9876"), description="Public address of this API, for links in events."
+    )
+    amqp_url: SecretStr = Field(SecretStr("amqp://guest:guest@localhost:5672"), description="RabbitMQ.")
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), description="Redis.")
+    unoapi_queue_name: str = Field(
+        "unoapi", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Prefix of queues and exchanges."
+    )
+
+    unoapi_auth_token: SecretStr = Field(SecretStr(""), description="The operator's token. Empty: loopback only.")
+    unoapi_header_name: str = Field(
+        "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header that carries the token."
+    )
+    unoapi_body_max_bytes: int = Field(
+        1_048_576, ge=1024, le=104_857_600, description="Largest request body, in bytes."
+    )
+
+    unoapi_message_retry_limit: int = Field(5, ge=0, le=100, description="Retries after the first attempt.")
+    unoapi_message_retry_delay: Milliseconds = Field(
+        10_000, description="Wait before the first retry, in ms; then it doubles."
+    )
+    unoapi_message_retry_max_delay: Milliseconds = Field(
+        3_600_000, description="Longest wait between two attempts, in ms."
+    )
+    unoapi_message_max_age: Seconds = Field(
+        172_800, description="Seconds after which a delivery is given up, however it waited."
+    )
+    unoapi_send_max_age: Seconds = Field(
+        600, description="Seconds after which a message that could not be sent is failed."
+    )
+    status_failed_webhook_url: WebUrl | None = Field(None, description="Gets the failure callbacks. Empty: none.")
+    notify_failed_messages: bool = Field(True, description="Tell the session's own number about given-up deliveries.")
+
+    webhook_url: WebUrl | None = Field(
+        None, description="Webhook of phones without stored configuration; the phone is appended."
+    )
+    webhook_url_absolute: WebUrl | None = Field(None, description="The same, used as it is.")
+    webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's header.")
+    webhook_header: str = Field(
+        "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Name of the webhook's header."
+    )
+    unoapi_webhook_secret: SecretStr = Field(SecretStr(""), description="Signs the requests to the webhook above.")
+    webhook_timeout_ms: int = Field(
+        15_000, ge=1, description="Deadline of one webhook request, in ms; at most 60000 counts."
+    )
+    webhook_send_new_messages: bool = Field(False, description="Also deliver messages that were sent through the API.")
+    webhook_send_group_messages: bool = Field(True, description="Deliver messages of groups.")
+    webhook_send_outgoing_messages: bool = Field(True, description="Deliver the number's own messages.")
+    webhook_send_incoming_messages: bool = Field(True, description="Deliver received messages.")
+    webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
+    webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
+
+    data_ttl: Seconds = Field(2_592_000, description="Seconds that ids and statuses of messages are kept.")
+    unoapi_trace_ttl: Seconds = Field(604_800, description="Seconds that the trace of a message is kept.")
+    unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
+    unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
+    unoapi_web_processes: int = Field(1, ge=1, le=64, description="Web processes.")
+    log_level: Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"] = Field(
+        "info", description="Least important level that is logged."
+    )
+    unoapi_log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else json."
+    )
+
+    @model_validator(mode="after")
+    def _closed_door(self) -> Self:
+        if not self.unoapi_auth_token.get_secret_value() and not _is_loopback(self.listen_host):
+            raise ValueError(
+                f"UNOAPI_AUTH_TOKEN is empty, so the API may only listen on loopback, not on {self.listen_host!r}: "
+                "set UNOAPI_AUTH_TOKEN, or leave UNOAPI_HOST empty"
+            )
+        return self
+
+    @property
+    def listen_host(self) -> str:
+        """The address the API listens on."""
+        if self.unoapi_host:
+            return self.unoapi_host
+        return "0.0.0.0" if self.unoapi_auth_token.get_secret_value() else "127.0.0.1"  # noqa: S104 (needs the token)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings() -> Settings:
+    """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one).
+
+    What `make run` started privately is found last, so that the command line works beside it.
+    Raises ConfigurationError that lists every wrong variable, never its value.
+    """
+    private = Path(__file__).resolve().parents[1] / ".run" / "environment"
+    named = os.environ.get("DOTENV_CONFIG_PATH")
+    files = [Path(named)] if named else [private, Path(".env")]
+    try:
+        return Settings(_env_file=files)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise ConfigurationError("These settings are wrong:\n" + "\n".join(lines)) from None

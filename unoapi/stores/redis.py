@@ -1,0 +1,125 @@
+"""Redis, grouped: the commands of all threads travel in shared pipelines.
+
+Redis is never needed for a message to survive. A call ends within 200 ms; after a failure Redis is skipped for a few
+seconds, so that its absence costs each message almost nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from unoapi.batching import Batcher
+from unoapi.errors import StoreUnavailable
+from unoapi.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = get_logger(__name__)
+
+CALL_TIMEOUT_S = 0.2
+SKIP_S = 3.0
+
+Command = tuple[str | int | bytes, ...]
+
+
+class RedisStore:
+    """Runs commands. Made once per process; its thread starts with the first use, so after a fork."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=CALL_TIMEOUT_S * 0.9,
+            socket_connect_timeout=CALL_TIMEOUT_S * 0.9,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._skip_until = 0.0
+        self._batcher: Batcher[Sequence[Command], list[Any]] | None = None
+        self._lock = threading.Lock()
+        self._pid = 0
+
+    def call(self, *commands: Command) -> list[Any]:
+        """The results of the commands, in order. Raises StoreUnavailable within 200 ms."""
+        future = self._submit(commands)
+        try:
+            return future.result(CALL_TIMEOUT_S)
+        except FutureTimeoutError as error:
+            future.cancel()
+            self._skip("timeout")
+            raise StoreUnavailable("Redis did not answer within 200 ms") from error
+
+    def post(self, *commands: Command) -> None:
+        """Run the commands some time soon; what becomes of them is nobody's business."""
+        try:
+            self._submit(commands)
+        except StoreUnavailable:
+            return
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless Redis answers now, skipped or not."""
+        self._skip_until = 0.0
+        self.call(("PING",))
+
+    def close(self) -> None:
+        """Run what is waiting and stop."""
+        with self._lock:
+            batcher, self._batcher = self._batcher, None
+        if batcher is not None and self._pid == os.getpid():
+            batcher.close()
+        self._client.close()
+
+    def _submit(self, commands: Sequence[Command]) -> Future[list[Any]]:
+        if time.monotonic() < self._skip_until:
+            raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
+        try:
+            return self._started().submit(commands)
+        except BufferError as error:
+            raise StoreUnavailable("too much is waiting for Redis") from error
+
+    def _started(self) -> Batcher[Sequence[Command], list[Any]]:
+        batcher = self._batcher
+        if batcher is not None and self._pid == os.getpid():
+            return batcher
+        with self._lock:
+            if self._batcher is None or self._pid != os.getpid():
+                if self._pid:
+                    self._client.connection_pool.reset()  # a parent's sockets are not ours
+                self._pid = os.getpid()
+                self._batcher = Batcher(self._run, name="redis")
+            return self._batcher
+
+    def _skip(self, why: str) -> None:
+        if time.monotonic() >= self._skip_until:
+            log.warning("redis_skipped", seconds=SKIP_S, why=why)
+        self._skip_until = time.monotonic() + SKIP_S
+
+    def _run(self, batch: Sequence[Sequence[Command]]) -> list[list[Any] | Exception]:
+        if time.monotonic() < self._skip_until:
+            return [StoreUnavailable("Redis is skipped for some seconds")] * len(batch)
+        pipeline = self._client.pipeline(transaction=False)
+        for commands in batch:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+        try:
+            answers = pipeline.execute(raise_on_error=False)
+        except (redis.RedisError, OSError) as error:
+            self._skip(type(error).__name__)
+            return [StoreUnavailable(f"Redis is not reachable ({type(error).__name__})")] * len(batch)
+        results: list[list[Any] | Exception] = []
+        place = 0
+        for commands in batch:
+            mine = answers[place : place + len(commands)]
+            place += len(commands)
+            wrong = next((answer for answer in mine if isinstance(answer, Exception)), None)
+            results.append(mine if wrong is None else StoreUnavailable(f"Redis: {type(wrong).__name__}"))
+        return results

@@ -1,0 +1,210 @@
+"""The configured phones: `unoapi-config:<P>` in Redis, over the environment, with a cache for when Redis is away."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from unoapi.errors import SessionUnknown, StoreUnavailable, describe
+from unoapi.logs import get_logger
+from unoapi.models.session import Session, Webhook
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+log = get_logger(__name__)
+
+FRESH_S = 0.5
+"""A changed configuration reaches every process within this time."""
+STALE_S = 600.0
+"""With Redis away, a configuration seen this recently still counts."""
+MAX_CACHED = 10_000
+MARKER = "unoapi-marker"
+CONFIRMED = "confirmed:"
+
+
+class RedisSessions:
+    """Sessions by phone.
+
+    The marker tells "never stored" from "Redis lost its data": it is written with the first stored session. A process
+    that has seen it and finds it gone, or replaced, knows that the data went, and lets events of unknown phones wait
+    instead of sending them to the environment's webhook. `confirm` ends that.
+    """
+
+    def __init__(self, store: RedisStore, environment: dict[str, Any]) -> None:
+        self._store = store
+        self._environment = environment
+        self._cache: dict[str, tuple[float, Session | None]] = {}
+        self._marker = ""
+        self._lost = False
+        self._lock = threading.Lock()
+
+    def find(self, phone: str) -> Session:
+        """The stored session, or the environment's. Raises SessionUnknown."""
+        session = self._look_up(phone)
+        if session is not None:
+            return session
+        if self._lost:
+            raise SessionUnknown(f"Redis lost its data: the configuration of {phone} may have gone with it")
+        return self.environment_session(phone)
+
+    def resolve(self, phone: str, *, stored: bool) -> Session:
+        """The session that an event was accepted for. Raises SessionUnknown."""
+        if not stored:
+            return self.environment_session(phone)
+        session = self._look_up(phone)
+        if session is not None:
+            return session
+        try:
+            (removed,) = self._store.call(("EXISTS", _removed_key(phone)))
+        except StoreUnavailable as error:
+            raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
+        if removed:
+            return Session(phone=phone, stored=True)
+        raise SessionUnknown(f"the configuration of {phone} is gone from Redis")
+
+    def environment_session(self, phone: str) -> Session:
+        """The session of a phone that was never stored."""
+        return Session.model_validate({**self._environment, "phone": phone, "stored": False})
+
+    def config(self, phone: str) -> dict[str, Any] | None:
+        """The stored configuration as it is. Raises StoreUnavailable."""
+        (text,) = self._store.call(("GET", _key(phone)))
+        return _parsed(phone, text) if text is not None else None
+
+    def phones(self) -> list[str]:
+        """All stored phones. Raises StoreUnavailable. Walks the keys in bounded steps."""
+        cursor, found = "0", set[str]()
+        while True:
+            ((cursor, keys),) = self._store.call(("SCAN", cursor, "MATCH", _key("*"), "COUNT", 1000))
+            found.update(key.removeprefix(_key("")) for key in keys)
+            if str(cursor) == "0":
+                return sorted(phone for phone in found if phone.isdigit())
+
+    def save(self, phone: str, config: dict[str, Any]) -> Session:
+        """Store a configuration. Raises ValidationError before anything is written, StoreUnavailable."""
+        session = self._session(phone, config)
+        self._store.call(
+            ("SET", _key(phone), json.dumps(config)), ("DEL", _removed_key(phone)), ("SET", MARKER, _new_marker(), "NX")
+        )
+        self._remember(phone, session)
+        return session
+
+    def remove(self, phone: str, *, keep_s: int) -> bool:
+        """Remove a session on purpose; for `keep_s` seconds its waiting deliveries are told so."""
+        removed, _ = self._store.call(("DEL", _key(phone)), ("SET", _removed_key(phone), "1", "EX", keep_s))
+        self._remember(phone, None)
+        return bool(removed)
+
+    def confirm(self) -> None:
+        """Say that the phones which Redis knows now are all there are. Raises StoreUnavailable."""
+        self._store.call(("SET", MARKER, CONFIRMED + _new_marker()))
+
+    def _look_up(self, phone: str) -> Session | None:
+        seen = self._cache.get(phone)
+        now = time.monotonic()
+        if seen is not None and now - seen[0] < FRESH_S:
+            return seen[1]
+        try:
+            text, marker = self._store.call(("GET", _key(phone)), ("GET", MARKER))
+        except StoreUnavailable as error:
+            if seen is not None and now - seen[0] < STALE_S and seen[1] is not None:
+                return seen[1]
+            raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
+        self._judge_marker(marker, stored=text is not None)
+        session = None
+        if text is not None:
+            try:
+                session = self._session(phone, _parsed(phone, text))
+            except ValidationError as error:
+                log.error("session_unreadable", phone=phone, error=describe(error), do="correct it with register")
+                raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
+        self._remember(phone, session)
+        return session
+
+    def _judge_marker(self, marker: str | None, *, stored: bool) -> None:
+        with self._lock:
+            if marker is None and not self._marker:
+                if not stored:
+                    return
+                marker = _new_marker()
+                self._store.post(("SET", MARKER, marker, "NX"))
+                return
+            if not self._marker or (marker or "").startswith(CONFIRMED):
+                self._marker, self._lost = marker or "", False
+            elif marker != self._marker and not self._lost:
+                self._lost = True
+                log.error(
+                    "redis_lost_its_data",
+                    do="store the sessions again (register); then `unoapi session confirm`. Until then events of "
+                    "phones without configuration wait",
+                )
+
+    def _remember(self, phone: str, session: Session | None) -> None:
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[phone] = (time.monotonic(), session)
+
+    def _session(self, phone: str, config: dict[str, Any]) -> Session:
+        merged = {key: value for key, value in {**self._environment, **config}.items() if value is not None}
+        # An empty list never silences a session: it counts as absent.
+        stored = config.get("webhooks") or []
+        if stored:
+            merged["webhooks"] = [self._inherit(webhook) for webhook in stored]
+        else:
+            merged["webhooks"] = self._environment["webhooks"]
+        return Session.model_validate({**merged, "phone": phone, "stored": True})
+
+    def _inherit(self, webhook: Any) -> Any:
+        """Missing fields come from the environment's webhook; its token and secret only where it points itself."""
+        if not isinstance(webhook, dict) or not self._environment["webhooks"]:
+            return webhook
+        inherited = dict(self._environment["webhooks"][0])
+        own = {key: value for key, value in webhook.items() if value is not None}
+        if own.get("url") or own.get("urlAbsolute"):
+            if _host(own) != _host(inherited):
+                for field in ("token", "secret", "header"):
+                    inherited.pop(field, None)
+            inherited.pop("url", None)
+            inherited.pop("urlAbsolute", None)
+        return {**inherited, **own}
+
+
+def environment_config(webhook: dict[str, Any] | None) -> dict[str, Any]:
+    """The configuration that the environment gives to every phone."""
+    if webhook is None:
+        return {"webhooks": []}
+    return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)]}
+
+
+def _host(webhook: dict[str, Any]) -> str:
+    parts = urlsplit(str(webhook.get("urlAbsolute") or webhook.get("url") or ""))
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _parsed(phone: str, text: str) -> dict[str, Any]:
+    try:
+        config = json.loads(text)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise SessionUnknown(f"the stored configuration of {phone} is not a JSON object")
+    return config
+
+
+def _key(phone: str) -> str:
+    return f"unoapi-config:{phone}"
+
+
+def _removed_key(phone: str) -> str:
+    return f"unoapi-removed:{phone}"
+
+
+def _new_marker() -> str:
+    return secrets.token_hex(8)

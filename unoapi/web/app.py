@@ -1,0 +1,49 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from flask import Flask
+from werkzeug.routing import BaseConverter
+
+from unoapi.bootstrap import unoapi
+from unoapi.errors import ConfigurationError
+from unoapi.web import events, health, messages, sandbox, sessions
+from unoapi.web.errors import register_errors
+
+if TYPE_CHECKING:
+    from flask import Response
+
+EX_CONFIG = 78
+
+
+class DigitsConverter(BaseConverter):
+    """A session's phone in a path: digits only."""
+
+    regex = r"[0-9]{1,20}"
+
+
+def create_app() -> Flask:
+    """Make the application from the environment's settings."""
+    try:
+        settings = unoapi().settings
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EX_CONFIG)
+    app = Flask("unoapi", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
+    app.url_map.strict_slashes = False
+    app.url_map.converters["digits"] = DigitsConverter
+    for blueprint in (health.routes, messages.routes, sessions.routes, events.routes, sandbox.routes):
+        app.register_blueprint(blueprint)
+    register_errors(app)
+
+    @app.after_request
+    def _headers(answer: Response) -> Response:
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    return app

@@ -1,0 +1,51 @@
+"""How gunicorn serves the API: `gunicorn -c python:unoapi.web.gunicorn "unoapi.web.app:create_app()"`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from unoapi.bootstrap import unoapi
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.errors import BrokerUnavailable, ConfigurationError
+
+EX_CONFIG = 78
+
+try:
+    _settings = unoapi().settings
+except ConfigurationError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(EX_CONFIG)
+
+bind = f"{_settings.listen_host}:{_settings.port}"
+worker_class = "gthread"
+workers = _settings.unoapi_web_processes
+threads = _settings.unoapi_web_threads
+timeout = 30
+graceful_timeout = 20
+keepalive = 75
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 16_380
+proc_name = "unoapi web"
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+
+
+def on_starting(_: Any) -> None:
+    """Declare the topology once, before the first request. RabbitMQ may come later; a conflict ends the start."""
+    publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
+    try:
+        publisher.check(timeout_s=5.0)
+    except BrokerUnavailable as error:
+        if isinstance(error.__cause__, ConfigurationError):
+            sys.stderr.write(f"{error.__cause__}\n")
+            sys.exit(EX_CONFIG)
+    finally:
+        publisher.close()
+
+
+def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn counts the arguments)
+    """Publish what is waiting."""
+    unoapi().close()

@@ -1,0 +1,46 @@
+"""Whether the service lives, and whether it can do its work."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+from flask.typing import ResponseReturnValue
+
+from unoapi import __version__
+from unoapi.bootstrap import unoapi
+from unoapi.errors import BrokerUnavailable, StoreUnavailable
+from unoapi.web.auth import public
+
+routes = Blueprint("health", __name__)
+
+
+@routes.get("/ping")
+@public
+def ping() -> ResponseReturnValue:
+    """Say that the process answers."""
+    return Response("pong!", mimetype="text/plain")
+
+
+@routes.get("/health/live")
+@public
+def live() -> ResponseReturnValue:
+    """Say that the process answers, for orchestrators."""
+    return jsonify(status="ok", version=__version__)
+
+
+@routes.get("/health/ready")
+@public
+def ready() -> ResponseReturnValue:
+    """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`."""
+    uno = unoapi()
+    checks = {"rabbitmq": "ok", "redis": "ok"}
+    try:
+        uno.publisher.check(timeout_s=2.0)
+    except BrokerUnavailable:
+        checks["rabbitmq"] = "not reachable"
+    try:
+        uno.store.ping()
+    except StoreUnavailable:
+        checks["redis"] = "not reachable"
+    if checks["rabbitmq"] != "ok":
+        return jsonify(status="unavailable", checks=checks), 503
+    return jsonify(status="ok" if checks["redis"] == "ok" else "degraded", checks=checks)

@@ -1,0 +1,40 @@
+"""The sandbox's other side: a simulated contact writes."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from unoapi.bootstrap import unoapi
+from unoapi.errors import RequestError
+from unoapi.models.events import contact, message_event
+from unoapi.models.jobs import Parcel
+from unoapi.models.messages import SandboxMessage, new_message_id
+from unoapi.models.trace import TraceEntry
+from unoapi.services.outgoing import stamp
+from unoapi.web.auth import session_token
+from unoapi.web.bodies import json_object
+
+routes = Blueprint("sandbox", __name__)
+
+
+@routes.post("/sandbox/<digits:phone>/messages")
+@session_token
+def contact_writes(phone: str) -> ResponseReturnValue:
+    """A contact writes to the session, with any received type. The answer carries the message's id."""
+    written = SandboxMessage.model_validate(json_object())
+    uno = unoapi()
+    if uno.sessions.find(phone).provider != "sandbox":
+        details = 'Register the session with {"provider": "sandbox"} first.'
+        raise RequestError("The session is not in the sandbox", code=100, status=400, details=details)
+    if written.type != "unsupported" and written.type not in written.message:
+        details = f"{written.type}: the object of the message's type is missing"
+        raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
+    message_id = written.id or new_message_id()
+    message = {**written.message, "id": message_id, "timestamp": str(written.timestamp or int(time.time()))}
+    event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
+    uno.publisher.publish([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
+    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind))
+    return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])
