@@ -123,12 +123,12 @@ def _is_loopback(host: str) -> bool:
 def load_settings() -> Settings:
     """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one).
 
-    What `make run` started privately is found last, so that the command line works beside it.
+    What `make run` started privately wins while it runs, so that the command line works beside it.
     Raises ConfigurationError that lists every wrong variable, never its value.
     """
     private = Path(__file__).resolve().parents[1] / ".run" / "environment"
     named = os.environ.get("DOTENV_CONFIG_PATH")
-    files = [Path(named)] if named else [private, Path(".env")]
+    files = [Path(named)] if named else [Path(".env"), private]
     try:
         return Settings(_env_file=files)
     except ValidationError as error:

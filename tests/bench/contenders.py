@@ -17,7 +17,7 @@ from unoapi.cli.ports import free_port
 
 PLAIN = Queue("plain")
 NOOP = Queue("noop", queue_arguments={"x-queue-type": "quorum"})
-PATIENCE_S = 40
+PATIENCE_S = 120
 CLIENTS = 32
 
 
@@ -27,8 +27,10 @@ def worker(module: str, *options: str) -> list[str]:
 
 
 def arrivals(receiver: Receiver, count: int, path: str) -> Figures:
-    """Wait for all requests and return their rate."""
+    """Wait for all requests and return their rate; raises RuntimeError unless each id came once and was accepted."""
     wait_until(lambda: receiver.count(path) >= count, f"{count} requests at {path}", timeout_s=PATIENCE_S)
+    if wrong := {name: tally for name, tally in receiver.ids(path).items() if tally != (1, 1)}:
+        raise RuntimeError(f"{len(wrong)} ids came more than once or were refused: {dict(list(wrong.items())[:3])}")
     return {"per_s": rate(receiver.times(path))}
 
 

@@ -1,6 +1,7 @@
 """Figures, rounds and rows: how one number comes out of many runs."""
 
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ Run = Callable[[], Figures]
 """One measurement from a clean start; it may be repeated."""
 
 SKIPPED = 0.1  # of every run: start-up, first connections, cold caches
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 def rate(times: Iterable[float]) -> float:
@@ -76,6 +77,8 @@ class Row:
 
     @property
     def bar(self) -> str:
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
         if self.at_least is not None:
             return f">= {self.at_least:g}"
         return f"<= {self.at_most:g}" if self.at_most is not None else "-"

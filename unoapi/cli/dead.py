@@ -16,6 +16,7 @@ from rich.table import Table
 from unoapi.bootstrap import unoapi
 from unoapi.broker.deadqueue import Busy, DeadQueue, LetterFilter, who
 from unoapi.broker.letters import as_json
+from unoapi.cli.screen import screen
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from unoapi.broker.letters import DeadLetter
     from unoapi.models.jobs import DeliverWebhook, SendMessage
 
-console = Console()
+console = screen()
 BUSY_KEY = "unoapi-dead-busy"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -112,8 +113,8 @@ def list_letters(json_lines: bool, **chosen: Any) -> None:
 def _print_page(page: list[DeadLetter], *, first: bool) -> None:
     table = Table(show_header=first, box=None, pad_edge=False)
     for name, width in (("id", 36), ("died (UTC)", 14), ("number", 15), ("webhook", 12), ("reason", 16), ("tries", 5)):
-        table.add_column(name, width=width, overflow="fold")
-    table.add_column("queue / message / error", overflow="fold")
+        table.add_column(name, min_width=width, no_wrap=True)
+    table.add_column("queue, message, error", overflow="fold")
     for letter in page:
         table.add_row(
             letter.id,

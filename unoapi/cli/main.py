@@ -6,17 +6,17 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
 from unoapi.broker.topology import Topology
 from unoapi.cli.dead import dead
+from unoapi.cli.screen import screen
 from unoapi.cli.session import session
 from unoapi.errors import ConfigurationError, UnoError
 
-console = Console()
+console = screen()
 EX_CONFIG = 78
 
 
@@ -89,6 +89,7 @@ def _print_topology(names: Topology) -> None:
     for exchange in names.exchanges:
         exchanges.add_row(exchange.name, exchange.type, _pairs(exchange.arguments), exchange.purpose)
     queues = Table("queue", "bound to", "key", "arguments", "purpose", title="Queues", title_justify="left")
+    queues.columns[0].no_wrap = True
     for queue in names.queues:
         key = queue.routing_key or _pairs(queue.binding_arguments)
         queues.add_row(queue.name, queue.exchange, key, _pairs(queue.arguments), queue.purpose)
@@ -97,7 +98,7 @@ def _print_topology(names: Topology) -> None:
 
 
 def _pairs(arguments: dict[str, Any]) -> str:
-    return "\n".join(f"{key}={value}" for key, value in arguments.items())
+    return ", ".join(f"{key}={value}" for key, value in arguments.items())
 
 
 def _text(value: int | None) -> str:

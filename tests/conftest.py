@@ -1,0 +1,44 @@
+"""Throw-away servers for the whole run; hostile values in the environment that no test may use."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.receiver import Receiver
+from tests.stack import Stack, stack
+from unoapi.cli.servers import PrivateServers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A test that connected with these would fail, or reach servers that are not its own: nothing listens there.
+os.environ["AMQP_URL"] = "amqp://hostile:hostile@127.0.0.1:1/hostile"
+os.environ["REDIS_URL"] = "redis://127.0.0.1:1"
+os.environ["DOTENV_CONFIG_PATH"] = os.devnull
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
+    """Real RabbitMQ and Redis of this run alone."""
+    private = PrivateServers(tmp_path_factory.mktemp("servers"))
+    private.start()
+    yield private
+    private.stop()
+
+
+@pytest.fixture
+def uno(servers: PrivateServers, tmp_path: Path) -> Iterator[Stack]:
+    """An Uno API on a vhost of its own; no process runs yet."""
+    with stack(servers, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A scriptable webhook receiver."""
+    with Receiver() as running:
+        yield running
