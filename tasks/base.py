@@ -133,7 +133,8 @@ class UnoTask(Task[Any, Any]):
             Parcel(job, history=history), uno.topology, reason=reason, error=describe(error), traceback=trouble
         )
         self._publish([letter, *(to_message(parcel, uno.topology) for parcel in parcels)])
-        uno.traces.add(_entry(job, "dead", history, detail=f"{reason}: {describe(error)}"))
+        attempt = getattr(error, "attempt", None)
+        uno.traces.add(_entry(job, "dead", history, detail=f"{reason}: {describe(error)}", attempt=attempt))
         log.error(
             "given_up",
             task=job.task,

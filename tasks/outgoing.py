@@ -25,6 +25,8 @@ def fan_out(job: FanOut) -> None:
         parcels.append(Parcel(report))
     if parcels:
         uno.publisher.publish(parcels)
+    if not fanned.deliveries and not fanned.filtered:
+        uno.traces.add(_step(job, "filtered", "").model_copy(update={"detail": "the number has no webhook"}))
     uno.traces.add(
         *(_step(job, "filtered", webhook_id) for webhook_id in fanned.filtered),
         *(_step(job, "queued", delivery.webhook_id, delivery.id) for delivery in fanned.deliveries),

@@ -18,6 +18,7 @@ from unoapi.broker.deadqueue import Busy, DeadQueue, LetterFilter, who
 from unoapi.broker.letters import as_json
 from unoapi.cli.screen import screen
 from unoapi.errors import StoreUnavailable
+from unoapi.models.trace import TraceEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,12 +201,30 @@ def purge(letter_id: str, yes: bool, **chosen: Any) -> None:
 
 def _count(visits: Iterator[Visit], *, total: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    bar_console = Console(stderr=True)
+    with Progress(console=bar_console, transient=True, disable=not bar_console.is_terminal) as progress:
         bar = progress.add_task("letters", total=total)
         for visit in _walk(visits):
             outcomes[visit.outcome] += 1
             progress.advance(bar)
+            if visit.outcome == "replayed":
+                _trace_replay(visit.letter)
     return outcomes
+
+
+def _trace_replay(letter: DeadLetter) -> None:
+    if letter.job is None:
+        return
+    unoapi().traces.add(
+        TraceEntry(
+            step="replayed",
+            phone=letter.phone,
+            message_id=letter.message_id,
+            kind=str(getattr(letter.job, "kind", letter.task)),
+            webhook=letter.webhook,
+            delivery_id=letter.id,
+        )
+    )
 
 
 def _say(outcomes: Counter[str], letter_id: str) -> None:
