@@ -85,7 +85,6 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "header": settings.webhook_header,
         "secret": settings.unoapi_webhook_secret,
         "timeout_ms": settings.webhook_timeout_ms,
-        "send_new_messages": settings.webhook_send_new_messages,
         "send_group_messages": settings.webhook_send_group_messages,
         "send_outgoing_messages": settings.webhook_send_outgoing_messages,
         "send_incoming_messages": settings.webhook_send_incoming_messages,

@@ -30,9 +30,6 @@ class Settings(BaseSettings):
 
     port: int = Field(9876, ge=1, le=65535, description="Port of the HTTP API.")
     unoapi_host: str = Field("", description="Address to listen on. Empty: all with a token, else loopback only.")
-    base_url: WebUrl = Field(
-        Url("http://localhost:9876"), description="Public address of this API, for links in events."
-    )
     amqp_url: SecretStr = Field(SecretStr("amqp://guest:guest@localhost:5672"), description="RabbitMQ.")
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), description="Redis.")
     unoapi_queue_name: str = Field(
@@ -75,7 +72,6 @@ class Settings(BaseSettings):
     webhook_timeout_ms: int = Field(
         15_000, ge=1, description="Deadline of one webhook request, in ms; at most 60000 counts."
     )
-    webhook_send_new_messages: bool = Field(False, description="Also deliver messages that were sent through the API.")
     webhook_send_group_messages: bool = Field(True, description="Deliver messages of groups.")
     webhook_send_outgoing_messages: bool = Field(True, description="Deliver the number's own messages.")
     webhook_send_incoming_messages: bool = Field(True, description="Deliver received messages.")

@@ -39,7 +39,6 @@ class Webhook(BaseModel):
     header: HeaderName = "Authorization"
     secret: SecretStr = SecretStr("")
     timeout_ms: int = Field(default=15_000, ge=1)
-    send_new_messages: bool = False
     send_group_messages: bool = True
     send_outgoing_messages: bool = True
     send_incoming_messages: bool = True
