@@ -6,7 +6,6 @@ import sys
 import warnings
 from typing import Any
 
-
 from celery.signals import celeryd_init, setup_logging, worker_shutdown
 
 from unoapi.bootstrap import unoapi

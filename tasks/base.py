@@ -64,13 +64,13 @@ class UnoTask(Task[Any, Any]):
         """Whether the broker has given this message to a worker before."""
         return bool((self.request.delivery_info or {}).get("redelivered"))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task, and give the job up when its error says so."""
+    def __call__(self, *args: Any, **_: Any) -> Any:
+        """Run the task with its job, and give the job up when its error says so."""
         job = JOBS[self.name].model_validate(args[0])
         with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             self._ensure_due(job)
             try:
-                return self.run(*args, **kwargs)
+                return self.run(job)
             except (Ignore, Reject, Retry):
                 raise
             except Exception as error:  # noqa: BLE001 (every error ends here: as a dead letter)

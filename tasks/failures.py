@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from tasks.app import app
+from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import ReportFailure
 from unoapi.models.trace import TraceEntry
 from unoapi.services import failures
 
-from tasks.app import app
-from tasks.base import UnoTask
 
-
-@app.task(name=ReportFailure.task, base=UnoTask, pydantic=True)
+@app.task(name=ReportFailure.task, base=UnoTask)
 def report(job: ReportFailure) -> None:
     """Post one failure callback to the operator's address."""
     uno = unoapi()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from tasks.app import app
+from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import Parcel, ReceiveEvent, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import connector, incoming
 
-from tasks.app import app
-from tasks.base import UnoTask
 
-
-@app.task(name=SendMessage.task, base=UnoTask, bind=True, pydantic=True)
+@app.task(name=SendMessage.task, base=UnoTask, bind=True)
 def send(self: UnoTask, job: SendMessage) -> None:
     """Send one message and queue the events that tell its status."""
     uno = unoapi()
@@ -34,7 +33,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
     )
 
 
-@app.task(name=ReceiveEvent.task, base=UnoTask, pydantic=True)
+@app.task(name=ReceiveEvent.task, base=UnoTask)
 def receive(job: ReceiveEvent) -> None:
     """Turn one event of the connector into Cloud API events."""
     uno = unoapi()

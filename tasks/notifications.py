@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from tasks.app import app
+from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import NotifyNumber, Parcel
 from unoapi.models.trace import TraceEntry
 from unoapi.services import failures
 
-from tasks.app import app
-from tasks.base import UnoTask
 
-
-@app.task(name=NotifyNumber.task, base=UnoTask, pydantic=True)
+@app.task(name=NotifyNumber.task, base=UnoTask)
 def notify(job: NotifyNumber) -> None:
     """Send a notice, at most one per endpoint and quarter of an hour."""
     uno = unoapi()

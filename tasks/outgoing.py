@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from tasks.app import app
+from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.logs import get_logger
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 from unoapi.models.trace import TraceEntry
 from unoapi.services import failures, outgoing
 
-from tasks.app import app
-from tasks.base import UnoTask
-
 log = get_logger(__name__)
 
 
-@app.task(name=FanOut.task, base=UnoTask, pydantic=True)
+@app.task(name=FanOut.task, base=UnoTask)
 def fan_out(job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event."""
     uno = unoapi()
@@ -33,7 +32,7 @@ def fan_out(job: FanOut) -> None:
     )
 
 
-@app.task(name=DeliverWebhook.task, base=UnoTask, bind=True, pydantic=True)
+@app.task(name=DeliverWebhook.task, base=UnoTask, bind=True)
 def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     """Make one attempt to deliver."""
     uno = unoapi()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,46 +13,79 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+IDLE_S = 1.0
+
+
+class Ticket(Generic[Result]):
+    """The promise of one result. A bare lock, because a `Future` costs more than the work it stands for."""
+
+    __slots__ = ("_done", "_result", "abandoned")
+
+    def __init__(self) -> None:
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._result: Result | Exception | None = None
+        self.abandoned = False
+
+    def settle(self, result: Result | Exception) -> None:
+        """Give the result, once."""
+        self._result = result
+        self._done.release()
+
+    def wait(self, timeout_s: float) -> Result:
+        """The result, or its exception; raises TimeoutError, after which the work is not begun any more."""
+        if not self._done.acquire(timeout=max(0.0, timeout_s)):
+            self.abandoned = True
+            raise TimeoutError
+        if isinstance(self._result, Exception):
+            raise self._result
+        return cast("Result", self._result)
+
 
 class Batcher(Generic[Item, Result]):
     """One thread that runs `run(items)` for whatever has gathered, at most `limit` items at a time.
 
     `run` returns one result per item, in order; a result that is an exception is raised to that item's caller. An
-    exception raised by `run` itself goes to all callers of the batch. `idle` is called about once a second while there
-    is nothing to do. Not usable after a fork: make it in the process that uses it.
+    exception raised by `run` itself goes to all callers of the batch. `idle` is called about once a second. Under load
+    a batch gathers for `linger_s` first: fewer and larger batches take less of everything. Not usable after a fork:
+    make it in the process that uses it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all by keyword)
         self,
         run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
         name: str,
         limit: int = 200,
         backlog: int = 10_000,
+        linger_s: float = 0.0,
         idle: Callable[[], None] | None = None,
     ) -> None:
         self._run = run
         self._name = name
         self._limit = limit
         self._backlog = backlog
+        self._linger_s = linger_s
         self._idle = idle
-        self._waiting: deque[tuple[Item, Future[Result]]] = deque()
+        self._waiting: deque[tuple[Item, Ticket[Result]]] = deque()
         self._wake = threading.Condition()
+        self._asleep = False
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: Item) -> Future[Result]:
+    def submit(self, item: Item) -> Ticket[Result]:
         """Hand in one item. Raises BufferError when more than `backlog` items wait, RuntimeError after `close`."""
-        future: Future[Result] = Future()
-        with self._wake:
-            if self._closed:
-                raise RuntimeError(f"{self._name} is closed")
-            if len(self._waiting) >= self._backlog:
-                raise BufferError(f"{self._name} has more than {self._backlog} items waiting")
-            self._waiting.append((item, future))
-            self._wake.notify()
-        return future
+        if self._closed:
+            raise RuntimeError(f"{self._name} is closed")
+        if len(self._waiting) >= self._backlog:
+            raise BufferError(f"{self._name} has more than {self._backlog} items waiting")
+        ticket: Ticket[Result] = Ticket()
+        self._waiting.append((item, ticket))
+        if self._asleep:
+            with self._wake:
+                self._wake.notify()
+        return ticket
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Do what is waiting, then stop. Returns after `timeout_s` at the latest."""
@@ -66,20 +98,23 @@ class Batcher(Generic[Item, Result]):
         last_idle = time.monotonic()
         while True:
             with self._wake:
+                self._asleep = True  # before the look, so that no item is handed in unseen
                 if not self._waiting and not self._closed:
-                    self._wake.wait(1.0)
-                if self._closed and not self._waiting:
-                    return
-                batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
+                    self._wake.wait(IDLE_S)
+                self._asleep = False
+            if self._closed and not self._waiting:
+                return
+            if self._linger_s and self._waiting:
+                time.sleep(self._linger_s)
+            batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
             if batch:
                 self._serve(batch)
-            if self._idle is not None and time.monotonic() - last_idle >= 1.0:
+            if self._idle is not None and time.monotonic() - last_idle >= IDLE_S:
                 last_idle = time.monotonic()
                 self._idle()
 
-    def _serve(self, batch: list[tuple[Item, Future[Result]]]) -> None:
-        # A caller that no longer waits has cancelled: its item is not done any more.
-        live = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
+    def _serve(self, batch: list[tuple[Item, Ticket[Result]]]) -> None:
+        live = [(item, ticket) for item, ticket in batch if not ticket.abandoned]
         if not live:
             return
         results: Sequence[Result | Exception]
@@ -87,11 +122,5 @@ class Batcher(Generic[Item, Result]):
             results = self._run([item for item, _ in live])
         except Exception as error:  # noqa: BLE001 (told to every caller of the batch)
             results = [error] * len(live)
-        for (_, future), result in zip(live, results, strict=True):
-            try:
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-            except InvalidStateError:  # pragma: no cover (a caller cannot cancel a running future)
-                continue
+        for (_, ticket), result in zip(live, results, strict=True):
+            ticket.settle(result)

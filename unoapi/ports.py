@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unoapi.models.attempts import Answer
-    from unoapi.models.jobs import DeliverWebhook, Parcel, SendMessage
+    from unoapi.models.jobs import Parcel, SendMessage
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
     from unoapi.models.trace import TraceEntry

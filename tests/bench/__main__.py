@@ -1,8 +1,10 @@
 """Run the benchmarks on throw-away servers and print one table; exit code 1 when a bar is missed."""
 
 import argparse
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measure import Row, console, table
@@ -21,15 +23,19 @@ def main() -> int:
     if unknown := set(options.names) - set(SCENARIOS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
 
-    rows = measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes())
-    console.print(table(rows))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    rows: list[Row] = []
+    try:
+        for more in measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes()):
+            rows += more
+    finally:
+        console.print(table(rows))
     return 0 if options.quick or all(row.ok for row in rows) else 1
 
 
-def measure(names: list[str], sizes: Sizes) -> list[Row]:
+def measure(names: list[str], sizes: Sizes) -> Iterator[list[Row]]:
     """Run scenarios on servers of their own, which are gone afterwards."""
     forget_surroundings()
-    rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(prefix="unoapi-bench-") as folder,
         PrivateServers(Path(folder) / "servers", durable=False) as servers,
@@ -43,14 +49,13 @@ def measure(names: list[str], sizes: Sizes) -> list[Row]:
             folder=Path(folder),
             sizes=sizes,
         )
-        try:
-            for name in names:
-                console.print(f"[bold]{name}[/]: {SCENARIOS[name].__doc__}")
-                rows += SCENARIOS[name](stage)
-        except Exception:
-            console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
-            raise
-    return rows
+        for name in names:
+            console.print(f"[bold]{name}[/]: {SCENARIOS[name].__doc__}")
+            try:
+                yield SCENARIOS[name](stage)
+            except Exception:
+                console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
+                raise
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.bench import queues
 from tests.bench.contenders import PATIENCE_S, arrivals, load, requests_per_second
 from tests.bench.measure import Figures, percentiles
 from tests.bench.processes import accepts, megabytes, procfile, running, wait_until
-from tests.bench.stage import PHONE, Stage, event
+from tests.bench.stage import PHONE, Stage, event, message
 from tests.receiver import Behaviour
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
@@ -99,9 +99,11 @@ def endurance(stage: Stage) -> Figures:
 def requests(stage: Stage) -> Figures:
     """Messages per second that the API accepts, each with a confirmed publish."""
     prepare(stage)
-    body = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": {"body": "Message {n}"}}
     with web(stage) as port:
-        return requests_per_second(port, f"/v15.0/{PHONE}/messages", json.dumps(body), stage, HEADERS)
+        figures = requests_per_second(port, f"/v15.0/{PHONE}/messages", message("{n}"), stage, HEADERS)
+    if (queued := queues.depth(stage.amqp_url, TOPOLOGY.queue("incoming"))) != stage.sizes.requests:
+        raise RuntimeError(f"{stage.sizes.requests} messages were accepted and {queued} queued")
+    return figures
 
 
 def latency(stage: Stage) -> Figures:

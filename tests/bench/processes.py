@@ -46,10 +46,12 @@ def running(*commands: Sequence[str], environment: Mapping[str, str], folder: Pa
             child.end(grace_s=10)
 
 
-def log_tail(folder: Path, lines: int = 40) -> list[str]:
+def log_tail(folder: Path, lines: int = 20) -> list[str]:
     """What the processes said last."""
     log = folder / LOG
-    return log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
+    if not log.exists():
+        return []
+    return [line[:300] for line in log.read_text(errors="replace").splitlines()[-lines:]]
 
 
 def procfile(name: str) -> str:

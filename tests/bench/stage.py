@@ -55,3 +55,9 @@ def event(number: int | str) -> str:
     }
     change = {"value": value, "field": "messages"}
     return json.dumps({"object": "whatsapp_business_account", "entry": [{"id": PHONE, "changes": [change]}]})
+
+
+def message(number: int | str) -> str:
+    """A text message as a client of the API posts it."""
+    text = {"body": f"Hello, your order {number} is on its way."}
+    return json.dumps({"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": text})

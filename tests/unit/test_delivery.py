@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Self
 
 import pytest
 import trustme
@@ -85,7 +86,7 @@ class Receiver:
         authority = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if tls else 'http'}://{authority}:{self.port}"
 
-    def __enter__(self) -> "Receiver":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
@@ -248,8 +249,9 @@ def connections_of(receiver: Receiver) -> list[int]:
 class TestWhatIsSent:
     def test_the_headers_and_the_exact_bytes_arrive(self, listen: Listen, sender: CurlSender) -> None:
         receiver, body = listen(OK), bytes(range(256)) * 8192
+        headers = (("Content-Type", "x/y"), ("User-Agent", "u/1"), ("X-Key", "é k"))
 
-        answer = send(sender, receiver.url + "/a?b=c", body=body, headers=(("Content-Type", "x/y"), ("X-Key", "é k")))
+        answer = send(sender, receiver.url + "/a?b=c", body=body, headers=headers)
 
         assert (answer.status, answer.error, answer.delivered) == (200, "", True)
         [request] = receiver.requests
@@ -258,6 +260,7 @@ class TestWhatIsSent:
             "host": receiver.url.removeprefix("http://"),
             "accept": "*/*",
             "content-type": "x/y",
+            "user-agent": "u/1",
             "x-key": "é k",
             "content-length": str(len(body)),
         }
@@ -285,7 +288,7 @@ class TestWhatIsSent:
         assert not {"authorization", "x-own"} & second.headers.keys()
         assert second.body == b"short"
 
-    @pytest.mark.parametrize("value", ["tok\r\nX-Evil: 1", "tok\nX-Evil: 1", "tok\rX", "tok\0", "tok\x7f", "tokен"])
+    @pytest.mark.parametrize("value", ["tok\r\nX-Evil: 1", "tok\nX-Evil: 1", "tok\rX", "tok\0", "tok\x7f", "tok€"])
     def test_a_value_that_is_no_header_value_is_refused_and_not_shown(
         self, listen: Listen, sender: CurlSender, value: str
     ) -> None:
@@ -495,7 +498,8 @@ class TestWhatComesBack:
             ),
             pytest.param(say(b"SSH-2.0-OpenSSH_9.2\r\n", then=close), "did not answer in HTTP", id="SSH"),
             pytest.param(say(b"HTTP/9.9 200 OK\r\n\r\n", then=close), "did not answer in HTTP", id="HTTP 9.9"),
-            pytest.param(say(b"\r\n\r\n\0\0", then=close), "did not answer in HTTP", id="noise"),
+            pytest.param(say(b"\0\xff\0", then=close), "did not answer in HTTP", id="noise"),
+            pytest.param(say(b"HTTP/1.1 200", then=close), "closed the connection without an answer", id="half a line"),
         ],
     )
     def test_what_is_no_answer_has_no_status(
@@ -504,6 +508,20 @@ class TestWhatComesBack:
         answer = send(sender, listen(reply).url)
 
         assert (answer.status, answer.error, answer.delivered) == (None, error, False)
+
+    @pytest.mark.xfail(reason="libcurl reports no trouble here, so that its status is taken for an answer")
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pytest.param(b"HTTP/1.1 200 OK\r\nX: y\r\n", id="closed in the headers"),
+            pytest.param(b"\r\nnoise", id="an empty first line"),
+        ],
+    )
+    def test_a_head_that_is_not_complete_has_no_status(self, listen: Listen, sender: CurlSender, text: bytes) -> None:
+        answer = send(sender, listen(say(text, then=close)).url)
+
+        assert answer.status is None
+        assert answer.error
 
     @pytest.mark.parametrize(
         "reply",
@@ -627,13 +645,19 @@ class TestCertificates:
 
         assert answer.error == "our certificate bundle cannot be read"
 
-    def test_a_receiver_without_tls_is_named_as_the_trouble(self, listen: Listen, sender: CurlSender) -> None:
-        receiver = listen(OK)
+    def test_a_receiver_without_tls_is_named_as_the_trouble(self, sender: CurlSender) -> None:
+        def answer_in_the_clear() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer_with(400))
 
-        answer = send(sender, receiver.url.replace("http", "https"), timeout_ms=500)
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+            thread.submit(answer_in_the_clear)
+            answer = send(sender, f"https://127.0.0.1:{listener.getsockname()[1]}/")
 
         assert answer.status is None
-        assert answer.error in {"did not answer within 500 ms"} or answer.error.startswith("TLS handshake failed: ")
+        assert answer.error.startswith("TLS handshake failed: ")
 
 
 class TestConnections:

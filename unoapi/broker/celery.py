@@ -22,7 +22,7 @@ log = get_logger(__name__)
 class SafeRequest(Request):
     """A task request that shows its summary, not its arguments, to remote control and so to Flower."""
 
-    def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001 (Celery's signature)
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's signature)
         """What dashboards see."""
         return super().info(safe=True)
 
@@ -72,7 +72,12 @@ class UnoCelery(Celery):
     publisher: ConfirmingPublisher | None = None
 
     def send_task(  # type: ignore[override]
-        self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # noqa: ARG002
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        **options: Any,  # noqa: ARG002 (Celery's)
+    ) -> Any:
         """Publish a job by its task's name, with a confirm. `countdown` is in seconds; an ETA is not taken."""
         if self.publisher is None or options.get("eta") is not None:
             raise NotImplementedError("jobs are published by the application's publisher, with a countdown at most")

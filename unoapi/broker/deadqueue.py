@@ -214,9 +214,7 @@ class DeadQueue:
         """Hold the right to be at the queue for as long as the connection lives: RabbitMQ frees it when we die."""
         try:
             channel: Any = connection.channel()
-            channel.queue_declare(
-                f"{self._topology.dead}.lock", exclusive=True, durable=False, auto_delete=True
-            )
+            channel.queue_declare(f"{self._topology.dead}.lock", exclusive=True, durable=False, auto_delete=True)
         except ResourceLocked:
             raise Busy("another process is at the dead queue") from None
 

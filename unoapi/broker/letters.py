@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.messages import Message, from_body, history_of, to_message
-from unoapi.models.attempts import History
 from unoapi.models.jobs import JOBS, Job, Parcel
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
+    from unoapi.models.attempts import History
 
 REASON_HEADER = "unoapi-reason"
 ERROR_HEADER = "unoapi-error"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 import amqp
@@ -79,15 +78,15 @@ class ConfirmingPublisher:
         deadline = time.monotonic() + timeout_s
         try:
             batcher = self._started()
-            futures = [batcher.submit(message) for message in messages]
+            tickets = [batcher.submit(message) for message in messages]
         except BufferError as error:
             raise BrokerUnavailable("too much is waiting for RabbitMQ's confirms") from error
         try:
-            for future in futures:
-                future.result(max(0.0, deadline - time.monotonic()))
-        except FutureTimeoutError as error:
-            for future in futures:
-                future.cancel()
+            for ticket in tickets:
+                ticket.wait(deadline - time.monotonic())
+        except TimeoutError as error:
+            for ticket in tickets:
+                ticket.abandoned = True
             raise BrokerUnavailable(f"RabbitMQ did not confirm within {timeout_s:g} s{self._blocked}") from error
 
     def _started(self) -> Batcher[Message | None, None]:
@@ -103,8 +102,8 @@ class ConfirmingPublisher:
 
     # All below runs on the publisher's thread alone.
 
-    def _run(self, batch: Sequence[Message | None]) -> list[None | Exception]:
-        results: dict[int, None | Exception] = {}
+    def _run(self, batch: Sequence[Message | None]) -> list[Exception | None]:
+        results: dict[int, Exception | None] = {}
         deadline = time.monotonic() + CONFIRM_TIMEOUT_S
         error: BaseException | None = None
         while len(results) < len(batch) and time.monotonic() < deadline:
@@ -125,7 +124,7 @@ class ConfirmingPublisher:
         return [results.get(number, unconfirmed) for number in range(len(batch))]
 
     def _publish_rest(
-        self, batch: Sequence[Message | None], results: dict[int, None | Exception], deadline: float
+        self, batch: Sequence[Message | None], results: dict[int, Exception | None], deadline: float
     ) -> None:
         channel = self._connected()
         self._open.clear()

@@ -159,7 +159,9 @@ def _run(stack: ExitStack) -> int:
     webhooks = [{"id": name, "urlAbsolute": f"{receiver.address}/{name}"} for name in ("fine", "flaky", "down")]
     post(f"/v15.0/{PHONE}/register", {"provider": "sandbox", "webhooks": webhooks})
 
-    _step("1. A contact writes to the number. The session has three webhooks: one is fine, one fails twice, one is down.")
+    _step(
+        "1. A contact writes to the number. The session has three webhooks: one is fine, one fails twice, one is down."
+    )
     receiver.started = time.monotonic()
     written = {"from": CONTACT, "profile": {"name": "Maria"}, "type": "text", "text": {"body": "hello"}}
     message_id = post(f"/sandbox/{PHONE}/messages", written)["messages"][0]["id"]
@@ -190,7 +192,9 @@ def _run(stack: ExitStack) -> int:
 
 
 def _check(receiver: Receiver, *, before: int) -> None:
-    messages = {path: [body for body in bodies if "messages" in _value(body)] for path, bodies in receiver.bodies.items()}
+    messages = {
+        path: [body for body in bodies if "messages" in _value(body)] for path, bodies in receiver.bodies.items()
+    }
     counts = {path: len(messages[path]) for path in ("/fine", "/flaky", "/down")}
     expected = {"/fine": 1, "/flaky": LIMIT + 1, "/down": before + 1}
     if counts != expected or before != LIMIT + 1:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
-from unoapi.broker.topology import Topology
 from unoapi.cli.dead import dead
 from unoapi.cli.screen import screen
 from unoapi.cli.session import session
 from unoapi.errors import ConfigurationError, UnoError
+
+if TYPE_CHECKING:
+    from unoapi.broker.topology import Topology
 
 console = screen()
 EX_CONFIG = 78

@@ -58,5 +58,3 @@ class CallbackPoster(threading.local):
                 return NO_NAME if isinstance(cause, socket.gaierror) else REFUSED
             cause = cause.__cause__ or cause.__context__
         return BAD_ADDRESS if isinstance(trouble, ValueError) else LOST
-
-

@@ -188,5 +188,3 @@ def parse_retry_after(value: bytes) -> int | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(after_s, MAX_RETRY_AFTER_S) if after_s >= 0 else None
-
-

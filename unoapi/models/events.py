@@ -114,24 +114,32 @@ def split(phone: str, payload: dict[str, Any]) -> list[Event]:
             field = str(change.get("field", "messages"))
             lists = [key for key in ("messages", "message_echoes", "statuses") if value.get(key)]
             rest = {key: part for key, part in value.items() if key not in ("messages", "message_echoes", "statuses")}
+            alone = sum(len(value[key]) for key in lists) == 1
             if not lists:
                 events.append(_event(phone, rest, field=field, entry_id=entry.get("id")))
             for key in lists:
                 for item in value[key]:
-                    own = {**rest, "contacts": _contacts_of(item, rest.get("contacts") or [])}
+                    contacts = _contacts_of(item, rest.get("contacts") or [], phone=phone, alone=alone)
+                    own = {**rest, "contacts": contacts}
                     own[key] = [_with_text_timestamp(item)]
                     events.append(_event(phone, own, field=field, entry_id=entry.get("id")))
     return events
 
 
-def _contacts_of(item: dict[str, Any], contacts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _contacts_of(
+    item: dict[str, Any], contacts: list[dict[str, Any]], *, phone: str, alone: bool
+) -> list[dict[str, Any]]:
+    """The contact that the item is about. Another one's only where it cannot be a mistake: clients believe it."""
     partner = str(item.get("recipient_id") or item.get("to") or item.get("from") or "")
-    mine = [each for each in contacts if str(each.get("wa_id", "")) == partner] or contacts[:1]
+    mine = [each for each in contacts if str(each.get("wa_id") or "") == partner]
+    if not mine and (alone or partner in ("", phone)):
+        mine = contacts[:1]
     filled = []
     for each in mine:
         wa_id = str(each.get("wa_id") or "")
-        profile = {**(each.get("profile") or {})}
-        profile.setdefault("name", wa_id or partner)
+        given = each.get("profile")
+        profile = dict(given) if isinstance(given, dict) else {}
+        profile["name"] = str(profile.get("name") or wa_id or partner)
         filled.append({**each, "profile": profile, "wa_id": wa_id, "user_id": str(each.get("user_id") or wa_id)})
     return filled or [contact(partner)]
 

@@ -73,7 +73,7 @@ class FanOut(Job):
     task: ClassVar[str] = "outgoing.fan_out"
     queue: ClassVar[str] = "outgoing"
 
-    kind: str  # "message", or the status
+    kind: str = Field(max_length=64)  # "message", the status, or the field of any other event
     body: str  # exactly what is signed and sent
     webhook_ids: tuple[str, ...] | None = None
     stored: bool = False
@@ -123,7 +123,11 @@ JOBS: dict[str, type[Job]] = {
 
 def computed_id(*parts: str) -> str:
     """A UUID computed from the parts: the same parts give the same id, in every process."""
-    return str(uuid5(NAMESPACE, "\x1f".join(parts)))
+    # Half a surrogate pair is valid in JSON, but not in UTF-8.
+    return str(uuid5(NAMESPACE, "\x1f".join(parts).encode("utf-8", "backslashreplace").decode()))
+
+
+NO_HISTORY = History()
 
 
 @dataclass(frozen=True)
@@ -133,4 +137,4 @@ class Parcel:
     job: Job
     delay_ms: int = 0
     retries: int = 0
-    history: History = History()
+    history: History = NO_HISTORY

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 PUNCTUATION = re.compile(r"[\s()+.-]")
+MIN_DIGITS, MAX_DIGITS = 5, 20
 GROUP = re.compile(r"^[\w.-]{1,64}@(g\.us|lid|newsletter|s\.whatsapp\.net)$")
 
 MESSAGE_TYPES = frozenset(
@@ -52,7 +53,7 @@ class OutboundMessage(BaseModel):
         if GROUP.match(value):
             return value
         digits = PUNCTUATION.sub("", value)
-        if not digits.isascii() or not digits.isdigit() or not 5 <= len(digits) <= 20:
+        if not digits.isascii() or not digits.isdigit() or not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
             raise ValueError("must be a phone number in international form, digits only, or the address of a group")
         return digits
 

@@ -1,4 +1,4 @@
-"""A failure is told: callbacks to the operator's address, notices to the session's own number. Neither causes another."""
+"""A failure is told: by callbacks to the operator and notices to the number. Neither causes another."""
 
 from __future__ import annotations
 
@@ -66,8 +66,10 @@ def status_report(job: FanOut) -> ReportFailure | None:
     """The callback about a message whose WhatsApp status is `failed`."""
     if job.kind != "failed" or not job.told:
         return None
-    status = json.loads(job.body)["entry"][0]["changes"][0]["value"]["statuses"][0]
-    problem = (status.get("errors") or [{}])[0]
+    (status, *_) = json.loads(job.body)["entry"][0]["changes"][0]["value"].get("statuses") or [{}]
+    errors = status.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    problem = first if isinstance(first, dict) else {}  # it comes from outside, and must not stop the fan-out
     title = str(problem.get("title") or "unknown error")[:200]
     code = problem.get("code", 0)
     return _report(

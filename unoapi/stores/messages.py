@@ -41,25 +41,26 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            done, pause_ms = self._store.call(
-                ("EXISTS", _done_key(delivery_id)), ("PTTL", _pause_key(phone, webhook_id))
+            ((done, paused_until_ms),) = self._store.call(
+                ("MGET", _done_key(delivery_id), _pause_key(phone, webhook_id))
             )
         except StoreUnavailable:
             paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
             return DeliveryState(paused_ms=max(0, int(paused_s * 1000)))
-        return DeliveryState(done=bool(done), paused_ms=max(0, int(pause_ms)))
+        return DeliveryState(done=bool(done), paused_ms=max(0, int(paused_until_ms or 0) - now_ms()))
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
-        """Remember that the delivery is done, before its message is acknowledged."""
+        """Remember that the delivery is done.
+
+        Written behind, within milliseconds: waiting for it before the acknowledgement would only lengthen the time in
+        which a crash makes a copy.
+        """
         if len(self._done_here) >= MAX_REMEMBERED:
             for oldest in list(self._done_here)[: MAX_REMEMBERED // 2]:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
         done: Command = ("SET", _done_key(delivery_id), "1", "EX", self._done_ttl_s)
-        try:
-            self._store.call(done, *self._traces.commands(entry))
-        except StoreUnavailable:
-            self._store.post(done)
+        self._store.post(done, *self._traces.commands(entry))
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""
@@ -71,7 +72,7 @@ class RedisDeliveries:
         if len(self._pauses_here) >= MAX_REMEMBERED:
             self._pauses_here.clear()
         self._pauses_here[f"{phone}:{webhook_id}"] = time.monotonic() + pause_ms / 1000
-        self._store.post(("SET", _pause_key(phone, webhook_id), "1", "PX", pause_ms))
+        self._store.post(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
 
 
 class RedisSends:
@@ -156,7 +157,7 @@ class RedisNotices:
 
 
 class RedisTraces:
-    """The life of messages: a list per message id, bounded in length and time."""
+    """The life of messages: a stream per message id, bounded in length and time."""
 
     def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
         self._store = store
@@ -172,16 +173,16 @@ class RedisTraces:
             return ()
         key = _trace_key(entry.message_id)
         text = entry.model_dump_json(exclude_defaults=True, exclude={"message_id"})
-        return (("RPUSH", key, text), ("LTRIM", key, -MAX_TRACE_ENTRIES, -1), ("EXPIRE", key, self._ttl_s))
+        return (("XADD", key, "MAXLEN", MAX_TRACE_ENTRIES, "*", "step", text), ("EXPIRE", key, self._ttl_s))
 
     def read(self, message_id: str) -> list[TraceEntry]:
         """All steps of a message, oldest first. Raises StoreUnavailable."""
-        (texts,) = self._store.call(("LRANGE", _trace_key(message_id), 0, -1))
+        (found,) = self._store.call(("XRANGE", _trace_key(message_id), "-", "+"))
         entries = []
-        for text in texts:
+        for _, fields in found:
             try:
-                entries.append(TraceEntry.model_validate({**json.loads(text), "message_id": message_id}))
-            except ValueError:
+                entries.append(TraceEntry.model_validate({**json.loads(fields["step"]), "message_id": message_id}))
+            except (ValueError, LookupError):
                 continue  # an entry of another version is no reason to hide the others
         return sorted(entries, key=lambda entry: entry.at)
 

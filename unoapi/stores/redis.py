@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from unoapi.batching import Batcher
+from unoapi.batching import Batcher, Ticket
 from unoapi.errors import StoreUnavailable
 from unoapi.logs import get_logger
 
@@ -50,11 +48,10 @@ class RedisStore:
 
     def call(self, *commands: Command) -> list[Any]:
         """The results of the commands, in order. Raises StoreUnavailable within 200 ms."""
-        future = self._submit(commands)
+        ticket = self._submit(commands)
         try:
-            return future.result(CALL_TIMEOUT_S)
-        except FutureTimeoutError as error:
-            future.cancel()
+            return ticket.wait(CALL_TIMEOUT_S)
+        except TimeoutError as error:
             self._skip("timeout")
             raise StoreUnavailable("Redis did not answer within 200 ms") from error
 
@@ -78,7 +75,7 @@ class RedisStore:
             batcher.close()
         self._client.close()
 
-    def _submit(self, commands: Sequence[Command]) -> Future[list[Any]]:
+    def _submit(self, commands: Sequence[Command]) -> Ticket[list[Any]]:
         if time.monotonic() < self._skip_until:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
         try:
@@ -95,7 +92,7 @@ class RedisStore:
                 if self._pid:
                     self._client.connection_pool.reset()  # a parent's sockets are not ours
                 self._pid = os.getpid()
-                self._batcher = Batcher(self._run, name="redis")
+                self._batcher = Batcher(self._run, name="redis", linger_s=0.001)
             return self._batcher
 
     def _skip(self, why: str) -> None:

@@ -9,7 +9,7 @@ from flask import Response, jsonify
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from unoapi.errors import BrokerUnavailable, Postponed, RequestError, StoreUnavailable, describe
+from unoapi.errors import BrokerUnavailable, Postponed, RequestError, StoreUnavailable, describe, safe_traceback
 from unoapi.logs import get_logger
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def _bug(error: Exception) -> Response:
-        log.exception("unhandled_error", error=describe(error))
+        log.error("unhandled_error", error=describe(error), traceback=safe_traceback(error))
         return _answer(500, "Something went wrong", 131000, "An unexpected error; the log has it.")
 
 

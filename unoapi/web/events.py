@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from flask import Blueprint, jsonify
-from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import unoapi
@@ -15,6 +14,9 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.outgoing import stamp
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
 
 routes = Blueprint("events", __name__)
 

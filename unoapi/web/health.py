@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, Response, jsonify
-from flask.typing import ResponseReturnValue
 
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
 from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.web.auth import public
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
 
 routes = Blueprint("health", __name__)
 

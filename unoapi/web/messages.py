@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
-from flask.typing import ResponseReturnValue
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
@@ -15,6 +14,9 @@ from unoapi.models.messages import OutboundMessage, new_message_id
 from unoapi.models.trace import TraceEntry
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
 
 routes = Blueprint("messages", __name__)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, jsonify
-from flask.typing import ResponseReturnValue
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
@@ -16,6 +16,9 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.outgoing import stamp
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
 
 routes = Blueprint("sandbox", __name__)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
-from flask.typing import ResponseReturnValue
 
 from unoapi.bootstrap import unoapi
 from unoapi.models.session import without_secrets
 from unoapi.services.sessions import merge
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
 
 routes = Blueprint("sessions", __name__)
 

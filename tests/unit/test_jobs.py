@@ -1,0 +1,141 @@
+"""What travels on the queues."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.fakes import PHONE, make_delivery, make_fan_out, make_send
+from unoapi.broker.messages import from_body, history_of, to_message
+from unoapi.broker.topology import WORK_QUEUES, Topology
+from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
+from unoapi.models.jobs import JOBS, Job, NotifyNumber, Parcel, ReceiveEvent, ReportFailure, computed_id
+
+BODY = "a body that must not show"
+TOPOLOGY = Topology("unoapi")
+ALL: list[Job] = [
+    make_send(body=BODY),
+    make_fan_out(body=BODY),
+    make_delivery(body=BODY),
+    ReceiveEvent(id="1", phone=PHONE, event={"text": BODY}),
+    ReportFailure(id="1", phone=PHONE, body=BODY),
+    NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
+]
+EACH = pytest.mark.parametrize("job", ALL, ids=[job.task for job in ALL])
+
+
+def test_all_kinds_of_jobs_are_tried_here() -> None:
+    assert {type(job) for job in ALL} == set(JOBS.values())
+
+
+def test_the_same_parts_give_the_same_id_in_every_process() -> None:
+    assert computed_id("event", PHONE) == "ef2f2f9f-30ae-5ecd-9b3d-ae9f4ec14cb4"
+
+
+@given(st.lists(st.text(st.characters(codec="ascii", min_codepoint=32)), min_size=1), st.data())
+def test_other_parts_give_another_id(parts: list[str], data: st.DataObject) -> None:
+    other = data.draw(st.lists(st.text(st.characters(codec="ascii", min_codepoint=32)), min_size=1))
+
+    assert (computed_id(*parts) == computed_id(*other)) is (parts == other)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_has_a_computed_id_without_dots(text: str) -> None:
+    computed = computed_id("event", text)
+
+    assert str(UUID(computed)) == computed
+
+
+@EACH
+def test_dashboards_see_ids_only(job: Job) -> None:
+    message = to_message(Parcel(job, retries=2), TOPOLOGY)
+
+    assert BODY not in job.summary
+    assert BODY not in json.dumps(message.headers)
+    assert BODY not in json.dumps(message.properties)
+    assert PHONE in job.summary
+    assert message.headers["argsrepr"] == job.summary
+
+
+@EACH
+def test_a_job_comes_back_from_its_queue_as_it_was(job: Job) -> None:
+    message = to_message(Parcel(job), TOPOLOGY)
+
+    assert from_body(job.task, message.body) == job
+
+
+@EACH
+def test_a_job_goes_to_its_queue_under_its_id(job: Job) -> None:
+    message = to_message(Parcel(job), TOPOLOGY)
+
+    assert (message.exchange, message.routing_key) == ("unoapi.broker", f"unoapi.{job.queue}")
+    assert (message.headers["id"], message.headers["task"]) == (job.id, job.task)
+    assert job.queue in WORK_QUEUES
+
+
+@EACH
+def test_a_job_that_is_not_valid_is_not_quoted(job: Job) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        type(job).model_validate({**job.model_dump(), "phone": BODY, "accepted_at_ms": BODY})
+
+    assert BODY not in str(refusal.value)
+
+
+def test_a_wait_keeps_the_routing_key_and_goes_through_a_bucket() -> None:
+    message = to_message(Parcel(make_delivery(), delay_ms=1500), TOPOLOGY)
+
+    assert (message.exchange, message.routing_key) == ("unoapi.delayed", "unoapi.outgoing")
+    assert message.properties["expiration"] == "1500"
+    assert message.headers["unoapi-delay"] == "1"
+
+
+def test_a_wait_longer_than_the_longest_bucket_hops() -> None:
+    message = to_message(Parcel(make_delivery(), delay_ms=100_000_000), TOPOLOGY)
+
+    assert message.properties["expiration"] == "86400000"
+
+
+def test_the_history_travels_beside_the_job() -> None:
+    history = History().with_attempt(Attempt(status=503, error="HTTP 503"))
+
+    message = to_message(Parcel(make_delivery(), history=history), TOPOLOGY)
+
+    assert history_of(message.headers) == history
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"unoapi-history": "{"}, {"unoapi-history": 5}, {"unoapi-history": "[]"}])
+def test_a_history_that_cannot_be_read_is_an_empty_one(headers: dict[str, object] | None) -> None:
+    assert history_of(headers) == History()
+
+
+def test_a_history_keeps_the_last_attempts_and_counts_all() -> None:
+    history = History()
+    for number in range(60):
+        history = history.with_attempt(Attempt(duration_ms=number))
+
+    assert history.tries == 60
+    assert [attempt.duration_ms for attempt in history.attempts] == list(range(60 - MAX_ATTEMPTS_KEPT, 60))
+
+
+def test_a_replay_has_a_new_budget_and_the_old_attempts() -> None:
+    history = History().with_attempt(Attempt(status=500)).next_generation()
+
+    assert (history.generation, history.tries, len(history.attempts)) == (1, 0, 1)
+
+
+def test_a_job_does_not_change() -> None:
+    job = make_delivery()
+
+    with pytest.raises(ValidationError):
+        job.body = "other"
+
+
+@pytest.mark.parametrize("phone", ["", "+55", "abc", "1" * 21])
+def test_a_phone_is_digits(phone: str) -> None:
+    with pytest.raises(ValidationError):
+        make_delivery(phone=phone)

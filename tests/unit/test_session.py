@@ -1,0 +1,211 @@
+"""The options of a phone: read as they are stored, shown without secrets, merged so that nothing is lost by accident."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.fakes import PHONE, SECRET, make_webhook
+from unoapi.models.session import MAX_TIMEOUT_MS, MAX_WEBHOOKS, Session, Webhook, without_secrets
+from unoapi.services.sessions import merge
+
+A = {"id": "a", "url": "http://a.test", "token": "token-a"}
+B = {"id": "b", "url": "http://b.test", "token": "token-b"}
+
+
+def webhooks(merged: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(merged["webhooks"])
+
+
+# --- reading ---
+
+
+def test_a_configuration_of_the_former_program_is_read() -> None:
+    stored = {
+        "provider": "baileys",
+        "authToken": "t",
+        "rejectCalls": "no calls",
+        "ignoreGroupMessages": True,
+        "webhooks": [{
+            "id": "crm", "urlAbsolute": "https://crm.test/hook", "url": "", "token": "abc", "header": "X-Key",
+            "timeoutMs": 5000, "sendGroupMessages": False, "sendNewMessages": True, "sendIncomingMessages": True,
+        }],
+    }  # fmt: skip
+
+    session = Session.model_validate({**stored, "phone": PHONE})
+
+    (webhook,) = session.webhooks
+    assert session.provider == "whatsmeow"
+    assert session.auth_token.get_secret_value() == "t"
+    assert (webhook.id, webhook.header, webhook.timeout_ms, webhook.url) == ("crm", "X-Key", 5000, None)
+    assert (webhook.send_group_messages, webhook.send_incoming_messages) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [("baileys", "whatsmeow"), ("", "whatsmeow"), (None, "whatsmeow"), ("whatsmeow", "whatsmeow"),
+     ("forwarder", "forwarder"), ("sandbox", "sandbox")],
+)  # fmt: skip
+def test_the_providers_of_the_former_program_are_understood(stored: object, read: str) -> None:
+    assert Session.model_validate({"phone": PHONE, "provider": stored}).provider == read
+
+
+@pytest.mark.parametrize("field", ["authToken", "auth_token"])
+def test_the_token_is_read_under_both_names(field: str) -> None:
+    session = Session.model_validate({"phone": PHONE, field: SECRET})
+
+    assert session.auth_token.get_secret_value() == SECRET
+
+
+def test_empty_values_are_no_values() -> None:
+    session = Session.model_validate({"phone": PHONE, "authToken": None, "label": None})
+    webhook = Webhook.model_validate({"id": "a", "url": "", "urlAbsolute": "http://a.test", "token": None, "secret": None})
+
+    assert (session.auth_token.get_secret_value(), session.label) == ("", "")
+    assert (webhook.token.get_secret_value(), webhook.secret.get_secret_value()) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"provider": "telegram"},
+        {"provider": 5},
+        {"webhooks": [A, A]},
+        {"webhooks": [{**A, "url": "ftp://a.test"}]},
+        {"webhooks": [{**A, "url": "http://"}]},
+        {"webhooks": [{**A, "url": "not an address"}]},
+        {"webhooks": [{**A, "header": "X Key"}]},
+        {"webhooks": [{**A, "header": "X\r\nY"}]},
+        {"webhooks": [{**A, "timeoutMs": 0}]},
+        {"webhooks": [{**A, "sendGroupMessages": "perhaps"}]},
+        {"webhooks": [{**A, "id": str(number)} for number in range(MAX_WEBHOOKS + 1)]},
+        {"authToken": "x" * 513},
+        {"label": "x" * 201},
+        {"phone": "+5511"},
+    ],
+)
+def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Session.model_validate({"phone": PHONE, **wrong})
+
+
+def test_a_refusal_does_not_quote_a_token() -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Session.model_validate({"phone": PHONE, "authToken": [SECRET], "webhooks": [{**A, "token": {"x": SECRET}}]})
+
+    assert SECRET not in str(refusal.value)
+
+
+def test_the_address_is_the_absolute_one_or_has_the_phone_appended() -> None:
+    plain = Webhook.model_validate({"url": "https://crm.test/hooks/"})
+    absolute = Webhook.model_validate({"url": "https://crm.test/hooks", "urlAbsolute": "https://crm.test/exact/?a=b"})
+
+    assert plain.address(PHONE) == f"https://crm.test/hooks/{PHONE}"
+    assert absolute.address(PHONE) == "https://crm.test/exact/?a=b"
+
+
+def test_a_deadline_is_a_minute_at_most() -> None:
+    assert make_webhook(timeoutMs=5000).deadline_ms == 5000
+    assert make_webhook(timeoutMs=360_000).deadline_ms == MAX_TIMEOUT_MS
+
+
+def test_a_webhook_is_found_by_its_id() -> None:
+    session = Session.model_validate({"phone": PHONE, "webhooks": [A, B]})
+
+    assert session.webhook("b") == session.webhooks[1]
+    assert session.webhook("c") is None
+
+
+# --- showing ---
+
+
+def test_secrets_are_left_out_at_every_depth() -> None:
+    config = {
+        "authToken": SECRET, "proxyUrl": f"socks5://u:{SECRET}@p", "openaiApiKey": SECRET, "groqApiKey": SECRET,
+        "wavoipToken": SECRET, "webhookSecret": SECRET, "STORAGE_SECRETACCESSKEY": SECRET, "dbPassword": SECRET,
+        "label": "shop", "webhooks": [{"id": "a", "token": SECRET, "secret": SECRET, "deep": [{"token": SECRET}]}],
+    }  # fmt: skip
+
+    shown = without_secrets(config)
+
+    assert SECRET not in json.dumps(shown)
+    assert shown == {"label": "shop", "webhooks": [{"id": "a", "deep": [{}]}]}
+
+
+def test_a_shown_configuration_may_be_stored_again_without_destroying_a_token() -> None:
+    stored = {"authToken": SECRET, "webhooks": [A, B]}
+
+    assert merge(stored, without_secrets(stored)) == stored
+
+
+@pytest.mark.parametrize("text", [repr, str])
+def test_a_session_never_prints_its_secrets(text: Any) -> None:
+    session = Session.model_validate({"phone": PHONE, "authToken": SECRET, "webhooks": [{**A, "token": SECRET}]})
+
+    assert SECRET not in text(session)
+    assert SECRET not in session.model_dump_json()
+
+
+# --- merging ---
+
+
+def test_what_is_not_named_stays() -> None:
+    assert merge({"label": "a", "provider": "sandbox"}, {"label": "b"}) == {"label": "b", "provider": "sandbox"}
+
+
+@pytest.mark.parametrize("change", [{}, {"webhooks": []}, {"webhooks": None}, {"webhooks": [], "overrideWebhooks": True}])
+def test_an_absent_or_empty_list_never_silences_a_session(change: dict[str, Any]) -> None:
+    assert webhooks(merge({"webhooks": [A, B]}, change)) == [A, B]
+
+
+def test_a_webhook_is_changed_by_its_id_and_the_others_stay() -> None:
+    merged = merge({"webhooks": [A, B]}, {"webhooks": [{"id": "b", "url": "http://new.test"}]})
+
+    assert webhooks(merged) == [A, {**B, "url": "http://new.test"}]
+
+
+def test_a_new_webhook_is_added() -> None:
+    merged = merge({"webhooks": [A]}, {"webhooks": [B]})
+
+    assert webhooks(merged) == [A, B]
+
+
+def test_a_webhook_without_an_id_is_the_default_one() -> None:
+    merged = merge({"webhooks": [{"url": "http://a.test"}]}, {"webhooks": [{"id": "default", "token": "t"}]})
+
+    assert webhooks(merged) == [{"url": "http://a.test", "id": "default", "token": "t"}]
+
+
+def test_override_replaces_the_list_and_keeps_the_tokens_of_those_that_stay() -> None:
+    change = {"webhooks": [{"id": "b", "url": "http://new.test"}], "overrideWebhooks": True}
+
+    merged = merge({"webhooks": [A, B]}, change)
+
+    assert merged == {"webhooks": [{**B, "url": "http://new.test"}]}
+
+
+def test_what_is_no_configuration_is_not_stored() -> None:
+    answer = {"success": True, "display_phone_number": PHONE, "messaging_product": "whatsapp", "pin": "123456"}
+
+    assert merge({"label": "a"}, {**answer, "phone": "1", "stored": True, "overrideWebhooks": True}) == {"label": "a"}
+
+
+@pytest.mark.parametrize("wrong", [5, "text", {"id": "a"}, [5], ["text"], [None], [{"id": ["a"]}], [{"id": {}}], [{"id": None}]])
+def test_a_wrong_list_is_left_for_the_validation_to_refuse(wrong: object) -> None:
+    merged = merge({"webhooks": [A]}, {"webhooks": wrong})
+
+    with pytest.raises(ValidationError):
+        Session.model_validate({**merged, "phone": PHONE})
+
+
+def test_merging_changes_neither_side() -> None:
+    stored: dict[str, Any] = {"webhooks": [dict(A)]}
+    change: dict[str, Any] = {"webhooks": [{"id": "a", "url": "http://new.test"}], "label": "x"}
+
+    merge(stored, change)
+
+    assert stored == {"webhooks": [A]}
+    assert change == {"webhooks": [{"id": "a", "url": "http://new.test"}], "label": "x"}

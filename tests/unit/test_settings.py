@@ -1,0 +1,166 @@
+"""The environment is read once, checked as a whole, and never printed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.fakes import SECRET
+from unoapi.errors import ConfigurationError
+from unoapi.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("DOTENV_CONFIG_PATH", os.devnull)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    with pytest.raises(ConfigurationError) as error:
+        load(monkeypatch, **environment)
+    return str(error.value)
+
+
+def test_without_any_variable_the_defaults_of_the_former_program_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch)
+
+    assert settings.port == 9876
+    assert settings.amqp_url.get_secret_value() == "amqp://guest:guest@localhost:5672"
+    assert settings.redis_url.get_secret_value() == "redis://localhost:6379"
+    assert (settings.unoapi_message_retry_limit, settings.unoapi_message_retry_delay) == (5, 10_000)
+    assert settings.unoapi_queue_name == "unoapi"
+    assert settings.status_failed_webhook_url is None
+
+
+def test_every_wrong_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refusal(
+        monkeypatch,
+        PORT="no-port",
+        UNOAPI_MESSAGE_RETRY_LIMIT="-1",
+        WEBHOOK_URL="ftp://x.test",
+        LOG_LEVEL="loud",
+        UNOAPI_QUEUE_NAME="a b",
+        WEBHOOK_SEND_GROUP_MESSAGES="perhaps",
+        AMQP_URL="http://rabbit.test",
+        REDIS_URL="nonsense",
+    )
+
+    named = {line.split(":")[0].strip() for line in text.splitlines()[1:]}
+    assert named == {
+        "PORT", "UNOAPI_MESSAGE_RETRY_LIMIT", "WEBHOOK_URL", "LOG_LEVEL", "UNOAPI_QUEUE_NAME",
+        "WEBHOOK_SEND_GROUP_MESSAGES", "AMQP_URL", "REDIS_URL",
+    }  # fmt: skip
+
+
+def test_a_refusal_quotes_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refusal(
+        monkeypatch,
+        PORT=SECRET,
+        UNOAPI_AUTH_TOKEN=SECRET,
+        AMQP_URL=f"http://user:{SECRET}@rabbit.test",
+        REDIS_URL=f"http://:{SECRET}@redis.test",
+        WEBHOOK_URL=f"ftp://user:{SECRET}@x.test",
+    )
+
+    assert SECRET not in text
+
+
+def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("UNOAPI_AUTH_TOKEN", "WEBHOOK_TOKEN", "UNOAPI_WEBHOOK_SECRET")
+    addresses = {"AMQP_URL": f"amqp://u:{SECRET}@h", "REDIS_URL": f"redis://:{SECRET}@h"}
+
+    settings = load(monkeypatch, **dict.fromkeys(secrets, SECRET), **addresses)
+
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings)
+    assert SECRET not in settings.model_dump_json()
+
+
+def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: Any = load(monkeypatch)
+
+    with pytest.raises(ValidationError):
+        settings.port = 1
+
+
+def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, PORT="", WEBHOOK_URL="", STATUS_FAILED_WEBHOOK_URL="")
+
+    assert (settings.port, settings.webhook_url, settings.status_failed_webhook_url) == (9876, None, None)
+
+
+def test_variables_of_other_programs_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, UNOAPI_SOMETHING_ELSE="x", NODE_ENV="production").port == 9876
+
+
+# --- the closed door ---
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.test", "localhost.example.test", "[::]"])
+def test_without_a_token_only_loopback_may_be_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    text = refusal(monkeypatch, UNOAPI_HOST=host)
+
+    assert "UNOAPI_AUTH_TOKEN is empty" in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_without_a_token_loopback_is_fine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    assert load(monkeypatch, UNOAPI_HOST=host).listen_host == host
+
+
+def test_without_a_token_and_a_host_it_listens_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).listen_host == "127.0.0.1"
+
+
+def test_with_a_token_it_listens_everywhere_or_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, UNOAPI_AUTH_TOKEN=SECRET).listen_host == "0.0.0.0"
+    assert load(monkeypatch, UNOAPI_HOST="192.168.1.5").listen_host == "192.168.1.5"
+
+
+# --- files ---
+
+
+def test_the_file_that_dotenv_config_path_names_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("# a comment\nPORT=1234\nexport WEBHOOK_HEADER='X-Key'\nUNOAPI_AUTH_TOKEN=\"a b\"\n")
+
+    settings = load(monkeypatch, DOTENV_CONFIG_PATH=str(file))
+
+    assert (settings.port, settings.webhook_header) == (1234, "X-Key")
+    assert settings.unoapi_auth_token.get_secret_value() == "a b"
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("PORT=1234\n")
+
+    assert load(monkeypatch, DOTENV_CONFIG_PATH=str(file), PORT="4321").port == 4321
+
+
+def test_the_file_beside_the_program_is_not_read_when_another_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("PORT=1234\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert load(monkeypatch).port == 9876
+
+
+def test_the_file_in_the_current_folder_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=error\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DOTENV_CONFIG_PATH")
+
+    assert load(monkeypatch).log_level == "error"
