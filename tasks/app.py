@@ -50,6 +50,7 @@ def _declare_topology(**_: Any) -> None:
             log.warning("waiting_for_rabbitmq", error=f"{error}", do="check AMQP_URL and that RabbitMQ runs")
         else:
             log.info("topology_declared", prefix=unoapi().topology.prefix)
+            unoapi().sessions.learn()
             return
 
 

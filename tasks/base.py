@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
+from pydantic import ValidationError
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.letters import to_letter
@@ -61,12 +62,12 @@ class UnoTask(Task[Any, Any]):
 
     @property
     def redelivered(self) -> bool:
-        """Whether the broker has given this message to a worker before."""
-        return bool((self.request.delivery_info or {}).get("redelivered"))
+        """Whether a worker had this job before and stopped in the middle of it."""
+        return self.history.redelivered or bool((self.request.delivery_info or {}).get("redelivered"))
 
     def __call__(self, *args: Any, **_: Any) -> Any:
         """Run the task with its job, and give the job up when its error says so."""
-        job = JOBS[self.name].model_validate(args[0])
+        job = self._job(args)
         with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             self._ensure_due(job)
             try:
@@ -85,7 +86,7 @@ class UnoTask(Task[Any, Any]):
         """
         error = exc or UnoError("asked for a retry")
         job = JOBS[self.name].model_validate((self.request.args or [None])[0])
-        history = _with_attempt(self.history, error)
+        history = _with_attempt(self.history, error).model_copy(update={"redelivered": self.redelivered})
         if isinstance(error, Postponed):
             delay_ms, retries = error.after_ms, self.request.retries
         elif isinstance(error, OWN_TROUBLE):
@@ -105,6 +106,14 @@ class UnoTask(Task[Any, Any]):
         self._publish([to_message(parcel, unoapi().topology)])
         _tell_retry(job, error, history, delay_ms)
         raise Retry(exc=_told(error), when=delay_ms / 1000)  # type: ignore[arg-type]
+
+    def _job(self, args: tuple[Any, ...]) -> Job:
+        """The job in the message. One that cannot be read goes to the dead queue, as the broker has it."""
+        try:
+            return JOBS[self.name].model_validate(args[0] if args else None)
+        except ValidationError as error:
+            log.error("invalid_job", task=self.name, task_id=self.request.id, error=describe(error), do="unoapi dead list")
+            raise Reject(describe(error), requeue=False) from None
 
     def _ensure_due(self, job: Job) -> None:
         """Hop again when the wait was longer than the longest bucket."""

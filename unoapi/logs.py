@@ -17,7 +17,7 @@ from unoapi.errors import describe
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
+LEVELS = {"trace": 10, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
 
 bound = bound_contextvars
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, UrlConstraints, ValidationError, model_validator
+from pydantic import Field, SecretStr, UrlConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import Url
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,6 +18,7 @@ from unoapi.errors import ConfigurationError
 
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+SCHEMES = {"amqp_url": ("amqp://", "amqps://"), "redis_url": ("redis://", "rediss://", "unix://")}
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -89,6 +90,14 @@ class Settings(BaseSettings):
     unoapi_log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else json."
     )
+
+    @field_validator("amqp_url", "redis_url")
+    @classmethod
+    def _known_scheme(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        schemes = SCHEMES[str(info.field_name)]
+        if not value.get_secret_value().startswith(schemes):
+            raise ValueError(f"must start with {' or '.join(schemes)}")
+        return value
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:

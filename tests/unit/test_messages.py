@@ -110,7 +110,7 @@ def test_a_simulated_contact_may_write_any_type() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"from": "Maria"}, {"from": "1234"}, {"type": ""}, {"type": "TEXT"}, {"id": ""}, {"id": "a b"}, {"id": "ç"}, {"profile": 1}],
+    [{"from": "Maria"}, {"from": "٥٥٤٩٩٨٨٨٨٧٧٧٧"}, {"from": "1234"}, {"type": ""}, {"type": "TEXT"}, {"id": ""}, {"id": "a b"}, {"id": "ç"}, {"profile": 1}],
 )
 def test_a_simulated_contact_must_be_possible(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

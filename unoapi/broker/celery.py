@@ -75,8 +75,8 @@ class UnoCelery(Celery):
         self,
         name: str,
         args: Any = None,
-        kwargs: Any = None,
-        **options: Any,  # noqa: ARG002 (Celery's)
+        kwargs: Any = None,  # noqa: ARG002 (Celery's)
+        **options: Any,
     ) -> Any:
         """Publish a job by its task's name, with a confirm. `countdown` is in seconds; an ETA is not taken."""
         if self.publisher is None or options.get("eta") is not None:

@@ -27,7 +27,8 @@ class History(BaseModel):
     """Travels in a header beside the job through retries, into the dead letter and back.
 
     `tries` counts all tries of this generation (a postponed one too, when a request was made); `attempts` keeps the
-    last 50 of all generations.
+    last 50 of all generations. `redelivered` stays true once a worker stopped in the middle: a message that is put
+    back for later is a new one to the broker, which then no longer knows.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -35,6 +36,7 @@ class History(BaseModel):
     generation: int = Field(default=0, ge=0)
     tries: int = Field(default=0, ge=0)
     attempts: tuple[Attempt, ...] = ()
+    redelivered: bool = False
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
@@ -43,7 +45,7 @@ class History(BaseModel):
 
     def next_generation(self) -> History:
         """The history of a replay: a new budget, the old attempts still there to read."""
-        return self.model_copy(update={"generation": self.generation + 1, "tries": 0})
+        return self.model_copy(update={"generation": self.generation + 1, "tries": 0, "redelivered": False})
 
 
 @dataclass(frozen=True)

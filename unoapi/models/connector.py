@@ -84,6 +84,6 @@ class ConnectorEvent(Base):
     version: int = Field(ge=1)
     type: str
     event_id: str
-    session: str = Field(pattern=r"^\d{1,20}$")
+    session: str = Field(pattern=r"^[0-9]{1,20}$")
     occurred_at: str = ""
     data: dict[str, Any]

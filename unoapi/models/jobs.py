@@ -34,7 +34,7 @@ class Job(BaseModel):
     queue: ClassVar[str]
 
     id: str = Field(min_length=1, max_length=128)
-    phone: str = Field(pattern=r"^\d{1,20}$")
+    phone: str = Field(pattern=r"^[0-9]{1,20}$")
     message_id: str = Field(default="", max_length=512)
     accepted_at_ms: int = Field(default_factory=now_ms, ge=0)
     told: bool = True

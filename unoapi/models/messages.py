@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 PUNCTUATION = re.compile(r"[\s()+.-]")
 MIN_DIGITS, MAX_DIGITS = 5, 20
-GROUP = re.compile(r"^[\w.-]{1,64}@(g\.us|lid|newsletter|s\.whatsapp\.net)$")
+GROUP = re.compile(r"[\w.-]{1,64}@(g\.us|lid|newsletter|s\.whatsapp\.net)", re.ASCII)
 
 MESSAGE_TYPES = frozenset(
     {
@@ -50,7 +50,7 @@ class OutboundMessage(BaseModel):
             value = str(value)
         if not isinstance(value, str):
             return value
-        if GROUP.match(value):
+        if GROUP.fullmatch(value):
             return value
         digits = PUNCTUATION.sub("", value)
         if not digits.isascii() or not digits.isdigit() or not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
@@ -76,7 +76,7 @@ class SandboxMessage(BaseModel):
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True, populate_by_name=True)
 
-    sender: str = Field(alias="from", pattern=r"^\d{5,20}$")
+    sender: str = Field(alias="from", pattern=r"^[0-9]{5,20}$")
     profile: SandboxProfile = SandboxProfile()
     type: str = Field(pattern=r"^[a-z_]{1,32}$")
     id: str | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")

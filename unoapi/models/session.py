@@ -72,7 +72,7 @@ class Session(BaseModel):
         frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", hide_input_in_errors=True
     )
 
-    phone: str = Field(pattern=r"^\d{1,20}$")
+    phone: str = Field(pattern=r"^[0-9]{1,20}$")
     stored: bool = False
     provider: Literal["whatsmeow", "forwarder", "sandbox"] = "whatsmeow"
     label: str = Field(default="", max_length=200)

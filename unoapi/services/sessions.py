@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-NOT_CONFIGURATION = frozenset({"messaging_product", "pin", "overrideWebhooks", "phone", "stored"})
+NOT_CONFIGURATION = frozenset(
+    {"messaging_product", "pin", "overrideWebhooks", "phone", "stored", "success", "display_phone_number"}
+)
+"""Also what only our answer holds, so that a client may post it back."""
 
 
 def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -17,7 +20,7 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     merged = {**stored, **{key: value for key, value in change.items() if key not in NOT_CONFIGURATION}}
     new = change.get("webhooks") or []
     old = stored.get("webhooks") or []
-    if not isinstance(new, list) or not all(isinstance(webhook, dict) for webhook in (*new, *old)):
+    if not isinstance(new, list) or not all(_has_an_id(webhook) for webhook in (*new, *old)):
         return merged  # reported by the validation that follows
     by_id = {webhook.get("id", "default"): webhook for webhook in old}
     replaced = {
@@ -32,3 +35,7 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     if not merged["webhooks"]:
         merged.pop("webhooks")
     return merged
+
+
+def _has_an_id(webhook: Any) -> bool:
+    return isinstance(webhook, dict) and isinstance(webhook.get("id", "default"), str)

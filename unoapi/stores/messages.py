@@ -7,8 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import now_ms
 from unoapi.models.receipts import Receipt
@@ -93,7 +91,7 @@ class RedisSends:
             if "receipt" in state:
                 return Claim(receipt=Receipt.model_validate(state["receipt"]))
             left_ms = int(state.get("until_ms", 0)) - now_ms()
-        except (ValueError, ValidationError):
+        except (ValueError, TypeError, AttributeError):  # not what we write, so nobody knows
             left_ms = 0
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
 
@@ -182,7 +180,7 @@ class RedisTraces:
         for _, fields in found:
             try:
                 entries.append(TraceEntry.model_validate({**json.loads(fields["step"]), "message_id": message_id}))
-            except (ValueError, LookupError):
+            except (ValueError, TypeError, LookupError):
                 continue  # an entry of another version is no reason to hide the others
         return sorted(entries, key=lambda entry: entry.at)
 

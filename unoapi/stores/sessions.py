@@ -27,6 +27,7 @@ STALE_S = 600.0
 MAX_CACHED = 10_000
 MARKER = "unoapi-marker"
 CONFIRMED = "confirmed:"
+LOST = "lost:"
 
 
 class RedisSessions:
@@ -34,7 +35,8 @@ class RedisSessions:
 
     The marker tells "never stored" from "Redis lost its data": it is written with the first stored session. A process
     that has seen it and finds it gone, or replaced, knows that the data went, and lets events of unknown phones wait
-    instead of sending them to the environment's webhook. `confirm` ends that.
+    instead of sending them to the environment's webhook. It says so in the marker, for processes that start later.
+    `confirm` ends that.
     """
 
     def __init__(self, store: RedisStore, environment: dict[str, Any]) -> None:
@@ -44,6 +46,14 @@ class RedisSessions:
         self._marker = ""
         self._lost = False
         self._lock = threading.Lock()
+
+    def learn(self) -> None:
+        """Look at the marker now, so that a loss is noticed that happens before the first event. Never raises."""
+        try:
+            (marker,) = self._store.call(("GET", MARKER))
+        except StoreUnavailable:
+            return
+        self._judge_marker(marker, stored=False)
 
     def find(self, phone: str) -> Session:
         """The stored session, or the environment's. Raises SessionUnknown."""
@@ -90,9 +100,13 @@ class RedisSessions:
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration. Raises ValidationError before anything is written, StoreUnavailable."""
         session = self._session(phone, config)
-        self._store.call(
-            ("SET", _key(phone), json.dumps(config)), ("DEL", _removed_key(phone)), ("SET", MARKER, _new_marker(), "NX")
+        *_, marker = self._store.call(
+            ("SET", _key(phone), json.dumps(config)),
+            ("DEL", _removed_key(phone)),
+            ("SET", MARKER, _new_marker(), "NX"),
+            ("GET", MARKER),
         )
+        self._judge_marker(marker, stored=True)
         self._remember(phone, session)
         return session
 
@@ -109,8 +123,8 @@ class RedisSessions:
     def _look_up(self, phone: str) -> Session | None:
         seen = self._cache.get(phone)
         now = time.monotonic()
-        if seen is not None and now - seen[0] < FRESH_S:
-            return seen[1]
+        if seen is not None and seen[1] is not None and now - seen[0] < FRESH_S:
+            return seen[1]  # that there is none is never taken from here: another process may know of a loss by now
         try:
             text, marker = self._store.call(("GET", _key(phone)), ("GET", MARKER))
         except StoreUnavailable as error:
@@ -131,20 +145,30 @@ class RedisSessions:
     def _judge_marker(self, marker: str | None, *, stored: bool) -> None:
         with self._lock:
             if marker is None and not self._marker:
-                if not stored:
-                    return
-                marker = _new_marker()
-                self._store.post(("SET", MARKER, marker, "NX"))
+                if stored:
+                    self._store.post(("SET", MARKER, _new_marker(), "NX"))
                 return
-            if not self._marker or (marker or "").startswith(CONFIRMED):
-                self._marker, self._lost = marker or "", False
-            elif marker != self._marker and not self._lost:
-                self._lost = True
+            if marker is not None and (marker.startswith(CONFIRMED) or not self._marker):
+                self._marker, self._lost = marker, marker.startswith(LOST)
+                return
+            if marker == self._marker or (self._lost and (marker or "").startswith(LOST)):
+                return
+            if not self._lost:
                 log.error(
                     "redis_lost_its_data",
                     do="store the sessions again (register); then `unoapi session confirm`. Until then events of "
                     "phones without configuration wait",
                 )
+            self._lost = True
+        if not (marker or "").startswith(LOST):
+            self._tell_loss()
+
+    def _tell_loss(self) -> None:
+        """Tell the other processes, before the event that was just accepted reaches one of them."""
+        try:
+            self._store.call(("SET", MARKER, LOST + _new_marker()))
+        except StoreUnavailable:
+            return  # the next look-up tells again
 
     def _remember(self, phone: str, session: Session | None) -> None:
         if len(self._cache) >= MAX_CACHED:
@@ -155,7 +179,9 @@ class RedisSessions:
         merged = {key: value for key, value in {**self._environment, **config}.items() if value is not None}
         # An empty list never silences a session: it counts as absent.
         stored = config.get("webhooks") or []
-        if stored:
+        if not isinstance(stored, list):
+            merged["webhooks"] = stored  # for the validation to refuse
+        elif stored:
             merged["webhooks"] = [self._inherit(webhook) for webhook in stored]
         else:
             merged["webhooks"] = self._environment["webhooks"]
@@ -184,7 +210,10 @@ def environment_config(webhook: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _host(webhook: dict[str, Any]) -> str:
-    parts = urlsplit(str(webhook.get("urlAbsolute") or webhook.get("url") or ""))
+    try:
+        parts = urlsplit(str(webhook.get("urlAbsolute") or webhook.get("url") or ""))
+    except ValueError:
+        return ""  # no address, as the validation says
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 

@@ -46,6 +46,11 @@ def on_starting(_: Any) -> None:
         publisher.close()
 
 
+def post_worker_init(_: Any) -> None:
+    """Look at Redis's marker, so that a loss of its data is noticed from the first request on."""
+    unoapi().sessions.learn()
+
+
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn counts the arguments)
     """Publish what is waiting."""
     unoapi().close()

@@ -26,8 +26,4 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
     sessions = unoapi().sessions
     config: dict[str, Any] = merge(sessions.config(phone) or {}, change)
     session = sessions.save(phone, config)
-    return jsonify(
-        success=True,
-        **{key: value for key, value in without_secrets(config).items() if key != "success"},
-        display_phone_number=session.phone,
-    )
+    return jsonify({**without_secrets(config), "success": True, "display_phone_number": session.phone})

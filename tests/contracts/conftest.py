@@ -1,0 +1,41 @@
+"""The real Redis of the run, empty for each test, and one that is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from unoapi.stores.redis import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.cli.servers import PrivateServers
+
+NOWHERE = "redis://127.0.0.1:1"
+
+
+@pytest.fixture
+def client(servers: PrivateServers) -> Iterator[redis.Redis]:
+    """Redis itself, to look behind the stores."""
+    direct = redis.Redis.from_url(servers.redis_url, decode_responses=True)
+    direct.flushall()
+    yield direct
+    direct.close()
+
+
+@pytest.fixture
+def store(servers: PrivateServers, client: redis.Redis) -> Iterator[RedisStore]:  # noqa: ARG001 (empties it)
+    running = RedisStore(servers.redis_url)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def away() -> Iterator[RedisStore]:
+    """Redis that is not there."""
+    absent = RedisStore(NOWHERE)
+    yield absent
+    absent.close()

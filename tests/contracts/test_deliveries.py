@@ -1,0 +1,112 @@
+"""Deliveries: what is done is not posted again, who asked for a pause gets it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes import PHONE, MemoryDeliveries
+from tests.stack import eventually
+from unoapi.errors import StoreUnavailable
+from unoapi.models.trace import TraceEntry
+from unoapi.ports import DeliveryState
+from unoapi.stores.messages import RedisDeliveries, RedisTraces
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.ports import Deliveries
+    from unoapi.stores.redis import RedisStore
+
+ENTRY = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1", delivery_id="d-1", status=200)
+
+
+def redis_deliveries(store: RedisStore) -> RedisDeliveries:
+    return RedisDeliveries(store, RedisTraces(store, ttl_s=60), done_ttl_s=60)
+
+
+@pytest.fixture(params=["memory", "redis", "redis away"])
+def deliveries(request: pytest.FixtureRequest) -> Deliveries:
+    if request.param == "memory":
+        return MemoryDeliveries()
+    return redis_deliveries(request.getfixturevalue("store" if request.param == "redis" else "away"))
+
+
+def state(deliveries: Deliveries, delivery_id: str = "d-1", webhook_id: str = "a", phone: str = PHONE) -> DeliveryState:
+    return deliveries.state(delivery_id, phone=phone, webhook_id=webhook_id)
+
+
+def test_nothing_is_known_of_a_new_delivery(deliveries: Deliveries) -> None:
+    assert state(deliveries) == DeliveryState()
+
+
+def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
+    deliveries.finish("d-1", ENTRY)
+
+    assert state(deliveries).done
+    assert not state(deliveries, "d-2").done
+
+
+def test_a_pause_holds_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
+    deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
+
+    assert eventually(lambda: 50_000 < state(deliveries).paused_ms <= 60_000)
+    assert 50_000 < state(deliveries, "d-2").paused_ms <= 60_000
+    assert state(deliveries, webhook_id="b").paused_ms == 0
+    assert state(deliveries, phone="5521977776666").paused_ms == 0
+
+
+def test_a_pause_ends(deliveries: Deliveries) -> None:
+    deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=100)
+    time.sleep(0.15)
+
+    assert state(deliveries).paused_ms == 0
+
+
+def test_all_processes_know_what_one_has_done(store: RedisStore) -> None:
+    first, second = redis_deliveries(store), redis_deliveries(store)
+
+    first.finish("d-1", ENTRY)
+    first.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
+
+    assert eventually(lambda: state(second).done)
+    assert eventually(lambda: state(second, "d-2").paused_ms > 50_000)
+    assert second.is_done("d-1")
+    assert not second.is_done("d-2")
+
+
+def test_the_end_of_a_delivery_is_in_its_trace(store: RedisStore) -> None:
+    redis_deliveries(store).finish("d-1", ENTRY)
+
+    traces = RedisTraces(store, ttl_s=60)
+    assert eventually(lambda: [entry.step for entry in traces.read("wamid.1")] == ["delivered"])
+
+
+def test_all_that_is_remembered_is_forgotten_some_day(store: RedisStore, client: redis.Redis) -> None:
+    deliveries = redis_deliveries(store)
+
+    deliveries.finish("d-1", ENTRY)
+    deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=30_000)
+
+    keys = eventually(lambda: len(found := client.keys("*")) >= 3 and found)
+    assert all(0 < client.ttl(key) <= 60 for key in keys)
+
+
+def test_without_redis_nobody_can_say_what_another_process_did(away: RedisStore) -> None:
+    with pytest.raises(StoreUnavailable):
+        redis_deliveries(away).is_done("d-1")
+
+
+def test_the_memory_of_a_process_is_bounded(away: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unoapi.stores.messages.MAX_REMEMBERED", 10)
+    deliveries = redis_deliveries(away)
+
+    for number in range(100):
+        deliveries.finish(f"d-{number}", ENTRY)
+        deliveries.pause(phone=PHONE, webhook_id=f"w-{number}", pause_ms=60_000)
+
+    assert len(deliveries._done_here) <= 10
+    assert len(deliveries._pauses_here) <= 10
+    assert state(deliveries, "d-99").done

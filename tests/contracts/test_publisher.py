@@ -1,0 +1,201 @@
+"""Publisher on the real RabbitMQ: it returns when the message is safe, and raises when it is not."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from kombu import Connection
+
+from tests.fakes import make_send
+from tests.stack import eventually
+from unoapi.broker.messages import Message, from_body
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.topology import Topology
+from unoapi.errors import BrokerUnavailable, ConfigurationError
+from unoapi.models.jobs import Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.cli.servers import PrivateServers
+
+TOPOLOGY = Topology("unoapi")
+INCOMING = "unoapi.incoming"
+
+
+class Broker:
+    """One vhost, looked at from outside."""
+
+    def __init__(self, servers: PrivateServers) -> None:
+        self.url = servers.rabbit.add_vhost(f"publisher-{time.time_ns()}")
+        self._management = servers.management_url
+        self._vhost = self.url.rpartition("/")[2]
+        self._connection = Connection(self.url)
+        self.channel: Any = self._connection.channel()
+
+    def depth(self, queue: str = INCOMING) -> int:
+        return int(self.channel.queue_declare(queue, passive=True).message_count)
+
+    def take(self, queue: str = INCOMING) -> Any:
+        return self.channel.basic_get(queue, no_ack=True)
+
+    def limit(self, queue: str, length: int) -> None:
+        """From now on the queue refuses what is more than so many messages."""
+        policy = {"pattern": f"^{queue}$", "definition": {"max-length": length}, "apply-to": "queues"}
+        answer = requests.put(f"{self._management}/api/policies/{self._vhost}/full", json=policy, timeout=10)
+        assert answer.ok, answer.text
+
+    def close(self) -> None:
+        self._connection.release()
+
+
+@pytest.fixture
+def broker(servers: PrivateServers) -> Iterator[Broker]:
+    running = Broker(servers)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def publisher(broker: Broker) -> Iterator[ConfirmingPublisher]:
+    running = ConfirmingPublisher(broker.url, TOPOLOGY)
+    yield running
+    running.close()
+
+
+def parcel(number: int = 1) -> Parcel:
+    return Parcel(make_send(id=f"wamid.{number}", message_id=f"wamid.{number}"))
+
+
+def test_when_it_returns_the_message_is_on_its_queue(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([parcel()])
+
+    message = broker.take()
+    assert message is not None
+    assert from_body("incoming.send", message.body).id == "wamid.1"
+    assert message.properties["delivery_mode"] == 2
+
+
+def test_nothing_to_publish_is_no_trouble(publisher: ConfirmingPublisher) -> None:
+    publisher.publish([])
+
+
+def test_many_threads_publish_at_once_and_nothing_is_lost_or_doubled(
+    broker: Broker, publisher: ConfirmingPublisher
+) -> None:
+    with ThreadPoolExecutor(32) as threads:
+        list(threads.map(lambda number: publisher.publish([parcel(number), parcel(-number)]), range(1, 501)))
+
+    taken = [from_body("incoming.send", broker.take().body).id for _ in range(1000)]
+    assert broker.take() is None
+    assert sorted(taken) == sorted(f"wamid.{number}" for number in range(-500, 501) if number)
+
+
+def test_a_message_that_the_broker_refuses_is_an_error(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([parcel()])
+    broker.limit(INCOMING, 1)
+
+    def refused() -> bool:
+        try:
+            publisher.publish([parcel(2)])
+        except BrokerUnavailable as error:
+            return "refused" in str(error)
+        return False
+
+    eventually(refused, every_s=0.1, what="the broker refuses what is more than the queue may hold")
+    kept = broker.depth()
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([parcel(3)])
+    assert broker.depth() == kept
+
+
+def test_one_refused_message_does_not_spoil_the_others(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    test_a_message_that_the_broker_refuses_is_an_error(broker, publisher)
+    fine = Message("unoapi.broker", "unoapi.outgoing", b"{}", {}, {"delivery_mode": 2})
+
+    with ThreadPoolExecutor(20) as threads:
+        outcomes = [threads.submit(publisher.publish_messages, [fine]) for _ in range(20)]
+        refused = [threads.submit(publisher.publish, [parcel(number)]) for number in range(20)]
+
+    assert [outcome.exception() for outcome in outcomes] == [None] * 20
+    assert {type(outcome.exception()) for outcome in refused} == {BrokerUnavailable}
+    assert broker.depth("unoapi.outgoing") == 20
+
+
+def test_what_cannot_be_routed_is_kept_as_dead(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish_messages([Message("unoapi.broker", "nowhere", "lost?", {}, {"content_encoding": "utf-8", "delivery_mode": 2})])
+
+    message = eventually(lambda: broker.take("unoapi.dead"))
+    assert (message.body, message.delivery_info["routing_key"]) == ("lost?", "nowhere")
+
+
+def test_a_wait_stands_in_a_bucket_and_comes_home_not_early(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    start = time.monotonic()
+
+    publisher.publish([Parcel(make_send(), delay_ms=700)])
+    bucket, queue = broker.depth("unoapi.delayed"), broker.depth()
+    message = eventually(broker.take)
+
+    assert (bucket, queue) == (1, 0)
+    assert 0.7 <= time.monotonic() - start < 1.4
+    assert message.delivery_info["routing_key"] == INCOMING
+
+
+def test_a_short_wait_does_not_stand_behind_a_long_one(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([Parcel(make_send(id="long"), delay_ms=60_000), Parcel(make_send(id="short"), delay_ms=1000)])
+
+    message = eventually(broker.take, within_s=3)
+
+    assert from_body("incoming.send", message.body).id == "short"
+
+
+def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([parcel(1)])
+    assert publisher._connection is not None
+
+    publisher._connection._transport.close_connection(publisher._connection.connection)
+    publisher.publish([parcel(2)])
+
+    assert broker.depth() == 2
+
+
+def test_after_a_close_it_can_be_used_again(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([parcel(1)])
+    publisher.close()
+
+    publisher.publish([parcel(2)])
+
+    assert broker.depth() == 2
+
+
+def test_without_a_broker_it_says_so_within_five_seconds() -> None:
+    publisher = ConfirmingPublisher("amqp://guest:guest@127.0.0.1:1", TOPOLOGY)
+
+    start = time.monotonic()
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([parcel()])
+    with pytest.raises(BrokerUnavailable):
+        publisher.check(timeout_s=0.5)
+
+    assert time.monotonic() - start < 6
+    publisher.close()
+
+
+def test_a_queue_with_other_arguments_is_named(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    broker.channel.queue_declare("unoapi.outgoing", durable=True, auto_delete=False)
+
+    with pytest.raises(BrokerUnavailable, match="queue unoapi.outgoing") as error:
+        publisher.publish([parcel()])
+
+    assert isinstance(error.value.__cause__, ConfigurationError)
+    assert "add_vhost" in str(error.value)
+
+
+def test_a_check_publishes_nothing(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.check()
+
+    assert [broker.depth(queue.name) for queue in TOPOLOGY.queues] == [0] * len(TOPOLOGY.queues)

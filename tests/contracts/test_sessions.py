@@ -1,0 +1,349 @@
+"""SessionStore: which session serves a phone, also when Redis is away or lost its data."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from pydantic import ValidationError
+
+from tests.fakes import PHONE, SECRET, MemorySessions, make_webhook
+from unoapi.errors import SessionUnknown, StoreUnavailable
+from unoapi.stores.sessions import RedisSessions, environment_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+
+    from unoapi.ports import SessionStore
+    from unoapi.stores.redis import RedisStore
+
+OTHER = "5521977776666"
+ENVIRONMENT = make_webhook(id="default", urlAbsolute="http://environment.test/hook", token=SECRET)
+CONFIG = {"provider": "sandbox", "webhooks": [{"id": "own", "urlAbsolute": "http://own.test/hook"}]}
+
+
+class World(Protocol):
+    """A store, and the hands that change what it stands on."""
+
+    store: SessionStore
+
+    def save(self, phone: str, config: dict[str, Any]) -> None: ...
+    def remove(self, phone: str) -> None: ...
+    def forget_everything(self) -> None: ...
+    def go_away(self) -> None: ...
+    def confirm(self) -> None: ...
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.store = MemorySessions(environment=(ENVIRONMENT,))
+        self.save, self.remove = self.store.save, self.store.remove
+        self.forget_everything, self.confirm = self.store.forget_everything, self.store.confirm
+
+    def go_away(self) -> None:
+        self.store.away = True
+
+
+class RedisWorld:
+    def __init__(self, store: RedisStore, client: redis.Redis) -> None:
+        self.redis, self.client = store, client
+        self.store = RedisSessions(store, environment_config(ENVIRONMENT.model_dump()))
+        self.confirm = self.store.confirm
+
+    def save(self, phone: str, config: dict[str, Any]) -> None:
+        self.store.save(phone, config)
+
+    def remove(self, phone: str) -> None:
+        self.store.remove(phone, keep_s=60)
+
+    def forget_everything(self) -> None:
+        self.client.flushall()
+
+    def go_away(self) -> None:
+        self.redis._skip_until = time.monotonic() + 60
+
+
+@pytest.fixture(params=["memory", "redis"])
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
+    if request.param == "memory":
+        return MemoryWorld()
+    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)  # every look is a look at Redis
+    return RedisWorld(request.getfixturevalue("store"), request.getfixturevalue("client"))
+
+
+def ids(session: Any) -> list[str]:
+    return [webhook.id for webhook in session.webhooks]
+
+
+def test_a_stored_phone_has_its_own_configuration(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    session = world.store.find(PHONE)
+
+    assert (session.phone, session.stored, session.provider, ids(session)) == (PHONE, True, "sandbox", ["own"])
+
+
+def test_a_phone_that_was_never_stored_is_served_by_the_environment(world: World) -> None:
+    world.save(OTHER, CONFIG)
+
+    session = world.store.find(PHONE)
+
+    assert (session.phone, session.stored) == (PHONE, False)
+    assert session.webhooks == (ENVIRONMENT,)
+
+
+def test_a_change_is_seen(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.store.find(PHONE)
+
+    world.save(PHONE, {**CONFIG, "provider": "forwarder"})
+
+    assert world.store.find(PHONE).provider == "forwarder"
+
+
+def test_an_event_of_a_stored_session_is_resolved_by_it(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    assert ids(world.store.resolve(PHONE, stored=True)) == ["own"]
+
+
+def test_an_event_of_the_environment_stays_with_it_though_the_phone_is_stored_later(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    session = world.store.resolve(PHONE, stored=False)
+
+    assert (session.stored, session.webhooks) == (False, (ENVIRONMENT,))
+
+
+def test_of_a_session_removed_on_purpose_no_webhook_is_left(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    world.remove(PHONE)
+
+    assert world.store.resolve(PHONE, stored=True).webhooks == ()
+    assert world.store.find(PHONE).webhooks == (ENVIRONMENT,)
+
+
+def test_a_session_that_comes_back_after_its_removal_is_itself_again(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.remove(PHONE)
+
+    world.save(PHONE, CONFIG)
+
+    assert ids(world.store.resolve(PHONE, stored=True)) == ["own"]
+
+
+def test_a_session_that_is_gone_without_a_removal_waits(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    world.forget_everything()
+
+    with pytest.raises(SessionUnknown):
+        world.store.resolve(PHONE, stored=True)
+
+
+def test_after_a_loss_nobody_is_served_by_the_environment_until_it_is_confirmed(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.forget_everything()
+
+    for phone in (PHONE, OTHER):
+        with pytest.raises(SessionUnknown):
+            world.store.find(phone)
+    world.save(PHONE, CONFIG)
+    with pytest.raises(SessionUnknown):
+        world.store.find(OTHER)
+    world.confirm()
+
+    assert ids(world.store.find(PHONE)) == ["own"]
+    assert world.store.find(OTHER).webhooks == (ENVIRONMENT,)
+
+
+def test_after_a_loss_a_session_that_is_stored_again_is_served(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.forget_everything()
+
+    world.save(PHONE, CONFIG)
+
+    assert ids(world.store.find(PHONE)) == ["own"]
+    assert ids(world.store.resolve(PHONE, stored=True)) == ["own"]
+
+
+def test_while_the_store_is_away_a_phone_that_was_never_seen_waits(world: World) -> None:
+    world.go_away()
+
+    with pytest.raises(SessionUnknown):
+        world.store.find(PHONE)
+    with pytest.raises(SessionUnknown):
+        world.store.resolve(PHONE, stored=True)
+
+
+def test_while_the_store_is_away_the_environments_events_go_on(world: World) -> None:
+    world.go_away()
+
+    assert world.store.resolve(PHONE, stored=False).webhooks == (ENVIRONMENT,)
+
+
+# --- Redis alone ---
+
+
+@pytest.fixture
+def sessions(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> RedisSessions:
+    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)
+    return RedisSessions(store, environment_config(ENVIRONMENT.model_dump()))
+
+
+def test_a_session_seen_lately_is_served_while_redis_is_away(sessions: RedisSessions, store: RedisStore) -> None:
+    sessions.save(PHONE, CONFIG)
+    sessions.find(PHONE)
+
+    store._skip_until = time.monotonic() + 60
+
+    assert ids(sessions.find(PHONE)) == ["own"]
+    assert ids(sessions.resolve(PHONE, stored=True)) == ["own"]
+
+
+def test_a_phone_seen_without_configuration_waits_while_redis_is_away(
+    sessions: RedisSessions, store: RedisStore
+) -> None:
+    sessions.find(PHONE)
+
+    store._skip_until = time.monotonic() + 60
+
+    with pytest.raises(SessionUnknown):
+        sessions.find(PHONE)
+
+
+def test_a_change_of_another_process_is_seen_within_half_a_second(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    sessions = RedisSessions(store, environment_config(None))
+    sessions.save(PHONE, CONFIG)
+
+    client.set(f"unoapi-config:{PHONE}", json.dumps({**CONFIG, "provider": "forwarder"}))
+    time.sleep(0.6)
+
+    assert sessions.find(PHONE).provider == "forwarder"
+
+
+def test_what_the_former_program_stored_is_read(sessions: RedisSessions, client: redis.Redis) -> None:
+    stored = {"provider": "baileys", "authToken": "t", "webhooks": [{"id": "a", "url": "", "urlAbsolute": "http://a.test"}]}
+    client.set(f"unoapi-config:{PHONE}", json.dumps(stored))
+
+    session = sessions.find(PHONE)
+
+    assert (session.stored, session.provider, ids(session)) == (True, "whatsmeow", ["a"])
+
+
+def test_sessions_of_the_former_program_also_tell_a_loss(sessions: RedisSessions, client: redis.Redis) -> None:
+    client.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
+    sessions.find(PHONE)
+    sessions.find(PHONE)
+
+    client.flushall()
+
+    with pytest.raises(SessionUnknown):
+        sessions.find(OTHER)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "5", '{"provider": "telegram"}', '{"webhooks": 5}'])
+def test_a_configuration_that_cannot_be_read_waits_and_never_goes_elsewhere(
+    sessions: RedisSessions, client: redis.Redis, text: str
+) -> None:
+    client.set(f"unoapi-config:{PHONE}", text)
+
+    with pytest.raises(SessionUnknown):
+        sessions.find(PHONE)
+    with pytest.raises(SessionUnknown):
+        sessions.resolve(PHONE, stored=True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"provider": "telegram"},
+        {"webhooks": 5},
+        {"webhooks": "text"},
+        {"webhooks": [5]},
+        {"webhooks": [{"id": "a", "urlAbsolute": "http://["}]},
+        {"webhooks": [{"id": "a", "urlAbsolute": 5}]},
+        {"webhooks": [{"id": "a", "urlAbsolute": "ftp://x.test"}]},
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_is_written(
+    sessions: RedisSessions, client: redis.Redis, config: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError):
+        sessions.save(PHONE, config)
+
+    assert client.keys("*") == []
+
+
+def test_fields_that_we_do_not_read_are_kept(sessions: RedisSessions) -> None:
+    config = {**CONFIG, "rejectCalls": "no calls", "webhooks": [{**CONFIG["webhooks"][0], "addToBlackListOnOutgoing": 1}]}  # type: ignore[dict-item]
+
+    sessions.save(PHONE, config)
+
+    assert sessions.config(PHONE) == config
+
+
+@pytest.mark.parametrize("webhooks", [None, []])
+def test_a_session_without_webhooks_has_the_environments(sessions: RedisSessions, webhooks: Any) -> None:
+    sessions.save(PHONE, {"provider": "sandbox", "webhooks": webhooks})
+
+    session = sessions.find(PHONE)
+
+    assert (session.stored, session.webhooks) == (True, (ENVIRONMENT,))
+
+
+def test_a_webhook_without_an_address_takes_the_environments_with_its_token(sessions: RedisSessions) -> None:
+    sessions.save(PHONE, {"webhooks": [{"id": "own", "sendGroupMessages": False}]})
+
+    (webhook,) = sessions.find(PHONE).webhooks
+
+    assert (webhook.id, webhook.send_group_messages) == ("own", False)
+    assert (str(webhook.url_absolute), webhook.token) == (str(ENVIRONMENT.url_absolute), ENVIRONMENT.token)
+
+
+def test_the_environments_token_never_goes_to_another_host(sessions: RedisSessions) -> None:
+    addresses = ["http://other.test/hook", "https://environment.test/hook", "http://environment.test:81/hook"]
+    sessions.save(PHONE, {"webhooks": [{"id": str(n), "urlAbsolute": url} for n, url in enumerate(addresses)]})
+
+    session = sessions.find(PHONE)
+
+    assert [str(webhook.url_absolute) for webhook in session.webhooks] == addresses
+    assert [webhook.token.get_secret_value() for webhook in session.webhooks] == ["", "", ""]
+
+
+def test_another_address_of_the_environments_host_keeps_its_token(sessions: RedisSessions) -> None:
+    sessions.save(PHONE, {"webhooks": [{"id": "own", "urlAbsolute": "http://environment.test/other"}]})
+
+    (webhook,) = sessions.find(PHONE).webhooks
+
+    assert webhook.token.get_secret_value() == SECRET
+
+
+def test_all_stored_phones_are_listed(sessions: RedisSessions, client: redis.Redis) -> None:
+    for number in range(50):
+        sessions.save(f"55119999{number:05}", CONFIG)
+    client.set("unoapi-config:not-a-phone", "x")
+
+    assert sessions.phones() == [f"55119999{number:05}" for number in range(50)]
+
+
+def test_without_redis_writing_says_so(away: RedisStore) -> None:
+    sessions = RedisSessions(away, environment_config(None))
+    attempts: list[Callable[[], object]] = [
+        lambda: sessions.save(PHONE, CONFIG),
+        lambda: sessions.config(PHONE),
+        lambda: sessions.remove(PHONE, keep_s=60),
+        sessions.confirm,
+        sessions.phones,
+    ]
+
+    for attempt in attempts:
+        with pytest.raises(StoreUnavailable):
+            attempt()

@@ -1,0 +1,101 @@
+"""Traces: the life of a message, bounded, and never in the way."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes import PHONE, MemoryTraces
+from tests.stack import eventually
+from unoapi.errors import StoreUnavailable
+from unoapi.models.trace import TraceEntry
+from unoapi.stores.messages import MAX_TRACE_ENTRIES, RedisTraces
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.ports import Traces
+    from unoapi.stores.redis import RedisStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def traces(request: pytest.FixtureRequest) -> Traces:
+    return MemoryTraces() if request.param == "memory" else RedisTraces(request.getfixturevalue("store"), ttl_s=60)
+
+
+def entry(number: int = 0, *, message_id: str = "wamid.1") -> TraceEntry:
+    return TraceEntry(
+        at=START + timedelta(seconds=number),
+        step="attempt",
+        phone=PHONE,
+        message_id=message_id,
+        webhook="default",
+        delivery_id="d-1",
+        attempt=number + 1,
+        status=503,
+        duration_ms=12,
+        detail="HTTP 503",
+    )
+
+
+def test_nothing_is_known_of_an_unknown_message(traces: Traces) -> None:
+    assert traces.read("wamid.unknown") == []
+
+
+def test_the_steps_come_back_as_they_were_oldest_first(traces: Traces) -> None:
+    traces.add(entry(2), entry(0))
+    traces.add(entry(1))
+
+    assert eventually(lambda: len(found := traces.read("wamid.1")) == 3 and found) == [entry(0), entry(1), entry(2)]
+
+
+def test_each_message_has_its_own(traces: Traces) -> None:
+    traces.add(entry(message_id="wamid.1"), entry(message_id="wamid.2"))
+
+    assert eventually(lambda: traces.read("wamid.2")) == [entry(message_id="wamid.2")]
+
+
+def test_steps_without_a_message_are_not_kept(traces: Traces) -> None:
+    traces.add(entry(message_id=""), entry())
+
+    eventually(lambda: traces.read("wamid.1"))
+    assert traces.read("") == []
+
+
+def test_a_trace_is_bounded_in_length_and_time(store: RedisStore, client: redis.Redis) -> None:
+    traces = RedisTraces(store, ttl_s=60)
+
+    traces.add(*(entry(number) for number in range(MAX_TRACE_ENTRIES + 50)))
+
+    found = eventually(lambda: len(read := traces.read("wamid.1")) == MAX_TRACE_ENTRIES and read)
+    assert found[-1] == entry(MAX_TRACE_ENTRIES + 49)
+    assert 0 < client.ttl("unoapi-trace:wamid.1") <= 60
+
+
+@pytest.mark.parametrize("text", ["{", "5", "[]", "null", '{"step": "dance"}'])
+def test_an_entry_of_another_version_does_not_hide_the_others(
+    store: RedisStore, client: redis.Redis, text: str
+) -> None:
+    traces = RedisTraces(store, ttl_s=60)
+    client.xadd("unoapi-trace:wamid.1", {"step": text})
+
+    traces.add(entry())
+
+    assert eventually(lambda: traces.read("wamid.1")) == [entry()]
+
+
+def test_without_redis_writing_is_silent_and_quick_and_reading_says_so(away: RedisStore) -> None:
+    traces = RedisTraces(away, ttl_s=60)
+
+    start = time.monotonic()
+    for number in range(1000):
+        traces.add(entry(number))
+
+    assert time.monotonic() - start < 1
+    with pytest.raises(StoreUnavailable):
+        traces.read("wamid.1")

@@ -1,0 +1,1 @@
+"""The crash run: kill everything in the middle of work, then count."""

@@ -1,0 +1,91 @@
+"""The simulated WhatsApp does what its table of magic numbers says."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import CONTACT, PHONE
+from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
+from unoapi.models.receipts import Receipt
+from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, Sandbox
+
+
+def send(sandbox: Sandbox, to: str, *, message_id: str = "wamid.1") -> Receipt:
+    message = {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": "hello"}}
+    return sandbox.send(message, phone=PHONE, message_id=message_id)
+
+
+def statuses(receipt: Receipt) -> list[tuple[str, int]]:
+    return [(update.status, update.after_ms) for update in receipt.statuses]
+
+
+def test_a_message_is_sent_delivered_and_read() -> None:
+    receipt = send(Sandbox(), CONTACT)
+
+    assert receipt.recipient == CONTACT
+    assert statuses(receipt) == [("sent", 0), ("delivered", DELIVERED_AFTER_MS), ("read", READ_AFTER_MS)]
+
+
+@pytest.mark.parametrize("kind", ["image", "template", "contacts", "anything"])
+def test_every_type_is_accepted(kind: str) -> None:
+    receipt = Sandbox().send({"to": CONTACT, "type": kind, kind: {}}, phone=PHONE, message_id="wamid.1")
+
+    assert len(receipt.statuses) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [("15550000001", 131026), ("15550000002", 131047), ("15550000003", 131049), ("15550000004", 131051)],
+)
+def test_numbers_that_are_refused_have_their_documented_code(number: str, code: int) -> None:
+    with pytest.raises(MessageRejected) as refusal:
+        send(Sandbox(), number)
+
+    assert refusal.value.code == code == MAGIC_NUMBERS[number].code
+    assert number in refusal.value.details
+
+
+def test_a_number_fails_twice_for_each_message_and_is_then_sent() -> None:
+    sandbox = Sandbox()
+
+    for message_id in ("wamid.1", "wamid.2"):
+        for _ in range(2):
+            with pytest.raises(SendFailed):
+                send(sandbox, "15550000005", message_id=message_id)
+        assert statuses(send(sandbox, "15550000005", message_id=message_id))[0] == ("sent", 0)
+
+
+def test_a_number_fails_for_a_moment_every_time() -> None:
+    sandbox = Sandbox()
+
+    for _ in range(10):
+        with pytest.raises(SendFailed):
+            send(sandbox, "15550000006")
+
+
+def test_a_number_leaves_an_unknown_outcome() -> None:
+    with pytest.raises(OutcomeUnknown):
+        send(Sandbox(), "15550000007")
+
+
+def test_a_number_is_never_delivered() -> None:
+    assert statuses(send(Sandbox(), "15550000008")) == [("sent", 0)]
+
+
+def test_a_number_is_never_read() -> None:
+    assert statuses(send(Sandbox(), "15550000009")) == [("sent", 0), ("delivered", DELIVERED_AFTER_MS)]
+
+
+def test_every_magic_number_does_something_and_says_what() -> None:
+    assert sorted(MAGIC_NUMBERS) == [f"1555000000{digit}" for digit in range(1, 10)]
+    for number, magic in MAGIC_NUMBERS.items():
+        assert magic.does
+        try:
+            receipt = send(Sandbox(), number)
+        except (MessageRejected, SendFailed, OutcomeUnknown):
+            continue
+        assert len(receipt.statuses) < 3, f"{number} is not magic"
+
+
+def test_the_sandbox_is_always_ready() -> None:
+    Sandbox().ready(PHONE)
