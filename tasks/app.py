@@ -43,10 +43,10 @@ def _declare_topology(**_: Any) -> None:
     while True:
         try:
             unoapi().publisher.check(timeout_s=5.0)
+        except ConfigurationError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(EX_CONFIG)
         except BrokerUnavailable as error:
-            if isinstance(error.__cause__, ConfigurationError):
-                sys.stderr.write(f"{error.__cause__}\n")
-                sys.exit(EX_CONFIG)
             log.warning("waiting_for_rabbitmq", error=f"{error}", do="check AMQP_URL and that RabbitMQ runs")
         else:
             log.info("topology_declared", prefix=unoapi().topology.prefix)

@@ -69,13 +69,13 @@ class UnoTask(Task[Any, Any]):
         """Run the task with its job, and give the job up when its error says so."""
         job = self._job(args)
         with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
-            self._ensure_due(job)
             try:
+                self._ensure_due(job)
                 return self.run(job)
             except (Ignore, Reject, Retry):
                 raise
             except Exception as error:  # noqa: BLE001 (every error ends here: as a dead letter)
-                self._give_up(job, error)
+                self._give_up_or_reject(job, error)
                 # Told without its cause: its text goes to dashboards, and may quote what the job holds.
                 raise _told(error) from None
 
@@ -112,7 +112,9 @@ class UnoTask(Task[Any, Any]):
         try:
             return JOBS[self.name].model_validate(args[0] if args else None)
         except ValidationError as error:
-            log.error("invalid_job", task=self.name, task_id=self.request.id, error=describe(error), do="unoapi dead list")
+            log.error(
+                "invalid_job", task=self.name, task_id=self.request.id, error=describe(error), do="unoapi dead list"
+            )
             raise Reject(describe(error), requeue=False) from None
 
     def _ensure_due(self, job: Job) -> None:
@@ -122,6 +124,16 @@ class UnoTask(Task[Any, Any]):
             parcel = Parcel(job, due_ms - now_ms(), self.request.retries, self.history)
             self._publish([to_message(parcel, unoapi().topology)])
             raise Ignore
+
+    def _give_up_or_reject(self, job: Job, error: Exception) -> None:
+        """Give the job up. A bug on the way leaves the message to the broker: Celery would acknowledge it."""
+        try:
+            self._give_up(job, error)
+        except Reject:
+            raise
+        except Exception as trouble:  # noqa: BLE001 (the message must survive any of them)
+            log.error("not_given_up", task=job.task, error=describe(trouble), traceback=safe_traceback(trouble))
+            raise Reject(describe(error), requeue=False) from None
 
     def _give_up(self, job: Job, error: Exception) -> None:
         """Keep the job as a dead letter and tell what follows, all confirmed before the message is acknowledged."""

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
-from unoapi.models.attempts import Answer
 from unoapi.models.events import Event, contact, message_event, status_event
 from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -15,6 +14,7 @@ from unoapi.models.session import Session, Webhook
 from unoapi.ports import Claim, DeliveryState
 
 if TYPE_CHECKING:
+    from unoapi.models.attempts import Answer
     from unoapi.models.trace import TraceEntry
 
 PHONE = "5511999990000"
@@ -253,4 +253,6 @@ def make_delivery(**fields: Any) -> DeliverWebhook:
 def make_send(**fields: Any) -> SendMessage:
     """A text on its way to WhatsApp."""
     body = json.dumps({"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hello"}})
-    return SendMessage.model_validate({"id": "wamid.1", "phone": PHONE, "message_id": "wamid.1", "body": body, **fields})
+    return SendMessage.model_validate(
+        {"id": "wamid.1", "phone": PHONE, "message_id": "wamid.1", "body": body, **fields}
+    )

@@ -249,7 +249,8 @@ def test_after_a_flush_events_wait_for_the_configuration_and_never_go_to_the_env
     faulty: PrivateServers, hooks: Receiver, tmp_path: Path
 ) -> None:
     never_stored = "5511900000005"
-    with stack(faulty, tmp_path, WEBHOOK_URL=hooks.url("/environment")) as uno:
+    redis_url = f"{faulty.redis_url}/1"  # not the one in which the processes of other tests keep their marker
+    with stack(faulty, tmp_path, WEBHOOK_URL=hooks.url("/environment"), REDIS_URL=redis_url) as uno:
         uno.web()
         worker = uno.worker()
         accept(uno, never_stored, "wamid.BEFORE")
@@ -260,7 +261,7 @@ def test_after_a_flush_events_wait_for_the_configuration_and_never_go_to_the_env
         worker.stop()
         accept(uno, PHONE, "wamid.WAITING")
 
-        redis.Redis.from_url(faulty.redis_url).flushall()
+        redis.Redis.from_url(redis_url).flushdb()
         accept(uno, PHONE, "wamid.NEW")
         accept(uno, never_stored, "wamid.UNKNOWN")
         uno.worker()  # it has never seen Redis with its data

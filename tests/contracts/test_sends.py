@@ -102,7 +102,9 @@ def test_of_many_at_once_exactly_one_may_send(sends: Sends) -> None:
     assert sum(claim.free for claim in claims) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}']
+)
 def test_a_claim_that_cannot_be_read_is_lost_and_never_free(store: RedisStore, client: redis.Redis, text: str) -> None:
     client.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
 
@@ -122,8 +124,12 @@ def test_a_claim_is_forgotten_some_day(store: RedisStore, client: redis.Redis) -
 def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisStore) -> None:
     memory, real = MemorySends(), RedisSends(away, ttl_s=60)
     memory.away = True
+    both: tuple[Sends, ...] = (memory, real)
 
-    for sends in (memory, real):
-        for attempt in (lambda s=sends: s.claim(JOB), lambda s=sends: s.settle(JOB, RECEIPT), lambda s=sends: s.release(JOB)):
-            with pytest.raises(StoreUnavailable):
-                attempt()
+    for sends in both:
+        with pytest.raises(StoreUnavailable):
+            sends.claim(JOB)
+        with pytest.raises(StoreUnavailable):
+            sends.settle(JOB, RECEIPT)
+        with pytest.raises(StoreUnavailable):
+            sends.release(JOB)

@@ -42,7 +42,8 @@ def decode_badly() -> None:
 
 
 def look_up_badly() -> None:
-    _ = {}[SECRET]  # type: ignore[var-annotated]
+    empty: dict[str, str] = {}
+    _ = empty[SECRET]
 
 
 def convert_badly() -> None:

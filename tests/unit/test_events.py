@@ -47,7 +47,8 @@ def test_every_message_and_every_status_becomes_an_event_of_its_own() -> None:
     events = split(PHONE, payload)
 
     assert [(event.message_id, event.kind) for event in events] == [
-        ("wamid.1", "message"), ("wamid.2", "message"), ("wamid.3", "message"), ("wamid.4", "read"), ("wamid.5", "read"),
+        ("wamid.1", "message"), ("wamid.2", "message"), ("wamid.3", "message"),
+        ("wamid.4", "read"), ("wamid.5", "read"),
     ]  # fmt: skip
     for event in events:
         (entry,) = json.loads(event.body)["entry"]
@@ -127,6 +128,12 @@ def test_timestamps_are_text() -> None:
 
     items = [(event.value.get("messages") or event.value["statuses"])[0] for event in events]
     assert [item["timestamp"] for item in items] == ["1767225600"] * 4
+
+
+def test_a_timestamp_of_nothing_is_left_out() -> None:
+    (event,) = split(PHONE, callback({"messages": [{**message(1), "timestamp": None}]}))
+
+    assert "timestamp" not in event.value["messages"][0]
 
 
 def test_a_change_without_messages_becomes_one_event() -> None:

@@ -221,7 +221,10 @@ def test_newsletters_are_off_until_a_webhook_asks_for_them() -> None:
         (make_event(group_id="123@newsletter"), {"newsletter"}),
         (make_status(), {"status"}),
         (make_status("failed"), {"status"}),
-        (message_event(PHONE, {"from": CONTACT, "id": "1"}, contacts=[{**contact(CONTACT), "group_id": GROUP}]), {"group"}),
+        (
+            message_event(PHONE, {"from": CONTACT, "id": "1"}, contacts=[{**contact(CONTACT), "group_id": GROUP}]),
+            {"group"},
+        ),
     ],
     ids=["received", "own", "group", "newsletter", "status", "failed", "group-of-contact"],
 )

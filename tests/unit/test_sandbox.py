@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
-from unoapi.models.receipts import Receipt
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, Sandbox
+
+if TYPE_CHECKING:
+    from unoapi.models.receipts import Receipt
 
 
 def send(sandbox: Sandbox, to: str, *, message_id: str = "wamid.1") -> Receipt:

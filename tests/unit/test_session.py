@@ -1,4 +1,4 @@
-"""The options of a phone: read as they are stored, shown without secrets, merged so that nothing is lost by accident."""
+"""The options of a phone: read as stored, shown without secrets, merged so that nothing is lost by accident."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_the_token_is_read_under_both_names(field: str) -> None:
 
 def test_empty_values_are_no_values() -> None:
     session = Session.model_validate({"phone": PHONE, "authToken": None, "label": None})
-    webhook = Webhook.model_validate({"id": "a", "url": "", "urlAbsolute": "http://a.test", "token": None, "secret": None})
+    webhook = Webhook.model_validate(
+        {"id": "a", "url": "", "urlAbsolute": "http://a.test", "token": None, "secret": None}
+    )
 
     assert (session.auth_token.get_secret_value(), session.label) == ("", "")
     assert (webhook.token.get_secret_value(), webhook.secret.get_secret_value()) == ("", "")
@@ -156,7 +158,9 @@ def test_what_is_not_named_stays() -> None:
     assert merge({"label": "a", "provider": "sandbox"}, {"label": "b"}) == {"label": "b", "provider": "sandbox"}
 
 
-@pytest.mark.parametrize("change", [{}, {"webhooks": []}, {"webhooks": None}, {"webhooks": [], "overrideWebhooks": True}])
+@pytest.mark.parametrize(
+    "change", [{}, {"webhooks": []}, {"webhooks": None}, {"webhooks": [], "overrideWebhooks": True}]
+)
 def test_an_absent_or_empty_list_never_silences_a_session(change: dict[str, Any]) -> None:
     assert webhooks(merge({"webhooks": [A, B]}, change)) == [A, B]
 
@@ -179,6 +183,13 @@ def test_a_webhook_without_an_id_is_the_default_one() -> None:
     assert webhooks(merged) == [{"url": "http://a.test", "id": "default", "token": "t"}]
 
 
+def test_an_id_of_nothing_is_the_default_one() -> None:
+    merged = merge({"webhooks": [{**A, "id": "default"}, B]}, {"webhooks": [{"id": None, "label": "x"}]})
+
+    session = Session.model_validate({**merged, "phone": PHONE})
+    assert [webhook.id for webhook in session.webhooks] == ["default", "b"]
+
+
 def test_override_replaces_the_list_and_keeps_the_tokens_of_those_that_stay() -> None:
     change = {"webhooks": [{"id": "b", "url": "http://new.test"}], "overrideWebhooks": True}
 
@@ -193,7 +204,7 @@ def test_what_is_no_configuration_is_not_stored() -> None:
     assert merge({"label": "a"}, {**answer, "phone": "1", "stored": True, "overrideWebhooks": True}) == {"label": "a"}
 
 
-@pytest.mark.parametrize("wrong", [5, "text", {"id": "a"}, [5], ["text"], [None], [{"id": ["a"]}], [{"id": {}}], [{"id": None}]])
+@pytest.mark.parametrize("wrong", [5, "text", {"id": "a"}, [5], ["text"], [None], [{"id": ["a"]}], [{"id": {}}]])
 def test_a_wrong_list_is_left_for_the_validation_to_refuse(wrong: object) -> None:
     merged = merge({"webhooks": [A]}, {"webhooks": wrong})
 

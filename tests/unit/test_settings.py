@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +11,9 @@ from pydantic import ValidationError
 from tests.fakes import SECRET
 from unoapi.errors import ConfigurationError
 from unoapi.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,15 @@ def test_a_refusal_quotes_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
     assert SECRET not in text
+
+
+def test_the_error_itself_quotes_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", SECRET)
+
+    with pytest.raises(ValidationError) as error:
+        Settings()
+
+    assert SECRET not in str(error.value)
 
 
 def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:

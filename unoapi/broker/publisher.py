@@ -66,7 +66,7 @@ class ConfirmingPublisher:
         self._submit(messages, timeout_s)
 
     def check(self, *, timeout_s: float = 2.0) -> None:
-        """Raise BrokerUnavailable unless RabbitMQ answers in time."""
+        """Raise BrokerUnavailable unless RabbitMQ answers in time, ConfigurationError when the topology does not fit."""
         self._submit([None], timeout_s)
 
     def close(self) -> None:
@@ -118,7 +118,8 @@ class ConfirmingPublisher:
             except ConfigurationError as conflict:
                 self._disconnect()
                 log.error("topology_conflict", error=f"{conflict}")
-                return [_caused(BrokerUnavailable(f"{conflict}"), conflict)] * len(batch)
+                refused = BrokerUnavailable("RabbitMQ holds objects of another program; the log has their names")
+                return [conflict if message is None else refused for message in batch]
             except TROUBLE as trouble:
                 error = trouble
                 self._disconnect()
@@ -235,8 +236,3 @@ class ConfirmingPublisher:
     def _on_unblocked(self) -> None:
         self._blocked = ""
         log.warning("broker_takes_messages_again")
-
-
-def _caused(error: BrokerUnavailable, cause: Exception) -> BrokerUnavailable:
-    error.__cause__ = cause
-    return error

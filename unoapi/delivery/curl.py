@@ -73,7 +73,7 @@ class CurlSender(threading.local):
 
     def _start_reading(self) -> None:
         self._header_bytes = self._body_bytes = 0
-        self._interim = False  # inside a 1xx answer, which is not the answer
+        self._interim = True  # before any status line, or inside a 1xx answer: this is not the answer yet
         self._complete = False  # the status line and all headers are here
         self._retry_after = b""
 
@@ -113,6 +113,8 @@ class CurlSender(threading.local):
         except pycurl.error as trouble:
             if not self._complete:
                 error = self._explain(int(trouble.args[0]), curl.errstr(), timeout_ms)[:MAX_ERROR_CHARS]
+        else:
+            error = "" if self._complete else LOST  # libcurl sees no trouble in a head that breaks off
         if fresh:
             # The old tenant's connection gives way only to a new one that stays open; until then nobody may reuse one.
             self._tenant = request.tenant if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None

@@ -65,6 +65,15 @@ def serialise(document: Any) -> str:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":"))
 
 
+def read_document(body: str) -> dict[str, Any]:
+    """The JSON object in a body. An empty one when there is none: the report about a broken job must not break, too."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def contact(phone: str, name: str = "") -> dict[str, Any]:
     """A contact as real clients need it: `user_id` is the plain phone, `profile.name` is never absent."""
     return {"profile": {"name": name or phone}, "wa_id": phone, "user_id": phone}
@@ -145,7 +154,8 @@ def _contacts_of(
 
 
 def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
-    return {**item, "timestamp": str(item["timestamp"])} if "timestamp" in item else dict(item)
+    others = {key: part for key, part in item.items() if key != "timestamp"}
+    return others if item.get("timestamp") is None else {**item, "timestamp": str(item["timestamp"])}
 
 
 def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: object = None) -> Event:

@@ -45,6 +45,11 @@ class Webhook(BaseModel):
     send_update_messages: bool = True
     send_newsletter_messages: bool = False
 
+    @field_validator("id", mode="before")
+    @classmethod
+    def _none_is_default(cls, value: object) -> object:
+        return "default" if value is None else value
+
     @field_validator("token", "secret", mode="before")
     @classmethod
     def _none_is_empty(cls, value: object) -> object:

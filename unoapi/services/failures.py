@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import CallbackFailed
-from unoapi.models.events import serialise
+from unoapi.models.events import read_document, serialise
 from unoapi.models.jobs import (
     DeliverWebhook,
     FanOut,
@@ -95,7 +95,7 @@ def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]
         "message_id": job.message_id,
         "reason": fields["reason"],
         "attempts": fields["attempts"],
-        "payload": json.loads(job.body),
+        "payload": read_document(job.body),
     }
     return ReportFailure(id=report_id, phone=job.phone, message_id=job.message_id, body=serialise(document), told=False)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
-from unoapi.models.events import error_object, status_event
+from unoapi.models.events import error_object, read_document, status_event
 from unoapi.models.jobs import Parcel, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.ports import Claim
@@ -34,6 +34,7 @@ def send(  # noqa: PLR0913 (collaborators)
 
     Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, OutcomeUnknown (never repeated by itself).
     """
+    message = json.loads(job.body)  # before the claim: what cannot be read is not left as claimed
     claim = _claim(job, redelivered=redelivered, sends=sends)
     if claim.receipt is not None:
         return claim.receipt
@@ -41,7 +42,6 @@ def send(  # noqa: PLR0913 (collaborators)
         raise OutcomeUnknown("a worker stopped while it was sending this message: it may have left or not")
     if claim.busy_ms:
         raise Postponed("another worker is sending this message", after_ms=claim.busy_ms)
-    message = json.loads(job.body)
     try:
         provider = providers[sessions.find(job.phone).provider]
         _ensure_ready(job, provider, max_age_s=max_age_s)
@@ -121,7 +121,7 @@ def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: Sessio
     unknown = reason == OutcomeUnknown.reason
     details = f"{error}. It is not sent again by itself." if unknown else f"{error}"
     failure = error_object(131000, "Outcome unknown" if unknown else "Message not sent", details)
-    message: dict[str, Any] = json.loads(job.body)
+    message = read_document(job.body)
     event = status_event(
         job.phone,
         message_id=job.id,

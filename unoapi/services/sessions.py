@@ -22,10 +22,8 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     old = stored.get("webhooks") or []
     if not isinstance(new, list) or not all(_has_an_id(webhook) for webhook in (*new, *old)):
         return merged  # reported by the validation that follows
-    by_id = {webhook.get("id", "default"): webhook for webhook in old}
-    replaced = {
-        webhook.get("id", "default"): {**by_id.get(webhook.get("id", "default"), {}), **webhook} for webhook in new
-    }
+    by_id = {_id(webhook): webhook for webhook in old}
+    replaced = {_id(webhook): {**by_id.get(_id(webhook), {}), **webhook} for webhook in new}
     if not new:
         merged["webhooks"] = old
     elif change.get("overrideWebhooks"):
@@ -38,4 +36,8 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_an_id(webhook: Any) -> bool:
-    return isinstance(webhook, dict) and isinstance(webhook.get("id", "default"), str)
+    return isinstance(webhook, dict) and isinstance(_id(webhook), str)
+
+
+def _id(webhook: dict[str, Any]) -> Any:
+    return "default" if webhook.get("id") is None else webhook["id"]

@@ -9,8 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from unoapi.errors import SessionUnknown, StoreUnavailable, describe
 from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
@@ -136,7 +134,7 @@ class RedisSessions:
         if text is not None:
             try:
                 session = self._session(phone, _parsed(phone, text))
-            except ValidationError as error:
+            except (TypeError, ValueError) as error:  # pydantic's is a ValueError
                 log.error("session_unreadable", phone=phone, error=describe(error), do="correct it with register")
                 raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
         self._remember(phone, session)

@@ -38,10 +38,11 @@ def on_starting(_: Any) -> None:
     publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
     try:
         publisher.check(timeout_s=5.0)
-    except BrokerUnavailable as error:
-        if isinstance(error.__cause__, ConfigurationError):
-            sys.stderr.write(f"{error.__cause__}\n")
-            sys.exit(EX_CONFIG)
+    except BrokerUnavailable:
+        return  # the requests will tell, and the connection is tried again with each
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EX_CONFIG)
     finally:
         publisher.close()
 

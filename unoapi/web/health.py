@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify
 
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
-from unoapi.errors import BrokerUnavailable, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from unoapi.web.auth import public
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def ready() -> ResponseReturnValue:
     checks = {"rabbitmq": "ok", "redis": "ok"}
     try:
         uno.publisher.check(timeout_s=2.0)
-    except BrokerUnavailable:
+    except (BrokerUnavailable, ConfigurationError):
         checks["rabbitmq"] = "not reachable"
     try:
         uno.store.ping()
