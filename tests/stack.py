@@ -124,9 +124,7 @@ class Stack:
             "--without-mingle", "--loglevel", "warning", "-n", f"{name}-{time.time_ns()}@%h",
         ]  # fmt: skip
         process = self._start(name, command)
-        eventually(
-            lambda: "topology_declared" in process.output() or not process.running(), within_s=30, what="worker"
-        )
+        eventually(lambda: "topology_declared" in process.output() or not process.running(), within_s=30, what="worker")
         return process
 
     def cli(self, *arguments: str, check: bool = True, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TOPOLOGY = Topology("unoapi")
 REGISTERED_S = 3.0
 """RabbitMQ 3.10 must not be killed sooner after queues were declared."""
-BLOCKED_S = 12.0
+BLOCKED_S = 8.0
 THREADS = 10
 
 

@@ -123,9 +123,9 @@ def test_without_rabbitmq_every_request_is_refused_in_time_and_all_goes_on_after
     web = [process for process in live.processes if process.log.name.startswith("web")]
 
     with stopped(faulty.rabbit):
-        answers = [timed(lambda: live.send("one by one")) for _ in range(3)]
-        with ThreadPoolExecutor(20) as clients:
-            answers += clients.map(lambda _: timed(lambda: live.send("all at once")), range(20))
+        with ThreadPoolExecutor(20) as clients:  # more than the API has threads
+            answers = list(clients.map(lambda _: timed(lambda: live.send("all at once")), range(20)))
+        answers += [timed(lambda: live.send("one by one")) for _ in range(3)]
         readiness, readiness_s = timed(lambda: live.get("/health/ready"))
         liveness = live.get("/health/live")
     back = time.monotonic()
@@ -215,7 +215,7 @@ def test_a_hanging_redis_costs_200_ms_once_and_is_then_skipped(
     time.sleep(SKIP_S)
 
     assert store.call(("PING",)) == [True]
-    assert 0.1 < first_s < 0.35  # 200 ms, and a machine that is busy with other things
+    assert 0.1 < first_s < 0.5  # 200 ms, and a machine that is busy with other things
     assert sorted(skipped_s)[25] < 0.005
     assert requests_s[-1] < 1.0
     assert requests_s[10] < 0.2
@@ -265,7 +265,7 @@ def test_after_a_flush_events_wait_for_the_configuration_and_never_go_to_the_env
         accept(uno, PHONE, "wamid.NEW")
         accept(uno, never_stored, "wamid.UNKNOWN")
         uno.worker()  # it has never seen Redis with its data
-        time.sleep(3)
+        time.sleep(2)
 
         assert hooks.count("/main") == 1
         assert hooks.count("/environment") == 1

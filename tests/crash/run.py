@@ -47,7 +47,7 @@ class Size:
     drain_within_s: float = 240.0
 
 
-SMALL = Size(events=600, rate=40.0, worker_kills=3, accept_within_s=90.0, drain_within_s=60.0)
+SMALL = Size(events=600, rate=50.0, worker_kills=3, accept_within_s=90.0, drain_within_s=60.0)
 
 
 def crash_run(size: Size, console: Console) -> Outcome:

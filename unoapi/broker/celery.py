@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
 
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.logs import get_logger
@@ -66,9 +67,25 @@ class SafeConsumer(Consumer):
         message.reject_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
 
 
+class EagerConnection(Connection):
+    """A connection that is back within seconds after an outage; kombu's own pauses grow to half a minute."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        """Connect, however long it takes."""
+        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 3.0}
+        return super().ensure_connection(*args, **(pauses | options))
+
+
+class UnoAMQP(AMQP):
+    """Celery's connections are eager."""
+
+    Connection = EagerConnection
+
+
 class UnoCelery(Celery):
     """Celery with one choke point for publishing."""
 
+    amqp_cls = "unoapi.broker.celery:UnoAMQP"
     publisher: ConfirmingPublisher | None = None
 
     def send_task(  # type: ignore[override]

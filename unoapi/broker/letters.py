@@ -101,7 +101,7 @@ def read_letter(
         job=job,
         body=raw,
         headers=headers,
-        properties=properties,
+        properties={name: value for name, value in properties.items() if name != "application_headers"},
     )
 
 

@@ -35,7 +35,7 @@ def send(  # noqa: PLR0913 (collaborators)
     Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, OutcomeUnknown (never repeated by itself).
     """
     message = json.loads(job.body)  # before the claim: what cannot be read is not left as claimed
-    claim = _claim(job, redelivered=redelivered, sends=sends)
+    claim = _claim(job, redelivered=redelivered, sends=sends, max_age_s=max_age_s)
     if claim.receipt is not None:
         return claim.receipt
     if claim.lost:
@@ -74,10 +74,12 @@ def _ensure_ready(job: SendMessage, provider: Provider, *, max_age_s: int) -> No
     ensure_fresh(job, max_age_s=max_age_s)
 
 
-def _claim(job: SendMessage, *, redelivered: bool, sends: Sends) -> Claim:
+def _claim(job: SendMessage, *, redelivered: bool, sends: Sends, max_age_s: int) -> Claim:
     try:
         return sends.claim(job)
     except StoreUnavailable as error:
+        if redelivered and too_old(job, max_age_s=max_age_s):
+            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot tell whether it left") from error
         if redelivered:
             # Only the claim knows whether the first copy left.
             raise Postponed("a second copy waits until Redis can tell", after_ms=WAIT_FOR_STORE_MS) from error
