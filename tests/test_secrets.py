@@ -68,8 +68,10 @@ class Watcher:
             while not self._stop.is_set():
                 try:
                     receiver.capture(limit=None, timeout=1, wakeup=True)
-                except (TimeoutError, OSError):
+                except TimeoutError:
                     continue
+                except OSError:
+                    return
 
     def _tap(self) -> None:
         """A queue of our own beside each of the product's: every message that is published."""
@@ -102,7 +104,7 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     receiver.script("/down", Behaviour(status=500))
     receiver.script("/slow", Behaviour(delay_ms=1500))
     hooks = [
-        {"id": name, "urlAbsolute": receiver.url(f"/{name}?key={TOKEN}"), "token": TOKEN, "secret": SECRET}
+        {"id": name, "urlAbsolute": receiver.url(f"/{name}"), "token": TOKEN, "secret": SECRET}
         for name in ("fine", "down", "slow")
     ]
     watched.register(hooks, authToken=SESSION)
