@@ -114,7 +114,7 @@ def test_a_replay_keeps_the_id_raises_the_generation_and_strips_the_brokers_head
 
     assert "2 would be replayed" in dry
     assert before == 0
-    headers = message.headers
+    headers: dict[str, Any] = message.headers or {}
     assert headers["id"] == delivery(1).id
     assert headers["retries"] == 0
     assert not [name for name in headers if "death" in name]
@@ -123,6 +123,46 @@ def test_a_replay_keeps_the_id_raises_the_generation_and_strips_the_brokers_head
     assert [attempt["status"] for attempt in history["attempts"]] == [500]
     assert json.loads(message.body)[0][0]["body"] == delivery(1).body
     assert ids(uno) == [delivery(2).id]
+
+
+def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_later_each_time(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    history = History().with_attempt(Attempt(status=503, duration_ms=3))
+    publisher.publish([Parcel(delivery(1), retries=1, history=history)])
+
+    for generation in (1, 2):
+        reject(uno, "unoapi.outgoing")
+        (letter,) = eventually(uno.dead, every_s=0.5)
+        (raw,) = raw_letters(uno)
+        uno.cli("dead", "replay", delivery(1).id)
+        with Connection(uno.environment["AMQP_URL"]) as connection:
+            channel: Any = connection.channel()
+            message = channel.basic_get("unoapi.outgoing")
+            headers: dict[str, Any] = message.headers  # given back when the connection closes
+
+        assert letter["reason"] == "rejected"
+        assert letter["queue"] == "unoapi.outgoing"
+        assert "x-death" in raw.headers
+        assert not [name for name in headers if name.startswith("x-") and name != "x-delivery-count"]
+        told = json.loads(headers["unoapi-history"])
+        assert told["generation"] == generation
+        assert [attempt["status"] for attempt in told["attempts"]] == [503]
+        assert headers["retries"] == 0
+        eventually(lambda: uno.depth("unoapi.outgoing") == 1)
+    assert ids(uno) == []
+
+
+def test_a_letter_of_unknown_age_is_never_taken_for_an_old_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    publisher.check()
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        channel.basic_publish(AmqpMessage(b"{}", message_id="undated"), "unoapi.broker", "unoapi.nowhere")
+    eventually(lambda: ids(uno) == ["undated"], every_s=0.5)
+
+    uno.cli("dead", "purge", "--older-than", "1d")
+
+    assert ids(uno) == ["undated"]
 
 
 def test_a_rate_slows_a_replay_down(uno: Stack, publisher: ConfirmingPublisher) -> None:
@@ -219,6 +259,8 @@ def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
     uno.cli("dead", "replay", "killer-1")
     (message,) = messages(uno, "unoapi.media")
     assert message.body == plain
+    assert message.delivery_info["routing_key"] == "unoapi.media"
+    assert not [name for name in message.headers or {} if name.startswith(("x-", "unoapi-"))]
     assert publisher.topology.dead == "unoapi.dead"
 
 
@@ -236,6 +278,30 @@ def test_a_second_verb_says_who_is_busy(uno: Stack, publisher: ConfirmingPublish
     assert second.returncode == 75
     assert "Busy: `dead replay` on" in second.stderr
     assert f"process {slow.pid}" in second.stderr
+    eventually(lambda: settled(uno))
+    moved = {(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")}
+    assert set(ids(uno)) | moved == {delivery(number).id for number in range(20)}
+
+
+def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(40)])
+    killed = spawn(uno, "dead", "replay", "--rate", "1")
+    eventually(lambda: uno.depth("unoapi.outgoing") >= 1, what="the first is at work")
+    killed.kill()
+    killed.wait()
+    eventually(lambda: settled(uno))
+    before = uno.depth("unoapi.outgoing")
+    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    try:
+        eventually(lambda: uno.depth("unoapi.outgoing") > before, what="the second is at work")
+
+        third = uno.cli("dead", "list", check=False)
+    finally:
+        slow.kill()
+        slow.wait()
+
+    assert third.returncode == 75
+    assert f"process {slow.pid} " in third.stderr
 
 
 @pytest.mark.parametrize("verb", [["list", "--json"], ["replay"], ["purge", "--yes"]])
@@ -243,7 +309,8 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
     uno: Stack, publisher: ConfirmingPublisher, verb: list[str]
 ) -> None:
     amount = 4000
-    bury(publisher, [delivery(number) for number in range(amount)])
+    buried = [delivery(number) for number in range(amount)]
+    bury(publisher, buried)
     process = spawn(uno, "dead", *verb)
     if verb[0] == "list":
         assert process.stdout is not None
@@ -261,13 +328,17 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
         assert left == amount
     if verb[0] == "replay":
         assert left + replayed >= amount
-    letters = ids(uno)
-    assert len(letters) == left
-    known = {delivery(number).id for number in range(amount)}
-    assert set(letters) <= known
+    found = [visit.letter for visit in DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(LetterFilter())]
+    assert len(found) == left
+    letters = [letter.id for letter in found]
+    known = {job.id: job for job in buried}
+    assert all(letter.job == known[letter.id] for letter in found)
+    assert {(letter.reason, len(letter.history.attempts)) for letter in found} == {("delivery_failed", 1)}
     if verb[0] == "replay":
-        moved = {message.headers["id"] for message in messages(uno, "unoapi.outgoing")}
-        assert set(letters) | moved == known
+        moved = {(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")}
+        assert set(letters) | moved == set(known)
+    if verb[0] == "purge":
+        assert len(set(letters)) == left
 
 
 def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
@@ -290,6 +361,96 @@ def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
         assert all(letter.died_at is not None for letter in seen)
 
 
+def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
+    uno: Stack, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadqueue, "HOLD", 30)
+    monkeypatch.setattr(deadqueue, "BATCH", 20)
+    plain = [f'{{"command_id": "c-{number}"}}'.encode() for number in range(3)]
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        for body in plain:
+            channel.basic_publish(AmqpMessage(body, content_type="text/x", application_headers={"n": 1}),
+                                  "unoapi.broker", "unoapi.nowhere")  # fmt: skip
+    meant = [delivery(number, webhook="crm") for number in range(60)]
+    others = [delivery(number) for number in range(60)]
+    bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
+    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    eventually(lambda: queue.count() == 123)
+    before = content(raw_letters(uno))
+    eventually(lambda: queue.count() == 123)
+
+    visits = list(
+        queue.replay(
+            LetterFilter(webhook="crm"), force=False, rate=None, is_done=lambda _: False, release=lambda _: None
+        )
+    )
+
+    assert [visit.outcome for visit in visits] == ["replayed"] * 60
+    assert {(m.headers or {})["id"] for m in messages(uno, "unoapi.outgoing")} == {job.id for job in meant}
+    eventually(lambda: queue.count() == 63)
+    left = [visit.letter for visit in queue.look(LetterFilter())]
+    assert {letter.id for letter in left if letter.job} == {job.id for job in others}
+    assert sorted(letter.body for letter in left if not letter.job) == plain
+    assert {(letter.reason, letter.queue) for letter in left if not letter.job} == {("unroutable", "unoapi.nowhere")}
+    eventually(lambda: queue.count() == 63)
+    assert content(raw_letters(uno)) <= before
+
+
+def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    amount = 2000
+    buried = [delivery(number) for number in range(amount)]
+    bury(publisher, buried)
+    small = (
+        "from unoapi.broker import deadqueue; deadqueue.HOLD = 200; from unoapi.cli.main import cli; "
+        "cli(['dead', 'list', '--json'])"
+    )
+    process = start([str(BIN / "python"), "-c", small], uno)
+    assert process.stdout is not None
+    for _ in range(1000):
+        process.stdout.readline()
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = eventually(lambda: settled(uno), what="everything is given back")
+
+    found = [visit.letter for visit in DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(LetterFilter())]
+    assert len(found) == left >= amount
+    assert {letter.job for letter in found} == set(buried)
+
+
+def content(found: list[AmqpMessage]) -> set[tuple[bytes, str, str, str]]:
+    """What of letters must never change: bytes, the product's headers, the properties of others, the key."""
+    kept = set()
+    for message in found:
+        body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+        headers = {name: value for name, value in (message.headers or {}).items() if not name.startswith("x-")}
+        for name in ("unoapi-reason", "unoapi-queue"):
+            headers.pop(name, None)  # written down when a letter that the broker made goes to the queue's end
+        properties = {name: message.properties.get(name) for name in ("content_type", "message_id", "correlation_id")}
+        kept.add((body, json.dumps(headers, sort_keys=True), json.dumps(properties), str(message.routing_key)))
+    return kept
+
+
+def raw_letters(uno: Stack) -> list[AmqpMessage]:
+    """All letters as the broker holds them; they are given back."""
+    found = []
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        while (message := channel.basic_get("unoapi.dead")) is not None:
+            message.routing_key = message.delivery_info["routing_key"]
+            found.append(message)
+    return found
+
+
+def reject(uno: Stack, queue: str) -> None:
+    """Let the broker make a letter of the next message."""
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        message = eventually(lambda: channel.basic_get(queue))
+        channel.basic_reject(message.delivery_tag, requeue=False)
+
+
 def settled(uno: Stack) -> int:
     """Letters in the dead queue, once the count does not change any more."""
     before = uno.depth("unoapi.dead")
@@ -299,8 +460,12 @@ def settled(uno: Stack) -> int:
 
 
 def spawn(uno: Stack, *arguments: str) -> subprocess.Popen[str]:
+    return start([str(BIN / "unoapi"), *arguments], uno)
+
+
+def start(command: list[str], uno: Stack) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(BIN / "unoapi"), *arguments],
+        command,
         env=uno.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         start_new_session=True,
     )  # fmt: skip

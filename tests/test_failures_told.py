@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from tests.receiver import Behaviour, Receiver
 from tests.stack import PHONE, Stack, eventually, stack
@@ -82,6 +83,8 @@ def test_the_number_gets_one_notice_for_an_endpoint_without_the_message(telling:
                 for request in receiver.requests("/crm")]  # fmt: skip
     assert sorted(status["status"] for status in statuses) == ["delivered", "read", "sent"]
     assert {status["recipient_id"] for status in statuses} == {PHONE}
+    store = redis.Redis.from_url(telling.environment["REDIS_URL"])
+    assert 800_000 < store.pttl(f"unoapi-notice:{PHONE}:down") <= 900_000
 
 
 def test_a_message_that_whatsapp_refuses_is_told_once(telling: Stack, receiver: Receiver) -> None:
@@ -101,6 +104,48 @@ def test_a_message_that_whatsapp_refuses_is_told_once(telling: Stack, receiver: 
     assert status["status"] == "failed"
     assert status["errors"][0]["code"] == 131026
     assert telling.dead() == []
+
+
+def test_a_notice_that_is_refused_is_told_to_nobody(telling: Stack, receiver: Receiver) -> None:
+    refused = "15550000001"  # the session's own number: the sandbox refuses every message to it
+    receiver.script("/down", Behaviour(status=500))
+    telling.register(
+        [{"id": "down", "urlAbsolute": receiver.url("/down"), "sendUpdateMessages": False},
+         {"id": "crm", "urlAbsolute": receiver.url("/crm"), "sendIncomingMessages": False}], phone=refused
+    )  # fmt: skip
+
+    telling.contact_writes("hello", phone=refused)
+    receiver.wait(1, "/crm", timeout_s=20)
+    receiver.wait(1, "/callback")
+    eventually(lambda: busy(telling) == 0, every_s=0.5)
+    time.sleep(1)
+
+    (request,) = receiver.requests("/crm")
+    (status,) = json.loads(request.body)["entry"][0]["changes"][0]["value"]["statuses"]
+    assert (status["status"], status["recipient_id"]) == ("failed", refused)
+    assert [body["type"] for body in callbacks(receiver)] == ["webhook.failed"]
+
+
+def test_a_callback_keeps_its_id_when_it_is_repeated_and_has_another_after_a_replay(
+    telling: Stack, receiver: Receiver
+) -> None:
+    receiver.script("/down", Behaviour(status=500))
+    receiver.script("/callback", Behaviour(failures=1))
+    telling.register([{"id": "down", "urlAbsolute": receiver.url("/down"), "sendUpdateMessages": False}])
+    telling.contact_writes("hello")
+    receiver.wait(2, "/callback", timeout_s=20)
+    (letter,) = eventually(telling.dead, every_s=0.5)
+
+    telling.cli("dead", "replay", letter["id"])
+    receiver.wait(3, "/callback", timeout_s=20)
+
+    first, repeated, replayed = callbacks(receiver)
+    assert first == repeated
+    assert replayed["id"] != first["id"]
+    assert replayed["message_id"] == first["message_id"]
+    assert len(replayed["attempts"]) == 4
+    (again,) = eventually(telling.dead, every_s=0.5)
+    assert (again["id"], again["generation"], len(again["attempts"])) == (letter["id"], 1, 4)
 
 
 def test_without_an_address_no_callback_is_queued(uno: Stack, receiver: Receiver) -> None:

@@ -15,17 +15,23 @@ from kombu import Connection
 
 from tests.receiver import Behaviour, Receiver
 from tests.stack import OPERATOR, PHONE, Stack, eventually, stack
+from unoapi.broker.messages import to_message
+from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.cli.ports import free_port
+from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from unoapi.broker.messages import Message
     from unoapi.cli.servers import PrivateServers
 
 TOKEN, SECRET, SESSION = "tok3n-of-the-webhook", "whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r", "tok3n-of-the-session"
 BODY = "b0dy-of-the-message"
+URL_KEY = "k3y-in-the-address"
+PLANTED = "planted-where-it-is-seen"
 TOKENS = (TOKEN, SECRET, SESSION, OPERATOR)
 
 
@@ -82,7 +88,7 @@ class Watcher:
             topology.declare(channel, vhost="/")
             channel.queue_bind(tap, topology.broker, "#")
             channel.queue_bind(tap, topology.dead, "")
-            channel.queue_bind(tap, topology.delayed, "", arguments={"x-match": "any", **{"unoapi-delay": "0"}})
+            channel.queue_bind(tap, topology.delayed, "", arguments={"x-match": "any", "unoapi-delay": "0"})
             channel.basic_consume(
                 tap, no_ack=True, callback=lambda m: self.queued.append(f"{m.body} {m.headers} {m.properties}")
             )
@@ -99,27 +105,34 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     watcher = Watcher(watched)
     watched.web()
     watched.worker()
-    flower = watched._start("flower", ["celery", "-A", "tasks.app", "flower", "--address=127.0.0.1", f"--port={port}"])
+    watched._start("flower", ["celery", "-A", "tasks.app", "flower", "--address=127.0.0.1", f"--port={port}"])
     eventually(lambda: flower_says(port, "/api/tasks") is not None, within_s=30, every_s=0.5)
     receiver.script("/down", Behaviour(status=500))
-    receiver.script("/slow", Behaviour(delay_ms=1500))
+    receiver.script("/slow", Behaviour(delay_ms=3000))
     hooks = [
-        {"id": name, "urlAbsolute": receiver.url(f"/{name}"), "token": TOKEN, "secret": SECRET}
+        {"id": name, "urlAbsolute": receiver.url(f"/{name}/{URL_KEY}"), "token": TOKEN, "secret": SECRET}
         for name in ("fine", "down", "slow")
     ]
     watched.register(hooks, authToken=SESSION)
     answer = watched.post(f"/v15.0/{PHONE}/register", {"label": "x"}, token=SESSION)
 
+    publish(watched, planted(), stumbling())
     watched.contact_writes(BODY, token=SESSION)
+    active = eventually(
+        lambda: "webhook=slow" in (shown := str(flower_says(port, "/api/workers?refresh=1"))) and shown,
+        what="Flower shows a running task",
+    )
     watched.send(BODY, token=SESSION)
     watched.send(BODY, to="15550000001", token=SESSION)
     watched.send(BODY, to="15550000007", token=SESSION)
     watched.post(f"/v15.0/{PHONE}/messages?access_token={SESSION}", {"messaging_product": "whatsapp", "text": BODY})
     watched.post(f"/v15.0/{PHONE}/messages", {"text": {"body": BODY}}, token="wrong")
     spoil_configuration(watched)
-    eventually(lambda: len(watched.dead()) >= 3, within_s=40, every_s=0.5)
+    eventually(lambda: "bug" in {letter["reason"] for letter in watched.dead()}, within_s=40, every_s=0.5)
+    eventually(lambda: len(watched.dead()) >= 5, within_s=40, every_s=0.5)
     eventually(lambda: "task-retried" in str(watcher.events), every_s=0.5)
     dashboards = [str(flower_says(port, path)) for path in ("/api/tasks?limit=500", "/api/workers?refresh=1")]
+    dashboards.append(active)
     dashboards.append(watched.cli("dead", "list").stdout + watched.cli("dead", "list", "--json").stdout)
     time.sleep(1)
     watcher.stop()
@@ -130,6 +143,9 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     events, queued = "".join(watcher.events), "".join(watcher.queued)
     assert "webhook_delivered" in logs
     assert "given_up" in logs
+    assert '"traceback"' in logs or "Traceback" in queued, "a bug is told with its place"
+    for place in (logs, events, queued, dashboards[0]):
+        assert PLANTED in place, "what is planted must be found, else the search proves nothing"
     assert "task-succeeded" in events
     assert "task-failed" in events
     assert "outgoing.deliver" in dashboards[0]
@@ -144,6 +160,30 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
             assert token not in text, f"{token} in {place}"
     for place, text in {"logs": logs, "events": events, "dashboards": str(dashboards)}.items():
         assert BODY not in text, f"a message body in {place}"
+        assert URL_KEY not in text, f"a webhook's address in {place}"
+    assert URL_KEY not in queued
+    assert URL_KEY in "".join(request.path for request in receiver.requests("/")), "the address holds it"
+
+
+def publish(uno: Stack, *messages: Message) -> None:
+    publisher = ConfirmingPublisher(uno.environment["AMQP_URL"], Topology("unoapi"))
+    publisher.publish_messages(messages, timeout_s=10)
+    publisher.close()
+
+
+def planted() -> Message:
+    """A job whose ids hold a mark, in all the places that show ids."""
+    job = DeliverWebhook(
+        id=PLANTED, phone=PHONE, message_id=PLANTED, event_id=PLANTED, webhook_id=PLANTED, kind="message",
+        stored=True, body=json.dumps({"text": BODY}),
+    )  # fmt: skip
+    return to_message(Parcel(job), Topology("unoapi"))
+
+
+def stumbling() -> Message:
+    """An event that makes our own code fail unexpectedly, with the message's body in its hands."""
+    body = json.dumps({"entry": [{"changes": [{"value": {"messages": [BODY]}}]}]})
+    return to_message(Parcel(FanOut(id="stumbles", phone=PHONE, kind="message", body=body)), Topology("unoapi"))
 
 
 def spoil_configuration(uno: Stack) -> None:

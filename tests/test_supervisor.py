@@ -134,9 +134,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Api).ser
 
 
 def start_run(folder: Path, **environment: str) -> subprocess.Popen[bytes]:
-    clean = {
-        key: value for key, value in os.environ.items() if key not in {"AMQP_URL", "REDIS_URL", "UNOAPI_AUTH_TOKEN"}
-    }
+    ours = {"AMQP_URL", "REDIS_URL", "UNOAPI_AUTH_TOKEN", "DOTENV_CONFIG_PATH"}
+    clean = {key: value for key, value in os.environ.items() if key not in ours}
     with (folder / "output").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "unoapi.cli.run", str(folder)],

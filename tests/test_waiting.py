@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOPOLOGY = Topology("unoapi")
+BROKER_S = 0.6
+"""What the way through a loaded RabbitMQ may take on top of a wait."""
 
 
 @pytest.fixture
@@ -80,19 +82,20 @@ def test_short_waits_are_not_held_up_behind_long_ones(uno: Stack, publisher: Con
     came = arrivals(uno, "unoapi.notification", seconds=10, wanted=20)
 
     assert sorted(came) == sorted(parcel.job.id for parcel in short)
-    assert all(1.0 <= at - started < 2.5 for at in came.values())
+    assert all(1.0 <= at - started < 2.2 for at in came.values())
     assert uno.waiting() == 20
 
 
 def test_no_wait_is_early_or_more_than_twice_as_long(uno: Stack, publisher: ConfirmingPublisher) -> None:
-    waits = {f"wait-{ms}": ms for ms in (300, 900, 1100, 1900, 2100, 3900, 4100, 6000)}
+    waits = {f"wait-{ms}": ms for ms in (300, 900, 1100, 1900, 2100, 3900, 4100, 6000, 9000)}
     started = time.monotonic()
     publisher.publish([Parcel(notice(name), delay_ms=ms) for name, ms in reversed(waits.items())])
 
     came = arrivals(uno, "unoapi.notification", seconds=20, wanted=len(waits))
 
     for name, ms in waits.items():
-        assert ms / 1000 <= came[name] - started <= 2 * ms / 1000 + 1.0, name
+        # The shortest bucket is a second long: a wait of 300 ms may stand behind one of 900 ms.
+        assert ms / 1000 <= came[name] - started <= max(1.0, 2 * ms / 1000) + BROKER_S, name
 
 
 def test_a_message_that_comes_home_before_its_time_waits_on(
@@ -105,16 +108,19 @@ def test_a_message_that_comes_home_before_its_time_waits_on(
     publisher.publish_messages([message])
     uno.worker()
 
+    eventually(lambda: uno.waiting() == 1, within_s=2.5, what="it is put back")
     receiver.wait(1, "/callback", timeout_s=15)
 
     assert receiver.times("/callback")[0] - started >= 3.0
+    assert receiver.count("/callback") == 1
+    assert uno.dead() == []
 
 
 def test_retry_after_pauses_the_whole_endpoint_and_uses_up_no_retry(uno: Stack, receiver: Receiver) -> None:
     uno.environment["UNOAPI_MESSAGE_RETRY_LIMIT"] = "0"
     uno.web()
     uno.worker()
-    uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
+    uno.register([{"id": name, "urlAbsolute": receiver.url(f"/{name}")} for name in ("main", "other")])
     receiver.script("/main", Behaviour(status=429, headers={"Retry-After": "4"}))
     uno.contact_writes("first")
     receiver.wait(1, "/main")
@@ -123,8 +129,10 @@ def test_retry_after_pauses_the_whole_endpoint_and_uses_up_no_retry(uno: Stack, 
 
     for number in range(10):
         uno.contact_writes(f"next {number}")
+    receiver.wait(11, "/other", timeout_s=3)
     receiver.wait(12, "/main", timeout_s=30)
 
     assert min(at for at in receiver.times("/main")[1:]) - paused_at >= 4.0
-    assert len(receiver.ids("/main")) == 11
+    assert sorted(receiver.ids("/main").values()) == [(1, 1)] * 10 + [(2, 1)]
+    assert max(receiver.times("/other")) < min(receiver.times("/main")[1:])
     assert uno.dead() == []

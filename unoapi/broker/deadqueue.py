@@ -61,7 +61,7 @@ class LetterFilter:
             and self.phone in ("", letter.phone)
             and self.webhook in ("", letter.webhook)
             and self.reason in ("", letter.reason)
-            and (self.older_than is None or _age(letter) >= self.older_than)
+            and (self.older_than is None or _known_age(letter) >= self.older_than)
         )
 
     @property
@@ -70,8 +70,9 @@ class LetterFilter:
         return self == LetterFilter()
 
 
-def _age(letter: DeadLetter) -> timedelta:
-    return datetime.now(UTC) - letter.died_at if letter.died_at else timedelta.max
+def _known_age(letter: DeadLetter) -> timedelta:
+    """The broker does not date what it could not route; such a letter may be new, so it is never taken for old."""
+    return datetime.now(UTC) - letter.died_at if letter.died_at else timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,23 @@ class Visit:
 
 
 class DeadQueue:
-    """The dead queue of one installation. One verb at a time, over all processes: a second one raises Busy."""
+    """The dead queue of one installation. One verb at a time, over all processes: a second one raises Busy.
 
-    def __init__(self, amqp_url: str, topology: Topology, publisher: ConfirmingPublisher) -> None:
+    `on_locked` is called when the turn of a verb has come.
+    """
+
+    def __init__(
+        self,
+        amqp_url: str,
+        topology: Topology,
+        publisher: ConfirmingPublisher,
+        *,
+        on_locked: Callable[[], None] = lambda: None,
+    ) -> None:
         self._url = amqp_url
         self._topology = topology
         self._publisher = publisher
+        self._on_locked = on_locked
 
     def count(self) -> int:
         """Letters that wait in the queue, without those that another process holds."""
@@ -217,6 +229,7 @@ class DeadQueue:
             channel.queue_declare(f"{self._topology.dead}.lock", exclusive=True, durable=False, auto_delete=True)
         except ResourceLocked:
             raise Busy("another process is at the dead queue") from None
+        self._on_locked()
 
 
 def who() -> str:

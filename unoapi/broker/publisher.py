@@ -66,7 +66,7 @@ class ConfirmingPublisher:
         self._submit(messages, timeout_s)
 
     def check(self, *, timeout_s: float = 2.0) -> None:
-        """Raise BrokerUnavailable unless RabbitMQ answers in time, ConfigurationError when the topology does not fit."""
+        """Raise BrokerUnavailable unless RabbitMQ answers in time, ConfigurationError for a conflict of names."""
         self._submit([None], timeout_s)
 
     def close(self) -> None:
@@ -92,6 +92,7 @@ class ConfirmingPublisher:
         except TimeoutError as error:
             for ticket in tickets:
                 ticket.abandoned = True
+            self._away = True  # nobody else has to wait as long to learn the same
             raise BrokerUnavailable(f"RabbitMQ did not confirm within {timeout_s:g} s{self._blocked}") from error
 
     def _started(self) -> Batcher[Message | None, None]:

@@ -117,11 +117,13 @@ class Topology:
         try:
             for exchange in self.exchanges:
                 name = f"exchange {exchange.name}"
+                removal = f"rabbitmqadmin --vhost={vhost} delete exchange name={exchange.name}"
                 channel.exchange_declare(
                     exchange.name, exchange.type, durable=True, auto_delete=False, arguments=exchange.arguments
                 )
             for queue in self.queues:
                 name = f"queue {queue.name}"
+                removal = f"rabbitmqctl --vhost {vhost} delete_queue {queue.name}"
                 channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
                 channel.queue_bind(
                     queue.name, queue.exchange, queue.routing_key, arguments=queue.binding_arguments or None
@@ -130,10 +132,10 @@ class Topology:
             raise ConfigurationError(
                 f"The {name} exists already in the vhost {vhost!r} with other arguments "
                 f"({str(error.reply_text)[:200]}). It belongs to another program, or to an older version. "
-                "Nothing was changed. Use a vhost of its own:\n"
+                "It was not changed. Use a vhost of its own:\n"
                 "  rabbitmqctl add_vhost unoapi && rabbitmqctl set_permissions -p unoapi <user> '.*' '.*' '.*'\n"
                 "and put /unoapi at the end of AMQP_URL. When nothing else uses the old objects, delete them instead:\n"
-                f"  rabbitmqctl --vhost {vhost} delete_queue <name>"
+                f"  {removal}"
             ) from None
         except (ChannelError, NotFound) as error:
             raise ConfigurationError(

@@ -62,8 +62,11 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
 
 def _queue(verb: str) -> DeadQueue:
     uno = unoapi()
-    uno.store.post(("SET", BUSY_KEY, f"`{verb}` on {who()}", "NX", "EX", 3600))
-    return DeadQueue(uno.settings.amqp_url.get_secret_value(), uno.topology, uno.publisher)
+
+    def sign() -> None:
+        uno.store.post(("SET", BUSY_KEY, f"`{verb}` on {who()}", "EX", 86_400))
+
+    return DeadQueue(uno.settings.amqp_url.get_secret_value(), uno.topology, uno.publisher, on_locked=sign)
 
 
 def _walk(visits: Iterator[Visit]) -> Iterator[Visit]:
