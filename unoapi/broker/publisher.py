@@ -118,7 +118,8 @@ class ConfirmingPublisher:
                 self._publish_rest(batch, results, deadline)
             except ConfigurationError as conflict:
                 self._disconnect()
-                log.error("topology_conflict", error=f"{conflict}")
+                if any(message is not None for message in batch):  # a check is told by its caller
+                    log.error("topology_conflict", error=f"{conflict}")
                 refused = BrokerUnavailable("RabbitMQ holds objects of another program; the log has their names")
                 return [conflict if message is None else refused for message in batch]
             except TROUBLE as trouble:

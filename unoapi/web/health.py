@@ -9,12 +9,14 @@ from flask import Blueprint, Response, jsonify
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
 from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from unoapi.logs import get_logger
 from unoapi.web.auth import public
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 routes = Blueprint("health", __name__)
+log = get_logger(__name__)
 
 
 @routes.get("/ping")
@@ -39,8 +41,11 @@ def ready() -> ResponseReturnValue:
     checks = {"rabbitmq": "ok", "redis": "ok"}
     try:
         uno.publisher.check(timeout_s=2.0)
-    except (BrokerUnavailable, ConfigurationError):
+    except BrokerUnavailable:
         checks["rabbitmq"] = "not reachable"
+    except ConfigurationError as error:
+        log.error("topology_conflict", error=f"{error}")
+        checks["rabbitmq"] = "holds objects of another program; the log has their names"
     try:
         uno.store.ping()
     except StoreUnavailable:
