@@ -152,7 +152,7 @@ class ConfirmingPublisher:
                 self._sent += 1
                 published[self._sent] = number
                 self._open.add(self._sent)  # before the publish, which may already read confirms
-                channel.basic_publish(prepared, message.exchange, message.routing_key, timeout=CONFIRM_TIMEOUT_S)
+                channel.basic_publish(prepared, message.exchange, message.routing_key)
             while self._open and (left := deadline - time.monotonic()) > 0:
                 self._connection.drain_events(timeout=left)  # type: ignore[union-attr]
         finally:
@@ -179,6 +179,10 @@ class ConfirmingPublisher:
         )
         self._connection = connection
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        # py-amqp reads the socket before every single publish to look for a block; we read after each batch.
+        inner: Any = connection.connection
+        blocked_is_read = {**inner.client_properties.get("capabilities", {}), "connection.blocked": False}
+        inner.client_properties = {**inner.client_properties, "capabilities": blocked_is_read}
         channel: Any = connection.channel()
         self.topology.declare(channel, vhost=connection.virtual_host or "/")
         channel.confirm_select()

@@ -23,7 +23,7 @@ EX_CONFIG = 78
 
 
 class _Errors(click.Group):
-    """Tells our errors in one sentence instead of a traceback."""
+    """Tells our errors in one sentence instead of a traceback, and ends only when everything is written."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -34,6 +34,9 @@ class _Errors(click.Group):
         except UnoError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
+        finally:
+            if unoapi.cache_info().currsize:
+                unoapi().close()
 
 
 @click.group(cls=_Errors)

@@ -26,12 +26,17 @@ log = get_logger(__name__)
 
 CALL_TIMEOUT_S = 0.2
 SKIP_S = 3.0
+CALL_LINGER_S = 0.001
+POST_LINGER_S = 0.02
 
 Command = tuple[str | int | bytes, ...]
 
 
 class RedisStore:
-    """Runs commands. Made once per process; its thread starts with the first use, so after a fork."""
+    """Runs commands. Made once per process; its threads start with the first use, so after a fork.
+
+    What somebody waits for and what nobody waits for go separate ways: the second gathers longer, and so costs less.
+    """
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(
@@ -42,13 +47,14 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
         )
         self._skip_until = 0.0
-        self._batcher: Batcher[Sequence[Command], list[Any]] | None = None
+        self._calls: Batcher[Sequence[Command], list[Any]] | None = None
+        self._posts: Batcher[Sequence[Command], list[Any]] | None = None
         self._lock = threading.Lock()
         self._pid = 0
 
     def call(self, *commands: Command) -> list[Any]:
         """The results of the commands, in order. Raises StoreUnavailable within 200 ms."""
-        ticket = self._submit(commands)
+        ticket = self._submit(commands, waited_for=True)
         try:
             return ticket.wait(CALL_TIMEOUT_S)
         except TimeoutError as error:
@@ -58,7 +64,7 @@ class RedisStore:
     def post(self, *commands: Command) -> None:
         """Run the commands some time soon; what becomes of them is nobody's business."""
         try:
-            self._submit(commands)
+            self._submit(commands, waited_for=False)
         except StoreUnavailable:
             return
 
@@ -70,30 +76,34 @@ class RedisStore:
     def close(self) -> None:
         """Run what is waiting and stop."""
         with self._lock:
-            batcher, self._batcher = self._batcher, None
-        if batcher is not None and self._pid == os.getpid():
-            batcher.close()
+            batchers = (self._calls, self._posts)
+            self._calls = self._posts = None
+        for batcher in batchers:
+            if batcher is not None and self._pid == os.getpid():
+                batcher.close()
         self._client.close()
 
-    def _submit(self, commands: Sequence[Command]) -> Ticket[list[Any]]:
+    def _submit(self, commands: Sequence[Command], *, waited_for: bool) -> Ticket[list[Any]]:
         if time.monotonic() < self._skip_until:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
         try:
-            return self._started().submit(commands)
+            calls, posts = self._started()
+            return (calls if waited_for else posts).submit(commands)
         except BufferError as error:
             raise StoreUnavailable("too much is waiting for Redis") from error
 
-    def _started(self) -> Batcher[Sequence[Command], list[Any]]:
-        batcher = self._batcher
-        if batcher is not None and self._pid == os.getpid():
-            return batcher
+    def _started(self) -> tuple[Batcher[Sequence[Command], list[Any]], Batcher[Sequence[Command], list[Any]]]:
+        calls, posts = self._calls, self._posts
+        if calls is not None and posts is not None and self._pid == os.getpid():
+            return calls, posts
         with self._lock:
-            if self._batcher is None or self._pid != os.getpid():
+            if self._calls is None or self._posts is None or self._pid != os.getpid():
                 if self._pid:
                     self._client.connection_pool.reset()  # a parent's sockets are not ours
                 self._pid = os.getpid()
-                self._batcher = Batcher(self._run, name="redis", linger_s=0.001)
-            return self._batcher
+                self._calls = Batcher(self._run, name="redis calls", linger_s=CALL_LINGER_S)
+                self._posts = Batcher(self._run, name="redis posts", linger_s=POST_LINGER_S)
+            return self._calls, self._posts
 
     def _skip(self, why: str) -> None:
         if time.monotonic() >= self._skip_until:

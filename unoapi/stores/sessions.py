@@ -143,8 +143,7 @@ class RedisSessions:
     def _judge_marker(self, marker: str | None, *, stored: bool) -> None:
         with self._lock:
             if marker is None and not self._marker:
-                if stored:
-                    self._store.post(("SET", MARKER, _new_marker(), "NX"))
+                self._marker = self._first_marker() if stored else ""
                 return
             if marker is not None and (marker.startswith(CONFIRMED) or not self._marker):
                 self._marker, self._lost = marker, marker.startswith(LOST)
@@ -160,6 +159,14 @@ class RedisSessions:
             self._lost = True
         if not (marker or "").startswith(LOST):
             self._tell_loss()
+
+    def _first_marker(self) -> str:
+        """Mark that sessions are stored. They may be the former program's, which knows no marker."""
+        try:
+            _, marker = self._store.call(("SET", MARKER, _new_marker(), "NX"), ("GET", MARKER))
+        except StoreUnavailable:
+            return ""  # the next look-up tries again
+        return str(marker or "")
 
     def _tell_loss(self) -> None:
         """Tell the other processes, before the event that was just accepted reaches one of them."""
