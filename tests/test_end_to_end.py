@@ -35,6 +35,7 @@ def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_
     message_id = told.contact_writes("hello")
     letters = eventually(told.dead, within_s=20, every_s=0.5)
     receiver.wait(1, "/callback")
+    receiver.wait(3, "/flaky")
 
     assert [receiver.count(f"/{name}") for name in ("fine", "flaky", "down")] == [1, 3, 3]
     for name in ("flaky", "down"):
