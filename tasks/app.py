@@ -10,11 +10,8 @@ from celery.signals import celeryd_init, setup_logging, worker_shutdown
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.celery import make_celery
-from unoapi.errors import BrokerUnavailable, ConfigurationError
+from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.logs import get_logger
-
-EX_CONFIG = 78
-"""Exit code that says: starting again does not help, somebody has to change something."""
 
 log = get_logger(__name__)
 

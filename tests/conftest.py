@@ -30,6 +30,16 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers
     private.stop()
 
 
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
+    """Servers that the tests of one file may break."""
+    private = PrivateServers(tmp_path_factory.mktemp("faulty"))
+    private.start()
+    yield private
+    private.kill()
+    private.stop()
+
+
 @pytest.fixture
 def uno(servers: PrivateServers, tmp_path: Path) -> Iterator[Stack]:
     """An Uno API on a vhost of its own; no process runs yet."""

@@ -9,7 +9,6 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import redis
 from kombu import Connection
 
@@ -19,28 +18,19 @@ from unoapi.broker.messages import Message, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.cli import packages
-from unoapi.cli.servers import PrivateServers
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from unoapi.cli.servers import PrivateServers
+
 TOPOLOGY = Topology("unoapi")
 REGISTERED_S = 3.0
 """RabbitMQ 3.10 must not be killed sooner after queues were declared."""
 BLOCKED_S = 8.0
 THREADS = 10
-
-
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
-    """Servers that these tests may break."""
-    private = PrivateServers(tmp_path_factory.mktemp("faulty"))
-    private.start()
-    yield private
-    private.kill()
-    private.stop()
 
 
 def publish(uno: Stack, *messages: Message) -> None:

@@ -16,7 +16,6 @@ import redis
 
 from tests.receiver import Behaviour, Receiver
 from tests.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
-from unoapi.cli.servers import PrivateServers
 from unoapi.errors import StoreUnavailable
 from unoapi.stores.redis import SKIP_S, RedisStore
 
@@ -26,20 +25,12 @@ if TYPE_CHECKING:
 
     import requests
 
+    from unoapi.cli.servers import PrivateServers
+
 SESSION_TOKEN = f"session-token-{PHONE}"
 ENVIRONMENT_PHONE = "5511900000001"
 REGISTERED_S = 3.0
 """RabbitMQ 3.10 must not go down sooner after queues were declared."""
-
-
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
-    """Servers that these tests may break."""
-    private = PrivateServers(tmp_path_factory.mktemp("faulty"))
-    private.start()
-    yield private
-    private.kill()
-    private.stop()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from tests.test_servers import processes_of
 from unoapi.cli import run as run_module
 from unoapi.cli import welcome
 from unoapi.cli.ports import free_port
-from unoapi.cli.supervisor import EX_CONFIG, Pace, Supervisor, parse_procfile
+from unoapi.cli.supervisor import Pace, Supervisor, parse_procfile
+from unoapi.errors import EX_CONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path

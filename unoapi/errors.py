@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt
 
 
+EX_CONFIG = 78
+"""Exit code for a ConfigurationError: starting again does not help, somebody has to change something."""
+
+
 class UnoError(Exception):
     """Base of all errors of this program. `reason` is a constant word for tables, labels and filters."""
 

@@ -151,7 +151,7 @@ class ConfirmingPublisher:
                 prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
                 self._sent += 1
                 published[self._sent] = number
-                self._open.add(self._sent)  # before the publish, which may already read confirms
+                self._open.add(self._sent)
                 channel.basic_publish(prepared, message.exchange, message.routing_key)
             while self._open and (left := deadline - time.monotonic()) > 0:
                 self._connection.drain_events(timeout=left)  # type: ignore[union-attr]

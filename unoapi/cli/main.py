@@ -13,13 +13,12 @@ from unoapi.bootstrap import unoapi
 from unoapi.cli.dead import dead
 from unoapi.cli.screen import screen
 from unoapi.cli.session import session
-from unoapi.errors import ConfigurationError, UnoError
+from unoapi.errors import EX_CONFIG, ConfigurationError, UnoError
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
 
 console = screen()
-EX_CONFIG = 78
 
 
 class _Errors(click.Group):

@@ -17,8 +17,8 @@ from dotenv import dotenv_values
 import unoapi
 from unoapi.cli import packages, ports, processes, welcome
 from unoapi.cli.servers import PrivateServers, reachable
-from unoapi.cli.supervisor import EX_CONFIG, RECORDS, Supervisor, parse_procfile, take_signals
-from unoapi.errors import ConfigurationError
+from unoapi.cli.supervisor import RECORDS, Supervisor, parse_procfile, take_signals
+from unoapi.errors import EX_CONFIG, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

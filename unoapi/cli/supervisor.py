@@ -20,12 +20,12 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from unoapi.cli import processes
+from unoapi.errors import EX_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-EX_CONFIG = 78
 RECORDS = Path(".run", "processes")
 _LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(\S.*)$")
 _LINE_LIMIT = 65_536

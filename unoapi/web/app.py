@@ -9,14 +9,12 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from unoapi.bootstrap import unoapi
-from unoapi.errors import ConfigurationError
+from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.web import events, health, messages, sandbox, sessions
 from unoapi.web.errors import register_errors
 
 if TYPE_CHECKING:
     from flask import Response
-
-EX_CONFIG = 78
 
 
 class DigitsConverter(BaseConverter):

@@ -7,9 +7,7 @@ from typing import Any
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.errors import BrokerUnavailable, ConfigurationError
-
-EX_CONFIG = 78
+from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 
 try:
     _settings = unoapi().settings
