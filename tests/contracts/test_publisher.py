@@ -12,6 +12,7 @@ from kombu import Connection
 
 from tests.fakes import make_send
 from tests.stack import eventually
+from unoapi.broker.lines import MAX_LINES
 from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
@@ -157,12 +158,53 @@ def test_a_short_wait_does_not_stand_behind_a_long_one(broker: Broker, publisher
 
 def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: ConfirmingPublisher) -> None:
     publisher.publish([parcel(1)])
-    assert publisher._connection is not None
+    assert publisher._lines is not None
+    (line,) = publisher._lines._idle
 
-    publisher._connection.transport.close_connection(publisher._connection.connection)
+    line._connection.transport.close_connection(line._connection.connection)
     publisher.publish([parcel(2)])
 
     assert broker.depth() == 2
+
+
+def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connection(
+    broker: Broker, publisher: ConfirmingPublisher
+) -> None:
+    publisher.publish([parcel(1)])
+    assert publisher._lines is not None
+    (line,) = publisher._lines._idle
+    inner: Any = line._channel
+    publish, published = inner.basic_publish, []
+
+    def breaks_after_two(*arguments: Any, **options: Any) -> None:
+        publish(*arguments, **options)
+        published.append(arguments)
+        if len(published) == 2:
+            line._connection.transport.close_connection(line._connection.connection)
+
+    inner.basic_publish = breaks_after_two
+    publisher.publish([parcel(number) for number in range(2, 6)])
+
+    taken = {from_body("incoming.send", message.body).id for message in iter(broker.take, None)}
+    assert taken == {f"wamid.{number}" for number in range(1, 6)}
+
+
+def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
+    broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.broker.lines.HEARTBEAT_S", 2)
+    with ThreadPoolExecutor(40) as threads:
+        list(threads.map(lambda number: publisher.publish([parcel(number)]), range(400)))
+    assert publisher._lines is not None
+    lines = set(publisher._lines._idle)
+
+    assert 1 <= len(lines) <= MAX_LINES
+    time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
+
+    with ThreadPoolExecutor(40) as threads:
+        list(threads.map(lambda number: publisher.publish([parcel(number)]), range(400)))
+    assert broker.depth() == 800
+    assert lines & set(publisher._lines._idle)
 
 
 def test_after_a_close_it_can_be_used_again(broker: Broker, publisher: ConfirmingPublisher) -> None:

@@ -18,7 +18,7 @@ from amqp.exceptions import ResourceLocked
 from kombu import Connection
 
 from unoapi.broker.letters import kept, read_letter, replayed
-from unoapi.broker.publisher import CONNECT_TIMEOUT_S
+from unoapi.broker.lines import CONNECT_TIMEOUT_S
 from unoapi.errors import OutcomeUnknown, UnoError
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 

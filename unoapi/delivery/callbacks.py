@@ -9,9 +9,10 @@ import threading
 import time
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util.retry import Retry
 
-from unoapi.delivery.curl import BAD_ADDRESS, LOST, MAX_BODY_BYTES, NO_NAME, REFUSED, find_ca_bundle, parse_retry_after
+from unoapi.delivery.curl import BAD_ADDRESS, LOST, MAX_BODY_BYTES, MAX_RETRY_AFTER_S, NO_NAME, REFUSED, find_ca_bundle
 from unoapi.delivery.signatures import FIXED_HEADERS
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 
@@ -41,7 +42,7 @@ class CallbackPoster(threading.local):
             error = self._explain(trouble)[:MAX_ERROR_CHARS]
         else:
             status = response.status_code
-            after_s = parse_retry_after(response.headers.get("Retry-After", "").encode("latin-1", "replace"))
+            after_s = read_retry_after(response.headers.get("Retry-After", ""))
             with response, contextlib.suppress(HTTPError, OSError, ValueError):
                 response.raw.read1(MAX_BODY_BYTES, decode_content=False)
         total_ms = int((time.monotonic() - start) * 1000)
@@ -58,3 +59,11 @@ class CallbackPoster(threading.local):
                 return NO_NAME if isinstance(cause, socket.gaierror) else REFUSED
             cause = cause.__cause__ or cause.__context__
         return BAD_ADDRESS if isinstance(trouble, ValueError) else LOST
+
+
+def read_retry_after(value: str) -> int | None:
+    """Seconds to wait, from delta seconds or an HTTP date, at most two hours; None for anything else."""
+    try:
+        return min(int(Retry().parse_retry_after(value[:64])), MAX_RETRY_AFTER_S) or None
+    except InvalidHeader:
+        return None

@@ -10,11 +10,7 @@ import os
 import re
 import ssl
 import threading
-import time
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from math import ceil
 from pathlib import Path
 
 import certifi
@@ -23,7 +19,8 @@ import pycurl
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 
 MAX_BODY_BYTES = 16 * 1024
-MAX_HEADER_BYTES = 64 * 1024
+FINAL = 200
+"""The lowest status of a final answer. The status line decides: what breaks off behind it was answered all the same."""
 MAX_RETRY_AFTER_S = 2 * 60 * 60
 
 _STOP = -1  # what a pycurl callback returns to drop the connection
@@ -71,11 +68,7 @@ class CurlSender(threading.local):
         self._ca_bundle = find_ca_bundle()
         self._tenant: str | None = None  # the only tenant that an open connection can belong to
 
-    def _start_reading(self) -> None:
-        self._header_bytes = self._body_bytes = 0
-        self._interim = True  # before any status line, or inside a 1xx answer: this is not the answer yet
-        self._complete = False  # the status line and all headers are here
-        self._retry_after = b""
+        self._body_bytes = 0
 
     def post(self, request: WebhookRequest) -> Answer:
         """Send once. Never raises for what a network, a receiver or a tenant's configuration does."""
@@ -92,14 +85,13 @@ class CurlSender(threading.local):
         return self._perform(request, lines)
 
     def _perform(self, request: WebhookRequest, lines: list[bytes]) -> Answer:
-        self._start_reading()
+        self._body_bytes = 0
         curl, timeout_ms, fresh = self._curl, max(1, request.timeout_ms), request.tenant != self._tenant
         curl.reset()
         set_option = curl.setopt
         for option, value in _ALWAYS:
             set_option(option, value)
         set_option(pycurl.CAINFO, self._ca_bundle)
-        set_option(pycurl.HEADERFUNCTION, self._on_header)
         set_option(pycurl.WRITEFUNCTION, self._on_body)
         set_option(pycurl.TIMEOUT_MS, timeout_ms)
         set_option(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
@@ -107,36 +99,21 @@ class CurlSender(threading.local):
         set_option(pycurl.URL, request.url.encode())
         set_option(pycurl.HTTPHEADER, lines)
         set_option(pycurl.POSTFIELDS, request.body)
-        error = ""
+        trouble = 0
         try:
             curl.perform()
-        except pycurl.error as trouble:
-            if not self._complete:
-                error = self._explain(int(trouble.args[0]), curl.errstr(), timeout_ms)[:MAX_ERROR_CHARS]
-        else:
-            error = "" if self._complete else LOST  # libcurl sees no trouble in a head that breaks off
+        except pycurl.error as failed:
+            trouble = int(failed.args[0])
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
+        error = "" if status >= FINAL else self._explain(trouble, curl.errstr(), timeout_ms)[:MAX_ERROR_CHARS]
         if fresh:
             # The old tenant's connection gives way only to a new one that stays open; until then nobody may reuse one.
             self._tenant = request.tenant if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
         timings_ms = {name: curl.getinfo(info) // 1000 for name, info in _TIMINGS}
-        if not self._header_bytes:
+        if not curl.getinfo(pycurl.HEADER_SIZE):
             timings_ms["first_byte"] = 0  # libcurl tells the end of the exchange here
-        status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
-        after_s = parse_retry_after(self._retry_after) if self._retry_after and not error else None
-        return Answer(status, error, timings_ms["total"], timings_ms, after_s)
-
-    def _on_header(self, line: bytes) -> int | None:
-        self._header_bytes += len(line)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            return _STOP
-        if line.startswith(b"HTTP/") and not self._complete:
-            self._interim = line.partition(b" ")[2].startswith(b"1")
-            self._retry_after = b""
-        elif line in (b"\r\n", b"\n"):
-            self._complete = not self._interim
-        elif line[:12].lower() == b"retry-after:":
-            self._retry_after = line[12:]
-        return None
+        after_s = None if error else min(curl.getinfo(pycurl.RETRY_AFTER), MAX_RETRY_AFTER_S) or None
+        return Answer(None if error else status, error, timings_ms["total"], timings_ms, after_s)
 
     def _on_body(self, chunk: bytes) -> int | None:
         self._body_bytes += len(chunk)
@@ -144,14 +121,13 @@ class CurlSender(threading.local):
 
     def _explain(self, code: int, text: str, timeout_ms: int) -> str:
         """Say it in one sentence. libcurl's own text is quoted for TLS only, where it names no more than the host."""
-        if self._header_bytes > MAX_HEADER_BYTES:
-            return f"answered with more than {MAX_HEADER_BYTES} bytes of headers"
         if code == pycurl.E_COULDNT_CONNECT:
             number = self._curl.getinfo(pycurl.OS_ERRNO) or errno.ENOTCONN
             return REFUSED if number == errno.ECONNREFUSED else f"no connection: {os.strerror(number).lower()}"
         if code == pycurl.E_UNSUPPORTED_PROTOCOL and not self._curl.getinfo(pycurl.CONNECT_TIME_T):
             return "only http and https addresses are called"
         return {
+            pycurl.E_OK: LOST,  # libcurl sees no trouble in an answer that breaks off after an interim one
             pycurl.E_URL_MALFORMAT: BAD_ADDRESS,
             pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
             _E_WEIRD_SERVER_REPLY: _NOT_HTTP,
@@ -174,19 +150,3 @@ def find_ca_bundle() -> str:
     known = (ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt")
     found = next((path for path in known if path and Path(path).is_file()), certifi.where())
     return os.environ.get("SSL_CERT_FILE") or found
-
-
-def parse_retry_after(value: bytes) -> int | None:
-    """Seconds to wait, from delta seconds or an HTTP date (RFC 9110, 10.2.3), at most two hours.
-
-    None for anything else, and for a date that is past.
-    """
-    text = value.strip()
-    if text.isdigit():
-        return min(int(text[:9]), MAX_RETRY_AFTER_S)
-    try:
-        date = parsedate_to_datetime(text.decode("ascii"))
-        after_s = ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(after_s, MAX_RETRY_AFTER_S) if after_s >= 0 else None
