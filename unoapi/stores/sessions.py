@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from unoapi.errors import SessionUnknown, StoreUnavailable, describe
+from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
 from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
 
@@ -96,8 +96,12 @@ class RedisSessions:
                 return sorted(phone for phone in found if phone.isdigit())
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
-        """Store a configuration. Raises ValidationError before anything is written, StoreUnavailable."""
+        """Store a configuration. Raises ValidationError or RequestError before anything is written, StoreUnavailable."""
         session = self._session(phone, config)
+        for webhook in session.webhooks:
+            if webhook.url is None and webhook.url_absolute is None:
+                details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."
+                raise RequestError("Webhook without an address", code=100, status=400, details=details)
         *_, marker = self._store.call(
             ("SET", _key(phone), json.dumps(config)),
             ("DEL", _removed_key(phone)),

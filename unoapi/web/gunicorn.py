@@ -26,6 +26,7 @@ limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 16_380
 proc_name = "unoapi web"
+control_socket_disable = True  # it lies in the home folder, shared by all installations of a user
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
