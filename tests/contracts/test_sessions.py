@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.fakes import PHONE, SECRET, MemorySessions, make_webhook
-from unoapi.errors import SessionUnknown, StoreUnavailable
+from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
@@ -350,3 +350,12 @@ def test_without_redis_writing_says_so(away: RedisStore) -> None:
     for attempt in attempts:
         with pytest.raises(StoreUnavailable):
             attempt()
+
+
+def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(store: RedisStore) -> None:
+    sessions = RedisSessions(store, environment_config(None))
+
+    with pytest.raises(RequestError, match="without an address"):
+        sessions.save(PHONE, {"provider": "sandbox", "webhooks": [{"id": "nowhere"}]})
+
+    assert sessions.config(PHONE) is None

@@ -96,7 +96,10 @@ class RedisSessions:
                 return sorted(phone for phone in found if phone.isdigit())
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
-        """Store a configuration. Raises ValidationError or RequestError before anything is written, StoreUnavailable."""
+        """Store a configuration.
+
+        Raises ValidationError or RequestError before anything is written, StoreUnavailable.
+        """
         session = self._session(phone, config)
         for webhook in session.webhooks:
             if webhook.url is None and webhook.url_absolute is None:
