@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import Parcel, SendMessage
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
+    from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
 
 
@@ -96,6 +97,20 @@ class MessageIds(Protocol):
         """Our id, or theirs when no pair is known."""
 
 
+class Blacklist(Protocol):
+    """Which contact's events which webhook does not get."""
+
+    def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
+        """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
+
+
+class Timers(Protocol):
+    """When a contact's timer was started or stopped last, and who wrote last."""
+
+    def state(self, phone: str, contact: str) -> TimerState:
+        """What is known when a timer runs out. Raises StoreUnavailable."""
+
+
 class Notices(Protocol):
     """At most one notice per endpoint and time."""
 
@@ -139,3 +154,11 @@ class Provider(Protocol):
         Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
         nobody knows.
         """
+
+
+@runtime_checkable
+class KnowsContacts(Protocol):
+    """A provider that can tell who is on WhatsApp. Of others the form of the number decides."""
+
+    def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
+        """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
     webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
 
+    webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
+    webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
+        None, ge=-1, le=315_360_000, description="Seconds without a contact's events after the number wrote to it."
+    )
+    only_hello_template: bool = Field(False, description="Leave the unoapi-* ones out of the default templates.")
+
     data_ttl: Seconds = Field(2_592_000, description="Seconds that ids and statuses of messages are kept.")
     unoapi_trace_ttl: Seconds = Field(604_800, description="Seconds that the trace of a message is kept.")
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")

@@ -10,17 +10,36 @@ from werkzeug.routing import BaseConverter
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
-from unoapi.web import events, health, messages, sandbox, sessions
+from unoapi.web import (
+    blacklist,
+    contacts,
+    events,
+    health,
+    messages,
+    meta,
+    phones,
+    sandbox,
+    sessions,
+    templates,
+    timers,
+)
 from unoapi.web.errors import register_errors
+from unoapi.web.graph import NodeConverter, VersionConverter
 
 if TYPE_CHECKING:
     from flask import Response
+
+
+RESOURCES = (
+    health, messages, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
+)  # fmt: skip
 
 
 class DigitsConverter(BaseConverter):
     """A session's phone in a path: digits only."""
 
     regex = r"[0-9]{1,20}"
+    weight = 50  # goes before a version or an id of the Graph in the same place
 
 
 def create_app() -> Flask:
@@ -34,8 +53,10 @@ def create_app() -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
     app.url_map.converters["digits"] = DigitsConverter
-    for blueprint in (health.routes, messages.routes, sessions.routes, events.routes, sandbox.routes):
-        app.register_blueprint(blueprint)
+    app.url_map.converters["node"] = NodeConverter
+    app.url_map.converters["graph"] = VersionConverter
+    for part in RESOURCES:
+        app.register_blueprint(part.routes)
     register_errors(app)
 
     @app.after_request
