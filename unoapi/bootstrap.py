@@ -14,6 +14,7 @@ from unoapi.logs import configure_logging
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.unconnected import Unconnected
 from unoapi.settings import Settings, load_settings
+from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -39,6 +40,7 @@ class Uno:
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
+    idempotency: RedisIdempotency
     traces: RedisTraces
     webhooks: WebhookClient
     callbacks: CallbackPoster
@@ -67,6 +69,7 @@ def bootstrap(settings: Settings) -> Uno:
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
         notices=RedisNotices(store),
+        idempotency=RedisIdempotency(store),
         traces=traces,
         webhooks=WebhookClient(),
         callbacks=CallbackPoster(),

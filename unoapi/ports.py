@@ -73,6 +73,18 @@ class Claim:
     lost: bool = False
 
 
+@dataclass(frozen=True)
+class KeyState:
+    """What is known of an idempotency key.
+
+    Nothing set: it was free. `taken`: by a request that is not accepted yet, or whose process died.
+    """
+
+    taken: bool = False
+    accepted: bool = False
+    other_body: bool = False
+
+
 class Sends(Protocol):
     """Memory of sends, so that no message is sent twice. Raises StoreUnavailable."""
 
@@ -127,6 +139,16 @@ class CallbackSender(Protocol):
         """Send. Never raises for what the network or the receiver does."""
 
 
+class Idempotency(Protocol):
+    """Which requests were made under which key. Raises StoreUnavailable."""
+
+    def claim(self, phone: str, key: str, *, digest: str) -> KeyState:
+        """Take a key for a body, or learn what it stands for already."""
+
+    def settle(self, phone: str, key: str, *, digest: str) -> None:
+        """Remember that the request was accepted. Never raises."""
+
+
 class Provider(Protocol):
     """One way of being connected to WhatsApp."""
 
@@ -139,3 +161,6 @@ class Provider(Protocol):
         Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
         nobody knows.
         """
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""

@@ -54,6 +54,15 @@ class SendMessage(Job):
     body: str  # the client's message, as JSON
 
 
+class RunCommand(Job):
+    """A read mark, a typing indicator or a deletion. `message_id` is the message that it is about."""
+
+    task: ClassVar[str] = "incoming.command"
+    queue: ClassVar[str] = "incoming"
+
+    body: str  # the client's command, as JSON
+
+
 class ReceiveEvent(Job):
     """One event of the connector, as it comes."""
 
@@ -117,7 +126,8 @@ class NotifyNumber(Job):
 
 
 JOBS: dict[str, type[Job]] = {
-    job.task: job for job in (SendMessage, ReceiveEvent, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
+    job.task: job
+    for job in (SendMessage, RunCommand, ReceiveEvent, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
+from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
 
 DELIVERED_AFTER_MS = 1000
@@ -58,7 +59,7 @@ class Sandbox:
 
     def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         """Pretend to send."""
-        to = str(message["to"])
+        to = recipient_of(message)
         magic = MAGIC_NUMBERS.get(to)
         if magic is not None and magic.code in TITLES:
             raise MessageRejected(TITLES[magic.code], code=magic.code, details=f"The sandbox number {to} {magic.does}.")
@@ -72,6 +73,9 @@ class Sandbox:
         if to not in ("15550000008", "15550000009"):
             statuses.append(StatusUpdate(status="read", after_ms=READ_AFTER_MS))
         return Receipt(recipient=to, statuses=tuple(statuses))
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Nothing to do: nobody sees it."""
 
     def _fails_again(self, message_id: str) -> bool:
         with self._lock:
