@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from unoapi.models.attempts import Answer
     from unoapi.models.jobs import Parcel, SendMessage
+    from unoapi.models.media import MediaFile
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
     from unoapi.models.trace import TraceEntry
@@ -147,6 +148,53 @@ class Idempotency(Protocol):
 
     def settle(self, phone: str, key: str, *, digest: str) -> None:
         """Remember that the request was accepted. Never raises."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a store says of a file that it took: SHA-256 in hexadecimal, size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class MediaStore(Protocol):
+    """Keeps files by key, streamed both ways. Raises StoreUnavailable or OSError when its medium does not answer."""
+
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:
+        """Keep a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The file in pieces. Raises MediaMissing at the call."""
+
+    def size(self, key: str) -> int:
+        """Bytes of a file. Raises MediaMissing."""
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+
+    def expire(self, *, older_than_s: int, most: int) -> int:
+        """Remove up to `most` files that are older; returns how many."""
+
+
+class MediaIndex(Protocol):
+    """What is known of files, by media id."""
+
+    def write(self, media: MediaFile) -> None:
+        """Keep a note."""
+
+    def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
+        """The note of a file. Raises MediaMissing."""
+
+    def remove(self, media: MediaFile) -> None:
+        """Forget a file."""
+
+
+class FileFetcher(Protocol):
+    """Fetches files from addresses that a client chose."""
+
+    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> object:
+        """Write the file to `target`. Raises FetchFailed."""
 
 
 class Provider(Protocol):

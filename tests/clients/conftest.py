@@ -28,8 +28,7 @@ def hooks() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def gateway(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("gateway")
-    with stack(servers, folder, BASE_STORE=str(folder / "data")) as running:
-        running.environment["BASE_URL"] = running.url
+    with stack(servers, folder) as running:
         running.web()
         running.worker()
         running.register([{"id": "main", "urlAbsolute": hooks.url("/main"), "secret": SECRET}])

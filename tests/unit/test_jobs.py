@@ -20,7 +20,17 @@ from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import Postponed
 from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
-from unoapi.models.jobs import JOBS, Job, NotifyNumber, Parcel, ReceiveEvent, ReportFailure, RunCommand, computed_id
+from unoapi.models.jobs import (
+    JOBS,
+    Job,
+    NotifyNumber,
+    Parcel,
+    PrepareVoice,
+    ReceiveEvent,
+    ReportFailure,
+    RunCommand,
+    computed_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +43,7 @@ ALL: list[Job] = [
     make_send(body=BODY),
     make_fan_out(body=BODY),
     make_delivery(body=BODY),
+    PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     RunCommand(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     ReceiveEvent(id="1", phone=PHONE, event={"text": BODY}),
     ReportFailure(id="1", phone=PHONE, body=BODY),

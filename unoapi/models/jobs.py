@@ -54,6 +54,15 @@ class SendMessage(Job):
     body: str  # the client's message, as JSON
 
 
+class PrepareVoice(Job):
+    """A message whose audio is made a voice note before it is sent. `id` is the message id."""
+
+    task: ClassVar[str] = "media.prepare_voice"
+    queue: ClassVar[str] = "media"
+
+    body: str  # the client's message, as JSON
+
+
 class RunCommand(Job):
     """A read mark, a typing indicator or a deletion. `message_id` is the message that it is about."""
 
@@ -127,7 +136,16 @@ class NotifyNumber(Job):
 
 JOBS: dict[str, type[Job]] = {
     job.task: job
-    for job in (SendMessage, RunCommand, ReceiveEvent, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
+    for job in (
+        SendMessage,
+        PrepareVoice,
+        RunCommand,
+        ReceiveEvent,
+        FanOut,
+        DeliverWebhook,
+        ReportFailure,
+        NotifyNumber,
+    )
 }
 
 

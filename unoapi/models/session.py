@@ -108,6 +108,11 @@ class Session(BaseModel):
             raise ValueError("webhook ids must be unique")
         return value
 
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The ids under which Meta knows this phone."""
+        return ()
+
     def webhook(self, webhook_id: str) -> Webhook | None:
         """The webhook with this id, if there is one."""
         return next((webhook for webhook in self.webhooks if webhook.id == webhook_id), None)

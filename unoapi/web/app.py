@@ -10,7 +10,8 @@ from werkzeug.routing import BaseConverter
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
-from unoapi.web import events, health, messages, sandbox, sessions
+from unoapi.models.media import FORMER_ID, MEDIA_ID
+from unoapi.web import events, health, media, messages, sandbox, sessions
 from unoapi.web.errors import register_errors
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ class DigitsConverter(BaseConverter):
     regex = r"[0-9]{1,20}"
 
 
+class MediaIdConverter(BaseConverter):
+    """A media id in a path, also in the former program's form with the phone before it."""
+
+    regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
+
+
+class FormerMediaIdConverter(BaseConverter):
+    """A media id behind its phone in a path."""
+
+    regex = rf"(?:{MEDIA_ID}|{FORMER_ID})"
+
+
 def create_app() -> Flask:
     """Make the application from the environment's settings."""
     try:
@@ -33,8 +46,12 @@ def create_app() -> Flask:
     app = Flask("unoapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
-    app.url_map.converters["digits"] = DigitsConverter
-    for blueprint in (health.routes, messages.routes, sessions.routes, events.routes, sandbox.routes):
+    app.url_map.converters |= {
+        "digits": DigitsConverter,
+        "media_id": MediaIdConverter,
+        "former_media_id": FormerMediaIdConverter,
+    }
+    for blueprint in (health.routes, messages.routes, media.routes, sessions.routes, events.routes, sandbox.routes):
         app.register_blueprint(blueprint)
     register_errors(app)
 

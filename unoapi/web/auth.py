@@ -51,6 +51,20 @@ def session_token(view: View) -> View:
     return cast("View", guarded)
 
 
+def owner(view: View) -> View:
+    """Whoever owns the thing in the path: the view finds it and asks `check_phone`."""
+    view.access = "owner"  # type: ignore[attr-defined]
+    return view
+
+
+def check_phone(phone: str | None) -> None:
+    """Refuse a caller who may not see what belongs to this phone; None for what belongs to nobody."""
+    if phone is not None:
+        _check_session(phone)
+    elif not _token() and not _is_operator(""):
+        raise unauthorised()
+
+
 def _check_session(phone: str) -> None:
     token = _token()
     g.operator = _is_operator(token)

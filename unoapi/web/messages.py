@@ -12,10 +12,11 @@ from flask import Blueprint, jsonify, request
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.events import serialise
-from unoapi.models.jobs import Parcel, RunCommand, SendMessage
+from unoapi.models.jobs import Parcel, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.messages import Command, computed_message_id, new_message_id, parse_message
 from unoapi.models.trace import TraceEntry
 from unoapi.ports import KeyState
+from unoapi.services import media, voice
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
 
@@ -61,11 +62,12 @@ def _contact(body: dict[str, Any], message: dict[str, Any]) -> dict[str, str]:
 
 def _accept(phone: str, message: dict[str, Any]) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
+    media.check(message, phone=phone, notes=unoapi().media)
     text = serialise(message)
     key = request.headers.get(KEY_HEADER)
     if key is None:
         message_id = new_message_id()
-        _queue(phone, message_id, text, message["type"])
+        _queue(phone, message_id, message, text)
         return message_id
     if not KEY.fullmatch(key):
         details = f"{KEY_HEADER} must have 1 to 255 visible ASCII characters."
@@ -77,7 +79,7 @@ def _accept(phone: str, message: dict[str, Any]) -> str:
         details = f"{KEY_HEADER} was used for another body within the last 24 hours."
         raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
     if not state.accepted:
-        _queue(phone, message_id, text, message["type"])
+        _queue(phone, message_id, message, text)
         unoapi().idempotency.settle(phone, key, digest=digest)
     return message_id
 
@@ -99,10 +101,15 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
     return state
 
 
-def _queue(phone: str, message_id: str, text: str, kind: str) -> None:
+def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> None:
     uno = unoapi()
-    uno.publisher.publish([Parcel(SendMessage(id=message_id, phone=phone, message_id=message_id, body=text))])
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=kind))
+    settings = uno.settings
+    prepared = settings.convert_audio_message_to_ogg and voice.wanted(
+        message, always=settings.send_audio_message_as_ptt
+    )
+    kind = PrepareVoice if prepared else SendMessage
+    uno.publisher.publish([Parcel(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
+    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"]))
 
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:

@@ -76,8 +76,9 @@ attempt(
         ),
     ),
 )
-for kind in ("image", "video", "audio", "document", "sticker"):
+for kind in ("image", "video", "audio", "sticker"):
     attempt(f"{kind} by link", lambda kind=kind: getattr(wa, f"send_{kind}")(TO, LINK))
+attempt("document by link", lambda: wa.send_document(TO, LINK, filename="a.png"))
 attempt("image with caption and bytes", lambda: wa.send_image(TO, PNG, caption="c", mime_type="image/png"))
 attempt(
     "document with a name", lambda: wa.send_document(TO, b"%PDF-1.4 x", filename="a.pdf", mime_type="application/pdf")
