@@ -27,7 +27,8 @@ except ConfigurationError as error:
 app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, threads=_uno.settings.unoapi_worker_threads)
 app.publisher = _uno.publisher
 app.conf.imports = (
-    "tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications", "tasks.timers", "tasks.contacts",
+    "tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications", "tasks.media", "tasks.timers",
+    "tasks.contacts",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.models.jobs import Parcel, ReceiveEvent, SendMessage
+from unoapi.models.jobs import Parcel, ReceiveEvent, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import connector, incoming
 
@@ -33,6 +33,14 @@ def send(self: UnoTask, job: SendMessage) -> None:
             for update in receipt.statuses[:1]
         )
     )
+
+
+@app.task(name=RunCommand.task, base=UnoTask)
+def command(job: RunCommand) -> None:
+    """Carry out one command on a message."""
+    uno = unoapi()
+    incoming.command(job, sessions=uno.sessions, providers=uno.providers, max_age_s=uno.settings.unoapi_send_max_age)
+    uno.traces.add(TraceEntry(step="sent", phone=job.phone, message_id=job.message_id, kind="command"))
 
 
 @app.task(name=ReceiveEvent.task, base=UnoTask)

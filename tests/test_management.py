@@ -26,6 +26,7 @@ TOKEN, OTHER_TOKEN = "token-of-the-shop", "token-of-the-other"
 SECRET = "secret-of-the-webhook"
 HOOK = {"id": "crm", "urlAbsolute": "http://127.0.0.1:1/hook", "token": SECRET}
 V = "/v21.0"
+GIVEN = {"type": "body", "parameters": [{"type": "text", "text": "x"}]}
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +327,33 @@ def test_templates_are_saved_and_deleted_the_way_the_former_program_did(api: Sta
 
     assert saved.json() == {"status": "success", "data": {"id": 1, "name": "hello"}}
     assert gone.json()["data"] == [{"id": 2, "name": "other"}]
+
+
+@pytest.mark.parametrize(
+    ("provider", "template", "status", "code"),
+    [
+        ("whatsmeow", {"name": "nobody"}, 404, 132001),
+        ("whatsmeow", {"name": "known"}, 400, 132000),
+        ("whatsmeow", {"name": "known", "components": [GIVEN]}, 200, None),
+        ("sandbox", {"name": "nobody"}, 200, None),
+    ],
+)  # fmt: skip
+def test_a_template_that_cannot_be_sent_is_refused_at_the_door(
+    api: Stack, provider: str, template: dict[str, Any], status: int, code: int | None
+) -> None:
+    ask(api, "POST", f"{V}/{OTHER}/register", json={"provider": provider})
+    known = {"name": "known", "language": "en", "components": [{"type": "BODY", "text": "Hi {{1}}"}]}
+    memory(api).set(f"unoapi-template:{OTHER}", json.dumps([known]))
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template"}
+
+    answer = ask(
+        api, "POST", f"{V}/{OTHER}/messages", json={**body, "template": {**template, "language": {"code": "en"}}}
+    )
+
+    if status == 200:
+        assert answer.status_code == 200, answer.text
+    else:
+        refused(answer, status, code)
 
 
 # --- blacklist, timers, contacts ---

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.delivery.callbacks import CallbackPoster
+from unoapi.delivery.fetch import Fetcher
+from unoapi.delivery.guard import AddressGuard
+from unoapi.delivery.links import MediaLinks
 from unoapi.delivery.webhooks import WebhookClient
 from unoapi.logs import configure_logging
 from unoapi.providers.sandbox import Sandbox
@@ -16,6 +19,9 @@ from unoapi.providers.unconnected import Unconnected
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.directory import RedisDirectory
+from unoapi.stores.idempotency import RedisIdempotency
+from unoapi.stores.media import MediaNotes
+from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -25,7 +31,7 @@ from unoapi.stores.timers import RedisTimers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unoapi.ports import Provider
+    from unoapi.ports import MediaStore, Provider
 
 DAY_S = 86_400
 
@@ -47,6 +53,12 @@ class Uno:
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
+    idempotency: RedisIdempotency
+    files: MediaStore
+    media: MediaNotes
+    links: MediaLinks
+    guard: AddressGuard
+    fetcher: Fetcher
     traces: RedisTraces
     webhooks: WebhookClient
     callbacks: CallbackPoster
@@ -66,6 +78,8 @@ def bootstrap(settings: Settings) -> Uno:
     sessions = RedisSessions(store, environment_config(_environment_webhook(settings)))
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
+    files = _files(settings)
+    guard = AddressGuard(settings.allowed_hosts)
     return Uno(
         settings=settings,
         topology=topology,
@@ -80,10 +94,32 @@ def bootstrap(settings: Settings) -> Uno:
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
         notices=RedisNotices(store),
+        idempotency=RedisIdempotency(store),
+        files=files,
+        media=MediaNotes(store, files, ttl_s=settings.data_ttl),
+        links=MediaLinks(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl),
+        guard=guard,
+        fetcher=Fetcher(guard),
         traces=traces,
         webhooks=WebhookClient(),
         callbacks=CallbackPoster(),
         providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": Unconnected()},
+    )
+
+
+def _files(settings: Settings) -> MediaStore:
+    if settings.storage_endpoint is None:
+        return FileMediaStore(settings.base_store / "medias")
+    from unoapi.stores.media_s3 import S3MediaStore  # noqa: PLC0415 (boto3 takes half a second, and is seldom needed)
+
+    return S3MediaStore(
+        bucket=settings.storage_bucket_name,
+        timeout_ms=settings.storage_timeout_ms,
+        path_style=settings.storage_force_path_style,
+        endpoint_url=f"{settings.storage_endpoint}",
+        region_name=settings.storage_region,
+        aws_access_key_id=settings.storage_access_key_id.get_secret_value(),
+        aws_secret_access_key=settings.storage_secret_access_key.get_secret_value(),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from unoapi.models.phones import with_ninth_digit
+
 PUNCTUATION = re.compile(r"[\s()+.-]")
-OLD_BRAZILIAN_MOBILE = re.compile(r"55(\d{2})([6-9]\d{7})")
 PHONE = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
 USER_SUFFIX = "@s.whatsapp.net"
 
@@ -15,9 +16,7 @@ def contact_key(written: str) -> str:
     text = written.strip().removesuffix(USER_SUFFIX)
     if "@" in text:
         return text.lower()
-    digits = PUNCTUATION.sub("", text)
-    old = OLD_BRAZILIAN_MOBILE.fullmatch(digits)
-    return f"55{old[1]}9{old[2]}" if old else digits
+    return with_ninth_digit(PUNCTUATION.sub("", text))
 
 
 def is_phone(written: str) -> bool:

@@ -108,8 +108,9 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     recipient: str,
     timestamp_s: int,
     error: dict[str, Any] | None = None,
+    tracker: object = None,
 ) -> Event:
-    """An event with one status."""
+    """An event with one status. `tracker` is the client's own mark on the message."""
     item: dict[str, Any] = {
         "id": message_id,
         "status": status,
@@ -118,6 +119,8 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     }
     if error is not None:
         item["errors"] = [error]
+    if isinstance(tracker, str) and tracker:
+        item["biz_opaque_callback_data"] = tracker
     return _event(phone, {"contacts": [contact(recipient)], "statuses": [item]}, field="messages")
 
 

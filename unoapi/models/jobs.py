@@ -75,6 +75,24 @@ class TellContacts(Job):
     body: str  # exactly what is sent
 
 
+class PrepareVoice(Job):
+    """A message whose audio is made a voice note before it is sent. `id` is the message id."""
+
+    task: ClassVar[str] = "media.prepare_voice"
+    queue: ClassVar[str] = "media"
+
+    body: str  # the client's message, as JSON
+
+
+class RunCommand(Job):
+    """A read mark, a typing indicator or a deletion. `message_id` is the message that it is about."""
+
+    task: ClassVar[str] = "incoming.command"
+    queue: ClassVar[str] = "incoming"
+
+    body: str  # the client's command, as JSON
+
+
 class ReceiveEvent(Job):
     """One event of the connector, as it comes."""
 
@@ -143,6 +161,8 @@ JOBS: dict[str, type[Job]] = {
         SendMessage,
         FireTimer,
         TellContacts,
+        PrepareVoice,
+        RunCommand,
         ReceiveEvent,
         FanOut,
         DeliverWebhook,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
 from unoapi.models.contacts import contact_key, is_phone
+from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Sandbox:
 
     def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         """Pretend to send."""
-        to = str(message["to"])
+        to = recipient_of(message)
         magic = MAGIC_NUMBERS.get(to)
         if magic is not None and magic.code in TITLES:
             raise MessageRejected(TITLES[magic.code], code=magic.code, details=f"The sandbox number {to} {magic.does}.")
@@ -81,6 +82,9 @@ class Sandbox:
     def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:  # noqa: ARG002 (the port's)
         """Everybody with a phone number is there, but the number that is refused for not being."""
         return [is_phone(number) and contact_key(number) != NOT_THERE for number in numbers]
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Nothing to do: nobody sees it."""
 
     def _fails_again(self, message_id: str) -> bool:
         with self._lock:

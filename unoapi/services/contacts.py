@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused
-from unoapi.models.contacts import contact_key, is_phone
+from unoapi.models.contacts import contact_key
+from unoapi.models.phones import is_valid
 from unoapi.models.session import Webhook
 from unoapi.ports import KnowsContacts
 from unoapi.services.retries import ensure_fresh
@@ -25,7 +26,7 @@ def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dic
     there = (
         provider.contacts(phone, numbers)
         if isinstance(provider, KnowsContacts)
-        else [is_phone(number) for number in numbers]
+        else [is_valid(contact_key(number)) for number in numbers]
     )
     return [
         {"input": number, "status": "valid", "wa_id": contact_key(number)}

@@ -95,6 +95,13 @@ class RedisSessions:
         (text,) = self._store.call(("GET", _key(phone)))
         return _parsed(phone, text) if text is not None else None
 
+    def aliases(self, phone: str) -> tuple[str, ...]:
+        """The ids under which Meta knows a phone; none when its session cannot be read."""
+        try:
+            return self.find(phone).aliases
+        except (SessionUnknown, StoreUnavailable):
+            return ()
+
     def phones(self) -> list[str]:
         """All stored phones. Raises StoreUnavailable. Walks the keys in bounded steps."""
         cursor, found = "0", set[str]()

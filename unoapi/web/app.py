@@ -10,11 +10,13 @@ from werkzeug.routing import BaseConverter
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
+from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.web import (
     blacklist,
     contacts,
     events,
     health,
+    media,
     messages,
     meta,
     phones,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 
 RESOURCES = (
-    health, messages, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
+    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
 )  # fmt: skip
 
 
@@ -40,6 +42,18 @@ class DigitsConverter(BaseConverter):
 
     regex = r"[0-9]{1,20}"
     weight = 50  # goes before a version or an id of the Graph in the same place
+
+
+class MediaIdConverter(BaseConverter):
+    """A media id in a path, also in the former program's form with the phone before it."""
+
+    regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
+
+
+class FormerMediaIdConverter(BaseConverter):
+    """A media id behind its phone in a path."""
+
+    regex = rf"(?:{MEDIA_ID}|{FORMER_ID})"
 
 
 def create_app() -> Flask:
@@ -52,9 +66,13 @@ def create_app() -> Flask:
     app = Flask("unoapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
-    app.url_map.converters["digits"] = DigitsConverter
-    app.url_map.converters["node"] = NodeConverter
-    app.url_map.converters["graph"] = VersionConverter
+    app.url_map.converters |= {
+        "digits": DigitsConverter,
+        "node": NodeConverter,
+        "graph": VersionConverter,
+        "media_id": MediaIdConverter,
+        "former_media_id": FormerMediaIdConverter,
+    }
     for part in RESOURCES:
         app.register_blueprint(part.routes)
     register_errors(app)

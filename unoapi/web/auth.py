@@ -92,6 +92,20 @@ def token_opens(token: str) -> tuple[bool, list[Session]]:
     return bool(opened), opened
 
 
+def owner(view: View) -> View:
+    """Whoever owns the thing in the path: the view finds it and asks `check_phone`."""
+    view.access = "owner"  # type: ignore[attr-defined]
+    return view
+
+
+def check_phone(phone: str | None) -> None:
+    """Refuse a caller who may not see what belongs to this phone; None for what belongs to nobody."""
+    if phone is not None:
+        _opened_phone(phone)
+    elif not _token() and not _is_operator(""):
+        raise unauthorised()
+
+
 def _opened_phone(node: str) -> str:
     """The phone that the caller's token opens, out of those that the id means."""
     token = _token()
