@@ -118,6 +118,13 @@ class FanOut(Job):
     stored: bool = False
 
 
+class KeepMedia(FanOut):
+    """One event whose file is kept before it goes on: what FanOut is, a step earlier."""
+
+    task: ClassVar[str] = "media.keep"
+    queue: ClassVar[str] = "media"
+
+
 class DeliverWebhook(Job):
     """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`."""
 
@@ -165,6 +172,7 @@ JOBS: dict[str, type[Job]] = {
         RunCommand,
         ReceiveEvent,
         FanOut,
+        KeepMedia,
         DeliverWebhook,
         ReportFailure,
         NotifyNumber,

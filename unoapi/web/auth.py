@@ -34,7 +34,7 @@ def operator(view: View) -> View:
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         token = _token()
-        if not _is_operator(token):
+        if not is_operator(token):
             raise forbidden() if token else unauthorised()
         return view(*args, **kwargs)
 
@@ -62,7 +62,7 @@ def any_session_token(view: View) -> View:
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         token = _token()
-        g.operator = _is_operator(token)
+        g.operator = is_operator(token)
         if not g.operator:
             if not token:
                 raise unauthorised()
@@ -86,7 +86,7 @@ def visible_sessions() -> list[Session]:
 def token_opens(token: str) -> tuple[bool, list[Session]]:
     """Whether a token opens anything, and the sessions that it opens. Raises StoreUnavailable."""
     directory = unoapi().directory
-    if token and _is_operator(token):
+    if token and is_operator(token):
         return True, directory.all()
     opened = directory.opened_by(token) if token else []
     return bool(opened), opened
@@ -102,14 +102,14 @@ def check_phone(phone: str | None) -> None:
     """Refuse a caller who may not see what belongs to this phone; None for what belongs to nobody."""
     if phone is not None:
         _opened_phone(phone)
-    elif not _token() and not _is_operator(""):
+    elif not _token() and not is_operator(""):
         raise unauthorised()
 
 
 def _opened_phone(node: str) -> str:
     """The phone that the caller's token opens, out of those that the id means."""
     token = _token()
-    g.operator = _is_operator(token)
+    g.operator = is_operator(token)
     if not token and not g.operator:
         raise unauthorised()
     phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
@@ -119,9 +119,7 @@ def _opened_phone(node: str) -> str:
             raise RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
         return phones[0]
     for phone in phones:
-        session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
-        expected = session.auth_token.get_secret_value() if session.stored else ""
-        if expected and same(token, expected):
+        if opens(phone, token):  # raises Postponed with Redis away: answered 503
             return phone
     raise forbidden()
 
@@ -139,7 +137,15 @@ def _token() -> str:
     return value[len(BEARER) :].strip() if value.lower().startswith(BEARER) else value.strip()
 
 
-def _is_operator(token: str) -> bool:
+def opens(phone: str, token: str) -> bool:
+    """Whether it is the token of this phone's session. Raises Postponed with Redis away."""
+    session = unoapi().sessions.find(phone)
+    expected = session.auth_token.get_secret_value() if session.stored else ""
+    return bool(expected) and same(token, expected)
+
+
+def is_operator(token: str) -> bool:
+    """Whether it is the operator's token."""
     expected = unoapi().settings.unoapi_auth_token.get_secret_value()
     if not expected:
         return True  # the settings allow that on loopback only
