@@ -70,13 +70,13 @@ def bootstrap(settings: Settings) -> Uno:
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     files = _files(settings)
-    guard = AddressGuard(settings.allowed_hosts)
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     return Uno(
         settings=settings,
         topology=topology,
         publisher=ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology),
         store=store,
-        sessions=RedisSessions(store, environment_config(_environment_webhook(settings))),
+        sessions=RedisSessions(store, environment_config(_environment_webhook(settings)), refusal=guard.refusal),
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
@@ -88,7 +88,7 @@ def bootstrap(settings: Settings) -> Uno:
         guard=guard,
         fetcher=Fetcher(guard),
         traces=traces,
-        webhooks=WebhookClient(),
+        webhooks=WebhookClient(guard),
         callbacks=CallbackPoster(),
         providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": Unconnected()},
     )

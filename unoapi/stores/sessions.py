@@ -14,6 +14,8 @@ from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.stores.redis import RedisStore
 
 log = get_logger(__name__)
@@ -37,8 +39,11 @@ class RedisSessions:
     `confirm` ends that.
     """
 
-    def __init__(self, store: RedisStore, environment: dict[str, Any]) -> None:
+    def __init__(
+        self, store: RedisStore, environment: dict[str, Any], *, refusal: Callable[[str], str] = lambda _: ""
+    ) -> None:
         self._store = store
+        self._refusal = refusal
         self._environment = environment
         self._cache: dict[str, tuple[float, Session | None]] = {}
         self._marker = ""
@@ -112,6 +117,9 @@ class RedisSessions:
             if webhook.url is None and webhook.url_absolute is None:
                 details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."
                 raise RequestError("Webhook without an address", code=100, status=400, details=details)
+            if refusal := self._refusal(webhook.address(phone)):
+                details = f"Webhook {webhook.id!r}: {refusal}."
+                raise RequestError("Webhook address not allowed", code=100, status=400, details=details)
         *_, marker = self._store.call(
             ("SET", _key(phone), json.dumps(config)),
             ("DEL", _removed_key(phone)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.routing import BaseConverter
@@ -13,9 +12,7 @@ from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.web import events, health, media, messages, sandbox, sessions
 from unoapi.web.errors import register_errors
-
-if TYPE_CHECKING:
-    from flask import Response
+from unoapi.web.headers import register_headers
 
 
 class DigitsConverter(BaseConverter):
@@ -54,11 +51,5 @@ def create_app() -> Flask:
     for blueprint in (health.routes, messages.routes, media.routes, sessions.routes, events.routes, sandbox.routes):
         app.register_blueprint(blueprint)
     register_errors(app)
-
-    @app.after_request
-    def _headers(answer: Response) -> Response:
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
-
+    register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
     return app

@@ -11,9 +11,12 @@ from flask import g, request
 
 from unoapi.bootstrap import unoapi
 from unoapi.web.errors import forbidden, unauthorised
+from unoapi.web.limits import limits_of
 
 if TYPE_CHECKING:
+    from unoapi.errors import RequestError
     from unoapi.models.session import Session
+    from unoapi.web.limits import Limits
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
@@ -32,7 +35,7 @@ def operator(view: View) -> View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         token = _token()
         if not _is_operator(token):
-            raise forbidden() if token else unauthorised()
+            raise _refused(token)
         return view(*args, **kwargs)
 
     guarded.access = "operator"  # type: ignore[attr-defined]
@@ -62,7 +65,7 @@ def check_phone(phone: str | None) -> None:
     if phone is not None:
         _check_session(phone)
     elif not _token() and not _is_operator(""):
-        raise unauthorised()
+        raise _refused("")
 
 
 def _check_session(phone: str) -> None:
@@ -71,11 +74,22 @@ def _check_session(phone: str) -> None:
     if g.operator:
         return
     if not token:
-        raise unauthorised()
+        raise _refused(token)
     session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
     expected = session.auth_token.get_secret_value() if session.stored else ""
     if not expected or not same(token, expected):
-        raise forbidden()
+        raise _refused(token)
+    _limits().accept(token)
+
+
+def _refused(token: str) -> RequestError:
+    _limits().refuse(request.remote_addr or "")
+    return forbidden() if token else unauthorised()
+
+
+def _limits() -> Limits:
+    settings = unoapi().settings
+    return limits_of(settings.unoapi_rate_limit, settings.unoapi_rate_limit_refused, settings.unoapi_web_processes)
 
 
 def _token() -> str:
