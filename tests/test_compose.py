@@ -27,8 +27,8 @@ STACKS = {
     "unochat": COMPOSE / "unochat" / "docker-compose.yml",
 }
 OURS = ("web", "worker", "media", "flower")
-COMING_PROCESSES = {"media", "connector"}
-COMING_SETTINGS = {"BASE_URL", "SENTRY_DSN", "UNOAPI_ALLOWED_HOSTS", "UNOAPI_METRICS_PORT"}
+COMING_PROCESSES = {"connector"}
+COMING_SETTINGS = {"SENTRY_DSN", "UNOAPI_METRICS_PORT"}
 FLOWERS_OWN = {
     "FLOWER_ADDRESS",
     "FLOWER_PORT",
@@ -37,6 +37,8 @@ FLOWERS_OWN = {
     "FLOWER_DB",
     "FLOWER_MAX_TASKS",
 }
+# Read by the Procfile alone.
+PROCFILES_OWN = {"UNOAPI_MEDIA_PROCESSES"}
 LONGEST_DELIVERY_S = 60
 METRICS = {
     "unoapi_queue_messages", "unoapi_queue_oldest_seconds", "unoapi_deliveries_total", "unoapi_delivery_seconds_bucket",
@@ -169,11 +171,8 @@ def test_what_a_service_names_is_there(path: Path) -> None:
 
     for name, service in stack["services"].items():
         assert set(service["networks"]) <= stack["networks"].keys(), name
-        for needed, how in (
-            dict.fromkeys(service["depends_on"]).items()
-            if isinstance(service.get("depends_on"), list)
-            else service.get("depends_on", {}).items()
-        ):
+        needs = service.get("depends_on", {})
+        for needed, how in (needs if isinstance(needs, dict) else dict.fromkeys(needs)).items():
             assert needed in stack["services"], name
             if how and how["condition"] == "service_healthy":
                 assert "healthcheck" in stack["services"][needed], f"{name} waits for {needed}"
@@ -211,10 +210,10 @@ def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
 @pytest.mark.parametrize("stack", ["production", "unochat"])
 @pytest.mark.parametrize("service", OURS)
 def test_every_name_in_the_environment_is_a_setting(stack: str, service: str) -> None:
-    known = {name.upper() for name in Settings.model_fields} | COMING_SETTINGS | FLOWERS_OWN
+    known = {name.upper() for name in Settings.model_fields} | COMING_SETTINGS | FLOWERS_OWN | PROCFILES_OWN
     environment = made(STACKS[stack])["services"][service]["environment"]
 
-    assert {name for name in environment if name not in known and not name.startswith("STORAGE_")} == set()
+    assert {name for name in environment if name not in known} == set()
     Settings.model_validate({
         name.lower(): str(value) for name, value in environment.items()
         if name.lower() in Settings.model_fields and name != "BASE_URL" and value
@@ -352,6 +351,7 @@ def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
     program = folder / "usr" / "bin" / "promtool"
     if not program.exists() and shutil.which("apt-get") and shutil.which("dpkg"):
         fresh = tmp_path_factory.mktemp("promtool")
+        folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             ["apt-get", "-q", "download", "prometheus"], cwd=fresh, capture_output=True, timeout=100, check=False
         )

@@ -22,7 +22,7 @@ MAX_WEBHOOKS = 20
 
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Webhook(BaseModel):
