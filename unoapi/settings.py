@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
     webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
 
+    webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
+    webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
+        None, ge=-1, le=315_360_000, description="Seconds without a contact's events after the number wrote to it."
+    )
+    only_hello_template: bool = Field(False, description="Leave the unoapi-* ones out of the default templates.")
+
     base_url: WebUrl = Field(Url("http://localhost:9876"), description="Public address of this API, in links to files.")
     base_store: Path = Field(Path("data"), description="Folder of kept files, when there is no S3.")
     storage_endpoint: WebUrl | None = Field(None, description="S3 or MinIO. Set: files are kept there.")
