@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     webhook_url_absolute: WebUrl | None = Field(None, description="The same, used as it is.")
     webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's header.")
     webhook_header: str = Field(
-        "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Name of the webhook's header."
+        "Authorization", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the webhook's header."
     )
     unoapi_webhook_secret: SecretStr = Field(SecretStr(""), description="Signs the requests to the webhook above.")
     webhook_timeout_ms: int = Field(
