@@ -23,8 +23,10 @@ def send(self: UnoTask, job: SendMessage) -> None:
         max_age_s=uno.settings.unoapi_send_max_age,
     )
     parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions)
+    parcels += incoming.new_message_parcels(job, receipt, sessions=uno.sessions)
     if parcels:
         uno.publisher.publish(parcels)
+    uno.timers.wrote(job.phone, receipt.recipient, own=True)
     uno.traces.add(
         *(
             TraceEntry(step="failed" if update.error else "sent", phone=job.phone, message_id=job.id)

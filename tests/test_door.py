@@ -150,6 +150,15 @@ def test_a_webhook_that_may_never_be_called_is_refused_when_it_is_written_down(d
     assert "UNOAPI_ALLOWED_HOSTS" in answer.text or "no setting" in answer.text
 
 
+def test_the_same_holds_for_the_address_that_is_told_of_contacts(door: Stack) -> None:
+    body = {"contacts": ["+5549988887777"], "webhook": "http://169.254.169.254/"}
+
+    answer = door.post(f"/v15.0/{PHONE}/contacts", body)
+
+    assert answer.status_code == 400, answer.text
+    assert "metadata" in answer.text
+
+
 @pytest.mark.parametrize("url", ["http://10.1.2.3/", "https://crm.example/", "http://chatwoot:3000/"])
 def test_what_is_allowed_or_not_known_yet_is_stored(door: Stack, url: str) -> None:
     answer = door.post(f"/v15.0/{PHONE}/register", {"webhooks": [{"id": "crm", "urlAbsolute": url}]})

@@ -14,10 +14,11 @@ from unoapi.delivery.curl import CurlSender, WebhookRequest
 from unoapi.delivery.fetch import Fetcher
 from unoapi.delivery.guard import AddressGuard
 from unoapi.errors import FetchFailed
-from unoapi.models.attempts import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from unoapi.models.attempts import Answer
 
 HOSTILE = [
     "127.0.0.1", "127.1", "127.255.255.254", "2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "017700000001",

@@ -17,12 +17,16 @@ from unoapi.logs import configure_logging
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.unconnected import Unconnected
 from unoapi.settings import Settings, load_settings
+from unoapi.stores.blacklist import RedisBlacklist
+from unoapi.stores.directory import RedisDirectory
 from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.media import MediaNotes
 from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
+from unoapi.stores.templates import RedisTemplates
+from unoapi.stores.timers import RedisTimers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +45,10 @@ class Uno:
     publisher: ConfirmingPublisher
     store: RedisStore
     sessions: RedisSessions
+    directory: RedisDirectory
+    templates: RedisTemplates
+    blacklist: RedisBlacklist
+    timers: RedisTimers
     deliveries: RedisDeliveries
     sends: RedisSends
     ids: RedisMessageIds
@@ -67,6 +75,8 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisStore(settings.redis_url.get_secret_value())
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
+    sessions = RedisSessions(store, environment_config(_environment_webhook(settings)), refusal=guard.refusal)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     files = _files(settings)
@@ -76,7 +86,11 @@ def bootstrap(settings: Settings) -> Uno:
         topology=topology,
         publisher=ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology),
         store=store,
-        sessions=RedisSessions(store, environment_config(_environment_webhook(settings)), refusal=guard.refusal),
+        sessions=sessions,
+        directory=RedisDirectory(store, sessions),
+        templates=RedisTemplates(store),
+        blacklist=RedisBlacklist(store),
+        timers=RedisTimers(store, ttl_s=settings.data_ttl),
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
@@ -126,6 +140,10 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "send_incoming_messages": settings.webhook_send_incoming_messages,
         "send_update_messages": settings.webhook_send_update_messages,
         "send_newsletter_messages": settings.webhook_send_newsletter_messages,
+        "send_new_messages": settings.webhook_send_new_messages,
+        "add_to_black_list_on_outgoing_message_with_ttl": (
+            settings.webhook_add_to_blacklist_on_outgoing_message_with_ttl
+        ),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unoapi.models.media import MediaFile
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
+    from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
 
 
@@ -107,6 +108,20 @@ class MessageIds(Protocol):
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
+
+
+class Blacklist(Protocol):
+    """Which contact's events which webhook does not get."""
+
+    def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
+        """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
+
+
+class Timers(Protocol):
+    """When a contact's timer was started or stopped last, and who wrote last."""
+
+    def state(self, phone: str, contact: str) -> TimerState:
+        """What is known when a timer runs out. Raises StoreUnavailable."""
 
 
 class Notices(Protocol):
@@ -212,3 +227,11 @@ class Provider(Protocol):
 
     def command(self, command: dict[str, Any], *, phone: str) -> None:
         """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""
+
+
+@runtime_checkable
+class KnowsContacts(Protocol):
+    """A provider that can tell who is on WhatsApp. Of others the form of the number decides."""
+
+    def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
+        """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""

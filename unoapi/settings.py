@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     webhook_url_absolute: WebUrl | None = Field(None, description="The same, used as it is.")
     webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's header.")
     webhook_header: str = Field(
-        "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Name of the webhook's header."
+        "Authorization", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the webhook's header."
     )
     unoapi_webhook_secret: SecretStr = Field(SecretStr(""), description="Signs the requests to the webhook above.")
     webhook_timeout_ms: int = Field(
@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     webhook_send_incoming_messages: bool = Field(True, description="Deliver received messages.")
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
     webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
+
+    webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
+    webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
+        None, ge=-1, le=315_360_000, description="Seconds without a contact's events after the number wrote to it."
+    )
+    only_hello_template: bool = Field(False, description="Leave the unoapi-* ones out of the default templates.")
 
     base_url: WebUrl = Field(Url("http://localhost:9876"), description="Public address of this API, in links to files.")
     base_store: Path = Field(Path("data"), description="Folder of kept files, when there is no S3.")

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.base import UnoTask
-from tests.fakes import PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
+from tests.fakes import CONTACT, PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
 from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import Postponed
 from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
+    FireTimer,
     Job,
     NotifyNumber,
     Parcel,
@@ -29,6 +30,7 @@ from unoapi.models.jobs import (
     ReceiveEvent,
     ReportFailure,
     RunCommand,
+    TellContacts,
     computed_id,
 )
 
@@ -41,6 +43,8 @@ BODY = "a body that must not show"
 TOPOLOGY = Topology("unoapi")
 ALL: list[Job] = [
     make_send(body=BODY),
+    FireTimer(id="1", phone=PHONE, to=CONTACT, step={"timeout": 1, "message": BODY}),
+    TellContacts(id="1", phone=PHONE, url="http://contacts.test", body=BODY),
     make_fan_out(body=BODY),
     make_delivery(body=BODY),
     PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),

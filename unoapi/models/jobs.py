@@ -54,6 +54,27 @@ class SendMessage(Job):
     body: str  # the client's message, as JSON
 
 
+class FireTimer(Job):
+    """A timer that ran out. `accepted_at_ms` is its start; the steps are TimerStep as JSON."""
+
+    task: ClassVar[str] = "timers.fire"
+    queue: ClassVar[str] = "incoming"
+
+    to: str = Field(min_length=1, max_length=128)
+    step: dict[str, object]
+    nexts: tuple[dict[str, object], ...] = ()
+
+
+class TellContacts(Job):
+    """The answer of a contacts check on its way to an address that the client named."""
+
+    task: ClassVar[str] = "contacts.tell"
+    queue: ClassVar[str] = "outgoing"
+
+    url: str = Field(max_length=2048)
+    body: str  # exactly what is sent
+
+
 class PrepareVoice(Job):
     """A message whose audio is made a voice note before it is sent. `id` is the message id."""
 
@@ -138,6 +159,8 @@ JOBS: dict[str, type[Job]] = {
     job.task: job
     for job in (
         SendMessage,
+        FireTimer,
+        TellContacts,
         PrepareVoice,
         RunCommand,
         ReceiveEvent,

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
-from unoapi.models.events import error_object, read_document, status_event
+from unoapi.models.events import contact, error_object, message_event, read_document, status_event
 from unoapi.models.jobs import Parcel, RunCommand, SendMessage
 from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -131,6 +131,24 @@ def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore
             Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=update.after_ms)
         )
     return parcels
+
+
+def new_message_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
+    """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`)."""
+    message = read_document(job.body)
+    kind = str(message.get("type") or "text")
+    if not job.told or kind not in message or any(update.error for update in receipt.statuses):
+        return []
+    try:
+        wanting = tuple(each.id for each in sessions.find(job.phone).webhooks if each.send_new_messages)
+    except (Postponed, StoreUnavailable):
+        return []  # its status is told all the same
+    if not wanting:
+        return []
+    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
+    event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
+    stamped = stamp(event, phone=job.phone, sessions=sessions)
+    return [Parcel(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
 
 
 def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Parcel:

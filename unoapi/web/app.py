@@ -10,15 +10,34 @@ from werkzeug.routing import BaseConverter
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.media import FORMER_ID, MEDIA_ID
-from unoapi.web import events, health, media, messages, sandbox, sessions
+from unoapi.web import (
+    blacklist,
+    contacts,
+    events,
+    health,
+    media,
+    messages,
+    meta,
+    phones,
+    sandbox,
+    sessions,
+    templates,
+    timers,
+)
 from unoapi.web.errors import register_errors
+from unoapi.web.graph import NodeConverter, VersionConverter
 from unoapi.web.headers import register_headers
+
+RESOURCES = (
+    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
+)  # fmt: skip
 
 
 class DigitsConverter(BaseConverter):
     """A session's phone in a path: digits only."""
 
     regex = r"[0-9]{1,20}"
+    weight = 50  # goes before a version or an id of the Graph in the same place
 
 
 class MediaIdConverter(BaseConverter):
@@ -45,11 +64,13 @@ def create_app() -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.converters |= {
         "digits": DigitsConverter,
+        "node": NodeConverter,
+        "graph": VersionConverter,
         "media_id": MediaIdConverter,
         "former_media_id": FormerMediaIdConverter,
     }
-    for blueprint in (health.routes, messages.routes, media.routes, sessions.routes, events.routes, sandbox.routes):
-        app.register_blueprint(blueprint)
+    for part in RESOURCES:
+        app.register_blueprint(part.routes)
     register_errors(app)
     register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
     return app

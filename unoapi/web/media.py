@@ -26,7 +26,7 @@ FORM_BYTES = 1024 * 1024  # the parser needs several of its pieces at once
 VAGUE = ("", UNKNOWN, "binary/octet-stream")
 
 
-@routes.post("/<version>/<digits:phone>/media")
+@routes.post("/<version>/<node:phone>/media")
 @session_token
 def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Keep a file for a message that is sent later. It goes through the disk, never as a whole through the memory."""

@@ -19,6 +19,7 @@ from unoapi.ports import KeyState
 from unoapi.services import media, voice
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
+from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -30,8 +31,8 @@ OTHER_REQUEST_S = 1.0
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@routes.post("/<version>/<digits:phone>/messages")
-@routes.post("/<version>/<digits:phone>/marketing_messages")
+@routes.post("/<version>/<node:phone>/messages")
+@routes.post("/<version>/<node:phone>/marketing_messages")
 @session_token
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
@@ -39,6 +40,8 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
     message = parse_message(body)
+    if message["type"] == "template":
+        ensure_bindable(phone, message["template"])
     answer = {
         "messaging_product": "whatsapp",
         "contacts": [_contact(body, message)],
@@ -47,7 +50,7 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
     return jsonify(answer)
 
 
-@routes.delete("/<version>/<digits:phone>/messages/<message_id>")
+@routes.delete("/<version>/<node:phone>/messages/<message_id>")
 @session_token
 def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """Delete a message for everybody."""
@@ -122,7 +125,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     return jsonify(success=True)
 
 
-@routes.get("/<version>/<digits:phone>/messages/<message_id>/trace")
+@routes.get("/<version>/<node:phone>/messages/<message_id>/trace")
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first."""
