@@ -250,7 +250,7 @@ def test_a_callback_needs_the_right_signature_or_a_token(uno: Stack, path: str) 
 def test_one_address_serves_all_numbers(uno: Stack, hooks: Receiver) -> None:
     answer = call_back(uno, callback(**a_text("wamid.SHARED")), path="/webhooks/whatsapp")
     unknown = callback(**a_text("wamid.UNKNOWN"))
-    unknown["entry"][0]["changes"][0]["value"]["metadata"] = {"phone_number_id": "1", "display_phone_number": "2"}
+    unknown["entry"][0]["changes"][0]["value"]["metadata"] = {"phone_number_id": "111", "display_phone_number": "222"}
 
     assert answer.status_code == 200
     eventually(lambda: received(hooks, "wamid.SHARED"))

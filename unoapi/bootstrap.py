@@ -81,11 +81,12 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisStore(settings.redis_url.get_secret_value())
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
-    sessions = RedisSessions(store, environment_config(_environment_webhook(settings), _environment_forward(settings)))
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
+    environment = environment_config(_environment_webhook(settings), _environment_forward(settings))
+    sessions = RedisSessions(store, environment, refusal=guard.refusal)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     files = _files(settings)
-    guard = AddressGuard(settings.allowed_hosts)
     fetcher, exchanger = Fetcher(guard), Exchanger(guard)
     ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), MediaNotes(store, files, ttl_s=settings.data_ttl)
     links = MediaLinks(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
@@ -115,7 +116,7 @@ def bootstrap(settings: Settings) -> Uno:
         ),
         statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,
-        webhooks=WebhookClient(),
+        webhooks=WebhookClient(guard),
         callbacks=CallbackPoster(),
         providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": forwarder},
     )

@@ -40,7 +40,7 @@ class Exchanger(threading.local):
         self, method: str, url: str, *, headers: tuple[str, ...], body: bytes | None = None, timeout_ms: int
     ) -> HttpAnswer:
         """Make one request. Raises NotSent (certain that nothing left) or Unanswered (nobody knows)."""
-        answer, refusals = io.BytesIO(), list[str]()
+        answer, knock = io.BytesIO(), self._guard.knock(url)
 
         def write(chunk: bytes) -> int:
             return answer.write(chunk) if answer.tell() + len(chunk) <= MAX_ANSWER_BYTES else -1
@@ -58,7 +58,7 @@ class Exchanger(threading.local):
             (pycurl.TIMEOUT_MS, timeout_ms),
             (pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, 10_000)),
             (pycurl.HTTPHEADER, ["Expect:", *headers]),
-            (pycurl.OPENSOCKETFUNCTION, self._guard.opener(url, refusals)),
+            (pycurl.OPENSOCKETFUNCTION, knock),
             (pycurl.WRITEFUNCTION, write),
             (pycurl.URL, url.encode()),
             (pycurl.CUSTOMREQUEST, method),
@@ -69,8 +69,8 @@ class Exchanger(threading.local):
         try:
             curl.perform()
         except pycurl.error as trouble:
-            if refusals:
-                raise NotSent(refusals[-1]) from None
+            if knock.refusal:
+                raise NotSent(knock.refusal) from None
             if not curl.getinfo(pycurl.REQUEST_SIZE):
                 raise NotSent(f"no connection (curl error {trouble.args[0]})") from None
             if curl.getinfo(pycurl.RESPONSE_CODE) < 200:  # noqa: PLR2004 (no final status line came)

@@ -22,7 +22,7 @@ MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
 MAX_TTL_S = 315_360_000
 
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Webhook(BaseModel):
