@@ -39,6 +39,9 @@ class SessionStore(Protocol):
         Of one removed on purpose no webhook is left. Raises SessionUnknown when a stored one is gone without that.
         """
 
+    def reread(self, phone: str) -> None:
+        """Take the next look at this phone from where it is stored, not from a memory of moments ago."""
+
 
 @dataclass(frozen=True)
 class DeliveryState:

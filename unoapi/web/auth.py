@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
+MAY_BE_PHONE = re.compile(r"[0-9]{1,15}", re.ASCII)
 IS_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -115,15 +116,21 @@ def _opened_phone(node: str) -> str:
     phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
     if g.operator:
         if not phones:
-            details = "There is no number or account of this id, or the token does not open it."
-            raise RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
+            raise _unknown_id()
         return phones[0]
     for phone in phones:
         session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
         expected = session.auth_token.get_secret_value() if session.stored else ""
         if expected and same(token, expected):
             return phone
+    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and unoapi().directory.opened_by(token):
+        raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
     raise forbidden()
+
+
+def _unknown_id() -> RequestError:
+    details = "There is nothing of this id, or the token does not open it."
+    return RequestError("Unsupported request: unknown id", code=100, status=400, details=details)
 
 
 def _token() -> str:
