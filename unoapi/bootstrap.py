@@ -75,11 +75,12 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisStore(settings.redis_url.get_secret_value())
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
-    sessions = RedisSessions(store, environment_config(_environment_webhook(settings)))
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
+    sessions = RedisSessions(store, environment_config(_environment_webhook(settings)), refusal=guard.refusal)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     files = _files(settings)
-    guard = AddressGuard(settings.allowed_hosts)
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     return Uno(
         settings=settings,
         topology=topology,
@@ -101,7 +102,7 @@ def bootstrap(settings: Settings) -> Uno:
         guard=guard,
         fetcher=Fetcher(guard),
         traces=traces,
-        webhooks=WebhookClient(),
+        webhooks=WebhookClient(guard),
         callbacks=CallbackPoster(),
         providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": Unconnected()},
     )
