@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from unoapi.broker.commands import CommandQueue
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.delivery.callbacks import CallbackPoster
@@ -13,13 +14,15 @@ from unoapi.delivery.webhooks import WebhookClient
 from unoapi.logs import configure_logging
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.unconnected import Unconnected
+from unoapi.providers.whatsmeow import Whatsmeow
 from unoapi.settings import Settings, load_settings
+from unoapi.stores.connections import RedisConnections
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from unoapi.ports import Provider
 
@@ -39,10 +42,13 @@ class Uno:
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
+    connections: RedisConnections
+    commands: CommandQueue
     traces: RedisTraces
     webhooks: WebhookClient
     callbacks: CallbackPoster
     providers: Mapping[str, Provider]
+    keep_media: Callable[[str, bytes, str, str], dict[str, Any]] | None = None
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
@@ -57,20 +63,29 @@ def bootstrap(settings: Settings) -> Uno:
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
+    publisher = ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology)
+    sessions = RedisSessions(store, environment_config(_environment_webhook(settings)) | _options(settings))
+    connections = RedisConnections(store, ttl_s=settings.data_ttl)
+    commands = CommandQueue(publisher)
+    whatsmeow = Whatsmeow(
+        commands=commands, connections=connections, sessions=sessions, max_age_s=settings.unoapi_send_max_age
+    )
     return Uno(
         settings=settings,
         topology=topology,
-        publisher=ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology),
+        publisher=publisher,
         store=store,
-        sessions=RedisSessions(store, environment_config(_environment_webhook(settings))),
+        sessions=sessions,
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
         notices=RedisNotices(store),
+        connections=connections,
+        commands=commands,
         traces=traces,
         webhooks=WebhookClient(),
         callbacks=CallbackPoster(),
-        providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": Unconnected()},
+        providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": Unconnected()},
     )
 
 
@@ -90,6 +105,29 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "send_incoming_messages": settings.webhook_send_incoming_messages,
         "send_update_messages": settings.webhook_send_update_messages,
         "send_newsletter_messages": settings.webhook_send_newsletter_messages,
+    }
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """What the environment says about connections, for every session that says nothing else."""
+    return {
+        "server": settings.unoapi_server_name,
+        "connectionType": settings.connection_type,
+        "autoConnect": settings.auto_connect,
+        "qrTimeoutMs": settings.qr_timeout_ms,
+        "proxyUrl": settings.proxy_url,
+        "ignoreGroupMessages": settings.ignore_group_messages,
+        "ignoreNewsletterMessages": settings.ignore_newsletter_messages,
+        "ignoreBroadcastStatuses": settings.ignore_broadcast_statuses,
+        "ignoreBroadcastMessages": settings.ignore_broadcast_messages,
+        "ignoreOwnMessages": settings.ignore_own_messages,
+        "ignoreYourselfMessages": settings.ignore_yourself_messages,
+        "readOnReceipt": settings.read_on_receipt,
+        "composingMessage": settings.composing_message,
+        "sendConnectionStatus": settings.send_connection_status,
+        "rejectCalls": settings.reject_calls,
+        "messageCallsWebhook": settings.message_calls_webhook,
+        "interactiveMode": settings.unoapi_interactive_mode,
     }
 
 

@@ -63,6 +63,15 @@ class ReceiveEvent(Job):
     event: dict[str, object]
 
 
+class AwaitResult(Job):
+    """Ends the wait for the result of a command to the connector, when it has not come by then."""
+
+    task: ClassVar[str] = "incoming.await_result"
+    queue: ClassVar[str] = "incoming"
+
+    recipient: str = Field(default="", max_length=128)
+
+
 class FanOut(Job):
     """One Cloud API event on its way to all webhooks that want it. `id` is the event id.
 
@@ -117,7 +126,8 @@ class NotifyNumber(Job):
 
 
 JOBS: dict[str, type[Job]] = {
-    job.task: job for job in (SendMessage, ReceiveEvent, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
+    job.task: job
+    for job in (SendMessage, ReceiveEvent, AwaitResult, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
 }
 
 

@@ -17,6 +17,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import Url
 
+from unoapi.models.connector_options import ConnectorOptions
+
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
 
@@ -67,7 +69,7 @@ class Webhook(BaseModel):
         return min(self.timeout_ms, MAX_TIMEOUT_MS)
 
 
-class Session(BaseModel):
+class Session(ConnectorOptions):
     """The options of one phone. `stored` is false when they are the environment's.
 
     Unknown fields are kept in Redis but not read here, so that going back to the former program stays possible.
