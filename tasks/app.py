@@ -26,7 +26,10 @@ except ConfigurationError as error:
 
 app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, threads=_uno.settings.unoapi_worker_threads)
 app.publisher = _uno.publisher
-app.conf.imports = ("tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications")
+app.conf.imports = (
+    "tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications", "tasks.media", "tasks.timers",
+    "tasks.contacts",
+)  # fmt: skip
 
 
 @setup_logging.connect

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.models.jobs import AwaitResult, Parcel, ReceiveEvent, SendMessage
+from unoapi.models.jobs import AwaitResult, Parcel, ReceiveEvent, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import connector, incoming
 
@@ -23,14 +23,24 @@ def send(self: UnoTask, job: SendMessage) -> None:
         max_age_s=uno.settings.unoapi_send_max_age,
     )
     parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions)
+    parcels += incoming.new_message_parcels(job, receipt, sessions=uno.sessions)
     if parcels:
         uno.publisher.publish(parcels)
+    uno.timers.wrote(job.phone, receipt.recipient, own=True)
     uno.traces.add(
         *(
             TraceEntry(step="failed" if update.error else "sent", phone=job.phone, message_id=job.id)
             for update in receipt.statuses[:1]
         )
     )
+
+
+@app.task(name=RunCommand.task, base=UnoTask)
+def command(job: RunCommand) -> None:
+    """Carry out one command on a message."""
+    uno = unoapi()
+    incoming.command(job, sessions=uno.sessions, providers=uno.providers, max_age_s=uno.settings.unoapi_send_max_age)
+    uno.traces.add(TraceEntry(step="sent", phone=job.phone, message_id=job.message_id, kind="command"))
 
 
 @app.task(name=ReceiveEvent.task, base=UnoTask)

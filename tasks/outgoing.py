@@ -17,17 +17,25 @@ log = get_logger(__name__)
 def fan_out(job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event."""
     uno = unoapi()
-    fanned = outgoing.fan_out(job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
+    fanned = outgoing.fan_out(
+        job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age, blacklist=uno.blacklist
+    )
     parcels = [Parcel(delivery) for delivery in fanned.deliveries]
     report = failures.status_report(job) if uno.settings.status_failed_webhook_url else None
     if report is not None:
         parcels.append(Parcel(report))
     if parcels:
         uno.publisher.publish(parcels)
+    uno.blacklist.silence(job.phone, fanned.partner, fanned.silenced)
+    if fanned.wrote:
+        uno.timers.wrote(job.phone, fanned.partner, own=fanned.wrote == "own")
     if not fanned.deliveries and not fanned.filtered:
         uno.traces.add(_step(job, "filtered", "").model_copy(update={"detail": "the number has no webhook"}))
     uno.traces.add(
-        *(_step(job, "filtered", webhook_id) for webhook_id in fanned.filtered),
+        *(
+            _step(job, "filtered", webhook_id).model_copy(update={"detail": why})
+            for webhook_id, why in fanned.filters.items()
+        ),
         *(_step(job, "queued", delivery.webhook_id, delivery.id) for delivery in fanned.deliveries),
     )
 

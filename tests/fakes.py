@@ -210,6 +210,11 @@ class ScriptedProvider:
         self.sent.append(message)
         return Receipt(recipient=str(message["to"]), statuses=(StatusUpdate(status="sent"),))
 
+    def command(self, command: dict[str, Any], *, phone: str) -> None:  # noqa: ARG002 (the port's)
+        if self.trouble is not None:
+            raise self.trouble
+        self.sent.append(command)
+
 
 def make_webhook(**fields: Any) -> Webhook:
     """A webhook with an address."""

@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 OPERATOR = "operator-token-of-the-tests"
 PHONE = "5511999990000"
 CONTACT = "5549988887777"
-QUEUES = ("incoming", "outgoing", "notification", "webhook.status.failed", "incoming.whatsmeow")
+QUEUES = ("incoming", "outgoing", "media", "notification", "webhook.status.failed", "incoming.whatsmeow")
 
 
 def eventually(check: Callable[[], Any], *, within_s: float = 20.0, every_s: float = 0.05, what: str = "") -> Any:
@@ -102,6 +102,9 @@ class Stack:
             "NOTIFY_FAILED_MESSAGES": "false",
             "UNOAPI_LOG_FORMAT": "json",
             "LOG_LEVEL": "debug",
+            "UNOAPI_ALLOWED_HOSTS": "127.0.0.0/8,::1",
+            "BASE_STORE": str(folder / "data"),
+            "BASE_URL": self.url,
             **settings,
         }
         self.processes: list[Process] = []

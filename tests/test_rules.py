@@ -32,11 +32,10 @@ if TYPE_CHECKING:
     from unoapi.cli.servers import PrivateServers
 
 WITHOUT_CONSUMER = {
-    "media": "media comes with a later issue",
     "suspect": "taken by hand until the worker for it comes",
     "outgoing.whatsmeow": "plain JSON, taken by the connector",
 }
-ACCESS = {"public", "operator", "session"}
+ACCESS = {"public", "operator", "session", "any session", "owner"}
 OURS, THEIRS = "5511999990000", "5521977776666"
 MAX_LINES = 330
 # In pieces, so that this file does not break its own rule.
@@ -159,7 +158,7 @@ def access(app: Flask, rule: Rule) -> str:
 
 
 def path_of(rule: Rule, phone: str) -> str:
-    values = {"phone": phone, "version": "v15.0"}
+    values = {"phone": phone, "version": "v15.0", "media_id": "3141" + "0" * 20}
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values.get(found[1], "x"), rule.rule)
 
 
@@ -195,7 +194,25 @@ def test_every_route_of_a_session_refuses_everybody_else(app: Flask, token: str 
 def test_every_route_of_a_session_opens_to_its_token_and_to_the_operators(app: Flask, token: str) -> None:
     for rule in rules(app):
         if access(app, rule) == "session":
+            parts().sessions.save(OURS, {"provider": "sandbox", "authToken": f"token-of-{OURS}"})  # one deregisters
             assert not {401, 403} & set(status_of(app, rule, token).values()), rule.rule
+    parts().sessions.save(OURS, {"provider": "sandbox", "authToken": f"token-of-{OURS}"})
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", f"token-of-{OURS}x", "é"], ids=repr)
+def test_every_route_of_any_session_refuses_who_has_none(app: Flask, token: str | None) -> None:
+    closed = [rule for rule in rules(app) if access(app, rule) == "any session"]
+    opened = {rule.rule: status_of(app, rule, token) for rule in closed}
+
+    assert len(closed) >= 3
+    assert {status for statuses in opened.values() for status in statuses.values()} == {401}, opened
+
+
+@pytest.mark.parametrize("token", [f"token-of-{OURS}", f"token-of-{THEIRS}", OPERATOR])
+def test_every_route_of_any_session_opens_to_all_of_them(app: Flask, token: str) -> None:
+    for rule in rules(app):
+        if access(app, rule) == "any session":
+            assert set(status_of(app, rule, token).values()) == {200}, rule.rule
 
 
 def test_every_route_of_the_operator_refuses_everybody_else(app: Flask) -> None:

@@ -10,21 +10,32 @@ from unoapi.broker.commands import CommandQueue
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.delivery.callbacks import CallbackPoster
+from unoapi.delivery.fetch import Fetcher
+from unoapi.delivery.guard import AddressGuard
+from unoapi.delivery.links import MediaLinks
 from unoapi.delivery.webhooks import WebhookClient
 from unoapi.logs import configure_logging
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.unconnected import Unconnected
 from unoapi.providers.whatsmeow import Whatsmeow
+from unoapi.services import templates
 from unoapi.settings import Settings, load_settings
+from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.connections import RedisConnections
+from unoapi.stores.directory import RedisDirectory
+from unoapi.stores.idempotency import RedisIdempotency
+from unoapi.stores.media import MediaNotes
+from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
+from unoapi.stores.templates import RedisTemplates
+from unoapi.stores.timers import RedisTimers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from unoapi.ports import Provider
+    from unoapi.ports import MediaStore, Provider
 
 DAY_S = 86_400
 
@@ -38,17 +49,26 @@ class Uno:
     publisher: ConfirmingPublisher
     store: RedisStore
     sessions: RedisSessions
+    directory: RedisDirectory
+    templates: RedisTemplates
+    blacklist: RedisBlacklist
+    timers: RedisTimers
     deliveries: RedisDeliveries
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
     connections: RedisConnections
     commands: CommandQueue
+    idempotency: RedisIdempotency
+    files: MediaStore
+    media: MediaNotes
+    links: MediaLinks
+    guard: AddressGuard
+    fetcher: Fetcher
     traces: RedisTraces
     webhooks: WebhookClient
     callbacks: CallbackPoster
     providers: Mapping[str, Provider]
-    keep_media: Callable[[str, bytes, str, str], dict[str, Any]] | None = None
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
@@ -67,25 +87,61 @@ def bootstrap(settings: Settings) -> Uno:
     sessions = RedisSessions(store, environment_config(_environment_webhook(settings)) | _options(settings))
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
+    stored_templates = RedisTemplates(store)
     whatsmeow = Whatsmeow(
-        commands=commands, connections=connections, sessions=sessions, max_age_s=settings.unoapi_send_max_age
+        commands=commands,
+        connections=connections,
+        sessions=sessions,
+        rendered=lambda message, phone: templates.rendered(
+            message,
+            lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
+        ),
+        max_age_s=settings.unoapi_send_max_age,
     )
+    files = _files(settings)
+    guard = AddressGuard(settings.allowed_hosts)
     return Uno(
         settings=settings,
         topology=topology,
         publisher=publisher,
         store=store,
         sessions=sessions,
+        directory=RedisDirectory(store, sessions),
+        templates=stored_templates,
+        blacklist=RedisBlacklist(store),
+        timers=RedisTimers(store, ttl_s=settings.data_ttl),
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
         notices=RedisNotices(store),
         connections=connections,
         commands=commands,
+        idempotency=RedisIdempotency(store),
+        files=files,
+        media=MediaNotes(store, files, ttl_s=settings.data_ttl),
+        links=MediaLinks(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl),
+        guard=guard,
+        fetcher=Fetcher(guard),
         traces=traces,
         webhooks=WebhookClient(),
         callbacks=CallbackPoster(),
         providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": Unconnected()},
+    )
+
+
+def _files(settings: Settings) -> MediaStore:
+    if settings.storage_endpoint is None:
+        return FileMediaStore(settings.base_store / "medias")
+    from unoapi.stores.media_s3 import S3MediaStore  # noqa: PLC0415 (boto3 takes half a second, and is seldom needed)
+
+    return S3MediaStore(
+        bucket=settings.storage_bucket_name,
+        timeout_ms=settings.storage_timeout_ms,
+        path_style=settings.storage_force_path_style,
+        endpoint_url=f"{settings.storage_endpoint}",
+        region_name=settings.storage_region,
+        aws_access_key_id=settings.storage_access_key_id.get_secret_value(),
+        aws_secret_access_key=settings.storage_secret_access_key.get_secret_value(),
     )
 
 
@@ -105,6 +161,10 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "send_incoming_messages": settings.webhook_send_incoming_messages,
         "send_update_messages": settings.webhook_send_update_messages,
         "send_newsletter_messages": settings.webhook_send_newsletter_messages,
+        "send_new_messages": settings.webhook_send_new_messages,
+        "add_to_black_list_on_outgoing_message_with_ttl": (
+            settings.webhook_add_to_blacklist_on_outgoing_message_with_ttl
+        ),
     }
 
 

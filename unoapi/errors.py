@@ -6,6 +6,7 @@ UnoError
 ├── TransientError            may go well later: the task is retried on the ladder
 │   ├── DeliveryFailed        a webhook did not take the delivery; carries the attempt
 │   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
+│   ├── FetchFailed           a file could not be fetched from the address that a client gave
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   ├── StoreUnavailable      Redis did not answer in time
@@ -15,6 +16,9 @@ UnoError
 └── PermanentError            will never go well: the task is given up at once
     ├── DeliveryRefused       the endpoint is gone, removed or forbidden; carries the attempt, if one was made
     ├── TooOld                older than its maximum age
+    ├── MediaMissing          no such file: never here, deleted or expired
+    ├── MediaTooLarge         larger than its type may be
+    ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
@@ -139,6 +143,12 @@ class NoConnector(Postponed):
         super().__init__(f"no connector is connected for {phone}", after_ms=5_000)
 
 
+class FetchFailed(TransientError):
+    """A file could not be fetched from the address that a client gave."""
+
+    reason = "fetch_failed"
+
+
 class PermanentError(UnoError):
     """Will never go well."""
 
@@ -152,6 +162,28 @@ class DeliveryRefused(PermanentError):
         super().__init__(message)
         self.reason = reason
         self.attempt = attempt
+
+
+class MediaMissing(PermanentError):
+    """No such file: never here, deleted or expired."""
+
+    reason = "media_missing"
+
+
+class MediaTooLarge(PermanentError):
+    """Larger than a file of its type may be; `limit` is in bytes."""
+
+    reason = "media_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the file is larger than {limit} bytes")
+        self.limit = limit
+
+
+class ConversionFailed(PermanentError):
+    """An audio could not be made a voice note."""
+
+    reason = "conversion_failed"
 
 
 class TooOld(PermanentError):

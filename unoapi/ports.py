@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from unoapi.models.attempts import Answer
     from unoapi.models.connector import PairingCode, QrCode, SessionState
     from unoapi.models.connector_commands import Command
     from unoapi.models.jobs import Parcel, SendMessage
+    from unoapi.models.media import MediaFile
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
+    from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
 
 
@@ -73,6 +75,18 @@ class Claim:
     receipt: Receipt | None = None
     busy_ms: int = 0
     lost: bool = False
+
+
+@dataclass(frozen=True)
+class KeyState:
+    """What is known of an idempotency key.
+
+    Nothing set: it was free. `taken`: by a request that is not accepted yet, or whose process died.
+    """
+
+    taken: bool = False
+    accepted: bool = False
+    other_body: bool = False
 
 
 class Sends(Protocol):
@@ -142,6 +156,20 @@ class Commands(Protocol):
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
 
 
+class Blacklist(Protocol):
+    """Which contact's events which webhook does not get."""
+
+    def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
+        """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
+
+
+class Timers(Protocol):
+    """When a contact's timer was started or stopped last, and who wrote last."""
+
+    def state(self, phone: str, contact: str) -> TimerState:
+        """What is known when a timer runs out. Raises StoreUnavailable."""
+
+
 class Notices(Protocol):
     """At most one notice per endpoint and time."""
 
@@ -173,6 +201,63 @@ class CallbackSender(Protocol):
         """Send. Never raises for what the network or the receiver does."""
 
 
+class Idempotency(Protocol):
+    """Which requests were made under which key. Raises StoreUnavailable."""
+
+    def claim(self, phone: str, key: str, *, digest: str) -> KeyState:
+        """Take a key for a body, or learn what it stands for already."""
+
+    def settle(self, phone: str, key: str, *, digest: str) -> None:
+        """Remember that the request was accepted. Never raises."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a store says of a file that it took: SHA-256 in hexadecimal, size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class MediaStore(Protocol):
+    """Keeps files by key, streamed both ways. Raises StoreUnavailable or OSError when its medium does not answer."""
+
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:
+        """Keep a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The file in pieces. Raises MediaMissing at the call."""
+
+    def size(self, key: str) -> int:
+        """Bytes of a file. Raises MediaMissing."""
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+
+    def expire(self, *, older_than_s: int, most: int) -> int:
+        """Remove up to `most` files that are older; returns how many."""
+
+
+class MediaIndex(Protocol):
+    """What is known of files, by media id."""
+
+    def write(self, media: MediaFile) -> None:
+        """Keep a note."""
+
+    def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
+        """The note of a file. Raises MediaMissing."""
+
+    def remove(self, media: MediaFile) -> None:
+        """Forget a file."""
+
+
+class FileFetcher(Protocol):
+    """Fetches files from addresses that a client chose."""
+
+    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> object:
+        """Write the file to `target`. Raises FetchFailed."""
+
+
 class Provider(Protocol):
     """One way of being connected to WhatsApp."""
 
@@ -185,3 +270,14 @@ class Provider(Protocol):
         Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
         nobody knows.
         """
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""
+
+
+@runtime_checkable
+class KnowsContacts(Protocol):
+    """A provider that can tell who is on WhatsApp. Of others the form of the number decides."""
+
+    def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
+        """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""

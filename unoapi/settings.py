@@ -5,6 +5,7 @@ Names without the prefix `UNOAPI_` are those of the program that this one takes 
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 from pathlib import Path
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
     webhook_url_absolute: WebUrl | None = Field(None, description="The same, used as it is.")
     webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's header.")
     webhook_header: str = Field(
-        "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Name of the webhook's header."
+        "Authorization", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the webhook's header."
     )
     unoapi_webhook_secret: SecretStr = Field(SecretStr(""), description="Signs the requests to the webhook above.")
     webhook_timeout_ms: int = Field(
@@ -85,8 +86,8 @@ class Settings(BaseSettings):
     unoapi_connector_engine: Literal["neonize", "twin"] = Field(
         "neonize", description="Library that talks to WhatsApp; `twin` simulates it."
     )
-    unoapi_connector_store: str = Field(
-        "./data/connector", min_length=1, description="Folder of the connector: logins and events on their way."
+    unoapi_connector_store: Path = Field(
+        Path("data/connector"), description="Folder of the connector: logins and events on their way."
     )
     unoapi_connector_sends_per_second: float = Field(
         1.0, gt=0, le=1000, description="Messages per second and session, with bursts of 5."
@@ -118,7 +119,30 @@ class Settings(BaseSettings):
     )
     message_calls_webhook: str = Field("", max_length=1000, description="Text of the event for a call. Empty: none.")
 
-    data_ttl: Seconds = Field(2_592_000, description="Seconds that ids and statuses of messages are kept.")
+    webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
+    webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
+        None, ge=-1, le=315_360_000, description="Seconds without a contact's events after the number wrote to it."
+    )
+    only_hello_template: bool = Field(False, description="Leave the unoapi-* ones out of the default templates.")
+
+    base_url: WebUrl = Field(Url("http://localhost:9876"), description="Public address of this API, in links to files.")
+    base_store: Path = Field(Path("data"), description="Folder of kept files, when there is no S3.")
+    storage_endpoint: WebUrl | None = Field(None, description="S3 or MinIO. Set: files are kept there.")
+    storage_bucket_name: str = Field("unoapi", min_length=1, max_length=255, description="Bucket of kept files.")
+    storage_access_key_id: SecretStr = Field(SecretStr(""), description="Access key of the bucket.")
+    storage_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret key of the bucket.")
+    storage_region: str = Field("us-east-1", max_length=64, description="Region of the bucket.")
+    storage_force_path_style: bool = Field(False, description="Bucket name in the path: MinIO wants it.")
+    storage_timeout_ms: Milliseconds = Field(60_000, description="Longest wait for the bucket, in ms.")
+    unoapi_fetch_timeout_ms: Milliseconds = Field(30_000, description="Deadline for fetching a client's file, in ms.")
+    unoapi_allowed_hosts: str = Field(
+        "", description="Names, *.suffixes, addresses and networks that webhooks and links may reach; commas between."
+    )
+    send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
+    convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
+
+    data_ttl: Seconds = Field(2_592_000, description="Seconds that files, ids and statuses of messages are kept.")
+    data_url_ttl: Seconds = Field(259_200, description="Seconds that a link to a file works.")
     unoapi_trace_ttl: Seconds = Field(604_800, description="Seconds that the trace of a message is kept.")
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
     unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
@@ -146,6 +170,16 @@ class Settings(BaseSettings):
                 "set UNOAPI_AUTH_TOKEN, or leave UNOAPI_HOST empty"
             )
         return self
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """What the operator allows beside the public internet."""
+        return tuple(part.strip() for part in self.unoapi_allowed_hosts.split(",") if part.strip())
+
+    @property
+    def signing_key(self) -> str:
+        """What signs links to files: the same in all processes, and useless for anything else."""
+        return hashlib.sha256(b"links:" + self.unoapi_auth_token.get_secret_value().encode()).hexdigest()
 
     @property
     def listen_host(self) -> str:

@@ -15,12 +15,25 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.base import UnoTask
-from tests.fakes import PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
+from tests.fakes import CONTACT, PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
 from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import Postponed
 from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
-from unoapi.models.jobs import JOBS, Job, NotifyNumber, Parcel, ReceiveEvent, ReportFailure, computed_id
+from unoapi.models.jobs import (
+    JOBS,
+    AwaitResult,
+    FireTimer,
+    Job,
+    NotifyNumber,
+    Parcel,
+    PrepareVoice,
+    ReceiveEvent,
+    ReportFailure,
+    RunCommand,
+    TellContacts,
+    computed_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +44,14 @@ BODY = "a body that must not show"
 TOPOLOGY = Topology("unoapi")
 ALL: list[Job] = [
     make_send(body=BODY),
+    FireTimer(id="1", phone=PHONE, to=CONTACT, step={"timeout": 1, "message": BODY}),
+    TellContacts(id="1", phone=PHONE, url="http://contacts.test", body=BODY),
     make_fan_out(body=BODY),
     make_delivery(body=BODY),
+    PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
+    RunCommand(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     ReceiveEvent(id="1", phone=PHONE, event={"text": BODY}),
+    AwaitResult(id="1", phone=PHONE, message_id="wamid.1"),
     ReportFailure(id="1", phone=PHONE, body=BODY),
     NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from unoapi.models.messages import OutboundMessage, SandboxMessage, new_message_id
+from unoapi.models.messages import SandboxMessage, new_message_id, parse_message
 
 ARABIC = "\u0665\u0665\u0664\u0669\u0669\u0668\u0668"  # digits, but not a phone's
 TEXT = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": {"body": "hello"}}
@@ -16,7 +16,7 @@ TEXT = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", 
 
 def problems(message: dict[str, Any]) -> list[tuple[int | str, ...]]:
     with pytest.raises(ValidationError) as refusal:
-        OutboundMessage.model_validate(message)
+        parse_message(message)
     return [problem["loc"] for problem in refusal.value.errors()]
 
 
@@ -28,7 +28,9 @@ def problems(message: dict[str, Any]) -> list[tuple[int | str, ...]]:
         ("55.49.98888.7777", "5549988887777"),
         ("+55\t49\u00a098888 7777", "5549988887777"),
         (5549988887777, "5549988887777"),
+        ("554988887777", "5549988887777"),
         ("12345", "12345"),
+        ("status@broadcast", "status@broadcast"),
         ("1" * 20, "1" * 20),
         ("120363040468224422@g.us", "120363040468224422@g.us"),
         ("5511-1610000000@g.us", "5511-1610000000@g.us"),
@@ -37,13 +39,13 @@ def problems(message: dict[str, Any]) -> list[tuple[int | str, ...]]:
     ],
 )
 def test_a_recipient_is_digits_or_the_address_of_a_chat(to: object, plain: str) -> None:
-    assert OutboundMessage.model_validate({**TEXT, "to": to}).to == plain
+    assert parse_message({**TEXT, "to": to})["to"] == plain
 
 
 @pytest.mark.parametrize(
     "to",
     [
-        "", "  ", "+", "1234", "1" * 21, "Maria", "55499888877x7", ARABIC, True, None, 5.5, ["5549988887777"], {},
+        "", "  ", "+", "1234", "1" * 21, "Maria", "55499888877x7", ARABIC, True, 5.5, ["5549988887777"], {},
         "@g.us", "a b@g.us", "1@example.com", "120363040468224422@g.us\n", "x" * 65 + "@g.us", "5549988887777;x@g.us",
     ],
 )  # fmt: skip
@@ -51,7 +53,7 @@ def test_any_other_recipient_is_refused(to: object) -> None:
     assert problems({**TEXT, "to": to}) == [("to",)]
 
 
-@pytest.mark.parametrize("field", ["messaging_product", "to", "text"])
+@pytest.mark.parametrize("field", ["text"])
 def test_a_missing_field_is_named(field: str) -> None:
     message = {key: value for key, value in TEXT.items() if key != field}
 
@@ -60,9 +62,9 @@ def test_a_missing_field_is_named(field: str) -> None:
 
 @pytest.mark.parametrize("length", [1, 4096])
 def test_a_text_has_up_to_4096_characters(length: int) -> None:
-    message = OutboundMessage.model_validate({**TEXT, "text": {"body": "é" * length}})
+    message = parse_message({**TEXT, "text": {"body": "é" * length}})
 
-    assert len(message.text.body) == length
+    assert len(message["text"]["body"]) == length
 
 
 @pytest.mark.parametrize("body", ["", "x" * 4097, None, 5, {}])
@@ -75,20 +77,20 @@ def test_another_product_is_refused() -> None:
 
 
 def test_fields_that_we_do_not_know_are_no_mistake() -> None:
-    message = OutboundMessage.model_validate({**TEXT, "biz_opaque_callback_data": "order 1", "context": None})
+    message = parse_message({**TEXT, "a_field_of_next_year": "order 1", "context": None})
 
-    assert message.model_extra == {"biz_opaque_callback_data": "order 1", "context": None}
+    assert message == {**TEXT, "a_field_of_next_year": "order 1", "context": None}
 
 
 def test_the_type_may_be_left_out_of_a_text() -> None:
     message = {key: value for key, value in TEXT.items() if key != "type"}
 
-    assert OutboundMessage.model_validate(message).type == "text"
+    assert parse_message(message)["type"] == "text"
 
 
 def test_a_refusal_does_not_quote_the_message() -> None:
     with pytest.raises(ValidationError) as refusal:
-        OutboundMessage.model_validate({**TEXT, "to": "my secret friend"})
+        parse_message({**TEXT, "to": "my secret friend"})
 
     assert "secret" not in str(refusal.value)
 

@@ -25,7 +25,8 @@ from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnk
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.events import Event, Traits, contact, message_event
 from unoapi.models.jobs import DeliverWebhook, now_ms
-from unoapi.services.outgoing import deliver, fan_out, stamp, wants
+from unoapi.services.filters import wants
+from unoapi.services.outgoing import deliver, fan_out, stamp
 
 DAY_S = 86_400
 RECEIVED = {"status": False, "group": False, "newsletter": False, "own": False}

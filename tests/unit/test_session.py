@@ -220,3 +220,9 @@ def test_merging_changes_neither_side() -> None:
 
     assert stored == {"webhooks": [A]}
     assert change == {"webhooks": [{"id": "a", "url": "http://new.test"}], "label": "x"}
+
+
+def test_the_header_of_a_webhook_may_have_underscores_as_chatwoot_wants_it() -> None:
+    webhook = Webhook.model_validate({"id": "crm", "urlAbsolute": "https://crm.test", "header": "api_access_token"})
+
+    assert webhook.header == "api_access_token"

@@ -26,6 +26,7 @@ _APT_TIMEOUT_S = 900
 
 RABBITMQ = "rabbitmq-server"
 REDIS = "redis-server"
+FFMPEG = "ffmpeg"
 
 
 def rabbitmq_server() -> Path | None:
@@ -53,6 +54,7 @@ def redis_server() -> Path | None:
 def missing(*wanted: str) -> list[str]:
     """Name those of the wanted packages that are not installed."""
     present = {RABBITMQ: rabbitmq_server() is not None and epmd() is not None, REDIS: redis_server() is not None}
+    present[FFMPEG] = shutil.which(FFMPEG) is not None
     return [package for package in wanted if not present[package]]
 
 

@@ -18,7 +18,7 @@ from unoapi.connector.consuming import Consumer, Reject, Requeue
 from unoapi.connector.dispatching import Dispatcher, Ladder, NotConnected, Pace
 from unoapi.connector.engine import Ended, Exit, Login
 from unoapi.connector.engines import make_engine
-from unoapi.connector.fetching import fetch
+from unoapi.connector.files import SessionFiles
 from unoapi.connector.folders import SessionFolder
 from unoapi.connector.publishing import Identity, SpoolPublisher
 from unoapi.connector.spool import Spool
@@ -63,8 +63,9 @@ class Child:
         self._stopping = threading.Event()
         self._ended: Ended | None = None
         self._over = threading.Event()
+        files = SessionFiles(uno, phone)
         who = Identity(phone, settings.unoapi_server_name, self._engine.name)
-        self._publisher = SpoolPublisher(self._spool, uno.publisher, self._engine, who, uno.keep_media)
+        self._publisher = SpoolPublisher(self._spool, uno.publisher, self._engine, who, files.keep)
         ladder = Ladder(
             settings.unoapi_message_retry_limit,
             settings.unoapi_message_retry_delay,
@@ -73,7 +74,7 @@ class Child:
         self._dispatcher = Dispatcher(
             self._engine,
             self._spool,
-            fetch=fetch,
+            fetch=files.fetch,
             pace=Pace(settings.unoapi_connector_sends_per_second),
             ladder=ladder,
             stopping=self._stopping,

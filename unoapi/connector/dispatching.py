@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from unoapi.connector.engine import Engine, Sent
     from unoapi.connector.spool import Spool
+    from unoapi.models.connector_content import Media
 
-    Fetch = Callable[[str], bytes]
+    Fetch = Callable[[Media], tuple[Media, bytes]]
+    """The bytes of a file to send, with what its store or its server says of it."""
 
 log = get_logger(__name__)
 
@@ -162,8 +164,13 @@ class Dispatcher:
             return to, message_of(send, to=to)
         if media.kind == "sticker" and isinstance(send.content, Buttons):
             raise Unsendable("a sticker cannot stand above buttons")
-        uploaded = self._engine.upload(media.kind, self._fetch(media.link))
-        return to, message_of(send, to=to, uploaded=uploaded)
+        described, data = self._fetch(media)
+        if isinstance(send.content, Buttons):
+            held: Any = send.content.model_copy(update={"header_media": described})
+        else:
+            held = described
+        uploaded = self._engine.upload(media.kind, data)
+        return to, message_of(send.model_copy(update={"content": held}), to=to, uploaded=uploaded)
 
     def _again(self, command: Command, reason: str) -> Again | None:
         self._spool.mark_new(command.command_id)

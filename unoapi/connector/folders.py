@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SessionFolder:
     """The folder of one session."""
 
-    def __init__(self, store: str, phone: str) -> None:
-        self.path = Path(store).absolute() / phone
+    def __init__(self, store: Path, phone: str) -> None:
+        self.path = store.absolute() / phone
         self.spool = self.path / "spool.db"
         self.library = self.path / "whatsapp.db"
         self._login = self.path / "login"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from unoapi.connector.engine import Engine
     from unoapi.connector.spool import Row, Spool
 
-    Keep = Callable[[str, bytes, str, str], dict[str, Any]]
-    """Stores a received file (message id, bytes, MIME type, file name); the fields `key`, `sha256`, `size`."""
+    Keep = Callable[[bytes, str, str], dict[str, Any]]
+    """Stores a received file (bytes, MIME type, file name); the fields `key`, `sha256`, `size`."""
 
 log = get_logger(__name__)
 
@@ -154,7 +154,7 @@ class SpoolPublisher:
         media = dict(content["media"])
         for number in range(1, MEDIA_TRIES + 1):
             try:
-                media |= self._kept(str(told.data["id"]), content, media) | {"state": "ready"}
+                media |= self._kept(content, media) | {"state": "ready"}
                 break
             except Exception as error:  # noqa: BLE001 (no file may hold its message back)
                 media["state"] = "failed"
@@ -169,14 +169,14 @@ class SpoolPublisher:
             self._fetched[row.seq] = self._letter(row, error)
         self._spool.wake()
 
-    def _kept(self, message_id: str, content: dict[str, Any], media: dict[str, Any]) -> dict[str, Any]:
+    def _kept(self, content: dict[str, Any], media: dict[str, Any]) -> dict[str, Any]:
         descriptor = dict(media.get("descriptor") or {})
         if int(descriptor.get("file_length") or 0) > MAX_MEDIA_BYTES:
             raise ValueError("the file is too large")
         data = self._engine.download(descriptor)
         if self._keep is None:
             raise ValueError("there is no store for files")
-        return self._keep(message_id, data, str(content.get("mime_type") or ""), str(content.get("filename") or ""))
+        return self._keep(data, str(content.get("mime_type") or ""), str(content.get("filename") or ""))
 
     def _letter(self, row: Row, error: BaseException) -> Message:
         """An event that cannot be told, as it came, in the dead queue."""

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models import connector_content as content
-from unoapi.models.phones import jid_of
+from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def _location(item: content.Location, _: str) -> dict[str, Any]:
 
 def _key(item: content.Reaction | content.Revoke | content.Edit, to: str) -> dict[str, Any]:
     key: dict[str, Any] = {
-        "remoteJID": jid_of(to),
+        "remoteJID": to_jid(to),
         "fromMe": getattr(item, "target_from_me", True),
         "ID": item.target_id,
     }

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.engine import TOLD, Ended, EngineRefused, EngineUnavailable, Exit, Login, Sent, Told
-from unoapi.models.phones import jid_of
+from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ class Twin:
         """An address for every number but one."""
         if to == NOT_ON_WHATSAPP:
             raise EngineRefused("the number is not on WhatsApp", code=131026)
-        return jid_of(to)
+        return to_jid(to)
 
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Write the message down."""

@@ -42,6 +42,22 @@ class Event(BaseModel):
             own=self.kind == "message" and str(item.get("from", "")) == phone,
         )
 
+    def partner(self, phone: str) -> str:
+        """With whom the number `phone` talks here: a contact, or a group. Empty when nobody can be told."""
+        value = self.value
+        items = value.get("messages") or value.get("message_echoes") or value.get("statuses") or [{}]
+        item = items[0]
+        contact = (value.get("contacts") or [{}])[0]
+        sender = str(item.get("from") or "")
+        known = (
+            item.get("group_id"),
+            contact.get("group_id"),
+            item.get("recipient_id") or item.get("to"),
+            sender if sender != phone else "",
+            contact.get("wa_id"),
+        )
+        return next((str(each) for each in known if each), "")
+
     @property
     def value(self) -> dict[str, Any]:
         """The `value` of the only change."""
@@ -92,8 +108,9 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     recipient: str,
     timestamp_s: int,
     error: dict[str, Any] | None = None,
+    tracker: object = None,
 ) -> Event:
-    """An event with one status."""
+    """An event with one status. `tracker` is the client's own mark on the message."""
     item: dict[str, Any] = {
         "id": message_id,
         "status": status,
@@ -102,6 +119,8 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     }
     if error is not None:
         item["errors"] = [error]
+    if isinstance(tracker, str) and tracker:
+        item["biz_opaque_callback_data"] = tracker
     return _event(phone, {"contacts": [contact(recipient)], "statuses": [item]}, field="messages")
 
 

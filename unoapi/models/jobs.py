@@ -54,6 +54,45 @@ class SendMessage(Job):
     body: str  # the client's message, as JSON
 
 
+class FireTimer(Job):
+    """A timer that ran out. `accepted_at_ms` is its start; the steps are TimerStep as JSON."""
+
+    task: ClassVar[str] = "timers.fire"
+    queue: ClassVar[str] = "incoming"
+
+    to: str = Field(min_length=1, max_length=128)
+    step: dict[str, object]
+    nexts: tuple[dict[str, object], ...] = ()
+
+
+class TellContacts(Job):
+    """The answer of a contacts check on its way to an address that the client named."""
+
+    task: ClassVar[str] = "contacts.tell"
+    queue: ClassVar[str] = "outgoing"
+
+    url: str = Field(max_length=2048)
+    body: str  # exactly what is sent
+
+
+class PrepareVoice(Job):
+    """A message whose audio is made a voice note before it is sent. `id` is the message id."""
+
+    task: ClassVar[str] = "media.prepare_voice"
+    queue: ClassVar[str] = "media"
+
+    body: str  # the client's message, as JSON
+
+
+class RunCommand(Job):
+    """A read mark, a typing indicator or a deletion. `message_id` is the message that it is about."""
+
+    task: ClassVar[str] = "incoming.command"
+    queue: ClassVar[str] = "incoming"
+
+    body: str  # the client's command, as JSON
+
+
 class ReceiveEvent(Job):
     """One event of the connector, as it comes."""
 
@@ -127,7 +166,19 @@ class NotifyNumber(Job):
 
 JOBS: dict[str, type[Job]] = {
     job.task: job
-    for job in (SendMessage, ReceiveEvent, AwaitResult, FanOut, DeliverWebhook, ReportFailure, NotifyNumber)
+    for job in (
+        SendMessage,
+        FireTimer,
+        TellContacts,
+        PrepareVoice,
+        RunCommand,
+        ReceiveEvent,
+        AwaitResult,
+        FanOut,
+        DeliverWebhook,
+        ReportFailure,
+        NotifyNumber,
+    )
 }
 
 

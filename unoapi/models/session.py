@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
-    UrlConstraints,
     field_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import Url
 
 from unoapi.models.connector_options import ConnectorOptions
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebUrl
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
+MAX_TTL_S = 315_360_000
 
-WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
-EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Webhook(BaseModel):
@@ -46,6 +45,8 @@ class Webhook(BaseModel):
     send_incoming_messages: bool = True
     send_update_messages: bool = True
     send_newsletter_messages: bool = False
+    send_new_messages: bool = False
+    add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, ge=-1, le=MAX_TTL_S)
 
     @field_validator("id", mode="before")
     @classmethod
@@ -87,6 +88,8 @@ class Session(ConnectorOptions):
         default=SecretStr(""), validation_alias=AliasChoices("authToken", "auth_token"), max_length=512
     )
     webhooks: tuple[Webhook, ...] = Field(default=(), max_length=MAX_WEBHOOKS)
+    webhook_forward: Forward = Forward()
+    business_profile: BusinessProfile = BusinessProfile()
 
     @field_validator("provider", mode="before")
     @classmethod
@@ -103,6 +106,11 @@ class Session(ConnectorOptions):
     def _no_label(cls, value: object) -> object:
         return "" if value is None else value
 
+    @field_validator("webhook_forward", "business_profile", mode="before")
+    @classmethod
+    def _none_is_default(cls, value: object) -> object:
+        return {} if value is None else value
+
     @field_validator("webhooks")
     @classmethod
     def _ids_are_unique(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
@@ -110,12 +118,43 @@ class Session(ConnectorOptions):
             raise ValueError("webhook ids must be unique")
         return value
 
+    @property
+    def phone_number_id(self) -> str:
+        """The id that clients know the number by: the one at Meta, else the phone."""
+        return self.webhook_forward.phone_number_id or self.phone
+
+    @property
+    def waba_id(self) -> str:
+        """The WhatsApp business account: the one at Meta, else one computed as the original's fork does."""
+        return self.webhook_forward.business_account_id or computed_waba_id(
+            self.phone, self.webhook_forward.phone_number_id
+        )
+
+    def answers_to(self, node: str) -> bool:
+        """Whether an id of the Graph's name space means this number."""
+        return node in (self.phone, self.phone_number_id, self.waba_id)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The ids under which Meta knows this phone."""
+        return (self.phone_number_id, self.waba_id)
+
     def webhook(self, webhook_id: str) -> Webhook | None:
         """The webhook with this id, if there is one."""
         return next((webhook for webhook in self.webhooks if webhook.id == webhook_id), None)
 
 
-SECRET_FIELDS = frozenset({"authToken", "token", "secret", "wavoipToken", "openaiApiKey", "groqApiKey", "proxyUrl"})
+def computed_waba_id(phone: str, phone_number_id: str = "") -> str:
+    """15 digits out of the SHA-1 of "phone:phone number id": the same in every installation. Never starts with 0."""
+    text = f"{re.sub(r'[^0-9]', '', phone)}:{phone_number_id}"
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    digits = "".join(str(int(figure, 16) % 10) for figure in digest[:15])
+    return f"1{digits[1:]}" if digits.startswith("0") else digits
+
+
+SECRET_FIELDS = frozenset(
+    {"authToken", "token", "secret", "wavoipToken", "openaiApiKey", "groqApiKey", "proxyUrl", "verify_token"}
+)
 
 
 def without_secrets(config: Any) -> Any:

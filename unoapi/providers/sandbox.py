@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
+from unoapi.models.contacts import contact_key, is_phone
+from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DELIVERED_AFTER_MS = 1000
 READ_AFTER_MS = 2000
@@ -38,6 +43,7 @@ MAGIC_NUMBERS = {
     "15550000008": Magic(0, "is sent, but never delivered"),
     "15550000009": Magic(0, "is delivered, but never read"),
 }
+NOT_THERE = "15550000001"
 TITLES = {
     131026: "Message undeliverable",
     131047: "Re-engagement message",
@@ -58,7 +64,7 @@ class Sandbox:
 
     def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         """Pretend to send."""
-        to = str(message["to"])
+        to = recipient_of(message)
         magic = MAGIC_NUMBERS.get(to)
         if magic is not None and magic.code in TITLES:
             raise MessageRejected(TITLES[magic.code], code=magic.code, details=f"The sandbox number {to} {magic.does}.")
@@ -72,6 +78,13 @@ class Sandbox:
         if to not in ("15550000008", "15550000009"):
             statuses.append(StatusUpdate(status="read", after_ms=READ_AFTER_MS))
         return Receipt(recipient=to, statuses=tuple(statuses))
+
+    def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:  # noqa: ARG002 (the port's)
+        """Everybody with a phone number is there, but the number that is refused for not being."""
+        return [is_phone(number) and contact_key(number) != NOT_THERE for number in numbers]
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Nothing to do: nobody sees it."""
 
     def _fails_again(self, message_id: str) -> bool:
         with self._lock:

@@ -20,3 +20,7 @@ class Unconnected:
     def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         """Raise NoConnector: a send without a connection sends nothing."""
         raise NoConnector(phone)
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:  # noqa: ARG002 (the port's)
+        """Raise NoConnector."""
+        raise NoConnector(phone)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
 from unoapi.models.jobs import AwaitResult, Parcel, computed_id, now_ms
+from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt
-from unoapi.services.connector_commands import commands_for
+from unoapi.services.connector_commands import commands_for, marks_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.ports import Commands, Connections, MessageKey, SessionStore
 
 GRACE_S = 30
@@ -20,7 +23,17 @@ STORE_WAIT_MS = 5000
 class Whatsmeow:
     """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
 
-    def __init__(self, *, commands: Commands, connections: Connections, sessions: SessionStore, max_age_s: int) -> None:
+    def __init__(
+        self,
+        *,
+        commands: Commands,
+        connections: Connections,
+        sessions: SessionStore,
+        rendered: Callable[[dict[str, Any], str], dict[str, Any]],
+        max_age_s: int,
+    ) -> None:
+        """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
+        self._rendered = rendered
         self._commands = commands
         self._connections = connections
         self._sessions = sessions
@@ -41,7 +54,7 @@ class Whatsmeow:
         try:
             session = self._sessions.find(phone)
             commands = commands_for(
-                message,
+                self._rendered(message, phone),
                 message_id=message_id,
                 session=session,
                 keys=lambda each: self._key(phone, each),
@@ -50,7 +63,7 @@ class Whatsmeow:
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except (Postponed, StoreUnavailable) as error:
             raise SendFailed(f"{error}") from error
-        to = str(message.get("to") or "")
+        to = recipient_of(message)
         then = []
         if any(command.type == "send" for command in commands):
             check = AwaitResult(
@@ -63,6 +76,16 @@ class Whatsmeow:
             # A second copy of the command has the same id, and the connector's ledger knows it.
             raise SendFailed(f"{error}") from error
         return Receipt(recipient=to)
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Mark as read, show typing or delete. Raises SendFailed, MessageRejected."""
+        until_ms = now_ms() + self._max_age_s * 1000
+        try:
+            session = self._sessions.find(phone)
+            marks = marks_for(command, session=session, keys=lambda each: self._key(phone, each), until_ms=until_ms)
+            self._commands.put(marks)
+        except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
+            raise SendFailed(f"{error}") from error
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         return self._connections.key(phone, message_id)

@@ -21,7 +21,7 @@ from unoapi.models.connector_commands import Command, Read, RejectCall, Send
 from unoapi.models.connector_content import Text
 from unoapi.models.events import Event, contact, error_object, message_event, status_event
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.phones import full_number, user_of
+from unoapi.models.phones import user_of, with_ninth_digit
 from unoapi.services import connector_notices as notices
 from unoapi.services.connector_received import events_of, number_of, placeholder_for
 from unoapi.services.outgoing import stamp
@@ -126,7 +126,7 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
             phone,
             message_id=ours[message_id],
             status="read" if receipt.status == "played" else receipt.status,
-            recipient=full_number(recipient),
+            recipient=with_ninth_digit(recipient),
             timestamp_s=receipt.timestamp or int(time.time()),
         )
         for message_id in receipt.ids
@@ -209,4 +209,4 @@ def _connection(envelope: ConnectorEvent, *, session: Session, connections: Conn
 
 
 def _recipient(address: str) -> str:
-    return address if address.endswith(("@g.us", "@newsletter")) else full_number(user_of(address))
+    return address if address.endswith(("@g.us", "@newsletter")) else with_ninth_digit(user_of(address))

@@ -12,7 +12,7 @@ from unoapi.errors import MessageRejected
 from unoapi.models import connector_content as content
 from unoapi.models.connector_commands import Command, Quote, Read, Send, Typing
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.phones import jid_of, user_of
+from unoapi.models.phones import to_jid, user_of
 from unoapi.services.vcards import write_card
 
 if TYPE_CHECKING:
@@ -40,25 +40,45 @@ BUTTON_VALUES = {"url": "link", "call": "phone_number", "copy_code": "code"}
 def commands_for(
     message: dict[str, Any], *, message_id: str, session: Session, keys: Keys, until_ms: int
 ) -> list[Command]:
-    """The commands that a message needs: one, or two for a read mark with a typing indicator.
-
-    Raises MessageRejected for what cannot be sent.
-    """
-    if "status" in message:
-        return _marks(message, message_id=message_id, session=session, keys=keys, until_ms=until_ms)
+    """The commands that a message needs. Raises MessageRejected for what cannot be sent."""
     to = str(message.get("to", ""))
     try:
         held = _content(message, to=to, keys=keys)
         send = Send(
             content=held,
             context=_quote(message, keys),
-            mentions=tuple(jid_of(str(each)) for each in message.get("mentions") or ()),
+            mentions=tuple(to_jid(str(each)) for each in message.get("mentions") or ()),
             composing=session.composing_message,
             interactive_mode=session.interactive_mode,
         )
     except (ValidationError, KeyError, TypeError, AttributeError):
         _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
     return [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
+
+
+def marks_for(mark: dict[str, Any], *, session: Session, keys: Keys, until_ms: int) -> list[Command]:
+    """The commands that mark a message as read, show typing in its chat, or delete it.
+
+    Raises MessageRejected when nothing is known of the message. The same mark has the same ids.
+    """
+    about = str(mark.get("message_id") or "")
+    key = keys(about)
+    if key is None:
+        _refuse(INVALID, "Parameter value is not valid", "message_id: nothing is known of this message.")
+    commands = []
+    if mark.get("status") == "deleted":
+        gone = content.Revoke(target_id=key.id, target_from_me=key.from_me, target_participant=key.participant)
+        data = Send(content=gone).model_dump(mode="json")
+        commands.append(
+            _command("send", data, computed_id("deleted", session.phone, about), session, until_ms, to=key.chat)
+        )
+    if mark.get("status") == "read":
+        data = Read(ids=(key.id,), chat=key.chat, sender=key.participant or key.chat).model_dump(mode="json")
+        commands.append(_command("read", data, computed_id("read", session.phone, about), session, until_ms))
+    if mark.get("typing_indicator"):
+        data = Typing(chat=key.chat, state="composing").model_dump(mode="json")
+        commands.append(_command("typing", data, computed_id("typing", session.phone, about), session, until_ms))
+    return commands
 
 
 def mime_type_of(link: str, *, kind: str, filename: str = "") -> str:
@@ -111,18 +131,20 @@ def _content(message: dict[str, Any], *, to: str, keys: Keys) -> Any:  # noqa: P
 
 def _media(kind: str, part: dict[str, Any]) -> content.Media:
     link = str(part.get("link") or "")
-    if not link.startswith(("http://", "https://")):
-        _refuse(INVALID, "Parameter value is not valid", f"{kind}: a link is needed.")
+    media_id = "" if link else str(part.get("id") or "")
+    if not media_id and not link.startswith(("http://", "https://")):
+        _refuse(INVALID, "Parameter value is not valid", f"{kind}: a link or an id is needed.")
     filename = str(part.get("filename") or "")
-    mime_type = mime_type_of(link, kind=kind, filename=filename)
+    mime_type = mime_type_of(link, kind=kind, filename=filename) if link else ""
     return content.Media.model_validate(
         {
             "kind": kind,
             "link": link,
+            "media": {"key": media_id, "state": "ready"} if media_id else None,
             "mime_type": mime_type,
             "filename": filename or (unquote(urlsplit(link).path).rpartition("/")[2] if kind == "document" else ""),
             "caption": str(part.get("caption") or ""),
-            "voice": kind == "audio" and (bool(part.get("voice")) or mime_type.startswith("audio/ogg")),
+            "voice": kind == "audio" and bool(part.get("voice")),
         }
     )
 
@@ -173,25 +195,6 @@ def _quote(message: dict[str, Any], keys: Keys) -> Quote | None:
     return Quote(id=key.id if key else quoted, participant=key.participant if key else "")
 
 
-def _marks(message: dict[str, Any], *, message_id: str, session: Session, keys: Keys, until_ms: int) -> list[Command]:
-    about = str(message.get("message_id") or "")
-    key = keys(about)
-    if key is None:
-        _refuse(INVALID, "Parameter value is not valid", "message_id: nothing is known of this message.")
-    if message["status"] == "deleted":
-        gone = content.Revoke(target_id=key.id, target_from_me=key.from_me, target_participant=key.participant)
-        data = Send(content=gone).model_dump(mode="json")
-        return [_command("send", data, message_id, session, until_ms, to=key.chat)]
-    if message["status"] != "read":
-        return []
-    read = Read(ids=(key.id,), chat=key.chat, sender=key.participant or key.chat)
-    commands = [_command("read", read.model_dump(mode="json"), message_id, session, until_ms)]
-    if message.get("typing_indicator"):
-        typing = Typing(chat=key.chat, state="composing").model_dump(mode="json")
-        commands.append(_command("typing", typing, computed_id("typing", message_id), session, until_ms))
-    return commands
-
-
 def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:
     from unoapi.ports import MessageKey  # noqa: PLC0415 (a plain record; everything else of ports is types)
 
@@ -201,7 +204,7 @@ def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:
     if not message_id or message_id.startswith("wamid."):
         details = "message_id: nothing is known of this message, or it is too old."
         _refuse(INVALID, "Parameter value is not valid", details)
-    return MessageKey(id=message_id, chat=jid_of(to))  # WhatsApp's own id of a received message
+    return MessageKey(id=message_id, chat=to_jid(to))  # WhatsApp's own id of a received message
 
 
 def _command(  # noqa: PLR0913 (the fields of a command)

@@ -8,7 +8,7 @@ from unoapi.models.connector import ReceivedMessage
 from unoapi.models.connector_content import Edit, Media, Reaction, Revoke, Text
 from unoapi.models.events import Event, contact, message_event, split, status_event
 from unoapi.models.jobs import now_ms
-from unoapi.models.phones import full_number, user_of
+from unoapi.models.phones import user_of, with_ninth_digit
 from unoapi.services import connector_notices as notices
 from unoapi.services.connector_messages import cloud_content
 
@@ -109,7 +109,7 @@ def _context(
     parts: dict[str, Any] = {}
     if context.id:
         quoted = ids.ours(phone, context.id)
-        parts["from"] = full_number(user_of(context.participant)) or number_of(partner)
+        parts["from"] = with_ninth_digit(user_of(context.participant)) or number_of(partner)
         parts |= {"message_id": quoted, "id": quoted}
     if context.forwarding_score >= FREQUENTLY:
         parts["frequently_forwarded"] = True
@@ -162,8 +162,8 @@ def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
 def number_of(party: Party) -> str:
     """The phone number of a party; empty for one of whom only the LID is known."""
     if party.phone:
-        return full_number(user_of(party.phone))
-    return "" if party.jid.endswith("@lid") else full_number(user_of(party.jid))
+        return with_ninth_digit(user_of(party.phone))
+    return "" if party.jid.endswith("@lid") else with_ninth_digit(user_of(party.jid))
 
 
 def _lid(party: Party) -> str:

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
-from unoapi.models.events import error_object, read_document, status_event
-from unoapi.models.jobs import Parcel, SendMessage
+from unoapi.models.events import contact, error_object, message_event, read_document, status_event
+from unoapi.models.jobs import Parcel, RunCommand, SendMessage
+from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.ports import Claim
 from unoapi.services.outgoing import stamp
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from unoapi.ports import Provider, Sends, SessionStore
 
 WAIT_FOR_STORE_MS = 5000
+TRACKER = "biz_opaque_callback_data"
+"""The client's own mark on a message, which comes back in its statuses."""
 
 
 def send(  # noqa: PLR0913 (collaborators)
@@ -52,7 +55,7 @@ def send(  # noqa: PLR0913 (collaborators)
         receipt = provider.send(message, phone=job.phone, message_id=job.id)
     except MessageRejected as error:
         failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
-        receipt = Receipt(recipient=str(message["to"]), statuses=(failed,))
+        receipt = Receipt(recipient=recipient_of(message), statuses=(failed,))
     except SendFailed:
         _release(job, sends)
         raise
@@ -64,7 +67,17 @@ def send(  # noqa: PLR0913 (collaborators)
     return receipt
 
 
-def _ensure_ready(job: SendMessage, provider: Provider, *, max_age_s: int) -> None:
+def command(job: RunCommand, *, sessions: SessionStore, providers: Mapping[str, Provider], max_age_s: int) -> None:
+    """Carry out one command; it may be repeated.
+
+    Raises SendFailed (retry), Postponed (wait), TooOld, MessageRejected.
+    """
+    provider = providers[sessions.find(job.phone).provider]
+    _ensure_ready(job, provider, max_age_s=max_age_s)
+    provider.command(json.loads(job.body), phone=job.phone)
+
+
+def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_s: int) -> None:
     try:
         provider.ready(job.phone)
     except Postponed as error:
@@ -103,6 +116,7 @@ def _settle(job: SendMessage, receipt: Receipt, sends: Sends) -> None:
 def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
     """The events of a receipt, each at its time. The same receipt gives the same event ids."""
     parcels = []
+    tracker = read_document(job.body).get(TRACKER)
     for update in receipt.statuses:
         event = status_event(
             job.phone,
@@ -111,11 +125,30 @@ def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore
             recipient=receipt.recipient,
             timestamp_s=(receipt.at_ms + update.after_ms) // 1000,
             error=update.error,
+            tracker=tracker,
         )
         parcels.append(
             Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=update.after_ms)
         )
     return parcels
+
+
+def new_message_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
+    """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`)."""
+    message = read_document(job.body)
+    kind = str(message.get("type") or "text")
+    if not job.told or kind not in message or any(update.error for update in receipt.statuses):
+        return []
+    try:
+        wanting = tuple(each.id for each in sessions.find(job.phone).webhooks if each.send_new_messages)
+    except (Postponed, StoreUnavailable):
+        return []  # its status is told all the same
+    if not wanting:
+        return []
+    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
+    event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
+    stamped = stamp(event, phone=job.phone, sessions=sessions)
+    return [Parcel(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
 
 
 def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Parcel:
@@ -128,8 +161,9 @@ def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: Sessio
         job.phone,
         message_id=job.id,
         status="failed",
-        recipient=str(message.get("to", "")),
+        recipient=recipient_of(message),
         timestamp_s=job.accepted_at_ms // 1000,
         error=failure,
+        tracker=message.get(TRACKER),
     )
     return Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told))

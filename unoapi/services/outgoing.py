@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.events import Event
 from unoapi.models.jobs import DeliverWebhook, FanOut, computed_id
+from unoapi.services.filters import refusal, silence_s
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
-    from unoapi.models.events import Traits
-    from unoapi.models.session import Webhook
-    from unoapi.ports import Deliveries, SessionStore, WebhookSender
+    from unoapi.ports import Blacklist, Deliveries, SessionStore, WebhookSender
 
 GONE = 410
 THROTTLED = frozenset({429, 503})
@@ -45,13 +44,26 @@ def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True
 
 @dataclass(frozen=True)
 class FannedOut:
-    """One delivery per webhook that wants the event, and the ids of those that do not."""
+    """One delivery per webhook that wants the event, and the filters of those that do not.
 
-    deliveries: list[DeliverWebhook]
-    filtered: list[str]
+    `partner` is whom the number talks with, `wrote` who wrote ("own", "contact"; empty for what is no message) and
+    `silenced` for how many seconds which webhooks get nothing more of the partner. To be remembered after the
+    deliveries are published: a fan-out that is repeated must choose the same.
+    """
+
+    deliveries: list[DeliverWebhook] = field(default_factory=list)
+    filters: dict[str, str] = field(default_factory=dict)
+    partner: str = ""
+    wrote: str = ""
+    silenced: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def filtered(self) -> list[str]:
+        """The webhooks that do not get the event."""
+        return list(self.filters)
 
 
-def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int) -> FannedOut:
+def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: Blacklist | None = None) -> FannedOut:
     """Choose the webhooks that want this event. Raises SessionUnknown when their filters cannot be read now."""
     ensure_fresh(job, max_age_s=max_age_s)
     if job.webhook_ids is None:
@@ -62,13 +74,19 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int) -> FannedOut
         session = sessions.resolve(job.phone, stored=stored)
     event = Event(event_id=job.id, message_id=job.message_id, kind=job.kind, body=job.body)
     traits = event.traits(job.phone)
-    fanned = FannedOut([], [])
+    partner = event.partner(job.phone)
+    blocked = blacklist.blocking(job.phone, webhook_ids, partner) if blacklist else set()
+    wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
+    fanned = FannedOut(partner=partner, wrote=wrote)
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
         # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is told.
-        if webhook is not None and not wants(webhook, traits):
-            fanned.filtered.append(webhook_id)
-            continue
+        if webhook is not None:
+            if partner and (ttl_s := silence_s(webhook, traits)):
+                fanned.silenced[webhook_id] = ttl_s
+            if why := refusal(webhook, traits, blocked=webhook_id in blocked):
+                fanned.filters[webhook_id] = why
+                continue
         fanned.deliveries.append(
             DeliverWebhook(
                 id=computed_id("delivery", job.id, webhook_id),
@@ -84,19 +102,6 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int) -> FannedOut
             )
         )
     return fanned
-
-
-def wants(webhook: Webhook, traits: Traits) -> bool:
-    """Whether the filters of a webhook let an event through, in the order of the original's decisions."""
-    if traits.group and not webhook.send_group_messages:
-        return False
-    if traits.newsletter and not webhook.send_newsletter_messages:
-        return False
-    if traits.status:
-        return webhook.send_update_messages
-    if traits.own:
-        return webhook.send_outgoing_messages
-    return webhook.send_incoming_messages
 
 
 def deliver(  # noqa: PLR0913 (collaborators)

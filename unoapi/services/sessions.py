@@ -1,13 +1,26 @@
-"""Merging a session's stored configuration with a change."""
+"""A session's configuration: merged with a change, and shown as the Cloud API shows a phone number."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.models.session import Session
+
+GRAPH_FIELDS = (
+    "id", "business_account_id", "display_phone_number", "verified_name", "quality_rating", "messaging_limit_tier",
+    "code_verification_status", "account_mode", "name_status", "throughput", "platform_type", "last_onboarded_time",
+    "webhook_configuration", "certificate", "status", "message_templates",
+)  # fmt: skip
 NOT_CONFIGURATION = frozenset(
-    {"messaging_product", "pin", "overrideWebhooks", "phone", "stored", "success", "display_phone_number"}
-)
-"""Also what only our answer holds, so that a client may post it back."""
+    {"messaging_product", "pin", "data_localization_region", "backup", "overrideWebhooks", "phone", "stored", "success",
+     "access_token", *GRAPH_FIELDS}
+)  # fmt: skip
+"""Also what only our answers hold, so that a client may post them back."""
+CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
+"""Providers that are always there; the connector writes the status of the others."""
 
 
 def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -41,3 +54,48 @@ def _has_an_id(webhook: Any) -> bool:
 
 def _id(webhook: dict[str, Any]) -> Any:
     return "default" if webhook.get("id") is None else webhook["id"]
+
+
+def with_callback(config: dict[str, Any], url: str) -> dict[str, Any]:
+    """The configuration whose first webhook has this address, as Meta's `override_callback_uri` asks."""
+    first, *others = config.get("webhooks") or [{"id": "default"}]
+    return {**config, "webhooks": [{**first, "urlAbsolute": url}, *others]}
+
+
+def without_callback(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without that address: the webhook's own one counts again, else the environment's."""
+    first, *others = config.get("webhooks") or [{}]
+    own = {key: value for key, value in first.items() if key != "urlAbsolute"}
+    webhooks = [own, *others] if own.get("url") else others
+    rest = {key: value for key, value in config.items() if key != "webhooks"}
+    return {**rest, "webhooks": webhooks} if webhooks else rest
+
+
+def status_of(session: Session, stored: str | None) -> str:
+    """Whether the number is connected: online, offline, connecting, disconnected, standby, restart_required."""
+    return CONNECTED_ELSEWHERE.get(session.provider) or stored or "disconnected"
+
+
+def phone_object(session: Session) -> dict[str, Any]:
+    """A phone number as Meta's Graph shows it."""
+    return {
+        "id": session.phone_number_id,
+        "business_account_id": session.waba_id,
+        "display_phone_number": session.phone,
+        "verified_name": session.label or session.phone,
+        "quality_rating": "GREEN",
+        "messaging_limit_tier": "TIER_250",
+        "code_verification_status": "VERIFIED",
+        "account_mode": "LIVE",
+        "name_status": "APPROVED",
+        "throughput": {"level": "STANDARD"},
+        "platform_type": "CLOUD_API",
+        "webhook_configuration": {"application": session.webhooks[0].address(session.phone)}
+        if session.webhooks
+        else {},
+    }
+
+
+def chosen(document: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """Only the fields that were asked for, and the id; all when none were."""
+    return {key: value for key, value in document.items() if key == "id" or key in fields} if fields else document

@@ -9,12 +9,16 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
 from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from collections.abc import Iterable
+
+    from unoapi.stores.redis import Command, RedisStore
 
 log = get_logger(__name__)
 
@@ -26,6 +30,11 @@ MAX_CACHED = 10_000
 MARKER = "unoapi-marker"
 CONFIRMED = "confirmed:"
 LOST = "lost:"
+ALL = "unoapi-sessions"
+"""The stored phones; walking all keys of Redis takes too long for a request."""
+AT_ONCE = 200
+ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
+"""Fields without which a session cannot be served. Others that do not fit are as if they were not there."""
 
 
 class RedisSessions:
@@ -86,6 +95,13 @@ class RedisSessions:
         (text,) = self._store.call(("GET", _key(phone)))
         return _parsed(phone, text) if text is not None else None
 
+    def aliases(self, phone: str) -> tuple[str, ...]:
+        """The ids under which Meta knows a phone; none when its session cannot be read."""
+        try:
+            return self.find(phone).aliases
+        except (SessionUnknown, StoreUnavailable):
+            return ()
+
     def phones(self) -> list[str]:
         """All stored phones. Raises StoreUnavailable. Walks the keys in bounded steps."""
         cursor, found = "0", set[str]()
@@ -94,6 +110,41 @@ class RedisSessions:
             found.update(key.removeprefix(_key("")) for key in keys)
             if str(cursor) == "0":
                 return sorted(phone for phone in found if phone.isdigit())
+
+    def is_known(self, phone: str) -> bool:
+        """Whether this process has seen the phone's stored configuration lately. Asks nobody."""
+        seen = self._cache.get(phone)
+        return seen is not None and seen[1] is not None and time.monotonic() - seen[0] < STALE_S
+
+    def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The stored configurations as they are; those that are gone or no JSON are left out.
+
+        Raises StoreUnavailable.
+        """
+        wanted = [phone for phone in phones if phone.isdigit()]
+        found = {}
+        for start in range(0, len(wanted), AT_ONCE):
+            part = wanted[start : start + AT_ONCE]
+            (texts,) = self._store.call(("MGET", *(_key(phone) for phone in part)))
+            for phone, text in zip(part, texts, strict=True):
+                try:
+                    found.update({phone: _parsed(phone, text)} if text is not None else {})
+                except SessionUnknown:
+                    continue
+        return found
+
+    def many(self, phones: Iterable[str]) -> list[Session]:
+        """The stored sessions of these phones; those that are gone or cannot be read are left out.
+
+        Raises StoreUnavailable.
+        """
+        found = []
+        for phone, config in self.configs(phones).items():
+            try:
+                found.append(self._readable(phone, config))
+            except (TypeError, ValueError):
+                continue
+        return found
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration.
@@ -108,6 +159,7 @@ class RedisSessions:
         *_, marker = self._store.call(
             ("SET", _key(phone), json.dumps(config)),
             ("DEL", _removed_key(phone)),
+            *index_commands(session),
             ("SET", MARKER, _new_marker(), "NX"),
             ("GET", MARKER),
         )
@@ -117,7 +169,9 @@ class RedisSessions:
 
     def remove(self, phone: str, *, keep_s: int) -> bool:
         """Remove a session on purpose; for `keep_s` seconds its waiting deliveries are told so."""
-        removed, _ = self._store.call(("DEL", _key(phone)), ("SET", _removed_key(phone), "1", "EX", keep_s))
+        removed, *_ = self._store.call(
+            ("DEL", _key(phone)), ("SET", _removed_key(phone), "1", "EX", keep_s), ("SREM", ALL, phone)
+        )
         self._remember(phone, None)
         return bool(removed)
 
@@ -140,7 +194,7 @@ class RedisSessions:
         session = None
         if text is not None:
             try:
-                session = self._session(phone, _parsed(phone, text))
+                session = self._readable(phone, _parsed(phone, text))
             except (TypeError, ValueError) as error:  # pydantic's is a ValueError
                 log.error("session_unreadable", phone=phone, error=describe(error), do="correct it with register")
                 raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
@@ -187,6 +241,17 @@ class RedisSessions:
             self._cache.clear()
         self._cache[phone] = (time.monotonic(), session)
 
+    def _readable(self, phone: str, config: dict[str, Any]) -> Session:
+        """A stored configuration, perhaps the former program's, without the options that do not fit."""
+        try:
+            return self._session(phone, config)
+        except ValidationError as error:
+            wrong = {str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]}
+            if not wrong or wrong & ESSENTIAL:
+                raise
+            log.warning("session_options_ignored", phone=phone, fields=sorted(wrong), do="correct them with register")
+            return self._session(phone, {key: value for key, value in config.items() if key not in wrong})
+
     def _session(self, phone: str, config: dict[str, Any]) -> Session:
         merged = {key: value for key, value in {**self._environment, **config}.items() if value is not None}
         # An empty list never silences a session: it counts as absent.
@@ -219,6 +284,17 @@ def environment_config(webhook: dict[str, Any] | None) -> dict[str, Any]:
     if webhook is None:
         return {"webhooks": []}
     return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)]}
+
+
+def index_commands(session: Session) -> tuple[Command, ...]:
+    """What makes a session found by its other ids."""
+    nodes = {session.phone_number_id, session.waba_id} - {session.phone}
+    return (("SADD", ALL, session.phone), *(("SADD", node_key(node), session.phone) for node in sorted(nodes)))
+
+
+def node_key(node: str) -> str:
+    """The phones that a phone number id or a business account id may mean."""
+    return f"unoapi-node:{node}"
 
 
 def _host(webhook: dict[str, Any]) -> str:

@@ -10,17 +10,50 @@ from werkzeug.routing import BaseConverter
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
-from unoapi.web import events, health, messages, sandbox, sessions
+from unoapi.models.media import FORMER_ID, MEDIA_ID
+from unoapi.web import (
+    blacklist,
+    contacts,
+    events,
+    health,
+    media,
+    messages,
+    meta,
+    phones,
+    sandbox,
+    sessions,
+    templates,
+    timers,
+)
 from unoapi.web.errors import register_errors
+from unoapi.web.graph import NodeConverter, VersionConverter
 
 if TYPE_CHECKING:
     from flask import Response
+
+
+RESOURCES = (
+    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
+)  # fmt: skip
 
 
 class DigitsConverter(BaseConverter):
     """A session's phone in a path: digits only."""
 
     regex = r"[0-9]{1,20}"
+    weight = 50  # goes before a version or an id of the Graph in the same place
+
+
+class MediaIdConverter(BaseConverter):
+    """A media id in a path, also in the former program's form with the phone before it."""
+
+    regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
+
+
+class FormerMediaIdConverter(BaseConverter):
+    """A media id behind its phone in a path."""
+
+    regex = rf"(?:{MEDIA_ID}|{FORMER_ID})"
 
 
 def create_app() -> Flask:
@@ -33,9 +66,15 @@ def create_app() -> Flask:
     app = Flask("unoapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
-    app.url_map.converters["digits"] = DigitsConverter
-    for blueprint in (health.routes, messages.routes, sessions.routes, events.routes, sandbox.routes):
-        app.register_blueprint(blueprint)
+    app.url_map.converters |= {
+        "digits": DigitsConverter,
+        "node": NodeConverter,
+        "graph": VersionConverter,
+        "media_id": MediaIdConverter,
+        "former_media_id": FormerMediaIdConverter,
+    }
+    for part in RESOURCES:
+        app.register_blueprint(part.routes)
     register_errors(app)
 
     @app.after_request

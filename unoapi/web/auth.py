@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flask import g, request
 
 from unoapi.bootstrap import unoapi
+from unoapi.errors import RequestError
 from unoapi.web.errors import forbidden, unauthorised
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
+IS_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 def public(view: View) -> View:
@@ -40,28 +43,87 @@ def operator(view: View) -> View:
 
 
 def session_token(view: View) -> View:
-    """The operator's token, or the token of the session in the path, opens it."""
+    """The operator's token, or the token of the session in the path, opens it.
+
+    The path may name the session by its phone, its phone number id or its business account id: the view gets the phone.
+    """
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        _check_session(str(kwargs["phone"]))
-        return view(*args, **kwargs)
+        return view(*args, **{**kwargs, "phone": _opened_phone(str(kwargs["phone"]))})
 
     guarded.access = "session"  # type: ignore[attr-defined]
     return cast("View", guarded)
 
 
-def _check_session(phone: str) -> None:
+def any_session_token(view: View) -> View:
+    """The operator's token, or the token of any session, opens it; `visible_sessions` says what it may see."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        token = _token()
+        g.operator = _is_operator(token)
+        if not g.operator:
+            if not token:
+                raise unauthorised()
+            g.sessions = unoapi().directory.opened_by(token)  # raises StoreUnavailable with Redis away: answered 503
+            if not g.sessions:
+                raise forbidden()
+        return view(*args, **kwargs)
+
+    guarded.access = "any session"  # type: ignore[attr-defined]
+    return cast("View", guarded)
+
+
+def visible_sessions() -> list[Session]:
+    """The stored sessions that the caller may see. Raises StoreUnavailable."""
+    if g.operator:
+        return unoapi().directory.all()
+    opened: list[Session] = g.sessions
+    return opened
+
+
+def token_opens(token: str) -> tuple[bool, list[Session]]:
+    """Whether a token opens anything, and the sessions that it opens. Raises StoreUnavailable."""
+    directory = unoapi().directory
+    if token and _is_operator(token):
+        return True, directory.all()
+    opened = directory.opened_by(token) if token else []
+    return bool(opened), opened
+
+
+def owner(view: View) -> View:
+    """Whoever owns the thing in the path: the view finds it and asks `check_phone`."""
+    view.access = "owner"  # type: ignore[attr-defined]
+    return view
+
+
+def check_phone(phone: str | None) -> None:
+    """Refuse a caller who may not see what belongs to this phone; None for what belongs to nobody."""
+    if phone is not None:
+        _opened_phone(phone)
+    elif not _token() and not _is_operator(""):
+        raise unauthorised()
+
+
+def _opened_phone(node: str) -> str:
+    """The phone that the caller's token opens, out of those that the id means."""
     token = _token()
     g.operator = _is_operator(token)
-    if g.operator:
-        return
-    if not token:
+    if not token and not g.operator:
         raise unauthorised()
-    session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
-    expected = session.auth_token.get_secret_value() if session.stored else ""
-    if not expected or not same(token, expected):
-        raise forbidden()
+    phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
+    if g.operator:
+        if not phones:
+            details = "There is no number or account of this id, or the token does not open it."
+            raise RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
+        return phones[0]
+    for phone in phones:
+        session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
+        expected = session.auth_token.get_secret_value() if session.stored else ""
+        if expected and same(token, expected):
+            return phone
+    raise forbidden()
 
 
 def _token() -> str:

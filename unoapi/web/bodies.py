@@ -12,6 +12,9 @@ from unoapi.errors import RequestError
 
 MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+MAX_FIELDS = 1000
+MAX_FORM_DEPTH = 10
 
 
 def json_object() -> dict[str, Any]:
@@ -27,6 +30,46 @@ def json_object() -> dict[str, Any]:
         details = f"The body is nested more than {MAX_DEPTH} levels deep."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
     return document
+
+
+def any_object() -> dict[str, Any]:
+    """The request's JSON object or form; empty when there is no body. Raises RequestError."""
+    if request.mimetype in FORMS:
+        return _form()
+    return json_object() if request.content_length or (request.content_length is None and _has_pieces()) else {}
+
+
+def named_fields() -> dict[str, Any]:
+    """The fields of the body over those of the query. Raises RequestError."""
+    return {**request.args.to_dict(), **any_object()}
+
+
+def _has_pieces() -> bool:
+    return "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+
+
+def _form() -> dict[str, Any]:
+    """A form's fields; `webhooks[0][url]` stands for a field of an object in a list."""
+    document: dict[str, Any] = {}
+    for name, written in list(request.form.items(multi=True))[:MAX_FIELDS]:
+        first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
+        place = document
+        for part, key in zip(path, [first, *path], strict=False):
+            inner = place.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise RequestError("Invalid parameter", code=100, status=400, details="The form contradicts itself.")
+            place, first = inner, part
+        place[first] = {"true": True, "false": False}.get(written, written)
+    return {key: _listed(value) for key, value in document.items()}
+
+
+def _listed(value: Any) -> Any:
+    """An object whose keys count from 0 is a list."""
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _listed(part) for key, part in value.items()}
+    counts = list(inner) and all(key == str(place) for place, key in enumerate(inner))
+    return list(inner.values()) if counts else inner
 
 
 def _raw() -> bytes:

@@ -32,6 +32,11 @@ def forbidden() -> RequestError:
     return RequestError("Invalid access token", code=190, status=401, details="The token is not valid for this number.")
 
 
+def not_found(details: str) -> RequestError:
+    """No such thing, or not for this token: both look alike."""
+    return RequestError("Unsupported request", code=100, status=404, details=details)
+
+
 def error_body(title: str, code: int, details: str) -> dict[str, Any]:
     """Every field that real clients read."""
     return {
@@ -49,7 +54,10 @@ def invalid(error: ValidationError) -> RequestError:
     """A body that does not validate. Names the fields, never their values."""
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     missing = all(problem["type"] in MISSING_TYPES for problem in problems)
-    sentences = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems[:5]]
+    sentences = [
+        ": ".join(filter(None, (".".join(str(part) for part in problem["loc"]), problem["msg"])))
+        for problem in problems[:5]
+    ]
     return RequestError(
         "Required parameter is missing" if missing else "Parameter value is not valid",
         code=131008 if missing else 131009,

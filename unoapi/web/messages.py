@@ -1,52 +1,131 @@
-"""Messages that clients send, and where they are."""
+"""Messages that clients send, what they do with messages that are there, and where messages are."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 
 from unoapi.bootstrap import unoapi
-from unoapi.errors import RequestError
+from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.events import serialise
-from unoapi.models.jobs import Parcel, SendMessage
-from unoapi.models.messages import OutboundMessage, new_message_id
+from unoapi.models.jobs import Parcel, PrepareVoice, RunCommand, SendMessage
+from unoapi.models.messages import Command, computed_message_id, new_message_id, parse_message
 from unoapi.models.trace import TraceEntry
+from unoapi.ports import KeyState
+from unoapi.services import media, voice
 from unoapi.web.auth import session_token
 from unoapi.web.bodies import json_object
+from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 routes = Blueprint("messages", __name__)
 
+KEY_HEADER = "Idempotency-Key"
+OTHER_REQUEST_S = 1.0
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
-@routes.post("/<version>/<digits:phone>/messages")
+
+@routes.post("/<version>/<node:phone>/messages")
+@routes.post("/<version>/<node:phone>/marketing_messages")
 @session_token
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """Accept one message: 200 only after the queue has confirmed it."""
+    """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
     body = json_object()
-    _check_type(body)
-    message = OutboundMessage.model_validate(body)
+    if "status" in body or ("typing_indicator" in body and "type" not in body):
+        return _command(phone, body)
+    message = parse_message(body)
+    if message["type"] == "template":
+        ensure_bindable(phone, message["template"])
+    answer = {
+        "messaging_product": "whatsapp",
+        "contacts": [_contact(body, message)],
+        "messages": [{"id": _accept(phone, message)}],
+    }
+    return jsonify(answer)
+
+
+@routes.delete("/<version>/<node:phone>/messages/<message_id>")
+@session_token
+def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Delete a message for everybody."""
+    return _command(phone, {"status": "deleted", "message_id": message_id})
+
+
+def _contact(body: dict[str, Any], message: dict[str, Any]) -> dict[str, str]:
+    if message.get("to"):
+        return {"input": str(body["to"]), "wa_id": message["to"]}
+    return {"input": message["recipient"], "user_id": message["recipient"]}
+
+
+def _accept(phone: str, message: dict[str, Any]) -> str:
+    """Queue a message and return its id; under an idempotency key only once."""
+    media.check(message, phone=phone, notes=unoapi().media)
+    text = serialise(message)
+    key = request.headers.get(KEY_HEADER)
+    if key is None:
+        message_id = new_message_id()
+        _queue(phone, message_id, message, text)
+        return message_id
+    if not KEY.fullmatch(key):
+        details = f"{KEY_HEADER} must have 1 to 255 visible ASCII characters."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    message_id = computed_message_id(phone, key)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    state = _claim(phone, key, digest)
+    if state.other_body:
+        details = f"{KEY_HEADER} was used for another body within the last 24 hours."
+        raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
+    if not state.accepted:
+        _queue(phone, message_id, message, text)
+        unoapi().idempotency.settle(phone, key, digest=digest)
+    return message_id
+
+
+def _claim(phone: str, key: str, digest: str) -> KeyState:
+    """What a key stands for; one that another request has at this moment is waited for.
+
+    After the wait it is taken over: that request's process died before it could publish. Both publish the same message
+    id, and with Redis away, too, so that the claim of the send stops the copy.
+    """
+    deadline = time.monotonic() + OTHER_REQUEST_S
+    try:
+        state = unoapi().idempotency.claim(phone, key, digest=digest)
+        while state.taken and not state.accepted and not state.other_body and time.monotonic() < deadline:
+            time.sleep(0.05)
+            state = unoapi().idempotency.claim(phone, key, digest=digest)
+    except StoreUnavailable:
+        return KeyState()
+    return state
+
+
+def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> None:
     uno = unoapi()
-    message_id = new_message_id()
-    job = SendMessage(id=message_id, phone=phone, message_id=message_id, body=serialise({**body, "to": message.to}))
-    uno.publisher.publish([Parcel(job)])
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type))
-    return jsonify(
-        messaging_product="whatsapp",
-        contacts=[{"input": str(body["to"]), "wa_id": message.to}],
-        messages=[{"id": message_id}],
+    settings = uno.settings
+    prepared = settings.convert_audio_message_to_ogg and voice.wanted(
+        message, always=settings.send_audio_message_as_ptt
     )
+    kind = PrepareVoice if prepared else SendMessage
+    uno.publisher.publish([Parcel(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
+    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"]))
 
 
-def _check_type(body: dict[str, Any]) -> None:
-    if body.get("type", "text") != "text":
-        details = f"Messages of type {str(body.get('type'))[:40]!r} are not supported. Supported: text."
-        raise RequestError("Message type is not supported", code=131051, status=400, details=details)
+def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
+    command = Command.model_validate(body)
+    uno = unoapi()
+    job = RunCommand(id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(body))
+    uno.publisher.publish([Parcel(job)])
+    kind = command.status or "typing"
+    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind))
+    return jsonify(success=True)
 
 
-@routes.get("/<version>/<digits:phone>/messages/<message_id>/trace")
+@routes.get("/<version>/<node:phone>/messages/<message_id>/trace")
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first."""

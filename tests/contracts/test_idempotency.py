@@ -1,0 +1,54 @@
+"""Idempotency keys on the real Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack import eventually
+from unoapi.errors import StoreUnavailable
+from unoapi.ports import KeyState
+from unoapi.stores.idempotency import KEPT_S, RedisIdempotency
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.stores.redis import RedisStore
+
+PHONE = "5511999990000"
+DIGEST, OTHER = "a" * 64, "b" * 64
+
+
+def test_a_key_is_free_until_its_request_was_accepted(store: RedisStore, client: redis.Redis) -> None:
+    keys = RedisIdempotency(store)
+
+    first, again = (keys.claim(PHONE, "k", digest=DIGEST) for _ in range(2))
+    keys.settle(PHONE, "k", digest=DIGEST)
+
+    assert (first, again) == (KeyState(), KeyState(taken=True))
+    assert eventually(lambda: keys.claim(PHONE, "k", digest=DIGEST).accepted)
+    (name,) = client.keys("*")
+    assert 0 < client.ttl(name) <= KEPT_S
+
+
+def test_another_body_is_seen_before_and_after_the_acceptance(store: RedisStore) -> None:
+    keys = RedisIdempotency(store)
+    keys.claim(PHONE, "k", digest=DIGEST)
+
+    assert keys.claim(PHONE, "k", digest=OTHER).other_body
+    keys.settle(PHONE, "k", digest=DIGEST)
+    eventually(lambda: keys.claim(PHONE, "k", digest=DIGEST).accepted)
+    assert keys.claim(PHONE, "k", digest=OTHER).other_body
+
+
+def test_another_phone_has_its_own_keys(store: RedisStore) -> None:
+    keys = RedisIdempotency(store)
+    keys.claim(PHONE, "k", digest=DIGEST)
+
+    assert keys.claim("5511000000000", "k", digest=OTHER) == KeyState()
+
+
+def test_without_redis_it_says_so(away: RedisStore) -> None:
+    with pytest.raises(StoreUnavailable):
+        RedisIdempotency(away).claim(PHONE, "k", digest=DIGEST)

@@ -1,0 +1,224 @@
+"""MediaStore: the folder, and S3 over a real socket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
+from unoapi.models.media import MediaFile
+from unoapi.stores.media import MediaNotes
+from unoapi.stores.media_files import UNFINISHED, FileMediaStore
+from unoapi.stores.media_s3 import S3MediaStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
+
+    from unoapi.ports import MediaStore
+    from unoapi.stores.redis import RedisStore
+
+PHONE = "5511999990000"
+KEY = f"{PHONE}/31410000000000000001.png"
+LIMIT = 40_000_000
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """An S3 server on loopback with one bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    client: Any = boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    client.create_bucket(Bucket="unoapi")
+    yield url
+    server.stop()
+
+
+def s3(url: str, *, timeout_ms: int = 10_000) -> S3MediaStore:
+    return S3MediaStore(
+        bucket="unoapi",
+        timeout_ms=timeout_ms,
+        path_style=True,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+
+
+@pytest.fixture(params=["folder", "s3"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
+    if request.param == "folder":
+        return FileMediaStore(tmp_path / "medias")
+    return s3(request.getfixturevalue("s3_url"))
+
+
+def content(store: MediaStore, key: str = KEY) -> bytes:
+    return b"".join(store.read(key))
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000, 20_000_000])
+def test_what_was_saved_is_read(files: MediaStore, size: int) -> None:
+    data = secrets.token_bytes(size)
+    pieces = [data[start : start + 100_000] for start in range(0, size, 100_000)]
+
+    kept = files.save(KEY, pieces, mime_type="image/png", limit=LIMIT)
+
+    assert (kept.size, kept.sha256) == (size, hashlib.sha256(data).hexdigest())
+    assert content(files) == data
+    assert files.size(KEY) == size
+
+
+def test_a_later_file_takes_the_place_of_an_earlier_one(files: MediaStore) -> None:
+    for data in (b"first", b"second"):
+        files.save(KEY, [data], mime_type="text/plain", limit=LIMIT)
+
+    assert content(files) == b"second"
+
+
+@pytest.mark.parametrize("chunks", [[b"x" * 11], [b"x" * 5, b"x" * 6], [b"x"] * 11])
+def test_of_a_file_over_its_limit_nothing_is_visible(files: MediaStore, chunks: list[bytes]) -> None:
+    key = f"{PHONE}/large"
+
+    with pytest.raises(MediaTooLarge):
+        files.save(key, chunks, mime_type="text/plain", limit=10)
+
+    with pytest.raises(MediaMissing):
+        files.read(key)
+
+
+def test_of_an_upload_that_breaks_off_nothing_is_visible(files: MediaStore) -> None:
+    key = f"{PHONE}/broken"
+
+    def breaks() -> Iterator[bytes]:
+        yield b"x" * 9_000_000
+        raise OSError("the client left")
+
+    with pytest.raises(OSError, match="the client left"):
+        files.save(key, breaks(), mime_type="text/plain", limit=LIMIT)
+
+    with pytest.raises(MediaMissing):
+        files.size(key)
+
+
+def test_what_is_not_there_is_missing_and_may_be_deleted(files: MediaStore) -> None:
+    for look in (files.read, files.size):
+        with pytest.raises(MediaMissing):
+            look(f"{PHONE}/nothing")
+    files.delete(f"{PHONE}/nothing")
+
+    files.save(KEY, [b"x"], mime_type="text/plain", limit=LIMIT)
+    files.delete(KEY)
+    with pytest.raises(MediaMissing):
+        files.read(KEY)
+
+
+def test_only_what_is_too_old_expires(files: MediaStore) -> None:
+    files.expire(older_than_s=-10, most=1000)
+    files.save(KEY, [b"x"], mime_type="text/plain", limit=LIMIT)
+
+    assert files.expire(older_than_s=60, most=1000) == 0
+    assert content(files) == b"x"
+    assert files.expire(older_than_s=-10, most=1000) == 1
+    with pytest.raises(MediaMissing):
+        files.read(KEY)
+
+
+def test_a_sweep_is_bounded(files: MediaStore) -> None:
+    files.expire(older_than_s=-10, most=1000)
+    for number in range(5):
+        files.save(f"{PHONE}/{number}", [b"x"], mime_type="text/plain", limit=LIMIT)
+
+    assert files.expire(older_than_s=-10, most=3) == 3
+    assert files.expire(older_than_s=-10, most=3) == 2
+
+
+def test_an_upload_that_a_crash_cut_off_is_swept_after_a_day(tmp_path: Path) -> None:
+    left = tmp_path / UNFINISHED / "half"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    store = FileMediaStore(tmp_path)
+
+    assert store.expire(older_than_s=0, most=10) == 0
+    os.utime(left, (time.time() - 90_000,) * 2)
+    assert store.expire(older_than_s=1_000_000, most=10) == 1
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_no_key_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
+    folder = tmp_path_factory.getbasetemp() / "jail"
+    folder.mkdir(exist_ok=True)
+    (folder.parent / "secret").write_text("secret")
+    store = FileMediaStore(folder)
+    for attempt in (key, f"../{key}", f"{PHONE}/../../{key}", "../secret", f"/{key}"):
+        try:
+            assert b"secret" not in b"".join(store.read(attempt))
+        except (MediaMissing, ValueError):
+            continue
+
+
+def test_a_bucket_that_is_not_there_is_told() -> None:
+    store = s3("http://127.0.0.1:1", timeout_ms=1000)
+
+    with pytest.raises(StoreUnavailable):
+        store.read(KEY)
+    with pytest.raises(StoreUnavailable):
+        store.save(KEY, [b"x"], mime_type="text/plain", limit=LIMIT)
+
+
+# --- notes ---
+
+
+def make_media(media_id: str = "314100000000000000000001") -> MediaFile:
+    return MediaFile(id=media_id, phone=PHONE, mime_type="image/png", sha256="0" * 64, file_size=3, key=KEY)
+
+
+def test_a_note_is_found_with_and_without_the_phone(store: RedisStore, client: redis.Redis, tmp_path: Path) -> None:
+    notes, media = MediaNotes(store, FileMediaStore(tmp_path), ttl_s=100), make_media()
+    notes.write(media)
+
+    assert notes.find(media.id) == notes.find(media.id, phone=PHONE) == media
+    with pytest.raises(MediaMissing):
+        notes.find(media.id, phone="5511000000000")
+    client.flushall()
+    assert notes.find(media.id) == media  # from the store, when Redis forgot
+    with pytest.raises(MediaMissing):
+        notes.find(media.id, phone="5511000000000")
+
+
+def test_without_redis_the_note_in_the_store_serves(away: RedisStore, tmp_path: Path) -> None:
+    notes, media = MediaNotes(away, FileMediaStore(tmp_path), ttl_s=100), make_media()
+    notes.write(media)
+
+    assert notes.find(media.id) == media
+    notes.remove(media)
+    with pytest.raises(MediaMissing):
+        notes.find(media.id)
+
+
+def test_what_the_former_program_noted_is_understood(store: RedisStore, client: redis.Redis, tmp_path: Path) -> None:
+    client.set(
+        f"unoapi-media:{PHONE}:UNO.OUT.1",
+        '{"messaging_product":"whatsapp","mime_type":"image/jpeg","sha256":{"0":255,"1":1},"file_size":"5",'
+        f'"id":"{PHONE}/UNO.OUT.1","filename":"{PHONE}/UNO.OUT.1.jpeg"}}',
+    )
+
+    media = MediaNotes(store, FileMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
+
+    assert (media.id, media.key, media.sha256) == (f"{PHONE}/UNO.OUT.1", f"{PHONE}/UNO.OUT.1.jpeg", "ff01")
+    assert (media.mime_type, media.file_size) == ("image/jpeg", 5)

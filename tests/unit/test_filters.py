@@ -1,0 +1,149 @@
+"""Which webhook does not get an event, and why; who is silenced when the number itself writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fakes import (
+    CONTACT,
+    GROUP,
+    PHONE,
+    MemorySessions,
+    make_event,
+    make_fan_out,
+    make_send,
+    make_session,
+    make_status,
+    make_webhook,
+)
+from unoapi.models.events import Event, Traits
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.filters import refusal, silence_s
+from unoapi.services.incoming import new_message_parcels
+from unoapi.services.outgoing import fan_out
+
+DAY_S = 86_400
+OWN = make_event(**{"from": PHONE})
+
+
+class Blocked:
+    """Blacklist."""
+
+    def __init__(self, *webhook_ids: str) -> None:
+        self.webhook_ids = set(webhook_ids)
+        self.asked: list[str] = []
+
+    def blocking(self, phone: str, webhook_ids: Any, contact: str) -> set[str]:
+        assert phone == PHONE
+        self.asked.append(contact)
+        return self.webhook_ids & set(webhook_ids)
+
+
+@pytest.mark.parametrize(
+    ("fields", "event", "why"),
+    [
+        ({}, make_event(), ""),
+        ({"sendIncomingMessages": False}, make_event(), "sendIncomingMessages"),
+        ({"sendOutgoingMessages": False}, OWN, "sendOutgoingMessages"),
+        ({"sendUpdateMessages": False}, make_status(), "sendUpdateMessages"),
+        ({"sendGroupMessages": False}, make_event(group_id=GROUP), "sendGroupMessages"),
+        ({}, make_event(group_id="1@newsletter"), "sendNewsletterMessages"),
+        ({"sendNewsletterMessages": True}, make_event(group_id="1@newsletter"), ""),
+        ({"sendNewsletterMessages": True, "sendGroupMessages": False}, make_event(group_id="1@newsletter"),
+         "sendGroupMessages"),
+    ],
+)  # fmt: skip
+def test_the_filter_that_holds_an_event_back_is_named(fields: dict[str, Any], event: Event, why: str) -> None:
+    assert refusal(make_webhook(**fields), event.traits(PHONE)) == why
+
+
+@pytest.mark.parametrize("event", [make_event(), OWN, make_status()], ids=["received", "own", "status"])
+def test_the_blacklist_holds_back_everything_of_the_contact(event: Event) -> None:
+    session = make_session(make_webhook(id="a"), make_webhook(id="b"))
+    job, blocked = make_fan_out(event, webhook_ids=["a", "b"]), Blocked("a")
+
+    fanned = fan_out(job, sessions=MemorySessions(session), max_age_s=DAY_S, blacklist=blocked)
+
+    assert fanned.filters == {"a": "blacklist"}
+    assert [delivery.webhook_id for delivery in fanned.deliveries] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("event", "partner"),
+    [
+        (make_event(), CONTACT),
+        (OWN, CONTACT),
+        (make_status(), CONTACT),
+        (make_event(group_id=GROUP), GROUP),
+        (make_event(**{"from": PHONE, "to": "5521988880000"}), "5521988880000"),
+    ],
+    ids=["received", "own", "status", "group", "echo"],
+)
+def test_the_blacklist_is_asked_about_the_chat(event: Event, partner: str) -> None:
+    blocked = Blocked()
+
+    fan_out(make_fan_out(event), sessions=MemorySessions(make_session()), max_age_s=DAY_S, blacklist=blocked)
+
+    assert blocked.asked == [partner]
+
+
+@pytest.mark.parametrize(
+    ("event", "ttl_s", "silenced"),
+    [(OWN, 60, {"default": 60}), (OWN, None, {}), (OWN, 0, {}), (OWN, -1, {"default": -1}), (make_event(), 60, {})],
+    ids=["own", "unset", "zero", "for-ever", "received"],
+)
+def test_an_own_message_silences_its_contact_and_goes_out_itself(
+    event: Event, ttl_s: int | None, silenced: dict[str, int]
+) -> None:
+    session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=ttl_s))
+
+    fanned = fan_out(make_fan_out(event), sessions=MemorySessions(session), max_age_s=DAY_S, blacklist=Blocked())
+
+    assert (fanned.silenced, len(fanned.deliveries)) == (silenced, 1)
+
+
+def test_nobody_is_silenced_by_a_status() -> None:
+    webhook = make_webhook(addToBlackListOnOutgoingMessageWithTtl=60)
+
+    assert silence_s(webhook, Traits(status=True, group=False, newsletter=False, own=False)) == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "wrote"), [(make_event(), "contact"), (OWN, "own"), (make_status(), "")], ids=["contact", "own", "status"]
+)
+def test_who_wrote_is_told(event: Event, wrote: str) -> None:
+    assert fan_out(make_fan_out(event), sessions=MemorySessions(make_session()), max_age_s=DAY_S).wrote == wrote
+
+
+# --- sent messages ---
+
+
+def test_a_sent_message_goes_to_the_webhooks_that_want_such_and_no_other() -> None:
+    session = make_session(make_webhook(id="a"), make_webhook(id="b", sendNewMessages=True))
+
+    (parcel,) = new_message_parcels(make_send(), Receipt(recipient=CONTACT), sessions=MemorySessions(session))
+
+    job = parcel.job
+    assert getattr(job, "webhook_ids", None) == ("b",)
+    value = Event(event_id="1", message_id="1", kind="message", body=getattr(job, "body", "")).value
+    assert value["contacts"][0]["wa_id"] == CONTACT
+    assert value["messages"][0]["from"] == PHONE
+    assert value["messages"][0]["text"] == {"body": "hello"}
+
+
+def test_a_message_that_was_refused_is_no_new_message() -> None:
+    session = make_session(make_webhook(sendNewMessages=True))
+    failed = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="failed", error={"code": 1}),))
+
+    assert new_message_parcels(make_send(), failed, sessions=MemorySessions(session)) == []
+
+
+def test_a_repeated_send_tells_the_same_new_message() -> None:
+    sessions = MemorySessions(make_session(make_webhook(sendNewMessages=True)))
+    receipt = Receipt(recipient=CONTACT)
+
+    first, second = (new_message_parcels(make_send(), receipt, sessions=sessions)[0].job.id for _ in range(2))
+
+    assert first == second

@@ -1,0 +1,189 @@
+"""Templates: kept as given, shown as clients read them, bound into the message that a contact sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.fakes import PHONE
+from unoapi.errors import RequestError
+from unoapi.services.templates import bind, delete, find, save, shown
+
+HELLO = {"id": 1, "name": "hello", "components": [{"type": "BODY", "text": "{{hello}}"}]}
+FULL = {
+    "id": 5,
+    "name": "full",
+    "components": [
+        {"type": "HEADER", "text": "Hi {{1}}. "},
+        {"type": "BODY", "text": "Order {{1}} total {{2}}. "},
+        {"type": "FOOTER", "text": "Bye"},
+    ],
+}
+STATIC = {"name": "static", "components": [{"type": "BODY", "text": "No variables"}]}
+
+
+def part(kind: str, *values: str) -> dict[str, Any]:
+    return {"type": kind, "parameters": [{"type": "text", "text": value} for value in values]}
+
+
+def text_of(template: dict[str, Any], *components: dict[str, Any]) -> str:
+    bound = bind(template, {"name": template["name"], "components": list(components)})
+    assert bound["type"] == "text"
+    return str(bound["text"]["body"])
+
+
+# --- binding ---
+
+
+@pytest.mark.parametrize(
+    ("template", "components", "text"),
+    [
+        (HELLO, [part("body", "hey")], "hey"),
+        (HELLO, [part("BODY", "hey")], "hey"),
+        (FULL, [part("header", "Ana"), part("body", "42", "R$ 10"), part("footer")],
+         "Hi Ana. Order 42 total R$ 10. Bye"),
+        (FULL, [part("body", "42", "9")], "Order 42 total 9. "),
+        (FULL, [part("body", "42")], "Order 42 total {{2}}. "),
+        (STATIC, [], "No variables"),
+        (HELLO, [part("body", "US$& 5")], "US$& 5"),
+        (HELLO, [part("body", "{{1}} \\1")], "{{1}} \\1"),
+    ],
+)  # fmt: skip
+def test_each_value_takes_the_place_of_the_first_placeholder_that_is_left(
+    template: dict[str, Any], components: list[dict[str, Any]], text: str
+) -> None:
+    assert text_of(template, *components) == text
+
+
+def test_named_values_go_where_their_name_stands() -> None:
+    template = {"name": "named", "components": [{"type": "BODY", "text": "{{last}}, {{first}}"}]}
+    values = [{"type": "text", "parameter_name": name, "text": name.upper()} for name in ("first", "last")]
+
+    assert text_of(template, {"type": "body", "parameters": values}) == "LAST, FIRST"
+
+
+def test_amounts_and_dates_are_told_as_the_client_wrote_them() -> None:
+    values = [
+        {"type": "currency", "currency": {"fallback_value": "R$ 1,00", "code": "BRL", "amount_1000": 1000}},
+        {"type": "date_time", "date_time": {"fallback_value": "tomorrow"}},
+    ]
+
+    assert text_of(FULL, {"type": "body", "parameters": values}) == "Order R$ 1,00 total tomorrow. "
+
+
+@pytest.mark.parametrize("request_", [{"name": "hello"}, {"name": "hello", "components": []}])
+def test_placeholders_without_any_value_are_an_error(request_: dict[str, Any]) -> None:
+    with pytest.raises(RequestError) as refusal:
+        bind(HELLO, request_)
+
+    assert refusal.value.code == 132000
+
+
+def test_a_media_header_carries_the_text_as_its_caption() -> None:
+    header = {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://h.test/a.jpg"}}]}
+
+    bound = bind(FULL, {"name": "full", "components": [header, part("body", "1", "2")]})
+
+    assert bound["type"] == "image"
+    assert bound["image"] == {"link": "https://h.test/a.jpg", "caption": "Hi {{1}}. Order 1 total 2. "}
+
+
+def test_buttons_make_an_interactive_message() -> None:
+    buttons = [
+        {"type": "QUICK_REPLY", "text": "Yes"},
+        {"type": "URL", "text": "Open", "url": "https://shop.test/{{1}}"},
+        {"type": "PHONE_NUMBER", "text": "Call", "phone_number": "+5511"},
+        {"type": "COPY_CODE", "example": "SALE"},
+    ]
+    template = {"name": "b", "components": [*FULL["components"], {"type": "BUTTONS", "buttons": buttons}]}  # type: ignore[misc]
+    asked = [
+        part("header", "Ana"), part("body", "1", "2"), part("footer"),
+        {"type": "button", "sub_type": "quick_reply", "index": "0",
+         "parameters": [{"type": "payload", "payload": "yes-1"}]},
+        {"type": "button", "sub_type": "url", "index": 1, "parameters": [{"type": "text", "text": "42"}]},
+    ]  # fmt: skip
+
+    interactive = bind(template, {"name": "b", "components": asked})["interactive"]
+
+    assert interactive["body"] == {"text": "Order 1 total 2. "}
+    assert interactive["header"] == {"type": "text", "text": "Hi Ana. "}
+    assert interactive["footer"] == {"text": "Bye"}
+    assert interactive["action"]["buttons"] == [
+        {"type": "reply", "reply": {"id": "yes-1", "title": "Yes"}},
+        {"type": "url", "url": {"title": "Open", "link": "https://shop.test/42"}},
+        {"type": "call", "call": {"title": "Call", "phone_number": "+5511"}},
+        {"type": "copy_code", "copy_code": {"id": "code", "title": "", "code": "SALE"}},
+    ]
+
+
+# --- keeping ---
+
+
+def test_a_session_that_never_stored_any_has_the_default_ones() -> None:
+    names = [template["name"] for template in shown(PHONE, None, only_hello=False)]
+
+    assert names == ["hello", "unoapi-webhook", "unoapi-bulk-report", "unoapi-config"]
+    assert [template["name"] for template in shown(PHONE, None, only_hello=True)] == ["hello"]
+    assert shown(PHONE, [], only_hello=False) == []
+
+
+def test_every_shown_template_has_what_clients_read() -> None:
+    for template in shown(PHONE, [HELLO, FULL, STATIC], only_hello=False):
+        assert {"id", "name", "language", "status", "category", "components", "parameter_format"} <= set(template)
+        assert isinstance(template["id"], str)
+
+
+def test_the_form_of_the_placeholders_is_told_and_has_examples() -> None:
+    hello, full = shown(PHONE, [HELLO, FULL], only_hello=False)
+
+    assert (hello["parameter_format"], full["parameter_format"]) == ("NAMED", "POSITIONAL")
+    assert full["components"][1]["example"] == {"body_text": [["1", "2"]]}
+    assert hello["components"][0]["example"] == {
+        "body_text_named_params": [{"param_name": "hello", "example": "hello"}]
+    }
+
+
+def test_a_template_is_stored_as_it_was_given() -> None:
+    everything, saved = save(PHONE, None, {"id": 1, "name": "hello"})
+
+    assert everything == [saved] == [{"id": 1, "name": "hello"}]
+
+
+def test_the_same_id_or_name_and_language_is_replaced() -> None:
+    stored = [{"id": "7", "name": "a", "language": "en"}, {"name": "b", "language": "en"}, {"name": "b"}]
+
+    by_id, _ = save(PHONE, stored, {"id": 7, "name": "new"})
+    by_name, _ = save(PHONE, stored, {"name": "b", "language": "en", "category": "MARKETING"})
+
+    assert by_id == [*stored[1:], {"id": 7, "name": "new"}]
+    assert by_name == [stored[0], stored[2], {"name": "b", "language": "en", "category": "MARKETING"}]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"name": ""}, {"name": 5}, {"name": "a b"}, {"name": "a", "components": [5]}, {"name": "a", "id": []}]
+)
+def test_wrong_templates_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        save(PHONE, None, wrong)
+
+
+@pytest.mark.parametrize("named", ["1", "hello"])
+def test_a_template_is_deleted_by_its_id_or_name(named: str) -> None:
+    assert delete(PHONE, [HELLO, FULL], named) == [FULL]
+
+
+def test_deleting_what_is_not_there_is_told() -> None:
+    with pytest.raises(RequestError) as refusal:
+        delete(PHONE, [HELLO], "other")
+
+    assert refusal.value.status == 404
+
+
+def test_an_unknown_template_is_named_by_its_code() -> None:
+    with pytest.raises(RequestError) as refusal:
+        find([HELLO], "other")
+
+    assert (refusal.value.status, refusal.value.code) == (404, 132001)
+    assert find([{**HELLO, "language": "en"}, {**HELLO, "language": "de"}], "hello", "de")["language"] == "de"

@@ -1,0 +1,105 @@
+"""Timers: what happens when one runs out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.fakes import CONTACT, PHONE
+from unoapi.models.jobs import FireTimer, SendMessage
+from unoapi.models.timers import TimerRequest, TimerState, TimerStep
+from unoapi.services.timers import fire, parcel
+
+START = 1_767_225_600_000
+STEP = TimerStep(timeout=5000, message="are you there?")
+
+
+class Known:
+    """Timers, in one state."""
+
+    def __init__(self, last_ms: int | None = START, direction: str = "incoming") -> None:
+        self.known = TimerState(last_ms=last_ms, direction=direction)
+
+    def state(self, phone: str, contact: str) -> TimerState:
+        assert (phone, contact) == (PHONE, CONTACT)
+        return self.known
+
+
+def timer(*nexts: TimerStep) -> FireTimer:
+    job = parcel(PHONE, CONTACT, STEP, nexts, at_ms=START).job
+    assert isinstance(job, FireTimer)
+    return job
+
+
+def test_a_timer_waits_in_the_broker() -> None:
+    assert parcel(PHONE, CONTACT, STEP, [], at_ms=START).delay_ms == 5000
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "direction", "sent"),
+    [
+        (START, "incoming", True),
+        (START - 1, "incoming", True),
+        (START + 1, "incoming", False),
+        (None, "incoming", False),
+        (START, "outgoing", False),
+        (START, "", False),
+    ],
+    ids=["untouched", "older", "stopped-or-restarted", "lost", "answered", "nobody-wrote"],
+)
+def test_a_timer_fires_only_when_it_was_not_stopped_and_nobody_answered(
+    last_ms: int | None, direction: str, sent: bool
+) -> None:
+    assert bool(fire(timer(), timers=Known(last_ms, direction))) is sent
+
+
+def test_what_goes_out_is_a_message_like_any_other() -> None:
+    (sent,) = fire(timer(), timers=Known())
+
+    assert isinstance(sent.job, SendMessage)
+    assert json.loads(sent.job.body) == {
+        "messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "are you there?"},
+    }  # fmt: skip
+
+
+def test_the_next_timer_starts_when_one_has_fired_with_the_rest() -> None:
+    again, last = TimerStep(timeout=7000, message="again"), TimerStep(timeout=9000, message="bye")
+
+    _, following = fire(timer(again, last), timers=Known())
+
+    job = following.job
+    assert isinstance(job, FireTimer)
+    assert (following.delay_ms, job.step["message"], len(job.nexts)) == (7000, "again", 1)
+    assert job.accepted_at_ms == START + STEP.timeout
+
+
+def test_a_timer_that_runs_twice_makes_the_same_message_and_the_same_next_timer() -> None:
+    first, second = (fire(timer(STEP), timers=Known()) for _ in range(2))
+
+    assert [each.job.id for each in first] == [each.job.id for each in second]
+
+
+def test_a_timeout_may_be_written_as_text() -> None:
+    assert TimerRequest.model_validate({"timeout": "5000", "message": "x"}).timeout == 5000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"message": "x"}, {"timeout": 1}, {"timeout": 0, "message": "x"}, {"timeout": "soon", "message": "x"},
+        {"timeout": 1, "message": ""}, {"timeout": 10**12, "message": "x"}, {"timeout": 1, "message": "x", "nexts": 5},
+        {"timeout": 1, "message": "x", "type": "image"}, {"timeout": 1, "message": "x", "nexts": [{}] * 51},
+    ],
+)  # fmt: skip
+def test_wrong_timers_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TimerRequest.model_validate(wrong)
+
+
+def test_other_types_carry_their_object() -> None:
+    step = TimerStep(timeout=1, type="image", message={"link": "https://h.test/a.jpg"})
+
+    assert step.send_body(CONTACT)["image"] == {"link": "https://h.test/a.jpg"}

@@ -1,0 +1,39 @@
+"""Voice notes: audio as ogg/opus, by ffmpeg."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from unoapi.errors import ConversionFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEADLINE_S = 60
+MAX_SECONDS = 3600
+MAX_BYTES = 16 * 1024 * 1024
+MIME_TYPE = "audio/ogg; codecs=opus"
+
+
+def to_voice(source: Path, target: Path) -> None:
+    """Write `source` as a mono opus voice note. Raises ConversionFailed.
+
+    Only local files may be opened: a playlist in the place of a sound would have ffmpeg call other addresses.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise ConversionFailed("ffmpeg is not installed")
+    command = [
+        program, "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-protocol_whitelist", "file,pipe",
+        "-i", str(source), "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-ac", "1", "-ar", "48000",
+        "-c:a", "libopus", "-b:a", "64k", "-application", "voip", "-fs", str(MAX_BYTES), "-f", "ogg",
+        str(target),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)  # noqa: S603 (no shell)
+    except subprocess.TimeoutExpired:
+        raise ConversionFailed(f"ffmpeg took more than {DEADLINE_S} s") from None
+    if done.returncode or not target.exists() or not target.stat().st_size:
+        raise ConversionFailed("ffmpeg could not read the audio")

@@ -1,0 +1,97 @@
+"""Files of messages: what is known of one, which ids they have, how large they may be."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import secrets
+import time
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ID_PREFIX = "3141"
+MEDIA_ID = ID_PREFIX + "[0-9]{20}"
+"""Digits only, for clients that take anything else for a file; longer than any phone number."""
+FORMER_ID = r"[0-9A-Za-z][0-9A-Za-z_]*[.-][0-9A-Za-z._-]*"
+FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}", re.ASCII)
+MEGABYTE = 1_048_576
+LIMITS = {"image": 5 * MEGABYTE, "audio": 16 * MEGABYTE, "video": 16 * MEGABYTE}
+"""Largest files in bytes, by the first half of the media type; from Meta's reference."""
+MAX_BYTES = 100 * MEGABYTE
+UNKNOWN = "application/octet-stream"
+BY_EXTENSION = {"aac": "audio/x-aac", "m4a": "audio/mp4", "mp3": "audio/mpeg", "oga": "audio/ogg", "ogg": "audio/ogg"}
+EXTENSIONS = {
+    "audio/ogg": "oga", "audio/mpeg": "mpga", "audio/mp4": "m4a", "image/jpeg": "jpeg", "image/png": "png",
+    "image/webp": "webp", "video/mp4": "mp4", "video/3gpp": "3gp", "application/pdf": "pdf", "text/csv": "csv",
+    "text/plain": "txt",
+}  # fmt: skip
+
+
+class MediaFile(BaseModel):
+    """One kept file. `key` is its place in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    phone: str
+    mime_type: str = UNKNOWN
+    sha256: str = ""
+    file_size: int = 0
+    filename: str = Field(default="", max_length=512)
+    key: str
+    kept_at_s: int = Field(default_factory=lambda: int(time.time()))
+
+    def described(self, url: str) -> dict[str, Any]:
+        """The six fields that every client reads, and the file's name."""
+        known = {
+            "messaging_product": "whatsapp",
+            "url": url,
+            "mime_type": self.mime_type,
+            "sha256": self.sha256,
+            "file_size": self.file_size,
+            "id": self.id,
+        }
+        return {**known, "filename": self.filename} if self.filename else known
+
+
+def former(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
+    """A file that the former program kept: its name in the store is its `filename`, its hash an object of bytes."""
+    key = str(stored.get("filename") or f"{phone}/{media_id}")
+    sha = stored.get("sha256")
+    return MediaFile(
+        id=str(stored.get("id") or f"{phone}/{media_id}"),
+        phone=phone,
+        mime_type=str(stored.get("mime_type") or UNKNOWN),
+        sha256=bytes(sha.values()).hex() if isinstance(sha, dict) else str(sha or ""),
+        file_size=int(stored.get("file_size") or 0),
+        key=key if key.startswith(f"{phone}/") else f"{phone}/{key}",
+        kept_at_s=0,
+    )
+
+
+def new_media_id() -> str:
+    """A media id of digits only."""
+    return ID_PREFIX + "".join(secrets.choice("0123456789") for _ in range(20))
+
+
+def file_key(phone: str, media_id: str, mime_type: str) -> str:
+    """Where a file is kept: by phone, as the former program did."""
+    return f"{phone}/{media_id}.{extension(mime_type)}"
+
+
+def extension(mime_type: str) -> str:
+    """The file extension of a media type; `bin` for one that nobody knows."""
+    plain = mime_type.partition(";")[0].strip().lower()
+    return EXTENSIONS.get(plain) or (mimetypes.guess_extension(plain) or ".bin").removeprefix(".")
+
+
+def type_of(filename: str) -> str:
+    """The media type that a file's extension stands for."""
+    ending = filename.rpartition(".")[2].lower()
+    return BY_EXTENSION.get(ending) or mimetypes.guess_type(f"x.{ending}")[0] or UNKNOWN
+
+
+def limit_of(mime_type: str) -> int:
+    """How large a file of this type may be, in bytes."""
+    return LIMITS.get(mime_type.partition("/")[0], MAX_BYTES)

@@ -1,0 +1,82 @@
+"""What all messages have in common: for whom, in answer to what, and the client's own mark."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+PUNCTUATION = re.compile(r"[\s()+.-]")
+MIN_DIGITS, MAX_DIGITS = 5, 20
+CHAT = re.compile(r"[\w.-]{1,64}@(g\.us|lid|newsletter|s\.whatsapp\.net)|status@broadcast", re.ASCII)
+USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
+"""A business-scoped user id: what stands for a contact whose phone is not known."""
+
+NoneIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
+
+
+class Part(BaseModel):
+    """A piece of a message. Unknown fields are kept and ignored: clients and Meta are ahead of us at times."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+
+class Context(Part):
+    """The message that is answered."""
+
+    message_id: str | None = Field(default=None, validation_alias=AliasChoices("message_id", "id"), max_length=512)
+
+
+class OutboundMessage(Part):
+    """A message as a client posts it."""
+
+    messaging_product: Literal["whatsapp"] = "whatsapp"
+    recipient_type: Literal["individual", "group"] = "individual"
+    to: str | None = Field(default=None, max_length=128, description="Digits of a phone, or the address of a chat.")
+    recipient: str | None = Field(default=None, pattern=USER_ID, description="Instead of `to`: the contact's user id.")
+    context: Annotated[Context, NoneIsEmpty] = Context()
+    biz_opaque_callback_data: str | None = Field(default=None, max_length=512, description="Comes back in statuses.")
+    ttl: int | None = Field(default=None, ge=0, description="Seconds until the message disappears.")
+
+    @field_validator("to", mode="before")
+    @classmethod
+    def _plain_recipient(cls, value: object) -> object:
+        """Digits of a phone, or the address of a chat. Clients write "+55 11 9…" too."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            return value
+        if CHAT.fullmatch(value):
+            return value
+        digits = PUNCTUATION.sub("", value)
+        if not digits.isascii() or not digits.isdigit() or not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
+            raise ValueError("must be a phone number in international form, digits only, or the address of a chat")
+        return digits
+
+    @model_validator(mode="after")
+    def _has_a_recipient(self) -> Self:
+        if self.to is None and self.recipient is None:
+            raise PydanticCustomError("missing", "to: Field required")
+        if self.to is not None and self.recipient_type == "group" and "@" not in self.to:
+            self.to = f"{self.to}@g.us"
+        return self
+
+
+def recipient_of(message: dict[str, Any]) -> str:
+    """For whom a checked message is."""
+    return str(message.get("to") or message.get("recipient") or "")
+
+
+def new_message_id() -> str:
+    """A message id in WhatsApp's form, safe in a path."""
+    return f"wamid.{secrets.token_hex(16).upper()}"
+
+
+def computed_message_id(phone: str, key: str) -> str:
+    """The message id of an idempotency key: the same key of the same phone gives the same message."""
+    digest = hashlib.sha256(f"{phone}\x1f{key}".encode()).hexdigest()
+    return f"wamid.{digest[:32].upper()}"

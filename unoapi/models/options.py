@@ -1,0 +1,97 @@
+"""What a session may be told about its behaviour, its account at Meta and its business. Names as stored in Redis."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, UrlConstraints, field_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import Url
+
+WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
+EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
+EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
+NothingIsNoText = BeforeValidator(lambda value: "" if value in (None, False) else value)
+NumbersToo = BeforeValidator(
+    lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value or ""
+)
+Flag = Annotated[bool, EmptyIsOff]
+Text = Annotated[str, Field(max_length=2000), NothingIsNoText]
+NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$"), NumbersToo]
+MAX_DAY_MS = 86_400_000
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", hide_input_in_errors=True
+    )
+
+
+class Forward(_Stored):
+    """The number's account at Meta, for the provider `forwarder`. Empty fields are the environment's."""
+
+    url: Annotated[WebUrl | None, EmptyIsAbsent] = None
+    version: str = Field(default="", pattern=r"^(v[0-9]{1,3}(\.[0-9]{1,3})?)?$")
+    phone_number_id: NodeId = ""
+    business_account_id: NodeId = ""
+    token: SecretStr = SecretStr("")
+    app_secret: SecretStr = SecretStr("")
+    timeout_ms: int | None = Field(default=None, ge=1)
+
+    @field_validator("token", "app_secret", "version", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: object) -> object:
+        return "" if value is None else value
+
+
+class BusinessProfile(BaseModel):
+    """What a business tells about itself, with Meta's limits."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    about: str = Field(default="", max_length=139)
+    address: str = Field(default="", max_length=256)
+    description: str = Field(default="", max_length=512)
+    email: str = Field(default="", max_length=128)
+    profile_picture_url: str = Field(default="", max_length=2048)
+    websites: list[Annotated[str, Field(max_length=256)]] = Field(default=[], max_length=2)
+    vertical: str = Field(default="UNDEFINED", max_length=32, pattern=r"^[A-Z_]{1,32}$")
+
+
+class Options(_Stored):
+    """How the connection of a number behaves. The defaults are those of the former program."""
+
+    connection_type: Literal["qrcode", "pairing_code", "forward"] = "qrcode"
+    auto_connect: Flag = True
+    auto_restart_ms: int = Field(default=0, ge=0, le=30 * MAX_DAY_MS)
+    qr_timeout_ms: int = Field(default=60_000, ge=1, le=MAX_DAY_MS)
+    proxy_url: SecretStr = SecretStr("")
+
+    ignore_group_messages: Flag = True
+    ignore_newsletter_messages: Flag = True
+    ignore_broadcast_statuses: Flag = True
+    ignore_broadcast_messages: Flag = False
+    ignore_history_messages: Flag = True
+    ignore_own_messages: Flag = True
+    ignore_yourself_messages: Flag = True
+    read_on_receipt: Flag = False
+    composing_message: Flag = False
+    send_connection_status: Flag = True
+    send_reaction_as_reply: Flag = False
+    send_profile_picture: Flag = False
+    group_messages_cloud_format: Flag = False
+    outgoing_messages_coex: Flag = False
+    reject_calls: Text = ""
+    message_calls_webhook: Text = ""
+    session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
+    custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
+
+    @field_validator("connection_type", mode="before")
+    @classmethod
+    def _no_type(cls, value: object) -> object:
+        return value or "qrcode"
+
+    @field_validator("proxy_url", mode="before")
+    @classmethod
+    def _no_proxy(cls, value: object) -> object:
+        return "" if value is None else value

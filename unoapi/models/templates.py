@@ -1,0 +1,80 @@
+"""Message templates as clients save and read them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+MAX_TEMPLATES = 1000
+DEFAULT_LANGUAGE = "pt_BR"
+
+
+class Button(BaseModel):
+    """A button of a template."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    type: str = Field(min_length=1, max_length=32)
+    text: str = Field(default="", max_length=60)
+
+
+class Component(BaseModel):
+    """One part of a template. Meta writes the types in capitals, some clients do not."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    type: str = Field(pattern=r"^[A-Za-z_]{1,40}$")
+    format: str = Field(default="TEXT", max_length=32)
+    text: str | None = Field(default=None, max_length=4096)
+    buttons: list[Button] = Field(default=[], max_length=10)
+
+
+class Template(BaseModel):
+    """A template as a client posts it. What else it says is kept."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
+    id: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
+    language: str = Field(default=DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")
+    category: str = Field(default="UTILITY", pattern=r"^[A-Z_]{1,32}$")
+    components: list[Component] = Field(default=[], max_length=20)
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _numbers_too(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _code_of_a_language(cls, value: object) -> object:
+        return value.get("code") if isinstance(value, dict) else value
+
+
+def computed_template_id(phone: str, name: str, language: str) -> str:
+    """15 digits, the same for the same template."""
+    digest = hashlib.sha256(f"{phone}:{name}:{language}".encode()).hexdigest()
+    return str(10**14 + int(digest[:16], 16) % (9 * 10**14))
+
+
+def _default(number: int, name: str, text: str) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "name": name,
+        "language": DEFAULT_LANGUAGE,
+        "status": "APPROVED",
+        "category": "UTILITY",
+        "components": [{"type": "BODY", "text": text}],
+    }
+
+
+HELLO = _default(1, "hello", "{{hello}}")
+DEFAULT_TEMPLATES = [
+    HELLO,
+    _default(2, "unoapi-webhook", "url: {{url}}\nheader: {{header}}\ntoken: {{token}}"),
+    _default(3, "unoapi-bulk-report", "bulk: {{bulk}}"),
+    _default(4, "unoapi-config", "label: {{label}}\nprovider: {{provider}}\nwebhooks: {{webhooks}}"),
+]
+"""What a session has that never stored any: the names are those of the former program."""

@@ -1,0 +1,46 @@
+"""Timers: a message that goes out when nobody answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_TIMEOUT_MS = 30 * 86_400_000
+MAX_NEXTS = 50
+
+
+class TimerStep(BaseModel):
+    """One message of a timer. `timeout` is in milliseconds; text works, too."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    timeout: int = Field(ge=1, le=MAX_TIMEOUT_MS)
+    type: str = Field(default="text", pattern=r"^[a-z_]{1,32}$")
+    message: Annotated[str, Field(min_length=1, max_length=4096)] | dict[str, Any]
+
+    @model_validator(mode="after")
+    def _only_text_is_plain(self) -> TimerStep:
+        if isinstance(self.message, str) and self.type != "text":
+            raise ValueError("a message of another type than text is the object of that type")
+        return self
+
+    def send_body(self, to: str) -> dict[str, Any]:
+        """The Cloud API message to send."""
+        content = {"body": self.message} if isinstance(self.message, str) else self.message
+        return {"messaging_product": "whatsapp", "to": to, "type": self.type, self.type: content}
+
+
+class TimerRequest(TimerStep):
+    """A timer as a client asks for it. `nexts` follow one after the other."""
+
+    nexts: list[TimerStep] = Field(default=[], max_length=MAX_NEXTS)
+
+
+class TimerState(BaseModel):
+    """What is known when a timer runs out. `direction` is `incoming` when the number wrote last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    last_ms: int | None = None
+    direction: str = ""

@@ -1,0 +1,49 @@
+"""Who is on WhatsApp, and telling the answer to an address that the client named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import DeliveryFailed, DeliveryRefused
+from unoapi.models.contacts import contact_key
+from unoapi.models.phones import is_valid
+from unoapi.models.session import Webhook
+from unoapi.ports import KnowsContacts
+from unoapi.services.retries import ensure_fresh
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.models.attempts import Attempt, History
+    from unoapi.models.jobs import TellContacts
+    from unoapi.ports import Provider, WebhookSender
+
+GONE = 410
+
+
+def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dict[str, Any]]:
+    """The contacts of the Cloud API, in order: `input`, `status` (valid or invalid) and, of valid ones, `wa_id`."""
+    there = (
+        provider.contacts(phone, numbers)
+        if isinstance(provider, KnowsContacts)
+        else [is_valid(contact_key(number)) for number in numbers]
+    )
+    return [
+        {"input": number, "status": "valid", "wa_id": contact_key(number)}
+        if valid
+        else {"input": number, "status": "invalid"}
+        for number, valid in zip(numbers, there, strict=True)
+    ]
+
+
+def tell(job: TellContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
+    """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
+    ensure_fresh(job, max_age_s=max_age_s)
+    webhook = Webhook.model_validate({"id": "contacts", "urlAbsolute": job.url})
+    answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+    attempt = answer.as_attempt()
+    if answer.delivered:
+        return attempt
+    if attempt.status == GONE:
+        raise DeliveryRefused("the address answered 410: it is gone", reason="gone", attempt=attempt)
+    raise DeliveryFailed(f"HTTP {attempt.status}" if attempt.status else attempt.error, attempt=attempt)

@@ -1,0 +1,40 @@
+"""The filters of a webhook: which events it does not get, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unoapi.models.events import Traits
+    from unoapi.models.session import Webhook
+
+BLACKLIST = "blacklist"
+
+
+def refusal(webhook: Webhook, traits: Traits, *, blocked: bool = False) -> str:
+    """The name of the filter that holds an event back; empty when it goes out.
+
+    In the order of the original's decisions: the blacklist, the kind of chat, then the kind of event.
+    """
+    checks = (
+        (BLACKLIST, blocked),
+        ("sendGroupMessages", (traits.group or traits.newsletter) and not webhook.send_group_messages),
+        ("sendNewsletterMessages", traits.newsletter and not webhook.send_newsletter_messages),
+        ("sendUpdateMessages", traits.status and not webhook.send_update_messages),
+        ("sendOutgoingMessages", traits.own and not webhook.send_outgoing_messages),
+        ("sendIncomingMessages", not traits.status and not traits.own and not webhook.send_incoming_messages),
+    )
+    return next((name for name, holds in checks if holds), "")
+
+
+def wants(webhook: Webhook, traits: Traits) -> bool:
+    """Whether the flags of a webhook let an event through."""
+    return not refusal(webhook, traits)
+
+
+def silence_s(webhook: Webhook, traits: Traits) -> int:
+    """How long a contact's events are to be held back from a webhook because the number itself wrote to it.
+
+    In seconds; below 0 for ever, 0 not at all. A person who takes a conversation over silences the bot this way.
+    """
+    return (webhook.add_to_black_list_on_outgoing_message_with_ttl or 0) if traits.own else 0

@@ -1,0 +1,103 @@
+"""Files of messages: kept, found, described, replaced by links, expired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import MediaMissing, RequestError
+from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from unoapi.ports import MediaIndex, MediaStore
+
+MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
+
+
+def keep(  # noqa: PLR0913 (collaborators)
+    phone: str,
+    chunks: Iterable[bytes],
+    *,
+    mime_type: str,
+    filename: str = "",
+    files: MediaStore,
+    notes: MediaIndex,
+    limit: int | None = None,
+    media_id: str | None = None,
+) -> MediaFile:
+    """Keep a file of a session. Raises MediaTooLarge, StoreUnavailable. First the file, then its note."""
+    own_id = media_id or new_media_id()
+    key = file_key(phone, own_id, mime_type)
+    kept = files.save(key, chunks, mime_type=mime_type, limit=limit_of(mime_type) if limit is None else limit)
+    media = MediaFile(
+        id=own_id,
+        phone=phone,
+        mime_type=mime_type,
+        sha256=kept.sha256,
+        file_size=kept.size,
+        filename=filename[-255:],
+        key=key,
+    )
+    notes.write(media)
+    return media
+
+
+def remove(media: MediaFile, *, files: MediaStore, notes: MediaIndex) -> None:
+    """Remove a file: first its note, so that nobody finds half of it."""
+    notes.remove(media)
+    files.delete(media.key)
+
+
+def holders(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The media objects in a message: its own, and that of an interactive header or a template's parameters."""
+    kind = message.get("type")
+    found = [message[kind]] if kind in MEDIA_TYPES else []
+    header = (message.get("interactive") or {}).get("header") or {}
+    found += [header[each] for each in MEDIA_TYPES if header.get(each)]
+    for component in (message.get("template") or {}).get("components") or []:
+        for parameter in component.get("parameters") or []:
+            found += [parameter[each] for each in MEDIA_TYPES if isinstance(parameter.get(each), dict)]
+    return [each for each in found if isinstance(each, dict)]
+
+
+def own_id(phone: str, media_id: str) -> str:
+    """The id without the session, in the forms that the former program gave out: `P/id` and `P-id`."""
+    for separator in ("/", "-"):
+        owner, found, rest = media_id.partition(separator)
+        if found and owner == phone:
+            return rest
+    return media_id
+
+
+def check(message: dict[str, Any], *, phone: str, notes: MediaIndex) -> None:
+    """Refuse a message with a file that nobody uploaded. Raises RequestError."""
+    for holder in holders(message):
+        if holder.get("id") and not holder.get("link"):
+            try:
+                notes.find(own_id(phone, str(holder["id"])), phone=phone)
+            except MediaMissing:
+                details = f"{message['type']}.id: no uploaded media of this number has this id, or it has expired."
+                raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
+
+
+def resolve(
+    message: dict[str, Any], *, phone: str, notes: MediaIndex, link: Callable[[MediaFile], str]
+) -> dict[str, Any]:
+    """The message with a link in the place of each uploaded id: what providers can fetch. Raises MediaMissing."""
+    if not any(holder.get("id") and not holder.get("link") for holder in holders(message)):
+        return message
+    changed: dict[str, Any] = _copied(message)
+    for holder in holders(changed):
+        if holder.get("id") and not holder.get("link"):
+            media = notes.find(own_id(phone, str(holder.pop("id"))), phone=phone)
+            holder["link"] = link(media)
+            if changed["type"] == "document" and media.filename:
+                holder.setdefault("filename", media.filename)
+    return changed
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,47 @@
+"""Timers: start, and decide what happens when one runs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.models.events import serialise
+from unoapi.models.jobs import FireTimer, Parcel, SendMessage, computed_id
+from unoapi.models.timers import TimerStep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.ports import Timers
+
+
+def parcel(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *, at_ms: int) -> Parcel:
+    """A timer that waits in RabbitMQ. `at_ms`: its start, in milliseconds since the epoch."""
+    job = FireTimer(
+        id=computed_id("timer", phone, to, str(at_ms)),
+        phone=phone,
+        accepted_at_ms=at_ms,
+        to=to,
+        step=step.model_dump(mode="json"),
+        nexts=tuple(each.model_dump(mode="json") for each in nexts),
+    )
+    return Parcel(job, delay_ms=step.timeout)
+
+
+def fire(job: FireTimer, *, timers: Timers) -> list[Parcel]:
+    """The message to send and the next timer; nothing when the timer was stopped or started again, or was answered.
+
+    Raises StoreUnavailable: a timer that cannot be judged waits. A repeated job makes the same message.
+    """
+    state = timers.state(job.phone, job.to)
+    if state.last_ms is None or state.last_ms > job.accepted_at_ms or state.direction != "incoming":
+        return []
+    step = TimerStep.model_validate(job.step)
+    message_id = f"wamid.{computed_id('timer message', job.id).replace('-', '').upper()}"
+    body = serialise(step.send_body(job.to))
+    parcels = [Parcel(SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=body))]
+    if job.nexts:
+        following, *nexts = (TimerStep.model_validate(each) for each in job.nexts)
+        # Its start is computed, not read from the clock: a repeated job makes the same timer.
+        started_ms = job.accepted_at_ms + step.timeout
+        parcels.append(parcel(job.phone, job.to, following, nexts, at_ms=started_ms))
+    return parcels

@@ -1,0 +1,71 @@
+"""Which contact's events which webhook does not get: `unoapi-blacklist:<P>:<webhook>:<contact>`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.errors import StoreUnavailable
+from unoapi.models.contacts import contact_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from unoapi.stores.redis import Command, RedisStore
+
+
+class RedisBlacklist:
+    """Kept in Redis alone, so that every process sees the same. With Redis away nobody is blocked."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+
+    def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
+        """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
+        if not webhook_ids or not contact:
+            return set()
+        try:
+            (found,) = self._store.call(("MGET", *(_key(phone, webhook_id, contact) for webhook_id in webhook_ids)))
+        except StoreUnavailable:
+            return set()
+        return {webhook_id for webhook_id, value in zip(webhook_ids, found, strict=True) if value is not None}
+
+    def put(self, phone: str, webhook_id: str, contact: str, *, ttl_s: int) -> None:
+        """Block for so many seconds; with 0 no more, below 0 for ever. Raises StoreUnavailable."""
+        self._store.call(_command(phone, webhook_id, contact, ttl_s))
+
+    def silence(self, phone: str, contact: str, seconds: Mapping[str, int]) -> None:
+        """Block a contact for each of these webhooks so many seconds. Never raises, never waits."""
+        if contact and seconds:
+            self._store.post(*(_command(phone, webhook_id, contact, ttl_s) for webhook_id, ttl_s in seconds.items()))
+
+    def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
+        """Block users for all these webhooks until they are taken off. Raises StoreUnavailable."""
+        keys = [contact_key(contact) for contact in contacts]
+        commands = [_command(phone, webhook_id, contact, -1) for webhook_id in webhook_ids for contact in keys]
+        self._store.call(*commands, ("SADD", _blocked_key(phone), *keys))
+
+    def unblock(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
+        """Take users off. Raises StoreUnavailable."""
+        keys = [contact_key(contact) for contact in contacts]
+        commands = [_command(phone, webhook_id, contact, 0) for webhook_id in webhook_ids for contact in keys]
+        self._store.call(*commands, ("SREM", _blocked_key(phone), *keys))
+
+    def blocked(self, phone: str) -> list[str]:
+        """The users that were blocked for all webhooks. Raises StoreUnavailable."""
+        (found,) = self._store.call(("SMEMBERS", _blocked_key(phone)))
+        return sorted(found)
+
+
+def _command(phone: str, webhook_id: str, contact: str, ttl_s: int) -> Command:
+    key = _key(phone, webhook_id, contact)
+    if ttl_s == 0:
+        return ("DEL", key)
+    return ("SET", key, "1") if ttl_s < 0 else ("SET", key, "1", "EX", ttl_s)
+
+
+def _key(phone: str, webhook_id: str, contact: str) -> str:
+    return f"unoapi-blacklist:{phone}:{webhook_id}:{contact_key(contact)}"
+
+
+def _blocked_key(phone: str) -> str:
+    return f"unoapi-blocked:{phone}"

@@ -1,0 +1,42 @@
+"""The templates of a session: `unoapi-template:<P>`, a JSON list as the client gave it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import describe
+from unoapi.logs import get_logger
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+log = get_logger(__name__)
+
+
+class RedisTemplates:
+    """Templates by phone."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+
+    def get(self, phone: str) -> list[dict[str, Any]] | None:
+        """What is stored; None when nothing ever was. Raises StoreUnavailable."""
+        (text,) = self._store.call(("GET", _key(phone)))
+        if text is None:
+            return None
+        try:
+            stored = json.loads(text)
+        except ValueError as error:
+            log.error("templates_unreadable", phone=phone, error=describe(error), do="save the templates again")
+            return []
+        items = stored if isinstance(stored, list) else [stored]
+        return [item for item in items if isinstance(item, dict) and item.get("name")]
+
+    def put(self, phone: str, templates: list[dict[str, Any]]) -> None:
+        """Store all of a phone. Raises StoreUnavailable."""
+        self._store.call(("SET", _key(phone), json.dumps(templates)))
+
+
+def _key(phone: str) -> str:
+    return f"unoapi-template:{phone}"

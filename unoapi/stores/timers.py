@@ -1,0 +1,42 @@
+"""Timers and who wrote last: `unoapi-timer:<P>:<contact>`, `unoapi-message-direction:<P>:<contact>`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.models.contacts import contact_key
+from unoapi.models.timers import TimerState
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+
+class RedisTimers:
+    """When a contact's timer was started or stopped last. A timer whose data are lost does not fire."""
+
+    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+
+    def touch(self, phone: str, contact: str, *, at_ms: int) -> None:
+        """Remember a start or a stop, in milliseconds since the epoch. Raises StoreUnavailable."""
+        self._store.call(("SET", _timer_key(phone, contact), at_ms, "EX", self._ttl_s))
+
+    def state(self, phone: str, contact: str) -> TimerState:
+        """The last start or stop, and who wrote last. Raises StoreUnavailable."""
+        ((last, direction),) = self._store.call(("MGET", _timer_key(phone, contact), _direction_key(phone, contact)))
+        return TimerState(last_ms=int(last) if str(last or "").isdigit() else None, direction=str(direction or ""))
+
+    def wrote(self, phone: str, contact: str, *, own: bool) -> None:
+        """Remember who wrote last: the number itself, or the contact. Never raises, never waits."""
+        if contact:
+            direction = "incoming" if own else "outgoing"
+            self._store.post(("SET", _direction_key(phone, contact), direction, "EX", self._ttl_s))
+
+
+def _timer_key(phone: str, contact: str) -> str:
+    return f"unoapi-timer:{phone}:{contact_key(contact)}"
+
+
+def _direction_key(phone: str, contact: str) -> str:
+    return f"unoapi-message-direction:{phone}:{contact_key(contact)}"

@@ -1,0 +1,36 @@
+"""Contacts whose events a webhook does not get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from flask import Blueprint, jsonify
+from pydantic import BaseModel, ConfigDict, Field
+
+from unoapi.bootstrap import unoapi
+from unoapi.models.session import MAX_TTL_S
+from unoapi.web.auth import session_token
+from unoapi.web.bodies import named_fields
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+routes = Blueprint("blacklist", __name__)
+
+
+class BlacklistEntry(BaseModel):
+    """A contact, and for how many seconds: 0 takes it off, -1 is for ever."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+    to: Annotated[str, Field(min_length=1, max_length=128)]
+    ttl: int = Field(default=0, ge=-MAX_TTL_S, le=MAX_TTL_S)
+
+
+@routes.post("/<digits:phone>/blacklist/<webhook_id>")
+@session_token
+def put(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """Put a contact on a webhook's blacklist, or take it off."""
+    entry = BlacklistEntry.model_validate(named_fields())
+    unoapi().blacklist.put(phone, webhook_id[:100], entry.to, ttl_s=entry.ttl)
+    return jsonify(success=True)

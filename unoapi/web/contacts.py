@@ -1,0 +1,46 @@
+"""Who is on WhatsApp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from flask import Blueprint, jsonify
+from pydantic import BaseModel, ConfigDict, Field
+
+from unoapi.bootstrap import unoapi
+from unoapi.models.events import serialise
+from unoapi.models.jobs import Parcel, TellContacts, computed_id, now_ms
+from unoapi.models.options import EmptyIsAbsent, WebUrl
+from unoapi.services import contacts
+from unoapi.web.auth import session_token
+from unoapi.web.bodies import any_object
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+routes = Blueprint("contacts", __name__)
+
+
+class ContactsCheck(BaseModel):
+    """Numbers to look for; `webhook` gets the answer, too. `blocking` and `force_check` change nothing."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+    contacts: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(min_length=1, max_length=1000)
+    webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
+
+
+@routes.post("/<digits:phone>/contacts")
+@routes.post("/<version>/<node:phone>/contacts")
+@session_token
+def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
+    """Say of each number whether it is on WhatsApp."""
+    asked = ContactsCheck.model_validate(any_object())
+    uno = unoapi()
+    provider = uno.providers[uno.sessions.find(phone).provider]
+    answer = {"contacts": contacts.check(phone, asked.contacts, provider=provider)}
+    if asked.webhook is not None:
+        body, url = serialise(answer), str(asked.webhook)
+        job_id = computed_id("contacts", phone, url, body, str(now_ms()))
+        uno.publisher.publish([Parcel(TellContacts(id=job_id, phone=phone, url=url, body=body))])
+    return jsonify(answer)

@@ -1,0 +1,66 @@
+"""What the routes in the Graph's manner share: fields, pages, and numbers as they are shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.routing import BaseConverter
+
+INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
+MAX_PAGE = 1000
+
+
+class NodeConverter(BaseConverter):
+    """An id of the Graph's name space: a phone, a phone number id, a business account id.
+
+    Goes before a mere phone in the same place, because what follows it is always named.
+    """
+
+    regex = r"[A-Za-z0-9_-]{1,64}"
+    weight = 20
+
+
+class VersionConverter(BaseConverter):
+    """A version in a path where anything else could be meant, too."""
+
+    regex = r"v[0-9]{1,3}(?:\.[0-9]{1,3})?"
+    weight = 150  # files are looked for first
+
+
+class _Page(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    limit: int = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE)
+    after: str = Field(default="", max_length=200)
+    before: str = Field(default="", max_length=200)
+
+
+def asked_fields() -> list[str]:
+    """The names in `fields=`; what stands behind a name in brackets does not matter."""
+    text = request.args.get("fields", "")[:2000]
+    return [name.strip() for name in INNER.sub("", text).split(",") if name.strip()]
+
+
+def page(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """One page of a list; cursors are ids. After the last page there is no `next`: clients follow it even if null."""
+    asked = _Page.model_validate(request.args.to_dict())
+    ids = [str(item.get("id")) for item in items]
+    start = ids.index(asked.after) + 1 if asked.after in ids else 0
+    if asked.before in ids:
+        end = ids.index(asked.before)
+        start = max(0, end - asked.limit)
+    else:
+        end = start + asked.limit
+    shown = items[start:end]
+    answer: dict[str, Any] = {"data": shown}
+    if shown:
+        answer["paging"] = {"cursors": {"before": str(shown[0].get("id")), "after": str(shown[-1].get("id"))}}
+        if end < len(items):
+            kept = {key: value for key, value in request.args.items() if key not in ("after", "before", "access_token")}
+            arguments = urlencode({**kept, "after": ids[end - 1]})
+            answer["paging"]["next"] = f"{request.base_url}?{arguments}"
+    return answer

@@ -1,0 +1,152 @@
+"""Files: uploaded, described, downloaded, deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from flask import Blueprint, Response, jsonify, request
+
+from unoapi.bootstrap import unoapi
+from unoapi.errors import MediaMissing, MediaTooLarge, RequestError
+from unoapi.models.media import FILE_NAME, MAX_BYTES, UNKNOWN, MediaFile, limit_of, type_of
+from unoapi.services import media as service
+from unoapi.web.auth import check_phone, owner, session_token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask.typing import ResponseReturnValue
+    from werkzeug.datastructures import FileStorage
+
+routes = Blueprint("media", __name__)
+
+CHUNK = 256 * 1024
+FORM_BYTES = 1024 * 1024  # the parser needs several of its pieces at once
+VAGUE = ("", UNKNOWN, "binary/octet-stream")
+
+
+@routes.post("/<version>/<node:phone>/media")
+@session_token
+def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
+    """Keep a file for a message that is sent later. It goes through the disk, never as a whole through the memory."""
+    request.max_content_length = MAX_BYTES + FORM_BYTES
+    request.max_form_memory_size = FORM_BYTES
+    file = request.files.get("file")
+    if file is None:
+        raise RequestError("Required parameter is missing", code=131008, status=400, details="file: Field required")
+    mime_type = _type_of(file)
+    uno = unoapi()
+    try:
+        media = service.keep(
+            phone,
+            _chunks(file),
+            mime_type=mime_type,
+            filename=_name_of(file),
+            files=uno.files,
+            notes=uno.media,
+        )
+    except MediaTooLarge:
+        details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
+        raise RequestError("Media upload error", code=131053, status=400, details=details) from None
+    return jsonify(id=media.id)
+
+
+@routes.get("/<version>/<media_id:media_id>")
+@routes.get("/<media_id:media_id>")
+@owner
+def describe(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
+    """What is known of a file, with an address that opens it for some time."""
+    return _described(_find(media_id))
+
+
+@routes.get("/<version>/<digits:phone>/<former_media_id:media_id>")
+@session_token
+def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:  # noqa: ARG001
+    """The former program's address of the same."""
+    return _described(_find(media_id, phone))
+
+
+@routes.delete("/<version>/<media_id:media_id>")
+@routes.delete("/<media_id:media_id>")
+@owner
+def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
+    """Remove a file."""
+    uno = unoapi()
+    service.remove(_find(media_id), files=uno.files, notes=uno.media)
+    return jsonify(success=True)
+
+
+@routes.get("/<version>/download/<digits:phone>/<path:file>")
+@owner
+def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noqa: ARG001
+    """The bytes. A signed address needs no token."""
+    if not FILE_NAME.fullmatch(file) or ".." in file:
+        raise RequestError("Invalid parameter", code=100, status=400, details="This is not the name of a file.")
+    key = f"{phone}/{file}"
+    signature = request.args.get("signature", "")
+    if not (signature and unoapi().links.opens(key, signature)):
+        check_phone(phone)
+    uno = unoapi()
+    try:
+        size, pieces = uno.files.size(key), uno.files.read(key)
+    except MediaMissing:
+        raise _unknown() from None
+    mime_type, name = type_of(file), file
+    try:
+        media = uno.media.find(file.rpartition(".")[0], phone=phone)
+        mime_type, name = media.mime_type, media.filename or file
+    except MediaMissing:
+        pass  # the former program's, whose name tells its type
+    answer = Response(pieces, mimetype=mime_type)
+    answer.content_length = size
+    plain = name.encode("ascii", "ignore").decode().replace('"', "").replace("\\", "")
+    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{plain or file}"{encoded}'
+    return answer
+
+
+def _described(media: MediaFile) -> ResponseReturnValue:
+    asked = request.args.get("phone_number_id")
+    if asked and asked not in (media.phone, *unoapi().sessions.aliases(media.phone)):
+        raise _unknown()
+    return jsonify(media.described(unoapi().links.make(media)))
+
+
+def _find(media_id: str, phone: str | None = None) -> MediaFile:
+    owner_phone, _, rest = media_id.partition("-")
+    if phone is None and rest and owner_phone.isdigit():  # the former program's form for Typebot
+        phone, media_id = owner_phone, rest
+    try:
+        media = unoapi().media.find(media_id, phone=phone)
+    except MediaMissing:
+        check_phone(phone)
+        raise _unknown() from None
+    check_phone(media.phone)
+    return media
+
+
+def _unknown() -> RequestError:
+    details = "No media with this id: it was never here, was deleted or has expired, or is another number's."
+    return RequestError("Unsupported get request", code=100, status=400, details=details)
+
+
+def _type_of(file: FileStorage) -> str:
+    """The part's own type, else what the client names, else what the name's ending stands for."""
+    named = (request.form.get("type") or "").strip().lower()
+    candidates = (file.mimetype or "", named if "/" in named else "", type_of(file.filename or ""))
+    mime_type = next((each for each in candidates if each not in VAGUE), UNKNOWN)
+    if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
+        return UNKNOWN
+    return mime_type
+
+
+def _name_of(file: FileStorage) -> str:
+    """The file's own name: some clients send the whole path on their machine, or only "blob"."""
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    return "" if name == "blob" or not name.isprintable() else name
+
+
+def _chunks(file: FileStorage) -> Iterator[bytes]:
+    while chunk := file.stream.read(CHUNK):
+        yield chunk

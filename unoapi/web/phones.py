@@ -1,0 +1,157 @@
+"""A number as Meta's Graph shows it: the phone object, its business profile, its blocked users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from flask import Blueprint, g, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from unoapi.bootstrap import unoapi
+from unoapi.errors import RequestError
+from unoapi.models.contacts import contact_key, is_phone
+from unoapi.models.options import BusinessProfile, WebUrl
+from unoapi.models.session import without_secrets
+from unoapi.services import templates
+from unoapi.services.sessions import chosen, merge, phone_object, status_of, with_callback
+from unoapi.web.auth import session_token
+from unoapi.web.bodies import any_object
+from unoapi.web.graph import asked_fields, page
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from unoapi.models.session import Session
+
+routes = Blueprint("phones", __name__)
+
+
+class CallbackOverride(BaseModel):
+    """Where events are to go instead. The `verify_token` is not stored: nothing is asked of the new address."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    override_callback_uri: WebUrl
+
+
+class PhoneChange(BaseModel):
+    """What may be changed of a phone object."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    webhook_configuration: CallbackOverride
+
+
+class _User(BaseModel):
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    user: Annotated[str, Field(min_length=1, max_length=128)] = ""
+    user_id: Annotated[str, Field(min_length=1, max_length=128)] = ""
+
+    @property
+    def name(self) -> str:
+        return self.user or self.user_id
+
+
+class _Users(BaseModel):
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    block_users: list[_User] = Field(min_length=1, max_length=1000)
+
+
+def session_of(phone: str) -> Session:
+    """The session in the path. Raises Postponed: answered 503."""
+    return unoapi().sessions.find(phone)
+
+
+@routes.get("/<graph:version>/<node:phone>")
+@session_token
+def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
+    """The phone object with status, templates and configuration, or those `fields` of it."""
+    uno, session, fields = unoapi(), session_of(phone), asked_fields()
+    document = phone_object(session)
+    if not fields or "status" in fields:
+        document["status"] = status_of(session, uno.directory.statuses([phone]).get(phone))
+    if not fields or "message_templates" in fields:
+        stored = uno.templates.get(phone)
+        shown = templates.shown(phone, stored, only_hello=uno.settings.only_hello_template)
+        document["message_templates"] = {"data": shown}
+    if fields:
+        return jsonify(chosen(document, fields))
+    return jsonify({**without_secrets(uno.sessions.config(phone) or {}), **document})
+
+
+@routes.post("/<graph:version>/<node:phone>")
+@session_token
+def change(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Set the number's webhook the way Meta does: `webhook_configuration`."""
+    override = PhoneChange.model_validate(any_object()).webhook_configuration
+    set_callback(phone, str(override.override_callback_uri))
+    return jsonify(success=True)
+
+
+def set_callback(phone: str, url: str) -> None:
+    """Let the events of a phone go to this address."""
+    sessions = unoapi().sessions
+    sessions.save(phone, with_callback(sessions.config(phone) or {}, url))
+
+
+@routes.get("/<version>/<node:phone>/phone_numbers")
+@session_token
+def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """The numbers of the business account that the token opens."""
+    own, token_of = session_of(phone), unoapi().directory
+    others = [each for each in token_of.all() if each.waba_id == own.waba_id] if own.stored else []
+    seen = [each for each in others if g.operator or each.phone == phone] or [own]
+    return jsonify(page([chosen(phone_object(each), asked_fields()) for each in seen]))
+
+
+@routes.get("/<version>/<node:phone>/whatsapp_business_profile")
+@session_token
+def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """What the business tells about itself."""
+    profile = {"messaging_product": "whatsapp", **session_of(phone).business_profile.model_dump()}
+    fields = asked_fields()
+    wanted = {key: value for key, value in profile.items() if not fields or key in (*fields, "messaging_product")}
+    return jsonify(data=[wanted])
+
+
+@routes.post("/<version>/<node:phone>/whatsapp_business_profile")
+@session_token
+def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Change what is named of the business profile."""
+    sessions = unoapi().sessions
+    config = sessions.config(phone) or {}
+    own = config.get("businessProfile")
+    named = {key: value for key, value in any_object().items() if key in BusinessProfile.model_fields}
+    profile = BusinessProfile.model_validate({**(own if isinstance(own, dict) else {}), **named})
+    sessions.save(phone, merge(config, {"businessProfile": profile.model_dump(exclude_unset=True)}))
+    return jsonify(success=True)
+
+
+@routes.get("/<version>/<node:phone>/block_users")
+@session_token
+def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """The users whose events no webhook gets."""
+    users = unoapi().blacklist.blocked(phone)
+    listed = page([{"id": user, "messaging_product": "whatsapp", "wa_id": user} for user in users])
+    return jsonify({**listed, "data": [{k: v for k, v in user.items() if k != "id"} for user in listed["data"]]})
+
+
+@routes.route("/<version>/<node:phone>/block_users", methods=["POST", "DELETE"])
+@session_token
+def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Hold back the events of users from every webhook of the number, or let them through again."""
+    names = [user.name for user in _Users.model_validate(any_object()).block_users]
+    wrong = [name for name in names if not is_phone(name)]
+    if wrong:
+        details = f"{len(wrong)} of the users are no phone numbers; nobody was changed."
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    uno = unoapi()
+    webhook_ids = [webhook.id for webhook in session_of(phone).webhooks]
+    users: list[dict[str, Any]] = [{"input": name, "wa_id": contact_key(name)} for name in names]
+    if request.method == "POST":
+        uno.blacklist.block(phone, webhook_ids, names)
+        return jsonify(messaging_product="whatsapp", block_users={"added_users": users})
+    uno.blacklist.unblock(phone, webhook_ids, names)
+    return jsonify(messaging_product="whatsapp", block_users={"removed_users": users})

@@ -1,0 +1,60 @@
+"""Timers: a message that goes out when nobody answers in time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, jsonify
+
+from unoapi.bootstrap import unoapi
+from unoapi.errors import RequestError
+from unoapi.models.contacts import contact_key
+from unoapi.models.jobs import now_ms
+from unoapi.models.timers import TimerRequest
+from unoapi.services import timers
+from unoapi.web.auth import session_token
+from unoapi.web.bodies import named_fields
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+routes = Blueprint("timers", __name__)
+
+
+@routes.post("/timer/<digits:phone>/<to>")
+@session_token
+def start(phone: str, to: str) -> ResponseReturnValue:
+    """Start a timer; one that waits for the same contact stops. Fields in the body or the query."""
+    asked = TimerRequest.model_validate(_fields())
+    contact, at_ms = _contact(to), now_ms()
+    uno = unoapi()
+    uno.timers.touch(phone, contact, at_ms=at_ms)
+    uno.publisher.publish([timers.parcel(phone, contact, asked, asked.nexts, at_ms=at_ms)])
+    return jsonify(success=True)
+
+
+@routes.delete("/timer/<digits:phone>/<to>")
+@session_token
+def stop(phone: str, to: str) -> ResponseReturnValue:
+    """Stop the contact's timer."""
+    # A millisecond later, so that a timer of the same one stops, too.
+    unoapi().timers.touch(phone, _contact(to), at_ms=now_ms() + 1)
+    return jsonify(success=True)
+
+
+def _fields() -> dict[str, Any]:
+    fields = named_fields()
+    if isinstance(fields.get("nexts"), str):
+        try:
+            fields["nexts"] = json.loads(fields["nexts"])
+        except (ValueError, RecursionError):
+            raise RequestError("Invalid parameter", code=100, status=400, details="nexts is not JSON.") from None
+    return fields
+
+
+def _contact(to: str) -> str:
+    contact = contact_key(to)[:128]
+    if not contact or not ("@" in contact or contact.isdigit()):
+        raise RequestError("Invalid parameter", code=100, status=400, details="The path must end with a phone.")
+    return contact
