@@ -102,6 +102,7 @@ class Stack:
             "NOTIFY_FAILED_MESSAGES": "false",
             "UNOAPI_LOG_FORMAT": "json",
             "LOG_LEVEL": "debug",
+            "UNOAPI_RATE_LIMIT_REFUSED": "0",
             "UNOAPI_ALLOWED_HOSTS": "127.0.0.0/8,::1",
             "BASE_STORE": str(folder / "data"),
             "BASE_URL": self.url,

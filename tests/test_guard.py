@@ -7,14 +7,18 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pycurl
 import pytest
 
+from unoapi.delivery.curl import CurlSender, WebhookRequest
 from unoapi.delivery.fetch import Fetcher
 from unoapi.delivery.guard import AddressGuard
 from unoapi.errors import FetchFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from unoapi.models.attempts import Answer
 
 HOSTILE = [
     "127.0.0.1", "127.1", "127.255.255.254", "2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "017700000001",
@@ -168,3 +172,99 @@ def test_a_file_over_the_limit_is_refused() -> None:
     with pytest.raises(FetchFailed, match="larger than 1000 bytes"):
         fetch(AddressGuard(("127.0.0.1",)), f"http://127.0.0.1:{server.getsockname()[1]}/")
     server.close()
+
+
+# --- webhooks ---
+
+
+def post(guard: AddressGuard, url: str) -> Answer:
+    request = WebhookRequest(url=url, body=b"{}", headers=(), tenant="5511", timeout_ms=1500)
+    return CurlSender(guard).post(request)
+
+
+@pytest.mark.parametrize("host", HOSTILE)
+def test_no_webhook_reaches_them_either(listener: Listener, host: str) -> None:
+    before = listener.connections
+
+    answer = post(AddressGuard(), f"http://{host}:{listener.port}/")
+
+    assert not answer.delivered
+    assert listener.connections == before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "localhost", "[::1]", "169.254.169.254", "192.168.0.1"])
+def test_a_refused_webhook_says_so_with_the_rule_and_the_setting(listener: Listener, host: str) -> None:
+    answer = post(AddressGuard(), f"http://{host}:{listener.port}/")
+
+    assert answer.blocked
+    assert "UNOAPI_ALLOWED_HOSTS" in answer.error
+
+
+def test_a_webhook_that_is_only_away_is_not_refused() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+
+        answer = post(AddressGuard(("127.0.0.0/8",)), f"http://127.0.0.1:{bound.getsockname()[1]}/")
+
+    assert (answer.blocked, answer.status, answer.error) == (False, None, "connection refused")
+
+
+def test_the_operators_own_address_is_not_judged_and_only_that(listener: Listener) -> None:
+    guard = AddressGuard(trusted=(f"http://localhost:{listener.port}/events",))
+
+    assert post(guard, f"http://LOCALHOST:{listener.port}/other").delivered
+    assert post(guard, f"http://127.0.0.1:{listener.port}/events").blocked
+    assert guard.refusal("http://localhost:1/events", ip="127.0.0.1")
+    assert guard.refusal(f"https://localhost:{listener.port}/events", ip="127.0.0.1")
+
+
+@pytest.mark.parametrize("allowed", ["0.0.0.0/0", "127.0.0.0/8", "127.0.0.1", "localhost", "*.example"])
+def test_the_queue_and_the_store_stay_closed_whatever_is_allowed(listener: Listener, allowed: str) -> None:
+    guard = AddressGuard((allowed,), own_ports=(listener.port,))
+    before = listener.connections
+
+    answer = post(guard, f"http://127.0.0.1:{listener.port}/")
+
+    assert answer.blocked
+    assert "no setting" in answer.error
+    assert listener.connections == before
+
+
+@pytest.mark.parametrize("ip", ["169.254.169.254", "169.254.1.1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"])
+def test_no_wide_entry_opens_metadata_and_its_like_but_their_own_does(ip: str) -> None:
+    own = ip.rpartition(":")[2]
+
+    assert AddressGuard(("0.0.0.0/0", "evil.example", "::/0")).refusal("http://evil.example/", ip=ip)
+    assert AddressGuard((own,)).refusal("http://evil.example/", ip=ip) == ""
+
+
+def test_a_name_that_changes_its_address_after_the_first_look_up_gets_no_second_socket() -> None:
+    """What libcurl asks with is the address that it is about to connect to, so there is no second look-up to cheat."""
+    guard = AddressGuard()
+    peers = [("93.184.216.34", 80), ("169.254.169.254", 80)]
+
+    sockets = []
+    for peer in peers:
+        knock = guard.knock("http://rebinding.example/")
+        sockets.append((knock(0, (socket.AF_INET, socket.SOCK_STREAM, 6, peer)), knock.refusal))
+
+    assert isinstance(sockets[0][0], socket.socket)
+    assert sockets[0][1] == ""
+    assert sockets[1][0] == pycurl.SOCKET_BAD
+    assert "metadata" in sockets[1][1]
+    sockets[0][0].close()
+
+
+def test_of_several_addresses_the_open_ones_are_tried() -> None:
+    knock = AddressGuard().knock("http://mixed.example/")
+
+    refused = knock(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("10.0.0.1", 80)))
+    opened = knock(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("93.184.216.34", 80)))
+
+    assert refused == pycurl.SOCKET_BAD
+    assert knock.refusal == ""
+    opened.close()
+
+
+def test_what_is_no_address_of_the_internet_is_refused() -> None:
+    assert AddressGuard(("*.example",)).refusal("http://a.example/", ip="/run/docker.sock")

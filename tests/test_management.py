@@ -369,6 +369,18 @@ def test_the_blacklist_takes_its_fields_from_the_body_or_the_query(api: Stack) -
     refused(ask(api, "POST", path, TOKEN, json={"ttl": 1}), 400, 131008)
 
 
+@pytest.mark.parametrize("to", ["", "\ud800", "x" * 129, ["5549"], {}, None, "54\x0099"], ids=repr)
+def test_a_blacklist_takes_no_contact_that_cannot_be_one(api: Stack, to: object) -> None:
+    refused(ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": to, "ttl": 60}), 400)
+
+
+def test_a_token_that_is_no_text_shuts_nobody_out(api: Stack) -> None:
+    answer = ask(api, "POST", f"{V}/{OTHER}/register", OTHER_TOKEN, json={"authToken": "\ud800"})
+
+    assert answer.status_code in (200, 400)
+    assert ask(api, "GET", "/sessions", TOKEN).status_code == 200
+
+
 def test_contacts_are_checked(api: Stack) -> None:
     body = {"blocking": "no_wait", "contacts": [f"+{CONTACT}", "15550000001", "nobody"], "force_check": True}
 
@@ -388,7 +400,8 @@ def test_contacts_are_checked(api: Stack) -> None:
         {"message": "x"},
         {"timeout": 5},
         {"timeout": "soon", "message": "x"},
-        {"timeout": 5, "message": "x", "nexts": "{"},
+        {"timeout": 5, "message": "x", "nexts": "{"}, {"timeout": 5, "type": "image", "message": {}},
+        {"timeout": 5, "message": "x", "nexts": [{"timeout": 5, "type": "carrier_pigeon", "message": {}}]},
     ],
 )  # fmt: skip
 def test_wrong_timers_are_refused(api: Stack, wrong: dict[str, Any]) -> None:

@@ -140,6 +140,7 @@ def app(servers: PrivateServers) -> Iterator[Flask]:
         patch.setenv("AMQP_URL", servers.rabbit.add_vhost("rules"))
         patch.setenv("REDIS_URL", servers.redis_url)
         patch.setenv("UNOAPI_AUTH_TOKEN", OPERATOR)
+        patch.setenv("UNOAPI_RATE_LIMIT_REFUSED", "0")
         parts.cache_clear()
         made = create_app()
         for phone in (OURS, THEIRS):

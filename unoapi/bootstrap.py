@@ -81,10 +81,12 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisStore(settings.redis_url.get_secret_value())
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     publisher = ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology)
-    sessions = RedisSessions(store, environment_config(_environment_webhook(settings)) | _options(settings))
+    environment = environment_config(_environment_webhook(settings)) | _options(settings)
+    sessions = RedisSessions(store, environment, refusal=guard.refusal)
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
@@ -99,7 +101,7 @@ def bootstrap(settings: Settings) -> Uno:
         max_age_s=settings.unoapi_send_max_age,
     )
     files = _files(settings)
-    guard = AddressGuard(settings.allowed_hosts)
+    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     return Uno(
         settings=settings,
         topology=topology,
@@ -123,7 +125,7 @@ def bootstrap(settings: Settings) -> Uno:
         guard=guard,
         fetcher=Fetcher(guard),
         traces=traces,
-        webhooks=WebhookClient(),
+        webhooks=WebhookClient(guard),
         callbacks=CallbackPoster(),
         providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": Unconnected()},
     )

@@ -10,6 +10,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, UrlConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import Url
@@ -44,6 +45,16 @@ class Settings(BaseSettings):
     )
     unoapi_body_max_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body, in bytes."
+    )
+
+    unoapi_rate_limit: int = Field(
+        12_000, ge=0, le=1_000_000, description="Requests a minute of one session's token; 0: no limit."
+    )
+    unoapi_rate_limit_refused: int = Field(
+        60, ge=0, le=1_000_000, description="Wrong or missing tokens a minute of one client address; 0: no limit."
+    )
+    unoapi_cors_origins: str = Field(
+        "", max_length=4096, description="Origins whose pages may call the API, commas between; * for all. Empty: none."
     )
 
     unoapi_message_retry_limit: int = Field(5, ge=0, le=100, description="Retries after the first attempt.")
@@ -175,6 +186,27 @@ class Settings(BaseSettings):
     def allowed_hosts(self) -> tuple[str, ...]:
         """What the operator allows beside the public internet."""
         return tuple(part.strip() for part in self.unoapi_allowed_hosts.split(",") if part.strip())
+
+    @property
+    def cors_origins(self) -> frozenset[str]:
+        """Origins of pages that may call the API."""
+        return frozenset(part.strip().rstrip("/") for part in self.unoapi_cors_origins.split(",") if part.strip())
+
+    @property
+    def trusted_addresses(self) -> tuple[str, ...]:
+        """Addresses that the operator chose, and that webhooks may therefore have."""
+        return tuple(f"{url}" for url in (self.webhook_url, self.webhook_url_absolute) if url)
+
+    @property
+    def own_ports(self) -> tuple[int, ...]:
+        """Ports of RabbitMQ and Redis, which no tenant may reach."""
+        found = []
+        for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379)):
+            try:
+                found.append(urlsplit(url.get_secret_value()).port or default)
+            except ValueError:
+                found.append(default)
+        return tuple(found)
 
     @property
     def signing_key(self) -> str:

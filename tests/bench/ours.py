@@ -200,8 +200,13 @@ def consumers(stage: Stage) -> int:
 
 
 def environment(stage: Stage) -> dict[str, str]:
-    """The servers and the token; everything else as users get it."""
-    return {"AMQP_URL": stage.amqp_url, "REDIS_URL": stage.redis_url, "UNOAPI_AUTH_TOKEN": TOKEN}
+    """The servers, the token and the receiver; everything else as users get it."""
+    return {
+        "AMQP_URL": stage.amqp_url,
+        "REDIS_URL": stage.redis_url,
+        "UNOAPI_AUTH_TOKEN": TOKEN,
+        "UNOAPI_ALLOWED_HOSTS": "127.0.0.1",  # where the receiver is
+    }
 
 
 @contextlib.contextmanager

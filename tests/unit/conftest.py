@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.unit.wire import Listen, Receiver, Reply
+from tests.unit.wire import LOOPBACK, Listen, Receiver, Reply
 from unoapi.delivery.curl import (
     CurlSender,
 )
@@ -69,4 +69,4 @@ def far_east() -> Iterator[None]:
 
 @pytest.fixture
 def sender() -> CurlSender:
-    return CurlSender()
+    return CurlSender(LOOPBACK)

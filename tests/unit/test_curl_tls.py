@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.unit.wire import OK, Listen, answer_with, send
+from tests.unit.wire import LOOPBACK, OK, Listen, answer_with, send
 from unoapi.delivery.curl import (
     CurlSender,
     find_ca_bundle,
@@ -22,7 +22,7 @@ class TestCertificates:
     def test_the_authority_in_ssl_cert_file_is_trusted(self, listen: Listen, tls: ssl.SSLContext) -> None:
         receiver = listen(OK, tls=tls)
 
-        answer = send(CurlSender(), receiver.url, body=b"exact")
+        answer = send(CurlSender(LOOPBACK), receiver.url, body=b"exact")
 
         assert (answer.status, answer.error) == (200, "")
         assert [request.body for request in receiver.requests] == [b"exact"]
@@ -31,7 +31,7 @@ class TestCertificates:
     def test_another_authority_is_not_trusted(self, listen: Listen, tls: ssl.SSLContext) -> None:
         receiver = listen(OK, tls=tls)
 
-        answer = send(CurlSender(), receiver.url)
+        answer = send(CurlSender(LOOPBACK), receiver.url)
 
         assert answer.status is None
         assert answer.error.startswith("certificate not valid: ")
@@ -43,7 +43,7 @@ class TestCertificates:
         authority.issue_cert("elsewhere.example").configure_cert(context)
         receiver = listen(OK, tls=context)
 
-        answer = send(CurlSender(), receiver.url)
+        answer = send(CurlSender(LOOPBACK), receiver.url)
 
         assert answer.error.startswith("certificate not valid: ")
         assert receiver.requests == []
@@ -60,7 +60,7 @@ class TestCertificates:
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", os.path.join(os.sep, "nowhere", "ca.pem"))  # noqa: PTH118
 
-        answer = send(CurlSender(), listen(OK, tls=tls).url)
+        answer = send(CurlSender(LOOPBACK), listen(OK, tls=tls).url)
 
         assert answer.error == "our certificate bundle cannot be read"
 

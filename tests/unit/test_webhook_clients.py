@@ -14,6 +14,7 @@ from standardwebhooks import Webhook as Verifier
 import unoapi.models.session
 from tests.unit.wire import (
     ENDLESS,
+    LOOPBACK,
     OK,
     PARTIAL,
     PROXIES,
@@ -91,7 +92,7 @@ class TestErrorsTellNoSecrets:
     def test_whatever_the_certificate_is(self, listen: Listen, tls: ssl.SSLContext) -> None:
         url = listen(OK, tls=tls).url.replace("://", f"://{SECRETS}") + SECRET_PATH
 
-        webhook, callback = send(CurlSender(), url), CallbackPoster().post(url, "{}")
+        webhook, callback = send(CurlSender(LOOPBACK), url), CallbackPoster().post(url, "{}")
 
         assert "certificate" in webhook.error
         assert "certificate" in callback.error
@@ -173,7 +174,7 @@ class TestWebhookClient:
         assert [request.target for request in receiver.requests] == [target]
 
     def test_the_phone_is_the_tenant_of_the_connection(self, listen: Listen) -> None:
-        receiver, client = listen(OK), WebhookClient()
+        receiver, client = listen(OK), WebhookClient(LOOPBACK)
         webhook = Webhook(url_absolute=Url(receiver.url + "/same"))
 
         for phone in ("5511", "5511", "5522"):

@@ -17,10 +17,12 @@ from unoapi.delivery.curl import (
     CurlSender,
     WebhookRequest,
 )
+from unoapi.delivery.guard import AddressGuard
 from unoapi.delivery.webhooks import WebhookClient
 from unoapi.models.attempts import Answer
 from unoapi.models.session import Webhook
 
+LOOPBACK = AddressGuard(("127.0.0.0/8", "::1"))
 Reply = bytes | Callable[[socket.socket], None]
 """Bytes are sent and the connection stays open; a function does what it likes."""
 
@@ -173,7 +175,7 @@ def make_webhook(url: str, *, token: str = "", secret: str = "", timeout_ms: int
 
 
 def deliver(webhook: Webhook, *, attempt: int = 1, body: str = "{}") -> Answer:
-    return WebhookClient().post(webhook, phone="5511", delivery_id="d-1", attempt=attempt, body=body)
+    return WebhookClient(LOOPBACK).post(webhook, phone="5511", delivery_id="d-1", attempt=attempt, body=body)
 
 
 def connections_of(receiver: Receiver) -> list[int]:

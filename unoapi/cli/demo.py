@@ -135,6 +135,7 @@ def _run(stack: ExitStack) -> int:
         "UNOAPI_MESSAGE_RETRY_DELAY": str(DELAY_MS),
         "STATUS_FAILED_WEBHOOK_URL": f"{receiver.address}/callback",
         "NOTIFY_FAILED_MESSAGES": "false",
+        "UNOAPI_ALLOWED_HOSTS": "127.0.0.1",
         "UNOAPI_WORKER_THREADS": "10",
     }
     _say("Starting the API and a worker, as in the Procfile ...")

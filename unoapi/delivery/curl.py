@@ -12,11 +12,15 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import certifi
 import pycurl
 
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
+
+if TYPE_CHECKING:
+    from unoapi.delivery.guard import AddressGuard
 
 MAX_BODY_BYTES = 16 * 1024
 FINAL = 200
@@ -61,9 +65,13 @@ class WebhookRequest:
 
 
 class CurlSender(threading.local):
-    """Posts webhooks. One object serves all threads: each has a curl handle with at most one open connection in it."""
+    """Posts webhooks. One object serves all threads: each has a curl handle with at most one open connection in it.
 
-    def __init__(self) -> None:
+    The guard judges each address when its connection is opened.
+    """
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self._guard = guard
         self._curl = pycurl.Curl()
         self._ca_bundle = find_ca_bundle()
         self._tenant: str | None = None  # the only tenant that an open connection can belong to
@@ -88,11 +96,12 @@ class CurlSender(threading.local):
         self._body_bytes = 0
         curl, timeout_ms, fresh = self._curl, max(1, request.timeout_ms), request.tenant != self._tenant
         curl.reset()
-        set_option = curl.setopt
+        set_option, knock = curl.setopt, self._guard.knock(request.url)
         for option, value in _ALWAYS:
             set_option(option, value)
         set_option(pycurl.CAINFO, self._ca_bundle)
         set_option(pycurl.WRITEFUNCTION, self._on_body)
+        set_option(pycurl.OPENSOCKETFUNCTION, knock)
         set_option(pycurl.TIMEOUT_MS, timeout_ms)
         set_option(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
         set_option(pycurl.FRESH_CONNECT, int(fresh))
@@ -105,7 +114,9 @@ class CurlSender(threading.local):
         except pycurl.error as failed:
             trouble = int(failed.args[0])
         status = curl.getinfo(pycurl.RESPONSE_CODE)
-        error = "" if status >= FINAL else self._explain(trouble, curl.errstr(), timeout_ms)[:MAX_ERROR_CHARS]
+        error, blocked = "", bool(trouble and knock.refusal)
+        if status < FINAL:
+            error = (knock.refusal or self._explain(trouble, curl.errstr(), timeout_ms))[:MAX_ERROR_CHARS]
         if fresh:
             # The old tenant's connection gives way only to a new one that stays open; until then nobody may reuse one.
             self._tenant = request.tenant if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
@@ -113,7 +124,7 @@ class CurlSender(threading.local):
         if not curl.getinfo(pycurl.HEADER_SIZE):
             timings_ms["first_byte"] = 0  # libcurl tells the end of the exchange here
         after_s = None if error else min(curl.getinfo(pycurl.RETRY_AFTER), MAX_RETRY_AFTER_S) or None
-        return Answer(None if error else status, error, timings_ms["total"], timings_ms, after_s)
+        return Answer(None if error else status, error, timings_ms["total"], timings_ms, after_s, blocked)
 
     def _on_body(self, chunk: bytes) -> int | None:
         self._body_bytes += len(chunk)

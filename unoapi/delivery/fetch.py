@@ -57,7 +57,7 @@ class Fetcher:
     def _once(
         self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: tuple[str, ...]
     ) -> tuple[int, str, int, str]:
-        size, refusals = 0, list[str]()
+        size, knock = 0, self._guard.knock(url)
 
         def write(chunk: bytes) -> int:
             nonlocal size
@@ -75,7 +75,7 @@ class Fetcher:
             (pycurl.TIMEOUT_MS, timeout_ms),
             (pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, 5000)),
             (pycurl.HTTPHEADER, list(headers)),
-            (pycurl.OPENSOCKETFUNCTION, self._guard.opener(url, refusals)),
+            (pycurl.OPENSOCKETFUNCTION, knock),
             (pycurl.WRITEFUNCTION, write),
             (pycurl.URL, url.encode()),
         ):
@@ -90,8 +90,8 @@ class Fetcher:
                 location if isinstance(location, str) else location.decode("latin-1"),
             )
         except pycurl.error as trouble:
-            if refusals:
-                raise FetchFailed(refusals[-1]) from None
+            if knock.refusal:
+                raise FetchFailed(knock.refusal) from None
             if size > limit:
                 raise FetchFailed(f"the file is larger than {limit} bytes") from None
             raise FetchFailed(f"the file could not be fetched (curl error {trouble.args[0]})") from None

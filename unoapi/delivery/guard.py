@@ -2,22 +2,31 @@
 
 The address is judged when the connection is made, so that a name cannot resolve to something else after the check.
 Written host forms (octal, decimal, hexadecimal) are the resolver's affair: what it makes of them is judged.
+
+One guard serves all such addresses: `refusal(url)` for an early answer to who writes an address down, `knock(url)` as
+pycurl's OPENSOCKETFUNCTION for whoever opens a connection; that one is the guarantee. It is called for new connections
+only, so a connection that stays open costs nothing more.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pycurl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 SETTING = "UNOAPI_ALLOWED_HOSTS"
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 METADATA = frozenset(
     map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254"))
@@ -25,9 +34,19 @@ METADATA = frozenset(
 
 
 class AddressGuard:
-    """Judges addresses. `allowed` holds names, `*.suffixes`, addresses and networks of the operator."""
+    """Judges addresses.
 
-    def __init__(self, allowed: tuple[str, ...] = ()) -> None:
+    `allowed` holds names, `*.suffixes`, addresses and networks of the operator. Metadata services, link-local,
+    multicast and unspecified addresses are opened by an entry for exactly that address alone, so that 0.0.0.0/0 does
+    not open them. `trusted` are whole addresses from the operator's environment: their scheme, host and port are not
+    judged. `own_ports` are those of RabbitMQ and Redis: off the public internet nothing else than trust opens them.
+    """
+
+    def __init__(
+        self, allowed: tuple[str, ...] = (), *, trusted: Iterable[str] = (), own_ports: Iterable[int] = ()
+    ) -> None:
+        self._origins = frozenset(filter(None, map(_origin, trusted)))
+        self._own_ports = frozenset(own_ports)
         self._networks: list[Network] = []
         self._names: set[str] = set()
         self._suffixes: list[str] = []
@@ -46,40 +65,90 @@ class AddressGuard:
 
         Without `ip` only a host that is written as an address can be judged.
         """
-        try:
-            host = (urlsplit(url).hostname or "").rstrip(".")
-        except ValueError:
+        origin = _origin(url)
+        if origin is None:
             return "the address is not valid"
-        if host in self._names or any(host.endswith(suffix) for suffix in self._suffixes):
+        if origin in self._origins:
             return ""
+        _, host, port = origin
         address = _address(ip or host)
         if address is None:
-            return self._local_name(host)
-        if any(address in network for network in self._networks if network.version == address.version):
-            return ""
+            return f"{ip} is no address of the internet" if ip else self._local_name(host)
+        return self._judge(host, port, address)
+
+    def _judge(self, host: str, port: int, address: Address) -> str:
         rule = _rule(address)
-        return f"the address {address} is {rule}: only {SETTING} can allow it" if rule else ""
+        if not rule or self._exactly(address):
+            return ""
+        if port in self._own_ports:
+            return f"port {port} of {address} is kept for the queue and the store: no setting can allow it"
+        if rule in FLOOR:
+            return f"the address {address} is {rule}: only {SETTING} can allow it, with exactly this address"
+        return "" if self._allows(host, address) else f"the address {address} is {rule}: only {SETTING} can allow it"
+
+    def _allows(self, host: str, address: Address) -> bool:
+        return (
+            host in self._names
+            or any(host.endswith(suffix) for suffix in self._suffixes)
+            or any(address in network for network in self._networks if network.version == address.version)
+        )
+
+    def _exactly(self, address: Address) -> bool:
+        """Whether the address is of the kinds that no network opens, and an entry names it alone."""
+        return _rule(address) in FLOOR and any(
+            network.num_addresses == 1 and network.network_address == address for network in self._networks
+        )
 
     def _local_name(self, host: str) -> str:
-        if host == "localhost" or host.endswith(".localhost"):
+        if (host == "localhost" or host.endswith(".localhost")) and host not in self._names:
             return "" if self._loopback_allowed() else f"{host} is this machine: only {SETTING} can allow it"
         return ""
 
     def _loopback_allowed(self) -> bool:
         return any(ipaddress.ip_address("127.0.0.1") in each for each in self._networks if each.version == 4)  # noqa: PLR2004
 
-    def opener(self, url: str, refusals: list[str]) -> Any:
-        """What libcurl calls for each connection it is about to make; a refusal is appended to the list."""
+    def knock(self, url: str) -> Knock:
+        """What libcurl is to call for each connection that it is about to make for this address."""
+        return Knock(self, url)
 
-        def open_socket(_: int, peer: Any) -> Any:
-            family, kind, protocol, address = peer
-            refusal = self.refusal(url, ip=str(address[0]))
-            if refusal:
-                refusals.append(refusal)
-                return pycurl.SOCKET_BAD
-            return socket.socket(family, kind, protocol)
 
-        return open_socket
+class Knock:
+    """One exchange at the door: OPENSOCKETFUNCTION of a pycurl handle.
+
+    A name may have several addresses. `refusal` is the last rule that was broken when none of them could be tried.
+    """
+
+    __slots__ = ("_guard", "_opened", "_refusal", "_url")
+
+    def __init__(self, guard: AddressGuard, url: str) -> None:
+        self._guard = guard
+        self._url = url
+        self._opened = False
+        self._refusal = ""
+
+    def __call__(self, _: int, peer: Any) -> Any:
+        """A socket for the resolved address, or none."""
+        family, kind, protocol, address = peer
+        refusal = self._guard.refusal(self._url, ip=str(address[0]))
+        if refusal:
+            self._refusal = refusal
+            return pycurl.SOCKET_BAD
+        self._opened = True
+        return socket.socket(family, kind, protocol)
+
+    @property
+    def refusal(self) -> str:
+        """Why no connection was tried; empty when one was, or when none was asked for."""
+        return "" if self._opened else self._refusal
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no address."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None
 
 
 def _address(text: str) -> Address | None:
@@ -101,6 +170,9 @@ def _inner(address: Address) -> Address:
     return address
 
 
+FLOOR = frozenset({"a cloud's metadata service", "unspecified", "link-local", "multicast"})
+
+
 def _rule(address: Address) -> str:
     """The first rule that an address breaks, or nothing."""
     checks = (
@@ -110,6 +182,7 @@ def _rule(address: Address) -> str:
         (address.is_link_local, "link-local"),
         (address.is_multicast, "multicast"),
         (address.version == SHARED.version and address in SHARED, "shared (carrier-grade NAT)"),
+        (address.version == LOCAL_NAT64.version and address in LOCAL_NAT64, "a translation of IPv4"),
         (address.is_private, "private"),
         (address.is_reserved, "reserved"),
         (not address.is_global, "not on the public internet"),

@@ -9,6 +9,7 @@ from unoapi.delivery.curl import CurlSender, WebhookRequest
 from unoapi.delivery.signatures import build_headers
 
 if TYPE_CHECKING:
+    from unoapi.delivery.guard import AddressGuard
     from unoapi.models.attempts import Answer
     from unoapi.models.session import Webhook
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 class WebhookClient:
     """Posts deliveries: signed, with a deadline for the whole exchange, no connection shared between sessions."""
 
-    def __init__(self) -> None:
-        self._sender = CurlSender()
+    def __init__(self, guard: AddressGuard) -> None:
+        self._sender = CurlSender(guard)
 
     def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
         """Sign and send. Never raises for what the network or the receiver does."""

@@ -53,7 +53,8 @@ class Answer:
     """What came back. `status` is none when there was no complete status line with headers; `error` then says why.
 
     `timings_ms` counts from the start of the exchange to the end of each step: `name_lookup`, `connect`, `tls`,
-    `first_byte`, `total`; 0 is a step that did not take place. `retry_after_s` is at most two hours.
+    `first_byte`, `total`; 0 is a step that did not take place. `retry_after_s` is at most two hours. `blocked` when the
+    address guard let no connection through; `error` then names the rule and the setting.
     """
 
     status: int | None = None
@@ -61,6 +62,7 @@ class Answer:
     duration_ms: int = 0
     timings_ms: dict[str, int] = field(default_factory=dict)
     retry_after_s: int | None = None
+    blocked: bool = False
 
     @property
     def delivered(self) -> bool:

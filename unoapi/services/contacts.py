@@ -44,6 +44,8 @@ def tell(job: TellContacts, *, history: History, sender: WebhookSender, max_age_
     attempt = answer.as_attempt()
     if answer.delivered:
         return attempt
+    if answer.blocked:
+        raise DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
     if attempt.status == GONE:
         raise DeliveryRefused("the address answered 410: it is gone", reason="gone", attempt=attempt)
     raise DeliveryFailed(f"HTTP {attempt.status}" if attempt.status else attempt.error, attempt=attempt)

@@ -130,6 +130,8 @@ def deliver(  # noqa: PLR0913 (collaborators)
     attempt = answer.as_attempt()
     if answer.delivered:
         return attempt
+    if answer.blocked:
+        raise DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
     if attempt.status == GONE:
         raise DeliveryRefused("the endpoint answered 410: it is gone", reason="gone", attempt=attempt)
     if attempt.status in THROTTLED and answer.retry_after_s is not None:

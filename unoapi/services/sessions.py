@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unoapi.errors import RequestError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.session import Session
 
@@ -99,3 +101,17 @@ def phone_object(session: Session) -> dict[str, Any]:
 def chosen(document: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     """Only the fields that were asked for, and the id; all when none were."""
     return {key: value for key, value in document.items() if key == "id" or key in fields} if fields else document
+
+
+def check_addresses(session: Session, *, refusal: Callable[[str], str]) -> None:
+    """Raise RequestError for a webhook without an address, or with one that may never be called.
+
+    `refusal` says why an address may not be called, or nothing. A name is judged when it is called.
+    """
+    for webhook in session.webhooks:
+        if webhook.url is None and webhook.url_absolute is None:
+            details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."
+            raise RequestError("Webhook without an address", code=100, status=400, details=details)
+        if why := refusal(webhook.address(session.phone)):
+            details = f"Webhook {webhook.id!r}: {why}."
+            raise RequestError("Webhook address not allowed", code=100, status=400, details=details)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.models.events import serialise
 from unoapi.models.jobs import FireTimer, Parcel, SendMessage, computed_id
+from unoapi.models.messages import parse_message
 from unoapi.models.timers import TimerStep
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def fire(job: FireTimer, *, timers: Timers) -> list[Parcel]:
         return []
     step = TimerStep.model_validate(job.step)
     message_id = f"wamid.{computed_id('timer message', job.id).replace('-', '').upper()}"
-    body = serialise(step.send_body(job.to))
+    body = serialise(parse_message(step.send_body(job.to)))
     parcels = [Parcel(SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=body))]
     if job.nexts:
         following, *nexts = (TimerStep.model_validate(each) for each in job.nexts)

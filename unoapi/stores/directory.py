@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.sessions import ALL, MAX_CACHED, index_commands, node_key
+from unoapi.stores.sessions import ALL, AT_ONCE, MAX_CACHED, index_commands, node_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ class RedisDirectory:
         self._nodes: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._snapshot: tuple[float, list[Session]] = (float("-inf"), [])
         self._complete = False
+        self._lock = threading.Lock()
 
     def phones_of(self, node: str) -> tuple[str, ...]:
         """The phones that an id means, at least one: the phone itself, a phone number id, a business account id.
@@ -62,11 +64,11 @@ class RedisDirectory:
 
     def opened_by(self, token: str) -> list[Session]:
         """The sessions that a token opens. Raises StoreUnavailable."""
-        given = token.encode()
+        given = _bytes(token)
         return [
             session
             for session in self.all()
-            if (own := session.auth_token.get_secret_value()) and hmac.compare_digest(own.encode(), given)
+            if (own := session.auth_token.get_secret_value()) and hmac.compare_digest(_bytes(own), given)
         ]
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
@@ -90,12 +92,20 @@ class RedisDirectory:
 
     def _take_in(self) -> bool:
         """Index what is stored already, once: it may be the former program's. Whether it had to."""
-        if self._complete:
-            return False
-        commands = [
-            command for session in self._sessions.many(self._sessions.phones()) for command in index_commands(session)
-        ]
-        for start in range(0, len(commands), 500):
-            self._store.call(*commands[start : start + 500])
-        self._complete = True
-        return True
+        with self._lock:
+            if self._complete:
+                return False
+            commands = [
+                command
+                for session in self._sessions.many(self._sessions.phones())
+                for command in index_commands(session)
+            ]
+            for start in range(0, len(commands), AT_ONCE):
+                self._store.call(*commands[start : start + AT_ONCE])
+            self._complete = True
+            return True
+
+
+def _bytes(token: str) -> bytes:
+    """Also of what is no valid text: one session's token must not break the look at all others."""
+    return token.encode("utf-8", "surrogatepass")

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
+from unoapi.errors import SessionUnknown, StoreUnavailable, describe
 from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
+from unoapi.services.sessions import check_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from unoapi.stores.redis import Command, RedisStore
 
@@ -46,8 +47,11 @@ class RedisSessions:
     `confirm` ends that.
     """
 
-    def __init__(self, store: RedisStore, environment: dict[str, Any]) -> None:
+    def __init__(
+        self, store: RedisStore, environment: dict[str, Any], *, refusal: Callable[[str], str] = lambda _: ""
+    ) -> None:
         self._store = store
+        self._refusal = refusal
         self._environment = environment
         self._cache: dict[str, tuple[float, Session | None]] = {}
         self._marker = ""
@@ -152,10 +156,7 @@ class RedisSessions:
         Raises ValidationError or RequestError before anything is written, StoreUnavailable.
         """
         session = self._session(phone, config)
-        for webhook in session.webhooks:
-            if webhook.url is None and webhook.url_absolute is None:
-                details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."
-                raise RequestError("Webhook without an address", code=100, status=400, details=details)
+        check_addresses(session, refusal=self._refusal)
         *_, marker = self._store.call(
             ("SET", _key(phone), json.dumps(config)),
             ("DEL", _removed_key(phone)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.routing import BaseConverter
@@ -27,10 +26,7 @@ from unoapi.web import (
 )
 from unoapi.web.errors import register_errors
 from unoapi.web.graph import NodeConverter, VersionConverter
-
-if TYPE_CHECKING:
-    from flask import Response
-
+from unoapi.web.headers import register_headers
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
@@ -76,11 +72,5 @@ def create_app() -> Flask:
     for part in RESOURCES:
         app.register_blueprint(part.routes)
     register_errors(app)
-
-    @app.after_request
-    def _headers(answer: Response) -> Response:
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
-
+    register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
     return app

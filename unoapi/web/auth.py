@@ -13,9 +13,11 @@ from flask import g, request
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.web.errors import forbidden, unauthorised
+from unoapi.web.limits import limits_of
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session
+    from unoapi.web.limits import Limits
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
@@ -35,7 +37,7 @@ def operator(view: View) -> View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         token = _token()
         if not _is_operator(token):
-            raise forbidden() if token else unauthorised()
+            raise _refused(token)
         return view(*args, **kwargs)
 
     guarded.access = "operator"  # type: ignore[attr-defined]
@@ -65,10 +67,11 @@ def any_session_token(view: View) -> View:
         g.operator = _is_operator(token)
         if not g.operator:
             if not token:
-                raise unauthorised()
+                raise _refused(token)
             g.sessions = unoapi().directory.opened_by(token)  # raises StoreUnavailable with Redis away: answered 503
             if not g.sessions:
-                raise forbidden()
+                raise _refused(token)
+            _limits().accept(token)
         return view(*args, **kwargs)
 
     guarded.access = "any session"  # type: ignore[attr-defined]
@@ -103,7 +106,7 @@ def check_phone(phone: str | None) -> None:
     if phone is not None:
         _opened_phone(phone)
     elif not _token() and not _is_operator(""):
-        raise unauthorised()
+        raise _refused("")
 
 
 def _opened_phone(node: str) -> str:
@@ -111,7 +114,7 @@ def _opened_phone(node: str) -> str:
     token = _token()
     g.operator = _is_operator(token)
     if not token and not g.operator:
-        raise unauthorised()
+        raise _refused(token)
     phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
     if g.operator:
         if not phones:
@@ -122,8 +125,19 @@ def _opened_phone(node: str) -> str:
         session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
         expected = session.auth_token.get_secret_value() if session.stored else ""
         if expected and same(token, expected):
+            _limits().accept(token)
             return phone
-    raise forbidden()
+    raise _refused(token)
+
+
+def _refused(token: str) -> RequestError:
+    _limits().refuse(request.remote_addr or "")
+    return forbidden() if token else unauthorised()
+
+
+def _limits() -> Limits:
+    settings = unoapi().settings
+    return limits_of(settings.unoapi_rate_limit, settings.unoapi_rate_limit_refused, settings.unoapi_web_processes)
 
 
 def _token() -> str:

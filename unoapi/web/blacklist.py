@@ -23,7 +23,7 @@ class BlacklistEntry(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
-    to: Annotated[str, Field(min_length=1, max_length=128)]
+    to: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,128}$")]
     ttl: int = Field(default=0, ge=-MAX_TTL_S, le=MAX_TTL_S)
 
 

@@ -8,6 +8,7 @@ from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import unoapi
+from unoapi.errors import RequestError
 from unoapi.models.events import serialise
 from unoapi.models.jobs import Parcel, TellContacts, computed_id, now_ms
 from unoapi.models.options import EmptyIsAbsent, WebUrl
@@ -37,6 +38,8 @@ def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Say of each number whether it is on WhatsApp."""
     asked = ContactsCheck.model_validate(any_object())
     uno = unoapi()
+    if asked.webhook is not None and (why := uno.guard.refusal(str(asked.webhook))):
+        raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
     answer = {"contacts": contacts.check(phone, asked.contacts, provider=provider)}
     if asked.webhook is not None:

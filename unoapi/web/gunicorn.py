@@ -16,7 +16,7 @@ except ConfigurationError as error:
     sys.exit(EX_CONFIG)
 
 bind = f"{_settings.listen_host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "unoapi.web.server.DiscreetWorker"
 workers = _settings.unoapi_web_processes
 threads = _settings.unoapi_web_threads
 timeout = 30

@@ -11,6 +11,7 @@ from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import now_ms
+from unoapi.models.messages import parse_message
 from unoapi.models.timers import TimerRequest
 from unoapi.services import timers
 from unoapi.web.auth import session_token
@@ -28,6 +29,8 @@ def start(phone: str, to: str) -> ResponseReturnValue:
     """Start a timer; one that waits for the same contact stops. Fields in the body or the query."""
     asked = TimerRequest.model_validate(_fields())
     contact, at_ms = _contact(to), now_ms()
+    for step in (asked, *asked.nexts):
+        parse_message(step.send_body(contact))  # refused here, not when nobody is there to be told
     uno = unoapi()
     uno.timers.touch(phone, contact, at_ms=at_ms)
     uno.publisher.publish([timers.parcel(phone, contact, asked, asked.nexts, at_ms=at_ms)])
