@@ -101,7 +101,6 @@ def bootstrap(settings: Settings) -> Uno:
         max_age_s=settings.unoapi_send_max_age,
     )
     files = _files(settings)
-    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     return Uno(
         settings=settings,
         topology=topology,
