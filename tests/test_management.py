@@ -103,7 +103,7 @@ def test_a_token_opens_no_other_ones_ids(api: Stack) -> None:
 
 @pytest.mark.parametrize("node", ["nobody", "12345678901234567890", "no-media"])
 def test_an_id_that_is_no_phone_and_unknown_is_no_matter_of_the_token(api: Stack, node: str) -> None:
-    refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 400, 100)
+    refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 404, 100)
     refused(ask(api, "GET", f"{V}/{node}", "wrong"), 401, 190)
     refused(ask(api, "GET", f"{V}/{node}", None), 401, 0)
 

@@ -144,7 +144,7 @@ def _limits() -> Limits:
 
 def _unknown_id() -> RequestError:
     details = "There is nothing of this id, or the token does not open it."
-    return RequestError("Unsupported request: unknown id", code=100, status=400, details=details)
+    return RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
 
 
 def _token() -> str:
