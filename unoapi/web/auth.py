@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
+MAY_BE_PHONE = re.compile(r"[0-9]{1,15}", re.ASCII)
 IS_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -124,16 +125,9 @@ def _opened_phone(node: str) -> str:
         if opens(phone, token):  # raises Postponed with Redis away: answered 503
             _limits().accept(token)
             return phone
-    if request.method == "GET" and not any(unoapi().sessions.find(phone).stored for phone in phones):
-        # Clients take a refused token for the end of their account: an id that nobody has must not look like one.
-        if unoapi().directory.opened_by(token):
-            raise _unknown_id()
+    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and unoapi().directory.opened_by(token):
+        raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
     raise _refused(token)
-
-
-def _unknown_id() -> RequestError:
-    details = "There is no number or account of this id, or the token does not open it."
-    return RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
 
 
 def _refused(token: str) -> RequestError:
@@ -144,6 +138,11 @@ def _refused(token: str) -> RequestError:
 def _limits() -> Limits:
     settings = unoapi().settings
     return limits_of(settings.unoapi_rate_limit, settings.unoapi_rate_limit_refused, settings.unoapi_web_processes)
+
+
+def _unknown_id() -> RequestError:
+    details = "There is nothing of this id, or the token does not open it."
+    return RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
 
 
 def _token() -> str:
