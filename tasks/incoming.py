@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.models.jobs import Parcel, ReceiveEvent, RunCommand, SendMessage
+from unoapi.models.jobs import AwaitResult, Parcel, ReceiveEvent, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import connector, incoming
 
@@ -47,9 +47,22 @@ def command(job: RunCommand) -> None:
 def receive(job: ReceiveEvent) -> None:
     """Turn one event of the connector into Cloud API events."""
     uno = unoapi()
-    events = connector.receive(job, ids=uno.ids, sessions=uno.sessions)
+    events = connector.receive(job, ids=uno.ids, sessions=uno.sessions, connections=uno.connections)
     if events:
         uno.publisher.publish([Parcel(event) for event in events])
+    answers = connector.answers(job, sessions=uno.sessions)
+    if answers:
+        uno.commands.put(answers)
     uno.traces.add(
         *(TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind) for each in events)
     )
+
+
+@app.task(name=AwaitResult.task, base=UnoTask)
+def await_result(job: AwaitResult) -> None:
+    """Tell the client when the connector has not told what became of a message."""
+    uno = unoapi()
+    event = connector.overdue(job, sessions=uno.sessions, connections=uno.connections)
+    if event is not None:
+        uno.publisher.publish([Parcel(event)])
+        uno.traces.add(TraceEntry(step="failed", phone=job.phone, message_id=job.message_id, detail="no connector"))

@@ -131,6 +131,14 @@ class Stack:
         eventually(lambda: "topology_declared" in process.output() or not process.running(), within_s=30, what="worker")
         return process
 
+    def connector(self, *, name: str = "connector", **settings: str) -> Process:
+        """Start the connector with simulated phones and wait until it runs."""
+        self.environment |= {"UNOAPI_CONNECTOR_ENGINE": "twin", "UNOAPI_CONNECTOR_STORE": str(self.folder / "phones")}
+        self.environment |= settings
+        process = self._start(name, ["python", "-m", "unoapi.connector"])
+        eventually(lambda: "connector_started" in process.output() or not process.running(), within_s=30, what=name)
+        return process
+
     def cli(self, *arguments: str, check: bool = True, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run the command line program."""
         done = subprocess.run(

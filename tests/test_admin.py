@@ -187,7 +187,7 @@ def test_an_unknown_webhook_is_named(api: Stack, verb: str) -> None:
     assert "'main'" in answer.text
 
 
-def tested(api: Stack, url: str) -> Any:
+def trying(api: Stack, url: str) -> Any:
     api.register(
         [{"id": "tried", "urlAbsolute": url, "timeoutMs": 1000, "token": "webhook-token"}], phone="5521900000000"
     )
@@ -197,7 +197,7 @@ def tested(api: Stack, url: str) -> Any:
 
 
 def test_a_test_event_arrives_like_a_delivery_and_is_no_message(api: Stack, receiver: Receiver) -> None:
-    found = tested(api, receiver.url("/try"))
+    found = trying(api, receiver.url("/try"))
 
     assert (found["delivered"], found["failed_at"], found["status"]) == (True, "", 200)
     assert receiver.count("/try") == 1
@@ -225,7 +225,7 @@ def test_a_test_says_where_it_broke(api: Stack) -> None:
             "name": "http://no-such-host.invalid/",
             "tls": f"https://127.0.0.1:{api.port}/",
         }
-        found = {step: tested(api, url) for step, url in places.items()}
+        found = {step: trying(api, url) for step, url in places.items()}
 
     assert {step: each["failed_at"] for step, each in found.items()} == {step: step for step in places}
     assert found["status"]["status"] == 404

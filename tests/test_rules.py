@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 WITHOUT_CONSUMER = {
     "suspect": "taken by hand until the worker for it comes",
-    "outgoing.whatsmeow": "taken by the connector, which comes with a later issue",
+    "outgoing.whatsmeow": "plain JSON, taken by the connector",
 }
 ACCESS = {"public", "operator", "session", "any session", "owner"}
 OURS, THEIRS = "5511999990000", "5521977776666"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from unoapi.broker.commands import CommandQueue
 from unoapi.broker.deadqueue import DeadQueue, who
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
@@ -19,8 +20,11 @@ from unoapi.logs import configure_logging
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.unconnected import Unconnected
+from unoapi.providers.whatsmeow import Whatsmeow
+from unoapi.services import templates
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.blacklist import RedisBlacklist
+from unoapi.stores.connections import RedisConnections
 from unoapi.stores.directory import RedisDirectory
 from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.media import MediaNotes
@@ -59,6 +63,8 @@ class Uno:
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
+    connections: RedisConnections
+    commands: CommandQueue
     idempotency: RedisIdempotency
     files: MediaStore
     media: MediaNotes
@@ -133,25 +139,41 @@ def bootstrap(settings: Settings) -> Uno:
     store = RedisStore(settings.redis_url.get_secret_value())
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
     guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
-    sessions = RedisSessions(store, environment_config(_environment_webhook(settings)), refusal=guard.refusal)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
+    publisher = ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology)
+    environment = environment_config(_environment_webhook(settings)) | _options(settings)
+    sessions = RedisSessions(store, environment, refusal=guard.refusal)
+    connections = RedisConnections(store, ttl_s=settings.data_ttl)
+    commands = CommandQueue(publisher)
+    stored_templates = RedisTemplates(store)
+    whatsmeow = Whatsmeow(
+        commands=commands,
+        connections=connections,
+        sessions=sessions,
+        rendered=lambda message, phone: templates.rendered(
+            message,
+            lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
+        ),
+        max_age_s=settings.unoapi_send_max_age,
+    )
     files = _files(settings)
-    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     return Uno(
         settings=settings,
         topology=topology,
-        publisher=ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology),
+        publisher=publisher,
         store=store,
         sessions=sessions,
         directory=RedisDirectory(store, sessions),
-        templates=RedisTemplates(store),
+        templates=stored_templates,
         blacklist=RedisBlacklist(store),
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
         notices=RedisNotices(store),
+        connections=connections,
+        commands=commands,
         idempotency=RedisIdempotency(store),
         files=files,
         media=MediaNotes(store, files, ttl_s=settings.data_ttl),
@@ -161,7 +183,7 @@ def bootstrap(settings: Settings) -> Uno:
         traces=traces,
         webhooks=WebhookClient(guard),
         callbacks=CallbackPoster(),
-        providers={"sandbox": Sandbox(), "whatsmeow": Unconnected(), "forwarder": Unconnected()},
+        providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": Unconnected()},
     )
 
 
@@ -201,6 +223,29 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "add_to_black_list_on_outgoing_message_with_ttl": (
             settings.webhook_add_to_blacklist_on_outgoing_message_with_ttl
         ),
+    }
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """What the environment says about connections, for every session that says nothing else."""
+    return {
+        "server": settings.unoapi_server_name,
+        "connectionType": settings.connection_type,
+        "autoConnect": settings.auto_connect,
+        "qrTimeoutMs": settings.qr_timeout_ms,
+        "proxyUrl": settings.proxy_url,
+        "ignoreGroupMessages": settings.ignore_group_messages,
+        "ignoreNewsletterMessages": settings.ignore_newsletter_messages,
+        "ignoreBroadcastStatuses": settings.ignore_broadcast_statuses,
+        "ignoreBroadcastMessages": settings.ignore_broadcast_messages,
+        "ignoreOwnMessages": settings.ignore_own_messages,
+        "ignoreYourselfMessages": settings.ignore_yourself_messages,
+        "readOnReceipt": settings.read_on_receipt,
+        "composingMessage": settings.composing_message,
+        "sendConnectionStatus": settings.send_connection_status,
+        "rejectCalls": settings.reject_calls,
+        "messageCallsWebhook": settings.message_calls_webhook,
+        "interactiveMode": settings.unoapi_interactive_mode,
     }
 
 

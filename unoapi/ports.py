@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from unoapi.models.attempts import Answer
+    from unoapi.models.connector import PairingCode, QrCode, SessionState
+    from unoapi.models.connector_commands import Command
     from unoapi.models.jobs import Parcel, SendMessage
     from unoapi.models.media import MediaFile
     from unoapi.models.receipts import Receipt
@@ -38,6 +40,9 @@ class SessionStore(Protocol):
 
         Of one removed on purpose no webhook is left. Raises SessionUnknown when a stored one is gone without that.
         """
+
+    def reread(self, phone: str) -> None:
+        """Take the next look at this phone from where it is stored, not from a memory of moments ago."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,50 @@ class MessageIds(Protocol):
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
+
+
+@dataclass(frozen=True)
+class MessageKey:
+    """Where a message stands in WhatsApp: what an answer, a reaction, a mark or a deletion must name."""
+
+    id: str
+    chat: str
+    participant: str = ""
+    from_me: bool = False
+
+
+class Connections(Protocol):
+    """How the sessions are connected, and what is on its way through the connector. All of it may be lost."""
+
+    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+        """Keep the newest state. What is older than the known one changes nothing. Raises StoreUnavailable."""
+
+    def status(self, phone: str) -> str:
+        """The status word; `disconnected` when none is known. Raises StoreUnavailable."""
+
+    def remember_key(  # noqa: PLR0913 (the fields of a key)
+        self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
+    ) -> None:
+        """Keep where a message stands. `theirs` is WhatsApp's id when it is not the message's. Never raises."""
+
+    def key(self, phone: str, message_id: str) -> MessageKey | None:
+        """Where a message stands, when it is known. Raises StoreUnavailable."""
+
+    def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
+        """A command is on its way; its result is wanted. Raises StoreUnavailable."""
+
+    def settle(self, phone: str, command_id: str) -> bool:
+        """The result is there. True when the wait for it was given up before. Never raises."""
+
+    def give_up(self, phone: str, command_id: str) -> bool:
+        """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
+
+
+class Commands(Protocol):
+    """The connector's entry."""
+
+    def put(self, commands: Sequence[Command], *, then: Sequence[Parcel] = ()) -> None:
+        """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
 
 
 class Blacklist(Protocol):

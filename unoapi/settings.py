@@ -91,6 +91,45 @@ class Settings(BaseSettings):
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
     webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
 
+    unoapi_server_name: str = Field(
+        "server_1", pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Name of this connector; a session's `server`."
+    )
+    unoapi_connector_engine: Literal["neonize", "twin"] = Field(
+        "neonize", description="Library that talks to WhatsApp; `twin` simulates it."
+    )
+    unoapi_connector_store: Path = Field(
+        Path("data/connector"), description="Folder of the connector: logins and events on their way."
+    )
+    unoapi_connector_sends_per_second: float = Field(
+        1.0, gt=0, le=1000, description="Messages per second and session, with bursts of 5."
+    )
+    unoapi_interactive_mode: Literal["text", "classic", "native"] = Field(
+        "text", description="How lists and buttons are sent; only `text` is shown by every phone."
+    )
+    connection_type: Literal["qrcode", "pairing_code", "forward"] = Field(
+        "qrcode", description="How a phone is connected when nothing else is asked."
+    )
+    auto_connect: bool = Field(True, description="Connect known sessions at the start.")
+    qr_timeout_ms: int = Field(60_000, ge=1000, le=600_000, description="Life of one QR code, in ms.")
+    max_connect_retry: int = Field(3, ge=1, le=100, description="Failed connections before a session stands by.")
+    max_connect_time: Seconds = Field(300, description="Seconds in which they are counted.")
+    validate_session_number: bool = Field(True, description="Log out when another number scans the QR code.")
+    config_session_phone_client: str = Field("Unoapi", max_length=50, description="Name in the phone's device list.")
+    proxy_url: SecretStr = Field(SecretStr(""), description="Proxy towards WhatsApp: http:// or socks5://.")
+    ignore_group_messages: bool = Field(True, description="Ignore groups.")
+    ignore_newsletter_messages: bool = Field(True, description="Ignore channels.")
+    ignore_broadcast_statuses: bool = Field(True, description="Ignore status posts.")
+    ignore_broadcast_messages: bool = Field(False, description="Ignore broadcast lists.")
+    ignore_own_messages: bool = Field(True, description="Ignore what the number writes on its other devices.")
+    ignore_yourself_messages: bool = Field(False, description="Ignore what the number writes to itself.")
+    read_on_receipt: bool = Field(False, description="Mark received messages as read at once.")
+    composing_message: bool = Field(False, description="Show typing before each message.")
+    send_connection_status: bool = Field(True, description="Tell the number also when it connects.")
+    reject_calls: str = Field(
+        "", max_length=1000, description="Refuse calls, and answer with this text. Empty: let it ring."
+    )
+    message_calls_webhook: str = Field("", max_length=1000, description="Text of the event for a call. Empty: none.")
+
     webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
     webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
         None, ge=-1, le=315_360_000, description="Seconds without a contact's events after the number wrote to it."

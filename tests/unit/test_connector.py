@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
 
 from tests.fakes import CONTACT, GROUP, PHONE, MemoryIds, MemorySessions, make_session
-from unoapi.models.jobs import FanOut, ReceiveEvent
+from unoapi.models.jobs import FanOut, ReceiveEvent, now_ms
 from unoapi.services.connector import receive
+
+if TYPE_CHECKING:
+    from unoapi.models.session import Session
 
 CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT, "push_name": "Maria"}
 MINE = {"jid": f"{PHONE}@s.whatsapp.net", "kind": "user", "phone": PHONE, "push_name": "Shop"}
@@ -20,10 +23,15 @@ TEXT = {
 }  # fmt: skip
 
 
-def received(kind: str, data: dict[str, Any], *, ids: MemoryIds | None = None) -> list[FanOut]:
+SESSION = make_session(ignore_own_messages=False, ignore_group_messages=False)
+
+
+def received(
+    kind: str, data: dict[str, Any], *, ids: MemoryIds | None = None, age_ms: int = 60_000, session: Session = SESSION
+) -> list[FanOut]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "occurred_at": "now", "data": data}
-    job = ReceiveEvent(id="e-1", phone=PHONE, event=event)
-    return receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(make_session()))
+    job = ReceiveEvent(id="e-1", phone=PHONE, event=event, accepted_at_ms=now_ms() - age_ms)
+    return receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
 
 
 def value_of(job: FanOut) -> dict[str, Any]:
@@ -89,15 +97,15 @@ def test_an_answer_names_our_id_of_what_it_answers_to() -> None:
 
     message = message_of({**TEXT, "context": context}, ids=ids)
 
-    assert message["context"] == {"from": PHONE, "id": "wamid.ours"}
+    assert message["context"] == {"from": PHONE, "id": "wamid.ours", "message_id": "wamid.ours"}
 
 
 def test_a_message_of_a_kind_that_is_not_supported_yet_is_told_and_not_dropped() -> None:
-    message = message_of({**TEXT, "content": {"kind": "poll", "question": "?"}})
+    message = message_of({**TEXT, "content": {"kind": "hologram", "depth": 3}})
 
     assert message["type"] == "unsupported"
     assert message["errors"][0]["code"] == 131051
-    assert "poll" in message["errors"][0]["error_data"]["details"]
+    assert "hologram" in message["errors"][0]["error_data"]["details"]
 
 
 @pytest.mark.parametrize(("told", "status"), [("delivered", "delivered"), ("read", "read"), ("played", "read")])

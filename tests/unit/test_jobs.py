@@ -22,6 +22,7 @@ from unoapi.errors import Postponed
 from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
+    AwaitResult,
     FireTimer,
     Job,
     NotifyNumber,
@@ -50,6 +51,7 @@ ALL: list[Job] = [
     PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     RunCommand(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     ReceiveEvent(id="1", phone=PHONE, event={"text": BODY}),
+    AwaitResult(id="1", phone=PHONE, message_id="wamid.1"),
     ReportFailure(id="1", phone=PHONE, body=BODY),
     NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
 ]

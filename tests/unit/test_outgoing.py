@@ -337,6 +337,29 @@ def test_a_webhook_that_was_removed_is_given_up_without_a_request() -> None:
     assert sender.ids == []
 
 
+def test_a_webhook_that_was_added_a_moment_ago_is_no_removed_one() -> None:
+    sessions, sender = MemorySessions(make_session(make_webhook(id="other"))), WebhookRecorder(Answer(status=200))
+    sessions.changed[PHONE] = make_session(make_webhook(id="other"), make_webhook())
+
+    assert deliver_once(sessions=sessions, sender=sender) is not None
+    assert sender.ids == ["delivery-1"]
+
+
+def test_the_filters_of_a_webhook_that_was_added_a_moment_ago_count() -> None:
+    sessions = MemorySessions(make_session(make_webhook(id="other")))
+    sessions.changed[PHONE] = make_session(make_webhook(sendIncomingMessages=False))
+
+    assert fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S).filtered == ["default"]
+
+
+def test_nobody_looks_twice_at_a_session_that_has_its_webhooks() -> None:
+    sessions = MemorySessions(make_session())
+
+    fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S)
+
+    assert sessions.looked_again == []
+
+
 def test_a_session_that_was_removed_is_given_up() -> None:
     sessions = MemorySessions(make_session())
     sessions.remove(PHONE)

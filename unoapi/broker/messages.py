@@ -65,10 +65,11 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
     }
     if parcel.delay_ms <= 0:
         return Message(topology.broker, key, body, headers, properties)
-    return _waiting(Message(topology.delayed, key, body, headers, properties), parcel.delay_ms, topology)
+    return waiting(Message(topology.delayed, key, body, headers, properties), parcel.delay_ms, topology)
 
 
-def _waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
+def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
+    """Send a message for the waiting exchange into the bucket of its delay."""
     wait_ms = min(delay_ms, LONGEST_WAIT_MS)
     message.headers[DELAY_HEADER] = str(topology.bucket(wait_ms))
     message.headers[NOT_BEFORE_HEADER] = now_ms() + delay_ms

@@ -27,6 +27,7 @@ WORK_QUEUES = {
     "suspect": "messages that were redelivered too often",
 }
 DELIVERY_LIMIT = 20
+MAX_SESSION_COMMANDS = 10_000
 UNLIMITED_DELIVERIES = 2_147_483_647  # every look at a dead letter counts as a delivery; -1 is not safe on 3.10
 
 
@@ -71,6 +72,24 @@ class Topology:
     def queue(self, name: str) -> str:
         """The full name of a work queue, which is its routing key too."""
         return f"{self.prefix}.{name}"
+
+    def session_queue(self, phone: str) -> Queue:
+        """The queue with the commands of one session. Declared by the connector; gone when unused for a week.
+
+        The number of deliveries is not limited: the connector's ledger knows what it has tried.
+        """
+        name = f"{self.queue('outgoing.whatsmeow')}.{phone}"
+        arguments: dict[str, Any] = {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": self.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": UNLIMITED_DELIVERIES,
+            "x-single-active-consumer": True,
+            "x-max-length": MAX_SESSION_COMMANDS,
+            "x-expires": 7 * 86_400_000,
+        }
+        return Queue(name, self.broker, name, arguments, purpose=f"commands to the connector for {phone}")
 
     def _work(self) -> list[Queue]:
         queues = []

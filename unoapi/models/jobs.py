@@ -102,6 +102,15 @@ class ReceiveEvent(Job):
     event: dict[str, object]
 
 
+class AwaitResult(Job):
+    """Ends the wait for the result of a command to the connector, when it has not come by then."""
+
+    task: ClassVar[str] = "incoming.await_result"
+    queue: ClassVar[str] = "incoming"
+
+    recipient: str = Field(default="", max_length=128)
+
+
 class FanOut(Job):
     """One Cloud API event on its way to all webhooks that want it. `id` is the event id.
 
@@ -164,6 +173,7 @@ JOBS: dict[str, type[Job]] = {
         PrepareVoice,
         RunCommand,
         ReceiveEvent,
+        AwaitResult,
         FanOut,
         DeliverWebhook,
         ReportFailure,

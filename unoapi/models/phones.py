@@ -53,6 +53,16 @@ def is_individual(address: str) -> bool:
     return host in ("", USER, LID)
 
 
+def user_of(jid: str) -> str:
+    """The user part of an address, without its device: `5511…:7@s.whatsapp.net` gives `5511…`."""
+    return jid.partition("@")[0].partition(":")[0].removeprefix("+")
+
+
+def digits_of(text: str) -> str:
+    """Only the digits."""
+    return re.sub(r"[^0-9]", "", text)
+
+
 def without_device(jid: str) -> str:
     """The jid of the account, without the number of one of its devices."""
     user, at, host = jid.partition("@")

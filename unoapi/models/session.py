@@ -16,7 +16,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, Options, WebUrl
+from unoapi.models.connector_options import ConnectorOptions
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebUrl
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
@@ -69,7 +70,7 @@ class Webhook(BaseModel):
         return min(self.timeout_ms, MAX_TIMEOUT_MS)
 
 
-class Session(Options):
+class Session(ConnectorOptions):
     """The options of one phone. `stored` is false when they are the environment's.
 
     Unknown fields are kept in Redis but not read here, so that going back to the former program stays possible.

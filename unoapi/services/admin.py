@@ -29,8 +29,9 @@ HINTS = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What came of a test. `failed_at` is empty, or one of address, guard, name, connection, tls, answer
-    and status.
+    """What came of a test.
+
+    `failed_at` is empty, or one of address, guard, name, connection, tls, answer and status.
     """
 
     delivered: bool

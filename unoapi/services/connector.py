@@ -5,75 +5,151 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.connector import ConnectorEvent, MessageReceipt, ReceivedMessage, SendResult
+from unoapi.errors import Postponed
+from unoapi.models.connector import (
+    Call,
+    ConnectorEvent,
+    MessageReceipt,
+    PairingCode,
+    QrCode,
+    ReceivedMessage,
+    SendResult,
+    SessionState,
+    Undecryptable,
+)
+from unoapi.models.connector_commands import Command, Read, RejectCall, Send
+from unoapi.models.connector_content import Text
 from unoapi.models.events import Event, contact, error_object, message_event, status_event
+from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.services import connector_notices as notices
+from unoapi.services.connector_received import events_of, number_of, placeholder_for
 from unoapi.services.outgoing import stamp
 
 if TYPE_CHECKING:
-    from unoapi.models.jobs import FanOut, ReceiveEvent
-    from unoapi.ports import MessageIds, SessionStore
+    from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent
+    from unoapi.models.session import Session
+    from unoapi.ports import Connections, MessageIds, SessionStore
 
-UNSUPPORTED = 131051
+PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
+"""Up to this age, wait so long for the send result that a receipt belongs to."""
+READ_AGAIN_MS = 60_000
 
 
-def receive(job: ReceiveEvent, *, ids: MessageIds, sessions: SessionStore) -> list[FanOut]:
-    """The events for the webhooks. An event of a type that no webhook could want gives none."""
+def receive(
+    job: ReceiveEvent, *, ids: MessageIds, sessions: SessionStore, connections: Connections | None = None
+) -> list[FanOut]:
+    """The events for the webhooks. An event of a type that no webhook could want gives none.
+
+    Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
+    looked up now: its options say what is to be ignored.
+    """
     envelope = ConnectorEvent.model_validate(job.event)
     phone = envelope.session
+    told = True
     events: list[Event] = []
     if envelope.type == "message":
-        events = [_message(phone, ReceivedMessage.model_validate(envelope.data), ids)]
+        message = ReceivedMessage.model_validate(envelope.data)
+        events = events_of(message, session=sessions.find(phone), ids=ids, connections=connections)
+    elif envelope.type == "undecryptable":
+        events = placeholder_for(Undecryptable.model_validate(envelope.data), session=sessions.find(phone))
     elif envelope.type == "receipt":
-        events = _receipt(phone, MessageReceipt.model_validate(envelope.data), ids)
+        receipt = MessageReceipt.model_validate(envelope.data)
+        events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
     elif envelope.type == "send_result":
-        events = [_send_result(phone, SendResult.model_validate(envelope.data), ids)]
-    return [stamp(event, phone=phone, sessions=sessions) for event in events]
+        events = _send_result(phone, SendResult.model_validate(envelope.data), ids, connections)
+    elif envelope.type == "call":
+        events = _call(Call.model_validate(envelope.data), session=sessions.find(phone))
+    elif envelope.type in ("session", "qr", "pairing_code"):
+        events = _connection(envelope, session=sessions.find(phone), connections=connections)
+        told = False  # a notice is never the cause of another one
+    return [stamp(event, phone=phone, sessions=sessions, told=told) for event in events]
 
 
-def _message(phone: str, received: ReceivedMessage, ids: MessageIds) -> Event:
-    partner = received.chat if received.from_me else received.sender
-    partner_id = _number(partner.phone or partner.jid)
-    message: dict[str, Any] = {
-        "from": phone if received.from_me else partner_id,
-        "id": received.id,
-        "timestamp": str(received.timestamp_ms // 1000),
-    }
-    if received.chat.kind == "group":
-        message["group_id"] = received.chat.jid
-    if received.context is not None and received.context.id:
-        message["context"] = {
-            "from": _number(received.context.participant) or partner_id,
-            "id": ids.ours(phone, received.context.id),
-        }
-    if received.content.kind == "text":
-        message |= {"type": "text", "text": {"body": received.content.body}}
-    else:
-        details = f"Messages of kind {received.content.kind[:50]} are not supported yet."
-        message |= {"type": "unsupported", "errors": [error_object(UNSUPPORTED, "Unsupported message type", details)]}
-    name = partner.verified_name or partner.push_name
-    return message_event(phone, message, contacts=[contact(partner_id, name)])
+def answers(job: ReceiveEvent, *, sessions: SessionStore) -> list[Command]:
+    """What the session's options make us answer by ourselves: mark as read, refuse a call."""
+    envelope = ConnectorEvent.model_validate(job.event)
+    if envelope.type not in ("message", "call"):
+        return []
+    session = sessions.find(envelope.session)
+    if envelope.type == "call":
+        call = Call.model_validate(envelope.data)
+        return _refuse(call, session) if session.reject_calls and call.phase == "offer" else []
+    message = ReceivedMessage.model_validate(envelope.data)
+    ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
+    if not session.read_on_receipt or message.from_me or ignored:
+        return []
+    read = Read(ids=(message.id,), chat=message.chat.jid, sender=message.sender.jid)
+    return [command("read", read.model_dump(mode="json"), phone=session.phone, about=message.id)]
 
 
-def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds) -> list[Event]:
+def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connections) -> FanOut | None:
+    """The `failed` status of a message of which no connector told anything; none when it did."""
+    if not connections.give_up(job.phone, job.message_id):
+        return None
+    details = "No connector told in time what became of it. It is not sent again by itself."
+    event = status_event(
+        job.phone,
+        message_id=job.message_id,
+        status="failed",
+        recipient=_recipient(job.recipient),
+        timestamp_s=int(time.time()),
+        error=error_object(131000, "No connector", details),
+    )
+    return stamp(event, phone=job.phone, sessions=sessions)
+
+
+def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str = "") -> Command:
+    """A command that is not a client's message. The same cause gives the same id."""
+    now = now_ms()
+    return Command(
+        type=kind,
+        command_id=computed_id("command", phone, kind, about),
+        session=phone,
+        to=to,
+        created_at=now,
+        expires_at=now + READ_AGAIN_MS,
+        data=data,
+    )
+
+
+def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: int) -> list[Event]:
     if receipt.status == "self_read":
         return []
+    ours = {message_id: ids.ours(phone, message_id) for message_id in receipt.ids}
+    if any(known == message_id for message_id, known in ours.items()):
+        _wait_for_result(age_ms)
     who = receipt.participant or receipt.chat
-    recipient = _number(who.get("phone") or who.get("jid") or "" if isinstance(who, dict) else str(who or ""))
+    recipient = user_of(who.get("phone") or who.get("jid") or "" if isinstance(who, dict) else str(who or ""))
     return [
         status_event(
             phone,
-            message_id=ids.ours(phone, message_id),
+            message_id=ours[message_id],
             status="read" if receipt.status == "played" else receipt.status,
-            recipient=recipient,
+            recipient=with_ninth_digit(recipient),
             timestamp_s=receipt.timestamp or int(time.time()),
         )
         for message_id in receipt.ids
     ]
 
 
-def _send_result(phone: str, result: SendResult, ids: MessageIds) -> Event:
+def _wait_for_result(age_ms: int) -> None:
+    """Receipts may overtake the send result that tells which of our messages they mean; it is there in a moment."""
+    for until_ms, wait_ms in PATIENCE_MS:
+        if 0 <= age_ms < until_ms:
+            raise Postponed("the message of this receipt is not known yet", after_ms=wait_ms)
+
+
+def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: Connections | None) -> list[Event]:
+    if connections is not None:
+        given_up = connections.settle(phone, result.command_id)
+        if given_up and result.status == "failed":
+            return []  # the client was told when the wait ended
     if result.wa_id:
         ids.remember(phone, theirs=result.wa_id, ours=result.command_id)
+        if connections is not None:
+            chat = result.chat or result.to
+            connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=result.wa_id)
     failure = None
     if result.status == "ambiguous":
         failure = error_object(131000, "Outcome unknown", "It may have left or not. It is not sent again by itself.")
@@ -81,15 +157,56 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds) -> Event:
         problem = result.error
         reason = problem.reason[:200] if problem else "send failed"
         failure = error_object(problem.code if problem else 131000, "Message not sent", reason)
-    return status_event(
-        phone,
-        message_id=result.command_id,
-        status="failed" if failure else "sent",
-        recipient=_number(result.to),
-        timestamp_s=result.timestamp or int(time.time()),
-        error=failure,
-    )
+    return [
+        status_event(
+            phone,
+            message_id=result.command_id,
+            status="failed" if failure else "sent",
+            recipient=_recipient(result.to),
+            timestamp_s=result.timestamp or int(time.time()),
+            error=failure,
+        )
+    ]
 
 
-def _number(address: str) -> str:
-    return address.partition("@")[0].partition(":")[0].lstrip("+")
+def _call(call: Call, *, session: Session) -> list[Event]:
+    if call.phase != "offer" or not session.message_calls_webhook:
+        return []
+    caller = number_of(call.sender)
+    message = {
+        "from": caller,
+        "id": f"UNO.CALL.{computed_id('call', session.phone, call.id).upper()}",
+        "timestamp": str(call.timestamp or int(time.time())),
+        "type": "text",
+        "text": {"body": session.message_calls_webhook},
+    }
+    return [message_event(session.phone, message, contacts=[contact(caller, call.sender.push_name)])]
+
+
+def _refuse(call: Call, session: Session) -> list[Command]:
+    caller = call.sender.jid if not call.sender.phone else f"{call.sender.phone}@s.whatsapp.net"
+    reject = RejectCall.model_validate({"from": call.sender.jid, "id": call.id})
+    text = Send(content=Text(body=session.reject_calls))
+    return [
+        command("call.reject", reject.model_dump(mode="json", by_alias=True), phone=session.phone, about=call.id),
+        command("send", text.model_dump(mode="json"), phone=session.phone, about=f"call:{call.id}", to=caller),
+    ]
+
+
+def _connection(envelope: ConnectorEvent, *, session: Session, connections: Connections | None) -> list[Event]:
+    at_ms = notices.at_ms(envelope.occurred_at)
+    news: SessionState | QrCode | PairingCode
+    if envelope.type == "session":
+        news = SessionState.model_validate(envelope.data)
+    elif envelope.type == "qr":
+        news = QrCode.model_validate(envelope.data)
+    else:
+        news = PairingCode.model_validate(envelope.data)
+    if connections is not None:
+        connections.record(envelope.session, news, at_ms=at_ms, seq=envelope.seq)
+    message = notices.message(news, session=session, event_id=envelope.event_id, at_ms=at_ms)
+    return [message_event(session.phone, message, contacts=[contact(session.phone)])] if message else []
+
+
+def _recipient(address: str) -> str:
+    return address if address.endswith(("@g.us", "@newsletter")) else with_ninth_digit(user_of(address))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import RequestError
+from unoapi.errors import MessageRejected, RequestError
 from unoapi.models.templates import (
     DEFAULT_LANGUAGE,
     DEFAULT_TEMPLATES,
@@ -16,7 +16,7 @@ from unoapi.models.templates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 TEXTS = ("header", "body", "footer")
@@ -134,6 +134,23 @@ def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
         details = f"There is no template {name[:100]!r}: save it first, or look at message_templates."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
     return next((template for template in named if _language(template) == language), named[0])
+
+
+def rendered(message: Stored, everything: Callable[[], Sequence[Stored]]) -> Stored:
+    """A message as a connection without templates of its own can send it: bound, if it is a template's.
+
+    Raises MessageRejected for a template that is unknown by now or does not fit.
+    """
+    if message.get("type") != "template":
+        return message
+    request = message["template"]
+    language = request.get("language") or {}
+    try:
+        template = find(everything(), str(request["name"]), str(language.get("code") or ""))
+        bound = bind(template, request)
+    except RequestError as error:
+        raise MessageRejected(error.title, code=error.code, details=error.details) from error
+    return {**{key: part for key, part in message.items() if key not in ("type", "template")}, **bound}
 
 
 def bind(template: Stored, request: Stored) -> Stored:

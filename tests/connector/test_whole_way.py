@@ -1,0 +1,120 @@
+"""A client sends by HTTP, a simulated phone delivers, receipts come back; and the other way round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.connector.phones import Phone, events, messages, statuses
+from tests.receiver import Receiver
+from tests.stack import CONTACT, PHONE, Stack, eventually, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.cli.servers import PrivateServers
+
+FAST = {"UNOAPI_CONNECTOR_SENDS_PER_SECOND": "1000", "UNOAPI_SEND_MAX_AGE": "600"}
+
+
+@pytest.fixture(scope="module")
+def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(servers, tmp_path_factory.mktemp("whole-way"), **FAST) as running:
+        running.web()
+        running.worker()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def phone(uno: Stack, hook: Receiver) -> Phone:
+    phone = Phone(uno)
+    phone.log_in()
+    uno.register([{"id": "crm", "urlAbsolute": hook.url("/hook")}], provider="whatsmeow")
+    uno.connector()
+    phone.wait_online()
+    return phone
+
+
+def send(uno: Stack, to: str, **message: Any) -> str:
+    kind = next(iter(message))
+    answer = uno.post(f"/v15.0/{PHONE}/messages", {"messaging_product": "whatsapp", "to": to, "type": kind, **message})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["messages"][0]["id"])
+
+
+def test_a_message_is_sent_once_and_its_receipts_come_back(uno: Stack, phone: Phone, hook: Receiver) -> None:
+    before = len(phone.sent())
+
+    message_id = send(uno, CONTACT, text={"body": "hello"})
+
+    eventually(lambda: set(statuses(hook, message_id)) == {"sent", "delivered", "read"}, what="three statuses")
+    (sent,) = phone.sent()[before:]
+    assert sent["to"] == f"{CONTACT}@s.whatsapp.net"
+    assert sent["message"] == {"conversation": "hello"}
+
+
+def test_a_received_message_reaches_the_webhook_and_can_be_answered(uno: Stack, phone: Phone, hook: Receiver) -> None:
+    phone.gets("3EB0RECEIVED", {"kind": "text", "body": "anybody there?"})
+    (got,) = eventually(lambda: messages(hook), what="the message")
+    before = len(phone.sent())
+
+    send(uno, CONTACT, text={"body": "yes"}, context={"message_id": "3EB0RECEIVED"})
+
+    sent = eventually(lambda: phone.sent()[before:], what="the answer")
+    assert got["text"] == {"body": "anybody there?"}
+    quoted = sent[0]["message"]["extendedTextMessage"]["contextInfo"]
+    assert (quoted["stanzaID"], quoted["participant"]) == ("3EB0RECEIVED", f"{CONTACT}@s.whatsapp.net")
+
+
+@pytest.mark.parametrize(
+    ("to", "outcome", "code", "left"),
+    [
+        ("15550000001", ["failed"], 131026, 0),
+        ("15550000007", ["failed"], 131000, 1),
+        ("15550000010", ["failed"], 131000, 1),
+    ],
+    ids=["refused", "no answer", "killed while sending"],
+)
+def test_a_send_that_fails_or_that_nobody_knows_about_is_told_and_not_repeated(  # noqa: PLR0917
+    uno: Stack, phone: Phone, hook: Receiver, to: str, outcome: list[str], code: int, left: int
+) -> None:
+    before = len(phone.sent())
+
+    message_id = send(uno, to, text={"body": "perhaps"})
+
+    eventually(lambda: statuses(hook, message_id) == outcome, within_s=30, what="failed")
+    (error,) = [
+        status["errors"][0]
+        for value in events(hook)
+        for status in value.get("statuses", [])
+        if status["id"] == message_id
+    ]
+    assert error["code"] == code
+    assert ("not sent again" in error["error_data"]["details"]) == bool(left)
+    phone.wait_online()
+    assert len(phone.sent()) - before == left
+
+
+def test_a_send_that_certainly_did_not_leave_is_tried_again(uno: Stack, phone: Phone, hook: Receiver) -> None:
+    before = len(phone.sent())
+
+    message_id = send(uno, "15550000005", text={"body": "third time"})
+
+    eventually(lambda: "read" in statuses(hook, message_id), within_s=30, what="read")
+    assert len(phone.sent()) - before == 1
+
+
+def test_a_call_of_a_dropped_connection_waits_and_then_leaves(uno: Stack, phone: Phone, hook: Receiver) -> None:
+    phone.order(do="drop")
+    eventually(lambda: phone.status() == "offline", what="offline")
+    message_id = send(uno, CONTACT, text={"body": "later"})
+    phone.order(do="back")
+
+    eventually(lambda: "sent" in statuses(hook, message_id), within_s=30, what="sent")

@@ -1,0 +1,1 @@
+"""The one part that talks to WhatsApp. Only messages on RabbitMQ tie it to the rest."""

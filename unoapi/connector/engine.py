@@ -1,0 +1,126 @@
+"""What the connector needs from a WhatsApp library. One engine serves one session in one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Emit = Callable[[str, bytes], None]
+    """Takes an event's kind and bytes, and returns when both are on the disk. Raises when they cannot be."""
+
+TOLD = "told"
+"""Kind of events that are ours already: the JSON of `{"type", "data"}`."""
+
+
+class Exit(IntEnum):
+    """Why a session's process ended, for whoever starts it again, or does not."""
+
+    STOPPED = 0
+    NETWORK = 10  # WhatsApp was not reached: again after a pause
+    REFUSED = 11  # WhatsApp was reached and the connection failed: counts as an attempt
+    LOGGED_OUT = 20
+    REPLACED = 21
+    BANNED = 22
+    OUTDATED = 23
+    NOT_SCANNED = 24
+    CONFLICT = 25
+    DISK = 30
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The connection is over. `reason` is for people; `until` the end of a ban, in seconds since the epoch."""
+
+    code: Exit
+    reason: str = ""
+    until: int = 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event in the contract's words. `parts` tell one event from another, and make its id."""
+
+    type: str
+    data: dict[str, Any]
+    parts: tuple[str, ...] = ()
+    partition: str = ""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What WhatsApp's server answered. `timestamp` in seconds."""
+
+    wa_id: str
+    timestamp: int
+    chat: str = ""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in: `resume` with a stored login, or a new one by `qr` or pairing `code` for a phone."""
+
+    method: str = "resume"
+    phone: str = ""
+    proxy: str = field(default="", repr=False)
+    qr_timeout_s: float = 60.0
+
+
+class EngineRefused(Exception):
+    """WhatsApp or the library refuses this for good. `code` is a Cloud API error code."""
+
+    def __init__(self, reason: str, *, code: int = 131000) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class EngineUnavailable(Exception):
+    """Not now, and it is certain that nothing left."""
+
+
+class Engine(Protocol):
+    """A WhatsApp library for one session. What `send` raises beyond the two errors means: nobody knows."""
+
+    name: str
+    capabilities: dict[str, bool]
+
+    def run(self, login: Login, emit: Emit) -> Ended:
+        """Connect, and return when the connection is over for good."""
+
+    def convert(self, kind: str, payload: bytes) -> list[Told]:
+        """The contract's events in an event of the library."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message could be sent now."""
+
+    def resolve(self, to: str) -> str:
+        """WhatsApp's address for a phone number. Raises EngineRefused when it has none."""
+
+    def send(self, to: str, message: dict[str, Any]) -> Sent:
+        """Send the JSON of a protobuf message, and wait for the server's answer."""
+
+    def upload(self, kind: str, data: bytes) -> dict[str, Any]:
+        """Upload a file; the fields for the message that will hold it."""
+
+    def download(self, descriptor: dict[str, Any]) -> bytes:
+        """Fetch a received file."""
+
+    def mark_read(self, chat: str, sender: str, ids: list[str], *, played: bool) -> None:
+        """Mark messages as read or played."""
+
+    def typing(self, chat: str, state: str) -> None:
+        """Show `composing`, `recording` or `paused`."""
+
+    def reject_call(self, caller: str, call_id: str) -> None:
+        """Refuse a call."""
+
+    def logout(self) -> None:
+        """Remove this device from the phone's list."""
+
+    def stop(self) -> None:
+        """Disconnect; events that are here already still come, then `run` returns or the process ends."""

@@ -1,0 +1,102 @@
+"""Who runs a session: a lease in Redis, so that two connectors never use one login. Orders for other connectors."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from unoapi.errors import StoreUnavailable
+from unoapi.logs import get_logger
+from unoapi.models.connector_commands import Command
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+log = get_logger(__name__)
+
+LEASE_MS = 30_000
+RENEW_S = 10.0
+ASKED_TTL_S = 300
+_RENEW = """
+local holder = redis.call('GET', KEYS[1])
+if not holder then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return 1
+end
+if holder == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return 1
+end
+return 0
+"""
+_GIVE_BACK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class Leases:
+    """The leases of one connector.
+
+    While Redis does not answer, a running session goes on: the session's queue has one consumer at a time, and
+    WhatsApp itself ends the older of two connections with one login.
+    """
+
+    def __init__(self, store: RedisStore, server: str) -> None:
+        self._store = store
+        self._server = server
+        self._owner = f"{server}:{secrets.token_hex(8)}"
+        self._renewed = 0.0
+
+    def take(self, phone: str) -> bool:
+        """Become the one who runs a session. Also when Redis does not answer: see above."""
+        try:
+            (mine,) = self._store.call(("EVAL", _RENEW, 1, _key(phone), self._owner, LEASE_MS))
+        except StoreUnavailable:
+            return True
+        return bool(mine)
+
+    def renew(self, phones: list[str]) -> list[str]:
+        """Every ten seconds; the phones that somebody else runs now."""
+        now = time.monotonic()
+        if now - self._renewed < RENEW_S or not phones:
+            return []
+        self._renewed = now
+        try:
+            mine = self._store.call(*(("EVAL", _RENEW, 1, _key(phone), self._owner, LEASE_MS) for phone in phones))
+        except StoreUnavailable:
+            log.warning("leases_not_renewed", do="check Redis; the sessions go on")
+            return []
+        return [phone for phone, held in zip(phones, mine, strict=True) if not held]
+
+    def give_back(self, phone: str) -> None:
+        """Let another connector run the session."""
+        self._store.post(("EVAL", _GIVE_BACK, 1, _key(phone), self._owner))
+
+    def hand_over(self, command: Command, server: str) -> None:
+        """Leave a command for the connector of that name. Raises StoreUnavailable."""
+        key = _asked_key(server)
+        self._store.call(("RPUSH", key, command.model_dump_json()), ("EXPIRE", key, ASKED_TTL_S))
+
+    def asked(self) -> list[Command]:
+        """Commands that other connectors left for this one."""
+        try:
+            (found,) = self._store.call(("LPOP", _asked_key(self._server), 100))
+        except StoreUnavailable:
+            return []
+        commands = []
+        for text in found or []:
+            try:
+                commands.append(Command.model_validate(json.loads(text)))
+            except (ValueError, ValidationError):
+                continue
+        return commands
+
+
+def _key(phone: str) -> str:
+    return f"unoapi-connector-lease:{phone}"
+
+
+def _asked_key(server: str) -> str:
+    return f"unoapi-connector-asked:{server}"

@@ -1,0 +1,66 @@
+"""Reading JSON of any form: what is missing or of another type is empty, never an error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Raw = dict[str, Any]
+MAX_LEVELS = 48
+
+
+def lowered(value: Any, depth: int = 0) -> Any:
+    """The same with all keys in lower case and without underscores."""
+    if isinstance(value, dict) and depth < MAX_LEVELS:
+        return {str(key).replace("_", "").lower(): lowered(part, depth + 1) for key, part in value.items()}
+    if isinstance(value, list) and depth < MAX_LEVELS:
+        return [lowered(part, depth + 1) for part in value]
+    return value
+
+
+def text_at(part: Raw, name: str) -> str:
+    """The text of a field; empty when it is none."""
+    value = part.get(name)
+    return value if isinstance(value, str) else "" if value is None or isinstance(value, dict | list) else str(value)
+
+
+def int_at(part: Raw, name: str) -> int:
+    """The whole number of a field; 0 when it is none."""
+    try:
+        return int(part.get(name) or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def float_at(part: Raw, name: str) -> float:
+    """The number of a field; 0 when it is none."""
+    try:
+        return float(part.get(name) or 0.0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def object_at(part: Raw, name: str) -> Raw:
+    """The object of a field; an empty one when it is none."""
+    value = part.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def list_at(part: Raw, name: str) -> list[Any]:
+    """The list of a field; an empty one when it is none."""
+    value = part.get(name)
+    return value if isinstance(value, list) else []
+
+
+def objects_at(part: Raw, name: str) -> list[Raw]:
+    """The objects in the list of a field."""
+    return [each for each in list_at(part, name) if isinstance(each, dict)]
+
+
+def json_object(text: str) -> Any:
+    """The object in a JSON text; an empty one when it is none."""
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,262 @@
+"""Runs one process per session: starts, watches, pauses, ends. Never loads a WhatsApp library itself."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from unoapi.connector.engine import Exit
+from unoapi.connector.folders import SessionFolder
+from unoapi.connector.leases import Leases
+from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable
+from unoapi.logs import get_logger
+from unoapi.models.jobs import Parcel, ReceiveEvent, computed_id
+
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
+    from unoapi.models.connector_commands import Command
+    from unoapi.models.session import Session
+
+log = get_logger(__name__)
+
+TICK_S = 0.2
+LOOK_S = 2.0
+PAUSES_S = (1, 2, 5, 15, 30, 60)
+STEADY_S = 60.0
+GRACE_S = 30.0
+FINAL = frozenset(
+    {Exit.LOGGED_OUT, Exit.REPLACED, Exit.BANNED, Exit.OUTDATED, Exit.NOT_SCANNED, Exit.CONFLICT, Exit.STOPPED}
+)
+"""After these only a person, or a command, starts the session again."""
+
+
+@dataclass
+class Seat:
+    """One session: what is wanted, and its process."""
+
+    phone: str
+    method: str = ""  # empty: nothing is wanted
+    pair_phone: str = ""
+    process: subprocess.Popen[str] | None = None
+    due: float = 0.0
+    started: float = 0.0
+    deaths: int = 0
+    attempts: list[float] = field(default_factory=list)
+    held: bool = False  # stopped for good until somebody asks
+    restart: bool = False
+
+
+class Supervisor:
+    """All sessions of one connector."""
+
+    def __init__(self, uno: Uno) -> None:
+        settings = uno.settings
+        self._uno = uno
+        self._server = settings.unoapi_server_name
+        self._store = settings.unoapi_connector_store
+        self._retries = settings.max_connect_retry
+        self._window_s = settings.max_connect_time
+        self.leases = Leases(uno.store, self._server)
+        self._seats: dict[str, Seat] = {}
+        self._asked: list[Command] = []
+        self._news: list[tuple[str, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self.stopping = threading.Event()
+
+    def ask(self, command: Command) -> None:
+        """A person or a program wants something of a session. Any thread."""
+        with self._lock:
+            self._asked.append(command)
+
+    def run(self) -> None:
+        """Until told to stop; then every session is ended in order."""
+        while not self.stopping.wait(TICK_S):
+            self.tick()
+        self._end_all()
+
+    def tick(self) -> None:
+        """One look at everything."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            self._look()
+        with self._lock:
+            asked, self._asked = self._asked, []
+        for command in [*asked, *self.leases.asked()]:
+            self._obey(command)
+        for phone in self.leases.renew([seat.phone for seat in self._seats.values() if seat.process is not None]):
+            log.error("lease_lost", phone=phone)
+            self._stop(self._seats[phone])
+        for seat in list(self._seats.values()):
+            self._look_after(seat)
+        self._tell_news()
+
+    def _look(self) -> None:
+        """Which sessions shall be connected: those of ours that are logged in."""
+        try:
+            phones = self._uno.sessions.phones()
+        except StoreUnavailable:
+            return  # what runs goes on
+        for phone in phones:
+            try:
+                session = self._uno.sessions.find(phone)
+            except Postponed:
+                continue
+            ours = session.provider == "whatsmeow" and session.server == self._server
+            if ours:
+                self._seat(session)
+            elif phone in self._seats:
+                self._leave(self._seats[phone])
+        for phone in set(self._seats) - set(phones):
+            self._leave(self._seats[phone])
+
+    def _seat(self, session: Session) -> None:
+        phone = session.phone
+        seat = self._seats.setdefault(phone, Seat(phone))
+        if not seat.method and not seat.held and session.auto_connect and SessionFolder(self._store, phone).login:
+            seat.method = "resume"
+
+    def _leave(self, seat: Seat) -> None:
+        """The session is no longer ours."""
+        seat.held, seat.method = True, ""
+        self._stop(seat)
+        if seat.process is None:
+            del self._seats[seat.phone]
+
+    def _obey(self, command: Command) -> None:
+        seat = self._seats.get(command.session) or self._adopt(command.session)
+        if seat is None:
+            return
+        log.info("session_asked", phone=seat.phone, what=command.type)
+        if command.type in ("session.connect", "session.reload"):
+            self._want(seat, command)
+        elif command.type == "session.disconnect":
+            seat.held, seat.method = True, ""
+            self._stop(seat)
+        elif command.type == "session.logout":
+            seat.held, seat.method = True, ""
+            if seat.process is None or not self._write(seat, "logout"):
+                SessionFolder(self._store, seat.phone).forget_login()
+                self._tell(seat, "logged_out", "logged out")
+
+    def _want(self, seat: Seat, command: Command) -> None:
+        folder = SessionFolder(self._store, seat.phone)
+        method = str(command.data.get("method") or "qr")
+        seat.method = "resume" if folder.login else ("qr" if method == "resume" else method)
+        seat.pair_phone = str(command.data.get("phone") or "")
+        seat.held, seat.deaths, seat.due = False, 0, 0.0
+        seat.attempts.clear()
+        if seat.process is not None and (command.type == "session.reload" or seat.method != "resume"):
+            seat.restart = True
+            self._stop(seat)
+
+    def _adopt(self, phone: str) -> Seat | None:
+        """Take a session that was stored a moment ago, or hand the command to the connector that has it."""
+        self._look()
+        return self._seats.get(phone)
+
+    def _look_after(self, seat: Seat) -> None:
+        if seat.process is not None:
+            code = seat.process.poll()
+            if code is None:
+                return
+            seat.process = None
+            self._plan(seat, code)
+        if seat.method and not seat.held and time.monotonic() >= seat.due:
+            self._start(seat)
+
+    def _start(self, seat: Seat) -> None:
+        now = time.monotonic()
+        seat.attempts = [at for at in seat.attempts if now - at < self._window_s]
+        if len(seat.attempts) > self._retries:
+            seat.due = seat.attempts[0] + self._window_s
+            self._tell(seat, "standby", f"{len(seat.attempts)} attempts within {self._window_s} s")
+            return
+        if not self.leases.take(seat.phone):
+            seat.due = now + LOOK_S
+            return
+        command = [sys.executable, "-m", "unoapi.connector.child", seat.phone, seat.method, seat.pair_phone]
+        seat.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=self._environment())  # noqa: S603 (our own program; the phone is digits)
+        seat.started, seat.restart = now, False
+        log.info("session_started", phone=seat.phone, method=seat.method, pid=seat.process.pid)
+
+    def _plan(self, seat: Seat, code: int) -> None:
+        """Choose what follows from the way a process ended."""
+        lived_s = time.monotonic() - seat.started
+        wanted, seat.restart = seat.restart, False
+        if wanted:
+            seat.due = 0.0
+            return
+        self.leases.give_back(seat.phone)
+        if code in FINAL:
+            seat.method, seat.held = "", True
+            return
+        if code == Exit.REFUSED:
+            seat.attempts.append(time.monotonic())
+        if lived_s >= STEADY_S:
+            seat.deaths = 0
+        pause_s = PAUSES_S[min(seat.deaths, len(PAUSES_S) - 1)]
+        seat.deaths += 1
+        seat.due = time.monotonic() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads load)
+        if SessionFolder(self._store, seat.phone).login:
+            seat.method = "resume"  # a code that was scanned is not needed again
+        log.warning("session_process_ended", phone=seat.phone, code=code, lived_s=round(lived_s, 1), again_s=pause_s)
+        if code not in (Exit.NETWORK, Exit.REFUSED):
+            self._tell(seat, "crashed", f"the session's process ended with {code}; it starts again")
+
+    def _tell(self, seat: Seat, state: str, reason: str) -> None:
+        self._news.append((seat.phone, {"state": state, "reason": reason}))
+
+    def _tell_news(self) -> None:
+        """Publish what the processes cannot tell themselves; keep it while RabbitMQ is away."""
+        while self._news:
+            phone, data = self._news[0]
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            event_id = computed_id("connector", phone, "session", data["state"], at)
+            event: dict[str, object] = {
+                "version": 1, "type": "session", "event_id": event_id, "session": phone, "server": self._server,
+                "occurred_at": at, "data": data,
+            }  # fmt: skip
+            try:
+                self._uno.publisher.publish([Parcel(ReceiveEvent(id=event_id, phone=phone, event=event))])
+            except BrokerUnavailable:
+                return
+            self._news.pop(0)
+
+    def _stop(self, seat: Seat) -> None:
+        if seat.process is not None:
+            seat.process.terminate()
+
+    def _write(self, seat: Seat, order: str) -> bool:
+        if seat.process is None or seat.process.stdin is None:
+            return False
+        try:
+            seat.process.stdin.write(f"{order}\n")
+            seat.process.stdin.flush()
+        except OSError:
+            return False
+        return True
+
+    def _end_all(self) -> None:
+        running = [seat for seat in self._seats.values() if seat.process is not None]
+        for seat in running:
+            self._stop(seat)
+        deadline = time.monotonic() + GRACE_S
+        for seat in running:
+            if seat.process is not None:
+                try:
+                    seat.process.wait(max(0.1, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    seat.process.kill()
+                self.leases.give_back(seat.phone)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "NEONIZE_BOT_TAG": "off"}

@@ -1,0 +1,31 @@
+"""The options of a session that say how it is connected and which of its messages are looked at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from unoapi.models.options import Options
+
+
+class ConnectorOptions(Options):
+    """`server` is the connector that runs the session; `interactive_mode` how lists and buttons are sent."""
+
+    server: str = Field(default="server_1", max_length=100)
+    interactive_mode: Literal["text", "classic", "native"] = "text"
+
+    def ignores(self, *, chat: str, phone: str, from_me: bool) -> str:
+        """The name of the option that keeps a message of this chat away; empty when none does."""
+        user, _, server = chat.partition("@")
+        to_itself = user.partition(":")[0] == phone and server in ("", "s.whatsapp.net")
+        status = chat == "status@broadcast"
+        checks = {
+            "ignoreGroupMessages": self.ignore_group_messages and server == "g.us",
+            "ignoreNewsletterMessages": self.ignore_newsletter_messages and server == "newsletter",
+            "ignoreBroadcastStatuses": self.ignore_broadcast_statuses and status,
+            "ignoreBroadcastMessages": self.ignore_broadcast_messages and server == "broadcast" and not status,
+            "ignoreYourselfMessages": self.ignore_yourself_messages and from_me and to_itself,
+            "ignoreOwnMessages": self.ignore_own_messages and from_me and not to_itself,
+        }
+        return next((name for name, ignored in checks.items() if ignored), "")

@@ -1,0 +1,91 @@
+"""Phones that a connector keeps connected: messages leave as commands, what becomes of them comes back as events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
+from unoapi.models.jobs import AwaitResult, Parcel, computed_id, now_ms
+from unoapi.models.messages import recipient_of
+from unoapi.models.receipts import Receipt
+from unoapi.services.connector_commands import commands_for, marks_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.ports import Commands, Connections, MessageKey, SessionStore
+
+GRACE_S = 30
+"""The connector ends its own waiting first; this long after it somebody else does."""
+STORE_WAIT_MS = 5000
+
+
+class Whatsmeow:
+    """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
+
+    def __init__(
+        self,
+        *,
+        commands: Commands,
+        connections: Connections,
+        sessions: SessionStore,
+        rendered: Callable[[dict[str, Any], str], dict[str, Any]],
+        max_age_s: int,
+    ) -> None:
+        """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
+        self._rendered = rendered
+        self._commands = commands
+        self._connections = connections
+        self._sessions = sessions
+        self._max_age_s = max_age_s
+
+    def ready(self, phone: str) -> None:
+        """Raise NoConnector unless the phone is connected."""
+        try:
+            status = self._connections.status(phone)
+        except StoreUnavailable as error:
+            raise Postponed(f"whether {phone} is connected cannot be read: {error}", after_ms=STORE_WAIT_MS) from error
+        if status != "online":
+            raise NoConnector(phone)
+
+    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+        """Put the message on the connector's queue. Raises MessageRejected, SendFailed."""
+        until_ms = now_ms() + self._max_age_s * 1000
+        try:
+            session = self._sessions.find(phone)
+            commands = commands_for(
+                self._rendered(message, phone),
+                message_id=message_id,
+                session=session,
+                keys=lambda each: self._key(phone, each),
+                until_ms=until_ms,
+            )
+            self._connections.expect(phone, message_id, within_s=self._max_age_s)
+        except (Postponed, StoreUnavailable) as error:
+            raise SendFailed(f"{error}") from error
+        to = recipient_of(message)
+        then = []
+        if any(command.type == "send" for command in commands):
+            check = AwaitResult(
+                id=computed_id("await", phone, message_id), phone=phone, message_id=message_id, recipient=to
+            )
+            then.append(Parcel(check, delay_ms=(self._max_age_s + GRACE_S) * 1000))
+        try:
+            self._commands.put(commands, then=then)
+        except BrokerUnavailable as error:
+            # A second copy of the command has the same id, and the connector's ledger knows it.
+            raise SendFailed(f"{error}") from error
+        return Receipt(recipient=to)
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Mark as read, show typing or delete. Raises SendFailed, MessageRejected."""
+        until_ms = now_ms() + self._max_age_s * 1000
+        try:
+            session = self._sessions.find(phone)
+            marks = marks_for(command, session=session, keys=lambda each: self._key(phone, each), until_ms=until_ms)
+            self._commands.put(marks)
+        except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
+            raise SendFailed(f"{error}") from error
+
+    def _key(self, phone: str, message_id: str) -> MessageKey | None:
+        return self._connections.key(phone, message_id)
