@@ -47,10 +47,14 @@ class SessionStore(Protocol):
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds."""
+    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds.
+
+    What was accepted at `dropped_until_ms` (Unix time in milliseconds) or before was dropped by the operator.
+    """
 
     done: bool = False
     paused_ms: int = 0
+    dropped_until_ms: int = 0
 
 
 class Deliveries(Protocol):

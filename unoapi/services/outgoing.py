@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from unoapi.ports import Blacklist, Deliveries, SessionStore, WebhookSender
 
 GONE = 410
+LONGEST_PAUSE_MS = 300_000
+"""A pause may be ended by hand, and what waits should notice."""
 THROTTLED = frozenset({429, 503})
 
 
@@ -136,8 +138,10 @@ def deliver(  # noqa: PLR0913 (collaborators)
     if state.done:
         return None
     ensure_fresh(job, max_age_s=max_age_s)
+    if job.accepted_at_ms <= state.dropped_until_ms:
+        raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
     if state.paused_ms:
-        raise Postponed("the endpoint asked for a pause", after_ms=state.paused_ms)
+        raise Postponed("the endpoint is paused", after_ms=min(state.paused_ms, LONGEST_PAUSE_MS))
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
     webhook = session.webhook(job.webhook_id)
     if webhook is None:

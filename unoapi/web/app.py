@@ -11,6 +11,7 @@ from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.web import (
+    admin,
     blacklist,
     contacts,
     events,
@@ -29,7 +30,7 @@ from unoapi.web.graph import NodeConverter, VersionConverter
 from unoapi.web.headers import register_headers
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox,
+    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox, admin,
 )  # fmt: skip
 
 
