@@ -30,6 +30,8 @@ class MemorySessions:
         self.stored = {session.phone: session for session in stored}
         self.environment = environment
         self.removed: set[str] = set()
+        self.changed: dict[str, Session] = {}  # seen after another look only
+        self.looked_again: list[str] = []
         self.away = False
         self.lost = False
 
@@ -50,6 +52,11 @@ class MemorySessions:
         if phone in self.removed:
             return Session(phone=phone, stored=True)
         raise SessionUnknown("gone from Redis")
+
+    def reread(self, phone: str) -> None:
+        self.looked_again.append(phone)
+        if phone in self.changed:
+            self.stored[phone] = self.changed.pop(phone)
 
     def _look_up(self, phone: str) -> Session | None:
         if self.away:

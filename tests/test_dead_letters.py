@@ -241,9 +241,9 @@ def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
         unknown = AmqpMessage("[[], {}, {}]", application_headers={"task": "nope", "id": "unknown-1", "lang": "py"},
                               content_type="application/json", content_encoding="utf-8")  # fmt: skip
         channel.basic_publish(unknown, "unoapi.broker", "unoapi.outgoing")
-        channel.basic_publish(AmqpMessage(plain, message_id="killer-1"), "unoapi.broker", "unoapi.media")
+        channel.basic_publish(AmqpMessage(plain, message_id="killer-1"), "unoapi.broker", "unoapi.suspect")
         for _ in range(25):
-            message = channel.basic_get("unoapi.media")
+            message = channel.basic_get("unoapi.suspect")
             if message is None:
                 time.sleep(0.1)
                 continue
@@ -257,9 +257,9 @@ def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
         "killer-1": "delivery_limit",
     }
     uno.cli("dead", "replay", "killer-1")
-    (message,) = messages(uno, "unoapi.media")
+    (message,) = messages(uno, "unoapi.suspect")
     assert message.body == plain
-    assert message.delivery_info["routing_key"] == "unoapi.media"
+    assert message.delivery_info["routing_key"] == "unoapi.suspect"
     told = {name: value for name, value in (message.headers or {}).items() if name.startswith(("x-", "unoapi-"))}
     assert told in ({}, {"x-delivery-count": 0}), "the broker counts anew"
     assert publisher.topology.dead == "unoapi.dead"

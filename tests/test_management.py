@@ -97,9 +97,15 @@ def test_a_message_may_be_sent_by_each_of_them(api: Stack, node: str) -> None:
 
 
 def test_a_token_opens_no_other_ones_ids(api: Stack) -> None:
-    for node in (SHOP, PNID, WABA, "nobody", computed_waba_id("5500000000")):
+    for node in (SHOP, PNID, WABA, computed_waba_id("5500000000")):
         refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 401, 190)
-    refused(ask(api, "GET", f"{V}/nobody"), 404, 100)
+
+
+@pytest.mark.parametrize("node", ["nobody", "12345678901234567890", "no-media"])
+def test_an_id_that_is_no_phone_and_unknown_is_no_matter_of_the_token(api: Stack, node: str) -> None:
+    refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 404, 100)
+    refused(ask(api, "GET", f"{V}/{node}", "wrong"), 401, 190)
+    refused(ask(api, "GET", f"{V}/{node}", None), 401, 0)
 
 
 def test_a_number_without_an_account_is_its_own(api: Stack) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.commands import CommandQueue
+from unoapi.broker.deadqueue import DeadQueue, who
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.delivery.callbacks import CallbackPoster
@@ -14,7 +15,9 @@ from unoapi.delivery.fetch import Fetcher
 from unoapi.delivery.guard import AddressGuard
 from unoapi.delivery.links import MediaLinks
 from unoapi.delivery.webhooks import WebhookClient
+from unoapi.errors import StoreUnavailable
 from unoapi.logs import configure_logging
+from unoapi.models.trace import TraceEntry
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.unconnected import Unconnected
 from unoapi.providers.whatsmeow import Whatsmeow
@@ -33,11 +36,14 @@ from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from unoapi.broker.deadqueue import LetterFilter, Visit
+    from unoapi.models.jobs import DeliverWebhook
     from unoapi.ports import MediaStore, Provider
 
 DAY_S = 86_400
+BUSY_KEY = "unoapi-dead-busy"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,57 @@ class Uno:
     webhooks: WebhookClient
     callbacks: CallbackPoster
     providers: Mapping[str, Provider]
+
+    def dead_queue(self, verb: str) -> DeadQueue:
+        """The dead queue for one verb; while it runs, others are told that this one is busy with it."""
+
+        def sign() -> None:
+            self.store.post(("SET", BUSY_KEY, f"`{verb}` on {who()}", "EX", DAY_S))
+
+        return DeadQueue(self.settings.amqp_url.get_secret_value(), self.topology, self.publisher, on_locked=sign)
+
+    def busy_with(self) -> str:
+        """Who is at the dead queue, and with which verb, as far as it is known."""
+        try:
+            (holder,) = self.store.call(("GET", BUSY_KEY))
+        except StoreUnavailable:
+            holder = None
+        return str(holder or "another process")
+
+    def replay(  # noqa: PLR0913 (what a person may say)
+        self,
+        queue: DeadQueue,
+        wanted: LetterFilter,
+        *,
+        force: bool,
+        rate: float | None = None,
+        most: int | None = None,
+        within_s: float | None = None,
+    ) -> Iterator[Visit]:
+        """Put dead letters back, traced. See `DeadQueue.replay`."""
+        visits = queue.replay(
+            wanted, force=force, rate=rate, is_done=self._is_done, release=self.sends.release, most=most,
+            within_s=within_s,
+        )  # fmt: skip
+        for visit in visits:
+            letter = visit.letter
+            if visit.outcome == "replayed" and letter.job is not None:
+                entry = TraceEntry(
+                    step="replayed",
+                    phone=letter.phone,
+                    message_id=letter.message_id,
+                    kind=str(getattr(letter.job, "kind", letter.task)),
+                    webhook=letter.webhook,
+                    delivery_id=letter.id,
+                )
+                self.traces.add(entry)
+            yield visit
+
+    def _is_done(self, job: DeliverWebhook) -> bool:
+        try:
+            return self.deliveries.is_done(job.id)
+        except StoreUnavailable:
+            return False  # the worker asks again before it posts
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""

@@ -41,13 +41,20 @@ class SessionStore(Protocol):
         Of one removed on purpose no webhook is left. Raises SessionUnknown when a stored one is gone without that.
         """
 
+    def reread(self, phone: str) -> None:
+        """Take the next look at this phone from where it is stored, not from a memory of moments ago."""
+
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds."""
+    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds.
+
+    What was accepted at `dropped_until_ms` (Unix time in milliseconds) or before was dropped by the operator.
+    """
 
     done: bool = False
     paused_ms: int = 0
+    dropped_until_ms: int = 0
 
 
 class Deliveries(Protocol):

@@ -184,3 +184,15 @@ def test_options_that_do_not_fit_are_as_if_they_were_not_there(store: RedisStore
     session = sessions_on(store).find(PHONE)
 
     assert (session.provider, session.label, session.ignore_group_messages) == ("sandbox", "shop", True)
+
+
+def test_another_look_sees_what_another_process_stored_a_moment_ago(store: RedisStore) -> None:
+    here, there = sessions_on(store), sessions_on(store)
+    here.save(PHONE, {"label": "old"})
+    here.find(PHONE)
+    there.save(PHONE, {"label": "new"})
+    assert here.find(PHONE).label == "old"
+
+    here.reread(PHONE)
+
+    assert here.find(PHONE).label == "new"

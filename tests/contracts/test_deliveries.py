@@ -110,3 +110,28 @@ def test_the_memory_of_a_process_is_bounded(away: RedisStore, monkeypatch: pytes
     assert len(deliveries._done_here) <= 10
     assert len(deliveries._pauses_here) <= 10
     assert state(deliveries, "d-99").done
+
+
+def test_a_person_pauses_resumes_and_drops(store: RedisStore) -> None:
+    deliveries = redis_deliveries(store)
+
+    deliveries.hold(phone=PHONE, webhook_id="a", pause_ms=60_000)
+    mark = deliveries.drop(phone=PHONE, webhook_id="b")
+    a, b, c = deliveries.endpoints([(PHONE, "a"), (PHONE, "b"), (PHONE, "c")])
+
+    assert 50_000 < a.paused_ms <= 60_000
+    assert a.dropped_until_ms == 0
+    assert b.dropped_until_ms == mark == state(deliveries, webhook_id="b").dropped_until_ms
+    assert c == DeliveryState()
+    assert deliveries.resume(phone=PHONE, webhook_id="a")
+    assert not deliveries.resume(phone=PHONE, webhook_id="a")
+    assert state(deliveries).paused_ms == 0
+
+
+def test_a_person_is_told_when_redis_is_away(away: RedisStore) -> None:
+    deliveries = redis_deliveries(away)
+
+    with pytest.raises(StoreUnavailable):
+        deliveries.hold(phone=PHONE, webhook_id="a", pause_ms=1000)
+    with pytest.raises(StoreUnavailable):
+        deliveries.drop(phone=PHONE, webhook_id="a")

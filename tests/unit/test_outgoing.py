@@ -306,6 +306,26 @@ def test_another_endpoint_is_not_paused() -> None:
     assert deliver_once(Answer(status=200), deliveries=deliveries) is not None
 
 
+def test_a_long_pause_is_looked_at_again_every_five_minutes() -> None:
+    deliveries = MemoryDeliveries()
+    job = make_delivery()
+    deliveries.pause(phone=PHONE, webhook_id=job.webhook_id, pause_ms=7_200_000)
+
+    with pytest.raises(Postponed) as waiting:
+        deliver_once(job=job, deliveries=deliveries)
+
+    assert waiting.value.after_ms == 300_000
+
+
+def test_an_address_that_the_guard_refuses_is_given_up_with_its_rule() -> None:
+    with pytest.raises(DeliveryRefused) as refused:
+        deliver_once(Answer(error="the address 10.0.0.1 is private", blocked=True))
+
+    assert refused.value.reason == "blocked"
+    assert refused.value.attempt is not None
+    assert "private" in f"{refused.value}"
+
+
 def test_a_delivery_that_is_done_is_not_posted_again() -> None:
     deliveries, sender = MemoryDeliveries(), WebhookRecorder()
     deliveries.finished.append("delivery-1")
@@ -335,6 +355,29 @@ def test_a_webhook_that_was_removed_is_given_up_without_a_request() -> None:
 
     assert (refusal.value.reason, refusal.value.attempt) == ("webhook_removed", None)
     assert sender.ids == []
+
+
+def test_a_webhook_that_was_added_a_moment_ago_is_no_removed_one() -> None:
+    sessions, sender = MemorySessions(make_session(make_webhook(id="other"))), WebhookRecorder(Answer(status=200))
+    sessions.changed[PHONE] = make_session(make_webhook(id="other"), make_webhook())
+
+    assert deliver_once(sessions=sessions, sender=sender) is not None
+    assert sender.ids == ["delivery-1"]
+
+
+def test_the_filters_of_a_webhook_that_was_added_a_moment_ago_count() -> None:
+    sessions = MemorySessions(make_session(make_webhook(id="other")))
+    sessions.changed[PHONE] = make_session(make_webhook(sendIncomingMessages=False))
+
+    assert fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S).filtered == ["default"]
+
+
+def test_nobody_looks_twice_at_a_session_that_has_its_webhooks() -> None:
+    sessions = MemorySessions(make_session())
+
+    fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S)
+
+    assert sessions.looked_again == []
 
 
 def test_a_session_that_was_removed_is_given_up() -> None:

@@ -86,7 +86,8 @@ class Visit:
 class DeadQueue:
     """The dead queue of one installation. One verb at a time, over all processes: a second one raises Busy.
 
-    `on_locked` is called when the turn of a verb has come.
+    `on_locked` is called when the turn of a verb has come. `most` bounds the letters that a verb takes up, `within_s`
+    the seconds; `complete` then tells whether the whole queue was seen.
     """
 
     def __init__(
@@ -101,21 +102,26 @@ class DeadQueue:
         self._topology = topology
         self._publisher = publisher
         self._on_locked = on_locked
+        self.complete = False
 
     def count(self) -> int:
         """Letters that wait in the queue, without those that another process holds."""
         with self._connection() as connection:
             return self._count(connection.channel())
 
-    def look(self, wanted: LetterFilter) -> Iterator[Visit]:
+    def look(self, wanted: LetterFilter, *, most: int | None = None, within_s: float | None = None) -> Iterator[Visit]:
         """All matching letters; every one stays."""
-        return self._walk(wanted, lambda letters: dict.fromkeys(range(len(letters)), "kept"))
+        return self._walk(
+            wanted, lambda letters: dict.fromkeys(range(len(letters)), "kept"), most=most, within_s=within_s
+        )
 
-    def purge(self, wanted: LetterFilter) -> Iterator[Visit]:
+    def purge(self, wanted: LetterFilter, *, most: int | None = None, within_s: float | None = None) -> Iterator[Visit]:
         """Throw the matching letters away."""
-        return self._walk(wanted, lambda letters: dict.fromkeys(range(len(letters)), "purged"))
+        return self._walk(
+            wanted, lambda letters: dict.fromkeys(range(len(letters)), "purged"), most=most, within_s=within_s
+        )
 
-    def replay(
+    def replay(  # noqa: PLR0913 (collaborators and bounds)
         self,
         wanted: LetterFilter,
         *,
@@ -123,6 +129,8 @@ class DeadQueue:
         rate: float | None,
         is_done: Callable[[DeliverWebhook], bool],
         release: Callable[[SendMessage], None],
+        most: int | None = None,
+        within_s: float | None = None,
     ) -> Iterator[Visit]:
         """Put the matching letters back on their queues; each is removed only after the confirmed publish.
 
@@ -151,10 +159,16 @@ class DeadQueue:
             return outcomes
 
         size = BATCH if rate is None else max(1, min(BATCH, int(rate)))
-        return self._walk(wanted, put_back, size=size)
+        return self._walk(wanted, put_back, size=size, most=most, within_s=within_s)
 
     def _walk(
-        self, wanted: LetterFilter, visit: Callable[[Sequence[DeadLetter]], dict[int, str]], *, size: int = BATCH
+        self,
+        wanted: LetterFilter,
+        visit: Callable[[Sequence[DeadLetter]], dict[int, str]],
+        *,
+        size: int = BATCH,
+        most: int | None = None,
+        within_s: float | None = None,
     ) -> Iterator[Visit]:
         with self._connection() as connection:
             channel: Any = connection.channel()
@@ -162,24 +176,33 @@ class DeadQueue:
             total = self._count(channel)
             seen = 0
             held: list[tuple[int, DeadLetter]] = []
-            held_since = time.monotonic()
+            held_since = started = time.monotonic()
+            left = total if most is None else most
+            self.complete = False
             while seen < total:
+                if left <= 0 or (within_s is not None and time.monotonic() - started > within_s):
+                    return
                 batch = self._take(connection, channel, min(size, total - seen))
                 if not batch:
                     break
                 seen += len(batch)
-                meant = [(tag, letter) for tag, letter in batch if wanted.matches(letter)]
+                matching = [(tag, letter) for tag, letter in batch if wanted.matches(letter)]
+                meant = matching[:left]
                 outcomes = visit([letter for _, letter in meant]) if meant else {}
+                left -= sum(outcome != "needs_force" for outcome in outcomes.values())
                 gone = set()
                 for number, (tag, letter) in enumerate(meant):
                     if outcomes[number] not in ("kept", "needs_force"):
                         channel.basic_ack(tag)
                         gone.add(tag)
                     yield Visit(letter, outcomes[number])
+                if len(meant) < len(matching):
+                    return
                 held.extend((tag, letter) for tag, letter in batch if tag not in gone)
                 if seen < total and (len(held) >= HOLD or time.monotonic() - held_since >= HOLD_S):
                     self._to_the_end(channel, held)
                     held, held_since = [], time.monotonic()
+            self.complete = True
             # Closing the connection gives back what is held.
 
     def _take(self, connection: Connection, channel: Any, count: int) -> list[tuple[int, DeadLetter]]:

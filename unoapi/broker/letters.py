@@ -156,20 +156,23 @@ def _died_at(headers: dict[str, Any], death: dict[str, Any]) -> datetime | None:
     return None
 
 
+def as_fields(letter: DeadLetter) -> dict[str, Any]:
+    """What may be shown of a letter: ids, reason and attempts; no body."""
+    return {
+        "id": letter.id,
+        "queue": letter.queue,
+        "task": letter.task,
+        "phone": letter.phone,
+        "webhook": letter.webhook,
+        "message_id": letter.message_id,
+        "reason": letter.reason,
+        "error": letter.error,
+        "died_at": letter.died_at.isoformat() if letter.died_at else None,
+        "generation": letter.history.generation,
+        "attempts": [attempt.model_dump(mode="json") for attempt in letter.history.attempts],
+    }
+
+
 def as_json(letter: DeadLetter) -> str:
-    """One line for programs: ids, reason and attempts; no body."""
-    return json.dumps(
-        {
-            "id": letter.id,
-            "queue": letter.queue,
-            "task": letter.task,
-            "phone": letter.phone,
-            "webhook": letter.webhook,
-            "message_id": letter.message_id,
-            "reason": letter.reason,
-            "error": letter.error,
-            "died_at": letter.died_at.isoformat() if letter.died_at else None,
-            "generation": letter.history.generation,
-            "attempts": [attempt.model_dump(mode="json") for attempt in letter.history.attempts],
-        }
-    )
+    """One line for programs."""
+    return json.dumps(as_fields(letter))

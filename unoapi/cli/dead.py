@@ -13,22 +13,18 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from unoapi.bootstrap import unoapi
-from unoapi.broker.deadqueue import Busy, DeadQueue, LetterFilter, who
+from unoapi.bootstrap import BUSY_KEY, unoapi
+from unoapi.broker.deadqueue import Busy, LetterFilter
 from unoapi.broker.letters import as_json
 from unoapi.cli.screen import screen
-from unoapi.errors import StoreUnavailable
-from unoapi.models.trace import TraceEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from unoapi.broker.deadqueue import Visit
     from unoapi.broker.letters import DeadLetter
-    from unoapi.models.jobs import DeliverWebhook, SendMessage
 
 console = screen()
-BUSY_KEY = "unoapi-dead-busy"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -60,25 +56,12 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _queue(verb: str) -> DeadQueue:
-    uno = unoapi()
-
-    def sign() -> None:
-        uno.store.post(("SET", BUSY_KEY, f"`{verb}` on {who()}", "EX", 86_400))
-
-    return DeadQueue(uno.settings.amqp_url.get_secret_value(), uno.topology, uno.publisher, on_locked=sign)
-
-
 def _walk(visits: Iterator[Visit]) -> Iterator[Visit]:
     """The visits; when another process is busy, say who."""
     try:
         yield from visits
     except Busy:
-        try:
-            (holder,) = unoapi().store.call(("GET", BUSY_KEY))
-        except StoreUnavailable:
-            holder = None
-        click.echo(f"Busy: {holder or 'another process'} is at the dead queue. Try again when it is done.", err=True)
+        click.echo(f"Busy: {unoapi().busy_with()} is at the dead queue. Try again when it is done.", err=True)
         sys.exit(75)
     else:
         unoapi().store.post(("DEL", BUSY_KEY))
@@ -97,7 +80,7 @@ def list_letters(json_lines: bool, **chosen: Any) -> None:
     count = 0
     reasons: Counter[str] = Counter()
     page: list[DeadLetter] = []
-    for visit in _walk(_queue("dead list").look(LetterFilter(**chosen))):
+    for visit in _walk(unoapi().dead_queue("dead list").look(LetterFilter(**chosen))):
         count += 1
         reasons[visit.letter.reason] += 1
         if json_lines:
@@ -136,7 +119,7 @@ def _print_page(page: list[DeadLetter], *, first: bool) -> None:
 @click.argument("letter_id")
 def show(letter_id: str) -> None:
     """Show one letter with all its attempts."""
-    found = [visit.letter for visit in _walk(_queue("dead show").look(LetterFilter(id=letter_id)))]
+    found = [visit.letter for visit in _walk(unoapi().dead_queue("dead show").look(LetterFilter(id=letter_id)))]
     if not found:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         sys.exit(1)
@@ -174,11 +157,11 @@ def show(letter_id: str) -> None:
 def replay(letter_id: str, rate: float | None, dry_run: bool, force: bool, **chosen: Any) -> None:
     """Put letters back: the one with this id, or all that the options choose."""
     wanted = LetterFilter(id=letter_id, **chosen)
-    queue = _queue("dead replay")
+    queue = unoapi().dead_queue("dead replay")
     if dry_run:
         outcomes = Counter("would be replayed" for _ in _walk(queue.look(wanted)))
     else:
-        visits = queue.replay(wanted, force=force, rate=rate, is_done=_is_done, release=_release)
+        visits = unoapi().replay(queue, wanted, force=force, rate=rate)
         outcomes = _count(visits, total=queue.count())
     if outcomes["needs_force"]:
         click.echo(
@@ -198,7 +181,7 @@ def purge(letter_id: str, yes: bool, **chosen: Any) -> None:
     wanted = LetterFilter(id=letter_id, **chosen)
     if wanted.empty and not yes:
         click.confirm("Throw ALL dead letters away? They cannot be brought back.", abort=True)
-    queue = _queue("dead purge")
+    queue = unoapi().dead_queue("dead purge")
     _say(_count(queue.purge(wanted), total=queue.count()), letter_id)
 
 
@@ -210,24 +193,7 @@ def _count(visits: Iterator[Visit], *, total: int) -> Counter[str]:
         for visit in _walk(visits):
             outcomes[visit.outcome] += 1
             progress.advance(bar)
-            if visit.outcome == "replayed":
-                _trace_replay(visit.letter)
     return outcomes
-
-
-def _trace_replay(letter: DeadLetter) -> None:
-    if letter.job is None:
-        return
-    unoapi().traces.add(
-        TraceEntry(
-            step="replayed",
-            phone=letter.phone,
-            message_id=letter.message_id,
-            kind=str(getattr(letter.job, "kind", letter.task)),
-            webhook=letter.webhook,
-            delivery_id=letter.id,
-        )
-    )
 
 
 def _say(outcomes: Counter[str], letter_id: str) -> None:
@@ -236,14 +202,3 @@ def _say(outcomes: Counter[str], letter_id: str) -> None:
         sys.exit(1)
     said = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sorted(outcomes.items()))
     click.echo(said or "No letter is meant.")
-
-
-def _is_done(job: DeliverWebhook) -> bool:
-    try:
-        return unoapi().deliveries.is_done(job.id)
-    except StoreUnavailable:
-        return False  # the worker asks again before it posts
-
-
-def _release(job: SendMessage) -> None:
-    unoapi().sends.release(job)

@@ -47,6 +47,15 @@ _TIMINGS = (
 )
 BAD_ADDRESS = "the address is not valid"
 _E_WEIRD_SERVER_REPLY = 8  # pycurl has no name for it
+_FAILED_AT = {
+    pycurl.E_URL_MALFORMAT: "address",
+    pycurl.E_UNSUPPORTED_PROTOCOL: "address",
+    pycurl.E_COULDNT_RESOLVE_HOST: "name",
+    pycurl.E_COULDNT_CONNECT: "connection",
+    pycurl.E_PEER_FAILED_VERIFICATION: "tls",
+    pycurl.E_SSL_CONNECT_ERROR: "tls",
+    pycurl.E_SSL_CACERT_BADFILE: "tls",
+}
 _NOT_HTTP = "did not answer in HTTP"
 NO_NAME = "name not found"
 REFUSED = "connection refused"
@@ -114,8 +123,9 @@ class CurlSender(threading.local):
         except pycurl.error as failed:
             trouble = int(failed.args[0])
         status = curl.getinfo(pycurl.RESPONSE_CODE)
-        error, blocked = "", bool(trouble and knock.refusal)
+        error, blocked, failed_at = "", bool(trouble and knock.refusal), ""
         if status < FINAL:
+            failed_at = "guard" if blocked else self._failed_at(trouble, secure=request.url.startswith("https:"))
             error = (knock.refusal or self._explain(trouble, curl.errstr(), timeout_ms))[:MAX_ERROR_CHARS]
         if fresh:
             # The old tenant's connection gives way only to a new one that stays open; until then nobody may reuse one.
@@ -124,11 +134,20 @@ class CurlSender(threading.local):
         if not curl.getinfo(pycurl.HEADER_SIZE):
             timings_ms["first_byte"] = 0  # libcurl tells the end of the exchange here
         after_s = None if error else min(curl.getinfo(pycurl.RETRY_AFTER), MAX_RETRY_AFTER_S) or None
-        return Answer(None if error else status, error, timings_ms["total"], timings_ms, after_s, blocked)
+        return Answer(None if error else status, error, timings_ms["total"], timings_ms, after_s, blocked, failed_at)
 
     def _on_body(self, chunk: bytes) -> int | None:
         self._body_bytes += len(chunk)
         return None if self._body_bytes <= MAX_BODY_BYTES else _STOP
+
+    def _failed_at(self, code: int, *, secure: bool) -> str:
+        """The step that went wrong; of what only took too long, the first that did not end."""
+        if code in _FAILED_AT:
+            return _FAILED_AT[code]
+        steps = [("name", pycurl.NAMELOOKUP_TIME_T), ("connection", pycurl.CONNECT_TIME_T)]
+        if secure:
+            steps.append(("tls", pycurl.APPCONNECT_TIME_T))
+        return next((step for step, info in steps if not self._curl.getinfo(info)), "answer")
 
     def _explain(self, code: int, text: str, timeout_ms: int) -> str:
         """Say it in one sentence. libcurl's own text is quoted for TLS only, where it names no more than the host."""

@@ -54,7 +54,8 @@ class Answer:
 
     `timings_ms` counts from the start of the exchange to the end of each step: `name_lookup`, `connect`, `tls`,
     `first_byte`, `total`; 0 is a step that did not take place. `retry_after_s` is at most two hours. `blocked` when the
-    address guard let no connection through; `error` then names the rule and the setting.
+    address guard let no connection through; `error` then names the rule and the setting. `failed_at` is the step that
+    went wrong when there is no status, as far as the client knows it: address, guard, name, connection, tls or answer.
     """
 
     status: int | None = None
@@ -63,6 +64,7 @@ class Answer:
     timings_ms: dict[str, int] = field(default_factory=dict)
     retry_after_s: int | None = None
     blocked: bool = False
+    failed_at: str = ""
 
     @property
     def delivered(self) -> bool:

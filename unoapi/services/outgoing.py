@@ -12,10 +12,15 @@ from unoapi.services.filters import refusal, silence_s
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unoapi.models.attempts import Attempt, History
+    from unoapi.models.session import Session
     from unoapi.ports import Blacklist, Deliveries, SessionStore, WebhookSender
 
 GONE = 410
+LONGEST_PAUSE_MS = 300_000
+"""A pause may be ended by hand, and what waits should notice."""
 THROTTLED = frozenset({429, 503})
 
 
@@ -71,7 +76,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
         webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
     else:
         webhook_ids, stored = job.webhook_ids, job.stored
-        session = sessions.resolve(job.phone, stored=stored)
+        session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
     event = Event(event_id=job.id, message_id=job.message_id, kind=job.kind, body=job.body)
     traits = event.traits(job.phone)
     partner = event.partner(job.phone)
@@ -104,6 +109,18 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
     return fanned
 
 
+def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:
+    """The session, looked at again when it seems to lack a webhook: that may be younger than what was seen last.
+
+    Raises SessionUnknown.
+    """
+    session = sessions.resolve(phone, stored=stored)
+    if all(session.webhook(webhook_id) is not None for webhook_id in webhook_ids):
+        return session
+    sessions.reread(phone)
+    return sessions.resolve(phone, stored=stored)
+
+
 def deliver(  # noqa: PLR0913 (collaborators)
     job: DeliverWebhook,
     *,
@@ -121,9 +138,12 @@ def deliver(  # noqa: PLR0913 (collaborators)
     if state.done:
         return None
     ensure_fresh(job, max_age_s=max_age_s)
+    if job.accepted_at_ms <= state.dropped_until_ms:
+        raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
     if state.paused_ms:
-        raise Postponed("the endpoint asked for a pause", after_ms=state.paused_ms)
-    webhook = sessions.resolve(job.phone, stored=job.stored).webhook(job.webhook_id)
+        raise Postponed("the endpoint is paused", after_ms=min(state.paused_ms, LONGEST_PAUSE_MS))
+    session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
+    webhook = session.webhook(job.webhook_id)
     if webhook is None:
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
     answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)

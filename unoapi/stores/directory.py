@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.sessions import ALL, AT_ONCE, MAX_CACHED, index_commands, node_key
+from unoapi.stores.nodes import ALL, index_commands, node_key
+from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,8 @@ from unoapi.models.trace import TraceEntry
 from unoapi.ports import Claim, DeliveryState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unoapi.models.jobs import SendMessage
     from unoapi.stores.redis import Command, RedisStore
 
@@ -39,13 +41,14 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            ((done, paused_until_ms),) = self._store.call(
-                ("MGET", _done_key(delivery_id), _pause_key(phone, webhook_id))
+            ((done, paused_until_ms, dropped_until_ms),) = self._store.call(
+                ("MGET", _done_key(delivery_id), _pause_key(phone, webhook_id), _drop_key(phone, webhook_id))
             )
         except StoreUnavailable:
             paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
             return DeliveryState(paused_ms=max(0, int(paused_s * 1000)))
-        return DeliveryState(done=bool(done), paused_ms=max(0, int(paused_until_ms or 0) - now_ms()))
+        paused_ms = max(0, int(paused_until_ms or 0) - now_ms())
+        return DeliveryState(done=bool(done), paused_ms=paused_ms, dropped_until_ms=int(dropped_until_ms or 0))
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done.
@@ -71,6 +74,32 @@ class RedisDeliveries:
             self._pauses_here.clear()
         self._pauses_here[f"{phone}:{webhook_id}"] = time.monotonic() + pause_ms / 1000
         self._store.post(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+
+    def hold(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        """Pause by hand. Raises StoreUnavailable: a person wants to know."""
+        self._store.call(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+
+    def resume(self, *, phone: str, webhook_id: str) -> bool:
+        """End a pause. Whether there was one. Raises StoreUnavailable."""
+        (ended,) = self._store.call(("DEL", _pause_key(phone, webhook_id)))
+        return bool(ended)
+
+    def drop(self, *, phone: str, webhook_id: str) -> int:
+        """Mark all that waits for a webhook now; returns the mark. Raises StoreUnavailable."""
+        mark = now_ms()
+        self._store.call(("SET", _drop_key(phone, webhook_id), mark, "EX", self._done_ttl_s))
+        return mark
+
+    def endpoints(self, places: Sequence[tuple[str, str]]) -> list[DeliveryState]:
+        """The states of endpoints, given as phone and webhook id. Raises StoreUnavailable."""
+        if not places:
+            return []
+        keys = [key(*place) for place in places for key in (_pause_key, _drop_key)]
+        (values,) = self._store.call(("MGET", *keys))
+        return [
+            DeliveryState(paused_ms=max(0, int(until or 0) - now_ms()), dropped_until_ms=int(mark or 0))
+            for until, mark in zip(values[::2], values[1::2], strict=True)
+        ]
 
 
 class RedisSends:
@@ -187,6 +216,10 @@ class RedisTraces:
 
 def _done_key(delivery_id: str) -> str:
     return f"unoapi-done:{delivery_id}"
+
+
+def _drop_key(phone: str, webhook_id: str) -> str:
+    return f"unoapi-drop:{phone}:{webhook_id}"
 
 
 def _pause_key(phone: str, webhook_id: str) -> str:

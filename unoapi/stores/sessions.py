@@ -15,11 +15,12 @@ from unoapi.errors import SessionUnknown, StoreUnavailable, describe
 from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
 from unoapi.services.sessions import check_addresses
+from unoapi.stores.nodes import ALL, index_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.stores.redis import RedisStore
 
 log = get_logger(__name__)
 
@@ -31,8 +32,6 @@ MAX_CACHED = 10_000
 MARKER = "unoapi-marker"
 CONFIRMED = "confirmed:"
 LOST = "lost:"
-ALL = "unoapi-sessions"
-"""The stored phones; walking all keys of Redis takes too long for a request."""
 AT_ONCE = 200
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Others that do not fit are as if they were not there."""
@@ -89,6 +88,12 @@ class RedisSessions:
         if removed:
             return Session(phone=phone, stored=True)
         raise SessionUnknown(f"the configuration of {phone} is gone from Redis")
+
+    def reread(self, phone: str) -> None:
+        """Take the next look at this phone from Redis: what was expected is not in the configuration seen last."""
+        seen = self._cache.get(phone)
+        if seen is not None:
+            self._cache[phone] = (min(seen[0], time.monotonic() - FRESH_S), seen[1])
 
     def environment_session(self, phone: str) -> Session:
         """The session of a phone that was never stored."""
@@ -285,17 +290,6 @@ def environment_config(webhook: dict[str, Any] | None) -> dict[str, Any]:
     if webhook is None:
         return {"webhooks": []}
     return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)]}
-
-
-def index_commands(session: Session) -> tuple[Command, ...]:
-    """What makes a session found by its other ids."""
-    nodes = {session.phone_number_id, session.waba_id} - {session.phone}
-    return (("SADD", ALL, session.phone), *(("SADD", node_key(node), session.phone) for node in sorted(nodes)))
-
-
-def node_key(node: str) -> str:
-    """The phones that a phone number id or a business account id may mean."""
-    return f"unoapi-node:{node}"
 
 
 def _host(webhook: dict[str, Any]) -> str:

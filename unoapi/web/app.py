@@ -11,6 +11,7 @@ from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.web import (
+    admin,
     blacklist,
     contacts,
     events,
@@ -31,7 +32,8 @@ from unoapi.web.headers import register_headers
 from unoapi.web.socket import Socket
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox, qr,
+    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox, admin,
+    qr,
 )  # fmt: skip
 
 

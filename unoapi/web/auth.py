@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
+MAY_BE_PHONE = re.compile(r"[0-9]{1,15}", re.ASCII)
 IS_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -118,8 +119,7 @@ def _opened_phone(node: str) -> str:
     phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
     if g.operator:
         if not phones:
-            details = "There is no number or account of this id, or the token does not open it."
-            raise RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
+            raise _unknown_id()
         return phones[0]
     for phone in phones:
         session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
@@ -127,6 +127,8 @@ def _opened_phone(node: str) -> str:
         if expected and same(token, expected):
             _limits().accept(token)
             return phone
+    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and unoapi().directory.opened_by(token):
+        raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
     raise _refused(token)
 
 
@@ -138,6 +140,11 @@ def _refused(token: str) -> RequestError:
 def _limits() -> Limits:
     settings = unoapi().settings
     return limits_of(settings.unoapi_rate_limit, settings.unoapi_rate_limit_refused, settings.unoapi_web_processes)
+
+
+def _unknown_id() -> RequestError:
+    details = "There is nothing of this id, or the token does not open it."
+    return RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
 
 
 def _token() -> str:

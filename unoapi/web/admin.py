@@ -1,0 +1,240 @@
+"""What the operator sees and does over HTTP: dead letters, queues, endpoints. The same verbs as on the command line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from flask import Blueprint, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from unoapi.bootstrap import BUSY_KEY, unoapi
+from unoapi.broker.deadqueue import Busy, LetterFilter
+from unoapi.broker.depths import depths
+from unoapi.broker.letters import as_fields
+from unoapi.errors import Postponed, RequestError
+from unoapi.services.admin import find_webhook, try_endpoint
+from unoapi.web.auth import operator
+from unoapi.web.bodies import json_object
+from unoapi.web.errors import not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask.typing import ResponseReturnValue
+
+    from unoapi.broker.deadqueue import Visit
+    from unoapi.models.session import Webhook
+
+routes = Blueprint("admin", __name__, url_prefix="/admin")
+WITHIN_S = 15.0
+"""A request works for about so long; `complete` tells whether there is more to do."""
+MAX_OFFSET = 10_000
+MAX_LETTERS = 1000
+Text = Annotated[str, Field(max_length=256)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class Choice(_Body):
+    """Which letters are meant. Fields that are left out match all."""
+
+    id: Text = ""
+    queue: Text = ""
+    phone: Text = ""
+    webhook: Text = ""
+    reason: Text = ""
+    older_than_s: int | None = Field(default=None, ge=0, le=1_000_000_000)
+
+    def filter(self) -> LetterFilter:
+        """For the dead queue."""
+        age = None if self.older_than_s is None else timedelta(seconds=self.older_than_s)
+        return LetterFilter(
+            id=self.id, queue=self.queue, phone=self.phone, webhook=self.webhook, reason=self.reason, older_than=age
+        )
+
+
+class Listing(Choice):
+    """A page of letters."""
+
+    limit: int = Field(default=100, ge=1, le=MAX_LETTERS)
+    offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
+
+
+class Purge(Choice):
+    """Letters to throw away. Without any filter `all` must be true."""
+
+    all: bool = False
+    limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
+
+
+class Replay(Choice):
+    """Letters to put back. `force`: also sends whose outcome is unknown."""
+
+    force: bool = False
+    limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
+
+
+class Pause(_Body):
+    """For how long."""
+
+    seconds: int = Field(default=3600, ge=1, le=172_800)
+
+
+@routes.get("/dead")
+@operator
+def dead_letters() -> ResponseReturnValue:
+    """Show letters; every one stays. `next_offset` is there when there may be more."""
+    asked = Listing.model_validate(request.args.to_dict())
+    queue = unoapi().dead_queue("GET /admin/dead")
+    last = asked.offset + asked.limit
+    found = [visit.letter for visit in _walk(queue.look(asked.filter(), most=last, within_s=WITHIN_S))]
+    page: dict[str, Any] = {"data": [as_fields(letter) for letter in found[asked.offset :]], "complete": queue.complete}
+    if not queue.complete and len(found) == last:
+        page["next_offset"] = last
+    return jsonify(page)
+
+
+@routes.get("/dead/<letter_id>")
+@operator
+def dead_letter(letter_id: str) -> ResponseReturnValue:
+    """Show one letter with all its attempts."""
+    queue = unoapi().dead_queue("GET /admin/dead/<id>")
+    found = [visit.letter for visit in _walk(queue.look(LetterFilter(id=letter_id), most=1, within_s=WITHIN_S))]
+    if not found:
+        raise not_found("There is no such dead letter.")
+    return jsonify({**as_fields(found[0]), "traceback": found[0].traceback, "size": len(found[0].body)})
+
+
+@routes.post("/dead/replay")
+@operator
+def replay() -> ResponseReturnValue:
+    """Put letters back on their queues; ask again until `complete`."""
+    asked = Replay.model_validate(json_object())
+    uno = unoapi()
+    queue = uno.dead_queue("POST /admin/dead/replay")
+    visits = uno.replay(queue, asked.filter(), force=asked.force, most=asked.limit, within_s=WITHIN_S)
+    outcomes = Counter(visit.outcome for visit in _walk(visits))
+    return jsonify(outcomes=outcomes, complete=queue.complete)
+
+
+@routes.post("/dead/purge")
+@operator
+def purge() -> ResponseReturnValue:
+    """Throw letters away for good; ask again until `complete`."""
+    asked = Purge.model_validate(json_object())
+    if asked.filter().empty and not asked.all:
+        details = 'Name a filter, or send {"all": true}: letters that are thrown away cannot be brought back.'
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    queue = unoapi().dead_queue("POST /admin/dead/purge")
+    visits = queue.purge(asked.filter(), most=asked.limit, within_s=WITHIN_S)
+    outcomes = Counter(visit.outcome for visit in _walk(visits))
+    return jsonify(outcomes=outcomes, complete=queue.complete)
+
+
+def _walk(visits: Iterator[Visit]) -> Iterator[Visit]:
+    uno = unoapi()
+    try:
+        yield from visits
+    except Busy:
+        details = f"{uno.busy_with()} is at the dead queue. Try again when it is done."
+        raise RequestError("Busy", code=131016, status=409, details=details, retry_after_s=5) from None
+    uno.store.post(("DEL", BUSY_KEY))
+
+
+@routes.get("/queues")
+@operator
+def queues() -> ResponseReturnValue:
+    """What stands ready in each queue, and how many consumers it has."""
+    uno = unoapi()
+    found = depths(uno.settings.amqp_url.get_secret_value(), uno.topology)
+    return jsonify(data=[asdict(depth) for depth in found])
+
+
+@routes.get("/endpoints")
+@operator
+def endpoints() -> ResponseReturnValue:
+    """The webhooks of all stored sessions, a thousand numbers at a time (`after` is the last number of a page)."""
+    after = request.args.get("after", "")[:20]
+    phones = [phone for phone in unoapi().sessions.phones() if phone > after]
+    page: dict[str, Any] = {"data": [line for phone in phones[:1000] for line in _endpoints_of(phone)]}
+    if len(phones) > len(phones[:1000]):
+        page["after"] = phones[999]
+    return jsonify(page)
+
+
+@routes.get("/endpoints/<digits:phone>")
+@operator
+def endpoints_of(phone: str) -> ResponseReturnValue:
+    """The webhooks of one session."""
+    return jsonify(data=_endpoints_of(phone))
+
+
+@routes.get("/endpoints/<digits:phone>/<path:webhook_id>")
+@operator
+def endpoint(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """One webhook."""
+    _webhook(phone, webhook_id)
+    return jsonify(next(line for line in _endpoints_of(phone) if line["webhook"] == webhook_id))
+
+
+def _endpoints_of(phone: str) -> list[dict[str, Any]]:
+    uno = unoapi()
+    try:
+        webhooks = uno.sessions.find(phone).webhooks
+    except Postponed as error:
+        return [{"phone": phone, "webhook": None, "state": "unknown", "error": f"{error}"}]
+    states = uno.deliveries.endpoints([(phone, webhook.id) for webhook in webhooks])
+    return [
+        {
+            "phone": phone,
+            "webhook": webhook.id,
+            "state": "paused" if state.paused_ms else "open",
+            "paused_ms": state.paused_ms,
+            "dropped_until_ms": state.dropped_until_ms or None,
+            "error": uno.guard.refusal(webhook.address(phone)),
+        }
+        for webhook, state in zip(webhooks, states, strict=True)
+    ]
+
+
+@routes.post("/endpoints/<digits:phone>/<path:webhook_id>/pause")
+@operator
+def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
+    asked = Pause.model_validate(json_object())
+    _webhook(phone, webhook_id)
+    unoapi().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
+    return jsonify(success=True, paused_ms=asked.seconds * 1000)
+
+
+@routes.post("/endpoints/<digits:phone>/<path:webhook_id>/resume")
+@operator
+def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """End a pause, also one that the receiver asked for. What waits notices within five minutes."""
+    _webhook(phone, webhook_id)
+    return jsonify(success=True, was_paused=unoapi().deliveries.resume(phone=phone, webhook_id=webhook_id))
+
+
+@routes.post("/endpoints/<digits:phone>/<path:webhook_id>/drop")
+@operator
+def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """Give up all that waits for a webhook now: each ends dead, reason `dropped`, when its turn comes."""
+    _webhook(phone, webhook_id)
+    return jsonify(success=True, dropped_until_ms=unoapi().deliveries.drop(phone=phone, webhook_id=webhook_id))
+
+
+@routes.post("/endpoints/<digits:phone>/<path:webhook_id>/test")
+@operator
+def test(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """Post a test event now, and say where it broke."""
+    webhook = _webhook(phone, webhook_id)
+    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=unoapi().webhooks)))
+
+
+def _webhook(phone: str, webhook_id: str) -> Webhook:
+    return find_webhook(unoapi().sessions.find(phone), webhook_id)
