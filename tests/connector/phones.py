@@ -51,8 +51,8 @@ class Phone:
         answer = self.uno.get(f"/session/{self.phone}/state")
         return dict(answer.json()) if answer.ok else {"status": answer.text}
 
-    def wait_online(self) -> None:
-        eventually(lambda: self.status() == "online", within_s=30, what="online")
+    def wait_online(self, *, within_s: float = 30) -> None:
+        eventually(lambda: self.status() == "online", within_s=within_s, what="online")
 
     def status(self) -> str:
         import redis  # noqa: PLC0415 (only here)

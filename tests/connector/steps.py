@@ -60,6 +60,7 @@ STEPS: dict[str, Any] = {
 }
 
 if __name__ == "__main__":
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # no supervisor is at the other end
     STEPS[sys.argv[1]]()
     code = child.main(sys.argv[2:])
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.connector.phones import Phone, events, messages, statuses
 from tests.receiver import Receiver
 from tests.stack import CONTACT, PHONE, Stack, eventually, stack
+from unoapi.connector.twin import PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +73,57 @@ def test_a_received_message_reaches_the_webhook_and_can_be_answered(uno: Stack, 
     assert got["text"] == {"body": "anybody there?"}
     quoted = sent[0]["message"]["extendedTextMessage"]["contextInfo"]
     assert (quoted["stanzaID"], quoted["participant"]) == ("3EB0RECEIVED", f"{CONTACT}@s.whatsapp.net")
+
+
+def test_a_received_picture_reaches_the_webhook_with_a_working_download(
+    uno: Stack, phone: Phone, hook: Receiver
+) -> None:
+    media = {"state": "pending", "descriptor": {"direct_path": "/v/1", "media_type": "image", "file_length": 15}}
+
+    phone.gets("3EB0PICTURE", {"kind": "image", "mime_type": "image/png", "caption": "look", "media": media})
+    got = eventually(lambda: [each for each in messages(hook) if each["id"] == "3EB0PICTURE"], what="the picture")
+
+    image = got[0]["image"]
+    described = uno.get(f"/v15.0/{image['id']}").json()
+    downloaded = uno.get(described["url"].partition(uno.url)[2] or described["url"].partition("9876")[2])
+    assert (image["caption"], image["mime_type"]) == ("look", "image/png")
+    assert downloaded.content == PICTURE
+    assert described["sha256"] == image["sha256"] == hashlib.sha256(PICTURE).hexdigest()
+
+
+def test_a_picture_that_is_gone_is_told_without_its_file(phone: Phone, hook: Receiver) -> None:
+    media = {"state": "pending", "descriptor": {"direct_path": "/gone", "media_type": "image"}}
+
+    phone.gets("3EB0GONE", {"kind": "image", "mime_type": "image/png", "media": media})
+    got = eventually(lambda: [each for each in messages(hook) if each["id"] == "3EB0GONE"], within_s=30, what="it")
+
+    assert got[0]["errors"][0]["code"] == 131052
+    assert "id" not in got[0]["image"]
+
+
+def test_an_uploaded_file_is_sent_by_its_id(uno: Stack, phone: Phone) -> None:
+    before = len(phone.sent())
+    files = {"file": ("bill.pdf", b"%PDF-1.4 bill", "application/pdf")}
+    uploaded = uno.post(f"/v15.0/{PHONE}/media", files=files, data={"messaging_product": "whatsapp"})
+
+    send(uno, CONTACT, document={"id": uploaded.json()["id"], "caption": "see"})
+
+    sent = eventually(lambda: phone.sent()[before:], what="the document")[0]["message"]
+    document = sent["documentWithCaptionMessage"]["message"]["documentMessage"]
+    assert (document["mimetype"], document["fileName"], document["caption"]) == ("application/pdf", "bill.pdf", "see")
+
+
+def test_marks_and_typing_reach_the_phone(uno: Stack, phone: Phone, hook: Receiver) -> None:
+    phone.gets("3EB0MARK", {"kind": "text", "body": "mark me"})
+    eventually(lambda: [each for each in messages(hook) if each["id"] == "3EB0MARK"], what="the message")
+    mark = {"messaging_product": "whatsapp", "status": "read", "message_id": "3EB0MARK"}
+
+    answer = uno.post(f"/v15.0/{PHONE}/messages", {**mark, "typing_indicator": {"type": "text"}})
+
+    assert answer.ok, answer.text
+    chat = f"{CONTACT}@s.whatsapp.net"
+    eventually(lambda: {"typing": "composing", "chat": chat} in phone.written(), what="typing")
+    assert [each for each in phone.written() if each.get("read") == ["3EB0MARK"]]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -159,6 +160,8 @@ class Child:
                     log.error("logout_failed", phone=self._phone, error=describe(error))
             elif line.strip() == "stop":
                 self._stopping.set()
+        if stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
+            self._stopping.set()  # the supervisor is gone: another one will start the session again
 
 
 def _keep_the_output() -> None:

@@ -111,7 +111,7 @@ class Consumer:
         else:
             if not isinstance(error, Requeue):
                 log.error("command_not_handled", consumer=self._name, error=describe(error))
-                self._stopping.wait(PAUSE_S)
+            self._stopping.wait(PAUSE_S)
             channel.basic_reject(tag, requeue=True)
 
     def _finish_alone(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FULL_WAIT_MS = 5000
 STOP_S = 5.0
+PAUSE_S = 1.0
 
 
 class Router:
@@ -30,6 +31,7 @@ class Router:
         self._supervisor = supervisor
         self._declared: set[str] = set()
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
         amqp_url = uno.settings.amqp_url.get_secret_value()
         entry = next(queue for queue in uno.topology.queues if queue.name == uno.topology.queue(ENTRY))
         self._consumer = Consumer(amqp_url, entry, self._route, name="router")
@@ -40,6 +42,7 @@ class Router:
 
     def stop(self) -> None:
         """Take no more."""
+        self._stopping.set()
         self._consumer.stop(STOP_S)
 
     def _route(self, body: bytes) -> None:
@@ -50,6 +53,17 @@ class Router:
         if command.type in CONTROL:
             self._control(command)
             return
+        while True:
+            try:
+                self._forward(command)
+            except (BrokerUnavailable, *TROUBLE) as error:
+                # Waiting here and not on the queue: each return would count as one of its few deliveries.
+                if self._stopping.wait(PAUSE_S):
+                    raise Requeue from error
+            else:
+                return
+
+    def _forward(self, command: Command) -> None:
         topology = self._uno.topology
         queue = topology.session_queue(command.session)
         try:
@@ -61,9 +75,9 @@ class Router:
                 # The session's queue is full: the others must not wait behind it.
                 waits = command_message(command, topology, key=topology.queue(ENTRY), delay_ms=FULL_WAIT_MS)
                 self._uno.publisher.publish_messages([waits])
-        except (BrokerUnavailable, *TROUBLE) as error:
+        except (BrokerUnavailable, *TROUBLE):
             self._declared.discard(queue.name)
-            raise Requeue from error
+            raise
 
     def _control(self, command: Command) -> None:
         server = self._uno.settings.unoapi_server_name

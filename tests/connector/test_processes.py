@@ -1,0 +1,76 @@
+"""The connector's processes: who loads the library, who ends with whom."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tests.connector.phones import Phone
+from tests.stack import ROOT, Stack, eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOADS = re.compile(r"(import neonize|from neonize|import_module\(.neonize)")
+
+
+def sources() -> list[Path]:
+    return [*(ROOT / "unoapi").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")]
+
+
+def test_one_file_alone_loads_the_library() -> None:
+    found = [path.name for path in sources() if LOADS.search(path.read_text("utf-8"))]
+
+    assert found == ["engine_neonize.py"]
+
+
+def test_a_session_does_not_outlive_a_killed_connector_and_comes_back_with_the_next(uno: Stack) -> None:
+    uno.web()
+    uno.worker()
+    phone = Phone(uno)
+    phone.log_in()
+    uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
+    first = uno.connector()
+    phone.wait_online()
+    (child,) = psutil.Process(first.pid).children()
+
+    psutil.Process(first.pid).kill()
+    child.wait(20)
+    eventually(lambda: phone.status() == "offline", within_s=20, what="offline")
+    uno.connector(name="second", UNOAPI_SERVER_NAME="server_1")
+
+    eventually(lambda: phone.status() == "online", within_s=60, what="online again, when the lease has run out")
+
+
+def test_too_many_failed_connections_end_in_standby(uno: Stack) -> None:
+    uno.web()
+    uno.worker()
+    phone = Phone(uno)
+    phone.log_in()
+    uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
+    for _ in range(3):
+        phone.order(do="end", code=11, reason="refused")
+    uno.connector(MAX_CONNECT_RETRY="1")
+
+    eventually(lambda: phone.status() == "standby", within_s=40, what="standby")
+
+    assert uno.post(f"/session/{phone.phone}/connect", {"method": "resume"}).ok
+    eventually(lambda: phone.status() == "online", within_s=40, what="online, because somebody asked")
+
+
+def test_a_phone_that_removes_the_device_needs_a_new_code(uno: Stack) -> None:
+    uno.web()
+    uno.worker()
+    phone = Phone(uno)
+    phone.log_in()
+    uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
+    uno.connector()
+    phone.wait_online()
+
+    phone.order(do="end", code=20, reason="the phone removed this device")
+
+    eventually(lambda: phone.status() == "disconnected", within_s=20, what="disconnected")
+    assert not (phone.folder.parent / "login").exists()
+    assert "removed" in phone.state()["reason"]
