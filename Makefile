@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench crash-test lock clean
+.PHONY: help run demo test check bench crash-test lock whatsmeow clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -25,6 +25,9 @@ check: $(VENV)/.ready ## Lint, check the format, the types and the layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+whatsmeow: $(VENV)/.ready ## Install the library that connects phones (its binary contains GPL-3.0 code)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-whatsmeow.txt
+
 bench: $(VENV)/.ready ## Run the benchmarks
 	@$(BIN)/python -m tests.bench
 
@@ -34,6 +37,7 @@ crash-test: $(VENV)/.ready ## Kill processes in the middle of work and count wha
 lock: $(VENV)/.ready ## Choose the versions of all dependencies again
 	@$(BIN)/pip install -q pip-tools
 	@$(BIN)/pip-compile -q --generate-hashes --extra dev --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements.txt setup.cfg
+	@$(BIN)/pip-compile -q --generate-hashes --extra whatsmeow --constraint requirements.txt --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements-whatsmeow.txt setup.cfg
 
 clean: ## Remove the virtual environment, caches and the data of the private servers
 	@rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -22,7 +22,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
         providers=uno.providers,
         max_age_s=uno.settings.unoapi_send_max_age,
     )
-    parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions)
+    parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
     parcels += incoming.new_message_parcels(job, receipt, sessions=uno.sessions)
     if parcels:
         uno.publisher.publish(parcels)

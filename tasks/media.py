@@ -13,9 +13,9 @@ from unoapi.bootstrap import unoapi
 from unoapi.delivery.voice import to_voice
 from unoapi.errors import StoreUnavailable, describe
 from unoapi.logs import get_logger
-from unoapi.models.jobs import Parcel, PrepareVoice
+from unoapi.models.jobs import KeepMedia, Parcel, PrepareVoice
 from unoapi.models.trace import TraceEntry
-from unoapi.services import voice
+from unoapi.services import meta, voice
 
 log = get_logger(__name__)
 
@@ -43,6 +43,17 @@ def prepare_voice(job: PrepareVoice) -> None:
     detail = f"sent as it came: {problem}" if problem else "converted to a voice note"
     uno.traces.add(
         TraceEntry(step="queued", phone=job.phone, message_id=job.message_id, kind="audio", detail=detail[:300])
+    )
+
+
+@app.task(name=KeepMedia.task, base=UnoTask)
+def keep_media(job: KeepMedia) -> None:
+    """Keep the file of a received message, then let its event go on."""
+    uno = unoapi()
+    event = meta.keep_media(job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make)
+    uno.publisher.publish([Parcel(event)])
+    uno.traces.add(
+        TraceEntry(step="queued", phone=job.phone, message_id=job.message_id, kind=job.kind, detail="its file is kept")
     )
 
 

@@ -23,6 +23,9 @@ log = get_logger(__name__)
 def fan_out(job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event."""
     uno = unoapi()
+    if not uno.statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
+        uno.traces.add(_step(job, "superseded", "").model_copy(update={"detail": "a later status was told already"}))
+        return
     fanned = outgoing.fan_out(
         job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age, blacklist=uno.blacklist
     )

@@ -166,9 +166,13 @@ class MemoryIds:
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
+        self.pairs[phone, ours] = theirs
 
     def ours(self, phone: str, theirs: str) -> str:
         return self.pairs.get((phone, theirs), theirs)
+
+    def theirs(self, phone: str, ours: str) -> str:
+        return self.pairs.get((phone, ours), ours)
 
 
 class MemoryNotices:

@@ -11,15 +11,17 @@ from unoapi.broker.deadqueue import DeadQueue, who
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.delivery.callbacks import CallbackPoster
+from unoapi.delivery.exchange import Exchanger
 from unoapi.delivery.fetch import Fetcher
 from unoapi.delivery.guard import AddressGuard
 from unoapi.delivery.links import MediaLinks
+from unoapi.delivery.remote_media import MetaMedia
 from unoapi.delivery.webhooks import WebhookClient
 from unoapi.errors import StoreUnavailable
 from unoapi.logs import configure_logging
 from unoapi.models.trace import TraceEntry
+from unoapi.providers.forwarder import Forwarder
 from unoapi.providers.sandbox import Sandbox
-from unoapi.providers.unconnected import Unconnected
 from unoapi.providers.whatsmeow import Whatsmeow
 from unoapi.services import templates
 from unoapi.services.endpoints import Share
@@ -34,6 +36,7 @@ from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
+from unoapi.stores.statuses import RedisStatuses
 from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
 
@@ -75,6 +78,8 @@ class Uno:
     links: MediaLinks
     guard: AddressGuard
     fetcher: Fetcher
+    remote_media: MetaMedia
+    statuses: RedisStatuses
     traces: RedisTraces
     webhooks: WebhookClient
     callbacks: CallbackPoster
@@ -146,7 +151,9 @@ def bootstrap(settings: Settings) -> Uno:
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     publisher = ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology)
-    environment = environment_config(_environment_webhook(settings)) | _options(settings)
+    environment = environment_config(_environment_webhook(settings), _environment_forward(settings)) | _options(
+        settings
+    )
     sessions = RedisSessions(store, environment, refusal=guard.refusal)
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
@@ -162,6 +169,10 @@ def bootstrap(settings: Settings) -> Uno:
         max_age_s=settings.unoapi_send_max_age,
     )
     files = _files(settings)
+    fetcher, exchanger = Fetcher(guard), Exchanger(guard)
+    ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), MediaNotes(store, files, ttl_s=settings.data_ttl)
+    links = MediaLinks(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
+    forwarder = Forwarder(sessions=sessions, ids=ids, notes=notes, links=links, exchanger=exchanger)
     return Uno(
         settings=settings,
         topology=topology,
@@ -178,20 +189,24 @@ def bootstrap(settings: Settings) -> Uno:
         ),
         share=Share(settings.unoapi_worker_threads),
         sends=RedisSends(store, ttl_s=done_ttl_s),
-        ids=RedisMessageIds(store, ttl_s=settings.data_ttl),
+        ids=ids,
         notices=RedisNotices(store),
         connections=connections,
         commands=commands,
         idempotency=RedisIdempotency(store),
         files=files,
-        media=MediaNotes(store, files, ttl_s=settings.data_ttl),
-        links=MediaLinks(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl),
+        media=notes,
+        links=links,
         guard=guard,
-        fetcher=Fetcher(guard),
+        fetcher=fetcher,
+        remote_media=MetaMedia(
+            sessions=sessions, exchanger=exchanger, fetcher=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+        ),
+        statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,
         webhooks=WebhookClient(guard),
         callbacks=CallbackPoster(),
-        providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": Unconnected()},
+        providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": forwarder},
     )
 
 
@@ -209,6 +224,16 @@ def _files(settings: Settings) -> MediaStore:
         aws_access_key_id=settings.storage_access_key_id.get_secret_value(),
         aws_secret_access_key=settings.storage_secret_access_key.get_secret_value(),
     )
+
+
+def _environment_forward(settings: Settings) -> dict[str, Any]:
+    return {
+        "url": settings.webhook_forward_url,
+        "version": settings.webhook_forward_version,
+        "phoneNumberId": settings.webhook_forward_phone_number_id,
+        "businessAccountId": settings.webhook_forward_business_account_id,
+        "token": settings.webhook_forward_token,
+    }
 
 
 def _environment_webhook(settings: Settings) -> dict[str, Any] | None:

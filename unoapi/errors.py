@@ -20,6 +20,8 @@ UnoError
     ├── MediaTooLarge         larger than its type may be
     ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
+    ├── NotSent               a request certainly did not leave
+    ├── Unanswered            a request may have left; no answer came
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
 The messages of these errors are shown to operators and written to logs: they hold ids and addresses of our own,
@@ -185,6 +187,18 @@ class ConversionFailed(PermanentError):
     """An audio could not be made a voice note."""
 
     reason = "conversion_failed"
+
+
+class NotSent(PermanentError):
+    """A request certainly did not leave. The caller decides what that means."""
+
+    reason = "not_sent"
+
+
+class Unanswered(PermanentError):
+    """A request may have left; no answer came. The caller decides what that means."""
+
+    reason = "unanswered"
 
 
 class TooOld(PermanentError):

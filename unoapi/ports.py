@@ -152,6 +152,9 @@ class MessageIds(Protocol):
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
 
+    def theirs(self, phone: str, ours: str) -> str:
+        """Their id, or ours when no pair is known."""
+
 
 @dataclass(frozen=True)
 class MessageKey:
@@ -290,6 +293,28 @@ class MediaIndex(Protocol):
 
     def remove(self, media: MediaFile) -> None:
         """Forget a file."""
+
+
+class RemoteMedia(Protocol):
+    """Files that WhatsApp's side keeps for a while."""
+
+    def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> FetchedFile:
+        """Write a file to `target`. Raises FetchFailed."""
+
+
+class FetchedFile(Protocol):
+    """What is known of a file that was fetched."""
+
+    @property
+    def mime_type(self) -> str:
+        """The media type that its server named."""
+
+
+class Statuses(Protocol):
+    """How far the told status of each message is. Never raises; it fails open."""
+
+    def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
+        """Whether a status may be told: statuses never go backwards."""
 
 
 class FileFetcher(Protocol):

@@ -139,6 +139,17 @@ class Settings(BaseSettings):
     )
     only_hello_template: bool = Field(False, description="Leave the unoapi-* ones out of the default templates.")
 
+    webhook_forward_url: WebUrl = Field(Url("https://graph.facebook.com"), description="Meta's Graph API.")
+    webhook_forward_version: str = Field("v21.0", pattern=r"^v[0-9]{1,3}\.[0-9]{1,3}$", description="Its version.")
+    webhook_forward_phone_number_id: str = Field("", max_length=64, description="Phone number id at Meta.")
+    webhook_forward_business_account_id: str = Field("", max_length=64, description="Business account id at Meta.")
+    webhook_forward_token: SecretStr = Field(SecretStr(""), description="Access token at Meta.")
+    unoapi_meta_app_secret: SecretStr = Field(SecretStr(""), description="App secret that signs Meta's callbacks.")
+    unoapi_meta_verify_token: SecretStr = Field(SecretStr(""), description="Token of Meta's hub.challenge handshake.")
+    unoapi_status_hold_ms: int = Field(
+        0, ge=0, le=60_000, description="Wait before the first status of a sent message, in ms; 2000 suits Chatwoot."
+    )
+
     base_url: WebUrl = Field(Url("http://localhost:9876"), description="Public address of this API, in links to files.")
     base_store: Path = Field(Path("data"), description="Folder of kept files, when there is no S3.")
     storage_endpoint: WebUrl | None = Field(None, description="S3 or MinIO. Set: files are kept there.")

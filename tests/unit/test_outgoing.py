@@ -314,6 +314,26 @@ def test_another_endpoint_is_not_paused() -> None:
     assert deliver_once(Answer(status=200), deliveries=deliveries) is not None
 
 
+def test_a_long_pause_is_looked_at_again_every_five_minutes() -> None:
+    deliveries = MemoryDeliveries()
+    job = make_delivery()
+    deliveries.pause(phone=PHONE, webhook_id=job.webhook_id, pause_ms=7_200_000)
+
+    with pytest.raises(Postponed) as waiting:
+        deliver_once(job=job, deliveries=deliveries)
+
+    assert waiting.value.after_ms == 300_000
+
+
+def test_an_address_that_the_guard_refuses_is_given_up_with_its_rule() -> None:
+    with pytest.raises(DeliveryRefused) as refused:
+        deliver_once(Answer(error="the address 10.0.0.1 is private", blocked=True))
+
+    assert refused.value.reason == "blocked"
+    assert refused.value.attempt is not None
+    assert "private" in f"{refused.value}"
+
+
 def test_a_delivery_that_is_done_is_not_posted_again() -> None:
     deliveries, sender = MemoryDeliveries(), WebhookRecorder()
     deliveries.finished.append("delivery-1")

@@ -161,9 +161,18 @@ class Child:
                 self._stopping.set()
 
 
+def _keep_the_output() -> None:
+    """Our lines go on to the output; what a library prints by itself (pairing codes, messages) goes nowhere."""
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+
+
 def main(arguments: list[str]) -> int:
     """Serve one session."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
+    _keep_the_output()
     uno = unoapi()
     options = ConnectorOptions()
     try:

@@ -178,7 +178,12 @@ def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: object = None) -> Event:
-    metadata = value.get("metadata") or {"display_phone_number": phone, "phone_number_id": phone}
+    metadata = dict(value.get("metadata") or {})
+    shown = "".join(figure for figure in str(metadata.get("display_phone_number") or "") if figure.isdigit())
+    metadata |= {
+        "display_phone_number": shown or phone,
+        "phone_number_id": str(metadata.get("phone_number_id") or phone),
+    }
     full = {
         "messaging_product": "whatsapp",
         "metadata": metadata,

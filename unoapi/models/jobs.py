@@ -127,6 +127,13 @@ class FanOut(Job):
     stored: bool = False
 
 
+class KeepMedia(FanOut):
+    """One event whose file is kept before it goes on: what FanOut is, a step earlier."""
+
+    task: ClassVar[str] = "media.keep"
+    queue: ClassVar[str] = "media"
+
+
 class DeliverWebhook(Job):
     """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`."""
 
@@ -175,6 +182,7 @@ JOBS: dict[str, type[Job]] = {
         ReceiveEvent,
         AwaitResult,
         FanOut,
+        KeepMedia,
         DeliverWebhook,
         ReportFailure,
         NotifyNumber,

@@ -19,6 +19,9 @@ Flag = Annotated[bool, EmptyIsOff]
 Text = Annotated[str, Field(max_length=2000), NothingIsNoText]
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$"), NumbersToo]
 MAX_DAY_MS = 86_400_000
+FORWARD_TIMEOUT_MS = 15_000
+MAX_FORWARD_TIMEOUT_MS = 50_000
+"""Shorter than the lease of a send, so that nobody takes it for lost while Meta is still being waited for."""
 
 
 class _Stored(BaseModel):
@@ -37,6 +40,11 @@ class Forward(_Stored):
     token: SecretStr = SecretStr("")
     app_secret: SecretStr = SecretStr("")
     timeout_ms: int | None = Field(default=None, ge=1)
+
+    @property
+    def deadline_ms(self) -> int:
+        """Time for one exchange with Meta, in milliseconds."""
+        return min(self.timeout_ms or FORWARD_TIMEOUT_MS, MAX_FORWARD_TIMEOUT_MS)
 
     @field_validator("token", "app_secret", "version", mode="before")
     @classmethod

@@ -134,11 +134,6 @@ class Session(ConnectorOptions):
         """Whether an id of the Graph's name space means this number."""
         return node in (self.phone, self.phone_number_id, self.waba_id)
 
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        """The ids under which Meta knows this phone."""
-        return (self.phone_number_id, self.waba_id)
-
     def webhook(self, webhook_id: str) -> Webhook | None:
         """The webhook with this id, if there is one."""
         return next((webhook for webhook in self.webhooks if webhook.id == webhook_id), None)

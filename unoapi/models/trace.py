@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Step = Literal[
     "accepted", "queued", "sent", "status", "received", "event", "filtered", "attempt", "postponed", "delivered",
-    "duplicate", "dead", "replayed", "notified", "callback", "failed",
+    "duplicate", "superseded", "dead", "replayed", "notified", "callback", "failed",
 ]  # fmt: skip
 
 

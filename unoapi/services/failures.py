@@ -11,6 +11,7 @@ from unoapi.models.jobs import (
     DeliverWebhook,
     FanOut,
     Job,
+    KeepMedia,
     NotifyNumber,
     Parcel,
     ReportFailure,
@@ -18,6 +19,7 @@ from unoapi.models.jobs import (
     computed_id,
 )
 from unoapi.services.incoming import failed_parcel
+from unoapi.services.meta import without_media
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
@@ -37,6 +39,8 @@ def consequences(  # noqa: PLR0913 (collaborators and switches)
     """What follows from a job that was given up. Nothing follows from what a report itself caused."""
     if isinstance(job, SendMessage):
         return [failed_parcel(job, reason=reason, error=error, sessions=sessions)]
+    if isinstance(job, KeepMedia):
+        return [Parcel(without_media(job))]  # no message is lost for a picture
     if not job.told or not isinstance(job, (DeliverWebhook, FanOut)):
         return []
     parcels = []

@@ -113,8 +113,8 @@ def _settle(job: SendMessage, receipt: Receipt, sends: Sends) -> None:
         return  # a copy after a crash is then told as an unknown outcome: never sent twice
 
 
-def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
-    """The events of a receipt, each at its time. The same receipt gives the same event ids."""
+def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Parcel]:
+    """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
     parcels = []
     tracker = read_document(job.body).get(TRACKER)
     for update in receipt.statuses:
@@ -128,7 +128,9 @@ def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore
             tracker=tracker,
         )
         parcels.append(
-            Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=update.after_ms)
+            Parcel(
+                stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=max(update.after_ms, hold_ms)
+            )
         )
     return parcels
 

@@ -145,16 +145,26 @@ class RedisMessageIds:
         self._ttl_s = ttl_s
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
-        """Keep a pair."""
-        self._store.post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
+        """Keep a pair, both ways."""
+        self._store.post(
+            ("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s),
+            ("SET", f"unoapi-id:{phone}:{ours}", theirs, "EX", self._ttl_s),
+        )
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
+        return self._other(phone, theirs)
+
+    def theirs(self, phone: str, ours: str) -> str:
+        """Their id, or ours when no pair is known."""
+        return self._other(phone, ours)
+
+    def _other(self, phone: str, message_id: str) -> str:
         try:
-            (found,) = self._store.call(("GET", f"unoapi-id:{phone}:{theirs}"))
+            (found,) = self._store.call(("GET", f"unoapi-id:{phone}:{message_id}"))
         except StoreUnavailable:
-            return theirs
-        return str(found) if found else theirs
+            return message_id
+        return str(found) if found else message_id
 
 
 class RedisNotices:

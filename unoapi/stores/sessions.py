@@ -104,13 +104,6 @@ class RedisSessions:
         (text,) = self._store.call(("GET", _key(phone)))
         return _parsed(phone, text) if text is not None else None
 
-    def aliases(self, phone: str) -> tuple[str, ...]:
-        """The ids under which Meta knows a phone; none when its session cannot be read."""
-        try:
-            return self.find(phone).aliases
-        except (SessionUnknown, StoreUnavailable):
-            return ()
-
     def phones(self) -> list[str]:
         """All stored phones. Raises StoreUnavailable. Walks the keys in bounded steps."""
         cursor, found = "0", set[str]()
@@ -268,6 +261,9 @@ class RedisSessions:
             merged["webhooks"] = [self._inherit(webhook) for webhook in stored]
         else:
             merged["webhooks"] = self._environment["webhooks"]
+        forward = config.get("webhookForward")
+        own = {key: value for key, value in forward.items() if value} if isinstance(forward, dict) else {}
+        merged["webhookForward"] = {**self._environment.get("webhookForward", {}), **own}
         return Session.model_validate({**merged, "phone": phone, "stored": True})
 
     def _inherit(self, webhook: Any) -> Any:
@@ -285,11 +281,12 @@ class RedisSessions:
         return {**inherited, **own}
 
 
-def environment_config(webhook: dict[str, Any] | None) -> dict[str, Any]:
+def environment_config(webhook: dict[str, Any] | None, forward: dict[str, Any] | None = None) -> dict[str, Any]:
     """The configuration that the environment gives to every phone."""
+    account = {"webhookForward": forward} if forward else {}
     if webhook is None:
-        return {"webhooks": []}
-    return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)]}
+        return {"webhooks": [], **account}
+    return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)], **account}
 
 
 def _host(webhook: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from unoapi.web import (
     messages,
     meta,
     phones,
+    qr,
     sandbox,
     sessions,
     templates,
@@ -28,9 +29,11 @@ from unoapi.web import (
 from unoapi.web.errors import register_errors
 from unoapi.web.graph import NodeConverter, VersionConverter
 from unoapi.web.headers import register_headers
+from unoapi.web.socket import Socket
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox, admin,
+    qr,
 )  # fmt: skip
 
 
@@ -74,4 +77,7 @@ def create_app() -> Flask:
         app.register_blueprint(part.routes)
     register_errors(app)
     register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
+    app.wsgi_app = Socket(  # type: ignore[method-assign]
+        app.wsgi_app, threads=settings.unoapi_web_threads, origins=settings.cors_origins
+    )
     return app

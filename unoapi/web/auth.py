@@ -37,7 +37,7 @@ def operator(view: View) -> View:
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         token = _token()
-        if not _is_operator(token):
+        if not is_operator(token):
             raise _refused(token)
         return view(*args, **kwargs)
 
@@ -65,7 +65,7 @@ def any_session_token(view: View) -> View:
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         token = _token()
-        g.operator = _is_operator(token)
+        g.operator = is_operator(token)
         if not g.operator:
             if not token:
                 raise _refused(token)
@@ -90,7 +90,7 @@ def visible_sessions() -> list[Session]:
 def token_opens(token: str) -> tuple[bool, list[Session]]:
     """Whether a token opens anything, and the sessions that it opens. Raises StoreUnavailable."""
     directory = unoapi().directory
-    if token and _is_operator(token):
+    if token and is_operator(token):
         return True, directory.all()
     opened = directory.opened_by(token) if token else []
     return bool(opened), opened
@@ -106,14 +106,14 @@ def check_phone(phone: str | None) -> None:
     """Refuse a caller who may not see what belongs to this phone; None for what belongs to nobody."""
     if phone is not None:
         _opened_phone(phone)
-    elif not _token() and not _is_operator(""):
+    elif not _token() and not is_operator(""):
         raise _refused("")
 
 
 def _opened_phone(node: str) -> str:
     """The phone that the caller's token opens, out of those that the id means."""
     token = _token()
-    g.operator = _is_operator(token)
+    g.operator = is_operator(token)
     if not token and not g.operator:
         raise _refused(token)
     phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
@@ -122,9 +122,7 @@ def _opened_phone(node: str) -> str:
             raise _unknown_id()
         return phones[0]
     for phone in phones:
-        session: Session = unoapi().sessions.find(phone)  # raises Postponed with Redis away: answered 503
-        expected = session.auth_token.get_secret_value() if session.stored else ""
-        if expected and same(token, expected):
+        if opens(phone, token):  # raises Postponed with Redis away: answered 503
             _limits().accept(token)
             return phone
     if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and unoapi().directory.opened_by(token):
@@ -160,7 +158,15 @@ def _token() -> str:
     return value[len(BEARER) :].strip() if value.lower().startswith(BEARER) else value.strip()
 
 
-def _is_operator(token: str) -> bool:
+def opens(phone: str, token: str) -> bool:
+    """Whether it is the token of this phone's session. Raises Postponed with Redis away."""
+    session = unoapi().sessions.find(phone)
+    expected = session.auth_token.get_secret_value() if session.stored else ""
+    return bool(expected) and same(token, expected)
+
+
+def is_operator(token: str) -> bool:
+    """Whether it is the operator's token."""
     expected = unoapi().settings.unoapi_auth_token.get_secret_value()
     if not expected:
         return True  # the settings allow that on loopback only

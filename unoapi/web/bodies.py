@@ -19,7 +19,7 @@ MAX_FORM_DEPTH = 10
 
 def json_object() -> dict[str, Any]:
     """The request's JSON object. Raises RequestError."""
-    raw = _raw()
+    raw = raw_body()
     try:
         document = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -72,9 +72,10 @@ def _listed(value: Any) -> Any:
     return list(inner.values()) if counts else inner
 
 
-def _raw() -> bytes:
+def raw_body() -> bytes:
+    """The exact bytes of the request's body. Raises RequestError."""
     try:
-        raw = request.get_data(cache=False)
+        raw = request.get_data()
         if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
             raise RequestEntityTooLarge  # a body in pieces is cut off at the limit, in silence
     except HTTPException:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import TYPE_CHECKING, Annotated, Any
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import unoapi
+from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.models.events import split
 from unoapi.models.jobs import Parcel
 from unoapi.models.trace import TraceEntry
+from unoapi.services import meta
 from unoapi.services.outgoing import stamp
-from unoapi.web.auth import session_token
-from unoapi.web.bodies import json_object
+from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
+from unoapi.web.bodies import json_object, raw_body
+from unoapi.web.errors import forbidden
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
+    from unoapi.models.jobs import FanOut
+    from unoapi.models.session import Session
+
 routes = Blueprint("events", __name__)
+
+SIGNATURE = "X-Hub-Signature-256"
+MAX_CHALLENGE_DIGITS = 32
 
 
 class _Loose(BaseModel):
@@ -53,15 +64,105 @@ class EventPayload(_Loose):
 
 
 @routes.post("/webhooks/whatsapp/<digits:phone>")
-@session_token
+@owner
 def receive(phone: str) -> ResponseReturnValue:
-    """Accept events: 200 only after the queue has confirmed all of them."""
+    """Accept events of one number: 200 only after the queue has confirmed all of them."""
+    signed = _is_signed(phone)
+    if not signed:
+        check_phone(phone)
     body = json_object()
     EventPayload.model_validate(body)
+    return _accept(_jobs(phone, body))
+
+
+@routes.post("/webhooks/whatsapp")
+@owner
+def receive_any() -> ResponseReturnValue:
+    """Accept events of any number, told by its id at Meta. All of them are confirmed, or none is accepted."""
+    body = json_object()
+    EventPayload.model_validate(body)
+    jobs: list[FanOut] = []
+    checked = set[str]()
+    for entry in body["entry"]:
+        for change in entry["changes"]:
+            phone = _phone_of(change["value"].get("metadata") or {})
+            if phone not in checked and not _is_signed(phone):
+                check_phone(phone)
+            checked.add(phone)
+            jobs += _jobs(phone, {**body, "entry": [{**entry, "changes": [change]}]})
+    return _accept(jobs)
+
+
+@routes.get("/webhooks/whatsapp/<digits:phone>")
+@routes.get("/webhooks/whatsapp")
+@public
+def verify(phone: str | None = None) -> ResponseReturnValue:
+    """Meta's handshake: the challenge goes back to who knows a token."""
+    token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
+    own = unoapi().settings.unoapi_meta_verify_token.get_secret_value()
+    known = token and (is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token)))
+    if not known or request.args.get("hub.mode") != "subscribe":
+        raise RequestError(
+            "Verification failed", code=100, status=403, details="hub.mode or hub.verify_token is wrong."
+        )
+    if not challenge.isascii() or not challenge.isdigit() or len(challenge) > MAX_CHALLENGE_DIGITS:
+        raise RequestError("Invalid parameter", code=100, status=400, details="hub.challenge must be a number.")
+    return Response(challenge, mimetype="text/plain")
+
+
+@routes.post("/webhooks/fake/<digits:phone>")
+@public
+def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the former program's default receiver)
+    """Take anything and do nothing."""
+    return jsonify(success=True)
+
+
+def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
     uno = unoapi()
-    jobs = [stamp(event, phone=phone, sessions=uno.sessions) for event in split(phone, body)]
+    session = _session(phone)
+    forwarded = session is not None and session.provider == "forwarder"
+    payload = meta.with_our_ids(body, phone=phone, ids=uno.ids) if forwarded else body
+    jobs = [stamp(event, phone=phone, sessions=uno.sessions) for event in split(phone, payload)]
+    return [meta.keeping(job) if forwarded and meta.media_in(job) else job for job in jobs]
+
+
+def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
+    uno = unoapi()
     uno.publisher.publish([Parcel(job) for job in jobs])
     uno.traces.add(
-        *(TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=job.kind) for job in jobs)
+        *(TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs)
     )
     return jsonify(success=True)
+
+
+def _phone_of(metadata: dict[str, Any]) -> str:
+    number_id, display = str(metadata.get("phone_number_id") or ""), str(metadata.get("display_phone_number") or "")
+    digits = "".join(figure for figure in display if figure.isascii() and figure.isdigit())
+    known = [phone for node in (number_id, digits) if node for phone in unoapi().directory.phones_of(node)]
+    known.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
+    found = next((phone for phone in known if unoapi().sessions.find(phone).stored), None)
+    if found is None:
+        details = "metadata.phone_number_id and .display_phone_number are no registered number's."
+        raise RequestError("Unknown phone number id", code=100, status=400, details=details)
+    return found
+
+
+def _session(phone: str) -> Session | None:
+    try:
+        return unoapi().sessions.find(phone)
+    except (Postponed, StoreUnavailable):
+        return None  # taken as it is: the event waits until the session can be read
+
+
+def _is_signed(phone: str) -> bool:
+    """Whether Meta signed the exact bytes with the app's secret. A wrong signature is refused whatever else comes."""
+    given = request.headers.get(SIGNATURE, "")
+    session = _session(phone) if given else None
+    secret = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
+    secret = secret or unoapi().settings.unoapi_meta_app_secret.get_secret_value()
+    if not given or not secret:
+        return False
+    expected = "sha256=" + hmac.new(secret.encode(), raw_body(), hashlib.sha256).hexdigest()
+    if not same(given, expected):
+        raise forbidden()
+    return True

@@ -108,7 +108,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
 
 def _described(media: MediaFile) -> ResponseReturnValue:
     asked = request.args.get("phone_number_id")
-    if asked and asked not in (media.phone, *unoapi().sessions.aliases(media.phone)):
+    if asked and asked != media.phone and media.phone not in unoapi().directory.phones_of(asked):
         raise _unknown()
     return jsonify(media.described(unoapi().links.make(media)))
 

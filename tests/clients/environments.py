@@ -1,0 +1,61 @@
+"""Real clients in interpreters of their own: each with its locked packages, made once and kept beside the checkout."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.stack import ROOT
+
+HERE = Path(__file__).parent
+KEPT = ROOT / ".run" / "clients"
+PREPARE_S = 180
+CALL_S = 120
+
+
+def python_of(client: str) -> Path:
+    """The interpreter that has this client; made at the first call from its lock."""
+    lock = HERE / "requirements" / f"{client}.txt"
+    folder = KEPT / client
+    made = folder / "made-from"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / f"{client}.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not made.exists() or made.read_text() != lock.read_text():
+            shutil.rmtree(folder, ignore_errors=True)
+            run([sys.executable, "-m", "venv", str(folder)])
+            run([str(folder / "bin" / "pip"), "install", "-q", "--require-hashes", "-r", str(lock)])
+            made.write_text(lock.read_text())
+    return folder / "bin" / "python"
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PREPARE_S, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stdout[-1000:]} {done.stderr[-2000:]}")
+
+
+def call(client: str, program: str, *arguments: str, folder: Path, stdin: str = "") -> dict[str, Any]:
+    """Run a program of the client and read the JSON object that it prints last."""
+    done = subprocess.run(
+        [str(python_of(client)), str(HERE / "programs" / program), *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=CALL_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"{client} {program}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result

@@ -1,0 +1,145 @@
+"""Runs in a process of its own, because the library must not be loaded into the tests' process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from unoapi.connector.engine import Login
+from unoapi.connector.folders import SessionFolder
+from unoapi.connector.receiving import content_of
+from unoapi.connector.sending import message_of
+from unoapi.models.connector_commands import Send
+from unoapi.settings import Settings
+
+PHONE = "5511999990000"
+EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
+
+
+def engine(folder: Path) -> Any:
+    module: Any = importlib.import_module("unoapi.connector.engine_neonize")
+    return module, module.NeonizeEngine(SessionFolder(folder, PHONE), PHONE, Settings())
+
+
+def jid(module: Any, user: str, server: str = "s.whatsapp.net") -> Any:
+    return module.protobufs.JID(User=user, Server=server, Device=0, RawAgent=0, Integrator=0, IsEmpty=False)
+
+
+def info(module: Any) -> Any:
+    source = module.protobufs.MessageSource(
+        Chat=jid(module, "24788516941", "lid"),
+        Sender=jid(module, "24788516941", "lid"),
+        SenderAlt=jid(module, "554988887777".replace("5549", "55499")),
+        IsFromMe=False,
+        IsGroup=False,
+        AddressingMode=2,
+    )
+    return module.protobufs.MessageInfo(
+        MessageSource=source, ID="3EB0A", Pushname="Maria", Timestamp=1_760_000_000_000, Type="text", ServerID=0,
+        Category="", Multicast=False, MediaType="", Edit="",
+    )  # fmt: skip
+
+
+def events(folder: Path) -> Any:
+    """Feed the library's own dispatcher with serialised events, and convert what our handlers keep."""
+    import ctypes  # noqa: PLC0415 (only here)
+
+    module, made = engine(folder)
+    kept: list[tuple[str, bytes]] = []
+    made._emit = lambda kind, payload: kept.append((kind, payload))
+    made._client = module.neonize.NewClient(str(folder / "x.db"), uuid=PHONE, new_device=True)
+    made._subscribe()
+    protobufs, e2e = module.protobufs, module.e2e
+    receipt = protobufs.Receipt
+    image = e2e.ImageMessage(mimetype="image/jpeg", mediaKey=b"key", directPath="/v/1", fileLength=3)
+    meta = protobufs.BasicCallMeta(callCreator=jid(module, "5549988887777"), callID="C1", timestamp=1)
+    cases = {
+        "text": protobufs.Message(Info=info(module), Message=e2e.Message(conversation="hello")),
+        "image": protobufs.Message(Info=info(module), Message=e2e.Message(imageMessage=image)),
+        "delivered": receipt(
+            MessageSource=info(module).MessageSource, MessageIDs=["3EB0A", "3EB0B"], Timestamp=1_760_000_000,
+            Type=receipt.ReceiptType.Value("DELIVERED"),
+        ),
+        "sender receipt": receipt(
+            MessageSource=info(module).MessageSource, MessageIDs=["3EB0A"], Timestamp=1,
+            Type=receipt.ReceiptType.Value("SENDER"),
+        ),
+        "call": protobufs.CallOffer(basicCallMeta=meta),
+        "undecryptable": protobufs.UndecryptableMessage(
+            Info=info(module), IsUnavailable=False,
+            DecryptFailMode=protobufs.UndecryptableMessage.DecryptFailModeT.Value("DECRYPT_FAIL_SHOW"),
+        ),
+    }  # fmt: skip
+    told = []
+    for name, event in cases.items():
+        data = event.SerializePartialToString()
+        buffer = ctypes.create_string_buffer(data, len(data))
+        kept.clear()
+        code = module.events.EVENT_TO_INT[type(event)]
+        made._client.event.execute(0, ctypes.addressof(buffer), len(data), code)
+        (pair,) = kept
+        converted = [{"type": each.type, "data": each.data} for each in made.convert(*pair)]
+        told.append({"name": name, "told": converted})
+    return told
+
+
+def fields(folder: Path) -> Any:
+    """Every top-level field of a message, each set to its empty message."""
+    module, _ = engine(folder)
+    kinds = {}
+    for field in module.e2e.Message.DESCRIPTOR.fields:
+        message = module.e2e.Message()
+        if field.message_type is not None:
+            getattr(message, field.name).SetInParent()
+        else:
+            setattr(message, field.name, "x")
+        plain = module.json_format.MessageToDict(message, preserving_proto_field_name=True)
+        kinds[field.name] = content_of(plain)["kind"]
+    return kinds
+
+
+def sent(folder: Path) -> Any:
+    """What does not survive the way through the library's protobufs."""
+    module, _ = engine(folder)
+    uploaded = {"URL": "https://mmg.test/x", "directPath": "/v", "mediaKey": "a2V5", "fileLength": 3}
+    lost = []
+    for mode in ("text", "classic", "native"):
+        for content in EXAMPLES["sent"]:
+            send = Send.model_validate({"content": content, "interactive_mode": mode})
+            message = message_of(send, to=f"{PHONE}@s.whatsapp.net", uploaded=uploaded)
+            proto = module.json_format.ParseDict(message, module.e2e.Message())
+            again = module.e2e.Message.FromString(proto.SerializeToString())
+            back = module.json_format.MessageToDict(again, preserving_proto_field_name=True)
+            if content_of(back)["kind"] in ("unsupported", "protocol") or back.keys() != message.keys():
+                lost.append([mode, content["kind"], back])
+    return lost
+
+
+def store(folder: Path) -> Any:
+    """Open a store and try to connect where nothing can be reached."""
+    module, made = engine(folder)
+    library = max(Path(module.neonize.__file__).parent.glob("*.so"), key=lambda path: path.stat().st_size)
+    done = threading.Event()
+    result: dict[str, Any] = {"library_bytes": library.stat().st_size}
+
+    def connect() -> None:
+        ended = made.run(Login(method="qr", proxy="http://127.0.0.1:9"), lambda _kind, _payload: None)
+        result["ended"] = ended.code.name
+        done.set()
+
+    threading.Thread(target=connect, daemon=True).start()
+    done.wait(30)
+    result["store_bytes"] = sum(path.stat().st_size for path in (folder / PHONE).glob("whatsapp.db*"))
+    return result
+
+
+if __name__ == "__main__":
+    answer = {"events": events, "fields": fields, "sent": sent, "store": store}[sys.argv[1]](Path(sys.argv[2]))
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,66 @@
+"""A session's process that kills itself at one step: `python -m tests.connector.steps <step> <phone> <method>`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.connector import child
+from unoapi.connector.dispatching import Dispatcher
+from unoapi.connector.engine import TOLD
+from unoapi.connector.spool import Spool
+from unoapi.connector.twin import Twin
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def around(owner: Any, name: str, *, before: bool, when: Any = lambda *_: True) -> None:
+    """Die before or after a call."""
+    inner = getattr(owner, name)
+
+    def dying(*args: Any, **options: Any) -> Any:
+        if before and when(*args):
+            die()
+        result = inner(*args, **options)
+        if not before and when(*args):
+            die()
+        return result
+
+    setattr(owner, name, dying)
+
+
+def is_message(*args: Any) -> bool:
+    return args[1] == TOLD and b'"message"' in args[2]
+
+
+def holds_message(*args: Any) -> bool:
+    return any("incoming.receive" in str(each.headers) and '"type":"message"' in str(each.body) for each in args[1])
+
+
+def published(name: str, *, before: bool) -> Any:
+    return lambda: around(ConfirmingPublisher, name, before=before, when=holds_message)
+
+
+STEPS: dict[str, Any] = {
+    "never": lambda: None,
+    "receive: before the disk": lambda: around(Spool, "append", before=True, when=is_message),
+    "receive: on the disk": lambda: around(Spool, "append", before=False, when=is_message),
+    "receive: before the confirm": published("publish_messages", before=True),
+    "receive: confirmed, not forgotten": published("publish_messages", before=False),
+    "send: taken, not looked at": lambda: around(Dispatcher, "handle", before=True),
+    "send: looked at": lambda: around(Spool, "begin", before=False),
+    "send: marked, not called": lambda: around(Spool, "mark_sending", before=False),
+    "send: left, not noted": lambda: around(Twin, "send", before=False),
+    "send: noted, not acknowledged": lambda: around(Spool, "finish", before=False),
+}
+
+if __name__ == "__main__":
+    STEPS[sys.argv[1]]()
+    code = child.main(sys.argv[2:])
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,64 @@
+"""The contract's files say what the code does, for connectors in any language."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.connector.phones import CHAT
+from tests.fakes import PHONE, MemoryIds, MemorySessions, make_session
+from unoapi.connector.schemas import FOLDER, schemas
+from unoapi.connector.sending import message_of
+from unoapi.models.connector_commands import Send
+from unoapi.models.connector_content import KINDS
+from unoapi.models.jobs import ReceiveEvent
+from unoapi.services.connector import receive
+
+EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
+SILENT = {"protocol"}
+
+
+def test_the_files_are_those_of_the_models() -> None:
+    stored = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.json")}
+
+    assert stored == schemas(), "run: python -m unoapi.connector.schemas"
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert {example["kind"] for example in EXAMPLES["received"]} == {*KINDS, "unsupported"}
+
+
+@pytest.mark.parametrize("content", EXAMPLES["received"], ids=lambda content: str(content["kind"]))
+def test_every_kind_that_is_received_fits_its_schema_and_becomes_an_event(content: dict[str, Any]) -> None:
+    data = {"id": "3EB0AA", "chat": CHAT, "sender": CHAT, "timestamp_ms": 1, "content": content}
+    event = {"version": 1, "type": "message", "event_id": "e", "session": PHONE, "data": data}
+
+    jsonschema.validate(event, json.loads(schemas()["event.schema.json"]))
+    jsonschema.validate(data, json.loads(schemas()["event.message.schema.json"]))
+    job = ReceiveEvent(id="e", phone=PHONE, event=event)
+    told = receive(job, ids=MemoryIds(), sessions=MemorySessions(make_session()))
+
+    assert len(told) == (0 if content["kind"] in SILENT else 1)
+
+
+@pytest.mark.parametrize("mode", ["text", "classic", "native"])
+@pytest.mark.parametrize("content", EXAMPLES["sent"], ids=lambda content: str(content["kind"]))
+def test_every_kind_that_is_sent_fits_its_schema_and_becomes_a_message(content: dict[str, Any], mode: str) -> None:
+    data = {"content": content, "interactive_mode": mode, "context": {"id": "3EB0", "participant": CHAT["jid"]}}
+
+    jsonschema.validate(data, json.loads(schemas()["command.send.schema.json"]))
+    message = message_of(Send.model_validate(data), to=CHAT["jid"], uploaded={"URL": "https://mmg.test/x"})
+
+    assert len(message) == 1
+
+
+def test_choices_are_numbered_lines_unless_the_session_says_otherwise() -> None:
+    (menu,) = [content for content in EXAMPLES["sent"] if content["kind"] == "list"]
+
+    text = message_of(Send.model_validate({"content": menu}), to=CHAT["jid"])["conversation"]
+
+    assert text == "*H*\nB\n*S*\n1. One (D)\n_F_"

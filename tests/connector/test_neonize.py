@@ -1,0 +1,89 @@
+"""The real library, as far as it goes without WhatsApp. In processes of their own: it never leaves one cleanly."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.connector.phones import Phone
+from tests.stack import ROOT, Stack, eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("neonize") is None, reason="the extra is not installed: pip install '.[whatsmeow]'"
+)
+
+
+def run(folder: Path, *arguments: str, timeout_s: float = 60) -> Any:
+    """What the checks beside this file print, as JSON."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "DOTENV_CONFIG_PATH": os.devnull}
+    command = [sys.executable, "-m", "tests.connector.neonize_checks", *arguments, str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_events_of_the_real_library_become_events_of_the_contract(tmp_path: Path) -> None:
+    told = run(tmp_path, "events")
+
+    by_name = {each["name"]: each["told"] for each in told}
+    (text,) = by_name["text"]
+    assert text["data"]["content"] == {"kind": "text", "body": "hello"}
+    assert (text["data"]["chat"]["phone"], text["data"]["chat"]["lid"]) == ("5549988887777", "24788516941@lid")
+    assert text["data"]["timestamp_ms"] == 1_760_000_000_000
+    assert by_name["image"][0]["data"]["content"]["media"]["descriptor"]["media_key"] == "a2V5"
+    assert by_name["delivered"][0]["data"] | {"chat": 0} == {
+        "status": "delivered", "ids": ["3EB0A", "3EB0B"], "chat": 0, "timestamp": 1_760_000_000,
+    }  # fmt: skip
+    assert by_name["sender receipt"] == []
+    assert by_name["call"][0]["data"]["phase"] == "offer"
+    assert by_name["undecryptable"][0]["type"] == "undecryptable"
+
+
+def test_every_field_of_a_message_becomes_something(tmp_path: Path) -> None:
+    kinds = run(tmp_path, "fields")
+
+    assert len(kinds) > 100
+    assert all(kinds.values())
+
+
+def test_every_kind_that_is_sent_is_a_message_of_the_real_library(tmp_path: Path) -> None:
+    assert run(tmp_path, "sent") == []
+
+
+def test_the_library_is_complete_and_opens_a_store(tmp_path: Path) -> None:
+    found = run(tmp_path, "store")
+
+    assert found["library_bytes"] > 1_000_000
+    assert found["ended"] == "NETWORK"
+    assert found["store_bytes"] > 0
+
+
+def test_without_a_network_the_supervisor_backs_off_and_says_so(uno: Stack) -> None:
+    uno.web()
+    uno.worker()
+    uno.register(
+        [{"id": "crm", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow", proxyUrl="http://127.0.0.1:9"
+    )
+    connector = uno.connector(UNOAPI_CONNECTOR_ENGINE="neonize")
+    phone = Phone(uno)
+
+    answer = uno.post(f"/session/{phone.phone}/connect", {"method": "qr"})
+    assert answer.ok, answer.text
+    state = eventually(lambda: (found := phone.state()).get("reason") and found, within_s=30, what="a reason")
+
+    assert state["status"] == "offline"
+    assert "cannot be reached" in state["reason"]
+    again = [json.loads(line) for line in connector.output().splitlines() if "session_process_ended" in line]
+    eventually(lambda: connector.output().count("session_process_ended") >= 2, within_s=20, what="a second try")
+    assert [each["code"] for each in again][:1] in ([], [10])

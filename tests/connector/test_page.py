@@ -1,0 +1,173 @@
+"""The page in a real browser, and the socket of existing front ends."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import socketio  # type: ignore[import-untyped]
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+from tests.connector.phones import Phone
+from tests.stack import OPERATOR, PHONE, ROOT, Stack, eventually, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.cli.servers import PrivateServers
+
+TOKEN = f"session-token-{PHONE}"
+PNG = b"\x89PNG\r\n\x1a\n"
+SCREENSHOTS = ROOT / ".run" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(servers, tmp_path_factory.mktemp("page"), QR_TIMEOUT_MS="6000") as running:
+        running.web()
+        running.worker()
+        running.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
+        running.connector()
+        yield running
+
+
+@pytest.fixture
+def phone(uno: Stack) -> Iterator[Phone]:
+    phone = Phone(uno)
+    yield phone
+    uno.post(f"/session/{PHONE}/disconnect", {})
+    eventually(lambda: phone.status() != "online", within_s=30, what="disconnected")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    programs = _programs()
+    options = Options()
+    options.binary_location = programs[0]
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=900,1000",
+        f"--user-data-dir={profile}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    try:
+        driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    except WebDriverException as error:
+        pytest.skip(f"Chromium does not start here: {error.msg}")
+    yield driver
+    driver.quit()
+
+
+def _programs() -> tuple[str, str]:
+    """Chromium and its driver; installed from Debian when that is possible."""
+    if shutil.which("chromedriver") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver"]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(command, env=environment, capture_output=True, timeout=110, check=False)
+    found = shutil.which("chromium"), shutil.which("chromedriver")
+    if found[0] is None or found[1] is None:
+        pytest.skip("Chromium is not installed, and not root on Debian: apt-get install chromium chromium-driver")
+    return found[0], found[1]
+
+
+def shown(browser: webdriver.Chrome, element: str) -> str:
+    """The text of an element that can be seen; empty when it cannot."""
+    found = browser.find_element("id", element)
+    return (found.text or "shown") if found.is_displayed() else ""
+
+
+def test_the_page_shows_the_code_fresh_and_the_connection_without_reloading(
+    uno: Stack, phone: Phone, browser: webdriver.Chrome
+) -> None:
+    browser.get(f"{uno.url}/session/{PHONE}")
+    eventually(lambda: shown(browser, "login"), what="the question for a token")
+    browser.execute_script("window.stillTheSamePage = true")
+    browser.find_element("id", "token").send_keys("wrong")
+    browser.find_element("css selector", "#login button").click()
+    eventually(lambda: "does not open" in shown(browser, "refused"), what="the refusal")
+    browser.find_element("id", "token").clear()
+    browser.find_element("id", "token").send_keys(TOKEN)
+    browser.find_element("css selector", "#login button").click()
+
+    eventually(lambda: shown(browser, "connect"), what="the button")
+    browser.find_element("id", "connect").click()
+    eventually(lambda: shown(browser, "qr"), within_s=30, what="the code")
+    first = browser.find_element("id", "qr").get_attribute("src") or ""
+    assert base64.b64decode(first.partition(",")[2]).startswith(PNG)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(SCREENSHOTS / "session-qr.png"))
+    eventually(
+        lambda: browser.find_element("id", "qr").get_attribute("src") not in (first, ""), within_s=20, what="a new code"
+    )
+    phone.order(do="scan")
+    eventually(lambda: shown(browser, "status") == "connected", within_s=20, what="connected")
+    eventually(lambda: shown(browser, "settings"), what="the settings")
+    assert not shown(browser, "qr")
+    browser.find_element("name", "label").clear()
+    browser.find_element("name", "label").send_keys("Front desk")
+    browser.find_element("css selector", "#settings button").click()
+    eventually(lambda: shown(browser, "saved") == "saved", what="saved")
+    assert browser.save_screenshot(str(SCREENSHOTS / "session-connected.png"))
+
+    assert uno.get(f"/session/{PHONE}/state").json()["settings"]["label"] == "Front desk"
+    assert browser.execute_script("return window.stillTheSamePage") is True
+
+
+def test_a_pairing_code_can_be_typed_instead(uno: Stack, phone: Phone) -> None:
+    assert uno.post(f"/session/{PHONE}/connect", {"method": "code"}).ok
+
+    state = eventually(lambda: (found := phone.state()).get("pairing_code") and found, within_s=30, what="the code")
+
+    assert state["pairing_code"] == "TWIN-1234"
+
+
+def test_the_page_says_nothing_to_strangers(uno: Stack) -> None:
+    page = requests.get(f"{uno.url}/session/{PHONE}", timeout=10)
+
+    assert page.status_code == 401
+    assert "script-src 'nonce-" in page.headers["Content-Security-Policy"]
+    assert requests.get(f"{uno.url}/session/{PHONE}/state", timeout=10).status_code == 401
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+@pytest.mark.parametrize("token", [OPERATOR, TOKEN], ids=["operator", "session"])
+def test_front_ends_get_codes_and_statuses_on_the_socket(uno: Stack, phone: Phone, token: str, transport: str) -> None:
+    got: list[dict[str, Any]] = []
+    client = socketio.Client()
+    client.on("broadcast", got.append)
+    client.connect(f"{uno.url}?access_token={token}", socketio_path="ws", transports=[transport])
+    try:
+        uno.post(f"/session/{phone.phone}/connect", {"method": "qr"})
+        eventually(lambda: any(each["type"] == "qrcode" for each in got), within_s=30, what="a code")
+        phone.order(do="scan")
+        eventually(lambda: {"phone": PHONE, "type": "status", "content": "online"} in got, within_s=30, what="online")
+    finally:
+        client.disconnect()
+
+    code = next(each for each in got if each["type"] == "qrcode")
+    assert code["content"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("query", ["", "?access_token=wrong"])
+def test_nobody_else_gets_onto_the_socket(uno: Stack, query: str) -> None:
+    client = socketio.Client()
+
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        client.connect(f"{uno.url}{query}", socketio_path="ws")
+
+
+def test_the_page_is_one_file_that_loads_nothing_from_elsewhere() -> None:
+    text = (ROOT / "unoapi" / "web" / "pages" / "session.html").read_text("utf-8")
+
+    assert "http://" not in text
+    assert "https://" not in text
+    assert Path(ROOT / "unoapi" / "web" / "pages").is_dir()

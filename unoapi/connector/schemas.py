@@ -1,0 +1,45 @@
+"""The contract as JSON Schema files: `python -m unoapi.connector.schemas` writes them from the models.
+
+A connector in another language needs these files and `contract/README.md`, nothing else of this project.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unoapi.models.connector import EVENTS, ConnectorEvent
+from unoapi.models.connector_commands import COMMANDS, Command
+
+FOLDER = Path(__file__).parent / "contract"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schemas() -> dict[str, str]:
+    """File names and their text."""
+    documents: dict[str, Any] = {
+        "event.schema.json": ConnectorEvent.model_json_schema(by_alias=True),
+        "command.schema.json": Command.model_json_schema(by_alias=True),
+    }
+    for name, model in EVENTS.items():
+        documents[f"event.{name}.schema.json"] = model.model_json_schema(by_alias=True)
+    for name, command in COMMANDS.items():
+        documents[f"command.{name}.schema.json"] = command.model_json_schema(by_alias=True)
+    return {
+        # A content of an unknown kind fits more than one of the forms: that is allowed.
+        name: json.dumps({"$schema": DIALECT, **document}, indent=1, ensure_ascii=False).replace('"oneOf"', '"anyOf"')
+        + "\n"
+        for name, document in documents.items()
+    }
+
+
+def main() -> None:
+    """Write the files."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in schemas().items():
+        (FOLDER / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""How far the told status of each message is: statuses never go backwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+RANKS = {"sent": 10, "failed": 15, "delivered": 20, "read": 30, "played": 40, "deleted": 50}
+"""`failed` may be corrected: a message whose outcome nobody knew can still be delivered."""
+ADMIT = """
+local held = redis.call('GET', KEYS[1])
+if held then
+  local rank, event = string.match(held, '^(%d+):(.*)$')
+  if rank and tonumber(rank) > tonumber(ARGV[1]) then return 0 end
+  if rank and tonumber(rank) == tonumber(ARGV[1]) then return event == ARGV[2] and 1 or 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+class RedisStatuses:
+    """The highest status of each message. With Redis away every status passes."""
+
+    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+
+    def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
+        """Whether a status may be told: it is further than the last one, or the same event again. Never raises."""
+        rank = RANKS.get(status)
+        if rank is None or not message_id:
+            return True
+        key = f"unoapi-told:{phone}:{message_id}"
+        try:
+            (admitted,) = self._store.call(("EVAL", ADMIT, 1, key, rank, event_id, self._ttl_s))
+        except StoreUnavailable:
+            return True
+        return bool(admitted)
