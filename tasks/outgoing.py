@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
+from unoapi.errors import BrokerUnavailable
 from unoapi.logs import get_logger
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 from unoapi.models.trace import TraceEntry
-from unoapi.services import failures, outgoing
+from unoapi.services import endpoints, failures, outgoing
+
+if TYPE_CHECKING:
+    from unoapi.ports import EndpointNews
 
 log = get_logger(__name__)
 
@@ -54,6 +60,9 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
         sessions=uno.sessions,
         deliveries=uno.deliveries,
         sender=uno.webhooks,
+        breakers=uno.breakers,
+        share=uno.share,
+        tell=lambda news: _tell(job, news),
         max_age_s=uno.settings.unoapi_message_max_age,
     )
     if attempt is None:
@@ -73,6 +82,19 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     )
     uno.deliveries.finish(job.id, entry)
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
+
+
+def _tell(job: DeliverWebhook, news: EndpointNews) -> None:
+    """Say once that an endpoint went down or came back. A broker that is away now must not undo a delivery."""
+    uno = unoapi()
+    event = "endpoint_down" if news.down else "endpoint_up"
+    log.log(30 if news.down else 20, event, webhook_id=job.webhook_id, since_ms=news.since_ms)
+    if not uno.settings.status_failed_webhook_url:
+        return
+    try:
+        uno.publisher.publish([Parcel(endpoints.news_report(job, news))])
+    except BrokerUnavailable as error:
+        log.warning("endpoint_news_not_published", webhook_id=job.webhook_id, error=f"{error}")
 
 
 def _step(job: FanOut | DeliverWebhook, step: str, webhook_id: str, delivery_id: str = "") -> TraceEntry:

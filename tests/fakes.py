@@ -11,7 +11,7 @@ from unoapi.models.events import Event, contact, message_event, status_event
 from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
-from unoapi.ports import Claim, DeliveryState
+from unoapi.ports import Claim, DeliveryState, EndpointNews, Turn
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Answer
@@ -98,6 +98,32 @@ class MemoryDeliveries:
 
     def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
         self.pauses[phone, webhook_id] = time.monotonic() + pause_ms / 1000
+
+
+class MemoryBreakers:
+    """Breakers, without probes by time: what is open stays so until a success."""
+
+    def __init__(self, *, failures: int = 5) -> None:
+        self.failures = failures
+        self.failing: set[str] = set()
+        self.open = False
+        self.wait_ms = 0
+
+    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Turn:  # noqa: ARG002
+        return Turn(wait_ms=self.wait_ms)
+
+    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+        pass
+
+    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:  # noqa: ARG002
+        self.failing.add(delivery_id)
+        was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
+        return self.open, EndpointNews(down=True, since_ms=1) if self.open and not was_open else None
+
+    def succeeded(self, *, phone: str, webhook_id: str) -> EndpointNews | None:  # noqa: ARG002
+        was_open, self.open = self.open, False
+        self.failing.clear()
+        return EndpointNews(down=False, since_ms=1) if was_open else None
 
 
 class MemorySends:

@@ -26,6 +26,7 @@ def telling(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iter
         "STATUS_FAILED_WEBHOOK_URL": receiver.url("/callback"),
         "NOTIFY_FAILED_MESSAGES": "true",
         "UNOAPI_MESSAGE_RETRY_LIMIT": "1",
+        "UNOAPI_BREAKER_FAILURES": "0",
         "UNOAPI_MESSAGE_RETRY_DELAY": "300",
     }
     with stack(servers, tmp_path, **settings) as running:
@@ -59,9 +60,7 @@ def test_a_webhook_that_always_fails_makes_no_echo(telling: Stack, receiver: Rec
     assert receiver.count("/callback") == 6
     assert busy(telling) == 0
     reasons = [(letter["task"], letter["reason"]) for letter in telling.dead()]
-    assert (
-        sorted(reasons) == [("failures.report", "callback_failed")] * 3 + [("outgoing.deliver", "delivery_failed")] * 6
-    )
+    assert sorted(reasons) == [("failures.report", "callback_failed")] * 3 + [("outgoing.deliver", "refused")] * 6
     told = [body for body in callbacks(receiver) if body["type"] == "webhook.failed"]
     assert len({body["id"] for body in told}) == 3
 

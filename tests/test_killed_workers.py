@@ -190,7 +190,7 @@ def test_a_bug_is_retried_on_the_ladder_and_kept_with_its_traceback(
         assert set(letters) == {"broken-fan-out", "broken-delivery", "bad"}
         assert letters["broken-fan-out"]["reason"] == "bug"
         assert len(letters["broken-fan-out"]["attempts"]) == 3
-        assert letters["broken-delivery"]["reason"] == "delivery_failed"
+        assert letters["broken-delivery"]["reason"] == "refused"
         assert len(letters["broken-delivery"]["attempts"]) == receiver.count("/main") == 3
         assert letters["bad"]["reason"] == "invalid_task"
         shown = uno.cli("dead", "show", "broken-fan-out").stdout

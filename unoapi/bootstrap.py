@@ -24,10 +24,12 @@ from unoapi.providers.forwarder import Forwarder
 from unoapi.providers.sandbox import Sandbox
 from unoapi.providers.whatsmeow import Whatsmeow
 from unoapi.services import templates
+from unoapi.services.endpoints import Share
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.connections import RedisConnections
 from unoapi.stores.directory import RedisDirectory
+from unoapi.stores.endpoints import RedisBreakers
 from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.media import MediaNotes
 from unoapi.stores.media_files import FileMediaStore
@@ -63,6 +65,8 @@ class Uno:
     blacklist: RedisBlacklist
     timers: RedisTimers
     deliveries: RedisDeliveries
+    breakers: RedisBreakers
+    share: Share
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
@@ -180,6 +184,10 @@ def bootstrap(settings: Settings) -> Uno:
         blacklist=RedisBlacklist(store),
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
+        breakers=RedisBreakers(
+            store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
+        ),
+        share=Share(settings.unoapi_worker_threads),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=ids,
         notices=RedisNotices(store),

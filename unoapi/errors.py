@@ -86,6 +86,7 @@ class DeliveryFailed(TransientError):
     def __init__(self, message: str, *, attempt: Attempt) -> None:
         super().__init__(message)
         self.attempt = attempt
+        self.reason = attempt.outcome or self.reason
 
 
 class SendFailed(TransientError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -49,12 +49,46 @@ class SessionStore(Protocol):
 class DeliveryState:
     """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds.
 
+    `breaker` is what the breakers wrote about the endpoint, none when it cannot be read.
     What was accepted at `dropped_until_ms` (Unix time in milliseconds) or before was dropped by the operator.
     """
 
     done: bool = False
     paused_ms: int = 0
     dropped_until_ms: int = 0
+    breaker: str | None = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Whether a delivery may be posted now, as a probe perhaps, or waits so many milliseconds."""
+
+    wait_ms: int = 0
+    probe: bool = False
+
+
+@dataclass(frozen=True)
+class EndpointNews:
+    """An endpoint went down or came back. `since_ms` is when the outage began, in Unix time."""
+
+    down: bool
+    since_ms: int
+
+
+class Breakers(Protocol):
+    """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
+
+    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Turn:
+        """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
+
+    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+        """Remember the state that was read."""
+
+    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:
+        """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
+
+    def succeeded(self, *, phone: str, webhook_id: str) -> EndpointNews | None:
+        """Forget the failures; the news if the endpoint was down."""
 
 
 class Deliveries(Protocol):

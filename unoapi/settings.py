@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     unoapi_message_retry_max_delay: Milliseconds = Field(
         3_600_000, description="Longest wait between two attempts, in ms."
     )
+    unoapi_breaker_failures: int = Field(
+        5, ge=0, le=1000, description="Different deliveries that fail in a row before an endpoint is down; 0: never."
+    )
     unoapi_message_max_age: Seconds = Field(
         172_800, description="Seconds after which a delivery is given up, however it waited."
     )

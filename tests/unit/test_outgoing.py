@@ -11,6 +11,7 @@ from tests.fakes import (
     GROUP,
     PHONE,
     SECRET,
+    MemoryBreakers,
     MemoryDeliveries,
     MemorySessions,
     WebhookRecorder,
@@ -25,6 +26,8 @@ from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnk
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.events import Event, Traits, contact, message_event
 from unoapi.models.jobs import DeliverWebhook, now_ms
+from unoapi.ports import EndpointNews
+from unoapi.services.endpoints import Share
 from unoapi.services.filters import wants
 from unoapi.services.outgoing import deliver, fan_out, stamp
 
@@ -40,6 +43,8 @@ def deliver_once(
     deliveries: MemoryDeliveries | None = None,
     sender: WebhookRecorder | None = None,
     history: History | None = None,
+    breakers: MemoryBreakers | None = None,
+    told: list[EndpointNews] | None = None,
 ) -> Attempt | None:
     return deliver(
         job or make_delivery(),
@@ -47,6 +52,9 @@ def deliver_once(
         sessions=sessions or MemorySessions(make_session()),
         deliveries=deliveries or MemoryDeliveries(),
         sender=sender or WebhookRecorder(*([answer] if answer else [])),
+        breakers=breakers or MemoryBreakers(),
+        share=Share(2),
+        tell=(told if told is not None else []).append,
         max_age_s=DAY_S,
     )
 
@@ -411,3 +419,57 @@ def test_a_delivery_that_waited_too_long_is_given_up_paused_or_not(paused: bool)
         deliver_once(job=make_delivery(**old), deliveries=deliveries, sender=sender)
 
     assert sender.ids == []
+
+
+# --- endpoints that are down ---
+
+
+def test_the_fifth_different_failure_opens_the_breaker_uses_no_attempt_and_is_told_once() -> None:
+    breakers, told = MemoryBreakers(), list[EndpointNews]()
+
+    for number in range(4):
+        with pytest.raises(DeliveryFailed):
+            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, told=told)
+    for number in range(4, 7):
+        with pytest.raises(Postponed) as caught:
+            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, told=told)
+
+    assert caught.value.attempt is not None
+    assert [news.down for news in told] == [True]
+
+
+def test_a_success_closes_the_breaker_and_is_told() -> None:
+    breakers, told = MemoryBreakers(failures=1), list[EndpointNews]()
+    with pytest.raises(Postponed):
+        deliver_once(Answer(500), breakers=breakers, told=told)
+
+    deliver_once(Answer(200), breakers=breakers, told=told)
+
+    assert [news.down for news in told] == [True, False]
+
+
+def test_nothing_is_posted_while_the_breaker_says_wait() -> None:
+    breakers, sender = MemoryBreakers(), WebhookRecorder()
+    breakers.wait_ms = 700
+
+    with pytest.raises(Postponed) as caught:
+        deliver_once(sender=sender, breakers=breakers)
+
+    assert (caught.value.after_ms, caught.value.attempt, sender.ids) == (700, None, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer(200), "delivered"),
+        (Answer(410), "gone"),
+        (Answer(429), "throttled"),
+        (Answer(503, retry_after_s=3), "throttled"),
+        (Answer(500), "refused"),
+        (Answer(302), "refused"),
+        (Answer(error="connection refused"), "unreachable"),
+        (Answer(error="a rule", blocked=True), "blocked"),
+    ],
+)
+def test_each_attempt_carries_the_class_of_its_answer(answer: Answer, outcome: str) -> None:
+    assert answer.as_attempt().outcome == outcome

@@ -12,7 +12,10 @@ MAX_ERROR_CHARS = 300
 
 
 class Attempt(BaseModel):
-    """One try. `status` is the HTTP status, or none when there was no answer."""
+    """One try. `status` is the HTTP status, or none when there was no answer.
+
+    `outcome` is one of delivered, throttled, unreachable, refused, gone and blocked, as far as it is known.
+    """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -21,6 +24,7 @@ class Attempt(BaseModel):
     error: str = Field(default="", max_length=MAX_ERROR_CHARS)
     duration_ms: int = Field(default=0, ge=0)
     timings_ms: dict[str, int] = Field(default_factory=dict)
+    outcome: str = Field(default="", max_length=32)
 
 
 class History(BaseModel):
@@ -73,4 +77,23 @@ class Answer:
 
     def as_attempt(self) -> Attempt:
         """Turn into a line of a job's history, dated now."""
-        return Attempt(status=self.status, error=self.error, duration_ms=self.duration_ms, timings_ms=self.timings_ms)
+        return Attempt(
+            status=self.status,
+            error=self.error,
+            duration_ms=self.duration_ms,
+            timings_ms=self.timings_ms,
+            outcome=self.outcome,
+        )
+
+    @property
+    def outcome(self) -> str:
+        """The class of the answer, for reasons and labels."""
+        if self.delivered:
+            return "delivered"
+        if self.blocked:
+            return "blocked"
+        if self.status is None:
+            return "unreachable"
+        if self.status == 503 and self.retry_after_s is not None:  # noqa: PLR2004
+            return "throttled"
+        return {410: "gone", 429: "throttled"}.get(self.status, "refused")

@@ -12,13 +12,16 @@ from unoapi.services.filters import refusal, silence_s
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from unoapi.models.attempts import Attempt, History
+    from unoapi.errors import UnoError
+    from unoapi.models.attempts import Answer, Attempt, History
     from unoapi.models.session import Session
-    from unoapi.ports import Blacklist, Deliveries, SessionStore, WebhookSender
+    from unoapi.ports import Blacklist, Breakers, Deliveries, DeliveryState, EndpointNews, SessionStore, WebhookSender
+    from unoapi.services.endpoints import Share
 
 GONE = 410
+DOWN_WAIT_MS = 1000
 LONGEST_PAUSE_MS = 300_000
 """A pause may be ended by hand, and what waits should notice."""
 THROTTLED = frozenset({429, 503})
@@ -128,34 +131,72 @@ def deliver(  # noqa: PLR0913 (collaborators)
     sessions: SessionStore,
     deliveries: Deliveries,
     sender: WebhookSender,
+    breakers: Breakers,
+    share: Share,
+    tell: Callable[[EndpointNews], None],
     max_age_s: int,
 ) -> Attempt | None:
     """Make one attempt. None when the delivery was done before.
 
+    `tell` is called when the endpoint went down or came back.
     Raises DeliveryFailed (retry), Postponed (wait, no retry used up), DeliveryRefused, TooOld (give up).
     """
     state = deliveries.state(job.id, phone=job.phone, webhook_id=job.webhook_id)
     if state.done:
         return None
+    _ensure_due(job, state, max_age_s=max_age_s)
+    session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
+    webhook = session.webhook(job.webhook_id)
+    if webhook is None:
+        raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
+    place = {"phone": job.phone, "webhook_id": job.webhook_id}
+    if state.breaker is not None:
+        breakers.seen(**place, state=state.breaker)
+    with share.taken(**place):
+        turn = breakers.turn(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
+        if turn.wait_ms:
+            raise Postponed("the endpoint is down, or has just come back", after_ms=turn.wait_ms)
+        answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+    if not answer.delivered:
+        raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
+    came_back = breakers.succeeded(**place)
+    if came_back is not None:
+        tell(came_back)
+    return answer.as_attempt()
+
+
+def _ensure_due(job: DeliverWebhook, state: DeliveryState, *, max_age_s: int) -> None:
+    """Raise what stands against an attempt now."""
     ensure_fresh(job, max_age_s=max_age_s)
     if job.accepted_at_ms <= state.dropped_until_ms:
         raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
     if state.paused_ms:
         raise Postponed("the endpoint is paused", after_ms=min(state.paused_ms, LONGEST_PAUSE_MS))
-    session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
-    webhook = session.webhook(job.webhook_id)
-    if webhook is None:
-        raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
-    answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+
+
+def _failure(
+    job: DeliverWebhook,
+    answer: Answer,
+    *,
+    deliveries: Deliveries,
+    breakers: Breakers,
+    tell: Callable[[EndpointNews], None],
+) -> UnoError:
+    """The error that says what happens next, after an answer that is no 2xx."""
     attempt = answer.as_attempt()
-    if answer.delivered:
-        return attempt
     if answer.blocked:
-        raise DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
+        return DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
     if attempt.status == GONE:
-        raise DeliveryRefused("the endpoint answered 410: it is gone", reason="gone", attempt=attempt)
+        return DeliveryRefused("the endpoint answered 410: it is gone", reason="gone", attempt=attempt)
     if attempt.status in THROTTLED and answer.retry_after_s is not None:
         pause_ms = max(1000, answer.retry_after_s * 1000)
         deliveries.pause(phone=job.phone, webhook_id=job.webhook_id, pause_ms=pause_ms)
-        raise Postponed(f"HTTP {attempt.status} with Retry-After", after_ms=pause_ms, attempt=attempt)
-    raise DeliveryFailed(f"HTTP {attempt.status}" if attempt.status else attempt.error, attempt=attempt)
+        return Postponed(f"HTTP {attempt.status} with Retry-After", after_ms=pause_ms, attempt=attempt)
+    error = f"HTTP {attempt.status}" if attempt.status else attempt.error
+    down, went_down = breakers.failed(job.id, phone=job.phone, webhook_id=job.webhook_id)
+    if went_down is not None:
+        tell(went_down)
+    if down:
+        # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
+        return Postponed(f"{error}; the endpoint is down", after_ms=DOWN_WAIT_MS, attempt=attempt)
+    return DeliveryFailed(error, attempt=attempt)

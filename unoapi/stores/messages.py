@@ -12,6 +12,7 @@ from unoapi.models.jobs import now_ms
 from unoapi.models.receipts import Receipt
 from unoapi.models.trace import TraceEntry
 from unoapi.ports import Claim, DeliveryState
+from unoapi.stores.endpoints import breaker_key, failing_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +42,15 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            ((done, paused_until_ms, dropped_until_ms),) = self._store.call(
-                ("MGET", _done_key(delivery_id), _pause_key(phone, webhook_id), _drop_key(phone, webhook_id))
+            place = (phone, webhook_id)
+            ((done, paused_until_ms, dropped_until_ms, breaker),) = self._store.call(
+                ("MGET", _done_key(delivery_id), _pause_key(*place), _drop_key(*place), breaker_key(*place))
             )
         except StoreUnavailable:
             paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
-            return DeliveryState(paused_ms=max(0, int(paused_s * 1000)))
+            return DeliveryState(paused_ms=max(0, int(paused_s * 1000)), breaker=None)
         paused_ms = max(0, int(paused_until_ms or 0) - now_ms())
-        return DeliveryState(done=bool(done), paused_ms=paused_ms, dropped_until_ms=int(dropped_until_ms or 0))
+        return DeliveryState(bool(done), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done.
@@ -80,8 +82,9 @@ class RedisDeliveries:
         self._store.call(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
 
     def resume(self, *, phone: str, webhook_id: str) -> bool:
-        """End a pause. Whether there was one. Raises StoreUnavailable."""
-        (ended,) = self._store.call(("DEL", _pause_key(phone, webhook_id)))
+        """End a pause or close a breaker. Whether there was one. Raises StoreUnavailable."""
+        place = (phone, webhook_id)
+        ended, _ = self._store.call(("DEL", _pause_key(*place), breaker_key(*place)), ("DEL", failing_key(*place)))
         return bool(ended)
 
     def drop(self, *, phone: str, webhook_id: str) -> int:
@@ -94,11 +97,11 @@ class RedisDeliveries:
         """The states of endpoints, given as phone and webhook id. Raises StoreUnavailable."""
         if not places:
             return []
-        keys = [key(*place) for place in places for key in (_pause_key, _drop_key)]
+        keys = [key(*place) for place in places for key in (_pause_key, _drop_key, breaker_key)]
         (values,) = self._store.call(("MGET", *keys))
         return [
-            DeliveryState(paused_ms=max(0, int(until or 0) - now_ms()), dropped_until_ms=int(mark or 0))
-            for until, mark in zip(values[::2], values[1::2], strict=True)
+            DeliveryState(False, max(0, int(until or 0) - now_ms()), int(mark or 0), str(breaker or ""))
+            for until, mark, breaker in zip(values[::3], values[1::3], values[2::3], strict=True)
         ]
 
 

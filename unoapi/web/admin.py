@@ -193,7 +193,7 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
         {
             "phone": phone,
             "webhook": webhook.id,
-            "state": "paused" if state.paused_ms else "open",
+            "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
             "paused_ms": state.paused_ms,
             "dropped_until_ms": state.dropped_until_ms or None,
             "error": uno.guard.refusal(webhook.address(phone)),
