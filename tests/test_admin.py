@@ -83,7 +83,7 @@ def test_one_letter_is_shown_without_its_body(dead: Stack, publisher: Confirming
     shown = ok(dead.get(f"/admin/dead/{delivery(1).id}"))
 
     assert shown["attempts"][0]["status"] == 500
-    assert shown["reason"] == "refused"
+    assert shown["reason"] == "delivery_failed"
     assert "body" not in shown
     assert dead.get("/admin/dead/nothing").status_code == 404
 

@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from unoapi.ports.media import FetchedFile, FileFetcher, Kept, MediaIndex, MediaStore, RemoteMedia
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from unoapi.models.attempts import Answer
     from unoapi.models.connector import PairingCode, QrCode, SessionState
     from unoapi.models.connector_commands import Command
     from unoapi.models.jobs import Parcel, SendMessage
-    from unoapi.models.media import MediaFile
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
+
+__all__ = [
+    "Blacklist",
+    "Breakers",
+    "CallbackSender",
+    "Claim",
+    "Commands",
+    "Connections",
+    "Deliveries",
+    "DeliveryState",
+    "EndpointNews",
+    "FetchedFile",
+    "FileFetcher",
+    "Idempotency",
+    "Kept",
+    "KeyState",
+    "KnowsContacts",
+    "MediaIndex",
+    "MediaStore",
+    "MessageIds",
+    "MessageKey",
+    "Notices",
+    "Provider",
+    "Publisher",
+    "RemoteMedia",
+    "Sends",
+    "SessionStore",
+    "Statuses",
+    "Timers",
+    "Traces",
+    "Turn",
+    "WebhookSender",
+]
 
 
 class Publisher(Protocol):
@@ -255,73 +289,11 @@ class Idempotency(Protocol):
         """Remember that the request was accepted. Never raises."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a store says of a file that it took: SHA-256 in hexadecimal, size in bytes."""
-
-    sha256: str
-    size: int
-
-
-class MediaStore(Protocol):
-    """Keeps files by key, streamed both ways. Raises StoreUnavailable or OSError when its medium does not answer."""
-
-    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:
-        """Keep a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
-
-    def read(self, key: str) -> Iterator[bytes]:
-        """The file in pieces. Raises MediaMissing at the call."""
-
-    def size(self, key: str) -> int:
-        """Bytes of a file. Raises MediaMissing."""
-
-    def delete(self, key: str) -> None:
-        """Remove a file, if it is there."""
-
-    def expire(self, *, older_than_s: int, most: int) -> int:
-        """Remove up to `most` files that are older; returns how many."""
-
-
-class MediaIndex(Protocol):
-    """What is known of files, by media id."""
-
-    def write(self, media: MediaFile) -> None:
-        """Keep a note."""
-
-    def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
-        """The note of a file. Raises MediaMissing."""
-
-    def remove(self, media: MediaFile) -> None:
-        """Forget a file."""
-
-
-class RemoteMedia(Protocol):
-    """Files that WhatsApp's side keeps for a while."""
-
-    def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> FetchedFile:
-        """Write a file to `target`. Raises FetchFailed."""
-
-
-class FetchedFile(Protocol):
-    """What is known of a file that was fetched."""
-
-    @property
-    def mime_type(self) -> str:
-        """The media type that its server named."""
-
-
 class Statuses(Protocol):
     """How far the told status of each message is. Never raises; it fails open."""
 
     def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
         """Whether a status may be told: statuses never go backwards."""
-
-
-class FileFetcher(Protocol):
-    """Fetches files from addresses that a client chose."""
-
-    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> object:
-        """Write the file to `target`. Raises FetchFailed."""
 
 
 class Provider(Protocol):
