@@ -356,6 +356,8 @@ def test_a_worker_killed_in_the_middle_of_a_send_never_sends_twice(
         eventually(lambda: len(graph.messages_to(to)) == before + 1)
 
         worker.kill()
+        client = redis.Redis.from_url(uno.servers.redis_url, decode_responses=True)
+        client.set(f"unoapi-send:{PHONE}:{message_id}", json.dumps({"until_ms": 0}))  # as after its lease of a minute
         uno.worker(name="second")
 
         (status,) = eventually(lambda: statuses(hooks, message_id), within_s=90, every_s=0.5)
