@@ -113,6 +113,17 @@ def requests(stage: Stage) -> Figures:
     return figures
 
 
+def bare_requests(stage: Stage) -> Figures:
+    """Messages per second through the bare accept path, in the same gunicorn set-up as ours."""
+    prepare(stage)
+    port = free_port()
+    settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port)}
+    command = ["gunicorn", "-c", "python:unoapi.web.gunicorn", "tests.bench.baselines.accept:app"]
+    with running(command, environment=settings, folder=stage.folder):
+        wait_until(lambda: accepts(port), "the bare accept path", timeout_s=30)
+        return requests_per_second(port, "/accept", message("{n}"), stage, HEADERS)
+
+
 def latency(stage: Stage) -> Figures:
     """Time from the API's answer to the webhook's arrival of the same event, at 100 a second."""
     amount = stage.sizes.paced

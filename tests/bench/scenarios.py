@@ -57,6 +57,14 @@ def api(stage: Stage) -> list[Row]:
     return [compared("accepted requests/s : constant route", rounds, "API", "constant route", "per_s", at_least=0.5)]
 
 
+def validation(stage: Stage) -> list[Row]:
+    """What validation, the token, idempotency and the trace cost the API."""
+    rounds = interleaved(
+        {"bare path": partial(ours.bare_requests, stage), "API": partial(ours.requests, stage)}, stage.sizes.rounds
+    )
+    return [compared("accepted texts : bare accept path", rounds, "API", "bare path", "per_s", at_least=0.8)]
+
+
 def latency(stage: Stage) -> list[Row]:
     """From the API's answer to the webhook."""
     rounds = interleaved(
@@ -93,5 +101,5 @@ def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: fl
 
 
 SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
-    scenario.__name__: scenario for scenario in (deliveries, events, slow, api, latency, endurance)
+    scenario.__name__: scenario for scenario in (deliveries, events, slow, api, validation, latency, endurance)
 }

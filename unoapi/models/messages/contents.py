@@ -224,6 +224,6 @@ class EditMessage(OutboundMessage):
 
     @model_validator(mode="after")
     def _names_the_message(self) -> Self:
-        if not self.context.message_id:
+        if self.context is None or not self.context.message_id:
             raise PydanticCustomError("missing", "context.message_id: Field required")
         return self

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 PUNCTUATION = re.compile(r"[\s()+.-]")
@@ -15,8 +15,6 @@ MIN_DIGITS, MAX_DIGITS = 5, 20
 CHAT = re.compile(r"[\w.-]{1,64}@(g\.us|lid|newsletter|s\.whatsapp\.net)|status@broadcast", re.ASCII)
 USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
 """A business-scoped user id: what stands for a contact whose phone is not known."""
-
-NoneIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
 class Part(BaseModel):
@@ -38,7 +36,7 @@ class OutboundMessage(Part):
     recipient_type: Literal["individual", "group"] = "individual"
     to: str | None = Field(default=None, max_length=128, description="Digits of a phone, or the address of a chat.")
     recipient: str | None = Field(default=None, pattern=USER_ID, description="Instead of `to`: the contact's user id.")
-    context: Annotated[Context, NoneIsEmpty] = Context()
+    context: Context | None = None
     biz_opaque_callback_data: str | None = Field(default=None, max_length=512, description="Comes back in statuses.")
     ttl: int | None = Field(default=None, ge=0, description="Seconds until the message disappears.")
 

@@ -1,0 +1,26 @@
+"""The bare accept path of the core: JSON in, one confirmed publish, an id out. No validation, no token, no trace."""
+
+import json
+
+from flask import Flask, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from unoapi.bootstrap import unoapi
+from unoapi.models.jobs import Parcel, SendMessage
+from unoapi.models.messages import new_message_id
+
+PHONE = "5511999990000"
+app = Flask("accept")
+
+
+@app.post("/accept")
+def accept() -> ResponseReturnValue:
+    body = json.loads(request.get_data())
+    message_id = new_message_id()
+    job = SendMessage(id=message_id, phone=PHONE, message_id=message_id, body=json.dumps(body))
+    unoapi().publisher.publish([Parcel(job)])
+    return jsonify(
+        messaging_product="whatsapp",
+        contacts=[{"input": body["to"], "wa_id": body["to"]}],
+        messages=[{"id": message_id}],
+    )
