@@ -54,6 +54,7 @@ def dying(uno: Stack) -> Iterator[Any]:
         return Process("child", command, uno.environment, uno.folder)
 
     yield start
+    eventually(lambda: phone.status() != "online", within_s=15, what="the second process's end is told")
     assert uno.post(f"/session/{PHONE}/connect", {"method": "resume"}).ok
     phone.wait_online()
 

@@ -26,7 +26,7 @@ def test_one_file_alone_loads_the_library() -> None:
     assert found == ["engine_neonize.py"]
 
 
-def test_a_session_does_not_outlive_a_killed_connector_and_comes_back_with_the_next(uno: Stack) -> None:
+def test_a_session_does_not_outlive_a_killed_connector(uno: Stack) -> None:
     uno.web()
     uno.worker()
     phone = Phone(uno)
@@ -39,9 +39,6 @@ def test_a_session_does_not_outlive_a_killed_connector_and_comes_back_with_the_n
     psutil.Process(first.pid).kill()
     child.wait(20)
     eventually(lambda: phone.status() == "offline", within_s=20, what="offline")
-    uno.connector(name="second", UNOAPI_SERVER_NAME="server_1")
-
-    eventually(lambda: phone.status() == "online", within_s=60, what="online again, when the lease has run out")
 
 
 def test_too_many_failed_connections_end_in_standby(uno: Stack) -> None:

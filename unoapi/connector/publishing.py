@@ -18,7 +18,7 @@ from unoapi.logs import get_logger
 from unoapi.models.jobs import Parcel, ReceiveEvent, computed_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from unoapi.broker.publisher import ConfirmingPublisher
     from unoapi.connector.engine import Engine
@@ -31,6 +31,7 @@ log = get_logger(__name__)
 
 BATCH = 50
 IDLE_S = 1.0
+MAX_TOLD = 2000
 MEDIA_WORKERS = 2
 MEDIA_TRIES = 3
 MEDIA_PAUSE_S = 2.0
@@ -61,6 +62,7 @@ class SpoolPublisher:
         self._stopping = threading.Event()
         self._fetching: set[int] = set()
         self._fetched: dict[int, Message] = {}
+        self._told_lately: dict[str, None] = {}
         self._media = ThreadPoolExecutor(MEDIA_WORKERS, thread_name_prefix="media")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -98,12 +100,23 @@ class SpoolPublisher:
                 messages[row.seq] = found
         if not messages:
             return False
-        self._publisher.publish_messages([each for group in messages.values() for each in group])
+        fresh = {
+            str(each.properties.get("message_id") or seq): each for seq, group in messages.items() for each in group
+        }
+        copies = fresh.keys() & self._told_lately.keys()
+        self._publisher.publish_messages([each for event_id, each in fresh.items() if event_id not in copies])
+        self._remember(fresh)
         self._spool.remove(list(messages))
         for seq in messages:
             self._fetched.pop(seq, None)
             self._fetching.discard(seq)
         return True
+
+    def _remember(self, events: Iterable[str]) -> None:
+        """WhatsApp and a restarted library may tell an event again: of those that are confirmed no copy goes out."""
+        self._told_lately |= dict.fromkeys(events)
+        for oldest in list(self._told_lately)[:-MAX_TOLD]:
+            del self._told_lately[oldest]
 
     def _messages(self, row: Row) -> list[Message] | None:
         try:
@@ -124,6 +137,14 @@ class SpoolPublisher:
         parts: tuple[str, ...] = ()
         if document["type"] == "send_result":
             parts = (document["data"]["command_id"], document["data"]["status"])
+        elif document["type"] == "message":
+            data = document["data"]
+            parts = (
+                str(data["chat"]["jid"]),
+                str(data["sender"]["jid"]),
+                str(data["id"]),
+                str(data.get("retry_count", 0)),
+            )
         return [Told(document["type"], document["data"], parts=parts)]
 
     def _message(self, row: Row, told: Told, place: int) -> Message:

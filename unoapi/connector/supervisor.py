@@ -141,6 +141,8 @@ class Supervisor:
         elif command.type == "session.disconnect":
             seat.held, seat.method = True, ""
             self._stop(seat)
+            if seat.process is None:
+                self._tell(seat, "stopped", "")  # nobody else is there to tell
         elif command.type == "session.logout":
             seat.held, seat.method = True, ""
             if seat.process is None or not self._write(seat, "logout"):
