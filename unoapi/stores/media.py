@@ -52,8 +52,10 @@ class MediaNotes:
         """Forget a file, at once. Without Redis its note there runs out by itself, and describes what is gone."""
         if media.id.isdigit():
             self._files.delete(_note_key(media.id))
+        gone = ("DEL", _key(media.phone, media.id), _owner_key(media.id))
         with suppress(StoreUnavailable):
-            self._store.call(("DEL", _key(media.phone, media.id), _owner_key(media.id)))
+            self._store.call(gone)
+        self._store.post(gone)  # behind a note that is still on its way there
 
     def _owner(self, media_id: str) -> str | None:
         (owner,) = self._store.call(("GET", _owner_key(media_id)))

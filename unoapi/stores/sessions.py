@@ -262,8 +262,9 @@ class RedisSessions:
         else:
             merged["webhooks"] = self._environment["webhooks"]
         forward = config.get("webhookForward")
-        own = {key: value for key, value in forward.items() if value} if isinstance(forward, dict) else {}
-        merged["webhookForward"] = {**self._environment.get("webhookForward", {}), **own}
+        if forward is None or isinstance(forward, dict):
+            own = {key: value for key, value in (forward or {}).items() if value}
+            merged["webhookForward"] = {**self._environment.get("webhookForward", {}), **own}
         return Session.model_validate({**merged, "phone": phone, "stored": True})
 
     def _inherit(self, webhook: Any) -> Any:

@@ -14,6 +14,7 @@ from unoapi.web import (
     admin,
     blacklist,
     contacts,
+    docs,
     events,
     health,
     media,
@@ -33,7 +34,7 @@ from unoapi.web.socket import Socket
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox, admin,
-    qr,
+    qr, docs,
 )  # fmt: skip
 
 
