@@ -17,7 +17,7 @@ demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
 	@$(BIN)/unoapi demo
 
 test: $(VENV)/.ready ## Run all tests, on throw-away servers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready ## Lint, check the format, the types and the layers
 	@$(BIN)/ruff check .

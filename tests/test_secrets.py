@@ -41,6 +41,7 @@ def watched(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iter
         "STATUS_FAILED_WEBHOOK_URL": receiver.url("/callback"),
         "NOTIFY_FAILED_MESSAGES": "true",
         "UNOAPI_MESSAGE_RETRY_DELAY": "500",
+        "UNOAPI_BREAKER_FAILURES": "0",  # its failing deliveries are to die, not to wait
         "LOG_LEVEL": "debug",
     }
     with stack(servers, tmp_path, **settings) as running:
