@@ -159,9 +159,7 @@ def deliver(  # noqa: PLR0913 (collaborators)
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if not answer.delivered:
         raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
-    came_back = breakers.succeeded(**place)
-    if came_back is not None:
-        tell(came_back)
+    breakers.succeeded(**place, tell=tell)
     return answer.as_attempt()
 
 
