@@ -128,7 +128,7 @@ def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
 
 def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
     uno = unoapi()
-    uno.publisher.publish([Parcel(job) for job in jobs])
+    uno.accept([Parcel(job) for job in jobs])
     uno.traces.add(
         *(TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs)
     )

@@ -38,6 +38,6 @@ def contact_writes(phone: str) -> ResponseReturnValue:
     message_id = written.id or new_message_id()
     message = {**written.message, "id": message_id, "timestamp": str(written.timestamp or int(time.time()))}
     event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
-    uno.publisher.publish([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
+    uno.accept([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
     uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind))
     return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])
