@@ -12,10 +12,19 @@ from pydantic import ValidationError
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.letters import to_letter
-from unoapi.broker.messages import NOT_BEFORE_HEADER, came_ms, history_of, to_message, waited_in
+from unoapi.broker.messages import (
+    DELIVERIES_HEADER,
+    NOT_BEFORE_HEADER,
+    came_ms,
+    history_of,
+    to_message,
+    to_suspect,
+    waited_in,
+)
 from unoapi.errors import (
     BrokerUnavailable,
     PermanentError,
+    Poison,
     Postponed,
     StoreUnavailable,
     UnoError,
@@ -42,6 +51,9 @@ EARLY_MS = 5
 OWN_TROUBLE = (BrokerUnavailable, StoreUnavailable)
 """Not the receiver's fault: uses up no retry."""
 OWN_TROUBLE_MS = 2000
+MAX_REDELIVERIES = 3
+"""A message that is redelivered more often may be what ends the workers."""
+MAX_DEATHS = 3
 
 
 class UnoTask(Task[Any, Any]):
@@ -73,6 +85,7 @@ class UnoTask(Task[Any, Any]):
         with metrics().busy.track_inprogress(), bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             try:
                 self._ensure_due(job)
+                self._ensure_harmless(job)
                 return self.run(job)
             except (Ignore, Reject, Retry):
                 raise
@@ -95,11 +108,14 @@ class UnoTask(Task[Any, Any]):
             delay_ms, retries = OWN_TROUBLE_MS, self.request.retries
         else:
             settings = unoapi().settings
-            if self.request.retries >= settings.unoapi_message_retry_limit:
+            ours = not isinstance(error, UnoError)
+            step = history.faults if ours else self.request.retries + 1
+            if step > settings.unoapi_message_retry_limit:
                 raise error
-            retries = self.request.retries + 1
+            # A bug has a ladder of its own: it leaves the receiver all attempts.
+            retries = self.request.retries if ours else step
             delay_ms = backoff(
-                retries,
+                step,
                 base_ms=settings.unoapi_message_retry_delay,
                 cap_ms=settings.unoapi_message_retry_max_delay,
             )
@@ -137,6 +153,24 @@ class UnoTask(Task[Any, Any]):
             parcel = Parcel(job, due_ms - now_ms(), self.request.retries, self.history)
             self._publish([to_message(parcel, unoapi().topology)])
             raise Ignore
+
+    def _ensure_harmless(self, job: Job) -> None:
+        """Move a message that was redelivered too often to where it can only end a process that has nothing else."""
+        history = self.history
+        if history.deaths >= MAX_DEATHS:
+            raise Poison(f"{history.deaths} processes ended while they had this message alone")
+        uno, request = unoapi(), self.request
+        count = (request.headers or {}).get(DELIVERIES_HEADER)
+        suspect = (request.delivery_info or {}).get("routing_key") == uno.topology.queue("suspect")
+        if suspect or not isinstance(count, int) or count <= MAX_REDELIVERIES:
+            return
+        history = history.model_copy(update={"redelivered": True})
+        self._publish([to_suspect(Parcel(job, retries=request.retries, history=history), uno.topology)])
+        uno.traces.add(
+            _entry(job, "suspected", history, detail=f"redelivered {count} times; handled alone from now on")
+        )
+        log.warning("suspected", task=job.task, redeliveries=count, do="see that the `suspect` process runs")
+        raise Ignore
 
     def _give_up_or_reject(self, job: Job, error: Exception) -> None:
         """Give the job up. A bug on the way leaves the message to the broker: Celery would acknowledge it."""
@@ -194,10 +228,13 @@ class UnoTask(Task[Any, Any]):
 
 
 def _with_attempt(history: History, error: BaseException) -> History:
-    """Add the attempt that the error tells of; a bug is an attempt too, a wait without a request is none."""
+    """Add the attempt that the error tells of; a bug is written down too, a wait without a request is not."""
     attempt: Attempt | None = getattr(error, "attempt", None)
+    ours = not isinstance(error, UnoError)
+    if ours:
+        history = history.model_copy(update={"faults": history.faults + 1})
     if attempt is None and not isinstance(error, (Postponed, PermanentError, *OWN_TROUBLE)):
-        attempt = Attempt(error=describe(error))
+        attempt = Attempt(error=describe(error), outcome="own_fault" if ours else "")
     return history if attempt is None else history.with_attempt(attempt)
 
 

@@ -119,17 +119,29 @@ class Stack:
             raise AssertionError(process.output())
         return process
 
-    def worker(self, *, threads: int = 10, name: str = "worker", queues: tuple[str, ...] = QUEUES) -> Process:
+    def worker(
+        self,
+        *,
+        threads: int = 10,
+        name: str = "worker",
+        queues: tuple[str, ...] = QUEUES,
+        pool: str = "threads",
+        app: str = "tasks.app",
+    ) -> Process:
         """Start a worker and wait until it consumes."""
         prefix = self.environment.get("UNOAPI_QUEUE_NAME", "unoapi")
         command = [
-            "celery", "--quiet", "-A", "tasks.app", "worker", "--pool", "threads", "--concurrency", str(threads),
+            "celery", "--quiet", "-A", app, "worker", "--pool", pool, "--concurrency", str(threads),
             "--queues", ",".join(f"{prefix}.{queue}" for queue in queues), "--task-events", "--without-gossip",
             "--without-mingle", "--loglevel", "warning", "-n", f"{name}-{time.time_ns()}@%h",
         ]  # fmt: skip
         process = self._start(name, command)
         eventually(lambda: "topology_declared" in process.output() or not process.running(), within_s=30, what="worker")
         return process
+
+    def suspect(self, *, app: str = "tasks.app") -> Process:
+        """Start the process for suspect messages and wait until it consumes."""
+        return self.worker(threads=1, name="suspect", queues=("suspect",), pool="prefork", app=app)
 
     def connector(self, *, name: str = "connector", **settings: str) -> Process:
         """Start the connector with simulated phones and wait until it runs."""

@@ -19,7 +19,7 @@ import requests
 
 from tasks.media import LEASE
 from tests.receiver import Receiver
-from tests.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
+from tests.stack import CONTACT, OPERATOR, PHONE, QUEUES, Stack, eventually, stack
 from unoapi.cli.packages import FFMPEG, find_or_install
 from unoapi.errors import ConfigurationError
 
@@ -45,7 +45,8 @@ def hooks() -> Iterator[Receiver]:
 def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack(servers, tmp_path_factory.mktemp("media")) as running:
         running.web()
-        running.worker()
+        running.worker(queues=tuple(queue for queue in QUEUES if queue != "media"))
+        running.worker(queues=("media",), name="media", pool="prefork", threads=2)  # as the Procfile does
         for phone in (PHONE, OTHER):
             running.register([{"id": "main", "urlAbsolute": hooks.url(f"/{phone}")}], phone=phone)
         yield running

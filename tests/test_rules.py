@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
     from unoapi.cli.servers import PrivateServers
 
-WITHOUT_CONSUMER = {
-    "suspect": "taken by hand until the worker for it comes",
-    "outgoing.whatsmeow": "plain JSON, taken by the connector",
-}
+WITHOUT_CONSUMER = {"outgoing.whatsmeow": "plain JSON, taken by the connector"}
 ACCESS = {"public", "operator", "session", "any session", "owner"}
 OURS, THEIRS = "5511999990000", "5521977776666"
 MAX_LINES = 330

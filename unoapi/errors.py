@@ -16,6 +16,7 @@ UnoError
 └── PermanentError            will never go well: the task is given up at once
     ├── DeliveryRefused       the endpoint is gone, removed or forbidden; carries the attempt, if one was made
     ├── TooOld                older than its maximum age
+    ├── Poison                processes ended again and again while they had it
     ├── MediaMissing          no such file: never here, deleted or expired
     ├── MediaTooLarge         larger than its type may be
     ├── ConversionFailed      an audio could not be made a voice note
@@ -205,6 +206,12 @@ class TooOld(PermanentError):
     """Waited longer than its maximum age."""
 
     reason = "too_old"
+
+
+class Poison(PermanentError):
+    """Processes ended again and again while they had this message, and nothing else."""
+
+    reason = "poison"
 
 
 class MessageRejected(PermanentError):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from billiard.exceptions import WorkerLostError
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Connection, Exchange, Queue
 
+from unoapi.broker.messages import from_body, history_of, to_suspect
 from unoapi.broker.topology import WORK_QUEUES, Topology
+from unoapi.errors import BrokerUnavailable
 from unoapi.logs import get_logger
 from unoapi.models.jobs import JOBS, Parcel
 
 if TYPE_CHECKING:
+    from unoapi.broker.messages import Message
     from unoapi.broker.publisher import ConfirmingPublisher
 
 log = get_logger(__name__)
@@ -23,9 +27,44 @@ log = get_logger(__name__)
 class SafeRequest(Request):
     """A task request that shows its summary, not its arguments, to remote control and so to Flower."""
 
+    _process_ended = False
+
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's signature)
         """What dashboards see."""
         return super().info(safe=True)
+
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
+        """Remember whether the process ended that had the task."""
+        lost = getattr(exc_info.exception, "exc", exc_info.exception)
+        self._process_ended = isinstance(lost, (WorkerLostError, SystemExit))
+        return super().on_failure(exc_info, *args, **options)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Give the message back. One that ended a process which had nothing else is counted on the way."""
+        app = cast("UnoCelery", self.app)
+        suspect = app.topology.queue("suspect")
+        if requeue and self._process_ended and self.delivery_info.get("routing_key") == suspect and app.publisher:
+            try:
+                app.publisher.publish_messages([self._with_one_more_death(app.topology)])
+            except BrokerUnavailable as error:
+                log.warning("death_not_counted", task_id=self.id, error=f"{error}", do="check RabbitMQ")
+            else:
+                return self.acknowledge()
+        return super().reject(requeue=requeue)
+
+    def _with_one_more_death(self, topology: Topology) -> Message:
+        headers = self.message.headers
+        history = history_of(headers)
+        deaths = history.deaths + 1
+        log.error("process_ended_by_message", task=self.name, task_id=self.id, deaths=deaths)
+        return to_suspect(
+            Parcel(
+                from_body(self.name, self.message.body),
+                retries=int(headers.get("retries") or 0),
+                history=history.model_copy(update={"deaths": deaths, "redelivered": True}),
+            ),
+            topology,
+        )
 
 
 class SafeConsumer(Consumer):
@@ -87,6 +126,7 @@ class UnoCelery(Celery):
 
     amqp_cls = "unoapi.broker.celery:UnoAMQP"
     publisher: ConfirmingPublisher | None = None
+    topology: Topology
 
     def send_task(  # type: ignore[override]
         self,
@@ -107,6 +147,7 @@ class UnoCelery(Celery):
 def make_celery(amqp_url: str, topology: Topology, *, threads: int) -> UnoCelery:
     """The application for `celery -A tasks.app`."""
     app = UnoCelery("unoapi", broker=amqp_url, set_as_current=False)
+    app.topology = topology
     exchange = Exchange(topology.broker, type="topic", durable=True, no_declare=True)
     arguments = {queue.name: queue.arguments for queue in topology.queues}
     names = [topology.queue(name) for name in WORK_QUEUES]
@@ -131,7 +172,6 @@ def make_celery(amqp_url: str, topology: Topology, *, threads: int) -> UnoCelery
         result_backend=None,
         worker_prefetch_multiplier=1,  # fewer copies after a broker restart
         worker_concurrency=threads,
-        worker_pool="threads",
         worker_consumer="unoapi.broker.celery:SafeConsumer",
         worker_enable_remote_control=True,
         worker_send_task_events=True,

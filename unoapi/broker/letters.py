@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.messages import Message, from_body, history_of, to_message
+from unoapi.broker.messages import Message, from_body, history_of, to_message, to_suspect
+from unoapi.errors import Poison
 from unoapi.models.jobs import JOBS, Job, Parcel
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def replayed(letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> 
     """
     if letter.job is not None:
         job = letter.job.model_copy(update={"accepted_at_ms": accepted_at_ms})
-        return to_message(Parcel(job, history=letter.history.next_generation()), topology)
+        parcel = Parcel(job, history=letter.history.next_generation())
+        # What ended workers before must not meet those of everybody again.
+        return (to_suspect if letter.reason == Poison.reason else to_message)(parcel, topology)
     return Message(topology.broker, letter.queue, letter.body, _without(letter.headers, OWN_HEADERS), letter.properties)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 HISTORY_HEADER = "unoapi-history"
 NOT_BEFORE_HEADER = "unoapi-not-before-ms"
 PUBLISHED_HEADER = "unoapi-published-ms"
+DELIVERIES_HEADER = "x-delivery-count"
+"""How often a worker had the message before and gave it back, or ended with it; the broker counts."""
 LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 
 
@@ -69,6 +71,12 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
     if parcel.delay_ms <= 0:
         return Message(topology.broker, key, body, headers, properties)
     return waiting(Message(topology.delayed, key, body, headers, properties), parcel.delay_ms, topology)
+
+
+def to_suspect(parcel: Parcel, topology: Topology) -> Message:
+    """The message that puts a job on the queue for those that may have ended a worker."""
+    message = to_message(parcel, topology)
+    return Message(topology.broker, topology.queue("suspect"), message.body, message.headers, message.properties)
 
 
 def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:

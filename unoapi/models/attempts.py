@@ -14,7 +14,7 @@ MAX_ERROR_CHARS = 300
 class Attempt(BaseModel):
     """One try. `status` is the HTTP status, or none when there was no answer.
 
-    `outcome` is one of delivered, throttled, unreachable, refused, gone and blocked, as far as it is known.
+    `outcome` is one of delivered, throttled, unreachable, refused, gone, blocked and own_fault, as far as it is known.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -32,7 +32,8 @@ class History(BaseModel):
 
     `tries` counts all tries of this generation (a postponed one too, when a request was made); `attempts` keeps the
     last 50 of all generations. `redelivered` stays true once a worker stopped in the middle: a message that is put
-    back for later is a new one to the broker, which then no longer knows.
+    back for later is a new one to the broker, which then no longer knows. `faults` counts our own bugs, and `deaths`
+    the processes that ended while they had this job and nothing else.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -41,6 +42,8 @@ class History(BaseModel):
     tries: int = Field(default=0, ge=0)
     attempts: tuple[Attempt, ...] = ()
     redelivered: bool = False
+    faults: int = Field(default=0, ge=0)
+    deaths: int = Field(default=0, ge=0)
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
@@ -49,7 +52,8 @@ class History(BaseModel):
 
     def next_generation(self) -> History:
         """The history of a replay: a new budget, the old attempts still there to read."""
-        return self.model_copy(update={"generation": self.generation + 1, "tries": 0, "redelivered": False})
+        fresh = {"tries": 0, "redelivered": False, "faults": 0, "deaths": 0}
+        return self.model_copy(update={"generation": self.generation + 1, **fresh})
 
 
 @dataclass(frozen=True)
