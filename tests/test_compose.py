@@ -28,7 +28,7 @@ STACKS = {
 }
 OURS = ("web", "worker", "media", "flower")
 COMING_PROCESSES = {"connector"}
-COMING_SETTINGS = {"SENTRY_DSN", "UNOAPI_METRICS_PORT"}
+COMING_SETTINGS = {"UNOAPI_METRICS_PORT"}
 FLOWERS_OWN = {
     "FLOWER_ADDRESS",
     "FLOWER_PORT",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from unoapi.errors import ConfigurationError
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 SCHEMES = {"amqp_url": ("amqp://", "amqps://"), "redis_url": ("redis://", "rediss://", "unix://")}
+DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -172,6 +174,10 @@ class Settings(BaseSettings):
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
     unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
     unoapi_web_processes: int = Field(1, ge=1, le=64, description="Web processes.")
+    sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
+    sentry_environment: str = Field(
+        "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this installation in Sentry."
+    )
     log_level: Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"] = Field(
         "info", description="Least important level that is logged."
     )
@@ -185,6 +191,13 @@ class Settings(BaseSettings):
         schemes = SCHEMES[str(info.field_name)]
         if not value.get_secret_value().startswith(schemes):
             raise ValueError(f"must start with {' or '.join(schemes)}")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _complete_dsn(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not DSN.match(value.get_secret_value()):
+            raise ValueError("must look like https://<key>@<host>/<number of the project>")
         return value
 
     @model_validator(mode="after")

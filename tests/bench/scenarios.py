@@ -6,6 +6,7 @@ from functools import partial
 from tests.bench import contenders, ours
 from tests.bench.measure import Rounds, Row, compared, interleaved
 from tests.bench.stage import Stage
+from tests.ingest import Ingest
 
 
 def deliveries(stage: Stage) -> list[Row]:
@@ -36,6 +37,21 @@ def events(stage: Stage) -> list[Row]:
         {"deliveries": partial(ours.deliveries, stage), "events": partial(ours.events, stage)}, stage.sizes.rounds
     )
     return [compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.35)]
+
+
+def sentry(stage: Stage) -> list[Row]:
+    """Deliveries with Sentry switched on, while nothing fails."""
+    with Ingest() as ingest:
+        rounds = interleaved(
+            {
+                "without Sentry": partial(ours.deliveries, stage),
+                "with Sentry": partial(ours.deliveries, stage, SENTRY_DSN=ingest.dsn),
+            },
+            stage.sizes.rounds,
+        )
+    return [
+        compared("deliveries/s with Sentry : without", rounds, "with Sentry", "without Sentry", "per_s", at_least=0.9)
+    ]
 
 
 def slow(stage: Stage) -> list[Row]:
@@ -101,5 +117,5 @@ def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: fl
 
 
 SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
-    scenario.__name__: scenario for scenario in (deliveries, events, slow, api, validation, latency, endurance)
+    scenario.__name__: scenario for scenario in (deliveries, events, sentry, slow, api, validation, latency, endurance)
 }
