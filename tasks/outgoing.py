@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.errors import BrokerUnavailable
+from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Postponed
 from unoapi.logs import get_logger
+from unoapi.metrics import metrics
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 from unoapi.models.trace import TraceEntry
 from unoapi.services import endpoints, failures, outgoing
@@ -54,21 +55,27 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     """Make one attempt to deliver."""
     uno = unoapi()
     history = self.history
-    attempt = outgoing.deliver(
-        job,
-        history=history,
-        sessions=uno.sessions,
-        deliveries=uno.deliveries,
-        sender=uno.webhooks,
-        breakers=uno.breakers,
-        share=uno.share,
-        tell=lambda news: _tell(job, news),
-        max_age_s=uno.settings.unoapi_message_max_age,
-    )
+    try:
+        attempt = outgoing.deliver(
+            job,
+            history=history,
+            sessions=uno.sessions,
+            deliveries=uno.deliveries,
+            sender=uno.webhooks,
+            breakers=uno.breakers,
+            share=uno.share,
+            tell=lambda news: _tell(job, news),
+            max_age_s=uno.settings.unoapi_message_max_age,
+        )
+    except (DeliveryFailed, DeliveryRefused, Postponed) as error:
+        if error.attempt is not None:
+            metrics().attempted(error.attempt.outcome, duration_ms=error.attempt.duration_ms)
+        raise
     if attempt is None:
         uno.traces.add(_step(job, "duplicate", job.webhook_id, job.id))
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
+    metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
     entry = TraceEntry(
         step="delivered",
         phone=job.phone,

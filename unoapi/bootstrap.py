@@ -34,6 +34,7 @@ from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.media import MediaNotes
 from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
+from unoapi.stores.queues import RedisQueueClock
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.statuses import RedisStatuses
@@ -68,6 +69,7 @@ class Uno:
     deliveries: RedisDeliveries
     breakers: RedisBreakers
     share: Share
+    clock: RedisQueueClock
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
@@ -193,6 +195,7 @@ def bootstrap(settings: Settings) -> Uno:
             store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
         ),
         share=Share(settings.unoapi_worker_threads),
+        clock=RedisQueueClock(store, prefix=topology.prefix),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=ids,
         notices=RedisNotices(store),

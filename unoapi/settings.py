@@ -21,7 +21,11 @@ from unoapi.errors import ConfigurationError
 
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
-SCHEMES = {"amqp_url": ("amqp://", "amqps://"), "redis_url": ("redis://", "rediss://", "unix://")}
+SCHEMES = {
+    "amqp_url": ("amqp://", "amqps://"),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "rabbitmq_management_url": ("http://", "https://", ""),
+}
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
@@ -174,6 +178,12 @@ class Settings(BaseSettings):
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
     unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
     unoapi_web_processes: int = Field(1, ge=1, le=64, description="Web processes.")
+    unoapi_metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port of the metrics for Prometheus, one for all processes of a host; 0: none."
+    )
+    rabbitmq_management_url: SecretStr = Field(
+        SecretStr(""), description="RabbitMQ's management API, with its login. Empty: held messages are not shown."
+    )
     sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
     sentry_environment: str = Field(
         "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this installation in Sentry."
@@ -185,7 +195,7 @@ class Settings(BaseSettings):
         "auto", description="auto: console on a terminal, else json."
     )
 
-    @field_validator("amqp_url", "redis_url")
+    @field_validator("amqp_url", "redis_url", "rabbitmq_management_url")
     @classmethod
     def _known_scheme(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         schemes = SCHEMES[str(info.field_name)]
@@ -226,9 +236,9 @@ class Settings(BaseSettings):
 
     @property
     def own_ports(self) -> tuple[int, ...]:
-        """Ports of RabbitMQ and Redis, which no tenant may reach."""
-        found = []
-        for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379)):
+        """Ports of RabbitMQ, Redis and the metrics, which no tenant may reach."""
+        found = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
+        for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379), (self.rabbitmq_management_url, 15672)):
             try:
                 found.append(urlsplit(url.get_secret_value()).port or default)
             except ValueError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.broker.messages import Message, to_message, waiting
+from unoapi.broker.messages import PUBLISHED_HEADER, Message, to_message, waiting
+from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,12 @@ class CommandQueue:
 
 def command_message(command: Command, topology: Topology, *, key: str, delay_ms: int = 0) -> Message:
     """The message of a command, to the queue named by `key`, at once or after a wait."""
-    headers = {"type": command.type, "session": command.session, "version": command.version}
+    headers = {
+        "type": command.type,
+        "session": command.session,
+        "version": command.version,
+        PUBLISHED_HEADER: now_ms(),
+    }
     properties = {
         "content_type": "application/json",
         "content_encoding": "utf-8",
