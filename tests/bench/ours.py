@@ -3,7 +3,7 @@
 import contextlib
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from typing import Any
 
@@ -40,7 +40,7 @@ def deliveries(stage: Stage, processes: int = 1, **settings: str) -> Figures:
     amount = stage.sizes.messages * processes
     prepare(stage)
     fill(stage, amount, delivery)
-    with workers(stage, processes=processes, **settings):
+    with workers(stage, processes=processes, more=settings):
         return arrivals(stage.receiver, amount, PATH)
 
 
@@ -221,11 +221,13 @@ def environment(stage: Stage) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def workers(stage: Stage, *, processes: int = 1, threads: int = THREADS, **more: str) -> Iterator[list[psutil.Process]]:
+def workers(
+    stage: Stage, *, processes: int = 1, threads: int = THREADS, more: Mapping[str, str] | None = None
+) -> Iterator[list[psutil.Process]]:
     """Worker processes as the Procfile starts them, each with a name of its own."""
     line = procfile("worker")
     commands = [["sh", "-c", "exec " + line.replace("worker@", f"worker{number}@")] for number in range(processes)]
-    settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads), **more}
+    settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads), **(more or {})}
     with running(*commands, environment=settings, folder=stage.folder) as started:
         yield started
 
