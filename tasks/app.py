@@ -6,7 +6,7 @@ import sys
 import warnings
 from typing import Any
 
-from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown
+from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.celery import make_celery
@@ -64,6 +64,7 @@ def _expose(**_: Any) -> None:
     expose(unoapi())
 
 
+@worker_process_shutdown.connect
 @worker_shutdown.connect
 def _close(**_: Any) -> None:
     unoapi().close()

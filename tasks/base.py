@@ -207,6 +207,7 @@ class UnoTask(Task[Any, Any]):
         log.error(
             "given_up",
             task=job.task,
+            queue=uno.topology.queue(job.queue),
             reason=reason,
             error=describe(error),
             attempts=history.tries,

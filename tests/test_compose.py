@@ -28,7 +28,6 @@ STACKS = {
 }
 OURS = ("web", "worker", "media", "suspect", "flower")
 COMING_PROCESSES = {"connector"}
-COMING_SETTINGS = {"SENTRY_DSN"}
 FLOWERS_OWN = {
     "FLOWER_ADDRESS",
     "FLOWER_PORT",
@@ -205,7 +204,7 @@ def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
 @pytest.mark.parametrize("stack", ["production", "unochat"])
 @pytest.mark.parametrize("service", OURS)
 def test_every_name_in_the_environment_is_a_setting(stack: str, service: str) -> None:
-    known = {name.upper() for name in Settings.model_fields} | COMING_SETTINGS | FLOWERS_OWN | PROCFILES_OWN
+    known = {name.upper() for name in Settings.model_fields} | FLOWERS_OWN | PROCFILES_OWN
     environment = made(STACKS[stack])["services"][service]["environment"]
 
     assert {name for name in environment if name not in known} == set()

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from unoapi.broker.deadqueue import LetterFilter, Visit
+    from unoapi.logs import Report
     from unoapi.models.jobs import DeliverWebhook
     from unoapi.ports import MediaStore, Provider
 
@@ -142,6 +143,10 @@ class Uno:
         """Finish what is waiting and close the connections."""
         self.publisher.close()
         self.store.close()
+        if self.settings.sentry_dsn.get_secret_value():
+            from unoapi.sentry import flush  # noqa: PLC0415 (loaded long ago)
+
+            flush()
 
 
 def bootstrap(settings: Settings) -> Uno:
@@ -289,5 +294,14 @@ def _options(settings: Settings) -> dict[str, Any]:
 def unoapi() -> Uno:
     """The parts of this process, made from the environment at the first call. Raises ConfigurationError."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.unoapi_log_format)
+    configure_logging(settings.log_level, settings.unoapi_log_format, _report(settings))
     return bootstrap(settings)
+
+
+def _report(settings: Settings) -> Report | None:
+    """What tells Sentry of errors, when there is one."""
+    if not settings.sentry_dsn.get_secret_value():
+        return None
+    from unoapi.sentry import start_sentry  # noqa: PLC0415 (without a DSN nothing of it is loaded)
+
+    return start_sentry(settings.sentry_dsn.get_secret_value(), environment=settings.sentry_environment)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ SCHEMES = {
     "redis_url": ("redis://", "rediss://", "unix://"),
     "rabbitmq_management_url": ("http://", "https://", ""),
 }
+DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -182,6 +184,10 @@ class Settings(BaseSettings):
     rabbitmq_management_url: SecretStr = Field(
         SecretStr(""), description="RabbitMQ's management API, with its login. Empty: held messages are not shown."
     )
+    sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
+    sentry_environment: str = Field(
+        "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this installation in Sentry."
+    )
     log_level: Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"] = Field(
         "info", description="Least important level that is logged."
     )
@@ -195,6 +201,13 @@ class Settings(BaseSettings):
         schemes = SCHEMES[str(info.field_name)]
         if not value.get_secret_value().startswith(schemes):
             raise ValueError(f"must start with {' or '.join(schemes)}")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _complete_dsn(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not DSN.match(value.get_secret_value()):
+            raise ValueError("must look like https://<key>@<host>/<number of the project>")
         return value
 
     @model_validator(mode="after")
