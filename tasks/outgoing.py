@@ -96,6 +96,8 @@ def _tell(job: DeliverWebhook, news: EndpointNews) -> None:
     uno = unoapi()
     event = "endpoint_down" if news.down else "endpoint_up"
     log.log(30 if news.down else 20, event, webhook_id=job.webhook_id, since_ms=news.since_ms)
+    detail = "it is down: deliveries wait" if news.down else "it is up again"
+    uno.traces.add(_step(job, "endpoint", job.webhook_id, job.id).model_copy(update={"detail": detail}))
     if not uno.settings.status_failed_webhook_url:
         return
     try:
