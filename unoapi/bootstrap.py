@@ -152,7 +152,7 @@ class Uno:
 def bootstrap(settings: Settings) -> Uno:
     """Join the parts."""
     topology = Topology(settings.unoapi_queue_name)
-    store = RedisStore(settings.redis_url.get_secret_value())
+    store = RedisStore(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
     guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     # A done-key lives longer than any copy of its delivery can wait.
