@@ -6,12 +6,14 @@ import sys
 import warnings
 from typing import Any
 
-from celery.signals import celeryd_init, setup_logging, worker_shutdown
+from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.celery import make_celery
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.logs import get_logger
+from unoapi.metrics import metrics
+from unoapi.watching import count_together, expose
 
 log = get_logger(__name__)
 
@@ -40,6 +42,8 @@ def _keep_our_logging(**_: Any) -> None:
 @celeryd_init.connect
 def _declare_topology(**_: Any) -> None:
     """Declare everything before consuming; wait for RabbitMQ, but stop for objects that do not fit."""
+    count_together(unoapi())
+    metrics().expect_work()
     while True:
         try:
             unoapi().publisher.check(timeout_s=5.0)
@@ -54,6 +58,13 @@ def _declare_topology(**_: Any) -> None:
             return
 
 
+@worker_ready.connect
+def _expose(**_: Any) -> None:
+    """In the main process, after the pool's children are made: they only count."""
+    expose(unoapi())
+
+
+@worker_process_shutdown.connect
 @worker_shutdown.connect
 def _close(**_: Any) -> None:
     unoapi().close()

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.letters import to_letter
-from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of, to_message, to_suspect
+from unoapi.broker.messages import (
+    DELIVERIES_HEADER,
+    NOT_BEFORE_HEADER,
+    came_ms,
+    history_of,
+    to_message,
+    to_suspect,
+    waited_in,
+)
 from unoapi.errors import (
     BrokerUnavailable,
     PermanentError,
@@ -24,6 +32,7 @@ from unoapi.errors import (
     safe_traceback,
 )
 from unoapi.logs import bound, get_logger
+from unoapi.metrics import metrics
 from unoapi.models.attempts import Attempt, History
 from unoapi.models.jobs import JOBS, DeliverWebhook, Job, Parcel, now_ms
 from unoapi.models.trace import TraceEntry
@@ -71,8 +80,9 @@ class UnoTask(Task[Any, Any]):
 
     def __call__(self, *args: Any, **_: Any) -> Any:
         """Run the task with its job, and give the job up when its error says so."""
+        self._note_taken()
         job = self._job(args)
-        with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
+        with metrics().busy.track_inprogress(), bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             try:
                 self._ensure_due(job)
                 self._ensure_harmless(job)
@@ -112,8 +122,18 @@ class UnoTask(Task[Any, Any]):
         delay_ms = with_jitter(delay_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
         parcel = Parcel(job, delay_ms=delay_ms, retries=retries, history=history)
         self._publish([to_message(parcel, unoapi().topology)])
+        metrics().retried(_reason(error) if isinstance(error, Exception) else "bug")
         _tell_retry(job, error, history, delay_ms)
         raise Retry(exc=_told(error), when=delay_ms / 1000)  # type: ignore[arg-type]
+
+    def _note_taken(self) -> None:
+        """For the ages of queues: when this message had come to its queue, and to the bucket where it waited before."""
+        uno, headers = unoapi(), self.request.headers
+        queue, came = (self.request.delivery_info or {}).get("routing_key"), came_ms(headers)
+        if queue and came is not None:
+            uno.clock.taken(queue, came)
+        if waited := waited_in(headers, uno.topology):
+            uno.clock.taken(*waited)
 
     def _job(self, args: tuple[Any, ...]) -> Job:
         """The job in the message. One that cannot be read goes to the dead queue, as the broker has it."""
@@ -123,6 +143,7 @@ class UnoTask(Task[Any, Any]):
             log.error(
                 "invalid_job", task=self.name, task_id=self.request.id, error=describe(error), do="unoapi dead list"
             )
+            metrics().died("invalid_job")
             raise Reject(describe(error), requeue=False) from None
 
     def _ensure_due(self, job: Job) -> None:
@@ -180,11 +201,13 @@ class UnoTask(Task[Any, Any]):
             Parcel(job, history=history), uno.topology, reason=reason, error=describe(error), traceback=trouble
         )
         self._publish([letter, *(to_message(parcel, uno.topology) for parcel in parcels)])
+        metrics().died(reason)
         attempt = getattr(error, "attempt", None)
         uno.traces.add(_entry(job, "dead", history, detail=f"{reason}: {describe(error)}", attempt=attempt))
         log.error(
             "given_up",
             task=job.task,
+            queue=uno.topology.queue(job.queue),
             reason=reason,
             error=describe(error),
             attempts=history.tries,

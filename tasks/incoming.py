@@ -5,9 +5,12 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
+from unoapi.logs import LISTENER, get_logger
 from unoapi.models.jobs import AwaitResult, Parcel, ReceiveEvent, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import connector, incoming
+
+log = get_logger(__name__)
 
 
 @app.task(name=SendMessage.task, base=UnoTask, bind=True)
@@ -47,6 +50,7 @@ def command(job: RunCommand) -> None:
 def receive(job: ReceiveEvent) -> None:
     """Turn one event of the connector into Cloud API events."""
     uno = unoapi()
+    log.debug(LISTENER, type=str(job.event.get("type"))[:50])
     events = connector.receive(job, ids=uno.ids, sessions=uno.sessions, connections=uno.connections)
     if events:
         uno.accept([Parcel(event) for event in events])

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.errors import BrokerUnavailable, describe
+from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Postponed, describe
 from unoapi.logs import bound, get_logger
+from unoapi.metrics import metrics
 from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 from unoapi.models.trace import TraceEntry
@@ -69,22 +70,28 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
 
 def _attempt(job: DeliverWebhook, history: History) -> None:
     uno = unoapi()
-    attempt = outgoing.deliver(
-        job,
-        history=history,
-        sessions=uno.sessions,
-        deliveries=uno.deliveries,
-        sender=uno.webhooks,
-        breakers=uno.breakers,
-        share=uno.share,
-        tell=lambda news: _tell(job, news),
-        max_age_s=uno.settings.unoapi_message_max_age,
-    )
+    try:
+        attempt = outgoing.deliver(
+            job,
+            history=history,
+            sessions=uno.sessions,
+            deliveries=uno.deliveries,
+            sender=uno.webhooks,
+            breakers=uno.breakers,
+            share=uno.share,
+            tell=lambda news: _tell(job, news),
+            max_age_s=uno.settings.unoapi_message_max_age,
+        )
+    except (DeliveryFailed, DeliveryRefused, Postponed) as error:
+        if error.attempt is not None:
+            metrics().attempted(error.attempt.outcome, duration_ms=error.attempt.duration_ms)
+        raise
     if attempt is None:
         if not job.contact:  # there it is the message that waited, and nothing worth telling
             uno.traces.add(_step(job, "duplicate", job.webhook_id, job.id))
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
+    metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
     entry = TraceEntry(
         step="delivered",
         phone=job.phone,
@@ -114,6 +121,8 @@ def _tell(job: DeliverWebhook, news: EndpointNews) -> None:
     uno = unoapi()
     event = "endpoint_down" if news.down else "endpoint_up"
     log.log(30 if news.down else 20, event, webhook_id=job.webhook_id, since_ms=news.since_ms)
+    detail = "it is down: deliveries wait" if news.down else "it is up again"
+    uno.traces.add(_step(job, "endpoint", job.webhook_id, job.id).model_copy(update={"detail": detail}))
     if not uno.settings.status_failed_webhook_url:
         return
     try:

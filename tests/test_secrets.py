@@ -108,7 +108,7 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     watcher = Watcher(watched)
     watched.web()
     watched.worker()
-    watched._start("flower", ["celery", "-A", "tasks.app", "flower", "--address=127.0.0.1", f"--port={port}"])
+    watched._start("flower", ["python", "-m", "unoapi.cli.dashboard", f"--port={port}"])
     eventually(lambda: flower_says(port, "/api/tasks") is not None, within_s=30, every_s=0.5)
     receiver.script("/down", Behaviour(status=500))
     receiver.script("/slow", Behaviour(delay_ms=3000))

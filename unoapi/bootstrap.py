@@ -36,6 +36,7 @@ from unoapi.stores.media import MediaNotes
 from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
 from unoapi.stores.order import RedisOrder
+from unoapi.stores.queues import RedisQueueClock
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.statuses import RedisStatuses
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from unoapi.broker.deadqueue import LetterFilter, Visit
+    from unoapi.logs import Report
     from unoapi.models.jobs import DeliverWebhook, Parcel
     from unoapi.ports import MediaStore, Provider
 
@@ -70,6 +72,7 @@ class Uno:
     breakers: RedisBreakers
     share: Share
     order: RedisOrder
+    clock: RedisQueueClock
     sends: RedisSends
     ids: RedisMessageIds
     notices: RedisNotices
@@ -148,12 +151,16 @@ class Uno:
         """Finish what is waiting and close the connections."""
         self.publisher.close()
         self.store.close()
+        if self.settings.sentry_dsn.get_secret_value():
+            from unoapi.sentry import flush  # noqa: PLC0415 (loaded long ago)
+
+            flush()
 
 
 def bootstrap(settings: Settings) -> Uno:
     """Join the parts."""
     topology = Topology(settings.unoapi_queue_name)
-    store = RedisStore(settings.redis_url.get_secret_value())
+    store = RedisStore(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
     guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     # A done-key lives longer than any copy of its delivery can wait.
@@ -197,6 +204,7 @@ def bootstrap(settings: Settings) -> Uno:
         ),
         share=Share(settings.unoapi_worker_threads),
         order=RedisOrder(store),
+        clock=RedisQueueClock(store, prefix=topology.prefix),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=ids,
         notices=RedisNotices(store),
@@ -295,5 +303,14 @@ def _options(settings: Settings) -> dict[str, Any]:
 def unoapi() -> Uno:
     """The parts of this process, made from the environment at the first call. Raises ConfigurationError."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.unoapi_log_format)
+    configure_logging(settings.log_level, settings.unoapi_log_format, _report(settings))
     return bootstrap(settings)
+
+
+def _report(settings: Settings) -> Report | None:
+    """What tells Sentry of errors, when there is one."""
+    if not settings.sentry_dsn.get_secret_value():
+        return None
+    from unoapi.sentry import start_sentry  # noqa: PLC0415 (without a DSN nothing of it is loaded)
+
+    return start_sentry(settings.sentry_dsn.get_secret_value(), environment=settings.sentry_environment)

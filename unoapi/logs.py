@@ -15,31 +15,43 @@ from structlog.contextvars import bound_contextvars
 from unoapi.errors import describe
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
+
+    Report = Callable[[Mapping[str, Any], BaseException | None], None]
 
 LEVELS = {"trace": 10, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
+
+# The checkpoints of a received message, in the words of the former program, which guides and habits know.
+UPSERT = "messages.upsert"  # it came from WhatsApp
+LISTENER = "Listener receive message"  # it is being made an event
+PUBLISHED = "Publishing at exchange"  # RabbitMQ has confirmed it
 
 bound = bound_contextvars
 
 
-def configure_logging(level: str, form: str) -> None:
-    """Set up structlog and the standard library's logging. `form` is auto, json or console."""
+def configure_logging(level: str, form: str, report: Report | None = None) -> None:
+    """Set up structlog and the standard library's logging. `form` is auto, json or console.
+
+    `report` is told of every error, whatever the level: the line's fields and the exception, if there is one.
+    """
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    number = LEVELS[level]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _tell_error_safely,
     ]
-    number = LEVELS[level]
+    told = [] if report is None else [_reporting(report, number)]
     structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[*shared[:2], *told, *shared[2:], renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number if report is None else min(number, logging.ERROR)),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(number)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -47,9 +59,9 @@ def configure_logging(level: str, form: str) -> None:
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler] if report is None else [handler, _ReportingHandler(report)]
     # Libraries log request lines and task arguments at info: only their warnings are ours to show.
-    root.setLevel(max(number, logging.WARNING))
+    root.setLevel(max(number if report is None else min(number, logging.ERROR), logging.WARNING))
     # What Celery says here of a task's end, the task says itself, with its ids.
     logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)
 
@@ -59,12 +71,43 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(module=name)
 
 
-def _tell_error_safely(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace an exception by its safe description: the text of a foreign exception may quote a message body."""
-    info = event.pop("exc_info", None)
+def _reporting(report: Report, number: int) -> Any:
+    """The step that reports our own errors; they are dropped behind it when they are below the log's level."""
+
+    def pass_on(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if event["level"] in ("error", "critical"):
+            report(event, _error_of(event.get("exc_info")) or sys.exc_info()[1])
+            if number > logging.ERROR and event["level"] == "error":
+                raise structlog.DropEvent
+        return event
+
+    return pass_on
+
+
+class _ReportingHandler(logging.Handler):
+    """Reports the errors of libraries, by the constant part of their texts: the rest may quote anything."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.ERROR)
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = str(record.msg)[:200] if record.args else ""
+        line = {"event": "library_error", "level": record.levelname.lower(), "logger": record.name, "text": text}
+        if not record.name.startswith("sentry_sdk"):
+            self._report(line, _error_of(record.exc_info))
+
+
+def _error_of(info: Any) -> BaseException | None:
     if info is True:
         info = sys.exc_info()
     error = info[1] if isinstance(info, tuple) else info
-    if isinstance(error, BaseException):
+    return error if isinstance(error, BaseException) else None
+
+
+def _tell_error_safely(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace an exception by its safe description: the text of a foreign exception may quote a message body."""
+    error = _error_of(event.pop("exc_info", None))
+    if error is not None:
         event["error"] = describe(error)
     return event

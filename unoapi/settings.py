@@ -8,19 +8,30 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, UrlConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import Url
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
 
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
-SCHEMES = {"amqp_url": ("amqp://", "amqps://"), "redis_url": ("redis://", "rediss://", "unix://")}
+SCHEMES = {
+    "amqp_url": ("amqp://", "amqps://"),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "rabbitmq_management_url": ("http://", "https://", ""),
+}
+PLATFORMS = {
+    "amqp_url": ("CLOUDAMQP_URL", "RABBITMQ_BIGWIG_URL", "STACKHERO_RABBITMQ_AMQP_URL_TLS", "RABBITMQ_URL"),
+    "redis_url": ("REDIS_TLS_URL", "REDISCLOUD_URL", "STACKHERO_REDIS_URL_TLS"),
+}
+"""What platforms call these, read when the usual names are absent; the first one counts."""
+DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -35,6 +46,7 @@ class Settings(BaseSettings):
     unoapi_host: str = Field("", description="Address to listen on. Empty: all with a token, else loopback only.")
     amqp_url: SecretStr = Field(SecretStr("amqp://guest:guest@localhost:5672"), description="RabbitMQ.")
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), description="Redis.")
+    unoapi_redis_tls_verify: bool = Field(True, description="Check Redis's certificate (rediss://).")
     unoapi_queue_name: str = Field(
         "unoapi", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Prefix of queues and exchanges."
     )
@@ -172,6 +184,16 @@ class Settings(BaseSettings):
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
     unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
     unoapi_web_processes: int = Field(1, ge=1, le=64, description="Web processes.")
+    unoapi_metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port of the metrics for Prometheus, one for all processes of a host; 0: none."
+    )
+    rabbitmq_management_url: SecretStr = Field(
+        SecretStr(""), description="RabbitMQ's management API, with its login. Empty: held messages are not shown."
+    )
+    sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
+    sentry_environment: str = Field(
+        "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this installation in Sentry."
+    )
     log_level: Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"] = Field(
         "info", description="Least important level that is logged."
     )
@@ -179,12 +201,31 @@ class Settings(BaseSettings):
         "auto", description="auto: console on a terminal, else json."
     )
 
-    @field_validator("amqp_url", "redis_url")
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the base's)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """After the environment and the file come the platforms' own names."""
+        return (init_settings, env_settings, dotenv_settings, _PlatformNames(settings_cls))
+
+    @field_validator("amqp_url", "redis_url", "rabbitmq_management_url")
     @classmethod
     def _known_scheme(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         schemes = SCHEMES[str(info.field_name)]
         if not value.get_secret_value().startswith(schemes):
             raise ValueError(f"must start with {' or '.join(schemes)}")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _complete_dsn(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not DSN.match(value.get_secret_value()):
+            raise ValueError("must look like https://<key>@<host>/<number of the project>")
         return value
 
     @model_validator(mode="after")
@@ -213,9 +254,9 @@ class Settings(BaseSettings):
 
     @property
     def own_ports(self) -> tuple[int, ...]:
-        """Ports of RabbitMQ and Redis, which no tenant may reach."""
-        found = []
-        for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379)):
+        """Ports of RabbitMQ, Redis and the metrics, which no tenant may reach."""
+        found = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
+        for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379), (self.rabbitmq_management_url, 15672)):
             try:
                 found.append(urlsplit(url.get_secret_value()).port or default)
             except ValueError:
@@ -233,6 +274,16 @@ class Settings(BaseSettings):
         if self.unoapi_host:
             return self.unoapi_host
         return "0.0.0.0" if self.unoapi_auth_token.get_secret_value() else "127.0.0.1"  # noqa: S104 (needs the token)
+
+
+class _PlatformNames(PydanticBaseSettingsSource):
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base's)
+        found = (os.environ.get(name) for name in PLATFORMS.get(field_name, ()))
+        return next(filter(None, found), None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(None, name)[0] for name in PLATFORMS}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from typing import Any
 
@@ -35,12 +35,12 @@ BATCH = 1000
 numbers = count()  # of all events of all runs: what was delivered once is not delivered again
 
 
-def deliveries(stage: Stage, processes: int = 1) -> Figures:
+def deliveries(stage: Stage, processes: int = 1, *, task_events: bool = True, **settings: str) -> Figures:
     """Deliveries per second to a receiver that answers at once."""
     amount = stage.sizes.messages * processes
     prepare(stage)
     fill(stage, amount, delivery)
-    with workers(stage, processes=processes):
+    with workers(stage, processes=processes, task_events=task_events, more=settings):
         return arrivals(stage.receiver, amount, PATH)
 
 
@@ -221,11 +221,18 @@ def environment(stage: Stage) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def workers(stage: Stage, *, processes: int = 1, threads: int = THREADS) -> Iterator[list[psutil.Process]]:
+def workers(
+    stage: Stage,
+    *,
+    processes: int = 1,
+    threads: int = THREADS,
+    task_events: bool = True,
+    more: Mapping[str, str] | None = None,
+) -> Iterator[list[psutil.Process]]:
     """Worker processes as the Procfile starts them, each with a name of its own."""
-    line = procfile("worker")
+    line = procfile("worker") if task_events else procfile("worker").replace(" --task-events ", " ")
     commands = [["sh", "-c", "exec " + line.replace("worker@", f"worker{number}@")] for number in range(processes)]
-    settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads)}
+    settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads), **(more or {})}
     with running(*commands, environment=settings, folder=stage.folder) as started:
         yield started
 

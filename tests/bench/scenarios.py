@@ -6,6 +6,8 @@ from functools import partial
 from tests.bench import contenders, ours
 from tests.bench.measure import Rounds, Row, compared, interleaved
 from tests.bench.stage import Stage
+from tests.ingest import Ingest
+from unoapi.cli.ports import free_port
 
 
 def deliveries(stage: Stage) -> list[Row]:
@@ -36,6 +38,21 @@ def events(stage: Stage) -> list[Row]:
         {"deliveries": partial(ours.deliveries, stage), "events": partial(ours.events, stage)}, stage.sizes.rounds
     )
     return [compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.35)]
+
+
+def sentry(stage: Stage) -> list[Row]:
+    """Deliveries with Sentry switched on, while nothing fails."""
+    with Ingest() as ingest:
+        rounds = interleaved(
+            {
+                "without Sentry": partial(ours.deliveries, stage),
+                "with Sentry": partial(ours.deliveries, stage, SENTRY_DSN=ingest.dsn),
+            },
+            stage.sizes.rounds,
+        )
+    return [
+        compared("deliveries/s with Sentry : without", rounds, "with Sentry", "without Sentry", "per_s", at_least=0.9)
+    ]
 
 
 def slow(stage: Stage) -> list[Row]:
@@ -76,6 +93,22 @@ def latency(stage: Stage) -> list[Row]:
     ]
 
 
+def watching(stage: Stage) -> list[Row]:
+    """What being watched costs: Celery's task events, which Flower shows, and counting for Prometheus."""
+    rounds = interleaved(
+        {
+            "as it is": partial(ours.deliveries, stage),
+            "no events": partial(ours.deliveries, stage, task_events=False),
+            "metrics": partial(ours.deliveries, stage, UNOAPI_METRICS_PORT=str(free_port())),
+        },
+        stage.sizes.rounds,
+    )
+    return [
+        compared("deliveries/s, with task events : without", rounds, "as it is", "no events", "per_s"),
+        compared("deliveries/s, with metrics : without", rounds, "metrics", "as it is", "per_s", at_least=0.85),
+    ]
+
+
 def endurance(stage: Stage) -> list[Row]:
     """The end of a long run against its beginning; once, for it is long."""
     rounds = interleaved({"long run": partial(ours.endurance, stage)}, 1)
@@ -101,5 +134,6 @@ def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: fl
 
 
 SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
-    scenario.__name__: scenario for scenario in (deliveries, events, slow, api, validation, latency, endurance)
+    scenario.__name__: scenario
+    for scenario in (deliveries, events, sentry, slow, api, validation, latency, watching, endurance)
 }

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.fakes import SECRET
 from unoapi.errors import ConfigurationError
-from unoapi.settings import Settings, load_settings
+from unoapi.settings import PLATFORMS, Settings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
+    platforms = (name for names in PLATFORMS.values() for name in names)
+    for name in (*Settings.model_fields, *platforms):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("DOTENV_CONFIG_PATH", os.devnull)
 
@@ -114,6 +115,65 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_variables_of_other_programs_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, UNOAPI_SOMETHING_ELSE="x", NODE_ENV="production").port == 9876
+
+
+# --- platforms ---
+
+
+@pytest.mark.parametrize("name", PLATFORMS["amqp_url"])
+def test_what_platforms_call_rabbitmq_is_read_when_the_usual_name_is_absent(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    settings = load(monkeypatch, AMQP_URL="", **{name: "amqps://user:pass@platform.test/vhost"})
+
+    assert settings.amqp_url.get_secret_value() == "amqps://user:pass@platform.test/vhost"
+
+
+@pytest.mark.parametrize("name", PLATFORMS["redis_url"])
+def test_what_platforms_call_redis_is_read_when_the_usual_name_is_absent(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert load(monkeypatch, **{name: "rediss://:p@platform.test"}).redis_url.get_secret_value() == (
+        "rediss://:p@platform.test"
+    )
+
+
+def test_the_usual_name_wins_over_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("REDIS_URL=redis://of-the-file\n")
+
+    settings = load(
+        monkeypatch,
+        DOTENV_CONFIG_PATH=str(file),
+        AMQP_URL="amqp://usual",
+        CLOUDAMQP_URL="amqps://platform",
+        REDIS_TLS_URL="rediss://platform",
+    )
+
+    assert settings.amqp_url.get_secret_value() == "amqp://usual"
+    assert settings.redis_url.get_secret_value() == "redis://of-the-file"
+
+
+def test_a_platforms_address_is_checked_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refusal(monkeypatch, CLOUDAMQP_URL=f"https://user:{SECRET}@platform.test")
+
+    assert "AMQP_URL: " in text
+    assert SECRET not in text
+
+
+# --- Sentry ---
+
+
+@pytest.mark.parametrize(
+    "dsn", ["https://0123abcd@o1.ingest.sentry.test/7", "http://key:old@127.0.0.1:9000/prefix/7", ""]
+)
+def test_an_address_of_sentry_is_taken(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
+    assert load(monkeypatch, SENTRY_DSN=dsn).sentry_dsn.get_secret_value() == dsn
+
+
+@pytest.mark.parametrize("dsn", ["nonsense", "https://sentry.test/7", "https://k@sentry.test", "ftp://k@sentry.test/7"])
+def test_what_is_no_address_of_sentry_is_refused(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
+    assert "SENTRY_DSN: " in refusal(monkeypatch, SENTRY_DSN=dsn)
 
 
 # --- the closed door ---

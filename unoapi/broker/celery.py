@@ -174,7 +174,6 @@ def make_celery(amqp_url: str, topology: Topology, *, threads: int) -> UnoCelery
         worker_concurrency=threads,
         worker_consumer="unoapi.broker.celery:SafeConsumer",
         worker_enable_remote_control=True,
-        worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_log_color=False,
         worker_redirect_stdouts=False,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.broker.messages import Message, to_message, waiting
+from unoapi.broker.messages import PUBLISHED_HEADER, Message, to_message, waiting
+from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +34,20 @@ class CommandQueue:
 
 def command_message(command: Command, topology: Topology, *, key: str, delay_ms: int = 0) -> Message:
     """The message of a command, to the queue named by `key`, at once or after a wait."""
-    headers = {"type": command.type, "session": command.session, "version": command.version}
+    headers = {
+        "type": command.type,
+        "session": command.session,
+        "version": command.version,
+        PUBLISHED_HEADER: now_ms(),
+    }
     properties = {
         "content_type": "application/json",
         "content_encoding": "utf-8",
         "delivery_mode": 2,
         "message_id": command.command_id,
     }
-    message = Message(topology.broker, key, command.model_dump_json(), headers, properties)
+    body, about = command.model_dump_json(), command.command_id
+    message = Message(topology.broker, key, body, headers, properties, about)
     if delay_ms <= 0:
         return message
-    return waiting(Message(topology.delayed, key, message.body, headers, properties), delay_ms, topology)
+    return waiting(Message(topology.delayed, key, body, headers, properties, about), delay_ms, topology)

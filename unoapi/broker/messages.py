@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.topology import BUCKET_BOUNDS_S, DELAY_HEADER
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 HISTORY_HEADER = "unoapi-history"
 NOT_BEFORE_HEADER = "unoapi-not-before-ms"
+PUBLISHED_HEADER = "unoapi-published-ms"
 DELIVERIES_HEADER = "x-delivery-count"
 """How often a worker had the message before and gave it back, or ended with it; the broker counts."""
 LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
@@ -22,13 +24,17 @@ LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 
 @dataclass(frozen=True)
 class Message:
-    """What is published: exchange, key, body, headers and the AMQP properties."""
+    """What is published: exchange, key, body, headers and the AMQP properties.
+
+    `message_id` tells the log whose life this is a part of; it is not sent.
+    """
 
     exchange: str
     routing_key: str
     body: str | bytes
     headers: dict[str, Any]
     properties: dict[str, Any]
+    message_id: str = ""
 
 
 def to_message(parcel: Parcel, topology: Topology) -> Message:
@@ -54,6 +60,7 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
         "kwargsrepr": "",
         "origin": "unoapi",
         "ignore_result": True,
+        PUBLISHED_HEADER: now_ms(),
     }
     if parcel.history != History():
         headers[HISTORY_HEADER] = parcel.history.model_dump_json(exclude_defaults=True)
@@ -66,14 +73,14 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
         "message_id": job.id,
     }
     if parcel.delay_ms <= 0:
-        return Message(topology.broker, key, body, headers, properties)
-    return waiting(Message(topology.delayed, key, body, headers, properties), parcel.delay_ms, topology)
+        return Message(topology.broker, key, body, headers, properties, job.message_id)
+    return waiting(Message(topology.delayed, key, body, headers, properties, job.message_id), parcel.delay_ms, topology)
 
 
 def to_suspect(parcel: Parcel, topology: Topology) -> Message:
     """The message that puts a job on the queue for those that may have ended a worker."""
     message = to_message(parcel, topology)
-    return Message(topology.broker, topology.queue("suspect"), message.body, message.headers, message.properties)
+    return replace(message, exchange=topology.broker, routing_key=topology.queue("suspect"))
 
 
 def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
@@ -89,6 +96,26 @@ def from_body(task: str, body: Any) -> Job:
     """The job in a Celery message body. Raises KeyError, TypeError, ValueError when it is none of ours."""
     document = json.loads(body)
     return JOBS[task].model_validate(document[0][0])
+
+
+def came_ms(headers: dict[str, Any] | None) -> int | None:
+    """When a message came to the queue from which it was taken, in Unix milliseconds; none when that is not known."""
+    known = headers or {}
+    died = known.get("x-death")
+    expired = died[0].get("time") if isinstance(died, list) and died and isinstance(died[0], dict) else None
+    if isinstance(expired, datetime):
+        return int(expired.replace(tzinfo=UTC).timestamp() * 1000)
+    published = known.get(PUBLISHED_HEADER)
+    return published if isinstance(published, int) else None
+
+
+def waited_in(headers: dict[str, Any] | None, topology: Topology) -> tuple[str, int] | None:
+    """The waiting bucket that a message comes from, and when it had come there in Unix milliseconds."""
+    known = headers or {}
+    number, published = known.get(DELAY_HEADER), known.get(PUBLISHED_HEADER)
+    if not isinstance(number, str) or not isinstance(published, int):
+        return None
+    return topology.delayed if number == "0" else f"{topology.delayed}.{number}", published
 
 
 def history_of(headers: dict[str, Any] | None) -> History:

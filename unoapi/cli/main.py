@@ -12,6 +12,7 @@ from unoapi import __version__
 from unoapi.bootstrap import unoapi
 from unoapi.cli.dead import dead
 from unoapi.cli.endpoint import endpoint
+from unoapi.cli.release import release
 from unoapi.cli.screen import screen
 from unoapi.cli.session import session
 from unoapi.errors import EX_CONFIG, ConfigurationError, UnoError
@@ -128,4 +129,5 @@ def demo() -> None:
 
 cli.add_command(dead)
 cli.add_command(endpoint)
+cli.add_command(release)
 cli.add_command(session)

@@ -83,6 +83,7 @@ def _run(root: Path) -> int:
     if not procfile.is_file():
         raise ConfigurationError(f"no Procfile in {root}")
     commands = parse_procfile(procfile.read_text("utf-8"))
+    commands.pop("release", None)  # for platforms: it ends by itself, and each process declares the topology, too
     run_file = RunFile(root / ".run" / "environment")
     run_file.change(remove=_OF_SERVERS)  # of a run that was killed
     environment = _environment(root)

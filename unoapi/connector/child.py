@@ -190,7 +190,9 @@ def main(arguments: list[str]) -> int:
         proxy=options.proxy_url.get_secret_value(),
         qr_timeout_s=options.qr_timeout_ms / 1000,
     )
-    return Child(uno, phone, login).run()
+    code = Child(uno, phone, login).run()
+    uno.close()
+    return code
 
 
 if __name__ == "__main__":

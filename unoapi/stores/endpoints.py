@@ -2,7 +2,8 @@
 
 Two keys per endpoint (session and webhook). `unoapi-failing:…` is the set of deliveries that failed since the last
 success, still there while the endpoint is down; `unoapi-breaker:…` is `open <since> <next probe> <pause> <last prober>`
-or `ramp <since> <closed at>`. Times are Unix milliseconds.
+or `ramp <since> <closed at>`. One more for all:
+`unoapi-breakers-open`, those that went down. Times are Unix milliseconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ RAMP_FIRST = 10
 """Deliveries in the first second after an outage; then twice as many each second."""
 KEPT_MS = 3 * 86_400_000
 MAX_ENDPOINTS = 10_000
+OPEN_KEY = "unoapi-breakers-open"
+"""The endpoints that went down, by time. Some may have been closed otherwise: their own keys tell."""
+MAX_COUNTED = 10_000
 
 _FAIL = """
 local state = redis.call('GET', KEYS[2])
@@ -42,6 +46,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if redis.call('SCARD', KEYS[1]) < tonumber(ARGV[2]) then return {0, ''} end
 state = 'open ' .. ARGV[3] .. ' ' .. string.format('%.0f', ARGV[3] + ARGV[4]) .. ' ' .. ARGV[4] .. ' ' .. ARGV[1]
 redis.call('SET', KEYS[2], state, 'PX', ARGV[5])
+redis.call('ZADD', KEYS[3], ARGV[3], KEYS[2])
 return {1, state}
 """
 _PROBE = """
@@ -55,6 +60,7 @@ local state = redis.call('GET', KEYS[2])
 redis.call('DEL', KEYS[1])
 if not state or string.sub(state, 1, 4) ~= 'open' then return 0 end
 local since = string.match(state, '^open (%d+)')
+redis.call('ZREM', KEYS[3], KEYS[2])
 redis.call('SET', KEYS[2], 'ramp ' .. since .. ' ' .. ARGV[1], 'PX', ARGV[2])
 return tonumber(since)
 """
@@ -109,7 +115,7 @@ class RedisBreakers:
         keys = (failing_key(phone, webhook_id), place)
         try:
             ((opened, state),) = self._store.call(
-                ("EVAL", _FAIL, 2, *keys, delivery_id, self._failures, now, self._pause_ms, KEPT_MS)
+                ("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, self._failures, now, self._pause_ms, KEPT_MS)
             )
         except StoreUnavailable:
             opened, state = self._fail_here(place, delivery_id, now)
@@ -139,7 +145,7 @@ class RedisBreakers:
 
     def _close(self, place: str, failing: str, tell: Callable[[EndpointNews], None], *, since: str = "") -> None:
         try:
-            (was_down_since,) = self._store.call(("EVAL", _CLOSE, 2, failing, place, now_ms(), RAMP_MS))
+            (was_down_since,) = self._store.call(("EVAL", _CLOSE, 3, failing, place, OPEN_KEY, now_ms(), RAMP_MS))
         except StoreUnavailable:
             was_down_since = since
         if was_down_since:
@@ -150,6 +156,17 @@ class RedisBreakers:
         place = breaker_key(phone, webhook_id)
         if state or place in self._states_here:
             self._remember(place, state)
+
+    def count_open(self) -> int:
+        """How many endpoints are down now; above ten thousand not exactly. Raises StoreUnavailable."""
+        (places,) = self._store.call(("ZREVRANGE", OPEN_KEY, 0, MAX_COUNTED - 1))
+        if not places:
+            return 0
+        (states,) = self._store.call(("MGET", *places))
+        closed = [place for place, state in zip(places, states, strict=True) if not (state or "").startswith("open")]
+        if closed:
+            self._store.post(("ZREM", OPEN_KEY, *closed))
+        return len(places) - len(closed)
 
     def _remember(self, place: str, state: str) -> None:
         with self._lock:

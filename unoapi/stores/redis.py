@@ -28,6 +28,7 @@ log = get_logger(__name__)
 
 CALL_TIMEOUT_S = 0.2
 SKIP_S = 3.0
+PATIENT_S = 5.0
 CALL_LINGER_S = 0.001
 POST_LINGER_S = 0.02
 
@@ -47,9 +48,12 @@ class RedisStore:
     What somebody waits for and what nobody waits for go separate ways: the second gathers longer, and so costs less.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, verify: bool = True) -> None:
+        self._url = url
+        self._tls = {"ssl_cert_reqs": "none"} if url.startswith("rediss:") and not verify else {}
         self._client = redis.Redis.from_url(
             url,
+            **self._tls,
             decode_responses=True,
             socket_timeout=CALL_TIMEOUT_S * 0.9,
             socket_connect_timeout=CALL_TIMEOUT_S * 0.9,
@@ -84,6 +88,23 @@ class RedisStore:
         """Raise StoreUnavailable unless Redis answers now, skipped or not."""
         self._skip_until = 0.0
         self.call(("PING",))
+
+    def trouble(self) -> str:
+        """Why Redis does not answer, in words for a person; empty when it does. Waits for up to 5 seconds."""
+        patient = {"socket_timeout": PATIENT_S, "socket_connect_timeout": PATIENT_S, "retry": Retry(NoBackoff(), 0)}
+        try:
+            with redis.Redis.from_url(self._url, **self._tls, **patient) as client:
+                client.ping()
+        except redis.AuthenticationError:
+            return "refuses the login; check the password in REDIS_URL"
+        except (redis.RedisError, OSError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                return (
+                    "its certificate is not trusted: set UNOAPI_REDIS_TLS_VERIFY=false if the platform signs its own, "
+                    "or SSL_CERT_FILE to the file of your authority"
+                )
+            return f"does not answer ({type(error).__name__}); check REDIS_URL"
+        return ""
 
     def close(self) -> None:
         """Run what is waiting and stop."""

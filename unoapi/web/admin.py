@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
 from unoapi.broker.deadqueue import Busy, LetterFilter
-from unoapi.broker.depths import depths
 from unoapi.broker.letters import as_fields
 from unoapi.errors import Postponed, RequestError
 from unoapi.services.admin import find_webhook, try_endpoint
+from unoapi.watching import Watch
 from unoapi.web.auth import operator
 from unoapi.web.bodies import json_object
 from unoapi.web.errors import not_found
@@ -149,10 +149,11 @@ def _walk(visits: Iterator[Visit]) -> Iterator[Visit]:
 @routes.get("/queues")
 @operator
 def queues() -> ResponseReturnValue:
-    """What stands ready in each queue, and how many consumers it has."""
-    uno = unoapi()
-    found = depths(uno.settings.amqp_url.get_secret_value(), uno.topology)
-    return jsonify(data=[asdict(depth) for depth in found])
+    """What stands in each queue: ready, held by consumers (with `RABBITMQ_MANAGEMENT_URL`), and how old it is at most.
+
+    Messages that wait for their time are in the `delayed` queues; those given up are in `dead`.
+    """
+    return jsonify(data=[asdict(depth) for depth in Watch(unoapi()).queues()])
 
 
 @routes.get("/endpoints")

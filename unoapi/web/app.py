@@ -27,6 +27,7 @@ from unoapi.web import (
     templates,
     timers,
 )
+from unoapi.web.counting import register_counting
 from unoapi.web.errors import register_errors
 from unoapi.web.graph import NodeConverter, VersionConverter
 from unoapi.web.headers import register_headers
@@ -74,6 +75,7 @@ def create_app() -> Flask:
         "media_id": MediaIdConverter,
         "former_media_id": FormerMediaIdConverter,
     }
+    register_counting(app)
     for part in RESOURCES:
         app.register_blueprint(part.routes)
     register_errors(app)

@@ -8,6 +8,7 @@ from typing import Any
 from unoapi.bootstrap import unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.watching import expose
 
 try:
     _settings = unoapi().settings
@@ -47,8 +48,9 @@ def on_starting(_: Any) -> None:
 
 
 def post_worker_init(_: Any) -> None:
-    """Look at Redis's marker, so that a loss of its data is noticed from the first request on."""
+    """Look at Redis's marker, so that a loss of its data is noticed from the first request on; count the requests."""
     unoapi().sessions.learn()
+    expose(unoapi(), web=True)
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn counts the arguments)

@@ -1,0 +1,92 @@
+"""`unoapi release`: before new processes start, say in a line each what is ready and what is wrong.
+
+The platforms' release phase: it ends with 0 when all is well, 1 when a server does not answer (try again), and 78 when
+somebody has to change something. Then the platform keeps the old processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from unoapi import __version__
+from unoapi.bootstrap import unoapi
+from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.bootstrap import Uno
+    from unoapi.settings import Settings
+
+OK, NOTE, WRONG = "ok", "note", "WRONG"
+Finding = tuple[str, str, str, int]
+"""What was looked at, how it is, in words, and the exit code that follows from it."""
+
+
+@click.command()
+@click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for RabbitMQ.")
+def release(wait: float) -> None:
+    """Check the settings and declare all queues, before new processes start."""
+    uno = unoapi()  # wrong settings end here, with all of them named
+    worst = 0
+    for what, how, words, code in _findings(uno, wait):
+        click.echo(f"{what:<9} {how:<6} {words}")
+        worst = max(worst, code)
+    sys.exit(worst)
+
+
+def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
+    settings = uno.settings
+    yield _settings(settings)
+    yield _rabbitmq(uno, wait_s)
+    yield _redis(uno)
+    yield _files(settings)
+
+
+def _settings(settings: Settings) -> Finding:
+    where = f"version {__version__}, port {settings.port} on {settings.listen_host}"
+    if not settings.unoapi_auth_token.get_secret_value():
+        return "settings", WRONG, f"{where}: set UNOAPI_AUTH_TOKEN, else nobody outside reaches the API", EX_CONFIG
+    return "settings", OK, f"{where}, Sentry {'on' if settings.sentry_dsn.get_secret_value() else 'off'}", 0
+
+
+def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
+    where = _host(uno.settings.amqp_url.get_secret_value())
+    try:
+        uno.publisher.check(timeout_s=wait_s)
+    except ConfigurationError as error:
+        return "rabbitmq", WRONG, f"{where}: {error}", EX_CONFIG
+    except BrokerUnavailable as error:
+        return "rabbitmq", WRONG, f"{where}: {error}; check AMQP_URL", 1
+    queues, exchanges = len(uno.topology.queues), len(uno.topology.exchanges)
+    return "rabbitmq", OK, f"{where}: {queues} queues and {exchanges} exchanges are declared", 0
+
+
+def _redis(uno: Uno) -> Finding:
+    where = _host(uno.settings.redis_url.get_secret_value())
+    trouble = uno.store.trouble()
+    if trouble:
+        return "redis", WRONG, f"{where}: {trouble}", 1
+    return "redis", OK, f"{where}: answers", 0
+
+
+def _files(settings: Settings) -> Finding:
+    link = f"links begin with {settings.base_url}"
+    if urlsplit(f"{settings.base_url}").hostname in {"localhost", "127.0.0.1"}:
+        return "files", NOTE, f"{link}: set BASE_URL to the public address, else they lead nowhere", 0
+    if settings.storage_endpoint is None:
+        words = (
+            f"{link}; kept in the folder {settings.base_store}: needs a disk that stays and that all processes share"
+        )
+        return "files", NOTE, f"{words}, else set STORAGE_ENDPOINT", 0
+    return "files", OK, f"{link}; kept in the bucket {settings.storage_bucket_name}", 0
+
+
+def _host(url: str) -> str:
+    """An address without its login."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
