@@ -5,9 +5,12 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
+from unoapi.logs import LISTENER, get_logger
 from unoapi.models.jobs import AwaitResult, Parcel, ReceiveEvent, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import connector, incoming
+
+log = get_logger(__name__)
 
 
 @app.task(name=SendMessage.task, base=UnoTask, bind=True)
@@ -25,7 +28,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
     parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
     parcels += incoming.new_message_parcels(job, receipt, sessions=uno.sessions)
     if parcels:
-        uno.publisher.publish(parcels)
+        uno.accept(parcels)
     uno.timers.wrote(job.phone, receipt.recipient, own=True)
     uno.traces.add(
         *(
@@ -47,9 +50,10 @@ def command(job: RunCommand) -> None:
 def receive(job: ReceiveEvent) -> None:
     """Turn one event of the connector into Cloud API events."""
     uno = unoapi()
+    log.debug(LISTENER, type=str(job.event.get("type"))[:50])
     events = connector.receive(job, ids=uno.ids, sessions=uno.sessions, connections=uno.connections)
     if events:
-        uno.publisher.publish([Parcel(event) for event in events])
+        uno.accept([Parcel(event) for event in events])
     answers = connector.answers(job, sessions=uno.sessions)
     if answers:
         uno.commands.put(answers)

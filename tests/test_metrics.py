@@ -153,8 +153,7 @@ def test_what_dashboard_and_alerts_use_is_exposed_and_nothing_else(running: Stac
         for name in ("fine", "down", "gone")
     ]
     running.register(hooks)
-    for text in ("one", "two", "three"):
-        running.contact_writes(text)
+    ids = [running.contact_writes(text) for text in ("one", "two", "three")]
 
     page = seen(
         running,
@@ -166,6 +165,9 @@ def test_what_dashboard_and_alerts_use_is_exposed_and_nothing_else(running: Stac
         ),
     )
 
+    traces = [running.get(f"/v15.0/{PHONE}/messages/{message_id}/trace").json() for message_id in ids]
+    told = [entry["detail"] for trace in traces for entry in trace["trace"] if entry["step"] == "endpoint"]
+    assert told == ["it is down: deliveries wait"]
     exposed = {name for name in page.names if not name.endswith(("_sum", "_count"))}
     assert exposed == used()
     assert page.total("unoapi_delivery_seconds_count") == page.total("unoapi_deliveries_total") >= 8

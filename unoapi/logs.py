@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 LEVELS = {"trace": 10, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
 
+# The checkpoints of a received message, in the words of the former program, which guides and habits know.
+UPSERT = "messages.upsert"  # it came from WhatsApp
+LISTENER = "Listener receive message"  # it is being made an event
+PUBLISHED = "Publishing at exchange"  # RabbitMQ has confirmed it
+
 bound = bound_contextvars
 
 

@@ -46,7 +46,8 @@ def command_message(command: Command, topology: Topology, *, key: str, delay_ms:
         "delivery_mode": 2,
         "message_id": command.command_id,
     }
-    message = Message(topology.broker, key, command.model_dump_json(), headers, properties)
+    body, about = command.model_dump_json(), command.command_id
+    message = Message(topology.broker, key, body, headers, properties, about)
     if delay_ms <= 0:
         return message
-    return waiting(Message(topology.delayed, key, message.body, headers, properties), delay_ms, topology)
+    return waiting(Message(topology.delayed, key, body, headers, properties, about), delay_ms, topology)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def to_letter(parcel: Parcel, topology: Topology, *, reason: str, error: str, tr
     )
     if traceback:
         message.headers[TRACEBACK_HEADER] = traceback
-    return Message(topology.dead, message.routing_key, message.body, message.headers, message.properties)
+    return replace(message, exchange=topology.dead)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,17 @@ LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 
 @dataclass(frozen=True)
 class Message:
-    """What is published: exchange, key, body, headers and the AMQP properties."""
+    """What is published: exchange, key, body, headers and the AMQP properties.
+
+    `message_id` tells the log whose life this is a part of; it is not sent.
+    """
 
     exchange: str
     routing_key: str
     body: str | bytes
     headers: dict[str, Any]
     properties: dict[str, Any]
+    message_id: str = ""
 
 
 def to_message(parcel: Parcel, topology: Topology) -> Message:
@@ -69,14 +73,14 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
         "message_id": job.id,
     }
     if parcel.delay_ms <= 0:
-        return Message(topology.broker, key, body, headers, properties)
-    return waiting(Message(topology.delayed, key, body, headers, properties), parcel.delay_ms, topology)
+        return Message(topology.broker, key, body, headers, properties, job.message_id)
+    return waiting(Message(topology.delayed, key, body, headers, properties, job.message_id), parcel.delay_ms, topology)
 
 
 def to_suspect(parcel: Parcel, topology: Topology) -> Message:
     """The message that puts a job on the queue for those that may have ended a worker."""
     message = to_message(parcel, topology)
-    return Message(topology.broker, topology.queue("suspect"), message.body, message.headers, message.properties)
+    return replace(message, exchange=topology.broker, routing_key=topology.queue("suspect"))
 
 
 def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from unoapi.broker.lines import TROUBLE, Lines
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerUnavailable, ConfigurationError
-from unoapi.logs import get_logger
+from unoapi.logs import PUBLISHED, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,8 @@ class ConfirmingPublisher:
             lines.away = True
             log.warning("broker_unavailable", error=type(error).__name__, waiting=len(waiting))
             raise BrokerUnavailable(f"RabbitMQ is not reachable or did not confirm in time{lines.blocked}") from error
+        if log.is_enabled_for(logging.DEBUG):
+            _tell(messages)
 
     def check(self, *, timeout_s: float = 2.0) -> None:
         """Raise BrokerUnavailable unless RabbitMQ answers in time, ConfigurationError for a conflict of names."""
@@ -104,3 +107,11 @@ class ConfirmingPublisher:
             if self._lines is None or self._lines.pid != os.getpid():
                 self._lines = Lines(self._url, self.topology)  # a parent's sockets are not ours
             return self._lines
+
+
+def _tell(messages: Sequence[Message]) -> None:
+    """The last checkpoint of a message, in the words that the guides know: it is written after the confirm."""
+    for message in messages:
+        about = {"message_id": message.message_id} if message.message_id else {}
+        task_id = str(message.properties.get("message_id", ""))
+        log.debug(PUBLISHED, exchange=message.exchange, routing_key=message.routing_key, task_id=task_id, **about)

@@ -14,7 +14,7 @@ from unoapi.broker.letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
 from unoapi.connector.engine import TOLD, Told
 from unoapi.errors import BrokerUnavailable, describe
-from unoapi.logs import get_logger
+from unoapi.logs import UPSERT, get_logger
 from unoapi.models.jobs import Parcel, ReceiveEvent, computed_id
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ class SpoolPublisher:
             "data": told.data,
         }
         about = str(told.data.get("command_id") or told.data.get("id") or "")[:512]
+        if told.type == "message":
+            log.debug(UPSERT, message_id=about, phone=session)
         return to_message(
             Parcel(ReceiveEvent(id=event_id, phone=session, message_id=about, event=event)), self._publisher.topology
         )

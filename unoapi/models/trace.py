@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Step = Literal[
     "accepted", "queued", "sent", "status", "received", "event", "filtered", "attempt", "postponed", "delivered",
-    "duplicate", "superseded", "suspected", "dead", "replayed", "notified", "callback", "failed",
+    "duplicate", "superseded", "suspected", "endpoint", "dead", "replayed", "notified", "callback", "failed",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
+from unoapi.logs import LISTENER, get_logger
 from unoapi.models.events import split
 from unoapi.models.jobs import Parcel
 from unoapi.models.trace import TraceEntry
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
 
 routes = Blueprint("events", __name__)
+log = get_logger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
 MAX_CHALLENGE_DIGITS = 32
@@ -128,7 +130,9 @@ def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
 
 def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
     uno = unoapi()
-    uno.publisher.publish([Parcel(job) for job in jobs])
+    for job in jobs:
+        log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
+    uno.accept([Parcel(job) for job in jobs])
     uno.traces.add(
         *(TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs)
     )

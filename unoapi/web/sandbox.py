@@ -9,6 +9,7 @@ from flask import Blueprint, jsonify
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
+from unoapi.logs import LISTENER, UPSERT, get_logger
 from unoapi.models.events import contact, message_event
 from unoapi.models.jobs import Parcel
 from unoapi.models.messages import SandboxMessage, new_message_id
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 routes = Blueprint("sandbox", __name__)
+log = get_logger(__name__)
 
 
 @routes.post("/sandbox/<digits:phone>/messages")
@@ -37,7 +39,9 @@ def contact_writes(phone: str) -> ResponseReturnValue:
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     message_id = written.id or new_message_id()
     message = {**written.message, "id": message_id, "timestamp": str(written.timestamp or int(time.time()))}
+    log.debug(UPSERT, message_id=message_id, phone=phone)
     event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
-    uno.publisher.publish([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
+    log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
+    uno.accept([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
     uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind))
     return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])
