@@ -40,6 +40,17 @@ def test_a_message_that_is_counted_twice_is_one(store: RedisStore) -> None:
     assert not backlog(store, most=2).is_full(PHONE)
 
 
+def test_a_message_that_left_before_its_entry_was_written_does_not_count(store: RedisStore) -> None:
+    here, there = backlog(store, most=1), backlog(store, most=1)
+
+    there.leave(PHONE, "wamid.1")
+    time.sleep(0.1)
+    here.enter(PHONE, "wamid.1")
+    time.sleep(0.1)
+
+    assert not backlog(store, most=1).is_full(PHONE)
+
+
 def test_what_nobody_counted_out_is_forgotten_with_age(store: RedisStore) -> None:
     here = backlog(store, most=1, max_age_s=1)
     here.enter(PHONE, "wamid.1")

@@ -1,7 +1,8 @@
 """What a session has accepted and not yet sent: `unoapi-backlog:<P>`, message ids by the time they were accepted.
 
 A message leaves when it was sent or given up, and at the latest at the age at which every send ends, so that nothing
-that was forgotten counts for long.
+that was forgotten counts for long. Who left stays for some seconds with a negative time: both are written behind, by
+different processes, and the entry may come after the end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore
 
 FRESH_S = 1.0
+LEFT_MS = 5_000
 MAX_SESSIONS = 10_000
 
 
@@ -47,17 +49,18 @@ class RedisBacklog:
         known = self._known.get(phone)
         if known is not None:
             self._known[phone] = (known[0] + 1, known[1])
-        self._store.post(("ZADD", _key(phone), now_ms(), message_id), ("PEXPIRE", _key(phone), self._max_age_ms))
+        self._store.post(("ZADD", _key(phone), "NX", now_ms(), message_id), ("PEXPIRE", _key(phone), self._max_age_ms))
 
     def leave(self, phone: str, message_id: str) -> None:
         """Count a message no more: it was sent, or given up."""
         if self._most:
-            self._store.post(("ZREM", _key(phone), message_id))
+            self._store.post(("ZADD", _key(phone), -now_ms(), message_id), ("PEXPIRE", _key(phone), self._max_age_ms))
 
     def _count(self, phone: str) -> int:
+        now, oldest = now_ms(), now_ms() - self._max_age_ms
         try:
             _, count = self._store.call(
-                ("ZREMRANGEBYSCORE", _key(phone), "-inf", now_ms() - self._max_age_ms), ("ZCARD", _key(phone))
+                ("ZREMRANGEBYSCORE", _key(phone), -(now - LEFT_MS), oldest), ("ZCOUNT", _key(phone), oldest, "+inf")
             )
         except StoreUnavailable:
             return 0

@@ -121,18 +121,20 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
         message, always=settings.send_audio_message_as_ptt
     )
     kind = PrepareVoice if prepared else SendMessage
+    accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"])
     uno.publisher.publish([Parcel(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
     uno.backlog.enter(phone, message_id)
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"]))
+    uno.traces.add(accepted)
 
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     command = Command.model_validate(body)
     uno = unoapi()
     job = RunCommand(id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(body))
-    uno.publisher.publish([Parcel(job)])
     kind = command.status or "typing"
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind))
+    accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
+    uno.publisher.publish([Parcel(job)])
+    uno.traces.add(accepted)
     return jsonify(success=True)
 
 
