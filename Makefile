@@ -27,6 +27,7 @@ check: $(VENV)/.ready ## Lint, check the format, the types and the layers
 
 whatsmeow: $(VENV)/.ready ## Install the library that connects phones (its binary contains GPL-3.0 code)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-whatsmeow.txt
+	@$(BIN)/python -c 'import magic' || { echo "The library needs libmagic: install it (Debian: apt-get install libmagic1)" >&2; exit 1; }
 
 bench: $(VENV)/.ready ## Run the benchmarks
 	@$(BIN)/python -m tests.bench
@@ -37,7 +38,7 @@ crash-test: $(VENV)/.ready ## Kill processes in the middle of work and count wha
 lock: $(VENV)/.ready ## Choose the versions of all dependencies again
 	@$(BIN)/pip install -q pip-tools
 	@$(BIN)/pip-compile -q --generate-hashes --extra dev --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements.txt setup.cfg
-	@$(BIN)/pip-compile -q --generate-hashes --extra whatsmeow --constraint requirements.txt --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements-whatsmeow.txt setup.cfg
+	@$(BIN)/pip-compile -q --generate-hashes --extra whatsmeow --extra build --constraint requirements.txt --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements-whatsmeow.txt setup.cfg
 
 clean: ## Remove the virtual environment, caches and the data of the private servers
 	@rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

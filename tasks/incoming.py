@@ -28,7 +28,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
     parcels = incoming.status_parcels(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
     parcels += incoming.new_message_parcels(job, receipt, sessions=uno.sessions)
     if parcels:
-        uno.publisher.publish(parcels)
+        uno.accept(parcels)
     uno.timers.wrote(job.phone, receipt.recipient, own=True)
     uno.traces.add(
         *(
@@ -53,7 +53,7 @@ def receive(job: ReceiveEvent) -> None:
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
     events = connector.receive(job, ids=uno.ids, sessions=uno.sessions, connections=uno.connections)
     if events:
-        uno.publisher.publish([Parcel(event) for event in events])
+        uno.accept([Parcel(event) for event in events])
     answers = connector.answers(job, sessions=uno.sessions)
     if answers:
         uno.commands.put(answers)

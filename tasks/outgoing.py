@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Postponed
-from unoapi.logs import get_logger
+from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Postponed, describe
+from unoapi.logs import bound, get_logger
 from unoapi.metrics import metrics
+from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 from unoapi.models.trace import TraceEntry
-from unoapi.services import endpoints, failures, outgoing
+from unoapi.services import endpoints, failures, order, outgoing
 
 if TYPE_CHECKING:
     from unoapi.ports import EndpointNews
@@ -25,6 +26,7 @@ def fan_out(job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event."""
     uno = unoapi()
     if not uno.statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
+        uno.order.skip(job, job.ordered)
         uno.traces.add(_step(job, "superseded", "").model_copy(update={"detail": "a later status was told already"}))
         return
     fanned = outgoing.fan_out(
@@ -36,6 +38,7 @@ def fan_out(job: FanOut) -> None:
         parcels.append(Parcel(report))
     if parcels:
         uno.publisher.publish(parcels)
+    uno.order.skip(job, [each for each in job.ordered if each in fanned.filters])
     uno.blacklist.silence(job.phone, fanned.partner, fanned.silenced)
     if fanned.wrote:
         uno.timers.wrote(job.phone, fanned.partner, own=fanned.wrote == "own")
@@ -52,9 +55,21 @@ def fan_out(job: FanOut) -> None:
 
 @app.task(name=DeliverWebhook.task, base=UnoTask, bind=True)
 def deliver(self: UnoTask, job: DeliverWebhook) -> None:
-    """Make one attempt to deliver."""
+    """Make one attempt to deliver. In an ordered conversation, make those that wait for it, too."""
+    if not job.contact:
+        _attempt(job, self.history)
+        return
+    lines = unoapi().order
+    order.ensure_turn(job, lines)
+    try:
+        _attempt(job, self.history)
+    finally:
+        # Retried, parked or done: the next one need not wait for it.
+        order.pass_on(job, lines, _attempt_for_another)
+
+
+def _attempt(job: DeliverWebhook, history: History) -> None:
     uno = unoapi()
-    history = self.history
     try:
         attempt = outgoing.deliver(
             job,
@@ -72,7 +87,8 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
             metrics().attempted(error.attempt.outcome, duration_ms=error.attempt.duration_ms)
         raise
     if attempt is None:
-        uno.traces.add(_step(job, "duplicate", job.webhook_id, job.id))
+        if not job.contact:  # there it is the message that waited, and nothing worth telling
+            uno.traces.add(_step(job, "duplicate", job.webhook_id, job.id))
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
@@ -89,6 +105,15 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     )
     uno.deliveries.finish(job.id, entry)
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
+
+
+def _attempt_for_another(job: DeliverWebhook) -> None:
+    """Make the attempt of a delivery whose message waits in RabbitMQ. When it fails, that message makes its own."""
+    with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
+        try:
+            _attempt(job, History())
+        except Exception as error:  # noqa: BLE001 (the message that waits is handled as any other)
+            log.info("attempt_for_another_failed", webhook_id=job.webhook_id, error=describe(error))
 
 
 def _tell(job: DeliverWebhook, news: EndpointNews) -> None:

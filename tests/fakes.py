@@ -14,6 +14,8 @@ from unoapi.models.session import Session, Webhook
 from unoapi.ports import Claim, DeliveryState, EndpointNews, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.models.attempts import Answer
     from unoapi.models.trace import TraceEntry
 
@@ -120,10 +122,11 @@ class MemoryBreakers:
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointNews(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str) -> EndpointNews | None:  # noqa: ARG002
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
-        return EndpointNews(down=False, since_ms=1) if was_open else None
+        if was_open:
+            tell(EndpointNews(down=False, since_ms=1))
 
 
 class MemorySends:

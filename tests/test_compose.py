@@ -7,10 +7,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from importlib import resources
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -19,6 +17,9 @@ from jsonschema import Draft7Validator
 from tests.stack import ROOT
 from unoapi import __version__
 from unoapi.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COMPOSE = ROOT / "compose"
 STACKS = {
@@ -276,58 +277,6 @@ def test_the_command_chooses_the_process(tmp_path: Path, arguments: list[str], c
     done = start(tmp_path, *arguments)
 
     assert (done.returncode, done.stdout) == (code, output), done.stderr
-
-
-def test_the_installation_of_the_image_works_in_a_clean_folder(tmp_path: Path) -> None:
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ("unoapi", "tasks"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    places = {
-        "/wheels": f"{tmp_path}/wheels",
-        "/opt/unoapi": f"{tmp_path}/installed",
-        "-r requirements.txt": f"-r {tmp_path}/lock",
-    }
-    (tmp_path / "lock").write_text(runtime_lock())
-    commands = [rest for word, rest in steps() if word == "RUN" and "apt-get" not in rest and "connector" not in rest]
-    clean = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": os.environ.get("HOME", str(tmp_path)),
-    }
-
-    for command in commands:
-        for old, new in places.items():
-            command = command.replace(old, new)  # noqa: PLW2901
-        command = command.replace("--no-cache-dir ", "")  # noqa: PLW2901 (a test may use the cache)
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=110, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
-
-    programs = tmp_path / "installed" / "bin"
-    for process in re.findall(r"^[a-z]+: (\S+)", (ROOT / "Procfile").read_text(), re.MULTILINE):
-        assert (programs / process).exists(), process
-    check = "import tasks.app, unoapi.web.app; print(unoapi.web.app.__file__)"
-    environment = {"PATH": clean["PATH"], "DOTENV_CONFIG_PATH": os.devnull}
-    done = subprocess.run(
-        [str(programs / "python"), "-c", check],
-        cwd="/",
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(tmp_path / "installed"))
-    assert not (programs / "pytest").exists()
-
-
-def runtime_lock() -> str:
-    """The lock without the largest development tools, which the image fetches but does not install."""
-    lines = (ROOT / "requirements.txt").read_text().replace("\\\n", "\0").splitlines()
-    large = ("mypy==", "ruff==", "hypothesis==", "cryptography==", "grimp==", "regress==", "ast-serialize==", "librt==")
-    return "\n".join(line for line in lines if not line.startswith(large)).replace("\0", "\\\n")
 
 
 # --- monitoring ---

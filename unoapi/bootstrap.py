@@ -19,6 +19,7 @@ from unoapi.delivery.remote_media import MetaMedia
 from unoapi.delivery.webhooks import WebhookClient
 from unoapi.errors import StoreUnavailable
 from unoapi.logs import configure_logging
+from unoapi.models.jobs import FanOut
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.forwarder import Forwarder
 from unoapi.providers.sandbox import Sandbox
@@ -34,6 +35,7 @@ from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.media import MediaNotes
 from unoapi.stores.media_files import FileMediaStore
 from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
+from unoapi.stores.order import RedisOrder
 from unoapi.stores.queues import RedisQueueClock
 from unoapi.stores.redis import RedisStore
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -42,11 +44,11 @@ from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from unoapi.broker.deadqueue import LetterFilter, Visit
     from unoapi.logs import Report
-    from unoapi.models.jobs import DeliverWebhook
+    from unoapi.models.jobs import DeliverWebhook, Parcel
     from unoapi.ports import MediaStore, Provider
 
 DAY_S = 86_400
@@ -69,6 +71,7 @@ class Uno:
     deliveries: RedisDeliveries
     breakers: RedisBreakers
     share: Share
+    order: RedisOrder
     clock: RedisQueueClock
     sends: RedisSends
     ids: RedisMessageIds
@@ -139,6 +142,11 @@ class Uno:
         except StoreUnavailable:
             return False  # the worker asks again before it posts
 
+    def accept(self, parcels: Sequence[Parcel]) -> None:
+        """Publish events; those of ordered webhooks stand in line first. Raises BrokerUnavailable."""
+        self.order.join([parcel.job for parcel in parcels if isinstance(parcel.job, FanOut) and not parcel.delay_ms])
+        self.publisher.publish(parcels)
+
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
         self.publisher.close()
@@ -195,6 +203,7 @@ def bootstrap(settings: Settings) -> Uno:
             store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
         ),
         share=Share(settings.unoapi_worker_threads),
+        order=RedisOrder(store),
         clock=RedisQueueClock(store, prefix=topology.prefix),
         sends=RedisSends(store, ttl_s=done_ttl_s),
         ids=ids,

@@ -21,7 +21,7 @@ from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.cli.ports import free_port
 from unoapi.models.events import Event, split
-from unoapi.models.jobs import DeliverWebhook, FanOut, Job, Parcel, computed_id
+from unoapi.models.jobs import DeliverWebhook, FanOut, Job, Parcel, delivery_id
 
 TOKEN = "bench"
 HEADERS = {"Authorization": TOKEN}
@@ -194,7 +194,7 @@ def fan_out(one: Event) -> FanOut:
 def delivery(one: Event) -> DeliverWebhook:
     """The job that the fan-out makes of an event."""
     return DeliverWebhook(
-        id=computed_id("delivery", one.event_id, WEBHOOK),
+        id=delivery_id(one.event_id, WEBHOOK),
         phone=PHONE,
         message_id=one.message_id,
         event_id=one.event_id,

@@ -115,7 +115,8 @@ class FanOut(Job):
     """One Cloud API event on its way to all webhooks that want it. `id` is the event id.
 
     `webhook_ids` are those that the accepting process saw; none when it could not look. `stored` tells whether they
-    belong to a stored session or to the environment.
+    belong to a stored session or to the environment. `ordered` are those that want the events of a conversation one
+    after the other, and `contact` is with whom it is; both are empty when there is none.
     """
 
     task: ClassVar[str] = "outgoing.fan_out"
@@ -125,6 +126,8 @@ class FanOut(Job):
     body: str  # exactly what is signed and sent
     webhook_ids: tuple[str, ...] | None = None
     stored: bool = False
+    ordered: tuple[str, ...] = ()
+    contact: str = Field(default="", max_length=256)
 
 
 class KeepMedia(FanOut):
@@ -144,6 +147,7 @@ class DeliverWebhook(Job):
     webhook_id: str
     kind: str
     stored: bool
+    contact: str = Field(default="", max_length=256)  # whose events come one after the other; empty: nobody's
     body: str  # exactly what is signed and sent
 
     @property
@@ -194,6 +198,11 @@ def computed_id(*parts: str) -> str:
     """A UUID computed from the parts: the same parts give the same id, in every process."""
     # Half a surrogate pair is valid in JSON, but not in UTF-8.
     return str(uuid5(NAMESPACE, "\x1f".join(parts).encode("utf-8", "backslashreplace").decode()))
+
+
+def delivery_id(event_id: str, webhook_id: str) -> str:
+    """The id of an event's delivery to a webhook: the header `webhook-id`."""
+    return computed_id("delivery", event_id, webhook_id)
 
 
 NO_HISTORY = History()

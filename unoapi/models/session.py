@@ -46,6 +46,7 @@ class Webhook(BaseModel):
     send_update_messages: bool = True
     send_newsletter_messages: bool = False
     send_new_messages: bool = False
+    ordered: bool = False
     add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, ge=-1, le=MAX_TTL_S)
 
     @field_validator("id", mode="before")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from unoapi.ports.media import FetchedFile, FileFetcher, Kept, MediaIndex, MediaStore, RemoteMedia
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.attempts import Answer
     from unoapi.models.connector import PairingCode, QrCode, SessionState
@@ -121,8 +121,8 @@ class Breakers(Protocol):
     def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:
         """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
 
-    def succeeded(self, *, phone: str, webhook_id: str) -> EndpointNews | None:
-        """Forget the failures; the news if the endpoint was down."""
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:
+        """Forget the failures. `tell` gets the news if the endpoint was down, perhaps in another thread."""
 
 
 class Deliveries(Protocol):

@@ -84,16 +84,7 @@ def media_in(event: Event | FanOut) -> dict[str, Any] | None:
 
 def keeping(job: FanOut) -> KeepMedia:
     """The job that keeps the file of an event before it goes on."""
-    return KeepMedia(
-        id=job.id,
-        phone=job.phone,
-        message_id=job.message_id,
-        accepted_at_ms=job.accepted_at_ms,
-        kind=job.kind,
-        body=job.body,
-        webhook_ids=job.webhook_ids,
-        stored=job.stored,
-    )
+    return KeepMedia.model_validate(job.model_dump())
 
 
 def keep_media(
@@ -144,16 +135,7 @@ def without_media(job: KeepMedia) -> FanOut:
 
 
 def _going_on(job: KeepMedia, document: dict[str, Any]) -> FanOut:
-    return FanOut(
-        id=job.id,
-        phone=job.phone,
-        message_id=job.message_id,
-        accepted_at_ms=job.accepted_at_ms,
-        kind=job.kind,
-        body=serialise(document),
-        webhook_ids=job.webhook_ids,
-        stored=job.stored,
-    )
+    return FanOut.model_validate(job.model_dump() | {"body": serialise(document)})
 
 
 def _holder(document: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.events import Event
-from unoapi.models.jobs import DeliverWebhook, FanOut, computed_id
+from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
 from unoapi.services.filters import refusal, silence_s
 from unoapi.services.retries import ensure_fresh
 
@@ -33,11 +33,14 @@ def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True
     When the session cannot be looked up the stamp stays empty, and the fan-out waits until it can.
     """
     webhook_ids: tuple[str, ...] | None
+    ordered: tuple[str, ...] = ()
     try:
         session = sessions.find(phone)
         webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
+        ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
+    contact = event.partner(phone)[:256] if ordered else ""
     return FanOut(
         id=event.event_id,
         phone=phone,
@@ -47,6 +50,8 @@ def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True
         webhook_ids=webhook_ids,
         stored=stored,
         told=told,
+        ordered=ordered if contact else (),
+        contact=contact,
     )
 
 
@@ -97,7 +102,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
                 continue
         fanned.deliveries.append(
             DeliverWebhook(
-                id=computed_id("delivery", job.id, webhook_id),
+                id=delivery_id(job.id, webhook_id),
                 phone=job.phone,
                 message_id=job.message_id,
                 accepted_at_ms=job.accepted_at_ms,
@@ -106,6 +111,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
                 webhook_id=webhook_id,
                 kind=job.kind,
                 stored=stored,
+                contact=job.contact if webhook_id in job.ordered else "",
                 body=job.body,
             )
         )
@@ -159,9 +165,7 @@ def deliver(  # noqa: PLR0913 (collaborators)
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if not answer.delivered:
         raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
-    came_back = breakers.succeeded(**place)
-    if came_back is not None:
-        tell(came_back)
+    breakers.succeeded(**place, tell=tell)
     return answer.as_attempt()
 
 

@@ -1,21 +1,24 @@
 """The breakers: which endpoints are down, known to all workers through Redis, else to each from its own memory.
 
-Two keys per endpoint (session and webhook): `unoapi-failing:…` is the set of deliveries that failed since the last
-success; `unoapi-breaker:…` is `open <since> <next probe> <pause> <last prober>` or `ramp <since> <closed at>`. One more
-for all: `unoapi-breakers-open`, those that went down. Times are Unix milliseconds.
+Two keys per endpoint (session and webhook). `unoapi-failing:…` is the set of deliveries that failed since the last
+success, still there while the endpoint is down; `unoapi-breaker:…` is `open <since> <next probe> <pause> <last prober>`
+or `ramp <since> <closed at>`. One more for all:
+`unoapi-breakers-open`, those that went down. Times are Unix milliseconds.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import now_ms
 from unoapi.ports import EndpointNews, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.stores.redis import RedisStore
 
 LONGEST_PAUSE_MS = 60_000
@@ -44,7 +47,6 @@ if redis.call('SCARD', KEYS[1]) < tonumber(ARGV[2]) then return {0, ''} end
 state = 'open ' .. ARGV[3] .. ' ' .. string.format('%.0f', ARGV[3] + ARGV[4]) .. ' ' .. ARGV[4] .. ' ' .. ARGV[1]
 redis.call('SET', KEYS[2], state, 'PX', ARGV[5])
 redis.call('ZADD', KEYS[3], ARGV[3], KEYS[2])
-redis.call('DEL', KEYS[1])
 return {1, state}
 """
 _PROBE = """
@@ -121,24 +123,33 @@ class RedisBreakers:
             self._remember(place, state)
         return bool(state), EndpointNews(down=True, since_ms=now) if opened else None
 
-    def succeeded(self, *, phone: str, webhook_id: str) -> EndpointNews | None:
-        """Forget the failures; the news if the endpoint was down."""
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:
+        """Forget the failures. `tell` gets the news if the endpoint was down, perhaps in another thread."""
         place = breaker_key(phone, webhook_id)
-        keys, now = (failing_key(phone, webhook_id), place), now_ms()
+        failing = failing_key(phone, webhook_id)
         with self._lock:
             self._failing_here.pop(place, None)
             known = self._states_here.get(place, "")
             if known.startswith("open"):
-                self._states_here[place] = f"ramp {known.split(' ')[1]} {now}"
-        if not known.startswith("open"):
-            # Nobody waits for this: the delivery's own end is written the same way.
-            self._store.post(("DEL", keys[0]))
-            return None
+                self._states_here[place] = f"ramp {known.split(' ')[1]} {now_ms()}"
+        if known.startswith("open"):
+            self._close(place, failing, tell, since=known.split(" ")[1])
+            return
+
+        def look(results: list[Any]) -> None:
+            if results[0]:  # failures, and perhaps the one that opened it while this was on its way
+                self._close(place, failing, tell)
+
+        # Nobody waits for this: the delivery's own end is written the same way.
+        self._store.post(("DEL", failing), then=look)
+
+    def _close(self, place: str, failing: str, tell: Callable[[EndpointNews], None], *, since: str = "") -> None:
         try:
-            (since,) = self._store.call(("EVAL", _CLOSE, 3, *keys, OPEN_KEY, now, RAMP_MS))
+            (was_down_since,) = self._store.call(("EVAL", _CLOSE, 3, failing, place, OPEN_KEY, now_ms(), RAMP_MS))
         except StoreUnavailable:
-            since = int(known.split(" ")[1])
-        return EndpointNews(down=False, since_ms=int(since)) if since else None
+            was_down_since = since
+        if was_down_since:
+            tell(EndpointNews(down=False, since_ms=int(was_down_since)))
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""

@@ -44,7 +44,7 @@ class RedisDeliveries:
         try:
             place = (phone, webhook_id)
             ((done, paused_until_ms, dropped_until_ms, breaker),) = self._store.call(
-                ("MGET", _done_key(delivery_id), _pause_key(*place), _drop_key(*place), breaker_key(*place))
+                ("MGET", done_key(delivery_id), _pause_key(*place), _drop_key(*place), breaker_key(*place))
             )
         except StoreUnavailable:
             paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
@@ -62,12 +62,12 @@ class RedisDeliveries:
             for oldest in list(self._done_here)[: MAX_REMEMBERED // 2]:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
-        done: Command = ("SET", _done_key(delivery_id), "1", "EX", self._done_ttl_s)
+        done: Command = ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
         self._store.post(done, *self._traces.commands(entry))
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""
-        (done,) = self._store.call(("EXISTS", _done_key(delivery_id)))
+        (done,) = self._store.call(("EXISTS", done_key(delivery_id)))
         return bool(done)
 
     def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
@@ -227,7 +227,8 @@ class RedisTraces:
         return sorted(entries, key=lambda entry: entry.at)
 
 
-def _done_key(delivery_id: str) -> str:
+def done_key(delivery_id: str) -> str:
+    """Where it stands that a delivery is done."""
     return f"unoapi-done:{delivery_id}"
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -16,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from unoapi.batching import Batcher, Ticket
-from unoapi.errors import StoreUnavailable
+from unoapi.errors import StoreUnavailable, describe, safe_traceback
 from unoapi.logs import get_logger
 
 if TYPE_CHECKING:
@@ -31,6 +33,13 @@ CALL_LINGER_S = 0.001
 POST_LINGER_S = 0.02
 
 Command = tuple[str | int | bytes, ...]
+Then = Callable[[list[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    commands: Sequence[Command]
+    then: Then | None = None
 
 
 class RedisStore:
@@ -51,24 +60,27 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
         )
         self._skip_until = 0.0
-        self._calls: Batcher[Sequence[Command], list[Any]] | None = None
-        self._posts: Batcher[Sequence[Command], list[Any]] | None = None
+        self._calls: Batcher[_Order, list[Any]] | None = None
+        self._posts: Batcher[_Order, list[Any]] | None = None
         self._lock = threading.Lock()
         self._pid = 0
 
     def call(self, *commands: Command) -> list[Any]:
         """The results of the commands, in order. Raises StoreUnavailable within 200 ms."""
-        ticket = self._submit(commands, waited_for=True)
+        ticket = self._submit(_Order(commands), waited_for=True)
         try:
             return ticket.wait(CALL_TIMEOUT_S)
         except TimeoutError as error:
             self._skip("timeout")
             raise StoreUnavailable("Redis did not answer within 200 ms") from error
 
-    def post(self, *commands: Command) -> None:
-        """Run the commands some time soon; what becomes of them is nobody's business."""
+    def post(self, *commands: Command, then: Then | None = None) -> None:
+        """Run the commands some time soon; nobody waits.
+
+        `then` gets the results, if there are any, in the thread that others' commands wait for: it must seldom be slow.
+        """
         try:
-            self._submit(commands, waited_for=False)
+            self._submit(_Order(commands, then), waited_for=False)
         except StoreUnavailable:
             return
 
@@ -104,16 +116,16 @@ class RedisStore:
                 batcher.close()
         self._client.close()
 
-    def _submit(self, commands: Sequence[Command], *, waited_for: bool) -> Ticket[list[Any]]:
+    def _submit(self, order: _Order, *, waited_for: bool) -> Ticket[list[Any]]:
         if time.monotonic() < self._skip_until:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
         try:
             calls, posts = self._started()
-            return (calls if waited_for else posts).submit(commands)
+            return (calls if waited_for else posts).submit(order)
         except BufferError as error:
             raise StoreUnavailable("too much is waiting for Redis") from error
 
-    def _started(self) -> tuple[Batcher[Sequence[Command], list[Any]], Batcher[Sequence[Command], list[Any]]]:
+    def _started(self) -> tuple[Batcher[_Order, list[Any]], Batcher[_Order, list[Any]]]:
         calls, posts = self._calls, self._posts
         if calls is not None and posts is not None and self._pid == os.getpid():
             return calls, posts
@@ -131,12 +143,12 @@ class RedisStore:
             log.warning("redis_skipped", seconds=SKIP_S, why=why)
         self._skip_until = time.monotonic() + SKIP_S
 
-    def _run(self, batch: Sequence[Sequence[Command]]) -> list[list[Any] | Exception]:
+    def _run(self, batch: Sequence[_Order]) -> list[list[Any] | Exception]:
         if time.monotonic() < self._skip_until:
             return [StoreUnavailable("Redis is skipped for some seconds")] * len(batch)
         pipeline = self._client.pipeline(transaction=False)
-        for commands in batch:
-            for command in commands:
+        for order in batch:
+            for command in order.commands:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
             answers = pipeline.execute(raise_on_error=False)
@@ -145,9 +157,19 @@ class RedisStore:
             return [StoreUnavailable(f"Redis is not reachable ({type(error).__name__})")] * len(batch)
         results: list[list[Any] | Exception] = []
         place = 0
-        for commands in batch:
-            mine = answers[place : place + len(commands)]
-            place += len(commands)
+        for order in batch:
+            mine = answers[place : place + len(order.commands)]
+            place += len(order.commands)
             wrong = next((answer for answer in mine if isinstance(answer, Exception)), None)
             results.append(mine if wrong is None else StoreUnavailable(f"Redis: {type(wrong).__name__}"))
+            if order.then is not None and wrong is None:
+                _go_on(order.then, mine)
         return results
+
+
+def _go_on(then: Then, results: list[Any]) -> None:
+    """Call back. A bug there must not reach the commands of others."""
+    try:
+        then(results)
+    except Exception as error:  # noqa: BLE001 (see above)
+        log.error("callback_failed", error=describe(error), traceback=safe_traceback(error))
