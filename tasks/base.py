@@ -202,6 +202,7 @@ class UnoTask(Task[Any, Any]):
         )
         self._publish([letter, *(to_message(parcel, uno.topology) for parcel in parcels)])
         metrics().died(reason)
+        uno.backlog.leave(job.phone, job.id)
         attempt = getattr(error, "attempt", None)
         uno.traces.add(_entry(job, "dead", history, detail=f"{reason}: {describe(error)}", attempt=attempt))
         log.error(

@@ -29,6 +29,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
     parcels += incoming.new_message_parcels(job, receipt, sessions=uno.sessions)
     if parcels:
         uno.accept(parcels)
+    uno.backlog.leave(job.phone, job.id)
     uno.timers.wrote(job.phone, receipt.recipient, own=True)
     uno.traces.add(
         *(

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
-from celery.signals import worker_ready, worker_shutdown
-
 from tasks.app import app
 from tasks.base import UnoTask
+from tasks.hourly import HOUR_S, hourly
 from unoapi.bootstrap import unoapi
 from unoapi.delivery.voice import to_voice
 from unoapi.errors import StoreUnavailable, describe
@@ -19,10 +15,8 @@ from unoapi.services import meta, voice
 
 log = get_logger(__name__)
 
-SWEEP_S = 3600.0
 MOST_PER_SWEEP = 10_000
 LEASE = "unoapi-media-sweep"
-_stopped = threading.Event()
 
 
 @app.task(name=PrepareVoice.task, base=UnoTask)
@@ -57,31 +51,11 @@ def keep_media(job: KeepMedia) -> None:
     )
 
 
-@worker_ready.connect
-def _start_sweeping(sender: Any = None, **_: Any) -> None:
-    """Only in workers of the media queue, and there in the main process: no 30-day message has to wait in RabbitMQ."""
-    queues = getattr(getattr(sender, "task_consumer", None), "queues", [])
-    if any(queue.name == unoapi().topology.queue("media") for queue in queues):
-        threading.Thread(target=_sweep_forever, name="media sweep", daemon=True).start()
-
-
-@worker_shutdown.connect
-def _stop_sweeping(**_: Any) -> None:
-    _stopped.set()
-
-
-def _sweep_forever() -> None:
-    while True:
-        sweep()
-        if _stopped.wait(SWEEP_S):
-            return
-
-
 def sweep() -> int:
     """Remove files older than `DATA_TTL`, unless another process does it now. Returns how many. Never raises."""
     uno = unoapi()
     try:
-        (mine,) = uno.store.call(("SET", LEASE, "1", "NX", "EX", int(SWEEP_S) - 60))
+        (mine,) = uno.store.call(("SET", LEASE, "1", "NX", "EX", int(HOUR_S) - 60))
         removed = uno.files.expire(older_than_s=uno.settings.data_ttl, most=MOST_PER_SWEEP) if mine else 0
     except (StoreUnavailable, OSError) as error:
         log.warning("media_sweep_failed", error=describe(error), do="it is tried again in an hour")
@@ -89,3 +63,6 @@ def sweep() -> int:
     if removed:
         log.info("media_expired", files=removed)
     return removed
+
+
+hourly("media", sweep)  # so that no 30-day message has to wait in RabbitMQ

@@ -116,6 +116,12 @@ def running(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -
         yield uno
 
 
+def outgoing(uno: Stack) -> dict[str, Any]:
+    """What the operator sees of the queue."""
+    found = {each["queue"]: each for each in uno.get("/admin/queues").json()["data"]}
+    return dict(found["unoapi.outgoing"])
+
+
 def media(uno: Stack) -> None:
     command = ["celery", "--quiet", "-A", "tasks.app", "worker", "--pool", "prefork", "--concurrency", "2"]
     uno._start("media", [*command, "--queues", "unoapi.media", "--loglevel", "warning", "-n", "media@%h"])
@@ -126,8 +132,8 @@ def test_ages_are_those_of_the_queue_and_not_of_the_message(running: Stack, rece
     running.register([{"id": "fine", "urlAbsolute": receiver.url("/fine"), "token": "t"}])
     running.contact_writes("long ago")
     eventually(lambda: receiver.count("/fine") == 1)
-    worker.stop()
-    time.sleep(6)
+    worker.kill()
+    time.sleep(5.2)
     assert Page(running).total("unoapi_queue_oldest_seconds", queue="outgoing") == 0
     began = time.monotonic()
     running.contact_writes("waits")
@@ -135,14 +141,19 @@ def test_ages_are_those_of_the_queue_and_not_of_the_message(running: Stack, rece
     page = seen(
         running, lambda page: page.total("unoapi_queue_messages", queue="outgoing", state="ready") == 1, within_s=15
     )
-    shown = {each["queue"]: each for each in running.get("/admin/queues").json()["data"]}["unoapi.outgoing"]
+    shown = outgoing(running)
 
     assert 0 < page.total("unoapi_queue_oldest_seconds", queue="outgoing") <= time.monotonic() - began + 0.1
     assert 0 < shown["oldest_s"] <= time.monotonic() - began + 0.1
     assert (shown["ready"], shown["unacked"], shown["consumers"]) == (1, 0, 0)
+    table = running.cli("queues").stdout
+    assert re.search(r"unoapi\.outgoing +│ +1 │ +0 │ +0 │ +0:00:\d\d │", table), table
+    assert "unoapi.incoming" not in table
+    assert len(running.cli("queues", "--json").stdout.splitlines()) == len(TOPOLOGY.queues) + 1
 
     running.worker()
-    seen(running, lambda page: page.total("unoapi_queue_oldest_seconds", queue="outgoing") == 0)
+    eventually(lambda: receiver.count("/fine") >= 2)
+    assert outgoing(running)["oldest_s"] == 0
 
 
 def test_what_dashboard_and_alerts_use_is_exposed_and_nothing_else(running: Stack, receiver: Receiver) -> None:

@@ -191,3 +191,16 @@ def test_a_port_that_is_taken_is_one_clear_line_that_names_the_setting(tmp_path:
     assert (tmp_path / "output").read_text() == (
         f"unoapi: port {taken.server_port} is taken by another program: stop it, or set PORT to a free port\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("terminal", "chosen", "form"), [(True, "", "console"), (True, "json", "json"), (False, "", None)]
+)
+def test_lines_are_readable_when_a_person_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, chosen: str, form: str | None
+) -> None:
+    monkeypatch.delenv("DOTENV_CONFIG_PATH", raising=False)
+    monkeypatch.setenv("UNOAPI_LOG_FORMAT", chosen)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+
+    assert run_module._environment(tmp_path).get("UNOAPI_LOG_FORMAT") == form

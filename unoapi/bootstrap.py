@@ -27,6 +27,7 @@ from unoapi.providers.whatsmeow import Whatsmeow
 from unoapi.services import templates
 from unoapi.services.endpoints import Share
 from unoapi.settings import Settings, load_settings
+from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.connections import RedisConnections
 from unoapi.stores.directory import RedisDirectory
@@ -79,6 +80,7 @@ class Uno:
     connections: RedisConnections
     commands: CommandQueue
     idempotency: RedisIdempotency
+    backlog: RedisBacklog
     files: MediaStore
     media: MediaNotes
     links: MediaLinks
@@ -211,6 +213,7 @@ def bootstrap(settings: Settings) -> Uno:
         connections=connections,
         commands=commands,
         idempotency=RedisIdempotency(store),
+        backlog=RedisBacklog(store, most=settings.unoapi_session_backlog_max, max_age_s=settings.unoapi_send_max_age),
         files=files,
         media=notes,
         links=links,

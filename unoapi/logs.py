@@ -28,6 +28,9 @@ PUBLISHED = "Publishing at exchange"  # RabbitMQ has confirmed it
 
 bound = bound_contextvars
 
+if not structlog.is_configured():  # a program that uses a part of us, and sets up nothing, is not told of each step
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+
 
 def configure_logging(level: str, form: str, report: Report | None = None) -> None:
     """Set up structlog and the standard library's logging. `form` is auto, json or console.

@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     unoapi_send_max_age: Seconds = Field(
         600, description="Seconds after which a message that could not be sent is failed."
     )
+    unoapi_session_backlog_max: int = Field(
+        10_000, ge=0, le=10_000_000, description="Messages of one session that may wait to be sent; 0: any number."
+    )
+    unoapi_dead_max_age: int = Field(
+        0, ge=0, le=315_360_000, description="Seconds after which dead letters are thrown away; 0: never."
+    )
     status_failed_webhook_url: WebUrl | None = Field(None, description="Gets the failure callbacks. Empty: none.")
     notify_failed_messages: bool = Field(True, description="Tell the session's own number about given-up deliveries.")
 

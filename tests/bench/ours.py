@@ -217,6 +217,7 @@ def environment(stage: Stage) -> dict[str, str]:
         "REDIS_URL": stage.redis_url,
         "UNOAPI_AUTH_TOKEN": TOKEN,
         "UNOAPI_ALLOWED_HOSTS": "127.0.0.1",  # where the receiver is
+        "UNOAPI_SESSION_BACKLOG_MAX": "10000000",  # counted, and never reached: one session has them all
     }
 
 

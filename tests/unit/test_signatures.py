@@ -68,9 +68,11 @@ def test_the_reference_library_accepts_the_signature(secret: str, key: bytes) ->
     assert verified == {"text": "olá", "n": 1}
 
 
-@pytest.mark.parametrize("change", [{"webhook-id": "d-2"}, {"webhook-timestamp": str(int(time.time()) + 1)}])
-def test_the_signature_covers_the_id_and_the_time(change: dict[str, str]) -> None:
-    headers = dict(make_headers(secret=ENCODED, timestamp_s=int(time.time()) - 1))
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp"])
+def test_the_signature_covers_the_id_and_the_time(name: str) -> None:
+    now = int(time.time())
+    headers = dict(make_headers(secret=ENCODED, timestamp_s=now - 1))
+    change = {name: {"webhook-id": "d-2", "webhook-timestamp": str(now)}[name]}
 
     with pytest.raises(WebhookVerificationError):
         make_verifier(KEY).verify(BODY, headers | change)

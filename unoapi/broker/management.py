@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -45,6 +46,7 @@ class Management:
 
     def _listed(self) -> list[dict[str, Any]]:
         asked = "disable_stats=true&enable_queue_totals=true"
+        deadline = time.monotonic() + TIMEOUT_S
         with requests.Session() as session:
             session.trust_env = False  # a proxy for the world is none for our own servers
             with session.get(f"{self._url}?{asked}", timeout=TIMEOUT_S, stream=True) as answer:
@@ -52,8 +54,8 @@ class Management:
                 body = bytearray()
                 for chunk in answer.iter_content(CHUNK):
                     body += chunk
-                    if len(body) > MAX_BYTES:
-                        raise ValueError("too many queues")
+                    if len(body) > MAX_BYTES or time.monotonic() > deadline:
+                        raise ValueError("too many queues, or too slow an answer")
         listed: list[dict[str, Any]] = json.loads(body)
         return listed
 

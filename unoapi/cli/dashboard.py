@@ -101,7 +101,9 @@ class GuardedFlower(Flower):  # type: ignore[misc] # Flower has no types
                 "<user>:<password>, or FLOWER_ADDRESS to 127.0.0.1\n"
             )
             sys.exit(EX_CONFIG)
-        return cast("int | None", super().start_http_server())
+        port = cast("int | None", super().start_http_server())
+        log.info("flower_listening", address=chosen.address, port=port)
+        return port
 
 
 def is_loopback(address: str) -> bool:
@@ -138,7 +140,7 @@ def main() -> None:
     remember(settings.base_store)
     os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
     flower.command.Flower = GuardedFlower
-    sys.argv = ["celery", "--app", "tasks.app", "flower", *sys.argv[1:]]
+    sys.argv = ["celery", "--quiet", "--app", "tasks.app", "flower", *sys.argv[1:]]
     celery()
 
 

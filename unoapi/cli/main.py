@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +19,7 @@ from unoapi.cli.release import release
 from unoapi.cli.screen import screen
 from unoapi.cli.session import session
 from unoapi.errors import EX_CONFIG, ConfigurationError, UnoError
+from unoapi.watching import Watch
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -88,6 +92,28 @@ def topology(declare: bool) -> None:
     if declare:
         unoapi().publisher.check(timeout_s=10.0)
     _print_topology(names)
+
+
+@cli.command()
+@click.option("--all", "everything", is_flag=True, help="Also those that are empty.")
+@click.option("--json", "as_json", is_flag=True, help="One object a line, all of them.")
+def queues(everything: bool, as_json: bool) -> None:
+    """Show how much stands in each queue, and for how long at most."""
+    found = Watch(unoapi()).queues()
+    if as_json:
+        for depth in found:
+            click.echo(json.dumps(asdict(depth)))
+        return
+    table = Table("queue", "ready", "held", "consumers", "oldest, at most", "for")
+    for number in range(1, 5):
+        table.columns[number].justify = "right"
+    for depth in found:
+        if everything or depth.ready != 0 or depth.unacked:
+            age = "" if not depth.oldest_s else f"{timedelta(seconds=round(depth.oldest_s))}"
+            table.add_row(
+                depth.queue, _text(depth.ready), _text(depth.unacked), _text(depth.consumers), age, depth.purpose
+            )
+    console.print(table if table.rows else "All queues are empty.")
 
 
 def _print_topology(names: Topology) -> None:

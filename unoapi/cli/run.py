@@ -145,6 +145,8 @@ def _environment(root: Path) -> dict[str, str]:
         key: value for key, value in os.environ.items() if value
     }
     merged["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), merged.get("PATH", os.defpath)])
+    if sys.stdout.isatty():
+        merged.setdefault("UNOAPI_LOG_FORMAT", "console")  # what they write comes through us to a terminal
     merged["PYTHONUNBUFFERED"] = "1"  # the output is a pipe now, and its lines should come as they are written
     return merged
 

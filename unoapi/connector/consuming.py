@@ -39,11 +39,20 @@ class Requeue(Exception):
 class Consumer:
     """One thread with a connection of its own. The work is done by another, so that heartbeats never wait for it."""
 
-    def __init__(self, amqp_url: str, queue: Queue, handle: Callable[[bytes], None], *, name: str) -> None:
+    def __init__(
+        self,
+        amqp_url: str,
+        queue: Queue,
+        handle: Callable[[bytes], None],
+        *,
+        name: str,
+        taken: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
         self._url = amqp_url
         self._queue = queue
         self._handle = handle
         self._name = name
+        self._taken = taken
         self._stopping = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -89,6 +98,7 @@ class Consumer:
                 channel.basic_cancel(tag)
 
     def _take(self, message: Any) -> None:
+        self._taken(message.headers or {})
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
         self._current = (message, self._worker.submit(self._handle, body))
 

@@ -46,11 +46,17 @@ class RedisQueueClock:
         now, found = now_ms(), {}
         notes: list[Command] = []
         for queue, count in ready.items():
-            times = [int(known[field]) for field in (f"taken:{queue}", f"empty:{queue}") if field in known]
-            if count == 0 or not times:
+            times = [_time(known.get(f"{note}:{queue}")) for note in ("taken", "empty")]
+            if count == 0 or not any(times):
                 notes.append(("HSET", self._key, f"empty:{queue}", now))
             if count:
-                found[queue] = max(times, default=now)
+                found[queue] = max(times) or now
         if notes:
             self._store.post(*notes, ("EXPIRE", self._key, KEPT_S))
         return found
+
+
+def _time(note: object) -> int:
+    """Unix milliseconds, or 0 for none: whatever stands in Redis, a look must go on."""
+    text = str(note or "")
+    return int(text) if text.isascii() and text.isdigit() else 0

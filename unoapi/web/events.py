@@ -132,10 +132,9 @@ def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
     uno = unoapi()
     for job in jobs:
         log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
+    accepted = [TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs]
     uno.accept([Parcel(job) for job in jobs])
-    uno.traces.add(
-        *(TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs)
-    )
+    uno.traces.add(*accepted)
     return jsonify(success=True)
 
 

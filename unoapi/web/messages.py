@@ -28,6 +28,7 @@ routes = Blueprint("messages", __name__)
 
 KEY_HEADER = "Idempotency-Key"
 OTHER_REQUEST_S = 1.0
+BACKLOG_WAIT_S = 10
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -107,21 +108,33 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
 def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> None:
     uno = unoapi()
     settings = uno.settings
+    if uno.backlog.is_full(phone):
+        raise RequestError(
+            "Rate limit hit",
+            code=130429,
+            status=429,
+            details=f"{settings.unoapi_session_backlog_max} messages of {phone} wait to be sent already "
+            f"(UNOAPI_SESSION_BACKLOG_MAX); try again in {BACKLOG_WAIT_S} s.",
+            retry_after_s=BACKLOG_WAIT_S,
+        )
     prepared = settings.convert_audio_message_to_ogg and voice.wanted(
         message, always=settings.send_audio_message_as_ptt
     )
     kind = PrepareVoice if prepared else SendMessage
+    accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"])
     uno.publisher.publish([Parcel(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"]))
+    uno.backlog.enter(phone, message_id)
+    uno.traces.add(accepted)
 
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     command = Command.model_validate(body)
     uno = unoapi()
     job = RunCommand(id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(body))
-    uno.publisher.publish([Parcel(job)])
     kind = command.status or "typing"
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind))
+    accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
+    uno.publisher.publish([Parcel(job)])
+    uno.traces.add(accepted)
     return jsonify(success=True)
 
 

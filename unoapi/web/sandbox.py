@@ -42,6 +42,7 @@ def contact_writes(phone: str) -> ResponseReturnValue:
     log.debug(UPSERT, message_id=message_id, phone=phone)
     event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
+    accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
     uno.accept([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
-    uno.traces.add(TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind))
+    uno.traces.add(accepted)
     return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])
