@@ -67,8 +67,8 @@ def events(receiver: Receiver, path: str = "/hook") -> list[dict[str, Any]]:
     return [body["entry"][0]["changes"][0]["value"] for body in bodies]
 
 
-def statuses(receiver: Receiver, message_id: str) -> list[str]:
-    found = [status for value in events(receiver) for status in value.get("statuses", [])]
+def statuses(receiver: Receiver, message_id: str, path: str = "/hook") -> list[str]:
+    found = [status for value in events(receiver, path) for status in value.get("statuses", [])]
     return [status["status"] for status in found if status["id"] == message_id]
 
 
