@@ -6,9 +6,8 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from kombu import Connection
-
 from unoapi.broker.commands import ENTRY, command_message
+from unoapi.broker.connections import Connection
 from unoapi.broker.messages import came_ms
 from unoapi.connector.consuming import TROUBLE, Consumer, Reject, Requeue
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
