@@ -274,6 +274,20 @@ def test_a_read_ends_in_time_while_the_servers_are_away(group: Group, manner: st
     assert time.monotonic() - began - first < 0.1, "one look serves the readers of some seconds"
 
 
+def test_without_redis_counts_are_told_and_ages_are_not(servers: PrivateServers, group: Group) -> None:
+    url = servers.rabbit.add_vhost("metrics-without-redis")
+    publisher = ConfirmingPublisher(url, TOPOLOGY)
+    publisher.publish([Parcel(PrepareVoice(id="voice", phone=PHONE, body="{}"))])
+    publisher.close()
+    settings = Settings(amqp_url=url, redis_url=f"redis://127.0.0.1:{free_port()}")
+
+    samples = [each for family in Standing(bootstrap(settings), group).collect() for each in family.samples]
+
+    media = [each for each in samples if each.labels.get("queue") == "media"]
+    assert [(each.name, each.value) for each in media] == [("unoapi_queue_messages", 1)]
+    assert "unoapi_breakers_open" not in {each.name for each in samples}
+
+
 def test_a_host_without_a_web_process_does_not_look(tmp_path: Path) -> None:
     settings = Settings(amqp_url="amqp://127.0.0.1:1", redis_url="redis://127.0.0.1:1")
 

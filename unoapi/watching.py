@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from unoapi.broker.depths import depths, with_ages, with_totals
+from unoapi.broker.depths import all_sessions, depths, of_sessions, with_ages, with_totals
 from unoapi.broker.management import Management
 from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from unoapi.exposure import Group, Listener, group_folder
@@ -48,15 +48,19 @@ class Watch:
     def queues(self) -> list[Depth]:
         """All queues, with all that can be known of them now. Raises BrokerUnavailable within seconds."""
         found = depths(self._url, self._uno.topology)
-        totals = self._management.totals(self._uno.topology)
-        if totals is not None:
-            found = with_totals(found, totals, self._uno.topology)
         ready = {depth.queue: depth.ready for depth in found if depth.ready is not None}
+        topology, sessions = self._uno.topology, dict[str, int]()
+        totals = self._management.totals(topology)
+        if totals is not None:
+            found = with_totals(found, totals, topology)
+            sessions = {name: numbers["ready"] for name, numbers in of_sessions(totals, topology).items()}
         try:
-            since_ms = self._uno.clock.since(ready)
+            since_ms = self._uno.clock.since(ready, passing=sessions)
         except StoreUnavailable:
             since_ms = {}
-        return with_ages(found, since_ms, now_ms=now_ms())
+        waiting = [since_ms[name] for name in sessions if name in since_ms]
+        together = {all_sessions(topology): min(waiting)} if waiting else {}
+        return with_ages(found, since_ms | together, now_ms=now_ms())
 
 
 class Standing(Collector):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING, Any
 
+import amqp
 import pytest
+from kombu import Connection
 
 from tests.connector.phones import Phone, events, messages, statuses
 from tests.receiver import Receiver
 from tests.stack import CONTACT, PHONE, Stack, eventually, stack
+from unoapi.broker.topology import Topology
 from unoapi.connector.twin import PICTURE
 
 if TYPE_CHECKING:
@@ -22,7 +26,9 @@ FAST = {"UNOAPI_CONNECTOR_SENDS_PER_SECOND": "1000", "UNOAPI_SEND_MAX_AGE": "600
 
 @pytest.fixture(scope="module")
 def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack(servers, tmp_path_factory.mktemp("whole-way"), **FAST) as running:
+    with stack(
+        servers, tmp_path_factory.mktemp("whole-way"), **FAST, RABBITMQ_MANAGEMENT_URL=servers.management_url
+    ) as running:
         running.web()
         running.worker()
         yield running
@@ -171,3 +177,29 @@ def test_a_call_of_a_dropped_connection_waits_and_then_leaves(uno: Stack, phone:
     phone.order(do="back")
 
     eventually(lambda: "sent" in statuses(hook, message_id), within_s=30, what="sent")
+
+
+@pytest.mark.usefixtures("phone")
+def test_the_queues_of_sessions_are_seen_together_with_the_age_of_the_oldest(uno: Stack, hook: Receiver) -> None:
+    def together() -> dict[str, Any]:
+        found = {depth["queue"]: depth for depth in uno.get("/admin/queues").json()["data"]}
+        return dict(found["unoapi.outgoing.whatsmeow.*"])
+
+    queue = Topology("unoapi").session_queue("5521900000000")  # of a number that nobody connects
+    before = together()
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
+        channel.basic_publish(amqp.Message(b"{}"), routing_key=queue.name)
+        eventually(lambda: together()["ready"] == 1)
+        passed_by = send(uno, CONTACT, text={"body": "passes by"})
+        eventually(lambda: "read" in statuses(hook, passed_by))
+        time.sleep(0.5)
+        waiting = together()
+        channel.queue_delete(queue.name)
+    eventually(lambda: together()["ready"] == 0)
+
+    assert (before["ready"], before["oldest_s"]) == (0, 0)
+    assert (waiting["ready"], waiting["unacked"]) == (1, 0)
+    assert waiting["oldest_s"] >= 0.5
+    assert "of 2 sessions together" in waiting["purpose"]

@@ -74,6 +74,20 @@ def test_an_empty_queue_begins_anew(memory: Any, store: RedisStore) -> None:
     assert now_ms() - clock.since({"outgoing": 1})["outgoing"] < 2000
 
 
+def test_of_queues_that_come_and_go_nothing_is_kept_while_they_are_empty(memory: Any, store: RedisStore) -> None:
+    clock = RedisQueueClock(store, prefix="unoapi")
+    clock.taken("session.1", LONG_AGO)
+    clock.taken("session.2", LONG_AGO)
+    written(memory)
+
+    found = clock.since({}, passing={"session.1": 2, "session.2": 0, "session.3": 1, "session.4": 0})
+    written(memory)
+
+    assert found["session.1"] == LONG_AGO
+    assert found.keys() == {"session.1", "session.3"}
+    assert set(memory.hgetall("unoapi-queue-clock:unoapi")) == {"taken:session.1", "empty:session.3"}
+
+
 def test_installations_have_clocks_of_their_own_and_rubbish_is_no_time(memory: Any, store: RedisStore) -> None:
     RedisQueueClock(store, prefix="other").taken("outgoing", LONG_AGO)
     memory.hset("unoapi-queue-clock:unoapi", mapping={"taken:outgoing": "x", "empty:outgoing": "-5"})

@@ -68,16 +68,25 @@ def depths(amqp_url: str, topology: Topology) -> list[Depth]:
 
 def with_totals(found: list[Depth], totals: Mapping[str, Mapping[str, int]], topology: Topology) -> list[Depth]:
     """Add what the management API knows: what consumers hold, and the queues of all sessions in one line."""
-    sessions = f"{topology.queue(ENTRY)}."
-    theirs = [numbers for name, numbers in totals.items() if name.startswith(sessions)]
+    theirs = of_sessions(totals, topology).values()
     together = Depth(
-        f"{sessions}*",
+        all_sessions(topology),
         f"commands to the connector, of {len(theirs)} sessions together",
         ready=sum(numbers["ready"] for numbers in theirs),
         unacked=sum(numbers["unacked"] for numbers in theirs),
     )
     known = [replace(depth, unacked=totals.get(depth.queue, {}).get("unacked")) for depth in found]
     return [*known, together]
+
+
+def of_sessions(totals: Mapping[str, Mapping[str, int]], topology: Topology) -> dict[str, Mapping[str, int]]:
+    """The queues of single sessions."""
+    return {name: numbers for name, numbers in totals.items() if name.startswith(f"{topology.queue(ENTRY)}.")}
+
+
+def all_sessions(topology: Topology) -> str:
+    """The name under which they are shown together."""
+    return f"{topology.queue(ENTRY)}.*"
 
 
 def with_ages(found: list[Depth], since_ms: Mapping[str, int], *, now_ms: int) -> list[Depth]:

@@ -11,11 +11,12 @@ import stat
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.commands import command_message
-from unoapi.connector.consuming import Consumer, Reject, Requeue
+from unoapi.connector.consuming import Consumer, Reject, Requeue, note_taken
 from unoapi.connector.dispatching import Dispatcher, Ladder, NotConnected, Pace
 from unoapi.connector.engine import Ended, Exit, Login
 from unoapi.connector.engines import make_engine
@@ -82,7 +83,9 @@ class Child:
         )
         amqp_url = settings.amqp_url.get_secret_value()
         self._queue = uno.topology.session_queue(phone)
-        self._consumer = Consumer(amqp_url, self._queue, self._handle, name=phone)
+        self._consumer = Consumer(
+            amqp_url, self._queue, self._handle, name=phone, taken=partial(note_taken, uno, self._queue.name)
+        )
 
     def run(self) -> Exit:
         """Serve the session until it is over."""

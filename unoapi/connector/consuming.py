@@ -11,12 +11,14 @@ from amqp.exceptions import AMQPError
 from kombu.exceptions import OperationalError
 
 from unoapi.broker.connections import Connection
+from unoapi.broker.messages import came_ms
 from unoapi.errors import describe
 from unoapi.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unoapi.bootstrap import Uno
     from unoapi.broker.topology import Queue
 
 log = get_logger(__name__)
@@ -34,6 +36,13 @@ class Reject(Exception):
 
 class Requeue(Exception):
     """The message stays with RabbitMQ."""
+
+
+def note_taken(uno: Uno, queue: str, headers: dict[str, Any]) -> None:
+    """For the age of a queue: when the message that was taken from it had come."""
+    came = came_ms(headers)
+    if came is not None:
+        uno.clock.taken(queue, came)
 
 
 class Consumer:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.commands import ENTRY, command_message
 from unoapi.broker.connections import Connection
-from unoapi.broker.messages import came_ms
-from unoapi.connector.consuming import TROUBLE, Consumer, Reject, Requeue
+from unoapi.connector.consuming import TROUBLE, Consumer, Reject, Requeue, note_taken
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
 from unoapi.models.connector_commands import CONTROL, Command
 
@@ -34,7 +34,9 @@ class Router:
         self._stopping = threading.Event()
         amqp_url = uno.settings.amqp_url.get_secret_value()
         entry = next(queue for queue in uno.topology.queues if queue.name == uno.topology.queue(ENTRY))
-        self._consumer = Consumer(amqp_url, entry, self._route, name="router", taken=self._note)
+        self._consumer = Consumer(
+            amqp_url, entry, self._route, name="router", taken=partial(note_taken, uno, entry.name)
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -44,12 +46,6 @@ class Router:
         """Take no more."""
         self._stopping.set()
         self._consumer.stop(STOP_S)
-
-    def _note(self, headers: dict[str, Any]) -> None:
-        """For the age of the entry queue."""
-        came = came_ms(headers)
-        if came is not None:
-            self._uno.clock.taken(self._uno.topology.queue(ENTRY), came)
 
     def _route(self, body: bytes) -> None:
         try:

@@ -36,19 +36,23 @@ class RedisQueueClock:
             self._noted[queue] = now
             self._store.post(("HSET", self._key, f"taken:{queue}", came_ms), ("EXPIRE", self._key, KEPT_S))
 
-    def since(self, ready: Mapping[str, int]) -> dict[str, int]:
+    def since(self, ready: Mapping[str, int], *, passing: Mapping[str, int] | None = None) -> dict[str, int]:
         """For each queue that is not empty the time before which nothing in it came, in Unix milliseconds.
 
         `ready` is what was seen just now. A queue of which nothing is known counts from now on, so that after a loss of
-        Redis's data ages begin anew. Raises StoreUnavailable.
+        Redis's data ages begin anew. `passing` are queues that come and go, of which there may be many: nothing is kept
+        of them while they are empty. Raises StoreUnavailable.
         """
         (known,) = self._store.call(("HGETALL", self._key))
         now, found = now_ms(), {}
         notes: list[Command] = []
-        for queue, count in ready.items():
-            times = [_time(known.get(f"{note}:{queue}")) for note in ("taken", "empty")]
-            if count == 0 or not any(times):
-                notes.append(("HSET", self._key, f"empty:{queue}", now))
+        for queue, count in {**ready, **(passing or {})}.items():
+            fields = (f"taken:{queue}", f"empty:{queue}")
+            times = [_time(known.get(field)) for field in fields]
+            if count == 0 and queue in (passing or {}):
+                notes += [("HDEL", self._key, *fields)] if any(times) else []
+            elif count == 0 or not any(times):
+                notes.append(("HSET", self._key, fields[1], now))
             if count:
                 found[queue] = max(times) or now
         if notes:
