@@ -14,6 +14,7 @@ import pytest
 import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from tests.receiver import Behaviour
 from tests.stack import CONTACT, OPERATOR, PHONE, ROOT, Stack, eventually, stack
@@ -316,19 +317,20 @@ def test_a_host_without_a_web_process_does_not_look(tmp_path: Path) -> None:
     assert list(Standing(bootstrap(settings), Group(tmp_path)).collect()) == []
 
 
-def test_a_port_of_another_program_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        listener = Listener(Group(tmp_path), host="127.0.0.1", port=port)
-        listener.start()
-        time.sleep(1.5)
-    try:
-        page = eventually(lambda: answers(port), within_s=5)
-    finally:
-        listener.stop()
+def test_a_port_of_another_program_is_named_once(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            listener = Listener(Group(tmp_path), host="127.0.0.1", port=port)
+            listener.start()
+            time.sleep(2.5)
+        try:
+            page = eventually(lambda: answers(port), within_s=5)
+        finally:
+            listener.stop()
 
     assert page == 200
-    assert capsys.readouterr().out.count("metrics_port_not_free") == 1
+    assert [line["event"] for line in lines] == ["metrics_port_not_free", "metrics_listening"]
 
 
 def answers(port: int) -> int | None:
