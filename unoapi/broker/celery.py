@@ -9,8 +9,9 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
-from kombu import Connection, Exchange, Queue
+from kombu import Exchange, Queue
 
+from unoapi.broker.connections import Connection
 from unoapi.broker.messages import from_body, history_of, to_suspect
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import BrokerUnavailable

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import ResourceLocked
-from kombu import Connection
 
+from unoapi.broker.connections import Connection
 from unoapi.broker.letters import kept, read_letter, replayed
 from unoapi.broker.lines import CONNECT_TIMEOUT_S
 from unoapi.errors import OutcomeUnknown, UnoError

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError, NotFound
-from kombu import Connection
 from kombu.exceptions import KombuError
 
 from unoapi.broker.commands import ENTRY
+from unoapi.broker.connections import Connection
 from unoapi.broker.lines import CONNECT_TIMEOUT_S
 from unoapi.errors import BrokerUnavailable
 

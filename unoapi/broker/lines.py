@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import amqp
 from amqp.exceptions import AMQPError
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
+from unoapi.broker.connections import Connection
 from unoapi.errors import ConfigurationError
 from unoapi.logs import get_logger
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-import kombu
 import redis
 from amqp.exceptions import AMQPError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from unoapi.broker.connections import Connection
 from unoapi.errors import ConfigurationError
 
 _AMQP = ("amqp", "amqps", "pyamqp")
@@ -33,7 +33,7 @@ def reachable(url: str, *, timeout_s: float) -> bool:
 
 def _rabbitmq_answers(url: str, timeout_s: float) -> bool:
     try:
-        with kombu.Connection(url, connect_timeout=timeout_s) as connection:
+        with Connection(url, connect_timeout=timeout_s) as connection:
             connection.connect()
             return True
     except (AMQPError, OSError, ValueError):

@@ -6,6 +6,7 @@ somebody has to change something. Then the platform keeps the old processes.
 
 from __future__ import annotations
 
+import ssl
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -61,9 +62,20 @@ def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
     except ConfigurationError as error:
         return "rabbitmq", WRONG, f"{where}: {error}", EX_CONFIG
     except BrokerUnavailable as error:
-        return "rabbitmq", WRONG, f"{where}: {error}; check AMQP_URL", 1
+        return "rabbitmq", WRONG, f"{where}: {_advice(error)}", 1
     queues, exchanges = len(uno.topology.queues), len(uno.topology.exchanges)
     return "rabbitmq", OK, f"{where}: {queues} queues and {exchanges} exchanges are declared", 0
+
+
+def _advice(error: BrokerUnavailable) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                "its certificate is not trusted, or is another host's: SSL_CERT_FILE names the file of your authority"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return f"{error}; check AMQP_URL"
 
 
 def _redis(uno: Uno) -> Finding:

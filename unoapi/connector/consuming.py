@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
+from unoapi.broker.connections import Connection
 from unoapi.broker.messages import came_ms
 from unoapi.errors import describe
 from unoapi.logs import get_logger

@@ -7,9 +7,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kombu import Connection
-
 from unoapi.broker.commands import ENTRY, command_message
+from unoapi.broker.connections import Connection
 from unoapi.connector.consuming import TROUBLE, Consumer, Reject, Requeue, note_taken
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
 from unoapi.models.connector_commands import CONTROL, Command
