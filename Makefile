@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench crash-test lock whatsmeow clean
+.PHONY: help run demo test check bench crash-test fault-test lock whatsmeow clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -34,6 +34,9 @@ bench: $(VENV)/.ready ## Run the benchmarks
 
 crash-test: $(VENV)/.ready ## Kill processes in the middle of work and count what was lost
 	@$(BIN)/python -m tests.crash
+
+fault-test: $(VENV)/.ready ## Break one thing at a time, from RabbitMQ to a webhook's certificate, and count
+	@$(BIN)/python -m tests.fault
 
 lock: $(VENV)/.ready ## Choose the versions of all dependencies again
 	@$(BIN)/pip install -q pip-tools

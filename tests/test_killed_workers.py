@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu import Connection
 
+from tests.fault.breaking import blocked_publishers
 from tests.receiver import Behaviour, Receiver
 from tests.stack import CONTACT, PHONE, Stack, eventually, stack
 from unoapi.broker.messages import Message, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.cli import packages
 from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from unoapi.cli.servers import PrivateServers
@@ -198,28 +194,6 @@ def test_a_bug_is_retried_on_the_ladder_and_kept_with_its_traceback(
         assert "JSONDecodeError" in shown
         assert "no JSON" not in shown
         assert idle(uno)
-
-
-@contextmanager
-def blocked_publishers(servers: PrivateServers) -> Iterator[None]:
-    """RabbitMQ's memory alarm: it takes nothing from publishers, and serves consumers."""
-    set_memory_limit(servers, "0")
-    try:
-        yield
-    finally:
-        set_memory_limit(servers, "0.4")
-
-
-def set_memory_limit(servers: PrivateServers, share: str) -> None:
-    script = packages.rabbitmq_server()
-    assert script is not None
-    control = script.with_name("rabbitmqctl")
-    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **servers.rabbit._prepare()}
-    done = subprocess.run(
-        [str(control), "set_vm_memory_high_watermark", share],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_retry_that_cannot_be_published_stays_on_its_queue_without_a_tight_loop(

@@ -1,0 +1,77 @@
+"""Break one thing at a time and count; exit code 1 when anything is lost or ends otherwise than it must."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from tests.fault.endpoints import endpoint_down, name_rebinds, names_can_be_redirected, receivers_misbehave
+from tests.fault.infrastructure import (
+    memory_alarm,
+    rabbitmq_killed,
+    rabbitmq_stopped,
+    redis_flushed,
+    redis_restarted,
+    redis_stopped,
+    web_killed,
+    workers_killed,
+)
+from tests.fault.neighbour import bad_neighbour
+from tests.fault.stage import SHORT, Size, Stage, staged
+from tests.fault.table import Row, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
+    "workers": workers_killed,
+    "web": web_killed,
+    "rabbitmq-stopped": rabbitmq_stopped,
+    "rabbitmq-killed": rabbitmq_killed,
+    "memory-alarm": memory_alarm,
+    "redis-stopped": redis_stopped,
+    "redis-restarted": redis_restarted,
+    "redis-flushed": redis_flushed,
+    "neighbour": bad_neighbour,
+    "receivers": receivers_misbehave,
+    "outage": endpoint_down,
+    "rebinding": name_rebinds,
+}
+
+
+def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
+    """The rows of the named faults, in their own order."""
+    rows: list[Row] = []
+    with staged(size) as stage:
+        for name in (each for each in FAULTS if each in names):
+            if name == "rebinding" and not names_can_be_redirected():
+                console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")
+                continue
+            console.print(f"{name} ...")
+            found = FAULTS[name](stage)
+            rows += found if isinstance(found, list) else [found]
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="small numbers and short absences")
+    parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault; can be repeated")
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    try:
+        rows = run(SHORT if options.short else Size(), options.only or list(FAULTS), console)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    console.print(table(rows))
+    return 0 if rows and all(row.ok for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

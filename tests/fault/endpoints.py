@@ -1,0 +1,209 @@
+"""Faults of receivers: each ends in its own class, within its deadline; an outage costs no attempts."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.crash.clients import Clients
+from tests.fault.misbehaving import Misbehaving
+from tests.fault.table import Row
+from tests.receiver import Behaviour
+from tests.stack import Stack, eventually, stack
+from unoapi.cli.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.fault.stage import Stage
+
+MESSAGES = 3
+"""Fewer than open a breaker, so that each walks its own ladder."""
+TIMEOUT_MS = 2_000
+SLACK_MS = 1_500
+WRAPPER = "libnss_wrapper.so"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to misbehave, and the class in which its deliveries must end."""
+
+    path: str
+    says: str
+    ends: str
+    scheme: str = "http"
+
+
+FAULTS = (
+    Fault("refuses", "refuses connections", "unreachable"),
+    Fault("resets-in-the-body", "500, resets in the body", "refused"),
+    Fault("slow-status", "its status line drips", "unreachable"),
+    Fault("slow-headers", "500, its headers drip", "refused"),
+    Fault("slow-body", "500, its body drips", "refused"),
+    Fault("endless-body", "500, an endless body", "refused"),
+    Fault("large-body", "200, a body of 10 MB", "delivered"),
+    Fault("throttles", "429 with Retry-After, longer than the ladder", "delivered"),
+    Fault("gone", "410", "gone"),
+    Fault("redirects", "redirects to loopback", "refused"),
+    Fault("expired", "TLS certificate has expired", "unreachable", scheme="https"),
+)
+
+
+def receivers_misbehave(stage: Stage) -> list[Row]:
+    """All of them at once: none may hold up another."""
+    throttle_s = stage.size.retry_limit + 2.0
+    with (
+        Misbehaving(throttle_s=throttle_s) as plain,
+        Misbehaving(context=stage.expired) as secure,
+    ):
+        closed = f"http://127.0.0.1:{free_port()}/refuses"
+        phones: dict[str, str] = {}
+        for fault in FAULTS:
+            phone = phones[fault.path] = stage.phone()
+            listener = secure if fault.scheme == "https" else plain
+            url = closed if fault.path == "refuses" else listener.url(fault.path, scheme=fault.scheme)
+            stage.register(phone, fault.path, url, timeoutMs=TIMEOUT_MS)
+        written = {
+            path: {stage.uno.contact_writes(f"message {number}", phone=phone) for number in range(MESSAGES)}
+            for path, phone in phones.items()
+        }
+        waiting = stage.drain(lambda: True)
+        return [
+            _judged(stage, fault, phones[fault.path], written[fault.path], plain=plain, waiting=waiting)
+            for fault in FAULTS
+        ]
+
+
+def _judged(stage: Stage, fault: Fault, phone: str, written: set[str], *, plain: Misbehaving, waiting: int) -> Row:
+    letters = {letter["message_id"]: letter for letter in stage.uno.dead("--phone", phone)}
+    steps = {each: trace(stage.uno, phone, each) for each in written}
+    delivered = {each for each, found in steps.items() if "delivered" in {step["step"] for step in found}}
+    problems = []
+    reasons = {str(letter["reason"]) for letter in letters.values()}
+    ended = reasons | ({"delivered"} if delivered else set())
+    if ended != {fault.ends}:
+        problems.append(f"ended as {sorted(ended)}")
+    longest_ms = max(
+        (attempt["duration_ms"] for letter in letters.values() for attempt in letter["attempts"]), default=0
+    )
+    if longest_ms > TIMEOUT_MS + SLACK_MS:
+        problems.append(f"an attempt took {longest_ms} ms")
+    most = max((len(letter["attempts"]) for letter in letters.values()), default=0)
+    if most > stage.size.retry_limit + 1:
+        problems.append(f"{most} attempts")
+    if fault.path == "redirects" and plain.requests["redirected"]:
+        problems.append("the redirect was followed")
+    if fault.path == "throttles" and plain.requests["throttles"] <= MESSAGES * (stage.size.retry_limit + 1):
+        problems.append("it was not throttled for longer than the ladder")
+    return Row(
+        fault=f"receiver: {fault.says}",
+        messages=len(written),
+        delivered=len(delivered - letters.keys()),
+        dead=len(letters),
+        waiting=waiting,
+        note=f"ends as {fault.ends}",
+        problems=problems,
+    )
+
+
+def trace(uno: Stack, phone: str, message_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = uno.get(f"/v15.0/{phone}/messages/{message_id}/trace").json().get("trace", [])
+    return found
+
+
+def endpoint_down(stage: Stage) -> Row:
+    """Down for many ladders: what had not ended before the breaker opened arrives when it is up again."""
+    size, receiver, phone = stage.size, stage.receiver, stage.phone()
+    path = f"/{phone}"
+    outage_s = size.outage_ladders * size.ladder_s
+    stage.register(phone, "crm", receiver.url(path))
+    receiver.script(path, Behaviour(status=500))
+    with Clients(stage.uno.url, phone=phone, events=size.events, rate=size.rate, threads=8) as clients:
+        time.sleep(outage_s)
+        clients.wait(clients.finished, timeout_s=size.within_s)
+    failed = receiver.count(path)
+    receiver.script(path, Behaviour())
+    mended = time.monotonic()
+
+    def arrived() -> set[str]:
+        return {key for key, (_, answered) in receiver.keys(path).items() if answered}
+
+    while len(arrived()) + stage.uno.depth("unoapi.dead") < size.events and time.monotonic() - mended < size.within_s:
+        time.sleep(0.25)
+    recovered_s = time.monotonic() - mended
+    waiting = stage.drain(lambda: True)
+    letters = {letter["message_id"]: letter for letter in stage.uno.dead("--phone", phone)}
+    problems = []
+    if len(letters) > 4:  # the fifth different failure opens the breaker
+        problems.append(f"{len(letters)} dead")
+    most = max((len(letter["attempts"]) for letter in letters.values()), default=0)
+    if most > size.retry_limit + 1:
+        problems.append(f"{most} attempts")
+    return Row(
+        fault=f"endpoint down {outage_s:.0f} s, {size.outage_ladders} x the ladder",
+        messages=len(clients.accepted),
+        delivered=len(clients.accepted & arrived()),
+        duplicated=sum(max(0, answered - 1) for _, answered in receiver.keys(path).values()),
+        dead=len(letters),
+        waiting=waiting,
+        recovered_s=recovered_s,
+        note=f"{len(letters)} ended their ladder before the breaker opened; {failed} requests during the outage",
+        problems=problems,
+    )
+
+
+def name_rebinds(stage: Stage) -> Row:
+    """A name that is ours at the first look-up and the metadata service's at the second.
+
+    On a stack of its own, whose processes look names up in a file. Flushes Redis: the last row.
+    """
+    hosts = stage.folder / "hosts"
+    hosts.write_text("127.0.0.1 rebinds.example\n")
+    path, receiver = "/rebinds", stage.receiver
+    receiver.script(path, Behaviour(status=500, headers={"Connection": "close"}))
+    settings = {
+        "UNOAPI_MESSAGE_RETRY_LIMIT": "5",
+        "UNOAPI_MESSAGE_RETRY_DELAY": "3000",
+        "LD_PRELOAD": WRAPPER,
+        "NSS_WRAPPER_HOSTS": str(hosts),
+    }
+    with stack(stage.servers, stage.folder, **settings) as uno:
+        uno.web()
+        worker = uno.worker(threads=2)
+        phone = stage.phone()
+        uno.register([{"id": "main", "urlAbsolute": f"http://rebinds.example:{receiver.port}{path}"}], phone=phone)
+        message_id = uno.contact_writes("hello", phone=phone)
+        receiver.wait(1, path)
+        worker.stop()  # libcurl remembers names for a minute
+        time.sleep(1.1)  # the file's date counts in seconds
+        hosts.write_text("169.254.169.254 rebinds.example\n")
+        uno.worker(threads=2)
+        letters = eventually(uno.dead, within_s=stage.size.within_s, every_s=0.5)
+    problems = [] if receiver.count(path) == 1 else [f"{receiver.count(path)} requests"]
+    found = {(letter["message_id"], letter["reason"]) for letter in letters}
+    if found != {(message_id, "blocked")}:
+        problems.append(f"ended as {sorted(found)}")
+    return Row(
+        fault="receiver: its name leads to 169.254.169.254 at the second look-up",
+        messages=1, delivered=0, dead=len(letters), note="ends as blocked", problems=problems,
+    )  # fmt: skip
+
+
+def names_can_be_redirected() -> bool:
+    """Whether name look-ups can come from a file here: the library is there, or root on Debian gets it."""
+    if not _loads() and os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", "libnss-wrapper"]):
+            subprocess.run(["apt-get", "-qq", *words], env=environment, capture_output=True, timeout=300, check=False)
+    return _loads()
+
+
+def _loads() -> bool:
+    try:
+        ctypes.CDLL(WRAPPER)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,149 @@
+"""Servers, processes and a receiver that the rows share, and how long everything may take."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from kombu import Connection
+
+from tests.crash.clients import ID_PATTERN
+from tests.fault.misbehaving import expired
+from tests.receiver import Receiver
+from tests.stack import Process, Stack, stack
+from unoapi.broker.topology import Topology
+from unoapi.cli.servers import PrivateServers
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+TOPOLOGY = Topology("unoapi")
+REGISTERED_S = 3.0
+"""RabbitMQ 3.10 must not be killed sooner after queues were declared."""
+WORKERS = 2
+THREADS = 20
+RETRY_DELAY_MS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much to do, and how long what is away stays away."""
+
+    events: int = 1_000
+    rate: float = 60.0
+    kills: int = 5
+    rabbit_away_s: float = 90.0
+    alarm_s: float = 60.0
+    redis_away_s: float = 30.0
+    retry_limit: int = 5
+    outage_ladders: int = 20
+    neighbour_s: float = 20.0
+    neighbour_rounds: int = 3
+    within_s: float = 240.0
+
+    @property
+    def ladder_s(self) -> float:
+        """From the first attempt to the last, without the attempts themselves."""
+        return RETRY_DELAY_MS / 1000 * (2.0**self.retry_limit - 1)
+
+
+SHORT = Size(
+    events=200,
+    kills=2,
+    rabbit_away_s=5.0,
+    alarm_s=4.0,
+    redis_away_s=4.0,
+    retry_limit=2,
+    neighbour_s=6.0,
+    neighbour_rounds=1,
+    within_s=60.0,
+)
+
+
+@dataclass
+class Stage:
+    """What runs."""
+
+    size: Size
+    folder: Path
+    servers: PrivateServers
+    receiver: Receiver
+    uno: Stack
+    expired: ssl.SSLContext
+    web: Process
+    workers: list[Process] = field(default_factory=list)
+    phones: int = 0
+
+    def phone(self) -> str:
+        """A session's number that no other row uses."""
+        self.phones += 1
+        return f"55119000{self.phones:05d}"
+
+    def register(self, phone: str, name: str, url: str, **options: Any) -> None:
+        """Give a session its one webhook."""
+        self.uno.register([{"id": name, "urlAbsolute": url, **options}], phone=phone)
+
+    def kill_worker(self, number: int) -> None:
+        self.workers[number].kill()
+        self.workers[number] = self.uno.worker(name=f"worker{number}", threads=THREADS)
+
+    def restart_workers(self) -> None:
+        """End them in order, so that what they held is on its queue; then start them again."""
+        for worker in self.workers:
+            worker.stop(timeout_s=30)
+        self.workers = [self.uno.worker(name=f"worker{number}", threads=THREADS) for number in range(WORKERS)]
+
+    def kill_web(self) -> None:
+        self.web.kill()
+        self.web = self.uno.web()
+
+    def drain(self, done: Callable[[], bool], *, within_s: float | None = None) -> int:
+        """Wait until `done` and all queues but the dead one are empty. Returns how many messages are left."""
+        deadline = time.monotonic() + (within_s or self.size.within_s)
+        quiet = 0
+        while time.monotonic() < deadline:
+            quiet = quiet + 1 if done() and self.waiting() == 0 else 0
+            if quiet > 2:
+                return 0
+            time.sleep(0.25)
+        return self.waiting()
+
+    def waiting(self) -> int:
+        """Ready messages on all queues but the dead one."""
+        with Connection(self.uno.environment["AMQP_URL"]) as connection:
+            channel: Any = connection.channel()
+            names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
+            return sum(int(channel.queue_declare(name, passive=True).message_count) for name in names)
+
+
+@contextmanager
+def staged(size: Size) -> Iterator[Stage]:
+    """Everything that the rows need; all of it is stopped afterwards, however it ends."""
+    with TemporaryDirectory(prefix="unoapi-fault-") as name, Receiver() as receiver:
+        folder = Path(name)
+        context, authority = expired(folder)
+        servers = PrivateServers(folder / "servers")
+        settings = {
+            "UNOAPI_MESSAGE_RETRY_LIMIT": f"{size.retry_limit}",
+            "UNOAPI_MESSAGE_RETRY_DELAY": f"{RETRY_DELAY_MS}",
+            "UNOAPI_WORKER_THREADS": f"{THREADS}",
+            "LOG_LEVEL": "info",
+            "SSL_CERT_FILE": str(authority),
+        }
+        try:
+            servers.start()
+            with stack(servers, folder, **settings) as uno:
+                receiver.record("count", key=ID_PATTERN)
+                web = uno.web()
+                stage = Stage(size, folder, servers, receiver, uno, context, web)
+                stage.restart_workers()
+                time.sleep(REGISTERED_S)
+                yield stage
+        finally:
+            servers.kill()  # nobody wants their data
+            servers.stop()
