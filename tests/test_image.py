@@ -111,6 +111,11 @@ class Run:
             "PYTHONUNBUFFERED": "1",
             **settings,
         }
+        released = subprocess.run(
+            PROCFILE["release"], shell=True, env=uno.environment, cwd=folder, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert released.returncode == 0, released.stdout + released.stderr
         self._log = folder / "output.log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -276,6 +276,12 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [short(path) for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
+def test_connections_to_rabbitmq_are_ours_which_check_the_host() -> None:
+    kombus = re.compile(r"from kombu import .*\bConnection\b|kombu\.Connection\(")
+
+    assert [short(path) for path in SOURCES if kombus.search(path.read_text())] == []
+
+
 def test_no_file_of_the_library_is_too_long() -> None:
     lengths = {short(path): len(path.read_text().splitlines()) for path in (ROOT / "unoapi").rglob("*.py")}
 
