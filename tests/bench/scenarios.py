@@ -99,7 +99,7 @@ def watching(stage: Stage) -> list[Row]:
         {
             "as it is": partial(ours.deliveries, stage),
             "no events": partial(ours.deliveries, stage, task_events=False),
-            "metrics": partial(ours.deliveries, stage, UNOAPI_METRICS_PORT=str(free_port())),
+            "metrics": partial(ours.deliveries, stage, UNOAPI_METRICS_PORT=str(free_port()), TMPDIR=str(stage.folder)),
         },
         stage.sizes.rounds,
     )
