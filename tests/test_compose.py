@@ -27,8 +27,7 @@ STACKS = {
     "monitoring": COMPOSE / "monitoring" / "docker-compose.yml",
     "unochat": COMPOSE / "unochat" / "docker-compose.yml",
 }
-OURS = ("web", "worker", "media", "suspect", "flower")
-COMING_PROCESSES = {"connector"}
+OURS = ("web", "worker", "media", "suspect", "connector", "flower")
 FLOWERS_OWN = {
     "FLOWER_ADDRESS",
     "FLOWER_PORT",
@@ -148,8 +147,12 @@ def test_every_image_is_pinned(path: Path) -> None:
     assert images.isdisjoint({"unoapi"})
 
 
-def test_the_image_is_named_after_the_version() -> None:
-    assert made(STACKS["production"])["services"]["web"]["image"] == f"unoapi:{__version__}"
+def test_the_images_are_named_after_the_version() -> None:
+    services = made(STACKS["production"])["services"]
+
+    assert services["web"]["image"] == f"unoapi:{__version__}"
+    assert services["connector"]["image"] == f"unoapi-connector:{__version__}"
+    assert services["connector"]["build"]["target"] == "connector"
 
 
 @every_stack
@@ -198,8 +201,7 @@ def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
     services = made(STACKS[stack])["services"]
 
     assert all(services[name]["command"] == [name] for name in OURS)
-    assert procfile - COMING_PROCESSES <= set(OURS)
-    assert set(OURS) <= procfile | COMING_PROCESSES
+    assert procfile == set(OURS)
 
 
 @pytest.mark.parametrize("stack", ["production", "unochat"])
