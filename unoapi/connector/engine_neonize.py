@@ -122,6 +122,15 @@ class NeonizeEngine:
             self._addresses[to] = f"{answer.JID.User}@{answer.JID.Server}"
         return self._addresses[to]
 
+    def contacts(self, phones: list[str]) -> list[bool]:
+        """Ask WhatsApp which numbers it knows."""
+        try:
+            answers = self._client.is_on_whatsapp(*(f"+{phone}" for phone in phones))
+        except Exception as error:
+            raise EngineUnavailable(f"WhatsApp did not answer: {describe(error)}") from error
+        known = {str(each.Query).strip("+") for each in answers if each.IsIn}
+        return [phone in known for phone in phones]
+
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Send, and wait for the server's answer: at most 75 s, the library's own limit."""
         proto = json_format.ParseDict(message, e2e.Message())
