@@ -70,7 +70,7 @@ def receivers_misbehave(stage: Stage) -> list[Row]:
             path: {stage.uno.contact_writes(f"message {number}", phone=phone) for number in range(MESSAGES)}
             for path, phone in phones.items()
         }
-        waiting = stage.drain(lambda: True)
+        waiting = stage.drain(lambda: all(ended(stage.uno, phones[path], written[path]) for path in phones))
         return [
             _judged(stage, fault, phones[fault.path], written[fault.path], plain=plain, waiting=waiting)
             for fault in FAULTS
@@ -109,6 +109,11 @@ def _judged(stage: Stage, fault: Fault, phone: str, written: set[str], *, plain:
     )
 
 
+def ended(uno: Stack, phone: str, written: set[str]) -> bool:
+    """Whether every message was delivered or given up, as its trace tells."""
+    return all({"delivered", "dead"} & {step["step"] for step in trace(uno, phone, each)} for each in written)
+
+
 def trace(uno: Stack, phone: str, message_id: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = uno.get(f"/v15.0/{phone}/messages/{message_id}/trace").json().get("trace", [])
     return found
@@ -124,14 +129,14 @@ def endpoint_down(stage: Stage) -> Row:
     with Clients(stage.uno.url, phone=phone, events=size.events, rate=size.rate, threads=8) as clients:
         time.sleep(outage_s)
         clients.wait(clients.finished, timeout_s=size.within_s)
-    failed = receiver.count(path)
+    failed, before = receiver.count(path), len(stage.uno.dead("--phone", phone))
     receiver.script(path, Behaviour())
     mended = time.monotonic()
 
     def arrived() -> set[str]:
         return {key for key, (_, answered) in receiver.keys(path).items() if answered}
 
-    while len(arrived()) + stage.uno.depth("unoapi.dead") < size.events and time.monotonic() - mended < size.within_s:
+    while len(arrived()) + before < size.events and time.monotonic() - mended < size.within_s:
         time.sleep(0.25)
     recovered_s = time.monotonic() - mended
     waiting = stage.drain(lambda: True)

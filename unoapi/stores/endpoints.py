@@ -100,12 +100,14 @@ class RedisBreakers:
         left_ms = next_ms - now_ms()
         # Whoever probed last lets others try first; it probes again only when nobody came.
         if left_ms > 0 or (prober == delivery_id and left_ms > -pause_ms):
-            return Turn(wait_ms=_spread(max(left_ms, 0), pause_ms))
+            # Over twice the time that is left: all that wait would else come back at once, before everybody's messages.
+            return Turn(wait_ms=_spread(max(left_ms, 0), max(pause_ms, 2 * left_ms)))
         longer_ms = min(pause_ms * 2, LONGEST_PAUSE_MS)
-        after = f"open {words[0]} {now_ms() + max(longer_ms, deadline_ms)} {longer_ms} {delivery_id}"
+        until_next_ms = max(longer_ms, deadline_ms)
+        after = f"open {words[0]} {now_ms() + until_next_ms} {longer_ms} {delivery_id}"
         if self._swap(place, known, after, here=state is None):
             return Turn(probe=True)
-        return Turn(wait_ms=_spread(longer_ms, longer_ms))
+        return Turn(wait_ms=_spread(until_next_ms, 2 * until_next_ms))
 
     def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:
         """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
