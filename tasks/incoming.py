@@ -55,7 +55,7 @@ def receive(job: ReceiveEvent) -> None:
     events = connector.receive(job, ids=uno.ids, sessions=uno.sessions, connections=uno.connections)
     if events:
         uno.accept([Parcel(event) for event in events])
-    answers = connector.answers(job, sessions=uno.sessions)
+    answers = connector.answers(job, sessions=uno.sessions, connections=uno.connections)
     if answers:
         uno.commands.put(answers)
     uno.traces.add(

@@ -7,16 +7,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
+from unoapi.models.connector import PairingCode, QrCode, SessionState
 from unoapi.models.events import Event, contact, message_event, status_event
 from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
-from unoapi.ports import Claim, DeliveryState, EndpointNews, Turn
+from unoapi.ports import Claim, DeliveryState, EndpointNews, MessageKey, Turn
+from unoapi.services.connector_notices import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.models.attempts import Answer
+    from unoapi.models.connector_commands import Command
     from unoapi.models.trace import TraceEntry
 
 PHONE = "5511999990000"
@@ -176,6 +179,97 @@ class MemoryIds:
 
     def theirs(self, phone: str, ours: str) -> str:
         return self.pairs.get((phone, ours), ours)
+
+
+class MemoryConnections:
+    """Connections."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._news: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        self._statuses: dict[str, str] = {}
+        self._keys: dict[tuple[str, str], MessageKey] = {}
+        self._waits: dict[tuple[str, str], bool] = {}
+        self._rings: dict[tuple[str, str], str] = {}
+
+    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+        self._ensure_there()
+        known_ms, known_seq, shown = self._news.get(phone, (0, 0, {}))
+        if known_ms < now_ms() + 60_000 and (at_ms, seq) < (known_ms, known_seq):
+            return
+        kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
+        shown = {} if kind == "state" else dict(shown)
+        if isinstance(news, SessionState):
+            self._statuses[phone] = STATUSES[news.state]
+        self._news[phone] = (at_ms, seq, shown | {kind: news.model_dump(mode="json", exclude_defaults=True)})
+
+    def status(self, phone: str) -> str:
+        self._ensure_there()
+        return self._statuses.get(phone, "disconnected")
+
+    def details(self, phone: str) -> dict[str, Any]:
+        at_ms, _, shown = self._news.get(phone, (0, 0, {}))
+        return {"status": self.status(phone), "at_ms": at_ms, **shown}
+
+    def remember_key(
+        self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
+    ) -> None:
+        if not self.away:
+            self._keys[phone, message_id] = MessageKey(theirs or message_id, chat, participant, from_me)
+
+    def key(self, phone: str, message_id: str) -> MessageKey | None:
+        self._ensure_there()
+        return self._keys.get((phone, message_id))
+
+    def expect(self, phone: str, command_id: str, *, within_s: int) -> None:  # noqa: ARG002 (the port's)
+        self._ensure_there()
+        self._waits[phone, command_id] = False
+
+    def settle(self, phone: str, command_id: str) -> bool:
+        return not self.away and self._waits.pop((phone, command_id), False)
+
+    def give_up(self, phone: str, command_id: str) -> bool:
+        self._ensure_there()
+        if (phone, command_id) not in self._waits:
+            return False
+        self._waits[phone, command_id] = True
+        return True
+
+    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+        return self.away or self._rings.setdefault((phone, caller), call_id) == call_id
+
+    def _ensure_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+
+
+class MemoryLeases:
+    """Leases. Those of several connectors share one board."""
+
+    def __init__(self, board: dict[str, str] | None = None, *, server: str = "server_1") -> None:
+        self.board = {} if board is None else board
+        self.orders: dict[str, list[Command]] = {}
+        self.away = False
+        self._server = server
+        self._owner = f"{server}:{id(self)}"
+
+    def take(self, phone: str) -> bool:
+        return self.away or self.board.setdefault(phone, self._owner) == self._owner
+
+    def renew(self, phones: list[str]) -> list[str]:
+        return [phone for phone in phones if not self.take(phone)]
+
+    def give_back(self, phone: str) -> None:
+        if not self.away and self.board.get(phone) == self._owner:
+            del self.board[phone]
+
+    def hand_over(self, command: Command, server: str) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        self.orders.setdefault(server, []).append(command)
+
+    def asked(self) -> list[Command]:
+        return [] if self.away else self.orders.pop(self._server, [])
 
 
 class MemoryNotices:

@@ -129,7 +129,7 @@ def test_every_queue_of_a_job_has_a_consumer() -> None:
 
 
 @pytest.fixture(scope="module")
-def app(servers: PrivateServers) -> Iterator[Flask]:
+def app(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """The application in this process, with two stored sessions."""
     with pytest.MonkeyPatch.context() as patch:
         for name in Settings.model_fields:
@@ -138,6 +138,7 @@ def app(servers: PrivateServers) -> Iterator[Flask]:
         patch.setenv("REDIS_URL", servers.redis_url)
         patch.setenv("UNOAPI_AUTH_TOKEN", OPERATOR)
         patch.setenv("UNOAPI_RATE_LIMIT_REFUSED", "0")
+        patch.setenv("BASE_STORE", str(tmp_path_factory.mktemp("rules")))
         parts.cache_clear()
         made = create_app()
         for phone in (OURS, THEIRS):

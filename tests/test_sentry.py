@@ -60,7 +60,6 @@ def end(process: Process) -> None:
 def test_a_bug_in_a_worker_is_told_with_its_place_and_without_the_message(
     uno: Stack, ingest: Ingest, job: Job, pool: str
 ) -> None:
-    uno.worker(queues=(job.queue,), pool=pool, threads=1).stop()
     publish(uno, job)
 
     worker = uno.worker(queues=(job.queue,), pool=pool, threads=1)

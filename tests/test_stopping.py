@@ -65,60 +65,39 @@ def one_webhook(uno: Stack, receiver: Receiver) -> None:
     uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
 
 
-def test_the_api_ends_while_requests_come(uno: Stack, receiver: Receiver) -> None:
+def test_the_api_and_a_worker_end_while_requests_come_and_receivers_are_slow(uno: Stack, receiver: Receiver) -> None:
     uno.environment["UNOAPI_WEB_PROCESSES"] = "2"
-    events = 300
+    events = 160
     receiver.record("count", key=ID_PATTERN)
-    web = uno.web()
-    uno.worker()
+    receiver.script("/main", Behaviour(delay_ms=500, failures=1, share=0.2))
+    web, worker = uno.web(), uno.worker(threads=15)
     one_webhook(uno, receiver)
     took = []
 
-    with Clients(uno.url, phone=PHONE, events=events, rate=120.0, threads=8) as clients:
-        for number, share in enumerate((0.3, 0.6)):
+    with Clients(uno.url, phone=PHONE, events=events, rate=40.0, threads=8) as clients:
+        for number, share in enumerate((0.2, 0.6)):
             wanted = int(share * events)
-            clients.wait(lambda wanted=wanted: len(clients.accepted) >= wanted, timeout_s=30)  # type: ignore[misc]
-            took.append(sigterm(web, to_all=number % 2 == 1))
-            web = uno.web()
-        clients.wait(clients.finished, timeout_s=60)
-    eventually(lambda: idle(uno), within_s=30, every_s=0.5)
-
-    assert max(took) < HURRY_S, took
-    assert len(clients.accepted) == events
-    assert set(receiver.keys("/main")) == clients.accepted
-    assert set(clients.refusals) <= {NO_ANSWER}, "who is answered is accepted"
-    assert receiver.count("/main") - events <= clients.refusals[NO_ANSWER], "only what was posted twice may come twice"
-    assert uno.depth("unoapi.dead") == 0
-
-
-def test_a_worker_ends_while_receivers_are_slow_and_some_fail(uno: Stack, receiver: Receiver) -> None:
-    events = 100
-    receiver.record("count", key=ID_PATTERN)
-    receiver.script("/main", Behaviour(delay_ms=600, failures=1, share=0.2))
-    uno.web()
-    worker = uno.worker(threads=15)
-    one_webhook(uno, receiver)
-    took = []
-
-    with Clients(uno.url, phone=PHONE, events=events, rate=40.0, threads=4) as clients:
-        for number, share in enumerate((0.3, 0.7)):
-            wanted = int(share * events)
-            eventually(lambda wanted=wanted: receiver.count("/main") >= wanted, within_s=40)  # type: ignore[misc]
-            took.append(sigterm(worker, to_all=number % 2 == 1))
+            clients.wait(lambda wanted=wanted: len(clients.accepted) >= wanted, timeout_s=40)  # type: ignore[misc]
+            took.append(sigterm(worker, to_all=number == 1))
             worker = uno.worker(threads=15)
+            took.append(sigterm(web, to_all=number == 1))
+            web = uno.web()
         clients.wait(clients.finished, timeout_s=60)
     eventually(lambda: len(receiver.keys("/main")) == events and idle(uno), within_s=60, every_s=0.5)
     time.sleep(1)
 
     assert max(took) < HURRY_S, took
+    assert len(clients.accepted) == events
     assert set(receiver.keys("/main")) == clients.accepted
-    assert {answered for _, answered in receiver.keys("/main").values()} == {1}, "what was begun was finished"
+    assert set(clients.refusals) <= {NO_ANSWER}, "who is answered is accepted"
+    copies = sum(answered - 1 for _, answered in receiver.keys("/main").values())
+    assert 0 <= copies <= clients.refusals[NO_ANSWER], "only what was posted twice may come twice"
     assert uno.depth("unoapi.dead") == 0
 
 
 def test_media_ends_while_files_come_slowly(uno: Stack, receiver: Receiver) -> None:
-    messages, children = 6, 2
-    receiver.script("/sound", Behaviour(delay_ms=1000))
+    messages, children = 5, 2
+    receiver.script("/sound", Behaviour(delay_ms=700))
     uno.web()
     uno.worker(queues=("incoming", "outgoing"))
     media = uno.worker(queues=("media",), name="media", pool="prefork", threads=children)
@@ -141,7 +120,7 @@ def test_media_ends_while_files_come_slowly(uno: Stack, receiver: Receiver) -> N
 
 
 def test_the_connector_ends_while_messages_leave(uno: Stack, receiver: Receiver) -> None:
-    messages = 24
+    messages = 16
     phone = Phone(uno)
     uno.web()
     uno.worker()

@@ -9,17 +9,16 @@ import json
 import re
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 import requests
 
+from tests.compatibility.census import ELSEWHERE, GROUPS, LEFT_OUT, OTHERS, TRIED, cases
 from tests.fakes import make_webhook
 from tests.receiver import Receiver
 from tests.stack import OPERATOR, PHONE, Stack, stack
-from tests.unit import test_session_cases
 from unoapi.models import phones
 from unoapi.models.events import Event, serialise
 from unoapi.models.media import file_key, type_of
@@ -31,104 +30,9 @@ if TYPE_CHECKING:
     from unoapi.cli.servers import PrivateServers
     from unoapi.models.session import Session
 
-CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
-GROUPS: dict[str, dict[str, Any]] = {group["id"]: group for group in CASES["groups"]}
 INSTEAD: dict[str, Any] = {
     "pn_5549812345": "5549812345",  # left as it is: no mobile number has so few digits
 }
-ELSEWHERE = {
-    "template_bind": "tests/unit/test_session_cases.py",
-    "config_save": "tests/unit/test_session_cases.py",
-    "fork_waba_id": "tests/unit/test_session_cases.py",
-    "webhook_filter": "tests/unit/test_session_cases.py",
-    "timer_job": "tests/unit/test_session_cases.py",
-}
-WHATSMEOW = "of the connector: its own cases are in tests/connector"
-LATER = "bulk, transcription, speech and the commander come later: 501 until then"
-LIBRARY = "of the former program's WhatsApp library, which the connector does not use"
-LEFT_OUT: dict[str, str] = {
-    "queue_retry": "DESIGN.md decides otherwise: exponential backoff, retries counted after the first attempt",
-    "queue_topology": "DESIGN.md decides otherwise: its own exchanges and queues",
-    "chat_number_id": WHATSMEOW,
-    "raw_message_type": WHATSMEOW,
-    "raw_needs_media_download": WHATSMEOW,
-    "raw_to_event": WHATSMEOW,
-    "event_envelope": WHATSMEOW,
-    "send_to_raw": WHATSMEOW,
-    "send_to_raw_native": WHATSMEOW,
-    "filter_by_jid": WHATSMEOW,
-    "filter_by_key": WHATSMEOW,
-    "listener_job": WHATSMEOW,
-    "listener_filter": WHATSMEOW,
-    "calls": WHATSMEOW,
-    "session_standby": WHATSMEOW,
-    "send_error_codes": WHATSMEOW,
-    "first_message_delay": WHATSMEOW,
-    "fork_groups": "group management is not part of this installation",
-    "fork_transient_infra_error": LIBRARY,
-    "fork_transient_whatsapp_error": LIBRARY,
-    "internal_id": "an id is mapped when a pair is known, whatever it looks like",
-    "bulk_csv": LATER,
-    "bulk_number": LATER,
-    "bulk_render": LATER,
-    "bulk_row_sisodonto": LATER,
-    "bulk_row_default": LATER,
-    "bulk_status": LATER,
-    "commander": LATER,
-}
-OTHERS: dict[str, str] = {
-    "auth_no_master_configured": "DESIGN.md decides otherwise: without a token the API listens on loopback alone",
-    "auth_no_phone_any_session": "there is no such route of a message: see any_session_token in tests/test_rules.py",
-    "messages_sender_fails": "nothing is sent while the client waits: a wrong body is refused, which is tried below",
-    "debug_token": "ours checks the token: tests/clients and tests/test_management.py",
-    "media_metadata": "tests/test_media.py, with the former program's own note",
-    "media_download": "tests/test_media.py, with the former program's own file",
-    "timer_start": "tests/test_management.py: a timer's phone and contact are digits",
-    "templates_save_fork": "tests/test_management.py: our list has defaults beside what is saved",
-    "templates_delete_fork": "tests/test_management.py: our list has defaults beside what is saved",
-    "templates_list": "tests/test_management.py: our list has defaults",
-    "cc_forward_internal_id": "tests/test_forwarder.py: an id of ours is mapped to Meta's",
-    "cc_stale_send": LIBRARY,
-    "cc_read_internal_key": "tests/test_forwarder.py: the provider's id is kept for reading",
-    "rw_connect_count": WHATSMEOW,
-    "rw_auth": LIBRARY,
-    "rw_group": WHATSMEOW,
-    "rw_message": "bodies of messages are not kept in Redis",
-    "rw_message_status": "unoapi-told holds how far a status is",
-    "rw_bulk": LATER,
-    "rw_media": "ours also holds where the file is: tests/contracts/test_media_stores.py reads the former form",
-    "rw_session_status": WHATSMEOW,
-    "rw_direction": "tests/test_management.py: timers know who wrote last",
-    "rw_blacklist_remove": "tried by bl_removed",
-    "cl_store_types": "the store is chosen by STORAGE_ENDPOINT, not per session",
-    "cl_fork_defaults": LIBRARY,
-    "m_raw_payload": "raw messages of the former program's library are not taken: 131051",
-    "m_status_reply_chatwoot": WHATSMEOW,
-    "cls_api": "no event, but a message on its way in",
-    "cls_group_contact": "an event without message and status has no recipient",
-    "custom_char": WHATSMEOW,
-    "custom_char_no_space": WHATSMEOW,
-    "pairing_code_format": WHATSMEOW,
-    "session_webhook_body": WHATSMEOW,
-    "transcription_event": LATER,
-    "unoid_race": "our ids are computed before a message is sent",
-    "jidmap_br_variants": WHATSMEOW,
-    "embedded_token_ok": "a public route that hands out tokens is not built",
-    "history_after_marker": WHATSMEOW,
-    "media_key_unknown": "unknown types end in .bin, as in the fork",
-    "webhook_failure_range": "tests/test_end_to_end.py and tests/unit/test_curl_answers.py",
-    "webhook_success_range": "tests/unit/test_curl_answers.py",
-    "meta_alias_phone_number_id": "tests/test_management.py",
-    "meta_alias_waba": "tests/test_management.py",
-    **test_session_cases.LEFT_OUT,
-}
-TRIED: set[str] = set()
-
-
-def cases(group: str) -> pytest.MarkDecorator:
-    found = [case for case in GROUPS[group]["cases"] if case["id"] not in OTHERS]
-    TRIED.update(case["id"] for case in found)
-    return pytest.mark.parametrize("case", found, ids=[case["id"] for case in found])
 
 
 def expected(case: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.compatibility.census import GROUPS, OTHERS
 from tests.connector.raw import received
 from tests.fakes import PHONE, MemoryIds, MemorySessions, make_session
 from unoapi.connector.receiving import WRAPPERS, content_of, context_of
@@ -36,6 +37,15 @@ def event_of(case: dict[str, Any]) -> dict[str, Any] | None:
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_every_known_form_of_a_message_reaches_the_webhook_as_it_always_did(case: dict[str, Any]) -> None:
     assert event_of(case) == case["out"]
+
+
+def test_all_cases_of_the_former_program_are_here() -> None:
+    theirs = {case["id"].removeprefix("raw_"): case for case in GROUPS["raw_to_event"]["cases"]}
+    wanted = {name for name, case in theirs.items() if case["id"] not in OTHERS}
+
+    assert {case["id"] for case in CASES} == wanted
+    for case in CASES:
+        assert theirs[case["id"]]["in"] == {"config": case["config"], "raw": case["raw"]}
 
 
 JSON = st.recursive(

@@ -229,6 +229,8 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
         context |= _quoted(send.context)
     if send.mentions:
         context["mentionedJID"] = list(send.mentions)
+    if send.mention_all:
+        context["nonJIDMentions"] = 1
     if send.ephemeral_seconds:
         context["expiration"] = send.ephemeral_seconds
     if not context:

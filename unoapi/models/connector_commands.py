@@ -27,6 +27,7 @@ class Send(Base):
     content: Content
     context: Quote | None = None
     mentions: tuple[str, ...] = ()
+    mention_all: bool = False
     ephemeral_seconds: int = 0
     composing: bool = False
     interactive_mode: Literal["text", "classic", "native"] = "text"

@@ -226,6 +226,9 @@ class Connections(Protocol):
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
 
+    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+        """Whether this call counts: the caller's first in ten seconds, however often it is told. Never raises."""
+
 
 class Commands(Protocol):
     """The connector's entry."""

@@ -59,14 +59,15 @@ def receive(
     elif envelope.type == "send_result":
         events = _send_result(phone, SendResult.model_validate(envelope.data), ids, connections)
     elif envelope.type == "call":
-        events = _call(Call.model_validate(envelope.data), session=sessions.find(phone))
+        call = Call.model_validate(envelope.data)
+        events = _call(call, session=sessions.find(phone)) if _counts(call, phone, connections) else []
     elif envelope.type in ("session", "qr", "pairing_code"):
         events = _connection(envelope, session=sessions.find(phone), connections=connections)
         told = False  # a notice is never the cause of another one
     return [stamp(event, phone=phone, sessions=sessions, told=told) for event in events]
 
 
-def answers(job: ReceiveEvent, *, sessions: SessionStore) -> list[Command]:
+def answers(job: ReceiveEvent, *, sessions: SessionStore, connections: Connections | None = None) -> list[Command]:
     """What the session's options make us answer by ourselves: mark as read, refuse a call."""
     envelope = ConnectorEvent.model_validate(job.event)
     if envelope.type not in ("message", "call"):
@@ -74,7 +75,7 @@ def answers(job: ReceiveEvent, *, sessions: SessionStore) -> list[Command]:
     session = sessions.find(envelope.session)
     if envelope.type == "call":
         call = Call.model_validate(envelope.data)
-        return _refuse(call, session) if session.reject_calls and call.phase == "offer" else []
+        return _refuse(call, session) if session.reject_calls and _counts(call, session.phone, connections) else []
     message = ReceivedMessage.model_validate(envelope.data)
     ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
     if not session.read_on_receipt or message.from_me or ignored:
@@ -170,7 +171,7 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
 
 
 def _call(call: Call, *, session: Session) -> list[Event]:
-    if call.phase != "offer" or not session.message_calls_webhook:
+    if not session.message_calls_webhook:
         return []
     caller = number_of(call.sender)
     message = {
@@ -181,6 +182,13 @@ def _call(call: Call, *, session: Session) -> list[Event]:
         "text": {"body": session.message_calls_webhook},
     }
     return [message_event(session.phone, message, contacts=[contact(caller, call.sender.push_name)])]
+
+
+def _counts(call: Call, phone: str, connections: Connections | None) -> bool:
+    """Whether the phone begins to ring, and not again for a caller who rang a moment ago."""
+    if call.phase != "offer":
+        return False
+    return connections is None or connections.rings(phone, call.sender.phone or call.sender.jid, call.id)
 
 
 def _refuse(call: Call, session: Session) -> list[Command]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -34,6 +35,8 @@ SPECIAL_TYPES = {
     "aac": "audio/aac",
     "webp": "image/webp",
 }
+EVERYBODY = re.compile(r"\s*@(?:todos|all)\b", re.IGNORECASE)
+"""Mentions all members of a group, as clients of the former program write it."""
 BUTTON_VALUES = {"url": "link", "call": "phone_number", "copy_code": "code"}
 
 
@@ -43,11 +46,12 @@ def commands_for(
     """The commands that a message needs. Raises MessageRejected for what cannot be sent."""
     to = str(message.get("to", ""))
     try:
-        held = _content(message, to=to, keys=keys)
+        held, everybody = _addressed(_content(message, to=to, keys=keys), message, to=to)
         send = Send(
             content=held,
             context=_quote(message, keys),
             mentions=tuple(to_jid(str(each)) for each in message.get("mentions") or ()),
+            mention_all=everybody,
             composing=session.composing_message,
             interactive_mode=session.interactive_mode,
         )
@@ -127,6 +131,14 @@ def _content(message: dict[str, Any], *, to: str, keys: Keys) -> Any:  # noqa: P
     return _refuse(
         UNSUPPORTED, "Message type is not supported", f"This connection cannot send messages of type {kind[:40]}."
     )
+
+
+def _addressed(item: Any, message: dict[str, Any], *, to: str) -> tuple[Any, bool]:
+    """The content, and whether it mentions everybody: by the field `mentionAll`, or by a word in a group's text."""
+    asked = message.get("mentionAll") is True
+    if not isinstance(item, content.Text) or not to.endswith("@g.us") or not EVERYBODY.search(item.body):
+        return item, asked
+    return item.model_copy(update={"body": EVERYBODY.sub("", item.body).strip() or item.body}), True
 
 
 def _media(kind: str, part: dict[str, Any]) -> content.Media:

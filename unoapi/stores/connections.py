@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHANNEL = "unoapi-broadcast"
 """What front ends are shown: `{"phone", "type", "content"}`."""
+RING_MS = 10_000
+"""A caller who rings again within this time is told once."""
 WAITED, GIVEN_UP = "waited", "given up"
 # Newer by time, then by number; a time far in the future is a clock that was wrong.
 _RECORD = """
@@ -101,6 +103,15 @@ class RedisConnections:
         (was,) = self._store.call(("SET", _wait_key(phone, command_id), GIVEN_UP, "XX", "GET", "KEEPTTL"))
         return was is not None
 
+    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+        """Whether this call counts: the caller's first in ten seconds, however often it is told. Never raises."""
+        try:
+            key = _ring_key(phone, caller)
+            _, first = self._store.call(("SET", key, call_id, "NX", "PX", RING_MS), ("GET", key))
+        except StoreUnavailable:
+            return True
+        return first in (None, call_id)
+
 
 def _status_key(phone: str) -> str:
     return f"unoapi-status:{phone}"
@@ -112,6 +123,10 @@ def _connection_key(phone: str) -> str:
 
 def _key_key(phone: str, message_id: str) -> str:
     return f"unoapi-key:{phone}:{message_id}"
+
+
+def _ring_key(phone: str, caller: str) -> str:
+    return f"unoapi-ring:{phone}:{caller}"
 
 
 def _wait_key(phone: str, command_id: str) -> str:
