@@ -54,7 +54,7 @@ FAULTS = (
 
 def receivers_misbehave(stage: Stage) -> list[Row]:
     """All of them at once: none may hold up another."""
-    throttle_s = stage.size.retry_limit + 2.0
+    throttle_s = 2.0 * stage.size.retry_limit + 4.0
     with (
         Misbehaving(throttle_s=throttle_s) as plain,
         Misbehaving(context=stage.expired) as secure,
