@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -51,9 +52,10 @@ def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
             if name == "rebinding" and not names_can_be_redirected():
                 console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")
                 continue
-            console.print(f"{name} ...")
+            began = time.monotonic()
             found = FAULTS[name](stage)
             rows += found if isinstance(found, list) else [found]
+            console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
     return rows
 
 

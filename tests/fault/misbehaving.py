@@ -27,9 +27,9 @@ PATIENCE_S = 30.0
 
 
 class Misbehaving:
-    """Listens on loopback. `throttle_s` is how long the throttling path refuses, from its first request on."""
+    """Listens on loopback. `throttled` is how many requests the throttling path refuses before it takes any."""
 
-    def __init__(self, *, throttle_s: float = 0.0, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, throttled: int = 0, context: ssl.SSLContext | None = None) -> None:
         outer = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -50,8 +50,7 @@ class Misbehaving:
                 return connection, address
 
         self.requests: Counter[str] = Counter()
-        self._throttle_s = throttle_s
-        self._throttled_since = 0.0
+        self._throttled = throttled
         self._lock = threading.Lock()
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = int(self._server.server_address[1])
@@ -73,6 +72,7 @@ class Misbehaving:
         path = _request(connection)
         with self._lock:
             self.requests[path] += 1
+            number = self.requests[path]
         match path:
             case "resets-in-the-body":
                 connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 1000\r\n\r\nhalf")
@@ -91,8 +91,8 @@ class Misbehaving:
             case "large-body":
                 connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n".encode())
                 _flood(connection, LARGE)
-            case "throttles":
-                connection.sendall(self._throttled())
+            case "throttles" if number <= self._throttled:
+                connection.sendall(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
             case "gone":
                 connection.sendall(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
             case "redirects":
@@ -100,14 +100,6 @@ class Misbehaving:
                 connection.sendall(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + target + b"\r\n\r\n")
             case _:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    def _throttled(self) -> bytes:
-        with self._lock:
-            self._throttled_since = self._throttled_since or time.monotonic()
-            over = time.monotonic() - self._throttled_since > self._throttle_s
-        if over:
-            return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-        return b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 
 def expired(folder: Path) -> tuple[ssl.SSLContext, Path]:

@@ -42,8 +42,9 @@ class Size:
     redis_away_s: float = 30.0
     retry_limit: int = 5
     outage_ladders: int = 20
-    neighbour_s: float = 20.0
-    neighbour_rounds: int = 3
+    neighbour_s: float = 10.0
+    neighbour_rounds: int = 5
+    neighbour_deadline_ms: int = 5_000
     within_s: float = 240.0
 
     @property
@@ -59,8 +60,9 @@ SHORT = Size(
     alarm_s=4.0,
     redis_away_s=4.0,
     retry_limit=2,
-    neighbour_s=6.0,
-    neighbour_rounds=1,
+    neighbour_s=2.0,
+    neighbour_rounds=3,
+    neighbour_deadline_ms=1_500,
     within_s=60.0,
 )
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Row:
     """What became of the messages that were accepted around one fault.
 
-    `recovered_s` is the time from the end of the fault until everything that was accepted by then had arrived.
+    `recovered_s` is the time from the end of the fault until everything that was accepted by then had arrived, and
+    something that was accepted later.
     `problems` are the expectations of this fault that were not met.
     """
 

@@ -31,6 +31,8 @@ LOOK_S = 2.0
 PAUSES_S = (1, 2, 5, 15, 30, 60)
 STEADY_S = 60.0
 GRACE_S = 30.0
+SHORTEST_S = 60.0
+"""No session is connected anew more often, whatever `autoRestartMs` says."""
 FINAL = frozenset(
     {Exit.LOGGED_OUT, Exit.REPLACED, Exit.BANNED, Exit.OUTDATED, Exit.NOT_SCANNED, Exit.CONFLICT, Exit.STOPPED}
 )
@@ -51,6 +53,7 @@ class Seat:
     attempts: list[float] = field(default_factory=list)
     held: bool = False  # stopped for good until somebody asks
     restart: bool = False
+    every_s: float = 0.0  # connect anew after so long; 0: never
 
 
 class Supervisor:
@@ -121,6 +124,7 @@ class Supervisor:
     def _seat(self, session: Session) -> None:
         phone = session.phone
         seat = self._seats.setdefault(phone, Seat(phone))
+        seat.every_s = max(session.auto_restart_ms / 1000, SHORTEST_S) if session.auto_restart_ms else 0.0
         if not seat.method and not seat.held and session.auto_connect and SessionFolder(self._store, phone).login:
             seat.method = "resume"
 
@@ -169,6 +173,10 @@ class Supervisor:
         if seat.process is not None:
             code = seat.process.poll()
             if code is None:
+                if seat.every_s and not seat.restart and time.monotonic() - seat.started >= seat.every_s:
+                    log.info("session_restarted", phone=seat.phone, after_s=seat.every_s)
+                    seat.restart = True
+                    self._stop(seat)
                 return
             seat.process = None
             self._plan(seat, code)
