@@ -30,7 +30,7 @@ app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, thre
 app.publisher = _uno.publisher
 app.conf.imports = (
     "tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications", "tasks.media", "tasks.timers",
-    "tasks.contacts", "tasks.letters",
+    "tasks.contacts", "tasks.letters", "tasks.sessions",
 )  # fmt: skip
 
 

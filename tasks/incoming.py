@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.logs import LISTENER, get_logger
-from unoapi.models.jobs import AwaitResult, Parcel, ReceiveEvent, RunCommand, SendMessage
+from unoapi.models.jobs import AwaitResult, FanOut, Parcel, ReceiveEvent, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
-from unoapi.services import connector, incoming
+from unoapi.services import connector, incoming, media
 
 log = get_logger(__name__)
 
@@ -52,14 +54,24 @@ def receive(job: ReceiveEvent) -> None:
     """Turn one event of the connector into Cloud API events."""
     uno = unoapi()
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
-    events = connector.receive(job, ids=uno.ids, sessions=uno.sessions, connections=uno.connections)
+    events = connector.receive(
+        job,
+        ids=uno.ids,
+        sessions=uno.sessions,
+        connections=uno.connections,
+        keep=partial(media.keep_picture, job.phone, files=uno.files, notes=uno.media),
+    )
     if events:
         uno.accept([Parcel(event) for event in events])
     answers = connector.answers(job, sessions=uno.sessions, connections=uno.connections)
     if answers:
         uno.commands.put(answers)
     uno.traces.add(
-        *(TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind) for each in events)
+        *(
+            TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind)
+            for each in events
+            if isinstance(each, FanOut)
+        )
     )
 
 

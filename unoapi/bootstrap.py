@@ -285,6 +285,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "server": settings.unoapi_server_name,
         "connectionType": settings.connection_type,
         "autoConnect": settings.auto_connect,
+        "autoRestartMs": settings.auto_restart_ms,
+        "sessionWebhook": settings.webhook_session,
         "qrTimeoutMs": settings.qr_timeout_ms,
         "proxyUrl": settings.proxy_url,
         "ignoreGroupMessages": settings.ignore_group_messages,

@@ -112,6 +112,10 @@ class Settings(BaseSettings):
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
     webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
 
+    webhook_session: WebUrl | None = Field(
+        None, description="Gets the news of connections, QR codes too, instead of the webhooks. Empty: none."
+    )
+
     unoapi_server_name: str = Field(
         "server_1", pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Name of this connector; a session's `server`."
     )
@@ -131,6 +135,9 @@ class Settings(BaseSettings):
         "qrcode", description="How a phone is connected when nothing else is asked."
     )
     auto_connect: bool = Field(True, description="Connect known sessions at the start.")
+    auto_restart_ms: int = Field(
+        0, ge=0, le=2_592_000_000, description="Connect anew after so many ms, at least a minute; 0: never."
+    )
     qr_timeout_ms: int = Field(60_000, ge=1000, le=600_000, description="Life of one QR code, in ms.")
     max_connect_retry: int = Field(3, ge=1, le=100, description="Failed connections before a session stands by.")
     max_connect_time: Seconds = Field(300, description="Seconds in which they are counted.")

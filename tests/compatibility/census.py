@@ -131,7 +131,7 @@ OTHERS: dict[str, str] = {
     "lj_split_append": "the connector tells each message by itself",
     "lj_decrypt_not_marked": "whatsmeow asks for the message again by itself, and tells it once",
     "lj_decrypt_retry": "whatsmeow asks for the message again by itself, and tells it once",
-    "lj_other_server": "tests/connector/test_takeover.py: a connector runs the sessions of its own name",
+    "lj_other_server": "tests/connector/test_notices.py: a connector runs the sessions of its own name",
     "lf_append_pending": LIBRARY,
     "lf_append_pending_own_ignored": LIBRARY,
     **test_session_cases.LEFT_OUT,

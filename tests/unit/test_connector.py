@@ -31,7 +31,8 @@ def received(
 ) -> list[FanOut]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "occurred_at": "now", "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event=event, accepted_at_ms=now_ms() - age_ms)
-    return receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
+    told = receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
+    return [each for each in told if isinstance(each, FanOut)]
 
 
 def value_of(job: FanOut) -> dict[str, Any]:

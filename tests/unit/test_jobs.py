@@ -33,6 +33,7 @@ from unoapi.models.jobs import (
     ReportFailure,
     RunCommand,
     TellContacts,
+    TellSession,
     computed_id,
 )
 
@@ -47,6 +48,7 @@ ALL: list[Job] = [
     make_send(body=BODY),
     FireTimer(id="1", phone=PHONE, to=CONTACT, step={"timeout": 1, "message": BODY}),
     TellContacts(id="1", phone=PHONE, url="http://contacts.test", body=BODY),
+    TellSession(id="1", phone=PHONE, body=BODY),
     make_fan_out(body=BODY),
     make_delivery(body=BODY),
     PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),

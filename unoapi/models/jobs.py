@@ -75,6 +75,15 @@ class TellContacts(Job):
     body: str  # exactly what is sent
 
 
+class TellSession(Job):
+    """News of a session's connection on their way to its `sessionWebhook`, which is looked up when they are posted."""
+
+    task: ClassVar[str] = "sessions.tell"
+    queue: ClassVar[str] = "outgoing"
+
+    body: str  # exactly what is sent
+
+
 class PrepareVoice(Job):
     """A message whose audio is made a voice note before it is sent. `id` is the message id."""
 
@@ -181,6 +190,7 @@ JOBS: dict[str, type[Job]] = {
         SendMessage,
         FireTimer,
         TellContacts,
+        TellSession,
         PrepareVoice,
         RunCommand,
         ReceiveEvent,

@@ -27,7 +27,7 @@ from unoapi.services.connector_received import events_of, number_of, placeholder
 from unoapi.services.outgoing import stamp
 
 if TYPE_CHECKING:
-    from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent
+    from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent, TellSession
     from unoapi.models.session import Session
     from unoapi.ports import Connections, MessageIds, SessionStore
 
@@ -37,16 +37,22 @@ READ_AGAIN_MS = 60_000
 
 
 def receive(
-    job: ReceiveEvent, *, ids: MessageIds, sessions: SessionStore, connections: Connections | None = None
-) -> list[FanOut]:
-    """The events for the webhooks. An event of a type that no webhook could want gives none.
+    job: ReceiveEvent,
+    *,
+    ids: MessageIds,
+    sessions: SessionStore,
+    connections: Connections | None = None,
+    keep: notices.Keep | None = None,
+) -> list[FanOut | TellSession]:
+    """The events for the webhooks, or for the one of the session. Of a type that nobody could want there are none.
+
+    `keep` keeps the picture of a QR code.
 
     Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
     looked up now: its options say what is to be ignored.
     """
     envelope = ConnectorEvent.model_validate(job.event)
     phone = envelope.session
-    told = True
     events: list[Event] = []
     if envelope.type == "message":
         message = ReceivedMessage.model_validate(envelope.data)
@@ -62,9 +68,8 @@ def receive(
         call = Call.model_validate(envelope.data)
         events = _call(call, session=sessions.find(phone)) if _counts(call, phone, connections) else []
     elif envelope.type in ("session", "qr", "pairing_code"):
-        events = _connection(envelope, session=sessions.find(phone), connections=connections)
-        told = False  # a notice is never the cause of another one
-    return [stamp(event, phone=phone, sessions=sessions, told=told) for event in events]
+        return _news(envelope, sessions=sessions, connections=connections, keep=keep)
+    return [stamp(event, phone=phone, sessions=sessions) for event in events]
 
 
 def answers(job: ReceiveEvent, *, sessions: SessionStore, connections: Connections | None = None) -> list[Command]:
@@ -201,8 +206,11 @@ def _refuse(call: Call, session: Session) -> list[Command]:
     ]
 
 
-def _connection(envelope: ConnectorEvent, *, session: Session, connections: Connections | None) -> list[Event]:
-    at_ms = notices.at_ms(envelope.occurred_at)
+def _news(
+    envelope: ConnectorEvent, *, sessions: SessionStore, connections: Connections | None, keep: notices.Keep | None
+) -> list[FanOut | TellSession]:
+    """Keep what is new of the connection, and tell it to the session's own webhook or to all the others."""
+    session, at_ms = sessions.find(envelope.session), notices.at_ms(envelope.occurred_at)
     news: SessionState | QrCode | PairingCode
     if envelope.type == "session":
         news = SessionState.model_validate(envelope.data)
@@ -212,8 +220,14 @@ def _connection(envelope: ConnectorEvent, *, session: Session, connections: Conn
         news = PairingCode.model_validate(envelope.data)
     if connections is not None:
         connections.record(envelope.session, news, at_ms=at_ms, seq=envelope.seq)
-    message = notices.message(news, session=session, event_id=envelope.event_id, at_ms=at_ms)
-    return [message_event(session.phone, message, contacts=[contact(session.phone)])] if message else []
+    if session.session_webhook is not None:
+        posted = notices.posted(news, session=session, event_id=envelope.event_id, at_ms=at_ms)
+        return [posted] if posted else []
+    message = notices.message(news, session=session, event_id=envelope.event_id, at_ms=at_ms, keep=keep)
+    if message is None:
+        return []
+    event = message_event(session.phone, message, contacts=[contact(session.phone)])
+    return [stamp(event, phone=session.phone, sessions=sessions, told=False)]  # a notice never causes another one
 
 
 def _recipient(address: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unoapi.models.attempts import Attempt, History
-    from unoapi.models.jobs import TellContacts
+    from unoapi.models.jobs import TellContacts, TellSession
     from unoapi.ports import Provider, WebhookSender
 
 GONE = 410
@@ -39,7 +39,12 @@ def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dic
 def tell(job: TellContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
     """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
     ensure_fresh(job, max_age_s=max_age_s)
-    webhook = Webhook.model_validate({"id": "contacts", "urlAbsolute": job.url})
+    return post(job, url=job.url, history=history, sender=sender)
+
+
+def post(job: TellContacts | TellSession, *, url: str, history: History, sender: WebhookSender) -> Attempt:
+    """Post a job's body once. Raises DeliveryFailed (retry), DeliveryRefused (give up)."""
+    webhook = Webhook.model_validate({"id": job.task, "urlAbsolute": url})
     answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     attempt = answer.as_attempt()
     if answer.delivered:

@@ -43,6 +43,12 @@ def keep(  # noqa: PLR0913 (collaborators)
     return media
 
 
+def keep_picture(phone: str, data: bytes, media_id: str, *, files: MediaStore, notes: MediaIndex) -> dict[str, Any]:
+    """Keep a PNG of ours under an id; what its message tells of it. Raises StoreUnavailable."""
+    kept = keep(phone, [data], mime_type="image/png", files=files, notes=notes, media_id=media_id)
+    return {"id": kept.id, "sha256": kept.sha256}
+
+
 def remove(media: MediaFile, *, files: MediaStore, notes: MediaIndex) -> None:
     """Remove a file: first its note, so that nobody finds half of it."""
     notes.remove(media)

@@ -108,6 +108,8 @@ def check_addresses(session: Session, *, refusal: Callable[[str], str]) -> None:
 
     `refusal` says why an address may not be called, or nothing. A name is judged when it is called.
     """
+    if session.session_webhook is not None and (why := refusal(f"{session.session_webhook}")):
+        raise RequestError("Webhook address not allowed", code=100, status=400, details=f"sessionWebhook: {why}.")
     for webhook in session.webhooks:
         if webhook.url is None and webhook.url_absolute is None:
             details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import segno
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +16,7 @@ from unoapi.errors import RequestError
 from unoapi.models.connector_commands import Command, Connect
 from unoapi.models.jobs import now_ms
 from unoapi.models.messages import new_message_id
+from unoapi.services.qr_pictures import data_url
 from unoapi.web.auth import check_phone, session_token
 from unoapi.web.bodies import json_object
 
@@ -81,7 +81,7 @@ def state(phone: str) -> ResponseReturnValue:
     }
     qr, pairing = details.get("qr"), details.get("pairing_code")
     if qr and _lives(qr):
-        answer["qr"] = {"image": picture(qr["code"]), "n": qr.get("n", 1), "of": qr.get("of", 0)}
+        answer["qr"] = {"image": data_url(qr["code"]), "n": qr.get("n", 1), "of": qr.get("of", 0)}
     if pairing and _lives(pairing):
         answer["pairing_code"] = f"{pairing['code'][:4]}-{pairing['code'][4:]}"
     return jsonify(answer)
@@ -116,11 +116,6 @@ def reload(phone: str) -> ResponseReturnValue:
 def logout(phone: str) -> ResponseReturnValue:
     """Leave the phone's list of devices."""
     return _ask(phone, "session.logout", {})
-
-
-def picture(code: str) -> str:
-    """A QR code as the address of a PNG."""
-    return str(segno.make(code, error="m").png_data_uri(scale=5, border=2))
 
 
 def _ask(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:

@@ -19,9 +19,9 @@ import socketio  # type: ignore[import-untyped]
 from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, StoreUnavailable
 from unoapi.logs import get_logger
+from unoapi.services.qr_pictures import data_url
 from unoapi.stores.connections import CHANNEL
 from unoapi.web.auth import BEARER, token_opens
-from unoapi.web.qr import picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -123,7 +123,7 @@ def broadcast_of(news: dict[str, Any]) -> dict[str, Any] | None:
     """What front ends expect: `{"phone", "type": "qrcode" | "status", "content"}`."""
     content = news["content"]
     if news["type"] == "qr":
-        return {"phone": news["phone"], "type": "qrcode", "content": picture(content["code"])}
+        return {"phone": news["phone"], "type": "qrcode", "content": data_url(content["code"])}
     if news["type"] == "state":
         return {"phone": news["phone"], "type": "status", "content": content["status"]}
     code = content.get("code", "")
