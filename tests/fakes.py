@@ -246,9 +246,15 @@ class MemoryConnections:
 class MemoryLeases:
     """Leases. Those of several connectors share one board."""
 
-    def __init__(self, board: dict[str, str] | None = None, *, server: str = "server_1") -> None:
+    def __init__(
+        self,
+        board: dict[str, str] | None = None,
+        orders: dict[str, list[Command]] | None = None,
+        *,
+        server: str = "server_1",
+    ) -> None:
         self.board = {} if board is None else board
-        self.orders: dict[str, list[Command]] = {}
+        self.orders = {} if orders is None else orders
         self.away = False
         self._server = server
         self._owner = f"{server}:{id(self)}"
@@ -263,13 +269,26 @@ class MemoryLeases:
         if not self.away and self.board.get(phone) == self._owner:
             del self.board[phone]
 
+    def hold(self, phone: str) -> None:
+        self.board[f"held:{phone}"] = ""
+
+    def free(self, phone: str) -> None:
+        self.board.pop(f"held:{phone}", None)
+
+    def held(self, phones: list[str]) -> set[str]:
+        return set() if self.away else {phone for phone in phones if f"held:{phone}" in self.board}
+
+    def elsewhere(self, phone: str) -> str:
+        holder = self.board.get(phone, self._owner)
+        return "" if self.away or holder == self._owner else holder
+
     def hand_over(self, command: Command, server: str) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
         self.orders.setdefault(server, []).append(command)
 
     def asked(self) -> list[Command]:
-        return [] if self.away else self.orders.pop(self._server, [])
+        return [] if self.away else self.orders.pop(self._server, []) + self.orders.pop(self._owner, [])
 
 
 class MemoryNotices:

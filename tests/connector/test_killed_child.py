@@ -91,7 +91,8 @@ def test_a_message_is_sent_at_most_once_and_always_told(uno: Stack, hook: Receiv
 
     left = len(phone.sent()) - before
     assert left == (0 if step == "send: marked, not called" else 1)
-    assert told[0] == ("failed" if step in ("send: marked, not called", "send: left, not noted") else "sent")
+    # Events are posted by many threads: `delivered` may be there before `sent`, or instead of it.
+    assert ("failed" in told) is (step in ("send: marked, not called", "send: left, not noted"))
 
 
 def test_the_steps_are_all_there() -> None:

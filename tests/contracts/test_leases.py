@@ -28,6 +28,10 @@ class Held(Protocol):
     def take(self, phone: str) -> bool: ...
     def renew(self, phones: list[str]) -> list[str]: ...
     def give_back(self, phone: str) -> None: ...
+    def hold(self, phone: str) -> None: ...
+    def free(self, phone: str) -> None: ...
+    def held(self, phones: list[str]) -> set[str]: ...
+    def elsewhere(self, phone: str) -> str: ...
     def asked(self) -> list[Command]: ...
     def hand_over(self, command: Command, server: str) -> None: ...
 
@@ -37,7 +41,8 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
     """Two connectors of the same name."""
     if request.param == "memory":
         board: dict[str, str] = {}
-        return MemoryLeases(board), MemoryLeases(board)
+        orders: dict[str, list[Command]] = {}
+        return MemoryLeases(board, orders), MemoryLeases(board, orders)
     monkeypatch.setattr(real, "RENEW_S", 0.0)
     store = request.getfixturevalue("store")
     return Leases(store, "server_1"), Leases(store, "server_1")
@@ -103,9 +108,35 @@ def test_an_order_for_a_connector_reaches_it_once(pair: tuple[Held, Held]) -> No
     assert first.asked() == []
 
 
+def test_an_order_reaches_the_one_that_runs_the_session(pair: tuple[Held, Held]) -> None:
+    first, second = pair
+    command = Command(type="session.disconnect", command_id="c", session=PHONE)
+    assert first.elsewhere(PHONE) == ""
+    second.take(PHONE)
+
+    assert second.elsewhere(PHONE) == ""
+    first.hand_over(command, first.elsewhere(PHONE))
+
+    assert first.asked() == []
+    assert second.asked() == [command]
+
+
+def test_a_session_that_shall_not_run_is_known_to_all_connectors(pair: tuple[Held, Held]) -> None:
+    first, second = pair
+    assert second.held([]) == set()
+
+    first.hold(PHONE)
+    eventually(lambda: second.held([OTHER, PHONE]) == {PHONE}, what="known soon")
+    second.free(PHONE)
+
+    eventually(lambda: not first.held([OTHER, PHONE]), what="free soon")
+
+
 def test_without_redis_a_session_goes_on(alone: Held) -> None:
     assert alone.take(PHONE) is True
     assert alone.renew([PHONE]) == []
+    assert alone.elsewhere(PHONE) == ""
+    assert alone.held([PHONE]) == set()
     assert alone.asked() == []
     alone.give_back(PHONE)
     with pytest.raises(StoreUnavailable):

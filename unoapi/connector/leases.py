@@ -74,19 +74,48 @@ class Leases:
         """Let another connector run the session."""
         self._store.post(("EVAL", _GIVE_BACK, 1, _key(phone), self._owner))
 
+    def hold(self, phone: str) -> None:
+        """Nobody shall start the session until somebody asks for it, other connectors and later ones included."""
+        self._store.post(("SET", _held_key(phone), "1"))
+
+    def free(self, phone: str) -> None:
+        """Somebody has asked for the session."""
+        self._store.post(("DEL", _held_key(phone)))
+
+    def held(self, phones: list[str]) -> set[str]:
+        """Those that nobody shall start. None when Redis does not answer."""
+        if not phones:
+            return set()
+        try:
+            (marks,) = self._store.call(("MGET", *(_held_key(phone) for phone in phones)))
+        except StoreUnavailable:
+            return set()
+        return {phone for phone, mark in zip(phones, marks, strict=True) if mark}
+
+    def elsewhere(self, phone: str) -> str:
+        """The other connector that runs a session; empty when none does, or nobody knows."""
+        try:
+            (holder,) = self._store.call(("GET", _key(phone)))
+        except StoreUnavailable:
+            return ""
+        return str(holder) if holder and holder != self._owner else ""
+
     def hand_over(self, command: Command, server: str) -> None:
-        """Leave a command for the connector of that name. Raises StoreUnavailable."""
+        """Leave a command for a connector: any one of that name, or the one that `elsewhere` told.
+
+        Raises StoreUnavailable.
+        """
         key = _asked_key(server)
         self._store.call(("RPUSH", key, command.model_dump_json()), ("EXPIRE", key, ASKED_TTL_S))
 
     def asked(self) -> list[Command]:
         """Commands that other connectors left for this one."""
         try:
-            (found,) = self._store.call(("LPOP", _asked_key(self._server), 100))
+            found = self._store.call(*(("LPOP", _asked_key(name), 100) for name in (self._server, self._owner)))
         except StoreUnavailable:
             return []
         commands = []
-        for text in found or []:
+        for text in (each for part in found for each in part or []):
             try:
                 commands.append(Command.model_validate(json.loads(text)))
             except (ValueError, ValidationError):
@@ -96,6 +125,10 @@ class Leases:
 
 def _key(phone: str) -> str:
     return f"unoapi-connector-lease:{phone}"
+
+
+def _held_key(phone: str) -> str:
+    return f"unoapi-connector-held:{phone}"
 
 
 def _asked_key(server: str) -> str:

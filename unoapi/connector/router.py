@@ -85,8 +85,9 @@ class Router:
         server = self._uno.settings.unoapi_server_name
         try:
             theirs = self._uno.sessions.find(command.session).server
-            if theirs != server:
-                self._supervisor.leases.hand_over(command, theirs)
+            holder = self._supervisor.leases.elsewhere(command.session) if theirs == server else theirs
+            if holder:
+                self._supervisor.leases.hand_over(command, holder)
                 return
         except (Postponed, StoreUnavailable):
             pass  # tried here: a session that is not ours is not known there

@@ -52,6 +52,7 @@ class Seat:
     deaths: int = 0
     attempts: list[float] = field(default_factory=list)
     held: bool = False  # stopped for good until somebody asks
+    asked: bool = False  # by somebody, and not started yet
     restart: bool = False
     every_s: float = 0.0  # connect anew after so long; 0: never
 
@@ -108,6 +109,7 @@ class Supervisor:
             phones = self._uno.sessions.phones()
         except StoreUnavailable:
             return  # what runs goes on
+        held = self.leases.held(phones)
         for phone in phones:
             try:
                 session = self._uno.sessions.find(phone)
@@ -115,18 +117,24 @@ class Supervisor:
                 continue
             ours = session.provider == "whatsmeow" and session.server == self._server
             if ours:
-                self._seat(session)
+                self._seat(session, held=phone in held)
             elif phone in self._seats:
                 self._leave(self._seats[phone])
         for phone in set(self._seats) - set(phones):
             self._leave(self._seats[phone])
 
-    def _seat(self, session: Session) -> None:
+    def _seat(self, session: Session, *, held: bool) -> None:
         phone = session.phone
         seat = self._seats.setdefault(phone, Seat(phone))
         seat.every_s = max(session.auto_restart_ms / 1000, SHORTEST_S) if session.auto_restart_ms else 0.0
-        if not seat.method and not seat.held and session.auto_connect and SessionFolder(self._store, phone).login:
+        if seat.method or seat.held or held:
+            return
+        if session.auto_connect and SessionFolder(self._store, phone).login:
             seat.method = "resume"
+
+    def _hold(self, seat: Seat) -> None:
+        seat.held, seat.method = True, ""
+        self.leases.hold(seat.phone)
 
     def _leave(self, seat: Seat) -> None:
         """The session is no longer ours."""
@@ -143,12 +151,12 @@ class Supervisor:
         if command.type in ("session.connect", "session.reload"):
             self._want(seat, command)
         elif command.type == "session.disconnect":
-            seat.held, seat.method = True, ""
+            self._hold(seat)
             self._stop(seat)
             if seat.process is None:
                 self._tell(seat, "stopped", "")  # nobody else is there to tell
         elif command.type == "session.logout":
-            seat.held, seat.method = True, ""
+            self._hold(seat)
             if seat.process is None or not self._write(seat, "logout"):
                 SessionFolder(self._store, seat.phone).forget_login()
                 self._tell(seat, "logged_out", "logged out")
@@ -158,7 +166,8 @@ class Supervisor:
         method = str(command.data.get("method") or "qr")
         seat.method = "resume" if folder.login else ("qr" if method == "resume" else method)
         seat.pair_phone = str(command.data.get("phone") or "")
-        seat.held, seat.deaths, seat.due = False, 0, 0.0
+        seat.asked, seat.held, seat.deaths, seat.due = True, False, 0, 0.0
+        self.leases.free(seat.phone)
         seat.attempts.clear()
         if seat.process is not None and (command.type == "session.reload" or seat.method != "resume"):
             seat.restart = True
@@ -193,9 +202,13 @@ class Supervisor:
         if not self.leases.take(seat.phone):
             seat.due = now + LOOK_S
             return
+        if not seat.asked and self.leases.held([seat.phone]):
+            seat.method = ""  # it waited for another connector's session, which was ended meanwhile
+            self.leases.give_back(seat.phone)
+            return
         command = [sys.executable, "-m", "unoapi.connector.child", seat.phone, seat.method, seat.pair_phone]
         seat.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=self._environment())  # noqa: S603 (our own program; the phone is digits)
-        seat.started, seat.restart = now, False
+        seat.started, seat.asked, seat.restart = now, False, False
         log.info("session_started", phone=seat.phone, method=seat.method, pid=seat.process.pid)
 
     def _plan(self, seat: Seat, code: int) -> None:
@@ -205,9 +218,10 @@ class Supervisor:
         if wanted:
             seat.due = 0.0
             return
+        if code in FINAL:
+            self._hold(seat)
         self.leases.give_back(seat.phone)
         if code in FINAL:
-            seat.method, seat.held = "", True
             return
         if code == Exit.REFUSED:
             seat.attempts.append(time.monotonic())
