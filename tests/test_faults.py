@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from tests.fault.__main__ import FAULTS, run
+from tests.fault.__main__ import FAULTS, measure, run
 from tests.fault.endpoints import names_can_be_redirected
 from tests.fault.stage import SHORT
 from tests.fault.table import Row, table
@@ -41,9 +41,21 @@ def test_a_row_that_does_not_add_up_is_not_fine() -> None:
         Row(fault="x", messages=10, delivered=7, dead=2),
         Row(fault="x", messages=10, delivered=8, dead=1, waiting=1),
         Row(fault="x", messages=10, delivered=10, problems=["ended otherwise"]),
+        Row(fault="x", messages=10, delivered=10, duplicated=1),
         Row(fault="x", messages=0, delivered=0),
     ):
         assert not broken.ok
+
+
+def test_a_fault_that_cannot_be_measured_is_a_broken_row_and_ends_the_run() -> None:
+    def fault() -> Row:
+        raise TimeoutError("3 of 10 events were accepted")
+
+    (row,), measured = measure("x", fault, Console(quiet=True))
+
+    assert not row.ok
+    assert not measured
+    assert row.problems == ["not measured: TimeoutError: 3 of 10 events were accepted"]
 
 
 def test_every_fault_of_the_short_form_is_one_of_the_long_form() -> None:

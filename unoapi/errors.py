@@ -120,14 +120,18 @@ class StoreUnavailable(TransientError):
 
 
 class Postponed(TransientError):
-    """Not a failure: run again after `after_ms` milliseconds without using up a retry."""
+    """Not a failure: run again after `after_ms` milliseconds without using up a retry.
+
+    With `jitter` a little is added to the wait; without, whoever raised it has spread the waits already.
+    """
 
     reason = "postponed"
 
-    def __init__(self, message: str, *, after_ms: int, attempt: Attempt | None = None) -> None:
+    def __init__(self, message: str, *, after_ms: int, attempt: Attempt | None = None, jitter: bool = True) -> None:
         super().__init__(message)
         self.after_ms = after_ms
         self.attempt = attempt
+        self.jitter = jitter
 
 
 class SessionUnknown(Postponed):

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -45,7 +46,7 @@ FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
 
 
 def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
-    """The rows of the named faults, in their own order."""
+    """The rows of the named faults, in their own order. Ends with the first that cannot be measured."""
     rows: list[Row] = []
     with staged(size) as stage:
         for name in (each for each in FAULTS if each in names):
@@ -53,10 +54,23 @@ def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
                 console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")
                 continue
             began = time.monotonic()
-            found = FAULTS[name](stage)
-            rows += found if isinstance(found, list) else [found]
+            found, measured = measure(name, partial(FAULTS[name], stage), console)
+            rows += found
             console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
+            if not measured:
+                break
     return rows
+
+
+def measure(name: str, fault: Callable[[], Row | list[Row]], console: Console) -> tuple[list[Row], bool]:
+    """The rows of one fault and whether it went to its end; else one row that says why not."""
+    try:
+        found = fault()
+    except Exception as error:  # noqa: BLE001 (what was measured before is still worth printing)
+        console.print_exception()
+        why = f"not measured: {type(error).__name__}: {error}"[:300]
+        return [Row(fault=name, messages=0, delivered=0, problems=[why])], False
+    return found if isinstance(found, list) else [found], True
 
 
 def main() -> int:

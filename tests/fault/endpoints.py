@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tests.crash.clients import Clients
 from tests.fault.misbehaving import Misbehaving
-from tests.fault.table import Row
+from tests.fault.table import Row, duplicates
 from tests.receiver import Behaviour
 from tests.stack import Stack, eventually, stack
 from unoapi.cli.ports import free_port
@@ -158,7 +160,7 @@ def endpoint_down(stage: Stage) -> Row:
         fault=f"endpoint down {outage_s:.0f} s, {size.outage_ladders} x the ladder",
         messages=len(clients.accepted),
         delivered=len(clients.accepted & arrived()),
-        duplicated=sum(max(0, answered - 1) for _, answered in receiver.keys(path).values()),
+        duplicated=duplicates(receiver.keys(path)),
         dead=len(letters),
         waiting=waiting,
         recovered_s=recovered_s,
@@ -204,12 +206,16 @@ def name_rebinds(stage: Stage) -> Row:
     )  # fmt: skip
 
 
+@cache
 def names_can_be_redirected() -> bool:
     """Whether name look-ups can come from a file here: the library is there, or root on Debian gets it."""
     if not _loads() and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "-y", "--no-install-recommends", "libnss-wrapper"]):
-            subprocess.run(["apt-get", "-qq", *words], env=environment, capture_output=True, timeout=300, check=False)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(
+                    ["apt-get", "-qq", *words], env=environment, capture_output=True, timeout=60, check=False
+                )
     return _loads()
 
 

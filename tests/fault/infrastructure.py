@@ -9,7 +9,7 @@ import redis
 
 from tests.crash.clients import Clients
 from tests.fault.breaking import blocked_publishers
-from tests.fault.table import Row
+from tests.fault.table import Row, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
         fault=fault,
         messages=len(clients.accepted),
         delivered=len(clients.accepted & arrived()),
-        duplicated=sum(max(0, answered - 1) for _, answered in receiver.keys(path).values()),
+        duplicated=duplicates(receiver.keys(path)),
         dead=len(died),
         waiting=waiting,
         recovered_s=recovered_s,
