@@ -42,7 +42,6 @@ __all__ = [
     "Notices",
     "Provider",
     "Publisher",
-    "Questions",
     "RemoteMedia",
     "Sends",
     "SessionStore",
@@ -236,13 +235,6 @@ class Commands(Protocol):
 
     def put(self, commands: Sequence[Command], *, then: Sequence[Parcel] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
-
-
-class Questions(Protocol):
-    """Asking a connected phone."""
-
-    def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The answer's data. Raises NobodyAnswers when there is none in time, or nobody to ask."""
 
 
 class Blacklist(Protocol):

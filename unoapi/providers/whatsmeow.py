@@ -17,7 +17,8 @@ from unoapi.services.connector_commands import commands_for, marks_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from unoapi.ports import Commands, Connections, MessageKey, Questions, SessionStore
+    from unoapi.ports import Commands, Connections, MessageKey, SessionStore
+    from unoapi.ports.questions import Questions
 
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
