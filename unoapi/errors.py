@@ -12,7 +12,8 @@ UnoError
 │   ├── StoreUnavailable      Redis did not answer in time
 │   └── Postponed             not a failure: come back later, no retry is used up
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
-│       └── NoConnector       no connector owns the phone
+│       ├── NoConnector       no connector owns the phone
+│       └── NobodyAnswers     a question to a connected phone had no answer
 └── PermanentError            will never go well: the task is given up at once
     ├── DeliveryRefused       the endpoint is gone, removed or forbidden; carries the attempt, if one was made
     ├── TooOld                older than its maximum age
@@ -149,6 +150,15 @@ class NoConnector(Postponed):
 
     def __init__(self, phone: str) -> None:
         super().__init__(f"no connector is connected for {phone}", after_ms=5_000)
+
+
+class NobodyAnswers(Postponed):
+    """A question to a connected phone had no answer."""
+
+    reason = "nobody_answers"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, after_ms=5_000)
 
 
 class FetchFailed(TransientError):
