@@ -215,7 +215,9 @@ def bootstrap(settings: Settings) -> Uno:
         connections=connections,
         commands=commands,
         idempotency=RedisIdempotency(store),
-        backlog=RedisBacklog(store, most=settings.unoapi_session_backlog_max, max_age_s=settings.unoapi_send_max_age),
+        backlog=RedisBacklog(
+            store, traces, most=settings.unoapi_session_backlog_max, max_age_s=settings.unoapi_send_max_age
+        ),
         files=files,
         media=notes,
         links=links,

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 
 from tests.fakes import PHONE
 from tests.stack import eventually
+from unoapi.models.trace import TraceEntry
 from unoapi.stores.backlog import RedisBacklog
+from unoapi.stores.messages import RedisTraces
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore
 
 
 def backlog(store: RedisStore, *, most: int = 3, max_age_s: int = 60) -> RedisBacklog:
-    return RedisBacklog(store, most=most, max_age_s=max_age_s)
+    return RedisBacklog(store, RedisTraces(store, ttl_s=60), most=most, max_age_s=max_age_s)
+
+
+def entry(message_id: str) -> TraceEntry:
+    return TraceEntry(step="accepted", phone=PHONE, message_id=message_id)
 
 
 def test_it_is_full_at_the_bound_for_this_session_alone_and_in_every_process(store: RedisStore) -> None:
@@ -22,7 +28,7 @@ def test_it_is_full_at_the_bound_for_this_session_alone_and_in_every_process(sto
     assert not here.is_full(PHONE)
 
     for number in range(3):
-        here.enter(PHONE, f"wamid.{number}")
+        here.enter(PHONE, f"wamid.{number}", entry(f"wamid.{number}"))
 
     assert here.is_full(PHONE)
     assert not here.is_full("5521999990000")
@@ -34,7 +40,7 @@ def test_it_is_full_at_the_bound_for_this_session_alone_and_in_every_process(sto
 def test_a_message_that_is_counted_twice_is_one(store: RedisStore) -> None:
     here = backlog(store, most=2)
     for _ in range(3):
-        here.enter(PHONE, "wamid.1")
+        here.enter(PHONE, "wamid.1", entry("wamid.1"))
     time.sleep(0.1)
 
     assert not backlog(store, most=2).is_full(PHONE)
@@ -45,7 +51,7 @@ def test_a_message_that_left_before_its_entry_was_written_does_not_count(store: 
 
     there.leave(PHONE, "wamid.1")
     time.sleep(0.1)
-    here.enter(PHONE, "wamid.1")
+    here.enter(PHONE, "wamid.1", entry("wamid.1"))
     time.sleep(0.1)
 
     assert not backlog(store, most=1).is_full(PHONE)
@@ -53,7 +59,7 @@ def test_a_message_that_left_before_its_entry_was_written_does_not_count(store: 
 
 def test_what_nobody_counted_out_is_forgotten_with_age(store: RedisStore) -> None:
     here = backlog(store, most=1, max_age_s=1)
-    here.enter(PHONE, "wamid.1")
+    here.enter(PHONE, "wamid.1", entry("wamid.1"))
     eventually(lambda: backlog(store, most=1, max_age_s=1).is_full(PHONE), within_s=0.9)
     time.sleep(1.1)
 
@@ -63,5 +69,5 @@ def test_what_nobody_counted_out_is_forgotten_with_age(store: RedisStore) -> Non
 def test_without_redis_and_without_a_bound_it_is_never_full(store: RedisStore, away: RedisStore) -> None:
     for one in (backlog(away), backlog(store, most=0)):
         for number in range(5):
-            one.enter(PHONE, f"wamid.{number}")
+            one.enter(PHONE, f"wamid.{number}", entry(f"wamid.{number}"))
         assert not one.is_full(PHONE)

@@ -21,6 +21,7 @@ def main() -> int:
     if options.events:
         size = replace(size, events=options.events)
     console = Console(width=None if sys.stdout.isatty() else 110)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started this ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
     try:
         outcome = crash_run(size, console)

@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault; can be repeated")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 180)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started this ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
     try:
         rows = run(SHORT if options.short else Size(), options.only or list(FAULTS), console)

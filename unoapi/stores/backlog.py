@@ -14,6 +14,8 @@ from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
+    from unoapi.models.trace import TraceEntry
+    from unoapi.stores.messages import RedisTraces
     from unoapi.stores.redis import RedisStore
 
 FRESH_S = 1.0
@@ -24,8 +26,9 @@ MAX_SESSIONS = 10_000
 class RedisBacklog:
     """Counts of all processes. `most` messages may wait for one session; 0: any number. With Redis away: any number."""
 
-    def __init__(self, store: RedisStore, *, most: int, max_age_s: int) -> None:
+    def __init__(self, store: RedisStore, traces: RedisTraces, *, most: int, max_age_s: int) -> None:
         self._store = store
+        self._traces = traces
         self._most = most
         self._max_age_ms = max_age_s * 1000
         self._known: dict[str, tuple[int, float]] = {}
@@ -42,14 +45,15 @@ class RedisBacklog:
             self._known[phone] = (count, time.monotonic())
         return count >= self._most
 
-    def enter(self, phone: str, message_id: str) -> None:
-        """Count a message that was accepted."""
+    def enter(self, phone: str, message_id: str, entry: TraceEntry) -> None:
+        """Count a message that was accepted, and write the step to its trace in the same breath."""
         if not self._most:
+            self._traces.add(entry)
             return
         known = self._known.get(phone)
         if known is not None:
             self._known[phone] = (known[0] + 1, known[1])
-        self._store.post(("ZADD", _key(phone), "NX", now_ms(), message_id), ("PEXPIRE", _key(phone), self._max_age_ms))
+        self._store.post(("ZADD", _key(phone), "NX", now_ms(), message_id), *self._traces.commands(entry))
 
     def leave(self, phone: str, message_id: str) -> None:
         """Count a message no more: it was sent, or given up."""
@@ -59,8 +63,10 @@ class RedisBacklog:
     def _count(self, phone: str) -> int:
         now, oldest = now_ms(), now_ms() - self._max_age_ms
         try:
-            _, count = self._store.call(
-                ("ZREMRANGEBYSCORE", _key(phone), -(now - LEFT_MS), oldest), ("ZCOUNT", _key(phone), oldest, "+inf")
+            _, count, _ = self._store.call(
+                ("ZREMRANGEBYSCORE", _key(phone), -(now - LEFT_MS), oldest),
+                ("ZCOUNT", _key(phone), oldest, "+inf"),
+                ("PEXPIRE", _key(phone), 2 * self._max_age_ms),
             )
         except StoreUnavailable:
             return 0

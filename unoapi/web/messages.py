@@ -123,8 +123,7 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
     kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"])
     uno.publisher.publish([Parcel(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
-    uno.backlog.enter(phone, message_id)
-    uno.traces.add(accepted)
+    uno.backlog.enter(phone, message_id, accepted)
 
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
