@@ -119,7 +119,8 @@ class UnoTask(Task[Any, Any]):
                 base_ms=settings.unoapi_message_retry_delay,
                 cap_ms=settings.unoapi_message_retry_max_delay,
             )
-        delay_ms = with_jitter(delay_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
+        if not isinstance(error, Postponed) or error.jitter:
+            delay_ms = with_jitter(delay_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
         parcel = Parcel(job, delay_ms=delay_ms, retries=retries, history=history)
         self._publish([to_message(parcel, unoapi().topology)])
         metrics().retried(_reason(error) if isinstance(error, Exception) else "bug")

@@ -149,8 +149,8 @@ def test_the_receivers_of_the_guide_take_our_deliveries_and_nobody_elses(
         (line,) = [each for each in output.read_text().splitlines() if each.startswith("{")]
         assert json.loads(line)["messages"][0]["id"] == message_id
         assert (forged.status_code, wrong.status_code) == (401, 401)
-        trace = hooked.get(f"/v15.0/{PHONE}/messages/{message_id}/trace").json()["trace"]
-        assert [entry["step"] for entry in trace][-1] == "delivered"
+        trace = f"/v15.0/{PHONE}/messages/{message_id}/trace"
+        eventually(lambda: hooked.get(trace).json()["trace"][-1]["step"] == "delivered")
     finally:
         receiver.kill()
         receiver.wait(10)

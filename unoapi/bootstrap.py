@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.broker.commands import CommandQueue
 from unoapi.broker.deadqueue import DeadQueue, who
 from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.questions import QuestionQueue
 from unoapi.broker.topology import Topology
 from unoapi.delivery.callbacks import CallbackPoster
 from unoapi.delivery.exchange import Exchanger
@@ -184,6 +185,7 @@ def bootstrap(settings: Settings) -> Uno:
             lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
         ),
         max_age_s=settings.unoapi_send_max_age,
+        questions=QuestionQueue(settings.amqp_url.get_secret_value(), topology),
     )
     files = _files(settings)
     fetcher, exchanger = Fetcher(guard), Exchanger(guard)

@@ -12,7 +12,8 @@ UnoError
 │   ├── StoreUnavailable      Redis did not answer in time
 │   └── Postponed             not a failure: come back later, no retry is used up
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
-│       └── NoConnector       no connector owns the phone
+│       ├── NoConnector       no connector owns the phone
+│       └── NobodyAnswers     a question to a connected phone had no answer
 └── PermanentError            will never go well: the task is given up at once
     ├── DeliveryRefused       the endpoint is gone, removed or forbidden; carries the attempt, if one was made
     ├── TooOld                older than its maximum age
@@ -119,14 +120,18 @@ class StoreUnavailable(TransientError):
 
 
 class Postponed(TransientError):
-    """Not a failure: run again after `after_ms` milliseconds without using up a retry."""
+    """Not a failure: run again after `after_ms` milliseconds without using up a retry.
+
+    With `jitter` a little is added to the wait; without, whoever raised it has spread the waits already.
+    """
 
     reason = "postponed"
 
-    def __init__(self, message: str, *, after_ms: int, attempt: Attempt | None = None) -> None:
+    def __init__(self, message: str, *, after_ms: int, attempt: Attempt | None = None, jitter: bool = True) -> None:
         super().__init__(message)
         self.after_ms = after_ms
         self.attempt = attempt
+        self.jitter = jitter
 
 
 class SessionUnknown(Postponed):
@@ -145,6 +150,15 @@ class NoConnector(Postponed):
 
     def __init__(self, phone: str) -> None:
         super().__init__(f"no connector is connected for {phone}", after_ms=5_000)
+
+
+class NobodyAnswers(Postponed):
+    """A question to a connected phone had no answer."""
+
+    reason = "nobody_answers"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, after_ms=5_000)
 
 
 class FetchFailed(TransientError):

@@ -14,7 +14,7 @@ from tests.connector.phones import Phone, events, messages, statuses
 from tests.receiver import Receiver
 from tests.stack import CONTACT, PHONE, Stack, eventually, stack
 from unoapi.broker.topology import Topology
-from unoapi.connector.twin import PICTURE
+from unoapi.connector.twin import NOT_ON_WHATSAPP, PICTURE, UNSTEADY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,3 +203,25 @@ def test_the_queues_of_sessions_are_seen_together_with_the_age_of_the_oldest(uno
     assert (waiting["ready"], waiting["unacked"]) == (1, 0)
     assert waiting["oldest_s"] >= 0.5
     assert "of 2 sessions together" in waiting["purpose"]
+
+
+def test_contacts_are_looked_up_at_whatsapp_itself(uno: Stack, phone: Phone) -> None:
+    del phone  # connected
+    body = {"contacts": [f"+{CONTACT}", NOT_ON_WHATSAPP, UNSTEADY, "nobody"]}
+
+    answer = uno.post(f"/{PHONE}/contacts", body)
+
+    assert answer.ok, answer.text
+    assert [each["status"] for each in answer.json()["contacts"]] == ["valid", "invalid", "valid", "invalid"]
+
+
+def test_while_the_phone_is_not_there_the_form_of_a_number_decides(uno: Stack, hook: Receiver) -> None:
+    absent = "5521911110000"
+    uno.register([{"id": "crm", "urlAbsolute": hook.url("/none")}], phone=absent, provider="whatsmeow")
+    started = time.monotonic()
+
+    answer = uno.post(f"/{absent}/contacts", {"contacts": [CONTACT, UNSTEADY]})
+
+    assert [each["status"] for each in answer.json()["contacts"]] == ["valid", "invalid"]
+    assert time.monotonic() - started < 4, "nobody waits for an answer that cannot come"
+    assert uno.depth("unoapi.dead") == 0, "a question is no letter"

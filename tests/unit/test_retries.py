@@ -10,7 +10,7 @@ from tests.fakes import make_delivery
 from unoapi.broker.topology import BUCKET_BOUNDS_S, Topology
 from unoapi.errors import TooOld
 from unoapi.models.jobs import now_ms
-from unoapi.services.retries import JITTER, backoff, ensure_fresh, too_old, with_jitter
+from unoapi.services.retries import JITTER, backoff, ensure_fresh, parked, too_old, with_jitter
 
 ATTEMPTS = st.integers(1, 10_000)
 MILLISECONDS = st.integers(1, 86_400_000)
@@ -64,3 +64,19 @@ def test_a_job_is_too_old_only_after_its_maximum_age() -> None:
     ensure_fresh(fresh, max_age_s=10)
     with pytest.raises(TooOld, match="10 s"):
         ensure_fresh(old, max_age_s=10)
+
+
+@pytest.mark.parametrize(
+    ("at_least_ms", "draw", "wait_ms"),
+    [
+        (0, 0.0, 1000),
+        (1000, 0.4, 1000),
+        (1001, 0.4, 2000),
+        (5000, 0.4, 8000),
+        (5000, 0.6, 16_000),
+        (60_000, 1.0, 128_000),
+    ],
+)
+def test_what_is_parked_waits_for_exactly_the_bound_of_a_bucket(at_least_ms: int, draw: float, wait_ms: int) -> None:
+    assert parked(at_least_ms, draw=draw) == wait_ms
+    assert wait_ms // 1000 in BUCKET_BOUNDS_S

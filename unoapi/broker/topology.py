@@ -91,6 +91,12 @@ class Topology:
         }
         return Queue(name, self.broker, name, arguments, purpose=f"commands to the connector for {phone}")
 
+    def question_queue(self, phone: str) -> Queue:
+        """The queue with the questions about one session, on the default exchange. Nothing in it outlives 30 s."""
+        name = f"{self.prefix}.whatsmeow.rpc.{phone}"
+        arguments = {"x-message-ttl": 30_000, "x-expires": 60_000, "x-max-length": 100}
+        return Queue(name, "", name, arguments, purpose=f"questions to the connector about {phone}")
+
     def _work(self) -> list[Queue]:
         queues = []
         for name, purpose in WORK_QUEUES.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.commands import command_message
+from unoapi.connector.answering import Answerer
 from unoapi.connector.consuming import Consumer, Reject, Requeue, note_taken
 from unoapi.connector.dispatching import Dispatcher, Ladder, NotConnected, Pace
 from unoapi.connector.engine import Ended, Exit, Login
@@ -87,6 +88,8 @@ class Child:
             amqp_url, self._queue, self._handle, name=phone, taken=partial(note_taken, uno, self._queue.name)
         )
 
+        self._answerer = Answerer(amqp_url, uno.topology.question_queue(phone), self._engine)
+
     def run(self) -> Exit:
         """Serve the session until it is over."""
         signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
@@ -95,6 +98,7 @@ class Child:
         self._publisher.start()
         threading.Thread(target=self._connect, name="engine", daemon=True).start()
         self._consumer.start()
+        self._answerer.start()
         while not self._over.wait(0.1):
             if self._stopping.is_set():
                 break
@@ -131,6 +135,7 @@ class Child:
     def _end(self) -> Exit:
         """Take no more, finish what is in hand, keep what still comes, tell how it ended."""
         self._stopping.set()
+        self._answerer.stop()
         self._consumer.stop(SEND_GRACE_S)
         if self._ended is None:
             self._engine.stop()

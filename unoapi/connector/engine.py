@@ -101,6 +101,9 @@ class Engine(Protocol):
     def resolve(self, to: str) -> str:
         """WhatsApp's address for a phone number. Raises EngineRefused when it has none."""
 
+    def contacts(self, phones: list[str]) -> list[bool]:
+        """Which of these numbers are on WhatsApp, in order. Raises EngineUnavailable."""
+
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Send the JSON of a protobuf message, and wait for the server's answer."""
 

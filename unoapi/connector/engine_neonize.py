@@ -122,6 +122,15 @@ class NeonizeEngine:
             self._addresses[to] = f"{answer.JID.User}@{answer.JID.Server}"
         return self._addresses[to]
 
+    def contacts(self, phones: list[str]) -> list[bool]:
+        """Ask WhatsApp which numbers it knows."""
+        try:
+            answers = self._client.is_on_whatsapp(*(f"+{phone}" for phone in phones))
+        except Exception as error:
+            raise EngineUnavailable(f"WhatsApp did not answer: {describe(error)}") from error
+        known = {str(each.Query).strip("+") for each in answers if each.IsIn}
+        return [phone in known for phone in phones]
+
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Send, and wait for the server's answer: at most 75 s, the library's own limit."""
         proto = json_format.ParseDict(message, e2e.Message())
@@ -175,11 +184,8 @@ class NeonizeEngine:
 
     def typing(self, chat: str, state: str) -> None:
         """Show `composing`, `recording` or `paused`."""
-        presence = (
-            enums.ChatPresence.CHAT_PRESENCE_PAUSED
-            if state == "paused"
-            else (enums.ChatPresence.CHAT_PRESENCE_COMPOSING)
-        )
+        states = enums.ChatPresence
+        presence = states.CHAT_PRESENCE_PAUSED if state == "paused" else states.CHAT_PRESENCE_COMPOSING
         media = enums.ChatPresenceMedia
         kind = media.CHAT_PRESENCE_MEDIA_AUDIO if state == "recording" else media.CHAT_PRESENCE_MEDIA_TEXT
         self._client.send_chat_presence(self._jid(chat), presence, kind)
@@ -275,8 +281,7 @@ class NeonizeEngine:
 
     def _on_connected(self, _client: Any, _event: Any) -> None:
         self._connected = True
-        state = {"state": "connected", "jid": self._folder.login, "capabilities": self.capabilities}
-        self._tell("session", state)
+        self._tell("session", {"state": "connected", "jid": self._folder.login, "capabilities": self.capabilities})
 
     def _on_disconnected(self, _client: Any, _event: Any) -> None:
         self._connected, self._away_since = False, time.monotonic()
@@ -316,11 +321,6 @@ class NeonizeEngine:
     def _jid(self, address: str) -> Any:
         user, _, server = address.partition("@")
         device = user.partition(":")[2]
-        return protobufs.JID(
-            User=user_of(address),
-            Device=int(device) if device.isdigit() else 0,
-            Server=server or "s.whatsapp.net",
-            RawAgent=0,
-            Integrator=0,
-            IsEmpty=False,
-        )
+        number, server = int(device) if device.isdigit() else 0, server or "s.whatsapp.net"
+        unused = {"RawAgent": 0, "Integrator": 0, "IsEmpty": False}
+        return protobufs.JID(User=user_of(address), Device=number, Server=server, **unused)

@@ -11,6 +11,7 @@ from typing import Any
 
 from unoapi.models.connector import EVENTS, ConnectorEvent
 from unoapi.models.connector_commands import COMMANDS, Command
+from unoapi.models.connector_rpc import QUESTIONS, Question, Reply
 
 FOLDER = Path(__file__).parent / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,6 +27,11 @@ def schemas() -> dict[str, str]:
         documents[f"event.{name}.schema.json"] = model.model_json_schema(by_alias=True)
     for name, command in COMMANDS.items():
         documents[f"command.{name}.schema.json"] = command.model_json_schema(by_alias=True)
+    documents["rpc.schema.json"] = Question.model_json_schema(by_alias=True)
+    documents["rpc.reply.schema.json"] = Reply.model_json_schema(by_alias=True)
+    for name, (question, reply) in QUESTIONS.items():
+        documents[f"rpc.{name}.schema.json"] = question.model_json_schema(by_alias=True)
+        documents[f"rpc.{name}.reply.schema.json"] = reply.model_json_schema(by_alias=True)
     return {
         # A content of an unknown kind fits more than one of the forms: that is allowed.
         name: json.dumps({"$schema": DIALECT, **document}, indent=1, ensure_ascii=False).replace('"oneOf"', '"anyOf"')

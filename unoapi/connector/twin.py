@@ -81,6 +81,10 @@ class Twin:
             raise EngineRefused("the number is not on WhatsApp", code=131026)
         return to_jid(to)
 
+    def contacts(self, phones: list[str]) -> list[bool]:
+        """All but one."""
+        return [phone != NOT_ON_WHATSAPP for phone in phones]
+
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Write the message down."""
         number = to.partition("@")[0]

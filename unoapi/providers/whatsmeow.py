@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
+from unoapi.models.connector_rpc import CheckedContacts
+from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Parcel, computed_id, now_ms
 from unoapi.models.messages import recipient_of
+from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
 from unoapi.services.connector_commands import commands_for, marks_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from unoapi.ports import Commands, Connections, MessageKey, SessionStore
+    from unoapi.ports.questions import Questions
 
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
 STORE_WAIT_MS = 5000
+ASK_S = 8.0
+NUMBER = re.compile(r"[0-9]{5,15}")
 
 
 class Whatsmeow:
     """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (collaborators)
         self,
         *,
         commands: Commands,
@@ -31,6 +38,7 @@ class Whatsmeow:
         sessions: SessionStore,
         rendered: Callable[[dict[str, Any], str], dict[str, Any]],
         max_age_s: int,
+        questions: Questions | None = None,
     ) -> None:
         """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
         self._rendered = rendered
@@ -38,6 +46,7 @@ class Whatsmeow:
         self._connections = connections
         self._sessions = sessions
         self._max_age_s = max_age_s
+        self._questions = questions
 
     def ready(self, phone: str) -> None:
         """Raise NoConnector unless the phone is connected."""
@@ -86,6 +95,19 @@ class Whatsmeow:
             self._commands.put(marks)
         except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
             raise SendFailed(f"{error}") from error
+
+    def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
+        """Whether each number is on WhatsApp, as WhatsApp says; while the phone is not there, as its form says."""
+        keys = [contact_key(number) for number in numbers]
+        phones = [key for key in dict.fromkeys(keys) if NUMBER.fullmatch(key)]
+        try:
+            if self._questions is None or not phones:
+                raise NoConnector(phone)
+            found = self._questions.ask(phone, "contacts.check", {"phones": phones}, timeout_s=ASK_S)
+            known = dict(zip(phones, CheckedContacts.model_validate(found).there, strict=True))
+        except (Postponed, ValueError):
+            return [is_valid(key) for key in keys]
+        return [known.get(key, False) for key in keys]
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         return self._connections.key(phone, message_id)

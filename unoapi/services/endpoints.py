@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import Postponed
 from unoapi.models.events import serialise
 from unoapi.models.jobs import ReportFailure, computed_id
+from unoapi.services.retries import parked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 SEEN_S = 5.0
 """For so long somebody who posted still counts as one who has work."""
-SHARE_WAIT_MS = 1000
-SHARE_SPREAD_MS = 4000
+SHARE_WAIT_MS = 2000
 
 
 class Share:
@@ -48,8 +48,8 @@ class Share:
             busy = self._busy.get(name, 0)
             others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0
             if busy >= self._half and others:
-                wait_ms = SHARE_WAIT_MS + int(SHARE_SPREAD_MS * random.random())  # noqa: S311 (spreads load)
-                raise Postponed("the endpoint has its share of the threads", after_ms=wait_ms)
+                wait_ms = parked(SHARE_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
+                raise Postponed("the endpoint has its share of the threads", after_ms=wait_ms, jitter=False)
             self._busy[name] = busy + 1
         try:
             yield

@@ -161,7 +161,7 @@ def deliver(  # noqa: PLR0913 (collaborators)
     with share.taken(**place):
         turn = breakers.turn(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
         if turn.wait_ms:
-            raise Postponed("the endpoint is down, or has just come back", after_ms=turn.wait_ms)
+            raise Postponed("the endpoint is down, or has just come back", after_ms=turn.wait_ms, jitter=False)
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if not answer.delivered:
         raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)

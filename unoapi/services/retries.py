@@ -31,6 +31,18 @@ def with_jitter(wait_ms: int, *, draw: float) -> int:
     return wait_ms + int(wait_ms * JITTER * draw)
 
 
+def parked(at_least_ms: int, *, draw: float) -> int:
+    """A wait for what may go on later: the next power of two seconds, or twice that.
+
+    Those are the bounds of the waiting buckets, in which only the first message runs out: who waits for exactly the
+    bound holds up nobody, and all come back as they came, not as a flood. `draw` is a random number from 0 to 1.
+    """
+    bound_ms = 1000
+    while bound_ms < at_least_ms:
+        bound_ms *= 2
+    return bound_ms * (2 if draw >= 0.5 else 1)  # noqa: PLR2004
+
+
 def too_old(job: Job, *, max_age_s: int) -> bool:
     """Whether the job has waited longer than it may."""
     return now_ms() - job.accepted_at_ms > max_age_s * 1000

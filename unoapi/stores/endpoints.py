@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import now_ms
 from unoapi.ports import EndpointNews, Turn
+from unoapi.services.retries import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,12 +101,13 @@ class RedisBreakers:
         left_ms = next_ms - now_ms()
         # Whoever probed last lets others try first; it probes again only when nobody came.
         if left_ms > 0 or (prober == delivery_id and left_ms > -pause_ms):
-            return Turn(wait_ms=_spread(max(left_ms, 0), pause_ms))
+            return Turn(wait_ms=_parked(left_ms))
         longer_ms = min(pause_ms * 2, LONGEST_PAUSE_MS)
-        after = f"open {words[0]} {now_ms() + max(longer_ms, deadline_ms)} {longer_ms} {delivery_id}"
+        until_next_ms = max(longer_ms, deadline_ms)
+        after = f"open {words[0]} {now_ms() + until_next_ms} {longer_ms} {delivery_id}"
         if self._swap(place, known, after, here=state is None):
             return Turn(probe=True)
-        return Turn(wait_ms=_spread(longer_ms, longer_ms))
+        return Turn(wait_ms=_parked(until_next_ms))
 
     def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:
         """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
@@ -219,8 +221,8 @@ class RedisBreakers:
             count, _ = self._store.call(("INCR", key), ("EXPIRE", key, RAMP_MS // 1000))
         except StoreUnavailable:
             return Turn()
-        return Turn() if count <= RAMP_FIRST << second else Turn(wait_ms=_spread(1000, 3000))
+        return Turn() if count <= RAMP_FIRST << second else Turn(wait_ms=_parked(2000))
 
 
-def _spread(wait_ms: int, spread_ms: int) -> int:
-    return wait_ms + int(max(spread_ms, 1000) * random.random())  # noqa: S311 (spreads load, hides nothing)
+def _parked(at_least_ms: int) -> int:
+    return parked(at_least_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
