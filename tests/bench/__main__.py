@@ -1,14 +1,16 @@
 """Run the benchmarks on throw-away servers and print one table; exit code 1 when a bar is missed."""
 
 import argparse
+import contextlib
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measure import Row, console, table
-from tests.bench.processes import forget_surroundings, log_tail
+from tests.bench.processes import ROOT, forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import QUICK, Sizes, Stage
 from tests.receiver import Receiver
@@ -19,27 +21,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SCENARIOS)}; none: all")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, judges nothing")
+    parser.add_argument("--before", metavar="COMMIT", help="an older commit, whose rate the scenario `before` compares")
     options = parser.parse_args()
+    if "before" in options.names and not options.before:
+        parser.error("the scenario `before` needs --before COMMIT")
     if unknown := set(options.names) - set(SCENARIOS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # all that runs is stopped
     rows: list[Row] = []
     try:
-        for more in measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes()):
+        for more in measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes(), options.before):
             rows += more
     finally:
         console.print(table(rows))
     return 0 if options.quick or all(row.ok for row in rows) else 1
 
 
-def measure(names: list[str], sizes: Sizes) -> Iterator[list[Row]]:
+def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterator[list[Row]]:
     """Run scenarios on servers of their own, which are gone afterwards."""
     forget_surroundings()
     with (
         tempfile.TemporaryDirectory(prefix="unoapi-bench-") as folder,
         PrivateServers(Path(folder) / "servers", durable=False) as servers,
         Receiver() as receiver,
+        checkout(commit, Path(folder)) as older,
     ):
         stage = Stage(
             baseline_url=servers.rabbit.add_vhost("baseline"),
@@ -48,6 +54,7 @@ def measure(names: list[str], sizes: Sizes) -> Iterator[list[Row]]:
             receiver=receiver,
             folder=Path(folder),
             sizes=sizes,
+            before=older,
         )
         for name in names:
             console.print(f"[bold]{name}[/]: {SCENARIOS[name].__doc__}")
@@ -56,6 +63,19 @@ def measure(names: list[str], sizes: Sizes) -> Iterator[list[Row]]:
             except Exception:
                 console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
                 raise
+
+
+@contextlib.contextmanager
+def checkout(commit: str | None, folder: Path) -> Iterator[Path | None]:
+    """The files of an older commit, which run with the packages of this one. None without a commit."""
+    if commit is None:
+        yield None
+        return
+    older = folder / "before"
+    older.mkdir()
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    subprocess.run(["tar", "-x", "-C", str(older)], input=archive.stdout, check=True, timeout=60)
+    yield older
 
 
 if __name__ == "__main__":

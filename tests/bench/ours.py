@@ -5,6 +5,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,7 +15,7 @@ from kombu import Connection
 from tests.bench import queues
 from tests.bench.contenders import PATIENCE_S, arrivals, load, requests_per_second
 from tests.bench.measure import Figures, percentiles
-from tests.bench.processes import accepts, megabytes, procfile, running, wait_until
+from tests.bench.processes import ROOT, accepts, megabytes, procfile, running, wait_until
 from tests.bench.stage import PHONE, Stage, event, message
 from tests.receiver import Behaviour
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -35,12 +36,14 @@ BATCH = 1000
 numbers = count()  # of all events of all runs: what was delivered once is not delivered again
 
 
-def deliveries(stage: Stage, processes: int = 1, *, task_events: bool = True, **settings: str) -> Figures:
-    """Deliveries per second to a receiver that answers at once."""
+def deliveries(
+    stage: Stage, processes: int = 1, *, task_events: bool = True, checkout: Path = ROOT, **settings: str
+) -> Figures:
+    """Deliveries per second to a receiver that answers at once, by the workers of this checkout or of another one."""
     amount = stage.sizes.messages * processes
     prepare(stage)
     fill(stage, amount, delivery)
-    with workers(stage, processes=processes, task_events=task_events, more=settings):
+    with workers(stage, processes=processes, task_events=task_events, checkout=checkout, more=settings):
         return arrivals(stage.receiver, amount, PATH)
 
 
@@ -228,13 +231,15 @@ def workers(
     processes: int = 1,
     threads: int = THREADS,
     task_events: bool = True,
+    checkout: Path = ROOT,
     more: Mapping[str, str] | None = None,
 ) -> Iterator[list[psutil.Process]]:
     """Worker processes as the Procfile starts them, each with a name of its own."""
-    line = procfile("worker") if task_events else procfile("worker").replace(" --task-events ", " ")
+    line = procfile("worker", checkout)
+    line = line if task_events else line.replace(" --task-events ", " ")
     commands = [["sh", "-c", "exec " + line.replace("worker@", f"worker{number}@")] for number in range(processes)]
     settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads), **(more or {})}
-    with running(*commands, environment=settings, folder=stage.folder) as started:
+    with running(*commands, environment=settings, folder=stage.folder, checkout=checkout) as started:
         yield started
 
 

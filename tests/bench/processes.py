@@ -30,16 +30,17 @@ def forget_surroundings() -> None:
 
 
 @contextlib.contextmanager
-def running(*commands: Sequence[str], environment: Mapping[str, str], folder: Path) -> Iterator[list[psutil.Process]]:
-    """Run commands; all of their processes are gone after the block."""
+def running(
+    *commands: Sequence[str], environment: Mapping[str, str], folder: Path, checkout: Path = ROOT
+) -> Iterator[list[psutil.Process]]:
+    """Run commands in a checkout of the project; all of their processes are gone after the block."""
     children: list[OwnedProcess] = []
     try:
         for number, command in enumerate(commands):
             record = folder / f"bench{number}.process"
             with (folder / LOG).open("ab") as log:
-                children.append(
-                    start(command, record=record, environment={**os.environ, **environment}, folder=ROOT, output=log)
-                )
+                everything = {**os.environ, **environment, "PYTHONPATH": str(checkout)}
+                children.append(start(command, record=record, environment=everything, folder=checkout, output=log))
         yield [psutil.Process(child.pid) for child in children]
     finally:
         for child in children:
@@ -54,9 +55,9 @@ def log_tail(folder: Path, lines: int = 20) -> list[str]:
     return [line[:300] for line in log.read_text(errors="replace").splitlines()[-lines:]]
 
 
-def procfile(name: str) -> str:
-    """The shell command of a process in the Procfile."""
-    for line in (ROOT / "Procfile").read_text().splitlines():
+def procfile(name: str, checkout: Path = ROOT) -> str:
+    """The shell command of a process in the Procfile of a checkout."""
+    for line in (checkout / "Procfile").read_text().splitlines():
         key, _, command = line.partition(": ")
         if key == name:
             return command

@@ -32,6 +32,20 @@ def deliveries(stage: Stage) -> list[Row]:
     ]
 
 
+def before(stage: Stage) -> list[Row]:
+    """Deliveries of this commit and of an older one (`--before`), in turn."""
+    if stage.before is None:
+        return []
+    rounds = interleaved(
+        {
+            "before": partial(ours.deliveries, stage, checkout=stage.before),
+            "now": partial(ours.deliveries, stage),
+        },
+        stage.sizes.rounds,
+    )
+    return [compared("deliveries/s, now : before", rounds, "now", "before", "per_s", at_least=0.9)]
+
+
 def events(stage: Stage) -> list[Row]:
     """Events through fan-out and delivery."""
     rounds = interleaved(
@@ -135,5 +149,5 @@ def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: fl
 
 SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
     scenario.__name__: scenario
-    for scenario in (deliveries, events, sentry, slow, api, validation, latency, watching, endurance)
+    for scenario in (before, deliveries, events, sentry, slow, api, validation, latency, watching, endurance)
 }

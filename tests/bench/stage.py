@@ -34,6 +34,7 @@ class Stage:
     receiver: Receiver
     folder: Path
     sizes: Sizes
+    before: Path | None = None  # a checkout of an older commit, to compare with
 
 
 def event(number: int | str) -> str:

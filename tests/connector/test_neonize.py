@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.connector.library import library_path
 from tests.connector.phones import Phone
 from tests.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("neonize") is None, reason="the extra is not installed: pip install '.[whatsmeow]'"
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def library() -> str:
+    """The library's place."""
+    return library_path()
 
 
 def run(folder: Path, *arguments: str, timeout_s: float = 60) -> Any:
     """What the checks beside this file print, as JSON."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "DOTENV_CONFIG_PATH": os.devnull}
+    environment["PYTHONPATH"] = library_path()
     command = [sys.executable, "-m", "tests.connector.neonize_checks", *arguments, str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
@@ -75,7 +78,7 @@ def test_without_a_network_the_supervisor_backs_off_and_says_so(uno: Stack) -> N
     uno.register(
         [{"id": "crm", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow", proxyUrl="http://127.0.0.1:9"
     )
-    connector = uno.connector(UNOAPI_CONNECTOR_ENGINE="neonize")
+    connector = uno.connector(UNOAPI_CONNECTOR_ENGINE="neonize", PYTHONPATH=library_path())
     phone = Phone(uno)
 
     answer = uno.post(f"/session/{phone.phone}/connect", {"method": "qr"})
