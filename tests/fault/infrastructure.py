@@ -81,6 +81,7 @@ def web_killed(stage: Stage) -> Row:
 def rabbitmq_stopped(stage: Stage) -> Row:
     def breaks(_: str) -> None:
         rabbit = stage.servers.rabbit
+        stage.wait_until_registered()
         rabbit.stop()
         time.sleep(stage.size.rabbit_away_s)
         rabbit.start()
@@ -92,6 +93,7 @@ def rabbitmq_stopped(stage: Stage) -> Row:
 def rabbitmq_killed(stage: Stage) -> Row:
     def breaks(_: str) -> None:
         rabbit = stage.servers.rabbit
+        stage.wait_until_registered()
         rabbit.kill()
         rabbit.start()
         rabbit.wait_ready()
