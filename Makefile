@@ -11,7 +11,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
 run: $(VENV)/.ready ## Start everything in the foreground, with private servers if none are set; Ctrl-C ends it
-	@$(BIN)/python -m unoapi.cli.run
+	@$(BIN)/python -m unoapi.devenv.run
 
 demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
 	@$(BIN)/unoapi demo

@@ -10,10 +10,10 @@ from celery.signals import celeryd_init, setup_logging, worker_process_shutdown,
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.celery import make_celery
+from unoapi.broker.queue_monitor import count_together, expose
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
-from unoapi.logs import get_logger
-from unoapi.metrics import metrics
-from unoapi.watching import count_together, expose
+from unoapi.telemetry.logging import get_logger
+from unoapi.telemetry.metrics import metrics
 
 log = get_logger(__name__)
 
@@ -29,8 +29,8 @@ except ConfigurationError as error:
 app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, threads=_uno.settings.unoapi_worker_threads)
 app.publisher = _uno.publisher
 app.conf.imports = (
-    "tasks.incoming", "tasks.outgoing", "tasks.failures", "tasks.notifications", "tasks.media", "tasks.timers",
-    "tasks.contacts", "tasks.letters", "tasks.sessions",
+    "tasks.sending", "tasks.connector", "tasks.webhooks", "tasks.failures", "tasks.notifications", "tasks.media", "tasks.timers",
+    "tasks.contacts", "tasks.dead_letters", "tasks.sessions",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from pydantic import ValidationError
 
 from unoapi.bootstrap import unoapi
-from unoapi.broker.letters import to_letter
+from unoapi.broker.dead_letters import to_letter
 from unoapi.broker.messages import (
     DELIVERIES_HEADER,
     NOT_BEFORE_HEADER,
@@ -31,13 +31,13 @@ from unoapi.errors import (
     describe,
     safe_traceback,
 )
-from unoapi.logs import bound, get_logger
-from unoapi.metrics import metrics
 from unoapi.models.attempts import Attempt, History
 from unoapi.models.jobs import JOBS, DeliverWebhook, Job, Parcel, now_ms
 from unoapi.models.trace import TraceEntry
-from unoapi.services.failures import consequences
+from unoapi.services.failure_callbacks import consequences
 from unoapi.services.retries import backoff, with_jitter
+from unoapi.telemetry.logging import bound, get_logger
+from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import ReportFailure
 from unoapi.models.trace import TraceEntry
-from unoapi.services import failures
+from unoapi.services import failure_callbacks
 
 
 @app.task(name=ReportFailure.task, base=UnoTask)
@@ -17,7 +17,7 @@ def report(job: ReportFailure) -> None:
     url = uno.settings.status_failed_webhook_url
     if url is None:
         return  # switched off after the job was queued
-    attempt = failures.report(job, url=str(url), sender=uno.callbacks)
+    attempt = failure_callbacks.report(job, url=str(url), sender=uno.callbacks)
     uno.traces.add(
         TraceEntry(
             step="callback",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tasks.app import app
 from tasks.base import UnoTask
-from tasks.hourly import HOUR_S, hourly
+from tasks.periodic import HOUR_S, hourly
 from unoapi.bootstrap import unoapi
-from unoapi.delivery.voice import to_voice
 from unoapi.errors import StoreUnavailable, describe
-from unoapi.logs import get_logger
+from unoapi.media.ffmpeg import to_voice
 from unoapi.models.jobs import KeepMedia, Parcel, PrepareVoice
 from unoapi.models.trace import TraceEntry
-from unoapi.services import meta, voice
+from unoapi.providers.cloud_api import translation
+from unoapi.services import voice_notes
+from unoapi.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
@@ -23,7 +24,7 @@ LEASE = "unoapi-media-sweep"
 def prepare_voice(job: PrepareVoice) -> None:
     """Make a voice note of a message's audio, then let the message go on."""
     uno = unoapi()
-    send, problem = voice.prepare(
+    send, problem = voice_notes.prepare(
         job,
         files=uno.files,
         notes=uno.media,
@@ -44,7 +45,7 @@ def prepare_voice(job: PrepareVoice) -> None:
 def keep_media(job: KeepMedia) -> None:
     """Keep the file of a received message, then let its event go on."""
     uno = unoapi()
-    event = meta.keep_media(job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make)
+    event = translation.keep_media(job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make)
     uno.publisher.publish([Parcel(event)])
     uno.traces.add(
         TraceEntry(step="queued", phone=job.phone, message_id=job.message_id, kind=job.kind, detail="its file is kept")

@@ -6,14 +6,14 @@ from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import TellSession
-from unoapi.services import connector_notices
+from unoapi.providers.whatsmeow import session_notices
 
 
 @app.task(name=TellSession.task, base=UnoTask, bind=True)
 def tell(self: UnoTask, job: TellSession) -> None:
     """Make one attempt to tell."""
     uno = unoapi()
-    connector_notices.tell(
+    session_notices.tell(
         job,
         history=self.history,
         sessions=uno.sessions,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.receiver import Receiver
-from tests.stack import Stack, stack
-from unoapi.cli.servers import PrivateServers
+from tests.support.receiver import Receiver
+from tests.support.stack import Stack, stack
+from unoapi.devenv.servers import PrivateServers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,52 +6,56 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.commands import CommandQueue
-from unoapi.broker.deadqueue import DeadQueue, who
+from unoapi.broker.connector_commands import CommandQueue
+from unoapi.broker.dead_letter_queue import DeadQueue, who
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.questions import QuestionQueue
+from unoapi.broker.rpc import QuestionQueue
 from unoapi.broker.topology import Topology
-from unoapi.delivery.callbacks import CallbackPoster
-from unoapi.delivery.exchange import Exchanger
-from unoapi.delivery.fetch import Fetcher
-from unoapi.delivery.guard import AddressGuard
-from unoapi.delivery.links import MediaLinks
-from unoapi.delivery.remote_media import MetaMedia
-from unoapi.delivery.webhooks import WebhookClient
 from unoapi.errors import StoreUnavailable
-from unoapi.logs import configure_logging
+from unoapi.http.address_guard import AddressGuard
+from unoapi.http.api_client import Exchanger
+from unoapi.http.callback_client import CallbackPoster
+from unoapi.http.downloader import Fetcher
+from unoapi.http.webhook_client import WebhookClient
+from unoapi.media.folder import FileMediaStore
+from unoapi.media.signed_urls import MediaLinks
 from unoapi.models.jobs import FanOut
 from unoapi.models.trace import TraceEntry
-from unoapi.providers.forwarder import Forwarder
+from unoapi.providers.cloud_api.media import MetaMedia
+from unoapi.providers.cloud_api.provider import Forwarder
 from unoapi.providers.sandbox import Sandbox
-from unoapi.providers.whatsmeow import Whatsmeow
+from unoapi.providers.whatsmeow.provider import Whatsmeow
 from unoapi.services import templates
-from unoapi.services.endpoints import Share
+from unoapi.services.bulkhead import Share
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
+from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
-from unoapi.stores.directory import RedisDirectory
-from unoapi.stores.endpoints import RedisBreakers
+from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.idempotency import RedisIdempotency
-from unoapi.stores.media import MediaNotes
-from unoapi.stores.media_files import FileMediaStore
-from unoapi.stores.messages import RedisDeliveries, RedisMessageIds, RedisNotices, RedisSends, RedisTraces
-from unoapi.stores.order import RedisOrder
-from unoapi.stores.queues import RedisQueueClock
+from unoapi.stores.media_index import MediaNotes
+from unoapi.stores.message_ids import RedisMessageIds
+from unoapi.stores.notices import RedisNotices
+from unoapi.stores.ordering import RedisOrder
+from unoapi.stores.queue_ages import RedisQueueClock
 from unoapi.stores.redis import RedisStore
+from unoapi.stores.send_claims import RedisSends
+from unoapi.stores.session_directory import RedisDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.statuses import RedisStatuses
 from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
+from unoapi.stores.traces import RedisTraces
+from unoapi.telemetry.logging import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from unoapi.broker.deadqueue import LetterFilter, Visit
-    from unoapi.logs import Report
+    from unoapi.broker.dead_letter_queue import LetterFilter, Visit
     from unoapi.models.jobs import DeliverWebhook, Parcel
     from unoapi.ports import MediaStore, Provider
+    from unoapi.telemetry.logging import Report
 
 DAY_S = 86_400
 BUSY_KEY = "unoapi-dead-busy"
@@ -155,7 +159,7 @@ class Uno:
         self.publisher.close()
         self.store.close()
         if self.settings.sentry_dsn.get_secret_value():
-            from unoapi.sentry import flush  # noqa: PLC0415 (loaded long ago)
+            from unoapi.telemetry.sentry import flush  # noqa: PLC0415 (loaded long ago)
 
             flush()
 
@@ -237,7 +241,7 @@ def bootstrap(settings: Settings) -> Uno:
 def _files(settings: Settings) -> MediaStore:
     if settings.storage_endpoint is None:
         return FileMediaStore(settings.base_store / "medias")
-    from unoapi.stores.media_s3 import S3MediaStore  # noqa: PLC0415 (boto3 takes half a second, and is seldom needed)
+    from unoapi.media.s3 import S3MediaStore  # noqa: PLC0415 (boto3 takes half a second, and is seldom needed)
 
     return S3MediaStore(
         bucket=settings.storage_bucket_name,
@@ -320,6 +324,6 @@ def _report(settings: Settings) -> Report | None:
     """What tells Sentry of errors, when there is one."""
     if not settings.sentry_dsn.get_secret_value():
         return None
-    from unoapi.sentry import start_sentry  # noqa: PLC0415 (without a DSN nothing of it is loaded)
+    from unoapi.telemetry.sentry import start_sentry  # noqa: PLC0415 (without a DSN nothing of it is loaded)
 
     return start_sentry(settings.sentry_dsn.get_secret_value(), environment=settings.sentry_environment)

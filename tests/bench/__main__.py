@@ -13,8 +13,8 @@ from tests.bench.measure import Row, console, table
 from tests.bench.processes import ROOT, forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import QUICK, Sizes, Stage
-from tests.receiver import Receiver
-from unoapi.cli.servers import PrivateServers
+from tests.support.receiver import Receiver
+from unoapi.devenv.servers import PrivateServers
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from tests.bench import queues
 from tests.bench.measure import Figures, percentiles, rate
 from tests.bench.processes import PYTHON, ROOT, accepts, running, wait_until
 from tests.bench.stage import Stage, event, message
-from tests.receiver import Receiver
-from unoapi.cli.ports import free_port
+from tests.support.receiver import Receiver
+from unoapi.devenv.ports import free_port
 
 PLAIN = Queue("plain")
 NOOP = Queue("noop", queue_arguments={"x-queue-type": "quorum"})

@@ -17,11 +17,11 @@ from tests.bench.contenders import PATIENCE_S, arrivals, load, requests_per_seco
 from tests.bench.measure import Figures, percentiles
 from tests.bench.processes import ROOT, accepts, megabytes, procfile, running, wait_until
 from tests.bench.stage import PHONE, Stage, event, message
-from tests.receiver import Behaviour
+from tests.support.receiver import Behaviour
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.cli.ports import free_port
-from unoapi.models.events import Event, split
+from unoapi.devenv.ports import free_port
+from unoapi.models.cloud_api.events import Event, split
 from unoapi.models.jobs import DeliverWebhook, FanOut, Job, Parcel, delivery_id
 
 TOKEN = "bench"

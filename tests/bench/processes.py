@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from unoapi.cli.processes import OwnedProcess, start
+from unoapi.devenv.processes import OwnedProcess, start
 from unoapi.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from functools import partial
 from tests.bench import contenders, ours
 from tests.bench.measure import Rounds, Row, compared, interleaved
 from tests.bench.stage import Stage
-from tests.ingest import Ingest
-from unoapi.cli.ports import free_port
+from tests.support.fake_sentry import Ingest
+from unoapi.devenv.ports import free_port
 
 
 def deliveries(stage: Stage) -> list[Row]:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 PHONE = "5511999990000"
 

@@ -10,7 +10,7 @@ import pytest
 from tests.bench import load
 from tests.bench.measure import Figures, Row, Run, interleaved, percentiles, rate
 from tests.bench.processes import PYTHON, ROOT, forget_surroundings, running, wait_until
-from tests.receiver import Behaviour, Receiver
+from tests.support.receiver import Behaviour, Receiver
 
 
 def test_the_first_tenth_of_a_run_does_not_count() -> None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.receiver import Receiver
-from tests.stack import PHONE, Stack, stack
+from tests.support.receiver import Receiver
+from tests.support.stack import PHONE, Stack, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 SECRET = "app-secret-of-the-tests"
 TOKEN = f"session-token-{PHONE}"

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.stack import ROOT
+from tests.support.stack import ROOT
 
 HERE = Path(__file__).parent
 KEPT = ROOT / ".run" / "clients"

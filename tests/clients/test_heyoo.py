@@ -10,10 +10,10 @@ import pytest
 from tests.clients.conftest import TOKEN
 from tests.clients.environments import call
 from tests.clients.received import RECEIVED
-from tests.stack import CONTACT, PHONE, Stack, eventually
+from tests.support.stack import CONTACT, PHONE, Stack, eventually
 
 if TYPE_CHECKING:
-    from tests.receiver import Receiver
+    from tests.support.receiver import Receiver
 
 SENDS = (
     "text", "reply", "reaction", "location", "image", "sticker", "audio", "video", "document", "contacts", "list",

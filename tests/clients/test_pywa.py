@@ -12,14 +12,14 @@ import pytest
 from tests.clients.conftest import SECRET, TOKEN
 from tests.clients.environments import HERE, call, python_of
 from tests.clients.received import RECEIVED
-from tests.stack import CONTACT, PHONE, Stack, eventually
-from unoapi.cli.ports import free_port
+from tests.support.stack import CONTACT, PHONE, Stack, eventually
+from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.receiver import Receiver
+    from tests.support.receiver import Receiver
 
 VERSIONS = ("4.5.0", "3.9.0")
 LINK = "https://files.example.com/a.png"

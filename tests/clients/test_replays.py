@@ -11,11 +11,11 @@ import requests
 from tests.clients.checkers import violations
 from tests.clients.conftest import TOKEN
 from tests.clients.received import RECEIVED
-from tests.stack import CONTACT, PHONE, Stack, eventually
+from tests.support.stack import CONTACT, PHONE, Stack, eventually
 from unoapi.providers.sandbox import MAGIC_NUMBERS
 
 if TYPE_CHECKING:
-    from tests.receiver import Receiver
+    from tests.support.receiver import Receiver
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 JSON = {**BEARER, "Content-Type": "application/json"}

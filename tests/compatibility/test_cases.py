@@ -16,18 +16,18 @@ import redis
 import requests
 
 from tests.compatibility.census import ELSEWHERE, GROUPS, LEFT_OUT, OTHERS, TRIED, cases
-from tests.fakes import make_webhook
-from tests.receiver import Receiver
-from tests.stack import OPERATOR, PHONE, Stack, stack
+from tests.support.fakes import make_webhook
+from tests.support.receiver import Receiver
+from tests.support.stack import OPERATOR, PHONE, Stack, stack
 from unoapi.models import phones
-from unoapi.models.events import Event, serialise
+from unoapi.models.cloud_api.events import Event, serialise
 from unoapi.models.media import file_key, type_of
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
     from unoapi.models.session import Session
 
 INSTEAD: dict[str, Any] = {

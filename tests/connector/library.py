@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.stack import ROOT
+from tests.support.stack import ROOT
 
 PREPARE_S = 180
 PACKAGE = re.compile(r"^([A-Za-z0-9_.-]+)==(?:.*\\\n)*.*\n?", re.MULTILINE)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.connector.phones import Phone
-from tests.stack import CONTACT, Process, Stack, eventually, stack
-from unoapi.cli.servers import PrivateServers
-from unoapi.models.connector_commands import Command, Send
-from unoapi.models.connector_content import Text
+from tests.support.stack import CONTACT, Process, Stack, eventually, stack
+from unoapi.devenv.servers import PrivateServers
+from unoapi.models.connector.commands import Command, Send
+from unoapi.models.connector.content import Text
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def memory(connector: Process) -> tuple[float, float]:
 
 def hand_over(uno: Stack, phones: Sequence[Phone], commands: int) -> None:
     """Commands straight to the entry queue: what the connector alone can do."""
-    from unoapi.broker.commands import CommandQueue  # noqa: PLC0415 (after the environment is set)
+    from unoapi.broker.connector_commands import CommandQueue  # noqa: PLC0415 (after the environment is set)
     from unoapi.broker.publisher import ConfirmingPublisher  # noqa: PLC0415
     from unoapi.broker.topology import Topology  # noqa: PLC0415
 

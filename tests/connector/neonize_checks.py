@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from unoapi.connector.engine import Login
-from unoapi.connector.folders import SessionFolder
-from unoapi.connector.receiving import content_of
-from unoapi.connector.sending import message_of
-from unoapi.models.connector_commands import Send
+from unoapi.connector.convert.inbound import content_of
+from unoapi.connector.convert.outbound import message_of
+from unoapi.connector.engines.base import Login
+from unoapi.connector.session_folder import SessionFolder
+from unoapi.models.connector.commands import Send
 from unoapi.settings import Settings
 
 PHONE = "5511999990000"
@@ -22,7 +22,7 @@ EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8
 
 
 def engine(folder: Path) -> Any:
-    module: Any = importlib.import_module("unoapi.connector.engine_neonize")
+    module: Any = importlib.import_module("unoapi.connector.engines.neonize")
     return module, module.NeonizeEngine(SessionFolder(folder, PHONE), PHONE, Settings())
 
 

@@ -6,12 +6,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.stack import CONTACT, PHONE, Stack, eventually
+from tests.support.stack import CONTACT, PHONE, Stack, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.receiver import Receiver
+    from tests.support.receiver import Receiver
 
 CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT, "push_name": "Maria"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unoapi.connector.receiving import content_of, context_of
+from unoapi.connector.convert.inbound import content_of, context_of
 from unoapi.models.phones import user_of
 
 

@@ -8,11 +8,11 @@ import sys
 from typing import Any
 
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.connector import child
-from unoapi.connector.dispatching import Dispatcher
-from unoapi.connector.engine import TOLD
-from unoapi.connector.spool import Spool
-from unoapi.connector.twin import Twin
+from unoapi.connector import session_process
+from unoapi.connector.command_handler import Dispatcher
+from unoapi.connector.engines.base import TOLD
+from unoapi.connector.engines.simulated import Twin
+from unoapi.connector.outbox import Spool
 
 
 def die() -> None:
@@ -62,6 +62,6 @@ STEPS: dict[str, Any] = {
 if __name__ == "__main__":
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # no supervisor is at the other end
     STEPS[sys.argv[1]]()
-    code = child.main(sys.argv[2:])
+    code = session_process.main(sys.argv[2:])
     sys.stdout.flush()
     os._exit(code)

@@ -10,19 +10,19 @@ import pytest
 from tests.compatibility.census import GROUPS, cases
 from tests.connector.phones import CHAT
 from tests.connector.raw import received
-from tests.fakes import PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
-from unoapi.connector.receiving import content_of
-from unoapi.connector.sending import media_of, message_of
-from unoapi.connector.telling import told_by
+from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
+from unoapi.connector.convert.events import told_by
+from unoapi.connector.convert.inbound import content_of
+from unoapi.connector.convert.outbound import media_of, message_of
 from unoapi.errors import MessageRejected
-from unoapi.models.connector_commands import Command, Send
+from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
+from unoapi.models.connector.commands import Command, Send
 from unoapi.models.jobs import ReceiveEvent
-from unoapi.models.templates import DEFAULT_TEMPLATES
-from unoapi.ports import MessageKey
-from unoapi.providers.whatsmeow import Whatsmeow
+from unoapi.models.message_keys import MessageKey
+from unoapi.providers.whatsmeow.commands import commands_for
+from unoapi.providers.whatsmeow.events import answers, receive
+from unoapi.providers.whatsmeow.provider import Whatsmeow
 from unoapi.services import templates
-from unoapi.services.connector import answers, receive
-from unoapi.services.connector_commands import commands_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,13 +10,13 @@ import jsonschema
 import pytest
 
 from tests.connector.phones import CHAT
-from tests.fakes import PHONE, MemoryIds, MemorySessions, make_session
+from tests.support.fakes import PHONE, MemoryIds, MemorySessions, make_session
+from unoapi.connector.convert.outbound import message_of
 from unoapi.connector.schemas import FOLDER, schemas
-from unoapi.connector.sending import message_of
-from unoapi.models.connector_commands import Send
-from unoapi.models.connector_content import KINDS
+from unoapi.models.connector.commands import Send
+from unoapi.models.connector.content import KINDS
 from unoapi.models.jobs import ReceiveEvent
-from unoapi.services.connector import receive
+from unoapi.providers.whatsmeow.events import receive
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
 SILENT = {"protocol"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.connector.many import measure
 
 if TYPE_CHECKING:
-    from tests.stack import Stack
+    from tests.support.stack import Stack
 
 
 def test_three_sessions_connect_and_send_side_by_side(uno: Stack) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.connector.library import library_path
 from tests.connector.phones import Phone
-from tests.stack import ROOT, Stack, eventually
+from tests.support.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,14 @@ import pytest
 import requests
 
 from tests.connector.phones import Phone, events
-from tests.fakes import PHONE, MemoryConnections, MemoryIds, MemoryLeases, MemorySessions, make_session
-from tests.receiver import Receiver
-from tests.stack import Stack, eventually
+from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemoryLeases, MemorySessions, make_session
+from tests.support.receiver import Receiver
+from tests.support.stack import Stack, eventually
 from unoapi.connector import supervisor as supervising
 from unoapi.connector.supervisor import Seat, Supervisor
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import FanOut, ReceiveEvent, TellSession
-from unoapi.services.connector import receive
+from unoapi.providers.whatsmeow.events import receive
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session

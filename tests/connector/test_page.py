@@ -18,12 +18,12 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from tests.connector.phones import Phone
-from tests.stack import OPERATOR, PHONE, ROOT, Stack, eventually, stack
+from tests.support.stack import OPERATOR, PHONE, ROOT, Stack, eventually, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 TOKEN = f"session-token-{PHONE}"
 PNG = b"\x89PNG\r\n\x1a\n"

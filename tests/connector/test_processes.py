@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.connector.phones import Phone
-from tests.stack import ROOT, Stack, eventually
+from tests.support.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

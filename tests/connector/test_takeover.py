@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.connector.phones import Phone, messages, statuses
-from tests.receiver import Receiver
-from tests.stack import CONTACT, PHONE, Process, Stack, eventually, stack
+from tests.support.receiver import Receiver
+from tests.support.stack import CONTACT, PHONE, Process, Stack, eventually, stack
 from unoapi.connector.supervisor import LOOK_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 
 SENT, RECEIVED = 30, 12

@@ -11,15 +11,15 @@ import pytest
 from kombu import Connection
 
 from tests.connector.phones import Phone, events, messages, statuses
-from tests.receiver import Receiver
-from tests.stack import CONTACT, PHONE, Stack, eventually, stack
+from tests.support.receiver import Receiver
+from tests.support.stack import CONTACT, PHONE, Stack, eventually, stack
 from unoapi.broker.topology import Topology
-from unoapi.connector.twin import NOT_ON_WHATSAPP, PICTURE, UNSTEADY
+from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, PICTURE, UNSTEADY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 FAST = {"UNOAPI_CONNECTOR_SENDS_PER_SECOND": "1000", "UNOAPI_SEND_MAX_AGE": "600"}
 

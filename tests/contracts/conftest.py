@@ -12,7 +12,7 @@ from unoapi.stores.redis import RedisStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 NOWHERE = "redis://127.0.0.1:1"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.fakes import PHONE
-from tests.stack import eventually
+from tests.support.fakes import PHONE
+from tests.support.stack import eventually
 from unoapi.models.trace import TraceEntry
 from unoapi.stores.backlog import RedisBacklog
-from unoapi.stores.messages import RedisTraces
+from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore

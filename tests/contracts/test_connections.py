@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import redis
 
-from tests.fakes import CONTACT, PHONE, MemoryConnections
-from tests.stack import eventually
+from tests.support.fakes import CONTACT, PHONE, MemoryConnections
+from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
-from unoapi.models.connector import PairingCode, QrCode, SessionState
+from unoapi.models.connector.events import PairingCode, QrCode, SessionState
 from unoapi.models.jobs import now_ms
-from unoapi.ports import MessageKey
+from unoapi.models.message_keys import MessageKey
 from unoapi.stores.connections import CHANNEL, RedisConnections
 
 if TYPE_CHECKING:
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
     from unoapi.stores.redis import RedisStore
 
     Known = RedisConnections | MemoryConnections

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.fakes import CONTACT, PHONE, make_webhook
+from tests.support.fakes import CONTACT, PHONE, make_webhook
 from unoapi.errors import StoreUnavailable
 from unoapi.models.session import computed_waba_id
 from unoapi.stores.blacklist import RedisBlacklist
-from unoapi.stores.directory import RedisDirectory
+from unoapi.stores.session_directory import RedisDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.timers import RedisTimers
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import PHONE, MemoryDeliveries
-from tests.stack import eventually
+from tests.support.fakes import PHONE, MemoryDeliveries
+from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
+from unoapi.models.endpoints import DeliveryState
 from unoapi.models.trace import TraceEntry
-from unoapi.ports import DeliveryState
-from unoapi.stores.messages import RedisDeliveries, RedisTraces
+from unoapi.stores.deliveries import RedisDeliveries
+from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
     import redis

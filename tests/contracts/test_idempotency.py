@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import eventually
+from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
-from unoapi.ports import KeyState
+from unoapi.models.claims import KeyState
 from unoapi.stores.idempotency import KEPT_S, RedisIdempotency
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.fakes import PHONE, MemoryLeases
-from tests.stack import eventually
+from tests.support.fakes import PHONE, MemoryLeases
+from tests.support.stack import eventually
 from unoapi.connector import leases as real
 from unoapi.connector.leases import Leases
 from unoapi.errors import StoreUnavailable
-from unoapi.models.connector_commands import Command
+from unoapi.models.connector.commands import Command
 
 if TYPE_CHECKING:
     import redis

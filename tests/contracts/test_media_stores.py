@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
+from unoapi.media.folder import UNFINISHED, FileMediaStore
+from unoapi.media.s3 import S3MediaStore
 from unoapi.models.media import MediaFile
-from unoapi.stores.media import MediaNotes
-from unoapi.stores.media_files import UNFINISHED, FileMediaStore
-from unoapi.stores.media_s3 import S3MediaStore
+from unoapi.stores.media_index import MediaNotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import PHONE, MemoryIds
-from tests.stack import eventually
-from unoapi.stores.messages import RedisMessageIds
+from tests.support.fakes import PHONE, MemoryIds
+from tests.support.stack import eventually
+from unoapi.stores.message_ids import RedisMessageIds
 
 if TYPE_CHECKING:
     import redis

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import PHONE, MemoryNotices
-from unoapi.stores.messages import RedisNotices
+from tests.support.fakes import PHONE, MemoryNotices
+from unoapi.stores.notices import RedisNotices
 
 if TYPE_CHECKING:
     import redis

@@ -10,9 +10,9 @@ import pytest
 import requests
 from kombu import Connection
 
-from tests.fakes import make_send
-from tests.stack import eventually
-from unoapi.broker.lines import MAX_LINES
+from tests.support.fakes import make_send
+from tests.support.stack import eventually
+from unoapi.broker.connection_pool import MAX_LINES
 from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
@@ -22,7 +22,7 @@ from unoapi.models.jobs import Parcel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 TOPOLOGY = Topology("unoapi")
 INCOMING = "unoapi.incoming"
@@ -192,7 +192,7 @@ def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connecti
 def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
     broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unoapi.broker.lines.HEARTBEAT_S", 2)
+    monkeypatch.setattr("unoapi.broker.connection_pool.HEARTBEAT_S", 2)
     with ThreadPoolExecutor(40) as threads:
         list(threads.map(lambda number: publisher.publish([parcel(number)]), range(400)))
     assert publisher._lines is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from pydantic import ValidationError
 
-from tests.fakes import PHONE, SECRET, MemorySessions, make_webhook
+from tests.support.fakes import PHONE, SECRET, MemorySessions, make_webhook
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable
 from unoapi.stores.sessions import RedisSessions, environment_config
 

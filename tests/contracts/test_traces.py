@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import PHONE, MemoryTraces
-from tests.stack import eventually
+from tests.support.fakes import PHONE, MemoryTraces
+from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
 from unoapi.models.trace import TraceEntry
-from unoapi.stores.messages import MAX_TRACE_ENTRIES, RedisTraces
+from unoapi.stores.traces import MAX_TRACE_ENTRIES, RedisTraces
 
 if TYPE_CHECKING:
     import redis

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import requests
 
-from tests.stack import CONTACT, OPERATOR
+from tests.support.stack import CONTACT, OPERATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.receiver import Tallies
+    from tests.support.receiver import Tallies
 
 DUPLICATES_BELOW = 0.01
 

@@ -14,17 +14,17 @@ from kombu import Connection
 
 from tests.crash.clients import ID_PATTERN, Clients
 from tests.crash.outcome import Fault, Outcome
-from tests.receiver import Behaviour, Receiver
-from tests.stack import PHONE, Stack, stack
+from tests.support.receiver import Behaviour, Receiver
+from tests.support.stack import PHONE, Stack, stack
 from unoapi.broker.topology import Topology
-from unoapi.cli.servers import PrivateServers
+from unoapi.devenv.servers import PrivateServers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
-    from tests.stack import Process
+    from tests.support.stack import Process
 
 WEBHOOK = "/hook"
 WORKERS = 2

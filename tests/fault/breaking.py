@@ -7,12 +7,12 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from unoapi.cli import packages
+from unoapi.devenv import packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.cli.servers import PrivateServers
+    from unoapi.devenv.servers import PrivateServers
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from tests.crash.clients import Clients
 from tests.fault.misbehaving import Misbehaving
 from tests.fault.table import Row, duplicates
-from tests.receiver import Behaviour
-from tests.stack import Stack, eventually, stack
-from unoapi.cli.ports import free_port
+from tests.support.receiver import Behaviour
+from tests.support.stack import Stack, eventually, stack
+from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
     from tests.fault.stage import Stage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.crash.clients import ID_PATTERN
 from tests.fault.table import Row
-from tests.receiver import Behaviour
+from tests.support.receiver import Behaviour
 
 if TYPE_CHECKING:
     from tests.fault.stage import Stage

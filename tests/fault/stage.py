@@ -13,10 +13,10 @@ from kombu import Connection
 
 from tests.crash.clients import ID_PATTERN
 from tests.fault.misbehaving import expired
-from tests.receiver import Receiver
-from tests.stack import Process, Stack, stack
+from tests.support.receiver import Receiver
+from tests.support.stack import Process, Stack, stack
 from unoapi.broker.topology import Topology
-from unoapi.cli.servers import PrivateServers
+from unoapi.devenv.servers import PrivateServers
 
 if TYPE_CHECKING:
     import ssl

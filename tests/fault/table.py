@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.receiver import Tallies
+    from tests.support.receiver import Tallies
 
 DUPLICATES_BELOW = 0.05
 """Of the messages of one row; a kill costs at most what was on its way at that moment."""

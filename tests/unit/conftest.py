@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.unit.wire import LOOPBACK, Listen, Receiver, Reply
-from unoapi.delivery.curl import (
+from tests.support.raw_http_server import LOOPBACK, Listen, Receiver, Reply
+from unoapi.http.webhook_client import (
     CurlSender,
 )
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import eventually
-from unoapi.batching import Batcher
+from tests.support.stack import eventually
+from unoapi.stores.batching import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

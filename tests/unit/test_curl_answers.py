@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from tests.unit.wire import (
+from tests.support.raw_http_server import (
     ENDLESS,
     OK,
     PARTIAL,
@@ -24,8 +24,8 @@ from tests.unit.wire import (
     send,
     silence,
 )
-from unoapi.delivery.callbacks import CallbackPoster
-from unoapi.delivery.curl import (
+from unoapi.http.callback_client import CallbackPoster
+from unoapi.http.webhook_client import (
     MAX_BODY_BYTES,
     CurlSender,
 )

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.unit.wire import (
+from tests.support.raw_http_server import (
     LAST,
     OK,
     PROXIES,
@@ -19,7 +19,7 @@ from tests.unit.wire import (
     send,
     silence,
 )
-from unoapi.delivery.curl import (
+from unoapi.http.webhook_client import (
     MAX_BODY_BYTES,
     CurlSender,
 )

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.unit.wire import LOOPBACK, OK, Listen, answer_with, send
-from unoapi.delivery.curl import (
+from tests.support.raw_http_server import LOOPBACK, OK, Listen, answer_with, send
+from unoapi.http.webhook_client import (
     CurlSender,
     find_ca_bundle,
 )

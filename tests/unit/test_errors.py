@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tests.fakes import SECRET
+from tests.support.fakes import SECRET
 from unoapi import errors
 from unoapi.errors import (
     DeliveryFailed,

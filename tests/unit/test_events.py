@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.fakes import CONTACT, PHONE, MemorySessions, make_event, make_status
-from unoapi.models.events import Event, error_object, serialise, split
-from unoapi.services.outgoing import stamp
+from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_event, make_status
+from unoapi.models.cloud_api.events import Event, error_object, serialise, split
+from unoapi.services.webhooks import stamp
 
 OTHER = "5521977776666"
 HALF = json.loads('"\\ud83d"')  # half a surrogate pair: valid JSON, no valid text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import (
+from tests.support.fakes import (
     CONTACT,
     GROUP,
     PHONE,
@@ -18,11 +18,11 @@ from tests.fakes import (
     make_status,
     make_webhook,
 )
-from unoapi.models.events import Event, Traits
+from unoapi.models.cloud_api.events import Event, Traits
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.filters import refusal, silence_s
-from unoapi.services.incoming import new_message_parcels
-from unoapi.services.outgoing import fan_out
+from unoapi.services.sending import new_message_parcels
+from unoapi.services.webhooks import fan_out
 
 DAY_S = 86_400
 OWN = make_event(**{"from": PHONE})

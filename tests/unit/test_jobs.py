@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.base import UnoTask
-from tests.fakes import CONTACT, PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
+from tests.support.fakes import CONTACT, PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
 from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import Postponed

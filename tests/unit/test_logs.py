@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from tests.fakes import SECRET
-from unoapi.logs import LEVELS, bound, configure_logging, get_logger
+from tests.support.fakes import SECRET
 from unoapi.settings import Settings
+from unoapi.telemetry.logging import LEVELS, bound, configure_logging, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from unoapi.errors import RequestError
-from unoapi.models.messages import MESSAGES, Command, computed_message_id, parse_message
+from unoapi.models.cloud_api.messages import MESSAGES, Command, computed_message_id, parse_message
 
 TO = {"messaging_product": "whatsapp", "to": "5549988887777"}
 LINK = {"link": "https://h.example/a"}

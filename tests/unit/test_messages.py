@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from unoapi.models.messages import SandboxMessage, new_message_id, parse_message
+from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id, parse_message
 
 ARABIC = "\u0665\u0665\u0664\u0669\u0669\u0668\u0668"  # digits, but not a phone's
 TEXT = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": {"body": "hello"}}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import make_delivery
+from tests.support.fakes import make_delivery
 from unoapi.broker.topology import BUCKET_BOUNDS_S, Topology
 from unoapi.errors import TooOld
 from unoapi.models.jobs import now_ms

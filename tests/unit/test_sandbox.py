@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import CONTACT, PHONE
+from tests.support.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, Sandbox
 

@@ -13,14 +13,15 @@ import pytest
 import sentry_sdk
 import structlog
 
-from tests.fakes import SECRET
-from tests.ingest import Ingest
-from tests.stack import ROOT
-from unoapi import __version__, sentry
+from tests.support.fake_sentry import Ingest
+from tests.support.fakes import SECRET
+from tests.support.stack import ROOT
+from unoapi import __version__
 from unoapi.errors import DeliveryFailed, UnoError
-from unoapi.logs import bound, configure_logging, get_logger
 from unoapi.models.attempts import Attempt
-from unoapi.sentry import MOST_PER_MINUTE, flush, only_known, start_sentry
+from unoapi.telemetry import sentry
+from unoapi.telemetry.logging import bound, configure_logging, get_logger
+from unoapi.telemetry.sentry import MOST_PER_MINUTE, flush, only_known, start_sentry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +196,7 @@ def test_texts_of_libraries_are_told_without_what_is_put_into_them(ingest: Inges
 def test_what_nobody_caught_is_told(ingest: Ingest) -> None:
     program = (
         "import sys, threading\n"
-        "from unoapi.sentry import start_sentry\n"
+        "from unoapi.telemetry.sentry import start_sentry\n"
         "start_sentry(sys.argv[1], environment='tests')\n"
         "def fail(): raise KeyError('in a thread')\n"
         "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.fakes import PHONE, SECRET, make_webhook
+from tests.support.fakes import PHONE, SECRET, make_webhook
 from unoapi.models.session import MAX_TIMEOUT_MS, MAX_WEBHOOKS, Session, Webhook, without_secrets
 from unoapi.services.sessions import merge
 

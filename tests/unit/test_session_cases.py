@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import make_webhook
+from tests.support.fakes import make_webhook
 from unoapi.errors import RequestError
-from unoapi.models.events import Event, serialise
+from unoapi.models.cloud_api.events import Event, serialise
 from unoapi.models.jobs import FireTimer
 from unoapi.models.session import computed_waba_id
 from unoapi.models.timers import TimerState

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from tests.fakes import SECRET
+from tests.support.fakes import SECRET
 from unoapi.errors import ConfigurationError
 from unoapi.settings import PLATFORMS, Settings, load_settings
 

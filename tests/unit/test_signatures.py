@@ -10,7 +10,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from unoapi import __version__
-from unoapi.delivery.signatures import build_headers, sign_hub, sign_standard
+from unoapi.http.signatures import build_headers, sign_hub, sign_standard
 
 BODY = b'{"text":"ol\\u00e1",  "n": 1}\n'
 KEY = bytes(range(24))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.fakes import PHONE
+from tests.support.fakes import PHONE
 from unoapi.errors import RequestError
 from unoapi.services.templates import bind, delete, find, save, shown
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.fakes import CONTACT, PHONE
+from tests.support.fakes import CONTACT, PHONE
 from unoapi.models.jobs import FireTimer, SendMessage
 from unoapi.models.timers import TimerRequest, TimerState, TimerStep
 from unoapi.services.timers import fire, parcel

@@ -12,7 +12,7 @@ from pydantic_core import Url
 from standardwebhooks import Webhook as Verifier
 
 import unoapi.models.session
-from tests.unit.wire import (
+from tests.support.raw_http_server import (
     ENDLESS,
     LOOPBACK,
     OK,
@@ -33,12 +33,12 @@ from tests.unit.wire import (
     silence,
 )
 from unoapi import __version__
-from unoapi.delivery.callbacks import CallbackPoster
-from unoapi.delivery.curl import (
+from unoapi.http.callback_client import CallbackPoster
+from unoapi.http.webhook_client import (
     CurlSender,
+    WebhookClient,
     WebhookRequest,
 )
-from unoapi.delivery.webhooks import WebhookClient
 from unoapi.models.session import Webhook
 
 SECRETS = "user-secret:pass-secret@"

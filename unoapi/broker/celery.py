@@ -11,12 +11,12 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Exchange, Queue
 
-from unoapi.broker.connections import Connection
+from unoapi.broker.connection import Connection
 from unoapi.broker.messages import from_body, history_of, to_suspect
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import BrokerUnavailable
-from unoapi.logs import get_logger
 from unoapi.models.jobs import JOBS, Parcel
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.broker.messages import Message

@@ -8,10 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from unoapi.broker.lines import TROUBLE, Lines
+from unoapi.broker.connection_pool import TROUBLE, Lines
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerUnavailable, ConfigurationError
-from unoapi.logs import PUBLISHED, get_logger
+from unoapi.telemetry.logging import PUBLISHED, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

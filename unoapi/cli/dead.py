@@ -14,15 +14,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.deadqueue import Busy, LetterFilter
-from unoapi.broker.letters import as_json
+from unoapi.broker.dead_letter_queue import Busy, LetterFilter
+from unoapi.broker.dead_letters import as_json
 from unoapi.cli.screen import screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unoapi.broker.deadqueue import Visit
-    from unoapi.broker.letters import DeadLetter
+    from unoapi.broker.dead_letter_queue import Visit
+    from unoapi.broker.dead_letters import DeadLetter
 
 console = screen()
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -9,7 +9,7 @@ import click
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
-from unoapi.services.admin import find_webhook, try_endpoint
+from unoapi.services.endpoint_test import find_webhook, try_endpoint
 
 if TYPE_CHECKING:
     from unoapi.models.session import Webhook

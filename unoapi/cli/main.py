@@ -13,13 +13,13 @@ from rich.table import Table
 
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
+from unoapi.broker.queue_monitor import Watch
 from unoapi.cli.dead import dead
 from unoapi.cli.endpoint import endpoint
 from unoapi.cli.release import release
 from unoapi.cli.screen import screen
 from unoapi.cli.session import session
 from unoapi.errors import EX_CONFIG, ConfigurationError, UnoError
-from unoapi.watching import Watch
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -140,7 +140,7 @@ def _text(value: int | None) -> str:
 @cli.command()
 def run() -> None:
     """Start everything from a fresh checkout (make run)."""
-    from unoapi.cli.run import run as run_all  # noqa: PLC0415 (only this verb needs it)
+    from unoapi.devenv.run import run as run_all  # noqa: PLC0415 (only this verb needs it)
 
     sys.exit(run_all())
 
@@ -148,7 +148,7 @@ def run() -> None:
 @cli.command()
 def demo() -> None:
     """Show the main job once, from start to end (make demo)."""
-    from unoapi.cli.demo import run_demo  # noqa: PLC0415 (only this verb needs it)
+    from unoapi.devenv.demo import run_demo  # noqa: PLC0415 (only this verb needs it)
 
     sys.exit(run_demo())
 

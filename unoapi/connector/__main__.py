@@ -6,11 +6,11 @@ import signal
 import sys
 
 from unoapi.bootstrap import unoapi
-from unoapi.connector.engines import is_installed
+from unoapi.connector.engines.registry import is_installed
 from unoapi.connector.router import Router
 from unoapi.connector.supervisor import Supervisor
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
-from unoapi.logs import get_logger
+from unoapi.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

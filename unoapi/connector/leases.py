@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from unoapi.errors import StoreUnavailable
-from unoapi.logs import get_logger
-from unoapi.models.connector_commands import Command
+from unoapi.models.connector.commands import Command
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore

@@ -7,11 +7,11 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.commands import ENTRY, command_message
-from unoapi.broker.connections import Connection
-from unoapi.connector.consuming import TROUBLE, Consumer, Reject, Requeue, note_taken
+from unoapi.broker.connection import Connection
+from unoapi.broker.connector_commands import ENTRY, command_message
+from unoapi.connector.consumer import TROUBLE, Consumer, Reject, Requeue, note_taken
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
-from unoapi.models.connector_commands import CONTROL, Command
+from unoapi.models.connector.commands import CONTROL, Command
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unoapi.models.connector import EVENTS, ConnectorEvent
-from unoapi.models.connector_commands import COMMANDS, Command
-from unoapi.models.connector_rpc import QUESTIONS, Question, Reply
+from unoapi.models.connector.commands import COMMANDS, Command
+from unoapi.models.connector.events import EVENTS, ConnectorEvent
+from unoapi.models.connector.rpc import QUESTIONS, Question, Reply
 
 FOLDER = Path(__file__).parent / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.engine import Exit
-from unoapi.connector.folders import SessionFolder
+from unoapi.connector.engines.base import Exit
 from unoapi.connector.leases import Leases
+from unoapi.connector.session_folder import SessionFolder
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable
-from unoapi.logs import get_logger
 from unoapi.models.jobs import Parcel, ReceiveEvent, computed_id
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
-    from unoapi.models.connector_commands import Command
+    from unoapi.models.connector.commands import Command
     from unoapi.models.session import Session
 
 log = get_logger(__name__)
@@ -206,7 +206,7 @@ class Supervisor:
             seat.method = ""  # it waited for another connector's session, which was ended meanwhile
             self.leases.give_back(seat.phone)
             return
-        command = [sys.executable, "-m", "unoapi.connector.child", seat.phone, seat.method, seat.pair_phone]
+        command = [sys.executable, "-m", "unoapi.connector.session_process", seat.phone, seat.method, seat.pair_phone]
         seat.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=self._environment())  # noqa: S603 (our own program; the phone is digits)
         seat.started, seat.asked, seat.restart = now, False, False
         log.info("session_started", phone=seat.phone, method=seat.method, pid=seat.process.pid)

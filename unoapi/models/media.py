@@ -6,6 +6,7 @@ import mimetypes
 import re
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -95,3 +96,11 @@ def type_of(filename: str) -> str:
 def limit_of(mime_type: str) -> int:
     """How large a file of this type may be, in bytes."""
     return LIMITS.get(mime_type.partition("/")[0], MAX_BYTES)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a store says of a file that it took: SHA-256 in hexadecimal, size in bytes."""
+
+    sha256: str
+    size: int

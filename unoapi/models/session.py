@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from unoapi.models.connector_options import ConnectorOptions
+from unoapi.models.connector.options import ConnectorOptions
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebUrl
 
 MAX_TIMEOUT_MS = 60_000

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
+from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.contacts import contact_key, is_phone
-from unoapi.models.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
 
 if TYPE_CHECKING:

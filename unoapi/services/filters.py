@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unoapi.models.events import Traits
+    from unoapi.models.cloud_api.events import Traits
     from unoapi.models.session import Webhook
 
 BLACKLIST = "blacklist"

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MessageRejected, RequestError
-from unoapi.models.templates import (
+from unoapi.models.cloud_api.templates import (
     DEFAULT_LANGUAGE,
     DEFAULT_TEMPLATES,
     HELLO,

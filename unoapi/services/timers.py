@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.models.events import serialise
+from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.messages import parse_message
 from unoapi.models.jobs import FireTimer, Parcel, SendMessage, computed_id
-from unoapi.models.messages import parse_message
 from unoapi.models.timers import TimerStep
 
 if TYPE_CHECKING:

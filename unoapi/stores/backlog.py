@@ -15,8 +15,8 @@ from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from unoapi.models.trace import TraceEntry
-    from unoapi.stores.messages import RedisTraces
     from unoapi.stores.redis import RedisStore
+    from unoapi.stores.traces import RedisTraces
 
 FRESH_S = 1.0
 LEFT_MS = 5_000

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.connector import PairingCode, QrCode, SessionState
+from unoapi.models.connector.events import PairingCode, QrCode, SessionState
 from unoapi.models.jobs import now_ms
-from unoapi.ports import MessageKey
-from unoapi.services.connector_notices import STATUSES
+from unoapi.models.message_keys import MessageKey
+from unoapi.providers.whatsmeow.session_notices import STATUSES
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from unoapi.ports import KeyState
+from unoapi.models.claims import KeyState
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore

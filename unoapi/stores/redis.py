@@ -17,9 +17,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from unoapi.batching import Batcher, Ticket
 from unoapi.errors import StoreUnavailable, describe, safe_traceback
-from unoapi.logs import get_logger
+from unoapi.stores.batching import Batcher, Ticket
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from unoapi.errors import SessionUnknown, StoreUnavailable, describe
-from unoapi.logs import get_logger
 from unoapi.models.session import Session, Webhook
 from unoapi.services.sessions import check_addresses
-from unoapi.stores.nodes import ALL, index_commands
+from unoapi.stores.session_index import ALL, index_commands
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import describe
-from unoapi.logs import get_logger
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisStore

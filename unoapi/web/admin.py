@@ -11,21 +11,21 @@ from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.deadqueue import Busy, LetterFilter
-from unoapi.broker.letters import as_fields
+from unoapi.broker.dead_letter_queue import Busy, LetterFilter
+from unoapi.broker.dead_letters import as_fields
+from unoapi.broker.queue_monitor import Watch
 from unoapi.errors import Postponed, RequestError
-from unoapi.services.admin import find_webhook, try_endpoint
-from unoapi.watching import Watch
+from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
-from unoapi.web.bodies import json_object
 from unoapi.web.errors import not_found
+from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flask.typing import ResponseReturnValue
 
-    from unoapi.broker.deadqueue import Visit
+    from unoapi.broker.dead_letter_queue import Visit
     from unoapi.models.session import Webhook
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")

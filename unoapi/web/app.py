@@ -5,57 +5,42 @@ from __future__ import annotations
 import sys
 
 from flask import Flask
-from werkzeug.routing import BaseConverter
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, ConfigurationError
-from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.web import (
+    accounts,
     admin,
     blacklist,
+    connect_page,
     contacts,
     docs,
     events,
     health,
     media,
     messages,
-    meta,
     phones,
-    qr,
     sandbox,
     sessions,
     templates,
     timers,
 )
-from unoapi.web.counting import register_counting
+from unoapi.web.converters import (
+    DigitsConverter,
+    FormerMediaIdConverter,
+    MediaIdConverter,
+    NodeConverter,
+    VersionConverter,
+)
 from unoapi.web.errors import register_errors
-from unoapi.web.graph import NodeConverter, VersionConverter
 from unoapi.web.headers import register_headers
-from unoapi.web.socket import Socket
+from unoapi.web.metrics import register_counting
+from unoapi.web.socketio_broadcast import Socket
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, meta, events, sandbox, admin,
-    qr, docs,
+    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, accounts, events, sandbox, admin,
+    connect_page, docs,
 )  # fmt: skip
-
-
-class DigitsConverter(BaseConverter):
-    """A session's phone in a path: digits only."""
-
-    regex = r"[0-9]{1,20}"
-    weight = 50  # goes before a version or an id of the Graph in the same place
-
-
-class MediaIdConverter(BaseConverter):
-    """A media id in a path, also in the former program's form with the phone before it."""
-
-    regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
-
-
-class FormerMediaIdConverter(BaseConverter):
-    """A media id behind its phone in a path."""
-
-    regex = rf"(?:{MEDIA_ID}|{FORMER_ID})"
 
 
 def create_app() -> Flask:

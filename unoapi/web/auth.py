@@ -13,11 +13,11 @@ from flask import g, request
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.web.errors import forbidden, unauthorised
-from unoapi.web.limits import limits_of
+from unoapi.web.rate_limits import limits_of
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session
-    from unoapi.web.limits import Limits
+    from unoapi.web.rate_limits import Limits
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "

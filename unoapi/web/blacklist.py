@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.bootstrap import unoapi
 from unoapi.models.session import MAX_TTL_S
 from unoapi.web.auth import session_token
-from unoapi.web.bodies import named_fields
+from unoapi.web.request_body import named_fields
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
-from unoapi.models.events import serialise
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.jobs import Parcel, TellContacts, computed_id, now_ms
 from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.services import contacts
 from unoapi.web.auth import session_token
-from unoapi.web.bodies import any_object
+from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from unoapi.errors import BrokerUnavailable, Postponed, RequestError, StoreUnavailable, describe, safe_traceback
-from unoapi.logs import get_logger
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -11,15 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
-from unoapi.logs import LISTENER, get_logger
-from unoapi.models.events import split
+from unoapi.models.cloud_api.events import split
 from unoapi.models.jobs import Parcel
 from unoapi.models.trace import TraceEntry
-from unoapi.services import meta
-from unoapi.services.outgoing import stamp
+from unoapi.providers.cloud_api import translation
+from unoapi.services.webhooks import stamp
+from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
-from unoapi.web.bodies import json_object, raw_body
 from unoapi.web.errors import forbidden
+from unoapi.web.request_body import json_object, raw_body
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -123,9 +123,9 @@ def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
     uno = unoapi()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
-    payload = meta.with_our_ids(body, phone=phone, ids=uno.ids) if forwarded else body
+    payload = translation.with_our_ids(body, phone=phone, ids=uno.ids) if forwarded else body
     jobs = [stamp(event, phone=phone, sessions=uno.sessions) for event in split(phone, payload)]
-    return [meta.keeping(job) if forwarded and meta.media_in(job) else job for job in jobs]
+    return [translation.keeping(job) if forwarded and translation.media_in(job) else job for job in jobs]
 
 
 def _accept(jobs: list[FanOut]) -> ResponseReturnValue:

@@ -8,27 +8,9 @@ from urllib.parse import urlencode
 
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
-from werkzeug.routing import BaseConverter
 
 INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
 MAX_PAGE = 1000
-
-
-class NodeConverter(BaseConverter):
-    """An id of the Graph's name space: a phone, a phone number id, a business account id.
-
-    Goes before a mere phone in the same place, because what follows it is always named.
-    """
-
-    regex = r"[A-Za-z0-9_-]{1,64}"
-    weight = 20
-
-
-class VersionConverter(BaseConverter):
-    """A version in a path where anything else could be meant, too."""
-
-    regex = r"v[0-9]{1,3}(?:\.[0-9]{1,3})?"
-    weight = 150  # files are looked for first
 
 
 class _Page(BaseModel):

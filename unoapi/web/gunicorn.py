@@ -7,8 +7,8 @@ from typing import Any
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.queue_monitor import expose
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
-from unoapi.watching import expose
 
 try:
     _settings = unoapi().settings
@@ -17,7 +17,7 @@ except ConfigurationError as error:
     sys.exit(EX_CONFIG)
 
 bind = f"{_settings.listen_host}:{_settings.port}"
-worker_class = "unoapi.web.server.DiscreetWorker"
+worker_class = "unoapi.web.gunicorn_worker.DiscreetWorker"
 workers = _settings.unoapi_web_processes
 threads = _settings.unoapi_web_threads
 timeout = 30

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
 from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
-from unoapi.logs import get_logger
+from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import public
 
 if TYPE_CHECKING:

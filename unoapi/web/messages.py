@@ -11,14 +11,14 @@ from flask import Blueprint, jsonify, request
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError, StoreUnavailable
-from unoapi.models.events import serialise
+from unoapi.models.claims import KeyState
+from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.messages import Command, computed_message_id, new_message_id, parse_message
 from unoapi.models.jobs import Parcel, PrepareVoice, RunCommand, SendMessage
-from unoapi.models.messages import Command, computed_message_id, new_message_id, parse_message
 from unoapi.models.trace import TraceEntry
-from unoapi.ports import KeyState
-from unoapi.services import media, voice
+from unoapi.services import media, voice_notes
 from unoapi.web.auth import session_token
-from unoapi.web.bodies import json_object
+from unoapi.web.request_body import json_object
 from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
             f"(UNOAPI_SESSION_BACKLOG_MAX); try again in {BACKLOG_WAIT_S} s.",
             retry_after_s=BACKLOG_WAIT_S,
         )
-    prepared = settings.convert_audio_message_to_ogg and voice.wanted(
+    prepared = settings.convert_audio_message_to_ogg and voice_notes.wanted(
         message, always=settings.send_audio_message_as_ptt
     )
     kind = PrepareVoice if prepared else SendMessage

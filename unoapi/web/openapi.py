@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from unoapi import __version__
+from unoapi.models.cloud_api.messages import MESSAGES, Command, SandboxMessage
 from unoapi.models.media import FORMER_ID, MEDIA_ID
-from unoapi.models.messages import MESSAGES, Command, SandboxMessage
 from unoapi.models.options import BusinessProfile
 from unoapi.models.session import Session
 from unoapi.models.timers import TimerRequest
-from unoapi.web import admin, blacklist, contacts, events, phones, qr
+from unoapi.web import admin, blacklist, connect_page, contacts, events, phones
 from unoapi.web.graph import _Page
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ BODIES: dict[str, tuple[type[BaseModel], ...]] = {
     "admin.replay": (admin.Replay,),
     "admin.purge": (admin.Purge,),
     "admin.pause": (admin.Pause,),
-    "qr.connect": (qr.Wish,),
+    "qr.connect": (connect_page.Wish,),
 }
 """What a request's body is checked with. Others take any JSON object, or none."""
 QUERIES: dict[str, tuple[type[BaseModel], ...]] = {

@@ -15,8 +15,8 @@ from unoapi.models.session import without_secrets
 from unoapi.services import templates
 from unoapi.services.sessions import chosen, merge, phone_object, status_of, with_callback
 from unoapi.web.auth import session_token
-from unoapi.web.bodies import any_object
 from unoapi.web.graph import asked_fields, page
+from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

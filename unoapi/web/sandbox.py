@@ -9,14 +9,14 @@ from flask import Blueprint, jsonify
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
-from unoapi.logs import LISTENER, UPSERT, get_logger
-from unoapi.models.events import contact, message_event
+from unoapi.models.cloud_api.events import contact, message_event
+from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
 from unoapi.models.jobs import Parcel
-from unoapi.models.messages import SandboxMessage, new_message_id
 from unoapi.models.trace import TraceEntry
-from unoapi.services.outgoing import stamp
+from unoapi.services.webhooks import stamp
+from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
-from unoapi.web.bodies import json_object
+from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

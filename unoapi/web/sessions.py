@@ -10,7 +10,7 @@ from unoapi.bootstrap import unoapi
 from unoapi.models.session import without_secrets
 from unoapi.services.sessions import merge, status_of
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
-from unoapi.web.bodies import any_object
+from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

@@ -8,12 +8,12 @@ from flask import Blueprint, jsonify, request
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
-from unoapi.models.templates import MAX_TEMPLATES
+from unoapi.models.cloud_api.templates import MAX_TEMPLATES
 from unoapi.services import templates
 from unoapi.services.sessions import chosen
 from unoapi.web.auth import session_token
-from unoapi.web.bodies import json_object
 from unoapi.web.graph import asked_fields, page
+from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

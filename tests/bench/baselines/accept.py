@@ -6,8 +6,8 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from unoapi.bootstrap import unoapi
+from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.jobs import Parcel, SendMessage
-from unoapi.models.messages import new_message_id
 
 PHONE = "5511999990000"
 app = Flask("accept")

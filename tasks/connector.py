@@ -1,0 +1,52 @@
+"""Events from the connector."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tasks.app import app
+from tasks.base import UnoTask
+from unoapi.bootstrap import unoapi
+from unoapi.models.jobs import AwaitResult, FanOut, Parcel, ReceiveEvent
+from unoapi.models.trace import TraceEntry
+from unoapi.providers.whatsmeow import events
+from unoapi.services import media
+from unoapi.telemetry.logging import LISTENER, get_logger
+
+log = get_logger(__name__)
+
+
+@app.task(name=ReceiveEvent.task, base=UnoTask)
+def receive(job: ReceiveEvent) -> None:
+    """Turn one event of the connector into Cloud API events."""
+    uno = unoapi()
+    log.debug(LISTENER, type=str(job.event.get("type"))[:50])
+    received = events.receive(
+        job,
+        ids=uno.ids,
+        sessions=uno.sessions,
+        connections=uno.connections,
+        keep=partial(media.keep_picture, job.phone, files=uno.files, notes=uno.media),
+    )
+    if received:
+        uno.accept([Parcel(event) for event in received])
+    answers = events.answers(job, sessions=uno.sessions, connections=uno.connections)
+    if answers:
+        uno.commands.put(answers)
+    uno.traces.add(
+        *(
+            TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind)
+            for each in received
+            if isinstance(each, FanOut)
+        )
+    )
+
+
+@app.task(name=AwaitResult.task, base=UnoTask)
+def await_result(job: AwaitResult) -> None:
+    """Tell the client when the connector has not told what became of a message."""
+    uno = unoapi()
+    event = events.overdue(job, sessions=uno.sessions, connections=uno.connections)
+    if event is not None:
+        uno.publisher.publish([Parcel(event)])
+        uno.traces.add(TraceEntry(step="failed", phone=job.phone, message_id=job.message_id, detail="no connector"))

@@ -1,0 +1,135 @@
+"""Sends: one right to send for each message."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fakes import CONTACT, MemorySends, make_send
+from unoapi.errors import StoreUnavailable
+from unoapi.models.claims import Claim
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.stores.send_claims import RedisSends
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.ports import Sends
+    from unoapi.stores.redis import RedisStore
+
+JOB = make_send()
+RECEIPT = Receipt(
+    recipient=CONTACT,
+    at_ms=1_767_225_600_000,
+    statuses=(StatusUpdate(status="sent"), StatusUpdate(status="failed", after_ms=5, error={"code": 1})),
+)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def sends(request: pytest.FixtureRequest) -> Sends:
+    return MemorySends() if request.param == "memory" else RedisSends(request.getfixturevalue("store"), ttl_s=60)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sends:
+    """With a lease of a few milliseconds."""
+    if request.param == "memory":
+        return MemorySends(lease_ms=50)
+    monkeypatch.setattr("unoapi.stores.messages.LEASE_MS", 50)
+    return RedisSends(request.getfixturevalue("store"), ttl_s=60)
+
+
+def test_the_first_one_may_send(sends: Sends) -> None:
+    assert sends.claim(JOB) == Claim(free=True)
+
+
+def test_the_second_one_waits_for_the_first(sends: Sends) -> None:
+    sends.claim(JOB)
+
+    claim = sends.claim(JOB)
+
+    assert 0 < claim.busy_ms <= 60_000
+    assert (claim.free, claim.lost, claim.receipt) == (False, False, None)
+
+
+def test_what_came_of_it_is_told_to_everybody_after(sends: Sends) -> None:
+    sends.claim(JOB)
+
+    sends.settle(JOB, RECEIPT)
+
+    assert sends.claim(JOB) == Claim(receipt=RECEIPT)
+    assert sends.claim(JOB) == Claim(receipt=RECEIPT)
+
+
+def test_a_right_that_was_given_back_is_free_again(sends: Sends) -> None:
+    sends.claim(JOB)
+
+    sends.release(JOB)
+
+    assert sends.claim(JOB).free
+
+
+def test_a_right_whose_holder_died_is_lost_and_never_free_again(short: Sends) -> None:
+    short.claim(JOB)
+    time.sleep(0.06)
+
+    assert [short.claim(JOB), short.claim(JOB)] == [Claim(lost=True)] * 2
+
+
+def test_a_late_answer_still_counts(short: Sends) -> None:
+    short.claim(JOB)
+    time.sleep(0.06)
+
+    short.settle(JOB, RECEIPT)
+
+    assert short.claim(JOB) == Claim(receipt=RECEIPT)
+
+
+def test_other_messages_and_other_phones_have_rights_of_their_own(sends: Sends) -> None:
+    sends.claim(JOB)
+
+    assert sends.claim(make_send(id="wamid.2")).free
+    assert sends.claim(make_send(phone="5521977776666")).free
+
+
+def test_of_many_at_once_exactly_one_may_send(sends: Sends) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        claims = list(threads.map(lambda _: sends.claim(JOB), range(100)))
+
+    assert sum(claim.free for claim in claims) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}']
+)
+def test_a_claim_that_cannot_be_read_is_lost_and_never_free(store: RedisStore, client: redis.Redis, text: str) -> None:
+    client.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
+
+    assert RedisSends(store, ttl_s=60).claim(JOB) == Claim(lost=True)
+
+
+def test_a_claim_is_forgotten_some_day(store: RedisStore, client: redis.Redis) -> None:
+    sends = RedisSends(store, ttl_s=60)
+    sends.claim(JOB)
+    sends.settle(JOB, RECEIPT)
+
+    (key,) = client.keys("*")
+
+    assert 0 < client.ttl(key) <= 60
+
+
+def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisStore) -> None:
+    memory, real = MemorySends(), RedisSends(away, ttl_s=60)
+    memory.away = True
+    both: tuple[Sends, ...] = (memory, real)
+
+    for sends in both:
+        with pytest.raises(StoreUnavailable):
+            sends.claim(JOB)
+        with pytest.raises(StoreUnavailable):
+            sends.settle(JOB, RECEIPT)
+        with pytest.raises(StoreUnavailable):
+            sends.release(JOB)

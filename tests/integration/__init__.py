@@ -1,0 +1,1 @@
+"""Tests against real RabbitMQ, Redis and processes."""

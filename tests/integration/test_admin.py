@@ -1,0 +1,261 @@
+"""The operator's view over HTTP: dead letters, queues and endpoints, with the same verbs as the command line."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.test_dead_letters import TOPOLOGY, bury, delivery
+from tests.support.stack import PHONE, Stack, eventually, stack
+from unoapi.broker.dead_letter_queue import DeadQueue, LetterFilter
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.models.jobs import Parcel, now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.receiver import Receiver
+    from unoapi.devenv.servers import PrivateServers
+
+ENDPOINT = f"/admin/endpoints/{PHONE}/main"
+SESSION_TOKEN = f"session-token-{PHONE}"
+
+
+@pytest.fixture(scope="module")
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Web only."""
+    with stack(servers, tmp_path_factory.mktemp("admin")) as running:
+        running.web()
+        running.register([{"id": "main", "urlAbsolute": "http://127.0.0.1:1/hook", "token": "webhook-token"}])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def publisher(api: Stack) -> Iterator[ConfirmingPublisher]:
+    opened = ConfirmingPublisher(api.environment["AMQP_URL"], TOPOLOGY)
+    opened.check(timeout_s=10)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def dead(api: Stack) -> Iterator[Stack]:
+    yield api
+    api.post("/admin/dead/purge", {"all": True})
+
+
+def ok(answer: Any) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def ids(page: Any) -> list[str]:
+    return [letter["id"] for letter in page["data"]]
+
+
+# --- dead letters ---
+
+
+def test_letters_are_listed_by_filter_in_pages_and_stay(dead: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(5)])
+    bury(publisher, [delivery(6, webhook="crm")], reason="too_old")
+
+    whole = ok(dead.get("/admin/dead"))
+    first = ok(dead.get("/admin/dead?limit=4"))
+    second = ok(dead.get(f"/admin/dead?limit=4&offset={first['next_offset']}"))
+
+    assert len(ids(whole)) == 6
+    assert whole["complete"]
+    assert "next_offset" not in whole
+    assert sorted(ids(first) + ids(second)) == sorted(ids(whole))
+    assert ids(ok(dead.get("/admin/dead?webhook=crm"))) == [delivery(6, webhook="crm").id]
+    assert ids(ok(dead.get("/admin/dead?reason=too_old"))) == [delivery(6, webhook="crm").id]
+    assert ids(ok(dead.get("/admin/dead?older_than_s=3600"))) == []
+    assert len(dead.dead()) == 6
+
+
+def test_one_letter_is_shown_without_its_body(dead: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(1)])
+
+    shown = ok(dead.get(f"/admin/dead/{delivery(1).id}"))
+
+    assert shown["attempts"][0]["status"] == 500
+    assert shown["reason"] == "delivery_failed"
+    assert "body" not in shown
+    assert dead.get("/admin/dead/nothing").status_code == 404
+
+
+def test_a_replay_is_bounded_and_goes_on_where_it_stopped(dead: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(10, 15)])
+    before = dead.depth("unoapi.outgoing")
+
+    first = ok(dead.post("/admin/dead/replay", {"limit": 3}))
+    left = len(dead.dead())
+    second = ok(dead.post("/admin/dead/replay", {"webhook": "main"}))
+
+    assert first == {"outcomes": {"replayed": 3}, "complete": False}
+    assert left == 2
+    assert second == {"outcomes": {"replayed": 2}, "complete": True}
+    assert eventually(lambda: dead.depth("unoapi.outgoing") == before + 5)
+    assert dead.dead() == []
+
+
+def test_a_purge_wants_a_filter_or_the_word_all(dead: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(20), delivery(21, webhook="crm")])
+
+    refused = dead.post("/admin/dead/purge", {})
+    one = ok(dead.post("/admin/dead/purge", {"webhook": "crm"}))
+    rest = ok(dead.post("/admin/dead/purge", {"all": True}))
+
+    assert refused.status_code == 400
+    assert one == {"outcomes": {"purged": 1}, "complete": True}
+    assert rest == {"outcomes": {"purged": 1}, "complete": True}
+
+
+@pytest.mark.parametrize(
+    "body", [{"limit": 0}, {"limit": 100_000}, {"older_than_s": -1}, {"unknown": 1}, {"id": "x" * 300}]
+)
+def test_what_does_not_fit_is_refused(api: Stack, body: dict[str, Any]) -> None:
+    assert api.post("/admin/dead/replay", body).status_code == 400
+
+
+def test_a_second_one_at_the_dead_queue_is_told_who_is_busy(dead: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(30)])
+    queue = DeadQueue(dead.environment["AMQP_URL"], TOPOLOGY, publisher)
+    visits = queue.look(LetterFilter())
+    next(iter(visits))
+
+    answer = dead.get("/admin/dead")
+    visits.close()  # type: ignore[attr-defined]
+
+    assert answer.status_code == 409
+    assert "busy" in answer.text.lower()
+    assert answer.headers["Retry-After"]
+    assert eventually(lambda: dead.get("/admin/dead").status_code == 200)
+
+
+def test_a_sessions_token_opens_none_of_it(api: Stack) -> None:
+    for path in ("/admin/dead", "/admin/queues", "/admin/endpoints", ENDPOINT):
+        assert api.get(path, token=SESSION_TOKEN).status_code == 401
+
+
+# --- queues ---
+
+
+def test_queues_tell_what_stands_in_them(api: Stack, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([Parcel(delivery(40))])
+
+    found = {line["queue"]: line for line in ok(api.get("/admin/queues"))["data"]}
+
+    assert set(found) == {queue.name for queue in TOPOLOGY.queues}
+    assert found["unoapi.outgoing"]["ready"] >= 1
+    assert found["unoapi.outgoing"]["consumers"] == 0
+
+
+# --- endpoints ---
+
+
+def test_an_endpoint_is_paused_and_resumed_and_says_so(api: Stack) -> None:
+    ok(api.post(f"{ENDPOINT}/pause", {"seconds": 60}))
+    paused = ok(api.get(ENDPOINT))
+    ended = ok(api.post(f"{ENDPOINT}/resume", {}))
+    again = ok(api.post(f"{ENDPOINT}/resume", {}))
+
+    assert paused["state"] == "paused"
+    assert 50_000 < paused["paused_ms"] <= 60_000
+    assert (ended["was_paused"], again["was_paused"]) == (True, False)
+    assert ok(api.get(ENDPOINT))["state"] == "open"
+
+
+def test_endpoints_are_listed_without_their_secrets(api: Stack) -> None:
+    every = api.get("/admin/endpoints")
+
+    assert [(line["phone"], line["webhook"]) for line in ok(every)["data"]] == [(PHONE, "main")]
+    assert ok(api.get(f"/admin/endpoints/{PHONE}"))["data"] == ok(every)["data"]
+    assert "webhook-token" not in every.text
+    assert ok(api.get(f"/admin/endpoints?after={PHONE}"))["data"] == []
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "drop", "test"])
+def test_an_unknown_webhook_is_named(api: Stack, verb: str) -> None:
+    answer = api.post(f"/admin/endpoints/{PHONE}/nobody/{verb}", {})
+
+    assert answer.status_code == 404
+    assert "'main'" in answer.text
+
+
+def trying(api: Stack, url: str) -> Any:
+    api.register(
+        [{"id": "tried", "urlAbsolute": url, "timeoutMs": 1000, "token": "webhook-token"}], phone="5521900000000"
+    )
+    answer = api.post("/admin/endpoints/5521900000000/tried/test")
+    assert "webhook-token" not in answer.text
+    return ok(answer)
+
+
+def test_a_test_event_arrives_like_a_delivery_and_is_no_message(api: Stack, receiver: Receiver) -> None:
+    found = trying(api, receiver.url("/try"))
+
+    assert (found["delivered"], found["failed_at"], found["status"]) == (True, "", 200)
+    assert receiver.count("/try") == 1
+
+
+def test_a_test_says_where_it_broke(api: Stack) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.socket() as closed,
+        socket.create_server(("127.0.0.1", 0)) as plain,
+    ):
+        closed.bind(("127.0.0.1", 0))
+
+        def answer_nonsense() -> None:
+            connection, _ = plain.accept()
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            connection.close()
+
+        threading.Thread(target=answer_nonsense, daemon=True).start()
+        places = {
+            "answer": f"http://127.0.0.1:{silent.getsockname()[1]}/",
+            "connection": f"http://127.0.0.1:{closed.getsockname()[1]}/",
+            "status": f"http://127.0.0.1:{plain.getsockname()[1]}/",
+            "name": "http://no-such-host.invalid/",
+            "tls": f"https://127.0.0.1:{api.port}/",
+        }
+        found = {step: trying(api, url) for step, url in places.items()}
+
+    assert {step: each["failed_at"] for step, each in found.items()} == {step: step for step in places}
+    assert found["status"]["status"] == 404
+    assert all(each["hint"] for each in found.values())
+
+
+def test_the_command_line_has_the_same_verbs(api: Stack) -> None:
+    done = api.cli("endpoint", "test", PHONE, "main", check=False)
+
+    assert done.returncode == 1
+    assert "connection refused" in done.stdout
+    assert "Paused" in api.cli("endpoint", "pause", PHONE, "main", "--seconds", "30").stdout
+    assert "Resumed" in api.cli("endpoint", "resume", PHONE, "main").stdout
+    assert api.cli("endpoint", "test", PHONE, "nobody", check=False).returncode == 1
+
+
+def test_what_waits_is_dropped_and_what_comes_later_is_delivered(uno: Stack, receiver: Receiver) -> None:
+    uno.web()
+    uno.register([{"id": "main", "urlAbsolute": receiver.url("/hook")}])
+    ok(uno.post(f"{ENDPOINT}/pause", {"seconds": 60}))
+    uno.contact_writes("dropped")
+    mark = ok(uno.post(f"{ENDPOINT}/drop", {}))["dropped_until_ms"]
+    eventually(lambda: now_ms() > mark)
+    ok(uno.post(f"{ENDPOINT}/resume", {}))
+    uno.contact_writes("delivered")
+
+    uno.worker()
+
+    [letter] = eventually(uno.dead, every_s=1)
+    assert letter["reason"] == "dropped"
+    assert eventually(lambda: receiver.count("/hook") == 1)
+    ok(uno.post("/admin/dead/replay", {"reason": "dropped"}))
+    assert eventually(lambda: receiver.count("/hook") == 2), "a replay is accepted anew"

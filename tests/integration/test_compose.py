@@ -1,0 +1,359 @@
+"""The stacks of the folder compose/: valid, pinned, closed, and in step with the Procfile and the settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from tests.support.stack import ROOT
+from unoapi import __version__
+from unoapi.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMPOSE = ROOT / "compose"
+STACKS = {
+    "production": COMPOSE / "docker-compose.yml",
+    "monitoring": COMPOSE / "monitoring" / "docker-compose.yml",
+    "unochat": COMPOSE / "unochat" / "docker-compose.yml",
+}
+OURS = ("web", "worker", "media", "suspect", "connector", "flower")
+FLOWERS_OWN = {
+    "FLOWER_ADDRESS",
+    "FLOWER_PORT",
+    "FLOWER_BASIC_AUTH",
+    "FLOWER_PERSISTENT",
+    "FLOWER_DB",
+    "FLOWER_MAX_TASKS",
+}
+# Read by the Procfile alone.
+PROCFILES_OWN = {"UNOAPI_MEDIA_PROCESSES"}
+LONGEST_DELIVERY_S = 60
+VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?:(?P<kind>:-|:\?)(?P<rest>[^}]*))?\})")
+
+
+class Missing(Exception):
+    """A required variable is not set."""
+
+
+def interpolate(value: Any, variables: dict[str, str]) -> Any:
+    """Replace variables in all texts, in the three forms that the stacks use."""
+    if isinstance(value, dict):
+        return {key: interpolate(each, variables) for key, each in value.items()}
+    if isinstance(value, list):
+        return [interpolate(each, variables) for each in value]
+    return VARIABLE.sub(lambda found: _replacement(found, variables), value) if isinstance(value, str) else value
+
+
+def _replacement(found: re.Match[str], variables: dict[str, str]) -> str:
+    if found["escaped"]:
+        return "$"
+    if set_to := variables.get(found["name"]):
+        return set_to
+    if found["kind"] != ":-":
+        raise Missing(found["name"])
+    return found["rest"]
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """One stack, with what it takes from another file in place."""
+    stack: dict[str, Any] = yaml.safe_load(path.read_text())
+    for name, service in stack["services"].items():
+        if "extends" in service:
+            base = parsed(path.parent / service["extends"]["file"])["services"][service["extends"]["service"]]
+            own = {key: value for key, value in service.items() if key != "extends"}
+            environment = {**base.get("environment", {}), **own.get("environment", {})}
+            stack["services"][name] = {**base, **own, "environment": environment}
+    return {key: value for key, value in stack.items() if not key.startswith("x-")}
+
+
+def example(path: Path) -> tuple[set[str], dict[str, str]]:
+    """The variables that have to be filled in, and the defaults that the others show."""
+    lines = (path.parent / ".env.example").read_text().splitlines()
+    required = {found[1] for line in lines if (found := re.fullmatch(r"([A-Z][A-Z0-9_]+)=", line))}
+    shown = {found[1]: found[2] for line in lines if (found := re.fullmatch(r"# ([A-Z][A-Z0-9_]+)=(\S*)", line))}
+    assert len(required) + len(shown) == sum(bool(re.match(r"(# )?[A-Z][A-Z0-9_]+=", line)) for line in lines)
+    return required, shown
+
+
+def texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in texts(each)]
+    return [value] if isinstance(value, str) else []
+
+
+def made(path: Path) -> dict[str, Any]:
+    """The stack as Docker would see it, with only the required variables set."""
+    required, _ = example(path)
+    result: dict[str, Any] = interpolate(parsed(path), dict.fromkeys(required, "filled"))
+    return result
+
+
+every_stack = pytest.mark.parametrize("path", STACKS.values(), ids=STACKS)
+
+
+@every_stack
+def test_a_stack_is_valid(path: Path) -> None:
+    schema = json.loads(
+        resources.files("check_jsonschema.builtin_schemas.vendor").joinpath("compose-spec.json").read_text()
+    )
+    stack = made(path)
+    for service in stack["services"].values():
+        replicas = service.get("deploy", {}).get("replicas")
+        if replicas is not None:
+            service["deploy"]["replicas"] = int(replicas)
+
+    assert [error.message for error in Draft7Validator(schema).iter_errors(stack)] == []
+
+
+@every_stack
+def test_every_required_variable_is_asked_for(path: Path) -> None:
+    required, _ = example(path)
+
+    for name in required:
+        with pytest.raises(Missing, match=f"^{name}$"):
+            interpolate(parsed(path), dict.fromkeys(required - {name}, "filled"))
+
+
+@every_stack
+def test_the_example_has_every_variable_with_its_default(path: Path) -> None:
+    used: dict[str, set[str]] = {}
+    for text in texts(parsed(path)):
+        for found in VARIABLE.finditer(text):
+            if found["name"]:
+                used.setdefault(found["name"], set()).add(found["rest"] if found["kind"] == ":-" else "")
+    required, shown = example(path)
+
+    assert {name: {default} for name, default in shown.items()} | {name: {""} for name in required} == used
+
+
+@every_stack
+def test_every_image_is_pinned(path: Path) -> None:
+    images = {service["image"] for service in made(path)["services"].values()}
+
+    assert [image for image in images if not re.fullmatch(r"[\w./-]+:(?!latest)[\w.-]*\d[\w.-]*", image)] == []
+    assert images.isdisjoint({"unoapi"})
+
+
+def test_the_images_are_named_after_the_version() -> None:
+    services = made(STACKS["production"])["services"]
+
+    assert services["web"]["image"] == f"unoapi:{__version__}"
+    assert services["connector"]["image"] == f"unoapi-connector:{__version__}"
+    assert services["connector"]["build"]["target"] == "connector"
+
+
+@every_stack
+def test_every_service_has_limits_bounded_logs_and_comes_back(path: Path) -> None:
+    for name, service in made(path)["services"].items():
+        assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys(), name
+        assert service["logging"]["options"].keys() >= {"max-size", "max-file"}, name
+        assert service["restart"] in {"unless-stopped", "on-failure"}, name
+
+
+@every_stack
+def test_what_a_service_names_is_there(path: Path) -> None:
+    stack = made(path)
+
+    for name, service in stack["services"].items():
+        assert set(service["networks"]) <= stack["networks"].keys(), name
+        needs = service.get("depends_on", {})
+        for needed, how in (needs if isinstance(needs, dict) else dict.fromkeys(needs)).items():
+            assert needed in stack["services"], name
+            if how and how["condition"] == "service_healthy":
+                assert "healthcheck" in stack["services"][needed], f"{name} waits for {needed}"
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in stack["volumes"] or source.startswith("/") or (path.parent / source).exists(), volume
+
+
+@every_stack
+def test_only_the_reverse_proxy_listens_to_the_world(path: Path) -> None:
+    for name, service in made(path)["services"].items():
+        for port in service.get("ports", []):
+            assert name == "traefik" or re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), f"{name}: {port}"
+
+
+def test_production_can_be_pasted_into_an_editor() -> None:
+    volumes = [
+        volume for service in made(STACKS["production"])["services"].values() for volume in service.get("volumes", [])
+    ]
+
+    assert [volume for volume in volumes if volume.startswith((".", "/"))] == []
+    assert "env_file" not in STACKS["production"].read_text()
+
+
+@pytest.mark.parametrize("stack", ["production", "unochat"])
+def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
+    procfile = set(re.findall(r"^([a-z]+):", (ROOT / "Procfile").read_text(), re.MULTILINE)) - {"release"}
+    services = made(STACKS[stack])["services"]
+
+    assert all(services[name]["command"] == [name] for name in OURS)
+    assert procfile == set(OURS)
+
+
+@pytest.mark.parametrize("stack", ["production", "unochat"])
+@pytest.mark.parametrize("service", OURS)
+def test_every_name_in_the_environment_is_a_setting(stack: str, service: str) -> None:
+    known = {name.upper() for name in Settings.model_fields} | FLOWERS_OWN | PROCFILES_OWN
+    environment = made(STACKS[stack])["services"][service]["environment"]
+
+    assert {name for name in environment if name not in known} == set()
+    Settings.model_validate({
+        name.lower(): str(value) for name, value in environment.items()
+        if name.lower() in Settings.model_fields and name != "BASE_URL" and value
+    })  # fmt: skip
+
+
+def test_a_worker_may_finish_its_deliveries() -> None:
+    grace = made(STACKS["production"])["services"]["worker"]["stop_grace_period"]
+
+    assert int(grace.removesuffix("s")) > LONGEST_DELIVERY_S
+
+
+# --- the image ---
+
+
+def steps() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile, each in one line."""
+    text = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", (COMPOSE / "Dockerfile").read_text()))
+    return [(words[0], words[2]) for line in text.splitlines() if (words := line.partition(" "))[0]]
+
+
+def test_the_image_has_a_pinned_base_an_unprivileged_user_and_a_health_check() -> None:
+    names = {base.split(" AS ")[1] for word, base in steps() if word == "FROM"}
+    bases = {base.split(" AS ")[0] for word, base in steps() if word == "FROM"} - names
+
+    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases)
+    assert len(bases) == 1
+    assert ("USER", "unoapi") in steps()
+    assert {"unoapi", "connector"} <= names
+    assert "HEALTHCHECK" in {word for word, _ in steps()}
+
+
+def test_everything_the_image_copies_is_there_and_not_ignored() -> None:
+    copied = {
+        source for word, rest in steps() if word == "COPY" and "--from" not in rest
+        for source in [part for part in rest.split() if not part.startswith("--")][:-1]
+    }  # fmt: skip
+    wanted = {
+        line[1:] for line in (COMPOSE / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+
+    assert copied == wanted
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+
+
+def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "Procfile").write_text("web: echo ${WHO:-nobody} listens\nworker: sh -c 'echo it works; exit 3'\n")
+    environment = {"PATH": os.environ["PATH"], "PROCFILE": str(folder / "Procfile")}
+    command = ["/bin/sh", str(COMPOSE / "start"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "output"),
+    [
+        (["web"], 0, "nobody listens\n"),
+        (["worker"], 3, "it works\n"),
+        (["echo", "dead", "list"], 0, "dead list\n"),
+        (["/bin/echo", "x"], 0, "x\n"),
+        (["web", "now"], 64, ""),
+        (["nothing"], 127, ""),
+        ([], 64, ""),
+    ],
+)
+def test_the_command_chooses_the_process(tmp_path: Path, arguments: list[str], code: int, output: str) -> None:
+    done = start(tmp_path, *arguments)
+
+    assert (done.returncode, done.stdout) == (code, output), done.stderr
+
+
+# --- monitoring ---
+
+PROMETHEUS = COMPOSE / "monitoring" / "prometheus"
+DASHBOARD = COMPOSE / "monitoring" / "grafana" / "dashboards" / "unoapi.json"
+
+
+@pytest.fixture(scope="module")
+def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The checker of Prometheus: installed, or unpacked from Debian's package without installing it."""
+    if found := shutil.which("promtool"):
+        return found
+    folder = ROOT / ".run" / "promtool"
+    program = folder / "usr" / "bin" / "promtool"
+    if not program.exists() and shutil.which("apt-get") and shutil.which("dpkg"):
+        fresh = tmp_path_factory.mktemp("promtool")
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["apt-get", "-q", "download", "prometheus"], cwd=fresh, capture_output=True, timeout=100, check=False
+        )
+        for package in fresh.glob("prometheus_*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(folder)], capture_output=True, timeout=60, check=True)
+    if not program.exists():
+        pytest.skip("promtool is not here and Debian's package prometheus cannot be fetched")
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    "command", [["check", "config", "prometheus.yml"], ["test", "rules", "rules.test.yml"]], ids=" ".join
+)
+def test_prometheus_accepts(promtool: str, command: list[str]) -> None:
+    done = subprocess.run([promtool, *command], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def rules() -> list[dict[str, str]]:
+    groups = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    cases = [
+        case for test in yaml.safe_load((PROMETHEUS / "rules.test.yml").read_text())["tests"]
+        for case in test["alert_rule_test"]
+    ]  # fmt: skip
+    names = {rule["alert"] for rule in rules()}
+
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
+    assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
+
+
+def test_prometheus_asks_the_services_that_are_there() -> None:
+    scrape = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    services = made(STACKS["production"])["services"].keys() | made(STACKS["monitoring"])["services"].keys()
+    asked = {name for job in scrape for lookup in job.get("dns_sd_configs", []) for name in lookup["names"]}
+    asked |= {
+        target.split(":")[0]
+        for job in scrape
+        for static in job.get("static_configs", [])
+        for target in static["targets"]
+    }
+
+    assert asked - {"localhost"} <= services
+    assert {"web", "worker", "media", "rabbitmq", "cadvisor"} <= asked
+
+
+def test_every_panel_has_a_place_of_its_own() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    cells = [
+        (x, y) for panel in panels for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
+    ]  # fmt: skip
+
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) == 23
+    assert len({panel["id"] for panel in panels}) == len(panels)

@@ -1,0 +1,470 @@
+"""Dead letters stay until a person decides: listing, replaying and purging never lose one, not even when killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from amqp import Message as AmqpMessage
+from kombu import Connection
+
+from tests.support.stack import BIN, PHONE, ROOT, Stack, eventually
+from unoapi.broker.dead_letter_queue import DeadQueue, LetterFilter
+from unoapi.broker.dead_letters import to_letter
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.topology import Topology
+from unoapi.models.attempts import Attempt, History
+from unoapi.models.jobs import DeliverWebhook, Parcel, computed_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.receiver import Receiver
+
+TOPOLOGY = Topology("unoapi")
+
+
+@pytest.fixture
+def publisher(uno: Stack) -> Iterator[ConfirmingPublisher]:
+    opened = ConfirmingPublisher(uno.environment["AMQP_URL"], TOPOLOGY)
+    opened.check(timeout_s=10)
+    yield opened
+    opened.close()
+
+
+def delivery(number: int, *, phone: str = PHONE, webhook: str = "main") -> DeliverWebhook:
+    return DeliverWebhook(
+        id=computed_id("letter", phone, webhook, str(number)),
+        phone=phone,
+        message_id=f"wamid.{number}",
+        event_id=f"event-{number}",
+        webhook_id=webhook,
+        kind="message",
+        stored=True,
+        body=json.dumps({"number": number}),
+    )
+
+
+def bury(publisher: ConfirmingPublisher, jobs: list[DeliverWebhook], *, reason: str = "delivery_failed") -> None:
+    history = History().with_attempt(Attempt(status=500, duration_ms=3))
+    letters = [to_letter(Parcel(job, history=history), TOPOLOGY, reason=reason, error="HTTP 500") for job in jobs]
+    publisher.publish_messages(letters, timeout_s=30)
+
+
+def ids(uno: Stack, *arguments: str) -> list[str]:
+    return [letter["id"] for letter in uno.dead(*arguments)]
+
+
+def messages(uno: Stack, queue: str) -> list[AmqpMessage]:
+    """Take everything from a queue."""
+    taken = []
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        while (message := channel.basic_get(queue, no_ack=True)) is not None:
+            taken.append(message)
+    return taken
+
+
+def test_filters_choose_letters(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(1), delivery(2, webhook="crm"), delivery(3, phone="5511000000000")])
+    bury(publisher, [delivery(4)], reason="too_old")
+
+    one, two, three, four = (
+        delivery(1).id, delivery(2, webhook="crm").id, delivery(3, phone="5511000000000").id, delivery(4).id,
+    )  # fmt: skip
+    assert sorted(ids(uno)) == sorted([one, two, three, four])
+    assert ids(uno, "--webhook", "crm") == [two]
+    assert ids(uno, "--phone", "5511000000000") == [three]
+    assert ids(uno, "--reason", "too_old") == [four]
+    assert len(ids(uno, "--queue", "unoapi.outgoing")) == 4
+    assert ids(uno, "--queue", "unoapi.incoming") == []
+    assert ids(uno, "--older-than", "1h") == []
+    assert len(ids(uno, "--older-than", "0s")) == 4
+    shown = uno.cli("dead", "show", two).stdout
+    assert "crm" in shown
+    assert "500" in shown
+    assert uno.cli("dead", "show", "nothing", check=False).returncode == 1
+
+
+def test_fifty_lists_leave_every_letter_there(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(7)])
+    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+
+    for _ in range(50):
+        assert len(list(queue.look(LetterFilter()))) == 7
+
+    assert len(ids(uno)) == 7
+
+
+def test_a_replay_keeps_the_id_raises_the_generation_and_strips_the_brokers_headers(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    bury(publisher, [delivery(1), delivery(2)])
+
+    dry = uno.cli("dead", "replay", "--dry-run").stdout
+    before = uno.depth("unoapi.outgoing")
+    uno.cli("dead", "replay", delivery(1).id)
+    (message,) = messages(uno, "unoapi.outgoing")
+
+    assert "2 would be replayed" in dry
+    assert before == 0
+    headers: dict[str, Any] = message.headers or {}
+    assert headers["id"] == delivery(1).id
+    assert headers["retries"] == 0
+    assert not [name for name in headers if "death" in name]
+    history = json.loads(headers["unoapi-history"])
+    assert history["generation"] == 1
+    assert [attempt["status"] for attempt in history["attempts"]] == [500]
+    assert json.loads(message.body)[0][0]["body"] == delivery(1).body
+    assert ids(uno) == [delivery(2).id]
+
+
+def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_later_each_time(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    history = History().with_attempt(Attempt(status=503, duration_ms=3))
+    publisher.publish([Parcel(delivery(1), retries=1, history=history)])
+
+    for generation in (1, 2):
+        reject(uno, "unoapi.outgoing")
+        (letter,) = eventually(uno.dead, every_s=0.5)
+        ((raw, _),) = raw_letters(uno)
+        uno.cli("dead", "replay", delivery(1).id)
+        with Connection(uno.environment["AMQP_URL"]) as connection:
+            channel: Any = connection.channel()
+            message = channel.basic_get("unoapi.outgoing")
+            headers: dict[str, Any] = message.headers  # given back when the connection closes
+
+        assert letter["reason"] == "rejected"
+        assert letter["queue"] == "unoapi.outgoing"
+        assert "x-death" in (raw.headers or {})
+        assert not [name for name in headers if name.startswith("x-") and name != "x-delivery-count"]
+        told = json.loads(headers["unoapi-history"])
+        assert told["generation"] == generation
+        assert [attempt["status"] for attempt in told["attempts"]] == [503]
+        assert headers["retries"] == 0
+        eventually(lambda: uno.depth("unoapi.outgoing") == 1)
+    assert ids(uno) == []
+
+
+def test_a_letter_of_unknown_age_is_never_taken_for_an_old_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    publisher.check()
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        channel.basic_publish(AmqpMessage(b"{}", message_id="undated"), "unoapi.broker", "unoapi.nowhere")
+    eventually(lambda: ids(uno) == ["undated"], every_s=0.5)
+
+    uno.cli("dead", "purge", "--older-than", "1d")
+
+    assert ids(uno) == ["undated"]
+
+
+def test_a_rate_slows_a_replay_down(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(6)])
+    started = time.monotonic()
+
+    uno.cli("dead", "replay", "--rate", "2")
+
+    assert time.monotonic() - started >= 2.5
+    assert uno.depth("unoapi.outgoing") == 6
+
+
+def test_purging_takes_what_is_chosen_and_everything_only_when_asked_twice(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    bury(publisher, [delivery(1), delivery(2), delivery(3, webhook="crm")])
+
+    uno.cli("dead", "purge", delivery(1).id)
+    uno.cli("dead", "purge", "--webhook", "crm")
+    refused = uno.cli("dead", "purge", check=False)
+
+    assert ids(uno) == [delivery(2).id]
+    assert refused.returncode != 0
+    uno.cli("dead", "purge", "--yes")
+    assert ids(uno) == []
+
+
+def test_a_letter_that_was_delivered_meanwhile_is_removed_and_said_so(
+    uno: Stack, receiver: Receiver, publisher: ConfirmingPublisher
+) -> None:
+    uno.web()
+    worker = uno.worker()
+    uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
+    publisher.publish([Parcel(delivery(1))])
+    receiver.wait(1, "/main")
+    worker.stop()
+    bury(publisher, [delivery(1)])
+
+    said = uno.cli("dead", "replay").stdout
+
+    assert "1 already delivered" in said
+    assert uno.depth("unoapi.outgoing") == 0
+    assert ids(uno) == []
+
+
+def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiver: Receiver) -> None:
+    uno.web()
+    uno.worker()
+    uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
+    message_id = uno.send("did it leave?", to="15550000007").json()["messages"][0]["id"]
+    (letter,) = eventually(uno.dead, every_s=0.5)
+    receiver.wait(1, "/main")
+
+    kept = uno.cli("dead", "replay")
+
+    status = json.loads(receiver.requests("/main")[0].body)["entry"][0]["changes"][0]["value"]["statuses"][0]
+    assert status["status"] == "failed"
+    assert status["id"] == message_id
+    assert "not sent again by itself" in status["errors"][0]["error_data"]["details"]
+    assert letter["reason"] == "outcome_unknown"
+    assert "1 needs force" in kept.stdout
+    assert ids(uno) == [message_id]
+    assert "1 replayed" in uno.cli("dead", "replay", "--force").stdout
+    again = eventually(uno.dead, every_s=0.5)  # the same number: its outcome is unknown again
+    assert [(each["id"], each["generation"]) for each in again] == [(message_id, 1)]
+
+
+def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    uno.worker()
+    plain = b'{"type": "send", "command_id": "c-1"}'
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        channel.basic_publish(AmqpMessage(plain, message_id="unroutable-1"), "unoapi.broker", "unoapi.nowhere")
+        unknown = AmqpMessage("[[], {}, {}]", application_headers={"task": "nope", "id": "unknown-1", "lang": "py"},
+                              content_type="application/json", content_encoding="utf-8")  # fmt: skip
+        channel.basic_publish(unknown, "unoapi.broker", "unoapi.outgoing")
+        channel.basic_publish(AmqpMessage(plain, message_id="killer-1"), "unoapi.broker", "unoapi.suspect")
+        for _ in range(25):
+            message = channel.basic_get("unoapi.suspect")
+            if message is None:
+                time.sleep(0.1)
+                continue
+            channel.basic_reject(message.delivery_tag, requeue=True)
+
+    letters = eventually(lambda: (found := uno.dead()) and len(found) == 3 and found, every_s=0.5)
+
+    assert {letter["id"]: letter["reason"] for letter in letters} == {
+        "unroutable-1": "unroutable",
+        "unknown-1": "unknown_task",
+        "killer-1": "delivery_limit",
+    }
+    uno.cli("dead", "replay", "killer-1")
+    (message,) = messages(uno, "unoapi.suspect")
+    assert message.body == plain
+    assert message.delivery_info["routing_key"] == "unoapi.suspect"
+    told = {name: value for name, value in (message.headers or {}).items() if name.startswith(("x-", "unoapi-"))}
+    assert told in ({}, {"x-delivery-count": 0}), "the broker counts anew"
+    assert publisher.topology.dead == "unoapi.dead"
+
+
+def test_a_second_verb_says_who_is_busy(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(20)])
+    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    try:
+        eventually(lambda: uno.depth("unoapi.outgoing") >= 2, what="the first is at work")
+
+        second = uno.cli("dead", "purge", "--yes", check=False)
+    finally:
+        slow.kill()
+        slow.wait()
+
+    assert second.returncode == 75
+    assert "Busy: `dead replay` on" in second.stderr
+    assert f"process {slow.pid}" in second.stderr
+    eventually(lambda: settled(uno))
+    moved = {(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")}
+    assert set(ids(uno)) | moved == {delivery(number).id for number in range(20)}
+
+
+def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    bury(publisher, [delivery(number) for number in range(40)])
+    killed = spawn(uno, "dead", "replay", "--rate", "1")
+    eventually(lambda: uno.depth("unoapi.outgoing") >= 1, what="the first is at work")
+    killed.kill()
+    killed.wait()
+    eventually(lambda: settled(uno))
+    before = uno.depth("unoapi.outgoing")
+    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    try:
+        eventually(lambda: uno.depth("unoapi.outgoing") > before, what="the second is at work")
+
+        third = uno.cli("dead", "list", check=False)
+    finally:
+        slow.kill()
+        slow.wait()
+
+    assert third.returncode == 75
+    assert f"process {slow.pid} " in third.stderr
+
+
+@pytest.mark.parametrize("verb", [["list", "--json"], ["replay"], ["purge", "--yes"]])
+def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
+    uno: Stack, publisher: ConfirmingPublisher, verb: list[str]
+) -> None:
+    amount = 4000
+    buried = [delivery(number) for number in range(amount)]
+    bury(publisher, buried)
+    process = spawn(uno, "dead", *verb)
+    if verb[0] == "list":
+        assert process.stdout is not None
+        process.stdout.readline()
+    else:
+        eventually(lambda: uno.depth("unoapi.dead") < amount, what="it is at work", every_s=0.01)
+        time.sleep(0.1)
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = eventually(lambda: settled(uno), what="everything is given back")
+    replayed = uno.depth("unoapi.outgoing")
+
+    if verb[0] == "list":
+        assert left == amount
+    if verb[0] == "replay":
+        assert left + replayed >= amount
+    found = [visit.letter for visit in DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(LetterFilter())]
+    assert len(found) == left
+    letters = [letter.id for letter in found]
+    known = {job.id: job for job in buried}
+    assert all(letter.job == known[letter.id] for letter in found)
+    assert {(letter.reason, len(letter.history.attempts)) for letter in found} == {("delivery_failed", 1)}
+    if verb[0] == "replay":
+        moved = {(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")}
+        assert set(letters) | moved == set(known)
+    if verb[0] == "purge":
+        assert len(set(letters)) == left
+
+
+def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
+    uno: Stack, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_queue, "HOLD", 50)
+    monkeypatch.setattr(dead_letter_queue, "BATCH", 20)
+    jobs = [delivery(number) for number in range(230)]
+    bury(publisher, jobs, reason="too_old")
+    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+
+    for _ in range(3):
+        seen = [visit.letter for visit in queue.look(LetterFilter())]
+        eventually(lambda: queue.count() == len(jobs))
+
+        assert sorted(letter.id for letter in seen) == sorted(job.id for job in jobs)
+        assert {letter.reason for letter in seen} == {"too_old"}
+        assert {letter.job for letter in seen} == set(jobs)
+        assert all(letter.history.attempts[0].status == 500 for letter in seen)
+        assert all(letter.died_at is not None for letter in seen)
+
+
+def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
+    uno: Stack, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_queue, "HOLD", 30)
+    monkeypatch.setattr(dead_letter_queue, "BATCH", 20)
+    plain = [f'{{"command_id": "c-{number}"}}'.encode() for number in range(3)]
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        for body in plain:
+            channel.basic_publish(AmqpMessage(body, content_type="text/x", application_headers={"n": 1}),
+                                  "unoapi.broker", "unoapi.nowhere")  # fmt: skip
+    meant = [delivery(number, webhook="crm") for number in range(60)]
+    others = [delivery(number) for number in range(60)]
+    bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
+    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    eventually(lambda: queue.count() == 123)
+    before = content(raw_letters(uno))
+    eventually(lambda: queue.count() == 123)
+
+    visits = list(
+        queue.replay(
+            LetterFilter(webhook="crm"), force=False, rate=None, is_done=lambda _: False, release=lambda _: None
+        )
+    )
+
+    assert [visit.outcome for visit in visits] == ["replayed"] * 60
+    assert {(m.headers or {})["id"] for m in messages(uno, "unoapi.outgoing")} == {job.id for job in meant}
+    eventually(lambda: queue.count() == 63)
+    left = [visit.letter for visit in queue.look(LetterFilter())]
+    assert {letter.id for letter in left if letter.job} == {job.id for job in others}
+    assert sorted(letter.body for letter in left if not letter.job) == plain
+    assert {(letter.reason, letter.queue) for letter in left if not letter.job} == {("unroutable", "unoapi.nowhere")}
+    eventually(lambda: queue.count() == 63)
+    assert content(raw_letters(uno)) <= before
+
+
+def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publisher: ConfirmingPublisher) -> None:
+    amount = 2000
+    buried = [delivery(number) for number in range(amount)]
+    bury(publisher, buried)
+    small = (
+        "from unoapi.broker import deadqueue; dead_letter_queue.HOLD = 200; from unoapi.cli.main import cli; "
+        "cli(['dead', 'list', '--json'])"
+    )
+    process = start([str(BIN / "python"), "-c", small], uno)
+    assert process.stdout is not None
+    for _ in range(1000):
+        process.stdout.readline()
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = eventually(lambda: settled(uno), what="everything is given back")
+
+    found = [visit.letter for visit in DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(LetterFilter())]
+    assert len(found) == left >= amount
+    assert {letter.job for letter in found} == set(buried)
+
+
+def content(found: list[tuple[AmqpMessage, str]]) -> set[tuple[bytes, str, str, str]]:
+    """What of letters must never change: bytes, the product's headers, the properties of others, the key."""
+    kept = set()
+    for message, key in found:
+        body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+        headers = {name: value for name, value in (message.headers or {}).items() if not name.startswith("x-")}
+        for name in ("unoapi-reason", "unoapi-queue"):
+            headers.pop(name, None)  # written down when a letter that the broker made goes to the queue's end
+        properties = {name: message.properties.get(name) for name in ("content_type", "message_id", "correlation_id")}
+        kept.add((body, json.dumps(headers, sort_keys=True), json.dumps(properties), key))
+    return kept
+
+
+def raw_letters(uno: Stack) -> list[tuple[AmqpMessage, str]]:
+    """All letters as the broker holds them, with their routing keys; they are given back."""
+    found = []
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        while (message := channel.basic_get("unoapi.dead")) is not None:
+            found.append((message, str(message.delivery_info["routing_key"])))
+    return found
+
+
+def reject(uno: Stack, queue: str) -> None:
+    """Let the broker make a letter of the next message."""
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        message = eventually(lambda: channel.basic_get(queue))
+        channel.basic_reject(message.delivery_tag, requeue=False)
+
+
+def settled(uno: Stack) -> int:
+    """Letters in the dead queue, once the count does not change any more."""
+    before = uno.depth("unoapi.dead")
+    time.sleep(0.7)
+    after = uno.depth("unoapi.dead")
+    return after if before == after else 0
+
+
+def spawn(uno: Stack, *arguments: str) -> subprocess.Popen[str]:
+    return start([str(BIN / "unoapi"), *arguments], uno)
+
+
+def start(command: list[str], uno: Stack) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        env=uno.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip

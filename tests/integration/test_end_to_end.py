@@ -1,0 +1,66 @@
+"""The main job on real servers: a message in, webhooks out, retried, given up, told, replayed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.receiver import Behaviour, Receiver
+from tests.support.stack import PHONE, Stack, eventually, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from unoapi.devenv.servers import PrivateServers
+
+
+@pytest.fixture
+def told(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[Stack]:
+    with stack(servers, tmp_path, STATUS_FAILED_WEBHOOK_URL=receiver.url("/callback")) as running:
+        running.web()
+        running.worker()
+        yield running
+
+
+def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_back(
+    told: Stack, receiver: Receiver
+) -> None:
+    receiver.script("/flaky", Behaviour(failures=2, failure_statuses=(503,)))
+    receiver.script("/down", Behaviour(status=500))
+    told.register([{"id": name, "urlAbsolute": receiver.url(f"/{name}")} for name in ("fine", "flaky", "down")])
+
+    message_id = told.contact_writes("hello")
+    letters = eventually(told.dead, within_s=20, every_s=0.5)
+    receiver.wait(1, "/callback")
+    receiver.wait(3, "/flaky")
+
+    assert [receiver.count(f"/{name}") for name in ("fine", "flaky", "down")] == [1, 3, 3]
+    for name in ("flaky", "down"):
+        first, second, third = receiver.times(f"/{name}")
+        assert 1.0 <= second - first < 2.2
+        assert 2.0 <= third - second < 4.2
+    (letter,) = letters
+    assert letter["webhook"] == "down"
+    assert letter["message_id"] == message_id
+    assert [attempt["status"] for attempt in letter["attempts"]] == [500, 500, 500]
+    (callback,) = [json.loads(request.body) for request in receiver.requests("/callback")]
+    assert callback["type"] == "webhook.failed"
+    assert callback["phone"] == PHONE
+    assert callback["webhook"] == "down"
+    assert callback["message_id"] == message_id
+    assert callback["text"] == f"Session {PHONE}, webhook down: 3 attempts failed (HTTP 500)"
+    assert [set(attempt) for attempt in callback["attempts"]] == [{"at", "status", "error", "duration_ms"}] * 3
+    value = callback["payload"]["entry"][0]["changes"][0]["value"]
+    assert value["messages"][0]["text"]["body"] == "hello"
+
+    receiver.script("/down", Behaviour(status=200))
+    told.cli("dead", "replay", letter["id"])
+    receiver.wait(4, "/down")
+
+    ids = {request.headers["webhook-id"] for request in receiver.requests("/down")}
+    assert ids == {letter["id"]}
+    eventually(lambda: told.depth("unoapi.dead") == 0)
+    assert told.dead() == []

@@ -1,0 +1,230 @@
+"""The guides: their commands run, their receivers verify, and what they name is there, in both languages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+import requests
+
+from tests.support.receiver import Behaviour
+from tests.support.stack import PHONE, ROOT, Stack, eventually, stack
+from unoapi.cli.main import cli as program
+from unoapi.devenv.ports import free_port
+from unoapi.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.receiver import Receiver
+    from unoapi.devenv.servers import PrivateServers
+
+READMES = ("README.md", "README.pt-BR.md")
+GUIDES = ("compose/README.md", "compose/README.pt-BR.md")
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(ROOT / "compose").rglob("*.md")))
+FOLLOWING = {"README.md": "## Following a message", "README.pt-BR.md": "## Acompanhar uma mensagem"}
+SECRET = "whsec_c2VjcmV0IG9mIHRoZSBndWlkZXM="
+PROGRAMS = {"python": [sys.executable, "receiver.py"], "js": ["node", "receiver.mjs"]}
+
+
+def section(document: str, heading: str) -> str:
+    text = (ROOT / document).read_text()
+    start = text.index(f"{heading}\n")
+    return text[start : text.find("\n## ", start + 1)]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def without_comments(line: str) -> str:
+    return line.partition("  #")[0].strip()
+
+
+# --- following a message ---
+
+
+@pytest.fixture
+def failing(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[tuple[Stack, str, str]]:
+    """A stack with one dead letter: the stack, the message id and the letter's id."""
+    receiver.script("/crm", Behaviour(status=500))
+    with stack(servers, tmp_path, UNOAPI_MESSAGE_RETRY_LIMIT="1", UNOAPI_MESSAGE_RETRY_DELAY="200") as uno:
+        uno.web()
+        uno.worker()
+        uno.register([{"id": "crm", "urlAbsolute": receiver.url("/crm")}])
+        message_id = uno.contact_writes("where is it?")
+        (letter,) = eventually(uno.dead, every_s=0.3)
+        yield uno, message_id, str(letter["id"])
+
+
+@pytest.mark.parametrize("document", READMES)
+def test_the_commands_for_following_a_message_work_as_they_stand(
+    failing: tuple[Stack, str, str], tmp_path: Path, document: str
+) -> None:
+    uno, message_id, letter_id = failing
+    commands, greps = blocks(section(document, FOLLOWING[document]), "sh")
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "unoapi.log").write_text("".join(process.output() for process in uno.processes))
+
+    def said(line: str) -> str:
+        words = line.replace("wamid.…", message_id).replace("<id>", letter_id).replace("<P>", PHONE)
+        done = subprocess.run(
+            ["/bin/sh", "-c", words.replace("<webhook>", "crm")],
+            env=uno.environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0 or "endpoint test" in line, f"{line}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    answers: dict[str, str] = {}
+    for line in filter(None, map(without_comments, commands.splitlines())):
+        if "purge" in line:
+            eventually(uno.dead, every_s=0.3, what="the letter that was put back dies again")
+        answers[" ".join(line.split()[1:3])] = said(line)
+    checkpoints = [said(without_comments(line)) for line in greps.splitlines()]
+
+    assert all(step in answers[f"trace {'wamid.…'}"] for step in ("accepted", "queued", "attempt", "dead", "500"))
+    assert message_id in answers["dead list"]
+    assert "HTTP 500" in answers["dead show"]
+    assert letter_id in answers["dead replay"] or "1" in answers["dead replay"]
+    assert uno.dead() == []
+    assert "500" in answers["endpoint test"]
+    assert all(message_id in found for found in checkpoints)
+
+
+# --- receivers ---
+
+
+@pytest.fixture(scope="module")
+def hooked(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(servers, tmp_path_factory.mktemp("hooked")) as uno:
+        uno.web()
+        uno.worker()
+        yield uno
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("document", GUIDES)
+@pytest.mark.parametrize("language", PROGRAMS)
+def test_the_receivers_of_the_guide_take_our_deliveries_and_nobody_elses(
+    hooked: Stack, tmp_path: Path, document: str, language: str
+) -> None:
+    command = PROGRAMS[language]
+    if shutil.which(command[0]) is None:
+        pytest.skip("Node is not installed here: apt-get install nodejs")
+    (code,) = blocks((ROOT / document).read_text(), language)
+    (tmp_path / command[1]).write_text(code)
+    port = free_port()
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        receiver = subprocess.Popen(
+            command, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT,
+            env={"PATH": os.environ["PATH"], "SECRET": SECRET, "PORT": str(port)},
+        )  # fmt: skip
+    try:
+        eventually(lambda: listening(port), what=f"{command}: {output.read_text()}")
+        url = f"http://127.0.0.1:{port}/"
+        hooked.register([{"id": "crm", "urlAbsolute": url, "secret": SECRET}])
+
+        message_id = hooked.contact_writes("for the receiver of the guide")
+        eventually(lambda: message_id in output.read_text())
+        forged = requests.post(
+            url, json={"entry": []}, headers={"webhook-id": "x", "webhook-timestamp": "1"}, timeout=5
+        )
+        signed = {"webhook-id": "x", "webhook-timestamp": "1", "webhook-signature": "v1,Zm9yZ2Vk"}
+        wrong = requests.post(url, json={"entry": []}, headers=signed, timeout=5)
+
+        (line,) = [each for each in output.read_text().splitlines() if each.startswith("{")]
+        assert json.loads(line)["messages"][0]["id"] == message_id
+        assert (forged.status_code, wrong.status_code) == (401, 401)
+        trace = f"/v15.0/{PHONE}/messages/{message_id}/trace"
+        eventually(lambda: hooked.get(trace).json()["trace"][-1]["step"] == "delivered")
+    finally:
+        receiver.kill()
+        receiver.wait(10)
+
+
+def test_both_guides_show_the_same_code() -> None:
+    english, portuguese = ((ROOT / document).read_text() for document in GUIDES)
+
+    for language in PROGRAMS:
+        assert blocks(english, language) == blocks(portuguese, language)
+
+
+# --- names ---
+
+
+def verbs(command: click.Command, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    if not isinstance(command, click.Group):
+        return {path}
+    return {path}.union(*(verbs(each, (*path, name)) for name, each in command.commands.items()))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_that_a_document_names_is_there(document: str) -> None:
+    text = (ROOT / document).read_text()
+    known, groups = verbs(program), {name for name, each in program.commands.items() if isinstance(each, click.Group)}
+    code = re.findall(r"`([^`\n]+)`", text) + [line for block in blocks(text, "sh") for line in block.splitlines()]
+    lines = [
+        re.sub(r"^.*?\bunoapi(?= [a-z])", "unoapi", each) for each in code if re.search(r"(^|[ /])unoapi [a-z]", each)
+    ]
+
+    for line in lines:
+        words = re.split(r"[ |]", without_comments(line))[1:3]
+        if words[0] in {"web", "worker", "media", "suspect", "flower", "<user>"} or line.startswith("unoapi -"):
+            continue  # the image's commands
+        path = tuple(words[:2]) if words[0] in groups and len(words) > 1 else (words[0],)
+        assert path in known, line
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {each for line in code for each in re.findall(r"(?:^|&& )make ([a-z-]+)", line)} <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_within_the_documents_leads_somewhere(document: str) -> None:
+    folder = (ROOT / document).parent
+    text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.DOTALL)
+
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = folder / name if name else ROOT / document
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, target
+
+
+@pytest.mark.parametrize("document", [*READMES, *GUIDES])
+def test_every_setting_that_a_guide_names_exists(document: str) -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    stacks = "".join(path.read_text() for path in (ROOT / "compose").rglob("docker-compose.yml"))
+    elsewhere = "".join((ROOT / name).read_text() for name in ("Procfile", "compose/Dockerfile", ".env.example"))
+    named = set(re.findall(r"`((?:[A-Z][A-Z0-9]*_)+[A-Z0-9]+)\b", (ROOT / document).read_text()))
+
+    assert {name for name in named - known if name not in stacks + elsewhere} == set()
+
+
+def rows(document: str) -> dict[str, str]:
+    """The rows of the settings' table: name and default."""
+    return dict(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (.*?) \|", (ROOT / document).read_text(), re.MULTILINE))
+
+
+def test_the_portuguese_table_of_settings_is_as_complete_as_the_english_one() -> None:
+    english, portuguese = (rows(document) for document in READMES)
+    words: dict[str, Any] = {"none": "nenhum"}
+
+    assert list(portuguese) == list(english)
+    assert portuguese == {name: words.get(default, default) for name, default in english.items()}

@@ -1,0 +1,664 @@
+"""The HTTP API over a real gunicorn, RabbitMQ and Redis: what is accepted is queued, what is refused is not."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
+from unoapi.broker.messages import from_body
+from unoapi.models.jobs import FanOut, SendMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.receiver import Receiver
+    from unoapi.devenv.servers import PrivateServers
+
+OTHER = "5521977776666"
+UNSTORED = "5531966665555"
+TOKEN = f"session-token-{PHONE}"
+OTHER_TOKEN = f"session-token-{OTHER}"
+LIMIT = 20_000
+MESSAGES = f"/v15.0/{PHONE}/messages"
+TEXT = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hello"}}
+ENVIRONMENTS_TOKEN = "token-of-the-environments-webhook"
+WEBHOOK = {"id": "crm", "urlAbsolute": "http://127.0.0.1:1/hook", "token": "webhook-token", "secret": "webhook-secret"}
+
+
+@pytest.fixture(scope="module")
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Web only: what is accepted stays on its queue."""
+    settings = {
+        "UNOAPI_BODY_MAX_BYTES": str(LIMIT),
+        "WEBHOOK_URL": "http://127.0.0.1:1/environment",
+        "WEBHOOK_TOKEN": ENVIRONMENTS_TOKEN,
+    }
+    with stack(servers, tmp_path_factory.mktemp("http"), **settings) as running:
+        running.web()
+        for phone in (PHONE, OTHER):
+            running.register([WEBHOOK], phone=phone)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _empty_queues(request: pytest.FixtureRequest) -> None:
+    if "api" in request.fixturenames:
+        take(request.getfixturevalue("api"), "unoapi.incoming", "unoapi.outgoing")
+
+
+def take(api: Stack, *queues: str) -> list[Any]:
+    """Take everything from the queues."""
+    from kombu import Connection  # noqa: PLC0415 (only here)
+
+    taken = []
+    with Connection(api.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        for queue in queues:
+            while (message := channel.basic_get(queue, no_ack=True)) is not None:
+                taken.append(from_body(message.headers["task"], message.body))
+    return taken
+
+
+def queued(api: Stack) -> int:
+    return sum(api.depth(f"unoapi.{queue}") for queue in ("incoming", "outgoing", "notification", "dead"))
+
+
+def raw(api: Stack, body: bytes | str, path: str = MESSAGES, **headers: str) -> requests.Response:
+    given = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json", **headers}
+    return requests.post(f"{api.url}{path}", data=body, headers=given, timeout=10)
+
+
+def check_error(answer: requests.Response, status: int, code: int | None = None) -> dict[str, Any]:
+    """Fail unless it is a Cloud API error object with every field that clients read."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"message", "type", "code", "error_data", "fbtrace_id"}
+    assert error["message"].startswith(f"(#{error['code']}) ")
+    assert error["type"] == "OAuthException"
+    assert isinstance(error["code"], int)
+    assert set(error["error_data"]) == {"messaging_product", "details"}
+    assert error["error_data"]["messaging_product"] == "whatsapp"
+    assert error["error_data"]["details"]
+    assert error["fbtrace_id"]
+    if code is not None:
+        assert error["code"] == code
+    return error
+
+
+# --- bodies that cannot be read ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b'{"a": 1,}', b"\xff\xfe", b"hello", b'{"a": NaN}', b'{"a": -Infinity}',
+        b"[" * 9_000, b'{"a":' * 3_000,
+        b'{"a": ' + b"1" * 5_000 + b"}",
+    ],
+    ids=lambda body: repr(body[:12]),
+)  # fmt: skip
+def test_a_body_that_is_no_json_is_refused(api: Stack, body: bytes) -> None:
+    error = check_error(raw(api, body), 400, 100)
+
+    assert "not valid JSON" in error["error_data"]["details"]
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize("body", ["[]", "5", '"text"', "null", "true", '[{"messaging_product": "whatsapp"}]'])
+@pytest.mark.parametrize(
+    "path", [MESSAGES, f"/v15.0/{PHONE}/register", f"/webhooks/whatsapp/{PHONE}", f"/sandbox/{PHONE}/messages"]
+)
+def test_a_body_that_is_no_object_is_refused_everywhere(api: Stack, path: str, body: str) -> None:
+    error = check_error(raw(api, body, path), 400, 100)
+
+    assert "JSON object" in error["error_data"]["details"]
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize("depth", [50, 200, 400, 700, 800, 850, 900, 920, 940, 960, 980, 1000, 2000])
+def test_a_deep_body_is_taken_or_refused_but_never_breaks_anything(api: Stack, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    event = {"entry": [{"changes": [{"value": {"messages": [{"id": "1", "x": "DEEP"}]}}]}]}
+    written = {"from": CONTACT, "type": "location", "location": "DEEP"}
+    documents = {
+        MESSAGES: {**TEXT, "extra": "DEEP"},
+        f"/webhooks/whatsapp/{PHONE}": event,
+        f"/sandbox/{PHONE}/messages": written,
+    }
+    bodies = {path: json.dumps(document).replace('"DEEP"', deep) for path, document in documents.items()}
+
+    statuses = {path: raw(api, body, path).status_code for path, body in bodies.items()}
+
+    assert set(statuses.values()) <= ({200} if depth <= 50 else {400})
+
+
+def test_a_body_over_the_limit_is_refused_and_one_below_is_not(api: Stack) -> None:
+    padding = {"extra": "x" * (LIMIT - len(json.dumps({**TEXT, "extra": ""})))}
+    fits = json.dumps({**TEXT, **padding})
+
+    assert len(fits) == LIMIT
+    check_error(raw(api, fits + " "), 413)
+    assert queued(api) == 0
+    assert raw(api, fits).status_code == 200
+
+
+def test_a_body_in_pieces_over_the_limit_is_refused_too(api: Stack) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 1000
+
+    headers = {"Authorization": f"Bearer {OPERATOR}"}
+    answer = requests.post(f"{api.url}{MESSAGES}", data=pieces(), headers=headers, timeout=10)
+
+    check_error(answer, 413)
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(api: Stack) -> None:
+    head = f"POST {MESSAGES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", api.port)) as connection:
+        connection.sendall(head.encode() + b'{"messaging')
+
+    assert api.get("/ping").text == "pong!"
+    assert queued(api) == 0
+
+
+# --- messages that do not fit ---
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "named"),
+    [
+        ({"type": "hologram"}, 131051, "hologram"),
+        ({"type": "image"}, 131008, "image"),
+        ({"type": None}, 131051, "None"),
+        ({"type": ["text"]}, 131051, "text"),
+        ({"to": None}, 131008, "to"),
+        ({"to": "Maria"}, 131009, "to"),
+        ({"text": {}}, 131008, "text.body"),
+        ({"text": None}, 131009, "text"),
+        ({"text": {"body": ""}}, 131009, "text.body"),
+        ({"text": {"body": "x" * 4097}}, 131009, "text.body"),
+        ({"text": {"body": "\ud83d"}}, 131009, "text.body"),
+        ({"messaging_product": "telegram"}, 131009, "messaging_product"),
+    ],
+)
+def test_a_message_that_does_not_fit_is_refused_and_names_its_field(
+    api: Stack, change: dict[str, Any], code: int, named: str
+) -> None:
+    error = check_error(api.post(MESSAGES, {**TEXT, **change}), 400, code)
+
+    assert named in error["error_data"]["details"]
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize("field", ["to", "text"])
+def test_a_missing_field_is_named(api: Stack, field: str) -> None:
+    error = check_error(api.post(MESSAGES, {key: value for key, value in TEXT.items() if key != field}), 400, 131008)
+
+    assert field in error["error_data"]["details"]
+    assert queued(api) == 0
+
+
+def test_a_refusal_does_not_quote_what_was_sent(api: Stack) -> None:
+    answer = api.post(MESSAGES, {**TEXT, "to": "my-secret-friend", "text": {"body": ["my-secret-text"]}})
+
+    assert "my-secret" not in answer.text
+    check_error(answer, 400)
+
+
+# --- tokens ---
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "wrong"},
+        {"Authorization": f"Bearer {OTHER_TOKEN}"},
+        {"Authorization": OTHER_TOKEN},
+        {"Authorization": f"Basic {OPERATOR}"},
+        {"Authorization": f"Bearer {OPERATOR}x"},
+        {"Authorization": "Bearer \xe9"},
+    ],
+    ids=repr,
+)
+def test_without_the_right_token_nothing_is_taken(api: Stack, headers: dict[str, str]) -> None:
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = requests.post(f"{api.url}{MESSAGES}", json=TEXT, headers=encoded, timeout=10)
+
+    check_error(answer, 401)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize("name", ["access_token", "hub.verify_token"])
+def test_a_wrong_token_in_the_query_opens_nothing(api: Stack, name: str) -> None:
+    for token in ("wrong", OTHER_TOKEN, ""):
+        answer = requests.post(f"{api.url}{MESSAGES}", params={name: token}, json=TEXT, timeout=10)
+        check_error(answer, 401)
+
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"Authorization": f"Bearer {TOKEN}"}, {}),
+        ({"Authorization": f"bearer {TOKEN}"}, {}),
+        ({"Authorization": TOKEN}, {}),
+        ({"Authorization": f"Bearer {OPERATOR}"}, {}),
+        ({}, {"access_token": TOKEN}),
+        ({}, {"access_token": OPERATOR}),
+        ({}, {"hub.verify_token": TOKEN}),
+    ],
+    ids=repr,
+)
+def test_every_usual_place_of_a_token_opens(api: Stack, headers: dict[str, str], query: dict[str, str]) -> None:
+    answer = requests.post(f"{api.url}{MESSAGES}", params=query, json=TEXT, headers=headers, timeout=10)
+
+    assert answer.status_code == 200, answer.text
+    assert queued(api) == 1
+
+
+def test_a_phone_without_stored_configuration_opens_to_the_operator_alone(api: Stack) -> None:
+    path = f"/v15.0/{UNSTORED}/messages"
+
+    check_error(api.post(path, TEXT, token=TOKEN), 401)
+    check_error(api.post(path, TEXT, token=ENVIRONMENTS_TOKEN), 401)
+    assert api.post(path, TEXT).status_code == 200
+
+
+# --- paths and methods ---
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/nowhere", "/v15.0/x/messages", "/v15.0/55119999900001234567890/messages", "/v15.0/%2B5511/messages",
+     "/v15.0/\u0665\u0665\u0661\u0661/messages", f"/v15.0/{PHONE}/dance", "/webhooks/"],
+)  # fmt: skip
+def test_an_unknown_path_is_a_404_in_the_same_shape(api: Stack, path: str) -> None:
+    check_error(api.post(path, TEXT), 404, 100)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", MESSAGES), ("PUT", MESSAGES), ("DELETE", f"/v15.0/{PHONE}/register"), ("POST", "/ping")],
+)
+def test_a_wrong_method_is_a_405_that_names_the_right_ones(api: Stack, method: str, path: str) -> None:
+    answer = requests.request(method, f"{api.url}{path}", timeout=10)
+
+    check_error(answer, 405)
+    assert ("GET" if path == "/ping" else "POST") in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "path", [MESSAGES, f"{MESSAGES}/", MESSAGES.replace("v15.0", "v24.0"), MESSAGES.replace("v15.0", "x")]
+)
+def test_any_version_is_served_with_or_without_a_slash(api: Stack, path: str) -> None:
+    assert api.post(path, TEXT).status_code == 200
+
+
+def test_every_answer_has_the_security_headers(api: Stack) -> None:
+    for answer in (api.get("/ping"), api.get("/nowhere"), api.post(MESSAGES, {}), api.post(MESSAGES, TEXT)):
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+# --- messages that fit ---
+
+
+def test_a_message_is_answered_with_its_id_and_stands_on_the_queue(api: Stack) -> None:
+    answer = api.post(MESSAGES, TEXT, token=TOKEN)
+
+    message_id = answer.json()["messages"][0]["id"]
+    assert answer.status_code == 200
+    assert re.fullmatch(r"wamid\.[0-9A-F]{32}", message_id)
+    assert answer.json() == {
+        "messaging_product": "whatsapp",
+        "contacts": [{"input": CONTACT, "wa_id": CONTACT}],
+        "messages": [{"id": message_id}],
+    }
+    (job,) = take(api, "unoapi.incoming")
+    assert isinstance(job, SendMessage)
+    assert (job.id, job.message_id, job.phone, job.told) == (message_id, message_id, PHONE, True)
+    assert json.loads(job.body) == TEXT
+
+
+@pytest.mark.parametrize("to", ["+55 (49) 98888-7777", "55.49.98888-7777", 5549988887777])
+def test_a_recipient_may_be_written_with_punctuation(api: Stack, to: Any) -> None:
+    answer = api.post(MESSAGES, {**TEXT, "to": to})
+
+    assert answer.json()["contacts"] == [{"input": str(to), "wa_id": "5549988887777"}]
+    (job,) = take(api, "unoapi.incoming")
+    assert json.loads(job.body)["to"] == "5549988887777"
+
+
+def test_fields_that_we_do_not_know_are_kept(api: Stack) -> None:
+    message = {**TEXT, "biz_opaque_callback_data": "order 1", "recipient_type": "individual", "context": None}
+
+    api.post(MESSAGES, message)
+
+    (job,) = take(api, "unoapi.incoming")
+    assert json.loads(job.body) == message
+
+
+def test_the_same_message_twice_is_two_messages(api: Stack) -> None:
+    first, second = (api.post(MESSAGES, TEXT).json()["messages"][0]["id"] for _ in range(2))
+
+    assert first != second
+    assert queued(api) == 2
+
+
+# --- register ---
+
+
+def register(api: Stack, change: Any, phone: str = UNSTORED + "1") -> requests.Response:
+    return api.post(f"/v15.0/{phone}/register", change)
+
+
+def stored(api: Stack, phone: str = UNSTORED + "1") -> dict[str, Any]:
+    import redis  # noqa: PLC0415 (only here)
+
+    text = redis.Redis.from_url(api.servers.redis_url, decode_responses=True).get(f"unoapi-config:{phone}")
+    return dict(json.loads(str(text)))
+
+
+@pytest.fixture
+def registered(api: Stack) -> dict[str, Any]:
+    change = {"provider": "sandbox", "authToken": "its-token", "overrideWebhooks": True, "webhooks": [WEBHOOK]}
+    assert register(api, change).status_code == 200
+    return stored(api)
+
+
+def test_register_stores_and_its_answer_holds_no_secret(api: Stack, registered: dict[str, Any]) -> None:
+    answer = register(api, {"label": "Shop"})
+
+    assert stored(api) == {**registered, "label": "Shop"}
+    assert stored(api)["webhooks"] == [WEBHOOK]
+    assert answer.json()["success"] is True
+    assert answer.json()["display_phone_number"] == UNSTORED + "1"
+    assert answer.json()["label"] == "Shop"
+    for secret in ("its-token", "webhook-token", "webhook-secret", ENVIRONMENTS_TOKEN):
+        assert secret not in answer.text
+
+
+def test_register_merges_webhooks_by_their_id(api: Stack, registered: dict[str, Any]) -> None:
+    register(api, {"webhooks": [{"id": "crm", "sendGroupMessages": False}, {"id": "new", "url": "http://new.test"}]})
+
+    assert stored(api)["webhooks"] == [
+        {**registered["webhooks"][0], "sendGroupMessages": False},
+        {"id": "new", "url": "http://new.test"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"messaging_product": "whatsapp", "pin": "123456"},
+        {"webhooks": []},
+        {"webhooks": [], "overrideWebhooks": True},
+    ],
+)
+def test_a_body_that_configures_nothing_wipes_nothing(
+    api: Stack, registered: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert register(api, change).status_code == 200
+
+    assert stored(api) == registered
+
+
+def test_the_answer_may_be_posted_back(api: Stack, registered: dict[str, Any]) -> None:
+    answer = register(api, {}).json()
+
+    assert register(api, answer).status_code == 200
+    assert register(api, {}).status_code == 200
+    assert stored(api) == registered
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"provider": "telegram"},
+        {"label": ["x"]},
+        {"authToken": 5},
+        {"webhooks": 5},
+        {"webhooks": "text"},
+        {"webhooks": {"id": "a"}},
+        {"webhooks": [5]},
+        {"webhooks": [{"id": ["x"]}]},
+        {"webhooks": [{"id": ""}]},
+        {"webhooks": [{"id": "a", "urlAbsolute": "ftp://x.test"}]},
+        {"webhooks": [{"id": "a", "urlAbsolute": "http://["}]},
+        {"webhooks": [{"id": "a", "url": "nonsense"}]},
+        {"webhooks": [{"id": "a", "url": "http://x.test", "header": "X\r\nY"}]},
+        {"webhooks": [{"id": "a", "url": "http://x.test", "timeoutMs": "soon"}]},
+        {"webhooks": [{"id": str(number), "url": "http://x.test"} for number in range(21)]},
+    ],
+    ids=lambda wrong: json.dumps(wrong)[:50],
+)
+def test_wrong_values_are_refused_and_nothing_is_changed(
+    api: Stack, registered: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    check_error(register(api, wrong), 400)
+
+    assert stored(api) == registered
+
+
+def test_a_new_token_opens_and_the_old_one_no_more(api: Stack, registered: dict[str, Any]) -> None:  # noqa: ARG001
+    phone = UNSTORED + "1"
+
+    register(api, {"authToken": "its-new-token"})
+
+    assert api.post(f"/v15.0/{phone}/messages", TEXT, token="its-new-token").status_code == 200
+    eventually(lambda: api.post(f"/v15.0/{phone}/messages", TEXT, token="its-token").status_code == 401)
+
+
+def test_a_session_may_configure_itself_and_no_other(api: Stack) -> None:
+    assert api.post(f"/v15.0/{PHONE}/register", {"label": "mine"}, token=TOKEN).status_code == 200
+    check_error(api.post(f"/v15.0/{OTHER}/register", {"label": "mine"}, token=TOKEN), 401)
+    check_error(api.post(f"/v15.0/{UNSTORED}2/register", {"label": "mine"}, token=TOKEN), 401)
+
+
+# --- events that enter ---
+
+
+def callback(**value: Any) -> dict[str, Any]:
+    metadata = {"display_phone_number": PHONE, "phone_number_id": PHONE}
+    full = {"messaging_product": "whatsapp", "metadata": metadata, **value}
+    return {
+        "object": "whatsapp_business_account",
+        "entry": [{"id": "1", "changes": [{"field": "messages", "value": full}]}],
+    }
+
+
+EVENTS = f"/webhooks/whatsapp/{PHONE}"
+
+
+def test_three_messages_and_two_statuses_become_five_jobs(api: Stack) -> None:
+    contacts = [{"wa_id": CONTACT, "profile": {"name": "Maria"}}]
+    messages = [
+        {"id": f"m{n}", "from": CONTACT, "timestamp": 1, "type": "text", "text": {"body": "x"}} for n in range(3)
+    ]
+    statuses = [{"id": f"s{n}", "status": "read", "timestamp": 1, "recipient_id": CONTACT} for n in range(2)]
+
+    answer = api.post(EVENTS, callback(contacts=contacts, messages=messages, statuses=statuses))
+
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    jobs = take(api, "unoapi.outgoing")
+    assert sorted(job.message_id for job in jobs) == ["m0", "m1", "m2", "s0", "s1"]
+    for job in jobs:
+        assert isinstance(job, FanOut)
+        assert (job.phone, job.webhook_ids, job.stored) == (PHONE, ("crm",), True)
+        value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+        assert value["contacts"] == [{"profile": {"name": "Maria"}, "wa_id": CONTACT, "user_id": CONTACT}]
+
+
+def test_the_same_callback_twice_gives_the_same_jobs(api: Stack) -> None:
+    payload = callback(statuses=[{"id": "s", "status": "read", "timestamp": "1", "recipient_id": CONTACT}])
+
+    api.post(EVENTS, payload)
+    api.post(EVENTS, payload)
+
+    first, second = take(api, "unoapi.outgoing")
+    assert first.id == second.id
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"entry": []},
+        {"entry": {}},
+        {"entry": [{}]},
+        {"entry": [{"changes": []}]},
+        {"entry": [{"changes": [{}]}]},
+        {"entry": [{"changes": [{"value": 5}]}]},
+        callback(messages={}),
+        callback(messages=["x"]),
+        callback(messages=[{"id": ""}]),
+        callback(messages=[{"id": "x" * 513}]),
+        callback(messages=[{"id": 5}]),
+        callback(messages=[{"id": "\ud83d"}]),
+        callback(statuses=[{"id": "1", "status": "\ud83d"}]),
+        callback(statuses=[{"id": "1", "status": "x" * 65}]),
+        callback(messages=[{"id": "1"}], contacts=["x"]),
+        callback(messages=[{"id": "1"}], metadata=5),
+    ],
+    ids=lambda payload: json.dumps(payload)[-60:],
+)
+def test_an_event_that_makes_no_sense_is_refused(api: Stack, payload: dict[str, Any]) -> None:
+    check_error(api.post(EVENTS, payload), 400)
+
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"messages": [{"id": "1"}]},
+        {"messages": [{"id": "1", "from": None, "timestamp": None}], "contacts": [{}]},
+        {"messages": [{"id": "1", "from": CONTACT}], "contacts": [{"profile": "Maria", "wa_id": None}]},
+        {"statuses": [{"id": "1", "status": "failed", "errors": "no list"}]},
+        {"statuses": [{"id": "1"}]},
+        {"event": "APPROVED"},
+    ],
+    ids=json.dumps,
+)
+def test_an_odd_event_is_taken_and_made_complete(api: Stack, value: dict[str, Any]) -> None:
+    assert api.post(EVENTS, callback(**value)).status_code == 200
+
+    (job,) = take(api, "unoapi.outgoing")
+    full = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+    for contact in full.get("contacts", []):
+        assert isinstance(contact["profile"]["name"], str)
+        assert {"wa_id", "user_id"} <= contact.keys()
+
+
+# --- sandbox and trace ---
+
+
+def test_a_simulated_contact_writes(api: Stack) -> None:
+    message_id = api.contact_writes("hi", token=TOKEN)
+
+    (job,) = take(api, "unoapi.outgoing")
+    assert (job.message_id, job.kind) == (message_id, "message")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"from": "x"}, {"type": "image"}, {"type": "NO"}, {"timestamp": {}}, {"id": "a b"}, {"profile": "Maria"}],
+    ids=repr,
+)
+def test_a_simulated_message_must_be_possible(api: Stack, wrong: dict[str, Any]) -> None:
+    body = {"from": CONTACT, "type": "text", "text": {"body": "hi"}, **wrong}
+
+    check_error(api.post(f"/sandbox/{PHONE}/messages", body), 400)
+    assert queued(api) == 0
+
+
+@pytest.mark.parametrize("provider", [None, "forwarder"])
+def test_no_contact_writes_to_a_session_outside_the_sandbox(api: Stack, provider: str | None) -> None:
+    phone = f"{UNSTORED}3"
+    if provider:
+        register(api, {"provider": provider}, phone)
+
+    answer = api.post(f"/sandbox/{phone}/messages", {"from": CONTACT, "type": "text", "text": {"body": "hi"}})
+
+    error = check_error(answer, 400)
+    assert "sandbox" in error["message"]
+    assert queued(api) == 0
+
+
+def test_a_message_can_be_followed_by_its_own_session_alone(api: Stack) -> None:
+    message_id = api.send("hello").json()["messages"][0]["id"]
+    path = f"{MESSAGES}/{message_id}/trace"
+
+    trace = eventually(lambda: (answer := api.get(path, token=TOKEN)).ok and answer.json())
+
+    assert (trace["message_id"], trace["phone"]) == (message_id, PHONE)
+    assert [step["step"] for step in trace["trace"]] == ["accepted"]
+    assert "hello" not in json.dumps(trace)
+    check_error(api.get(path, token=OTHER_TOKEN), 401)
+    check_error(api.get(path.replace(PHONE, OTHER), token=OTHER_TOKEN), 404)
+
+
+@pytest.mark.parametrize("message_id", ["wamid.UNKNOWN", "x" * 600, "%00"])
+def test_the_trace_of_an_unknown_message_is_a_404(api: Stack, message_id: str) -> None:
+    check_error(api.get(f"{MESSAGES}/{message_id}/trace"), 404)
+
+
+# --- health ---
+
+
+def test_health_needs_no_token(api: Stack) -> None:
+    ping, live, ready = (
+        requests.get(f"{api.url}{path}", timeout=10) for path in ("/ping", "/health/live", "/health/ready")
+    )
+
+    assert (ping.status_code, ping.text) == (200, "pong!")
+    assert (live.status_code, live.json()["status"]) == (200, "ok")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ok", "checks": {"rabbitmq": "ok", "redis": "ok"}}
+
+
+# --- last, so that it sees what all the tests above made the process say ---
+
+
+def test_no_token_and_no_message_is_in_the_log(api: Stack) -> None:
+    log = "".join(process.output() for process in api.processes)
+
+    assert "unhandled_error" not in log
+    for secret in (OPERATOR, TOKEN, "its-token", "webhook-token", "webhook-secret", ENVIRONMENTS_TOKEN, "hello"):
+        assert secret not in log
+
+
+def test_a_phone_without_stored_configuration_is_served_by_the_environments_webhook(
+    servers: PrivateServers, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = {"WEBHOOK_URL": receiver.url("/environment"), "WEBHOOK_HEADER": "X-Key", "WEBHOOK_TOKEN": "the-key"}
+    event = callback(messages=[{"id": "m1", "from": CONTACT, "timestamp": 1, "type": "text", "text": {"body": "olá"}}])
+
+    with stack(servers, tmp_path_factory.mktemp("environment"), **settings) as running:
+        running.web()
+        running.worker()
+        assert running.post(f"/webhooks/whatsapp/{UNSTORED}", event).status_code == 200
+        receiver.wait(1, "/environment")
+
+    (request,) = receiver.requests("/environment")
+    assert request.path == f"/environment/{UNSTORED}"
+    assert request.headers["x-key"] == "the-key"
+    value = json.loads(request.body)["entry"][0]["changes"][0]["value"]
+    assert value["messages"][0]["text"]["body"] == "olá"
+    assert value["messages"][0]["timestamp"] == "1"

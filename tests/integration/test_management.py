@@ -1,0 +1,472 @@
+"""Sessions and everything around them, over a real gunicorn: what clients of the Cloud API ask of a number."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import requests
+
+from tests.support.fakes import PHONE as NUMBER
+from tests.support.stack import CONTACT, OPERATOR, Stack, eventually, stack
+from unoapi.models.session import computed_waba_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.receiver import Receiver
+    from unoapi.devenv.servers import PrivateServers
+
+SHOP, OTHER = NUMBER, "5521977776666"
+META = {"phoneNumberId": "106540352242922", "businessAccountId": "102290129340398"}
+PNID, WABA = META["phoneNumberId"], META["businessAccountId"]
+TOKEN, OTHER_TOKEN = "token-of-the-shop", "token-of-the-other"
+SECRET = "secret-of-the-webhook"
+HOOK = {"id": "crm", "urlAbsolute": "http://127.0.0.1:1/hook", "token": SECRET}
+V = "/v21.0"
+GIVEN = {"type": "body", "parameters": [{"type": "text", "text": "x"}]}
+
+
+@pytest.fixture(scope="module")
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(servers, tmp_path_factory.mktemp("management")) as running:
+        running.web()
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _two_sessions(api: Stack) -> None:
+    """The shop has an account at Meta by name only; the other has none."""
+    for phone in (SHOP, OTHER):
+        ask(api, "POST", f"{V}/{phone}/deregister")
+    shop = {"provider": "sandbox", "label": "Shop", "authToken": TOKEN, "webhooks": [HOOK], "webhookForward": META}
+    assert ask(api, "POST", f"{V}/{SHOP}/register", json=shop).status_code == 200
+    other = {"provider": "sandbox", "authToken": OTHER_TOKEN}
+    assert ask(api, "POST", f"{V}/{OTHER}/register", json=other).status_code == 200
+
+
+def memory(api: Stack) -> Any:
+    """Redis itself."""
+    return redis.Redis.from_url(api.servers.redis_url, decode_responses=True)
+
+
+def ask(api: Stack, method: str, path: str, token: str | None = OPERATOR, **given: Any) -> requests.Response:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return requests.request(method, f"{api.url}{path}", headers=headers, timeout=10, **given)
+
+
+def got(api: Stack, path: str, token: str = TOKEN, **given: Any) -> dict[str, Any]:
+    answer = ask(api, "GET", path, token, **given)
+    assert answer.status_code == 200, answer.text
+    assert SECRET not in answer.text
+    assert TOKEN not in answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def refused(answer: requests.Response, status: int, code: int | None = None) -> None:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert {"message", "type", "code", "error_data", "fbtrace_id"} <= set(error)
+    assert code is None or error["code"] == code
+
+
+# --- the name space of the Graph ---
+
+
+@pytest.mark.parametrize("node", [SHOP, PNID, WABA])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_number_is_found_by_each_of_its_ids(api: Stack, node: str, slash: str) -> None:
+    assert got(api, f"{V}/{node}{slash}", params={"fields": "display_phone_number"}) == {
+        "id": PNID,
+        "display_phone_number": SHOP,
+    }
+
+
+@pytest.mark.parametrize("node", [SHOP, PNID, WABA])
+def test_a_message_may_be_sent_by_each_of_them(api: Stack, node: str) -> None:
+    text = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hi"}}
+
+    sent = ask(api, "POST", f"{V}/{node}/messages", TOKEN, json=text)
+    message_id = sent.json()["messages"][0]["id"]
+
+    steps = f"{V}/{SHOP}/messages/{message_id}/trace"
+    eventually(lambda: ask(api, "GET", steps, TOKEN).status_code == 200, within_s=5)
+
+
+def test_a_token_opens_no_other_ones_ids(api: Stack) -> None:
+    for node in (SHOP, PNID, WABA, computed_waba_id("5500000000")):
+        refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 401, 190)
+
+
+@pytest.mark.parametrize("node", ["nobody", "12345678901234567890", "no-media"])
+def test_an_id_that_is_no_phone_and_unknown_is_no_matter_of_the_token(api: Stack, node: str) -> None:
+    refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 404, 100)
+    refused(ask(api, "GET", f"{V}/{node}", "wrong"), 401, 190)
+    refused(ask(api, "GET", f"{V}/{node}", None), 401, 0)
+
+
+def test_a_number_without_an_account_is_its_own(api: Stack) -> None:
+    shown = got(api, f"{V}/{computed_waba_id(OTHER)}", OTHER_TOKEN)
+
+    assert (shown["id"], shown["business_account_id"]) == (OTHER, computed_waba_id(OTHER))
+
+
+# --- sessions ---
+
+
+def test_a_session_is_shown_with_its_status_templates_and_configuration_but_no_secret(api: Stack) -> None:
+    shown = got(api, f"{V}/{SHOP}")
+
+    assert (shown["label"], shown["verified_name"], shown["status"]) == ("Shop", "Shop", "online")
+    assert shown["webhooks"] == [{"id": "crm", "urlAbsolute": HOOK["urlAbsolute"]}]
+    assert shown["message_templates"]["data"][0]["name"] == "hello"
+
+
+def test_the_shown_session_may_be_posted_back(api: Stack) -> None:
+    before = json.loads(memory(api).get(f"unoapi-config:{SHOP}"))
+
+    assert ask(api, "POST", f"{V}/{SHOP}/register", json=got(api, f"{V}/{SHOP}")).status_code == 200
+
+    assert json.loads(memory(api).get(f"unoapi-config:{SHOP}")) == before
+
+
+@pytest.mark.parametrize(
+    ("token", "seen"),
+    [(OPERATOR, [SHOP, OTHER]), (TOKEN, [SHOP]), (OTHER_TOKEN, [OTHER])],
+    ids=["all", "shop", "other"],
+)
+def test_a_token_lists_the_sessions_that_it_opens(api: Stack, token: str, seen: list[str]) -> None:
+    def listed() -> bool:
+        phones = [session["display_phone_number"] for session in got(api, "/sessions", token)["data"]]
+        return phones == seen
+
+    eventually(listed, within_s=3)
+
+
+def test_a_form_configures_like_json(api: Stack) -> None:
+    form = {"label": "Form", "ignoreGroupMessages": "false", "webhooks[0][id]": "crm", "webhooks[0][timeoutMs]": "5000"}
+
+    assert ask(api, "POST", f"{V}/{SHOP}/register", data=form).status_code == 200
+
+    stored = json.loads(memory(api).get(f"unoapi-config:{SHOP}"))
+    assert (stored["label"], stored["ignoreGroupMessages"]) == ("Form", False)
+    assert stored["webhooks"] == [{**HOOK, "timeoutMs": "5000"}]
+
+
+@pytest.mark.parametrize("body", [{"messaging_product": "whatsapp", "pin": "123456"}, None])
+def test_a_registration_at_meta_wipes_nothing(api: Stack, body: dict[str, str] | None) -> None:
+    before = memory(api).get(f"unoapi-config:{SHOP}")
+
+    assert ask(api, "POST", f"{V}/{PNID}/register", TOKEN, json=body).json()["success"] is True
+
+    assert memory(api).get(f"unoapi-config:{SHOP}") == before
+
+
+def test_a_deregistered_session_is_gone_on_purpose(api: Stack) -> None:
+    assert ask(api, "POST", f"{V}/{SHOP}/deregister", TOKEN).status_code == 204
+
+    assert memory(api).get(f"unoapi-config:{SHOP}") is None
+    assert memory(api).exists(f"unoapi-removed:{SHOP}")
+    eventually(lambda: ask(api, "GET", f"{V}/{SHOP}", TOKEN).status_code == 401, within_s=3)
+
+
+def test_a_pairing_code_is_asked_for(api: Stack) -> None:
+    assert ask(api, "POST", f"/{SHOP}/request_code", TOKEN).json() == {"success": True}
+
+    assert json.loads(memory(api).get(f"unoapi-config:{SHOP}"))["connectionType"] == "pairing_code"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"connectionType": "wire"}, {"ignoreGroupMessages": "perhaps"}, {"webhookForward": {"url": "ftp://x"}},
+        {"webhookForward": 5}, {"sessionWebhook": "nonsense"}, {"businessProfile": {"about": "x" * 140}},
+        {"webhooks": [{"id": "crm", "addToBlackListOnOutgoingMessageWithTtl": "soon"}]},
+    ],
+    ids=lambda wrong: json.dumps(wrong)[:40],
+)  # fmt: skip
+def test_options_are_checked_at_the_door(api: Stack, wrong: dict[str, Any]) -> None:
+    refused(ask(api, "POST", f"{V}/{SHOP}/register", json=wrong), 400)
+
+
+# --- accounts and tokens ---
+
+
+def test_the_numbers_of_an_account_are_listed_without_a_null_next(api: Stack) -> None:
+    for node in (WABA, SHOP):
+        listed = got(api, f"{V}/{node}/phone_numbers", params={"fields": "id,display_phone_number", "limit": 100})
+
+        assert listed["data"] == [{"id": PNID, "display_phone_number": SHOP}]
+        assert "next" not in listed["paging"]
+
+
+def test_a_token_is_really_checked(api: Stack) -> None:
+    def data(token: str) -> dict[str, Any]:
+        answer = ask(api, "GET", f"{V}/debug_token", OPERATOR, params={"input_token": token})
+        found: dict[str, Any] = answer.json()["data"]
+        return found
+
+    assert data("wrong")["is_valid"] is False
+    own = data(TOKEN)
+    assert (own["is_valid"], own["expires_at"], own["app_id"]) == (True, 0, "unoapi")
+    assert own["scopes"] == ["whatsapp_business_management", "whatsapp_business_messaging"]
+    assert own["granular_scopes"][0]["target_ids"] == [WABA]
+
+
+def test_the_accounts_of_a_token_are_listed(api: Stack) -> None:
+    assert got(api, f"{V}/me/whatsapp_business_accounts")["data"] == [{"id": WABA, "name": "Shop"}]
+
+
+def test_credentials_can_be_tested(api: Stack) -> None:
+    assert ask(api, "GET", "/v13.0/", TOKEN).status_code == 200
+    refused(ask(api, "GET", "/v13.0/", "wrong"), 401, 190)
+
+
+def test_the_query_may_carry_the_token(api: Stack) -> None:
+    answer = ask(api, "GET", f"{V}/{WABA}/message_templates?access_token={TOKEN}", None)
+
+    assert answer.status_code == 200
+
+
+# --- webhooks, Meta's way ---
+
+
+@pytest.mark.parametrize("way", ["subscribed_apps", "phone"])
+def test_a_webhook_is_set_and_taken_back_the_way_meta_does(api: Stack, way: str) -> None:
+    override = {"override_callback_uri": "http://127.0.0.1:1/new", "verify_token": "x"}
+    path, body = (
+        (f"{V}/{WABA}/subscribed_apps", override)
+        if way == "subscribed_apps"
+        else (f"{V}/{SHOP}/", {"webhook_configuration": override})
+    )
+
+    assert ask(api, "POST", path, TOKEN, json=body).json() == {"success": True}
+    stored = json.loads(memory(api).get(f"unoapi-config:{SHOP}"))["webhooks"]
+    assert stored == [{**HOOK, "urlAbsolute": "http://127.0.0.1:1/new"}]
+
+    assert ask(api, "DELETE", f"{V}/{WABA}/subscribed_apps", TOKEN).json() == {"success": True}
+    assert "webhooks" not in json.loads(memory(api).get(f"unoapi-config:{SHOP}"))
+
+
+def test_subscribing_without_a_body_changes_nothing(api: Stack) -> None:
+    before = memory(api).get(f"unoapi-config:{SHOP}")
+
+    assert ask(api, "POST", f"{V}/{WABA}/subscribed_apps", TOKEN).json() == {"success": True}
+
+    assert got(api, f"{V}/{WABA}/subscribed_apps")["data"][0]["whatsapp_business_api_data"]["id"] == "unoapi"
+    assert memory(api).get(f"unoapi-config:{SHOP}") == before
+
+
+# --- business profile, blocked users ---
+
+
+def test_a_business_profile_is_kept_and_always_has_a_vertical(api: Stack) -> None:
+    path = f"{V}/{SHOP}/whatsapp_business_profile"
+    assert got(api, path)["data"][0]["vertical"] == "UNDEFINED"
+
+    body = {"messaging_product": "whatsapp", "about": "We sell.", "websites": ["https://shop.test"]}
+    assert ask(api, "POST", path, TOKEN, json=body).json() == {"success": True}
+
+    eventually(lambda: got(api, path)["data"][0]["about"] == "We sell.", within_s=3)
+    assert got(api, path, params={"fields": "about"})["data"] == [
+        {"messaging_product": "whatsapp", "about": "We sell."}
+    ]
+
+
+def test_users_are_blocked_listed_and_unblocked(api: Stack) -> None:
+    path, users = f"{V}/{SHOP}/block_users", {"messaging_product": "whatsapp", "block_users": [{"user": f"+{CONTACT}"}]}
+
+    added = ask(api, "POST", path, TOKEN, json=users).json()
+    assert added["block_users"]["added_users"] == [{"input": f"+{CONTACT}", "wa_id": CONTACT}]
+    assert got(api, path)["data"] == [{"messaging_product": "whatsapp", "wa_id": CONTACT}]
+    assert memory(api).get(f"unoapi-blacklist:{SHOP}:crm:{CONTACT}") == "1"
+    removed = ask(api, "DELETE", path, TOKEN, json=users).json()
+
+    assert removed["block_users"]["removed_users"] == [{"input": f"+{CONTACT}", "wa_id": CONTACT}]
+    assert got(api, path)["data"] == []
+    refused(ask(api, "POST", path, TOKEN, json={"block_users": [{"user": "nobody"}]}), 400)
+
+
+# --- templates ---
+
+
+def test_templates_are_created_listed_and_deleted_the_way_meta_does(api: Stack) -> None:
+    path = f"{V}/{WABA}/message_templates"
+    memory(api).delete(f"unoapi-template:{SHOP}")
+    body = {"type": "BODY", "text": "Hi {{1}}"}
+
+    made = [
+        ask(
+            api,
+            "POST",
+            path,
+            TOKEN,
+            json={"name": name, "language": "en", "category": "MARKETING", "components": [body]},
+        )
+        for name in ("a", "b", "c")
+    ]
+
+    assert made[0].json() == {"id": made[0].json()["id"], "status": "APPROVED", "category": "MARKETING"}
+    first = got(api, path, params={"limit": 2, "fields": "name,status", "summary": "total_count"})
+    assert [template["name"] for template in first["data"]] == ["a", "b"]
+    assert set(first["data"][0]) == {"id", "name", "status"}
+    assert set(first["summary"]) == {
+        "total_count", "message_template_count", "message_template_limit", "are_translations_complete",
+    }  # fmt: skip
+    rest = ask(api, "GET", first["paging"]["next"].removeprefix(api.url), TOKEN).json()
+    assert [template["name"] for template in rest["data"]] == ["c"]
+    assert "next" not in rest["paging"]
+    assert ask(api, "DELETE", path, TOKEN, params={"name": "a"}).json() == {"success": True}
+    assert [each["name"] for each in got(api, path)["data"]] == ["b", "c"]
+    assert got(api, path, params={"name": "b"})["data"][0]["parameter_format"] == "POSITIONAL"
+    refused(ask(api, "DELETE", path, TOKEN, params={"name": "a"}), 404)
+
+
+def test_templates_are_saved_and_deleted_the_way_the_former_program_did(api: Stack) -> None:
+    memory(api).set(f"unoapi-template:{SHOP}", json.dumps([{"id": 2, "name": "other"}]))
+
+    saved = ask(api, "POST", f"{V}/{SHOP}/templates", TOKEN, json={"id": 1, "name": "hello"})
+    gone = ask(api, "DELETE", f"{V}/{SHOP}/templates/1", TOKEN)
+
+    assert saved.json() == {"status": "success", "data": {"id": 1, "name": "hello"}}
+    assert gone.json()["data"] == [{"id": 2, "name": "other"}]
+
+
+@pytest.mark.parametrize(
+    ("provider", "template", "status", "code"),
+    [
+        ("whatsmeow", {"name": "nobody"}, 404, 132001),
+        ("whatsmeow", {"name": "known"}, 400, 132000),
+        ("whatsmeow", {"name": "known", "components": [GIVEN]}, 200, None),
+        ("sandbox", {"name": "nobody"}, 200, None),
+    ],
+)  # fmt: skip
+def test_a_template_that_cannot_be_sent_is_refused_at_the_door(
+    api: Stack, provider: str, template: dict[str, Any], status: int, code: int | None
+) -> None:
+    ask(api, "POST", f"{V}/{OTHER}/register", json={"provider": provider})
+    known = {"name": "known", "language": "en", "components": [{"type": "BODY", "text": "Hi {{1}}"}]}
+    memory(api).set(f"unoapi-template:{OTHER}", json.dumps([known]))
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template"}
+
+    answer = ask(
+        api, "POST", f"{V}/{OTHER}/messages", json={**body, "template": {**template, "language": {"code": "en"}}}
+    )
+
+    if status == 200:
+        assert answer.status_code == 200, answer.text
+    else:
+        refused(answer, status, code)
+
+
+# --- blacklist, timers, contacts ---
+
+
+def test_the_blacklist_takes_its_fields_from_the_body_or_the_query(api: Stack) -> None:
+    path, key = f"/{SHOP}/blacklist/crm", f"unoapi-blacklist:{SHOP}:crm:{CONTACT}"
+
+    assert ask(api, "POST", path, TOKEN, json={"to": CONTACT, "ttl": 60}).json() == {"success": True}
+    assert memory(api).ttl(key) > 0
+    assert ask(api, "POST", path, TOKEN, params={"to": CONTACT, "ttl": "0"}).json() == {"success": True}
+    assert memory(api).get(key) is None
+    refused(ask(api, "POST", path, TOKEN, json={"ttl": 1}), 400, 131008)
+
+
+@pytest.mark.parametrize("to", ["", "\ud800", "x" * 129, ["5549"], {}, None, "54\x0099"], ids=repr)
+def test_a_blacklist_takes_no_contact_that_cannot_be_one(api: Stack, to: object) -> None:
+    refused(ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": to, "ttl": 60}), 400)
+
+
+def test_a_token_that_is_no_text_shuts_nobody_out(api: Stack) -> None:
+    answer = ask(api, "POST", f"{V}/{OTHER}/register", OTHER_TOKEN, json={"authToken": "\ud800"})
+
+    assert answer.status_code in (200, 400)
+    assert ask(api, "GET", "/sessions", TOKEN).status_code == 200
+
+
+def test_contacts_are_checked(api: Stack) -> None:
+    body = {"blocking": "no_wait", "contacts": [f"+{CONTACT}", "15550000001", "nobody"], "force_check": True}
+
+    for path in (f"/{SHOP}/contacts", f"{V}/{SHOP}/contacts"):
+        assert ask(api, "POST", path, TOKEN, json=body).json() == {
+            "contacts": [
+                {"input": f"+{CONTACT}", "status": "valid", "wa_id": CONTACT},
+                {"input": "15550000001", "status": "invalid"},
+                {"input": "nobody", "status": "invalid"},
+            ]
+        }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"message": "x"},
+        {"timeout": 5},
+        {"timeout": "soon", "message": "x"},
+        {"timeout": 5, "message": "x", "nexts": "{"}, {"timeout": 5, "type": "image", "message": {}},
+        {"timeout": 5, "message": "x", "nexts": [{"timeout": 5, "type": "carrier_pigeon", "message": {}}]},
+    ],
+)  # fmt: skip
+def test_wrong_timers_are_refused(api: Stack, wrong: dict[str, Any]) -> None:
+    refused(ask(api, "POST", f"/timer/{SHOP}/{CONTACT}", TOKEN, json=wrong), 400)
+
+
+@pytest.mark.parametrize("part", ["bulk", "transcriptions", "speech", "commander"])
+def test_what_comes_later_says_so(api: Stack, part: str) -> None:
+    refused(ask(api, "POST", f"{V}/{SHOP}/{part}", TOKEN, json={}), 501)
+
+
+# --- with a worker ---
+
+
+@pytest.fixture(scope="module")
+def _worker(api: Stack) -> None:
+    api.worker()
+
+
+@pytest.mark.usefixtures("_worker")
+def test_a_timer_sends_its_messages_unless_it_is_stopped(api: Stack, receiver: Receiver) -> None:
+    hook = {"id": "crm", "urlAbsolute": receiver.url("/timer"), "sendNewMessages": True}
+    ask(api, "POST", f"{V}/{SHOP}/register", json={"webhooks": [hook]})
+    quiet = "5549988880000"
+    for to in (CONTACT, quiet):
+        memory(api).set(f"unoapi-message-direction:{SHOP}:{to}", "incoming")
+        asked = {"message": f"first to {to}", "timeout": 500, "nexts": [{"timeout": "400", "message": f"then to {to}"}]}
+        assert ask(api, "POST", f"/timer/{SHOP}/{to}", TOKEN, json=asked).json() == {"success": True}
+    assert ask(api, "DELETE", f"/timer/{SHOP}/{quiet}", TOKEN).json() == {"success": True}
+
+    def told() -> list[str]:
+        texts = [str(request.body) for request in receiver.requests("/timer")]
+        return [f"{word} to {to}" for word in ("first", "then") for to in (CONTACT, quiet)
+                if any(f"{word} to {to}" in text for text in texts)]  # fmt: skip
+
+    eventually(lambda: len(told()) == 2, within_s=15)
+    assert told() == [f"first to {CONTACT}", f"then to {CONTACT}"]
+
+
+@pytest.mark.usefixtures("_worker")
+def test_the_answer_of_a_contacts_check_is_posted_too(api: Stack, receiver: Receiver) -> None:
+    body = {"contacts": [CONTACT], "webhook": receiver.url("/checked")}
+
+    answer = ask(api, "POST", f"/{SHOP}/contacts", TOKEN, json=body).json()
+
+    posted = eventually(lambda: receiver.requests("/checked"), within_s=15)
+    assert json.loads(posted[0].body) == answer
+
+
+@pytest.mark.usefixtures("_worker")
+def test_a_filtered_delivery_is_traced_with_the_filters_name(api: Stack) -> None:
+    ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": CONTACT, "ttl": 60})
+    written = {"from": CONTACT, "type": "text", "text": {"body": "hi"}}
+    message_id = ask(api, "POST", f"/sandbox/{SHOP}/messages", TOKEN, json=written).json()["messages"][0]["id"]
+
+    def filtered() -> list[dict[str, Any]]:
+        steps = ask(api, "GET", f"{V}/{SHOP}/messages/{message_id}/trace", TOKEN).json().get("trace", [])
+        return [step for step in steps if step["step"] == "filtered"]
+
+    (step,) = eventually(filtered, within_s=15)
+    assert (step["webhook"], step["detail"]) == ("crm", "blacklist")
+    ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": CONTACT})

@@ -1,0 +1,180 @@
+"""`unoapi release`: declares, checks, says each in a line, and stops a release that would not work."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import trustme
+from kombu import Connection
+
+from tests.support.stack import OPERATOR, ROOT, Stack, eventually
+from unoapi.devenv import packages
+from unoapi.devenv.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PASSWORD = "passw0rd-of-redis"
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What was said of each part."""
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
+
+
+def release(uno: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return uno.cli("release", *arguments, check=False)
+
+
+@pytest.fixture
+def redis_with_tls(tmp_path: Path) -> Iterator[str]:
+    """A Redis as platforms have it: TLS and a login, and a certificate that nobody knows."""
+    port, server = free_port(), packages.redis_server()
+    assert server is not None
+    key, authority = str(tmp_path / "redis.pem"), trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(key)
+    process = subprocess.Popen(
+        [
+            str(server), "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path),
+            "--tls-cert-file", key, "--tls-key-file", key, "--tls-ca-cert-file", str(tmp_path / "authority.pem"),
+            "--tls-auth-clients", "no", "--requirepass", PASSWORD, "--save", "",
+        ],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"rediss://:{PASSWORD}@localhost:{port}"
+    patient = {"ssl_cert_reqs": "none", "socket_connect_timeout": 1}
+
+    def answers() -> bool:
+        try:
+            return bool(redis.Redis.from_url(url, **patient).ping())
+        except redis.ConnectionError:
+            return False
+
+    try:
+        eventually(answers, within_s=10, what="Redis with TLS")
+        yield url
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_everything_is_declared_and_said(uno: Stack) -> None:
+    uno.environment["BASE_URL"] = "https://uno.example.test"
+
+    done = release(uno)
+
+    said = lines(done)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(said) == ["settings", "rabbitmq", "redis", "files"]
+    assert [line.split()[0] for line in said.values()] == ["ok", "ok", "ok", "note"]
+    assert "queues and 3 exchanges are declared" in said["rabbitmq"]
+    assert "set STORAGE_ENDPOINT" in said["files"]
+    assert uno.depth("unoapi.dead") == 0, "the queue is there"
+
+
+def test_it_can_be_done_again_and_where_the_package_is_not_installed(uno: Stack) -> None:
+    procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+
+    for _ in range(2):
+        done = subprocess.run(
+            procfile["release"], shell=True, env=uno.environment, cwd=ROOT, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_secret_is_said(uno: Stack, redis_with_tls: str) -> None:
+    uno.environment |= {"REDIS_URL": redis_with_tls, "UNOAPI_REDIS_TLS_VERIFY": "false"}
+
+    done = release(uno)
+
+    password = uno.environment["AMQP_URL"].split("@")[0].rsplit(":", 1)[1]
+    assert done.returncode == 0, done.stdout + done.stderr
+    for secret in (OPERATOR, PASSWORD, f":{password}@"):
+        assert secret not in done.stdout + done.stderr
+
+
+def test_wrong_settings_are_all_named_and_end_with_78(uno: Stack) -> None:
+    uno.environment |= {"SENTRY_DSN": "nonsense", "UNOAPI_MESSAGE_RETRY_LIMIT": "-1"}
+
+    done = release(uno)
+
+    assert done.returncode == 78
+    assert "SENTRY_DSN" in done.stderr
+    assert "UNOAPI_MESSAGE_RETRY_LIMIT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_token_nobody_outside_reaches_the_api(uno: Stack) -> None:
+    uno.environment["UNOAPI_AUTH_TOKEN"] = ""
+
+    done = release(uno)
+
+    assert done.returncode == 78
+    assert lines(done)["settings"].startswith("WRONG")
+
+
+def test_objects_of_another_program_end_with_78(uno: Stack) -> None:
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        channel.queue_declare("unoapi.outgoing", durable=True, auto_delete=False)
+
+    done = release(uno)
+
+    assert done.returncode == 78
+    assert "The queue unoapi.outgoing exists already" in done.stdout
+
+
+def test_servers_that_do_not_answer_are_all_told_and_end_with_1(uno: Stack) -> None:
+    port = free_port()
+    uno.environment |= {"AMQP_URL": f"amqp://127.0.0.1:{port}", "REDIS_URL": f"redis://127.0.0.1:{port}"}
+    started = time.monotonic()
+
+    done = release(uno, "--wait", "1")
+
+    said = lines(done)
+    assert done.returncode == 1
+    assert said["rabbitmq"].startswith("WRONG")
+    assert "check AMQP_URL" in said["rabbitmq"]
+    assert said["redis"].startswith("WRONG")
+    assert time.monotonic() - started < 15
+
+
+def test_the_names_of_platforms_are_enough(uno: Stack, redis_with_tls: str) -> None:
+    """Heroku: its own names, TLS with a certificate of its own, and a port that changes."""
+    environment = uno.environment
+    environment["CLOUDAMQP_URL"] = environment.pop("AMQP_URL")
+    environment["REDIS_TLS_URL"] = redis_with_tls
+    del environment["REDIS_URL"]
+
+    refused = release(uno)
+    environment["UNOAPI_REDIS_TLS_VERIFY"] = "false"
+    taken = release(uno)
+    uno.web()
+
+    assert refused.returncode == 1
+    assert "its certificate is not trusted: set UNOAPI_REDIS_TLS_VERIFY=false" in lines(refused)["redis"]
+    assert taken.returncode == 0, taken.stdout
+    assert uno.get("/health/ready").json() == {"status": "ok", "checks": {"rabbitmq": "ok", "redis": "ok"}}
+
+
+def test_the_certificate_of_an_authority_of_ones_own_is_checked(
+    uno: Stack, redis_with_tls: str, tmp_path: Path
+) -> None:
+    uno.environment |= {"REDIS_URL": redis_with_tls, "SSL_CERT_FILE": str(tmp_path / "authority.pem")}
+
+    assert lines(release(uno))["redis"].startswith("ok")
+
+
+def test_a_wrong_password_is_told(uno: Stack, redis_with_tls: str) -> None:
+    uno.environment |= {
+        "REDIS_URL": redis_with_tls.replace(PASSWORD, "wrong"), "UNOAPI_REDIS_TLS_VERIFY": "false",
+    }  # fmt: skip
+
+    assert "refuses the login" in lines(release(uno))["redis"]

@@ -1,0 +1,317 @@
+"""The house rules that a program can check. What is missing is named, so that the test says what to do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+import unoapi
+from tests.support.stack import OPERATOR, ROOT
+from unoapi.bootstrap import unoapi as parts
+from unoapi.broker.topology import WORK_QUEUES
+from unoapi.models.jobs import JOBS, Job
+from unoapi.settings import Settings
+from unoapi.web.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flask import Flask
+    from werkzeug.routing import Rule
+
+    from unoapi.devenv.servers import PrivateServers
+
+WITHOUT_CONSUMER = {"outgoing.whatsmeow": "plain JSON, taken by the connector"}
+ACCESS = {"public", "operator", "session", "any session", "owner"}
+OURS, THEIRS = "5511999990000", "5521977776666"
+MAX_LINES = 330
+# In pieces, so that this file does not break its own rule.
+NOT_IN_FILES = {
+    "a machine's path": re.compile("/" + r"(root|work)/|/home/(?!\w*\.(?:test|invalid))[a-z]+/|/Users/\w"),
+    "a registry's address": re.compile(r"^\s*--(extra-)?index-url|^\s*--find-links|^\s*--trusted-host", re.MULTILINE),
+}
+SOURCES = sorted([*(ROOT / "unoapi").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")])
+
+
+def tracked_files() -> list[Path]:
+    """What is in the repository, or will be with the next commit."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def short(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# --- jobs, tasks, queues ---
+
+
+def subclasses(kind: type[Job]) -> set[type[Job]]:
+    return {each for child in kind.__subclasses__() for each in (child, *subclasses(child))}
+
+
+def test_every_job_is_listed() -> None:
+    ours = {job for job in subclasses(Job) if job.__module__.startswith("unoapi.")}
+
+    assert set(JOBS.values()) == ours
+    assert all(job.task == name for name, job in JOBS.items())
+
+
+def test_every_job_has_exactly_one_task_and_every_task_one_job() -> None:
+    program = (
+        "import json; from tasks.app import app; app.loader.import_default_modules(); "
+        "print(json.dumps({name: str(task.run.__annotations__.get('job')) for name, task in app.tasks.items()}))"
+    )
+    clean = {"PATH": os.environ["PATH"], "DOTENV_CONFIG_PATH": os.devnull}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=clean, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+    tasks = {name: job for name, job in json.loads(done.stdout).items() if not name.startswith("celery.")}
+
+    assert tasks == {name: job.__name__ for name, job in JOBS.items()}
+
+
+def test_every_job_goes_to_a_queue_of_the_topology() -> None:
+    assert {job.queue for job in JOBS.values()} <= set(WORK_QUEUES)
+
+
+def procfile() -> dict[str, list[str]]:
+    """Each process with the words of its command, variables replaced by their defaults."""
+    processes: dict[str, list[str]] = {}
+    for line in (ROOT / "Procfile").read_text().splitlines():
+        found = re.fullmatch(r"([a-z]+): (\S.*)", line)
+        assert found, f"not a process: {line!r}"
+        name, command = found.groups()
+        assert name not in processes, f"twice: {name}"
+        processes[name] = shlex.split(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", command))
+    return processes
+
+
+def consumed() -> list[str]:
+    """The queues that the processes of the Procfile take from, without the prefix."""
+    found = []
+    for words in procfile().values():
+        if "--queues" in words:
+            found += words[words.index("--queues") + 1].split(",")
+    return [queue.removeprefix("unoapi.") for queue in found]
+
+
+def test_the_procfile_starts_programs_that_are_there() -> None:
+    programs = {words[0] for words in procfile().values()}
+
+    missing = {program for program in programs if not (ROOT / ".venv" / "bin" / program).exists()}
+    assert {"web", "worker"} <= procfile().keys()
+    assert not missing or not (ROOT / ".venv").exists(), f"not installed: {missing}"
+
+
+def test_every_work_queue_has_a_consumer_or_a_reason() -> None:
+    assert set(consumed()) == set(WORK_QUEUES) - WITHOUT_CONSUMER.keys()
+
+
+def test_every_queue_of_a_job_has_a_consumer() -> None:
+    assert {job.queue for job in JOBS.values()} <= set(consumed())
+
+
+# --- routes ---
+
+
+@pytest.fixture(scope="module")
+def app(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """The application in this process, with two stored sessions."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        patch.setenv("AMQP_URL", servers.rabbit.add_vhost("rules"))
+        patch.setenv("REDIS_URL", servers.redis_url)
+        patch.setenv("UNOAPI_AUTH_TOKEN", OPERATOR)
+        patch.setenv("UNOAPI_RATE_LIMIT_REFUSED", "0")
+        patch.setenv("BASE_STORE", str(tmp_path_factory.mktemp("rules")))
+        parts.cache_clear()
+        made = create_app()
+        for phone in (OURS, THEIRS):
+            parts().sessions.save(phone, {"provider": "sandbox", "authToken": f"token-of-{phone}"})
+        yield made
+        parts().close()
+        parts.cache_clear()
+
+
+def rules(app: Flask) -> list[Rule]:
+    return list(app.url_map.iter_rules())
+
+
+def access(app: Flask, rule: Rule) -> str:
+    return str(getattr(app.view_functions[rule.endpoint], "access", "nobody decided"))
+
+
+def path_of(rule: Rule, phone: str) -> str:
+    values = {"phone": phone, "version": "v15.0", "media_id": "3141" + "0" * 20}
+    return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values.get(found[1], "x"), rule.rule)
+
+
+def status_of(app: Flask, rule: Rule, token: str | None) -> dict[str, int]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    path = path_of(rule, OURS)
+    return {method: app.test_client().open(path, method=method, headers=headers).status_code for method in methods}
+
+
+def test_every_route_has_a_decision_on_who_may_call_it(app: Flask) -> None:
+    undecided = [f"{rule.rule}: {access(app, rule)}" for rule in rules(app) if access(app, rule) not in ACCESS]
+
+    assert undecided == []
+
+
+def test_only_health_and_what_checks_by_itself_is_public(app: Flask) -> None:
+    """Beside health: Meta's handshake, whose view asks for a token of its own, and the sink."""
+    assert {rule.rule for rule in rules(app) if access(app, rule) == "public"} == {
+        "/ping", "/health/live", "/health/ready", "/docs", "/docs/openapi.json", "/webhooks/fake/<digits:phone>",
+        "/webhooks/whatsapp", "/webhooks/whatsapp/<digits:phone>",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", f"token-of-{THEIRS}", f"token-of-{OURS}x", "é"], ids=repr)
+def test_every_route_of_a_session_refuses_everybody_else(app: Flask, token: str | None) -> None:
+    closed = [rule for rule in rules(app) if access(app, rule) == "session"]
+    opened = {rule.rule: status_of(app, rule, token) for rule in closed}
+
+    assert len(closed) >= 5
+    assert {status for statuses in opened.values() for status in statuses.values()} == {401}, opened
+
+
+@pytest.mark.parametrize("token", [f"token-of-{OURS}", OPERATOR])
+def test_every_route_of_a_session_opens_to_its_token_and_to_the_operators(app: Flask, token: str) -> None:
+    for rule in rules(app):
+        if access(app, rule) == "session":
+            parts().sessions.save(OURS, {"provider": "sandbox", "authToken": f"token-of-{OURS}"})  # one deregisters
+            assert not {401, 403} & set(status_of(app, rule, token).values()), rule.rule
+    parts().sessions.save(OURS, {"provider": "sandbox", "authToken": f"token-of-{OURS}"})
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", f"token-of-{OURS}x", "é"], ids=repr)
+def test_every_route_of_any_session_refuses_who_has_none(app: Flask, token: str | None) -> None:
+    closed = [rule for rule in rules(app) if access(app, rule) == "any session"]
+    opened = {rule.rule: status_of(app, rule, token) for rule in closed}
+
+    assert len(closed) >= 3
+    assert {status for statuses in opened.values() for status in statuses.values()} == {401}, opened
+
+
+@pytest.mark.parametrize("token", [f"token-of-{OURS}", f"token-of-{THEIRS}", OPERATOR])
+def test_every_route_of_any_session_opens_to_all_of_them(app: Flask, token: str) -> None:
+    for rule in rules(app):
+        if access(app, rule) == "any session":
+            assert set(status_of(app, rule, token).values()) == {200}, rule.rule
+
+
+def test_every_route_of_the_operator_refuses_everybody_else(app: Flask) -> None:
+    for rule in rules(app):
+        if access(app, rule) == "operator":
+            for token in (None, "wrong", f"token-of-{OURS}"):
+                assert set(status_of(app, rule, token).values()) == {401}, rule.rule
+
+
+# --- settings ---
+
+
+SETTINGS = sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_every_setting_has_a_description() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not (field.description or "").strip()] == []
+
+
+def test_every_setting_has_a_line_in_the_example_and_every_line_a_setting() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+
+    named = [found[1] for line in lines if (found := re.match(r"#? ?([A-Z][A-Z0-9_]+)=", line))]
+    assert sorted(named) == SETTINGS
+
+
+def test_the_defaults_that_the_example_shows_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    text = (ROOT / ".env.example").read_text()
+    in_force = re.sub(r"(?m)^# ?(?=[A-Z][A-Z0-9_]+=)", "", text)
+    values = dict(line.split("=", 1) for line in in_force.splitlines() if line and not line.startswith("#"))
+
+    shown = Settings.model_validate({name.lower(): value for name, value in values.items() if value})
+
+    assert shown == Settings.model_validate({})
+    assert {name for name, value in values.items() if not value} == {
+        name.upper() for name, field in Settings.model_fields.items() if field.default in (None, "", SecretStr(""))
+    }
+
+
+def test_every_setting_has_a_row_in_the_readme_and_every_row_a_setting() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = re.search(r"^\| variable \| default \| meaning \|\n(?:\|.*\n)+", readme, re.MULTILINE | re.IGNORECASE)
+
+    assert table, "README.md has no table with the head: | variable | default | meaning |"
+    named = {name for row in table[0].splitlines()[2:] for name in re.findall(r"[A-Z][A-Z0-9_]{3,}", row.split("|")[1])}
+    assert named == set(SETTINGS), f"missing: {set(SETTINGS) - named}; too many: {named - set(SETTINGS)}"
+
+
+# --- files ---
+
+
+def test_there_is_no_drawer_for_everything() -> None:
+    names = {"utils.py", "util.py", "helpers.py", "misc.py", "common.py"}
+
+    assert [short(path) for path in tracked_files() if path.name in names] == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [short(path) for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_connections_to_rabbitmq_are_ours_which_check_the_host() -> None:
+    kombus = re.compile(r"from kombu import .*\bConnection\b|kombu\.Connection\(")
+
+    assert [short(path) for path in SOURCES if kombus.search(path.read_text())] == []
+
+
+def test_no_file_of_the_library_is_too_long() -> None:
+    lengths = {short(path): len(path.read_text().splitlines()) for path in (ROOT / "unoapi").rglob("*.py")}
+
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("what", NOT_IN_FILES)
+def test_no_file_names_the_place_it_was_made_at(what: str) -> None:
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{short(path)}: {match[0]}" for match in NOT_IN_FILES[what].finditer(text)]
+
+    assert found == []
+
+
+def test_the_version_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", unoapi.__version__)
+
+
+def test_every_reason_for_a_queue_without_a_consumer_is_still_needed() -> None:
+    assert WITHOUT_CONSUMER.keys() <= WORK_QUEUES.keys()
+    assert not set(consumed()) & WITHOUT_CONSUMER.keys()
+
+
+def test_settings_hold_no_secret_as_plain_text() -> None:
+    for name, field in Settings.model_fields.items():
+        if any(word in name for word in ("token", "secret", "password", "amqp_url", "redis_url")):
+            assert "SecretStr" in str(field.annotation), name

@@ -1,0 +1,194 @@
+"""Private servers run side by side, keep their data, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import kombu
+import psutil
+import pytest
+import redis
+
+from unoapi.devenv import packages, processes
+from unoapi.devenv.ports import free_port
+from unoapi.devenv.servers import PrivateServers, RedisNode, find_or_install, reachable
+from unoapi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+# RabbitMQ 3.10 confirms the declaration of a quorum queue, and what is published to it, before its registration is on
+# the disk. Killed at once, it brings the newest queue back without a leader, for good.
+REGISTERED_S = 3
+KEPT = kombu.Queue("kept", durable=True, queue_arguments={"x-queue-type": "quorum"})
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Every process whose command line, environment or working folder mentions the folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values(), process.cwd()]
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and not zombie and any(str(folder) in word for word in words):
+            found.append(f"{process.pid} {process.name()}")
+    return found
+
+
+def put_durable(amqp_url: str, body: str) -> None:
+    with kombu.Connection(amqp_url, transport_options={"confirm_publish": True}) as connection:
+        kombu.Producer(connection).publish(body, routing_key="kept", declare=[KEPT], delivery_mode=2)
+
+
+def get_durable(amqp_url: str) -> object:
+    with kombu.Connection(amqp_url) as connection:
+        message = KEPT(connection.channel()).get()
+        return None if message is None else message.payload
+
+
+def test_two_sets_run_side_by_side_keep_their_data_and_leave_nothing(tmp_path: Path) -> None:
+    first, second = PrivateServers(tmp_path / "first set"), PrivateServers(tmp_path / "second")
+    try:
+        first.start()
+        second.start()
+        vhost_url = first.rabbit.add_vhost("tests/one")
+        put_durable(vhost_url, "still here")
+        redis.Redis.from_url(first.redis_url).set("kept", "yes")
+        addresses = (first.amqp_url, first.redis_url, first.management_url)
+        listening = {
+            connection.laddr.ip
+            for connection in psutil.Process(first.rabbit.pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+
+        time.sleep(REGISTERED_S)
+        first.kill()
+
+        assert listening == {"127.0.0.1"}
+        assert processes_of(tmp_path / "first set") == []
+        assert not reachable(addresses[0], timeout_s=1)
+        assert reachable(second.amqp_url, timeout_s=5)
+        assert reachable(second.redis_url, timeout_s=5)
+
+        first.start()
+
+        assert (first.amqp_url, first.redis_url, first.management_url) == addresses
+        assert get_durable(vhost_url) == "still here"
+        assert redis.Redis.from_url(first.redis_url).get("kept") == b"yes"
+        with pytest.raises(ConfigurationError, match="another run uses"):
+            PrivateServers(tmp_path / "first set").start()
+
+        first.stop()
+
+        assert processes_of(tmp_path / "first set") == []
+    finally:
+        for servers in (first, second):
+            servers.kill()
+            servers.stop()
+    assert processes_of(tmp_path) == []
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that we did not start through our own machinery."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_servers_die_with_the_program_that_started_them(tmp_path: Path) -> None:
+    script = (
+        "import sys, time, pathlib\n"
+        "from unoapi.devenv.servers import RedisNode\n"
+        "node = RedisNode(pathlib.Path(sys.argv[1]))\n"
+        "node.start(); node.wait_ready(); print(node.pid, flush=True); time.sleep(60)\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "redis")], stdout=subprocess.PIPE)
+    assert program.stdout is not None
+    with program.stdout:
+        pid = int(program.stdout.readline())
+
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+
+    assert gone_within(5, pid)
+
+
+def test_leftovers_are_ended_by_the_next_start_but_never_a_stranger(
+    tmp_path: Path, stranger: subprocess.Popen[bytes]
+) -> None:
+    leftover = processes.start(
+        ["/bin/sh", "-c", "setsid sleep 60 & exec sleep 60"],
+        record=tmp_path / "leftover.process",
+        environment=dict(os.environ),
+        folder=tmp_path,
+        output=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 5
+    while len(processes_of(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (tmp_path / "recycled.process").write_text(f"{stranger.pid} 1\n")
+
+    ended = processes.sweep(tmp_path)
+
+    assert ended == 2
+    assert leftover.popen.wait(5) == -signal.SIGKILL
+    assert processes_of(tmp_path) == []
+    assert stranger.poll() is None
+    assert list(tmp_path.glob("*.process")) == []
+
+
+def test_a_redis_that_need_not_be_durable_writes_no_file(tmp_path: Path) -> None:
+    node = RedisNode(tmp_path, durable=False)
+    node.start()
+    try:
+        node.wait_ready(10)
+        redis.Redis.from_url(node.redis_url).set("key", "value")
+    finally:
+        node.stop()
+
+    assert not list(tmp_path.glob("appendonly*"))
+    assert not list(tmp_path.glob("*.rdb"))
+
+
+def test_an_open_port_that_speaks_nothing_known_is_not_reachable(tmp_path: Path) -> None:
+    node = RedisNode(tmp_path)
+    node.start()
+    try:
+        node.wait_ready(10)
+        amqp_at_redis = node.redis_url.replace("redis://", "amqp://guest:guest@")
+
+        assert not reachable(amqp_at_redis, timeout_s=1)
+        assert not reachable(f"redis://127.0.0.1:{free_port()}", timeout_s=1)
+    finally:
+        node.stop()
+
+
+def test_an_address_of_another_kind_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigurationError, match="'http'"):
+        reachable("http://localhost", timeout_s=1)
+
+
+def test_missing_servers_without_root_name_the_three_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "redis_server", lambda: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(ConfigurationError, match=r"compose/.*apt-get install redis-server.*AMQP_URL and REDIS_URL"):
+        find_or_install()
+
+
+def gone_within(seconds: float, pid: int) -> bool:
+    deadline = time.monotonic() + seconds
+    while processes.identity(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return processes.identity(pid) is None

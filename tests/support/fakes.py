@@ -1,0 +1,418 @@
+"""In-memory twins of the ports, held to the same contracts as the real ones, and makers of test data."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
+from unoapi.models.claims import Claim
+from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
+from unoapi.models.connector.events import PairingCode, QrCode, SessionState
+from unoapi.models.endpoints import DeliveryState, EndpointNews, Turn
+from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
+from unoapi.models.message_keys import MessageKey
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.models.session import Session, Webhook
+from unoapi.providers.whatsmeow.session_notices import STATUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.attempts import Answer
+    from unoapi.models.connector.commands import Command
+    from unoapi.models.trace import TraceEntry
+
+PHONE = "5511999990000"
+CONTACT = "5549988887777"
+GROUP = "120363040468224422@g.us"
+SECRET = "token-that-must-not-show"
+
+
+class MemorySessions:
+    """SessionStore. `away` and `lost` stand for Redis that does not answer, and that forgot."""
+
+    def __init__(self, *stored: Session, environment: tuple[Webhook, ...] = ()) -> None:
+        self.stored = {session.phone: session for session in stored}
+        self.environment = environment
+        self.removed: set[str] = set()
+        self.changed: dict[str, Session] = {}  # seen after another look only
+        self.looked_again: list[str] = []
+        self.away = False
+        self.lost = False
+
+    def find(self, phone: str) -> Session:
+        session = self._look_up(phone)
+        if session is not None:
+            return session
+        if self.lost:
+            raise SessionUnknown("Redis lost its data")
+        return Session(phone=phone, webhooks=self.environment)
+
+    def resolve(self, phone: str, *, stored: bool) -> Session:
+        if not stored:
+            return Session(phone=phone, webhooks=self.environment)
+        session = self._look_up(phone)
+        if session is not None:
+            return session
+        if phone in self.removed:
+            return Session(phone=phone, stored=True)
+        raise SessionUnknown("gone from Redis")
+
+    def reread(self, phone: str) -> None:
+        self.looked_again.append(phone)
+        if phone in self.changed:
+            self.stored[phone] = self.changed.pop(phone)
+
+    def _look_up(self, phone: str) -> Session | None:
+        if self.away:
+            raise SessionUnknown("Redis is away")
+        return self.stored.get(phone)
+
+    def save(self, phone: str, config: dict[str, Any]) -> None:
+        self.stored[phone] = Session.model_validate({**config, "phone": phone, "stored": True})
+        self.removed.discard(phone)
+
+    def remove(self, phone: str) -> None:
+        self.stored.pop(phone, None)
+        self.removed.add(phone)
+
+    def forget_everything(self) -> None:
+        self.stored.clear()
+        self.removed.clear()
+        self.lost = True
+
+    def confirm(self) -> None:
+        self.lost = False
+
+
+class MemoryDeliveries:
+    """Deliveries."""
+
+    def __init__(self) -> None:
+        self.finished: list[str] = []
+        self.pauses: dict[tuple[str, str], float] = {}
+
+    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+        if delivery_id in self.finished:
+            return DeliveryState(done=True)
+        left_s = self.pauses.get((phone, webhook_id), 0.0) - time.monotonic()
+        return DeliveryState(paused_ms=max(0, int(left_s * 1000)))
+
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
+        self.finished.append(delivery_id)
+
+    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        self.pauses[phone, webhook_id] = time.monotonic() + pause_ms / 1000
+
+
+class MemoryBreakers:
+    """Breakers, without probes by time: what is open stays so until a success."""
+
+    def __init__(self, *, failures: int = 5) -> None:
+        self.failures = failures
+        self.failing: set[str] = set()
+        self.open = False
+        self.wait_ms = 0
+
+    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Turn:  # noqa: ARG002
+        return Turn(wait_ms=self.wait_ms)
+
+    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+        pass
+
+    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:  # noqa: ARG002
+        self.failing.add(delivery_id)
+        was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
+        return self.open, EndpointNews(down=True, since_ms=1) if self.open and not was_open else None
+
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:  # noqa: ARG002
+        was_open, self.open = self.open, False
+        self.failing.clear()
+        if was_open:
+            tell(EndpointNews(down=False, since_ms=1))
+
+
+class MemorySends:
+    """Sends. `away` stands for Redis that does not answer."""
+
+    def __init__(self, *, lease_ms: int = 60_000) -> None:
+        self.lease_ms = lease_ms
+        self.claims: dict[tuple[str, str], int | Receipt] = {}
+        self.away = False
+
+    def claim(self, job: SendMessage) -> Claim:
+        self._ensure_there()
+        held = self.claims.get((job.phone, job.id))
+        if held is None:
+            self.claims[job.phone, job.id] = now_ms() + self.lease_ms
+            return Claim(free=True)
+        if isinstance(held, Receipt):
+            return Claim(receipt=held)
+        left_ms = held - now_ms()
+        return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
+
+    def settle(self, job: SendMessage, receipt: Receipt) -> None:
+        self._ensure_there()
+        self.claims[job.phone, job.id] = receipt
+
+    def release(self, job: SendMessage) -> None:
+        self._ensure_there()
+        self.claims.pop((job.phone, job.id), None)
+
+    def _ensure_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+
+
+class MemoryIds:
+    """MessageIds."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[str, str], str] = {}
+
+    def remember(self, phone: str, *, theirs: str, ours: str) -> None:
+        self.pairs[phone, theirs] = ours
+        self.pairs[phone, ours] = theirs
+
+    def ours(self, phone: str, theirs: str) -> str:
+        return self.pairs.get((phone, theirs), theirs)
+
+    def theirs(self, phone: str, ours: str) -> str:
+        return self.pairs.get((phone, ours), ours)
+
+
+class MemoryConnections:
+    """Connections."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._news: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        self._statuses: dict[str, str] = {}
+        self._keys: dict[tuple[str, str], MessageKey] = {}
+        self._waits: dict[tuple[str, str], bool] = {}
+        self._rings: dict[tuple[str, str], str] = {}
+
+    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+        self._ensure_there()
+        known_ms, known_seq, shown = self._news.get(phone, (0, 0, {}))
+        if known_ms < now_ms() + 60_000 and (at_ms, seq) < (known_ms, known_seq):
+            return
+        kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
+        shown = {} if kind == "state" else dict(shown)
+        if isinstance(news, SessionState):
+            self._statuses[phone] = STATUSES[news.state]
+        self._news[phone] = (at_ms, seq, shown | {kind: news.model_dump(mode="json", exclude_defaults=True)})
+
+    def status(self, phone: str) -> str:
+        self._ensure_there()
+        return self._statuses.get(phone, "disconnected")
+
+    def details(self, phone: str) -> dict[str, Any]:
+        at_ms, _, shown = self._news.get(phone, (0, 0, {}))
+        return {"status": self.status(phone), "at_ms": at_ms, **shown}
+
+    def remember_key(
+        self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
+    ) -> None:
+        if not self.away:
+            self._keys[phone, message_id] = MessageKey(theirs or message_id, chat, participant, from_me)
+
+    def key(self, phone: str, message_id: str) -> MessageKey | None:
+        self._ensure_there()
+        return self._keys.get((phone, message_id))
+
+    def expect(self, phone: str, command_id: str, *, within_s: int) -> None:  # noqa: ARG002 (the port's)
+        self._ensure_there()
+        self._waits[phone, command_id] = False
+
+    def settle(self, phone: str, command_id: str) -> bool:
+        return not self.away and self._waits.pop((phone, command_id), False)
+
+    def give_up(self, phone: str, command_id: str) -> bool:
+        self._ensure_there()
+        if (phone, command_id) not in self._waits:
+            return False
+        self._waits[phone, command_id] = True
+        return True
+
+    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+        return self.away or self._rings.setdefault((phone, caller), call_id) == call_id
+
+    def _ensure_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+
+
+class MemoryLeases:
+    """Leases. Those of several connectors share one board."""
+
+    def __init__(
+        self,
+        board: dict[str, str] | None = None,
+        orders: dict[str, list[Command]] | None = None,
+        *,
+        server: str = "server_1",
+    ) -> None:
+        self.board = {} if board is None else board
+        self.orders = {} if orders is None else orders
+        self.away = False
+        self._server = server
+        self._owner = f"{server}:{id(self)}"
+
+    def take(self, phone: str) -> bool:
+        return self.away or self.board.setdefault(phone, self._owner) == self._owner
+
+    def renew(self, phones: list[str]) -> list[str]:
+        return [phone for phone in phones if not self.take(phone)]
+
+    def give_back(self, phone: str) -> None:
+        if not self.away and self.board.get(phone) == self._owner:
+            del self.board[phone]
+
+    def hold(self, phone: str) -> None:
+        self.board[f"held:{phone}"] = ""
+
+    def free(self, phone: str) -> None:
+        self.board.pop(f"held:{phone}", None)
+
+    def held(self, phones: list[str]) -> set[str]:
+        return set() if self.away else {phone for phone in phones if f"held:{phone}" in self.board}
+
+    def elsewhere(self, phone: str) -> str:
+        holder = self.board.get(phone, self._owner)
+        return "" if self.away or holder == self._owner else holder
+
+    def hand_over(self, command: Command, server: str) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        self.orders.setdefault(server, []).append(command)
+
+    def asked(self) -> list[Command]:
+        return [] if self.away else self.orders.pop(self._server, []) + self.orders.pop(self._owner, [])
+
+
+class MemoryNotices:
+    """Notices, in a window that never ends."""
+
+    def __init__(self) -> None:
+        self.holders: dict[tuple[str, str], str] = {}
+
+    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+        return self.holders.setdefault((phone, webhook_id), notice_id) == notice_id
+
+
+class MemoryTraces:
+    """Traces."""
+
+    def __init__(self) -> None:
+        self.entries: list[TraceEntry] = []
+
+    def add(self, *entries: TraceEntry) -> None:
+        self.entries.extend(entry for entry in entries if entry.message_id)
+
+    def read(self, message_id: str) -> list[TraceEntry]:
+        found = [entry for entry in self.entries if entry.message_id == message_id]
+        return sorted(found, key=lambda entry: entry.at)
+
+
+class WebhookRecorder:
+    """WebhookSender: gives the next answer, and remembers the requests."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.attempts: list[int] = []
+        self.bodies: list[str] = []
+        self.ids: list[str] = []
+        self.webhooks: list[Webhook] = []
+
+    def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:  # noqa: ARG002
+        self.webhooks.append(webhook)
+        self.ids.append(delivery_id)
+        self.attempts.append(attempt)
+        self.bodies.append(body)
+        return self.answers.pop(0)
+
+
+class CallbackRecorder:
+    """CallbackSender: gives the next answer, and remembers the requests."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.posts: list[tuple[str, str]] = []
+
+    def post(self, url: str, body: str) -> Answer:
+        self.posts.append((url, body))
+        return self.answers.pop(0)
+
+
+class ScriptedProvider:
+    """Provider: raises `trouble`, else sends. Without `connected` nobody takes a message."""
+
+    def __init__(self, trouble: Exception | None = None, *, connected: bool = True) -> None:
+        self.trouble = trouble
+        self.connected = connected
+        self.sent: list[dict[str, Any]] = []
+
+    def ready(self, phone: str) -> None:
+        if not self.connected:
+            raise NoConnector(phone)
+
+    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
+        if self.trouble is not None:
+            raise self.trouble
+        self.sent.append(message)
+        return Receipt(recipient=str(message["to"]), statuses=(StatusUpdate(status="sent"),))
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:  # noqa: ARG002 (the port's)
+        if self.trouble is not None:
+            raise self.trouble
+        self.sent.append(command)
+
+
+def make_webhook(**fields: Any) -> Webhook:
+    """A webhook with an address."""
+    return Webhook.model_validate({"id": "default", "urlAbsolute": "http://receiver.test/hook", **fields})
+
+
+def make_session(*webhooks: Webhook, **fields: Any) -> Session:
+    """A stored session; with one webhook when none is given."""
+    return Session(phone=PHONE, stored=True, webhooks=webhooks or (make_webhook(),), **fields)
+
+
+def make_event(**message: Any) -> Event:
+    """A text that a contact wrote."""
+    text = {"from": CONTACT, "id": "wamid.1", "timestamp": "1767225600", "type": "text", "text": {"body": "hello"}}
+    return message_event(PHONE, {**text, **message}, contacts=[contact(CONTACT, "Maria")])
+
+
+def make_status(status: str = "delivered", *, recipient: str = CONTACT, error: dict[str, Any] | None = None) -> Event:
+    """A status of a sent message."""
+    return status_event(
+        PHONE, message_id="wamid.1", status=status, recipient=recipient, timestamp_s=1767225600, error=error
+    )
+
+
+def make_fan_out(event: Event | None = None, **fields: Any) -> FanOut:
+    """The job of an event that was accepted for the only webhook of a stored session."""
+    event = event or make_event()
+    known = {"id": event.event_id, "phone": PHONE, "message_id": event.message_id, "kind": event.kind}
+    return FanOut.model_validate({**known, "body": event.body, "webhook_ids": ["default"], "stored": True, **fields})
+
+
+def make_delivery(**fields: Any) -> DeliverWebhook:
+    """One event on its way to the webhook `default` of a stored session."""
+    event = make_event()
+    known = {"id": "delivery-1", "phone": PHONE, "message_id": "wamid.1", "event_id": event.event_id, "kind": "message"}
+    return DeliverWebhook.model_validate(
+        {**known, "webhook_id": "default", "stored": True, "body": event.body, **fields}
+    )
+
+
+def make_send(**fields: Any) -> SendMessage:
+    """A text on its way to WhatsApp."""
+    body = json.dumps({"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hello"}})
+    return SendMessage.model_validate(
+        {"id": "wamid.1", "phone": PHONE, "message_id": "wamid.1", "body": body, **fields}
+    )

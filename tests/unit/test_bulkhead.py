@@ -1,0 +1,61 @@
+"""The share of an endpoint, and the news about it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.fakes import PHONE, make_delivery
+from unoapi.errors import Postponed
+from unoapi.models.endpoints import EndpointNews
+from unoapi.services.bulkhead import Share, news_report
+
+
+def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
+    share = Share(4)
+
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(share.taken(PHONE, "a"))
+
+
+def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
+    share = Share(4)
+    with share.taken(PHONE, "b"):
+        pass
+
+    with ExitStack() as held:
+        held.enter_context(share.taken(PHONE, "a"))
+        held.enter_context(share.taken(PHONE, "a"))
+        with pytest.raises(Postponed) as caught, share.taken(PHONE, "a"):
+            pass
+        held.enter_context(share.taken(PHONE, "b"))
+
+    assert 1000 <= caught.value.after_ms <= 5000
+    assert caught.value.attempt is None
+
+
+def test_a_thread_is_given_back_after_an_error() -> None:
+    share = Share(2)
+    with share.taken(PHONE, "b"):
+        pass
+
+    for _ in range(5):
+        with pytest.raises(ValueError, match="x"), share.taken(PHONE, "a"):
+            raise ValueError("x")
+
+    with share.taken(PHONE, "a"):
+        pass
+
+
+def test_the_news_of_one_outage_keep_their_ids() -> None:
+    down, again, up = (
+        news_report(make_delivery(id=f"d-{number}"), EndpointNews(down=is_down, since_ms=7))
+        for number, is_down in enumerate((True, True, False))
+    )
+
+    assert down.id == again.id != up.id
+    assert [json.loads(job.body)["type"] for job in (down, up)] == ["endpoint.down", "endpoint.up"]
+    assert not down.told

@@ -1,0 +1,227 @@
+"""A failure is told, and no report causes another."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import (
+    PHONE,
+    SECRET,
+    CallbackRecorder,
+    MemorySessions,
+    make_delivery,
+    make_event,
+    make_fan_out,
+    make_send,
+    make_session,
+    make_status,
+    make_webhook,
+)
+from unoapi.errors import CallbackFailed
+from unoapi.models.attempts import Answer, Attempt, History
+from unoapi.models.cloud_api.events import error_object
+from unoapi.models.jobs import FanOut, Job, NotifyNumber, Parcel, ReceiveEvent, ReportFailure, SendMessage
+from unoapi.services.failure_callbacks import consequences, notice_message, report, status_report
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+HISTORY = History().with_attempt(Attempt(at=AT, status=503, error="HTTP 503", duration_ms=12, timings_ms={"tls": 3}))
+REPORT = ReportFailure(id="report-1", phone=PHONE, body='{"text":"x"}', told=False)
+
+
+def given_up(job: Job, *, callbacks: bool = True, notices: bool = True, history: History = HISTORY) -> list[Parcel]:
+    return consequences(
+        job,
+        reason="delivery_failed",
+        error="HTTP 503",
+        history=history,
+        sessions=MemorySessions(make_session(make_webhook(token=SECRET, secret=SECRET))),
+        callbacks=callbacks,
+        notices=notices,
+    )
+
+
+def document(parcel: Parcel) -> dict[str, Any]:
+    assert isinstance(parcel.job, ReportFailure)
+    return dict(json.loads(parcel.job.body))
+
+
+def test_the_callback_of_a_delivery_holds_the_documented_fields() -> None:
+    job = make_delivery()
+
+    (callback,) = given_up(job, notices=False)
+
+    told = document(callback)
+    assert told.pop("id") == callback.job.id
+    assert told == {
+        "text": f"Session {PHONE}, webhook default: 1 attempt failed (HTTP 503)",
+        "type": "webhook.failed",
+        "phone": PHONE,
+        "webhook": "default",
+        "message_id": "wamid.1",
+        "reason": "delivery_failed",
+        "attempts": [{"at": "2026-01-01T00:00:00Z", "status": 503, "error": "HTTP 503", "duration_ms": 12}],
+        "payload": json.loads(job.body),
+    }
+
+
+def test_several_attempts_are_counted_in_the_text() -> None:
+    history = HISTORY.with_attempt(Attempt(at=AT, error="connection refused"))
+
+    (callback,) = given_up(make_delivery(), notices=False, history=history)
+
+    told = document(callback)
+    assert "2 attempts failed" in told["text"]
+    assert told["attempts"][1]["status"] is None
+
+
+def test_the_callback_has_one_id_per_failure_and_generation() -> None:
+    first = given_up(make_delivery())[0].job.id
+    again = given_up(make_delivery())[0].job.id
+    replayed = given_up(make_delivery(), history=HISTORY.next_generation())[0].job.id
+    other = given_up(make_delivery(id="delivery-2"))[0].job.id
+
+    assert first == again
+    assert len({first, replayed, other}) == 3
+
+
+def test_a_given_up_fan_out_is_told_for_all_its_webhooks() -> None:
+    (callback,) = given_up(make_fan_out())
+
+    assert document(callback)["webhook"] == "*"
+
+
+def test_without_an_address_for_callbacks_none_is_queued() -> None:
+    parcels = given_up(make_delivery(), callbacks=False)
+
+    assert [type(parcel.job) for parcel in parcels] == [NotifyNumber]
+
+
+def test_without_the_wish_for_notices_none_is_queued() -> None:
+    parcels = given_up(make_delivery(), notices=False)
+
+    assert [type(parcel.job) for parcel in parcels] == [ReportFailure]
+
+
+def test_all_that_follows_is_marked_so_that_it_causes_nothing() -> None:
+    parcels = given_up(make_delivery())
+
+    assert [parcel.job.told for parcel in parcels] == [False, False]
+    assert [given_up(parcel.job) for parcel in parcels] == [[], []]
+
+
+@pytest.mark.parametrize("job", [make_delivery(told=False), make_fan_out(told=False), REPORT])
+def test_nothing_follows_from_what_a_report_caused(job: Job) -> None:
+    assert given_up(job) == []
+
+
+def test_nothing_is_told_of_a_connectors_event_whose_owner_is_not_known_to_want_it() -> None:
+    assert given_up(ReceiveEvent(id="1", phone=PHONE, event={})) == []
+
+
+def test_a_given_up_message_becomes_a_failed_status_for_its_client() -> None:
+    (parcel,) = given_up(make_send())
+
+    assert isinstance(parcel.job, FanOut)
+    assert (parcel.job.kind, parcel.job.told) == ("failed", True)
+
+
+def test_a_given_up_notice_ends_without_an_echo() -> None:
+    (parcel,) = given_up(notice_message(notice()))
+
+    assert isinstance(parcel.job, FanOut)
+    assert status_report(parcel.job) is None
+    assert given_up(parcel.job) == []
+
+
+def test_a_failed_status_is_told_once_with_its_error() -> None:
+    event = make_status("failed", error=error_object(131026, "Message undeliverable", "not on WhatsApp"))
+
+    callback = status_report(make_fan_out(event))
+
+    assert callback is not None
+    told = json.loads(callback.body)
+    assert (told["type"], told["webhook"], told["attempts"]) == ("message.failed", "", [])
+    assert told["text"] == f"Session {PHONE}: message wamid.1 failed (131026 Message undeliverable)"
+    assert told["payload"] == json.loads(event.body)
+    again = status_report(make_fan_out(event))
+    assert again is not None
+    assert again.model_copy(update={"accepted_at_ms": callback.accepted_at_ms}) == callback
+
+
+@pytest.mark.parametrize("errors", [None, [], [None], {"code": 1}, "text", [{}]])
+def test_a_failed_status_with_a_strange_error_is_told_all_the_same(errors: object) -> None:
+    event = make_status("failed")
+    body = json.loads(event.body)
+    body["entry"][0]["changes"][0]["value"]["statuses"][0]["errors"] = errors
+
+    callback = status_report(make_fan_out(event, body=json.dumps(body)))
+
+    assert callback is not None
+    assert "unknown error" in json.loads(callback.body)["text"]
+
+
+def test_an_event_that_only_calls_itself_failed_does_not_stop_the_fan_out() -> None:
+    body = json.dumps({"entry": [{"changes": [{"field": "failed", "value": {}}]}]})
+
+    assert status_report(make_fan_out(kind="failed", body=body)) is not None
+
+
+@pytest.mark.parametrize("event", [make_event(), make_status("delivered"), make_status("sent")])
+def test_other_events_are_no_failure(event: Any) -> None:
+    assert status_report(make_fan_out(event)) is None
+
+
+def notice() -> NotifyNumber:
+    job = given_up(make_delivery(), callbacks=False)[0].job
+    assert isinstance(job, NotifyNumber)
+    return job
+
+
+def test_a_notice_names_the_endpoint_and_the_message_and_nothing_of_its_content() -> None:
+    job = notice()
+
+    assert "webhook default" in job.text
+    assert "wamid.1" in job.text
+    assert "HTTP 503" in job.text
+    assert "hello" not in job.text
+    assert SECRET not in job.text
+
+
+def test_a_notice_with_the_longest_names_still_fits() -> None:
+    (parcel,) = given_up(make_delivery(webhook_id="w" * 100, message_id="m" * 512), callbacks=False)
+
+    assert isinstance(parcel.job, NotifyNumber)
+
+
+def test_a_notice_goes_to_the_sessions_own_number_with_a_computed_id() -> None:
+    job = notice()
+
+    first, second = notice_message(job), notice_message(job)
+
+    assert isinstance(first, SendMessage)
+    assert first.id == second.id == first.message_id
+    assert not first.told
+    assert json.loads(first.body)["to"] == PHONE
+    assert json.loads(first.body)["text"]["body"] == job.text
+
+
+def test_a_callback_that_was_taken_is_done() -> None:
+    sender = CallbackRecorder(Answer(status=204))
+
+    attempt = report(REPORT, url="http://operator.test/", sender=sender)
+
+    assert attempt.status == 204
+    assert sender.posts == [("http://operator.test/", REPORT.body)]
+
+
+@pytest.mark.parametrize("answer", [Answer(status=500), Answer(status=302), Answer(error="connection refused")])
+def test_a_callback_that_was_not_taken_is_retried(answer: Answer) -> None:
+    with pytest.raises(CallbackFailed) as failure:
+        report(REPORT, url="http://operator.test/", sender=CallbackRecorder(answer))
+
+    assert failure.value.attempt.status == answer.status
+    assert answer.error in str(failure.value)

@@ -1,0 +1,234 @@
+"""Messages on their way to WhatsApp: never sent twice, always told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemorySends, MemorySessions, ScriptedProvider, make_send, make_session
+from unoapi.errors import MessageRejected, NoConnector, OutcomeUnknown, Postponed, SendFailed, SessionUnknown, TooOld
+from unoapi.models.jobs import FanOut, Parcel, SendMessage, now_ms
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.sending import failed_parcel, send, status_parcels
+
+SENT = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
+
+
+def send_once(
+    provider: ScriptedProvider,
+    *,
+    sends: MemorySends | None = None,
+    job: SendMessage | None = None,
+    sessions: MemorySessions | None = None,
+    redelivered: bool = False,
+) -> Receipt:
+    return send(
+        job or make_send(),
+        redelivered=redelivered,
+        sessions=sessions or MemorySessions(make_session(provider="sandbox")),
+        sends=sends or MemorySends(),
+        providers={"sandbox": provider},
+        max_age_s=600,
+    )
+
+
+def status_of(parcel: Parcel) -> dict[str, Any]:
+    assert isinstance(parcel.job, FanOut)
+    (status,) = json.loads(parcel.job.body)["entry"][0]["changes"][0]["value"]["statuses"]
+    return dict(status)
+
+
+def test_a_message_is_sent_once_and_a_copy_tells_the_same_receipt() -> None:
+    provider, sends = ScriptedProvider(), MemorySends()
+
+    first = send_once(provider, sends=sends)
+    copy = send_once(provider, sends=sends, redelivered=True)
+
+    assert len(provider.sent) == 1
+    assert copy == first
+
+
+def test_a_copy_waits_while_another_worker_is_sending() -> None:
+    provider, sends = ScriptedProvider(), MemorySends()
+    sends.claim(make_send())
+
+    with pytest.raises(Postponed) as wait:
+        send_once(provider, sends=sends)
+
+    assert 0 < wait.value.after_ms <= 60_000
+    assert provider.sent == []
+
+
+def test_a_copy_after_a_worker_died_while_sending_is_never_sent() -> None:
+    provider, sends = ScriptedProvider(), MemorySends(lease_ms=0)
+    sends.claim(make_send())
+
+    with pytest.raises(OutcomeUnknown):
+        send_once(provider, sends=sends)
+
+    assert provider.sent == []
+
+
+def test_with_the_store_away_a_first_copy_is_sent() -> None:
+    provider, sends = ScriptedProvider(), MemorySends()
+    sends.away = True
+
+    receipt = send_once(provider, sends=sends)
+
+    assert [update.status for update in receipt.statuses] == ["sent"]
+    assert len(provider.sent) == 1
+
+
+def test_with_the_store_away_a_second_copy_waits() -> None:
+    provider, sends = ScriptedProvider(), MemorySends()
+    sends.away = True
+
+    with pytest.raises(Postponed):
+        send_once(provider, sends=sends, redelivered=True)
+
+    assert provider.sent == []
+
+
+def test_what_whatsapp_refuses_is_a_failed_status_with_its_code() -> None:
+    provider = ScriptedProvider(MessageRejected("Message undeliverable", code=131026, details="not on WhatsApp"))
+
+    receipt = send_once(provider)
+
+    (update,) = receipt.statuses
+    assert update.status == "failed"
+    assert update.error == {
+        "code": 131026,
+        "title": "Message undeliverable",
+        "message": "Message undeliverable",
+        "error_data": {"details": "not on WhatsApp"},
+    }
+
+
+def test_a_refused_message_is_not_sent_again_by_a_copy() -> None:
+    sends = MemorySends()
+    refused = send_once(ScriptedProvider(MessageRejected("No", code=131026, details="")), sends=sends)
+    later = ScriptedProvider()
+
+    copy = send_once(later, sends=sends, redelivered=True)
+
+    assert copy == refused
+    assert later.sent == []
+
+
+def test_what_certainly_did_not_leave_may_be_sent_again() -> None:
+    sends, later = MemorySends(), ScriptedProvider()
+
+    with pytest.raises(SendFailed):
+        send_once(ScriptedProvider(SendFailed("not reachable")), sends=sends)
+    send_once(later, sends=sends)
+
+    assert len(later.sent) == 1
+
+
+@pytest.mark.parametrize("trouble", [RuntimeError("?"), KeyError("to"), TimeoutError(), NoConnector(PHONE)])
+def test_any_other_trouble_while_sending_is_an_unknown_outcome(trouble: Exception) -> None:
+    sends, later = MemorySends(lease_ms=0), ScriptedProvider()
+
+    with pytest.raises(OutcomeUnknown) as unknown:
+        send_once(ScriptedProvider(trouble), sends=sends)
+    with pytest.raises(OutcomeUnknown):
+        send_once(later, sends=sends)
+
+    assert unknown.value.__cause__ is trouble
+    assert later.sent == []
+
+
+def test_a_providers_own_unknown_outcome_keeps_its_words() -> None:
+    with pytest.raises(OutcomeUnknown, match="broke on the way"):
+        send_once(ScriptedProvider(OutcomeUnknown("broke on the way")))
+
+
+def test_without_a_connector_a_young_message_waits_and_is_sent_later() -> None:
+    sends, connected = MemorySends(), ScriptedProvider()
+
+    with pytest.raises(NoConnector):
+        send_once(ScriptedProvider(connected=False), sends=sends)
+    send_once(connected, sends=sends)
+
+    assert len(connected.sent) == 1
+
+
+def test_without_a_connector_an_old_message_is_given_up_and_says_why() -> None:
+    old = make_send(accepted_at_ms=now_ms() - 601_000)
+
+    with pytest.raises(TooOld, match="no connector"):
+        send_once(ScriptedProvider(connected=False), job=old)
+
+
+def test_an_old_message_is_not_sent_when_the_connector_comes_back() -> None:
+    provider, old = ScriptedProvider(), make_send(accepted_at_ms=now_ms() - 601_000)
+
+    with pytest.raises(TooOld):
+        send_once(provider, job=old)
+
+    assert provider.sent == []
+
+
+def test_while_the_session_cannot_be_read_the_message_waits_and_stays_free() -> None:
+    sessions, sends = MemorySessions(), MemorySends()
+    sessions.away = True
+
+    with pytest.raises(SessionUnknown):
+        send_once(ScriptedProvider(), sessions=sessions, sends=sends)
+
+    assert sends.claim(make_send()).free
+
+
+def test_every_status_of_a_receipt_becomes_an_event_at_its_time() -> None:
+    receipt = Receipt(
+        recipient=CONTACT,
+        at_ms=1_767_225_600_000,
+        statuses=(StatusUpdate(status="sent"), StatusUpdate(status="read", after_ms=2000)),
+    )
+
+    sent, read = status_parcels(make_send(), receipt, sessions=MemorySessions(make_session()))
+
+    assert (sent.delay_ms, read.delay_ms) == (0, 2000)
+    assert status_of(sent) == {
+        "id": "wamid.1", "status": "sent", "timestamp": "1767225600", "recipient_id": CONTACT,
+    }  # fmt: skip
+    assert status_of(read)["timestamp"] == "1767225602"
+
+
+def test_the_same_receipt_gives_the_same_event_ids() -> None:
+    sessions = MemorySessions(make_session())
+
+    first, second = (status_parcels(make_send(), SENT, sessions=sessions) for _ in range(2))
+
+    assert [parcel.job.id for parcel in first] == [parcel.job.id for parcel in second]
+
+
+def test_the_client_of_a_given_up_message_gets_a_failed_status_that_says_why() -> None:
+    parcel = failed_parcel(
+        make_send(), reason="too_old", error="no connector is connected", sessions=MemorySessions(make_session())
+    )
+
+    status = status_of(parcel)
+    assert (status["status"], status["recipient_id"]) == ("failed", CONTACT)
+    assert status["errors"][0]["error_data"]["details"] == "no connector is connected"
+
+
+def test_the_client_of_an_unknown_outcome_is_told_that_nothing_is_repeated() -> None:
+    parcel = failed_parcel(make_send(), reason="outcome_unknown", error="it broke", sessions=MemorySessions())
+
+    (error,) = status_of(parcel)["errors"]
+    assert error["title"] == "Outcome unknown"
+    assert "not sent again" in error["error_data"]["details"]
+
+
+def test_the_events_of_a_notice_carry_its_mark() -> None:
+    notice, sessions = make_send(told=False), MemorySessions(make_session())
+
+    parcels = [
+        *status_parcels(notice, SENT, sessions=sessions),
+        failed_parcel(notice, reason="too_old", error="", sessions=sessions),
+    ]
+
+    assert [parcel.job.told for parcel in parcels] == [False, False]

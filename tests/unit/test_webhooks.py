@@ -1,0 +1,475 @@
+"""From an event to the webhooks: stamp, choose, deliver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import (
+    CONTACT,
+    GROUP,
+    PHONE,
+    SECRET,
+    MemoryBreakers,
+    MemoryDeliveries,
+    MemorySessions,
+    WebhookRecorder,
+    make_delivery,
+    make_event,
+    make_fan_out,
+    make_session,
+    make_status,
+    make_webhook,
+)
+from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnknown, TooOld
+from unoapi.models.attempts import Answer, Attempt, History
+from unoapi.models.cloud_api.events import Event, Traits, contact, message_event
+from unoapi.models.endpoints import EndpointNews
+from unoapi.models.jobs import DeliverWebhook, now_ms
+from unoapi.services.bulkhead import Share
+from unoapi.services.filters import wants
+from unoapi.services.webhooks import deliver, fan_out, stamp
+
+DAY_S = 86_400
+RECEIVED = {"status": False, "group": False, "newsletter": False, "own": False}
+
+
+def deliver_once(
+    answer: Answer | None = None,
+    *,
+    job: DeliverWebhook | None = None,
+    sessions: MemorySessions | None = None,
+    deliveries: MemoryDeliveries | None = None,
+    sender: WebhookRecorder | None = None,
+    history: History | None = None,
+    breakers: MemoryBreakers | None = None,
+    told: list[EndpointNews] | None = None,
+) -> Attempt | None:
+    return deliver(
+        job or make_delivery(),
+        history=history or History(),
+        sessions=sessions or MemorySessions(make_session()),
+        deliveries=deliveries or MemoryDeliveries(),
+        sender=sender or WebhookRecorder(*([answer] if answer else [])),
+        breakers=breakers or MemoryBreakers(),
+        share=Share(2),
+        tell=(told if told is not None else []).append,
+        max_age_s=DAY_S,
+    )
+
+
+# --- stamp ---
+
+
+def test_an_event_is_stamped_with_the_webhooks_of_its_session_and_no_token() -> None:
+    sessions = MemorySessions(make_session(make_webhook(id="a", token=SECRET), make_webhook(id="b", secret=SECRET)))
+
+    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+
+    assert (job.webhook_ids, job.stored) == (("a", "b"), True)
+    assert SECRET not in job.model_dump_json()
+
+
+def test_the_stamp_says_when_the_webhooks_are_the_environments() -> None:
+    sessions = MemorySessions(environment=(make_webhook(id="default"),))
+
+    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+
+    assert (job.webhook_ids, job.stored) == (("default",), False)
+
+
+def test_an_event_is_accepted_while_its_session_cannot_be_looked_up() -> None:
+    sessions = MemorySessions(make_session())
+    sessions.away = True
+
+    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+
+    assert job.webhook_ids is None
+
+
+def test_the_job_of_an_event_has_the_events_id_and_bytes() -> None:
+    event = make_event()
+
+    job = stamp(event, phone=PHONE, sessions=MemorySessions())
+
+    assert (job.id, job.body, job.message_id) == (event.event_id, event.body, "wamid.1")
+
+
+# --- fan out ---
+
+
+def test_every_webhook_gets_one_delivery_with_the_same_bytes() -> None:
+    session = make_session(make_webhook(id="a"), make_webhook(id="b"))
+    job = make_fan_out(webhook_ids=["a", "b"])
+
+    fanned = fan_out(job, sessions=MemorySessions(session), max_age_s=DAY_S)
+
+    assert [delivery.webhook_id for delivery in fanned.deliveries] == ["a", "b"]
+    assert {delivery.body for delivery in fanned.deliveries} == {job.body}
+    assert len({delivery.id for delivery in fanned.deliveries}) == 2
+
+
+def test_a_fan_out_that_runs_twice_makes_the_same_deliveries() -> None:
+    sessions, job = MemorySessions(make_session()), make_fan_out()
+
+    first, second = (fan_out(job, sessions=sessions, max_age_s=DAY_S).deliveries for _ in range(2))
+
+    assert first == second
+
+
+def test_a_delivery_keeps_the_age_and_the_mark_of_its_event() -> None:
+    job = make_fan_out(accepted_at_ms=now_ms() - 5000, told=False)
+
+    (delivery,) = fan_out(job, sessions=MemorySessions(make_session()), max_age_s=DAY_S).deliveries
+
+    assert (delivery.accepted_at_ms, delivery.told, delivery.stored) == (job.accepted_at_ms, False, True)
+
+
+def test_a_webhook_that_does_not_want_the_event_is_filtered() -> None:
+    session = make_session(make_webhook(id="a", sendIncomingMessages=False), make_webhook(id="b"))
+    job = make_fan_out(webhook_ids=["a", "b"])
+
+    fanned = fan_out(job, sessions=MemorySessions(session), max_age_s=DAY_S)
+
+    assert fanned.filtered == ["a"]
+    assert [delivery.webhook_id for delivery in fanned.deliveries] == ["b"]
+
+
+def test_a_webhook_added_after_the_event_does_not_get_it() -> None:
+    session = make_session(make_webhook(id="default"), make_webhook(id="new"))
+
+    fanned = fan_out(make_fan_out(), sessions=MemorySessions(session), max_age_s=DAY_S)
+
+    assert [delivery.webhook_id for delivery in fanned.deliveries] == ["default"]
+    assert fanned.filtered == []
+
+
+def test_a_webhook_removed_meanwhile_still_gets_its_delivery_so_that_its_end_is_told() -> None:
+    session = make_session(make_webhook(id="other"))
+
+    fanned = fan_out(make_fan_out(), sessions=MemorySessions(session), max_age_s=DAY_S)
+
+    assert [delivery.webhook_id for delivery in fanned.deliveries] == ["default"]
+
+
+def test_a_fan_out_waits_while_the_session_is_gone() -> None:
+    sessions = MemorySessions(environment=(make_webhook(),))
+    sessions.forget_everything()
+
+    with pytest.raises(SessionUnknown):
+        fan_out(make_fan_out(stored=True), sessions=sessions, max_age_s=DAY_S)
+
+
+def test_an_event_without_a_stamp_takes_the_webhooks_that_are_there_now() -> None:
+    session = make_session(make_webhook(id="a"))
+
+    fanned = fan_out(make_fan_out(webhook_ids=None, stored=False), sessions=MemorySessions(session), max_age_s=DAY_S)
+
+    assert [(delivery.webhook_id, delivery.stored) for delivery in fanned.deliveries] == [("a", True)]
+
+
+def test_an_event_of_the_environment_stays_with_it_when_the_phone_is_stored_later() -> None:
+    sessions = MemorySessions(make_session(make_webhook(id="own")), environment=(make_webhook(id="default"),))
+
+    fanned = fan_out(make_fan_out(stored=False), sessions=sessions, max_age_s=DAY_S)
+
+    assert [(delivery.webhook_id, delivery.stored) for delivery in fanned.deliveries] == [("default", False)]
+
+
+def test_an_event_that_waited_too_long_is_given_up() -> None:
+    job = make_fan_out(accepted_at_ms=now_ms() - 2 * DAY_S * 1000)
+
+    with pytest.raises(TooOld):
+        fan_out(job, sessions=MemorySessions(make_session()), max_age_s=DAY_S)
+
+
+# --- filters ---
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "traits", "wanted"),
+    [
+        ("sendIncomingMessages", True, {}, True),
+        ("sendIncomingMessages", False, {}, False),
+        ("sendOutgoingMessages", True, {"own": True}, True),
+        ("sendOutgoingMessages", False, {"own": True}, False),
+        ("sendOutgoingMessages", False, {}, True),
+        ("sendIncomingMessages", False, {"own": True}, True),
+        ("sendUpdateMessages", True, {"status": True}, True),
+        ("sendUpdateMessages", False, {"status": True}, False),
+        ("sendIncomingMessages", False, {"status": True}, True),
+        ("sendUpdateMessages", False, {}, True),
+        ("sendGroupMessages", True, {"group": True}, True),
+        ("sendGroupMessages", False, {"group": True}, False),
+        ("sendGroupMessages", False, {"group": True, "own": True}, False),
+        ("sendGroupMessages", False, {"group": True, "status": True}, False),
+        ("sendGroupMessages", False, {}, True),
+        ("sendNewsletterMessages", False, {"newsletter": True}, False),
+        ("sendNewsletterMessages", True, {"newsletter": True}, True),
+    ],
+)
+def test_each_filter_holds_back_what_it_names_and_nothing_else(
+    option: str, value: bool, traits: dict[str, bool], wanted: bool
+) -> None:
+    webhook = make_webhook(**{option: value})
+
+    assert wants(webhook, Traits.model_validate({**RECEIVED, **traits})) is wanted
+
+
+def test_newsletters_are_off_until_a_webhook_asks_for_them() -> None:
+    assert not wants(make_webhook(), Traits.model_validate({**RECEIVED, "newsletter": True}))
+
+
+@pytest.mark.parametrize(
+    ("event", "true"),
+    [
+        (make_event(), set()),
+        (make_event(**{"from": PHONE}), {"own"}),
+        (make_event(group_id=GROUP), {"group"}),
+        (make_event(group_id="123@newsletter"), {"newsletter"}),
+        (make_status(), {"status"}),
+        (make_status("failed"), {"status"}),
+        (
+            message_event(PHONE, {"from": CONTACT, "id": "1"}, contacts=[{**contact(CONTACT), "group_id": GROUP}]),
+            {"group"},
+        ),
+    ],
+    ids=["received", "own", "group", "newsletter", "status", "failed", "group-of-contact"],
+)
+def test_the_traits_of_an_event_are_read_from_its_body(event: Event, true: set[str]) -> None:
+    traits = event.traits(PHONE).model_dump()
+
+    assert {name for name, value in traits.items() if value} == true
+
+
+# --- deliver ---
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_2xx_is_done(status: int) -> None:
+    attempt = deliver_once(Answer(status=status, duration_ms=7))
+
+    assert attempt is not None
+    assert (attempt.status, attempt.duration_ms) == (status, 7)
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 400, 401, 403, 404, 422, 429, 500, 502, 503])
+def test_any_other_answer_goes_up_the_ladder(status: int) -> None:
+    with pytest.raises(DeliveryFailed, match=f"HTTP {status}") as failure:
+        deliver_once(Answer(status=status))
+
+    assert failure.value.attempt.status == status
+
+
+def test_no_answer_goes_up_the_ladder_and_says_why() -> None:
+    with pytest.raises(DeliveryFailed, match="connection refused") as failure:
+        deliver_once(Answer(error="connection refused"))
+
+    assert failure.value.attempt.status is None
+
+
+def test_410_is_given_up_at_once() -> None:
+    with pytest.raises(DeliveryRefused) as refusal:
+        deliver_once(Answer(status=410))
+
+    assert refusal.value.reason == "gone"
+    assert refusal.value.attempt is not None
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_pauses_the_whole_endpoint(status: int) -> None:
+    deliveries = MemoryDeliveries()
+
+    with pytest.raises(Postponed) as pause:
+        deliver_once(Answer(status=status, retry_after_s=30), deliveries=deliveries)
+    with pytest.raises(Postponed, match="pause"):
+        deliver_once(job=make_delivery(id="delivery-2"), deliveries=deliveries)
+
+    assert pause.value.after_ms == 30_000
+    assert pause.value.attempt is not None
+
+
+def test_a_pause_of_nothing_is_still_a_second() -> None:
+    with pytest.raises(Postponed) as pause:
+        deliver_once(Answer(status=429, retry_after_s=0))
+
+    assert pause.value.after_ms == 1000
+
+
+@pytest.mark.parametrize("status", [400, 500, 502])
+def test_retry_after_counts_beside_429_and_503_only(status: int) -> None:
+    deliveries = MemoryDeliveries()
+
+    with pytest.raises(DeliveryFailed):
+        deliver_once(Answer(status=status, retry_after_s=30), deliveries=deliveries)
+
+    assert deliveries.pauses == {}
+
+
+def test_another_endpoint_is_not_paused() -> None:
+    deliveries = MemoryDeliveries()
+    deliveries.pause(phone=PHONE, webhook_id="other", pause_ms=60_000)
+
+    assert deliver_once(Answer(status=200), deliveries=deliveries) is not None
+
+
+def test_a_long_pause_is_looked_at_again_every_five_minutes() -> None:
+    deliveries = MemoryDeliveries()
+    job = make_delivery()
+    deliveries.pause(phone=PHONE, webhook_id=job.webhook_id, pause_ms=7_200_000)
+
+    with pytest.raises(Postponed) as waiting:
+        deliver_once(job=job, deliveries=deliveries)
+
+    assert waiting.value.after_ms == 300_000
+
+
+def test_an_address_that_the_guard_refuses_is_given_up_with_its_rule() -> None:
+    with pytest.raises(DeliveryRefused) as refused:
+        deliver_once(Answer(error="the address 10.0.0.1 is private", blocked=True))
+
+    assert refused.value.reason == "blocked"
+    assert refused.value.attempt is not None
+    assert "private" in f"{refused.value}"
+
+
+def test_a_delivery_that_is_done_is_not_posted_again() -> None:
+    deliveries, sender = MemoryDeliveries(), WebhookRecorder()
+    deliveries.finished.append("delivery-1")
+
+    assert deliver_once(deliveries=deliveries, sender=sender) is None
+    assert sender.ids == []
+
+
+def test_every_attempt_sends_the_same_bytes_and_id_and_its_own_number() -> None:
+    sender, job = WebhookRecorder(Answer(status=500), Answer(status=200)), make_delivery()
+    once = History().with_attempt(Attempt(status=500))
+
+    with pytest.raises(DeliveryFailed):
+        deliver_once(job=job, sender=sender)
+    deliver_once(job=job, sender=sender, history=once)
+
+    assert sender.attempts == [1, 2]
+    assert sender.ids == [job.id] * 2
+    assert sender.bodies == [job.body] * 2
+
+
+def test_a_webhook_that_was_removed_is_given_up_without_a_request() -> None:
+    sender = WebhookRecorder()
+
+    with pytest.raises(DeliveryRefused) as refusal:
+        deliver_once(sessions=MemorySessions(make_session(make_webhook(id="other"))), sender=sender)
+
+    assert (refusal.value.reason, refusal.value.attempt) == ("webhook_removed", None)
+    assert sender.ids == []
+
+
+def test_a_webhook_that_was_added_a_moment_ago_is_no_removed_one() -> None:
+    sessions, sender = MemorySessions(make_session(make_webhook(id="other"))), WebhookRecorder(Answer(status=200))
+    sessions.changed[PHONE] = make_session(make_webhook(id="other"), make_webhook())
+
+    assert deliver_once(sessions=sessions, sender=sender) is not None
+    assert sender.ids == ["delivery-1"]
+
+
+def test_the_filters_of_a_webhook_that_was_added_a_moment_ago_count() -> None:
+    sessions = MemorySessions(make_session(make_webhook(id="other")))
+    sessions.changed[PHONE] = make_session(make_webhook(sendIncomingMessages=False))
+
+    assert fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S).filtered == ["default"]
+
+
+def test_nobody_looks_twice_at_a_session_that_has_its_webhooks() -> None:
+    sessions = MemorySessions(make_session())
+
+    fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S)
+
+    assert sessions.looked_again == []
+
+
+def test_a_session_that_was_removed_is_given_up() -> None:
+    sessions = MemorySessions(make_session())
+    sessions.remove(PHONE)
+
+    with pytest.raises(DeliveryRefused) as refusal:
+        deliver_once(sessions=sessions)
+
+    assert refusal.value.reason == "webhook_removed"
+
+
+def test_a_session_that_is_gone_waits_and_never_goes_to_the_environments_webhook() -> None:
+    sessions, sender = MemorySessions(environment=(make_webhook(),)), WebhookRecorder()
+    sessions.forget_everything()
+
+    with pytest.raises(SessionUnknown):
+        deliver_once(sessions=sessions, sender=sender)
+
+    assert sender.ids == []
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_delivery_that_waited_too_long_is_given_up_paused_or_not(paused: bool) -> None:
+    deliveries, sender = MemoryDeliveries(), WebhookRecorder()
+    if paused:
+        deliveries.pause(phone=PHONE, webhook_id="default", pause_ms=60_000)
+    old: dict[str, Any] = {"accepted_at_ms": now_ms() - 2 * DAY_S * 1000}
+
+    with pytest.raises(TooOld):
+        deliver_once(job=make_delivery(**old), deliveries=deliveries, sender=sender)
+
+    assert sender.ids == []
+
+
+# --- endpoints that are down ---
+
+
+def test_the_fifth_different_failure_opens_the_breaker_uses_no_attempt_and_is_told_once() -> None:
+    breakers, told = MemoryBreakers(), list[EndpointNews]()
+
+    for number in range(4):
+        with pytest.raises(DeliveryFailed):
+            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, told=told)
+    for number in range(4, 7):
+        with pytest.raises(Postponed) as caught:
+            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, told=told)
+
+    assert caught.value.attempt is not None
+    assert [news.down for news in told] == [True]
+
+
+def test_a_success_closes_the_breaker_and_is_told() -> None:
+    breakers, told = MemoryBreakers(failures=1), list[EndpointNews]()
+    with pytest.raises(Postponed):
+        deliver_once(Answer(500), breakers=breakers, told=told)
+
+    deliver_once(Answer(200), breakers=breakers, told=told)
+
+    assert [news.down for news in told] == [True, False]
+
+
+def test_nothing_is_posted_while_the_breaker_says_wait() -> None:
+    breakers, sender = MemoryBreakers(), WebhookRecorder()
+    breakers.wait_ms = 700
+
+    with pytest.raises(Postponed) as caught:
+        deliver_once(sender=sender, breakers=breakers)
+
+    assert (caught.value.after_ms, caught.value.attempt, sender.ids) == (700, None, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer(200), "delivered"),
+        (Answer(410), "gone"),
+        (Answer(429), "throttled"),
+        (Answer(503, retry_after_s=3), "throttled"),
+        (Answer(500), "refused"),
+        (Answer(302), "refused"),
+        (Answer(error="connection refused"), "unreachable"),
+        (Answer(error="a rule", blocked=True), "blocked"),
+    ],
+)
+def test_each_attempt_carries_the_class_of_its_answer(answer: Answer, outcome: str) -> None:
+    assert answer.as_attempt().outcome == outcome

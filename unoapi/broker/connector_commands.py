@@ -1,0 +1,53 @@
+"""Commands to the connector: plain JSON on queues of their own, so that a connector may be written in any language."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.broker.messages import PUBLISHED_HEADER, Message, to_message, waiting
+from unoapi.models.jobs import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.topology import Topology
+    from unoapi.models.connector.commands import Command
+    from unoapi.models.jobs import Parcel
+
+ENTRY = "outgoing.whatsmeow"
+
+
+class CommandQueue:
+    """The entry of the connector."""
+
+    def __init__(self, publisher: ConfirmingPublisher) -> None:
+        self._publisher = publisher
+
+    def put(self, commands: Sequence[Command], *, then: Sequence[Parcel] = ()) -> None:
+        """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
+        topology = self._publisher.topology
+        entry = topology.queue(ENTRY)
+        messages = [command_message(command, topology, key=entry) for command in commands]
+        self._publisher.publish_messages([*messages, *(to_message(parcel, topology) for parcel in then)])
+
+
+def command_message(command: Command, topology: Topology, *, key: str, delay_ms: int = 0) -> Message:
+    """The message of a command, to the queue named by `key`, at once or after a wait."""
+    headers = {
+        "type": command.type,
+        "session": command.session,
+        "version": command.version,
+        PUBLISHED_HEADER: now_ms(),
+    }
+    properties = {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "delivery_mode": 2,
+        "message_id": command.command_id,
+    }
+    body, about = command.model_dump_json(), command.command_id
+    message = Message(topology.broker, key, body, headers, properties, about)
+    if delay_ms <= 0:
+        return message
+    return waiting(Message(topology.delayed, key, body, headers, properties, about), delay_ms, topology)

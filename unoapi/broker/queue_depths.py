@@ -1,0 +1,101 @@
+"""How much stands in each queue, asked of RabbitMQ itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AMQPError, NotFound
+from kombu.exceptions import KombuError
+
+from unoapi.broker.connection import Connection
+from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
+from unoapi.broker.connector_commands import ENTRY
+from unoapi.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unoapi.broker.topology import Topology
+
+WITHIN_S = 3.0
+"""After the connection is made."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """One queue. Counts are none when the queue is not there, or when nobody could be asked.
+
+    `ready` counts what no consumer holds, `unacked` what consumers hold; only the management API knows the second.
+    `oldest_s`: nothing that is ready has waited for longer than so many seconds.
+    """
+
+    queue: str
+    purpose: str
+    ready: int | None
+    unacked: int | None = None
+    consumers: int | None = None
+    oldest_s: float | None = None
+
+
+def depths(amqp_url: str, topology: Topology) -> list[Depth]:
+    """All queues of the topology. Raises BrokerUnavailable in seconds. Nothing is declared and nothing is taken."""
+    found = []
+    bounds = {"read_timeout": CONNECT_TIMEOUT_S, "write_timeout": CONNECT_TIMEOUT_S}
+    options = {**bounds, "client_properties": {"connection_name": "unoapi look"}}
+    try:
+        with Connection(
+            amqp_url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0, transport_options=options
+        ) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            deadline = time.monotonic() + WITHIN_S
+            channel: Any = connection.channel()
+            for queue in topology.queues:
+                if time.monotonic() > deadline:
+                    raise BrokerUnavailable(f"RabbitMQ did not say within {WITHIN_S:g} s how long its queues are")
+                ready = consumers = None
+                try:
+                    answer = channel.queue_declare(queue.name, passive=True)
+                    ready, consumers = int(answer.message_count), int(answer.consumer_count)
+                except NotFound:
+                    channel = connection.channel()
+                found.append(Depth(queue.name, queue.purpose, ready, consumers=consumers))
+    except (AMQPError, KombuError, OSError) as error:
+        raise BrokerUnavailable(f"RabbitMQ is not reachable ({type(error).__name__})") from error
+    return found
+
+
+def with_totals(found: list[Depth], totals: Mapping[str, Mapping[str, int]], topology: Topology) -> list[Depth]:
+    """Add what the management API knows: what consumers hold, and the queues of all sessions in one line."""
+    theirs = of_sessions(totals, topology).values()
+    together = Depth(
+        all_sessions(topology),
+        f"commands to the connector, of {len(theirs)} sessions together",
+        ready=sum(numbers["ready"] for numbers in theirs),
+        unacked=sum(numbers["unacked"] for numbers in theirs),
+    )
+    known = [replace(depth, unacked=totals.get(depth.queue, {}).get("unacked")) for depth in found]
+    return [*known, together]
+
+
+def of_sessions(totals: Mapping[str, Mapping[str, int]], topology: Topology) -> dict[str, Mapping[str, int]]:
+    """The queues of single sessions."""
+    return {name: numbers for name, numbers in totals.items() if name.startswith(f"{topology.queue(ENTRY)}.")}
+
+
+def all_sessions(topology: Topology) -> str:
+    """The name under which they are shown together."""
+    return f"{topology.queue(ENTRY)}.*"
+
+
+def with_ages(found: list[Depth], since_ms: Mapping[str, int], *, now_ms: int) -> list[Depth]:
+    """Add the age of what is ready, from the time before which none of it can have come."""
+
+    def age(depth: Depth) -> float | None:
+        if depth.ready == 0:
+            return 0.0
+        known = since_ms.get(depth.queue)
+        return None if known is None or depth.ready is None else max(0.0, (now_ms - known) / 1000)
+
+    return [replace(depth, oldest_s=age(depth)) for depth in found]

@@ -1,0 +1,66 @@
+"""Asking a connected phone something, and waiting for the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import amqp
+from amqp.exceptions import AMQPError
+from kombu.exceptions import OperationalError
+
+from unoapi.broker.connection import Connection
+from unoapi.errors import NobodyAnswers
+from unoapi.models.connector.rpc import REPLY_TO, Question, Reply
+
+if TYPE_CHECKING:
+    from unoapi.broker.topology import Topology
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class QuestionQueue:
+    """The way to the connector's answers. Each question has a connection of its own."""
+
+    def __init__(self, amqp_url: str, topology: Topology) -> None:
+        self._url = amqp_url
+        self._topology = topology
+
+    def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        """The answer's data. Raises NobodyAnswers when there is none in time, or nobody to ask."""
+        deadline = time.monotonic() + timeout_s
+        question = Question(method=method, session=phone, data=data)
+        try:
+            with Connection(self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0) as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+                body = self._exchange(connection, question, deadline)
+            reply = Reply.model_validate(json.loads(body))
+        except (OSError, AMQPError, OperationalError, ValueError) as error:
+            raise NobodyAnswers(f"{phone} could not be asked: {type(error).__name__}") from error
+        if reply.data is None:
+            raise NobodyAnswers(reply.error or "no answer")
+        return reply.data
+
+    def _exchange(self, connection: Connection, question: Question, deadline: float) -> bytes:
+        channel: Any = connection.channel()
+        answers: list[Any] = []
+        returned: list[Any] = []
+        channel.events["basic_return"].add(lambda *_: returned.append(True))
+        channel.basic_consume(REPLY_TO, callback=answers.append, no_ack=True)
+        left_ms = max(1, int((deadline - time.monotonic()) * 1000))
+        message = amqp.Message(
+            question.model_dump_json(), content_type="application/json", delivery_mode=1, reply_to=REPLY_TO,
+            expiration=str(left_ms),
+        )  # fmt: skip
+        channel.basic_publish(
+            message, exchange="", routing_key=self._topology.question_queue(question.session).name, mandatory=True
+        )
+        while not answers and not returned and (left_s := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                connection.drain_events(timeout=left_s)
+        if not answers:
+            raise NobodyAnswers(f"nobody answers for {question.session}")
+        body = answers[0].body
+        return body if isinstance(body, bytes) else str(body).encode()

@@ -1,0 +1,141 @@
+"""Commands from RabbitMQ, one at a time, acknowledged when their result is on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AMQPError
+from kombu.exceptions import OperationalError
+
+from unoapi.broker.connection import Connection
+from unoapi.broker.messages import came_ms
+from unoapi.errors import describe
+from unoapi.telemetry.logging import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.bootstrap import Uno
+    from unoapi.broker.topology import Queue
+
+log = get_logger(__name__)
+
+TROUBLE = (OSError, AMQPError, OperationalError)
+HEARTBEAT_S = 10
+POLL_S = 0.2
+BEAT_S = 2.0
+PAUSE_S = 1.0
+
+
+class Reject(Exception):
+    """The message is nothing for us: it goes to the dead queue."""
+
+
+class Requeue(Exception):
+    """The message stays with RabbitMQ."""
+
+
+def note_taken(uno: Uno, queue: str, headers: dict[str, Any]) -> None:
+    """For the age of a queue: when the message that was taken from it had come."""
+    came = came_ms(headers)
+    if came is not None:
+        uno.clock.taken(queue, came)
+
+
+class Consumer:
+    """One thread with a connection of its own. The work is done by another, so that heartbeats never wait for it."""
+
+    def __init__(
+        self,
+        amqp_url: str,
+        queue: Queue,
+        handle: Callable[[bytes], None],
+        *,
+        name: str,
+        taken: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        self._url = amqp_url
+        self._queue = queue
+        self._handle = handle
+        self._name = name
+        self._taken = taken
+        self._stopping = threading.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._current: tuple[Any, Future[None]] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Take no more, and finish the one in hand if that is possible in time."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._consume()
+            except TROUBLE as error:
+                log.warning("consumer_waits", consumer=self._name, error=type(error).__name__)
+                self._finish_alone()
+                self._stopping.wait(PAUSE_S)
+
+    def _consume(self) -> None:
+        properties = {"connection_name": f"unoapi connector {self._name}"}
+        options = {"client_properties": properties, "read_timeout": 10, "write_timeout": 10}
+        with Connection(self._url, heartbeat=HEARTBEAT_S, connect_timeout=3, transport_options=options) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            channel: Any = connection.channel()
+            channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)
+            channel.queue_bind(self._queue.name, self._queue.exchange, self._queue.routing_key)
+            channel.basic_qos(0, 1, False)
+            tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
+            rounds = 0
+            while not self._stopping.is_set() or self._current is not None:
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=POLL_S if self._current is None else 0.01)
+                self._settle(channel)
+                rounds += 1
+                if rounds % int(BEAT_S / POLL_S) == 0:
+                    connection.heartbeat_check()
+            with contextlib.suppress(*TROUBLE):
+                channel.basic_cancel(tag)
+
+    def _take(self, message: Any) -> None:
+        self._taken(message.headers or {})
+        body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+        self._current = (message, self._worker.submit(self._handle, body))
+
+    def _settle(self, channel: Any) -> None:
+        if self._current is None:
+            return
+        message, work = self._current
+        with contextlib.suppress(TimeoutError):
+            work.exception(timeout=0.02)
+        if not work.done():
+            return
+        self._current = None
+        error = work.exception()
+        tag = message.delivery_tag
+        if error is None:
+            channel.basic_ack(tag)
+        elif isinstance(error, Reject):
+            log.error("command_refused", consumer=self._name, error=f"{error}", do="unoapi dead list")
+            channel.basic_reject(tag, requeue=False)
+        else:
+            if not isinstance(error, Requeue):
+                log.error("command_not_handled", consumer=self._name, error=describe(error))
+            self._stopping.wait(PAUSE_S)
+            channel.basic_reject(tag, requeue=True)
+
+    def _finish_alone(self) -> None:
+        """The connection broke: RabbitMQ gives the message to somebody again. First end what is being done."""
+        if self._current is not None:
+            with contextlib.suppress(Exception):
+                self._current[1].result()
+            self._current = None

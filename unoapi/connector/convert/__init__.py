@@ -1,0 +1,1 @@
+"""Between the library's messages and those of the contract, in both directions."""

@@ -1,0 +1,153 @@
+"""From the library's events, as JSON of their protobufs, to the contract's. Knows no engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.connector.convert.inbound import content_of, context_of
+from unoapi.connector.convert.json_fields import Raw, int_at, list_at, lowered, object_at, text_at
+from unoapi.connector.engines.base import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KINDS = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
+RECEIPTS = {
+    "delivered": "delivered",
+    "read": "read",
+    "played": "played",
+    "readself": "self_read",
+    "playedself": "self_read",
+}
+USER, LID = "s.whatsapp.net", "lid"
+
+
+def told_by(kind: str, event: Raw) -> list[Told]:
+    """The contract's events in an event of the library; none for what nobody needs."""
+    convert = _CONVERTERS.get(kind)
+    return convert(event) if convert is not None else []
+
+
+def address_of(jid: Raw) -> str:
+    """The address in a JID object: user, device, server."""
+    user, server = text_at(jid, "user"), text_at(jid, "server")
+    device = int_at(jid, "device")
+    return f"{user}{f':{device}' if device else ''}@{server}" if server else ""
+
+
+def _message(event: Raw) -> list[Told]:
+    plain = lowered(event)
+    info = object_at(plain, "info")
+    message = _raw(event, "Message")
+    context = context_of(message)
+    chat, sender, from_me = _parties(info)
+    data: dict[str, Any] = {
+        "id": text_at(info, "id"),
+        "chat": chat,
+        "sender": sender,
+        "from_me": from_me,
+        "timestamp_ms": int_at(info, "timestamp"),
+        "ephemeral_seconds": int((context or {}).get("expiration") or 0),
+        "view_once": any(bool(plain.get(name)) for name in ("isviewonce", "isviewoncev2", "isviewoncev2extension")),
+        "edited": bool(plain.get("isedit")),
+        "retry_count": int_at(plain, "retrycount"),
+        "content": content_of(message),
+        "context": context,
+    }
+    edit = f"{text_at(info, 'edit')}|{data['edited']}"
+    parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]))
+    return [Told("message", data, parts=parts, partition=chat["jid"])]
+
+
+def _undecryptable(event: Raw) -> list[Told]:
+    plain = lowered(event)
+    info = object_at(plain, "info")
+    chat, sender, from_me = _parties(info)
+    data = {
+        "id": text_at(info, "id"),
+        "chat": chat,
+        "sender": sender,
+        "from_me": from_me,
+        "unavailable": bool(plain.get("isunavailable")),
+        "hide": text_at(plain, "decryptfailmode") == "DECRYPT_FAIL_HIDE",
+        "timestamp_ms": int_at(info, "timestamp"),
+    }
+    return [Told("undecryptable", data, parts=(chat["jid"], sender["jid"], str(data["id"])), partition=chat["jid"])]
+
+
+def _receipt(event: Raw) -> list[Told]:
+    plain = lowered(event)
+    status = RECEIPTS.get(text_at(plain, "type").replace("_", "").lower())
+    if status is None:
+        return []
+    chat, sender, _ = _parties(plain)
+    ids = [str(each) for each in list_at(plain, "messageids")]
+    timestamp = int_at(plain, "timestamp")
+    data: dict[str, Any] = {"status": status, "ids": ids, "chat": chat, "timestamp": timestamp}
+    if chat["kind"] == "group":
+        data["participant"] = sender
+    parts = (chat["jid"], sender["jid"], status, *ids)
+    return [Told("receipt", data, parts=parts, partition=chat["jid"])]
+
+
+def _call(phase: str) -> Callable[[Raw], list[Told]]:
+    def convert(event: Raw) -> list[Told]:
+        plain = lowered(event)
+        meta = object_at(plain, "basiccallmeta")
+        caller = _party(object_at(meta, "callcreator") or object_at(meta, "from"), object_at(meta, "callcreatoralt"))
+        call_id = text_at(meta, "callid")
+        data = {
+            "id": call_id,
+            "from": caller,
+            "phase": phase,
+            "media": text_at(plain, "media"),
+            "reason": text_at(plain, "reason"),
+            "timestamp": int_at(meta, "timestamp"),
+        }
+        return [Told("call", data, parts=(call_id, phase), partition=str(caller["jid"]))] if call_id else []
+
+    return convert
+
+
+def _parties(info: Raw) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """The chat, the writer, and whether the writer is the number itself."""
+    source = object_at(info, "messagesource")
+    from_me = bool(source.get("isfromme"))
+    writer, other = object_at(source, "senderalt"), object_at(source, "recipientalt")
+    details = object_at(object_at(info, "verifiedname"), "details")
+    names = {"push_name": text_at(info, "pushname"), "verified_name": text_at(details, "verifiedname")}
+    sender = _party(object_at(source, "sender"), writer) | names
+    chat = _party(object_at(source, "chat"), other if from_me else writer)
+    if chat["kind"] == "user" and not from_me:
+        chat |= names
+    return chat, sender, from_me
+
+
+def _party(jid: Raw, alternative: Raw) -> dict[str, Any]:
+    server = text_at(jid, "server")
+    address = address_of({**jid, "device": 0})
+    known = {text_at(each, "server"): text_at(each, "user") for each in (alternative, jid)}
+    personal = server in (USER, LID)
+    kind = "status" if address == "status@broadcast" else KINDS.get(server, "user")
+    return {
+        "jid": address,
+        "kind": kind,
+        "phone": known.get(USER, "") if personal else "",
+        "lid": f"{known[LID]}@lid" if personal and known.get(LID) else "",
+        "device": int_at(jid, "device"),
+    }
+
+
+def _raw(event: Raw, name: str) -> Raw:
+    value = event.get(name) or event.get(name.lower())
+    return value if isinstance(value, dict) else {}
+
+
+_CONVERTERS: dict[str, Callable[[Raw], list[Told]]] = {
+    "Message": _message,
+    "UndecryptableMessage": _undecryptable,
+    "Receipt": _receipt,
+    "CallOffer": _call("offer"),
+    "CallOfferNotice": _call("notice"),
+    "CallTerminate": _call("terminate"),
+}

@@ -1,0 +1,305 @@
+"""From WhatsApp's message, as the JSON of its protobuf, to our content. Knows no engine.
+
+Keys are compared in lower case, because the libraries disagree about them (`fileSha256`, `fileSHA256`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.connector.convert import interactive
+from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WRAPPERS = frozenset(
+    {
+        "documentwithcaptionmessage", "viewoncemessage", "viewoncemessagev2", "viewoncemessagev2extension",
+        "ephemeralmessage", "lottiestickermessage", "editedmessage", "devicesentmessage", "associatedchildmessage",
+        "groupmentionedmessage", "groupstatusmessage", "groupstatusmessagev2", "botinvokemessage",
+        "botforwardedmessage",
+        "statusaddyours", "spoilermessage",
+    }
+)  # fmt: skip
+HOUSEKEEPING = frozenset(
+    {
+        "senderkeydistributionmessage", "fastratchetkeysenderkeydistributionmessage", "messagecontextinfo",
+        "keepinchatmessage", "pininchatmessage", "albummessage", "encreactionmessage", "secretencryptedmessage",
+        "enccommentmessage", "enceventresponsemessage", "statusmentionmessage", "groupstatusmentionmessage",
+        "stickersyncrmrmessage", "messagehistorybundle", "messagehistorynotice", "grouprootkeyshare",
+        "rootsecretdistributemessage", "placeholdermessage",
+    }
+)  # fmt: skip
+MEDIA = {
+    "imagemessage": "image",
+    "videomessage": "video",
+    "ptvmessage": "video",
+    "audiomessage": "audio",
+    "documentmessage": "document",
+    "stickermessage": "sticker",
+}
+POLLS = frozenset({"pollcreationmessage", *(f"pollcreationmessagev{number}" for number in range(2, 7))})
+RESULTS = frozenset({"pollresultsnapshotmessage", "pollresultsnapshotmessagev3"})
+MAX_DEPTH = 12
+
+
+def content_of(message: Raw) -> dict[str, Any]:
+    """The content of a message. Never raises: what is unknown is `unsupported` with its field's name."""
+    return _content(lowered(message), 0)
+
+
+def context_of(message: Raw) -> dict[str, Any] | None:
+    """What the message answers to and how it came about."""
+    found = _find_context(lowered(message), 0)
+    if found is None:
+        return None
+    context: dict[str, Any] = {
+        "id": text_at(found, "stanzaid"),
+        "participant": text_at(found, "participant"),
+        "forwarded": bool(found.get("isforwarded")),
+        "forwarding_score": int_at(found, "forwardingscore"),
+        "mentions": [str(jid) for jid in list_at(found, "mentionedjid")][:1000],
+    }
+    advert = object_at(found, "externaladreply")
+    if advert:
+        kinds = {"1": "image", "2": "video"}
+        kind = str(advert.get("mediatype") or "").lower()
+        context["referral"] = {
+            "source_type": text_at(advert, "sourcetype") or "ad",
+            "source_id": text_at(advert, "sourceid"),
+            "source_url": text_at(advert, "sourceurl"),
+            "headline": text_at(advert, "title"),
+            "body": text_at(advert, "body"),
+            "media_type": kinds.get(kind, "" if kind in ("0", "none") else kind),
+            "thumbnail_url": text_at(advert, "thumbnailurl") or text_at(advert, "mediaurl"),
+            "ctwa_clid": text_at(advert, "ctwaclid"),
+        }
+    expiration = int_at(found, "expiration")
+    if expiration:
+        context["expiration"] = expiration
+    return context if any(context.values()) else None
+
+
+def _content(message: Raw, depth: int) -> dict[str, Any]:
+    if depth > MAX_DEPTH:
+        return {"kind": "unsupported", "field": "nested"}
+    for name in WRAPPERS:
+        inner = message.get(name)
+        if isinstance(inner, dict):
+            return _content(object_at(inner, "message") or inner, depth + 1)
+    return _plain(message, depth)
+
+
+def _plain(message: Raw, depth: int) -> dict[str, Any]:
+    for name, kind in MEDIA.items():
+        if isinstance(message.get(name), dict):
+            return _media(kind, message[name], note=name == "ptvmessage")
+    if "conversation" in message:
+        return {"kind": "text", "body": text_at(message, "conversation")}
+    for name, convert in _CONVERTERS.items():
+        part = message.get(name)
+        if isinstance(part, dict):
+            return convert(part)
+    if isinstance(message.get("protocolmessage"), dict):
+        return _protocol(message["protocolmessage"], depth)
+    return _other(message)
+
+
+def _other(message: Raw) -> dict[str, Any]:
+    name = next((name for name in message if name not in HOUSEKEEPING), "")
+    if not name:
+        return {"kind": "protocol", "name": next(iter(message), "empty")}
+    part = object_at(message, name)
+    if name in POLLS:
+        options = [text_at(option, "optionname") for option in objects_at(part, "options")]
+        return {"kind": "poll", "name": text_at(part, "name"), "options": options}
+    if name in RESULTS:
+        votes = [
+            f"{text_at(vote, 'optionname')}: {int_at(vote, 'optionvotecount')}"
+            for vote in objects_at(part, "pollvotes")
+        ]
+        return {"kind": "text", "body": "\n".join([f"*{text_at(part, 'name')}*", *votes])}
+    return {"kind": "unsupported", "field": name}
+
+
+def _media(kind: str, part: Raw, *, note: bool) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "mime_type": text_at(part, "mimetype"),
+        "caption": text_at(part, "caption"),
+        "filename": text_at(part, "filename") or (text_at(part, "title") if kind == "document" else ""),
+        "voice": bool(part.get("ptt")) or note,
+        "animated": bool(part.get("isanimated")),
+        "seconds": int_at(part, "seconds"),
+        "width": int_at(part, "width"),
+        "height": int_at(part, "height"),
+        "media": {
+            "state": "pending",
+            "descriptor": {
+                "direct_path": text_at(part, "directpath"),
+                "url": text_at(part, "url"),
+                "media_key": text_at(part, "mediakey"),
+                "file_sha256": text_at(part, "filesha256"),
+                "file_enc_sha256": text_at(part, "fileencsha256"),
+                "file_length": int_at(part, "filelength"),
+                "media_type": kind,
+            },
+        },
+    }
+
+
+def _protocol(part: Raw, depth: int) -> dict[str, Any]:
+    target = text_at(object_at(part, "key"), "id")
+    edited = object_at(part, "editedmessage")
+    if edited:
+        at_ms = int_at(part, "timestampms")
+        return {"kind": "edit", "target_id": target, "content": _content(edited, depth + 1), "at_ms": at_ms}
+    kind = part.get("type", 0)
+    if target and kind in (0, "REVOKE"):
+        participant = text_at(object_at(part, "key"), "participant")
+        return {
+            "kind": "revoke",
+            "target_id": target,
+            "target_from_me": bool(object_at(part, "key").get("fromme")),
+            "target_participant": participant,
+        }
+    return {"kind": "protocol", "name": str(kind)}
+
+
+def _extended(part: Raw) -> dict[str, Any]:
+    return {"kind": "text", "body": text_at(part, "text")}
+
+
+def _contact(part: Raw) -> dict[str, Any]:
+    return {"kind": "contacts", "contacts": [{"name": text_at(part, "displayname"), "vcard": text_at(part, "vcard")}]}
+
+
+def _contacts(part: Raw) -> dict[str, Any]:
+    cards = [
+        {"name": text_at(each, "displayname"), "vcard": text_at(each, "vcard")} for each in objects_at(part, "contacts")
+    ]
+    return {"kind": "contacts", "contacts": cards[:1000]}
+
+
+def _location(part: Raw) -> dict[str, Any]:
+    return {
+        "kind": "location",
+        "latitude": float_at(part, "degreeslatitude"),
+        "longitude": float_at(part, "degreeslongitude"),
+        "name": text_at(part, "name"),
+        "address": text_at(part, "address"),
+        "live": bool(part.get("islive")),
+        "url": text_at(part, "url"),
+    }
+
+
+def _live(part: Raw) -> dict[str, Any]:
+    return _location(part) | {"live": True}
+
+
+def _reaction(part: Raw) -> dict[str, Any]:
+    key = object_at(part, "key")
+    return {
+        "kind": "reaction",
+        "target_id": text_at(key, "id"),
+        "target_from_me": bool(key.get("fromme")),
+        "target_participant": text_at(key, "participant"),
+        "emoji": text_at(part, "text"),
+    }
+
+
+def _order(part: Raw) -> dict[str, Any]:
+    return {
+        "kind": "order",
+        "item_count": int_at(part, "itemcount"),
+        "currency": text_at(part, "totalcurrencycode") or text_at(part, "currencycode"),
+        "total_1000": int_at(part, "totalamount1000"),
+        "text": text_at(part, "ordertitle") or text_at(part, "message"),
+    }
+
+
+def _product(part: Raw) -> dict[str, Any]:
+    product = object_at(part, "product")
+    return {"kind": "product", "title": text_at(product, "title"), "description": text_at(product, "description")}
+
+
+def _vote(part: Raw) -> dict[str, Any]:
+    poll = text_at(object_at(part, "pollcreationmessagekey"), "id")
+    return {"kind": "poll_vote", "poll_id": poll, "options": [str(each) for each in list_at(part, "options")]}
+
+
+def _event(part: Raw) -> dict[str, Any]:
+    return _lines("Event", f"*{text_at(part, 'name')}*", text_at(part, "description"), text_at(part, "joinlink"))
+
+
+def _group_invite(part: Raw) -> dict[str, Any]:
+    link = f"https://chat.whatsapp.com/{text_at(part, 'invitecode')}"
+    return _lines("Group invitation", f"*{text_at(part, 'groupname')}*", link, text_at(part, "caption"))
+
+
+def _phone_request(_: Raw) -> dict[str, Any]:
+    return _lines("Asks for your phone number")
+
+
+def _channel_invite(part: Raw) -> dict[str, Any]:
+    return _lines("Channel invitation", f"*{text_at(part, 'newslettername')}*", text_at(part, "caption"))
+
+
+def _call_log(part: Raw) -> dict[str, Any]:
+    kind = "Video call" if part.get("isvideo") else "Call"
+    return _lines(kind, f"{part.get('calloutcome', '')} {int_at(part, 'durationsecs')} s")
+
+
+def _status_quoted(part: Raw) -> dict[str, Any]:
+    return _lines("Answer to a status", text_at(part, "text"))
+
+
+def _scheduled_call(part: Raw) -> dict[str, Any]:
+    return _lines("Scheduled call", f"*{text_at(part, 'title')}*")
+
+
+def _lines(*lines: str) -> dict[str, Any]:
+    return {"kind": "text", "body": "\n".join(line for line in lines if line)}
+
+
+_CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
+    "extendedtextmessage": _extended,
+    "contactmessage": _contact,
+    "contactsarraymessage": _contacts,
+    "locationmessage": _location,
+    "livelocationmessage": _live,
+    "reactionmessage": _reaction,
+    "listresponsemessage": interactive.list_response,
+    "buttonsresponsemessage": interactive.buttons_response,
+    "templatebuttonreplymessage": interactive.template_reply,
+    "interactiveresponsemessage": interactive.interactive_response,
+    "listmessage": interactive.list_message,
+    "buttonsmessage": interactive.buttons_message,
+    "templatemessage": interactive.template_message,
+    "interactivemessage": interactive.interactive_message,
+    "ordermessage": _order,
+    "productmessage": _product,
+    "pollupdatemessage": _vote,
+    "eventmessage": _event,
+    "groupinvitemessage": _group_invite,
+    "requestphonenumbermessage": _phone_request,
+    "newsletteradmininvitemessage": _channel_invite,
+    "newsletterfollowerinvitemessagev2": _channel_invite,
+    "calllogmesssage": _call_log,
+    "statusquotedmessage": _status_quoted,
+    "scheduledcallcreationmessage": _scheduled_call,
+}
+
+
+def _find_context(message: Raw, depth: int) -> Raw | None:
+    if depth > MAX_DEPTH:
+        return None
+    for name, part in message.items():
+        if not isinstance(part, dict):
+            continue
+        if name in WRAPPERS:
+            return _find_context(object_at(part, "message") or part, depth + 1)
+        if isinstance(part.get("contextinfo"), dict):
+            return dict(part["contextinfo"])
+    return None

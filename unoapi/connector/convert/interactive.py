@@ -1,0 +1,168 @@
+"""Lists, buttons and forms, as WhatsApp tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unoapi.connector.convert.json_fields import Raw, json_object, lowered, object_at, objects_at, text_at
+
+BUTTON_TYPES = {"quick_reply": "reply", "cta_url": "url", "cta_call": "call", "cta_copy": "copy_code"}
+
+
+def list_response(part: Raw) -> dict[str, Any]:
+    """A row of a list was chosen; its text is in the quoted list."""
+    row_id = text_at(object_at(part, "singleselectreply"), "selectedrowid")
+    quoted = object_at(object_at(part, "contextinfo"), "quotedmessage")
+    rows = [
+        row
+        for section in objects_at(object_at(quoted, "listmessage"), "sections")
+        for row in objects_at(section, "rows")
+        if text_at(row, "rowid") == row_id
+    ]
+    row = rows[0] if rows else part
+    return {
+        "kind": "list_reply",
+        "id": row_id,
+        "title": text_at(row, "title"),
+        "description": text_at(row, "description"),
+    }
+
+
+def buttons_response(part: Raw) -> dict[str, Any]:
+    """A classic button was pressed."""
+    return {
+        "kind": "button_reply",
+        "id": text_at(part, "selectedbuttonid"),
+        "title": text_at(part, "selecteddisplaytext"),
+    }
+
+
+def template_reply(part: Raw) -> dict[str, Any]:
+    """A template's button was pressed."""
+    return {
+        "kind": "template_button",
+        "payload": text_at(part, "selectedid"),
+        "text": text_at(part, "selecteddisplaytext"),
+    }
+
+
+def interactive_response(part: Raw) -> dict[str, Any]:
+    """A native button was pressed, or a form was filled."""
+    flow = object_at(part, "nativeflowresponsemessage")
+    body = text_at(object_at(part, "body"), "text")
+    params = lowered(json_object(text_at(flow, "paramsjson")))
+    chosen = text_at(params, "id")
+    name = text_at(flow, "name")
+    if chosen and name != "flow":
+        if name in ("menu_options", "single_select") and (text_at(params, "description")):
+            description = text_at(params, "description")
+            return {
+                "kind": "list_reply",
+                "id": chosen,
+                "title": text_at(params, "title") or body,
+                "description": description,
+            }
+        title = text_at(params, "displaytext") or text_at(params, "title") or body
+        return {"kind": "button_reply", "id": chosen, "title": title}
+    return {"kind": "flow_reply", "name": name, "params": text_at(flow, "paramsjson") or "{}", "body": body}
+
+
+def list_message(part: Raw) -> dict[str, Any]:
+    """A list to choose from."""
+    sections = [
+        {
+            "title": text_at(section, "title"),
+            "rows": [
+                {
+                    "id": text_at(row, "rowid"),
+                    "title": text_at(row, "title"),
+                    "description": text_at(row, "description"),
+                }
+                for row in objects_at(section, "rows")
+            ],
+        }
+        for section in objects_at(part, "sections")
+    ]
+    return {
+        "kind": "list",
+        "header": text_at(part, "title"),
+        "body": text_at(part, "description"),
+        "footer": text_at(part, "footertext"),
+        "button": text_at(part, "buttontext"),
+        "sections": sections,
+    }
+
+
+def buttons_message(part: Raw) -> dict[str, Any]:
+    """A text with classic buttons."""
+    buttons = [
+        {
+            "type": "reply",
+            "id": text_at(each, "buttonid"),
+            "title": text_at(object_at(each, "buttontext"), "displaytext"),
+        }
+        for each in objects_at(part, "buttons")
+    ]
+    body, footer = text_at(part, "contenttext"), text_at(part, "footertext")
+    return {"kind": "buttons", "header": text_at(part, "text"), "body": body, "footer": footer, "buttons": buttons}
+
+
+def template_message(part: Raw) -> dict[str, Any]:
+    """A text with buttons of a template."""
+    shown = object_at(part, "hydratedtemplate") or object_at(part, "hydratedfourrowtemplate")
+    if not shown and isinstance(part.get("interactivemessagetemplate"), dict):
+        return interactive_message(part["interactivemessagetemplate"])
+    buttons = []
+    for each in objects_at(shown, "hydratedbuttons"):
+        reply, link, call = (
+            object_at(each, "quickreplybutton"),
+            object_at(each, "urlbutton"),
+            object_at(each, "callbutton"),
+        )
+        if link:
+            buttons.append({"type": "url", "title": text_at(link, "displaytext"), "value": text_at(link, "url")})
+        elif call:
+            buttons.append(
+                {"type": "call", "title": text_at(call, "displaytext"), "value": text_at(call, "phonenumber")}
+            )
+        else:
+            buttons.append({"type": "reply", "title": text_at(reply, "displaytext"), "id": text_at(reply, "id")})
+    return {
+        "kind": "buttons",
+        "header": text_at(shown, "hydratedtitletext"),
+        "body": text_at(shown, "hydratedcontenttext"),
+        "footer": text_at(shown, "hydratedfootertext"),
+        "buttons": buttons,
+    }
+
+
+def interactive_message(part: Raw) -> dict[str, Any]:
+    """A text with native buttons; a payment key becomes a text."""
+    buttons = []
+    for each in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
+        params = lowered(json_object(text_at(each, "buttonparamsjson")))
+        pix = _pix(params)
+        if pix:
+            return {"kind": "text", "body": pix}
+        kind = BUTTON_TYPES.get(text_at(each, "name"), "other")
+        value = text_at(params, "url") or text_at(params, "phonenumber") or text_at(params, "copycode")
+        title = text_at(params, "displaytext") or text_at(params, "title") or text_at(each, "name")
+        buttons.append({"type": kind, "title": title, "value": value, "id": text_at(params, "id")})
+    header = object_at(part, "header")
+    return {
+        "kind": "buttons",
+        "header": text_at(header, "title"),
+        "body": text_at(object_at(part, "body"), "text"),
+        "footer": text_at(object_at(part, "footer"), "text"),
+        "buttons": buttons,
+    }
+
+
+def _pix(params: Raw) -> str:
+    """A Brazilian payment key as a text that can be read and copied."""
+    for setting in objects_at(params, "paymentsettings"):
+        for name in ("pixstaticcode", "pixdynamiccode"):
+            code = object_at(setting, name)
+            if code:
+                return f"*{text_at(code, 'merchantname')}*\nPIX *{text_at(code, 'keytype')}*: {text_at(code, 'key')}"
+    return ""

@@ -1,0 +1,251 @@
+"""From our content to WhatsApp's message, as the JSON of its protobuf. Knows no engine.
+
+Field names are those of the protobuf (`fileSHA256`, `stanzaID`); bytes are base64, as protobuf's JSON has them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from unoapi.models.connector import content as content
+from unoapi.models.phones import to_jid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.connector.commands import Quote, Send
+
+FIELDS = {
+    "image": "imageMessage",
+    "video": "videoMessage",
+    "audio": "audioMessage",
+    "document": "documentMessage",
+    "sticker": "stickerMessage",
+}
+NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
+
+
+class Unsendable(ValueError):
+    """This content cannot be sent through WhatsApp."""
+
+
+def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The message to send. `uploaded` holds the fields that WhatsApp's server gave for a file. Raises Unsendable."""
+    item = send.content
+    if isinstance(item, content.Buttons | content.ListMenu) and send.interactive_mode == "text":
+        text = content.Text(body=as_text(item))
+        if isinstance(item, content.Buttons) and item.header_media is not None:
+            item = item.header_media.model_copy(update={"caption": text.body})
+        else:
+            item = text
+    if isinstance(item, content.Media):
+        message = _media(item, uploaded or {})
+    elif isinstance(item, content.Buttons):
+        message = (_native if send.interactive_mode == "native" else _classic)(item, uploaded)
+    else:
+        convert = _CONVERTERS.get(type(item))
+        if convert is None:
+            raise Unsendable(f"messages of kind {item.kind} cannot be sent")
+        message = convert(item, to)
+    return _with_context(message, send)
+
+
+def media_of(send: Send) -> content.Media | None:
+    """The file that must be uploaded first."""
+    if isinstance(send.content, content.Media):
+        return send.content
+    return send.content.header_media if isinstance(send.content, content.Buttons) else None
+
+
+def as_text(item: content.Buttons | content.ListMenu) -> str:
+    """Choices as numbered lines: what every phone shows."""
+    lines = [f"*{item.header}*" if item.header else "", item.body]
+    number = 0
+    if isinstance(item, content.Buttons):
+        for button in item.buttons:
+            number += 1
+            value = "" if button.type == "reply" else f": {button.value}"
+            lines.append(f"{number}. {button.title}{value}")
+    else:
+        for section in item.sections:
+            lines.append(f"*{section.title}*" if section.title else "")
+            for row in section.rows:
+                number += 1
+                lines.append(f"{number}. {row.title}" + (f" ({row.description})" if row.description else ""))
+    lines.append(f"_{item.footer}_" if item.footer else "")
+    return "\n".join(line for line in lines if line)
+
+
+def _text(item: content.Text, _: str) -> dict[str, Any]:
+    return {"conversation": item.body}
+
+
+def _media(item: content.Media, uploaded: dict[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = {**uploaded, "mimetype": item.mime_type}
+    if item.caption and item.kind in ("image", "video", "document"):
+        part["caption"] = item.caption
+    if item.kind == "document":
+        part |= {"fileName": item.filename or "file", "title": item.filename or "file"}
+    if item.kind == "audio":
+        part |= {"PTT": item.voice} | ({"seconds": item.seconds} if item.seconds else {})
+    if item.kind == "sticker":
+        part["isAnimated"] = item.animated
+    if item.kind == "document" and item.caption:
+        return {"documentWithCaptionMessage": {"message": {"documentMessage": part}}}
+    return {FIELDS[item.kind]: part}
+
+
+def _contacts(item: content.Contacts, _: str) -> dict[str, Any]:
+    cards = [{"displayName": card.name, "vcard": card.vcard} for card in item.contacts]
+    if len(cards) == 1:
+        return {"contactMessage": cards[0]}
+    return {"contactsArrayMessage": {"displayName": f"{len(cards)} contacts", "contacts": cards}}
+
+
+def _location(item: content.Location, _: str) -> dict[str, Any]:
+    place: dict[str, Any] = {"degreesLatitude": item.latitude, "degreesLongitude": item.longitude}
+    place |= {key: value for key, value in (("name", item.name), ("address", item.address)) if value}
+    return {"locationMessage": place}
+
+
+def _key(item: content.Reaction | content.Revoke | content.Edit, to: str) -> dict[str, Any]:
+    key: dict[str, Any] = {
+        "remoteJID": to_jid(to),
+        "fromMe": getattr(item, "target_from_me", True),
+        "ID": item.target_id,
+    }
+    participant = getattr(item, "target_participant", "")
+    if participant and to.endswith("@g.us"):
+        key["participant"] = participant
+    return key
+
+
+def _reaction(item: content.Reaction, to: str) -> dict[str, Any]:
+    return {"reactionMessage": {"key": _key(item, to), "text": item.emoji}}
+
+
+def _revoke(item: content.Revoke, to: str) -> dict[str, Any]:
+    return {"protocolMessage": {"key": _key(item, to), "type": "REVOKE"}}
+
+
+def _edit(item: content.Edit, to: str) -> dict[str, Any]:
+    if not isinstance(item.content, content.Text):
+        raise Unsendable("only texts can be edited")
+    edited = {"conversation": item.content.body}
+    inner = {"key": _key(item, to), "type": "MESSAGE_EDIT", "editedMessage": edited}
+    return {"editedMessage": {"message": {"protocolMessage": inner}}}
+
+
+def _poll(item: content.Poll, _: str) -> dict[str, Any]:
+    options = [{"optionName": option} for option in item.options]
+    return {
+        "pollCreationMessage": {"name": item.name, "options": options, "selectableOptionsCount": item.selectable}
+    }  # fmt: skip
+
+
+def _list(item: content.ListMenu, _: str) -> dict[str, Any]:
+    sections = [
+        {
+            "title": section.title,
+            "rows": [
+                {"rowID": row.id, "title": row.title, "description": row.description} for row in section.rows
+            ],
+        }
+        for section in item.sections
+    ]  # fmt: skip
+    return {
+        "listMessage": {
+            "title": item.header,
+            "description": item.body,
+            "buttonText": item.button,
+            "listType": "SINGLE_SELECT",
+            "sections": sections,
+            "footerText": item.footer,
+        }
+    }
+
+
+def _native(item: content.Buttons, uploaded: dict[str, Any] | None) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "body": {"text": item.body},
+        "nativeFlowMessage": {"buttons": [_native_button(each) for each in item.buttons], "messageVersion": 1},
+    }
+    if item.footer:
+        message["footer"] = {"text": item.footer}
+    if item.header_media is not None and item.header_media.kind in ("image", "video", "document"):
+        media = _media(item.header_media.model_copy(update={"caption": ""}), uploaded or {})
+        message["header"] = {"title": item.header, "hasMediaAttachment": True, **media}
+    elif item.header:
+        message["header"] = {"title": item.header, "hasMediaAttachment": False}
+    return {"interactiveMessage": message}
+
+
+def _native_button(button: content.Button) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "reply": {"id": button.id, "display_text": button.title},
+        "url": {"display_text": button.title, "url": button.value},
+        "call": {"display_text": button.title, "phone_number": button.value},
+        "copy_code": {"display_text": button.title, "copy_code": button.value},
+    }
+    if button.type not in values:
+        raise Unsendable(f"buttons of type {button.type} cannot be sent")
+    params = json.dumps(values[button.type], ensure_ascii=False, separators=(",", ":"))
+    return {"name": NATIVE_NAMES[button.type], "buttonParamsJSON": params}
+
+
+def _classic(item: content.Buttons, uploaded: dict[str, Any] | None) -> dict[str, Any]:
+    buttons = []
+    for button in item.buttons:
+        value = f"call:{button.value}" if button.type == "call" else button.value
+        button_id = button.id if button.type in ("reply", "copy_code") else value
+        buttons.append({"buttonID": button_id, "buttonText": {"displayText": button.title}, "type": "RESPONSE"})
+    message: dict[str, Any] = {"contentText": item.body, "footerText": item.footer, "buttons": buttons}
+    if item.header_media is not None and item.header_media.kind in ("image", "video", "document"):
+        bare = item.header_media.model_copy(update={"caption": ""})
+        message |= _media(bare, uploaded or {}) | {"headerType": item.header_media.kind.upper()}
+    elif item.header:
+        message |= {"text": item.header, "headerType": "TEXT"}
+    else:
+        message["headerType"] = "EMPTY"
+    return {"buttonsMessage": message}
+
+
+_CONVERTERS: dict[type[content.Base], Callable[[Any, str], dict[str, Any]]] = {
+    content.Text: _text,
+    content.Contacts: _contacts,
+    content.Location: _location,
+    content.Reaction: _reaction,
+    content.Revoke: _revoke,
+    content.Edit: _edit,
+    content.Poll: _poll,
+    content.ListMenu: _list,
+}
+
+
+def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
+    context: dict[str, Any] = {}
+    if send.context is not None:
+        context |= _quoted(send.context)
+    if send.mentions:
+        context["mentionedJID"] = list(send.mentions)
+    if send.mention_all:
+        context["nonJIDMentions"] = 1
+    if send.ephemeral_seconds:
+        context["expiration"] = send.ephemeral_seconds
+    if not context:
+        return message
+    ((name, part),) = message.items()
+    if name == "conversation":
+        return {"extendedTextMessage": {"text": part, "contextInfo": context}}
+    if name in ("reactionMessage", "protocolMessage", "editedMessage"):
+        return message
+    if name == "documentWithCaptionMessage":
+        part["message"]["documentMessage"]["contextInfo"] = context
+        return message
+    return {name: {**part, "contextInfo": context}}
+
+
+def _quoted(quote: Quote) -> dict[str, Any]:
+    found: dict[str, Any] = {"stanzaID": quote.id, "quotedMessage": {"conversation": quote.text}}
+    return found | ({"participant": quote.participant} if quote.participant else {})

@@ -1,0 +1,1 @@
+"""The WhatsApp libraries behind one interface, and a simulated one."""

@@ -1,0 +1,326 @@
+"""The engine on neonize, which is whatsmeow inside a Python wheel. The only file that loads it.
+
+Why it is written as it is: the library acknowledges a message before its handler runs, so the handler does nothing but
+write; a call after `stop`, or two clients in one process, abort the process; `connect` may never return; texts are all
+that is known of errors. So: one client, one process, no call before the connection or after its end, and the process
+leaves by `os._exit`.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from unoapi.connector.convert.events import address_of, told_by
+from unoapi.connector.engines.base import TOLD, Ended, EngineRefused, EngineUnavailable, Exit, Login, Sent, Told
+from unoapi.connector.engines.whatsmeow_errors import ending, judged
+from unoapi.errors import describe
+from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.telemetry.logging import get_logger
+
+if TYPE_CHECKING:
+    from unoapi.connector.engines.base import Emit
+    from unoapi.connector.session_folder import SessionFolder
+    from unoapi.settings import Settings
+
+log = get_logger(__name__)
+
+# Loaded by name, so that type checking does not depend on whether the extra is installed.
+neonize: Any = importlib.import_module("neonize.client")
+events: Any = importlib.import_module("neonize.events")
+enums: Any = importlib.import_module("neonize.utils.enum")
+protobufs: Any = importlib.import_module("neonize.proto.Neonize_pb2")
+e2e: Any = importlib.import_module("neonize.proto.waE2E.WAWebProtobufsE2E_pb2")
+companion: Any = importlib.import_module("neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2")
+json_format: Any = importlib.import_module("google.protobuf.json_format")
+package: Any = importlib.import_module("importlib.metadata")
+
+KEPT = {
+    "Message": events.MessageEv,
+    "UndecryptableMessage": events.UndecryptableMessageEv,
+    "Receipt": events.ReceiptEv,
+    "CallOffer": events.CallOfferEv,
+    "CallOfferNotice": events.CallOfferNoticeEv,
+    "CallTerminate": events.CallTerminateEv,
+}
+QR_CODES = 3
+FIRST_CODE_S, NEXT_CODE_S = 60, 20
+LONGEST_AWAY_S = 600.0
+POLL_S = 0.5
+MEDIA = {"image": "Image", "sticker": "Image", "video": "Video", "audio": "Audio", "document": "Document"}
+BYTES = ("MediaKey", "FileEncSHA256", "FileSHA256")
+
+
+class NeonizeEngine:
+    """One session."""
+
+    capabilities = {"client_message_id": False, "sync_ack": False, "media_retry": False}  # noqa: RUF012 (the port's)
+
+    def __init__(self, folder: SessionFolder, phone: str, settings: Settings) -> None:
+        self.name = f"neonize/{package.version('neonize')}"
+        self._folder = folder
+        self._phone = phone
+        self._validate = settings.validate_session_number
+        self._client_name = settings.config_session_phone_client
+        self._client: Any = None
+        self._emit: Emit | None = None
+        self._login = Login()
+        self._codes = 0
+        self._connected = False
+        self._ended: Ended | None = None
+        self._over = threading.Event()
+        self._away_since = time.monotonic()
+        self._addresses: dict[str, str] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message could be sent now."""
+        return self._connected
+
+    def run(self, login: Login, emit: Emit) -> Ended:
+        """Connect once; the library connects again by itself, until it cannot."""
+        self._emit, self._login = emit, login
+        folder = self._folder
+        folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        jid = self._jid(folder.login) if login.method == "resume" and folder.login else None
+        if login.method == "resume" and jid is None:
+            return Ended(Exit.NOT_SCANNED, "there is no stored login")
+        logging.getLogger("whatsmeow").setLevel(logging.WARNING)
+        chrome = companion.DeviceProps.PlatformType.Value("CHROME")
+        properties = companion.DeviceProps(os=self._client_name, platformType=chrome)
+        self._client = neonize.NewClient(
+            str(folder.library), jid=jid, props=properties, uuid=self._phone, new_device=jid is None
+        )
+        self._subscribe()
+        self._tell("session", {"state": "connecting"})
+        threading.Thread(target=self._connect, name="whatsmeow", daemon=True).start()
+        self._wait()
+        self._connected = False
+        return self._ended or Ended(Exit.STOPPED)
+
+    def convert(self, kind: str, payload: bytes) -> list[Told]:
+        """The contract's events in an event of the library."""
+        event = KEPT[kind].FromString(payload)
+        return told_by(kind, json_format.MessageToDict(event, preserving_proto_field_name=True))
+
+    def resolve(self, to: str) -> str:
+        """The address that WhatsApp knows a number by: Brazil's mobiles may lack the ninth digit there."""
+        if "@" in to:
+            return to
+        if to not in self._addresses:
+            try:
+                (answer,) = self._client.is_on_whatsapp(f"+{to}")
+            except Exception as error:
+                raise EngineUnavailable(f"whether the number is on WhatsApp is not known: {describe(error)}") from error
+            if not answer.IsIn:
+                raise EngineRefused("the number is not on WhatsApp", code=131026)
+            self._addresses[to] = f"{answer.JID.User}@{answer.JID.Server}"
+        return self._addresses[to]
+
+    def contacts(self, phones: list[str]) -> list[bool]:
+        """Ask WhatsApp which numbers it knows."""
+        try:
+            answers = self._client.is_on_whatsapp(*(f"+{phone}" for phone in phones))
+        except Exception as error:
+            raise EngineUnavailable(f"WhatsApp did not answer: {describe(error)}") from error
+        known = {str(each.Query).strip("+") for each in answers if each.IsIn}
+        return [phone in known for phone in phones]
+
+    def send(self, to: str, message: dict[str, Any]) -> Sent:
+        """Send, and wait for the server's answer: at most 75 s, the library's own limit."""
+        proto = json_format.ParseDict(message, e2e.Message())
+        try:
+            answer = self._client.send_message(self._jid(to), proto)
+        except Exception as error:
+            raise judged(error) from error
+        return Sent(answer.ID, int(answer.Timestamp), chat=to)
+
+    def upload(self, kind: str, data: bytes) -> dict[str, Any]:
+        """Upload a file."""
+        try:
+            answer = self._client.upload(data, getattr(enums.MediaType, f"Media{MEDIA[kind]}"))
+        except Exception as error:
+            raise EngineUnavailable(f"WhatsApp did not take the file: {str(error)[:100]}") from error
+        encoded = {name: base64.b64encode(getattr(answer, name)).decode() for name in BYTES}
+        return {
+            "URL": answer.url,
+            "directPath": answer.DirectPath,
+            "mediaKey": encoded["MediaKey"],
+            "fileEncSHA256": encoded["FileEncSHA256"],
+            "fileSHA256": encoded["FileSHA256"],
+            "fileLength": answer.FileLength,
+        }
+
+    def download(self, descriptor: dict[str, Any]) -> bytes:
+        """Fetch a received file."""
+        kind = getattr(enums.MediaType, f"Media{MEDIA[descriptor['media_type']]}")
+        decoded = {
+            name: base64.b64decode(descriptor.get(name) or "")
+            for name in ("file_enc_sha256", "file_sha256", "media_key")
+        }
+        if not self._connected:
+            raise EngineUnavailable("not connected")
+        return bytes(
+            self._client.download_media_with_path(
+                descriptor["direct_path"],
+                decoded["file_enc_sha256"],
+                decoded["file_sha256"],
+                decoded["media_key"],
+                int(descriptor.get("file_length") or 0),
+                kind,
+                kind.to_mms(),
+            )
+        )
+
+    def mark_read(self, chat: str, sender: str, ids: list[str], *, played: bool) -> None:
+        """Mark messages as read or played."""
+        receipt = enums.ReceiptType.PLAYED if played else enums.ReceiptType.READ
+        self._client.mark_read(*ids, chat=self._jid(chat), sender=self._jid(sender or chat), receipt=receipt)
+
+    def typing(self, chat: str, state: str) -> None:
+        """Show `composing`, `recording` or `paused`."""
+        states = enums.ChatPresence
+        presence = states.CHAT_PRESENCE_PAUSED if state == "paused" else states.CHAT_PRESENCE_COMPOSING
+        media = enums.ChatPresenceMedia
+        kind = media.CHAT_PRESENCE_MEDIA_AUDIO if state == "recording" else media.CHAT_PRESENCE_MEDIA_TEXT
+        self._client.send_chat_presence(self._jid(chat), presence, kind)
+
+    def reject_call(self, caller: str, call_id: str) -> None:
+        """Refuse a call."""
+        self._client.reject_call(self._jid(caller), call_id)
+
+    def logout(self) -> None:
+        """Remove this device from the phone's list."""
+        if self._connected:
+            self._client.logout()
+        self._end(Exit.LOGGED_OUT, "logged out")
+
+    def stop(self) -> None:
+        """Disconnect only: the library throws away what has not been handled when it is stopped."""
+        if self._connected:
+            self._connected = False
+            self._client.disconnect()
+
+    def _connect(self) -> None:
+        try:
+            self._client.connect(self._proxy())
+        except Exception as error:  # noqa: BLE001 (texts are all there is)
+            self._end(*ending(error))
+        else:
+            self._end(Exit.REFUSED, "the library gave the connection up")
+
+    def _proxy(self) -> Any:
+        return neonize.ProxySettings(proxy_address=self._login.proxy) if self._login.proxy else None
+
+    def _wait(self) -> None:
+        """Until it is over: told so, nobody scanned in time, or away for too long."""
+        begun = time.monotonic()
+        while not self._over.wait(POLL_S):
+            now = time.monotonic()
+            if self._login.method != "resume" and not self._folder.login:
+                if now - begun > self._login.qr_timeout_s * QR_CODES:
+                    self._end(Exit.NOT_SCANNED, "nobody scanned a code in time")
+            elif not self._connected and now - max(self._away_since, begun) > LONGEST_AWAY_S:
+                self._end(Exit.NETWORK, "WhatsApp could not be reached for ten minutes")
+
+    def _subscribe(self) -> None:
+        client = self._client
+        for kind, event in KEPT.items():
+            client.event(event)(self._keeper(kind))
+        client.event.qr(self._on_qr)
+        client.event(events.ConnectedEv)(self._on_connected)
+        client.event(events.DisconnectedEv)(self._on_disconnected)
+        client.event(events.PairStatusEv)(self._on_paired)
+        client.event(events.TemporaryBanEv)(self._on_banned)
+        for event, code, reason in (
+            (events.LoggedOutEv, Exit.LOGGED_OUT, "the phone removed this device"),
+            (events.StreamReplacedEv, Exit.REPLACED, "another program uses this login"),
+            (events.ClientOutdatedEv, Exit.OUTDATED, "WhatsApp refuses this version of the library"),
+        ):
+            client.event(event)(self._ender(code, reason))
+
+    def _keeper(self, kind: str) -> Any:
+        def keep(_client: Any, event: Any) -> None:
+            self._write(kind, event.SerializePartialToString())
+
+        return keep
+
+    def _ender(self, code: Exit, reason: str) -> Any:
+        def end(_client: Any, _event: Any) -> None:
+            self._end(code, reason)
+
+        return end
+
+    def _on_qr(self, _client: Any, code: bytes) -> None:
+        self._codes += 1
+        lives_s = FIRST_CODE_S if self._codes == 1 else NEXT_CODE_S
+        expires_at = int(time.time()) + lives_s
+        if self._login.method == "code":
+            if self._codes == 1:
+                self._tell("session", {"state": "pairing"})
+                threading.Thread(target=self._pair, daemon=True).start()
+            return
+        self._tell("session", {"state": "qr"})
+        self._tell("qr", {"code": code.decode(), "n": self._codes, "expires_at": expires_at})
+
+    def _pair(self) -> None:
+        try:
+            code = self._client.PairPhone(self._login.phone, True)
+        except Exception as error:  # noqa: BLE001 (texts are all there is)
+            self._end(Exit.NOT_SCANNED, f"no pairing code: {str(error)[:100]}")
+            return
+        expires_at = int(time.time() + self._login.qr_timeout_s * QR_CODES)
+        self._tell(
+            "pairing_code", {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
+        )
+
+    def _on_connected(self, _client: Any, _event: Any) -> None:
+        self._connected = True
+        self._tell("session", {"state": "connected", "jid": self._folder.login, "capabilities": self.capabilities})
+
+    def _on_disconnected(self, _client: Any, _event: Any) -> None:
+        self._connected, self._away_since = False, time.monotonic()
+        self._tell("session", {"state": "disconnected", "reason": "the connection was lost; it is tried again"})
+
+    def _on_paired(self, _client: Any, event: Any) -> None:
+        if event.Status != protobufs.PairStatus.PStatus.Value("SUCCESS"):
+            log.warning("pairing_failed", phone=self._phone)
+            return
+        jid = address_of({"user": event.ID.User, "server": event.ID.Server, "device": event.ID.Device})
+        self._folder.keep_login(jid)
+        if self._validate and with_ninth_digit(event.ID.User) != with_ninth_digit(self._phone):
+            threading.Thread(target=self._refuse_number, args=(event.ID.User,), daemon=True).start()
+
+    def _refuse_number(self, other: str) -> None:
+        try:
+            self._client.logout()
+        except Exception as error:  # noqa: BLE001 (it is not used in any case)
+            log.warning("logout_failed", phone=self._phone, error=describe(error))
+        self._end(Exit.CONFLICT, f"{other} scanned the code")
+
+    def _on_banned(self, _client: Any, event: Any) -> None:
+        self._end(Exit.BANNED, "WhatsApp has banned the number for a while", until=int(time.time()) + int(event.Expire))
+
+    def _end(self, code: Exit, reason: str, *, until: int = 0) -> None:
+        if self._ended is None:
+            self._ended = Ended(code, reason, until)
+        self._over.set()
+
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
+        self._write(TOLD, json.dumps({"type": kind, "data": data}).encode())
+
+    def _write(self, kind: str, payload: bytes) -> None:
+        if self._emit is not None:
+            self._emit(kind, payload)
+
+    def _jid(self, address: str) -> Any:
+        user, _, server = address.partition("@")
+        device = user.partition(":")[2]
+        number, server = int(device) if device.isdigit() else 0, server or "s.whatsapp.net"
+        unused = {"RawAgent": 0, "Integrator": 0, "IsEmpty": False}
+        return protobufs.JID(User=user_of(address), Device=number, Server=server, **unused)

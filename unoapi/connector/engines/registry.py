@@ -1,0 +1,27 @@
+"""The engine that the settings name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, cast
+
+from unoapi.connector.engines.simulated import Twin
+
+if TYPE_CHECKING:
+    from unoapi.connector.engines.base import Engine
+    from unoapi.connector.session_folder import SessionFolder
+    from unoapi.settings import Settings
+
+
+def make_engine(settings: Settings, folder: SessionFolder, phone: str) -> Engine:
+    """An engine for one session."""
+    if settings.unoapi_connector_engine == "twin":
+        return Twin(folder.path / "twin", phone)
+    module = importlib.import_module("unoapi.connector.engines.neonize")
+    return cast("Engine", module.NeonizeEngine(folder, phone, settings))
+
+
+def is_installed(settings: Settings) -> bool:
+    """Whether the engine's library is there. Looks, but loads nothing."""
+    return settings.unoapi_connector_engine == "twin" or importlib.util.find_spec("neonize") is not None

@@ -1,0 +1,212 @@
+"""A WhatsApp library without WhatsApp, for tests, demonstrations and measurements.
+
+What it "receives" is read from `events.jsonl` in its folder, what it "sends" is appended to `sent.jsonl`. A line of the
+first is an event of the contract (`{"type", "data"}`), or an order: `{"do": "scan"}`, `{"do": "drop"}`,
+`{"do": "back"}`, `{"do": "end", "code": 20}`, `{"do": "crash"}`. Some numbers behave as the sandbox's do.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from unoapi.connector.engines.base import TOLD, Ended, EngineRefused, EngineUnavailable, Exit, Login, Sent, Told
+from unoapi.models.phones import to_jid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unoapi.connector.engines.base import Emit
+
+POLL_S = 0.02
+CODES = 3
+DELIVERED_S, READ_S = 0.1, 0.2
+NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "15550000007", "15550000010"
+PICTURE = b"\x89PNG\r\n\x1a\n twin"
+
+
+class Twin:
+    """One simulated session."""
+
+    name = "twin/1"
+    capabilities = {"client_message_id": False, "sync_ack": True, "media_retry": False}  # noqa: RUF012 (the port's)
+
+    def __init__(self, folder: Path, phone: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = folder / "events.jsonl"
+        self._offset = folder / "events.offset"
+        self._sent = folder / "sent.jsonl"
+        self._phone = phone
+        self._connected = False
+        self._failures: dict[str, int] = {}
+        self._scanned = threading.Event()
+        self._stopped = threading.Event()
+        self._ended: Ended | None = None
+        self._later: list[tuple[float, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message could be sent now."""
+        return self._connected
+
+    def run(self, login: Login, emit: Emit) -> Ended:
+        """Log in, then tell what the file says until it says that it is over."""
+        self._tell(emit, "session", {"state": "connecting"})
+        if login.method != "resume" and not self._log_in(login, emit):
+            return self._ended or Ended(Exit.NOT_SCANNED, "nobody scanned a code")
+        self._connected = True
+        own = {"jid": f"{self._phone}:1@s.whatsapp.net", "push_name": "Twin", "capabilities": self.capabilities}
+        self._tell(emit, "session", {"state": "connected", **own})
+        while not self._stopped.is_set() and self._ended is None:
+            if not self._read(emit):
+                time.sleep(POLL_S)
+            self._receipts(emit)
+        self._connected = False
+        return self._ended or Ended(Exit.STOPPED)
+
+    def convert(self, kind: str, payload: bytes) -> list[Told]:
+        """Everything is in the contract's words already."""
+        raise NotImplementedError(f"{kind}: {len(payload)} bytes")
+
+    def resolve(self, to: str) -> str:
+        """An address for every number but one."""
+        if to == NOT_ON_WHATSAPP:
+            raise EngineRefused("the number is not on WhatsApp", code=131026)
+        return to_jid(to)
+
+    def contacts(self, phones: list[str]) -> list[bool]:
+        """All but one."""
+        return [phone != NOT_ON_WHATSAPP for phone in phones]
+
+    def send(self, to: str, message: dict[str, Any]) -> Sent:
+        """Write the message down."""
+        number = to.partition("@")[0]
+        if number == UNSTEADY:
+            self._failures[number] = self._failures.get(number, 0) + 1
+            if self._failures[number] % 3:
+                raise EngineUnavailable("the simulated connection is gone for a moment")
+        if not self._connected:
+            raise EngineUnavailable("not connected")
+        wa_id = f"3EB0{os.urandom(9).hex().upper()}"
+        with self._sent.open("a") as file:
+            file.write(json.dumps({"id": wa_id, "to": to, "message": message, "at": time.time()}) + "\n")
+        if number == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == UNCLEAR:
+            raise ConnectionError("the simulated connection broke before the answer")
+        chat = {"jid": to, "kind": "user", "phone": number}
+        with self._lock:
+            for after_s, status in ((DELIVERED_S, "delivered"), (READ_S, "read")):
+                at = time.time()
+                receipt = {"status": status, "ids": [wa_id], "chat": chat, "timestamp": int(at + after_s)}
+                self._later.append((at + after_s, receipt))
+        return Sent(wa_id, int(time.time()), chat=to)
+
+    def upload(self, kind: str, data: bytes) -> dict[str, Any]:
+        """Pretend to upload."""
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        return {"URL": f"https://twin.test/{kind}", "fileSHA256": digest, "fileLength": len(data)}
+
+    def download(self, descriptor: dict[str, Any]) -> bytes:
+        """The same small file each time; none when the descriptor says so."""
+        if descriptor.get("direct_path") == "/gone":
+            raise OSError("the simulated file is gone")
+        return PICTURE
+
+    def mark_read(self, chat: str, sender: str, ids: list[str], *, played: bool) -> None:
+        """Write it down."""
+        self._note({"read": ids, "chat": chat, "sender": sender, "played": played})
+
+    def typing(self, chat: str, state: str) -> None:
+        """Write it down."""
+        self._note({"typing": state, "chat": chat})
+
+    def reject_call(self, caller: str, call_id: str) -> None:
+        """Write it down."""
+        self._note({"rejected": call_id, "caller": caller})
+
+    def logout(self) -> None:
+        """Leave the phone's list of devices."""
+        self._ended = Ended(Exit.LOGGED_OUT, "logged out")
+
+    def stop(self) -> None:
+        """Disconnect."""
+        self._connected = False
+        self._stopped.set()
+
+    def _log_in(self, login: Login, emit: Emit) -> bool:
+        expires_at = int(time.time() + login.qr_timeout_s)
+        if login.method == "code":
+            self._tell(emit, "session", {"state": "pairing"})
+            self._tell(emit, "pairing_code", {"code": "TWIN1234", "phone": login.phone, "expires_at": expires_at})
+            return self._wait_scanned(login.qr_timeout_s, emit)
+        for number in range(1, CODES + 1):
+            self._tell(emit, "session", {"state": "qr"})
+            code = f"https://wa.me/settings/linked_devices#twin-{number}-{os.urandom(8).hex()}"
+            expires_at = int(time.time() + login.qr_timeout_s)
+            self._tell(emit, "qr", {"code": code, "n": number, "of": CODES, "expires_at": expires_at})
+            if self._wait_scanned(login.qr_timeout_s, emit):
+                return True
+            if self._stopped.is_set() or self._ended is not None:
+                return False
+        return False
+
+    def _wait_scanned(self, seconds: float, emit: Emit) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._stopped.is_set() and self._ended is None:
+            if not self._read(emit):
+                time.sleep(POLL_S)
+            if self._scanned.is_set():
+                return True
+        return False
+
+    def _read(self, emit: Emit) -> bool:
+        """Take one line of the file; it counts as taken when it is kept."""
+        try:
+            offset = int(self._offset.read_text() or 0) if self._offset.exists() else 0
+            with self._events.open("rb") as file:
+                file.seek(offset)
+                line = file.readline()
+        except FileNotFoundError:
+            return False
+        if not line.endswith(b"\n"):
+            return False
+        self._obey(json.loads(line), emit)
+        self._offset.write_text(str(offset + len(line)))
+        return True
+
+    def _obey(self, order: dict[str, Any], emit: Emit) -> None:
+        do = order.get("do")
+        if do is None:
+            emit(TOLD, json.dumps(order).encode())
+        elif do == "scan":
+            self._scanned.set()
+        elif do in ("drop", "back"):
+            self._connected = do == "back"
+            self._tell(emit, "session", {"state": "connected" if self._connected else "disconnected"})
+        elif do == "end":
+            self._ended = Ended(Exit(order["code"]), order.get("reason", ""), order.get("until", 0))
+        elif do == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _receipts(self, emit: Emit) -> None:
+        now = time.time()
+        with self._lock:
+            due = [receipt for at, receipt in self._later if at <= now]
+            self._later = [each for each in self._later if each[0] > now]
+        for receipt in due:
+            self._tell(emit, "receipt", receipt)
+
+    def _note(self, what: dict[str, Any]) -> None:
+        with self._sent.open("a") as file:
+            file.write(json.dumps(what) + "\n")
+
+    def _tell(self, emit: Emit, kind: str, data: dict[str, Any]) -> None:
+        emit(TOLD, json.dumps({"type": kind, "data": data}).encode())

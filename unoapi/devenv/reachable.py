@@ -1,0 +1,50 @@
+"""Whether a server really answers, not only its port."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import redis
+from amqp.exceptions import AMQPError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from unoapi.broker.connection import Connection
+from unoapi.errors import ConfigurationError
+
+_AMQP = ("amqp", "amqps", "pyamqp")
+_REDIS = ("redis", "rediss", "unix")
+
+
+def reachable(url: str, *, timeout_s: float) -> bool:
+    """Log in to RabbitMQ, or ask Redis for a PING, depending on the address.
+
+    Raises ConfigurationError when the address is of neither.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme in _AMQP:
+        return _rabbitmq_answers(url, timeout_s)
+    if scheme in _REDIS:
+        return _redis_answers(url, timeout_s)
+    raise ConfigurationError(
+        f"an address must begin with {'://, '.join(_AMQP[:2] + _REDIS[:2])}://, not with {scheme!r}"
+    )
+
+
+def _rabbitmq_answers(url: str, timeout_s: float) -> bool:
+    try:
+        with Connection(url, connect_timeout=timeout_s) as connection:
+            connection.connect()
+            return True
+    except (AMQPError, OSError, ValueError):
+        return False
+
+
+def _redis_answers(url: str, timeout_s: float) -> bool:
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+        ) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError, ValueError):
+        return False

@@ -1,0 +1,323 @@
+"""Private RabbitMQ and Redis servers, for `make run` and for everything that tests against the real ones.
+
+Each has its own loopback ports, data folder, node name, port mapper and cookie, so that several sets run side by side.
+The data stays in the folder and is there again when the same folder is used again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Self
+from urllib.parse import quote
+
+import requests
+
+from unoapi.devenv import packages, processes
+from unoapi.devenv.packages import find_or_install
+from unoapi.devenv.ports import free_port, is_free
+from unoapi.devenv.reachable import reachable
+from unoapi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["PrivateServers", "RabbitNode", "RedisNode", "find_or_install", "reachable"]
+
+_START_TIMEOUT_S = 60.0
+_STOP_GRACE_S = 30.0
+_POLL_S = 0.1
+_CONFIGURATION = """\
+listeners.tcp.1 = 127.0.0.1:{amqp}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management}
+loopback_users.guest = true
+disk_free_limit.absolute = 50MB
+log.console = false
+log.file = rabbit.log
+log.file.level = info
+log.file.rotation.size = 10485760
+log.file.rotation.count = 2
+"""
+
+
+class _Server(ABC):
+    """What the two have in common: a folder, ports that stay the same, and processes that end."""
+
+    name: ClassVar[str]
+    port_names: ClassVar[tuple[str, ...]]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._lock = processes.FolderLock(self.folder)
+        self._ports: dict[str, int] = {}
+        self._process: processes.OwnedProcess | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server itself. Raises ConfigurationError when it was not started."""
+        if self._process is None:
+            raise ConfigurationError(f"the private {self.name} is not started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process is there."""
+        return self._process is not None and self._process.popen.poll() is None
+
+    def start(self) -> None:
+        """Start without waiting; on the same ports as before when this object has run already.
+
+        Raises ConfigurationError when the server is not installed, or when another run uses the folder.
+        """
+        if self.running:
+            return
+        self._lock.take()
+        processes.sweep(self.folder)
+        if not self._ports:
+            self._ports = self._choose_ports()
+        self._process = self._launch()
+
+    def stop(self) -> None:
+        """End in order, after 30 seconds by force. Nothing of the server is left afterwards."""
+        if self._process is not None:
+            self._process.end(grace_s=_STOP_GRACE_S)
+        processes.sweep(self.folder)
+        self._lock.release()
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the server, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+        processes.sweep(self.folder)
+
+    def wait_ready(self, timeout_s: float = _START_TIMEOUT_S) -> None:
+        """Wait until clients are served. Raises ConfigurationError that names the log when that does not happen."""
+        deadline = time.monotonic() + timeout_s
+        while not self._is_ready():
+            if not self.running:
+                raise ConfigurationError(
+                    f"the private {self.name} ended while it started; its logs are in {self.folder}"
+                )
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"the private {self.name} was not ready after {timeout_s:.0f} s; its logs are in {self.folder}"
+                )
+            time.sleep(_POLL_S)
+
+    def _choose_ports(self) -> dict[str, int]:
+        remembered = _read_object(self.folder / "ports.json")
+        ports: dict[str, int] = {}
+        for name in self.port_names:
+            port = remembered.get(name)
+            ports[name] = port if isinstance(port, int) and is_free(port) else free_port()
+        (self.folder / "ports.json").write_text(json.dumps(ports), "ascii")
+        return ports
+
+    def _start_process(self, command: list[str], name: str, environment: dict[str, str]) -> processes.OwnedProcess:
+        clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        with (self.folder / f"{name}.output").open("wb") as output:
+            return processes.start(
+                command,
+                record=self.folder / f"{name}.process",
+                environment=clean | environment,
+                folder=self.folder,
+                output=output,
+            )
+
+    @abstractmethod
+    def _launch(self) -> processes.OwnedProcess: ...
+
+    @abstractmethod
+    def _is_ready(self) -> bool: ...
+
+
+class RedisNode(_Server):
+    """A private Redis. With `durable` its data survives a kill; without, it is as fast and forgetful as it can be."""
+
+    name = "Redis"
+    port_names = ("redis",)
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        super().__init__(folder)
+        self._durable = durable
+
+    @property
+    def redis_url(self) -> str:
+        """Where clients connect."""
+        return f"redis://127.0.0.1:{self._ports['redis']}"
+
+    def _launch(self) -> processes.OwnedProcess:
+        program = packages.redis_server()
+        if program is None:
+            raise ConfigurationError("redis-server is not installed")
+        options = {
+            "port": str(self._ports["redis"]),
+            "bind": "127.0.0.1",
+            "dir": str(self.folder),
+            "appendonly": "yes" if self._durable else "no",
+            "save": "",
+            "daemonize": "no",
+            "loglevel": "warning",
+        }
+        command = [str(program), *(word for key, value in options.items() for word in (f"--{key}", value))]
+        return self._start_process(command, "redis", {"HOME": str(self.folder)})
+
+    def _is_ready(self) -> bool:
+        return reachable(self.redis_url, timeout_s=1)
+
+
+class RabbitNode(_Server):
+    """A private RabbitMQ of one node, with the management plugin and a port mapper of its own."""
+
+    name = "RabbitMQ"
+    port_names = ("amqp", "management", "dist", "epmd")
+
+    @property
+    def amqp_url(self) -> str:
+        """Where clients connect: the virtual host `/`."""
+        return f"amqp://guest:guest@127.0.0.1:{self._ports['amqp']}"
+
+    @property
+    def management_url(self) -> str:
+        """The management API, with the login."""
+        return f"http://guest:guest@127.0.0.1:{self._ports['management']}"
+
+    def add_vhost(self, name: str) -> str:
+        """Make a virtual host, or keep the one that is there. Returns its AMQP address."""
+        vhost = quote(name, safe="")
+        self._management("PUT", f"vhosts/{vhost}", {}).raise_for_status()
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        self._management("PUT", f"permissions/{vhost}/guest", everything).raise_for_status()
+        return f"{self.amqp_url}/{vhost}"
+
+    def _launch(self) -> processes.OwnedProcess:
+        server, port_mapper = packages.rabbitmq_server(), packages.epmd()
+        if server is None or port_mapper is None:
+            raise ConfigurationError("rabbitmq-server is not installed")
+        environment = self._prepare()
+        # Ours, not the node's: one that the node starts would be a daemon and stay behind.
+        self._start_process(
+            [str(port_mapper), "-port", str(self._ports["epmd"]), "-address", "127.0.0.1"], "epmd", environment
+        )
+        return self._start_process([str(server)], "rabbitmq", environment)
+
+    def _prepare(self) -> dict[str, str]:
+        """Write the node's files; return its environment, which keeps it away from the machine's own RabbitMQ."""
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        cookie = home / ".erlang.cookie"
+        if not cookie.exists():
+            processes.write_private(cookie, secrets.token_hex(16))
+            cookie.chmod(0o400)
+        name = self.folder / "node.name"  # the data belong to the name, so it is drawn once
+        if not name.exists():
+            name.write_text(f"unoapi-{secrets.token_hex(4)}@localhost", "ascii")
+        files = {
+            "CONFIG_FILE": ("rabbitmq.conf", _CONFIGURATION.format_map(self._ports)),
+            "CONF_ENV_FILE": ("rabbitmq-env.conf", ""),
+            "ENABLED_PLUGINS_FILE": ("enabled_plugins", "[rabbitmq_management].\n"),
+        }
+        for file, text in files.values():
+            (self.folder / file).write_text(text, "ascii")
+        settings = {
+            **{variable: str(self.folder / file) for variable, (file, _) in files.items()},
+            "ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "CONFIG_FILES": str(self.folder / "conf.d"),
+            "NODENAME": name.read_text("ascii"),
+            "DIST_PORT": str(self._ports["dist"]),
+            "MNESIA_BASE": str(self.folder / "data"),
+            "LOG_BASE": str(self.folder),
+            "PID_FILE": str(self.folder / "rabbitmq.pid"),
+        }
+        return {f"RABBITMQ_{key}": value for key, value in settings.items()} | {
+            "HOME": str(home),
+            "ERL_EPMD_PORT": str(self._ports["epmd"]),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_AFLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the server instead of waiting for it
+        }
+
+    def _is_ready(self) -> bool:
+        try:
+            ready = self._management("GET", "overview").ok
+        except requests.RequestException:
+            return False
+        return ready and reachable(self.amqp_url, timeout_s=5)
+
+    def _management(self, method: str, path: str, body: object = None) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy for the world is none for loopback
+            return session.request(method, f"{self.management_url}/api/{path}", json=body, timeout=10)
+
+
+class PrivateServers:
+    """Both servers, or the wanted one, in one folder."""
+
+    def __init__(
+        self, folder: Path, *, wanted: tuple[str, ...] = (packages.RABBITMQ, packages.REDIS), durable: bool = True
+    ) -> None:
+        self.rabbit = RabbitNode(folder / "rabbitmq")
+        self.redis = RedisNode(folder / "redis", durable=durable)
+        self._wanted = wanted
+        nodes: dict[str, _Server] = {packages.RABBITMQ: self.rabbit, packages.REDIS: self.redis}
+        self._nodes = [nodes[package] for package in wanted]
+
+    @property
+    def amqp_url(self) -> str:
+        """Where RabbitMQ's clients connect."""
+        return self.rabbit.amqp_url
+
+    @property
+    def redis_url(self) -> str:
+        """Where Redis's clients connect."""
+        return self.redis.redis_url
+
+    @property
+    def management_url(self) -> str:
+        """RabbitMQ's management API, with the login."""
+        return self.rabbit.management_url
+
+    def start(self) -> None:
+        """Install what is missing, start, and wait until all are ready. Raises ConfigurationError."""
+        if self._wanted:
+            find_or_install(*self._wanted)
+        try:
+            for node in self._nodes:
+                node.start()
+            for node in self._nodes:
+                node.wait_ready()
+        except BaseException:
+            self.kill()
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End in order. Nothing is left running afterwards."""
+        for node in self._nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        """SIGKILL to all: a crash, or the quick end of servers whose data nobody wants."""
+        for node in self._nodes:
+            node.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _read_object(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text("ascii"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,218 @@
+"""Runs the lines of a Procfile in the foreground, and starts again what dies.
+
+A process that ends with code 78 (EX_CONFIG) says that its settings are wrong. Starting it again would only bury its
+message, so everything stops and the message is the last thing to be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from unoapi.devenv import processes
+from unoapi.errors import EX_CONFIG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
+
+RECORDS = Path(".run", "processes")
+_LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(\S.*)$")
+_LINE_LIMIT = 65_536
+_POLL_S = 0.1
+_DRAIN_S = 2.0
+_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red")
+
+
+def parse_procfile(text: str) -> dict[str, str]:
+    """Read the commands of a Procfile, by name. Lines that are not `name: command` are passed over."""
+    found = (_LINE.match(line.strip()) for line in text.splitlines())
+    return {match[1]: match[2] for match in found if match}
+
+
+def take_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` on Ctrl-C, on SIGTERM, and when the terminal goes away (unless nohup asked to ignore that)."""
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, on_signal)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How patient the supervisor is, in seconds.
+
+    `pauses_s` are the waits before a new start; who lived for `steady_s` begins again with the first one.
+    """
+
+    grace_s: float = 30
+    pauses_s: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
+    steady_s: float = 60
+
+
+class Console:
+    """Lines of many processes on one output, each whole and with its name in front."""
+
+    def __init__(self, output: IO[str], names: Sequence[str]) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+        self._width = max((len(name) for name in names), default=0)
+        self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+
+    def line(self, name: str, text: str) -> None:
+        """One line of a process."""
+        prefix = f"{name.ljust(self._width)} | "
+        if self._output.isatty():
+            prefix = click.style(prefix, fg=self._colours.get(name))
+        self.write(f"{prefix}{text}\n")
+
+    def write(self, text: str) -> None:
+        """Text as it is. An output that is closed loses it: a reader who left must not stop the processes."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._output.write(text)
+            self._output.flush()
+
+
+class _Child:
+    """One line of the Procfile: its process, and when to start it again."""
+
+    def __init__(self, name: str, launch: Callable[[str], processes.OwnedProcess], console: Console) -> None:
+        self.name = name
+        self.process: processes.OwnedProcess | None = None
+        self.due = 0.0
+        self._launch = launch
+        self._console = console
+        self._pump: threading.Thread | None = None
+        self._started = 0.0
+        self._deaths = 0
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self.process = self._launch(self.name)
+        self._pump = threading.Thread(target=self._copy, args=(self.process.popen.stdout,), daemon=True)
+        self._pump.start()
+
+    def ended(self) -> int | None:
+        """Tell the exit code of a process that is gone; None while it runs or waits to be started again."""
+        return None if self.process is None else self.process.popen.poll()
+
+    def clear(self) -> None:
+        """End what is left of the process's tree, and print its last lines."""
+        if self.process is not None:
+            self.process.clear()
+            self.process = None
+        if self._pump is not None:
+            self._pump.join(_DRAIN_S)
+
+    def plan(self, code: int, pace: Pace) -> None:
+        """Choose when to start again, and say so."""
+        lived = time.monotonic() - self._started
+        self._deaths = 1 if lived >= pace.steady_s else self._deaths + 1
+        pause = pace.pauses_s[min(self._deaths, len(pace.pauses_s)) - 1]
+        self.due = time.monotonic() + pause
+        self._console.line(self.name, f"*** {_describe(code)} after {lived:.0f} s; starts again in {pause:g} s ***")
+
+    def _copy(self, source: IO[bytes]) -> None:
+        with source:
+            while line := source.readline(_LINE_LIMIT):
+                self._console.line(self.name, line.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+class Supervisor:
+    """Runs commands until it is told to stop, or until one of them says that its settings are wrong.
+
+    Notes on what runs are kept in `.run/processes` under `folder`; what a killed run left behind is ended by them.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        output: IO[str] | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.console = Console(output or sys.stdout, list(commands))
+        self._commands = commands
+        self._folder = folder
+        self._records = folder / RECORDS
+        self._environment = os.environ if environment is None else environment
+        self._pace = pace or Pace()
+        self._children = [_Child(name, self._launch, self.console) for name in commands]
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Make `run` end soon. May be called by a signal handler: it only sets a flag, which needs no lock."""
+        self._stopping = True
+
+    def run(self) -> int:
+        """Run until stopped. Returns 0, or 78 when a process ended with that code. Nothing is left running."""
+        processes.sweep(self._records)
+        try:
+            while not self._stopping:
+                for child in self._children:
+                    if self._look_after(child) == EX_CONFIG:
+                        return EX_CONFIG
+                time.sleep(_POLL_S)
+            return 0
+        finally:
+            self._end_all()
+
+    def _look_after(self, child: _Child) -> int | None:
+        code = child.ended()
+        if code is not None:
+            child.clear()
+            if code == EX_CONFIG:
+                self.console.line(child.name, "*** ended with code 78: its settings are wrong, so everything stops ***")
+                return code
+            child.plan(code, self._pace)
+        elif child.process is None and time.monotonic() >= child.due and not self._stopping:
+            child.start()
+        return code
+
+    def _launch(self, name: str) -> processes.OwnedProcess:
+        return processes.start(
+            ["/bin/sh", "-c", f"exec {self._commands[name]}"],
+            record=self._records / f"{name}.process",
+            environment=self._environment,
+            folder=self._folder,
+            output=processes.PIPE,
+        )
+
+    def _end_all(self) -> None:
+        """Ask all at once, so that they share one grace."""
+        running = [child for child in self._children if child.process is not None]
+        for child in running:
+            if child.process is not None:
+                child.process.popen.terminate()
+        deadline = time.monotonic() + self._pace.grace_s
+        while any(child.ended() is None for child in running) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        for child in running:
+            if child.ended() is None:
+                self.console.line(child.name, f"*** did not end within {self._pace.grace_s:g} s: killed ***")
+            child.clear()
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,1 @@
+"""Where files are saved, signed links to them, and conversion."""

@@ -1,0 +1,97 @@
+"""Files on disk. What is not whole is never visible: a file gets its name when all of it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unoapi.errors import MediaMissing, MediaTooLarge
+from unoapi.models.media import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CHUNK = 256 * 1024
+UNFINISHED = ".unfinished"
+UNFINISHED_S = 86_400
+
+
+class FileMediaStore:
+    """MediaStore in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:  # noqa: ARG002 (the port's)
+        """Keep a file. Raises MediaTooLarge, and OSError for a full disk; nothing is left of it then."""
+        target = self._path(key)
+        unfinished = self._folder / UNFINISHED / uuid.uuid4().hex
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest, size = hashlib.sha256(), 0
+        try:
+            with unfinished.open("wb") as file:
+                for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise MediaTooLarge(limit)
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return Kept(sha256=digest.hexdigest(), size=size)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The file in pieces. Raises MediaMissing at the call, not later."""
+        try:
+            file = self._path(key).open("rb")
+        except OSError:
+            raise MediaMissing(key) from None
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+
+        return pieces()
+
+    def size(self, key: str) -> int:
+        """Bytes of a file. Raises MediaMissing."""
+        try:
+            return self._path(key).stat().st_size
+        except OSError:
+            raise MediaMissing(key) from None
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+        self._path(key).unlink(missing_ok=True)
+
+    def expire(self, *, older_than_s: int, most: int) -> int:
+        """Remove up to `most` files that are older, and what was never finished. Returns how many."""
+        removed = 0
+        for parent, _, names in os.walk(self._folder):
+            age_s = UNFINISHED_S if Path(parent).name == UNFINISHED else older_than_s
+            for name in names:
+                path = Path(parent, name)
+                try:
+                    if path.stat().st_mtime < time.time() - age_s:
+                        path.unlink()
+                        removed += 1
+                except OSError:
+                    continue  # another sweep was faster
+                if removed >= most:
+                    return removed
+        return removed
+
+    def _path(self, key: str) -> Path:
+        path = (self._folder / key).resolve()
+        if not path.is_relative_to(self._folder) or path == self._folder:
+            raise MediaMissing(key)
+        return path

@@ -1,0 +1,122 @@
+"""Files in S3, MinIO or anything that speaks like them; streamed both ways."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
+from unoapi.models.media import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CHUNK = 256 * 1024
+PART = 8 * 1024 * 1024
+TROUBLE = (BotoCoreError, ClientError)
+
+
+class S3MediaStore:
+    """MediaStore in a bucket. The client is made at the first use, so after a fork."""
+
+    def __init__(self, *, bucket: str, timeout_ms: int, **client: Any) -> None:
+        self._bucket = bucket
+        self._options = client
+        self._config = Config(
+            connect_timeout=5,
+            read_timeout=max(1, timeout_ms // 1000),
+            retries={"max_attempts": 3, "mode": "standard"},
+            s3={"addressing_style": "path" if client.pop("path_style", False) else "auto"},
+        )
+        self._made: Any = None
+        self._transfer = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+
+    @property
+    def _s3(self) -> Any:
+        if self._made is None:
+            self._made = boto3.client("s3", config=self._config, **self._options)
+        return self._made
+
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:
+        """Keep a file. Raises MediaTooLarge, StoreUnavailable; nothing is visible of it then."""
+        source = _Source(chunks, limit)
+        try:
+            self._s3.upload_fileobj(
+                source, self._bucket, key, ExtraArgs={"ContentType": mime_type}, Config=self._transfer
+            )
+        except TROUBLE as error:
+            raise StoreUnavailable(f"the bucket did not take the file: {type(error).__name__}") from None
+        return Kept(sha256=source.digest.hexdigest(), size=source.size)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The file in pieces. Raises MediaMissing, StoreUnavailable."""
+        body = self._get(self._s3.get_object, key)["Body"]
+        pieces: Iterator[bytes] = body.iter_chunks(CHUNK)
+        return pieces
+
+    def size(self, key: str) -> int:
+        """Bytes of a file. Raises MediaMissing, StoreUnavailable."""
+        return int(self._get(self._s3.head_object, key)["ContentLength"])
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there. Raises StoreUnavailable."""
+        try:
+            self._s3.delete_object(Bucket=self._bucket, Key=key)
+        except TROUBLE as error:
+            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+
+    def expire(self, *, older_than_s: int, most: int) -> int:
+        """Remove up to `most` files that are older. Returns how many."""
+        removed, before = 0, time.time() - older_than_s
+        try:
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket):
+                for item in page.get("Contents", []):
+                    if item["LastModified"].timestamp() < before:
+                        self.delete(item["Key"])
+                        removed += 1
+                    if removed >= most:
+                        return removed
+        except TROUBLE as error:
+            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+        return removed
+
+    def _get(self, call: Any, key: str) -> Any:
+        try:
+            return call(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if str(error.response.get("Error", {}).get("Code")) in ("NoSuchKey", "404", "NotFound"):
+                raise MediaMissing(key) from None
+            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+
+
+class _Source:
+    """Chunks as the file that boto3 wants to read; counts and hashes what goes through."""
+
+    def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
+        self._chunks = iter(chunks)
+        self._rest = bytearray()
+        self._limit = limit
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def read(self, amount: int = -1) -> bytes:
+        while amount < 0 or len(self._rest) < amount:
+            chunk = next(self._chunks, b"")
+            if not chunk:
+                break
+            self.size += len(chunk)
+            if self.size > self._limit:
+                raise MediaTooLarge(self._limit)
+            self.digest.update(chunk)
+            self._rest += chunk
+        amount = len(self._rest) if amount < 0 else amount
+        piece, self._rest = bytes(self._rest[:amount]), self._rest[amount:]
+        return piece

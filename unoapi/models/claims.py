@@ -1,0 +1,35 @@
+"""Who may send a message or make a request, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unoapi.models.receipts import Receipt
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to send one message.
+
+    Exactly one is set: `free` (send it), `receipt` (it was sent: tell it again), `busy_ms` (another worker is at it for
+    so long), `lost` (a worker died while it was at it: nobody knows).
+    """
+
+    free: bool = False
+    receipt: Receipt | None = None
+    busy_ms: int = 0
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class KeyState:
+    """What is known of an idempotency key.
+
+    Nothing set: it was free. `taken`: by a request that is not accepted yet, or whose process died.
+    """
+
+    taken: bool = False
+    accepted: bool = False
+    other_body: bool = False

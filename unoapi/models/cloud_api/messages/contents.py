@@ -1,0 +1,229 @@
+"""The plain message types, with Meta's limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError, Url
+
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage, Part
+
+MAX_LINK_CHARS = 4096
+MAX_CONTACTS = 257
+EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
+Caption = Annotated[str | None, Field(max_length=1024)]
+MediaId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,255}$"), AfterValidator(lambda value: value)]
+
+
+def _web_address(value: str) -> str:
+    if Url(value).scheme not in ("http", "https"):
+        raise ValueError("must be an http or https address")
+    return value
+
+
+Link = Annotated[str, Field(max_length=MAX_LINK_CHARS), AfterValidator(_web_address)]
+
+
+class Text(Part):
+    """The object of a text."""
+
+    body: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    preview_url: bool | None = False
+
+
+class MediaObject(Part):
+    """A file: uploaded before (`id`), or to be fetched (`link`)."""
+
+    id: Annotated[MediaId | None, EmptyIsAbsent] = None
+    link: Annotated[Link | None, EmptyIsAbsent] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_ids(cls, value: Any) -> Any:
+        return {**value, "id": str(value["id"])} if isinstance(value, dict) and _is_number(value.get("id")) else value
+
+    @model_validator(mode="after")
+    def _has_a_file(self) -> Self:
+        if self.id is None and self.link is None:
+            raise PydanticCustomError("missing", "either id or link is required")
+        return self
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+class CaptionedMedia(MediaObject):
+    """A picture or a video."""
+
+    caption: Caption = None
+
+
+class Audio(MediaObject):
+    """An audio; with `voice` a voice note."""
+
+    voice: bool | None = None
+
+
+class Document(CaptionedMedia):
+    """Any other file."""
+
+    filename: Annotated[str | None, Field(max_length=512)] = None
+
+
+class Location(Part):
+    """A place on the map, in degrees."""
+
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+    name: Annotated[str | None, Field(max_length=1000)] = None
+    address: Annotated[str | None, Field(max_length=1000)] = None
+
+
+class ContactName(Part):
+    """How a contact is called."""
+
+    formatted_name: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+
+class ContactPhone(Part):
+    """One of a contact's phones."""
+
+    phone: Annotated[str | None, Field(max_length=64)] = None
+    wa_id: Annotated[str | None, Field(max_length=64)] = None
+    type: Annotated[str | None, Field(max_length=64)] = None
+
+
+class ContactCard(Part):
+    """One shared contact."""
+
+    name: ContactName
+    phones: Annotated[list[ContactPhone], Field(max_length=100), BeforeValidator(lambda value: value or [])] = Field(
+        default=[]
+    )
+
+
+class Reaction(Part):
+    """An emoji on a message; an empty one takes it away."""
+
+    message_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    emoji: Annotated[str, Field(max_length=64), BeforeValidator(lambda value: "" if value is None else value)] = ""
+
+
+class TextMessage(OutboundMessage):
+    """A text."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "text",
+                                         "text": {"body": "Hello, your order is on its way.", "preview_url": False}}]}
+    )  # fmt: skip
+    type: Literal["text"] = "text"
+    text: Text
+
+
+class ImageMessage(OutboundMessage):
+    """A picture."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "image",
+                                         "image": {"link": "https://example.com/a.jpg", "caption": "Look"}}]}
+    )  # fmt: skip
+    type: Literal["image"]
+    image: CaptionedMedia
+
+
+class VideoMessage(OutboundMessage):
+    """A video."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "video",
+                                         "video": {"link": "https://example.com/a.mp4"}}]}
+    )  # fmt: skip
+    type: Literal["video"]
+    video: CaptionedMedia
+
+
+class AudioMessage(OutboundMessage):
+    """An audio file or a voice note."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "audio",
+                                         "audio": {"link": "https://example.com/a.ogg", "voice": True}}]}
+    )  # fmt: skip
+    type: Literal["audio"]
+    audio: Audio
+
+
+class DocumentMessage(OutboundMessage):
+    """A document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "document",
+                                         "document": {"link": "https://example.com/a.pdf", "filename": "a.pdf"}}]}
+    )  # fmt: skip
+    type: Literal["document"]
+    document: Document
+
+
+class StickerMessage(OutboundMessage):
+    """A sticker."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "sticker",
+                                         "sticker": {"link": "https://example.com/a.webp"}}]}
+    )  # fmt: skip
+    type: Literal["sticker"]
+    sticker: MediaObject
+
+
+class LocationMessage(OutboundMessage):
+    """A place."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "location",
+                                         "location": {"latitude": -23.56, "longitude": -46.65, "name": "MASP"}}]}
+    )  # fmt: skip
+    type: Literal["location"]
+    location: Location
+
+
+class ContactsMessage(OutboundMessage):
+    """Shared contacts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "contacts",
+                                         "contacts": [{"name": {"formatted_name": "Ana", "first_name": "Ana"},
+                                                       "phones": [{"phone": "+5511988887777"}]}]}]}
+    )  # fmt: skip
+    type: Literal["contacts"]
+    contacts: list[ContactCard] = Field(min_length=1, max_length=MAX_CONTACTS)
+
+
+class ReactionMessage(OutboundMessage):
+    """A reaction."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "reaction",
+                                         "reaction": {"message_id": "wamid.X", "emoji": "👍"}}]}
+    )  # fmt: skip
+    type: Literal["reaction"]
+    reaction: Reaction
+
+
+class EditMessage(OutboundMessage):
+    """New words for a text that was sent before; `context` names it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777",
+                                         "type": "message_edit", "context": {"message_id": "wamid.X"},
+                                         "text": {"body": "Hello, your order arrives today."}}]}
+    )  # fmt: skip
+    type: Literal["message_edit"]
+    text: Text
+
+    @model_validator(mode="after")
+    def _names_the_message(self) -> Self:
+        if self.context is None or not self.context.message_id:
+            raise PydanticCustomError("missing", "context.message_id: Field required")
+        return self

@@ -1,0 +1,280 @@
+"""Messages with something to press, and templates; with Meta's limits and real clients' liberties."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage, Part
+
+MAX_ROWS = 10
+MAX_COMPONENTS = 20
+PassedOn = Literal[
+    "location_request_message", "flow", "product", "product_list", "catalog_message", "address_message",
+    "call_permission_request", "voice_call", "carousel", "cta_call", "request_contact_info",
+]  # fmt: skip
+"""Kinds whose `action` is the provider's affair."""
+
+
+def _from_text(value: Any) -> Any:
+    """Chatwoot writes the action as JSON in a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("must be an object, or JSON text of one") from None
+
+
+class Footer(Part):
+    """The small print."""
+
+    text: Annotated[str, StringConstraints(max_length=60)]
+
+
+class Header(Part):
+    """The head: a line of text, or a file."""
+
+    type: Literal["text", "image", "video", "document"] = "text"
+    text: Annotated[str | None, Field(max_length=60)] = None
+    image: CaptionedMedia | None = None
+    video: CaptionedMedia | None = None
+    document: Document | None = None
+
+    @model_validator(mode="after")
+    def _has_its_object(self) -> Self:
+        if getattr(self, self.type) is None:
+            raise PydanticCustomError("missing", f"{self.type}: Field required")
+        return self
+
+
+class Body(Part):
+    """The words of a message with buttons."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class LongBody(Part):
+    """The words of a list."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class Reply(Part):
+    """A quick reply."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    title: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+
+
+class UrlButton(Part):
+    """Opens an address."""
+
+    title: Annotated[str, StringConstraints(min_length=1, max_length=25)]
+    link: Link
+
+
+class CallButton(Part):
+    """Calls a number."""
+
+    title: Annotated[str, StringConstraints(min_length=1, max_length=25)]
+    phone_number: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+
+
+class CopyCodeButton(Part):
+    """Copies a code."""
+
+    id: Annotated[str | None, Field(max_length=256)] = None
+    title: Annotated[str, StringConstraints(min_length=1, max_length=25)]
+    code: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class Button(Part):
+    """One button: Meta's quick reply, or one of the former program's."""
+
+    type: Literal["reply", "url", "call", "copy_code"] = "reply"
+    reply: Reply | None = None
+    url: UrlButton | None = None
+    call: CallButton | None = None
+    copy_code: CopyCodeButton | None = None
+
+    @model_validator(mode="after")
+    def _has_its_object(self) -> Self:
+        if getattr(self, self.type) is None:
+            raise PydanticCustomError("missing", f"{self.type}: Field required")
+        return self
+
+
+class ButtonAction(Part):
+    """Up to three buttons, each with its own id and title."""
+
+    buttons: list[Button] = Field(min_length=1, max_length=3)
+
+    @model_validator(mode="after")
+    def _ids_and_titles_are_unique(self) -> Self:
+        replies = [button.reply for button in self.buttons if button.reply is not None]
+        if len({reply.id for reply in replies}) < len(replies):
+            raise ValueError("the ids of the buttons must be unique")
+        if len({reply.title for reply in replies}) < len(replies):
+            raise ValueError("the titles of the buttons must be unique")
+        return self
+
+
+class Row(Part):
+    """One choice of a list."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    title: Annotated[str, StringConstraints(min_length=1, max_length=24)]
+    description: Annotated[str | None, Field(max_length=72)] = None
+
+
+class Section(Part):
+    """A group of choices."""
+
+    title: Annotated[str | None, Field(max_length=24)] = None
+    rows: list[Row] = Field(min_length=1, max_length=MAX_ROWS)
+
+
+class ListAction(Part):
+    """Up to ten choices in all."""
+
+    button: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    sections: list[Section] = Field(min_length=1, max_length=10)
+
+    @model_validator(mode="after")
+    def _rows_are_few_and_unique(self) -> Self:
+        ids = [row.id for section in self.sections for row in section.rows]
+        if len(ids) > MAX_ROWS:
+            raise ValueError(f"a list has at most {MAX_ROWS} rows in all sections together")
+        if len(set(ids)) < len(ids):
+            raise ValueError("the ids of the rows must be unique")
+        if len(self.sections) > 1 and not all(section.title for section in self.sections):
+            raise ValueError("with more than one section each needs a title")
+        return self
+
+
+class UrlParameters(Part):
+    """Where a button leads."""
+
+    display_text: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    url: Link
+
+
+class UrlAction(Part):
+    """A button that opens an address."""
+
+    parameters: UrlParameters
+
+
+class _Interactive(Part):
+    header: Header | None = None
+    footer: Footer | None = None
+
+
+class Buttons(_Interactive):
+    """Words with buttons."""
+
+    type: Literal["button"]
+    body: Body
+    action: Annotated[ButtonAction, BeforeValidator(_from_text)]
+
+
+class List(_Interactive):
+    """Words with a list to choose from."""
+
+    type: Literal["list"]
+    body: LongBody
+    action: Annotated[ListAction, BeforeValidator(_from_text)]
+
+    @model_validator(mode="after")
+    def _its_header_is_text(self) -> Self:
+        if self.header is not None and self.header.type != "text":
+            raise ValueError("the header of a list is text")
+        return self
+
+
+class UrlLink(_Interactive):
+    """Words with a button that opens an address."""
+
+    type: Literal["cta_url"]
+    body: Body
+    action: Annotated[UrlAction, BeforeValidator(_from_text)]
+
+
+class OtherInteractive(_Interactive):
+    """A kind that the provider knows or refuses."""
+
+    type: PassedOn
+    body: Body | None = None
+    action: Annotated[dict[str, Any], BeforeValidator(_from_text)]
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "other" if kind in get_args(PassedOn) else str(kind)
+
+
+Interactive = Annotated[
+    Annotated[Buttons, Tag("button")]
+    | Annotated[List, Tag("list")]
+    | Annotated[UrlLink, Tag("cta_url")]
+    | Annotated[OtherInteractive, Tag("other")],
+    Discriminator(_kind),
+]
+
+
+class InteractiveMessage(OutboundMessage):
+    """Something to press."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "interactive",
+                                         "interactive": {"type": "button", "body": {"text": "Shall we?"},
+                                                         "action": {"buttons": [{"type": "reply", "reply": {
+                                                             "id": "yes", "title": "Yes"}}]}}}]}
+    )  # fmt: skip
+    type: Literal["interactive"]
+    interactive: Interactive
+
+
+class Language(Part):
+    """A language code, as `pt_BR`."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=16)]
+
+
+class Component(Part):
+    """The values for one part of a template."""
+
+    type: Annotated[str, StringConstraints(to_lower=True, min_length=1, max_length=32)]
+    sub_type: Annotated[str | None, Field(max_length=32)] = None
+    index: Annotated[int | str | None, Field()] = None
+    parameters: Annotated[list[dict[str, Any]], Field(max_length=100), BeforeValidator(lambda value: value or [])] = (
+        Field(default=[])
+    )
+
+
+class Template(Part):
+    """A template by its name, with values for its placeholders."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    language: Language | None = None
+    components: Annotated[
+        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
+    ] = Field(default=[])
+
+
+class TemplateMessage(OutboundMessage):
+    """A message made from a stored template."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "template",
+                                         "template": {"name": "hello", "language": {"code": "pt_BR"},
+                                                      "components": [{"type": "body", "parameters": [
+                                                          {"type": "text", "text": "Maria"}]}]}}]}
+    )  # fmt: skip
+    type: Literal["template"]
+    template: Template

@@ -1,0 +1,36 @@
+"""What a client does with messages that are there already."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from unoapi.models.cloud_api.messages.outbound import Part
+
+
+class TypingIndicator(Part):
+    """What the contact sees for up to 25 s."""
+
+    type: Literal["text"] = "text"
+
+
+class Command(Part):
+    """Mark a received message as read, show that an answer is being written, or delete a message for everybody."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.X"}]}
+    )
+
+    messaging_product: Literal["whatsapp"] = "whatsapp"
+    status: Literal["read", "deleted"] | None = None
+    message_id: str | None = Field(default=None, min_length=1, max_length=512)
+    typing_indicator: TypingIndicator | None = None
+    to: str | None = Field(default=None, max_length=128)
+
+    @model_validator(mode="after")
+    def _names_a_message(self) -> Self:
+        if self.message_id is None:
+            raise PydanticCustomError("missing", "message_id: Field required")
+        return self

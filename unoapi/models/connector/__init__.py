@@ -1,0 +1,1 @@
+"""The contract with the connector: events, commands, their content, RPC and options."""

@@ -1,0 +1,93 @@
+"""What the API asks of a connector, as plain JSON on `unoapi.outgoing.whatsmeow`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unoapi.models.connector.content import Base, Content
+
+VERSION = 1
+CONTROL = frozenset({"session.connect", "session.disconnect", "session.logout", "session.reload"})
+"""For whoever runs the sessions, not for one session's queue."""
+
+
+class Quote(Base):
+    """The message that a sent one answers to."""
+
+    id: str
+    participant: str = ""
+    text: str = ""
+
+
+class Send(Base):
+    """A message to send."""
+
+    content: Content
+    context: Quote | None = None
+    mentions: tuple[str, ...] = ()
+    mention_all: bool = False
+    ephemeral_seconds: int = 0
+    composing: bool = False
+    interactive_mode: Literal["text", "classic", "native"] = "text"
+
+
+class Read(Base):
+    """Messages to mark as read."""
+
+    ids: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    chat: str
+    sender: str = ""
+    kind: Literal["read", "played"] = "read"
+
+
+class Typing(Base):
+    """Show that somebody writes or records."""
+
+    chat: str
+    state: Literal["composing", "recording", "paused"]
+
+
+class RejectCall(Base):
+    """A call to refuse."""
+
+    sender: str = Field(alias="from")
+    id: str
+
+
+class Connect(Base):
+    """Connect, or show a code to. `resume` uses a stored login and shows no code."""
+
+    method: Literal["qr", "code", "resume"] = "qr"
+    phone: str = ""
+
+
+class Nothing(Base):
+    """No data."""
+
+
+class Command(Base):
+    """The envelope of every command. Times are milliseconds since the epoch."""
+
+    version: int = Field(default=VERSION, ge=1)
+    type: str
+    command_id: str = Field(min_length=1, max_length=512)
+    session: str = Field(pattern=r"^[0-9]{1,20}$")
+    to: str = ""
+    created_at: int = 0
+    expires_at: int = 0
+    attempt: int = Field(default=1, ge=1)
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+COMMANDS: dict[str, type[Base]] = {
+    "send": Send,
+    "read": Read,
+    "typing": Typing,
+    "call.reject": RejectCall,
+    "session.connect": Connect,
+    "session.disconnect": Nothing,
+    "session.logout": Nothing,
+    "session.reload": Nothing,
+}

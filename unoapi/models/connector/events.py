@@ -1,0 +1,204 @@
+"""What the connector tells, as it stands on `unoapi.incoming.whatsmeow`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+
+from unoapi.models.connector.content import Base, Content, Unsupported
+
+STATES = Literal[
+    "starting", "qr", "pairing", "connecting", "connected", "disconnected", "standby", "logged_out", "replaced",
+    "banned", "outdated", "conflict", "stopped", "crashed",
+]  # fmt: skip
+
+
+class Party(Base):
+    """A chat or a sender."""
+
+    jid: str = ""
+    kind: str = "user"  # user, group, newsletter, status, broadcast
+    phone: str = ""
+    lid: str = ""
+    device: int = 0
+    push_name: str = ""
+    verified_name: str = ""
+    username: str = ""
+    picture: str = ""
+    subject: str = ""
+
+
+class Referral(Base):
+    """The advertisement that a message answers to."""
+
+    source_type: str = ""
+    source_id: str = ""
+    source_url: str = ""
+    headline: str = ""
+    body: str = ""
+    media_type: str = ""
+    thumbnail_url: str = ""
+    ctwa_clid: str = ""
+
+
+class ContextInfo(Base):
+    """What a message answers to, and how it came about."""
+
+    id: str = ""
+    participant: str = ""
+    forwarded: bool = False
+    forwarding_score: int = 0
+    mentions: tuple[str, ...] = ()
+    referral: Referral | None = None
+
+
+class ReceivedMessage(Base):
+    """A message from WhatsApp."""
+
+    id: str = Field(min_length=1, max_length=512)
+    chat: Party
+    sender: Party
+    from_me: bool = False
+    timestamp_ms: int
+    ephemeral_seconds: int = 0
+    view_once: bool = False
+    edited: bool = False
+    retry_count: int = 0
+    history: bool = False
+    content: Content
+    context: ContextInfo | None = None
+
+    @field_validator("content", mode="wrap")
+    @classmethod
+    def _unknown_is_told(cls, value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        """Content of a known kind in a form of its own is told as unsupported: a message is never dropped for it."""
+        kind = value.get("kind") if isinstance(value, dict) else None
+        try:
+            return handler(value)
+        except ValidationError:
+            if not isinstance(kind, str):
+                raise
+            return Unsupported(kind=kind[:50])
+
+
+class MessageReceipt(Base):
+    """Contacts received or read messages."""
+
+    status: Literal["delivered", "read", "played", "self_read"]
+    ids: tuple[str, ...]
+    chat: Any = None
+    participant: Any = None
+    timestamp: int = 0
+
+
+class SendError(Base):
+    """Why a send failed. `raw` is the engine's own text."""
+
+    code: int = 131000
+    reason: str = "send failed"
+    retryable: bool = False
+    raw: str = ""
+
+
+class SendResult(Base):
+    """What came of a command. `chat` is where the message stands, for answers to it."""
+
+    command_id: str
+    status: Literal["sent", "failed", "ambiguous"]
+    wa_id: str = ""
+    to: str = ""
+    chat: str = ""
+    timestamp: int = 0
+    attempts: int = 1
+    error: SendError | None = None
+
+
+class SessionState(Base):
+    """The connection of a session changed."""
+
+    state: STATES
+    reason: str = ""
+    until: int = 0
+    jid: str = ""
+    lid: str = ""
+    push_name: str = ""
+    business_name: str = ""
+    platform: str = ""
+    capabilities: dict[str, bool] = Field(default_factory=dict)
+
+
+class QrCode(Base):
+    """A code to scan, as text. `n` counts from 1; `of` is how many there will be."""
+
+    code: str = Field(max_length=4096)
+    n: int = 1
+    of: int = 0
+    expires_at: int = 0
+
+
+class PairingCode(Base):
+    """A code to type into the phone."""
+
+    code: str = Field(max_length=32)
+    phone: str = ""
+    expires_at: int = 0
+
+
+class Undecryptable(Base):
+    """A message that this device cannot read. The same id may come again, readable."""
+
+    id: str = Field(min_length=1, max_length=512)
+    chat: Party
+    sender: Party
+    from_me: bool = False
+    unavailable: bool = False
+    hide: bool = False
+    timestamp_ms: int = 0
+
+
+class Call(Base):
+    """Somebody calls."""
+
+    id: str = Field(min_length=1, max_length=512)
+    sender: Party = Field(alias="from")
+    phase: Literal["offer", "accept", "terminate", "notice"]
+    media: str = ""
+    reason: str = ""
+    timestamp: int = 0
+
+
+class ConnectorEvent(Base):
+    """The envelope of every event.
+
+    `seq` grows by one with each event of a session: a hole in it is a loss. Data of an unknown type is not looked at.
+    """
+
+    version: int = Field(ge=1)
+    type: str
+    event_id: str
+    session: str = Field(pattern=r"^[0-9]{1,20}$")
+    server: str = ""
+    engine: str = ""
+    seq: int = 0
+    occurred_at: str = ""
+    partition_key: str = ""
+    data: dict[str, Any]
+
+
+EVENTS: dict[str, type[Base]] = {
+    "message": ReceivedMessage,
+    "receipt": MessageReceipt,
+    "send_result": SendResult,
+    "session": SessionState,
+    "qr": QrCode,
+    "pairing_code": PairingCode,
+    "undecryptable": Undecryptable,
+    "call": Call,
+}
+"""The types that the API understands; `presence`, `group`, `picture` and others may be told and are ignored."""
+
+__all__ = [
+    "EVENTS", "STATES", "Call", "ConnectorEvent", "ContextInfo", "MessageReceipt", "PairingCode", "Party", "QrCode",
+    "ReceivedMessage", "Referral", "SendError", "SendResult", "SessionState", "Undecryptable", "Unsupported",
+]  # fmt: skip

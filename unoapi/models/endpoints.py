@@ -1,0 +1,35 @@
+"""What is known of an endpoint: a session and one of its webhooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DeliveryState:
+    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds.
+
+    `breaker` is what the breakers wrote about the endpoint, none when it cannot be read.
+    What was accepted at `dropped_until_ms` (Unix time in milliseconds) or before was dropped by the operator.
+    """
+
+    done: bool = False
+    paused_ms: int = 0
+    dropped_until_ms: int = 0
+    breaker: str | None = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Whether a delivery may be posted now, as a probe perhaps, or waits so many milliseconds."""
+
+    wait_ms: int = 0
+    probe: bool = False
+
+
+@dataclass(frozen=True)
+class EndpointNews:
+    """An endpoint went down or came back. `since_ms` is when the outage began, in Unix time."""
+
+    down: bool
+    since_ms: int

@@ -1,0 +1,43 @@
+"""Files at Meta: first their description, then their bytes, both with the account's token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from unoapi.errors import FetchFailed, NotSent, Unanswered
+from unoapi.providers.cloud_api.graph import read_json
+
+if TYPE_CHECKING:
+    from unoapi.http.api_client import Exchanger
+    from unoapi.http.downloader import Fetched, Fetcher
+    from unoapi.ports import SessionStore
+
+OK = 200
+
+
+class MetaMedia:
+    """RemoteMedia at Meta."""
+
+    def __init__(self, *, sessions: SessionStore, exchanger: Exchanger, fetcher: Fetcher, timeout_ms: int) -> None:
+        self._sessions = sessions
+        self._exchanger = exchanger
+        self._fetcher = fetcher
+        self._timeout_ms = timeout_ms
+
+    def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> Fetched:
+        """Write a file to `target`. Raises FetchFailed."""
+        account = self._sessions.find(phone).webhook_forward
+        if not media_id.isascii() or not media_id.isalnum():
+            raise FetchFailed("Meta's media id is none")
+        headers = (f"Authorization: Bearer {account.token.get_secret_value()}",)
+        base = f"{str(account.url).rstrip('/')}/{account.version}"
+        try:
+            answer = self._exchanger.request(
+                "GET", f"{base}/{media_id}", headers=headers, timeout_ms=account.deadline_ms
+            )
+        except (NotSent, Unanswered) as error:
+            raise FetchFailed(f"Meta did not describe the file: {error}") from error
+        url = read_json(answer.body).get("url")
+        if answer.status != OK or not isinstance(url, str):
+            raise FetchFailed(f"Meta did not describe the file: HTTP {answer.status}")
+        return self._fetcher.fetch(url, target, limit=limit, timeout_ms=self._timeout_ms, headers=headers)

@@ -1,0 +1,126 @@
+"""Numbers at Meta's own Cloud API: messages are passed on, callbacks come back over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import MediaMissing, MessageRejected, NotSent, OutcomeUnknown, Postponed, SendFailed, Unanswered
+from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.messages import recipient_of
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error, read_json
+from unoapi.providers.cloud_api.translation import with_their_ids
+from unoapi.services import media
+from unoapi.telemetry.logging import get_logger
+
+if TYPE_CHECKING:
+    from unoapi.http.api_client import Exchanger, HttpAnswer
+    from unoapi.media.signed_urls import MediaLinks
+    from unoapi.models.options import Forward
+    from unoapi.ports import MediaIndex, MessageIds, SessionStore
+
+log = get_logger(__name__)
+
+OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR = 200, 401, 429, 500
+NOT_REGISTERED = 133010
+
+
+class Forwarder:
+    """A provider like any other, behind the same port."""
+
+    def __init__(
+        self, *, sessions: SessionStore, ids: MessageIds, notes: MediaIndex, links: MediaLinks, exchanger: Exchanger
+    ) -> None:
+        self._sessions = sessions
+        self._ids = ids
+        self._notes = notes
+        self._links = links
+        self._exchanger = exchanger
+
+    def ready(self, phone: str) -> None:
+        """Always: whether Meta takes a message is known when it is asked."""
+
+    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+        """Pass one message on.
+
+        Raises MessageRejected (with Meta's code), SendFailed or Postponed (certain that nothing left), OutcomeUnknown.
+        """
+        try:
+            resolved = media.resolve(message, phone=phone, notes=self._notes, link=self._links.make)
+        except MediaMissing:
+            raise MessageRejected(
+                "Media missing", code=131053, details="The uploaded file was deleted or has expired."
+            ) from None
+        body = {**with_their_ids(resolved, phone=phone, ids=self._ids), "messaging_product": "whatsapp"}
+        answer = self._post(phone, body)
+        theirs = _sent_id(answer)
+        if not theirs:
+            raise OutcomeUnknown("Meta answered without a message id")
+        self._ids.remember(phone, theirs=theirs, ours=message_id)
+        return Receipt(recipient=_recipient(answer, message), statuses=(StatusUpdate(status="sent"),))
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Pass a read mark or a typing indicator on; Meta knows no deletion."""
+        if command.get("status") == "deleted":
+            raise MessageRejected(
+                "Unsupported", code=131051, details="Meta's Cloud API does not delete messages for everybody."
+            )
+        body = {**command, "messaging_product": "whatsapp", "status": "read"}
+        try:
+            self._post(phone, with_their_ids(body, phone=phone, ids=self._ids))
+        except OutcomeUnknown as error:
+            raise SendFailed(f"{error}") from error  # it may be repeated
+
+    def _post(self, phone: str, body: dict[str, Any]) -> HttpAnswer:
+        account = self._sessions.find(phone).webhook_forward
+        if account.url is None or not account.phone_number_id or not account.token.get_secret_value():
+            details = "Set webhookForward.phoneNumberId and .token of the session, or WEBHOOK_FORWARD_*."
+            raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
+        try:
+            answer = self._exchanger.request(
+                "POST",
+                f"{address(account)}/{account.phone_number_id}/messages",
+                headers=(*bearer(account), "Content-Type: application/json"),
+                body=serialise(body).encode(),
+                timeout_ms=account.deadline_ms,
+            )
+        except NotSent as error:
+            raise SendFailed(f"Meta was not reached: {error}") from error
+        except Unanswered as error:
+            raise OutcomeUnknown(f"Meta did not answer: {error}") from error
+        if OK <= answer.status < OK + 100:
+            return answer
+        _refuse(answer, phone)
+        return answer
+
+
+def address(account: Forward) -> str:
+    """Where an account's part of the Graph API begins."""
+    return f"{str(account.url).rstrip('/')}/{account.version}"
+
+
+def bearer(account: Forward) -> tuple[str, ...]:
+    """The header that opens an account."""
+    return (f"Authorization: Bearer {account.token.get_secret_value()}",)
+
+
+def _refuse(answer: HttpAnswer, phone: str) -> None:
+    error = read_error(answer.body, answer.status)
+    if answer.retry_after_s and (answer.status == TOO_MANY or error.code in RATE_LIMITS):
+        raise Postponed(f"Meta asks for a pause ({error.code})", after_ms=answer.retry_after_s * 1000)
+    if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
+        raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})")
+    if answer.status == UNAUTHORISED or error.code == 190:  # noqa: PLR2004 (an access token that is no good)
+        log.error("meta_refuses_the_token", phone=phone, do="renew webhookForward.token of the session")
+    raise MessageRejected(error.title, code=error.code, details=error.details)
+
+
+def _sent_id(answer: HttpAnswer) -> str:
+    return message_id(answer.body)
+
+
+def _recipient(answer: HttpAnswer, message: dict[str, Any]) -> str:
+    contacts = read_json(answer.body).get("contacts")
+    first = contacts[0] if isinstance(contacts, list) and contacts else None
+    known = first.get("wa_id") if isinstance(first, dict) else None
+    return str(known or recipient_of(message))

@@ -1,0 +1,1 @@
+"""Phones that the connector serves: their messages and events, in both directions."""

@@ -1,0 +1,234 @@
+"""From the connector's events to Cloud API events."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import Postponed
+from unoapi.models.cloud_api.events import Event, contact, error_object, message_event, status_event
+from unoapi.models.connector.commands import Command, Read, RejectCall, Send
+from unoapi.models.connector.content import Text
+from unoapi.models.connector.events import (
+    Call,
+    ConnectorEvent,
+    MessageReceipt,
+    PairingCode,
+    QrCode,
+    ReceivedMessage,
+    SendResult,
+    SessionState,
+    Undecryptable,
+)
+from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.providers.whatsmeow import session_notices as notices
+from unoapi.providers.whatsmeow.inbound import events_of, number_of, placeholder_for
+from unoapi.services.webhooks import stamp
+
+if TYPE_CHECKING:
+    from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent, TellSession
+    from unoapi.models.session import Session
+    from unoapi.ports import Connections, MessageIds, SessionStore
+
+PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
+"""Up to this age, wait so long for the send result that a receipt belongs to."""
+READ_AGAIN_MS = 60_000
+
+
+def receive(
+    job: ReceiveEvent,
+    *,
+    ids: MessageIds,
+    sessions: SessionStore,
+    connections: Connections | None = None,
+    keep: notices.Keep | None = None,
+) -> list[FanOut | TellSession]:
+    """The events for the webhooks, or for the one of the session. Of a type that nobody could want there are none.
+
+    `keep` keeps the picture of a QR code.
+
+    Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
+    looked up now: its options say what is to be ignored.
+    """
+    envelope = ConnectorEvent.model_validate(job.event)
+    phone = envelope.session
+    events: list[Event] = []
+    if envelope.type == "message":
+        message = ReceivedMessage.model_validate(envelope.data)
+        events = events_of(message, session=sessions.find(phone), ids=ids, connections=connections)
+    elif envelope.type == "undecryptable":
+        events = placeholder_for(Undecryptable.model_validate(envelope.data), session=sessions.find(phone))
+    elif envelope.type == "receipt":
+        receipt = MessageReceipt.model_validate(envelope.data)
+        events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
+    elif envelope.type == "send_result":
+        events = _send_result(phone, SendResult.model_validate(envelope.data), ids, connections)
+    elif envelope.type == "call":
+        call = Call.model_validate(envelope.data)
+        events = _call(call, session=sessions.find(phone)) if _counts(call, phone, connections) else []
+    elif envelope.type in ("session", "qr", "pairing_code"):
+        return _news(envelope, sessions=sessions, connections=connections, keep=keep)
+    return [stamp(event, phone=phone, sessions=sessions) for event in events]
+
+
+def answers(job: ReceiveEvent, *, sessions: SessionStore, connections: Connections | None = None) -> list[Command]:
+    """What the session's options make us answer by ourselves: mark as read, refuse a call."""
+    envelope = ConnectorEvent.model_validate(job.event)
+    if envelope.type not in ("message", "call"):
+        return []
+    session = sessions.find(envelope.session)
+    if envelope.type == "call":
+        call = Call.model_validate(envelope.data)
+        return _refuse(call, session) if session.reject_calls and _counts(call, session.phone, connections) else []
+    message = ReceivedMessage.model_validate(envelope.data)
+    ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
+    if not session.read_on_receipt or message.from_me or ignored:
+        return []
+    read = Read(ids=(message.id,), chat=message.chat.jid, sender=message.sender.jid)
+    return [command("read", read.model_dump(mode="json"), phone=session.phone, about=message.id)]
+
+
+def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connections) -> FanOut | None:
+    """The `failed` status of a message of which no connector told anything; none when it did."""
+    if not connections.give_up(job.phone, job.message_id):
+        return None
+    details = "No connector told in time what became of it. It is not sent again by itself."
+    event = status_event(
+        job.phone,
+        message_id=job.message_id,
+        status="failed",
+        recipient=_recipient(job.recipient),
+        timestamp_s=int(time.time()),
+        error=error_object(131000, "No connector", details),
+    )
+    return stamp(event, phone=job.phone, sessions=sessions)
+
+
+def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str = "") -> Command:
+    """A command that is not a client's message. The same cause gives the same id."""
+    now = now_ms()
+    return Command(
+        type=kind,
+        command_id=computed_id("command", phone, kind, about),
+        session=phone,
+        to=to,
+        created_at=now,
+        expires_at=now + READ_AGAIN_MS,
+        data=data,
+    )
+
+
+def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: int) -> list[Event]:
+    if receipt.status == "self_read":
+        return []
+    ours = {message_id: ids.ours(phone, message_id) for message_id in receipt.ids}
+    if any(known == message_id for message_id, known in ours.items()):
+        _wait_for_result(age_ms)
+    who = receipt.participant or receipt.chat
+    recipient = user_of(who.get("phone") or who.get("jid") or "" if isinstance(who, dict) else str(who or ""))
+    return [
+        status_event(
+            phone,
+            message_id=ours[message_id],
+            status="read" if receipt.status == "played" else receipt.status,
+            recipient=with_ninth_digit(recipient),
+            timestamp_s=receipt.timestamp or int(time.time()),
+        )
+        for message_id in receipt.ids
+    ]
+
+
+def _wait_for_result(age_ms: int) -> None:
+    """Receipts may overtake the send result that tells which of our messages they mean; it is there in a moment."""
+    for until_ms, wait_ms in PATIENCE_MS:
+        if 0 <= age_ms < until_ms:
+            raise Postponed("the message of this receipt is not known yet", after_ms=wait_ms)
+
+
+def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: Connections | None) -> list[Event]:
+    if connections is not None:
+        given_up = connections.settle(phone, result.command_id)
+        if given_up and result.status == "failed":
+            return []  # the client was told when the wait ended
+    if result.wa_id:
+        ids.remember(phone, theirs=result.wa_id, ours=result.command_id)
+        if connections is not None:
+            chat = result.chat or result.to
+            connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=result.wa_id)
+    failure = None
+    if result.status == "ambiguous":
+        failure = error_object(131000, "Outcome unknown", "It may have left or not. It is not sent again by itself.")
+    elif result.status == "failed":
+        problem = result.error
+        reason = problem.reason[:200] if problem else "send failed"
+        failure = error_object(problem.code if problem else 131000, "Message not sent", reason)
+    return [
+        status_event(
+            phone,
+            message_id=result.command_id,
+            status="failed" if failure else "sent",
+            recipient=_recipient(result.to),
+            timestamp_s=result.timestamp or int(time.time()),
+            error=failure,
+        )
+    ]
+
+
+def _call(call: Call, *, session: Session) -> list[Event]:
+    if not session.message_calls_webhook:
+        return []
+    caller = number_of(call.sender)
+    message = {
+        "from": caller,
+        "id": f"UNO.CALL.{computed_id('call', session.phone, call.id).upper()}",
+        "timestamp": str(call.timestamp or int(time.time())),
+        "type": "text",
+        "text": {"body": session.message_calls_webhook},
+    }
+    return [message_event(session.phone, message, contacts=[contact(caller, call.sender.push_name)])]
+
+
+def _counts(call: Call, phone: str, connections: Connections | None) -> bool:
+    """Whether the phone begins to ring, and not again for a caller who rang a moment ago."""
+    if call.phase != "offer":
+        return False
+    return connections is None or connections.rings(phone, call.sender.phone or call.sender.jid, call.id)
+
+
+def _refuse(call: Call, session: Session) -> list[Command]:
+    caller = call.sender.jid if not call.sender.phone else f"{call.sender.phone}@s.whatsapp.net"
+    reject = RejectCall.model_validate({"from": call.sender.jid, "id": call.id})
+    text = Send(content=Text(body=session.reject_calls))
+    return [
+        command("call.reject", reject.model_dump(mode="json", by_alias=True), phone=session.phone, about=call.id),
+        command("send", text.model_dump(mode="json"), phone=session.phone, about=f"call:{call.id}", to=caller),
+    ]
+
+
+def _news(
+    envelope: ConnectorEvent, *, sessions: SessionStore, connections: Connections | None, keep: notices.Keep | None
+) -> list[FanOut | TellSession]:
+    """Keep what is new of the connection, and tell it to the session's own webhook or to all the others."""
+    session, at_ms = sessions.find(envelope.session), notices.at_ms(envelope.occurred_at)
+    news: SessionState | QrCode | PairingCode
+    if envelope.type == "session":
+        news = SessionState.model_validate(envelope.data)
+    elif envelope.type == "qr":
+        news = QrCode.model_validate(envelope.data)
+    else:
+        news = PairingCode.model_validate(envelope.data)
+    if connections is not None:
+        connections.record(envelope.session, news, at_ms=at_ms, seq=envelope.seq)
+    if session.session_webhook is not None:
+        posted = notices.posted(news, session=session, event_id=envelope.event_id, at_ms=at_ms)
+        return [posted] if posted else []
+    message = notices.message(news, session=session, event_id=envelope.event_id, at_ms=at_ms, keep=keep)
+    if message is None:
+        return []
+    event = message_event(session.phone, message, contacts=[contact(session.phone)])
+    return [stamp(event, phone=session.phone, sessions=sessions, told=False)]  # a notice never causes another one
+
+
+def _recipient(address: str) -> str:
+    return address if address.endswith(("@g.us", "@newsletter")) else with_ninth_digit(user_of(address))

@@ -1,0 +1,170 @@
+"""Received messages as Cloud API events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unoapi.models.cloud_api.events import Event, contact, message_event, split, status_event
+from unoapi.models.connector.content import Edit, Media, Reaction, Revoke, Text
+from unoapi.models.connector.events import ReceivedMessage
+from unoapi.models.jobs import now_ms
+from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.providers.whatsmeow import session_notices as notices
+from unoapi.providers.whatsmeow.content import cloud_content
+
+if TYPE_CHECKING:
+    from unoapi.models.connector.events import ContextInfo, Party, Undecryptable
+    from unoapi.models.session import Session
+    from unoapi.ports import Connections, MessageIds
+
+FREQUENTLY = 4
+"""From this score on WhatsApp calls a message forwarded many times."""
+
+
+def events_of(
+    received: ReceivedMessage, *, session: Session, ids: MessageIds, connections: Connections | None
+) -> list[Event]:
+    """The events of a message; none when the session ignores it or when it is housekeeping."""
+    phone = session.phone
+    if received.history or session.ignores(chat=received.chat.jid, phone=phone, from_me=received.from_me):
+        return []
+    partner = received.chat if received.from_me and received.chat.kind == "user" else received.sender
+    inner, target = received.content, ""
+    edited = inner if isinstance(inner, Edit) else None
+    if isinstance(inner, Revoke):
+        return [_deleted(inner, received, partner=partner, phone=phone, ids=ids)]
+    if edited is not None:
+        inner, target = _edited(edited), ids.ours(phone, edited.target_id)
+    elif isinstance(inner, Reaction):
+        inner, target = _reaction(inner, phone=phone, ids=ids, as_reply=session.send_reaction_as_reply)
+    held = cloud_content(inner, message_id=received.id)
+    if held is None:
+        return []
+    if connections is not None:
+        chat, writer = received.chat.jid, received.sender.jid
+        connections.remember_key(phone, received.id, chat=chat, participant=writer, from_me=received.from_me)
+    message = _head(received, partner=partner, phone=phone) | held
+    message |= _context(received.context, target=target, partner=partner, phone=phone, ids=ids)
+    if edited is not None:
+        message |= _edit_marks(edited)
+    if received.from_me and session.outgoing_messages_coex:
+        echo = {**message, "to": number_of(partner)}
+        value = {"message_echoes": [echo], "contacts": [_contact(partner, received)]}
+        changes = [{"field": "smb_message_echoes", "value": value}]
+        return split(phone, {"entry": [{"id": phone, "changes": changes}]})
+    return [message_event(phone, message, contacts=[_contact(partner, received)])]
+
+
+def _deleted(revoke: Revoke, received: ReceivedMessage, *, partner: Party, phone: str, ids: MessageIds) -> Event:
+    return status_event(
+        phone,
+        message_id=ids.ours(phone, revoke.target_id),
+        status="deleted",
+        recipient=number_of(partner),
+        timestamp_s=received.timestamp_ms // 1000,
+    )
+
+
+def _head(received: ReceivedMessage, *, partner: Party, phone: str) -> dict[str, Any]:
+    head: dict[str, Any] = {
+        "from": phone if received.from_me else number_of(partner),
+        "id": received.id,
+        "timestamp": str(received.timestamp_ms // 1000),
+    }
+    if not received.from_me and partner.lid:
+        head["from_user_id"] = _lid(partner)
+    if received.chat.kind in ("group", "newsletter"):
+        head["group_id"] = received.chat.jid
+    return head
+
+
+def _reaction(reaction: Reaction, *, phone: str, ids: MessageIds, as_reply: bool) -> tuple[Any, str]:
+    """The content, and what it answers to when it is told as an answer."""
+    target = ids.ours(phone, reaction.target_id)
+    if as_reply:
+        return Text(body=reaction.emoji), target
+    return reaction.model_copy(update={"target_id": target}), ""
+
+
+def _edit_marks(edit: Edit) -> dict[str, Any]:
+    marks = {"message_type": "message_edit"}
+    return marks | {"edit_timestamp": str(edit.at_ms)} if edit.at_ms else marks
+
+
+def _edited(edit: Edit) -> Any:
+    """New content. Of a file whose caption was changed only the caption is new."""
+    inner = edit.content
+    if isinstance(inner, Media) and inner.caption and not (inner.media and inner.media.key):
+        return Text(body=inner.caption)
+    return inner
+
+
+def _context(
+    context: ContextInfo | None, *, target: str, partner: Party, phone: str, ids: MessageIds
+) -> dict[str, Any]:
+    if target:
+        return {"context": {"message_id": target, "id": target}}
+    if context is None:
+        return {}
+    parts: dict[str, Any] = {}
+    if context.id:
+        quoted = ids.ours(phone, context.id)
+        parts["from"] = with_ninth_digit(user_of(context.participant)) or number_of(partner)
+        parts |= {"message_id": quoted, "id": quoted}
+    if context.forwarding_score >= FREQUENTLY:
+        parts["frequently_forwarded"] = True
+    elif context.forwarded:
+        parts["forwarded"] = True
+    found: dict[str, Any] = {"context": parts} if parts else {}
+    if context.referral is not None:
+        referral = {key: value for key, value in context.referral.model_dump().items() if value}
+        if referral:
+            found["referral"] = referral
+    return found
+
+
+def _contact(partner: Party, received: ReceivedMessage) -> dict[str, Any]:
+    """The one the message is about. `user_id` is the LID where there is one, as newer clients expect."""
+    number = number_of(partner)
+    name = "" if received.from_me else partner.verified_name or partner.push_name or partner.username
+    described = contact(number, name or number or _lid(partner))
+    if partner.lid:
+        described["user_id"] = _lid(partner)
+    if partner.username:
+        described["profile"]["username"] = partner.username
+    if partner.picture:
+        described["profile"]["picture"] = partner.picture
+    if received.chat.kind in ("group", "newsletter"):
+        described["group_id"] = received.chat.jid
+        described |= {"group_subject": received.chat.subject} if received.chat.subject else {}
+        described |= {"group_picture": received.chat.picture} if received.chat.picture else {}
+    return described
+
+
+def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
+    """Tell that there is a message which only the phone can show. The readable one may come later, with the same id."""
+    if lost.hide or session.ignores(chat=lost.chat.jid, phone=session.phone, from_me=lost.from_me):
+        return []
+    placeholder = ReceivedMessage(
+        id=lost.id,
+        chat=lost.chat,
+        sender=lost.sender,
+        from_me=lost.from_me,
+        timestamp_ms=lost.timestamp_ms or now_ms(),
+        content=Text(body=notices.UNDECRYPTABLE),
+    )
+    partner = lost.chat if lost.from_me and lost.chat.kind == "user" else lost.sender
+    told = {"type": "text", "text": {"body": notices.UNDECRYPTABLE}}
+    message = _head(placeholder, partner=partner, phone=session.phone) | told
+    return [message_event(session.phone, message, contacts=[_contact(partner, placeholder)])]
+
+
+def number_of(party: Party) -> str:
+    """The phone number of a party; empty for one of whom only the LID is known."""
+    if party.phone:
+        return with_ninth_digit(user_of(party.phone))
+    return "" if party.jid.endswith("@lid") else with_ninth_digit(user_of(party.jid))
+
+
+def _lid(party: Party) -> str:
+    return party.lid if "@" in party.lid else f"{party.lid}@lid"

@@ -1,0 +1,113 @@
+"""Phones that a connector keeps connected: messages leave as commands, what becomes of them comes back as events."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
+from unoapi.models.cloud_api.messages import recipient_of
+from unoapi.models.connector.rpc import CheckedContacts
+from unoapi.models.contacts import contact_key
+from unoapi.models.jobs import AwaitResult, Parcel, computed_id, now_ms
+from unoapi.models.phones import is_valid
+from unoapi.models.receipts import Receipt
+from unoapi.providers.whatsmeow.commands import commands_for, marks_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unoapi.models.message_keys import MessageKey
+    from unoapi.ports import Commands, Connections, Questions, SessionStore
+
+GRACE_S = 30
+"""The connector ends its own waiting first; this long after it somebody else does."""
+STORE_WAIT_MS = 5000
+ASK_S = 8.0
+NUMBER = re.compile(r"[0-9]{5,15}")
+
+
+class Whatsmeow:
+    """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
+
+    def __init__(  # noqa: PLR0913 (collaborators)
+        self,
+        *,
+        commands: Commands,
+        connections: Connections,
+        sessions: SessionStore,
+        rendered: Callable[[dict[str, Any], str], dict[str, Any]],
+        max_age_s: int,
+        questions: Questions | None = None,
+    ) -> None:
+        """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
+        self._rendered = rendered
+        self._commands = commands
+        self._connections = connections
+        self._sessions = sessions
+        self._max_age_s = max_age_s
+        self._questions = questions
+
+    def ready(self, phone: str) -> None:
+        """Raise NoConnector unless the phone is connected."""
+        try:
+            status = self._connections.status(phone)
+        except StoreUnavailable as error:
+            raise Postponed(f"whether {phone} is connected cannot be read: {error}", after_ms=STORE_WAIT_MS) from error
+        if status != "online":
+            raise NoConnector(phone)
+
+    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+        """Put the message on the connector's queue. Raises MessageRejected, SendFailed."""
+        until_ms = now_ms() + self._max_age_s * 1000
+        try:
+            session = self._sessions.find(phone)
+            commands = commands_for(
+                self._rendered(message, phone),
+                message_id=message_id,
+                session=session,
+                keys=lambda each: self._key(phone, each),
+                until_ms=until_ms,
+            )
+            self._connections.expect(phone, message_id, within_s=self._max_age_s)
+        except (Postponed, StoreUnavailable) as error:
+            raise SendFailed(f"{error}") from error
+        to = recipient_of(message)
+        then = []
+        if any(command.type == "send" for command in commands):
+            check = AwaitResult(
+                id=computed_id("await", phone, message_id), phone=phone, message_id=message_id, recipient=to
+            )
+            then.append(Parcel(check, delay_ms=(self._max_age_s + GRACE_S) * 1000))
+        try:
+            self._commands.put(commands, then=then)
+        except BrokerUnavailable as error:
+            # A second copy of the command has the same id, and the connector's ledger knows it.
+            raise SendFailed(f"{error}") from error
+        return Receipt(recipient=to)
+
+    def command(self, command: dict[str, Any], *, phone: str) -> None:
+        """Mark as read, show typing or delete. Raises SendFailed, MessageRejected."""
+        until_ms = now_ms() + self._max_age_s * 1000
+        try:
+            session = self._sessions.find(phone)
+            marks = marks_for(command, session=session, keys=lambda each: self._key(phone, each), until_ms=until_ms)
+            self._commands.put(marks)
+        except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
+            raise SendFailed(f"{error}") from error
+
+    def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
+        """Whether each number is on WhatsApp, as WhatsApp says; while the phone is not there, as its form says."""
+        keys = [contact_key(number) for number in numbers]
+        phones = [key for key in dict.fromkeys(keys) if NUMBER.fullmatch(key)]
+        try:
+            if self._questions is None or not phones:
+                raise NoConnector(phone)
+            found = self._questions.ask(phone, "contacts.check", {"phones": phones}, timeout_s=ASK_S)
+            known = dict(zip(phones, CheckedContacts.model_validate(found).there, strict=True))
+        except (Postponed, ValueError):
+            return [is_valid(key) for key in keys]
+        return [known.get(key, False) for key in keys]
+
+    def _key(self, phone: str, message_id: str) -> MessageKey | None:
+        return self._connections.key(phone, message_id)

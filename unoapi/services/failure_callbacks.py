@@ -1,0 +1,148 @@
+"""A failure is told: by callbacks to the operator and notices to the number. Neither causes another."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from unoapi.errors import CallbackFailed
+from unoapi.models.cloud_api.events import read_document, serialise
+from unoapi.models.jobs import (
+    DeliverWebhook,
+    FanOut,
+    Job,
+    KeepMedia,
+    NotifyNumber,
+    Parcel,
+    ReportFailure,
+    SendMessage,
+    computed_id,
+)
+from unoapi.providers.cloud_api.translation import without_media
+from unoapi.services.sending import failed_parcel
+
+if TYPE_CHECKING:
+    from unoapi.models.attempts import Attempt, History
+    from unoapi.ports import CallbackSender, SessionStore
+
+
+def consequences(  # noqa: PLR0913 (collaborators and switches)
+    job: Job,
+    *,
+    reason: str,
+    error: str,
+    history: History,
+    sessions: SessionStore,
+    callbacks: bool,
+    notices: bool,
+) -> list[Parcel]:
+    """What follows from a job that was given up. Nothing follows from what a report itself caused."""
+    if isinstance(job, SendMessage):
+        return [failed_parcel(job, reason=reason, error=error, sessions=sessions)]
+    if isinstance(job, KeepMedia):
+        return [Parcel(without_media(job))]  # no message is lost for a picture
+    if not job.told or not isinstance(job, (DeliverWebhook, FanOut)):
+        return []
+    parcels = []
+    if callbacks:
+        parcels.append(Parcel(_delivery_report(job, reason=reason, error=error, history=history)))
+    if notices and isinstance(job, DeliverWebhook):
+        parcels.append(Parcel(_notice(job, error=error, history=history)))
+    return parcels
+
+
+def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, history: History) -> ReportFailure:
+    webhook = job.webhook_id if isinstance(job, DeliverWebhook) else "*"
+    return _report(
+        job,
+        computed_id("webhook.failed", job.id, str(history.generation)),
+        {
+            "text": f"Session {job.phone}, webhook {webhook}: {_tries(history)} ({error})",
+            "type": "webhook.failed",
+            "webhook": webhook,
+            "reason": reason,
+            "attempts": [_public(attempt) for attempt in history.attempts],
+        },
+    )
+
+
+def status_report(job: FanOut) -> ReportFailure | None:
+    """The callback about a message whose WhatsApp status is `failed`."""
+    if job.kind != "failed" or not job.told:
+        return None
+    (status, *_) = json.loads(job.body)["entry"][0]["changes"][0]["value"].get("statuses") or [{}]
+    errors = status.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    problem = first if isinstance(first, dict) else {}  # it comes from outside, and must not stop the fan-out
+    title = str(problem.get("title") or "unknown error")[:200]
+    code = problem.get("code", 0)
+    return _report(
+        job,
+        computed_id("message.failed", job.id),
+        {
+            "text": f"Session {job.phone}: message {job.message_id} failed ({code} {title})",
+            "type": "message.failed",
+            "webhook": "",
+            "reason": "failed",
+            "attempts": [],
+        },
+    )
+
+
+def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]) -> ReportFailure:
+    document = {
+        "text": fields["text"],
+        "type": fields["type"],
+        "id": report_id,
+        "phone": job.phone,
+        "webhook": fields["webhook"],
+        "message_id": job.message_id,
+        "reason": fields["reason"],
+        "attempts": fields["attempts"],
+        "payload": read_document(job.body),
+    }
+    return ReportFailure(id=report_id, phone=job.phone, message_id=job.message_id, body=serialise(document), told=False)
+
+
+def _tries(history: History) -> str:
+    return f"{history.tries} attempt{'' if history.tries == 1 else 's'} failed"
+
+
+def _public(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "at": attempt.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_ms": attempt.duration_ms,
+    }
+
+
+def _notice(job: DeliverWebhook, *, error: str, history: History) -> NotifyNumber:
+    return NotifyNumber(
+        id=computed_id("notice", job.id, str(history.generation)),
+        phone=job.phone,
+        message_id=job.message_id,
+        webhook_id=job.webhook_id,
+        text=(
+            f"Uno API: events of {job.phone} do not reach the webhook {job.webhook_id[:100]}. "
+            f"Last: {_tries(history)} ({error}). They are kept and can be replayed. "
+            f"Message: {job.message_id[:200]}"
+        ),
+        told=False,
+    )
+
+
+def report(job: ReportFailure, *, url: str, sender: CallbackSender) -> Attempt:
+    """Post one failure callback. Raises CallbackFailed (retry)."""
+    answer = sender.post(url, job.body)
+    attempt = answer.as_attempt()
+    if not answer.delivered:
+        raise CallbackFailed(f"HTTP {attempt.status}" if attempt.status else attempt.error, attempt=attempt)
+    return attempt
+
+
+def notice_message(job: NotifyNumber) -> SendMessage:
+    """The message to the session's own number."""
+    message_id = f"wamid.{computed_id('notice-message', job.id).replace('-', '').upper()}"
+    body = {"messaging_product": "whatsapp", "to": job.phone, "type": "text", "text": {"body": job.text}}
+    return SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=serialise(body), told=False)

@@ -1,0 +1,171 @@
+"""Messages on their way to WhatsApp, and what comes back of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
+from unoapi.models.claims import Claim
+from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
+from unoapi.models.cloud_api.messages import recipient_of
+from unoapi.models.jobs import Parcel, RunCommand, SendMessage
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.retries import ensure_fresh, too_old
+from unoapi.services.webhooks import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unoapi.ports import Provider, Sends, SessionStore
+
+WAIT_FOR_STORE_MS = 5000
+TRACKER = "biz_opaque_callback_data"
+"""The client's own mark on a message, which comes back in its statuses."""
+
+
+def send(  # noqa: PLR0913 (collaborators)
+    job: SendMessage,
+    *,
+    redelivered: bool,
+    sessions: SessionStore,
+    sends: Sends,
+    providers: Mapping[str, Provider],
+    max_age_s: int,
+) -> Receipt:
+    """Send one message, at most once.
+
+    Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, OutcomeUnknown (never repeated by itself).
+    """
+    message = json.loads(job.body)  # before the claim: what cannot be read is not left as claimed
+    claim = _claim(job, redelivered=redelivered, sends=sends, max_age_s=max_age_s)
+    if claim.receipt is not None:
+        return claim.receipt
+    if claim.lost:
+        raise OutcomeUnknown("a worker stopped while it was sending this message: it may have left or not")
+    if claim.busy_ms:
+        raise Postponed("another worker is sending this message", after_ms=claim.busy_ms)
+    try:
+        provider = providers[sessions.find(job.phone).provider]
+        _ensure_ready(job, provider, max_age_s=max_age_s)
+    except Exception:
+        _release(job, sends)  # nothing was tried yet
+        raise
+    try:
+        receipt = provider.send(message, phone=job.phone, message_id=job.id)
+    except MessageRejected as error:
+        failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
+        receipt = Receipt(recipient=recipient_of(message), statuses=(failed,))
+    except SendFailed:
+        _release(job, sends)
+        raise
+    except OutcomeUnknown:
+        raise
+    except Exception as error:
+        raise OutcomeUnknown("the provider failed while sending: it may have left or not") from error
+    _settle(job, receipt, sends)
+    return receipt
+
+
+def command(job: RunCommand, *, sessions: SessionStore, providers: Mapping[str, Provider], max_age_s: int) -> None:
+    """Carry out one command; it may be repeated.
+
+    Raises SendFailed (retry), Postponed (wait), TooOld, MessageRejected.
+    """
+    provider = providers[sessions.find(job.phone).provider]
+    _ensure_ready(job, provider, max_age_s=max_age_s)
+    provider.command(json.loads(job.body), phone=job.phone)
+
+
+def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_s: int) -> None:
+    try:
+        provider.ready(job.phone)
+    except Postponed as error:
+        if too_old(job, max_age_s=max_age_s):
+            raise TooOld(f"{error}") from error
+        raise
+    ensure_fresh(job, max_age_s=max_age_s)
+
+
+def _claim(job: SendMessage, *, redelivered: bool, sends: Sends, max_age_s: int) -> Claim:
+    try:
+        return sends.claim(job)
+    except StoreUnavailable as error:
+        if redelivered and too_old(job, max_age_s=max_age_s):
+            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot tell whether it left") from error
+        if redelivered:
+            # Only the claim knows whether the first copy left.
+            raise Postponed("a second copy waits until Redis can tell", after_ms=WAIT_FOR_STORE_MS) from error
+        return Claim(free=True)
+
+
+def _release(job: SendMessage, sends: Sends) -> None:
+    try:
+        sends.release(job)
+    except StoreUnavailable:
+        return  # the claim runs out by itself, and is then told as an unknown outcome: never sent twice
+
+
+def _settle(job: SendMessage, receipt: Receipt, sends: Sends) -> None:
+    try:
+        sends.settle(job, receipt)
+    except StoreUnavailable:
+        return  # a copy after a crash is then told as an unknown outcome: never sent twice
+
+
+def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Parcel]:
+    """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
+    parcels = []
+    tracker = read_document(job.body).get(TRACKER)
+    for update in receipt.statuses:
+        event = status_event(
+            job.phone,
+            message_id=job.id,
+            status=update.status,
+            recipient=receipt.recipient,
+            timestamp_s=(receipt.at_ms + update.after_ms) // 1000,
+            error=update.error,
+            tracker=tracker,
+        )
+        parcels.append(
+            Parcel(
+                stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=max(update.after_ms, hold_ms)
+            )
+        )
+    return parcels
+
+
+def new_message_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
+    """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`)."""
+    message = read_document(job.body)
+    kind = str(message.get("type") or "text")
+    if not job.told or kind not in message or any(update.error for update in receipt.statuses):
+        return []
+    try:
+        wanting = tuple(each.id for each in sessions.find(job.phone).webhooks if each.send_new_messages)
+    except (Postponed, StoreUnavailable):
+        return []  # its status is told all the same
+    if not wanting:
+        return []
+    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
+    event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
+    stamped = stamp(event, phone=job.phone, sessions=sessions)
+    return [Parcel(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
+
+
+def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Parcel:
+    """The `failed` status of a message that was given up."""
+    unknown = reason == OutcomeUnknown.reason
+    details = f"{error}. It is not sent again by itself." if unknown else f"{error}"
+    failure = error_object(131000, "Outcome unknown" if unknown else "Message not sent", details)
+    message = read_document(job.body)
+    event = status_event(
+        job.phone,
+        message_id=job.id,
+        status="failed",
+        recipient=recipient_of(message),
+        timestamp_s=job.accepted_at_ms // 1000,
+        error=failure,
+        tracker=message.get(TRACKER),
+    )
+    return Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told))

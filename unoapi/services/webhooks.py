@@ -1,0 +1,207 @@
+"""Events on their way to the client's webhooks: stamp, fan out, deliver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
+from unoapi.models.cloud_api.events import Event
+from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
+from unoapi.services.filters import refusal, silence_s
+from unoapi.services.retries import ensure_fresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unoapi.errors import UnoError
+    from unoapi.models.attempts import Answer, Attempt, History
+    from unoapi.models.endpoints import DeliveryState, EndpointNews
+    from unoapi.models.session import Session
+    from unoapi.ports import Blacklist, Breakers, Deliveries, SessionStore, WebhookSender
+    from unoapi.services.bulkhead import Share
+
+GONE = 410
+DOWN_WAIT_MS = 1000
+LONGEST_PAUSE_MS = 300_000
+"""A pause may be ended by hand, and what waits should notice."""
+THROTTLED = frozenset({429, 503})
+
+
+def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True) -> FanOut:
+    """The job for an event, stamped with the ids of the webhooks that the session has now, never with tokens.
+
+    When the session cannot be looked up the stamp stays empty, and the fan-out waits until it can.
+    """
+    webhook_ids: tuple[str, ...] | None
+    ordered: tuple[str, ...] = ()
+    try:
+        session = sessions.find(phone)
+        webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
+        ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
+    except (Postponed, StoreUnavailable):
+        webhook_ids, stored = None, False
+    contact = event.partner(phone)[:256] if ordered else ""
+    return FanOut(
+        id=event.event_id,
+        phone=phone,
+        message_id=event.message_id,
+        kind=event.kind,
+        body=event.body,
+        webhook_ids=webhook_ids,
+        stored=stored,
+        told=told,
+        ordered=ordered if contact else (),
+        contact=contact,
+    )
+
+
+@dataclass(frozen=True)
+class FannedOut:
+    """One delivery per webhook that wants the event, and the filters of those that do not.
+
+    `partner` is whom the number talks with, `wrote` who wrote ("own", "contact"; empty for what is no message) and
+    `silenced` for how many seconds which webhooks get nothing more of the partner. To be remembered after the
+    deliveries are published: a fan-out that is repeated must choose the same.
+    """
+
+    deliveries: list[DeliverWebhook] = field(default_factory=list)
+    filters: dict[str, str] = field(default_factory=dict)
+    partner: str = ""
+    wrote: str = ""
+    silenced: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def filtered(self) -> list[str]:
+        """The webhooks that do not get the event."""
+        return list(self.filters)
+
+
+def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: Blacklist | None = None) -> FannedOut:
+    """Choose the webhooks that want this event. Raises SessionUnknown when their filters cannot be read now."""
+    ensure_fresh(job, max_age_s=max_age_s)
+    if job.webhook_ids is None:
+        session = sessions.find(job.phone)
+        webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
+    else:
+        webhook_ids, stored = job.webhook_ids, job.stored
+        session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
+    event = Event(event_id=job.id, message_id=job.message_id, kind=job.kind, body=job.body)
+    traits = event.traits(job.phone)
+    partner = event.partner(job.phone)
+    blocked = blacklist.blocking(job.phone, webhook_ids, partner) if blacklist else set()
+    wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
+    fanned = FannedOut(partner=partner, wrote=wrote)
+    for webhook_id in webhook_ids:
+        webhook = session.webhook(webhook_id)
+        # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is told.
+        if webhook is not None:
+            if partner and (ttl_s := silence_s(webhook, traits)):
+                fanned.silenced[webhook_id] = ttl_s
+            if why := refusal(webhook, traits, blocked=webhook_id in blocked):
+                fanned.filters[webhook_id] = why
+                continue
+        fanned.deliveries.append(
+            DeliverWebhook(
+                id=delivery_id(job.id, webhook_id),
+                phone=job.phone,
+                message_id=job.message_id,
+                accepted_at_ms=job.accepted_at_ms,
+                told=job.told,
+                event_id=job.id,
+                webhook_id=webhook_id,
+                kind=job.kind,
+                stored=stored,
+                contact=job.contact if webhook_id in job.ordered else "",
+                body=job.body,
+            )
+        )
+    return fanned
+
+
+def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:
+    """The session, looked at again when it seems to lack a webhook: that may be younger than what was seen last.
+
+    Raises SessionUnknown.
+    """
+    session = sessions.resolve(phone, stored=stored)
+    if all(session.webhook(webhook_id) is not None for webhook_id in webhook_ids):
+        return session
+    sessions.reread(phone)
+    return sessions.resolve(phone, stored=stored)
+
+
+def deliver(  # noqa: PLR0913 (collaborators)
+    job: DeliverWebhook,
+    *,
+    history: History,
+    sessions: SessionStore,
+    deliveries: Deliveries,
+    sender: WebhookSender,
+    breakers: Breakers,
+    share: Share,
+    tell: Callable[[EndpointNews], None],
+    max_age_s: int,
+) -> Attempt | None:
+    """Make one attempt. None when the delivery was done before.
+
+    `tell` is called when the endpoint went down or came back.
+    Raises DeliveryFailed (retry), Postponed (wait, no retry used up), DeliveryRefused, TooOld (give up).
+    """
+    state = deliveries.state(job.id, phone=job.phone, webhook_id=job.webhook_id)
+    if state.done:
+        return None
+    _ensure_due(job, state, max_age_s=max_age_s)
+    session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
+    webhook = session.webhook(job.webhook_id)
+    if webhook is None:
+        raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
+    place = {"phone": job.phone, "webhook_id": job.webhook_id}
+    if state.breaker is not None:
+        breakers.seen(**place, state=state.breaker)
+    with share.taken(**place):
+        turn = breakers.turn(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
+        if turn.wait_ms:
+            raise Postponed("the endpoint is down, or has just come back", after_ms=turn.wait_ms, jitter=False)
+        answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+    if not answer.delivered:
+        raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
+    breakers.succeeded(**place, tell=tell)
+    return answer.as_attempt()
+
+
+def _ensure_due(job: DeliverWebhook, state: DeliveryState, *, max_age_s: int) -> None:
+    """Raise what stands against an attempt now."""
+    ensure_fresh(job, max_age_s=max_age_s)
+    if job.accepted_at_ms <= state.dropped_until_ms:
+        raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
+    if state.paused_ms:
+        raise Postponed("the endpoint is paused", after_ms=min(state.paused_ms, LONGEST_PAUSE_MS))
+
+
+def _failure(
+    job: DeliverWebhook,
+    answer: Answer,
+    *,
+    deliveries: Deliveries,
+    breakers: Breakers,
+    tell: Callable[[EndpointNews], None],
+) -> UnoError:
+    """The error that says what happens next, after an answer that is no 2xx."""
+    attempt = answer.as_attempt()
+    if answer.blocked:
+        return DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
+    if attempt.status == GONE:
+        return DeliveryRefused("the endpoint answered 410: it is gone", reason="gone", attempt=attempt)
+    if attempt.status in THROTTLED and answer.retry_after_s is not None:
+        pause_ms = max(1000, answer.retry_after_s * 1000)
+        deliveries.pause(phone=job.phone, webhook_id=job.webhook_id, pause_ms=pause_ms)
+        return Postponed(f"HTTP {attempt.status} with Retry-After", after_ms=pause_ms, attempt=attempt)
+    error = f"HTTP {attempt.status}" if attempt.status else attempt.error
+    down, went_down = breakers.failed(job.id, phone=job.phone, webhook_id=job.webhook_id)
+    if went_down is not None:
+        tell(went_down)
+    if down:
+        # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
+        return Postponed(f"{error}; the endpoint is down", after_ms=DOWN_WAIT_MS, attempt=attempt)
+    return DeliveryFailed(error, attempt=attempt)

@@ -1,0 +1,111 @@
+"""Deliveries that are done, and endpoints that are paused. All of it may be lost."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from unoapi.errors import StoreUnavailable
+from unoapi.models.endpoints import DeliveryState
+from unoapi.models.jobs import now_ms
+from unoapi.models.trace import TraceEntry
+from unoapi.stores.circuit_breakers import breaker_key, failing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.stores.traces import RedisTraces
+
+MAX_REMEMBERED = 10_000
+
+
+class RedisDeliveries:
+    """Done-keys and pauses. With Redis away a process still knows what it did itself."""
+
+    def __init__(self, store: RedisStore, traces: RedisTraces, *, done_ttl_s: int) -> None:
+        self._store = store
+        self._traces = traces
+        self._done_ttl_s = done_ttl_s
+        self._done_here: dict[str, None] = {}
+        self._pauses_here: dict[str, float] = {}
+
+    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+        """What is known before an attempt."""
+        if delivery_id in self._done_here:
+            return DeliveryState(done=True)
+        try:
+            place = (phone, webhook_id)
+            ((done, paused_until_ms, dropped_until_ms, breaker),) = self._store.call(
+                ("MGET", done_key(delivery_id), _pause_key(*place), _drop_key(*place), breaker_key(*place))
+            )
+        except StoreUnavailable:
+            paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
+            return DeliveryState(paused_ms=max(0, int(paused_s * 1000)), breaker=None)
+        paused_ms = max(0, int(paused_until_ms or 0) - now_ms())
+        return DeliveryState(bool(done), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
+
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+        """Remember that the delivery is done.
+
+        Written behind, within milliseconds: waiting for it before the acknowledgement would only lengthen the time in
+        which a crash makes a copy.
+        """
+        if len(self._done_here) >= MAX_REMEMBERED:
+            for oldest in list(self._done_here)[: MAX_REMEMBERED // 2]:
+                self._done_here.pop(oldest, None)
+        self._done_here[delivery_id] = None
+        done: Command = ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
+        self._store.post(done, *self._traces.commands(entry))
+
+    def is_done(self, delivery_id: str) -> bool:
+        """Whether the delivery was done. Raises StoreUnavailable."""
+        (done,) = self._store.call(("EXISTS", done_key(delivery_id)))
+        return bool(done)
+
+    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        """Hold the endpoint for so many milliseconds."""
+        if len(self._pauses_here) >= MAX_REMEMBERED:
+            self._pauses_here.clear()
+        self._pauses_here[f"{phone}:{webhook_id}"] = time.monotonic() + pause_ms / 1000
+        self._store.post(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+
+    def hold(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        """Pause by hand. Raises StoreUnavailable: a person wants to know."""
+        self._store.call(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+
+    def resume(self, *, phone: str, webhook_id: str) -> bool:
+        """End a pause or close a breaker. Whether there was one. Raises StoreUnavailable."""
+        place = (phone, webhook_id)
+        ended, _ = self._store.call(("DEL", _pause_key(*place), breaker_key(*place)), ("DEL", failing_key(*place)))
+        return bool(ended)
+
+    def drop(self, *, phone: str, webhook_id: str) -> int:
+        """Mark all that waits for a webhook now; returns the mark. Raises StoreUnavailable."""
+        mark = now_ms()
+        self._store.call(("SET", _drop_key(phone, webhook_id), mark, "EX", self._done_ttl_s))
+        return mark
+
+    def endpoints(self, places: Sequence[tuple[str, str]]) -> list[DeliveryState]:
+        """The states of endpoints, given as phone and webhook id. Raises StoreUnavailable."""
+        if not places:
+            return []
+        keys = [key(*place) for place in places for key in (_pause_key, _drop_key, breaker_key)]
+        (values,) = self._store.call(("MGET", *keys))
+        return [
+            DeliveryState(False, max(0, int(until or 0) - now_ms()), int(mark or 0), str(breaker or ""))
+            for until, mark, breaker in zip(values[::3], values[1::3], values[2::3], strict=True)
+        ]
+
+
+def done_key(delivery_id: str) -> str:
+    """Where it stands that a delivery is done."""
+    return f"unoapi-done:{delivery_id}"
+
+
+def _drop_key(phone: str, webhook_id: str) -> str:
+    return f"unoapi-drop:{phone}:{webhook_id}"
+
+
+def _pause_key(phone: str, webhook_id: str) -> str:
+    return f"unoapi-pause:{phone}:{webhook_id}"

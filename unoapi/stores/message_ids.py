@@ -1,0 +1,40 @@
+"""Pairs of WhatsApp's message ids and ours. They may be lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+
+class RedisMessageIds:
+    """Pairs of WhatsApp's message ids and ours."""
+
+    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+
+    def remember(self, phone: str, *, theirs: str, ours: str) -> None:
+        """Keep a pair, both ways."""
+        self._store.post(
+            ("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s),
+            ("SET", f"unoapi-id:{phone}:{ours}", theirs, "EX", self._ttl_s),
+        )
+
+    def ours(self, phone: str, theirs: str) -> str:
+        """Our id, or theirs when no pair is known."""
+        return self._other(phone, theirs)
+
+    def theirs(self, phone: str, ours: str) -> str:
+        """Their id, or ours when no pair is known."""
+        return self._other(phone, ours)
+
+    def _other(self, phone: str, message_id: str) -> str:
+        try:
+            (found,) = self._store.call(("GET", f"unoapi-id:{phone}:{message_id}"))
+        except StoreUnavailable:
+            return message_id
+        return str(found) if found else message_id

@@ -1,0 +1,46 @@
+"""When the last notice about an endpoint went out. It may be lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from unoapi.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from unoapi.stores.redis import RedisStore
+
+MAX_REMEMBERED = 10_000
+
+
+NOTICE_WINDOW_S = 900
+
+
+class RedisNotices:
+    """At most one notice per endpoint and quarter of an hour, also with Redis away (then per process)."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._here: dict[str, tuple[float, str]] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+        """Whether this notice may go out now."""
+        key = f"unoapi-notice:{phone}:{webhook_id}"
+        try:
+            _, holder = self._store.call(("SET", key, notice_id, "NX", "EX", NOTICE_WINDOW_S), ("GET", key))
+        except StoreUnavailable:
+            return self._claim_here(key, notice_id)
+        return bool(holder == notice_id)
+
+    def _claim_here(self, key: str, notice_id: str) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if len(self._here) >= MAX_REMEMBERED:
+                self._here.clear()
+            at, holder = self._here.get(key, (now - NOTICE_WINDOW_S, ""))
+            if now - at >= NOTICE_WINDOW_S:
+                self._here[key] = (now, notice_id)
+                return True
+            return holder == notice_id

@@ -1,0 +1,73 @@
+"""What is counted for Prometheus. Labels are words of our own: no phone, no address, no id is ever one of them.
+
+Counting costs microseconds and needs nobody who reads. `unoapi.telemetry.exporter` makes the numbers of several processes one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from unoapi.errors import UnoError
+
+OUTCOMES = ("delivered", "refused", "unreachable", "throttled", "gone", "blocked")
+"""How an attempt to deliver can end."""
+REASONS_WITHOUT_CLASS = ("bug", "dropped", "invalid_job", "webhook_removed")
+REQUEST_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+DELIVERY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+
+
+class Metrics:
+    """The numbers of one process."""
+
+    def __init__(self) -> None:
+        self.registry = known = CollectorRegistry()
+        self._deliveries = Counter("unoapi_deliveries", "Attempts to deliver.", ["outcome"], registry=known)
+        self._delivery_seconds = Histogram(
+            "unoapi_delivery_seconds", "The exchange with the endpoint.", buckets=DELIVERY_BUCKETS_S, registry=known
+        )
+        self._retries = Counter("unoapi_retries", "Jobs put back for later.", ["class"], registry=known)
+        self._dead = Counter("unoapi_dead", "Jobs given up by a worker.", ["reason"], registry=known)
+        self._requests = Counter("unoapi_requests", "Answers of the API.", ["route", "status"], registry=known)
+        self._request_seconds = Histogram(
+            "unoapi_request_seconds", "From a request to its answer.", buckets=REQUEST_BUCKETS_S, registry=known
+        )
+        self.busy = Gauge(
+            "unoapi_worker_threads_busy", "Jobs that are being worked on.", multiprocess_mode="livesum", registry=known
+        )
+
+    def expect_work(self) -> None:
+        """Begin the counts of a worker with 0: `increase()` does not see a series that begins with 1."""
+        for outcome in OUTCOMES:
+            self._deliveries.labels(outcome)
+        for reason in (*OUTCOMES[1:], *REASONS_WITHOUT_CLASS, *_reasons(UnoError)):
+            self._dead.labels(reason)
+
+    def attempted(self, outcome: str, *, duration_ms: int) -> None:
+        """Count one attempt to deliver; the duration is that of the whole exchange."""
+        self._deliveries.labels(outcome or "unreachable").inc()
+        self._delivery_seconds.observe(duration_ms / 1000)
+
+    def retried(self, kind: str) -> None:
+        """Count a job that comes again. `kind` is an error's reason."""
+        self._retries.labels(kind).inc()
+
+    def died(self, reason: str) -> None:
+        """Count a job that was given up."""
+        self._dead.labels(reason).inc()
+
+    def answered(self, route: str, status: int, *, seconds: float) -> None:
+        """Count an answer. `route` is the rule that matched, never the path."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.observe(seconds)
+
+
+def _reasons(kind: type[UnoError]) -> set[str]:
+    return {kind.reason}.union(*(_reasons(child) for child in kind.__subclasses__()))
+
+
+@lru_cache(maxsize=1)
+def metrics() -> Metrics:
+    """The numbers of this process, made at the first call: after `unoapi.telemetry.exporter` has chosen where they are kept."""
+    return Metrics()

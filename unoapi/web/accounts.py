@@ -1,0 +1,103 @@
+"""Nodes of Meta's Graph around the numbers: tokens, accounts, subscriptions; and what comes later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, jsonify, request
+
+from unoapi.bootstrap import unoapi
+from unoapi.errors import RequestError
+from unoapi.services.sessions import without_callback
+from unoapi.web.auth import any_session_token, session_token, token_opens, visible_sessions
+from unoapi.web.graph import page
+from unoapi.web.phones import CallbackOverride, session_of, set_callback
+from unoapi.web.request_body import any_object
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+routes = Blueprint("meta", __name__)
+APP_ID = "unoapi"
+SCOPES = ["whatsapp_business_management", "whatsapp_business_messaging"]
+
+
+@routes.get("/<graph:version>")
+@any_session_token
+def root(version: str) -> ResponseReturnValue:
+    """Say that the token is good: some clients test their credentials here."""
+    return jsonify(success=True, id=APP_ID, version=version)
+
+
+@routes.get("/<version>/debug_token")
+@any_session_token
+def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
+    """Say whether `input_token`, else the caller's own, opens anything, and what."""
+    given = request.args.get("input_token", "")
+    valid, sessions = token_opens(given) if given else (True, visible_sessions())
+    data: dict[str, Any] = {
+        "is_valid": valid,
+        "app_id": APP_ID,
+        "application": APP_ID,
+        "expires_at": 0,
+        "scopes": SCOPES if valid else [],
+    }
+    if valid and given:
+        accounts = sorted({session.waba_id for session in sessions})
+        data["granular_scopes"] = [{"scope": scope, "target_ids": accounts} for scope in SCOPES]
+    return jsonify(data=data)
+
+
+@routes.get("/<version>/me/whatsapp_business_accounts")
+@any_session_token
+def accounts(version: str) -> ResponseReturnValue:  # noqa: ARG001
+    """The business accounts that the token may see."""
+    seen = {session.waba_id: session.label or session.phone for session in visible_sessions()}
+    return jsonify(page([{"id": waba_id, "name": name} for waba_id, name in seen.items()]))
+
+
+@routes.get("/<version>/<node:phone>/subscribed_apps")
+@session_token
+def subscribed_apps(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """This gateway, which is always subscribed."""
+    app: dict[str, Any] = {
+        "id": APP_ID,
+        "whitelisted": True,
+        "whatsapp_business_api_data": {"id": APP_ID, "name": APP_ID, "link": request.url_root},
+    }
+    absolute = next((webhook.url_absolute for webhook in session_of(phone).webhooks), None)
+    if absolute is not None:
+        app["override_callback_uri"] = str(absolute)
+    return jsonify(data=[app])
+
+
+@routes.post("/<version>/<node:phone>/subscribed_apps")
+@session_token
+def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Subscribe; with `override_callback_uri` the number's events go to that address."""
+    body = any_object()
+    if body.get("override_callback_uri"):
+        set_callback(phone, str(CallbackOverride.model_validate(body).override_callback_uri))
+    return jsonify(success=True)
+
+
+@routes.delete("/<version>/<node:phone>/subscribed_apps")
+@session_token
+def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Take the address of `override_callback_uri` back: the webhook's own one counts again."""
+    sessions = unoapi().sessions
+    config = sessions.config(phone)
+    if config is not None:
+        sessions.save(phone, without_callback(config))
+    return jsonify(success=True)
+
+
+@routes.route("/<version>/<node:phone>/bulk", methods=["GET", "POST"])
+@routes.route("/<version>/<node:phone>/transcriptions", methods=["GET", "POST"])
+@routes.route("/<version>/<node:phone>/speech", methods=["GET", "POST"])
+@routes.route("/<version>/<node:phone>/commander", methods=["GET", "POST"])
+@session_token
+def later(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Say that these parts come later."""
+    details = "Bulk, transcription, speech and the commander are not part of this version."
+    raise RequestError("Not implemented", code=131000, status=501, details=details)

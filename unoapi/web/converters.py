@@ -1,0 +1,43 @@
+"""What may stand in a path: phones, ids, versions."""
+
+from __future__ import annotations
+
+from werkzeug.routing import BaseConverter
+
+from unoapi.models.media import FORMER_ID, MEDIA_ID
+
+
+class DigitsConverter(BaseConverter):
+    """A session's phone in a path: digits only."""
+
+    regex = r"[0-9]{1,20}"
+    weight = 50  # goes before a version or an id of the Graph in the same place
+
+
+class MediaIdConverter(BaseConverter):
+    """A media id in a path, also in the former program's form with the phone before it."""
+
+    regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
+
+
+class FormerMediaIdConverter(BaseConverter):
+    """A media id behind its phone in a path."""
+
+    regex = rf"(?:{MEDIA_ID}|{FORMER_ID})"
+
+
+class NodeConverter(BaseConverter):
+    """An id of the Graph's name space: a phone, a phone number id, a business account id.
+
+    Goes before a mere phone in the same place, because what follows it is always named.
+    """
+
+    regex = r"[A-Za-z0-9_-]{1,64}"
+    weight = 20
+
+
+class VersionConverter(BaseConverter):
+    """A version in a path where anything else could be meant, too."""
+
+    regex = r"v[0-9]{1,3}(?:\.[0-9]{1,3})?"
+    weight = 150  # files are looked for first
