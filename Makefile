@@ -14,7 +14,7 @@ run: $(VENV)/.ready ## Start everything in the foreground, with private servers 
 	@$(BIN)/python -m unoapi.devenv.run
 
 demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
-	@$(BIN)/unoapi demo
+	@$(BIN)/python -m unoapi.devenv.demo
 
 test: $(VENV)/.ready ## Run all tests, on throw-away servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -8,9 +8,8 @@ from typing import Any
 
 from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 
-from unoapi.bootstrap import unoapi
+from unoapi.bootstrap import count_metrics, expose_metrics, unoapi
 from unoapi.broker.celery import make_celery
-from unoapi.broker.queue_monitor import count_together, expose
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
@@ -29,8 +28,8 @@ except ConfigurationError as error:
 app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, threads=_uno.settings.unoapi_worker_threads)
 app.publisher = _uno.publisher
 app.conf.imports = (
-    "tasks.sending", "tasks.connector", "tasks.webhooks", "tasks.failures", "tasks.notifications", "tasks.media", "tasks.timers",
-    "tasks.contacts", "tasks.dead_letters", "tasks.sessions",
+    "tasks.sending", "tasks.connector", "tasks.webhooks", "tasks.failures", "tasks.notifications", "tasks.media",
+    "tasks.timers", "tasks.contacts", "tasks.dead_letters", "tasks.sessions",
 )  # fmt: skip
 
 
@@ -42,7 +41,7 @@ def _keep_our_logging(**_: Any) -> None:
 @celeryd_init.connect
 def _declare_topology(**_: Any) -> None:
     """Declare everything before consuming; wait for RabbitMQ, but stop for objects that do not fit."""
-    count_together(unoapi())
+    count_metrics(unoapi())
     metrics().expect_work()
     while True:
         try:
@@ -51,17 +50,17 @@ def _declare_topology(**_: Any) -> None:
             sys.stderr.write(f"{error}\n")
             sys.exit(EX_CONFIG)
         except BrokerUnavailable as error:
-            log.warning("waiting_for_rabbitmq", error=f"{error}", do="check AMQP_URL and that RabbitMQ runs")
+            log.warning("waiting_for_rabbitmq", error=f"{error}", hint="check AMQP_URL and that RabbitMQ runs")
         else:
             log.info("topology_declared", prefix=unoapi().topology.prefix)
-            unoapi().sessions.learn()
+            unoapi().sessions.load_marker()
             return
 
 
 @worker_ready.connect
 def _expose(**_: Any) -> None:
     """In the main process, after the pool's children are made: they only count."""
-    expose(unoapi())
+    expose_metrics(unoapi())
 
 
 @worker_process_shutdown.connect

@@ -11,14 +11,14 @@ from celery.exceptions import Ignore, Reject, Retry
 from pydantic import ValidationError
 
 from unoapi.bootstrap import unoapi
-from unoapi.broker.dead_letters import to_letter
+from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.messages import (
     DELIVERIES_HEADER,
     NOT_BEFORE_HEADER,
     came_ms,
     history_of,
     to_message,
-    to_suspect,
+    to_quarantine,
     waited_in,
 )
 from unoapi.errors import (
@@ -32,9 +32,9 @@ from unoapi.errors import (
     safe_traceback,
 )
 from unoapi.models.attempts import Attempt, History
-from unoapi.models.jobs import JOBS, DeliverWebhook, Job, Parcel, now_ms
+from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, now_ms
 from unoapi.models.trace import TraceEntry
-from unoapi.services.failure_callbacks import consequences
+from unoapi.services.failure_callbacks import follow_up_jobs
 from unoapi.services.retries import backoff, with_jitter
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
@@ -85,13 +85,13 @@ class UnoTask(Task[Any, Any]):
         with metrics().busy.track_inprogress(), bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             try:
                 self._ensure_due(job)
-                self._ensure_harmless(job)
+                self._quarantine_poison(job)
                 return self.run(job)
             except (Ignore, Reject, Retry):
                 raise
             except Exception as error:  # noqa: BLE001 (every error ends here: as a dead letter)
                 self._give_up_or_reject(job, error)
-                # Told without its cause: its text goes to dashboards, and may quote what the job holds.
+                # Raised without its cause: its text goes to dashboards, and may quote what the job holds.
                 raise _told(error) from None
 
     def retry(self, *_: Any, exc: BaseException | None = None, **__: Any) -> Any:
@@ -109,7 +109,7 @@ class UnoTask(Task[Any, Any]):
         else:
             settings = unoapi().settings
             ours = not isinstance(error, UnoError)
-            step = history.faults if ours else self.request.retries + 1
+            step = history.internal_errors if ours else self.request.retries + 1
             if step > settings.unoapi_message_retry_limit:
                 raise error
             # A bug has a ladder of its own: it leaves the receiver all attempts.
@@ -121,8 +121,8 @@ class UnoTask(Task[Any, Any]):
             )
         if not isinstance(error, Postponed) or error.jitter:
             delay_ms = with_jitter(delay_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
-        parcel = Parcel(job, delay_ms=delay_ms, retries=retries, history=history)
-        self._publish([to_message(parcel, unoapi().topology)])
+        envelope = Envelope(job, delay_ms=delay_ms, retries=retries, history=history)
+        self._publish([to_message(envelope, unoapi().topology)])
         metrics().retried(_reason(error) if isinstance(error, Exception) else "bug")
         _tell_retry(job, error, history, delay_ms)
         raise Retry(exc=_told(error), when=delay_ms / 1000)  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ class UnoTask(Task[Any, Any]):
             return JOBS[self.name].model_validate(args[0] if args else None)
         except ValidationError as error:
             log.error(
-                "invalid_job", task=self.name, task_id=self.request.id, error=describe(error), do="unoapi dead list"
+                "invalid_job", task=self.name, task_id=self.request.id, error=describe(error), hint="unoapi dead list"
             )
             metrics().died("invalid_job")
             raise Reject(describe(error), requeue=False) from None
@@ -151,26 +151,26 @@ class UnoTask(Task[Any, Any]):
         """Hop again when the wait was longer than the longest bucket."""
         due_ms = (self.request.headers or {}).get(NOT_BEFORE_HEADER)
         if isinstance(due_ms, int) and due_ms - now_ms() > EARLY_MS:
-            parcel = Parcel(job, due_ms - now_ms(), self.request.retries, self.history)
-            self._publish([to_message(parcel, unoapi().topology)])
+            envelope = Envelope(job, due_ms - now_ms(), self.request.retries, self.history)
+            self._publish([to_message(envelope, unoapi().topology)])
             raise Ignore
 
-    def _ensure_harmless(self, job: Job) -> None:
+    def _quarantine_poison(self, job: Job) -> None:
         """Move a message that was redelivered too often to where it can only end a process that has nothing else."""
         history = self.history
-        if history.deaths >= MAX_DEATHS:
-            raise Poison(f"{history.deaths} processes ended while they had this message alone")
+        if history.worker_losses >= MAX_DEATHS:
+            raise Poison(f"{history.worker_losses} processes ended while they had this message alone")
         uno, request = unoapi(), self.request
         count = (request.headers or {}).get(DELIVERIES_HEADER)
         suspect = (request.delivery_info or {}).get("routing_key") == uno.topology.queue("suspect")
         if suspect or not isinstance(count, int) or count <= MAX_REDELIVERIES:
             return
         history = history.model_copy(update={"redelivered": True})
-        self._publish([to_suspect(Parcel(job, retries=request.retries, history=history), uno.topology)])
+        self._publish([to_quarantine(Envelope(job, retries=request.retries, history=history), uno.topology)])
         uno.traces.add(
             _entry(job, "suspected", history, detail=f"redelivered {count} times; handled alone from now on")
         )
-        log.warning("suspected", task=job.task, redeliveries=count, do="see that the `suspect` process runs")
+        log.warning("suspected", task=job.task, redeliveries=count, hint="see that the `suspect` process runs")
         raise Ignore
 
     def _give_up_or_reject(self, job: Job, error: Exception) -> None:
@@ -188,7 +188,7 @@ class UnoTask(Task[Any, Any]):
         uno = unoapi()
         history = _with_attempt(self.history, error)
         reason = _reason(error)
-        parcels = consequences(
+        envelopes = follow_up_jobs(
             job,
             reason=reason,
             error=describe(error),
@@ -198,10 +198,10 @@ class UnoTask(Task[Any, Any]):
             notices=uno.settings.notify_failed_messages,
         )
         trouble = "" if isinstance(error, UnoError) else safe_traceback(error)
-        letter = to_letter(
-            Parcel(job, history=history), uno.topology, reason=reason, error=describe(error), traceback=trouble
+        letter = to_dead_letter(
+            Envelope(job, history=history), uno.topology, reason=reason, error=describe(error), traceback=trouble
         )
-        self._publish([letter, *(to_message(parcel, uno.topology) for parcel in parcels)])
+        self._publish([letter, *(to_message(envelope, uno.topology) for envelope in envelopes)])
         metrics().died(reason)
         uno.backlog.leave(job.phone, job.id)
         attempt = getattr(error, "attempt", None)
@@ -214,7 +214,7 @@ class UnoTask(Task[Any, Any]):
             error=describe(error),
             attempts=history.tries,
             webhook_id=getattr(job, "webhook_id", ""),
-            do=f"unoapi dead show {job.id}",
+            hint=f"unoapi dead show {job.id}",
         )
 
     def _publish(self, messages: Sequence[Message]) -> None:
@@ -225,7 +225,7 @@ class UnoTask(Task[Any, Any]):
                 return unoapi().publisher.publish_messages(messages)
             except BrokerUnavailable as error:
                 if time.monotonic() >= deadline:
-                    log.error("not_published", error=f"{error}", do="check RabbitMQ; the message stays on its queue")
+                    log.error("not_published", error=f"{error}", hint="check RabbitMQ; the message stays on its queue")
                     raise Reject(f"{error}", requeue=True) from None
                 time.sleep(1.0)
 
@@ -235,7 +235,7 @@ def _with_attempt(history: History, error: BaseException) -> History:
     attempt: Attempt | None = getattr(error, "attempt", None)
     ours = not isinstance(error, UnoError)
     if ours:
-        history = history.model_copy(update={"faults": history.faults + 1})
+        history = history.model_copy(update={"internal_errors": history.internal_errors + 1})
     if attempt is None and not isinstance(error, (Postponed, PermanentError, *OWN_TROUBLE)):
         attempt = Attempt(error=describe(error), outcome="own_fault" if ours else "")
     return history if attempt is None else history.with_attempt(attempt)

@@ -7,7 +7,7 @@ from functools import partial
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.models.jobs import AwaitResult, FanOut, Parcel, ReceiveEvent
+from unoapi.models.jobs import AwaitResult, Envelope, FanOut, ReceiveEvent
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow import events
 from unoapi.services import media
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 @app.task(name=ReceiveEvent.task, base=UnoTask)
 def receive(job: ReceiveEvent) -> None:
-    """Turn one event of the connector into Cloud API events."""
+    """Permit one event of the connector into Cloud API events."""
     uno = unoapi()
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
     received = events.receive(
@@ -29,7 +29,7 @@ def receive(job: ReceiveEvent) -> None:
         keep=partial(media.keep_picture, job.phone, files=uno.files, notes=uno.media),
     )
     if received:
-        uno.accept([Parcel(event) for event in received])
+        uno.accept([Envelope(event) for event in received])
     answers = events.answers(job, sessions=uno.sessions, connections=uno.connections)
     if answers:
         uno.commands.put(answers)
@@ -48,5 +48,5 @@ def await_result(job: AwaitResult) -> None:
     uno = unoapi()
     event = events.overdue(job, sessions=uno.sessions, connections=uno.connections)
     if event is not None:
-        uno.publisher.publish([Parcel(event)])
+        uno.publisher.publish([Envelope(event)])
         uno.traces.add(TraceEntry(step="failed", phone=job.phone, message_id=job.message_id, detail="no connector"))

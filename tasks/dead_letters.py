@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tasks.periodic import hourly
 from unoapi.bootstrap import unoapi
-from unoapi.broker.dead_letter_queue import LetterFilter
+from unoapi.broker.dead_letter_queue import DeadLetterQuery
 from unoapi.errors import UnoError, describe
 from unoapi.telemetry.logging import get_logger
 
@@ -20,13 +20,13 @@ def expire() -> int:
     uno = unoapi()
     if not uno.settings.unoapi_dead_max_age:
         return 0
-    old = LetterFilter(older_than=timedelta(seconds=uno.settings.unoapi_dead_max_age))
+    old = DeadLetterQuery(older_than=timedelta(seconds=uno.settings.unoapi_dead_max_age))
     expired = 0
     try:
         for visit in uno.dead_queue("expire").purge(old, within_s=WITHIN_S):
             expired += visit.outcome == "purged"
     except (UnoError, OSError) as error:
-        log.warning("dead_letters_not_expired", error=describe(error), do="it is tried again in an hour")
+        log.warning("dead_letters_not_expired", error=describe(error), hint="it is tried again in an hour")
     if expired:
         log.info("dead_letters_expired", letters=expired, max_age_s=uno.settings.unoapi_dead_max_age)
     return expired

@@ -8,10 +8,9 @@ from tasks.periodic import HOUR_S, hourly
 from unoapi.bootstrap import unoapi
 from unoapi.errors import StoreUnavailable, describe
 from unoapi.media.ffmpeg import to_voice
-from unoapi.models.jobs import KeepMedia, Parcel, PrepareVoice
+from unoapi.models.jobs import Envelope, PrepareVoice, SaveMedia
 from unoapi.models.trace import TraceEntry
-from unoapi.providers.cloud_api import translation
-from unoapi.services import voice_notes
+from unoapi.services import received_media, voice_notes
 from unoapi.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -32,21 +31,23 @@ def prepare_voice(job: PrepareVoice) -> None:
         convert=to_voice,
         timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
     )
-    uno.publisher.publish([Parcel(send)])
+    uno.publisher.publish([Envelope(send)])
     if problem:
-        log.warning("voice_not_converted", error=problem, do="the audio is sent as it came")
+        log.warning("voice_not_converted", error=problem, hint="the audio is sent as it came")
     detail = f"sent as it came: {problem}" if problem else "converted to a voice note"
     uno.traces.add(
         TraceEntry(step="queued", phone=job.phone, message_id=job.message_id, kind="audio", detail=detail[:300])
     )
 
 
-@app.task(name=KeepMedia.task, base=UnoTask)
-def keep_media(job: KeepMedia) -> None:
+@app.task(name=SaveMedia.task, base=UnoTask)
+def save_media(job: SaveMedia) -> None:
     """Keep the file of a received message, then let its event go on."""
     uno = unoapi()
-    event = translation.keep_media(job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make)
-    uno.publisher.publish([Parcel(event)])
+    event = received_media.save_media(
+        job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make
+    )
+    uno.publisher.publish([Envelope(event)])
     uno.traces.add(
         TraceEntry(step="queued", phone=job.phone, message_id=job.message_id, kind=job.kind, detail="its file is kept")
     )
@@ -59,7 +60,7 @@ def sweep() -> int:
         (mine,) = uno.store.call(("SET", LEASE, "1", "NX", "EX", int(HOUR_S) - 60))
         removed = uno.files.expire(older_than_s=uno.settings.data_ttl, most=MOST_PER_SWEEP) if mine else 0
     except (StoreUnavailable, OSError) as error:
-        log.warning("media_sweep_failed", error=describe(error), do="it is tried again in an hour")
+        log.warning("media_sweep_failed", error=describe(error), hint="it is tried again in an hour")
         return 0
     if removed:
         log.info("media_expired", files=removed)

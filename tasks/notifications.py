@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.models.jobs import NotifyNumber, Parcel
+from unoapi.models.jobs import Envelope, NotifyNumber
 from unoapi.models.trace import TraceEntry
 from unoapi.services import failure_callbacks
 
@@ -16,5 +16,5 @@ def notify(job: NotifyNumber) -> None:
     uno = unoapi()
     if not uno.notices.claim(phone=job.phone, webhook_id=job.webhook_id, notice_id=job.id):
         return
-    uno.publisher.publish([Parcel(failure_callbacks.notice_message(job))])
+    uno.publisher.publish([Envelope(failure_callbacks.notice_message(job))])
     uno.traces.add(TraceEntry(step="notified", phone=job.phone, message_id=job.message_id, webhook=job.webhook_id))

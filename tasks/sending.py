@@ -22,10 +22,12 @@ def send(self: UnoTask, job: SendMessage) -> None:
         providers=uno.providers,
         max_age_s=uno.settings.unoapi_send_max_age,
     )
-    parcels = sending.status_parcels(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
-    parcels += sending.new_message_parcels(job, receipt, sessions=uno.sessions)
-    if parcels:
-        uno.accept(parcels)
+    envelopes = sending.status_envelopes(
+        job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms
+    )
+    envelopes += sending.new_message_envelopes(job, receipt, sessions=uno.sessions)
+    if envelopes:
+        uno.accept(envelopes)
     uno.backlog.leave(job.phone, job.id)
     uno.timers.wrote(job.phone, receipt.recipient, own=True)
     uno.traces.add(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from tasks.app import app
 from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
-from unoapi.models.jobs import TellSession
+from unoapi.models.jobs import PostSessionState
 from unoapi.providers.whatsmeow import session_notices
 
 
-@app.task(name=TellSession.task, base=UnoTask, bind=True)
-def tell(self: UnoTask, job: TellSession) -> None:
+@app.task(name=PostSessionState.task, base=UnoTask, bind=True)
+def tell(self: UnoTask, job: PostSessionState) -> None:
     """Make one attempt to tell."""
     uno = unoapi()
     session_notices.tell(

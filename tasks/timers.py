@@ -14,8 +14,8 @@ from unoapi.services import timers
 def fire(job: FireTimer) -> None:
     """Queue the timer's message, and its next timer."""
     uno = unoapi()
-    parcels = timers.fire(job, timers=uno.timers)
-    if parcels:
-        uno.publisher.publish(parcels)
-        message_id = parcels[0].job.message_id
+    envelopes = timers.fire(job, timers=uno.timers)
+    if envelopes:
+        uno.publisher.publish(envelopes)
+        message_id = envelopes[0].job.message_id
         uno.traces.add(TraceEntry(step="accepted", phone=job.phone, message_id=message_id, kind="timer"))

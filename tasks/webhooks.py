@@ -9,14 +9,14 @@ from tasks.base import UnoTask
 from unoapi.bootstrap import unoapi
 from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Postponed, describe
 from unoapi.models.attempts import History
-from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
 from unoapi.models.trace import TraceEntry
 from unoapi.services import bulkhead, failure_callbacks, ordering, webhooks
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
-    from unoapi.models.endpoints import EndpointNews
+    from unoapi.models.endpoints import EndpointChange
 
 log = get_logger(__name__)
 
@@ -32,16 +32,16 @@ def fan_out(job: FanOut) -> None:
     fanned = webhooks.fan_out(
         job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age, blacklist=uno.blacklist
     )
-    parcels = [Parcel(delivery) for delivery in fanned.deliveries]
+    envelopes = [Envelope(delivery) for delivery in fanned.deliveries]
     report = failure_callbacks.status_report(job) if uno.settings.status_failed_webhook_url else None
     if report is not None:
-        parcels.append(Parcel(report))
-    if parcels:
-        uno.publisher.publish(parcels)
+        envelopes.append(Envelope(report))
+    if envelopes:
+        uno.publisher.publish(envelopes)
     uno.order.skip(job, [each for each in job.ordered if each in fanned.filters])
-    uno.blacklist.silence(job.phone, fanned.partner, fanned.silenced)
+    uno.blacklist.mute(job.phone, fanned.counterparty, fanned.muted)
     if fanned.wrote:
-        uno.timers.wrote(job.phone, fanned.partner, own=fanned.wrote == "own")
+        uno.timers.wrote(job.phone, fanned.counterparty, own=fanned.wrote == "own")
     if not fanned.deliveries and not fanned.filtered:
         uno.traces.add(_step(job, "filtered", "").model_copy(update={"detail": "the number has no webhook"}))
     uno.traces.add(
@@ -116,7 +116,7 @@ def _attempt_for_another(job: DeliverWebhook) -> None:
             log.info("attempt_for_another_failed", webhook_id=job.webhook_id, error=describe(error))
 
 
-def _tell(job: DeliverWebhook, news: EndpointNews) -> None:
+def _tell(job: DeliverWebhook, news: EndpointChange) -> None:
     """Say once that an endpoint went down or came back. A broker that is away now must not undo a delivery."""
     uno = unoapi()
     event = "endpoint_down" if news.down else "endpoint_up"
@@ -126,7 +126,7 @@ def _tell(job: DeliverWebhook, news: EndpointNews) -> None:
     if not uno.settings.status_failed_webhook_url:
         return
     try:
-        uno.publisher.publish([Parcel(bulkhead.news_report(job, news))])
+        uno.publisher.publish([Envelope(bulkhead.news_report(job, news))])
     except BrokerUnavailable as error:
         log.warning("endpoint_news_not_published", webhook_id=job.webhook_id, error=f"{error}")
 

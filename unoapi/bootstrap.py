@@ -7,26 +7,27 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connector_commands import CommandQueue
-from unoapi.broker.dead_letter_queue import DeadQueue, who
+from unoapi.broker.dead_letter_queue import DeadLetterQueue, who
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.rpc import QuestionQueue
+from unoapi.broker.queue_monitor import QueueCollector, QueueMonitor
+from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
 from unoapi.errors import StoreUnavailable
 from unoapi.http.address_guard import AddressGuard
-from unoapi.http.api_client import Exchanger
-from unoapi.http.callback_client import CallbackPoster
-from unoapi.http.downloader import Fetcher
+from unoapi.http.api_client import ApiClient
+from unoapi.http.callback_client import CallbackClient
+from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
-from unoapi.media.folder import FileMediaStore
-from unoapi.media.signed_urls import MediaLinks
+from unoapi.media.folder import FolderMediaStore
+from unoapi.media.signed_urls import SignedUrls
 from unoapi.models.jobs import FanOut
 from unoapi.models.trace import TraceEntry
-from unoapi.providers.cloud_api.media import MetaMedia
-from unoapi.providers.cloud_api.provider import Forwarder
-from unoapi.providers.sandbox import Sandbox
-from unoapi.providers.whatsmeow.provider import Whatsmeow
+from unoapi.providers.cloud_api.media import CloudApiMedia
+from unoapi.providers.cloud_api.provider import CloudApiProvider
+from unoapi.providers.sandbox import SandboxProvider
+from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
-from unoapi.services.bulkhead import Share
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
@@ -34,27 +35,29 @@ from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.idempotency import RedisIdempotency
-from unoapi.stores.media_index import MediaNotes
+from unoapi.stores.media_index import RedisMediaIndex
 from unoapi.stores.message_ids import RedisMessageIds
 from unoapi.stores.notices import RedisNotices
-from unoapi.stores.ordering import RedisOrder
-from unoapi.stores.queue_ages import RedisQueueClock
-from unoapi.stores.redis import RedisStore
-from unoapi.stores.send_claims import RedisSends
-from unoapi.stores.session_directory import RedisDirectory
+from unoapi.stores.ordering import RedisOrdering
+from unoapi.stores.queue_ages import RedisQueueAges
+from unoapi.stores.redis import RedisClient
+from unoapi.stores.send_claims import RedisSendClaims
+from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.statuses import RedisStatuses
 from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
 from unoapi.stores.traces import RedisTraces
 from unoapi.telemetry.logging import configure_logging
+from unoapi.telemetry.processes import WEB, count_together, expose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from unoapi.broker.dead_letter_queue import LetterFilter, Visit
-    from unoapi.models.jobs import DeliverWebhook, Parcel
+    from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterResult
+    from unoapi.models.jobs import DeliverWebhook, Envelope
     from unoapi.ports import MediaStore, Provider
+    from unoapi.telemetry.exporter import Listener, ProcessRegistry
     from unoapi.telemetry.logging import Report
 
 DAY_S = 86_400
@@ -68,18 +71,18 @@ class Uno:
     settings: Settings
     topology: Topology
     publisher: ConfirmingPublisher
-    store: RedisStore
+    store: RedisClient
     sessions: RedisSessions
-    directory: RedisDirectory
+    directory: RedisSessionDirectory
     templates: RedisTemplates
     blacklist: RedisBlacklist
     timers: RedisTimers
     deliveries: RedisDeliveries
     breakers: RedisBreakers
-    share: Share
-    order: RedisOrder
-    clock: RedisQueueClock
-    sends: RedisSends
+    share: Bulkhead
+    order: RedisOrdering
+    clock: RedisQueueAges
+    sends: RedisSendClaims
     ids: RedisMessageIds
     notices: RedisNotices
     connections: RedisConnections
@@ -87,24 +90,25 @@ class Uno:
     idempotency: RedisIdempotency
     backlog: RedisBacklog
     files: MediaStore
-    media: MediaNotes
-    links: MediaLinks
+    media: RedisMediaIndex
+    links: SignedUrls
     guard: AddressGuard
-    fetcher: Fetcher
-    remote_media: MetaMedia
+    fetcher: Downloader
+    remote_media: CloudApiMedia
     statuses: RedisStatuses
     traces: RedisTraces
     webhooks: WebhookClient
-    callbacks: CallbackPoster
+    callbacks: CallbackClient
+    queue_monitor: QueueMonitor
     providers: Mapping[str, Provider]
 
-    def dead_queue(self, verb: str) -> DeadQueue:
+    def dead_queue(self, verb: str) -> DeadLetterQueue:
         """The dead queue for one verb; while it runs, others are told that this one is busy with it."""
 
         def sign() -> None:
             self.store.post(("SET", BUSY_KEY, f"`{verb}` on {who()}", "EX", DAY_S))
 
-        return DeadQueue(self.settings.amqp_url.get_secret_value(), self.topology, self.publisher, on_locked=sign)
+        return DeadLetterQueue(self.settings.amqp_url.get_secret_value(), self.topology, self.publisher, on_locked=sign)
 
     def busy_with(self) -> str:
         """Who is at the dead queue, and with which verb, as far as it is known."""
@@ -116,15 +120,15 @@ class Uno:
 
     def replay(  # noqa: PLR0913 (what a person may say)
         self,
-        queue: DeadQueue,
-        wanted: LetterFilter,
+        queue: DeadLetterQueue,
+        wanted: DeadLetterQuery,
         *,
         force: bool,
         rate: float | None = None,
         most: int | None = None,
         within_s: float | None = None,
-    ) -> Iterator[Visit]:
-        """Put dead letters back, traced. See `DeadQueue.replay`."""
+    ) -> Iterator[DeadLetterResult]:
+        """Put dead letters back, traced. See `DeadLetterQueue.replay`."""
         visits = queue.replay(
             wanted, force=force, rate=rate, is_done=self._is_done, release=self.sends.release, most=most,
             within_s=within_s,
@@ -149,10 +153,12 @@ class Uno:
         except StoreUnavailable:
             return False  # the worker asks again before it posts
 
-    def accept(self, parcels: Sequence[Parcel]) -> None:
+    def accept(self, envelopes: Sequence[Envelope]) -> None:
         """Publish events; those of ordered webhooks stand in line first. Raises BrokerUnavailable."""
-        self.order.join([parcel.job for parcel in parcels if isinstance(parcel.job, FanOut) and not parcel.delay_ms])
-        self.publisher.publish(parcels)
+        self.order.join(
+            [envelope.job for envelope in envelopes if isinstance(envelope.job, FanOut) and not envelope.delay_ms]
+        )
+        self.publisher.publish(envelopes)
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
@@ -167,7 +173,7 @@ class Uno:
 def bootstrap(settings: Settings) -> Uno:
     """Join the parts."""
     topology = Topology(settings.unoapi_queue_name)
-    store = RedisStore(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
+    store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
     guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     # A done-key lives longer than any copy of its delivery can wait.
@@ -180,7 +186,7 @@ def bootstrap(settings: Settings) -> Uno:
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
-    whatsmeow = Whatsmeow(
+    whatsmeow = WhatsmeowProvider(
         commands=commands,
         connections=connections,
         sessions=sessions,
@@ -189,20 +195,21 @@ def bootstrap(settings: Settings) -> Uno:
             lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
         ),
         max_age_s=settings.unoapi_send_max_age,
-        questions=QuestionQueue(settings.amqp_url.get_secret_value(), topology),
+        questions=BrokerRpc(settings.amqp_url.get_secret_value(), topology),
     )
     files = _files(settings)
-    fetcher, exchanger = Fetcher(guard), Exchanger(guard)
-    ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), MediaNotes(store, files, ttl_s=settings.data_ttl)
-    links = MediaLinks(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
-    forwarder = Forwarder(sessions=sessions, ids=ids, notes=notes, links=links, exchanger=exchanger)
+    queue_ages = RedisQueueAges(store, prefix=topology.prefix)
+    fetcher, exchanger = Downloader(guard), ApiClient(guard)
+    ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
+    links = SignedUrls(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
+    forwarder = CloudApiProvider(sessions=sessions, ids=ids, notes=notes, links=links, exchanger=exchanger)
     return Uno(
         settings=settings,
         topology=topology,
         publisher=publisher,
         store=store,
         sessions=sessions,
-        directory=RedisDirectory(store, sessions),
+        directory=RedisSessionDirectory(store, sessions),
         templates=stored_templates,
         blacklist=RedisBlacklist(store),
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
@@ -210,10 +217,10 @@ def bootstrap(settings: Settings) -> Uno:
         breakers=RedisBreakers(
             store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
         ),
-        share=Share(settings.unoapi_worker_threads),
-        order=RedisOrder(store),
-        clock=RedisQueueClock(store, prefix=topology.prefix),
-        sends=RedisSends(store, ttl_s=done_ttl_s),
+        share=Bulkhead(settings.unoapi_worker_threads),
+        order=RedisOrdering(store),
+        clock=queue_ages,
+        sends=RedisSendClaims(store, ttl_s=done_ttl_s),
         ids=ids,
         notices=RedisNotices(store),
         connections=connections,
@@ -227,20 +234,26 @@ def bootstrap(settings: Settings) -> Uno:
         links=links,
         guard=guard,
         fetcher=fetcher,
-        remote_media=MetaMedia(
+        remote_media=CloudApiMedia(
             sessions=sessions, exchanger=exchanger, fetcher=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
         statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,
         webhooks=WebhookClient(guard),
-        callbacks=CallbackPoster(),
-        providers={"sandbox": Sandbox(), "whatsmeow": whatsmeow, "forwarder": forwarder},
+        callbacks=CallbackClient(),
+        queue_monitor=QueueMonitor(
+            amqp_url=settings.amqp_url.get_secret_value(),
+            management_url=settings.rabbitmq_management_url.get_secret_value(),
+            topology=topology,
+            queue_ages=queue_ages,
+        ),
+        providers={"sandbox": SandboxProvider(), "whatsmeow": whatsmeow, "forwarder": forwarder},
     )
 
 
 def _files(settings: Settings) -> MediaStore:
     if settings.storage_endpoint is None:
-        return FileMediaStore(settings.base_store / "medias")
+        return FolderMediaStore(settings.base_store / "medias")
     from unoapi.media.s3 import S3MediaStore  # noqa: PLC0415 (boto3 takes half a second, and is seldom needed)
 
     return S3MediaStore(
@@ -310,6 +323,30 @@ def _options(settings: Settings) -> dict[str, Any]:
         "messageCallsWebhook": settings.message_calls_webhook,
         "interactiveMode": settings.unoapi_interactive_mode,
     }
+
+
+def count_metrics(uno: Uno) -> ProcessRegistry | None:
+    """Count where all processes of this host count, if metrics are switched on."""
+    installation = f"{uno.topology.prefix} {uno.settings.amqp_url.get_secret_value()}"
+    return count_together(uno.settings.unoapi_metrics_port, installation=installation)
+
+
+def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
+    """Answer Prometheus as soon as no other process of this host does. After a fork, in the process that counts.
+
+    The queues are looked at on hosts with a web process, so that many workers do not.
+    """
+    registry = count_metrics(uno)
+    if registry is None:
+        return None
+    queues = QueueCollector(
+        uno.queue_monitor,
+        prefix=uno.topology.prefix,
+        count_open_breakers=uno.breakers.count_open,
+        is_wanted=lambda: registry.has(WEB),
+    )
+    settings = uno.settings
+    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues], web=web)
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from unoapi.models.claims import Claim, KeyState
     from unoapi.models.connector.commands import Command
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
-    from unoapi.models.endpoints import DeliveryState, EndpointNews, Turn
-    from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel, SendMessage
-    from unoapi.models.media import Kept, MediaFile
+    from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
+    from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, SendMessage
+    from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Publisher(Protocol):
     """Puts jobs on queues."""
 
-    def publish(self, parcels: Sequence[Parcel], *, timeout_s: float = ...) -> None:
+    def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = ...) -> None:
         """Return when all are confirmed; raise BrokerUnavailable otherwise."""
 
 
@@ -43,23 +43,23 @@ class SessionStore(Protocol):
         Of one removed on purpose no webhook is left. Raises SessionUnknown when a stored one is gone without that.
         """
 
-    def reread(self, phone: str) -> None:
+    def refresh(self, phone: str) -> None:
         """Take the next look at this phone from where it is stored, not from a memory of moments ago."""
 
 
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Turn:
+    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         """Remember the state that was read."""
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:
+    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
         """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `tell` gets the news if the endpoint was down, perhaps in another thread."""
 
 
@@ -76,7 +76,7 @@ class Deliveries(Protocol):
         """Hold the endpoint for so many milliseconds."""
 
 
-class Sends(Protocol):
+class SendClaims(Protocol):
     """Memory of sends, so that no message is sent twice. Raises StoreUnavailable."""
 
     def claim(self, job: SendMessage) -> Claim:
@@ -128,14 +128,14 @@ class Connections(Protocol):
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
 
-    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+    def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         """Whether this call counts: the caller's first in ten seconds, however often it is told. Never raises."""
 
 
 class Commands(Protocol):
     """The connector's entry."""
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Parcel] = ()) -> None:
+    def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
 
 
@@ -229,7 +229,7 @@ class KnowsContacts(Protocol):
 class MediaStore(Protocol):
     """Keeps files by key, streamed both ways. Raises StoreUnavailable or OSError when its medium does not answer."""
 
-    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:
         """Keep a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
 
     def read(self, key: str) -> Iterator[bytes]:
@@ -273,14 +273,14 @@ class FetchedFile(Protocol):
         """The media type that its server named."""
 
 
-class FileFetcher(Protocol):
+class FileDownloader(Protocol):
     """Fetches files from addresses that a client chose."""
 
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> object:
         """Write the file to `target`. Raises FetchFailed."""
 
 
-class Order(Protocol):
+class Ordering(Protocol):
     """The lines of events in front of ordered webhooks, one per webhook and conversation. Never raises.
 
     An event that stands in no line, or whose line cannot be asked, waits for nobody.
@@ -299,7 +299,7 @@ class Order(Protocol):
         """Make room at webhooks that do not get the event."""
 
 
-class Questions(Protocol):
+class Rpc(Protocol):
     """Asking a connected phone."""
 
     def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:

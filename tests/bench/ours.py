@@ -22,7 +22,7 @@ from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.devenv.ports import free_port
 from unoapi.models.cloud_api.events import Event, split
-from unoapi.models.jobs import DeliverWebhook, FanOut, Job, Parcel, delivery_id
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id
 
 TOKEN = "bench"
 HEADERS = {"Authorization": TOKEN}
@@ -169,8 +169,8 @@ def prepare(stage: Stage, behaviour: Behaviour | None = None) -> None:
 def fill(stage: Stage, amount: int, make: Callable[[Event], Job]) -> None:
     """Publish jobs for new events; no worker runs."""
     publisher = ConfirmingPublisher(stage.amqp_url, TOPOLOGY)
-    parcels = (Parcel(make(new_event())) for _ in range(amount))
-    while batch := list(islice(parcels, BATCH)):
+    envelopes = (Envelope(make(new_event())) for _ in range(amount))
+    while batch := list(islice(envelopes, BATCH)):
         publisher.publish(batch, timeout_s=PATIENCE_S)
     publisher.close()
 

@@ -53,7 +53,7 @@ LEFT_OUT: dict[str, str] = {
 }
 OTHERS: dict[str, str] = {
     "auth_no_master_configured": "DESIGN.md decides otherwise: without a token the API listens on loopback alone",
-    "auth_no_phone_any_session": "there is no such route of a message: see any_session_token in tests/integration/test_rules.py",
+    "auth_no_phone_any_session": "there is no such route of a message: see any_session_token in test_rules.py",
     "messages_sender_fails": "nothing is sent while the client waits: a wrong body is refused, which is tried below",
     "debug_token": "ours checks the token: tests/clients and tests/integration/test_management.py",
     "media_metadata": "tests/integration/test_media.py, with the former program's own note",

@@ -11,8 +11,8 @@ from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.connector import session_process
 from unoapi.connector.command_handler import Dispatcher
 from unoapi.connector.engines.base import TOLD
-from unoapi.connector.engines.simulated import Twin
-from unoapi.connector.outbox import Spool
+from unoapi.connector.engines.simulated import SimulatedEngine
+from unoapi.connector.outbox import Outbox
 
 
 def die() -> None:
@@ -48,15 +48,15 @@ def published(name: str, *, before: bool) -> Any:
 
 STEPS: dict[str, Any] = {
     "never": lambda: None,
-    "receive: before the disk": lambda: around(Spool, "append", before=True, when=is_message),
-    "receive: on the disk": lambda: around(Spool, "append", before=False, when=is_message),
+    "receive: before the disk": lambda: around(Outbox, "append", before=True, when=is_message),
+    "receive: on the disk": lambda: around(Outbox, "append", before=False, when=is_message),
     "receive: before the confirm": published("publish_messages", before=True),
     "receive: confirmed, not forgotten": published("publish_messages", before=False),
     "send: taken, not looked at": lambda: around(Dispatcher, "handle", before=True),
-    "send: looked at": lambda: around(Spool, "begin", before=False),
-    "send: marked, not called": lambda: around(Spool, "mark_sending", before=False),
-    "send: left, not noted": lambda: around(Twin, "send", before=False),
-    "send: noted, not acknowledged": lambda: around(Spool, "finish", before=False),
+    "send: looked at": lambda: around(Outbox, "begin", before=False),
+    "send: marked, not called": lambda: around(Outbox, "mark_sending", before=False),
+    "send: left, not noted": lambda: around(SimulatedEngine, "send", before=False),
+    "send: noted, not acknowledged": lambda: around(Outbox, "finish", before=False),
 }
 
 if __name__ == "__main__":

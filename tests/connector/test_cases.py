@@ -21,7 +21,7 @@ from unoapi.models.jobs import ReceiveEvent
 from unoapi.models.message_keys import MessageKey
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.providers.whatsmeow.events import answers, receive
-from unoapi.providers.whatsmeow.provider import Whatsmeow
+from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def native(message: dict[str, Any]) -> dict[str, Any]:
 
 
 REFUSED = {"send_media_without_link", "send_interactive_empty_action", "send_carousel"}
-"""Told to the client as an error, where the former program sends something empty."""
+"""Reported to the client as an error, where the Node version sends something empty."""
 INSTEAD: dict[str, Any] = {
     "send_image_no_ext": {"mimetype": "application/octet-stream", "image": {"url": "https://h/a"}},
     "send_cta_url_meta": {  # the cases suggest to build it
@@ -345,7 +345,7 @@ def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
     known, recorder = MemoryConnections(), CommandRecorder()
     writer = f"{CALLER}@s.whatsapp.net"
     known.remember_key(PHONE, "UNO.OUT.1", chat=chat, participant=writer, theirs="3EB0AA")
-    provider = Whatsmeow(
+    provider = WhatsmeowProvider(
         commands=recorder, connections=known, sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message, max_age_s=60,
     )  # fmt: skip

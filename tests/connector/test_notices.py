@@ -16,9 +16,9 @@ from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemoryLease
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, eventually
 from unoapi.connector import supervisor as supervising
-from unoapi.connector.supervisor import Seat, Supervisor
+from unoapi.connector.supervisor import SessionProcess, Supervisor
 from unoapi.errors import StoreUnavailable
-from unoapi.models.jobs import FanOut, ReceiveEvent, TellSession
+from unoapi.models.jobs import FanOut, PostSessionState, ReceiveEvent
 from unoapi.providers.whatsmeow.events import receive
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ QR = {"code": "https://wa.me/settings/linked_devices#x", "n": 1, "of": 6}
 PNG = b"\x89PNG"
 
 
-def told(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[FanOut | TellSession]:
+def told(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[FanOut | PostSessionState]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event={**event, "occurred_at": "2026-11-22T12:00:00.000+00:00"})
     return receive(job, ids=MemoryIds(), sessions=MemorySessions(session), **collaborators)
 
 
-def message_in(job: FanOut | TellSession) -> dict[str, Any]:
+def message_in(job: FanOut | PostSessionState) -> dict[str, Any]:
     return dict(json.loads(job.body)["entry"][0]["changes"][0]["value"]["messages"][0])
 
 
@@ -82,8 +82,8 @@ def test_a_sessions_webhook_gets_the_news_instead(
     (job,) = told(kind, data, make_session(sessionWebhook=URL), connections=known)
 
     body = json.loads(job.body)
-    assert isinstance(job, TellSession)
-    assert job.told is False
+    assert isinstance(job, PostSessionState)
+    assert job.notify_on_failure is False
     assert (body["info"], body["status"], body["message"]) == ({"phone": PHONE}, status, message)
     assert body["key"]["remoteJid"] == f"{PHONE}@s.whatsapp.net"
     assert URL not in job.model_dump_json(), "it may hold a secret"
@@ -124,7 +124,7 @@ def test_pictures_reach_the_webhooks_and_the_news_their_own(uno: Stack) -> None:
         uno.register([crm], provider="whatsmeow", sessionWebhook=hook.url("/session"))
         time.sleep(1)  # every process knows it now, and what was on its way is there
         before = len(events(hook))
-        phone.order(do="scan")
+        phone.order(hint="scan")
         posted = eventually(lambda: [json.loads(each.body) for each in hook.requests("/session")], what="the news")
         eventually(lambda: phone.status() == "online", what="online")
         assert posted[0]["info"] == {"phone": PHONE}
@@ -158,7 +158,7 @@ def supervisor_of(session: Session, board: dict[str, str], tmp_path: Any) -> tup
     made.leases = MemoryLeases(board)  # type: ignore[assignment]
     started: list[str] = []
 
-    def start(seat: Seat) -> None:
+    def start(seat: SessionProcess) -> None:
         if made.leases.take(seat.phone):
             started.append(seat.phone)
             seat.process, seat.started, seat.restart = Running(), time.monotonic(), False  # type: ignore[assignment]

@@ -48,7 +48,7 @@ def test_too_many_failed_connections_end_in_standby(uno: Stack) -> None:
     phone.log_in()
     uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
     for _ in range(3):
-        phone.order(do="end", code=11, reason="refused")
+        phone.order(hint="end", code=11, reason="refused")
     uno.connector(MAX_CONNECT_RETRY="1")
 
     eventually(lambda: phone.status() == "standby", within_s=40, what="standby")
@@ -66,7 +66,7 @@ def test_a_phone_that_removes_the_device_needs_a_new_code(uno: Stack) -> None:
     uno.connector()
     phone.wait_online()
 
-    phone.order(do="end", code=20, reason="the phone removed this device")
+    phone.order(hint="end", code=20, reason="the phone removed this device")
 
     eventually(lambda: phone.status() == "disconnected", within_s=20, what="disconnected")
     assert not (phone.folder.parent / "login").exists()

@@ -1,4 +1,4 @@
-"""Questions to a connected phone: the contract, and an answer to whatever is asked."""
+"""Rpc to a connected phone: the contract, and an answer to whatever is asked."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import jsonschema
 import pytest
 
 from tests.support.fakes import PHONE, MemoryConnections, MemorySessions, make_session
-from unoapi.broker.rpc import QuestionQueue
+from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
-from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, Twin
+from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, SimulatedEngine
 from unoapi.connector.rpc_server import answer
 from unoapi.connector.schemas import schemas
 from unoapi.errors import NobodyAnswers
-from unoapi.models.connector.rpc import Question
-from unoapi.providers.whatsmeow.provider import Whatsmeow
+from unoapi.models.connector.rpc import RpcRequest
+from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +25,14 @@ ASKED = {"phones": ["5549988887777", NOT_ON_WHATSAPP]}
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Twin:
-    twin = Twin(tmp_path, PHONE)
+def twin(tmp_path: Path) -> SimulatedEngine:
+    twin = SimulatedEngine(tmp_path, PHONE)
     twin._connected = True
     return twin
 
 
-def test_question_and_answer_fit_their_schemas(twin: Twin) -> None:
-    question = Question(method="contacts.check", session=PHONE, data=ASKED)
+def test_question_and_answer_fit_their_schemas(twin: SimulatedEngine) -> None:
+    question = RpcRequest(method="contacts.check", session=PHONE, data=ASKED)
 
     reply = answer(question.model_dump_json(), twin)
 
@@ -56,23 +56,21 @@ def test_question_and_answer_fit_their_schemas(twin: Twin) -> None:
     ],
     ids=["text", "list", "deep", "unknown", "nobody", "too many"],
 )
-def test_whatever_is_asked_is_answered(twin: Twin, body: str) -> None:
+def test_whatever_is_asked_is_answered(twin: SimulatedEngine, body: str) -> None:
     reply = answer(body, twin)
 
     assert (reply.data, bool(reply.error)) == (None, True)
 
 
 def test_a_phone_that_is_not_connected_says_so(tmp_path: Path) -> None:
-    question = Question(method="contacts.check", session=PHONE, data=ASKED)
+    question = RpcRequest(method="contacts.check", session=PHONE, data=ASKED)
 
-    assert answer(question.model_dump_json(), Twin(tmp_path, PHONE)).error == "not connected"
+    assert answer(question.model_dump_json(), SimulatedEngine(tmp_path, PHONE)).error == "not connected"
 
 
 def test_with_rabbitmq_away_nobody_answers() -> None:
     with pytest.raises(NobodyAnswers):
-        QuestionQueue("amqp://guest:guest@127.0.0.1:1/", Topology("unoapi")).ask(
-            PHONE, "contacts.check", {}, timeout_s=1
-        )
+        BrokerRpc("amqp://guest:guest@127.0.0.1:1/", Topology("unoapi")).ask(PHONE, "contacts.check", {}, timeout_s=1)
 
 
 @pytest.mark.parametrize("found", [{}, {"there": [True]}, {"there": "x"}])
@@ -81,7 +79,7 @@ def test_an_answer_of_another_form_is_no_answer(found: dict[str, Any]) -> None:
         def ask(self, *_: Any, **__: Any) -> dict[str, Any]:
             return found
 
-    provider = Whatsmeow(
+    provider = WhatsmeowProvider(
         commands=None, connections=MemoryConnections(), sessions=MemorySessions(make_session()),  # type: ignore[arg-type]
         rendered=lambda message, _: message, max_age_s=60, questions=Strange(),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from unoapi.stores.redis import RedisStore
+from unoapi.stores.redis import RedisClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,17 +31,17 @@ def store(
     servers: PrivateServers,
     client: redis.Redis,  # noqa: ARG001 (empties it)
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[RedisStore]:
+) -> Iterator[RedisClient]:
     # What a store keeps is tested here, not how soon a busy machine answers.
     monkeypatch.setattr("unoapi.stores.redis.CALL_TIMEOUT_S", 2.0)
-    running = RedisStore(servers.redis_url)
+    running = RedisClient(servers.redis_url)
     yield running
     running.close()
 
 
 @pytest.fixture
-def away() -> Iterator[RedisStore]:
+def away() -> Iterator[RedisClient]:
     """Redis that is not there."""
-    absent = RedisStore(NOWHERE)
+    absent = RedisClient(NOWHERE)
     yield absent
     absent.close()

@@ -12,10 +12,10 @@ from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 
-def backlog(store: RedisStore, *, most: int = 3, max_age_s: int = 60) -> RedisBacklog:
+def backlog(store: RedisClient, *, most: int = 3, max_age_s: int = 60) -> RedisBacklog:
     return RedisBacklog(store, RedisTraces(store, ttl_s=60), most=most, max_age_s=max_age_s)
 
 
@@ -23,7 +23,7 @@ def entry(message_id: str) -> TraceEntry:
     return TraceEntry(step="accepted", phone=PHONE, message_id=message_id)
 
 
-def test_it_is_full_at_the_bound_for_this_session_alone_and_in_every_process(store: RedisStore) -> None:
+def test_it_is_full_at_the_bound_for_this_session_alone_and_in_every_process(store: RedisClient) -> None:
     here, there = backlog(store), backlog(store)
     assert not here.is_full(PHONE)
 
@@ -37,7 +37,7 @@ def test_it_is_full_at_the_bound_for_this_session_alone_and_in_every_process(sto
     eventually(lambda: not here.is_full(PHONE))
 
 
-def test_a_message_that_is_counted_twice_is_one(store: RedisStore) -> None:
+def test_a_message_that_is_counted_twice_is_one(store: RedisClient) -> None:
     here = backlog(store, most=2)
     for _ in range(3):
         here.enter(PHONE, "wamid.1", entry("wamid.1"))
@@ -46,7 +46,7 @@ def test_a_message_that_is_counted_twice_is_one(store: RedisStore) -> None:
     assert not backlog(store, most=2).is_full(PHONE)
 
 
-def test_a_message_that_left_before_its_entry_was_written_does_not_count(store: RedisStore) -> None:
+def test_a_message_that_left_before_its_entry_was_written_does_not_count(store: RedisClient) -> None:
     here, there = backlog(store, most=1), backlog(store, most=1)
 
     there.leave(PHONE, "wamid.1")
@@ -57,7 +57,7 @@ def test_a_message_that_left_before_its_entry_was_written_does_not_count(store: 
     assert not backlog(store, most=1).is_full(PHONE)
 
 
-def test_what_nobody_counted_out_is_forgotten_with_age(store: RedisStore) -> None:
+def test_what_nobody_counted_out_is_forgotten_with_age(store: RedisClient) -> None:
     here = backlog(store, most=1, max_age_s=1)
     here.enter(PHONE, "wamid.1", entry("wamid.1"))
     eventually(lambda: backlog(store, most=1, max_age_s=1).is_full(PHONE), within_s=0.9)
@@ -66,7 +66,7 @@ def test_what_nobody_counted_out_is_forgotten_with_age(store: RedisStore) -> Non
     assert not backlog(store, most=1, max_age_s=1).is_full(PHONE)
 
 
-def test_without_redis_and_without_a_bound_it_is_never_full(store: RedisStore, away: RedisStore) -> None:
+def test_without_redis_and_without_a_bound_it_is_never_full(store: RedisClient, away: RedisClient) -> None:
     for one in (backlog(away), backlog(store, most=0)):
         for number in range(5):
             one.enter(PHONE, f"wamid.{number}", entry(f"wamid.{number}"))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE
-from unoapi.models.endpoints import EndpointNews, Turn
+from unoapi.models.endpoints import EndpointChange, Permit
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 PAUSE_MS = 200
 
@@ -22,21 +22,21 @@ PAUSE_MS = 200
 class Worker:
     """One process: it reads the state together with the done-key, as the product does."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self.deliveries = RedisDeliveries(store, RedisTraces(store, ttl_s=60), done_ttl_s=60)
         self.breakers = RedisBreakers(store, failures=5, pause_ms=PAUSE_MS)
 
-    def turn(self, delivery_id: str, webhook_id: str = "a") -> Turn:
+    def turn(self, delivery_id: str, webhook_id: str = "a") -> Permit:
         state = self.deliveries.state(delivery_id, phone=PHONE, webhook_id=webhook_id).breaker
         if state is not None:
             self.breakers.seen(phone=PHONE, webhook_id=webhook_id, state=state)
         return self.breakers.turn(delivery_id, phone=PHONE, webhook_id=webhook_id, state=state, deadline_ms=100)
 
-    def fail(self, delivery_id: str) -> tuple[bool, EndpointNews | None]:
+    def fail(self, delivery_id: str) -> tuple[bool, EndpointChange | None]:
         return self.breakers.failed(delivery_id, phone=PHONE, webhook_id="a")
 
-    def succeed(self) -> EndpointNews | None:
-        told: list[EndpointNews] = []
+    def succeed(self) -> EndpointChange | None:
+        told: list[EndpointChange] = []
         self.breakers.succeeded(phone=PHONE, webhook_id="a", tell=told.append)
         time.sleep(0.1)  # it may be written behind
         return told[0] if told else None
@@ -47,7 +47,7 @@ def worker(request: pytest.FixtureRequest) -> Worker:
     return Worker(request.getfixturevalue("store" if request.param == "redis" else "away"))
 
 
-def open_it(worker: Worker) -> EndpointNews:
+def open_it(worker: Worker) -> EndpointChange:
     outcomes = [worker.fail(f"d-{number}") for number in range(5)]
     assert [down for down, _ in outcomes] == [False] * 4 + [True]
     news = outcomes[-1][1]
@@ -61,12 +61,12 @@ def test_five_different_failures_open_it_and_the_next_says_nothing_new(worker: W
     assert news.down
     assert worker.fail("d-9") == (True, None)
     assert worker.turn("d-9").wait_ms > 0
-    assert worker.turn("d-9", webhook_id="b") == Turn()
+    assert worker.turn("d-9", webhook_id="b") == Permit()
 
 
 def test_one_delivery_that_always_fails_opens_nothing(worker: Worker) -> None:
     assert [worker.fail("d-1")[0] for _ in range(20)] == [False] * 20
-    assert worker.turn("d-2") == Turn()
+    assert worker.turn("d-2") == Permit()
 
 
 def test_a_success_between_begins_the_count_again(worker: Worker) -> None:
@@ -120,12 +120,12 @@ def test_a_success_closes_it_and_says_so_once(worker: Worker) -> None:
 
     up = worker.succeed()
 
-    assert up == EndpointNews(down=False, since_ms=down.since_ms)
+    assert up == EndpointChange(down=False, since_ms=down.since_ms)
     assert worker.succeed() is None
-    assert worker.turn("d-1") == Turn()
+    assert worker.turn("d-1") == Permit()
 
 
-def test_all_workers_know_and_one_of_them_probes(store: RedisStore) -> None:
+def test_all_workers_know_and_one_of_them_probes(store: RedisClient) -> None:
     first, second = Worker(store), Worker(store)
     open_it(first)
 
@@ -139,19 +139,19 @@ def test_all_workers_know_and_one_of_them_probes(store: RedisStore) -> None:
     assert first.succeed() is None
 
 
-def test_any_success_closes_it_also_one_that_began_before_it_opened(store: RedisStore) -> None:
+def test_any_success_closes_it_also_one_that_began_before_it_opened(store: RedisClient) -> None:
     first, second = Worker(store), Worker(store)
-    assert second.turn("d-8") == Turn()
+    assert second.turn("d-8") == Permit()
     down = open_it(first)
 
     up = second.succeed()
 
-    assert up == EndpointNews(down=False, since_ms=down.since_ms)
-    assert second.turn("d-9") == Turn()
+    assert up == EndpointChange(down=False, since_ms=down.since_ms)
+    assert second.turn("d-9") == Permit()
     assert first.succeed() is None
 
 
-def test_deliveries_come_back_on_a_ramp_and_not_as_a_flood(store: RedisStore) -> None:
+def test_deliveries_come_back_on_a_ramp_and_not_as_a_flood(store: RedisClient) -> None:
     worker = Worker(store)
     open_it(worker)
     worker.succeed()

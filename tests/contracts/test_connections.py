@@ -20,7 +20,7 @@ from unoapi.stores.connections import CHANNEL, RedisConnections
 
 if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
     Known = RedisConnections | MemoryConnections
 
@@ -45,7 +45,7 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self.store, self.connections = store, RedisConnections(store, ttl_s=60)
 
     def go_away(self) -> None:
@@ -135,10 +135,10 @@ def test_nothing_is_given_up_that_nobody_waits_for(known: Known) -> None:
 
 
 def test_a_caller_counts_once_in_ten_seconds(known: Known) -> None:
-    assert known.rings(PHONE, CONTACT, "C1") is True
-    assert known.rings(PHONE, CONTACT, "C1") is True, "the same call, told again"
-    assert known.rings(PHONE, CONTACT, "C2") is False
-    assert known.rings(PHONE, "5511000000000", "C3") is True
+    assert known.is_new_call(PHONE, CONTACT, "C1") is True
+    assert known.is_new_call(PHONE, CONTACT, "C1") is True, "the same call, told again"
+    assert known.is_new_call(PHONE, CONTACT, "C2") is False
+    assert known.is_new_call(PHONE, "5511000000000", "C3") is True
 
 
 def test_with_redis_away_what_decides_is_an_error_and_the_rest_goes_on(world: World) -> None:
@@ -157,19 +157,19 @@ def test_with_redis_away_what_decides_is_an_error_and_the_rest_goes_on(world: Wo
             call()
     known.remember_key(PHONE, "m", chat="1@g.us")
     assert known.settle(PHONE, "c") is False
-    assert known.rings(PHONE, CONTACT, "C1") is True
+    assert known.is_new_call(PHONE, CONTACT, "C1") is True
 
 
 # --- Redis alone: what other programs see ---
 
 
-def test_the_status_stands_where_the_former_program_had_it(store: RedisStore, client: redis.Redis) -> None:
+def test_the_status_stands_where_the_former_program_had_it(store: RedisClient, client: redis.Redis) -> None:
     RedisConnections(store, ttl_s=60).record(PHONE, SessionState(state="standby"), at_ms=1, seq=1)
 
     assert client.get(f"unoapi-status:{PHONE}") == "standby"
 
 
-def test_news_are_broadcast(servers: PrivateServers, store: RedisStore) -> None:
+def test_news_are_broadcast(servers: PrivateServers, store: RedisClient) -> None:
     listener = redis.Redis.from_url(servers.redis_url, decode_responses=True).pubsub()  # type: ignore[no-untyped-call]
     listener.subscribe(CHANNEL)
     listener.get_message(timeout=5)
@@ -181,9 +181,9 @@ def test_news_are_broadcast(servers: PrivateServers, store: RedisStore) -> None:
     listener.close()
 
 
-def test_calls_and_keys_are_forgotten(store: RedisStore, client: redis.Redis) -> None:
+def test_calls_and_keys_are_forgotten(store: RedisClient, client: redis.Redis) -> None:
     known = RedisConnections(store, ttl_s=60)
-    known.rings(PHONE, CONTACT, "C1")
+    known.is_new_call(PHONE, CONTACT, "C1")
     known.remember_key(PHONE, "m", chat="1@g.us")
     eventually(lambda: client.exists(f"unoapi-key:{PHONE}:m"), what="the key is written soon")
 
@@ -191,7 +191,7 @@ def test_calls_and_keys_are_forgotten(store: RedisStore, client: redis.Redis) ->
     assert 50 < client.ttl(f"unoapi-key:{PHONE}:m") <= 60
 
 
-def test_a_late_result_and_the_end_of_the_wait_never_both_tell(store: RedisStore) -> None:
+def test_a_late_result_and_the_end_of_the_wait_never_both_tell(store: RedisClient) -> None:
     """Whoever comes first tells the client; the other one knows."""
     known = RedisConnections(store, ttl_s=60)
     for number in range(50):

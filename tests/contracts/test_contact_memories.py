@@ -11,27 +11,27 @@ from tests.support.fakes import CONTACT, PHONE, make_webhook
 from unoapi.errors import StoreUnavailable
 from unoapi.models.session import computed_waba_id
 from unoapi.stores.blacklist import RedisBlacklist
-from unoapi.stores.session_directory import RedisDirectory
+from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.timers import RedisTimers
 
 if TYPE_CHECKING:
     import redis
 
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 OTHER = "5521977776666"
 META = {"phoneNumberId": "pnid", "businessAccountId": "waba"}
 
 
-def sessions_on(store: RedisStore) -> RedisSessions:
+def sessions_on(store: RedisClient) -> RedisSessions:
     return RedisSessions(store, environment_config(make_webhook().model_dump()))
 
 
 # --- blacklist ---
 
 
-def test_a_contact_is_blocked_for_one_webhook_for_a_time(store: RedisStore, client: redis.Redis) -> None:
+def test_a_contact_is_blocked_for_one_webhook_for_a_time(store: RedisClient, client: redis.Redis) -> None:
     blacklist = RedisBlacklist(store)
 
     blacklist.put(PHONE, "a", CONTACT, ttl_s=60)
@@ -44,7 +44,7 @@ def test_a_contact_is_blocked_for_one_webhook_for_a_time(store: RedisStore, clie
 @pytest.mark.parametrize(
     "written", [CONTACT, f"+{CONTACT}", "+55 (49) 98888-7777", "554988887777", f"{CONTACT}@s.whatsapp.net"]
 )
-def test_a_contact_is_the_same_however_it_is_written(store: RedisStore, written: str) -> None:
+def test_a_contact_is_the_same_however_it_is_written(store: RedisClient, written: str) -> None:
     blacklist = RedisBlacklist(store)
 
     blacklist.put(PHONE, "a", written, ttl_s=60)
@@ -52,7 +52,7 @@ def test_a_contact_is_the_same_however_it_is_written(store: RedisStore, written:
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == {"a"}
 
 
-def test_nothing_takes_a_contact_off_and_less_than_nothing_is_for_ever(store: RedisStore, client: redis.Redis) -> None:
+def test_nothing_takes_a_contact_off_and_less_than_nothing_is_for_ever(store: RedisClient, client: redis.Redis) -> None:
     blacklist = RedisBlacklist(store)
 
     blacklist.put(PHONE, "a", CONTACT, ttl_s=-1)
@@ -62,21 +62,21 @@ def test_nothing_takes_a_contact_off_and_less_than_nothing_is_for_ever(store: Re
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == set()
 
 
-def test_what_the_former_program_wrote_counts(store: RedisStore, client: redis.Redis) -> None:
+def test_what_the_former_program_wrote_counts(store: RedisClient, client: redis.Redis) -> None:
     client.set(f"unoapi-blacklist:{PHONE}:a:{CONTACT}", "1")
 
     assert RedisBlacklist(store).blocking(PHONE, ["a"], CONTACT) == {"a"}
 
 
-def test_with_redis_away_nobody_is_blocked(away: RedisStore) -> None:
+def test_with_redis_away_nobody_is_blocked(away: RedisClient) -> None:
     blacklist = RedisBlacklist(away)
 
-    blacklist.silence(PHONE, CONTACT, {"a": 60})
+    blacklist.mute(PHONE, CONTACT, {"a": 60})
 
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == set()
 
 
-def test_blocked_users_are_listed_until_they_are_taken_off(store: RedisStore) -> None:
+def test_blocked_users_are_listed_until_they_are_taken_off(store: RedisClient) -> None:
     blacklist = RedisBlacklist(store)
 
     blacklist.block(PHONE, ["a", "b"], [f"+{CONTACT}"])
@@ -91,7 +91,7 @@ def test_blocked_users_are_listed_until_they_are_taken_off(store: RedisStore) ->
 # --- timers ---
 
 
-def test_a_timer_knows_its_last_touch_and_who_wrote_last(store: RedisStore) -> None:
+def test_a_timer_knows_its_last_touch_and_who_wrote_last(store: RedisClient) -> None:
     timers = RedisTimers(store, ttl_s=60)
     assert timers.state(PHONE, CONTACT).last_ms is None
 
@@ -103,7 +103,7 @@ def test_a_timer_knows_its_last_touch_and_who_wrote_last(store: RedisStore) -> N
     assert (state.last_ms, state.direction) == (17, "incoming")
 
 
-def test_a_timer_cannot_be_judged_with_redis_away(away: RedisStore) -> None:
+def test_a_timer_cannot_be_judged_with_redis_away(away: RedisClient) -> None:
     timers = RedisTimers(away, ttl_s=60)
 
     timers.wrote(PHONE, CONTACT, own=False)
@@ -121,64 +121,64 @@ def stored(client: redis.Redis, phone: str, **config: Any) -> None:
 
 
 @pytest.mark.parametrize("node", [PHONE, "pnid", "waba"])
-def test_a_session_is_found_by_each_of_its_ids(store: RedisStore, node: str) -> None:
+def test_a_session_is_found_by_each_of_its_ids(store: RedisClient, node: str) -> None:
     sessions = sessions_on(store)
     sessions.save(PHONE, {"webhookForward": META})
 
-    assert RedisDirectory(store, sessions_on(store)).phones_of(node) == (PHONE,)
+    assert RedisSessionDirectory(store, sessions_on(store)).phones_of(node) == (PHONE,)
 
 
-def test_a_session_without_an_account_has_a_computed_one(store: RedisStore) -> None:
+def test_a_session_without_an_account_has_a_computed_one(store: RedisClient) -> None:
     sessions = sessions_on(store)
     sessions.save(PHONE, {})
 
-    assert RedisDirectory(store, sessions).phones_of(computed_waba_id(PHONE)) == (PHONE,)
+    assert RedisSessionDirectory(store, sessions).phones_of(computed_waba_id(PHONE)) == (PHONE,)
     assert computed_waba_id(PHONE) == "145130418570703"
 
 
-def test_sessions_of_the_former_program_are_found(store: RedisStore, client: redis.Redis) -> None:
+def test_sessions_of_the_former_program_are_found(store: RedisClient, client: redis.Redis) -> None:
     stored(client, PHONE, webhookForward=META)
     stored(client, OTHER, webhookForward={"businessAccountId": "waba"})
 
-    directory = RedisDirectory(store, sessions_on(store))
+    directory = RedisSessionDirectory(store, sessions_on(store))
 
     assert directory.phones_of("waba") == (PHONE, OTHER)
     assert [session.phone for session in directory.all()] == [PHONE, OTHER]
 
 
-def test_an_id_that_a_session_has_no_more_does_not_mean_it(store: RedisStore) -> None:
+def test_an_id_that_a_session_has_no_more_does_not_mean_it(store: RedisClient) -> None:
     sessions = sessions_on(store)
     sessions.save(PHONE, {"webhookForward": META})
     sessions.save(PHONE, {"webhookForward": {"phoneNumberId": "new"}})
 
-    assert RedisDirectory(store, sessions).phones_of("pnid") == ("pnid",)
-    assert RedisDirectory(store, sessions).phones_of("new") == (PHONE,)
+    assert RedisSessionDirectory(store, sessions).phones_of("pnid") == ("pnid",)
+    assert RedisSessionDirectory(store, sessions).phones_of("new") == (PHONE,)
 
 
-def test_an_unknown_id_means_itself_also_with_redis_away(store: RedisStore, away: RedisStore) -> None:
-    assert RedisDirectory(store, sessions_on(store)).phones_of(OTHER) == (OTHER,)
-    assert RedisDirectory(away, sessions_on(away)).phones_of(OTHER) == (OTHER,)
+def test_an_unknown_id_means_itself_also_with_redis_away(store: RedisClient, away: RedisClient) -> None:
+    assert RedisSessionDirectory(store, sessions_on(store)).phones_of(OTHER) == (OTHER,)
+    assert RedisSessionDirectory(away, sessions_on(away)).phones_of(OTHER) == (OTHER,)
 
 
-def test_a_phone_goes_before_another_ones_id(store: RedisStore) -> None:
+def test_a_phone_goes_before_another_ones_id(store: RedisClient) -> None:
     sessions = sessions_on(store)
     sessions.save(PHONE, {"webhookForward": {"phoneNumberId": OTHER}})
     sessions.save(OTHER, {})
 
-    assert RedisDirectory(store, sessions_on(store)).phones_of(OTHER) == (OTHER,)
+    assert RedisSessionDirectory(store, sessions_on(store)).phones_of(OTHER) == (OTHER,)
 
 
-def test_a_token_opens_the_sessions_that_have_it(store: RedisStore) -> None:
+def test_a_token_opens_the_sessions_that_have_it(store: RedisClient) -> None:
     sessions = sessions_on(store)
     sessions.save(PHONE, {"authToken": "a"})
     sessions.save(OTHER, {})
-    directory = RedisDirectory(store, sessions)
+    directory = RedisSessionDirectory(store, sessions)
 
     assert [session.phone for session in directory.opened_by("a")] == [PHONE]
     assert directory.opened_by("") == directory.opened_by("b") == []
 
 
-def test_options_that_do_not_fit_are_as_if_they_were_not_there(store: RedisStore, client: redis.Redis) -> None:
+def test_options_that_do_not_fit_are_as_if_they_were_not_there(store: RedisClient, client: redis.Redis) -> None:
     stored(client, PHONE, provider="sandbox", ignoreGroupMessages="perhaps", autoRestartMs=-5, label="shop")
 
     session = sessions_on(store).find(PHONE)
@@ -186,13 +186,13 @@ def test_options_that_do_not_fit_are_as_if_they_were_not_there(store: RedisStore
     assert (session.provider, session.label, session.ignore_group_messages) == ("sandbox", "shop", True)
 
 
-def test_another_look_sees_what_another_process_stored_a_moment_ago(store: RedisStore) -> None:
+def test_another_look_sees_what_another_process_stored_a_moment_ago(store: RedisClient) -> None:
     here, there = sessions_on(store), sessions_on(store)
     here.save(PHONE, {"label": "old"})
     here.find(PHONE)
     there.save(PHONE, {"label": "new"})
     assert here.find(PHONE).label == "old"
 
-    here.reread(PHONE)
+    here.refresh(PHONE)
 
     assert here.find(PHONE).label == "new"

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.ports import Deliveries
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 ENTRY = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1", delivery_id="d-1", status=200)
 
 
-def redis_deliveries(store: RedisStore) -> RedisDeliveries:
+def redis_deliveries(store: RedisClient) -> RedisDeliveries:
     return RedisDeliveries(store, RedisTraces(store, ttl_s=60), done_ttl_s=60)
 
 
@@ -66,7 +66,7 @@ def test_a_pause_ends(deliveries: Deliveries) -> None:
     assert state(deliveries).paused_ms == 0
 
 
-def test_all_processes_know_what_one_has_done(store: RedisStore) -> None:
+def test_all_processes_know_what_one_has_done(store: RedisClient) -> None:
     first, second = redis_deliveries(store), redis_deliveries(store)
 
     first.finish("d-1", ENTRY)
@@ -78,14 +78,14 @@ def test_all_processes_know_what_one_has_done(store: RedisStore) -> None:
     assert not second.is_done("d-2")
 
 
-def test_the_end_of_a_delivery_is_in_its_trace(store: RedisStore) -> None:
+def test_the_end_of_a_delivery_is_in_its_trace(store: RedisClient) -> None:
     redis_deliveries(store).finish("d-1", ENTRY)
 
     traces = RedisTraces(store, ttl_s=60)
     assert eventually(lambda: [entry.step for entry in traces.read("wamid.1")] == ["delivered"])
 
 
-def test_all_that_is_remembered_is_forgotten_some_day(store: RedisStore, client: redis.Redis) -> None:
+def test_all_that_is_remembered_is_forgotten_some_day(store: RedisClient, client: redis.Redis) -> None:
     deliveries = redis_deliveries(store)
 
     deliveries.finish("d-1", ENTRY)
@@ -95,13 +95,13 @@ def test_all_that_is_remembered_is_forgotten_some_day(store: RedisStore, client:
     assert all(0 < client.ttl(key) <= 60 for key in keys)
 
 
-def test_without_redis_nobody_can_say_what_another_process_did(away: RedisStore) -> None:
+def test_without_redis_nobody_can_say_what_another_process_did(away: RedisClient) -> None:
     with pytest.raises(StoreUnavailable):
         redis_deliveries(away).is_done("d-1")
 
 
-def test_the_memory_of_a_process_is_bounded(away: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unoapi.stores.messages.MAX_REMEMBERED", 10)
+def test_the_memory_of_a_process_is_bounded(away: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unoapi.stores.deliveries.MAX_REMEMBERED", 10)
     deliveries = redis_deliveries(away)
 
     for number in range(100):
@@ -113,7 +113,7 @@ def test_the_memory_of_a_process_is_bounded(away: RedisStore, monkeypatch: pytes
     assert state(deliveries, "d-99").done
 
 
-def test_a_person_pauses_resumes_and_drops(store: RedisStore) -> None:
+def test_a_person_pauses_resumes_and_drops(store: RedisClient) -> None:
     deliveries = redis_deliveries(store)
 
     deliveries.hold(phone=PHONE, webhook_id="a", pause_ms=60_000)
@@ -129,7 +129,7 @@ def test_a_person_pauses_resumes_and_drops(store: RedisStore) -> None:
     assert state(deliveries).paused_ms == 0
 
 
-def test_a_person_is_told_when_redis_is_away(away: RedisStore) -> None:
+def test_a_person_is_told_when_redis_is_away(away: RedisClient) -> None:
     deliveries = redis_deliveries(away)
 
     with pytest.raises(StoreUnavailable):

@@ -14,13 +14,13 @@ from unoapi.stores.idempotency import KEPT_S, RedisIdempotency
 if TYPE_CHECKING:
     import redis
 
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 PHONE = "5511999990000"
 DIGEST, OTHER = "a" * 64, "b" * 64
 
 
-def test_a_key_is_free_until_its_request_was_accepted(store: RedisStore, client: redis.Redis) -> None:
+def test_a_key_is_free_until_its_request_was_accepted(store: RedisClient, client: redis.Redis) -> None:
     keys = RedisIdempotency(store)
 
     first, again = (keys.claim(PHONE, "k", digest=DIGEST) for _ in range(2))
@@ -32,7 +32,7 @@ def test_a_key_is_free_until_its_request_was_accepted(store: RedisStore, client:
     assert 0 < client.ttl(name) <= KEPT_S
 
 
-def test_another_body_is_seen_before_and_after_the_acceptance(store: RedisStore) -> None:
+def test_another_body_is_seen_before_and_after_the_acceptance(store: RedisClient) -> None:
     keys = RedisIdempotency(store)
     keys.claim(PHONE, "k", digest=DIGEST)
 
@@ -42,13 +42,13 @@ def test_another_body_is_seen_before_and_after_the_acceptance(store: RedisStore)
     assert keys.claim(PHONE, "k", digest=OTHER).other_body
 
 
-def test_another_phone_has_its_own_keys(store: RedisStore) -> None:
+def test_another_phone_has_its_own_keys(store: RedisClient) -> None:
     keys = RedisIdempotency(store)
     keys.claim(PHONE, "k", digest=DIGEST)
 
     assert keys.claim("5511000000000", "k", digest=OTHER) == KeyState()
 
 
-def test_without_redis_it_says_so(away: RedisStore) -> None:
+def test_without_redis_it_says_so(away: RedisClient) -> None:
     with pytest.raises(StoreUnavailable):
         RedisIdempotency(away).claim(PHONE, "k", digest=DIGEST)

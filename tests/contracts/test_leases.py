@@ -17,7 +17,7 @@ from unoapi.models.connector.commands import Command
 if TYPE_CHECKING:
     import redis
 
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 OTHER = "5521977776666"
 
@@ -144,7 +144,7 @@ def test_without_redis_a_session_goes_on(alone: Held) -> None:
 
 
 def test_a_lease_of_a_killed_connector_runs_out(
-    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    store: RedisClient, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(real, "LEASE_MS", 300)
     first, second = Leases(store, "a"), Leases(store, "a")

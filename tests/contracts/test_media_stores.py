@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
-from unoapi.media.folder import UNFINISHED, FileMediaStore
+from unoapi.media.folder import UNFINISHED, FolderMediaStore
 from unoapi.media.s3 import S3MediaStore
 from unoapi.models.media import MediaFile
-from unoapi.stores.media_index import MediaNotes
+from unoapi.stores.media_index import RedisMediaIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.ports import MediaStore
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 PHONE = "5511999990000"
 KEY = f"{PHONE}/31410000000000000001.png"
@@ -64,7 +64,7 @@ def s3(url: str, *, timeout_ms: int = 10_000) -> S3MediaStore:
 @pytest.fixture(params=["folder", "s3"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
     if request.param == "folder":
-        return FileMediaStore(tmp_path / "medias")
+        return FolderMediaStore(tmp_path / "medias")
     return s3(request.getfixturevalue("s3_url"))
 
 
@@ -152,7 +152,7 @@ def test_an_upload_that_a_crash_cut_off_is_swept_after_a_day(tmp_path: Path) -> 
     left = tmp_path / UNFINISHED / "half"
     left.parent.mkdir()
     left.write_bytes(b"half")
-    store = FileMediaStore(tmp_path)
+    store = FolderMediaStore(tmp_path)
 
     assert store.expire(older_than_s=0, most=10) == 0
     os.utime(left, (time.time() - 90_000,) * 2)
@@ -164,7 +164,7 @@ def test_no_key_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, key:
     folder = tmp_path_factory.getbasetemp() / "jail"
     folder.mkdir(exist_ok=True)
     (folder.parent / "secret").write_text("secret")
-    store = FileMediaStore(folder)
+    store = FolderMediaStore(folder)
     for attempt in (key, f"../{key}", f"{PHONE}/../../{key}", "../secret", f"/{key}"):
         try:
             assert b"secret" not in b"".join(store.read(attempt))
@@ -188,8 +188,8 @@ def make_media(media_id: str = "314100000000000000000001") -> MediaFile:
     return MediaFile(id=media_id, phone=PHONE, mime_type="image/png", sha256="0" * 64, file_size=3, key=KEY)
 
 
-def test_a_note_is_found_with_and_without_the_phone(store: RedisStore, client: redis.Redis, tmp_path: Path) -> None:
-    notes, media = MediaNotes(store, FileMediaStore(tmp_path), ttl_s=100), make_media()
+def test_a_note_is_found_with_and_without_the_phone(store: RedisClient, client: redis.Redis, tmp_path: Path) -> None:
+    notes, media = RedisMediaIndex(store, FolderMediaStore(tmp_path), ttl_s=100), make_media()
     notes.write(media)
 
     assert notes.find(media.id) == notes.find(media.id, phone=PHONE) == media
@@ -201,8 +201,8 @@ def test_a_note_is_found_with_and_without_the_phone(store: RedisStore, client: r
         notes.find(media.id, phone="5511000000000")
 
 
-def test_without_redis_the_note_in_the_store_serves(away: RedisStore, tmp_path: Path) -> None:
-    notes, media = MediaNotes(away, FileMediaStore(tmp_path), ttl_s=100), make_media()
+def test_without_redis_the_note_in_the_store_serves(away: RedisClient, tmp_path: Path) -> None:
+    notes, media = RedisMediaIndex(away, FolderMediaStore(tmp_path), ttl_s=100), make_media()
     notes.write(media)
 
     assert notes.find(media.id) == media
@@ -211,14 +211,14 @@ def test_without_redis_the_note_in_the_store_serves(away: RedisStore, tmp_path: 
         notes.find(media.id)
 
 
-def test_what_the_former_program_noted_is_understood(store: RedisStore, client: redis.Redis, tmp_path: Path) -> None:
+def test_what_the_former_program_noted_is_understood(store: RedisClient, client: redis.Redis, tmp_path: Path) -> None:
     client.set(
         f"unoapi-media:{PHONE}:UNO.OUT.1",
         '{"messaging_product":"whatsapp","mime_type":"image/jpeg","sha256":{"0":255,"1":1},"file_size":"5",'
         f'"id":"{PHONE}/UNO.OUT.1","filename":"{PHONE}/UNO.OUT.1.jpeg"}}',
     )
 
-    media = MediaNotes(store, FileMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
+    media = RedisMediaIndex(store, FolderMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
 
     assert (media.id, media.key, media.sha256) == (f"{PHONE}/UNO.OUT.1", f"{PHONE}/UNO.OUT.1.jpeg", "ff01")
     assert (media.mime_type, media.file_size) == ("image/jpeg", 5)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.ports import MessageIds
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -40,7 +40,7 @@ def test_the_newest_pair_counts(ids: MessageIds) -> None:
     assert eventually(lambda: ids.ours(PHONE, "3EB0AA") == "wamid.2")
 
 
-def test_without_redis_every_id_is_its_own(away: RedisStore) -> None:
+def test_without_redis_every_id_is_its_own(away: RedisClient) -> None:
     ids = RedisMessageIds(away, ttl_s=60)
 
     ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
@@ -48,7 +48,7 @@ def test_without_redis_every_id_is_its_own(away: RedisStore) -> None:
     assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
 
 
-def test_the_key_is_the_one_other_programs_know_and_it_ends(store: RedisStore, client: redis.Redis) -> None:
+def test_the_key_is_the_one_other_programs_know_and_it_ends(store: RedisClient, client: redis.Redis) -> None:
     RedisMessageIds(store, ttl_s=60).remember(PHONE, theirs="3EB0AA", ours="wamid.1")
 
     key = f"unoapi-id:{PHONE}:3EB0AA"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.ports import Notices
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 
 @pytest.fixture(params=["memory", "redis", "redis away"])
@@ -42,12 +42,12 @@ def test_other_endpoints_and_other_phones_have_notices_of_their_own(notices: Not
     assert claim(notices, "3", phone="5521977776666")
 
 
-def test_all_processes_count_together(store: RedisStore) -> None:
+def test_all_processes_count_together(store: RedisClient) -> None:
     assert claim(RedisNotices(store), "1")
     assert not claim(RedisNotices(store), "2")
 
 
-def test_the_window_is_a_quarter_of_an_hour(store: RedisStore, client: redis.Redis) -> None:
+def test_the_window_is_a_quarter_of_an_hour(store: RedisClient, client: redis.Redis) -> None:
     claim(RedisNotices(store), "1")
 
     (key,) = client.keys("*")
@@ -57,10 +57,10 @@ def test_the_window_is_a_quarter_of_an_hour(store: RedisStore, client: redis.Red
     assert claim(RedisNotices(store), "2")
 
 
-def test_without_redis_the_window_ends_too(away: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_the_window_ends_too(away: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
     notices = RedisNotices(away)
     claim(notices, "1")
 
-    monkeypatch.setattr("unoapi.stores.messages.NOTICE_WINDOW_S", 0)
+    monkeypatch.setattr("unoapi.stores.notices.NOTICE_WINDOW_S", 0)
 
     assert claim(notices, "2")

@@ -17,7 +17,7 @@ from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.errors import BrokerUnavailable, ConfigurationError
-from unoapi.models.jobs import Parcel
+from unoapi.models.jobs import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,12 +68,12 @@ def publisher(broker: Broker) -> Iterator[ConfirmingPublisher]:
     running.close()
 
 
-def parcel(number: int = 1) -> Parcel:
-    return Parcel(make_send(id=f"wamid.{number}", message_id=f"wamid.{number}"))
+def envelope(number: int = 1) -> Envelope:
+    return Envelope(make_send(id=f"wamid.{number}", message_id=f"wamid.{number}"))
 
 
 def test_when_it_returns_the_message_is_on_its_queue(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([parcel()])
+    publisher.publish([envelope()])
 
     message = broker.take()
     assert message is not None
@@ -89,7 +89,7 @@ def test_many_threads_publish_at_once_and_nothing_is_lost_or_doubled(
     broker: Broker, publisher: ConfirmingPublisher
 ) -> None:
     with ThreadPoolExecutor(32) as threads:
-        list(threads.map(lambda number: publisher.publish([parcel(number), parcel(-number)]), range(1, 501)))
+        list(threads.map(lambda number: publisher.publish([envelope(number), envelope(-number)]), range(1, 501)))
 
     taken = [from_body("incoming.send", broker.take().body).id for _ in range(1000)]
     assert broker.take() is None
@@ -97,12 +97,12 @@ def test_many_threads_publish_at_once_and_nothing_is_lost_or_doubled(
 
 
 def test_a_message_that_the_broker_refuses_is_an_error(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([parcel()])
+    publisher.publish([envelope()])
     broker.limit(INCOMING, 1)
 
     def refused() -> bool:
         try:
-            publisher.publish([parcel(2)])
+            publisher.publish([envelope(2)])
         except BrokerUnavailable as error:
             return "refused" in str(error)
         return False
@@ -110,7 +110,7 @@ def test_a_message_that_the_broker_refuses_is_an_error(broker: Broker, publisher
     eventually(refused, every_s=0.1, what="the broker refuses what is more than the queue may hold")
     kept = broker.depth()
     with pytest.raises(BrokerUnavailable):
-        publisher.publish([parcel(3)])
+        publisher.publish([envelope(3)])
     assert broker.depth() == kept
 
 
@@ -120,7 +120,7 @@ def test_one_refused_message_does_not_spoil_the_others(broker: Broker, publisher
 
     with ThreadPoolExecutor(20) as threads:
         outcomes = [threads.submit(publisher.publish_messages, [fine]) for _ in range(20)]
-        refused = [threads.submit(publisher.publish, [parcel(number)]) for number in range(20)]
+        refused = [threads.submit(publisher.publish, [envelope(number)]) for number in range(20)]
 
     assert [outcome.exception() for outcome in outcomes] == [None] * 20
     assert {type(outcome.exception()) for outcome in refused} == {BrokerUnavailable}
@@ -139,7 +139,7 @@ def test_what_cannot_be_routed_is_kept_as_dead(broker: Broker, publisher: Confir
 def test_a_wait_stands_in_a_bucket_and_comes_home_not_early(broker: Broker, publisher: ConfirmingPublisher) -> None:
     start = time.monotonic()
 
-    publisher.publish([Parcel(make_send(), delay_ms=700)])
+    publisher.publish([Envelope(make_send(), delay_ms=700)])
     bucket, queue = broker.depth("unoapi.delayed"), broker.depth()
     message = eventually(broker.take)
 
@@ -149,7 +149,7 @@ def test_a_wait_stands_in_a_bucket_and_comes_home_not_early(broker: Broker, publ
 
 
 def test_a_short_wait_does_not_stand_behind_a_long_one(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([Parcel(make_send(id="long"), delay_ms=60_000), Parcel(make_send(id="short"), delay_ms=1000)])
+    publisher.publish([Envelope(make_send(id="long"), delay_ms=60_000), Envelope(make_send(id="short"), delay_ms=1000)])
 
     message = eventually(broker.take, within_s=3)
 
@@ -157,12 +157,12 @@ def test_a_short_wait_does_not_stand_behind_a_long_one(broker: Broker, publisher
 
 
 def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([parcel(1)])
+    publisher.publish([envelope(1)])
     assert publisher._lines is not None
     (line,) = publisher._lines._idle
 
     line._connection.transport.close_connection(line._connection.connection)
-    publisher.publish([parcel(2)])
+    publisher.publish([envelope(2)])
 
     assert broker.depth() == 2
 
@@ -170,7 +170,7 @@ def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: 
 def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connection(
     broker: Broker, publisher: ConfirmingPublisher
 ) -> None:
-    publisher.publish([parcel(1)])
+    publisher.publish([envelope(1)])
     assert publisher._lines is not None
     (line,) = publisher._lines._idle
     inner: Any = line._channel
@@ -183,7 +183,7 @@ def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connecti
             line._connection.transport.close_connection(line._connection.connection)
 
     inner.basic_publish = breaks_after_two
-    publisher.publish([parcel(number) for number in range(2, 6)])
+    publisher.publish([envelope(number) for number in range(2, 6)])
 
     taken = {from_body("incoming.send", message.body).id for message in iter(broker.take, None)}
     assert taken == {f"wamid.{number}" for number in range(1, 6)}
@@ -194,7 +194,7 @@ def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
 ) -> None:
     monkeypatch.setattr("unoapi.broker.connection_pool.HEARTBEAT_S", 2)
     with ThreadPoolExecutor(40) as threads:
-        list(threads.map(lambda number: publisher.publish([parcel(number)]), range(400)))
+        list(threads.map(lambda number: publisher.publish([envelope(number)]), range(400)))
     assert publisher._lines is not None
     lines = set(publisher._lines._idle)
 
@@ -202,16 +202,16 @@ def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
     time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
 
     with ThreadPoolExecutor(40) as threads:
-        list(threads.map(lambda number: publisher.publish([parcel(number)]), range(400)))
+        list(threads.map(lambda number: publisher.publish([envelope(number)]), range(400)))
     assert broker.depth() == 800
     assert lines & set(publisher._lines._idle)
 
 
 def test_after_a_close_it_can_be_used_again(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([parcel(1)])
+    publisher.publish([envelope(1)])
     publisher.close()
 
-    publisher.publish([parcel(2)])
+    publisher.publish([envelope(2)])
 
     assert broker.depth() == 2
 
@@ -221,7 +221,7 @@ def test_without_a_broker_it_says_so_within_five_seconds() -> None:
 
     start = time.monotonic()
     with pytest.raises(BrokerUnavailable):
-        publisher.publish([parcel()])
+        publisher.publish([envelope()])
     with pytest.raises(BrokerUnavailable):
         publisher.check(timeout_s=0.5)
 
@@ -235,7 +235,7 @@ def test_a_queue_with_other_arguments_is_named(broker: Broker, publisher: Confir
     with pytest.raises(ConfigurationError, match=r"queue unoapi\.outgoing") as error:
         publisher.check()
     with pytest.raises(BrokerUnavailable):
-        publisher.publish([parcel()])
+        publisher.publish([envelope()])
 
     assert "add_vhost" in str(error.value)
 

@@ -10,8 +10,8 @@ import redis
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import now_ms
-from unoapi.stores.queue_ages import RedisQueueClock
-from unoapi.stores.redis import RedisStore
+from unoapi.stores.queue_ages import RedisQueueAges
+from unoapi.stores.redis import RedisClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ def memory(servers: PrivateServers) -> Any:
 
 
 @pytest.fixture
-def store(servers: PrivateServers) -> Iterator[RedisStore]:
-    opened = RedisStore(servers.redis_url)
+def store(servers: PrivateServers) -> Iterator[RedisClient]:
+    opened = RedisClient(servers.redis_url)
     yield opened
     opened.close()
 
@@ -41,8 +41,8 @@ def written(memory: Any) -> None:
     assert 0 < memory.ttl("unoapi-queue-clock:unoapi") <= 7 * 86_400
 
 
-def test_of_an_unknown_queue_ages_begin_with_the_first_look(memory: Any, store: RedisStore) -> None:
-    clock = RedisQueueClock(store, prefix="unoapi")
+def test_of_an_unknown_queue_ages_begin_with_the_first_look(memory: Any, store: RedisClient) -> None:
+    clock = RedisQueueAges(store, prefix="unoapi")
     before = now_ms()
 
     first = clock.since({"outgoing": 3})["outgoing"]
@@ -53,8 +53,8 @@ def test_of_an_unknown_queue_ages_begin_with_the_first_look(memory: Any, store: 
     assert clock.since({"outgoing": 3})["outgoing"] in (first, first + 1)
 
 
-def test_the_last_message_taken_bounds_the_age(memory: Any, store: RedisStore) -> None:
-    clock = RedisQueueClock(store, prefix="unoapi")
+def test_the_last_message_taken_bounds_the_age(memory: Any, store: RedisClient) -> None:
+    clock = RedisQueueAges(store, prefix="unoapi")
 
     clock.taken("outgoing", LONG_AGO)
     clock.taken("outgoing", LONG_AGO + 1)  # within the same second
@@ -63,8 +63,8 @@ def test_the_last_message_taken_bounds_the_age(memory: Any, store: RedisStore) -
     assert clock.since({"outgoing": 1, "incoming": 0}) == {"outgoing": LONG_AGO}
 
 
-def test_an_empty_queue_begins_anew(memory: Any, store: RedisStore) -> None:
-    clock = RedisQueueClock(store, prefix="unoapi")
+def test_an_empty_queue_begins_anew(memory: Any, store: RedisClient) -> None:
+    clock = RedisQueueAges(store, prefix="unoapi")
     clock.taken("outgoing", LONG_AGO)
     written(memory)
 
@@ -74,8 +74,8 @@ def test_an_empty_queue_begins_anew(memory: Any, store: RedisStore) -> None:
     assert now_ms() - clock.since({"outgoing": 1})["outgoing"] < 2000
 
 
-def test_of_queues_that_come_and_go_nothing_is_kept_while_they_are_empty(memory: Any, store: RedisStore) -> None:
-    clock = RedisQueueClock(store, prefix="unoapi")
+def test_of_queues_that_come_and_go_nothing_is_kept_while_they_are_empty(memory: Any, store: RedisClient) -> None:
+    clock = RedisQueueAges(store, prefix="unoapi")
     clock.taken("session.1", LONG_AGO)
     clock.taken("session.2", LONG_AGO)
     written(memory)
@@ -88,17 +88,17 @@ def test_of_queues_that_come_and_go_nothing_is_kept_while_they_are_empty(memory:
     assert set(memory.hgetall("unoapi-queue-clock:unoapi")) == {"taken:session.1", "empty:session.3"}
 
 
-def test_installations_have_clocks_of_their_own_and_rubbish_is_no_time(memory: Any, store: RedisStore) -> None:
-    RedisQueueClock(store, prefix="other").taken("outgoing", LONG_AGO)
+def test_installations_have_clocks_of_their_own_and_rubbish_is_no_time(memory: Any, store: RedisClient) -> None:
+    RedisQueueAges(store, prefix="other").taken("outgoing", LONG_AGO)
     memory.hset("unoapi-queue-clock:unoapi", mapping={"taken:outgoing": "x", "empty:outgoing": "-5"})
     time.sleep(0.1)
 
-    assert now_ms() - RedisQueueClock(store, prefix="unoapi").since({"outgoing": 1})["outgoing"] < 2000
+    assert now_ms() - RedisQueueAges(store, prefix="unoapi").since({"outgoing": 1})["outgoing"] < 2000
 
 
 def test_without_redis_nothing_is_claimed() -> None:
-    store = RedisStore("redis://127.0.0.1:1")
-    clock = RedisQueueClock(store, prefix="unoapi")
+    store = RedisClient("redis://127.0.0.1:1")
+    clock = RedisQueueAges(store, prefix="unoapi")
 
     clock.taken("outgoing", LONG_AGO)
     with pytest.raises(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""Sends: one right to send for each message."""
+"""SendClaims: one right to send for each message."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.fakes import CONTACT, MemorySends, make_send
 from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.stores.send_claims import RedisSends
+from unoapi.stores.send_claims import RedisSendClaims
 
 if TYPE_CHECKING:
     import redis
 
-    from unoapi.ports import Sends
-    from unoapi.stores.redis import RedisStore
+    from unoapi.ports import SendClaims
+    from unoapi.stores.redis import RedisClient
 
 JOB = make_send()
 RECEIPT = Receipt(
@@ -29,24 +29,24 @@ RECEIPT = Receipt(
 
 
 @pytest.fixture(params=["memory", "redis"])
-def sends(request: pytest.FixtureRequest) -> Sends:
-    return MemorySends() if request.param == "memory" else RedisSends(request.getfixturevalue("store"), ttl_s=60)
+def sends(request: pytest.FixtureRequest) -> SendClaims:
+    return MemorySends() if request.param == "memory" else RedisSendClaims(request.getfixturevalue("store"), ttl_s=60)
 
 
 @pytest.fixture(params=["memory", "redis"])
-def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sends:
+def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SendClaims:
     """With a lease of a few milliseconds."""
     if request.param == "memory":
         return MemorySends(lease_ms=50)
-    monkeypatch.setattr("unoapi.stores.messages.LEASE_MS", 50)
-    return RedisSends(request.getfixturevalue("store"), ttl_s=60)
+    monkeypatch.setattr("unoapi.stores.send_claims.LEASE_MS", 50)
+    return RedisSendClaims(request.getfixturevalue("store"), ttl_s=60)
 
 
-def test_the_first_one_may_send(sends: Sends) -> None:
+def test_the_first_one_may_send(sends: SendClaims) -> None:
     assert sends.claim(JOB) == Claim(free=True)
 
 
-def test_the_second_one_waits_for_the_first(sends: Sends) -> None:
+def test_the_second_one_waits_for_the_first(sends: SendClaims) -> None:
     sends.claim(JOB)
 
     claim = sends.claim(JOB)
@@ -55,7 +55,7 @@ def test_the_second_one_waits_for_the_first(sends: Sends) -> None:
     assert (claim.free, claim.lost, claim.receipt) == (False, False, None)
 
 
-def test_what_came_of_it_is_told_to_everybody_after(sends: Sends) -> None:
+def test_what_came_of_it_is_told_to_everybody_after(sends: SendClaims) -> None:
     sends.claim(JOB)
 
     sends.settle(JOB, RECEIPT)
@@ -64,7 +64,7 @@ def test_what_came_of_it_is_told_to_everybody_after(sends: Sends) -> None:
     assert sends.claim(JOB) == Claim(receipt=RECEIPT)
 
 
-def test_a_right_that_was_given_back_is_free_again(sends: Sends) -> None:
+def test_a_right_that_was_given_back_is_free_again(sends: SendClaims) -> None:
     sends.claim(JOB)
 
     sends.release(JOB)
@@ -72,14 +72,14 @@ def test_a_right_that_was_given_back_is_free_again(sends: Sends) -> None:
     assert sends.claim(JOB).free
 
 
-def test_a_right_whose_holder_died_is_lost_and_never_free_again(short: Sends) -> None:
+def test_a_right_whose_holder_died_is_lost_and_never_free_again(short: SendClaims) -> None:
     short.claim(JOB)
     time.sleep(0.06)
 
     assert [short.claim(JOB), short.claim(JOB)] == [Claim(lost=True)] * 2
 
 
-def test_a_late_answer_still_counts(short: Sends) -> None:
+def test_a_late_answer_still_counts(short: SendClaims) -> None:
     short.claim(JOB)
     time.sleep(0.06)
 
@@ -88,14 +88,14 @@ def test_a_late_answer_still_counts(short: Sends) -> None:
     assert short.claim(JOB) == Claim(receipt=RECEIPT)
 
 
-def test_other_messages_and_other_phones_have_rights_of_their_own(sends: Sends) -> None:
+def test_other_messages_and_other_phones_have_rights_of_their_own(sends: SendClaims) -> None:
     sends.claim(JOB)
 
     assert sends.claim(make_send(id="wamid.2")).free
     assert sends.claim(make_send(phone="5521977776666")).free
 
 
-def test_of_many_at_once_exactly_one_may_send(sends: Sends) -> None:
+def test_of_many_at_once_exactly_one_may_send(sends: SendClaims) -> None:
     with ThreadPoolExecutor(20) as threads:
         claims = list(threads.map(lambda _: sends.claim(JOB), range(100)))
 
@@ -105,14 +105,14 @@ def test_of_many_at_once_exactly_one_may_send(sends: Sends) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}']
 )
-def test_a_claim_that_cannot_be_read_is_lost_and_never_free(store: RedisStore, client: redis.Redis, text: str) -> None:
+def test_a_claim_that_cannot_be_read_is_lost_and_never_free(store: RedisClient, client: redis.Redis, text: str) -> None:
     client.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
 
-    assert RedisSends(store, ttl_s=60).claim(JOB) == Claim(lost=True)
+    assert RedisSendClaims(store, ttl_s=60).claim(JOB) == Claim(lost=True)
 
 
-def test_a_claim_is_forgotten_some_day(store: RedisStore, client: redis.Redis) -> None:
-    sends = RedisSends(store, ttl_s=60)
+def test_a_claim_is_forgotten_some_day(store: RedisClient, client: redis.Redis) -> None:
+    sends = RedisSendClaims(store, ttl_s=60)
     sends.claim(JOB)
     sends.settle(JOB, RECEIPT)
 
@@ -121,10 +121,10 @@ def test_a_claim_is_forgotten_some_day(store: RedisStore, client: redis.Redis) -
     assert 0 < client.ttl(key) <= 60
 
 
-def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisStore) -> None:
-    memory, real = MemorySends(), RedisSends(away, ttl_s=60)
+def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisClient) -> None:
+    memory, real = MemorySends(), RedisSendClaims(away, ttl_s=60)
     memory.away = True
-    both: tuple[Sends, ...] = (memory, real)
+    both: tuple[SendClaims, ...] = (memory, real)
 
     for sends in both:
         with pytest.raises(StoreUnavailable):

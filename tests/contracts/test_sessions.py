@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.ports import SessionStore
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 OTHER = "5521977776666"
 ENVIRONMENT = make_webhook(id="default", urlAbsolute="http://environment.test/hook", token=SECRET)
@@ -49,7 +49,7 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    def __init__(self, store: RedisStore, client: redis.Redis) -> None:
+    def __init__(self, store: RedisClient, client: redis.Redis) -> None:
         self.redis, self.client = store, client
         self.store = RedisSessions(store, environment_config(ENVIRONMENT.model_dump()))
         self.confirm = self.store.confirm
@@ -191,12 +191,12 @@ def test_while_the_store_is_away_the_environments_events_go_on(world: World) -> 
 
 
 @pytest.fixture
-def sessions(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> RedisSessions:
+def sessions(store: RedisClient, monkeypatch: pytest.MonkeyPatch) -> RedisSessions:
     monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)
     return RedisSessions(store, environment_config(ENVIRONMENT.model_dump()))
 
 
-def test_a_session_seen_lately_is_served_while_redis_is_away(sessions: RedisSessions, store: RedisStore) -> None:
+def test_a_session_seen_lately_is_served_while_redis_is_away(sessions: RedisSessions, store: RedisClient) -> None:
     sessions.save(PHONE, CONFIG)
     sessions.find(PHONE)
 
@@ -207,7 +207,7 @@ def test_a_session_seen_lately_is_served_while_redis_is_away(sessions: RedisSess
 
 
 def test_a_phone_seen_without_configuration_waits_while_redis_is_away(
-    sessions: RedisSessions, store: RedisStore
+    sessions: RedisSessions, store: RedisClient
 ) -> None:
     sessions.find(PHONE)
 
@@ -217,7 +217,7 @@ def test_a_phone_seen_without_configuration_waits_while_redis_is_away(
         sessions.find(PHONE)
 
 
-def test_a_change_of_another_process_is_seen_within_half_a_second(store: RedisStore, client: redis.Redis) -> None:
+def test_a_change_of_another_process_is_seen_within_half_a_second(store: RedisClient, client: redis.Redis) -> None:
     sessions = RedisSessions(store, environment_config(None))
     sessions.save(PHONE, CONFIG)
 
@@ -337,7 +337,7 @@ def test_all_stored_phones_are_listed(sessions: RedisSessions, client: redis.Red
     assert sessions.phones() == [f"55119999{number:05}" for number in range(50)]
 
 
-def test_without_redis_writing_says_so(away: RedisStore) -> None:
+def test_without_redis_writing_says_so(away: RedisClient) -> None:
     sessions = RedisSessions(away, environment_config(None))
     attempts: list[Callable[[], object]] = [
         lambda: sessions.save(PHONE, CONFIG),
@@ -352,7 +352,7 @@ def test_without_redis_writing_says_so(away: RedisStore) -> None:
             attempt()
 
 
-def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(store: RedisStore) -> None:
+def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(store: RedisClient) -> None:
     sessions = RedisSessions(store, environment_config(None))
 
     with pytest.raises(RequestError, match="without an address"):

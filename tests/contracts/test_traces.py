@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.ports import Traces
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,7 +67,7 @@ def test_steps_without_a_message_are_not_kept(traces: Traces) -> None:
     assert traces.read("") == []
 
 
-def test_a_trace_is_bounded_in_length_and_time(store: RedisStore, client: redis.Redis) -> None:
+def test_a_trace_is_bounded_in_length_and_time(store: RedisClient, client: redis.Redis) -> None:
     traces = RedisTraces(store, ttl_s=60)
 
     traces.add(*(entry(number) for number in range(MAX_TRACE_ENTRIES + 50)))
@@ -79,7 +79,7 @@ def test_a_trace_is_bounded_in_length_and_time(store: RedisStore, client: redis.
 
 @pytest.mark.parametrize("text", ["{", "5", "[]", "null", '{"step": "dance"}'])
 def test_an_entry_of_another_version_does_not_hide_the_others(
-    store: RedisStore, client: redis.Redis, text: str
+    store: RedisClient, client: redis.Redis, text: str
 ) -> None:
     traces = RedisTraces(store, ttl_s=60)
     client.xadd("unoapi-trace:wamid.1", {"step": text})
@@ -89,7 +89,7 @@ def test_an_entry_of_another_version_does_not_hide_the_others(
     assert eventually(lambda: traces.read("wamid.1")) == [entry()]
 
 
-def test_without_redis_writing_is_silent_and_quick_and_reading_says_so(away: RedisStore) -> None:
+def test_without_redis_writing_is_silent_and_quick_and_reading_says_so(away: RedisClient) -> None:
     traces = RedisTraces(away, ttl_s=60)
 
     start = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 
 from unoapi.errors import FetchFailed
 from unoapi.http.address_guard import AddressGuard
-from unoapi.http.downloader import Fetcher
+from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import CurlSender, WebhookRequest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def listener() -> Iterator[Listener]:
 
 def fetch(guard: AddressGuard, url: str) -> bytes:
     target = io.BytesIO()
-    Fetcher(guard).fetch(url, target, limit=1000, timeout_ms=1500)
+    Downloader(guard).fetch(url, target, limit=1000, timeout_ms=1500)
     return target.getvalue()
 
 

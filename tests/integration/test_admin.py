@@ -10,9 +10,9 @@ import pytest
 
 from tests.integration.test_dead_letters import TOPOLOGY, bury, delivery
 from tests.support.stack import PHONE, Stack, eventually, stack
-from unoapi.broker.dead_letter_queue import DeadQueue, LetterFilter
+from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterQueue
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.models.jobs import Parcel, now_ms
+from unoapi.models.jobs import Envelope, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,8 +124,8 @@ def test_what_does_not_fit_is_refused(api: Stack, body: dict[str, Any]) -> None:
 
 def test_a_second_one_at_the_dead_queue_is_told_who_is_busy(dead: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(30)])
-    queue = DeadQueue(dead.environment["AMQP_URL"], TOPOLOGY, publisher)
-    visits = queue.look(LetterFilter())
+    queue = DeadLetterQueue(dead.environment["AMQP_URL"], TOPOLOGY, publisher)
+    visits = queue.look(DeadLetterQuery())
     next(iter(visits))
 
     answer = dead.get("/admin/dead")
@@ -146,7 +146,7 @@ def test_a_sessions_token_opens_none_of_it(api: Stack) -> None:
 
 
 def test_queues_tell_what_stands_in_them(api: Stack, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([Parcel(delivery(40))])
+    publisher.publish([Envelope(delivery(40))])
 
     found = {line["queue"]: line for line in ok(api.get("/admin/queues"))["data"]}
 

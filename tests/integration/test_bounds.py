@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.support.stack import PHONE, eventually, stack
-from unoapi.broker.dead_letters import DIED_HEADER, to_letter
+from unoapi.broker.dead_letters import DIED_HEADER, to_dead_letter
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.models.jobs import DeliverWebhook, Parcel
+from unoapi.models.jobs import DeliverWebhook, Envelope
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def test_dead_letters_end_at_their_age_when_one_is_set_and_never_otherwise(
             job = DeliverWebhook(
                 id=name, phone=PHONE, event_id="e", webhook_id="w", kind="message", stored=True, body="{}"
             )
-            letter = to_letter(Parcel(job), TOPOLOGY, reason="refused", error="HTTP 500")
+            letter = to_dead_letter(Envelope(job), TOPOLOGY, reason="refused", error="HTTP 500")
             letter.headers[DIED_HEADER] = (datetime.now(UTC) - age).isoformat(timespec="seconds")
             publisher.publish_messages([letter])
         publisher.close()

@@ -14,12 +14,13 @@ from amqp import Message as AmqpMessage
 from kombu import Connection
 
 from tests.support.stack import BIN, PHONE, ROOT, Stack, eventually
-from unoapi.broker.dead_letter_queue import DeadQueue, LetterFilter
-from unoapi.broker.dead_letters import to_letter
+from unoapi.broker import dead_letter_queue
+from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterQueue
+from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.models.attempts import Attempt, History
-from unoapi.models.jobs import DeliverWebhook, Parcel, computed_id
+from unoapi.models.jobs import DeliverWebhook, Envelope, computed_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,9 @@ def delivery(number: int, *, phone: str = PHONE, webhook: str = "main") -> Deliv
 
 def bury(publisher: ConfirmingPublisher, jobs: list[DeliverWebhook], *, reason: str = "delivery_failed") -> None:
     history = History().with_attempt(Attempt(status=500, duration_ms=3))
-    letters = [to_letter(Parcel(job, history=history), TOPOLOGY, reason=reason, error="HTTP 500") for job in jobs]
+    letters = [
+        to_dead_letter(Envelope(job, history=history), TOPOLOGY, reason=reason, error="HTTP 500") for job in jobs
+    ]
     publisher.publish_messages(letters, timeout_s=30)
 
 
@@ -93,10 +96,10 @@ def test_filters_choose_letters(uno: Stack, publisher: ConfirmingPublisher) -> N
 
 def test_fifty_lists_leave_every_letter_there(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(7)])
-    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    queue = DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
 
     for _ in range(50):
-        assert len(list(queue.look(LetterFilter()))) == 7
+        assert len(list(queue.look(DeadLetterQuery()))) == 7
 
     assert len(ids(uno)) == 7
 
@@ -128,7 +131,7 @@ def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_
     uno: Stack, publisher: ConfirmingPublisher
 ) -> None:
     history = History().with_attempt(Attempt(status=503, duration_ms=3))
-    publisher.publish([Parcel(delivery(1), retries=1, history=history)])
+    publisher.publish([Envelope(delivery(1), retries=1, history=history)])
 
     for generation in (1, 2):
         reject(uno, "unoapi.outgoing")
@@ -195,7 +198,7 @@ def test_a_letter_that_was_delivered_meanwhile_is_removed_and_said_so(
     uno.web()
     worker = uno.worker()
     uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
-    publisher.publish([Parcel(delivery(1))])
+    publisher.publish([Envelope(delivery(1))])
     receiver.wait(1, "/main")
     worker.stop()
     bury(publisher, [delivery(1)])
@@ -328,7 +331,10 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
         assert left == amount
     if verb[0] == "replay":
         assert left + replayed >= amount
-    found = [visit.letter for visit in DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(LetterFilter())]
+    found = [
+        visit.letter
+        for visit in DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(DeadLetterQuery())
+    ]
     assert len(found) == left
     letters = [letter.id for letter in found]
     known = {job.id: job for job in buried}
@@ -348,10 +354,10 @@ def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
     monkeypatch.setattr(dead_letter_queue, "BATCH", 20)
     jobs = [delivery(number) for number in range(230)]
     bury(publisher, jobs, reason="too_old")
-    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    queue = DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
 
     for _ in range(3):
-        seen = [visit.letter for visit in queue.look(LetterFilter())]
+        seen = [visit.letter for visit in queue.look(DeadLetterQuery())]
         eventually(lambda: queue.count() == len(jobs))
 
         assert sorted(letter.id for letter in seen) == sorted(job.id for job in jobs)
@@ -375,21 +381,21 @@ def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     meant = [delivery(number, webhook="crm") for number in range(60)]
     others = [delivery(number) for number in range(60)]
     bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
-    queue = DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    queue = DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
     eventually(lambda: queue.count() == 123)
     before = content(raw_letters(uno))
     eventually(lambda: queue.count() == 123)
 
     visits = list(
         queue.replay(
-            LetterFilter(webhook="crm"), force=False, rate=None, is_done=lambda _: False, release=lambda _: None
+            DeadLetterQuery(webhook="crm"), force=False, rate=None, is_done=lambda _: False, release=lambda _: None
         )
     )
 
     assert [visit.outcome for visit in visits] == ["replayed"] * 60
     assert {(m.headers or {})["id"] for m in messages(uno, "unoapi.outgoing")} == {job.id for job in meant}
     eventually(lambda: queue.count() == 63)
-    left = [visit.letter for visit in queue.look(LetterFilter())]
+    left = [visit.letter for visit in queue.look(DeadLetterQuery())]
     assert {letter.id for letter in left if letter.job} == {job.id for job in others}
     assert sorted(letter.body for letter in left if not letter.job) == plain
     assert {(letter.reason, letter.queue) for letter in left if not letter.job} == {("unroutable", "unoapi.nowhere")}
@@ -402,7 +408,7 @@ def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publ
     buried = [delivery(number) for number in range(amount)]
     bury(publisher, buried)
     small = (
-        "from unoapi.broker import deadqueue; dead_letter_queue.HOLD = 200; from unoapi.cli.main import cli; "
+        "from unoapi.broker import dead_letter_queue; dead_letter_queue.HOLD = 200; from unoapi.cli.main import cli; "
         "cli(['dead', 'list', '--json'])"
     )
     process = start([str(BIN / "python"), "-c", small], uno)
@@ -414,7 +420,10 @@ def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publ
     process.wait()
     left = eventually(lambda: settled(uno), what="everything is given back")
 
-    found = [visit.letter for visit in DeadQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(LetterFilter())]
+    found = [
+        visit.letter
+        for visit in DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(DeadLetterQuery())
+    ]
     assert len(found) == left >= amount
     assert {letter.job for letter in found} == set(buried)
 

@@ -331,7 +331,7 @@ def test_a_message_is_answered_with_its_id_and_stands_on_the_queue(api: Stack) -
     }
     (job,) = take(api, "unoapi.incoming")
     assert isinstance(job, SendMessage)
-    assert (job.id, job.message_id, job.phone, job.told) == (message_id, message_id, PHONE, True)
+    assert (job.id, job.message_id, job.phone, job.notify_on_failure) == (message_id, message_id, PHONE, True)
     assert json.loads(job.body) == TEXT
 
 

@@ -15,7 +15,7 @@ from tests.support.stack import CONTACT, PHONE, Stack, eventually, stack
 from unoapi.broker.messages import Message, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,12 +173,12 @@ def test_a_bug_is_retried_on_the_ladder_and_kept_with_its_traceback(
         delivery = DeliverWebhook(
             id="broken-delivery", phone=PHONE, event_id="e", webhook_id="main", kind="message", stored=True, body="{no"
         )
-        sound = to_message(Parcel(fan_out), TOPOLOGY)
+        sound = to_message(Envelope(fan_out), TOPOLOGY)
         invalid = Message(sound.exchange, sound.routing_key, '[[{"id":1}],{},{}]', {**sound.headers, "id": "bad"}, {})
         properties = {**sound.properties, "correlation_id": "bad", "message_id": "bad"}
         invalid = Message(invalid.exchange, invalid.routing_key, invalid.body, invalid.headers, properties)
 
-        publish(uno, sound, to_message(Parcel(delivery), TOPOLOGY), invalid)
+        publish(uno, sound, to_message(Envelope(delivery), TOPOLOGY), invalid)
         eventually(lambda: uno.depth("unoapi.dead") == 3, within_s=20, every_s=0.2)
         time.sleep(1)
 

@@ -22,11 +22,12 @@ from tests.support.stack import CONTACT, OPERATOR, PHONE, ROOT, Stack, eventuall
 from unoapi.bootstrap import bootstrap
 from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.queue_monitor import WEB, Standing
+from unoapi.broker.queue_monitor import QueueCollector
 from unoapi.devenv.ports import free_port
-from unoapi.models.jobs import Parcel, PrepareVoice
+from unoapi.models.jobs import Envelope, PrepareVoice
 from unoapi.settings import Settings
-from unoapi.telemetry.exporter import Group, Listener
+from unoapi.telemetry.exporter import Listener, ProcessRegistry
+from unoapi.telemetry.processes import WEB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,7 +237,7 @@ def test_both_web_processes_are_counted_by_rule_and_not_by_path(running: Stack) 
 
 
 def test_a_child_of_the_media_pool_is_counted(running: Stack) -> None:
-    sound = to_message(Parcel(PrepareVoice(id="voice", phone=PHONE, body="{}")), TOPOLOGY)
+    sound = to_message(Envelope(PrepareVoice(id="voice", phone=PHONE, body="{}")), TOPOLOGY)
     publisher = ConfirmingPublisher(running.environment["AMQP_URL"], TOPOLOGY)
     body = str(sound.body).replace(f'"phone":"{PHONE}"', '"phone":"no number"')
     publisher.publish_messages([type(sound)(sound.exchange, sound.routing_key, body, sound.headers, sound.properties)])
@@ -266,17 +267,28 @@ def test_another_process_answers_when_one_is_killed_and_counts_stay(running: Sta
 
 
 @pytest.fixture
-def group(tmp_path: Path) -> Iterator[Group]:
+def group(tmp_path: Path) -> Iterator[ProcessRegistry]:
     """A group with a web process in it, and nobody who counts."""
-    made = Group(tmp_path)
-    made.sign(WEB)
+    made = ProcessRegistry(tmp_path)
+    made.register(WEB)
     yield made
     for lock in made._held:
         lock.close()
 
 
+def collector(settings: Settings, group: ProcessRegistry) -> QueueCollector:
+    """The collector of an installation that nobody may answer for."""
+    uno = bootstrap(settings)
+    return QueueCollector(
+        uno.queue_monitor,
+        prefix=uno.topology.prefix,
+        count_open_breakers=uno.breakers.count_open,
+        is_wanted=lambda: group.has(WEB),
+    )
+
+
 @pytest.mark.parametrize("manner", ["refuses", "is silent"])
-def test_a_read_ends_in_time_while_the_servers_are_away(group: Group, manner: str) -> None:
+def test_a_read_ends_in_time_while_the_servers_are_away(group: ProcessRegistry, manner: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if manner == "is silent" else free_port()
         settings = Settings(
@@ -284,7 +296,7 @@ def test_a_read_ends_in_time_while_the_servers_are_away(group: Group, manner: st
             redis_url=f"redis://127.0.0.1:{port}",
             rabbitmq_management_url=f"http://guest:guest@127.0.0.1:{port}",
         )
-        standing = Standing(bootstrap(settings), group)
+        standing = collector(settings, group)
 
         began = time.monotonic()
         families: list[Metric] = list(standing.collect())
@@ -297,14 +309,14 @@ def test_a_read_ends_in_time_while_the_servers_are_away(group: Group, manner: st
     assert time.monotonic() - began - first < 0.1, "one look serves the readers of some seconds"
 
 
-def test_without_redis_counts_are_told_and_ages_are_not(servers: PrivateServers, group: Group) -> None:
+def test_without_redis_counts_are_told_and_ages_are_not(servers: PrivateServers, group: ProcessRegistry) -> None:
     url = servers.rabbit.add_vhost("metrics-without-redis")
     publisher = ConfirmingPublisher(url, TOPOLOGY)
-    publisher.publish([Parcel(PrepareVoice(id="voice", phone=PHONE, body="{}"))])
+    publisher.publish([Envelope(PrepareVoice(id="voice", phone=PHONE, body="{}"))])
     publisher.close()
     settings = Settings(amqp_url=url, redis_url=f"redis://127.0.0.1:{free_port()}")
 
-    samples = [each for family in Standing(bootstrap(settings), group).collect() for each in family.samples]
+    samples = [each for family in collector(settings, group).collect() for each in family.samples]
 
     media = [each for each in samples if each.labels.get("queue") == "media"]
     assert [(each.name, each.value) for each in media] == [("unoapi_queue_messages", 1)]
@@ -314,14 +326,14 @@ def test_without_redis_counts_are_told_and_ages_are_not(servers: PrivateServers,
 def test_a_host_without_a_web_process_does_not_look(tmp_path: Path) -> None:
     settings = Settings(amqp_url="amqp://127.0.0.1:1", redis_url="redis://127.0.0.1:1")
 
-    assert list(Standing(bootstrap(settings), Group(tmp_path)).collect()) == []
+    assert list(collector(settings, ProcessRegistry(tmp_path)).collect()) == []
 
 
 def test_a_port_of_another_program_is_named_once(tmp_path: Path) -> None:
     with capture_logs() as lines:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            listener = Listener(Group(tmp_path), host="127.0.0.1", port=port)
+            listener = Listener(ProcessRegistry(tmp_path), host="127.0.0.1", port=port)
             listener.start()
             time.sleep(2.5)
         try:

@@ -22,10 +22,10 @@ from tests.support.stack import eventually, stack
 from unoapi.errors import Postponed
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
 from unoapi.services.ordering import ensure_turn, pass_on
-from unoapi.services.webhooks import fan_out, stamp
+from unoapi.services.webhooks import fan_out, to_fan_out
 from unoapi.stores.deliveries import done_key
-from unoapi.stores.ordering import RedisOrder
-from unoapi.stores.redis import RedisStore
+from unoapi.stores.ordering import RedisOrdering
+from unoapi.stores.redis import RedisClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,11 +129,11 @@ def conversation(
     return seen, {contact: max(each[3] for each in seen if each[0] == contact) - began for contact in contacts}
 
 
-def line(servers: PrivateServers, *, longest_hold_ms: int = 60_000) -> tuple[RedisOrder, list[DeliverWebhook]]:
+def line(servers: PrivateServers, *, longest_hold_ms: int = 60_000) -> tuple[RedisOrdering, list[DeliverWebhook]]:
     import redis  # noqa: PLC0415 (only here)
 
     redis.Redis.from_url(servers.redis_url).flushall()
-    order = RedisOrder(RedisStore(servers.redis_url), longest_hold_ms=longest_hold_ms)
+    order = RedisOrdering(RedisClient(servers.redis_url), longest_hold_ms=longest_hold_ms)
     events = [
         FanOut(id=f"e{number}", phone=PHONE, kind="message", body="{}", ordered=("crm",), contact="1")
         for number in range(3)
@@ -206,7 +206,7 @@ def test_who_never_comes_is_waited_for_so_long_and_no_longer(servers: PrivateSer
 
 def test_who_is_done_holds_up_nobody_though_nobody_heard_it_leave(servers: PrivateServers) -> None:
     order, (first, second, third) = line(servers)
-    store = RedisStore(servers.redis_url)
+    store = RedisClient(servers.redis_url)
     store.call(("SET", done_key(first.id), "1", "EX", 60))
 
     assert order.place(second) == 1  # it may be about to
@@ -218,7 +218,7 @@ def test_who_is_done_holds_up_nobody_though_nobody_heard_it_leave(servers: Priva
 
 def test_who_left_while_redis_was_away_is_gone_when_it_is_back(servers: PrivateServers) -> None:
     order, (first, second, third) = line(servers)
-    there, order._store = order._store, RedisStore("redis://127.0.0.1:1")
+    there, order._store = order._store, RedisClient("redis://127.0.0.1:1")
     order.leave(first, take=True)
     order._store = there
 
@@ -227,7 +227,7 @@ def test_who_left_while_redis_was_away_is_gone_when_it_is_back(servers: PrivateS
 
 
 def test_without_redis_nobody_waits() -> None:
-    order = RedisOrder(RedisStore("redis://127.0.0.1:1"))
+    order = RedisOrdering(RedisClient("redis://127.0.0.1:1"))
     job = DeliverWebhook(
         id="d", phone=PHONE, event_id="e", webhook_id="crm", kind="message", stored=True, contact="1", body="{}"
     )
@@ -240,7 +240,7 @@ def test_only_ordered_webhooks_have_a_line() -> None:
 
     sessions = MemorySessions(make_session(make_webhook(id="a"), make_webhook(id="b", ordered=True)))
 
-    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+    job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
     deliveries = fan_out(job, sessions=sessions, max_age_s=60).deliveries
 
     assert job.ordered == ("b",)

@@ -17,7 +17,7 @@ import redis
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.redis import SKIP_S, RedisStore
+from unoapi.stores.redis import SKIP_S, RedisClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +189,7 @@ def test_without_redis_known_sessions_are_served_and_deliveries_go_out(
 def test_a_hanging_redis_costs_200_ms_once_and_is_then_skipped(
     live: Stack, faulty: PrivateServers, hooks: Receiver
 ) -> None:
-    store = RedisStore(faulty.redis_url)
+    store = RedisClient(faulty.redis_url)
     store.call(("PING",))
 
     def failing_call() -> float:

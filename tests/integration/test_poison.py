@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.stack import PHONE, Stack, eventually, stack
-from unoapi.broker.dead_letters import read_letter, replayed, to_letter
+from unoapi.broker.dead_letters import read_dead_letter, replayed, to_dead_letter
 from unoapi.broker.messages import history_of
 from unoapi.broker.topology import Topology
 from unoapi.models.attempts import Attempt, History
-from unoapi.models.jobs import DeliverWebhook, Parcel
+from unoapi.models.jobs import DeliverWebhook, Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,12 +95,12 @@ def test_a_suspect_that_is_harmless_is_delivered_by_the_process_for_suspects(tol
 
 def test_a_poisonous_letter_goes_back_to_the_process_for_suspects() -> None:
     job = DeliverWebhook(id="d", phone=PHONE, event_id="e", webhook_id="w", kind="message", stored=True, body="{}")
-    history = History(deaths=3, faults=1).with_attempt(Attempt(error="x"))
-    message = to_letter(Parcel(job, history=history), TOPOLOGY, reason="poison", error="x")
-    letter = read_letter(message.body, message.headers, message.properties, message.routing_key)
+    history = History(worker_losses=3, internal_errors=1).with_attempt(Attempt(error="x"))
+    message = to_dead_letter(Envelope(job, history=history), TOPOLOGY, reason="poison", error="x")
+    letter = read_dead_letter(message.body, message.headers, message.properties, message.routing_key)
 
     again = replayed(letter, TOPOLOGY, accepted_at_ms=1)
 
     assert again.routing_key == "unoapi.suspect"
     fresh = history_of(again.headers)
-    assert (fresh.generation, fresh.deaths, fresh.faults, fresh.tries) == (1, 0, 0, 0)
+    assert (fresh.replay_count, fresh.worker_losses, fresh.internal_errors, fresh.tries) == (1, 0, 0, 0)

@@ -19,7 +19,7 @@ from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.devenv.ports import free_port
-from unoapi.models.jobs import DeliverWebhook, FanOut, Parcel
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,13 +183,13 @@ def planted() -> Message:
         id=PLANTED, phone=PHONE, message_id=PLANTED, event_id=PLANTED, webhook_id=PLANTED, kind="message",
         stored=True, body=json.dumps({"text": BODY}),
     )  # fmt: skip
-    return to_message(Parcel(job), Topology("unoapi"))
+    return to_message(Envelope(job), Topology("unoapi"))
 
 
 def stumbling() -> Message:
     """An event that makes our own code fail unexpectedly, with the message's body in its hands."""
     body = json.dumps({"entry": [{"changes": [{"value": {"messages": [BODY]}}]}]})
-    return to_message(Parcel(FanOut(id="stumbles", phone=PHONE, kind="message", body=body)), Topology("unoapi"))
+    return to_message(Envelope(FanOut(id="stumbles", phone=PHONE, kind="message", body=body)), Topology("unoapi"))
 
 
 def spoil_configuration(uno: Stack) -> None:

@@ -16,7 +16,7 @@ from tests.support.stack import OPERATOR, PHONE, Process, Stack, eventually, sta
 from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.models.jobs import FanOut, Job, Parcel, PrepareVoice
+from unoapi.models.jobs import Envelope, FanOut, Job, PrepareVoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ VOICE = PrepareVoice(id="stumbles", phone=PHONE, message_id="wamid.STUMBLES", bo
 
 def publish(uno: Stack, job: Job) -> None:
     publisher = ConfirmingPublisher(uno.environment["AMQP_URL"], Topology("unoapi"))
-    publisher.publish_messages([to_message(Parcel(job), Topology("unoapi"))], timeout_s=10)
+    publisher.publish_messages([to_message(Envelope(job), Topology("unoapi"))], timeout_s=10)
     publisher.close()
 
 

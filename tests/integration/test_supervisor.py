@@ -18,18 +18,18 @@ from tests.integration.test_servers import processes_of
 from unoapi.devenv import run as run_module
 from unoapi.devenv import welcome
 from unoapi.devenv.ports import free_port
-from unoapi.devenv.supervisor import Pace, Supervisor, parse_procfile
+from unoapi.devenv.supervisor import RestartPolicy, Supervisor, parse_procfile
 from unoapi.errors import EX_CONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = Pace(grace_s=1, pauses_s=(0.05, 0.1), steady_s=60)
+QUICK = RestartPolicy(grace_s=1, pauses_s=(0.05, 0.1), steady_s=60)
 SCRIPT = """
 import pathlib, sys
-from unoapi.devenv.supervisor import Pace, Supervisor, parse_procfile, take_signals
+from unoapi.devenv.supervisor import RestartPolicy, Supervisor, parse_procfile, take_signals
 folder = pathlib.Path(sys.argv[1])
-supervisor = Supervisor(parse_procfile((folder / "Procfile").read_text()), folder=folder, pace=Pace(grace_s=1))
+supervisor = Supervisor(parse_procfile((folder / "Procfile").read_text()), folder=folder, pace=RestartPolicy(grace_s=1))
 take_signals(supervisor.stop)
 sys.exit(supervisor.run())
 """

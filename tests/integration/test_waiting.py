@@ -13,7 +13,7 @@ from tests.support.stack import PHONE, Stack, eventually
 from unoapi.broker.messages import NOT_BEFORE_HEADER, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.models.jobs import NotifyNumber, Parcel, ReportFailure, now_ms
+from unoapi.models.jobs import Envelope, NotifyNumber, ReportFailure, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,15 +73,15 @@ def test_the_wait_of_a_retry_stands_in_rabbitmq_and_needs_no_worker(uno: Stack, 
 
 
 def test_short_waits_are_not_held_up_behind_long_ones(uno: Stack, publisher: ConfirmingPublisher) -> None:
-    long = [Parcel(notice(f"long-{number}"), delay_ms=60_000) for number in range(20)]
-    short = [Parcel(notice(f"short-{number}"), delay_ms=1000) for number in range(20)]
-    mixed = [parcel for pair in zip(long, short, strict=True) for parcel in pair]
+    long = [Envelope(notice(f"long-{number}"), delay_ms=60_000) for number in range(20)]
+    short = [Envelope(notice(f"short-{number}"), delay_ms=1000) for number in range(20)]
+    mixed = [envelope for pair in zip(long, short, strict=True) for envelope in pair]
     started = time.monotonic()
     publisher.publish(mixed)
 
     came = arrivals(uno, "unoapi.notification", seconds=10, wanted=20)
 
-    assert sorted(came) == sorted(parcel.job.id for parcel in short)
+    assert sorted(came) == sorted(envelope.job.id for envelope in short)
     assert all(1.0 <= at - started < 2.2 for at in came.values())
     assert uno.waiting() == 20
 
@@ -89,7 +89,7 @@ def test_short_waits_are_not_held_up_behind_long_ones(uno: Stack, publisher: Con
 def test_no_wait_is_early_or_more_than_twice_as_long(uno: Stack, publisher: ConfirmingPublisher) -> None:
     waits = {f"wait-{ms}": ms for ms in (300, 900, 1100, 1900, 2100, 3900, 4100, 6000, 9000)}
     started = time.monotonic()
-    publisher.publish([Parcel(notice(name), delay_ms=ms) for name, ms in reversed(waits.items())])
+    publisher.publish([Envelope(notice(name), delay_ms=ms) for name, ms in reversed(waits.items())])
 
     came = arrivals(uno, "unoapi.notification", seconds=20, wanted=len(waits))
 
@@ -102,7 +102,7 @@ def test_a_message_that_comes_home_before_its_time_waits_on(
     uno: Stack, receiver: Receiver, publisher: ConfirmingPublisher
 ) -> None:
     uno.environment["STATUS_FAILED_WEBHOOK_URL"] = receiver.url("/callback")
-    message = to_message(Parcel(ReportFailure(id="early", phone=PHONE, body="{}")), TOPOLOGY)
+    message = to_message(Envelope(ReportFailure(id="early", phone=PHONE, body="{}")), TOPOLOGY)
     message.headers[NOT_BEFORE_HEADER] = now_ms() + 3000
     started = time.time()
     publisher.publish_messages([message])

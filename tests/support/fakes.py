@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
-from unoapi.models.connector.events import PairingCode, QrCode, SessionState
-from unoapi.models.endpoints import DeliveryState, EndpointNews, Turn
+from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
+from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
 from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
-from unoapi.providers.whatsmeow.session_notices import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +59,7 @@ class MemorySessions:
             return Session(phone=phone, stored=True)
         raise SessionUnknown("gone from Redis")
 
-    def reread(self, phone: str) -> None:
+    def refresh(self, phone: str) -> None:
         self.looked_again.append(phone)
         if phone in self.changed:
             self.stored[phone] = self.changed.pop(phone)
@@ -116,26 +115,26 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Turn:  # noqa: ARG002
-        return Turn(wait_ms=self.wait_ms)
+    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+        return Permit(wait_ms=self.wait_ms)
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         pass
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:  # noqa: ARG002
+    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
         self.failing.add(delivery_id)
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
-        return self.open, EndpointNews(down=True, since_ms=1) if self.open and not was_open else None
+        return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:  # noqa: ARG002
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
-            tell(EndpointNews(down=False, since_ms=1))
+            tell(EndpointChange(down=False, since_ms=1))
 
 
 class MemorySends:
-    """Sends. `away` stands for Redis that does not answer."""
+    """SendClaims. `away` stands for Redis that does not answer."""
 
     def __init__(self, *, lease_ms: int = 60_000) -> None:
         self.lease_ms = lease_ms
@@ -202,7 +201,7 @@ class MemoryConnections:
         kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
         shown = {} if kind == "state" else dict(shown)
         if isinstance(news, SessionState):
-            self._statuses[phone] = STATUSES[news.state]
+            self._statuses[phone] = STATUS_WORDS[news.state]
         self._news[phone] = (at_ms, seq, shown | {kind: news.model_dump(mode="json", exclude_defaults=True)})
 
     def status(self, phone: str) -> str:
@@ -237,7 +236,7 @@ class MemoryConnections:
         self._waits[phone, command_id] = True
         return True
 
-    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+    def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         return self.away or self._rings.setdefault((phone, caller), call_id) == call_id
 
     def _ensure_there(self) -> None:

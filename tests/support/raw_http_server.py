@@ -124,7 +124,7 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def silence(connection: socket.socket) -> None:
+def mute(connection: socket.socket) -> None:
     connection.recv(1)
 
 

@@ -1,8 +1,8 @@
 """A scriptable HTTP receiver in its own process, for tests and benchmarks.
 
-`python -m tests.support.receiver --port 0` listens on loopback and prints its port. It answers as the script of the path says
-and remembers what came. `Receiver` starts such a process and talks to it over `POST /_control/<verb>` with JSON.
-A path stands for itself and everything below it; the longest scripted one decides; without one the answer is 200.
+`python -m tests.support.receiver --port 0` listens on loopback and prints its port. It answers as the script of the
+path says and remembers what came. `Receiver` starts such a process and talks to it over `POST /_control/<verb>` with
+JSON. A path stands for itself and everything below it; the longest scripted one decides; without one the answer is 200.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Tallies = dict[str, tuple[int, int]]
 """For each id how many requests came, and how many of them were answered with 2xx."""
 
 CONTROL = "/_control/"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)

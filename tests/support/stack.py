@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from unoapi.devenv.servers import PrivateServers
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 OPERATOR = "operator-token-of-the-tests"
 PHONE = "5511999990000"

@@ -9,12 +9,12 @@ import pytest
 
 from tests.support.fakes import PHONE, make_delivery
 from unoapi.errors import Postponed
-from unoapi.models.endpoints import EndpointNews
-from unoapi.services.bulkhead import Share, news_report
+from unoapi.models.endpoints import EndpointChange
+from unoapi.services.bulkhead import Bulkhead, news_report
 
 
 def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
-    share = Share(4)
+    share = Bulkhead(4)
 
     with ExitStack() as held:
         for _ in range(4):
@@ -22,7 +22,7 @@ def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
 
 
 def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
-    share = Share(4)
+    share = Bulkhead(4)
     with share.taken(PHONE, "b"):
         pass
 
@@ -38,7 +38,7 @@ def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
 
 
 def test_a_thread_is_given_back_after_an_error() -> None:
-    share = Share(2)
+    share = Bulkhead(2)
     with share.taken(PHONE, "b"):
         pass
 
@@ -52,10 +52,10 @@ def test_a_thread_is_given_back_after_an_error() -> None:
 
 def test_the_news_of_one_outage_keep_their_ids() -> None:
     down, again, up = (
-        news_report(make_delivery(id=f"d-{number}"), EndpointNews(down=is_down, since_ms=7))
+        news_report(make_delivery(id=f"d-{number}"), EndpointChange(down=is_down, since_ms=7))
         for number, is_down in enumerate((True, True, False))
     )
 
     assert down.id == again.id != up.id
     assert [json.loads(job.body)["type"] for job in (down, up)] == ["endpoint.down", "endpoint.up"]
-    assert not down.told
+    assert not down.notify_on_failure

@@ -18,13 +18,13 @@ from tests.support.raw_http_server import (
     answer_with,
     close,
     connections_of,
+    mute,
     repeat,
     reset,
     say,
     send,
-    silence,
 )
-from unoapi.http.callback_client import CallbackPoster
+from unoapi.http.callback_client import CallbackClient
 from unoapi.http.webhook_client import (
     MAX_BODY_BYTES,
     CurlSender,
@@ -107,7 +107,7 @@ class TestWhatComesBack:
     @pytest.mark.parametrize(
         "then",
         [
-            pytest.param(silence, id="silence"),
+            pytest.param(mute, id="mute"),
             pytest.param(repeat(b".", pause_s=0.05), id="drop by drop"),
             pytest.param(reset, id="reset"),
             pytest.param(close, id="closed"),
@@ -127,9 +127,9 @@ class TestWhatComesBack:
     @pytest.mark.parametrize(
         "reply",
         [
-            pytest.param(silence, id="silence"),
+            pytest.param(mute, id="mute"),
             pytest.param(say(b"HTTP/1.1 ", then=repeat(b"2", pause_s=0.05)), id="half a status line"),
-            pytest.param(say(b"HTTP/1.1 100 Continue\r\n\r\n", then=silence), id="an interim answer only"),
+            pytest.param(say(b"HTTP/1.1 100 Continue\r\n\r\n", then=mute), id="an interim answer only"),
         ],
     )
     def test_the_deadline_is_kept_however_slow_the_headers_are(
@@ -143,7 +143,7 @@ class TestWhatComesBack:
         assert (answer.status, answer.error) == (None, "did not answer within 300 ms")
         assert receiver.client_left.wait(2)
 
-    @pytest.mark.parametrize("reply", [silence, say(b"", then=close), say(b"", then=reset)])
+    @pytest.mark.parametrize("reply", [mute, say(b"", then=close), say(b"", then=reset)])
     def test_without_an_answer_there_is_no_first_byte(self, listen: Listen, sender: CurlSender, reply: Reply) -> None:
         answer = send(sender, listen(reply).url, timeout_ms=200)
 
@@ -174,7 +174,7 @@ class TestWhatComesBack:
         [
             pytest.param(close, id="closed"),
             pytest.param(reset, id="reset"),
-            pytest.param(silence, id="silence"),
+            pytest.param(mute, id="mute"),
             pytest.param(repeat(b"X: y\r\n", pause_s=0.05), id="header by header"),
         ],
     )
@@ -249,7 +249,7 @@ class TestRetryAfter:
         answer = answer_with(429, f"Retry-After: {value}")
 
         assert send(sender, listen(answer).url).retry_after_s == expected
-        assert CallbackPoster().post(listen(answer).url, "{}").retry_after_s == expected
+        assert CallbackClient().post(listen(answer).url, "{}").retry_after_s == expected
 
     @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000"])
     @pytest.mark.usefixtures("far_east")
@@ -259,7 +259,7 @@ class TestRetryAfter:
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True).replace("GMT", zone)
         answer = answer_with(503, f"Retry-After: {date}")
 
-        for read in (send(sender, listen(answer).url), CallbackPoster().post(listen(answer).url, "{}")):
+        for read in (send(sender, listen(answer).url), CallbackClient().post(listen(answer).url, "{}")):
             assert read.retry_after_s is not None
             assert 88 <= read.retry_after_s <= 90
 

@@ -14,10 +14,10 @@ from tests.support.raw_http_server import (
     answer_with,
     close,
     connections_of,
+    mute,
     reset,
     say,
     send,
-    silence,
 )
 from unoapi.http.webhook_client import (
     MAX_BODY_BYTES,
@@ -170,7 +170,7 @@ class TestConnections:
             pytest.param(LAST, id="answered and closed"),
             pytest.param(close, id="closed"),
             pytest.param(reset, id="reset"),
-            pytest.param(silence, id="silent"),
+            pytest.param(mute, id="silent"),
             pytest.param(answer_with(200, body=bytes(MAX_BODY_BYTES + 1)), id="body too long"),
         ],
     )

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_event, make_status
 from unoapi.models.cloud_api.events import Event, error_object, serialise, split
-from unoapi.services.webhooks import stamp
+from unoapi.services.webhooks import to_fan_out
 
 OTHER = "5521977776666"
 HALF = json.loads('"\\ud83d"')  # half a surrogate pair: valid JSON, no valid text
@@ -206,7 +206,7 @@ def test_half_a_character_in_an_id_is_refused_as_a_wrong_value(item: dict[str, A
     (event,) = split(PHONE, callback(item))
 
     with pytest.raises(ValidationError):
-        stamp(event, phone=PHONE, sessions=MemorySessions())
+        to_fan_out(event, phone=PHONE, sessions=MemorySessions())
 
 
 @given(ANY_JSON)

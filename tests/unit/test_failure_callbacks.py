@@ -24,16 +24,16 @@ from tests.support.fakes import (
 from unoapi.errors import CallbackFailed
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import error_object
-from unoapi.models.jobs import FanOut, Job, NotifyNumber, Parcel, ReceiveEvent, ReportFailure, SendMessage
-from unoapi.services.failure_callbacks import consequences, notice_message, report, status_report
+from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage
+from unoapi.services.failure_callbacks import follow_up_jobs, notice_message, report, status_report
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 HISTORY = History().with_attempt(Attempt(at=AT, status=503, error="HTTP 503", duration_ms=12, timings_ms={"tls": 3}))
-REPORT = ReportFailure(id="report-1", phone=PHONE, body='{"text":"x"}', told=False)
+REPORT = ReportFailure(id="report-1", phone=PHONE, body='{"text":"x"}', notify_on_failure=False)
 
 
-def given_up(job: Job, *, callbacks: bool = True, notices: bool = True, history: History = HISTORY) -> list[Parcel]:
-    return consequences(
+def given_up(job: Job, *, callbacks: bool = True, notices: bool = True, history: History = HISTORY) -> list[Envelope]:
+    return follow_up_jobs(
         job,
         reason="delivery_failed",
         error="HTTP 503",
@@ -44,9 +44,9 @@ def given_up(job: Job, *, callbacks: bool = True, notices: bool = True, history:
     )
 
 
-def document(parcel: Parcel) -> dict[str, Any]:
-    assert isinstance(parcel.job, ReportFailure)
-    return dict(json.loads(parcel.job.body))
+def document(envelope: Envelope) -> dict[str, Any]:
+    assert isinstance(envelope.job, ReportFailure)
+    return dict(json.loads(envelope.job.body))
 
 
 def test_the_callback_of_a_delivery_holds_the_documented_fields() -> None:
@@ -81,7 +81,7 @@ def test_several_attempts_are_counted_in_the_text() -> None:
 def test_the_callback_has_one_id_per_failure_and_generation() -> None:
     first = given_up(make_delivery())[0].job.id
     again = given_up(make_delivery())[0].job.id
-    replayed = given_up(make_delivery(), history=HISTORY.next_generation())[0].job.id
+    replayed = given_up(make_delivery(), history=HISTORY.next_replay())[0].job.id
     other = given_up(make_delivery(id="delivery-2"))[0].job.id
 
     assert first == again
@@ -95,25 +95,25 @@ def test_a_given_up_fan_out_is_told_for_all_its_webhooks() -> None:
 
 
 def test_without_an_address_for_callbacks_none_is_queued() -> None:
-    parcels = given_up(make_delivery(), callbacks=False)
+    envelopes = given_up(make_delivery(), callbacks=False)
 
-    assert [type(parcel.job) for parcel in parcels] == [NotifyNumber]
+    assert [type(envelope.job) for envelope in envelopes] == [NotifyNumber]
 
 
 def test_without_the_wish_for_notices_none_is_queued() -> None:
-    parcels = given_up(make_delivery(), notices=False)
+    envelopes = given_up(make_delivery(), notices=False)
 
-    assert [type(parcel.job) for parcel in parcels] == [ReportFailure]
+    assert [type(envelope.job) for envelope in envelopes] == [ReportFailure]
 
 
 def test_all_that_follows_is_marked_so_that_it_causes_nothing() -> None:
-    parcels = given_up(make_delivery())
+    envelopes = given_up(make_delivery())
 
-    assert [parcel.job.told for parcel in parcels] == [False, False]
-    assert [given_up(parcel.job) for parcel in parcels] == [[], []]
+    assert [envelope.job.notify_on_failure for envelope in envelopes] == [False, False]
+    assert [given_up(envelope.job) for envelope in envelopes] == [[], []]
 
 
-@pytest.mark.parametrize("job", [make_delivery(told=False), make_fan_out(told=False), REPORT])
+@pytest.mark.parametrize("job", [make_delivery(notify_on_failure=False), make_fan_out(notify_on_failure=False), REPORT])
 def test_nothing_follows_from_what_a_report_caused(job: Job) -> None:
     assert given_up(job) == []
 
@@ -123,18 +123,18 @@ def test_nothing_is_told_of_a_connectors_event_whose_owner_is_not_known_to_want_
 
 
 def test_a_given_up_message_becomes_a_failed_status_for_its_client() -> None:
-    (parcel,) = given_up(make_send())
+    (envelope,) = given_up(make_send())
 
-    assert isinstance(parcel.job, FanOut)
-    assert (parcel.job.kind, parcel.job.told) == ("failed", True)
+    assert isinstance(envelope.job, FanOut)
+    assert (envelope.job.kind, envelope.job.notify_on_failure) == ("failed", True)
 
 
 def test_a_given_up_notice_ends_without_an_echo() -> None:
-    (parcel,) = given_up(notice_message(notice()))
+    (envelope,) = given_up(notice_message(notice()))
 
-    assert isinstance(parcel.job, FanOut)
-    assert status_report(parcel.job) is None
-    assert given_up(parcel.job) == []
+    assert isinstance(envelope.job, FanOut)
+    assert status_report(envelope.job) is None
+    assert given_up(envelope.job) == []
 
 
 def test_a_failed_status_is_told_once_with_its_error() -> None:
@@ -192,9 +192,9 @@ def test_a_notice_names_the_endpoint_and_the_message_and_nothing_of_its_content(
 
 
 def test_a_notice_with_the_longest_names_still_fits() -> None:
-    (parcel,) = given_up(make_delivery(webhook_id="w" * 100, message_id="m" * 512), callbacks=False)
+    (envelope,) = given_up(make_delivery(webhook_id="w" * 100, message_id="m" * 512), callbacks=False)
 
-    assert isinstance(parcel.job, NotifyNumber)
+    assert isinstance(envelope.job, NotifyNumber)
 
 
 def test_a_notice_goes_to_the_sessions_own_number_with_a_computed_id() -> None:
@@ -204,7 +204,7 @@ def test_a_notice_goes_to_the_sessions_own_number_with_a_computed_id() -> None:
 
     assert isinstance(first, SendMessage)
     assert first.id == second.id == first.message_id
-    assert not first.told
+    assert not first.notify_on_failure
     assert json.loads(first.body)["to"] == PHONE
     assert json.loads(first.body)["text"]["body"] == job.text
 

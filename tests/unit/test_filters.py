@@ -1,4 +1,4 @@
-"""Which webhook does not get an event, and why; who is silenced when the number itself writes."""
+"""Which webhook does not get an event, and why; who is muted when the number itself writes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support.fakes import (
 )
 from unoapi.models.cloud_api.events import Event, Traits
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.services.filters import refusal, silence_s
-from unoapi.services.sending import new_message_parcels
+from unoapi.services.filters import mute_s, refusal
+from unoapi.services.sending import new_message_envelopes
 from unoapi.services.webhooks import fan_out
 
 DAY_S = 86_400
@@ -71,7 +71,7 @@ def test_the_blacklist_holds_back_everything_of_the_contact(event: Event) -> Non
 
 
 @pytest.mark.parametrize(
-    ("event", "partner"),
+    ("event", "counterparty"),
     [
         (make_event(), CONTACT),
         (OWN, CONTACT),
@@ -81,33 +81,33 @@ def test_the_blacklist_holds_back_everything_of_the_contact(event: Event) -> Non
     ],
     ids=["received", "own", "status", "group", "echo"],
 )
-def test_the_blacklist_is_asked_about_the_chat(event: Event, partner: str) -> None:
+def test_the_blacklist_is_asked_about_the_chat(event: Event, counterparty: str) -> None:
     blocked = Blocked()
 
     fan_out(make_fan_out(event), sessions=MemorySessions(make_session()), max_age_s=DAY_S, blacklist=blocked)
 
-    assert blocked.asked == [partner]
+    assert blocked.asked == [counterparty]
 
 
 @pytest.mark.parametrize(
-    ("event", "ttl_s", "silenced"),
+    ("event", "ttl_s", "muted"),
     [(OWN, 60, {"default": 60}), (OWN, None, {}), (OWN, 0, {}), (OWN, -1, {"default": -1}), (make_event(), 60, {})],
     ids=["own", "unset", "zero", "for-ever", "received"],
 )
 def test_an_own_message_silences_its_contact_and_goes_out_itself(
-    event: Event, ttl_s: int | None, silenced: dict[str, int]
+    event: Event, ttl_s: int | None, muted: dict[str, int]
 ) -> None:
     session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=ttl_s))
 
     fanned = fan_out(make_fan_out(event), sessions=MemorySessions(session), max_age_s=DAY_S, blacklist=Blocked())
 
-    assert (fanned.silenced, len(fanned.deliveries)) == (silenced, 1)
+    assert (fanned.muted, len(fanned.deliveries)) == (muted, 1)
 
 
 def test_nobody_is_silenced_by_a_status() -> None:
     webhook = make_webhook(addToBlackListOnOutgoingMessageWithTtl=60)
 
-    assert silence_s(webhook, Traits(status=True, group=False, newsletter=False, own=False)) == 0
+    assert mute_s(webhook, Traits(status=True, group=False, newsletter=False, own=False)) == 0
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_who_wrote_is_told(event: Event, wrote: str) -> None:
 def test_a_sent_message_goes_to_the_webhooks_that_want_such_and_no_other() -> None:
     session = make_session(make_webhook(id="a"), make_webhook(id="b", sendNewMessages=True))
 
-    (parcel,) = new_message_parcels(make_send(), Receipt(recipient=CONTACT), sessions=MemorySessions(session))
+    (envelope,) = new_message_envelopes(make_send(), Receipt(recipient=CONTACT), sessions=MemorySessions(session))
 
-    job = parcel.job
+    job = envelope.job
     assert getattr(job, "webhook_ids", None) == ("b",)
     value = Event(event_id="1", message_id="1", kind="message", body=getattr(job, "body", "")).value
     assert value["contacts"][0]["wa_id"] == CONTACT
@@ -137,13 +137,13 @@ def test_a_message_that_was_refused_is_no_new_message() -> None:
     session = make_session(make_webhook(sendNewMessages=True))
     failed = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="failed", error={"code": 1}),))
 
-    assert new_message_parcels(make_send(), failed, sessions=MemorySessions(session)) == []
+    assert new_message_envelopes(make_send(), failed, sessions=MemorySessions(session)) == []
 
 
 def test_a_repeated_send_tells_the_same_new_message() -> None:
     sessions = MemorySessions(make_session(make_webhook(sendNewMessages=True)))
     receipt = Receipt(recipient=CONTACT)
 
-    first, second = (new_message_parcels(make_send(), receipt, sessions=sessions)[0].job.id for _ in range(2))
+    first, second = (new_message_envelopes(make_send(), receipt, sessions=sessions)[0].job.id for _ in range(2))
 
     assert first == second

@@ -23,17 +23,17 @@ from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
     AwaitResult,
+    Envelope,
     FireTimer,
     Job,
-    KeepMedia,
     NotifyNumber,
-    Parcel,
+    PostContacts,
+    PostSessionState,
     PrepareVoice,
     ReceiveEvent,
     ReportFailure,
     RunCommand,
-    TellContacts,
-    TellSession,
+    SaveMedia,
     computed_id,
 )
 
@@ -47,12 +47,12 @@ TOPOLOGY = Topology("unoapi")
 ALL: list[Job] = [
     make_send(body=BODY),
     FireTimer(id="1", phone=PHONE, to=CONTACT, step={"timeout": 1, "message": BODY}),
-    TellContacts(id="1", phone=PHONE, url="http://contacts.test", body=BODY),
-    TellSession(id="1", phone=PHONE, body=BODY),
+    PostContacts(id="1", phone=PHONE, url="http://contacts.test", body=BODY),
+    PostSessionState(id="1", phone=PHONE, body=BODY),
     make_fan_out(body=BODY),
     make_delivery(body=BODY),
     PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
-    KeepMedia(id="1", phone=PHONE, message_id="wamid.X", kind="message", body=BODY),
+    SaveMedia(id="1", phone=PHONE, message_id="wamid.X", kind="message", body=BODY),
     RunCommand(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     ReceiveEvent(id="1", phone=PHONE, event={"text": BODY}),
     AwaitResult(id="1", phone=PHONE, message_id="wamid.1"),
@@ -86,7 +86,7 @@ def test_any_text_has_a_computed_id_without_dots(text: str) -> None:
 
 @EACH
 def test_dashboards_see_ids_only(job: Job) -> None:
-    message = to_message(Parcel(job, retries=2), TOPOLOGY)
+    message = to_message(Envelope(job, retries=2), TOPOLOGY)
 
     assert BODY not in job.summary
     assert BODY not in json.dumps(message.headers)
@@ -97,14 +97,14 @@ def test_dashboards_see_ids_only(job: Job) -> None:
 
 @EACH
 def test_a_job_comes_back_from_its_queue_as_it_was(job: Job) -> None:
-    message = to_message(Parcel(job), TOPOLOGY)
+    message = to_message(Envelope(job), TOPOLOGY)
 
     assert from_body(job.task, message.body) == job
 
 
 @EACH
 def test_a_job_goes_to_its_queue_under_its_id(job: Job) -> None:
-    message = to_message(Parcel(job), TOPOLOGY)
+    message = to_message(Envelope(job), TOPOLOGY)
 
     assert (message.exchange, message.routing_key) == ("unoapi.broker", f"unoapi.{job.queue}")
     assert (message.headers["id"], message.headers["task"]) == (job.id, job.task)
@@ -120,7 +120,7 @@ def test_a_job_that_is_not_valid_is_not_quoted(job: Job) -> None:
 
 
 def test_a_wait_keeps_the_routing_key_and_goes_through_a_bucket() -> None:
-    message = to_message(Parcel(make_delivery(), delay_ms=1500), TOPOLOGY)
+    message = to_message(Envelope(make_delivery(), delay_ms=1500), TOPOLOGY)
 
     assert (message.exchange, message.routing_key) == ("unoapi.delayed", "unoapi.outgoing")
     assert message.properties["expiration"] == "1500"
@@ -128,7 +128,7 @@ def test_a_wait_keeps_the_routing_key_and_goes_through_a_bucket() -> None:
 
 
 def test_a_wait_longer_than_the_longest_bucket_hops() -> None:
-    message = to_message(Parcel(make_delivery(), delay_ms=100_000_000), TOPOLOGY)
+    message = to_message(Envelope(make_delivery(), delay_ms=100_000_000), TOPOLOGY)
 
     assert message.properties["expiration"] == "86400000"
 
@@ -136,7 +136,7 @@ def test_a_wait_longer_than_the_longest_bucket_hops() -> None:
 def test_the_history_travels_beside_the_job() -> None:
     history = History().with_attempt(Attempt(status=503, error="HTTP 503"))
 
-    message = to_message(Parcel(make_delivery(), history=history), TOPOLOGY)
+    message = to_message(Envelope(make_delivery(), history=history), TOPOLOGY)
 
     assert history_of(message.headers) == history
 
@@ -158,9 +158,9 @@ def test_a_history_keeps_the_last_attempts_and_counts_all() -> None:
 
 
 def test_a_replay_has_a_new_budget_and_the_old_attempts() -> None:
-    history = History().with_attempt(Attempt(status=500)).next_generation()
+    history = History().with_attempt(Attempt(status=500)).next_replay()
 
-    assert (history.generation, history.tries, len(history.attempts)) == (1, 0, 1)
+    assert (history.replay_count, history.tries, len(history.attempts)) == (1, 0, 1)
 
 
 def test_a_job_does_not_change() -> None:
@@ -200,7 +200,7 @@ def do_nothing(job: Job) -> None:
 def make_task(job: Job, *, redelivered: bool, history: History | None = None) -> UnoTask:
     app = Celery("tests", set_as_current=False)
     task = app.task(name=job.task, base=UnoTask)(do_nothing)
-    headers = to_message(Parcel(job, history=history or History()), TOPOLOGY).headers
+    headers = to_message(Envelope(job, history=history or History()), TOPOLOGY).headers
     request = {"args": [job.model_dump(mode="json")], "headers": headers, "retries": 0}
     task.push_request(**request, delivery_info={"redelivered": redelivered})
     return task
@@ -227,7 +227,7 @@ def test_a_redelivered_message_that_is_put_back_is_still_known_as_such(monkeypat
     (message,) = recorder.published
     history = history_of(message.headers)
     assert make_task(make_send(), redelivered=False, history=history).redelivered
-    assert not make_task(make_send(), redelivered=False, history=history.next_generation()).redelivered
+    assert not make_task(make_send(), redelivered=False, history=history.next_replay()).redelivered
 
 
 def test_a_message_that_no_worker_dropped_is_not_taken_for_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
-from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, Sandbox
+from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, SandboxProvider
 
 if TYPE_CHECKING:
     from unoapi.models.receipts import Receipt
 
 
-def send(sandbox: Sandbox, to: str, *, message_id: str = "wamid.1") -> Receipt:
+def send(sandbox: SandboxProvider, to: str, *, message_id: str = "wamid.1") -> Receipt:
     message = {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": "hello"}}
     return sandbox.send(message, phone=PHONE, message_id=message_id)
 
@@ -24,7 +24,7 @@ def statuses(receipt: Receipt) -> list[tuple[str, int]]:
 
 
 def test_a_message_is_sent_delivered_and_read() -> None:
-    receipt = send(Sandbox(), CONTACT)
+    receipt = send(SandboxProvider(), CONTACT)
 
     assert receipt.recipient == CONTACT
     assert statuses(receipt) == [("sent", 0), ("delivered", DELIVERED_AFTER_MS), ("read", READ_AFTER_MS)]
@@ -32,7 +32,7 @@ def test_a_message_is_sent_delivered_and_read() -> None:
 
 @pytest.mark.parametrize("kind", ["image", "template", "contacts", "anything"])
 def test_every_type_is_accepted(kind: str) -> None:
-    receipt = Sandbox().send({"to": CONTACT, "type": kind, kind: {}}, phone=PHONE, message_id="wamid.1")
+    receipt = SandboxProvider().send({"to": CONTACT, "type": kind, kind: {}}, phone=PHONE, message_id="wamid.1")
 
     assert len(receipt.statuses) == 3
 
@@ -43,14 +43,14 @@ def test_every_type_is_accepted(kind: str) -> None:
 )
 def test_numbers_that_are_refused_have_their_documented_code(number: str, code: int) -> None:
     with pytest.raises(MessageRejected) as refusal:
-        send(Sandbox(), number)
+        send(SandboxProvider(), number)
 
     assert refusal.value.code == code == MAGIC_NUMBERS[number].code
     assert number in refusal.value.details
 
 
 def test_a_number_fails_twice_for_each_message_and_is_then_sent() -> None:
-    sandbox = Sandbox()
+    sandbox = SandboxProvider()
 
     for message_id in ("wamid.1", "wamid.2"):
         for _ in range(2):
@@ -60,7 +60,7 @@ def test_a_number_fails_twice_for_each_message_and_is_then_sent() -> None:
 
 
 def test_a_number_fails_for_a_moment_every_time() -> None:
-    sandbox = Sandbox()
+    sandbox = SandboxProvider()
 
     for _ in range(10):
         with pytest.raises(SendFailed):
@@ -69,15 +69,15 @@ def test_a_number_fails_for_a_moment_every_time() -> None:
 
 def test_a_number_leaves_an_unknown_outcome() -> None:
     with pytest.raises(OutcomeUnknown):
-        send(Sandbox(), "15550000007")
+        send(SandboxProvider(), "15550000007")
 
 
 def test_a_number_is_never_delivered() -> None:
-    assert statuses(send(Sandbox(), "15550000008")) == [("sent", 0)]
+    assert statuses(send(SandboxProvider(), "15550000008")) == [("sent", 0)]
 
 
 def test_a_number_is_never_read() -> None:
-    assert statuses(send(Sandbox(), "15550000009")) == [("sent", 0), ("delivered", DELIVERED_AFTER_MS)]
+    assert statuses(send(SandboxProvider(), "15550000009")) == [("sent", 0), ("delivered", DELIVERED_AFTER_MS)]
 
 
 def test_every_magic_number_does_something_and_says_what() -> None:
@@ -85,11 +85,11 @@ def test_every_magic_number_does_something_and_says_what() -> None:
     for number, magic in MAGIC_NUMBERS.items():
         assert magic.does
         try:
-            receipt = send(Sandbox(), number)
+            receipt = send(SandboxProvider(), number)
         except (MessageRejected, SendFailed, OutcomeUnknown):
             continue
         assert len(receipt.statuses) < 3, f"{number} is not magic"
 
 
 def test_the_sandbox_is_always_ready() -> None:
-    Sandbox().ready(PHONE)
+    SandboxProvider().ready(PHONE)

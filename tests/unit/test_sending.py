@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE, MemorySends, MemorySessions, ScriptedProvider, make_send, make_session
 from unoapi.errors import MessageRejected, NoConnector, OutcomeUnknown, Postponed, SendFailed, SessionUnknown, TooOld
-from unoapi.models.jobs import FanOut, Parcel, SendMessage, now_ms
+from unoapi.models.jobs import Envelope, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.services.sending import failed_parcel, send, status_parcels
+from unoapi.services.sending import failed_envelope, send, status_envelopes
 
 SENT = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
 
@@ -34,9 +34,9 @@ def send_once(
     )
 
 
-def status_of(parcel: Parcel) -> dict[str, Any]:
-    assert isinstance(parcel.job, FanOut)
-    (status,) = json.loads(parcel.job.body)["entry"][0]["changes"][0]["value"]["statuses"]
+def status_of(envelope: Envelope) -> dict[str, Any]:
+    assert isinstance(envelope.job, FanOut)
+    (status,) = json.loads(envelope.job.body)["entry"][0]["changes"][0]["value"]["statuses"]
     return dict(status)
 
 
@@ -188,7 +188,7 @@ def test_every_status_of_a_receipt_becomes_an_event_at_its_time() -> None:
         statuses=(StatusUpdate(status="sent"), StatusUpdate(status="read", after_ms=2000)),
     )
 
-    sent, read = status_parcels(make_send(), receipt, sessions=MemorySessions(make_session()))
+    sent, read = status_envelopes(make_send(), receipt, sessions=MemorySessions(make_session()))
 
     assert (sent.delay_ms, read.delay_ms) == (0, 2000)
     assert status_of(sent) == {
@@ -200,35 +200,35 @@ def test_every_status_of_a_receipt_becomes_an_event_at_its_time() -> None:
 def test_the_same_receipt_gives_the_same_event_ids() -> None:
     sessions = MemorySessions(make_session())
 
-    first, second = (status_parcels(make_send(), SENT, sessions=sessions) for _ in range(2))
+    first, second = (status_envelopes(make_send(), SENT, sessions=sessions) for _ in range(2))
 
-    assert [parcel.job.id for parcel in first] == [parcel.job.id for parcel in second]
+    assert [envelope.job.id for envelope in first] == [envelope.job.id for envelope in second]
 
 
 def test_the_client_of_a_given_up_message_gets_a_failed_status_that_says_why() -> None:
-    parcel = failed_parcel(
+    envelope = failed_envelope(
         make_send(), reason="too_old", error="no connector is connected", sessions=MemorySessions(make_session())
     )
 
-    status = status_of(parcel)
+    status = status_of(envelope)
     assert (status["status"], status["recipient_id"]) == ("failed", CONTACT)
     assert status["errors"][0]["error_data"]["details"] == "no connector is connected"
 
 
 def test_the_client_of_an_unknown_outcome_is_told_that_nothing_is_repeated() -> None:
-    parcel = failed_parcel(make_send(), reason="outcome_unknown", error="it broke", sessions=MemorySessions())
+    envelope = failed_envelope(make_send(), reason="outcome_unknown", error="it broke", sessions=MemorySessions())
 
-    (error,) = status_of(parcel)["errors"]
+    (error,) = status_of(envelope)["errors"]
     assert error["title"] == "Outcome unknown"
     assert "not sent again" in error["error_data"]["details"]
 
 
 def test_the_events_of_a_notice_carry_its_mark() -> None:
-    notice, sessions = make_send(told=False), MemorySessions(make_session())
+    notice, sessions = make_send(notify_on_failure=False), MemorySessions(make_session())
 
-    parcels = [
-        *status_parcels(notice, SENT, sessions=sessions),
-        failed_parcel(notice, reason="too_old", error="", sessions=sessions),
+    envelopes = [
+        *status_envelopes(notice, SENT, sessions=sessions),
+        failed_envelope(notice, reason="too_old", error="", sessions=sessions),
     ]
 
-    assert [parcel.job.told for parcel in parcels] == [False, False]
+    assert [envelope.job.notify_on_failure for envelope in envelopes] == [False, False]

@@ -76,7 +76,7 @@ def give_up(log: Any, number: int, *, reason: str = "refused", task: str = "outg
     with bound(message_id=f"wamid.{number}", phone="5511999990000", task_id=f"id-{number}"):
         log.error(
             "given_up", task=task, queue="unoapi.outgoing", reason=reason, error="HTTP 500", attempts=6,
-            webhook_id="crm", do=f"unoapi dead show id-{number}",
+            webhook_id="crm", hint=f"unoapi dead show id-{number}",
         )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_a_line_that_is_an_error_is_an_event_with_its_ids_as_tags(ingest: Ingest
         "task": "outgoing.deliver", "task_id": "id-1", "reason": "refused", "module": "unoapi.test",
     }  # fmt: skip
     assert event["logentry"]["message"] == "given_up: outgoing.deliver, refused"
-    assert event["extra"] == {"error": "HTTP 500", "attempts": 6, "do": "unoapi dead show id-1"}
+    assert event["extra"] == {"error": "HTTP 500", "attempts": 6, "hint": "unoapi dead show id-1"}
     assert (event["release"], event["environment"], event["level"]) == (f"unoapi@{__version__}", "tests", "error")
 
 

@@ -14,7 +14,7 @@ from unoapi.models.cloud_api.events import Event, serialise
 from unoapi.models.jobs import FireTimer
 from unoapi.models.session import computed_waba_id
 from unoapi.models.timers import TimerState
-from unoapi.services.filters import refusal, silence_s
+from unoapi.services.filters import mute_s, refusal
 from unoapi.services.sessions import merge
 from unoapi.services.templates import bind
 from unoapi.services.timers import fire
@@ -75,9 +75,9 @@ def test_a_webhook_gets_what_its_flags_say(case: dict[str, Any]) -> None:
 
     assert (not refusal(webhook, traits, blocked=case["in"].get("blacklisted", False))) is out["post"]
     added = out.get("blacklist_add")
-    assert silence_s(webhook, traits) == (added["ttl"] if added else 0)
+    assert mute_s(webhook, traits) == (added["ttl"] if added else 0)
     if added:
-        assert event.partner(PHONE) == added["to"]
+        assert event.counterparty(PHONE) == added["to"]
 
 
 @cases("timer_job")
@@ -93,10 +93,10 @@ def test_a_timer_that_ran_out_is_judged(case: dict[str, Any]) -> None:
         id="1", phone=PHONE, to="5549988887777", accepted_at_ms=given["time"],
         step={"timeout": 1, "message": given.get("message", "hey")}, nexts=tuple(given.get("nexts", ())),
     )  # fmt: skip
-    parcels = fire(job, timers=Known())
+    envelopes = fire(job, timers=Known())
 
-    assert bool(parcels) is out["sent"]
+    assert bool(envelopes) is out["sent"]
     if "new_timer" in out:
-        following = parcels[1].job
+        following = envelopes[1].job
         assert isinstance(following, FireTimer)
         assert {**following.step, "nexts": list(following.nexts)} == out["new_timer"]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.models.jobs import FireTimer, SendMessage
 from unoapi.models.timers import TimerRequest, TimerState, TimerStep
-from unoapi.services.timers import fire, parcel
+from unoapi.services.timers import envelope, fire
 
 START = 1_767_225_600_000
 STEP = TimerStep(timeout=5000, message="are you there?")
@@ -29,13 +29,13 @@ class Known:
 
 
 def timer(*nexts: TimerStep) -> FireTimer:
-    job = parcel(PHONE, CONTACT, STEP, nexts, at_ms=START).job
+    job = envelope(PHONE, CONTACT, STEP, nexts, at_ms=START).job
     assert isinstance(job, FireTimer)
     return job
 
 
 def test_a_timer_waits_in_the_broker() -> None:
-    assert parcel(PHONE, CONTACT, STEP, [], at_ms=START).delay_ms == 5000
+    assert envelope(PHONE, CONTACT, STEP, [], at_ms=START).delay_ms == 5000
 
 
 @pytest.mark.parametrize(

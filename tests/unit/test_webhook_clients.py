@@ -26,14 +26,14 @@ from tests.support.raw_http_server import (
     connections_of,
     deliver,
     make_webhook,
+    mute,
     repeat,
     reset,
     say,
     send,
-    silence,
 )
 from unoapi import __version__
-from unoapi.http.callback_client import CallbackPoster
+from unoapi.http.callback_client import CallbackClient
 from unoapi.http.webhook_client import (
     CurlSender,
     WebhookClient,
@@ -51,7 +51,7 @@ class TestErrorsTellNoSecrets:
         [
             close,
             reset,
-            silence,
+            mute,
             say(b"query-secret\r\n", then=close),
             say(b"HTTP/1.1 103 Hints\r\n", then=repeat(b"X: query-secret\r\n")),
         ],
@@ -61,7 +61,7 @@ class TestErrorsTellNoSecrets:
         headers = (("Authorization", "token-secret"),)
 
         webhook = send(sender, url, headers=headers, body=b"body-secret", timeout_ms=200)
-        callback = CallbackPoster(timeout_ms=200).post(url, "body-secret")
+        callback = CallbackClient(timeout_ms=200).post(url, "body-secret")
 
         assert webhook.error
         assert callback.error
@@ -82,7 +82,7 @@ class TestErrorsTellNoSecrets:
         url = url.format(port=closed_port) + SECRET_PATH
 
         webhook = send(sender, url, headers=(("Authorization", "token-secret"),))
-        callback = CallbackPoster().post(url, "body-secret")
+        callback = CallbackClient().post(url, "body-secret")
 
         assert webhook.error
         assert callback.error
@@ -92,7 +92,7 @@ class TestErrorsTellNoSecrets:
     def test_whatever_the_certificate_is(self, listen: Listen, tls: ssl.SSLContext) -> None:
         url = listen(OK, tls=tls).url.replace("://", f"://{SECRETS}") + SECRET_PATH
 
-        webhook, callback = send(CurlSender(LOOPBACK), url), CallbackPoster().post(url, "{}")
+        webhook, callback = send(CurlSender(LOOPBACK), url), CallbackClient().post(url, "{}")
 
         assert "certificate" in webhook.error
         assert "certificate" in callback.error
@@ -183,7 +183,7 @@ class TestWebhookClient:
         assert connections_of(receiver) == [1, 1, 2]
 
     def test_the_timeout_of_the_webhook_is_the_deadline(self, listen: Listen) -> None:
-        answer = deliver(make_webhook(listen(silence).url, timeout_ms=200))
+        answer = deliver(make_webhook(listen(mute).url, timeout_ms=200))
 
         assert answer.error == "did not answer within 200 ms"
 
@@ -196,7 +196,7 @@ class TestWebhookClient:
     def test_the_bound_of_the_deadline_holds_on_the_wire(self, listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(unoapi.models.session, "MAX_TIMEOUT_MS", 200)
 
-        answer = deliver(make_webhook(listen(silence).url, timeout_ms=5000))
+        answer = deliver(make_webhook(listen(mute).url, timeout_ms=5000))
 
         assert answer.error == "did not answer within 200 ms"
 
@@ -205,7 +205,7 @@ class TestCallbackPoster:
     def test_the_exact_body_arrives(self, listen: Listen) -> None:
         receiver = listen(OK)
 
-        answer = CallbackPoster().post(receiver.url + "/failed?a=b", '{"text":"olá",  "n": 1}\n')
+        answer = CallbackClient().post(receiver.url + "/failed?a=b", '{"text":"olá",  "n": 1}\n')
 
         [request] = receiver.requests
         assert (answer.status, answer.error, answer.delivered) == (200, "", True)
@@ -219,7 +219,7 @@ class TestCallbackPoster:
         other = listen(OK)
         receiver = listen(answer_with(status, f"Location: {other.url}/", "Retry-After: 9"))
 
-        answer = CallbackPoster().post(receiver.url, "{}")
+        answer = CallbackClient().post(receiver.url, "{}")
 
         assert (answer.status, answer.error, answer.delivered) == (status, "", status < 300)
         assert (answer.retry_after_s, other.connections) == (9, 0)
@@ -227,7 +227,7 @@ class TestCallbackPoster:
     @pytest.mark.parametrize(
         ("reply", "error"),
         [
-            pytest.param(silence, "did not answer within 200 ms", id="silence"),
+            pytest.param(mute, "did not answer within 200 ms", id="mute"),
             pytest.param(close, "connection lost before the answer was complete", id="closed"),
             pytest.param(reset, "connection lost before the answer was complete", id="reset"),
             pytest.param(
@@ -240,7 +240,7 @@ class TestCallbackPoster:
     def test_what_is_no_answer_has_no_status(self, listen: Listen, reply: Reply, error: str) -> None:
         start = time.monotonic()
 
-        answer = CallbackPoster(timeout_ms=200).post(listen(reply).url, "{}")
+        answer = CallbackClient(timeout_ms=200).post(listen(reply).url, "{}")
 
         assert (answer.status, answer.error, answer.delivered) == (None, error, False)
         assert time.monotonic() - start < 0.2 + SLACK_S
@@ -250,7 +250,7 @@ class TestCallbackPoster:
         [
             pytest.param(say(ENDLESS, then=repeat(bytes(65536))), id="endless"),
             pytest.param(answer_with(200, body=bytes(10_000_000)), id="10 MB"),
-            pytest.param(say(ENDLESS, then=silence), id="silence"),
+            pytest.param(say(ENDLESS, then=mute), id="mute"),
             pytest.param(say(ENDLESS, then=repeat(b".", pause_s=0.05)), id="drop by drop"),
             pytest.param(say(PARTIAL, then=reset), id="reset"),
         ],
@@ -258,7 +258,7 @@ class TestCallbackPoster:
     def test_a_body_that_is_long_slow_or_broken_counts_as_delivered(self, listen: Listen, reply: Reply) -> None:
         receiver = listen(reply)
 
-        answer = CallbackPoster(timeout_ms=300).post(receiver.url, "{}")
+        answer = CallbackClient(timeout_ms=300).post(receiver.url, "{}")
 
         assert (answer.status, answer.error, answer.delivered) == (200, "", True)
         assert answer.duration_ms < 300 + 100 + SLACK_S * 1000
@@ -274,7 +274,7 @@ class TestCallbackPoster:
         ],
     )
     def test_an_address_where_nobody_is(self, closed_port: int, url: str, error: str) -> None:
-        answer = CallbackPoster().post(url.format(port=closed_port), "{}")
+        answer = CallbackClient().post(url.format(port=closed_port), "{}")
 
         assert (answer.status, answer.error) == (None, error)
 
@@ -285,14 +285,14 @@ class TestCallbackPoster:
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
 
-        answer = CallbackPoster().post(receiver.url, "{}")
+        answer = CallbackClient().post(receiver.url, "{}")
 
         assert answer.delivered
         assert (len(receiver.requests), proxy.connections) == (1, 0)
 
     @pytest.mark.usefixtures("trusted")
     def test_the_authority_in_ssl_cert_file_is_trusted(self, listen: Listen, tls: ssl.SSLContext) -> None:
-        answer = CallbackPoster().post(listen(OK, tls=tls).url, "{}")
+        answer = CallbackClient().post(listen(OK, tls=tls).url, "{}")
 
         assert (answer.status, answer.error) == (200, "")
 
@@ -300,7 +300,7 @@ class TestCallbackPoster:
     def test_another_authority_is_not_trusted(self, listen: Listen, tls: ssl.SSLContext) -> None:
         receiver = listen(OK, tls=tls)
 
-        answer = CallbackPoster().post(receiver.url, "{}")
+        answer = CallbackClient().post(receiver.url, "{}")
 
         assert answer.status is None
         assert answer.error.startswith("certificate not valid: ")

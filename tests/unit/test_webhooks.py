@@ -25,11 +25,11 @@ from tests.support.fakes import (
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnknown, TooOld
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import Event, Traits, contact, message_event
-from unoapi.models.endpoints import EndpointNews
+from unoapi.models.endpoints import EndpointChange
 from unoapi.models.jobs import DeliverWebhook, now_ms
-from unoapi.services.bulkhead import Share
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.filters import wants
-from unoapi.services.webhooks import deliver, fan_out, stamp
+from unoapi.services.webhooks import deliver, fan_out, to_fan_out
 
 DAY_S = 86_400
 RECEIVED = {"status": False, "group": False, "newsletter": False, "own": False}
@@ -44,7 +44,7 @@ def deliver_once(
     sender: WebhookRecorder | None = None,
     history: History | None = None,
     breakers: MemoryBreakers | None = None,
-    told: list[EndpointNews] | None = None,
+    told: list[EndpointChange] | None = None,
 ) -> Attempt | None:
     return deliver(
         job or make_delivery(),
@@ -53,7 +53,7 @@ def deliver_once(
         deliveries=deliveries or MemoryDeliveries(),
         sender=sender or WebhookRecorder(*([answer] if answer else [])),
         breakers=breakers or MemoryBreakers(),
-        share=Share(2),
+        share=Bulkhead(2),
         tell=(told if told is not None else []).append,
         max_age_s=DAY_S,
     )
@@ -65,7 +65,7 @@ def deliver_once(
 def test_an_event_is_stamped_with_the_webhooks_of_its_session_and_no_token() -> None:
     sessions = MemorySessions(make_session(make_webhook(id="a", token=SECRET), make_webhook(id="b", secret=SECRET)))
 
-    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+    job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
 
     assert (job.webhook_ids, job.stored) == (("a", "b"), True)
     assert SECRET not in job.model_dump_json()
@@ -74,7 +74,7 @@ def test_an_event_is_stamped_with_the_webhooks_of_its_session_and_no_token() -> 
 def test_the_stamp_says_when_the_webhooks_are_the_environments() -> None:
     sessions = MemorySessions(environment=(make_webhook(id="default"),))
 
-    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+    job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
 
     assert (job.webhook_ids, job.stored) == (("default",), False)
 
@@ -83,7 +83,7 @@ def test_an_event_is_accepted_while_its_session_cannot_be_looked_up() -> None:
     sessions = MemorySessions(make_session())
     sessions.away = True
 
-    job = stamp(make_event(), phone=PHONE, sessions=sessions)
+    job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
 
     assert job.webhook_ids is None
 
@@ -91,7 +91,7 @@ def test_an_event_is_accepted_while_its_session_cannot_be_looked_up() -> None:
 def test_the_job_of_an_event_has_the_events_id_and_bytes() -> None:
     event = make_event()
 
-    job = stamp(event, phone=PHONE, sessions=MemorySessions())
+    job = to_fan_out(event, phone=PHONE, sessions=MemorySessions())
 
     assert (job.id, job.body, job.message_id) == (event.event_id, event.body, "wamid.1")
 
@@ -119,11 +119,11 @@ def test_a_fan_out_that_runs_twice_makes_the_same_deliveries() -> None:
 
 
 def test_a_delivery_keeps_the_age_and_the_mark_of_its_event() -> None:
-    job = make_fan_out(accepted_at_ms=now_ms() - 5000, told=False)
+    job = make_fan_out(accepted_at_ms=now_ms() - 5000, notify_on_failure=False)
 
     (delivery,) = fan_out(job, sessions=MemorySessions(make_session()), max_age_s=DAY_S).deliveries
 
-    assert (delivery.accepted_at_ms, delivery.told, delivery.stored) == (job.accepted_at_ms, False, True)
+    assert (delivery.accepted_at_ms, delivery.notify_on_failure, delivery.stored) == (job.accepted_at_ms, False, True)
 
 
 def test_a_webhook_that_does_not_want_the_event_is_filtered() -> None:
@@ -425,7 +425,7 @@ def test_a_delivery_that_waited_too_long_is_given_up_paused_or_not(paused: bool)
 
 
 def test_the_fifth_different_failure_opens_the_breaker_uses_no_attempt_and_is_told_once() -> None:
-    breakers, told = MemoryBreakers(), list[EndpointNews]()
+    breakers, told = MemoryBreakers(), list[EndpointChange]()
 
     for number in range(4):
         with pytest.raises(DeliveryFailed):
@@ -439,7 +439,7 @@ def test_the_fifth_different_failure_opens_the_breaker_uses_no_attempt_and_is_to
 
 
 def test_a_success_closes_the_breaker_and_is_told() -> None:
-    breakers, told = MemoryBreakers(failures=1), list[EndpointNews]()
+    breakers, told = MemoryBreakers(failures=1), list[EndpointChange]()
     with pytest.raises(Postponed):
         deliver_once(Answer(500), breakers=breakers, told=told)
 

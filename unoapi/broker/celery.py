@@ -12,10 +12,10 @@ from celery.worker.request import Request
 from kombu import Exchange, Queue
 
 from unoapi.broker.connection import Connection
-from unoapi.broker.messages import from_body, history_of, to_suspect
+from unoapi.broker.messages import from_body, history_of, to_quarantine
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import BrokerUnavailable
-from unoapi.models.jobs import JOBS, Parcel
+from unoapi.models.jobs import JOBS, Envelope
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SafeRequest(Request):
             try:
                 app.publisher.publish_messages([self._with_one_more_death(app.topology)])
             except BrokerUnavailable as error:
-                log.warning("death_not_counted", task_id=self.id, error=f"{error}", do="check RabbitMQ")
+                log.warning("death_not_counted", task_id=self.id, error=f"{error}", hint="check RabbitMQ")
             else:
                 return self.acknowledge()
         return super().reject(requeue=requeue)
@@ -56,13 +56,13 @@ class SafeRequest(Request):
     def _with_one_more_death(self, topology: Topology) -> Message:
         headers = self.message.headers
         history = history_of(headers)
-        deaths = history.deaths + 1
-        log.error("process_ended_by_message", task=self.name, task_id=self.id, deaths=deaths)
-        return to_suspect(
-            Parcel(
+        deaths = history.worker_losses + 1
+        log.error("process_ended_by_message", task=self.name, task_id=self.id, worker_losses=deaths)
+        return to_quarantine(
+            Envelope(
                 from_body(self.name, self.message.body),
                 retries=int(headers.get("retries") or 0),
-                history=history.model_copy(update={"deaths": deaths, "redelivered": True}),
+                history=history.model_copy(update={"worker_losses": deaths, "redelivered": True}),
             ),
             topology,
         )
@@ -102,7 +102,7 @@ class SafeConsumer(Consumer):
             event,
             task=str(headers.get("task", ""))[:100],
             task_id=str(headers.get("id", ""))[:128],
-            do="see `unoapi dead list`",
+            hint="see `unoapi dead list`",
         )
         message.reject_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
 
@@ -141,7 +141,7 @@ class UnoCelery(Celery):
             raise NotImplementedError("jobs are published by the application's publisher, with a countdown at most")
         job = JOBS[name].model_validate(args[0])
         delay_ms = int((options.get("countdown") or 0) * 1000)
-        self.publisher.publish([Parcel(job, delay_ms=delay_ms)])
+        self.publisher.publish([Envelope(job, delay_ms=delay_ms)])
         return self.AsyncResult(job.id)
 
 

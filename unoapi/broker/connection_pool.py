@@ -34,7 +34,7 @@ SPARE_AFTER_S = 60.0
 TROUBLE = (OSError, AMQPError, OperationalError)
 
 
-class Lines:
+class ConnectionPool:
     """The connections of one process, and a thread that keeps the idle ones alive."""
 
     def __init__(self, amqp_url: str, topology: Topology) -> None:
@@ -43,7 +43,7 @@ class Lines:
         self.blocked = ""  # what RabbitMQ says while it takes nothing, for the error
         self._url = amqp_url
         self._topology = topology
-        self._idle: deque[Line] = deque()
+        self._idle: deque[PooledConnection] = deque()
         self._places = threading.Semaphore(MAX_LINES)
         self._declaring = threading.Lock()
         self._declared = False
@@ -52,7 +52,7 @@ class Lines:
         self._keeper.start()
 
     @contextmanager
-    def borrowed(self, deadline: float) -> Iterator[Line]:
+    def borrowed(self, deadline: float) -> Iterator[PooledConnection]:
         """A connection for this thread alone; dropped after any error.
 
         Raises TimeoutError when none is free in time, other trouble of connecting, or ConfigurationError.
@@ -65,7 +65,7 @@ class Lines:
             raise
         self._give_back(line)
 
-    def _borrow(self, deadline: float) -> Line:
+    def _borrow(self, deadline: float) -> PooledConnection:
         if not self._places.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise TimeoutError("all connections are in use")
         try:
@@ -78,14 +78,14 @@ class Lines:
             self._places.release()
             raise
 
-    def _give_back(self, line: Line) -> None:
+    def _give_back(self, line: PooledConnection) -> None:
         line.used_at = time.monotonic()
         self._idle.append(line)
         self._places.release()
         if self._closed.is_set():
             self._close_idle()
 
-    def _drop(self, line: Line) -> None:
+    def _drop(self, line: PooledConnection) -> None:
         self._declared = False  # a broker that was replaced has no topology
         line.close()
         self._places.release()
@@ -103,8 +103,8 @@ class Lines:
             except IndexError:
                 return
 
-    def _connect(self, deadline: float) -> Line:
-        line = Line(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
+    def _connect(self, deadline: float) -> PooledConnection:
+        line = PooledConnection(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
         if self._declared:
             return line
         try:
@@ -114,7 +114,7 @@ class Lines:
             raise
         return line
 
-    def _declare(self, line: Line, deadline: float) -> None:
+    def _declare(self, line: PooledConnection, deadline: float) -> None:
         if not self._declaring.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise TimeoutError("another thread declares the topology")
         try:
@@ -139,7 +139,7 @@ class Lines:
                 elif idle_s < KEEPER_S or self._beat(line):
                     self._idle.append(line)
 
-    def _beat(self, line: Line) -> bool:
+    def _beat(self, line: PooledConnection) -> bool:
         try:
             line.beat()
         except TROUBLE:
@@ -169,7 +169,7 @@ class Lines:
             log.warning("broker_takes_messages_again")
 
 
-class Line:
+class PooledConnection:
     """One connection with one channel in confirm mode, used by one thread at a time."""
 
     def __init__(self, amqp_url: str, *, on_blocked: Any, on_unblocked: Any) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unoapi.broker.publisher import ConfirmingPublisher
     from unoapi.broker.topology import Topology
     from unoapi.models.connector.commands import Command
-    from unoapi.models.jobs import Parcel
+    from unoapi.models.jobs import Envelope
 
 ENTRY = "outgoing.whatsmeow"
 
@@ -24,12 +24,12 @@ class CommandQueue:
     def __init__(self, publisher: ConfirmingPublisher) -> None:
         self._publisher = publisher
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Parcel] = ()) -> None:
+    def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
         topology = self._publisher.topology
         entry = topology.queue(ENTRY)
         messages = [command_message(command, topology, key=entry) for command in commands]
-        self._publisher.publish_messages([*messages, *(to_message(parcel, topology) for parcel in then)])
+        self._publisher.publish_messages([*messages, *(to_message(envelope, topology) for envelope in then)])
 
 
 def command_message(command: Command, topology: Topology, *, key: str, delay_ms: int = 0) -> Message:

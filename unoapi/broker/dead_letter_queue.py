@@ -18,7 +18,7 @@ from amqp.exceptions import ResourceLocked
 
 from unoapi.broker.connection import Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
-from unoapi.broker.dead_letters import kept, read_letter, replayed
+from unoapi.broker.dead_letters import kept, read_dead_letter, replayed
 from unoapi.errors import OutcomeUnknown, UnoError
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 
@@ -43,7 +43,7 @@ class Busy(UnoError):
 
 
 @dataclass(frozen=True)
-class LetterFilter:
+class DeadLetterQuery:
     """Which letters are meant. Empty fields match all."""
 
     id: str = ""
@@ -67,7 +67,7 @@ class LetterFilter:
     @property
     def empty(self) -> bool:
         """Whether it matches everything."""
-        return self == LetterFilter()
+        return self == DeadLetterQuery()
 
 
 def _known_age(letter: DeadLetter) -> timedelta:
@@ -76,14 +76,14 @@ def _known_age(letter: DeadLetter) -> timedelta:
 
 
 @dataclass(frozen=True)
-class Visit:
+class DeadLetterResult:
     """One matching letter and what was done with it."""
 
     letter: DeadLetter
     outcome: str  # kept, replayed, already_delivered, needs_force, purged
 
 
-class DeadQueue:
+class DeadLetterQueue:
     """The dead queue of one installation. One verb at a time, over all processes: a second one raises Busy.
 
     `on_locked` is called when the turn of a verb has come. `most` bounds the letters that a verb takes up, `within_s`
@@ -109,13 +109,17 @@ class DeadQueue:
         with self._connection() as connection:
             return self._count(connection.channel())
 
-    def look(self, wanted: LetterFilter, *, most: int | None = None, within_s: float | None = None) -> Iterator[Visit]:
+    def look(
+        self, wanted: DeadLetterQuery, *, most: int | None = None, within_s: float | None = None
+    ) -> Iterator[DeadLetterResult]:
         """All matching letters; every one stays."""
         return self._walk(
             wanted, lambda letters: dict.fromkeys(range(len(letters)), "kept"), most=most, within_s=within_s
         )
 
-    def purge(self, wanted: LetterFilter, *, most: int | None = None, within_s: float | None = None) -> Iterator[Visit]:
+    def purge(
+        self, wanted: DeadLetterQuery, *, most: int | None = None, within_s: float | None = None
+    ) -> Iterator[DeadLetterResult]:
         """Throw the matching letters away."""
         return self._walk(
             wanted, lambda letters: dict.fromkeys(range(len(letters)), "purged"), most=most, within_s=within_s
@@ -123,7 +127,7 @@ class DeadQueue:
 
     def replay(  # noqa: PLR0913 (collaborators and bounds)
         self,
-        wanted: LetterFilter,
+        wanted: DeadLetterQuery,
         *,
         force: bool,
         rate: float | None,
@@ -131,7 +135,7 @@ class DeadQueue:
         release: Callable[[SendMessage], None],
         most: int | None = None,
         within_s: float | None = None,
-    ) -> Iterator[Visit]:
+    ) -> Iterator[DeadLetterResult]:
         """Put the matching letters back on their queues; each is removed only after the confirmed publish.
 
         `rate` is in letters per second. `is_done` tells of a delivery that went well meanwhile: its letter is removed.
@@ -163,13 +167,13 @@ class DeadQueue:
 
     def _walk(
         self,
-        wanted: LetterFilter,
+        wanted: DeadLetterQuery,
         visit: Callable[[Sequence[DeadLetter]], dict[int, str]],
         *,
         size: int = BATCH,
         most: int | None = None,
         within_s: float | None = None,
-    ) -> Iterator[Visit]:
+    ) -> Iterator[DeadLetterResult]:
         with self._connection() as connection:
             channel: Any = connection.channel()
             self._lock(connection)
@@ -195,7 +199,7 @@ class DeadQueue:
                     if outcomes[number] not in ("kept", "needs_force"):
                         channel.basic_ack(tag)
                         gone.add(tag)
-                    yield Visit(letter, outcomes[number])
+                    yield DeadLetterResult(letter, outcomes[number])
                 if len(meant) < len(matching):
                     return
                 held.extend((tag, letter) for tag, letter in batch if tag not in gone)
@@ -210,7 +214,7 @@ class DeadQueue:
         batch: list[tuple[int, DeadLetter]] = []
 
         def on_message(message: Any) -> None:
-            letter = read_letter(
+            letter = read_dead_letter(
                 message.body, message.headers, message.properties, message.delivery_info["routing_key"]
             )
             batch.append((message.delivery_info["delivery_tag"], letter))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.messages import Message, from_body, history_of, to_message, to_suspect
+from unoapi.broker.messages import Message, from_body, history_of, to_message, to_quarantine
 from unoapi.errors import Poison
-from unoapi.models.jobs import JOBS, Job, Parcel
+from unoapi.models.jobs import JOBS, Envelope, Job
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -25,9 +25,9 @@ BROKER_HEADERS = ("x-death", "x-first-death", "x-last-death", "x-delivery-count"
 OWN_HEADERS = (REASON_HEADER, ERROR_HEADER, TRACEBACK_HEADER, DIED_HEADER, QUEUE_HEADER)
 
 
-def to_letter(parcel: Parcel, topology: Topology, *, reason: str, error: str, traceback: str = "") -> Message:
+def to_dead_letter(envelope: Envelope, topology: Topology, *, reason: str, error: str, traceback: str = "") -> Message:
     """The dead letter of a job: everything needed to run it again, plus why it is here."""
-    message = to_message(parcel, topology)
+    message = to_message(envelope, topology)
     message.headers.update(
         {
             REASON_HEADER: reason,
@@ -74,7 +74,7 @@ class DeadLetter:
         return self.job.message_id if self.job else ""
 
 
-def read_letter(
+def read_dead_letter(
     body: bytes | str, headers: dict[str, Any] | None, properties: dict[str, Any], routing_key: str
 ) -> DeadLetter:
     """Understand a message of the dead queue, also one that the broker put there by its own hand."""
@@ -115,9 +115,9 @@ def replayed(letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> 
     """
     if letter.job is not None:
         job = letter.job.model_copy(update={"accepted_at_ms": accepted_at_ms})
-        parcel = Parcel(job, history=letter.history.next_generation())
+        envelope = Envelope(job, history=letter.history.next_replay())
         # What ended workers before must not meet those of everybody again.
-        return (to_suspect if letter.reason == Poison.reason else to_message)(parcel, topology)
+        return (to_quarantine if letter.reason == Poison.reason else to_message)(envelope, topology)
     return Message(topology.broker, letter.queue, letter.body, _without(letter.headers, OWN_HEADERS), letter.properties)
 
 
@@ -171,7 +171,7 @@ def as_fields(letter: DeadLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "error": letter.error,
         "died_at": letter.died_at.isoformat() if letter.died_at else None,
-        "generation": letter.history.generation,
+        "generation": letter.history.replay_count,
         "attempts": [attempt.model_dump(mode="json") for attempt in letter.history.attempts],
     }
 

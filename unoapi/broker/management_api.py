@@ -38,7 +38,7 @@ class Management:
             totals = {str(each["name"]): _numbers(each) for each in own}
         except (OSError, ValueError, TypeError, LookupError, requests.RequestException) as error:
             if not self._told:
-                log.warning("management_not_read", error=type(error).__name__, do="check RABBITMQ_MANAGEMENT_URL")
+                log.warning("management_not_read", error=type(error).__name__, hint="check RABBITMQ_MANAGEMENT_URL")
             self._told = True
             return None
         self._told = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.topology import BUCKET_BOUNDS_S, DELAY_HEADER
 from unoapi.models.attempts import History
-from unoapi.models.jobs import JOBS, Job, Parcel, now_ms
+from unoapi.models.jobs import JOBS, Envelope, Job, now_ms
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -37,12 +37,12 @@ class Message:
     message_id: str = ""
 
 
-def to_message(parcel: Parcel, topology: Topology) -> Message:
+def to_message(envelope: Envelope, topology: Topology) -> Message:
     """The message that puts a job on its queue, or into a waiting bucket first.
 
     What dashboards show (`argsrepr`) is set on every publish: a retry would otherwise show the whole job.
     """
-    job = parcel.job
+    job = envelope.job
     key = topology.queue(job.queue)
     headers: dict[str, Any] = {
         "lang": "py",
@@ -54,7 +54,7 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
         "shadow": None,
         "eta": None,
         "expires": None,
-        "retries": parcel.retries,
+        "retries": envelope.retries,
         "timelimit": [None, None],
         "argsrepr": job.summary,
         "kwargsrepr": "",
@@ -62,8 +62,8 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
         "ignore_result": True,
         PUBLISHED_HEADER: now_ms(),
     }
-    if parcel.history != History():
-        headers[HISTORY_HEADER] = parcel.history.model_dump_json(exclude_defaults=True)
+    if envelope.history != History():
+        headers[HISTORY_HEADER] = envelope.history.model_dump_json(exclude_defaults=True)
     body = f'[[{job.model_dump_json()}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'
     properties: dict[str, Any] = {
         "content_type": "application/json",
@@ -72,14 +72,16 @@ def to_message(parcel: Parcel, topology: Topology) -> Message:
         "correlation_id": job.id,
         "message_id": job.id,
     }
-    if parcel.delay_ms <= 0:
+    if envelope.delay_ms <= 0:
         return Message(topology.broker, key, body, headers, properties, job.message_id)
-    return waiting(Message(topology.delayed, key, body, headers, properties, job.message_id), parcel.delay_ms, topology)
+    return waiting(
+        Message(topology.delayed, key, body, headers, properties, job.message_id), envelope.delay_ms, topology
+    )
 
 
-def to_suspect(parcel: Parcel, topology: Topology) -> Message:
+def to_quarantine(envelope: Envelope, topology: Topology) -> Message:
     """The message that puts a job on the queue for those that may have ended a worker."""
-    message = to_message(parcel, topology)
+    message = to_message(envelope, topology)
     return replace(message, exchange=topology.broker, routing_key=topology.queue("suspect"))
 
 

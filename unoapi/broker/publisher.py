@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from unoapi.broker.connection_pool import TROUBLE, Lines
+from unoapi.broker.connection_pool import TROUBLE, ConnectionPool
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import PUBLISHED, get_logger
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unoapi.broker.topology import Topology
-    from unoapi.models.jobs import Parcel
+    from unoapi.models.jobs import Envelope
 
 log = get_logger(__name__)
 
@@ -41,12 +41,12 @@ class ConfirmingPublisher:
     def __init__(self, amqp_url: str, topology: Topology) -> None:
         self._url = amqp_url
         self.topology = topology
-        self._lines: Lines | None = None
+        self._lines: ConnectionPool | None = None
         self._lock = threading.Lock()
 
-    def publish(self, parcels: Sequence[Parcel], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
+    def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
         """Publish jobs, all confirmed. Raises BrokerUnavailable after `timeout_s`; some may then be accepted."""
-        self.publish_messages([to_message(parcel, self.topology) for parcel in parcels], timeout_s=timeout_s)
+        self.publish_messages([to_message(envelope, self.topology) for envelope in envelopes], timeout_s=timeout_s)
 
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
         """Publish messages, all confirmed. Raises BrokerUnavailable after `timeout_s`."""
@@ -99,13 +99,13 @@ class ConfirmingPublisher:
         if lines is not None and lines.pid == os.getpid():
             lines.close()
 
-    def _started(self) -> Lines:
+    def _started(self) -> ConnectionPool:
         lines = self._lines
         if lines is not None and lines.pid == os.getpid():
             return lines
         with self._lock:
             if self._lines is None or self._lines.pid != os.getpid():
-                self._lines = Lines(self._url, self.topology)  # a parent's sockets are not ours
+                self._lines = ConnectionPool(self._url, self.topology)  # a parent's sockets are not ours
             return self._lines
 
 

@@ -1,13 +1,11 @@
-"""One look at the whole installation, for people (`/admin/queues`, Flower) and for Prometheus."""
+"""What stands in the queues now, for people (`/admin/queues`, Flower) and for Prometheus."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 import time
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from prometheus_client.core import GaugeMetricFamily
@@ -15,47 +13,49 @@ from prometheus_client.registry import Collector
 
 from unoapi.broker.management_api import Management
 from unoapi.broker.queue_depths import all_sessions, depths, of_sessions, with_ages, with_totals
-from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.models.jobs import now_ms
-from unoapi.telemetry.exporter import Group, Listener, group_folder
-from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client import Metric
 
-    from unoapi.bootstrap import Uno
     from unoapi.broker.queue_depths import Depth
-
-log = get_logger(__name__)
+    from unoapi.broker.topology import Topology
 
 FRESH_S = 5.0
 """For so long a look serves all readers of metrics, also one that failed."""
-WEB = "web"
 
 
-class Watch:
+class QueueAges(Protocol):
+    """The memory of what was taken from each queue last."""
+
+    def since(self, ready: Mapping[str, int], *, passing: Mapping[str, int]) -> dict[str, int]:
+        """See RedisQueueAges."""
+
+
+class QueueMonitor:
     """Looks at queues. Each look is bounded: a connection, one question per queue, at most two further requests."""
 
-    def __init__(self, uno: Uno) -> None:
-        self._uno = uno
-        self._url = uno.settings.amqp_url.get_secret_value()
-        vhost = unquote(urlsplit(self._url).path[1:]) or "/"
-        self._management = Management(uno.settings.rabbitmq_management_url.get_secret_value(), vhost=vhost)
+    def __init__(self, *, amqp_url: str, management_url: str, topology: Topology, queue_ages: QueueAges) -> None:
+        self._url = amqp_url
+        self._topology = topology
+        self._queue_ages = queue_ages
+        vhost = unquote(urlsplit(amqp_url).path[1:]) or "/"
+        self._management = Management(management_url, vhost=vhost)
 
     def queues(self) -> list[Depth]:
         """All queues, with all that can be known of them now. Raises BrokerUnavailable within seconds."""
-        found = depths(self._url, self._uno.topology)
+        found = depths(self._url, self._topology)
         ready = {depth.queue: depth.ready for depth in found if depth.ready is not None}
-        topology, sessions = self._uno.topology, dict[str, int]()
+        topology, sessions = self._topology, dict[str, int]()
         totals = self._management.totals(topology)
         if totals is not None:
             found = with_totals(found, totals, topology)
             sessions = {name: numbers["ready"] for name, numbers in of_sessions(totals, topology).items()}
         try:
-            since_ms = self._uno.clock.since(ready, passing=sessions)
+            since_ms = self._queue_ages.since(ready, passing=sessions)
         except StoreUnavailable:
             since_ms = {}
         waiting = [since_ms[name] for name in sessions if name in since_ms]
@@ -63,13 +63,21 @@ class Watch:
         return with_ages(found, since_ms | together, now_ms=now_ms())
 
 
-class Standing(Collector):
+class QueueCollector(Collector):
     """What stands where, for Prometheus: what cannot be known is left out, never 0."""
 
-    def __init__(self, uno: Uno, group: Group) -> None:
-        self._uno = uno
-        self._watch = Watch(uno)
-        self._group = group
+    def __init__(
+        self,
+        monitor: QueueMonitor,
+        *,
+        prefix: str,
+        count_open_breakers: Callable[[], int],
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        self._monitor = monitor
+        self._prefix = prefix
+        self._count_open_breakers = count_open_breakers
+        self._is_wanted = is_wanted
         self._lock = threading.Lock()
         self._looked = -FRESH_S
         self._found: list[Metric] = []
@@ -79,8 +87,8 @@ class Standing(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Look, at most every few seconds; nowhere but on a host with a web process, so that many workers do not."""
-        if not self._group.has(WEB):
+        """Look, at most every few seconds, and only where it is wanted: not in each of many workers."""
+        if not self._is_wanted():
             return []
         with self._lock:
             if time.monotonic() - self._looked >= FRESH_S:
@@ -92,11 +100,11 @@ class Standing(Collector):
         messages = GaugeMetricFamily("unoapi_queue_messages", "Messages by queue.", labels=["queue", "state"])
         oldest = GaugeMetricFamily("unoapi_queue_oldest_seconds", "Nothing waits for longer.", labels=["queue"])
         try:
-            found = self._watch.queues()
+            found = self._monitor.queues()
         except BrokerUnavailable:
             found = []
         for depth in found:
-            name = depth.queue.removeprefix(f"{self._uno.topology.prefix}.")
+            name = depth.queue.removeprefix(f"{self._prefix}.")
             for state, count in (("ready", depth.ready), ("unacked", depth.unacked)):
                 if count is not None:
                     messages.add_metric([name, state], count)
@@ -107,40 +115,5 @@ class Standing(Collector):
     def _breakers(self) -> list[Metric]:
         breakers = GaugeMetricFamily("unoapi_breakers_open", "Endpoints that are down.")
         with contextlib.suppress(StoreUnavailable):
-            breakers.add_metric([], self._uno.breakers.count_open())
+            breakers.add_metric([], self._count_open_breakers())
         return [breakers]
-
-
-@lru_cache(maxsize=1)
-def _joined(folder: Path) -> Group:
-    group = Group(folder)
-    group.join()
-    return group
-
-
-def count_together(uno: Uno) -> Group | None:
-    """Count where all processes of this host count, if metrics are switched on. No message waits for them to work."""
-    port = uno.settings.unoapi_metrics_port
-    if not port:
-        return None
-    own = f"{uno.topology.prefix} {uno.settings.amqp_url.get_secret_value()}"
-    folder = group_folder(port, installation=hashlib.sha256(own.encode()).hexdigest()[:12])
-    try:
-        return _joined(folder)
-    except (ConfigurationError, OSError) as error:
-        log.error("metrics_off", error=f"{error}", do="see the folder, or TMPDIR")
-        return None
-
-
-def expose(uno: Uno, *, web: bool = False) -> Listener | None:
-    """Answer Prometheus as soon as no other process of this host does. After a fork, in the process that counts."""
-    group = count_together(uno)
-    if group is None:
-        return None
-    if web:
-        group.sign(WEB)
-    listener = Listener(
-        group, host=uno.settings.listen_host, port=uno.settings.unoapi_metrics_port, more=[Standing(uno, group)]
-    )
-    listener.start()
-    return listener

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from unoapi.broker.connection import Connection
 from unoapi.errors import NobodyAnswers
-from unoapi.models.connector.rpc import REPLY_TO, Question, Reply
+from unoapi.models.connector.rpc import REPLY_TO, RpcReply, RpcRequest
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 2.0
 
 
-class QuestionQueue:
+class BrokerRpc:
     """The way to the connector's answers. Each question has a connection of its own."""
 
     def __init__(self, amqp_url: str, topology: Topology) -> None:
@@ -31,19 +31,19 @@ class QuestionQueue:
     def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
         """The answer's data. Raises NobodyAnswers when there is none in time, or nobody to ask."""
         deadline = time.monotonic() + timeout_s
-        question = Question(method=method, session=phone, data=data)
+        question = RpcRequest(method=method, session=phone, data=data)
         try:
             with Connection(self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
                 body = self._exchange(connection, question, deadline)
-            reply = Reply.model_validate(json.loads(body))
+            reply = RpcReply.model_validate(json.loads(body))
         except (OSError, AMQPError, OperationalError, ValueError) as error:
             raise NobodyAnswers(f"{phone} could not be asked: {type(error).__name__}") from error
         if reply.data is None:
             raise NobodyAnswers(reply.error or "no answer")
         return reply.data
 
-    def _exchange(self, connection: Connection, question: Question, deadline: float) -> bytes:
+    def _exchange(self, connection: Connection, question: RpcRequest, deadline: float) -> bytes:
         channel: Any = connection.channel()
         answers: list[Any] = []
         returned: list[Any] = []

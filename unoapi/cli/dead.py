@@ -14,14 +14,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.dead_letter_queue import Busy, LetterFilter
+from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
 from unoapi.broker.dead_letters import as_json
 from unoapi.cli.screen import screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unoapi.broker.dead_letter_queue import Visit
+    from unoapi.broker.dead_letter_queue import DeadLetterResult
     from unoapi.broker.dead_letters import DeadLetter
 
 console = screen()
@@ -56,7 +56,7 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _walk(visits: Iterator[Visit]) -> Iterator[Visit]:
+def _walk(visits: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
     """The visits; when another process is busy, say who."""
     try:
         yield from visits
@@ -80,7 +80,7 @@ def list_letters(json_lines: bool, **chosen: Any) -> None:
     count = 0
     reasons: Counter[str] = Counter()
     page: list[DeadLetter] = []
-    for visit in _walk(unoapi().dead_queue("dead list").look(LetterFilter(**chosen))):
+    for visit in _walk(unoapi().dead_queue("dead list").look(DeadLetterQuery(**chosen))):
         count += 1
         reasons[visit.letter.reason] += 1
         if json_lines:
@@ -119,12 +119,12 @@ def _print_page(page: list[DeadLetter], *, first: bool) -> None:
 @click.argument("letter_id")
 def show(letter_id: str) -> None:
     """Show one letter with all its attempts."""
-    found = [visit.letter for visit in _walk(unoapi().dead_queue("dead show").look(LetterFilter(id=letter_id)))]
+    found = [visit.letter for visit in _walk(unoapi().dead_queue("dead show").look(DeadLetterQuery(id=letter_id)))]
     if not found:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         sys.exit(1)
     for letter in found:
-        console.print(f"[bold]{letter.id}[/bold]  generation {letter.history.generation}")
+        console.print(f"[bold]{letter.id}[/bold]  generation {letter.history.replay_count}")
         for name, value in (
             ("queue", letter.queue),
             ("task", letter.task),
@@ -156,7 +156,7 @@ def show(letter_id: str) -> None:
 @click.option("--force", is_flag=True, help="Also sends whose outcome is unknown: the contact may get them twice.")
 def replay(letter_id: str, rate: float | None, dry_run: bool, force: bool, **chosen: Any) -> None:
     """Put letters back: the one with this id, or all that the options choose."""
-    wanted = LetterFilter(id=letter_id, **chosen)
+    wanted = DeadLetterQuery(id=letter_id, **chosen)
     queue = unoapi().dead_queue("dead replay")
     if dry_run:
         outcomes = Counter("would be replayed" for _ in _walk(queue.look(wanted)))
@@ -178,14 +178,14 @@ def replay(letter_id: str, rate: float | None, dry_run: bool, force: bool, **cho
 @click.option("--yes", is_flag=True, help="Do not ask before all letters are thrown away.")
 def purge(letter_id: str, yes: bool, **chosen: Any) -> None:
     """Throw letters away for good: the one with this id, or all that the options choose."""
-    wanted = LetterFilter(id=letter_id, **chosen)
+    wanted = DeadLetterQuery(id=letter_id, **chosen)
     if wanted.empty and not yes:
         click.confirm("Throw ALL dead letters away? They cannot be brought back.", abort=True)
     queue = unoapi().dead_queue("dead purge")
     _say(_count(queue.purge(wanted), total=queue.count()), letter_id)
 
 
-def _count(visits: Iterator[Visit], *, total: int) -> Counter[str]:
+def _count(visits: Iterator[DeadLetterResult], *, total: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     bar_console = Console(stderr=True)
     with Progress(console=bar_console, transient=True, disable=not bar_console.is_terminal) as progress:

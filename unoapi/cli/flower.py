@@ -23,7 +23,6 @@ from flower.views.monitor import Metrics  # type: ignore[import-untyped]
 from tornado.web import authenticated
 
 from unoapi.bootstrap import unoapi
-from unoapi.broker.queue_monitor import Watch
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 
@@ -42,7 +41,7 @@ class AllQueues:
     async def queues(self, _: Any) -> list[dict[str, Any]]:
         """Every queue, in the words of RabbitMQ's management API; none while RabbitMQ is away."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, Watch(unoapi()).queues)
+            found = await asyncio.get_running_loop().run_in_executor(None, unoapi().queue_monitor.queues)
         except BrokerUnavailable as error:
             log.warning("queues_not_read", error=f"{error}")
             return []

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from unoapi import __version__
 from unoapi.bootstrap import unoapi
-from unoapi.broker.queue_monitor import Watch
 from unoapi.cli.dead import dead
 from unoapi.cli.endpoint import endpoint
 from unoapi.cli.release import release
@@ -99,7 +98,7 @@ def topology(declare: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One object a line, all of them.")
 def queues(everything: bool, as_json: bool) -> None:
     """Show how much stands in each queue, and for how long at most."""
-    found = Watch(unoapi()).queues()
+    found = unoapi().queue_monitor.queues()
     if as_json:
         for depth in found:
             click.echo(json.dumps(asdict(depth)))
@@ -135,22 +134,6 @@ def _pairs(arguments: dict[str, Any]) -> str:
 
 def _text(value: int | None) -> str:
     return "" if value is None else str(value)
-
-
-@cli.command()
-def run() -> None:
-    """Start everything from a fresh checkout (make run)."""
-    from unoapi.devenv.run import run as run_all  # noqa: PLC0415 (only this verb needs it)
-
-    sys.exit(run_all())
-
-
-@cli.command()
-def demo() -> None:
-    """Show the main job once, from start to end (make demo)."""
-    from unoapi.devenv.demo import run_demo  # noqa: PLC0415 (only this verb needs it)
-
-    sys.exit(run_demo())
 
 
 cli.add_command(dead)

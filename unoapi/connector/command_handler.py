@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.connector.engines.base import Engine, Sent
-    from unoapi.connector.outbox import Spool
+    from unoapi.connector.outbox import Outbox
     from unoapi.models.connector.content import Media
 
     Fetch = Callable[[Media], tuple[Media, bytes]]
@@ -47,7 +47,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class RetrySchedule:
     """How often and when a send that certainly did not leave is tried again."""
 
     limit: int
@@ -55,7 +55,7 @@ class Ladder:
     cap_ms: int
 
 
-class Pace:
+class RateLimiter:
     """At most so many sends per second, with short bursts: who sends too fast is banned."""
 
     def __init__(self, per_second: float, *, burst: int = 5) -> None:
@@ -83,10 +83,17 @@ class Dispatcher:
     """Carries out the commands of one session."""
 
     def __init__(  # noqa: PLR0913 (collaborators)
-        self, engine: Engine, spool: Spool, *, fetch: Fetch, pace: Pace, ladder: Ladder, stopping: threading.Event
+        self,
+        engine: Engine,
+        spool: Outbox,
+        *,
+        fetch: Fetch,
+        pace: RateLimiter,
+        ladder: RetrySchedule,
+        stopping: threading.Event,
     ) -> None:
         self._engine = engine
-        self._spool = spool
+        self._outbox = spool
         self._fetch = fetch
         self._pace = pace
         self._ladder = ladder
@@ -107,7 +114,7 @@ class Dispatcher:
         return self._send(command)
 
     def _send(self, command: Command) -> Again | None:
-        known = self._spool.state_of(command.command_id)
+        known = self._outbox.state_of(command.command_id)
         if known in ("sent", "failed", "ambiguous"):
             return None  # its result is on its way already, or was told
         if known == "sending":
@@ -121,7 +128,7 @@ class Dispatcher:
         if not self._wait_connected(command):
             self._tell(command, "failed", "no connector was connected in time", code=131000)
             return None
-        if self._spool.begin(command.command_id) > MAX_CRASHES * (1 + self._ladder.limit):
+        if self._outbox.begin(command.command_id) > MAX_CRASHES * (1 + self._ladder.limit):
             self._tell(command, "failed", "the connector stopped at this message again and again")
             return None
         return self._attempt(command, send)
@@ -130,7 +137,7 @@ class Dispatcher:
         try:
             to, message = self._prepared(command, send)
             self._wait_turn()
-            self._spool.mark_sending(command.command_id)
+            self._outbox.mark_sending(command.command_id)
             sent = self._engine.send(to, message)
         except EngineRefused as error:
             self._tell(command, "failed", error.reason, code=error.code)
@@ -141,7 +148,7 @@ class Dispatcher:
         except NotConnected:
             raise
         except Exception as error:  # noqa: BLE001 (anything may have happened)
-            if self._spool.state_of(command.command_id) != "sending":
+            if self._outbox.state_of(command.command_id) != "sending":
                 return self._again(command, describe(error))
             log.warning("send_ambiguous", message_id=command.command_id, error=describe(error))
             self._tell(command, "ambiguous", describe(error))
@@ -173,7 +180,7 @@ class Dispatcher:
         return to, message_of(send.model_copy(update={"content": held}), to=to, uploaded=uploaded)
 
     def _again(self, command: Command, reason: str) -> Again | None:
-        self._spool.mark_new(command.command_id)
+        self._outbox.mark_new(command.command_id)
         if command.attempt > self._ladder.limit:
             self._tell(command, "failed", reason)
             return None
@@ -192,11 +199,11 @@ class Dispatcher:
 
     def _done(self, command: Command, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
-        self._spool.finish(command.command_id, _result(command, "sent") | result)
+        self._outbox.finish(command.command_id, _result(command, "sent") | result)
 
     def _tell(self, command: Command, status: str, reason: str, *, code: int = 131000) -> None:
         error = {"code": code, "reason": reason[:300] if status == "failed" else NOT_REPEATED, "raw": reason[:300]}
-        self._spool.finish(command.command_id, _result(command, status) | {"error": error})
+        self._outbox.finish(command.command_id, _result(command, status) | {"error": error})
 
     def _small(self, command: Command) -> None:
         """Marks and signs: done once if that is possible now, else forgotten."""

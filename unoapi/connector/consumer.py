@@ -125,7 +125,7 @@ class Consumer:
         if error is None:
             channel.basic_ack(tag)
         elif isinstance(error, Reject):
-            log.error("command_refused", consumer=self._name, error=f"{error}", do="unoapi dead list")
+            log.error("command_refused", consumer=self._name, error=f"{error}", hint="unoapi dead list")
             channel.basic_reject(tag, requeue=False)
         else:
             if not isinstance(error, Requeue):

@@ -14,7 +14,7 @@ from unoapi.models.connector.commands import Command
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Leases:
     WhatsApp itself ends the older of two connections with one login.
     """
 
-    def __init__(self, store: RedisStore, server: str) -> None:
+    def __init__(self, store: RedisClient, server: str) -> None:
         self._store = store
         self._server = server
         self._owner = f"{server}:{secrets.token_hex(8)}"
@@ -66,7 +66,7 @@ class Leases:
         try:
             mine = self._store.call(*(("EVAL", _RENEW, 1, _key(phone), self._owner, LEASE_MS) for phone in phones))
         except StoreUnavailable:
-            log.warning("leases_not_renewed", do="check Redis; the sessions go on")
+            log.warning("leases_not_renewed", hint="check Redis; the sessions go on")
             return []
         return [phone for phone, held in zip(phones, mine, strict=True) if not held]
 

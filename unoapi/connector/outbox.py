@@ -39,7 +39,7 @@ class Row:
     at_ms: int
 
 
-class Spool:
+class Outbox:
     """The file of one session. Any thread may use it."""
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS) -> None:

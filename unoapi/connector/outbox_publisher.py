@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
-from unoapi.connector.engines.base import TOLD, Told
+from unoapi.connector.engines.base import TOLD, EngineEvent
 from unoapi.errors import BrokerUnavailable, describe
-from unoapi.models.jobs import Parcel, ReceiveEvent, computed_id
+from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.telemetry.logging import UPSERT, get_logger
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from unoapi.broker.publisher import ConfirmingPublisher
     from unoapi.connector.engines.base import Engine
-    from unoapi.connector.outbox import Row, Spool
+    from unoapi.connector.outbox import Outbox, Row
 
     Keep = Callable[[bytes, str, str], dict[str, Any]]
     """Stores a received file (bytes, MIME type, file name); the fields `key`, `sha256`, `size`."""
@@ -48,13 +48,13 @@ class Identity:
     engine: str
 
 
-class SpoolPublisher:
+class OutboxPublisher:
     """One thread that empties the spool, in order; messages with files go when their file is there."""
 
     def __init__(
-        self, spool: Spool, publisher: ConfirmingPublisher, engine: Engine, who: Identity, keep: Keep | None
+        self, spool: Outbox, publisher: ConfirmingPublisher, engine: Engine, who: Identity, keep: Keep | None
     ) -> None:
-        self._spool = spool
+        self._outbox = spool
         self._publisher = publisher
         self._engine = engine
         self._who = who
@@ -80,21 +80,21 @@ class SpoolPublisher:
             try:
                 moved = self.step()
             except BrokerUnavailable as error:
-                log.warning("spool_waits", rows=len(self._spool), error=f"{error}")
+                log.warning("spool_waits", rows=len(self._outbox), error=f"{error}")
                 moved = False
                 if self._stopping.wait(IDLE_S):
                     return
             if not moved:
                 if self._stopping.is_set() and not self._fetching:
                     return
-                self._spool.wait(IDLE_S if not self._stopping.is_set() else 0.05)
+                self._outbox.wait(IDLE_S if not self._stopping.is_set() else 0.05)
 
     def step(self) -> bool:
         """Publish one batch. False when there was nothing. Raises BrokerUnavailable; nothing is forgotten then."""
         messages: dict[int, list[Message]] = {}
         for seq in list(self._fetched):
             messages[seq] = [self._fetched[seq]]
-        for row in self._spool.head(BATCH, without=frozenset(self._fetching)):
+        for row in self._outbox.head(BATCH, without=frozenset(self._fetching)):
             found = self._messages(row)
             if found is not None:
                 messages[row.seq] = found
@@ -106,7 +106,7 @@ class SpoolPublisher:
         copies = fresh.keys() & self._told_lately.keys()
         self._publisher.publish_messages([each for event_id, each in fresh.items() if event_id not in copies])
         self._remember(fresh)
-        self._spool.remove(list(messages))
+        self._outbox.remove(list(messages))
         for seq in messages:
             self._fetched.pop(seq, None)
             self._fetching.discard(seq)
@@ -127,10 +127,10 @@ class SpoolPublisher:
                 return None
             return [self._message(row, each, place) for place, each in enumerate(told)]
         except Exception as error:  # noqa: BLE001 (whatever it is, the event must survive it)
-            log.error("event_not_converted", kind=row.kind, seq=row.seq, error=describe(error), do="unoapi dead list")
+            log.error("event_not_converted", kind=row.kind, seq=row.seq, error=describe(error), hint="unoapi dead list")
             return [self._letter(row, error)]
 
-    def _told(self, row: Row) -> list[Told]:
+    def _told(self, row: Row) -> list[EngineEvent]:
         if row.kind != TOLD:
             return self._engine.convert(row.kind, row.payload)
         document = json.loads(row.payload)
@@ -145,9 +145,9 @@ class SpoolPublisher:
                 str(data["id"]),
                 str(data.get("retry_count", 0)),
             )
-        return [Told(document["type"], document["data"], parts=parts)]
+        return [EngineEvent(document["type"], document["data"], parts=parts)]
 
-    def _message(self, row: Row, told: Told, place: int) -> Message:
+    def _message(self, row: Row, told: EngineEvent, place: int) -> Message:
         session = self._who.session
         # Without parts of its own an event is told apart by its place in the spool, which only grows.
         parts = told.parts or (str(row.at_ms), str(row.seq), str(place))
@@ -168,10 +168,10 @@ class SpoolPublisher:
         if told.type == "message":
             log.debug(UPSERT, message_id=about, phone=session)
         return to_message(
-            Parcel(ReceiveEvent(id=event_id, phone=session, message_id=about, event=event)), self._publisher.topology
+            Envelope(ReceiveEvent(id=event_id, phone=session, message_id=about, event=event)), self._publisher.topology
         )
 
-    def _fetch(self, row: Row, told: Told) -> None:
+    def _fetch(self, row: Row, told: EngineEvent) -> None:
         """Fetch and store a file, then let its message go, with the file or without it."""
         content = _file_of(told) or {}
         media = dict(content["media"])
@@ -187,10 +187,10 @@ class SpoolPublisher:
                     return
         data = {**told.data, "content": {**told.data["content"], "media": media}}
         try:
-            self._fetched[row.seq] = self._message(row, Told(told.type, data, told.parts, told.partition), 0)
+            self._fetched[row.seq] = self._message(row, EngineEvent(told.type, data, told.parts, told.partition), 0)
         except Exception as error:  # noqa: BLE001 (the event must survive)
             self._fetched[row.seq] = self._letter(row, error)
-        self._spool.wake()
+        self._outbox.wake()
 
     def _kept(self, content: dict[str, Any], media: dict[str, Any]) -> dict[str, Any]:
         descriptor = dict(media.get("descriptor") or {})
@@ -212,7 +212,7 @@ class SpoolPublisher:
         return Message(topology.dead, queue, body, headers, properties)
 
 
-def _file_of(told: Told) -> dict[str, Any] | None:
+def _file_of(told: EngineEvent) -> dict[str, Any] | None:
     content = told.data.get("content") if told.type == "message" else None
     if isinstance(content, dict) and content.get("kind") in MEDIA_KINDS and isinstance(content.get("media"), dict):
         return content if content["media"].get("state") == "pending" else None

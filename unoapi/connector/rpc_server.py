@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from unoapi.broker.connection import Connection
 from unoapi.connector.consumer import POLL_S, TROUBLE
 from unoapi.errors import describe
-from unoapi.models.connector.rpc import REPLY_TO, CheckContacts, CheckedContacts, Question, Reply
+from unoapi.models.connector.rpc import REPLY_TO, CheckContacts, CheckedContacts, RpcReply, RpcRequest
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ log = get_logger(__name__)
 PAUSE_S = 1.0
 
 
-def answer(body: bytes | str, engine: Engine) -> Reply:
+def answer(body: bytes | str, engine: Engine) -> RpcReply:
     """The answer to one question. Never raises."""
     try:
-        question = Question.model_validate(json.loads(body))
+        question = RpcRequest.model_validate(json.loads(body))
         if question.method != "contacts.check":
-            return Reply(error=f"there is no method {question.method}")
+            return RpcReply(error=f"there is no method {question.method}")
         if not engine.connected:
-            return Reply(error="not connected")
+            return RpcReply(error="not connected")
         asked = CheckContacts.model_validate(question.data)
-        return Reply(data=CheckedContacts(there=tuple(engine.contacts(list(asked.phones)))).model_dump())
+        return RpcReply(data=CheckedContacts(there=tuple(engine.contacts(list(asked.phones)))).model_dump())
     except (ValidationError, ValueError, RecursionError):
-        return Reply(error="the question has not the form of the contract")
+        return RpcReply(error="the question has not the form of the contract")
     except Exception as error:  # noqa: BLE001 (who asks is told, and the session goes on)
-        return Reply(error=describe(error)[:300])
+        return RpcReply(error=describe(error)[:300])
 
 
-class Answerer:
+class RpcServer:
     """The questions of one session. What comes while nobody is here runs out by itself."""
 
     def __init__(self, amqp_url: str, queue: Queue, engine: Engine) -> None:

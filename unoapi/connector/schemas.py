@@ -11,7 +11,7 @@ from typing import Any
 
 from unoapi.models.connector.commands import COMMANDS, Command
 from unoapi.models.connector.events import EVENTS, ConnectorEvent
-from unoapi.models.connector.rpc import QUESTIONS, Question, Reply
+from unoapi.models.connector.rpc import RPC_METHODS, RpcReply, RpcRequest
 
 FOLDER = Path(__file__).parent / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,9 +27,9 @@ def schemas() -> dict[str, str]:
         documents[f"event.{name}.schema.json"] = model.model_json_schema(by_alias=True)
     for name, command in COMMANDS.items():
         documents[f"command.{name}.schema.json"] = command.model_json_schema(by_alias=True)
-    documents["rpc.schema.json"] = Question.model_json_schema(by_alias=True)
-    documents["rpc.reply.schema.json"] = Reply.model_json_schema(by_alias=True)
-    for name, (question, reply) in QUESTIONS.items():
+    documents["rpc.schema.json"] = RpcRequest.model_json_schema(by_alias=True)
+    documents["rpc.reply.schema.json"] = RpcReply.model_json_schema(by_alias=True)
+    for name, (question, reply) in RPC_METHODS.items():
         documents[f"rpc.{name}.schema.json"] = question.model_json_schema(by_alias=True)
         documents[f"rpc.{name}.reply.schema.json"] = reply.model_json_schema(by_alias=True)
     return {

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.connector_commands import command_message
-from unoapi.connector.command_handler import Dispatcher, Ladder, NotConnected, Pace
+from unoapi.connector.command_handler import Dispatcher, NotConnected, RateLimiter, RetrySchedule
 from unoapi.connector.consumer import Consumer, Reject, Requeue, note_taken
 from unoapi.connector.engines.base import Ended, Exit, Login
 from unoapi.connector.engines.registry import make_engine
 from unoapi.connector.media import SessionFiles
-from unoapi.connector.outbox import Spool
-from unoapi.connector.outbox_publisher import Identity, SpoolPublisher
-from unoapi.connector.rpc_server import Answerer
+from unoapi.connector.outbox import Outbox
+from unoapi.connector.outbox_publisher import Identity, OutboxPublisher
+from unoapi.connector.rpc_server import RpcServer
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.errors import BrokerUnavailable, Postponed, describe
 from unoapi.models.connector.options import ConnectorOptions
@@ -52,7 +52,7 @@ STATES = {
 }
 
 
-class Child:
+class SessionRunner:
     """The parts of one session's process."""
 
     def __init__(self, uno: Uno, phone: str, login: Login) -> None:
@@ -61,24 +61,24 @@ class Child:
         self._phone = phone
         self._login = login
         self._folder = SessionFolder(settings.unoapi_connector_store, phone)
-        self._spool = Spool(self._folder.spool)
+        self._outbox = Outbox(self._folder.spool)
         self._engine: Engine = make_engine(settings, self._folder, phone)
         self._stopping = threading.Event()
         self._ended: Ended | None = None
         self._over = threading.Event()
         files = SessionFiles(uno, phone)
         who = Identity(phone, settings.unoapi_server_name, self._engine.name)
-        self._publisher = SpoolPublisher(self._spool, uno.publisher, self._engine, who, files.keep)
-        ladder = Ladder(
+        self._publisher = OutboxPublisher(self._outbox, uno.publisher, self._engine, who, files.keep)
+        ladder = RetrySchedule(
             settings.unoapi_message_retry_limit,
             settings.unoapi_message_retry_delay,
             settings.unoapi_message_retry_max_delay,
         )
         self._dispatcher = Dispatcher(
             self._engine,
-            self._spool,
+            self._outbox,
             fetch=files.fetch,
-            pace=Pace(settings.unoapi_connector_sends_per_second),
+            pace=RateLimiter(settings.unoapi_connector_sends_per_second),
             ladder=ladder,
             stopping=self._stopping,
         )
@@ -88,7 +88,7 @@ class Child:
             amqp_url, self._queue, self._handle, name=phone, taken=partial(note_taken, uno, self._queue.name)
         )
 
-        self._answerer = Answerer(amqp_url, uno.topology.question_queue(phone), self._engine)
+        self._answerer = RpcServer(amqp_url, uno.topology.question_queue(phone), self._engine)
 
     def run(self) -> Exit:
         """Serve the session until it is over."""
@@ -115,9 +115,9 @@ class Child:
 
     def _emit(self, kind: str, payload: bytes) -> None:
         try:
-            self._spool.append(kind, payload)
+            self._outbox.append(kind, payload)
         except Exception as error:  # noqa: BLE001 (nothing may be taken from WhatsApp that is not on the disk)
-            log.error("spool_not_written", error=describe(error), do="check the disk of UNOAPI_CONNECTOR_STORE")
+            log.error("spool_not_written", error=describe(error), hint="check the disk of UNOAPI_CONNECTOR_STORE")
             os._exit(Exit.DISK)
 
     def _handle(self, body: bytes) -> None:
@@ -144,16 +144,16 @@ class Child:
         if ended.code in (Exit.LOGGED_OUT, Exit.CONFLICT):
             self._folder.forget_login()
         state = {"state": STATES[ended.code], "reason": ended.reason}
-        self._spool.tell("session", state | ({"until": ended.until} if ended.until else {}))
+        self._outbox.tell("session", state | ({"until": ended.until} if ended.until else {}))
         self._publisher.stop(FLUSH_S)
-        log.info("session_ended", phone=self._phone, code=int(ended.code), reason=ended.reason, left=len(self._spool))
+        log.info("session_ended", phone=self._phone, code=int(ended.code), reason=ended.reason, left=len(self._outbox))
         return ended.code
 
     def _drain(self) -> None:
         """Wait until no event has come for a moment; WhatsApp counts them as received."""
         known, quiet_since = -1, time.monotonic()
         while not self._over.is_set() and time.monotonic() - quiet_since < DRAIN_S:
-            rows = len(self._spool)
+            rows = len(self._outbox)
             if rows > known:
                 quiet_since = time.monotonic()
             known = rows
@@ -198,7 +198,7 @@ def main(arguments: list[str]) -> int:
         proxy=options.proxy_url.get_secret_value(),
         qr_timeout_s=options.qr_timeout_ms / 1000,
     )
-    code = Child(uno, phone, login).run()
+    code = SessionRunner(uno, phone, login).run()
     uno.close()
     return code
 

@@ -16,7 +16,7 @@ from unoapi.connector.engines.base import Exit
 from unoapi.connector.leases import Leases
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable
-from unoapi.models.jobs import Parcel, ReceiveEvent, computed_id
+from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ FINAL = frozenset(
 
 
 @dataclass
-class Seat:
+class SessionProcess:
     """One session: what is wanted, and its process."""
 
     phone: str
@@ -68,7 +68,7 @@ class Supervisor:
         self._retries = settings.max_connect_retry
         self._window_s = settings.max_connect_time
         self.leases = Leases(uno.store, self._server)
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, SessionProcess] = {}
         self._asked: list[Command] = []
         self._news: list[tuple[str, dict[str, Any]]] = []
         self._lock = threading.Lock()
@@ -125,18 +125,18 @@ class Supervisor:
 
     def _seat(self, session: Session, *, held: bool) -> None:
         phone = session.phone
-        seat = self._seats.setdefault(phone, Seat(phone))
+        seat = self._seats.setdefault(phone, SessionProcess(phone))
         seat.every_s = max(session.auto_restart_ms / 1000, SHORTEST_S) if session.auto_restart_ms else 0.0
         if seat.method or seat.held or held:
             return
         if session.auto_connect and SessionFolder(self._store, phone).login:
             seat.method = "resume"
 
-    def _hold(self, seat: Seat) -> None:
+    def _hold(self, seat: SessionProcess) -> None:
         seat.held, seat.method = True, ""
         self.leases.hold(seat.phone)
 
-    def _leave(self, seat: Seat) -> None:
+    def _leave(self, seat: SessionProcess) -> None:
         """The session is no longer ours."""
         seat.held, seat.method = True, ""
         self._stop(seat)
@@ -161,7 +161,7 @@ class Supervisor:
                 SessionFolder(self._store, seat.phone).forget_login()
                 self._tell(seat, "logged_out", "logged out")
 
-    def _want(self, seat: Seat, command: Command) -> None:
+    def _want(self, seat: SessionProcess, command: Command) -> None:
         folder = SessionFolder(self._store, seat.phone)
         method = str(command.data.get("method") or "qr")
         seat.method = "resume" if folder.login else ("qr" if method == "resume" else method)
@@ -173,12 +173,12 @@ class Supervisor:
             seat.restart = True
             self._stop(seat)
 
-    def _adopt(self, phone: str) -> Seat | None:
+    def _adopt(self, phone: str) -> SessionProcess | None:
         """Take a session that was stored a moment ago, or hand the command to the connector that has it."""
         self._look()
         return self._seats.get(phone)
 
-    def _look_after(self, seat: Seat) -> None:
+    def _look_after(self, seat: SessionProcess) -> None:
         if seat.process is not None:
             code = seat.process.poll()
             if code is None:
@@ -192,7 +192,7 @@ class Supervisor:
         if seat.method and not seat.held and time.monotonic() >= seat.due:
             self._start(seat)
 
-    def _start(self, seat: Seat) -> None:
+    def _start(self, seat: SessionProcess) -> None:
         now = time.monotonic()
         seat.attempts = [at for at in seat.attempts if now - at < self._window_s]
         if len(seat.attempts) > self._retries:
@@ -211,7 +211,7 @@ class Supervisor:
         seat.started, seat.asked, seat.restart = now, False, False
         log.info("session_started", phone=seat.phone, method=seat.method, pid=seat.process.pid)
 
-    def _plan(self, seat: Seat, code: int) -> None:
+    def _plan(self, seat: SessionProcess, code: int) -> None:
         """Choose what follows from the way a process ended."""
         lived_s = time.monotonic() - seat.started
         wanted, seat.restart = seat.restart, False
@@ -236,7 +236,7 @@ class Supervisor:
         if code not in (Exit.NETWORK, Exit.REFUSED):
             self._tell(seat, "crashed", f"the session's process ended with {code}; it starts again")
 
-    def _tell(self, seat: Seat, state: str, reason: str) -> None:
+    def _tell(self, seat: SessionProcess, state: str, reason: str) -> None:
         self._news.append((seat.phone, {"state": state, "reason": reason}))
 
     def _tell_news(self) -> None:
@@ -250,16 +250,16 @@ class Supervisor:
                 "occurred_at": at, "data": data,
             }  # fmt: skip
             try:
-                self._uno.publisher.publish([Parcel(ReceiveEvent(id=event_id, phone=phone, event=event))])
+                self._uno.publisher.publish([Envelope(ReceiveEvent(id=event_id, phone=phone, event=event))])
             except BrokerUnavailable:
                 return
             self._news.pop(0)
 
-    def _stop(self, seat: Seat) -> None:
+    def _stop(self, seat: SessionProcess) -> None:
         if seat.process is not None:
             seat.process.terminate()
 
-    def _write(self, seat: Seat, order: str) -> bool:
+    def _write(self, seat: SessionProcess, order: str) -> bool:
         if seat.process is None or seat.process.stdin is None:
             return False
         try:

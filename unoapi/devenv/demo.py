@@ -239,3 +239,7 @@ def _say(text: str) -> None:
 
 def _step(text: str) -> None:
     click.secho(f"\n{text}", fg="cyan", bold=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_demo())

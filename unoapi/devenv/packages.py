@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from unoapi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The wrapper in sbin insists on root or the user rabbitmq, so the scripts that it wraps come first.
 _RABBITMQ_SERVERS = (
@@ -67,7 +74,9 @@ def find_or_install(*wanted: str) -> None:
     if not (lacking := missing(*wanted)):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(lacking)
+        with _alone():
+            if still := missing(*lacking):  # another process may have installed them meanwhile
+                _install(still)
         if not (lacking := missing(*wanted)):
             return
     names = " and ".join(lacking)
@@ -75,6 +84,14 @@ def find_or_install(*wanted: str) -> None:
         f"{names} not found here. Do one of these: start them with docker compose (see the folder compose/); "
         f"install them (sudo apt-get install {' '.join(lacking)}); or set AMQP_URL and REDIS_URL to servers that run."
     )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One installation at a time: apt-get does not wait for another one, it fails."""
+    with Path(tempfile.gettempdir(), "unoapi-apt-get.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _install(lacking: list[str]) -> None:

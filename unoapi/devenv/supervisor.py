@@ -53,7 +53,7 @@ def take_signals(stop: Callable[[], None]) -> None:
 
 
 @dataclass(frozen=True)
-class Pace:
+class RestartPolicy:
     """How patient the supervisor is, in seconds.
 
     `pauses_s` are the waits before a new start; who lived for `steady_s` begins again with the first one.
@@ -118,7 +118,7 @@ class _Child:
         if self._pump is not None:
             self._pump.join(_DRAIN_S)
 
-    def plan(self, code: int, pace: Pace) -> None:
+    def plan(self, code: int, pace: RestartPolicy) -> None:
         """Choose when to start again, and say so."""
         lived = time.monotonic() - self._started
         self._deaths = 1 if lived >= pace.steady_s else self._deaths + 1
@@ -145,14 +145,14 @@ class Supervisor:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         output: IO[str] | None = None,
-        pace: Pace | None = None,
+        pace: RestartPolicy | None = None,
     ) -> None:
         self.console = Console(output or sys.stdout, list(commands))
         self._commands = commands
         self._folder = folder
         self._records = folder / RECORDS
         self._environment = os.environ if environment is None else environment
-        self._pace = pace or Pace()
+        self._pace = pace or RestartPolicy()
         self._children = [_Child(name, self._launch, self.console) for name in commands]
         self._stopping = False
 

@@ -107,12 +107,12 @@ class AddressGuard:
     def _loopback_allowed(self) -> bool:
         return any(ipaddress.ip_address("127.0.0.1") in each for each in self._networks if each.version == 4)  # noqa: PLR2004
 
-    def knock(self, url: str) -> Knock:
+    def knock(self, url: str) -> SocketOpener:
         """What libcurl is to call for each connection that it is about to make for this address."""
-        return Knock(self, url)
+        return SocketOpener(self, url)
 
 
-class Knock:
+class SocketOpener:
     """One exchange at the door: OPENSOCKETFUNCTION of a pycurl handle.
 
     A name may have several addresses. `refusal` is the last rule that was broken when none of them could be tried.

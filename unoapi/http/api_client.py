@@ -30,7 +30,7 @@ class HttpAnswer:
     retry_after_s: int | None = None
 
 
-class Exchanger(threading.local):
+class ApiClient(threading.local):
     """Makes requests, each on a connection of its own: on a kept one nobody could tell whether a request left."""
 
     def __init__(self, guard: AddressGuard) -> None:

@@ -25,7 +25,7 @@ from unoapi.http.webhook_client import (
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 
 
-class CallbackPoster(threading.local):
+class CallbackClient(threading.local):
     """Posts JSON to the operator's own address. One object serves all threads: each has a session of its own."""
 
     def __init__(self, *, timeout_ms: int = 15_000) -> None:

@@ -27,7 +27,7 @@ class Fetched:
     size: int
 
 
-class Fetcher:
+class Downloader:
     """Fetches files. Each address on the way is checked; redirects are followed at most three times."""
 
     def __init__(self, guard: AddressGuard) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unoapi.errors import MediaMissing, MediaTooLarge
-from unoapi.models.media import Kept
+from unoapi.models.media import SavedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,13 +20,13 @@ UNFINISHED = ".unfinished"
 UNFINISHED_S = 86_400
 
 
-class FileMediaStore:
+class FolderMediaStore:
     """MediaStore in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
 
-    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:  # noqa: ARG002 (the port's)
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:  # noqa: ARG002 (the port's)
         """Keep a file. Raises MediaTooLarge, and OSError for a full disk; nothing is left of it then."""
         target = self._path(key)
         unfinished = self._folder / UNFINISHED / uuid.uuid4().hex
@@ -46,7 +46,7 @@ class FileMediaStore:
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
-        return Kept(sha256=digest.hexdigest(), size=size)
+        return SavedFile(sha256=digest.hexdigest(), size=size)
 
     def read(self, key: str) -> Iterator[bytes]:
         """The file in pieces. Raises MediaMissing at the call, not later."""

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
-from unoapi.models.media import Kept
+from unoapi.models.media import SavedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ class S3MediaStore:
             self._made = boto3.client("s3", config=self._config, **self._options)
         return self._made
 
-    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> Kept:
+    def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:
         """Keep a file. Raises MediaTooLarge, StoreUnavailable; nothing is visible of it then."""
         source = _Source(chunks, limit)
         try:
@@ -52,7 +52,7 @@ class S3MediaStore:
             )
         except TROUBLE as error:
             raise StoreUnavailable(f"the bucket did not take the file: {type(error).__name__}") from None
-        return Kept(sha256=source.digest.hexdigest(), size=source.size)
+        return SavedFile(sha256=source.digest.hexdigest(), size=source.size)
 
     def read(self, key: str) -> Iterator[bytes]:
         """The file in pieces. Raises MediaMissing, StoreUnavailable."""

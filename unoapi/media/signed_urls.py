@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unoapi.models.media import MediaFile
 
 
-class MediaLinks:
+class SignedUrls:
     """Makes and checks signed addresses. All processes with the same key make the same."""
 
     def __init__(self, *, base_url: str, key: str, ttl_s: int) -> None:

@@ -30,30 +30,32 @@ class Attempt(BaseModel):
 class History(BaseModel):
     """Travels in a header beside the job through retries, into the dead letter and back.
 
-    `tries` counts all tries of this generation (a postponed one too, when a request was made); `attempts` keeps the
-    last 50 of all generations. `redelivered` stays true once a worker stopped in the middle: a message that is put
-    back for later is a new one to the broker, which then no longer knows. `faults` counts our own bugs, and `deaths`
-    the processes that ended while they had this job and nothing else.
+    `tries` counts all tries since the last replay (a postponed one too, when a request was made); `attempts` keeps the
+    last 50 of all. `redelivered` stays true once a worker stopped in the middle: a message that is put back for later
+    is a new one to the broker, which then no longer knows. `internal_errors` counts our own bugs, and `worker_losses`
+    the processes that ended while they had this job and nothing else. The aliases are the names in stored jobs.
     """
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, hide_input_in_errors=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
-    generation: int = Field(default=0, ge=0)
+    replay_count: int = Field(default=0, ge=0, alias="generation")
     tries: int = Field(default=0, ge=0)
     attempts: tuple[Attempt, ...] = ()
     redelivered: bool = False
-    faults: int = Field(default=0, ge=0)
-    deaths: int = Field(default=0, ge=0)
+    internal_errors: int = Field(default=0, ge=0, alias="faults")
+    worker_losses: int = Field(default=0, ge=0, alias="deaths")
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
         kept = (*self.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
         return self.model_copy(update={"tries": self.tries + 1, "attempts": kept})
 
-    def next_generation(self) -> History:
+    def next_replay(self) -> History:
         """The history of a replay: a new budget, the old attempts still there to read."""
-        fresh = {"tries": 0, "redelivered": False, "faults": 0, "deaths": 0}
-        return self.model_copy(update={"generation": self.generation + 1, **fresh})
+        fresh = {"tries": 0, "redelivered": False, "internal_errors": 0, "worker_losses": 0}
+        return self.model_copy(update={"replay_count": self.replay_count + 1, **fresh})
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
 
     def as_attempt(self) -> Attempt:
-        """Turn into a line of a job's history, dated now."""
+        """Permit into a line of a job's history, dated now."""
         return Attempt(
             status=self.status,
             error=self.error,

@@ -20,7 +20,7 @@ class DeliveryState:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Permit:
     """Whether a delivery may be posted now, as a probe perhaps, or waits so many milliseconds."""
 
     wait_ms: int = 0
@@ -28,7 +28,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class EndpointNews:
+class EndpointChange:
     """An endpoint went down or came back. `since_ms` is when the outage began, in Unix time."""
 
     down: bool

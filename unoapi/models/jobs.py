@@ -24,11 +24,18 @@ class Job(BaseModel):
     """One piece of work on a queue.
 
     `queue` has no prefix: the broker adds the installation's. `id` is the task id; a repeated job has the same one.
-    `told` is false for what a failure report caused: its own failure is told to nobody, so that no report ever causes
-    another.
+    `notify_on_failure` is false for what a failure report caused: its own failure is reported to nobody, so that no
+    report ever causes another. In stored jobs its name is `told`.
     """
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore")
+    model_config = ConfigDict(
+        frozen=True,
+        hide_input_in_errors=True,
+        extra="ignore",
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
 
     task: ClassVar[str]
     queue: ClassVar[str]
@@ -37,7 +44,7 @@ class Job(BaseModel):
     phone: str = Field(pattern=r"^[0-9]{1,20}$")
     message_id: str = Field(default="", max_length=512)
     accepted_at_ms: int = Field(default_factory=now_ms, ge=0)
-    told: bool = True
+    notify_on_failure: bool = Field(default=True, alias="told")
 
     @property
     def summary(self) -> str:
@@ -65,7 +72,7 @@ class FireTimer(Job):
     nexts: tuple[dict[str, object], ...] = ()
 
 
-class TellContacts(Job):
+class PostContacts(Job):
     """The answer of a contacts check on its way to an address that the client named."""
 
     task: ClassVar[str] = "contacts.tell"
@@ -75,7 +82,7 @@ class TellContacts(Job):
     body: str  # exactly what is sent
 
 
-class TellSession(Job):
+class PostSessionState(Job):
     """News of a session's connection on their way to its `sessionWebhook`, which is looked up when they are posted."""
 
     task: ClassVar[str] = "sessions.tell"
@@ -139,7 +146,7 @@ class FanOut(Job):
     contact: str = Field(default="", max_length=256)
 
 
-class KeepMedia(FanOut):
+class SaveMedia(FanOut):
     """One event whose file is kept before it goes on: what FanOut is, a step earlier."""
 
     task: ClassVar[str] = "media.keep"
@@ -189,14 +196,14 @@ JOBS: dict[str, type[Job]] = {
     for job in (
         SendMessage,
         FireTimer,
-        TellContacts,
-        TellSession,
+        PostContacts,
+        PostSessionState,
         PrepareVoice,
         RunCommand,
         ReceiveEvent,
         AwaitResult,
         FanOut,
-        KeepMedia,
+        SaveMedia,
         DeliverWebhook,
         ReportFailure,
         NotifyNumber,
@@ -219,7 +226,7 @@ NO_HISTORY = History()
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Envelope:
     """A job with what is written on its wrapping: when to run it, which retry it is, what happened before."""
 
     job: Job

@@ -99,7 +99,7 @@ def limit_of(mime_type: str) -> int:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedFile:
     """What a store says of a file that it took: SHA-256 in hexadecimal, size in bytes."""
 
     sha256: str

@@ -52,7 +52,7 @@ TITLES = {
 }
 
 
-class Sandbox:
+class SandboxProvider:
     """A provider like any other, behind the same port."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from unoapi.services.retries import parked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.models.endpoints import EndpointNews
+    from unoapi.models.endpoints import EndpointChange
     from unoapi.models.jobs import DeliverWebhook
 
 SEEN_S = 5.0
@@ -24,7 +24,7 @@ SEEN_S = 5.0
 SHARE_WAIT_MS = 2000
 
 
-class Share:
+class Bulkhead:
     """The threads of one process, shared between endpoints.
 
     One endpoint may use all of them while nobody else has work, otherwise at most half. The account is this process's
@@ -60,7 +60,7 @@ class Share:
                     del self._busy[name]
 
 
-def news_report(job: DeliverWebhook, news: EndpointNews) -> ReportFailure:
+def news_report(job: DeliverWebhook, news: EndpointChange) -> ReportFailure:
     """The callback that an endpoint went down or came back: the same id for the same outage."""
     kind = "endpoint.down" if news.down else "endpoint.up"
     report_id = computed_id(kind, job.phone, job.webhook_id, str(news.since_ms))
@@ -75,4 +75,4 @@ def news_report(job: DeliverWebhook, news: EndpointNews) -> ReportFailure:
         "attempts": [],
         "payload": {},
     }
-    return ReportFailure(id=report_id, phone=job.phone, body=serialise(document), told=False)
+    return ReportFailure(id=report_id, phone=job.phone, body=serialise(document), notify_on_failure=False)

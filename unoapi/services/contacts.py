@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unoapi.models.attempts import Attempt, History
-    from unoapi.models.jobs import TellContacts, TellSession
+    from unoapi.models.jobs import PostContacts, PostSessionState
     from unoapi.ports import Provider, WebhookSender
 
 GONE = 410
@@ -36,13 +36,13 @@ def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dic
     ]
 
 
-def tell(job: TellContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
+def tell(job: PostContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
     """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
     ensure_fresh(job, max_age_s=max_age_s)
     return post(job, url=job.url, history=history, sender=sender)
 
 
-def post(job: TellContacts | TellSession, *, url: str, history: History, sender: WebhookSender) -> Attempt:
+def post(job: PostContacts | PostSessionState, *, url: str, history: History, sender: WebhookSender) -> Attempt:
     """Post a job's body once. Raises DeliveryFailed (retry), DeliveryRefused (give up)."""
     webhook = Webhook.model_validate({"id": job.task, "urlAbsolute": url})
     answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)

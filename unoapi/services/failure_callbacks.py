@@ -9,24 +9,24 @@ from unoapi.errors import CallbackFailed
 from unoapi.models.cloud_api.events import read_document, serialise
 from unoapi.models.jobs import (
     DeliverWebhook,
+    Envelope,
     FanOut,
     Job,
-    KeepMedia,
     NotifyNumber,
-    Parcel,
     ReportFailure,
+    SaveMedia,
     SendMessage,
     computed_id,
 )
-from unoapi.providers.cloud_api.translation import without_media
-from unoapi.services.sending import failed_parcel
+from unoapi.services.received_media import without_media
+from unoapi.services.sending import failed_envelope
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
     from unoapi.ports import CallbackSender, SessionStore
 
 
-def consequences(  # noqa: PLR0913 (collaborators and switches)
+def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
     job: Job,
     *,
     reason: str,
@@ -35,27 +35,27 @@ def consequences(  # noqa: PLR0913 (collaborators and switches)
     sessions: SessionStore,
     callbacks: bool,
     notices: bool,
-) -> list[Parcel]:
+) -> list[Envelope]:
     """What follows from a job that was given up. Nothing follows from what a report itself caused."""
     if isinstance(job, SendMessage):
-        return [failed_parcel(job, reason=reason, error=error, sessions=sessions)]
-    if isinstance(job, KeepMedia):
-        return [Parcel(without_media(job))]  # no message is lost for a picture
-    if not job.told or not isinstance(job, (DeliverWebhook, FanOut)):
+        return [failed_envelope(job, reason=reason, error=error, sessions=sessions)]
+    if isinstance(job, SaveMedia):
+        return [Envelope(without_media(job))]  # no message is lost for a picture
+    if not job.notify_on_failure or not isinstance(job, (DeliverWebhook, FanOut)):
         return []
-    parcels = []
+    envelopes = []
     if callbacks:
-        parcels.append(Parcel(_delivery_report(job, reason=reason, error=error, history=history)))
+        envelopes.append(Envelope(_delivery_report(job, reason=reason, error=error, history=history)))
     if notices and isinstance(job, DeliverWebhook):
-        parcels.append(Parcel(_notice(job, error=error, history=history)))
-    return parcels
+        envelopes.append(Envelope(_notice(job, error=error, history=history)))
+    return envelopes
 
 
 def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, history: History) -> ReportFailure:
     webhook = job.webhook_id if isinstance(job, DeliverWebhook) else "*"
     return _report(
         job,
-        computed_id("webhook.failed", job.id, str(history.generation)),
+        computed_id("webhook.failed", job.id, str(history.replay_count)),
         {
             "text": f"Session {job.phone}, webhook {webhook}: {_tries(history)} ({error})",
             "type": "webhook.failed",
@@ -68,7 +68,7 @@ def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, h
 
 def status_report(job: FanOut) -> ReportFailure | None:
     """The callback about a message whose WhatsApp status is `failed`."""
-    if job.kind != "failed" or not job.told:
+    if job.kind != "failed" or not job.notify_on_failure:
         return None
     (status, *_) = json.loads(job.body)["entry"][0]["changes"][0]["value"].get("statuses") or [{}]
     errors = status.get("errors")
@@ -101,7 +101,9 @@ def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]
         "attempts": fields["attempts"],
         "payload": read_document(job.body),
     }
-    return ReportFailure(id=report_id, phone=job.phone, message_id=job.message_id, body=serialise(document), told=False)
+    return ReportFailure(
+        id=report_id, phone=job.phone, message_id=job.message_id, body=serialise(document), notify_on_failure=False
+    )
 
 
 def _tries(history: History) -> str:
@@ -119,7 +121,7 @@ def _public(attempt: Attempt) -> dict[str, Any]:
 
 def _notice(job: DeliverWebhook, *, error: str, history: History) -> NotifyNumber:
     return NotifyNumber(
-        id=computed_id("notice", job.id, str(history.generation)),
+        id=computed_id("notice", job.id, str(history.replay_count)),
         phone=job.phone,
         message_id=job.message_id,
         webhook_id=job.webhook_id,
@@ -128,7 +130,7 @@ def _notice(job: DeliverWebhook, *, error: str, history: History) -> NotifyNumbe
             f"Last: {_tries(history)} ({error}). They are kept and can be replayed. "
             f"Message: {job.message_id[:200]}"
         ),
-        told=False,
+        notify_on_failure=False,
     )
 
 
@@ -145,4 +147,6 @@ def notice_message(job: NotifyNumber) -> SendMessage:
     """The message to the session's own number."""
     message_id = f"wamid.{computed_id('notice-message', job.id).replace('-', '').upper()}"
     body = {"messaging_product": "whatsapp", "to": job.phone, "type": "text", "text": {"body": job.text}}
-    return SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=serialise(body), told=False)
+    return SendMessage(
+        id=message_id, phone=job.phone, message_id=message_id, body=serialise(body), notify_on_failure=False
+    )

@@ -32,7 +32,7 @@ def wants(webhook: Webhook, traits: Traits) -> bool:
     return not refusal(webhook, traits)
 
 
-def silence_s(webhook: Webhook, traits: Traits) -> int:
+def mute_s(webhook: Webhook, traits: Traits) -> int:
     """How long a contact's events are to be held back from a webhook because the number itself wrote to it.
 
     In seconds; below 0 for ever, 0 not at all. A person who takes a conversation over silences the bot this way.

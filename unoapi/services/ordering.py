@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.models.jobs import DeliverWebhook
-    from unoapi.ports import Order
+    from unoapi.ports import Ordering
 
 WAIT_MS = 1000
 WAIT_PLACE_MS = 100
@@ -25,7 +25,7 @@ LONGEST_RUN_S = 10.0
 """For so long one task makes the attempts of others, which its own acknowledgement waits for."""
 
 
-def ensure_turn(job: DeliverWebhook, order: Order) -> None:
+def ensure_turn(job: DeliverWebhook, order: Ordering) -> None:
     """Raise Postponed while an earlier event of the conversation is on its way."""
     place = order.place(job)
     if place:
@@ -33,7 +33,7 @@ def ensure_turn(job: DeliverWebhook, order: Order) -> None:
         raise Postponed("an earlier event of the conversation is on its way", after_ms=wait_ms)
 
 
-def pass_on(job: DeliverWebhook, order: Order, attempt: Callable[[DeliverWebhook], None]) -> None:
+def pass_on(job: DeliverWebhook, order: Ordering, attempt: Callable[[DeliverWebhook], None]) -> None:
     """Make room for the next, and make the attempts of those who wait for it. `attempt` must not raise."""
     deadline = time.monotonic() + LONGEST_RUN_S
     following = order.leave(job, take=True)

@@ -9,15 +9,15 @@ from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
 from unoapi.models.cloud_api.messages import recipient_of
-from unoapi.models.jobs import Parcel, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.retries import ensure_fresh, too_old
-from unoapi.services.webhooks import stamp
+from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unoapi.ports import Provider, Sends, SessionStore
+    from unoapi.ports import Provider, SendClaims, SessionStore
 
 WAIT_FOR_STORE_MS = 5000
 TRACKER = "biz_opaque_callback_data"
@@ -29,7 +29,7 @@ def send(  # noqa: PLR0913 (collaborators)
     *,
     redelivered: bool,
     sessions: SessionStore,
-    sends: Sends,
+    sends: SendClaims,
     providers: Mapping[str, Provider],
     max_age_s: int,
 ) -> Receipt:
@@ -87,7 +87,7 @@ def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_
     ensure_fresh(job, max_age_s=max_age_s)
 
 
-def _claim(job: SendMessage, *, redelivered: bool, sends: Sends, max_age_s: int) -> Claim:
+def _claim(job: SendMessage, *, redelivered: bool, sends: SendClaims, max_age_s: int) -> Claim:
     try:
         return sends.claim(job)
     except StoreUnavailable as error:
@@ -99,23 +99,23 @@ def _claim(job: SendMessage, *, redelivered: bool, sends: Sends, max_age_s: int)
         return Claim(free=True)
 
 
-def _release(job: SendMessage, sends: Sends) -> None:
+def _release(job: SendMessage, sends: SendClaims) -> None:
     try:
         sends.release(job)
     except StoreUnavailable:
         return  # the claim runs out by itself, and is then told as an unknown outcome: never sent twice
 
 
-def _settle(job: SendMessage, receipt: Receipt, sends: Sends) -> None:
+def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:
     try:
         sends.settle(job, receipt)
     except StoreUnavailable:
         return  # a copy after a crash is then told as an unknown outcome: never sent twice
 
 
-def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Parcel]:
+def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
     """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
-    parcels = []
+    envelopes = []
     tracker = read_document(job.body).get(TRACKER)
     for update in receipt.statuses:
         event = status_event(
@@ -127,19 +127,20 @@ def status_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore
             error=update.error,
             tracker=tracker,
         )
-        parcels.append(
-            Parcel(
-                stamp(event, phone=job.phone, sessions=sessions, told=job.told), delay_ms=max(update.after_ms, hold_ms)
+        envelopes.append(
+            Envelope(
+                to_fan_out(event, phone=job.phone, sessions=sessions, notify_on_failure=job.notify_on_failure),
+                delay_ms=max(update.after_ms, hold_ms),
             )
         )
-    return parcels
+    return envelopes
 
 
-def new_message_parcels(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Parcel]:
+def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Envelope]:
     """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`)."""
     message = read_document(job.body)
     kind = str(message.get("type") or "text")
-    if not job.told or kind not in message or any(update.error for update in receipt.statuses):
+    if not job.notify_on_failure or kind not in message or any(update.error for update in receipt.statuses):
         return []
     try:
         wanting = tuple(each.id for each in sessions.find(job.phone).webhooks if each.send_new_messages)
@@ -149,11 +150,11 @@ def new_message_parcels(job: SendMessage, receipt: Receipt, *, sessions: Session
         return []
     sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
     event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
-    stamped = stamp(event, phone=job.phone, sessions=sessions)
-    return [Parcel(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
+    stamped = to_fan_out(event, phone=job.phone, sessions=sessions)
+    return [Envelope(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
 
 
-def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Parcel:
+def failed_envelope(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
     """The `failed` status of a message that was given up."""
     unknown = reason == OutcomeUnknown.reason
     details = f"{error}. It is not sent again by itself." if unknown else f"{error}"
@@ -168,4 +169,4 @@ def failed_parcel(job: SendMessage, *, reason: str, error: str, sessions: Sessio
         error=failure,
         tracker=message.get(TRACKER),
     )
-    return Parcel(stamp(event, phone=job.phone, sessions=sessions, told=job.told))
+    return Envelope(to_fan_out(event, phone=job.phone, sessions=sessions, notify_on_failure=job.notify_on_failure))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import parse_message
-from unoapi.models.jobs import FireTimer, Parcel, SendMessage, computed_id
+from unoapi.models.jobs import Envelope, FireTimer, SendMessage, computed_id
 from unoapi.models.timers import TimerStep
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unoapi.ports import Timers
 
 
-def parcel(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *, at_ms: int) -> Parcel:
+def envelope(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *, at_ms: int) -> Envelope:
     """A timer that waits in RabbitMQ. `at_ms`: its start, in milliseconds since the epoch."""
     job = FireTimer(
         id=computed_id("timer", phone, to, str(at_ms)),
@@ -25,10 +25,10 @@ def parcel(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *, 
         step=step.model_dump(mode="json"),
         nexts=tuple(each.model_dump(mode="json") for each in nexts),
     )
-    return Parcel(job, delay_ms=step.timeout)
+    return Envelope(job, delay_ms=step.timeout)
 
 
-def fire(job: FireTimer, *, timers: Timers) -> list[Parcel]:
+def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
     """The message to send and the next timer; nothing when the timer was stopped or started again, or was answered.
 
     Raises StoreUnavailable: a timer that cannot be judged waits. A repeated job makes the same message.
@@ -39,10 +39,10 @@ def fire(job: FireTimer, *, timers: Timers) -> list[Parcel]:
     step = TimerStep.model_validate(job.step)
     message_id = f"wamid.{computed_id('timer message', job.id).replace('-', '').upper()}"
     body = serialise(parse_message(step.send_body(job.to)))
-    parcels = [Parcel(SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=body))]
+    envelopes = [Envelope(SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=body))]
     if job.nexts:
         following, *nexts = (TimerStep.model_validate(each) for each in job.nexts)
         # Its start is computed, not read from the clock: a repeated job makes the same timer.
         started_ms = job.accepted_at_ms + step.timeout
-        parcels.append(parcel(job.phone, job.to, following, nexts, at_ms=started_ms))
-    return parcels
+        envelopes.append(envelope(job.phone, job.to, following, nexts, at_ms=started_ms))
+    return envelopes

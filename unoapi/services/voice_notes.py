@@ -16,7 +16,7 @@ from unoapi.services.media import keep, own_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unoapi.ports import FileFetcher, MediaIndex, MediaStore
+    from unoapi.ports import FileDownloader, MediaIndex, MediaStore
 
 READY = (".ogg", ".oga", ".opus")
 LIMIT = 16 * 1024 * 1024
@@ -38,7 +38,7 @@ def prepare(  # noqa: PLR0913 (collaborators)
     *,
     files: MediaStore,
     notes: MediaIndex,
-    fetcher: FileFetcher,
+    fetcher: FileDownloader,
     convert: Callable[[Path, Path], None],
     timeout_ms: int,
 ) -> tuple[SendMessage, str]:
@@ -65,7 +65,7 @@ def prepare(  # noqa: PLR0913 (collaborators)
         phone=job.phone,
         message_id=job.message_id,
         accepted_at_ms=job.accepted_at_ms,
-        told=job.told,
+        notify_on_failure=job.notify_on_failure,
         body=serialise(message),
     )
     return sent, problem
@@ -77,7 +77,7 @@ def _bring(  # noqa: PLR0913, PLR0917 (all in their order)
     phone: str,
     files: MediaStore,
     notes: MediaIndex,
-    fetcher: FileFetcher,
+    fetcher: FileDownloader,
     timeout_ms: int,
 ) -> None:
     with source.open("wb") as file:

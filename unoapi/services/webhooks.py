@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import Event
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
-from unoapi.services.filters import refusal, silence_s
+from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from unoapi.errors import UnoError
     from unoapi.models.attempts import Answer, Attempt, History
-    from unoapi.models.endpoints import DeliveryState, EndpointNews
+    from unoapi.models.endpoints import DeliveryState, EndpointChange
     from unoapi.models.session import Session
     from unoapi.ports import Blacklist, Breakers, Deliveries, SessionStore, WebhookSender
-    from unoapi.services.bulkhead import Share
+    from unoapi.services.bulkhead import Bulkhead
 
 GONE = 410
 DOWN_WAIT_MS = 1000
@@ -28,7 +28,7 @@ LONGEST_PAUSE_MS = 300_000
 THROTTLED = frozenset({429, 503})
 
 
-def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True) -> FanOut:
+def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_failure: bool = True) -> FanOut:
     """The job for an event, stamped with the ids of the webhooks that the session has now, never with tokens.
 
     When the session cannot be looked up the stamp stays empty, and the fan-out waits until it can.
@@ -41,7 +41,7 @@ def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True
         ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
-    contact = event.partner(phone)[:256] if ordered else ""
+    contact = event.counterparty(phone)[:256] if ordered else ""
     return FanOut(
         id=event.event_id,
         phone=phone,
@@ -50,7 +50,7 @@ def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True
         body=event.body,
         webhook_ids=webhook_ids,
         stored=stored,
-        told=told,
+        notify_on_failure=notify_on_failure,
         ordered=ordered if contact else (),
         contact=contact,
     )
@@ -60,16 +60,16 @@ def stamp(event: Event, *, phone: str, sessions: SessionStore, told: bool = True
 class FannedOut:
     """One delivery per webhook that wants the event, and the filters of those that do not.
 
-    `partner` is whom the number talks with, `wrote` who wrote ("own", "contact"; empty for what is no message) and
-    `silenced` for how many seconds which webhooks get nothing more of the partner. To be remembered after the
+    `counterparty` is whom the number talks with, `wrote` who wrote ("own", "contact"; empty for what is no message) and
+    `muted` for how many seconds which webhooks get nothing more of the counterparty. To be remembered after the
     deliveries are published: a fan-out that is repeated must choose the same.
     """
 
     deliveries: list[DeliverWebhook] = field(default_factory=list)
     filters: dict[str, str] = field(default_factory=dict)
-    partner: str = ""
+    counterparty: str = ""
     wrote: str = ""
-    silenced: dict[str, int] = field(default_factory=dict)
+    muted: dict[str, int] = field(default_factory=dict)
 
     @property
     def filtered(self) -> list[str]:
@@ -88,16 +88,16 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
         session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
     event = Event(event_id=job.id, message_id=job.message_id, kind=job.kind, body=job.body)
     traits = event.traits(job.phone)
-    partner = event.partner(job.phone)
-    blocked = blacklist.blocking(job.phone, webhook_ids, partner) if blacklist else set()
+    counterparty = event.counterparty(job.phone)
+    blocked = blacklist.blocking(job.phone, webhook_ids, counterparty) if blacklist else set()
     wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
-    fanned = FannedOut(partner=partner, wrote=wrote)
+    fanned = FannedOut(counterparty=counterparty, wrote=wrote)
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
         # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is told.
         if webhook is not None:
-            if partner and (ttl_s := silence_s(webhook, traits)):
-                fanned.silenced[webhook_id] = ttl_s
+            if counterparty and (ttl_s := mute_s(webhook, traits)):
+                fanned.muted[webhook_id] = ttl_s
             if why := refusal(webhook, traits, blocked=webhook_id in blocked):
                 fanned.filters[webhook_id] = why
                 continue
@@ -107,7 +107,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
                 phone=job.phone,
                 message_id=job.message_id,
                 accepted_at_ms=job.accepted_at_ms,
-                told=job.told,
+                notify_on_failure=job.notify_on_failure,
                 event_id=job.id,
                 webhook_id=webhook_id,
                 kind=job.kind,
@@ -127,7 +127,7 @@ def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessi
     session = sessions.resolve(phone, stored=stored)
     if all(session.webhook(webhook_id) is not None for webhook_id in webhook_ids):
         return session
-    sessions.reread(phone)
+    sessions.refresh(phone)
     return sessions.resolve(phone, stored=stored)
 
 
@@ -139,8 +139,8 @@ def deliver(  # noqa: PLR0913 (collaborators)
     deliveries: Deliveries,
     sender: WebhookSender,
     breakers: Breakers,
-    share: Share,
-    tell: Callable[[EndpointNews], None],
+    share: Bulkhead,
+    tell: Callable[[EndpointChange], None],
     max_age_s: int,
 ) -> Attempt | None:
     """Make one attempt. None when the delivery was done before.
@@ -185,7 +185,7 @@ def _failure(
     *,
     deliveries: Deliveries,
     breakers: Breakers,
-    tell: Callable[[EndpointNews], None],
+    tell: Callable[[EndpointChange], None],
 ) -> UnoError:
     """The error that says what happens next, after an answer that is no 2xx."""
     attempt = answer.as_attempt()

@@ -15,7 +15,7 @@ from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from unoapi.models.trace import TraceEntry
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
     from unoapi.stores.traces import RedisTraces
 
 FRESH_S = 1.0
@@ -26,7 +26,7 @@ MAX_SESSIONS = 10_000
 class RedisBacklog:
     """Counts of all processes. `most` messages may wait for one session; 0: any number. With Redis away: any number."""
 
-    def __init__(self, store: RedisStore, traces: RedisTraces, *, most: int, max_age_s: int) -> None:
+    def __init__(self, store: RedisClient, traces: RedisTraces, *, most: int, max_age_s: int) -> None:
         self._store = store
         self._traces = traces
         self._most = most

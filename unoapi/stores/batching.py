@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 IDLE_S = 1.0
 
 
-class Ticket(Generic[Result]):
+class BatchFuture(Generic[Result]):
     """The promise of one result. A bare lock, because a `Future` costs more than the work it stands for."""
 
     __slots__ = ("_done", "_result", "abandoned")
@@ -67,20 +67,20 @@ class Batcher(Generic[Item, Result]):
         self._backlog = backlog
         self._linger_s = linger_s
         self._idle = idle
-        self._waiting: deque[tuple[Item, Ticket[Result]]] = deque()
+        self._waiting: deque[tuple[Item, BatchFuture[Result]]] = deque()
         self._wake = threading.Condition()
         self._asleep = False
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: Item) -> Ticket[Result]:
+    def submit(self, item: Item) -> BatchFuture[Result]:
         """Hand in one item. Raises BufferError when more than `backlog` items wait, RuntimeError after `close`."""
         if self._closed:
             raise RuntimeError(f"{self._name} is closed")
         if len(self._waiting) >= self._backlog:
             raise BufferError(f"{self._name} has more than {self._backlog} items waiting")
-        ticket: Ticket[Result] = Ticket()
+        ticket: BatchFuture[Result] = BatchFuture()
         self._waiting.append((item, ticket))
         if self._asleep:
             with self._wake:
@@ -113,7 +113,7 @@ class Batcher(Generic[Item, Result]):
                 last_idle = time.monotonic()
                 self._idle()
 
-    def _serve(self, batch: list[tuple[Item, Ticket[Result]]]) -> None:
+    def _serve(self, batch: list[tuple[Item, BatchFuture[Result]]]) -> None:
         live = [(item, ticket) for item, ticket in batch if not ticket.abandoned]
         if not live:
             return

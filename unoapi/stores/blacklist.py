@@ -10,13 +10,13 @@ from unoapi.models.contacts import contact_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.stores.redis import Command, RedisClient
 
 
 class RedisBlacklist:
-    """Kept in Redis alone, so that every process sees the same. With Redis away nobody is blocked."""
+    """SavedFile in Redis alone, so that every process sees the same. With Redis away nobody is blocked."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self._store = store
 
     def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
@@ -33,7 +33,7 @@ class RedisBlacklist:
         """Block for so many seconds; with 0 no more, below 0 for ever. Raises StoreUnavailable."""
         self._store.call(_command(phone, webhook_id, contact, ttl_s))
 
-    def silence(self, phone: str, contact: str, seconds: Mapping[str, int]) -> None:
+    def mute(self, phone: str, contact: str, seconds: Mapping[str, int]) -> None:
         """Block a contact for each of these webhooks so many seconds. Never raises, never waits."""
         if contact and seconds:
             self._store.post(*(_command(phone, webhook_id, contact, ttl_s) for webhook_id, ttl_s in seconds.items()))

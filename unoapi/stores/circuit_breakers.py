@@ -13,14 +13,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.endpoints import EndpointNews, Turn
+from unoapi.models.endpoints import EndpointChange, Permit
 from unoapi.models.jobs import now_ms
 from unoapi.services.retries import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 LONGEST_PAUSE_MS = 60_000
 RAMP_MS = 8_000
@@ -80,7 +80,7 @@ def failing_key(phone: str, webhook_id: str) -> str:
 class RedisBreakers:
     """Breakers. `failures` different deliveries open one (0: never); `pause_ms` is the wait before the first probe."""
 
-    def __init__(self, store: RedisStore, *, failures: int, pause_ms: int) -> None:
+    def __init__(self, store: RedisClient, *, failures: int, pause_ms: int) -> None:
         self._store = store
         self._failures = failures
         self._pause_ms = min(pause_ms, LONGEST_PAUSE_MS)
@@ -88,12 +88,12 @@ class RedisBreakers:
         self._failing_here: dict[str, set[str]] = {}
         self._states_here: dict[str, str] = {}
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Turn:
+    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is what the deliveries' memory read, None: Redis is away."""
         place = breaker_key(phone, webhook_id)
         known = self._states_here.get(place, "") if state is None else state
         if not known or not self._failures:
-            return Turn()
+            return Permit()
         kind, *words = known.split(" ")
         if kind == "ramp":
             return self._ramp(place, int(words[1]), away=state is None)
@@ -101,15 +101,15 @@ class RedisBreakers:
         left_ms = next_ms - now_ms()
         # Whoever probed last lets others try first; it probes again only when nobody came.
         if left_ms > 0 or (prober == delivery_id and left_ms > -pause_ms):
-            return Turn(wait_ms=_parked(left_ms))
+            return Permit(wait_ms=_parked(left_ms))
         longer_ms = min(pause_ms * 2, LONGEST_PAUSE_MS)
         until_next_ms = max(longer_ms, deadline_ms)
         after = f"open {words[0]} {now_ms() + until_next_ms} {longer_ms} {delivery_id}"
         if self._swap(place, known, after, here=state is None):
-            return Turn(probe=True)
-        return Turn(wait_ms=_parked(until_next_ms))
+            return Permit(probe=True)
+        return Permit(wait_ms=_parked(until_next_ms))
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointNews | None]:
+    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
         """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
         if not self._failures:
             return False, None
@@ -123,9 +123,9 @@ class RedisBreakers:
             opened, state = self._fail_here(place, delivery_id, now)
         else:
             self._remember(place, state)
-        return bool(state), EndpointNews(down=True, since_ms=now) if opened else None
+        return bool(state), EndpointChange(down=True, since_ms=now) if opened else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointNews], None]) -> None:
+    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `tell` gets the news if the endpoint was down, perhaps in another thread."""
         place = breaker_key(phone, webhook_id)
         failing = failing_key(phone, webhook_id)
@@ -145,13 +145,13 @@ class RedisBreakers:
         # Nobody waits for this: the delivery's own end is written the same way.
         self._store.post(("DEL", failing), then=look)
 
-    def _close(self, place: str, failing: str, tell: Callable[[EndpointNews], None], *, since: str = "") -> None:
+    def _close(self, place: str, failing: str, tell: Callable[[EndpointChange], None], *, since: str = "") -> None:
         try:
             (was_down_since,) = self._store.call(("EVAL", _CLOSE, 3, failing, place, OPEN_KEY, now_ms(), RAMP_MS))
         except StoreUnavailable:
             was_down_since = since
         if was_down_since:
-            tell(EndpointNews(down=False, since_ms=int(was_down_since)))
+            tell(EndpointChange(down=False, since_ms=int(was_down_since)))
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""
@@ -212,16 +212,16 @@ class RedisBreakers:
             self._states_here[place] = f"open {now} {now + self._pause_ms} {self._pause_ms} {delivery_id}"
             return True, self._states_here[place]
 
-    def _ramp(self, place: str, closed_ms: int, *, away: bool) -> Turn:
+    def _ramp(self, place: str, closed_ms: int, *, away: bool) -> Permit:
         second = max(0, now_ms() - closed_ms) // 1000
         if second * 1000 >= RAMP_MS or away:
-            return Turn()
+            return Permit()
         key = f"{place}:{second}"
         try:
             count, _ = self._store.call(("INCR", key), ("EXPIRE", key, RAMP_MS // 1000))
         except StoreUnavailable:
-            return Turn()
-        return Turn() if count <= RAMP_FIRST << second else Turn(wait_ms=_parked(2000))
+            return Permit()
+        return Permit() if count <= RAMP_FIRST << second else Permit(wait_ms=_parked(2000))
 
 
 def _parked(at_least_ms: int) -> int:

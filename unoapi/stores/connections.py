@@ -6,13 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.connector.events import PairingCode, QrCode, SessionState
+from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.jobs import now_ms
 from unoapi.models.message_keys import MessageKey
-from unoapi.providers.whatsmeow.session_notices import STATUSES
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 CHANNEL = "unoapi-broadcast"
 """What front ends are shown: `{"phone", "type", "content"}`."""
@@ -40,7 +39,7 @@ return 1
 class RedisConnections:
     """Statuses (`unoapi-status:<P>`, as in the former program), codes, keys of messages, results that are awaited."""
 
-    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
         self._store = store
         self._ttl_s = ttl_s
 
@@ -48,7 +47,7 @@ class RedisConnections:
         """Keep the newest state and show it. Raises StoreUnavailable."""
         status, kind = "", {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
         if isinstance(news, SessionState):
-            status = STATUSES[news.state]
+            status = STATUS_WORDS[news.state]
         keys = (_connection_key(phone), _status_key(phone))
         arguments = (at_ms, seq, kind, news.model_dump_json(exclude_defaults=True), now_ms(), status)
         (newer,) = self._store.call(("EVAL", _RECORD, 2, *keys, *arguments))
@@ -103,7 +102,7 @@ class RedisConnections:
         (was,) = self._store.call(("SET", _wait_key(phone, command_id), GIVEN_UP, "XX", "GET", "KEEPTTL"))
         return was is not None
 
-    def rings(self, phone: str, caller: str, call_id: str) -> bool:
+    def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         """Whether this call counts: the caller's first in ten seconds, however often it is told. Never raises."""
         try:
             key = _ring_key(phone, caller)

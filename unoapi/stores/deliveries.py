@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 from unoapi.models.endpoints import DeliveryState
 from unoapi.models.jobs import now_ms
-from unoapi.models.trace import TraceEntry
 from unoapi.stores.circuit_breakers import breaker_key, failing_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.models.trace import TraceEntry
+    from unoapi.stores.redis import Command, RedisClient
     from unoapi.stores.traces import RedisTraces
 
 MAX_REMEMBERED = 10_000
@@ -23,7 +23,7 @@ MAX_REMEMBERED = 10_000
 class RedisDeliveries:
     """Done-keys and pauses. With Redis away a process still knows what it did itself."""
 
-    def __init__(self, store: RedisStore, traces: RedisTraces, *, done_ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, traces: RedisTraces, *, done_ttl_s: int) -> None:
         self._store = store
         self._traces = traces
         self._done_ttl_s = done_ttl_s

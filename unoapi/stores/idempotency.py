@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unoapi.models.claims import KeyState
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 KEPT_S = 86_400
 ACCEPTED = ":accepted"
@@ -17,7 +17,7 @@ ACCEPTED = ":accepted"
 class RedisIdempotency:
     """A key holds the digest of its body, and later that the request was accepted."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self._store = store
 
     def claim(self, phone: str, key: str, *, digest: str) -> KeyState:

@@ -11,16 +11,16 @@ from unoapi.models.media import MediaFile, former
 
 if TYPE_CHECKING:
     from unoapi.ports import MediaStore
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 MAX_NOTE_BYTES = 64 * 1024
 NOTE_TYPE = "application/json"
 
 
-class MediaNotes:
+class RedisMediaIndex:
     """Notes about files, by id. Redis is the fast way; the note in the store is the truth."""
 
-    def __init__(self, store: RedisStore, files: MediaStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, files: MediaStore, *, ttl_s: int) -> None:
         self._store = store
         self._files = files
         self._ttl_s = ttl_s

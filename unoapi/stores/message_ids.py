@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 
 class RedisMessageIds:
     """Pairs of WhatsApp's message ids and ours."""
 
-    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
         self._store = store
         self._ttl_s = ttl_s
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 MAX_REMEMBERED = 10_000
 
@@ -20,7 +20,7 @@ NOTICE_WINDOW_S = 900
 class RedisNotices:
     """At most one notice per endpoint and quarter of an hour, also with Redis away (then per process)."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self._store = store
         self._here: dict[str, tuple[float, str]] = {}
         self._lock = threading.Lock()

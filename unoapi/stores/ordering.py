@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unoapi.models.jobs import FanOut
-    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.stores.redis import Command, RedisClient
 
 KEPT_MS = 3_600_000
 PARKED_MS = 120_000
@@ -79,10 +79,10 @@ return copy
 """
 
 
-class RedisOrder:
+class RedisOrdering:
     """Lines in Redis; while it is away nobody waits."""
 
-    def __init__(self, store: RedisStore, *, longest_hold_ms: int = LONGEST_HOLD_MS) -> None:
+    def __init__(self, store: RedisClient, *, longest_hold_ms: int = LONGEST_HOLD_MS) -> None:
         self._store = store
         self._longest_hold_ms = longest_hold_ms
         self._owed: deque[Command] = deque(maxlen=MOST_OWED)

@@ -15,16 +15,16 @@ from unoapi.models.jobs import now_ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.stores.redis import Command, RedisClient
 
 NOTE_EVERY_S = 1.0
 KEPT_S = 7 * 86_400
 
 
-class RedisQueueClock:
+class RedisQueueAges:
     """The clocks of one installation, named by its prefix. Notes are written behind, at most one a second and queue."""
 
-    def __init__(self, store: RedisStore, *, prefix: str) -> None:
+    def __init__(self, store: RedisClient, *, prefix: str) -> None:
         self._store = store
         self._key = f"unoapi-queue-clock:{prefix}"
         self._noted: dict[str, float] = {}

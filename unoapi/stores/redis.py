@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from unoapi.errors import StoreUnavailable, describe, safe_traceback
-from unoapi.stores.batching import Batcher, Ticket
+from unoapi.stores.batching import Batcher, BatchFuture
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class _Order:
     then: Then | None = None
 
 
-class RedisStore:
+class RedisClient:
     """Runs commands. Made once per process; its threads start with the first use, so after a fork.
 
     What somebody waits for and what nobody waits for go separate ways: the second gathers longer, and so costs less.
@@ -116,7 +116,7 @@ class RedisStore:
                 batcher.close()
         self._client.close()
 
-    def _submit(self, order: _Order, *, waited_for: bool) -> Ticket[list[Any]]:
+    def _submit(self, order: _Order, *, waited_for: bool) -> BatchFuture[list[Any]]:
         if time.monotonic() < self._skip_until:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
         try:

@@ -11,16 +11,16 @@ from unoapi.models.receipts import Receipt
 
 if TYPE_CHECKING:
     from unoapi.models.jobs import SendMessage
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 LEASE_MS = 60_000
 """Longer than any provider may take to send; after it the outcome of an unfinished send is unknown."""
 
 
-class RedisSends:
+class RedisSendClaims:
     """Claims of sends. A claim is a lease: an unfinished one that ran out means an unknown outcome."""
 
-    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
         self._store = store
         self._ttl_s = ttl_s
 

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unoapi.models.session import Session
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
     from unoapi.stores.sessions import RedisSessions
 
 FRESH_S = 0.5
 """What was found stays so for this time; a session that changed is seen within a second."""
 
 
-class RedisDirectory:
+class RedisSessionDirectory:
     """An index over the stored sessions. Sessions that were stored without it are taken in once per process."""
 
-    def __init__(self, store: RedisStore, sessions: RedisSessions) -> None:
+    def __init__(self, store: RedisClient, sessions: RedisSessions) -> None:
         self._store = store
         self._sessions = sessions
         self._nodes: dict[str, tuple[float, tuple[str, ...]]] = {}

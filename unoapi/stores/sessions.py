@@ -20,7 +20,7 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 log = get_logger(__name__)
 
@@ -47,7 +47,7 @@ class RedisSessions:
     """
 
     def __init__(
-        self, store: RedisStore, environment: dict[str, Any], *, refusal: Callable[[str], str] = lambda _: ""
+        self, store: RedisClient, environment: dict[str, Any], *, refusal: Callable[[str], str] = lambda _: ""
     ) -> None:
         self._store = store
         self._refusal = refusal
@@ -57,7 +57,7 @@ class RedisSessions:
         self._lost = False
         self._lock = threading.Lock()
 
-    def learn(self) -> None:
+    def load_marker(self) -> None:
         """Look at the marker now, so that a loss is noticed that happens before the first event. Never raises."""
         try:
             (marker,) = self._store.call(("GET", MARKER))
@@ -89,7 +89,7 @@ class RedisSessions:
             return Session(phone=phone, stored=True)
         raise SessionUnknown(f"the configuration of {phone} is gone from Redis")
 
-    def reread(self, phone: str) -> None:
+    def refresh(self, phone: str) -> None:
         """Take the next look at this phone from Redis: what was expected is not in the configuration seen last."""
         seen = self._cache.get(phone)
         if seen is not None:
@@ -195,7 +195,7 @@ class RedisSessions:
             try:
                 session = self._readable(phone, _parsed(phone, text))
             except (TypeError, ValueError) as error:  # pydantic's is a ValueError
-                log.error("session_unreadable", phone=phone, error=describe(error), do="correct it with register")
+                log.error("session_unreadable", phone=phone, error=describe(error), hint="correct it with register")
                 raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
         self._remember(phone, session)
         return session
@@ -213,7 +213,7 @@ class RedisSessions:
             if not self._lost:
                 log.error(
                     "redis_lost_its_data",
-                    do="store the sessions again (register); then `unoapi session confirm`. Until then events of "
+                    hint="store the sessions again (register); then `unoapi session confirm`. Until then events of "
                     "phones without configuration wait",
                 )
             self._lost = True
@@ -248,7 +248,7 @@ class RedisSessions:
             wrong = {str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]}
             if not wrong or wrong & ESSENTIAL:
                 raise
-            log.warning("session_options_ignored", phone=phone, fields=sorted(wrong), do="correct them with register")
+            log.warning("session_options_ignored", phone=phone, fields=sorted(wrong), hint="correct them with register")
             return self._session(phone, {key: value for key, value in config.items() if key not in wrong})
 
     def _session(self, phone: str, config: dict[str, Any]) -> Session:

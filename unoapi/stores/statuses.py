@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 RANKS = {"sent": 10, "failed": 15, "delivered": 20, "read": 30, "played": 40, "deleted": 50}
 """`failed` may be corrected: a message whose outcome nobody knew can still be delivered."""
@@ -26,7 +26,7 @@ return 1
 class RedisStatuses:
     """The highest status of each message. With Redis away every status passes."""
 
-    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
         self._store = store
         self._ttl_s = ttl_s
 

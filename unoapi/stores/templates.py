@@ -9,7 +9,7 @@ from unoapi.errors import describe
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 log = get_logger(__name__)
 
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 class RedisTemplates:
     """Templates by phone."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self._store = store
 
     def get(self, phone: str) -> list[dict[str, Any]] | None:
@@ -28,7 +28,7 @@ class RedisTemplates:
         try:
             stored = json.loads(text)
         except ValueError as error:
-            log.error("templates_unreadable", phone=phone, error=describe(error), do="save the templates again")
+            log.error("templates_unreadable", phone=phone, error=describe(error), hint="save the templates again")
             return []
         items = stored if isinstance(stored, list) else [stored]
         return [item for item in items if isinstance(item, dict) and item.get("name")]

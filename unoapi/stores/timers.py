@@ -8,13 +8,13 @@ from unoapi.models.contacts import contact_key
 from unoapi.models.timers import TimerState
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisStore
+    from unoapi.stores.redis import RedisClient
 
 
 class RedisTimers:
     """When a contact's timer was started or stopped last. A timer whose data are lost does not fire."""
 
-    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
         self._store = store
         self._ttl_s = ttl_s
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unoapi.models.trace import TraceEntry
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import Command, RedisStore
+    from unoapi.stores.redis import Command, RedisClient
 
 MAX_TRACE_ENTRIES = 200
 
@@ -16,7 +16,7 @@ MAX_TRACE_ENTRIES = 200
 class RedisTraces:
     """The life of messages: a stream per message id, bounded in length and time."""
 
-    def __init__(self, store: RedisStore, *, ttl_s: int) -> None:
+    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
         self._store = store
         self._ttl_s = ttl_s
 

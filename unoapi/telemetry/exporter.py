@@ -40,7 +40,7 @@ REQUEST_S = 5.0
 MAX_SLOTS = 4096
 
 
-class Group:
+class ProcessRegistry:
     """The processes that count together. One object per process, made before anything is counted."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class Group:
             self._take_slot()
         return self._slot
 
-    def sign(self, name: str) -> None:
+    def register(self, name: str) -> None:
         """Let others see that a process of this kind lives."""
         signed = (self.folder / f"{name}.lock").open("a")
         fcntl.flock(signed, fcntl.LOCK_SH)
@@ -108,7 +108,7 @@ class Group:
 class _Together(Collector):
     """The counts of the whole group."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: ProcessRegistry) -> None:
         self._group = group
         # It does not say what it has before it is asked: what others count is not known yet.
         self._files: Any = MultiProcessCollector(None, path=str(group.folder))  # type: ignore[no-untyped-call]
@@ -148,7 +148,7 @@ class _Handler(WSGIRequestHandler):
 class Listener:
     """Answers for the group as soon as nobody else does. `more` is asked at each read."""
 
-    def __init__(self, group: Group, *, host: str, port: int, more: Iterable[Collector] = ()) -> None:
+    def __init__(self, group: ProcessRegistry, *, host: str, port: int, more: Iterable[Collector] = ()) -> None:
         registry = CollectorRegistry()
         for collector in (_Together(group), *more):
             registry.register(collector)
@@ -181,7 +181,9 @@ class Listener:
                 server = kind(self._where, _Handler)
             except OSError as error:
                 if not told:
-                    log.error("metrics_port_not_free", port=self._where[1], error=f"{error}", do="UNOAPI_METRICS_PORT")
+                    log.error(
+                        "metrics_port_not_free", port=self._where[1], error=f"{error}", hint="UNOAPI_METRICS_PORT"
+                    )
                     told = True
                 self._stopped.wait(TRY_S)
                 continue

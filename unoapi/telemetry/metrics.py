@@ -1,6 +1,6 @@
 """What is counted for Prometheus. Labels are words of our own: no phone, no address, no id is ever one of them.
 
-Counting costs microseconds and needs nobody who reads. `unoapi.telemetry.exporter` makes the numbers of several processes one.
+Counting costs microseconds and needs nobody who reads. `telemetry.exporter` makes the numbers of several processes one.
 """
 
 from __future__ import annotations
@@ -69,5 +69,5 @@ def _reasons(kind: type[UnoError]) -> set[str]:
 
 @lru_cache(maxsize=1)
 def metrics() -> Metrics:
-    """The numbers of this process, made at the first call: after `unoapi.telemetry.exporter` has chosen where they are kept."""
+    """The numbers of this process, made at the first call: after the exporter has chosen where they are stored."""
     return Metrics()

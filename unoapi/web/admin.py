@@ -11,9 +11,8 @@ from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.dead_letter_queue import Busy, LetterFilter
+from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
 from unoapi.broker.dead_letters import as_fields
-from unoapi.broker.queue_monitor import Watch
 from unoapi.errors import Postponed, RequestError
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from flask.typing import ResponseReturnValue
 
-    from unoapi.broker.dead_letter_queue import Visit
+    from unoapi.broker.dead_letter_queue import DeadLetterResult
     from unoapi.models.session import Webhook
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")
@@ -40,7 +39,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-class Choice(_Body):
+class DeadLetterSelection(_Body):
     """Which letters are meant. Fields that are left out match all."""
 
     id: Text = ""
@@ -50,29 +49,29 @@ class Choice(_Body):
     reason: Text = ""
     older_than_s: int | None = Field(default=None, ge=0, le=1_000_000_000)
 
-    def filter(self) -> LetterFilter:
+    def filter(self) -> DeadLetterQuery:
         """For the dead queue."""
         age = None if self.older_than_s is None else timedelta(seconds=self.older_than_s)
-        return LetterFilter(
+        return DeadLetterQuery(
             id=self.id, queue=self.queue, phone=self.phone, webhook=self.webhook, reason=self.reason, older_than=age
         )
 
 
-class Listing(Choice):
+class Listing(DeadLetterSelection):
     """A page of letters."""
 
     limit: int = Field(default=100, ge=1, le=MAX_LETTERS)
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
 
 
-class Purge(Choice):
+class Purge(DeadLetterSelection):
     """Letters to throw away. Without any filter `all` must be true."""
 
     all: bool = False
     limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
 
 
-class Replay(Choice):
+class Replay(DeadLetterSelection):
     """Letters to put back. `force`: also sends whose outcome is unknown."""
 
     force: bool = False
@@ -104,7 +103,7 @@ def dead_letters() -> ResponseReturnValue:
 def dead_letter(letter_id: str) -> ResponseReturnValue:
     """Show one letter with all its attempts."""
     queue = unoapi().dead_queue("GET /admin/dead/<id>")
-    found = [visit.letter for visit in _walk(queue.look(LetterFilter(id=letter_id), most=1, within_s=WITHIN_S))]
+    found = [visit.letter for visit in _walk(queue.look(DeadLetterQuery(id=letter_id), most=1, within_s=WITHIN_S))]
     if not found:
         raise not_found("There is no such dead letter.")
     return jsonify({**as_fields(found[0]), "traceback": found[0].traceback, "size": len(found[0].body)})
@@ -136,7 +135,7 @@ def purge() -> ResponseReturnValue:
     return jsonify(outcomes=outcomes, complete=queue.complete)
 
 
-def _walk(visits: Iterator[Visit]) -> Iterator[Visit]:
+def _walk(visits: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
     uno = unoapi()
     try:
         yield from visits
@@ -153,7 +152,7 @@ def queues() -> ResponseReturnValue:
 
     Messages that wait for their time are in the `delayed` queues; those given up are in `dead`.
     """
-    return jsonify(data=[asdict(depth) for depth in Watch(unoapi()).queues()])
+    return jsonify(data=[asdict(depth) for depth in unoapi().queue_monitor.queues()])
 
 
 @routes.get("/endpoints")

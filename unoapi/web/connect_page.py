@@ -33,7 +33,7 @@ SHOWN = (
 )  # fmt: skip
 
 
-class Wish(BaseModel):
+class ConnectRequest(BaseModel):
     """How to connect. `phone` is the number that a pairing code is for, when it is not the session's."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
@@ -91,7 +91,7 @@ def state(phone: str) -> ResponseReturnValue:
 @session_token
 def connect(phone: str) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
-    wish = Wish.model_validate(json_object())
+    wish = ConnectRequest.model_validate(json_object())
     session = unoapi().sessions.find(phone)
     method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
     return _ask(phone, "session.connect", Connect(method=method, phone=wish.phone or phone).model_dump())

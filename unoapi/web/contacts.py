@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.jobs import Parcel, TellContacts, computed_id, now_ms
+from unoapi.models.jobs import Envelope, PostContacts, computed_id, now_ms
 from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.services import contacts
 from unoapi.web.auth import session_token
@@ -45,5 +45,5 @@ def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     if asked.webhook is not None:
         body, url = serialise(answer), str(asked.webhook)
         job_id = computed_id("contacts", phone, url, body, str(now_ms()))
-        uno.publisher.publish([Parcel(TellContacts(id=job_id, phone=phone, url=url, body=body))])
+        uno.publisher.publish([Envelope(PostContacts(id=job_id, phone=phone, url=url, body=body))])
     return jsonify(answer)

@@ -79,13 +79,13 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(BrokerUnavailable)
     def _no_broker(error: BrokerUnavailable) -> Response:
-        log.error("request_not_accepted", error=f"{error}", do="check RabbitMQ")
+        log.error("request_not_accepted", error=f"{error}", hint="check RabbitMQ")
         return _answer(503, "Service temporarily unavailable", 131016, "The queue did not take it. Try again.", 5)
 
     @app.errorhandler(StoreUnavailable)
     @app.errorhandler(Postponed)
     def _no_store(error: Exception) -> Response:
-        log.error("request_not_served", error=f"{error}", do="check Redis")
+        log.error("request_not_served", error=f"{error}", hint="check Redis")
         return _answer(503, "Service temporarily unavailable", 131016, "The store does not answer. Try again.", 5)
 
     @app.errorhandler(HTTPException)

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.models.cloud_api.events import split
-from unoapi.models.jobs import Parcel
+from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.cloud_api import translation
-from unoapi.services.webhooks import stamp
+from unoapi.services import received_media
+from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
 from unoapi.web.errors import forbidden
@@ -124,8 +125,8 @@ def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
     payload = translation.with_our_ids(body, phone=phone, ids=uno.ids) if forwarded else body
-    jobs = [stamp(event, phone=phone, sessions=uno.sessions) for event in split(phone, payload)]
-    return [translation.keeping(job) if forwarded and translation.media_in(job) else job for job in jobs]
+    jobs = [to_fan_out(event, phone=phone, sessions=uno.sessions) for event in split(phone, payload)]
+    return [received_media.keeping(job) if forwarded and received_media.media_in(job) else job for job in jobs]
 
 
 def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
@@ -133,7 +134,7 @@ def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
     for job in jobs:
         log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
     accepted = [TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs]
-    uno.accept([Parcel(job) for job in jobs])
+    uno.accept([Envelope(job) for job in jobs])
     uno.traces.add(*accepted)
     return jsonify(success=True)
 

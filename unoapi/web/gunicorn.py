@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from unoapi.bootstrap import unoapi
+from unoapi.bootstrap import expose_metrics, unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.queue_monitor import expose
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 
 try:
@@ -49,8 +48,8 @@ def on_starting(_: Any) -> None:
 
 def post_worker_init(_: Any) -> None:
     """Look at Redis's marker, so that a loss of its data is noticed from the first request on; count the requests."""
-    unoapi().sessions.learn()
-    expose(unoapi(), web=True)
+    unoapi().sessions.load_marker()
+    expose_metrics(unoapi(), web=True)
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn counts the arguments)

@@ -14,7 +14,7 @@ from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.claims import KeyState
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import Command, computed_message_id, new_message_id, parse_message
-from unoapi.models.jobs import Parcel, PrepareVoice, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import media, voice_notes
 from unoapi.web.auth import session_token
@@ -122,7 +122,7 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
     )
     kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"])
-    uno.publisher.publish([Parcel(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
+    uno.publisher.publish([Envelope(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
     uno.backlog.enter(phone, message_id, accepted)
 
 
@@ -132,7 +132,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     job = RunCommand(id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(body))
     kind = command.status or "typing"
     accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
-    uno.publisher.publish([Parcel(job)])
+    uno.publisher.publish([Envelope(job)])
     uno.traces.add(accepted)
     return jsonify(success=True)
 

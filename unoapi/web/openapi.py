@@ -45,7 +45,7 @@ BODIES: dict[str, tuple[type[BaseModel], ...]] = {
     "admin.replay": (admin.Replay,),
     "admin.purge": (admin.Purge,),
     "admin.pause": (admin.Pause,),
-    "qr.connect": (connect_page.Wish,),
+    "qr.connect": (connect_page.ConnectRequest,),
 }
 """What a request's body is checked with. Others take any JSON object, or none."""
 QUERIES: dict[str, tuple[type[BaseModel], ...]] = {

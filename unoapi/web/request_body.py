@@ -77,7 +77,7 @@ def raw_body() -> bytes:
     try:
         raw = request.get_data()
         if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
-            raise RequestEntityTooLarge  # a body in pieces is cut off at the limit, in silence
+            raise RequestEntityTooLarge  # a body in pieces is cut off at the limit, without a word
     except HTTPException:
         raise
     except OSError as error:

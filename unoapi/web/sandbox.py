@@ -11,9 +11,9 @@ from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import contact, message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
-from unoapi.models.jobs import Parcel
+from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
-from unoapi.services.webhooks import stamp
+from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
 from unoapi.web.request_body import json_object
@@ -43,6 +43,6 @@ def contact_writes(phone: str) -> ResponseReturnValue:
     event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
-    uno.accept([Parcel(stamp(event, phone=phone, sessions=uno.sessions))])
+    uno.accept([Envelope(to_fan_out(event, phone=phone, sessions=uno.sessions))])
     uno.traces.add(accepted)
     return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])

@@ -33,7 +33,7 @@ def start(phone: str, to: str) -> ResponseReturnValue:
         parse_message(step.send_body(contact))  # refused here, not when nobody is there to be told
     uno = unoapi()
     uno.timers.touch(phone, contact, at_ms=at_ms)
-    uno.publisher.publish([timers.parcel(phone, contact, asked, asked.nexts, at_ms=at_ms)])
+    uno.publisher.publish([timers.envelope(phone, contact, asked, asked.nexts, at_ms=at_ms)])
     return jsonify(success=True)
 
 

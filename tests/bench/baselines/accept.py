@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from unoapi.bootstrap import unoapi
 from unoapi.models.cloud_api.messages import new_message_id
-from unoapi.models.jobs import Parcel, SendMessage
+from unoapi.models.jobs import Envelope, SendMessage
 
 PHONE = "5511999990000"
 app = Flask("accept")
@@ -18,7 +18,7 @@ def accept() -> ResponseReturnValue:
     body = json.loads(request.get_data())
     message_id = new_message_id()
     job = SendMessage(id=message_id, phone=PHONE, message_id=message_id, body=json.dumps(body))
-    unoapi().publisher.publish([Parcel(job)])
+    unoapi().publisher.publish([Envelope(job)])
     return jsonify(
         messaging_product="whatsapp",
         contacts=[{"input": body["to"], "wa_id": body["to"]}],

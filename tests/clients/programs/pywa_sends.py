@@ -26,7 +26,7 @@ PNG = bytes.fromhex(
 
 
 class Elsewhere(httpx.HTTPTransport):
-    """Sends what is meant for the Graph host to ours."""
+    """SendClaims what is meant for the Graph host to ours."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         base = urlsplit(BASE)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.inbound import content_of, context_of
 from unoapi.connector.convert.json_fields import Raw, int_at, list_at, lowered, object_at, text_at
-from unoapi.connector.engines.base import Told
+from unoapi.connector.engines.base import EngineEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ RECEIPTS = {
 USER, LID = "s.whatsapp.net", "lid"
 
 
-def told_by(kind: str, event: Raw) -> list[Told]:
+def told_by(kind: str, event: Raw) -> list[EngineEvent]:
     """The contract's events in an event of the library; none for what nobody needs."""
     convert = _CONVERTERS.get(kind)
     return convert(event) if convert is not None else []
@@ -35,7 +35,7 @@ def address_of(jid: Raw) -> str:
     return f"{user}{f':{device}' if device else ''}@{server}" if server else ""
 
 
-def _message(event: Raw) -> list[Told]:
+def _message(event: Raw) -> list[EngineEvent]:
     plain = lowered(event)
     info = object_at(plain, "info")
     message = _raw(event, "Message")
@@ -56,10 +56,10 @@ def _message(event: Raw) -> list[Told]:
     }
     edit = f"{text_at(info, 'edit')}|{data['edited']}"
     parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]))
-    return [Told("message", data, parts=parts, partition=chat["jid"])]
+    return [EngineEvent("message", data, parts=parts, partition=chat["jid"])]
 
 
-def _undecryptable(event: Raw) -> list[Told]:
+def _undecryptable(event: Raw) -> list[EngineEvent]:
     plain = lowered(event)
     info = object_at(plain, "info")
     chat, sender, from_me = _parties(info)
@@ -72,10 +72,12 @@ def _undecryptable(event: Raw) -> list[Told]:
         "hide": text_at(plain, "decryptfailmode") == "DECRYPT_FAIL_HIDE",
         "timestamp_ms": int_at(info, "timestamp"),
     }
-    return [Told("undecryptable", data, parts=(chat["jid"], sender["jid"], str(data["id"])), partition=chat["jid"])]
+    return [
+        EngineEvent("undecryptable", data, parts=(chat["jid"], sender["jid"], str(data["id"])), partition=chat["jid"])
+    ]
 
 
-def _receipt(event: Raw) -> list[Told]:
+def _receipt(event: Raw) -> list[EngineEvent]:
     plain = lowered(event)
     status = RECEIPTS.get(text_at(plain, "type").replace("_", "").lower())
     if status is None:
@@ -87,11 +89,11 @@ def _receipt(event: Raw) -> list[Told]:
     if chat["kind"] == "group":
         data["participant"] = sender
     parts = (chat["jid"], sender["jid"], status, *ids)
-    return [Told("receipt", data, parts=parts, partition=chat["jid"])]
+    return [EngineEvent("receipt", data, parts=parts, partition=chat["jid"])]
 
 
-def _call(phase: str) -> Callable[[Raw], list[Told]]:
-    def convert(event: Raw) -> list[Told]:
+def _call(phase: str) -> Callable[[Raw], list[EngineEvent]]:
+    def convert(event: Raw) -> list[EngineEvent]:
         plain = lowered(event)
         meta = object_at(plain, "basiccallmeta")
         caller = _party(object_at(meta, "callcreator") or object_at(meta, "from"), object_at(meta, "callcreatoralt"))
@@ -104,7 +106,7 @@ def _call(phase: str) -> Callable[[Raw], list[Told]]:
             "reason": text_at(plain, "reason"),
             "timestamp": int_at(meta, "timestamp"),
         }
-        return [Told("call", data, parts=(call_id, phase), partition=str(caller["jid"]))] if call_id else []
+        return [EngineEvent("call", data, parts=(call_id, phase), partition=str(caller["jid"]))] if call_id else []
 
     return convert
 
@@ -143,7 +145,7 @@ def _raw(event: Raw, name: str) -> Raw:
     return value if isinstance(value, dict) else {}
 
 
-_CONVERTERS: dict[str, Callable[[Raw], list[Told]]] = {
+_CONVERTERS: dict[str, Callable[[Raw], list[EngineEvent]]] = {
     "Message": _message,
     "UndecryptableMessage": _undecryptable,
     "Receipt": _receipt,

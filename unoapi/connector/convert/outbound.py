@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.connector import content as content
+from unoapi.models.connector import content
 from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Told:
+class EngineEvent:
     """One event in the contract's words. `parts` tell one event from another, and make its id."""
 
     type: str
@@ -91,7 +91,7 @@ class Engine(Protocol):
     def run(self, login: Login, emit: Emit) -> Ended:
         """Connect, and return when the connection is over for good."""
 
-    def convert(self, kind: str, payload: bytes) -> list[Told]:
+    def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
 
     @property

@@ -17,8 +17,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.events import address_of, told_by
-from unoapi.connector.engines.base import TOLD, Ended, EngineRefused, EngineUnavailable, Exit, Login, Sent, Told
-from unoapi.connector.engines.whatsmeow_errors import ending, judged
+from unoapi.connector.engines.base import TOLD, Ended, EngineEvent, EngineRefused, EngineUnavailable, Exit, Login, Sent
+from unoapi.connector.engines.whatsmeow_errors import classify_error, ending
 from unoapi.errors import describe
 from unoapi.models.phones import user_of, with_ninth_digit
 from unoapi.telemetry.logging import get_logger
@@ -103,7 +103,7 @@ class NeonizeEngine:
         self._connected = False
         return self._ended or Ended(Exit.STOPPED)
 
-    def convert(self, kind: str, payload: bytes) -> list[Told]:
+    def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
         event = KEPT[kind].FromString(payload)
         return told_by(kind, json_format.MessageToDict(event, preserving_proto_field_name=True))
@@ -137,7 +137,7 @@ class NeonizeEngine:
         try:
             answer = self._client.send_message(self._jid(to), proto)
         except Exception as error:
-            raise judged(error) from error
+            raise classify_error(error) from error
         return Sent(answer.ID, int(answer.Timestamp), chat=to)
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:

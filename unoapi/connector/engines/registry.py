@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, cast
 
-from unoapi.connector.engines.simulated import Twin
+from unoapi.connector.engines.simulated import SimulatedEngine
 
 if TYPE_CHECKING:
     from unoapi.connector.engines.base import Engine
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def make_engine(settings: Settings, folder: SessionFolder, phone: str) -> Engine:
     """An engine for one session."""
     if settings.unoapi_connector_engine == "twin":
-        return Twin(folder.path / "twin", phone)
+        return SimulatedEngine(folder.path / "twin", phone)
     module = importlib.import_module("unoapi.connector.engines.neonize")
     return cast("Engine", module.NeonizeEngine(folder, phone, settings))
 

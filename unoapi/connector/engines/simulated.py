@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.engines.base import TOLD, Ended, EngineRefused, EngineUnavailable, Exit, Login, Sent, Told
+from unoapi.connector.engines.base import TOLD, Ended, EngineEvent, EngineRefused, EngineUnavailable, Exit, Login, Sent
 from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "1555
 PICTURE = b"\x89PNG\r\n\x1a\n twin"
 
 
-class Twin:
+class SimulatedEngine:
     """One simulated session."""
 
     name = "twin/1"
@@ -62,7 +62,11 @@ class Twin:
         if login.method != "resume" and not self._log_in(login, emit):
             return self._ended or Ended(Exit.NOT_SCANNED, "nobody scanned a code")
         self._connected = True
-        own = {"jid": f"{self._phone}:1@s.whatsapp.net", "push_name": "Twin", "capabilities": self.capabilities}
+        own = {
+            "jid": f"{self._phone}:1@s.whatsapp.net",
+            "push_name": "SimulatedEngine",
+            "capabilities": self.capabilities,
+        }
         self._tell(emit, "session", {"state": "connected", **own})
         while not self._stopped.is_set() and self._ended is None:
             if not self._read(emit):
@@ -71,7 +75,7 @@ class Twin:
         self._connected = False
         return self._ended or Ended(Exit.STOPPED)
 
-    def convert(self, kind: str, payload: bytes) -> list[Told]:
+    def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """Everything is in the contract's words already."""
         raise NotImplementedError(f"{kind}: {len(payload)} bytes")
 

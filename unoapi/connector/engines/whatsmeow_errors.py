@@ -9,7 +9,7 @@ NO_NETWORK = ("dial", "lookup", "no such host", "network is unreachable", "conne
 SERVER_ERROR = "server returned error "
 
 
-def judged(error: Exception) -> Exception:
+def classify_error(error: Exception) -> Exception:
     """Of a send: certainly not sent, refused for good, or (the error itself) nobody knows."""
     text = str(error)
     if any(words in text for words in NOT_LEFT):

@@ -42,7 +42,7 @@ class Event(BaseModel):
             own=self.kind == "message" and str(item.get("from", "")) == phone,
         )
 
-    def partner(self, phone: str) -> str:
+    def counterparty(self, phone: str) -> str:
         """With whom the number `phone` talks here: a contact, or a group. Empty when nobody can be told."""
         value = self.value
         items = value.get("messages") or value.get("message_echoes") or value.get("statuses") or [{}]
@@ -158,18 +158,18 @@ def _contacts_of(
     item: dict[str, Any], contacts: list[dict[str, Any]], *, phone: str, alone: bool
 ) -> list[dict[str, Any]]:
     """The contact that the item is about. Another one's only where it cannot be a mistake: clients believe it."""
-    partner = str(item.get("recipient_id") or item.get("to") or item.get("from") or "")
-    mine = [each for each in contacts if str(each.get("wa_id") or "") == partner]
-    if not mine and (alone or partner in ("", phone)):
+    counterparty = str(item.get("recipient_id") or item.get("to") or item.get("from") or "")
+    mine = [each for each in contacts if str(each.get("wa_id") or "") == counterparty]
+    if not mine and (alone or counterparty in ("", phone)):
         mine = contacts[:1]
     filled = []
     for each in mine:
         wa_id = str(each.get("wa_id") or "")
         given = each.get("profile")
         profile = dict(given) if isinstance(given, dict) else {}
-        profile["name"] = str(profile.get("name") or wa_id or partner)
+        profile["name"] = str(profile.get("name") or wa_id or counterparty)
         filled.append({**each, "profile": profile, "wa_id": wa_id, "user_id": str(each.get("user_id") or wa_id)})
-    return filled or [contact(partner)]
+    return filled or [contact(counterparty)]
 
 
 def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:

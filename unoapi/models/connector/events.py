@@ -13,6 +13,24 @@ STATES = Literal[
     "banned", "outdated", "conflict", "stopped", "crashed",
 ]  # fmt: skip
 
+STATUS_WORDS = {
+    "starting": "connecting",
+    "connecting": "connecting",
+    "qr": "connecting",
+    "pairing": "connecting",
+    "connected": "online",
+    "disconnected": "offline",
+    "crashed": "offline",
+    "stopped": "offline",
+    "banned": "offline",
+    "outdated": "offline",
+    "replaced": "offline",
+    "standby": "standby",
+    "logged_out": "disconnected",
+    "conflict": "disconnected",
+}
+"""The words that stand in `unoapi-status:<P>`, as in the former program."""
+
 
 class Party(Base):
     """A chat or a sender."""

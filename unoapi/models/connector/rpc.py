@@ -1,4 +1,4 @@
-"""Questions to a connected phone that want an answer now. They are not persistent: who asks may ask again."""
+"""Rpc to a connected phone that want an answer now. They are not persistent: who asks may ask again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 """RabbitMQ's own way of answering: no queue to declare, and nothing is kept for who has gone."""
 
 
-class Question(Base):
+class RpcRequest(Base):
     """The envelope of a question."""
 
     version: int = Field(default=VERSION, ge=1)
@@ -34,7 +34,7 @@ class CheckedContacts(Base):
     there: tuple[bool, ...]
 
 
-class Reply(Base):
+class RpcReply(Base):
     """The envelope of an answer: `data`, or why there is none."""
 
     version: int = Field(default=VERSION, ge=1)
@@ -42,5 +42,5 @@ class Reply(Base):
     error: str = Field(default="", max_length=300)
 
 
-QUESTIONS: dict[str, tuple[type[Base], type[Base]]] = {"contacts.check": (CheckContacts, CheckedContacts)}
+RPC_METHODS: dict[str, tuple[type[Base], type[Base]]] = {"contacts.check": (CheckContacts, CheckedContacts)}
 """The forms of question and answer, by method."""

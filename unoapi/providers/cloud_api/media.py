@@ -8,17 +8,17 @@ from unoapi.errors import FetchFailed, NotSent, Unanswered
 from unoapi.providers.cloud_api.graph import read_json
 
 if TYPE_CHECKING:
-    from unoapi.http.api_client import Exchanger
-    from unoapi.http.downloader import Fetched, Fetcher
+    from unoapi.http.api_client import ApiClient
+    from unoapi.http.downloader import Downloader, Fetched
     from unoapi.ports import SessionStore
 
 OK = 200
 
 
-class MetaMedia:
+class CloudApiMedia:
     """RemoteMedia at Meta."""
 
-    def __init__(self, *, sessions: SessionStore, exchanger: Exchanger, fetcher: Fetcher, timeout_ms: int) -> None:
+    def __init__(self, *, sessions: SessionStore, exchanger: ApiClient, fetcher: Downloader, timeout_ms: int) -> None:
         self._sessions = sessions
         self._exchanger = exchanger
         self._fetcher = fetcher

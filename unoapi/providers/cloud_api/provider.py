@@ -14,8 +14,8 @@ from unoapi.services import media
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from unoapi.http.api_client import Exchanger, HttpAnswer
-    from unoapi.media.signed_urls import MediaLinks
+    from unoapi.http.api_client import ApiClient, HttpAnswer
+    from unoapi.media.signed_urls import SignedUrls
     from unoapi.models.options import Forward
     from unoapi.ports import MediaIndex, MessageIds, SessionStore
 
@@ -25,11 +25,11 @@ OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR = 200, 401, 429, 500
 NOT_REGISTERED = 133010
 
 
-class Forwarder:
+class CloudApiProvider:
     """A provider like any other, behind the same port."""
 
     def __init__(
-        self, *, sessions: SessionStore, ids: MessageIds, notes: MediaIndex, links: MediaLinks, exchanger: Exchanger
+        self, *, sessions: SessionStore, ids: MessageIds, notes: MediaIndex, links: SignedUrls, exchanger: ApiClient
     ) -> None:
         self._sessions = sessions
         self._ids = ids
@@ -111,7 +111,7 @@ def _refuse(answer: HttpAnswer, phone: str) -> None:
     if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
         raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})")
     if answer.status == UNAUTHORISED or error.code == 190:  # noqa: PLR2004 (an access token that is no good)
-        log.error("meta_refuses_the_token", phone=phone, do="renew webhookForward.token of the session")
+        log.error("meta_refuses_the_token", phone=phone, hint="renew webhookForward.token of the session")
     raise MessageRejected(error.title, code=error.code, details=error.details)
 
 

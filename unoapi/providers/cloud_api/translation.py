@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import tempfile
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import FetchFailed
-from unoapi.models.cloud_api.events import Event, error_object, serialise
-from unoapi.models.jobs import FanOut, KeepMedia
-from unoapi.models.media import MAX_BYTES
-from unoapi.services.media import MEDIA_TYPES, keep
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from unoapi.models.media import MediaFile
-    from unoapi.ports import MediaIndex, MediaStore, MessageIds, RemoteMedia
-
-CHUNK = 256 * 1024
-DOWNLOAD_FAILED = 131052
+    from unoapi.ports import MessageIds
 
 
 def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
@@ -73,82 +57,3 @@ def _ours(item: dict[str, Any], key: str, phone: str, ids: MessageIds) -> dict[s
     if isinstance(reaction, dict) and reaction.get("message_id"):
         changed["reaction"] = {**reaction, "message_id": ids.ours(phone, str(reaction["message_id"]))}
     return changed
-
-
-def media_in(event: Event | FanOut) -> dict[str, Any] | None:
-    """The file in a received message; none in an event without."""
-    if event.kind != "message":
-        return None
-    return _holder(json.loads(event.body))
-
-
-def keeping(job: FanOut) -> KeepMedia:
-    """The job that keeps the file of an event before it goes on."""
-    return KeepMedia.model_validate(job.model_dump())
-
-
-def keep_media(
-    job: KeepMedia,
-    *,
-    remote: RemoteMedia,
-    files: MediaStore,
-    notes: MediaIndex,
-    link: Callable[[MediaFile], str],
-) -> FanOut:
-    """Fetch the event's file and let the event go on with our id for it. Raises FetchFailed (retry)."""
-    document = json.loads(job.body)
-    holder = _holder(document)
-    if holder is None:
-        return _going_on(job, document)
-    with tempfile.TemporaryFile(prefix="unoapi-media-") as file:
-        fetched = remote.fetch(job.phone, str(holder["id"]), file, limit=MAX_BYTES)
-        file.seek(0)
-
-        def chunks() -> Iterator[bytes]:
-            while chunk := file.read(CHUNK):
-                yield chunk
-
-        mime_type = str(holder.get("mime_type") or fetched.mime_type)
-        media = keep(
-            job.phone,
-            chunks(),
-            mime_type=mime_type.partition(";")[0].strip(),
-            filename=str(holder.get("filename") or ""),
-            files=files,
-            notes=notes,
-            limit=MAX_BYTES,
-        )
-    if holder.get("sha256") and not _same_digest(str(holder["sha256"]), media.sha256):
-        raise FetchFailed("the file is not the one that the event tells of")
-    holder |= {"id": media.id, "url": link(media), "sha256": media.sha256}
-    return _going_on(job, document)
-
-
-def without_media(job: KeepMedia) -> FanOut:
-    """The event without its file, which could not be had: the message is told all the same."""
-    document = json.loads(job.body)
-    message = document["entry"][0]["changes"][0]["value"]["messages"][0]
-    message["errors"] = [
-        error_object(DOWNLOAD_FAILED, "Media download error", "The file could not be fetched from Meta.")
-    ]
-    return _going_on(job, document)
-
-
-def _going_on(job: KeepMedia, document: dict[str, Any]) -> FanOut:
-    return FanOut.model_validate(job.model_dump() | {"body": serialise(document)})
-
-
-def _holder(document: dict[str, Any]) -> dict[str, Any] | None:
-    value = document["entry"][0]["changes"][0]["value"]
-    message = (value.get("messages") or value.get("message_echoes") or [{}])[0]
-    kind = message.get("type")
-    holder = message.get(kind) if kind in MEDIA_TYPES else None
-    return holder if isinstance(holder, dict) and holder.get("id") else None
-
-
-def _same_digest(theirs: str, ours: str) -> bool:
-    """Meta writes digests in base64, others in hexadecimal; what is neither says nothing."""
-    try:
-        return base64.b64decode(theirs, validate=True).hex() == ours if len(theirs) == 44 else True  # noqa: PLR2004
-    except binascii.Error:
-        return True

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import ValidationError
 
 from unoapi.errors import MessageRejected
-from unoapi.models.connector import content as content
+from unoapi.models.connector import content
 from unoapi.models.connector.commands import Command, Quote, Read, Send, Typing
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.phones import to_jid, user_of

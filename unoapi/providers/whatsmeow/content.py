@@ -6,7 +6,7 @@ import mimetypes
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import error_object
-from unoapi.models.connector import content as content
+from unoapi.models.connector import content
 from unoapi.providers.whatsmeow.vcards import read_card
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.phones import user_of, with_ninth_digit
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.inbound import events_of, number_of, placeholder_for
-from unoapi.services.webhooks import stamp
+from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
-    from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent, TellSession
+    from unoapi.models.jobs import AwaitResult, FanOut, PostSessionState, ReceiveEvent
     from unoapi.models.session import Session
     from unoapi.ports import Connections, MessageIds, SessionStore
 
@@ -43,7 +43,7 @@ def receive(
     sessions: SessionStore,
     connections: Connections | None = None,
     keep: notices.Keep | None = None,
-) -> list[FanOut | TellSession]:
+) -> list[FanOut | PostSessionState]:
     """The events for the webhooks, or for the one of the session. Of a type that nobody could want there are none.
 
     `keep` keeps the picture of a QR code.
@@ -51,37 +51,37 @@ def receive(
     Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
     looked up now: its options say what is to be ignored.
     """
-    envelope = ConnectorEvent.model_validate(job.event)
-    phone = envelope.session
+    event = ConnectorEvent.model_validate(job.event)
+    phone = event.session
     events: list[Event] = []
-    if envelope.type == "message":
-        message = ReceivedMessage.model_validate(envelope.data)
+    if event.type == "message":
+        message = ReceivedMessage.model_validate(event.data)
         events = events_of(message, session=sessions.find(phone), ids=ids, connections=connections)
-    elif envelope.type == "undecryptable":
-        events = placeholder_for(Undecryptable.model_validate(envelope.data), session=sessions.find(phone))
-    elif envelope.type == "receipt":
-        receipt = MessageReceipt.model_validate(envelope.data)
+    elif event.type == "undecryptable":
+        events = placeholder_for(Undecryptable.model_validate(event.data), session=sessions.find(phone))
+    elif event.type == "receipt":
+        receipt = MessageReceipt.model_validate(event.data)
         events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
-    elif envelope.type == "send_result":
-        events = _send_result(phone, SendResult.model_validate(envelope.data), ids, connections)
-    elif envelope.type == "call":
-        call = Call.model_validate(envelope.data)
+    elif event.type == "send_result":
+        events = _send_result(phone, SendResult.model_validate(event.data), ids, connections)
+    elif event.type == "call":
+        call = Call.model_validate(event.data)
         events = _call(call, session=sessions.find(phone)) if _counts(call, phone, connections) else []
-    elif envelope.type in ("session", "qr", "pairing_code"):
-        return _news(envelope, sessions=sessions, connections=connections, keep=keep)
-    return [stamp(event, phone=phone, sessions=sessions) for event in events]
+    elif event.type in ("session", "qr", "pairing_code"):
+        return _news(event, sessions=sessions, connections=connections, keep=keep)
+    return [to_fan_out(event, phone=phone, sessions=sessions) for event in events]
 
 
 def answers(job: ReceiveEvent, *, sessions: SessionStore, connections: Connections | None = None) -> list[Command]:
     """What the session's options make us answer by ourselves: mark as read, refuse a call."""
-    envelope = ConnectorEvent.model_validate(job.event)
-    if envelope.type not in ("message", "call"):
+    event = ConnectorEvent.model_validate(job.event)
+    if event.type not in ("message", "call"):
         return []
-    session = sessions.find(envelope.session)
-    if envelope.type == "call":
-        call = Call.model_validate(envelope.data)
+    session = sessions.find(event.session)
+    if event.type == "call":
+        call = Call.model_validate(event.data)
         return _refuse(call, session) if session.reject_calls and _counts(call, session.phone, connections) else []
-    message = ReceivedMessage.model_validate(envelope.data)
+    message = ReceivedMessage.model_validate(event.data)
     ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
     if not session.read_on_receipt or message.from_me or ignored:
         return []
@@ -102,7 +102,7 @@ def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connection
         timestamp_s=int(time.time()),
         error=error_object(131000, "No connector", details),
     )
-    return stamp(event, phone=job.phone, sessions=sessions)
+    return to_fan_out(event, phone=job.phone, sessions=sessions)
 
 
 def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str = "") -> Command:
@@ -193,7 +193,7 @@ def _counts(call: Call, phone: str, connections: Connections | None) -> bool:
     """Whether the phone begins to ring, and not again for a caller who rang a moment ago."""
     if call.phase != "offer":
         return False
-    return connections is None or connections.rings(phone, call.sender.phone or call.sender.jid, call.id)
+    return connections is None or connections.is_new_call(phone, call.sender.phone or call.sender.jid, call.id)
 
 
 def _refuse(call: Call, session: Session) -> list[Command]:
@@ -207,27 +207,29 @@ def _refuse(call: Call, session: Session) -> list[Command]:
 
 
 def _news(
-    envelope: ConnectorEvent, *, sessions: SessionStore, connections: Connections | None, keep: notices.Keep | None
-) -> list[FanOut | TellSession]:
+    event: ConnectorEvent, *, sessions: SessionStore, connections: Connections | None, keep: notices.Keep | None
+) -> list[FanOut | PostSessionState]:
     """Keep what is new of the connection, and tell it to the session's own webhook or to all the others."""
-    session, at_ms = sessions.find(envelope.session), notices.at_ms(envelope.occurred_at)
+    session, at_ms = sessions.find(event.session), notices.at_ms(event.occurred_at)
     news: SessionState | QrCode | PairingCode
-    if envelope.type == "session":
-        news = SessionState.model_validate(envelope.data)
-    elif envelope.type == "qr":
-        news = QrCode.model_validate(envelope.data)
+    if event.type == "session":
+        news = SessionState.model_validate(event.data)
+    elif event.type == "qr":
+        news = QrCode.model_validate(event.data)
     else:
-        news = PairingCode.model_validate(envelope.data)
+        news = PairingCode.model_validate(event.data)
     if connections is not None:
-        connections.record(envelope.session, news, at_ms=at_ms, seq=envelope.seq)
+        connections.record(event.session, news, at_ms=at_ms, seq=event.seq)
     if session.session_webhook is not None:
-        posted = notices.posted(news, session=session, event_id=envelope.event_id, at_ms=at_ms)
+        posted = notices.posted(news, session=session, event_id=event.event_id, at_ms=at_ms)
         return [posted] if posted else []
-    message = notices.message(news, session=session, event_id=envelope.event_id, at_ms=at_ms, keep=keep)
+    message = notices.message(news, session=session, event_id=event.event_id, at_ms=at_ms, keep=keep)
     if message is None:
         return []
-    event = message_event(session.phone, message, contacts=[contact(session.phone)])
-    return [stamp(event, phone=session.phone, sessions=sessions, told=False)]  # a notice never causes another one
+    notice = message_event(session.phone, message, contacts=[contact(session.phone)])
+    return [
+        to_fan_out(notice, phone=session.phone, sessions=sessions, notify_on_failure=False)
+    ]  # a notice never causes another one
 
 
 def _recipient(address: str) -> str:

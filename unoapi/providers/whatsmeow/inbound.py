@@ -28,11 +28,11 @@ def events_of(
     phone = session.phone
     if received.history or session.ignores(chat=received.chat.jid, phone=phone, from_me=received.from_me):
         return []
-    partner = received.chat if received.from_me and received.chat.kind == "user" else received.sender
+    counterparty = received.chat if received.from_me and received.chat.kind == "user" else received.sender
     inner, target = received.content, ""
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
-        return [_deleted(inner, received, partner=partner, phone=phone, ids=ids)]
+        return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
     if edited is not None:
         inner, target = _edited(edited), ids.ours(phone, edited.target_id)
     elif isinstance(inner, Reaction):
@@ -43,36 +43,36 @@ def events_of(
     if connections is not None:
         chat, writer = received.chat.jid, received.sender.jid
         connections.remember_key(phone, received.id, chat=chat, participant=writer, from_me=received.from_me)
-    message = _head(received, partner=partner, phone=phone) | held
-    message |= _context(received.context, target=target, partner=partner, phone=phone, ids=ids)
+    message = _head(received, counterparty=counterparty, phone=phone) | held
+    message |= _context(received.context, target=target, counterparty=counterparty, phone=phone, ids=ids)
     if edited is not None:
         message |= _edit_marks(edited)
     if received.from_me and session.outgoing_messages_coex:
-        echo = {**message, "to": number_of(partner)}
-        value = {"message_echoes": [echo], "contacts": [_contact(partner, received)]}
+        echo = {**message, "to": number_of(counterparty)}
+        value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
         changes = [{"field": "smb_message_echoes", "value": value}]
         return split(phone, {"entry": [{"id": phone, "changes": changes}]})
-    return [message_event(phone, message, contacts=[_contact(partner, received)])]
+    return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
 
 
-def _deleted(revoke: Revoke, received: ReceivedMessage, *, partner: Party, phone: str, ids: MessageIds) -> Event:
+def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, phone: str, ids: MessageIds) -> Event:
     return status_event(
         phone,
         message_id=ids.ours(phone, revoke.target_id),
         status="deleted",
-        recipient=number_of(partner),
+        recipient=number_of(counterparty),
         timestamp_s=received.timestamp_ms // 1000,
     )
 
 
-def _head(received: ReceivedMessage, *, partner: Party, phone: str) -> dict[str, Any]:
+def _head(received: ReceivedMessage, *, counterparty: Party, phone: str) -> dict[str, Any]:
     head: dict[str, Any] = {
-        "from": phone if received.from_me else number_of(partner),
+        "from": phone if received.from_me else number_of(counterparty),
         "id": received.id,
         "timestamp": str(received.timestamp_ms // 1000),
     }
-    if not received.from_me and partner.lid:
-        head["from_user_id"] = _lid(partner)
+    if not received.from_me and counterparty.lid:
+        head["from_user_id"] = _lid(counterparty)
     if received.chat.kind in ("group", "newsletter"):
         head["group_id"] = received.chat.jid
     return head
@@ -100,7 +100,7 @@ def _edited(edit: Edit) -> Any:
 
 
 def _context(
-    context: ContextInfo | None, *, target: str, partner: Party, phone: str, ids: MessageIds
+    context: ContextInfo | None, *, target: str, counterparty: Party, phone: str, ids: MessageIds
 ) -> dict[str, Any]:
     if target:
         return {"context": {"message_id": target, "id": target}}
@@ -109,7 +109,7 @@ def _context(
     parts: dict[str, Any] = {}
     if context.id:
         quoted = ids.ours(phone, context.id)
-        parts["from"] = with_ninth_digit(user_of(context.participant)) or number_of(partner)
+        parts["from"] = with_ninth_digit(user_of(context.participant)) or number_of(counterparty)
         parts |= {"message_id": quoted, "id": quoted}
     if context.forwarding_score >= FREQUENTLY:
         parts["frequently_forwarded"] = True
@@ -123,17 +123,17 @@ def _context(
     return found
 
 
-def _contact(partner: Party, received: ReceivedMessage) -> dict[str, Any]:
+def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
     """The one the message is about. `user_id` is the LID where there is one, as newer clients expect."""
-    number = number_of(partner)
-    name = "" if received.from_me else partner.verified_name or partner.push_name or partner.username
-    described = contact(number, name or number or _lid(partner))
-    if partner.lid:
-        described["user_id"] = _lid(partner)
-    if partner.username:
-        described["profile"]["username"] = partner.username
-    if partner.picture:
-        described["profile"]["picture"] = partner.picture
+    number = number_of(counterparty)
+    name = "" if received.from_me else counterparty.verified_name or counterparty.push_name or counterparty.username
+    described = contact(number, name or number or _lid(counterparty))
+    if counterparty.lid:
+        described["user_id"] = _lid(counterparty)
+    if counterparty.username:
+        described["profile"]["username"] = counterparty.username
+    if counterparty.picture:
+        described["profile"]["picture"] = counterparty.picture
     if received.chat.kind in ("group", "newsletter"):
         described["group_id"] = received.chat.jid
         described |= {"group_subject": received.chat.subject} if received.chat.subject else {}
@@ -153,10 +153,10 @@ def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
         timestamp_ms=lost.timestamp_ms or now_ms(),
         content=Text(body=notices.UNDECRYPTABLE),
     )
-    partner = lost.chat if lost.from_me and lost.chat.kind == "user" else lost.sender
+    counterparty = lost.chat if lost.from_me and lost.chat.kind == "user" else lost.sender
     told = {"type": "text", "text": {"body": notices.UNDECRYPTABLE}}
-    message = _head(placeholder, partner=partner, phone=session.phone) | told
-    return [message_event(session.phone, message, contacts=[_contact(partner, placeholder)])]
+    message = _head(placeholder, counterparty=counterparty, phone=session.phone) | told
+    return [message_event(session.phone, message, contacts=[_contact(counterparty, placeholder)])]
 
 
 def number_of(party: Party) -> str:

@@ -9,7 +9,7 @@ from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed,
 from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
-from unoapi.models.jobs import AwaitResult, Parcel, computed_id, now_ms
+from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
 from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
 from unoapi.providers.whatsmeow.commands import commands_for, marks_for
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unoapi.models.message_keys import MessageKey
-    from unoapi.ports import Commands, Connections, Questions, SessionStore
+    from unoapi.ports import Commands, Connections, Rpc, SessionStore
 
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
@@ -27,7 +27,7 @@ ASK_S = 8.0
 NUMBER = re.compile(r"[0-9]{5,15}")
 
 
-class Whatsmeow:
+class WhatsmeowProvider:
     """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
 
     def __init__(  # noqa: PLR0913 (collaborators)
@@ -38,7 +38,7 @@ class Whatsmeow:
         sessions: SessionStore,
         rendered: Callable[[dict[str, Any], str], dict[str, Any]],
         max_age_s: int,
-        questions: Questions | None = None,
+        questions: Rpc | None = None,
     ) -> None:
         """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
         self._rendered = rendered
@@ -78,7 +78,7 @@ class Whatsmeow:
             check = AwaitResult(
                 id=computed_id("await", phone, message_id), phone=phone, message_id=message_id, recipient=to
             )
-            then.append(Parcel(check, delay_ms=(self._max_age_s + GRACE_S) * 1000))
+            then.append(Envelope(check, delay_ms=(self._max_age_s + GRACE_S) * 1000))
         try:
             self._commands.put(commands, then=then)
         except BrokerUnavailable as error:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.connector.events import PairingCode, QrCode, SessionState
-from unoapi.models.jobs import TellSession, computed_id
+from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
+from unoapi.models.jobs import PostSessionState, computed_id
 from unoapi.models.media import ID_PREFIX
 from unoapi.models.phones import to_jid
 from unoapi.services.contacts import post
@@ -29,25 +29,8 @@ if TYPE_CHECKING:
     Keep = Callable[[bytes, str], dict[str, Any]]
 
 UNDECRYPTABLE = "A message is here that cannot be shown yet. Open WhatsApp on the phone to read it."
-STATUSES = {
-    "starting": "connecting",
-    "connecting": "connecting",
-    "qr": "connecting",
-    "pairing": "connecting",
-    "connected": "online",
-    "disconnected": "offline",
-    "crashed": "offline",
-    "stopped": "offline",
-    "banned": "offline",
-    "outdated": "offline",
-    "replaced": "offline",
-    "standby": "standby",
-    "logged_out": "disconnected",
-    "conflict": "disconnected",
-}
-"""The words that stand in `unoapi-status:<P>`, as in the former program."""
 UNIMPORTANT = frozenset({"connecting", "connected"})
-"""Told only with `sendConnectionStatus`; everything else always."""
+"""Sent only with `sendConnectionStatus`; everything else always."""
 TEXTS = {
     "connecting": "Connecting to WhatsApp ...",
     "connected": "Connected to WhatsApp.",
@@ -78,7 +61,7 @@ def message(
     return head | {"type": "text", "text": {"body": body}}
 
 
-def posted(news: News, *, session: Session, event_id: str, at_ms: int) -> TellSession | None:
+def posted(news: News, *, session: Session, event_id: str, at_ms: int) -> PostSessionState | None:
     """The same for the session's `sessionWebhook`, in the form that the former program posts."""
     body = text_of(news, session=session)
     if body is None or session.session_webhook is None:
@@ -89,17 +72,17 @@ def posted(news: News, *, session: Session, event_id: str, at_ms: int) -> TellSe
         told = {"imageMessage": file}
     document = {
         "info": {"phone": session.phone},
-        "status": STATUSES[news.state] if isinstance(news, SessionState) else "connecting",
+        "status": STATUS_WORDS[news.state] if isinstance(news, SessionState) else "connecting",
         "key": {"fromMe": True, "remoteJid": to_jid(session.phone), "id": f"UNO.NOT.{event_id.upper()}"},
         "message": told,
         "messageTimestamp": at_ms // 1000,
     }
     job_id = computed_id("session", session.phone, event_id)
-    return TellSession(id=job_id, phone=session.phone, body=serialise(document), told=False)
+    return PostSessionState(id=job_id, phone=session.phone, body=serialise(document), notify_on_failure=False)
 
 
 def tell(
-    job: TellSession, *, history: History, sessions: SessionStore, sender: WebhookSender, max_age_s: int
+    job: PostSessionState, *, history: History, sessions: SessionStore, sender: WebhookSender, max_age_s: int
 ) -> Attempt | None:
     """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
     ensure_fresh(job, max_age_s=max_age_s)
