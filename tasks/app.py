@@ -1,69 +1,67 @@
-"""The Celery application: `celery -A tasks.app worker`."""
+"""The Celery application of the workers: `celery -A tasks.app worker`. Importing it changes nothing."""
 
 from __future__ import annotations
 
 import sys
-import warnings
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+from tasks import (
+    connector,
+    contacts,
+    failures,
+    media,
+    notifications,
+    sending,
+    sessions,
+    timers,
+    webhooks,
+    worker_process,
+)
+from unoapi.bootstrap import unoapi
+from unoapi.broker.celery import UnoCelery
+from unoapi.errors import EX_CONFIG, ConfigurationError
 
-from unoapi.bootstrap import count_metrics, expose_metrics, unoapi
-from unoapi.broker.celery import make_celery
-from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
-from unoapi.telemetry.logging import get_logger
-from unoapi.telemetry.metrics import metrics
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
 
-log = get_logger(__name__)
-
-# Celery warns of the superuser because of pickle, which this application does not accept.
-warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-
-try:
-    _uno = unoapi()
-except ConfigurationError as error:
-    sys.stderr.write(f"{error}\n")
-    sys.exit(EX_CONFIG)
-
-app = make_celery(_uno.settings.amqp_url.get_secret_value(), _uno.topology, threads=_uno.settings.unoapi_worker_threads)
-app.publisher = _uno.publisher
-app.conf.imports = (
-    "tasks.sending", "tasks.connector", "tasks.webhooks", "tasks.failures", "tasks.notifications", "tasks.media",
-    "tasks.timers", "tasks.contacts", "tasks.dead_letters", "tasks.sessions",
-)  # fmt: skip
+TASK_MODULES = (connector, contacts, failures, media, notifications, sending, sessions, timers, webhooks)
+"""Their tasks are Celery's shared tasks: every application that is made has them."""
 
 
-@setup_logging.connect
-def _keep_our_logging(**_: Any) -> None:
-    """Celery would replace the logging that is set up already."""
+class Worker(UnoCelery):
+    """The Celery application with the parts that its tasks work with."""
+
+    def __init__(self, uno: Uno) -> None:
+        super().__init__(
+            uno.settings.amqp_url.get_secret_value(),
+            uno.topology,
+            uno.publisher,
+            threads=uno.settings.unoapi_worker_threads,
+        )
+        self.uno = uno
 
 
-@celeryd_init.connect
-def _declare_topology(**_: Any) -> None:
-    """Declare everything before consuming; wait for RabbitMQ, but stop for objects that do not fit."""
-    count_metrics(unoapi())
-    metrics().expect_work()
-    while True:
-        try:
-            unoapi().publisher.check(timeout_s=5.0)
-        except ConfigurationError as error:
-            sys.stderr.write(f"{error}\n")
-            sys.exit(EX_CONFIG)
-        except BrokerUnavailable as error:
-            log.warning("waiting_for_rabbitmq", error=f"{error}", hint="check AMQP_URL and that RabbitMQ runs")
-        else:
-            log.info("topology_declared", prefix=unoapi().topology.prefix)
-            unoapi().sessions.load_marker()
-            return
+def make_worker(uno: Uno) -> Worker:
+    """An application whose tasks can be called, or run by a worker process. It connects to nothing by itself."""
+    worker = Worker(uno)
+    worker.finalize()
+    return worker
 
 
-@worker_ready.connect
-def _expose(**_: Any) -> None:
-    """In the main process, after the pool's children are made: they only count."""
-    expose_metrics(unoapi())
+def __getattr__(name: str) -> Worker:
+    """`tasks.app.app` is what Celery looks for. It is made of the environment's settings when it is asked for."""
+    if name != "app":
+        raise AttributeError(name)
+    return _worker_of_this_process()
 
 
-@worker_process_shutdown.connect
-@worker_shutdown.connect
-def _close(**_: Any) -> None:
-    unoapi().close()
+@lru_cache(maxsize=1)
+def _worker_of_this_process() -> Worker:
+    try:
+        worker = make_worker(unoapi())
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EX_CONFIG)
+    worker_process.connect(worker.uno)
+    return worker

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from tasks.app import app
+from celery import shared_task
+
 from tasks.base import UnoTask
-from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import AwaitResult, Envelope, FanOut, ReceiveEvent
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow import events
@@ -16,10 +16,10 @@ from unoapi.telemetry.logging import LISTENER, get_logger
 log = get_logger(__name__)
 
 
-@app.task(name=ReceiveEvent.task, base=UnoTask)
-def receive(job: ReceiveEvent) -> None:
-    """Permit one event of the connector into Cloud API events."""
-    uno = unoapi()
+@shared_task(name=ReceiveEvent.task, base=UnoTask, bind=True)
+def receive(self: UnoTask, job: ReceiveEvent) -> None:
+    """Convert one event of the connector into Cloud API events."""
+    uno = self.uno
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
     received = events.receive(
         job,
@@ -29,24 +29,18 @@ def receive(job: ReceiveEvent) -> None:
         keep=partial(media.keep_picture, job.phone, files=uno.files, notes=uno.media),
     )
     if received:
-        uno.accept([Envelope(event) for event in received])
+        uno.publisher.publish([Envelope(event) for event in received])
     answers = events.answers(job, sessions=uno.sessions, connections=uno.connections)
     if answers:
         uno.commands.put(answers)
-    uno.traces.add(
-        *(
-            TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind)
-            for each in received
-            if isinstance(each, FanOut)
-        )
-    )
+    uno.traces.add(*(TraceEntry.of(event, "received") for event in received if isinstance(event, FanOut)))
 
 
-@app.task(name=AwaitResult.task, base=UnoTask)
-def await_result(job: AwaitResult) -> None:
-    """Tell the client when the connector has not told what became of a message."""
-    uno = unoapi()
+@shared_task(name=AwaitResult.task, base=UnoTask, bind=True)
+def await_result(self: UnoTask, job: AwaitResult) -> None:
+    """Fail a message of whose end the connector has said nothing in time."""
+    uno = self.uno
     event = events.overdue(job, sessions=uno.sessions, connections=uno.connections)
     if event is not None:
         uno.publisher.publish([Envelope(event)])
-        uno.traces.add(TraceEntry(step="failed", phone=job.phone, message_id=job.message_id, detail="no connector"))
+        uno.traces.add(TraceEntry.of(job, "failed", detail="no connector"))

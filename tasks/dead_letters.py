@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from tasks.periodic import hourly
-from unoapi.bootstrap import unoapi
-from unoapi.broker.dead_letter_queue import DeadLetterQuery
 from unoapi.errors import UnoError, describe
+from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.telemetry.logging import get_logger
+
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
 
 log = get_logger(__name__)
 
-WITHIN_S = 600.0
+BOUNDS = Bounds(seconds=600.0)
 
 
-def expire() -> int:
-    """Throw old letters away, unless another process is at the dead queue now. Returns how many. Never raises."""
-    uno = unoapi()
-    if not uno.settings.unoapi_dead_max_age:
+def expire(uno: Uno) -> int:
+    """Purge old dead letters, unless another process works at the dead queue now. Returns how many. Never raises."""
+    max_age_s = uno.settings.unoapi_dead_max_age
+    if not max_age_s:
         return 0
-    old = DeadLetterQuery(older_than=timedelta(seconds=uno.settings.unoapi_dead_max_age))
     expired = 0
     try:
-        for visit in uno.dead_queue("expire").purge(old, within_s=WITHIN_S):
-            expired += visit.outcome == "purged"
+        old = DeadLetterQuery(older_than=timedelta(seconds=max_age_s))
+        for result in uno.dead_letters.purge(old, by="expire", bounds=BOUNDS):
+            expired += result.outcome == "purged"
     except (UnoError, OSError) as error:
         log.warning("dead_letters_not_expired", error=describe(error), hint="it is tried again in an hour")
     if expired:
-        log.info("dead_letters_expired", letters=expired, max_age_s=uno.settings.unoapi_dead_max_age)
+        log.info("dead_letters_expired", letters=expired, max_age_s=max_age_s)
     return expired
-
-
-hourly("suspect", expire)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from tasks.app import app
+from celery import shared_task
+
 from tasks.base import UnoTask
-from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import Envelope, NotifyNumber
 from unoapi.models.trace import TraceEntry
 from unoapi.services import failure_callbacks
 
 
-@app.task(name=NotifyNumber.task, base=UnoTask)
-def notify(job: NotifyNumber) -> None:
+@shared_task(name=NotifyNumber.task, base=UnoTask, bind=True)
+def notify(self: UnoTask, job: NotifyNumber) -> None:
     """Send a notice, at most one per endpoint and quarter of an hour."""
-    uno = unoapi()
-    if not uno.notices.claim(phone=job.phone, webhook_id=job.webhook_id, notice_id=job.id):
-        return
-    uno.publisher.publish([Envelope(failure_callbacks.notice_message(job))])
-    uno.traces.add(TraceEntry(step="notified", phone=job.phone, message_id=job.message_id, webhook=job.webhook_id))
+    uno = self.uno
+    if uno.notices.claim(phone=job.phone, webhook_id=job.webhook_id, notice_id=job.id):
+        uno.publisher.publish([Envelope(failure_callbacks.notice_message(job))])
+        uno.traces.add(TraceEntry.of(job, "notified", webhook=job.webhook_id))

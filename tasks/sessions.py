@@ -1,18 +1,18 @@
-"""News of sessions for who wants them posted."""
+"""State changes of sessions, for those who want them posted."""
 
 from __future__ import annotations
 
-from tasks.app import app
+from celery import shared_task
+
 from tasks.base import UnoTask
-from unoapi.bootstrap import unoapi
 from unoapi.models.jobs import PostSessionState
 from unoapi.providers.whatsmeow import session_notices
 
 
-@app.task(name=PostSessionState.task, base=UnoTask, bind=True)
-def tell(self: UnoTask, job: PostSessionState) -> None:
-    """Make one attempt to tell."""
-    uno = unoapi()
+@shared_task(name=PostSessionState.task, base=UnoTask, bind=True)
+def post(self: UnoTask, job: PostSessionState) -> None:
+    """Make one attempt to post the state change to the session's webhook for such."""
+    uno = self.uno
     session_notices.tell(
         job,
         history=self.history,

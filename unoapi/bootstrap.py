@@ -7,12 +7,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connector_commands import CommandQueue
-from unoapi.broker.dead_letter_queue import DeadLetterQueue, who
+from unoapi.broker.dead_letter_queue import BrokerDeadLetterQueue
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.queue_monitor import QueueCollector, QueueMonitor
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
-from unoapi.errors import StoreUnavailable
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
 from unoapi.http.callback_client import CallbackClient
@@ -20,19 +19,20 @@ from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
-from unoapi.models.jobs import FanOut
-from unoapi.models.trace import TraceEntry
 from unoapi.providers.cloud_api.media import CloudApiMedia
 from unoapi.providers.cloud_api.provider import CloudApiProvider
 from unoapi.providers.sandbox import SandboxProvider
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.dead_letters import DeadLetters
+from unoapi.services.retries import RetrySchedule
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
+from unoapi.stores.dead_letter_holder import RedisDeadLetterHolder
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.media_index import RedisMediaIndex
@@ -52,16 +52,13 @@ from unoapi.telemetry.logging import configure_logging
 from unoapi.telemetry.processes import WEB, count_together, expose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterResult
-    from unoapi.models.jobs import DeliverWebhook, Envelope
     from unoapi.ports import MediaStore, Provider
     from unoapi.telemetry.exporter import Listener, ProcessRegistry
     from unoapi.telemetry.logging import Report
 
 DAY_S = 86_400
-BUSY_KEY = "unoapi-dead-busy"
 
 
 @dataclass(frozen=True)
@@ -100,65 +97,9 @@ class Uno:
     webhooks: WebhookClient
     callbacks: CallbackClient
     queue_monitor: QueueMonitor
+    dead_letters: DeadLetters
+    retry_schedule: RetrySchedule
     providers: Mapping[str, Provider]
-
-    def dead_queue(self, verb: str) -> DeadLetterQueue:
-        """The dead queue for one verb; while it runs, others are told that this one is busy with it."""
-
-        def sign() -> None:
-            self.store.post(("SET", BUSY_KEY, f"`{verb}` on {who()}", "EX", DAY_S))
-
-        return DeadLetterQueue(self.settings.amqp_url.get_secret_value(), self.topology, self.publisher, on_locked=sign)
-
-    def busy_with(self) -> str:
-        """Who is at the dead queue, and with which verb, as far as it is known."""
-        try:
-            (holder,) = self.store.call(("GET", BUSY_KEY))
-        except StoreUnavailable:
-            holder = None
-        return str(holder or "another process")
-
-    def replay(  # noqa: PLR0913 (what a person may say)
-        self,
-        queue: DeadLetterQueue,
-        wanted: DeadLetterQuery,
-        *,
-        force: bool,
-        rate: float | None = None,
-        most: int | None = None,
-        within_s: float | None = None,
-    ) -> Iterator[DeadLetterResult]:
-        """Put dead letters back, traced. See `DeadLetterQueue.replay`."""
-        visits = queue.replay(
-            wanted, force=force, rate=rate, is_done=self._is_done, release=self.sends.release, most=most,
-            within_s=within_s,
-        )  # fmt: skip
-        for visit in visits:
-            letter = visit.letter
-            if visit.outcome == "replayed" and letter.job is not None:
-                entry = TraceEntry(
-                    step="replayed",
-                    phone=letter.phone,
-                    message_id=letter.message_id,
-                    kind=str(getattr(letter.job, "kind", letter.task)),
-                    webhook=letter.webhook,
-                    delivery_id=letter.id,
-                )
-                self.traces.add(entry)
-            yield visit
-
-    def _is_done(self, job: DeliverWebhook) -> bool:
-        try:
-            return self.deliveries.is_done(job.id)
-        except StoreUnavailable:
-            return False  # the worker asks again before it posts
-
-    def accept(self, envelopes: Sequence[Envelope]) -> None:
-        """Publish events; those of ordered webhooks stand in line first. Raises BrokerUnavailable."""
-        self.order.join(
-            [envelope.job for envelope in envelopes if isinstance(envelope.job, FanOut) and not envelope.delay_ms]
-        )
-        self.publisher.publish(envelopes)
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
@@ -178,7 +119,10 @@ def bootstrap(settings: Settings) -> Uno:
     guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
-    publisher = ConfirmingPublisher(settings.amqp_url.get_secret_value(), topology)
+    amqp_url = settings.amqp_url.get_secret_value()
+    ordering = RedisOrdering(store)
+    publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering)
+    deliveries, sends = RedisDeliveries(store, traces, done_ttl_s=done_ttl_s), RedisSendClaims(store, ttl_s=done_ttl_s)
     environment = environment_config(_environment_webhook(settings), _environment_forward(settings)) | _options(
         settings
     )
@@ -195,7 +139,7 @@ def bootstrap(settings: Settings) -> Uno:
             lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
         ),
         max_age_s=settings.unoapi_send_max_age,
-        questions=BrokerRpc(settings.amqp_url.get_secret_value(), topology),
+        questions=BrokerRpc(amqp_url, topology),
     )
     files = _files(settings)
     queue_ages = RedisQueueAges(store, prefix=topology.prefix)
@@ -213,14 +157,14 @@ def bootstrap(settings: Settings) -> Uno:
         templates=stored_templates,
         blacklist=RedisBlacklist(store),
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
-        deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
+        deliveries=deliveries,
         breakers=RedisBreakers(
             store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
         ),
         share=Bulkhead(settings.unoapi_worker_threads),
-        order=RedisOrdering(store),
+        order=ordering,
         clock=queue_ages,
-        sends=RedisSendClaims(store, ttl_s=done_ttl_s),
+        sends=sends,
         ids=ids,
         notices=RedisNotices(store),
         connections=connections,
@@ -242,10 +186,22 @@ def bootstrap(settings: Settings) -> Uno:
         webhooks=WebhookClient(guard),
         callbacks=CallbackClient(),
         queue_monitor=QueueMonitor(
-            amqp_url=settings.amqp_url.get_secret_value(),
+            amqp_url=amqp_url,
             management_url=settings.rabbitmq_management_url.get_secret_value(),
             topology=topology,
             queue_ages=queue_ages,
+        ),
+        dead_letters=DeadLetters(
+            BrokerDeadLetterQueue(amqp_url, topology, publisher),
+            RedisDeadLetterHolder(store),
+            deliveries=deliveries,
+            sends=sends,
+            traces=traces,
+        ),
+        retry_schedule=RetrySchedule(
+            limit=settings.unoapi_message_retry_limit,
+            base_ms=settings.unoapi_message_retry_delay,
+            cap_ms=settings.unoapi_message_retry_max_delay,
         ),
         providers={"sandbox": SandboxProvider(), "whatsmeow": whatsmeow, "forwarder": forwarder},
     )

@@ -10,6 +10,7 @@ UnoError
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   ├── StoreUnavailable      Redis did not answer in time
+│   ├── DeadLettersBusy       another process works at the dead queue
 │   └── Postponed             not a failure: come back later, no retry is used up
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
 │       ├── NoConnector       no connector owns the phone
@@ -117,6 +118,16 @@ class StoreUnavailable(TransientError):
     """Redis did not answer in time, or is skipped because it did not answer a moment ago."""
 
     reason = "store_unavailable"
+
+
+class DeadLettersBusy(TransientError):
+    """Another process works at the dead queue. `holder` is who, and with which verb, as far as that is known."""
+
+    reason = "busy"
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"{holder} is at the dead queue. Try again when it is done.")
+        self.holder = holder
 
 
 class Postponed(TransientError):

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from unoapi.models.claims import Claim, KeyState
     from unoapi.models.connector.commands import Command
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
+    from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
     from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
-    from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, SendMessage
+    from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, SaveMedia, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.receipts import Receipt
@@ -68,6 +69,9 @@ class Deliveries(Protocol):
 
     def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
         """What is known before an attempt."""
+
+    def is_done(self, delivery_id: str) -> bool:
+        """Whether the delivery was done. Raises StoreUnavailable: a person asks."""
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done; a later copy is not posted."""
@@ -286,7 +290,7 @@ class Ordering(Protocol):
     An event that stands in no line, or whose line cannot be asked, waits for nobody.
     """
 
-    def join(self, events: Sequence[FanOut]) -> None:
+    def join(self, events: Sequence[FanOut | SaveMedia]) -> None:
         """Stand in line, in this order, at each ordered webhook. Who stands there already keeps the place."""
 
     def place(self, job: DeliverWebhook) -> int:
@@ -295,8 +299,46 @@ class Ordering(Protocol):
     def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
         """Make room. With `take`, whoever is next now and waits is the caller's to deliver."""
 
-    def skip(self, event: FanOut, webhook_ids: Sequence[str]) -> None:
+    def skip(self, event: FanOut | SaveMedia, webhook_ids: Sequence[str]) -> None:
         """Make room at webhooks that do not get the event."""
+
+
+class DeadLetterQueue(Protocol):
+    """The dead letters of one installation. One walk at a time, over all processes."""
+
+    def count(self) -> int:
+        """How many there are, without those that a walk of another process has. Raises BrokerUnavailable."""
+
+    def walk(
+        self,
+        query: DeadLetterQuery,
+        settle: Callable[[Sequence[DeadLetter]], Sequence[Outcome]],
+        *,
+        on_locked: Callable[[], None] = ...,
+        batch: int | None = ...,
+        bounds: Bounds = ...,
+    ) -> DeadLetterWalk:
+        """Go through the queue once and let `settle` decide on the selected dead letters, a batch at a time.
+
+        What `settle` does not leave there is removed. The work is done while the walk is iterated; that raises
+        DeadLettersBusy while another walk goes on, and calls `on_locked` when it begins.
+        """
+
+    def put_back(self, letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
+        """Publish dead letters again on their queues, all confirmed. Raises BrokerUnavailable."""
+
+
+class DeadLetterHolder(Protocol):
+    """The name of whoever walks through the dead letters now. It may be lost."""
+
+    def write(self, holder: str) -> None:
+        """Say who does. Never raises."""
+
+    def read(self) -> str:
+        """Who does; empty when that is not known. Never raises."""
+
+    def clear(self) -> None:
+        """Nobody does any more. Never raises."""
 
 
 class Rpc(Protocol):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.test_dead_letters import TOPOLOGY, bury, delivery
+from tests.support.dead_letters import dead_letters
 from tests.support.stack import PHONE, Stack, eventually, stack
-from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterQueue
 from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.models.dead_letters import DeadLetterQuery
 from unoapi.models.jobs import Envelope, now_ms
 
 if TYPE_CHECKING:
@@ -124,12 +125,11 @@ def test_what_does_not_fit_is_refused(api: Stack, body: dict[str, Any]) -> None:
 
 def test_a_second_one_at_the_dead_queue_is_told_who_is_busy(dead: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(30)])
-    queue = DeadLetterQueue(dead.environment["AMQP_URL"], TOPOLOGY, publisher)
-    visits = queue.look(DeadLetterQuery())
-    next(iter(visits))
+    walk = iter(dead_letters(dead, publisher).list(DeadLetterQuery(), by="a test"))
+    next(walk)
 
     answer = dead.get("/admin/dead")
-    visits.close()  # type: ignore[attr-defined]
+    walk.close()  # type: ignore[attr-defined]
 
     assert answer.status_code == 409
     assert "busy" in answer.text.lower()

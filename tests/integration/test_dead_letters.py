@@ -13,13 +13,14 @@ import pytest
 from amqp import Message as AmqpMessage
 from kombu import Connection
 
+from tests.support.dead_letters import dead_letters
 from tests.support.stack import BIN, PHONE, ROOT, Stack, eventually
 from unoapi.broker import dead_letter_queue
-from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterQueue
 from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
 from unoapi.models.attempts import Attempt, History
+from unoapi.models.dead_letters import DeadLetterQuery
 from unoapi.models.jobs import DeliverWebhook, Envelope, computed_id
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ def test_filters_choose_letters(uno: Stack, publisher: ConfirmingPublisher) -> N
 
 def test_fifty_lists_leave_every_letter_there(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(7)])
-    queue = DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    queue = dead_letters(uno, publisher)
 
     for _ in range(50):
-        assert len(list(queue.look(DeadLetterQuery()))) == 7
+        assert len(list(queue.list(DeadLetterQuery(), by="a test"))) == 7
 
     assert len(ids(uno)) == 7
 
@@ -331,10 +332,7 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
         assert left == amount
     if verb[0] == "replay":
         assert left + replayed >= amount
-    found = [
-        visit.letter
-        for visit in DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(DeadLetterQuery())
-    ]
+    found = [result.letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")]
     assert len(found) == left
     letters = [letter.id for letter in found]
     known = {job.id: job for job in buried}
@@ -350,14 +348,14 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
 def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
     uno: Stack, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letter_queue, "HOLD", 50)
+    monkeypatch.setattr(dead_letter_queue, "MAX_UNACKED", 50)
     monkeypatch.setattr(dead_letter_queue, "BATCH", 20)
     jobs = [delivery(number) for number in range(230)]
     bury(publisher, jobs, reason="too_old")
-    queue = DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    queue = dead_letters(uno, publisher)
 
     for _ in range(3):
-        seen = [visit.letter for visit in queue.look(DeadLetterQuery())]
+        seen = [result.letter for result in queue.list(DeadLetterQuery(), by="a test")]
         eventually(lambda: queue.count() == len(jobs))
 
         assert sorted(letter.id for letter in seen) == sorted(job.id for job in jobs)
@@ -370,7 +368,7 @@ def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
 def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     uno: Stack, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letter_queue, "HOLD", 30)
+    monkeypatch.setattr(dead_letter_queue, "MAX_UNACKED", 30)
     monkeypatch.setattr(dead_letter_queue, "BATCH", 20)
     plain = [f'{{"command_id": "c-{number}"}}'.encode() for number in range(3)]
     with Connection(uno.environment["AMQP_URL"]) as connection:
@@ -381,21 +379,17 @@ def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     meant = [delivery(number, webhook="crm") for number in range(60)]
     others = [delivery(number) for number in range(60)]
     bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
-    queue = DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher)
+    queue = dead_letters(uno, publisher)
     eventually(lambda: queue.count() == 123)
     before = content(raw_letters(uno))
     eventually(lambda: queue.count() == 123)
 
-    visits = list(
-        queue.replay(
-            DeadLetterQuery(webhook="crm"), force=False, rate=None, is_done=lambda _: False, release=lambda _: None
-        )
-    )
+    results = list(queue.replay(DeadLetterQuery(webhook="crm"), by="a test"))
 
-    assert [visit.outcome for visit in visits] == ["replayed"] * 60
+    assert [result.outcome for result in results] == ["replayed"] * 60
     assert {(m.headers or {})["id"] for m in messages(uno, "unoapi.outgoing")} == {job.id for job in meant}
     eventually(lambda: queue.count() == 63)
-    left = [visit.letter for visit in queue.look(DeadLetterQuery())]
+    left = [result.letter for result in queue.list(DeadLetterQuery(), by="a test")]
     assert {letter.id for letter in left if letter.job} == {job.id for job in others}
     assert sorted(letter.body for letter in left if not letter.job) == plain
     assert {(letter.reason, letter.queue) for letter in left if not letter.job} == {("unroutable", "unoapi.nowhere")}
@@ -408,8 +402,8 @@ def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publ
     buried = [delivery(number) for number in range(amount)]
     bury(publisher, buried)
     small = (
-        "from unoapi.broker import dead_letter_queue; dead_letter_queue.HOLD = 200; from unoapi.cli.main import cli; "
-        "cli(['dead', 'list', '--json'])"
+        "from unoapi.broker import dead_letter_queue; dead_letter_queue.MAX_UNACKED = 200; "
+        "from unoapi.cli.main import cli; cli(['dead', 'list', '--json'])"
     )
     process = start([str(BIN / "python"), "-c", small], uno)
     assert process.stdout is not None
@@ -420,10 +414,7 @@ def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publ
     process.wait()
     left = eventually(lambda: settled(uno), what="everything is given back")
 
-    found = [
-        visit.letter
-        for visit in DeadLetterQueue(uno.environment["AMQP_URL"], TOPOLOGY, publisher).look(DeadLetterQuery())
-    ]
+    found = [result.letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")]
     assert len(found) == left >= amount
     assert {letter.job for letter in found} == set(buried)
 

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
+from unoapi.broker.messages import from_body, to_message
+from unoapi.broker.publisher import events_in
+from unoapi.broker.topology import DELAY_HEADER, Topology
+from unoapi.errors import BrokerUnavailable, DeadLettersBusy, NoConnector, SessionUnknown, StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
+from unoapi.models.dead_letters import STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
-from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
+from unoapi.models.jobs import DeliverWebhook, FanOut, SaveMedia, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from unoapi.broker.messages import Message
     from unoapi.models.attempts import Answer
     from unoapi.models.connector.commands import Command
+    from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, Outcome
+    from unoapi.models.jobs import Envelope
     from unoapi.models.trace import TraceEntry
+    from unoapi.ports import Ordering
 
 PHONE = "5511999990000"
 CONTACT = "5549988887777"
@@ -86,6 +95,104 @@ class MemorySessions:
         self.lost = False
 
 
+class MemoryPublisher:
+    """Publisher: the queues are lists. `away` stands for RabbitMQ that does not answer."""
+
+    def __init__(self, topology: Topology | None = None, *, ordering: Ordering | None = None) -> None:
+        self.topology = topology or Topology("unoapi")
+        self.away = False
+        self._ordering = ordering
+        self._queues: dict[str, list[Message]] = {queue.name: [] for queue in self.topology.queues}
+
+    def publish(
+        self, envelopes: Sequence[Envelope], *, messages: Sequence[Message] = (), timeout_s: float = 4.0
+    ) -> None:
+        if self._ordering is not None:
+            self._ordering.join(events_in(envelopes))
+        made = [to_message(envelope, self.topology) for envelope in envelopes]
+        self.publish_messages([*messages, *made], timeout_s=timeout_s)
+
+    def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = 4.0) -> None:
+        self.check(timeout_s=timeout_s)
+        for message in messages:
+            self._queues[self._queue_of(message)].append(message)
+
+    def check(self, *, timeout_s: float = 2.0) -> None:  # noqa: ARG002 (the real one's)
+        if self.away:
+            raise BrokerUnavailable("RabbitMQ is away")
+
+    def close(self) -> None:
+        pass
+
+    def depth(self, queue: str = "unoapi.incoming") -> int:
+        return len(self._queues[queue])
+
+    def take(self, queue: str = "unoapi.incoming") -> Any:
+        """The oldest message, which leaves the queue; None when there is none."""
+        return self._queues[queue].pop(0) if self._queues[queue] else None
+
+    def jobs(self, *queues: str) -> list[Any]:
+        """The jobs of all messages, which leave the queues."""
+        return [
+            from_body(message.headers["task"], message.body)
+            for queue in queues
+            for message in iter(functools.partial(self.take, queue), None)
+        ]
+
+    def _queue_of(self, message: Message) -> str:
+        if message.exchange == self.topology.delayed:
+            number = message.headers[DELAY_HEADER]
+            return self.topology.delayed if number == "0" else f"{self.topology.delayed}.{number}"
+        if message.exchange == self.topology.dead or message.routing_key not in self._queues:
+            return self.topology.dead
+        return message.routing_key
+
+
+class MemoryOrdering:
+    """Ordering: the lines are lists."""
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[str, str, str], list[str]] = {}
+        self._waiting: dict[str, DeliverWebhook] = {}
+        self._taken: set[str] = set()
+
+    def join(self, events: Sequence[FanOut | SaveMedia]) -> None:
+        for event in events:
+            for webhook_id in event.ordered:
+                line = self._line(event.phone, webhook_id, event.contact)
+                if (delivery := delivery_id(event.id, webhook_id)) not in line:
+                    line.append(delivery)
+
+    def place(self, job: DeliverWebhook) -> int:
+        line = self._line(job.phone, job.webhook_id, job.contact)
+        place = line.index(job.id) if job.id in line else 0
+        if place:
+            self._waiting[job.id] = job
+            return place
+        self._waiting.pop(job.id, None)
+        return int(job.id in self._taken)
+
+    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
+        line = self._line(job.phone, job.webhook_id, job.contact)
+        self._taken.discard(job.id)
+        if job.id not in line:
+            return None
+        line.remove(job.id)
+        if not take or not line or line[0] not in self._waiting:
+            return None
+        self._taken.add(line[0])
+        return self._waiting.pop(line[0])
+
+    def skip(self, event: FanOut | SaveMedia, webhook_ids: Sequence[str]) -> None:
+        for webhook_id in webhook_ids:
+            line = self._line(event.phone, webhook_id, event.contact)
+            if (delivery := delivery_id(event.id, webhook_id)) in line:
+                line.remove(delivery)
+
+    def _line(self, phone: str, webhook_id: str, contact: str) -> list[str]:
+        return self.lines.setdefault((phone, webhook_id, contact), [])
+
+
 class MemoryDeliveries:
     """Deliveries."""
 
@@ -98,6 +205,9 @@ class MemoryDeliveries:
             return DeliveryState(done=True)
         left_s = self.pauses.get((phone, webhook_id), 0.0) - time.monotonic()
         return DeliveryState(paused_ms=max(0, int(left_s * 1000)))
+
+    def is_done(self, delivery_id: str) -> bool:
+        return delivery_id in self.finished
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
         self.finished.append(delivery_id)
@@ -300,6 +410,75 @@ class MemoryNotices:
 
     def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
         return self.holders.setdefault((phone, webhook_id), notice_id) == notice_id
+
+
+class MemoryDeadLetterQueue:
+    """DeadLetterQueue. `taken` stands for a walk of another process."""
+
+    def __init__(self, *letters: DeadLetter) -> None:
+        self.letters = list(letters)
+        self.put: list[tuple[DeadLetter, int]] = []
+        self.batches: list[int] = []
+        self.taken = False
+
+    def count(self) -> int:
+        return len(self.letters)
+
+    def walk(
+        self,
+        query: DeadLetterQuery,
+        settle: Callable[[Sequence[DeadLetter]], Sequence[Outcome]],
+        *,
+        on_locked: Callable[[], None] = lambda: None,
+        batch: int | None = None,
+        bounds: Bounds = UNBOUNDED,
+    ) -> DeadLetterWalk:
+        walk = DeadLetterWalk()
+        walk.results = self._walk(walk, query, settle, on_locked=on_locked, batch=batch or 200, bounds=bounds)
+        return walk
+
+    def put_back(self, letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
+        self.put.extend((letter, accepted_at_ms) for letter in letters)
+
+    def _walk(
+        self,
+        walk: DeadLetterWalk,
+        query: DeadLetterQuery,
+        settle: Callable[[Sequence[DeadLetter]], Sequence[Outcome]],
+        *,
+        on_locked: Callable[[], None],
+        batch: int,
+        bounds: Bounds,
+    ) -> Iterator[DeadLetterResult]:
+        if self.taken:
+            raise DeadLettersBusy("another process")
+        on_locked()
+        selected = [letter for letter in self.letters if query.matches(letter)]
+        within = selected[: bounds.letters]
+        for start in range(0, len(within), batch):
+            part = within[start : start + batch]
+            self.batches.append(len(part))
+            for letter, outcome in zip(part, settle(part), strict=True):
+                if outcome not in STAYING:
+                    self.letters.remove(letter)
+                yield DeadLetterResult(letter, outcome)
+        walk.complete = len(within) == len(selected)
+
+
+class MemoryDeadLetterHolder:
+    """DeadLetterHolder."""
+
+    def __init__(self) -> None:
+        self.holder = ""
+
+    def write(self, holder: str) -> None:
+        self.holder = holder
+
+    def read(self) -> str:
+        return self.holder
+
+    def clear(self) -> None:
+        self.holder = ""
 
 
 class MemoryTraces:

@@ -10,7 +10,8 @@ import pytest
 from tests.support.fakes import PHONE, make_delivery
 from unoapi.errors import Postponed
 from unoapi.models.endpoints import EndpointChange
-from unoapi.services.bulkhead import Bulkhead, news_report
+from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.failure_callbacks import endpoint_report
 
 
 def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
@@ -52,7 +53,7 @@ def test_a_thread_is_given_back_after_an_error() -> None:
 
 def test_the_news_of_one_outage_keep_their_ids() -> None:
     down, again, up = (
-        news_report(make_delivery(id=f"d-{number}"), EndpointChange(down=is_down, since_ms=7))
+        endpoint_report(make_delivery(id=f"d-{number}"), EndpointChange(down=is_down, since_ms=7))
         for number, is_down in enumerate((True, True, False))
     )
 

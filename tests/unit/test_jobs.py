@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import Celery
-from celery.exceptions import Reject, Retry
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.base import UnoTask
-from tests.support.fakes import CONTACT, PHONE, MemoryTraces, make_delivery, make_fan_out, make_send
+from tests.support.fakes import CONTACT, PHONE, make_delivery, make_fan_out, make_send
 from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
-from unoapi.errors import Postponed
 from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
@@ -36,11 +31,6 @@ from unoapi.models.jobs import (
     SaveMedia,
     computed_id,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from unoapi.broker.messages import Message
 
 BODY = "a body that must not show"
 TOPOLOGY = Topology("unoapi")
@@ -177,65 +167,3 @@ def test_a_phone_is_digits(phone: str) -> None:
 
 
 # --- what every task does with its job ---
-
-
-class Recorder:
-    """The parts that a task needs to put a job back, and what it published."""
-
-    def __init__(self) -> None:
-        self.settings = SimpleNamespace(unoapi_message_retry_limit=5)
-        self.topology = TOPOLOGY
-        self.traces = MemoryTraces()
-        self.publisher = self
-        self.published: list[Message] = []
-
-    def publish_messages(self, messages: Sequence[Message]) -> None:
-        self.published += messages
-
-
-def do_nothing(job: Job) -> None:
-    """The work of a task under test."""
-
-
-def make_task(job: Job, *, redelivered: bool, history: History | None = None) -> UnoTask:
-    app = Celery("tests", set_as_current=False)
-    task = app.task(name=job.task, base=UnoTask)(do_nothing)
-    headers = to_message(Envelope(job, history=history or History()), TOPOLOGY).headers
-    request = {"args": [job.model_dump(mode="json")], "headers": headers, "retries": 0}
-    task.push_request(**request, delivery_info={"redelivered": redelivered})
-    return task
-
-
-@pytest.mark.parametrize("args", [(), ({},), ("text",), ({"id": "1", "phone": "x"},)])
-def test_a_message_that_is_no_job_goes_to_the_dead_queue_and_is_not_acknowledged(args: tuple[object, ...]) -> None:
-    task = make_task(make_send(), redelivered=False)
-
-    with pytest.raises(Reject) as rejection:
-        task(*args)
-
-    assert vars(rejection.value)["requeue"] is False
-
-
-def test_a_redelivered_message_that_is_put_back_is_still_known_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder()
-    monkeypatch.setattr("tasks.base.unoapi", lambda: recorder)
-    again = make_task(make_send(), redelivered=True)
-
-    with pytest.raises(Retry):
-        again.retry(exc=Postponed("a second copy waits until Redis can tell", after_ms=1000))
-
-    (message,) = recorder.published
-    history = history_of(message.headers)
-    assert make_task(make_send(), redelivered=False, history=history).redelivered
-    assert not make_task(make_send(), redelivered=False, history=history.next_replay()).redelivered
-
-
-def test_a_message_that_no_worker_dropped_is_not_taken_for_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder()
-    monkeypatch.setattr("tasks.base.unoapi", lambda: recorder)
-
-    with pytest.raises(Retry):
-        make_task(make_send(), redelivered=False).retry(exc=Postponed("no connector", after_ms=1000))
-
-    (message,) = recorder.published
-    assert not history_of(message.headers).redelivered

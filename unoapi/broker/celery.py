@@ -20,7 +20,7 @@ from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.broker.messages import Message
-    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.publisher import MessagePublisher
 
 log = get_logger(__name__)
 
@@ -44,25 +44,25 @@ class SafeRequest(Request):
         """Give the message back. One that ended a process which had nothing else is counted on the way."""
         app = cast("UnoCelery", self.app)
         suspect = app.topology.queue("suspect")
-        if requeue and self._process_ended and self.delivery_info.get("routing_key") == suspect and app.publisher:
+        if requeue and self._process_ended and self.delivery_info.get("routing_key") == suspect:
             try:
-                app.publisher.publish_messages([self._with_one_more_death(app.topology)])
+                app.publisher.publish_messages([self._with_one_more_loss(app.topology)])
             except BrokerUnavailable as error:
-                log.warning("death_not_counted", task_id=self.id, error=f"{error}", hint="check RabbitMQ")
+                log.warning("worker_loss_not_counted", task_id=self.id, error=f"{error}", hint="check RabbitMQ")
             else:
                 return self.acknowledge()
         return super().reject(requeue=requeue)
 
-    def _with_one_more_death(self, topology: Topology) -> Message:
+    def _with_one_more_loss(self, topology: Topology) -> Message:
         headers = self.message.headers
         history = history_of(headers)
-        deaths = history.worker_losses + 1
-        log.error("process_ended_by_message", task=self.name, task_id=self.id, worker_losses=deaths)
+        losses = history.worker_losses + 1
+        log.error("process_ended_by_message", task=self.name, task_id=self.id, worker_losses=losses)
         return to_quarantine(
             Envelope(
                 from_body(self.name, self.message.body),
                 retries=int(headers.get("retries") or 0),
-                history=history.model_copy(update={"worker_losses": deaths, "redelivered": True}),
+                history=history.model_copy(update={"worker_losses": losses, "redelivered": True}),
             ),
             topology,
         )
@@ -126,8 +126,12 @@ class UnoCelery(Celery):
     """Celery with one choke point for publishing."""
 
     amqp_cls = "unoapi.broker.celery:UnoAMQP"
-    publisher: ConfirmingPublisher | None = None
-    topology: Topology
+
+    def __init__(self, amqp_url: str, topology: Topology, publisher: MessagePublisher, *, threads: int) -> None:
+        super().__init__("unoapi", broker=amqp_url, set_as_current=False)
+        self.topology = topology
+        self.publisher = publisher
+        self.conf.update(_configuration(topology, threads=threads))
 
     def send_task(  # type: ignore[override]
         self,
@@ -137,53 +141,49 @@ class UnoCelery(Celery):
         **options: Any,
     ) -> Any:
         """Publish a job by its task's name, with a confirm. `countdown` is in seconds; an ETA is not taken."""
-        if self.publisher is None or options.get("eta") is not None:
-            raise NotImplementedError("jobs are published by the application's publisher, with a countdown at most")
+        if options.get("eta") is not None:
+            raise NotImplementedError("a job is published with a countdown at most")
         job = JOBS[name].model_validate(args[0])
         delay_ms = int((options.get("countdown") or 0) * 1000)
         self.publisher.publish([Envelope(job, delay_ms=delay_ms)])
         return self.AsyncResult(job.id)
 
 
-def make_celery(amqp_url: str, topology: Topology, *, threads: int) -> UnoCelery:
-    """The application for `celery -A tasks.app`."""
-    app = UnoCelery("unoapi", broker=amqp_url, set_as_current=False)
-    app.topology = topology
+def _configuration(topology: Topology, *, threads: int) -> dict[str, Any]:
     exchange = Exchange(topology.broker, type="topic", durable=True, no_declare=True)
     arguments = {queue.name: queue.arguments for queue in topology.queues}
     names = [topology.queue(name) for name in WORK_QUEUES]
-    app.conf.update(
+    return {
         # Declared by us, with all exchanges and bindings; Celery only consumes.
-        task_queues=[
+        "task_queues": [
             Queue(name, exchange, routing_key=name, durable=True, queue_arguments=arguments[name], no_declare=True)
             for name in names
         ],
-        task_default_queue=topology.queue("incoming"),
-        task_default_exchange=topology.broker,
-        task_default_exchange_type="topic",
-        task_default_routing_key=topology.queue("incoming"),
-        task_create_missing_queues=False,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_acks_on_failure=True,  # the dead letter is confirmed by then
-        task_acks_on_timeout=False,
-        task_ignore_result=True,
-        task_serializer="json",
-        accept_content=["json"],
-        result_backend=None,
-        worker_prefetch_multiplier=1,  # fewer copies after a broker restart
-        worker_concurrency=threads,
-        worker_consumer="unoapi.broker.celery:SafeConsumer",
-        worker_enable_remote_control=True,
-        worker_hijack_root_logger=False,
-        worker_log_color=False,
-        worker_redirect_stdouts=False,
-        worker_soft_shutdown_timeout=0.0,
-        worker_cancel_long_running_tasks_on_connection_loss=False,  # a cancelled POST is a certain copy
-        broker_heartbeat=10,
-        broker_connection_timeout=3,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        broker_transport_options={"client_properties": {"connection_name": "unoapi worker"}},
-    )
-    return app
+        "task_default_queue": topology.queue("incoming"),
+        "task_default_exchange": topology.broker,
+        "task_default_exchange_type": "topic",
+        "task_default_routing_key": topology.queue("incoming"),
+        "task_create_missing_queues": False,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_acks_on_failure": True,  # the dead letter is confirmed by then
+        "task_acks_on_timeout": False,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_backend": None,
+        "worker_prefetch_multiplier": 1,  # fewer copies after a broker restart
+        "worker_concurrency": threads,
+        "worker_consumer": "unoapi.broker.celery:SafeConsumer",
+        "worker_enable_remote_control": True,
+        "worker_hijack_root_logger": False,
+        "worker_log_color": False,
+        "worker_redirect_stdouts": False,
+        "worker_soft_shutdown_timeout": 0.0,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # a cancelled POST is a certain copy
+        "broker_heartbeat": 10,
+        "broker_connection_timeout": 3,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {"client_properties": {"connection_name": "unoapi worker"}},
+    }

@@ -10,7 +10,7 @@ from unoapi.models.jobs import now_ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.publisher import MessagePublisher
     from unoapi.broker.topology import Topology
     from unoapi.models.connector.commands import Command
     from unoapi.models.jobs import Envelope
@@ -21,7 +21,7 @@ ENTRY = "outgoing.whatsmeow"
 class CommandQueue:
     """The entry of the connector."""
 
-    def __init__(self, publisher: ConfirmingPublisher) -> None:
+    def __init__(self, publisher: MessagePublisher) -> None:
         self._publisher = publisher
 
     def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:

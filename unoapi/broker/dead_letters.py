@@ -1,20 +1,19 @@
-"""Dead letters: how one is made, read, and put back."""
+"""Dead letters as messages: how one is made, read, and published again."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.messages import Message, from_body, history_of, to_message, to_quarantine
 from unoapi.errors import Poison
+from unoapi.models.dead_letters import DeadLetter
 from unoapi.models.jobs import JOBS, Envelope, Job
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
-    from unoapi.models.attempts import History
 
 REASON_HEADER = "unoapi-reason"
 ERROR_HEADER = "unoapi-error"
@@ -41,43 +40,10 @@ def to_dead_letter(envelope: Envelope, topology: Topology, *, reason: str, error
     return replace(message, exchange=topology.dead)
 
 
-@dataclass(frozen=True)
-class DeadLetter:
-    """One message of the dead queue, as it is found there. `job` is none when it holds no task of ours."""
-
-    id: str
-    queue: str
-    reason: str
-    error: str
-    traceback: str
-    died_at: datetime | None
-    task: str
-    history: History
-    job: Job | None
-    body: bytes = field(repr=False)
-    headers: dict[str, Any] = field(repr=False)
-    properties: dict[str, Any] = field(repr=False)
-
-    @property
-    def phone(self) -> str:
-        """The session, or nothing."""
-        return self.job.phone if self.job else ""
-
-    @property
-    def webhook(self) -> str:
-        """The webhook of a delivery, or nothing."""
-        return str(getattr(self.job, "webhook_id", "") or "")
-
-    @property
-    def message_id(self) -> str:
-        """The message it belongs to, or nothing."""
-        return self.job.message_id if self.job else ""
-
-
 def read_dead_letter(
     body: bytes | str, headers: dict[str, Any] | None, properties: dict[str, Any], routing_key: str
 ) -> DeadLetter:
-    """Understand a message of the dead queue, also one that the broker put there by its own hand."""
+    """Read a message of the dead queue, whether a worker published it or the broker dead-lettered it."""
     headers = headers or {}
     raw = body.encode() if isinstance(body, str) else bytes(body)
     task = str(headers.get("task") or "")
@@ -107,11 +73,10 @@ def read_dead_letter(
 
 
 def replayed(letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> Message:
-    """The message that runs a letter again: same id, next generation, none of the broker's headers.
+    """The message that runs a dead letter again: same id, replay count raised, none of the broker's headers.
 
-    It has a new budget of attempts, and of time from `accepted_at_ms` on.
-
-    A letter without a task of ours goes back as it came, with its routing key.
+    It has a new budget of attempts, and of time from `accepted_at_ms` on. A dead letter without a task of ours is
+    published again as it came, with its routing key.
     """
     if letter.job is not None:
         job = letter.job.model_copy(update={"accepted_at_ms": accepted_at_ms})
@@ -121,8 +86,8 @@ def replayed(letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> 
     return Message(topology.broker, letter.queue, letter.body, _without(letter.headers, OWN_HEADERS), letter.properties)
 
 
-def kept(letter: DeadLetter, topology: Topology) -> Message:
-    """The same letter for the end of the dead queue; what the broker's headers told is kept in ours."""
+def moved_to_the_end(letter: DeadLetter, topology: Topology) -> Message:
+    """The same dead letter for the end of its queue; what the broker's headers said is saved in ours."""
     headers = _without(letter.headers, ()) | {REASON_HEADER: letter.reason, QUEUE_HEADER: letter.queue}
     if letter.died_at is not None:
         headers[DIED_HEADER] = letter.died_at.isoformat(timespec="seconds")
@@ -157,25 +122,3 @@ def _died_at(headers: dict[str, Any], death: dict[str, Any]) -> datetime | None:
     if isinstance(time, datetime):
         return time if time.tzinfo else time.replace(tzinfo=UTC)
     return None
-
-
-def as_fields(letter: DeadLetter) -> dict[str, Any]:
-    """What may be shown of a letter: ids, reason and attempts; no body."""
-    return {
-        "id": letter.id,
-        "queue": letter.queue,
-        "task": letter.task,
-        "phone": letter.phone,
-        "webhook": letter.webhook,
-        "message_id": letter.message_id,
-        "reason": letter.reason,
-        "error": letter.error,
-        "died_at": letter.died_at.isoformat() if letter.died_at else None,
-        "generation": letter.history.replay_count,
-        "attempts": [attempt.model_dump(mode="json") for attempt in letter.history.attempts],
-    }
-
-
-def as_json(letter: DeadLetter) -> str:
-    """One line for programs."""
-    return json.dumps(as_fields(letter))

@@ -6,11 +6,13 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from unoapi.broker.connection_pool import TROUBLE, ConnectionPool
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerUnavailable, ConfigurationError
+from unoapi.models.jobs import FanOut, SaveMedia
+from unoapi.ports import Publisher
 from unoapi.telemetry.logging import PUBLISHED, get_logger
 
 if TYPE_CHECKING:
@@ -18,12 +20,45 @@ if TYPE_CHECKING:
 
     from unoapi.broker.topology import Topology
     from unoapi.models.jobs import Envelope
+    from unoapi.ports import Ordering
 
 log = get_logger(__name__)
 
 CONFIRM_TIMEOUT_S = 4.0
 """After this long without a confirm the connection is given up; the API answers 503 within 5 s."""
 PAUSE_S = 0.2
+
+
+class MessagePublisher(Publisher, Protocol):
+    """A publisher of jobs that takes messages in AMQP's form, too."""
+
+    topology: Topology
+
+    def publish(
+        self, envelopes: Sequence[Envelope], *, messages: Sequence[Message] = ..., timeout_s: float = ...
+    ) -> None:
+        """Publish jobs, and messages that are ready, all confirmed. Raises BrokerUnavailable."""
+
+    def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = ...) -> None:
+        """Publish messages, all confirmed. Raises BrokerUnavailable."""
+
+    def check(self, *, timeout_s: float = ...) -> None:
+        """Raise BrokerUnavailable unless RabbitMQ answers in time, ConfigurationError for a conflict of names."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+def events_in(envelopes: Sequence[Envelope]) -> list[FanOut | SaveMedia]:
+    """The events that take their place in their conversations when these envelopes are published.
+
+    One that waits first does not: others would wait for it.
+    """
+    return [
+        envelope.job
+        for envelope in envelopes
+        if isinstance(envelope.job, (FanOut, SaveMedia)) and not envelope.delay_ms
+    ]
 
 
 class ConfirmingPublisher:
@@ -36,17 +71,32 @@ class ConfirmingPublisher:
     computed, so a copy is recognised. After messages that were not confirmed in time, others are refused at once until
     a connection works again, which is tried every second: those who wait their turn for a thread of the API would
     otherwise wait several times as long.
+
+    With an `ordering`, every event that is published now takes its place in its conversation first.
     """
 
-    def __init__(self, amqp_url: str, topology: Topology) -> None:
+    def __init__(self, amqp_url: str, topology: Topology, *, ordering: Ordering | None = None) -> None:
         self._url = amqp_url
         self.topology = topology
+        self._ordering = ordering
         self._lines: ConnectionPool | None = None
         self._lock = threading.Lock()
 
-    def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
-        """Publish jobs, all confirmed. Raises BrokerUnavailable after `timeout_s`; some may then be accepted."""
-        self.publish_messages([to_message(envelope, self.topology) for envelope in envelopes], timeout_s=timeout_s)
+    def publish(
+        self,
+        envelopes: Sequence[Envelope],
+        *,
+        messages: Sequence[Message] = (),
+        timeout_s: float = CONFIRM_TIMEOUT_S,
+    ) -> None:
+        """Publish jobs, and messages that are ready, all confirmed.
+
+        Raises BrokerUnavailable after `timeout_s`; some may then be accepted.
+        """
+        if self._ordering is not None:
+            self._ordering.join(events_in(envelopes))
+        made = [to_message(envelope, self.topology) for envelope in envelopes]
+        self.publish_messages([*messages, *made], timeout_s=timeout_s)
 
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
         """Publish messages, all confirmed. Raises BrokerUnavailable after `timeout_s`."""

@@ -1,7 +1,8 @@
-"""`unoapi dead`: look at dead letters, put them back, throw them away."""
+"""`unoapi dead`: list dead letters, put them back, throw them away."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
@@ -13,18 +14,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
-from unoapi.broker.dead_letters import as_json
+from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import screen
+from unoapi.errors import DeadLettersBusy
+from unoapi.models.dead_letters import DeadLetterQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from unoapi.broker.dead_letter_queue import DeadLetterResult
-    from unoapi.broker.dead_letters import DeadLetter
+    from unoapi.bootstrap import Uno
+    from unoapi.models.dead_letters import DeadLetter, DeadLetterWalk
 
 console = screen()
+EX_TEMPFAIL = 75
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -34,7 +36,7 @@ class Age(click.ParamType[timedelta]):
     name = "age"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
-        """Read it."""
+        """Read a number and its unit."""
         match = re.fullmatch(r"(\d{1,9})([smhd])", str(value))
         if match is None:
             self.fail(f"{value!r} is not a time span such as 90s, 30m, 12h or 7d", param, ctx)
@@ -42,7 +44,7 @@ class Age(click.ParamType[timedelta]):
 
 
 def filters(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that choose letters."""
+    """The options that select dead letters."""
     for option in reversed(
         [
             click.option("--queue", default="", help="Only letters of this queue."),
@@ -56,18 +58,18 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _walk(visits: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
-    """The visits; when another process is busy, say who."""
-    try:
-        yield from visits
-    except Busy:
-        click.echo(f"Busy: {unoapi().busy_with()} is at the dead queue. Try again when it is done.", err=True)
-        sys.exit(75)
-    else:
-        unoapi().store.post(("DEL", BUSY_KEY))
+class _DeadCommands(click.Group):
+    """Ends with EX_TEMPFAIL when another process works at the dead queue."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeadLettersBusy as error:
+            click.echo(f"Busy: {error}", err=True)
+            sys.exit(EX_TEMPFAIL)
 
 
-@click.group()
+@click.group(cls=_DeadCommands)
 def dead() -> None:
     """Letters that were given up, and kept."""
 
@@ -75,18 +77,19 @@ def dead() -> None:
 @dead.command("list")
 @filters
 @click.option("--json", "json_lines", is_flag=True, help="One object a line.")
-def list_letters(json_lines: bool, **chosen: Any) -> None:
-    """Show the letters. Nothing is changed."""
+@pass_uno
+def list_letters(uno: Uno, json_lines: bool, **selection: Any) -> None:
+    """List dead letters. Nothing is changed."""
     count = 0
     reasons: Counter[str] = Counter()
     page: list[DeadLetter] = []
-    for visit in _walk(unoapi().dead_queue("dead list").look(DeadLetterQuery(**chosen))):
+    for result in uno.dead_letters.list(DeadLetterQuery(**selection), by="dead list"):
         count += 1
-        reasons[visit.letter.reason] += 1
+        reasons[result.letter.reason] += 1
         if json_lines:
-            click.echo(as_json(visit.letter))
+            click.echo(json.dumps(result.letter.public_fields()))
             continue
-        page.append(visit.letter)
+        page.append(result.letter)
         if len(page) == 100:  # noqa: PLR2004 (a screen or two)
             _print_page(page, first=count == len(page))
             page = []
@@ -117,13 +120,14 @@ def _print_page(page: list[DeadLetter], *, first: bool) -> None:
 
 @dead.command()
 @click.argument("letter_id")
-def show(letter_id: str) -> None:
-    """Show one letter with all its attempts."""
-    found = [visit.letter for visit in _walk(unoapi().dead_queue("dead show").look(DeadLetterQuery(id=letter_id)))]
-    if not found:
+@pass_uno
+def show(uno: Uno, letter_id: str) -> None:
+    """Show one dead letter with all its attempts."""
+    letters = uno.dead_letters.show(letter_id, by="dead show")
+    if not letters:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         sys.exit(1)
-    for letter in found:
+    for letter in letters:
         console.print(f"[bold]{letter.id}[/bold]  generation {letter.history.replay_count}")
         for name, value in (
             ("queue", letter.queue),
@@ -154,15 +158,16 @@ def show(letter_id: str) -> None:
 @click.option("--rate", type=click.FloatRange(min=0.01), default=None, help="At most so many letters per second.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
 @click.option("--force", is_flag=True, help="Also sends whose outcome is unknown: the contact may get them twice.")
-def replay(letter_id: str, rate: float | None, dry_run: bool, force: bool, **chosen: Any) -> None:
-    """Put letters back: the one with this id, or all that the options choose."""
-    wanted = DeadLetterQuery(id=letter_id, **chosen)
-    queue = unoapi().dead_queue("dead replay")
+@pass_uno
+def replay(uno: Uno, letter_id: str, rate: float | None, dry_run: bool, force: bool, **selection: Any) -> None:
+    """Put dead letters back: the one with this id, or all that the options choose."""
+    query = DeadLetterQuery(id=letter_id, **selection)
+    letters = uno.dead_letters
     if dry_run:
-        outcomes = Counter("would be replayed" for _ in _walk(queue.look(wanted)))
+        outcomes = Counter("would be replayed" for _ in letters.list(query, by="dead replay"))
     else:
-        visits = unoapi().replay(queue, wanted, force=force, rate=rate)
-        outcomes = _count(visits, total=queue.count())
+        total = letters.count()
+        outcomes = _count(letters.replay(query, by="dead replay", force=force, rate=rate), total=total)
     if outcomes["needs_force"]:
         click.echo(
             f"{outcomes['needs_force']} sends with unknown outcome stay: they may have reached the contact. "
@@ -176,22 +181,23 @@ def replay(letter_id: str, rate: float | None, dry_run: bool, force: bool, **cho
 @click.argument("letter_id", default="")
 @filters
 @click.option("--yes", is_flag=True, help="Do not ask before all letters are thrown away.")
-def purge(letter_id: str, yes: bool, **chosen: Any) -> None:
-    """Throw letters away for good: the one with this id, or all that the options choose."""
-    wanted = DeadLetterQuery(id=letter_id, **chosen)
-    if wanted.empty and not yes:
+@pass_uno
+def purge(uno: Uno, letter_id: str, yes: bool, **selection: Any) -> None:
+    """Throw dead letters away for good: the one with this id, or all that the options choose."""
+    query = DeadLetterQuery(id=letter_id, **selection)
+    if query.empty and not yes:
         click.confirm("Throw ALL dead letters away? They cannot be brought back.", abort=True)
-    queue = unoapi().dead_queue("dead purge")
-    _say(_count(queue.purge(wanted), total=queue.count()), letter_id)
+    letters = uno.dead_letters
+    _say(_count(letters.purge(query, by="dead purge"), total=letters.count()), letter_id)
 
 
-def _count(visits: Iterator[DeadLetterResult], *, total: int) -> Counter[str]:
+def _count(results: DeadLetterWalk, *, total: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     bar_console = Console(stderr=True)
     with Progress(console=bar_console, transient=True, disable=not bar_console.is_terminal) as progress:
         bar = progress.add_task("letters", total=total)
-        for visit in _walk(visits):
-            outcomes[visit.outcome] += 1
+        for result in results:
+            outcomes[result.outcome] += 1
             progress.advance(bar)
     return outcomes
 

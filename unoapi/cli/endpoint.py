@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unoapi.bootstrap import unoapi
+from unoapi.cli.parts import pass_uno
 from unoapi.errors import RequestError
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 
 if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
     from unoapi.models.session import Webhook
 
 
@@ -23,13 +24,14 @@ def endpoint() -> None:
 @endpoint.command()
 @click.argument("phone")
 @click.argument("webhook_id")
-def test(phone: str, webhook_id: str) -> None:
+@pass_uno
+def test(uno: Uno, phone: str, webhook_id: str) -> None:
     """Post a test event now, and say where it broke."""
-    found = try_endpoint(_webhook(phone, webhook_id), phone=phone, sender=unoapi().webhooks)
-    steps = ", ".join(f"{name} {ms} ms" for name, ms in found.timings_ms.items() if ms)
-    click.echo(f"{'Delivered' if found.delivered else 'Failed'}: {found.error or f'HTTP {found.status}'} ({steps})")
-    click.echo(found.hint)
-    if not found.delivered:
+    tried = try_endpoint(_webhook(uno, phone, webhook_id), phone=phone, sender=uno.webhooks)
+    steps = ", ".join(f"{name} {ms} ms" for name, ms in tried.timings_ms.items() if ms)
+    click.echo(f"{'Delivered' if tried.delivered else 'Failed'}: {tried.error or f'HTTP {tried.status}'} ({steps})")
+    click.echo(tried.hint)
+    if not tried.delivered:
         sys.exit(1)
 
 
@@ -37,20 +39,22 @@ def test(phone: str, webhook_id: str) -> None:
 @click.argument("phone")
 @click.argument("webhook_id")
 @click.option("--seconds", type=click.IntRange(1, 172_800), default=3600, show_default=True, help="For how long.")
-def pause(phone: str, webhook_id: str, seconds: int) -> None:
+@pass_uno
+def pause(uno: Uno, phone: str, webhook_id: str, seconds: int) -> None:
     """Let deliveries wait, without using up attempts."""
-    _webhook(phone, webhook_id)
-    unoapi().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
+    _webhook(uno, phone, webhook_id)
+    uno.deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
     click.echo(f"Paused for {seconds} s.")
 
 
 @endpoint.command()
 @click.argument("phone")
 @click.argument("webhook_id")
-def resume(phone: str, webhook_id: str) -> None:
+@pass_uno
+def resume(uno: Uno, phone: str, webhook_id: str) -> None:
     """End a pause; what waits notices within five minutes."""
-    _webhook(phone, webhook_id)
-    ended = unoapi().deliveries.resume(phone=phone, webhook_id=webhook_id)
+    _webhook(uno, phone, webhook_id)
+    ended = uno.deliveries.resume(phone=phone, webhook_id=webhook_id)
     click.echo("Resumed." if ended else "It was not paused.")
 
 
@@ -58,16 +62,17 @@ def resume(phone: str, webhook_id: str) -> None:
 @click.argument("phone")
 @click.argument("webhook_id")
 @click.confirmation_option(prompt="Give up all that waits for this webhook? Replaying brings it back")
-def drop(phone: str, webhook_id: str) -> None:
+@pass_uno
+def drop(uno: Uno, phone: str, webhook_id: str) -> None:
     """Give up all that waits: each delivery ends dead, reason `dropped`, when its turn comes."""
-    _webhook(phone, webhook_id)
-    unoapi().deliveries.drop(phone=phone, webhook_id=webhook_id)
+    _webhook(uno, phone, webhook_id)
+    uno.deliveries.drop(phone=phone, webhook_id=webhook_id)
     click.echo("Dropped what was accepted until now.")
 
 
-def _webhook(phone: str, webhook_id: str) -> Webhook:
+def _webhook(uno: Uno, phone: str, webhook_id: str) -> Webhook:
     try:
-        return find_webhook(unoapi().sessions.find(phone), webhook_id)
+        return find_webhook(uno.sessions.find(phone), webhook_id)
     except RequestError as error:
         click.echo(error.details, err=True)
         sys.exit(1)

@@ -29,6 +29,8 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from unoapi.broker.queue_monitor import QueueMonitor
+
 log = get_logger(__name__)
 
 SAVE_EVERY_MS = 60_000
@@ -36,12 +38,15 @@ MOST_TASKS = 10_000
 
 
 class AllQueues:
-    """In the place of Flower's own view of the broker."""
+    """Takes the place of Flower's own view of the broker."""
+
+    def __init__(self, monitor: QueueMonitor) -> None:
+        self._monitor = monitor
 
     async def queues(self, _: Any) -> list[dict[str, Any]]:
         """Every queue, in the words of RabbitMQ's management API; none while RabbitMQ is away."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, unoapi().queue_monitor.queues)
+            depths = await asyncio.get_running_loop().run_in_executor(None, self._monitor.queues)
         except BrokerUnavailable as error:
             log.warning("queues_not_read", error=f"{error}")
             return []
@@ -54,7 +59,7 @@ class AllQueues:
                 "consumers": depth.consumers,
                 "oldest_s": depth.oldest_s,
             }
-            for depth in found
+            for depth in depths
         ]
 
 
@@ -62,16 +67,16 @@ class BrokerPage(BrokerView):  # type: ignore[misc] # Flower has no types
     """The Broker tab."""
 
     def get_broker(self) -> AllQueues:
-        """Ours."""
-        return AllQueues()
+        """Instead of Flower's, which asks RabbitMQ's management API."""
+        return AllQueues(self.application.queue_monitor)
 
 
 class QueueLengths(GetQueueLengths):  # type: ignore[misc] # Flower has no types
     """The same for programs."""
 
     def get_broker(self) -> AllQueues:
-        """Ours."""
-        return AllQueues()
+        """Instead of Flower's, which asks RabbitMQ's management API."""
+        return AllQueues(self.application.queue_monitor)
 
 
 class OwnMetrics(Metrics):  # type: ignore[misc] # Flower has no types
@@ -82,6 +87,8 @@ class OwnMetrics(Metrics):  # type: ignore[misc] # Flower has no types
 
 class GuardedFlower(Flower):  # type: ignore[misc] # Flower has no types
     """Flower that does not show itself to strangers."""
+
+    queue_monitor: QueueMonitor
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -129,15 +136,16 @@ def remember(folder: Path) -> None:
 def main() -> None:
     """Run Flower until it is told to stop."""
     try:
-        settings = unoapi().settings
+        uno = unoapi()
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EX_CONFIG)
     os.umask(0o077)  # its memory holds phones and message ids
     for name in [name for name, value in os.environ.items() if name.startswith("FLOWER_") and not value]:
         del os.environ[name]  # an empty variable counts as not set
-    remember(settings.base_store)
+    remember(uno.settings.base_store)
     os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
+    GuardedFlower.queue_monitor = uno.queue_monitor  # Flower makes its application itself
     flower.command.Flower = GuardedFlower
     sys.argv = ["celery", "--quiet", "--app", "tasks.app", "flower", *sys.argv[1:]]
     celery()

@@ -12,22 +12,23 @@ import click
 from rich.table import Table
 
 from unoapi import __version__
-from unoapi.bootstrap import unoapi
 from unoapi.cli.dead import dead
 from unoapi.cli.endpoint import endpoint
+from unoapi.cli.parts import pass_uno
 from unoapi.cli.release import release
 from unoapi.cli.screen import screen
 from unoapi.cli.session import session
 from unoapi.errors import EX_CONFIG, ConfigurationError, UnoError
 
 if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
     from unoapi.broker.topology import Topology
 
 console = screen()
 
 
 class _Errors(click.Group):
-    """Tells our errors in one sentence instead of a traceback, and ends only when everything is written."""
+    """Prints our errors in one sentence instead of a traceback, and ends only when everything is written."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -39,22 +40,23 @@ class _Errors(click.Group):
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
         finally:
-            if unoapi.cache_info().currsize:
-                unoapi().close()
+            if ctx.obj is not None:
+                ctx.obj.close()
 
 
 @click.group(cls=_Errors)
 @click.version_option(__version__)
 def cli() -> None:
-    """Uno API: look at messages and queues, and put dead letters back."""
+    """Uno API: follow messages, watch queues, and put dead letters back."""
 
 
 @cli.command()
 @click.argument("message_id")
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
-def trace(message_id: str, as_json: bool) -> None:
+@pass_uno
+def trace(uno: Uno, message_id: str, as_json: bool) -> None:
     """Follow one message: every step of its life."""
-    entries = unoapi().traces.read(message_id)
+    entries = uno.traces.read(message_id)
     if not entries:
         click.echo(
             f"Nothing is known of {message_id}: not accepted here, or older than UNOAPI_TRACE_TTL. "
@@ -85,28 +87,30 @@ def trace(message_id: str, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--declare", is_flag=True, help="Declare everything in RabbitMQ first.")
-def topology(declare: bool) -> None:
+@pass_uno
+def topology(uno: Uno, declare: bool) -> None:
     """Print all exchanges and queues."""
-    names = unoapi().topology
+    names = uno.topology
     if declare:
-        unoapi().publisher.check(timeout_s=10.0)
+        uno.publisher.check(timeout_s=10.0)
     _print_topology(names)
 
 
 @cli.command()
 @click.option("--all", "everything", is_flag=True, help="Also those that are empty.")
 @click.option("--json", "as_json", is_flag=True, help="One object a line, all of them.")
-def queues(everything: bool, as_json: bool) -> None:
-    """Show how much stands in each queue, and for how long at most."""
-    found = unoapi().queue_monitor.queues()
+@pass_uno
+def queues(uno: Uno, everything: bool, as_json: bool) -> None:
+    """Show how many messages wait in each queue, and for how long at most."""
+    depths = uno.queue_monitor.queues()
     if as_json:
-        for depth in found:
+        for depth in depths:
             click.echo(json.dumps(asdict(depth)))
         return
     table = Table("queue", "ready", "held", "consumers", "oldest, at most", "for")
     for number in range(1, 5):
         table.columns[number].justify = "right"
-    for depth in found:
+    for depth in depths:
         if everything or depth.ready != 0 or depth.unacked:
             age = "" if not depth.oldest_s else f"{timedelta(seconds=round(depth.oldest_s))}"
             table.add_row(

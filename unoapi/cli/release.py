@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from unoapi import __version__
-from unoapi.bootstrap import unoapi
+from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ Finding = tuple[str, str, str, int]
 
 @click.command()
 @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for RabbitMQ.")
-def release(wait: float) -> None:
+@pass_uno
+def release(uno: Uno, wait: float) -> None:
     """Check the settings and declare all queues, before new processes start."""
-    uno = unoapi()  # wrong settings end here, with all of them named
     worst = 0
     for what, how, words, code in _findings(uno, wait):
         click.echo(f"{what:<9} {how:<6} {words}")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from unoapi.bootstrap import unoapi
+from unoapi.cli.parts import pass_uno
 from unoapi.models.session import without_secrets
+
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
 
 
 @click.group()
@@ -17,17 +21,19 @@ def session() -> None:
 
 
 @session.command("list")
-def list_sessions() -> None:
+@pass_uno
+def list_sessions(uno: Uno) -> None:
     """Show all stored numbers."""
-    for phone in unoapi().sessions.phones():
+    for phone in uno.sessions.phones():
         click.echo(phone)
 
 
 @session.command()
 @click.argument("phone")
-def show(phone: str) -> None:
+@pass_uno
+def show(uno: Uno, phone: str) -> None:
     """Show the configuration of a number, without its secrets."""
-    config = unoapi().sessions.config(phone)
+    config = uno.sessions.config(phone)
     if config is None:
         click.echo(f"The number {phone} is not stored; the environment's settings serve it.", err=True)
         sys.exit(1)
@@ -36,18 +42,20 @@ def show(phone: str) -> None:
 
 @session.command()
 @click.argument("phone")
-def remove(phone: str) -> None:
+@pass_uno
+def remove(uno: Uno, phone: str) -> None:
     """Remove a number on purpose. Its waiting deliveries become dead letters."""
-    keep_s = unoapi().settings.unoapi_message_max_age
-    removed = unoapi().sessions.remove(phone, keep_s=keep_s)
+    keep_s = uno.settings.unoapi_message_max_age
+    removed = uno.sessions.remove(phone, keep_s=keep_s)
     click.echo(f"{phone} removed." if removed else f"{phone} was not stored.")
 
 
 @session.command()
-def confirm() -> None:
+@pass_uno
+def confirm(uno: Uno) -> None:
     """After Redis lost its data: say that the numbers stored now are all there are.
 
     Events of other numbers then go to the environment's webhook again instead of waiting.
     """
-    unoapi().sessions.confirm()
+    uno.sessions.confirm()
     click.echo("Confirmed.")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from unoapi.models.jobs import DeliverWebhook, FanOut, SaveMedia
+
+if TYPE_CHECKING:
+    from unoapi.models.attempts import Attempt
+    from unoapi.models.jobs import Job
+
+MAX_DETAIL_CHARS = 300
 
 Step = Literal[
     "accepted", "queued", "sent", "status", "received", "event", "filtered", "attempt", "postponed", "delivered",
@@ -28,4 +36,32 @@ class TraceEntry(BaseModel):
     attempt: int | None = None
     status: int | None = None
     duration_ms: int | None = None
-    detail: str = Field(default="", max_length=300)
+    detail: str = Field(default="", max_length=MAX_DETAIL_CHARS)
+
+    @classmethod
+    def of(  # noqa: PLR0913 (the fields of an entry)
+        cls,
+        job: Job,
+        step: Step,
+        *,
+        kind: str | None = None,
+        webhook: str | None = None,
+        tries: int | None = None,
+        attempt: Attempt | None = None,
+        detail: str = "",
+    ) -> TraceEntry:
+        """A step of a job, which says itself what it is about. `tries` counts the attempts so far; `detail` is cut."""
+        delivery = job if isinstance(job, DeliverWebhook) else None
+        event = job if isinstance(job, (DeliverWebhook, FanOut, SaveMedia)) else None
+        return cls(
+            step=step,
+            phone=job.phone,
+            message_id=job.message_id,
+            kind=kind if kind is not None else event.kind if event else "",
+            webhook=webhook if webhook is not None else delivery.webhook_id if delivery else "",
+            delivery_id=delivery.id if delivery else "",
+            attempt=tries,
+            status=attempt.status if attempt else None,
+            duration_ms=attempt.duration_ms if attempt else None,
+            detail=detail[:MAX_DETAIL_CHARS],
+        )

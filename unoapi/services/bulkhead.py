@@ -1,4 +1,4 @@
-"""Endpoints that are down, slow or greedy: who may post now, and who waits in RabbitMQ."""
+"""The bulkhead between endpoints: one that is slow or greedy leaves threads to the others."""
 
 from __future__ import annotations
 
@@ -9,26 +9,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed
-from unoapi.models.cloud_api.events import serialise
-from unoapi.models.jobs import ReportFailure, computed_id
 from unoapi.services.retries import parked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.models.endpoints import EndpointChange
-    from unoapi.models.jobs import DeliverWebhook
-
 SEEN_S = 5.0
-"""For so long somebody who posted still counts as one who has work."""
+"""For so long after a post an endpoint still counts as one that has work."""
 SHARE_WAIT_MS = 2000
 
 
 class Bulkhead:
     """The threads of one process, shared between endpoints.
 
-    One endpoint may use all of them while nobody else has work, otherwise at most half. The account is this process's
-    own, so that nothing of it is left behind by a crash.
+    One endpoint may use all of them while no other has work, otherwise at most half. It counts in the memory of this
+    process, so that a crash leaves nothing behind.
     """
 
     def __init__(self, threads: int) -> None:
@@ -39,11 +34,11 @@ class Bulkhead:
 
     @contextmanager
     def taken(self, phone: str, webhook_id: str) -> Iterator[None]:
-        """Hold one thread for an endpoint. Raises Postponed when it is over its share."""
+        """Use one thread for an endpoint. Raises Postponed when it uses its share already."""
         name = f"{phone}:{webhook_id}"
         with self._lock:
             now = time.monotonic()
-            self._seen = {each: at for each, at in self._seen.items() if now - at < SEEN_S}
+            self._seen = {endpoint: at for endpoint, at in self._seen.items() if now - at < SEEN_S}
             self._seen[name] = now
             busy = self._busy.get(name, 0)
             others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0
@@ -58,21 +53,3 @@ class Bulkhead:
                 self._busy[name] -= 1
                 if not self._busy[name]:
                     del self._busy[name]
-
-
-def news_report(job: DeliverWebhook, news: EndpointChange) -> ReportFailure:
-    """The callback that an endpoint went down or came back: the same id for the same outage."""
-    kind = "endpoint.down" if news.down else "endpoint.up"
-    report_id = computed_id(kind, job.phone, job.webhook_id, str(news.since_ms))
-    what = "is down: deliveries wait" if news.down else "is up again"
-    document = {
-        "text": f"Session {job.phone}, webhook {job.webhook_id}: {what}",
-        "type": kind,
-        "id": report_id,
-        "phone": job.phone,
-        "webhook": job.webhook_id,
-        "message_id": "",
-        "attempts": [],
-        "payload": {},
-    }
-    return ReportFailure(id=report_id, phone=job.phone, body=serialise(document), notify_on_failure=False)

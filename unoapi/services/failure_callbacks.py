@@ -1,4 +1,4 @@
-"""A failure is told: by callbacks to the operator and notices to the number. Neither causes another."""
+"""Reports of failures: callbacks to the operator and notices to the number. Neither causes another."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from unoapi.services.sending import failed_envelope
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
+    from unoapi.models.endpoints import EndpointChange
     from unoapi.ports import CallbackSender, SessionStore
 
 
@@ -36,7 +37,7 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
     callbacks: bool,
     notices: bool,
 ) -> list[Envelope]:
-    """What follows from a job that was given up. Nothing follows from what a report itself caused."""
+    """The jobs that follow from one that was given up. Nothing follows from what a report itself caused."""
     if isinstance(job, SendMessage):
         return [failed_envelope(job, reason=reason, error=error, sessions=sessions)]
     if isinstance(job, SaveMedia):
@@ -87,6 +88,24 @@ def status_report(job: FanOut) -> ReportFailure | None:
             "attempts": [],
         },
     )
+
+
+def endpoint_report(job: DeliverWebhook, change: EndpointChange) -> ReportFailure:
+    """The callback that an endpoint went down or came back, with the same id for the same outage."""
+    kind = "endpoint.down" if change.down else "endpoint.up"
+    report_id = computed_id(kind, job.phone, job.webhook_id, str(change.since_ms))
+    what = "is down: deliveries wait" if change.down else "is up again"
+    document = {
+        "text": f"Session {job.phone}, webhook {job.webhook_id}: {what}",
+        "type": kind,
+        "id": report_id,
+        "phone": job.phone,
+        "webhook": job.webhook_id,
+        "message_id": "",
+        "attempts": [],
+        "payload": {},
+    }
+    return ReportFailure(id=report_id, phone=job.phone, body=serialise(document), notify_on_failure=False)
 
 
 def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]) -> ReportFailure:

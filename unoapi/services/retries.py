@@ -1,17 +1,94 @@
-"""How long to wait before the next try, and when waiting ends."""
+"""Whether a failed job is tried again, how long it waits, and when waiting ends."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unoapi.errors import TooOld
+from unoapi.errors import (
+    BrokerUnavailable,
+    PermanentError,
+    Postponed,
+    StoreUnavailable,
+    TooOld,
+    UnoError,
+    describe,
+)
+from unoapi.models.attempts import Attempt
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
+    from unoapi.models.attempts import History
     from unoapi.models.jobs import Job
+
+OWN_TROUBLE = (BrokerUnavailable, StoreUnavailable)
+"""RabbitMQ or Redis is away: not the receiver's fault, so it uses up no retry."""
+OWN_TROUBLE_MS = 2000
 
 JITTER = 0.1
 """Largest added share of a wait. Added only: a wait is never early."""
+
+
+@dataclass(frozen=True)
+class RetrySchedule:
+    """How many retries follow the first attempt, and the waits before them: see `backoff`."""
+
+    limit: int
+    base_ms: int
+    cap_ms: int
+
+
+@dataclass(frozen=True)
+class RetryAfter:
+    """Try again after `delay_ms`; `retries` is how many of the schedule's retries are used up then."""
+
+    delay_ms: int
+    retries: int
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Try no more: the job becomes a dead letter."""
+
+
+def decide(
+    error: BaseException, history: History, *, retries: int, schedule: RetrySchedule, draw: float
+) -> RetryAfter | GiveUp:
+    """What happens to a job after this error. `history` counts it already, `retries` are those used up before.
+
+    | error | decision |
+    | --- | --- |
+    | PermanentError | give up |
+    | Postponed | after the time that it names; no retry is used up |
+    | BrokerUnavailable, StoreUnavailable | after two seconds; no retry is used up |
+    | any other UnoError | the next retry of the schedule |
+    | a bug | a schedule of its own, so that it leaves the receiver all attempts |
+
+    `draw` is a random number from 0 to 1, for the jitter.
+    """
+    if isinstance(error, PermanentError):
+        return GiveUp()
+    if isinstance(error, Postponed):
+        return RetryAfter(with_jitter(error.after_ms, draw=draw) if error.jitter else error.after_ms, retries)
+    if isinstance(error, OWN_TROUBLE):
+        return RetryAfter(with_jitter(OWN_TROUBLE_MS, draw=draw), retries)
+    is_bug = not isinstance(error, UnoError)
+    step = history.internal_errors if is_bug else retries + 1
+    if step > schedule.limit:
+        return GiveUp()
+    delay_ms = backoff(step, base_ms=schedule.base_ms, cap_ms=schedule.cap_ms)
+    return RetryAfter(with_jitter(delay_ms, draw=draw), retries if is_bug else step)
+
+
+def with_failure(history: History, error: BaseException) -> History:
+    """The history after this error. A bug counts as an attempt, too; a wait without a request does not."""
+    attempt: Attempt | None = getattr(error, "attempt", None)
+    is_bug = not isinstance(error, UnoError)
+    if is_bug:
+        history = history.model_copy(update={"internal_errors": history.internal_errors + 1})
+    if attempt is None and not isinstance(error, (Postponed, PermanentError, *OWN_TROUBLE)):
+        attempt = Attempt(error=describe(error), outcome="own_fault" if is_bug else "")
+    return history if attempt is None else history.with_attempt(attempt)
 
 
 def backoff(attempt: int, *, base_ms: int, cap_ms: int) -> int:

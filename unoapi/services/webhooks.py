@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import Event
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
+from unoapi.models.trace import TraceEntry
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
 
@@ -75,6 +76,15 @@ class FannedOut:
     def filtered(self) -> list[str]:
         """The webhooks that do not get the event."""
         return list(self.filters)
+
+    def trace(self, job: FanOut) -> list[TraceEntry]:
+        """The steps of the event at each webhook, in the order of the webhooks that get it."""
+        if not self.deliveries and not self.filters:
+            return [TraceEntry.of(job, "filtered", detail="the number has no webhook")]
+        return [
+            *(TraceEntry.of(job, "filtered", webhook=webhook, detail=why) for webhook, why in self.filters.items()),
+            *(TraceEntry.of(delivery, "queued") for delivery in self.deliveries),
+        ]
 
 
 def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: Blacklist | None = None) -> FannedOut:

@@ -20,7 +20,7 @@ from unoapi.stores.deliveries import done_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.models.jobs import FanOut
+    from unoapi.models.jobs import FanOut, SaveMedia
     from unoapi.stores.redis import Command, RedisClient
 
 KEPT_MS = 3_600_000
@@ -87,7 +87,7 @@ class RedisOrdering:
         self._longest_hold_ms = longest_hold_ms
         self._owed: deque[Command] = deque(maxlen=MOST_OWED)
 
-    def join(self, events: Sequence[FanOut]) -> None:
+    def join(self, events: Sequence[FanOut | SaveMedia]) -> None:
         """Stand in line, in this order, at each ordered webhook. Who stands there already keeps the place."""
         with suppress(StoreUnavailable):
             self._call(
@@ -130,7 +130,7 @@ class RedisOrdering:
             return None  # of another version; its message comes by itself
         return taken
 
-    def skip(self, event: FanOut, webhook_ids: Sequence[str]) -> None:
+    def skip(self, event: FanOut | SaveMedia, webhook_ids: Sequence[str]) -> None:
         """Make room at webhooks that do not get the event."""
         gone: list[Command] = [
             ("ZREM", _line(event.phone, each, event.contact), delivery_id(event.id, each)) for each in webhook_ids

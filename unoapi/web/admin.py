@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
-from unoapi.broker.dead_letters import as_fields
+from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError
+from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flask.typing import ResponseReturnValue
 
-    from unoapi.broker.dead_letter_queue import DeadLetterResult
     from unoapi.models.session import Webhook
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")
@@ -40,7 +36,7 @@ class _Body(BaseModel):
 
 
 class DeadLetterSelection(_Body):
-    """Which letters are meant. Fields that are left out match all."""
+    """Selects dead letters. Fields that are left out match all."""
 
     id: Text = ""
     queue: Text = ""
@@ -49,8 +45,8 @@ class DeadLetterSelection(_Body):
     reason: Text = ""
     older_than_s: int | None = Field(default=None, ge=0, le=1_000_000_000)
 
-    def filter(self) -> DeadLetterQuery:
-        """For the dead queue."""
+    def query(self) -> DeadLetterQuery:
+        """The selection without its bounds."""
         age = None if self.older_than_s is None else timedelta(seconds=self.older_than_s)
         return DeadLetterQuery(
             id=self.id, queue=self.queue, phone=self.phone, webhook=self.webhook, reason=self.reason, older_than=age
@@ -58,21 +54,21 @@ class DeadLetterSelection(_Body):
 
 
 class Listing(DeadLetterSelection):
-    """A page of letters."""
+    """A page of dead letters."""
 
     limit: int = Field(default=100, ge=1, le=MAX_LETTERS)
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
 
 
 class Purge(DeadLetterSelection):
-    """Letters to throw away. Without any filter `all` must be true."""
+    """Dead letters to throw away. Without any filter `all` must be true."""
 
     all: bool = False
     limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
 
 
 class Replay(DeadLetterSelection):
-    """Letters to put back. `force`: also sends whose outcome is unknown."""
+    """Dead letters to put back. `force`: also sends whose outcome is unknown."""
 
     force: bool = False
     limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
@@ -87,13 +83,14 @@ class Pause(_Body):
 @routes.get("/dead")
 @operator
 def dead_letters() -> ResponseReturnValue:
-    """Show letters; every one stays. `next_offset` is there when there may be more."""
+    """List dead letters; every one stays. `next_offset` is there when there may be more."""
     asked = Listing.model_validate(request.args.to_dict())
-    queue = unoapi().dead_queue("GET /admin/dead")
     last = asked.offset + asked.limit
-    found = [visit.letter for visit in _walk(queue.look(asked.filter(), most=last, within_s=WITHIN_S))]
-    page: dict[str, Any] = {"data": [as_fields(letter) for letter in found[asked.offset :]], "complete": queue.complete}
-    if not queue.complete and len(found) == last:
+    walk = unoapi().dead_letters.list(asked.query(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
+    letters = [result.letter for result in walk]
+    shown = [letter.public_fields() for letter in letters[asked.offset :]]
+    page: dict[str, Any] = {"data": shown, "complete": walk.complete}
+    if not walk.complete and len(letters) == last:
         page["next_offset"] = last
     return jsonify(page)
 
@@ -101,48 +98,36 @@ def dead_letters() -> ResponseReturnValue:
 @routes.get("/dead/<letter_id>")
 @operator
 def dead_letter(letter_id: str) -> ResponseReturnValue:
-    """Show one letter with all its attempts."""
-    queue = unoapi().dead_queue("GET /admin/dead/<id>")
-    found = [visit.letter for visit in _walk(queue.look(DeadLetterQuery(id=letter_id), most=1, within_s=WITHIN_S))]
-    if not found:
+    """Show one dead letter with all its attempts."""
+    letters = unoapi().dead_letters.show(letter_id, by="GET /admin/dead/<id>", bounds=Bounds(1, WITHIN_S))
+    if not letters:
         raise not_found("There is no such dead letter.")
-    return jsonify({**as_fields(found[0]), "traceback": found[0].traceback, "size": len(found[0].body)})
+    (letter,) = letters
+    return jsonify({**letter.public_fields(), "traceback": letter.traceback, "size": len(letter.body)})
 
 
 @routes.post("/dead/replay")
 @operator
 def replay() -> ResponseReturnValue:
-    """Put letters back on their queues; ask again until `complete`."""
+    """Put dead letters back on their queues; ask again until `complete`."""
     asked = Replay.model_validate(json_object())
-    uno = unoapi()
-    queue = uno.dead_queue("POST /admin/dead/replay")
-    visits = uno.replay(queue, asked.filter(), force=asked.force, most=asked.limit, within_s=WITHIN_S)
-    outcomes = Counter(visit.outcome for visit in _walk(visits))
-    return jsonify(outcomes=outcomes, complete=queue.complete)
+    walk = unoapi().dead_letters.replay(
+        asked.query(), by="POST /admin/dead/replay", force=asked.force, bounds=Bounds(asked.limit, WITHIN_S)
+    )
+    return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
 
 @routes.post("/dead/purge")
 @operator
 def purge() -> ResponseReturnValue:
-    """Throw letters away for good; ask again until `complete`."""
+    """Throw dead letters away for good; ask again until `complete`."""
     asked = Purge.model_validate(json_object())
-    if asked.filter().empty and not asked.all:
+    if asked.query().empty and not asked.all:
         details = 'Name a filter, or send {"all": true}: letters that are thrown away cannot be brought back.'
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    queue = unoapi().dead_queue("POST /admin/dead/purge")
-    visits = queue.purge(asked.filter(), most=asked.limit, within_s=WITHIN_S)
-    outcomes = Counter(visit.outcome for visit in _walk(visits))
-    return jsonify(outcomes=outcomes, complete=queue.complete)
-
-
-def _walk(visits: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
-    uno = unoapi()
-    try:
-        yield from visits
-    except Busy:
-        details = f"{uno.busy_with()} is at the dead queue. Try again when it is done."
-        raise RequestError("Busy", code=131016, status=409, details=details, retry_after_s=5) from None
-    uno.store.post(("DEL", BUSY_KEY))
+    bounds = Bounds(asked.limit, WITHIN_S)
+    walk = unoapi().dead_letters.purge(asked.query(), by="POST /admin/dead/purge", bounds=bounds)
+    return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
 
 @routes.get("/queues")

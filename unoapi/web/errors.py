@@ -9,7 +9,15 @@ from flask import Response, jsonify
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from unoapi.errors import BrokerUnavailable, Postponed, RequestError, StoreUnavailable, describe, safe_traceback
+from unoapi.errors import (
+    BrokerUnavailable,
+    DeadLettersBusy,
+    Postponed,
+    RequestError,
+    StoreUnavailable,
+    describe,
+    safe_traceback,
+)
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -87,6 +95,10 @@ def register_errors(app: Flask) -> None:
     def _no_store(error: Exception) -> Response:
         log.error("request_not_served", error=f"{error}", hint="check Redis")
         return _answer(503, "Service temporarily unavailable", 131016, "The store does not answer. Try again.", 5)
+
+    @app.errorhandler(DeadLettersBusy)
+    def _busy(error: DeadLettersBusy) -> Response:
+        return _answer(409, "Busy", 131016, f"{error}", 5)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

@@ -134,7 +134,7 @@ def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
     for job in jobs:
         log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
     accepted = [TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs]
-    uno.accept([Envelope(job) for job in jobs])
+    uno.publisher.publish([Envelope(job) for job in jobs])
     uno.traces.add(*accepted)
     return jsonify(success=True)
 

@@ -43,6 +43,6 @@ def contact_writes(phone: str) -> ResponseReturnValue:
     event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
-    uno.accept([Envelope(to_fan_out(event, phone=phone, sessions=uno.sessions))])
+    uno.publisher.publish([Envelope(to_fan_out(event, phone=phone, sessions=uno.sessions))])
     uno.traces.add(accepted)
     return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])

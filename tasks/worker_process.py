@@ -1,0 +1,89 @@
+"""What a worker process does beside its tasks: at its start, once an hour, and at its end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+
+from tasks import dead_letters, media
+from unoapi.bootstrap import count_metrics, expose_metrics
+from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.telemetry.logging import get_logger
+from unoapi.telemetry.metrics import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from unoapi.bootstrap import Uno
+
+log = get_logger(__name__)
+
+HOUR_S = 3600.0
+HOURLY: Mapping[str, Callable[[Uno], object]] = {"media": media.sweep, "suspect": dead_letters.expire}
+"""By queue: done by the main process of its workers, so that nothing has to wait for a month in RabbitMQ."""
+
+
+def connect(uno: Uno) -> None:
+    """Answer Celery's signals. They belong to the process, so this is done once, by its entry point."""
+    # Celery warns of the superuser because of pickle, which this application does not accept.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    stopped = threading.Event()
+
+    def start(**_: Any) -> None:
+        count_metrics(uno)
+        metrics().expect_work()
+        declare_topology(uno)
+
+    def ready(sender: Any = None, **_: Any) -> None:
+        """In the main process, after the pool's children are made: they only count."""
+        expose_metrics(uno)
+        queues = getattr(getattr(sender, "task_consumer", None), "queues", [])
+        consumed = {queue.name for queue in queues}
+        for queue, work in HOURLY.items():
+            if uno.topology.queue(queue) in consumed:
+                start_hourly(work, uno, stopped=stopped, name=queue)
+
+    def end(**_: Any) -> None:
+        stopped.set()
+        uno.close()
+
+    def leave_logging_alone(**_: Any) -> None:
+        """Celery would replace the logging that is set up already."""
+
+    setup_logging.connect(leave_logging_alone, weak=False)
+    celeryd_init.connect(start, weak=False)
+    worker_ready.connect(ready, weak=False)
+    worker_process_shutdown.connect(end, weak=False)
+    worker_shutdown.connect(end, weak=False)
+
+
+def declare_topology(uno: Uno) -> None:
+    """Declare everything before consuming; wait for RabbitMQ, but end the process for objects that do not fit."""
+    while True:
+        try:
+            uno.publisher.check(timeout_s=5.0)
+        except ConfigurationError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(EX_CONFIG)
+        except BrokerUnavailable as error:
+            log.warning("waiting_for_rabbitmq", error=f"{error}", hint="check AMQP_URL and that RabbitMQ runs")
+        else:
+            log.info("topology_declared", prefix=uno.topology.prefix)
+            uno.sessions.load_marker()
+            return
+
+
+def start_hourly(work: Callable[[Uno], object], uno: Uno, *, stopped: threading.Event, name: str) -> None:
+    """Do the work now, and then every hour, in a thread. `work` must not raise."""
+
+    def run() -> None:
+        while True:
+            work(uno)
+            if stopped.wait(HOUR_S):
+                return
+
+    threading.Thread(target=run, name=f"hourly {name}", daemon=True).start()

@@ -1,0 +1,416 @@
+"""A worker's tasks, run on parts in memory as Celery runs them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery.exceptions import Ignore, Reject, Retry
+
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    CallbackRecorder,
+    MemoryConnections,
+    MemorySends,
+    ScriptedProvider,
+    WebhookRecorder,
+    make_delivery,
+    make_event,
+    make_fan_out,
+    make_send,
+    make_session,
+    make_status,
+    make_webhook,
+)
+from tests.support.worker import make_uno, run
+from unoapi.broker.dead_letters import read_dead_letter
+from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of
+from unoapi.errors import MessageRejected, SendFailed, StoreUnavailable, UnoError
+from unoapi.models.attempts import Answer, History
+from unoapi.models.jobs import (
+    JOBS,
+    AwaitResult,
+    DeliverWebhook,
+    FanOut,
+    Job,
+    NotifyNumber,
+    ReportFailure,
+    SaveMedia,
+    SendMessage,
+    delivery_id,
+    now_ms,
+)
+from unoapi.services.received_media import keeping
+from unoapi.services.webhooks import to_fan_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.bootstrap import Uno
+    from unoapi.broker.messages import Message
+    from unoapi.models.dead_letters import DeadLetter
+
+CALLBACKS = {"STATUS_FAILED_WEBHOOK_URL": "http://operator.test/failed"}
+ORDERED = make_session(make_webhook(ordered=True))
+LINE = (PHONE, "default", CONTACT)
+
+
+@pytest.fixture
+def uno() -> Iterator[Uno]:
+    """A session with one webhook that answers 200."""
+    parts = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=200, duration_ms=7)))
+    yield parts
+    parts.close()
+
+
+def queues(uno: Uno) -> Any:
+    """What was published, in memory."""
+    return uno.publisher
+
+
+def steps(uno: Uno, message_id: str = "wamid.1") -> list[str]:
+    return [entry.step for entry in uno.traces.read(message_id)]
+
+
+def waiting(uno: Uno) -> list[Message]:
+    """The messages in all waiting buckets."""
+    buckets = [queue.name for queue in uno.topology.queues if "delayed" in queue.name]
+    return [message for bucket in buckets for message in iter(lambda bucket=bucket: queues(uno).take(bucket), None)]  # type: ignore[misc]
+
+
+def letters(uno: Uno) -> list[DeadLetter]:
+    messages: list[Message] = list(iter(lambda: queues(uno).take(uno.topology.dead), None))
+    return [read_dead_letter(each.body, each.headers, each.properties, each.routing_key) for each in messages]
+
+
+# --- the work ---
+
+
+def test_an_event_becomes_one_delivery_for_each_webhook(uno: Uno) -> None:
+    run(uno, make_fan_out())
+
+    (delivery,) = queues(uno).jobs("unoapi.outgoing")
+    assert isinstance(delivery, DeliverWebhook)
+    assert (delivery.webhook_id, delivery.body) == ("default", make_event().body)
+    (entry,) = uno.traces.read("wamid.1")
+    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("queued", "message", "default", delivery.id)
+
+
+def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> None:
+    uno = make_uno(make_session(make_webhook(sendIncomingMessages=False)))
+
+    run(uno, make_fan_out())
+
+    assert queues(uno).depth("unoapi.outgoing") == 0
+    (entry,) = uno.traces.read("wamid.1")
+    assert (entry.step, entry.webhook) == ("filtered", "default")
+    assert entry.detail
+
+
+def test_an_event_of_a_number_without_webhooks_is_traced_as_filtered() -> None:
+    uno = make_uno()
+
+    run(uno, make_fan_out(webhook_ids=[], stored=False))
+
+    (entry,) = uno.traces.read("wamid.1")
+    assert (entry.step, entry.webhook, entry.detail) == ("filtered", "", "the number has no webhook")
+
+
+def test_a_status_failed_is_reported_to_the_operator() -> None:
+    uno = make_uno(make_session(), settings=CALLBACKS)
+
+    run(uno, make_fan_out(make_status("failed", error={"code": 131000, "title": "Not sent"})))
+
+    (report,) = queues(uno).jobs("unoapi.webhook.status.failed")
+    assert json.loads(report.body)["type"] == "message.failed"
+
+
+def test_a_delivery_that_arrives_is_done_and_traced(uno: Uno) -> None:
+    run(uno, make_delivery())
+
+    assert uno.deliveries.is_done("delivery-1")
+    assert waiting(uno) == []
+    assert letters(uno) == []
+
+
+def test_a_delivery_that_was_done_before_is_not_posted_again(uno: Uno) -> None:
+    run(uno, make_delivery())
+
+    run(uno, make_delivery())  # the recorder has no second answer
+
+    assert steps(uno) == ["duplicate"]
+
+
+def test_a_message_is_sent_and_its_status_published(uno: Uno) -> None:
+    run(uno, make_send())
+
+    (event,) = queues(uno).jobs("unoapi.outgoing")
+    assert isinstance(event, FanOut)
+    assert (event.kind, event.message_id) == ("sent", "wamid.1")
+    assert steps(uno) == ["sent"]
+
+
+def test_a_message_that_whatsapp_refuses_is_failed_and_not_dead() -> None:
+    refusing = ScriptedProvider(MessageRejected("Unsupported", code=131051, details="no such type"))
+    uno = make_uno(make_session(), providers={"whatsmeow": refusing})
+
+    run(uno, make_send())
+
+    (event,) = queues(uno).jobs("unoapi.outgoing")
+    assert event.kind == "failed"
+    assert letters(uno) == []
+    assert steps(uno) == ["failed"]
+
+
+def test_a_failure_callback_is_posted_to_the_operator() -> None:
+    callbacks = CallbackRecorder(Answer(status=204))
+    uno = make_uno(settings=CALLBACKS, callbacks=callbacks)
+
+    run(uno, ReportFailure(id="r", phone=PHONE, message_id="wamid.1", body="{}", notify_on_failure=False))
+
+    assert callbacks.posts == [("http://operator.test/failed", "{}")]
+    (entry,) = uno.traces.read("wamid.1")
+    assert (entry.step, entry.status) == ("callback", 204)
+
+
+def test_a_callback_after_its_address_was_removed_is_left_out() -> None:
+    callbacks = CallbackRecorder()
+    uno = make_uno(callbacks=callbacks)
+
+    run(uno, ReportFailure(id="r", phone=PHONE, body="{}", notify_on_failure=False))
+
+    assert callbacks.posts == []
+
+
+def test_an_endpoint_gives_one_notice_in_a_while() -> None:
+    uno = make_uno(make_session())
+
+    for number in range(2):
+        run(uno, NotifyNumber(id=f"n-{number}", phone=PHONE, webhook_id="default", text="down"))
+
+    assert len(queues(uno).jobs("unoapi.incoming")) == 1
+
+
+# --- the retry ---
+
+
+def test_a_failed_delivery_waits_with_its_attempt_in_a_bucket() -> None:
+    uno = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=500)))
+
+    with pytest.raises(Retry):
+        run(uno, make_delivery())
+
+    (message,) = waiting(uno)
+    assert message.routing_key == "unoapi.outgoing"
+    assert message.headers["retries"] == 1
+    assert [attempt.status for attempt in history_of(message.headers).attempts] == [500]
+    assert steps(uno) == ["attempt"]
+
+
+def test_after_the_last_retry_a_delivery_is_dead_and_reported() -> None:
+    settings = {**CALLBACKS, "UNOAPI_MESSAGE_RETRY_LIMIT": "2", "NOTIFY_FAILED_MESSAGES": "true"}
+    uno = make_uno(make_session(), settings=settings, webhooks=WebhookRecorder(Answer(status=500)))
+
+    with pytest.raises(UnoError, match="refused: HTTP 500"):
+        run(uno, make_delivery(), retries=2)
+
+    (letter,) = letters(uno)
+    assert (letter.id, letter.reason, letter.queue) == ("delivery-1", "refused", "unoapi.outgoing")
+    assert letter.job == make_delivery(accepted_at_ms=letter.job.accepted_at_ms if letter.job else 0)
+    (report,) = queues(uno).jobs("unoapi.webhook.status.failed")
+    assert json.loads(report.body)["type"] == "webhook.failed"
+    (notice,) = queues(uno).jobs("unoapi.notification")
+    assert notice.webhook_id == "default"
+    assert steps(uno) == ["dead"]
+
+
+def test_a_delivery_to_an_endpoint_that_is_gone_is_dead_at_once() -> None:
+    uno = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=410)))
+
+    with pytest.raises(UnoError):
+        run(uno, make_delivery())
+
+    (letter,) = letters(uno)
+    assert letter.reason == "gone"
+    assert waiting(uno) == []
+
+
+def test_a_wait_uses_up_no_retry() -> None:
+    uno = make_uno(make_session(), providers={"whatsmeow": ScriptedProvider(connected=False)})
+
+    with pytest.raises(Retry):
+        run(uno, make_send(), retries=3)
+
+    (message,) = waiting(uno)
+    assert message.headers["retries"] == 3
+    assert steps(uno) == ["postponed"]
+
+
+def test_a_bug_is_counted_apart_and_its_dead_letter_has_a_traceback() -> None:
+    uno = make_uno(make_session(), settings={"UNOAPI_MESSAGE_RETRY_LIMIT": "1"}, webhooks=WebhookRecorder())
+
+    with pytest.raises(Retry):
+        run(uno, make_delivery())  # the recorder has no answer: IndexError
+    (message,) = waiting(uno)
+    history = history_of(message.headers)
+    with pytest.raises(UnoError, match="bug: IndexError"):
+        run(uno, make_delivery(), history=history)
+
+    assert (message.headers["retries"], history.internal_errors) == (0, 1)
+    (letter,) = letters(uno)
+    assert letter.reason == "bug"
+    assert "fakes.py" in letter.traceback
+
+
+def test_a_job_is_validated_once_a_run_also_when_it_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    validated = []
+
+    class Counted(SendMessage):
+        @classmethod
+        def model_validate(cls, *args: Any, **options: Any) -> Any:
+            validated.append(args)
+            return super().model_validate(*args, **options)
+
+    monkeypatch.setitem(JOBS, SendMessage.task, Counted)
+    uno = make_uno(make_session(), providers={"whatsmeow": ScriptedProvider(SendFailed("nothing left"))})
+
+    with pytest.raises(Retry):
+        run(uno, make_send())
+
+    assert len(validated) == 1
+
+
+# --- messages that are special ---
+
+
+@pytest.mark.parametrize("body", [None, {}, "text", {"id": "1", "phone": "x"}])
+def test_a_message_that_is_no_job_goes_to_the_dead_queue_and_is_not_acknowledged(uno: Uno, body: object) -> None:
+    class Unreadable(SendMessage):
+        def model_dump(self, **_: Any) -> Any:
+            return body
+
+    with pytest.raises(Reject) as rejection:
+        run(uno, Unreadable.model_validate(make_send().model_dump()))
+
+    assert vars(rejection.value)["requeue"] is False
+
+
+def test_a_redelivered_message_that_is_put_back_is_still_known_as_such() -> None:
+    sends, provider = MemorySends(), ScriptedProvider()
+    uno = make_uno(make_session(), sends=sends, providers={"whatsmeow": provider})
+    sends.away = True
+
+    with pytest.raises(Retry):
+        run(uno, make_send(), redelivered=True)
+
+    (message,) = waiting(uno)
+    history = history_of(message.headers)
+    with pytest.raises(Retry):  # the broker knows it no longer as a second copy, its history does
+        run(uno, make_send(), history=history)
+    assert provider.sent == []
+    run(uno, make_send(), history=history.next_replay())
+    assert len(provider.sent) == 1
+
+
+def test_a_message_that_no_worker_dropped_is_not_taken_for_a_second_copy() -> None:
+    uno = make_uno(make_session(), providers={"whatsmeow": ScriptedProvider(connected=False)})
+
+    with pytest.raises(Retry):
+        run(uno, make_send())
+
+    (message,) = waiting(uno)
+    assert not history_of(message.headers).redelivered
+
+
+def test_a_message_that_is_early_waits_once_more(uno: Uno) -> None:
+    with pytest.raises(Ignore):
+        run(uno, make_delivery(), headers={NOT_BEFORE_HEADER: now_ms() + 60_000})
+
+    (message,) = waiting(uno)
+    assert 55_000 < int(message.properties["expiration"]) <= 60_000
+    assert not uno.deliveries.is_done("delivery-1")
+
+
+def test_a_message_that_was_redelivered_too_often_goes_into_quarantine(uno: Uno) -> None:
+    run(uno, make_delivery(id="harmless"), headers={DELIVERIES_HEADER: 3})
+
+    with pytest.raises(Ignore):
+        run(uno, make_delivery(), headers={DELIVERIES_HEADER: 4})
+
+    assert uno.deliveries.is_done("harmless")
+    (message,) = iter(lambda: queues(uno).take("unoapi.suspect"), None)
+    assert history_of(message.headers).redelivered
+    assert "suspected" in steps(uno)
+
+
+def test_in_quarantine_a_message_is_tried_until_it_ended_three_processes() -> None:
+    uno = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=200)))
+    often = {DELIVERIES_HEADER: 9}
+
+    run(uno, make_delivery(), queue="suspect", headers=often, history=History(worker_losses=2))
+    with pytest.raises(UnoError, match="poison"):
+        run(uno, make_delivery(id="poison"), queue="suspect", headers=often, history=History(worker_losses=3))
+
+    assert uno.deliveries.is_done("delivery-1")
+    (letter,) = letters(uno)
+    assert letter.reason == "poison"
+
+
+def test_what_a_bug_keeps_from_being_given_up_is_left_to_the_broker() -> None:
+    class Broken:
+        def resolve(self, phone: str, *, stored: bool) -> Any:
+            raise StoreUnavailable(f"{phone} {stored}")
+
+        def find(self, phone: str) -> Any:
+            raise ZeroDivisionError(phone)
+
+    uno = make_uno(sessions=Broken(), settings={"UNOAPI_MESSAGE_RETRY_LIMIT": "0"})
+
+    with pytest.raises(Reject) as rejection:
+        run(uno, make_send())
+
+    assert vars(rejection.value)["requeue"] is False
+
+
+# --- events take their place in an ordered conversation, whoever publishes them ---
+
+
+def given_up_send(uno: Uno) -> Job:
+    """A message that is given up: its status `failed` follows."""
+    assert uno.sessions
+    return make_send(accepted_at_ms=1)
+
+
+def media_job(uno: Uno) -> Job:
+    """An event whose file cannot be had: it goes on without."""
+    image = {"type": "image", "image": {"id": "7", "mime_type": "image/png"}}
+    return keeping(to_fan_out(make_event(**image), phone=PHONE, sessions=uno.sessions))
+
+
+def overdue_result(uno: Uno) -> Job:
+    """A command to the connector whose result did not come."""
+    uno.connections.expect(PHONE, "wamid.1", within_s=60)
+    return AwaitResult(id="a", phone=PHONE, message_id="wamid.1", recipient=CONTACT)
+
+
+@pytest.mark.parametrize("make_job", [given_up_send, media_job, overdue_result])
+def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
+    class NoFiles:
+        def fetch(self, *_: Any, **__: Any) -> Any:
+            raise UnoError("gone")
+
+    settings = {"UNOAPI_MESSAGE_RETRY_LIMIT": "0"}
+    uno = make_uno(ORDERED, settings=settings, connections=MemoryConnections(), remote_media=NoFiles())
+    job = make_job(uno)
+    given_up = isinstance(job, (SendMessage, SaveMedia))
+
+    with pytest.raises(UnoError) if given_up else nullcontext():
+        run(uno, job)
+
+    (event,) = queues(uno).jobs("unoapi.outgoing")
+    assert event.ordered == ("default",)
+    line: Any = uno.order
+    assert line.lines[LINE] == [delivery_id(event.id, "default")]

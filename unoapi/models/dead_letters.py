@@ -1,0 +1,131 @@
+"""Dead letters: jobs that were given up, and messages that the broker could not place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.models.attempts import History
+    from unoapi.models.jobs import Job
+
+Outcome = Literal["kept", "replayed", "already_delivered", "needs_force", "purged"]
+"""What a verb did with a dead letter. `needs_force`: a send with unknown outcome, which stays until it is forced."""
+STAYING: frozenset[Outcome] = frozenset({"kept", "needs_force"})
+"""After these the dead letter is still in its queue."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One message of the dead queue. `job` is none when it holds no task of ours."""
+
+    id: str
+    queue: str
+    reason: str
+    error: str
+    traceback: str
+    died_at: datetime | None
+    task: str
+    history: History
+    job: Job | None
+    body: bytes = field(repr=False)
+    headers: dict[str, Any] = field(repr=False)
+    properties: dict[str, Any] = field(repr=False)
+
+    @property
+    def phone(self) -> str:
+        """The session, or nothing."""
+        return self.job.phone if self.job else ""
+
+    @property
+    def webhook(self) -> str:
+        """The webhook of a delivery, or nothing."""
+        return str(getattr(self.job, "webhook_id", "") or "")
+
+    @property
+    def message_id(self) -> str:
+        """The message it belongs to, or nothing."""
+        return self.job.message_id if self.job else ""
+
+    @property
+    def age(self) -> timedelta:
+        """Since it died. The broker does not date what it could not route: that counts as new, so never as old."""
+        return datetime.now(UTC) - self.died_at if self.died_at else timedelta(0)
+
+    def public_fields(self) -> dict[str, Any]:
+        """What may be shown, ready for JSON: ids, reason and attempts; no body."""
+        return {
+            "id": self.id,
+            "queue": self.queue,
+            "task": self.task,
+            "phone": self.phone,
+            "webhook": self.webhook,
+            "message_id": self.message_id,
+            "reason": self.reason,
+            "error": self.error,
+            "died_at": self.died_at.isoformat() if self.died_at else None,
+            "generation": self.history.replay_count,
+            "attempts": [attempt.model_dump(mode="json") for attempt in self.history.attempts],
+        }
+
+
+@dataclass(frozen=True)
+class DeadLetterQuery:
+    """Selects dead letters. Empty fields match all."""
+
+    id: str = ""
+    queue: str = ""
+    phone: str = ""
+    webhook: str = ""
+    reason: str = ""
+    older_than: timedelta | None = None
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether this dead letter is selected. `queue` may be named with or without the installation's prefix."""
+        return (
+            self.id in ("", letter.id)
+            and (not self.queue or letter.queue in (self.queue, f"{letter.queue.partition('.')[0]}.{self.queue}"))
+            and self.phone in ("", letter.phone)
+            and self.webhook in ("", letter.webhook)
+            and self.reason in ("", letter.reason)
+            and (self.older_than is None or letter.age >= self.older_than)
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether it selects everything."""
+        return self == DeadLetterQuery()
+
+
+@dataclass(frozen=True)
+class DeadLetterResult:
+    """One selected dead letter, and what was done with it."""
+
+    letter: DeadLetter
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one verb does: so many dead letters, for so many seconds. None is without a bound."""
+
+    letters: int | None = None
+    seconds: float | None = None
+
+
+UNBOUNDED = Bounds()
+
+
+class DeadLetterWalk:
+    """The results of one verb, while it works. `complete` says afterwards whether the whole queue was seen."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.results: Iterator[DeadLetterResult] = iter(())
+
+    def __iter__(self) -> Iterator[DeadLetterResult]:
+        """Do the work, one result at a time. It can be done once."""
+        return self.results

@@ -1,0 +1,151 @@
+"""Dead letters: list, show, replay and purge them, for the command line, HTTP and the hourly expiry alike."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from unoapi.errors import DeadLettersBusy, OutcomeUnknown, StoreUnavailable
+from unoapi.models.dead_letters import UNBOUNDED, DeadLetterQuery, DeadLetterWalk
+from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
+from unoapi.models.trace import TraceEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterResult, Outcome
+    from unoapi.ports import DeadLetterHolder, DeadLetterQueue, Deliveries, SendClaims, Traces
+
+
+class DeadLetters:
+    """The verbs. One at a time, over all processes: a second one raises DeadLettersBusy, which names the first.
+
+    `by` is how the verb was called, for that name. The work is done while the result is iterated.
+    """
+
+    def __init__(
+        self,
+        queue: DeadLetterQueue,
+        holder: DeadLetterHolder,
+        *,
+        deliveries: Deliveries,
+        sends: SendClaims,
+        traces: Traces,
+    ) -> None:
+        self._queue = queue
+        self._holder = holder
+        self._deliveries = deliveries
+        self._sends = sends
+        self._traces = traces
+
+    def count(self) -> int:
+        """Dead letters in the queue, without those that another process has unacknowledged."""
+        return self._queue.count()
+
+    def list(self, query: DeadLetterQuery, *, by: str, bounds: Bounds = UNBOUNDED) -> DeadLetterWalk:
+        """The selected dead letters; every one stays."""
+        return self._walk(query, _keep, by=by, bounds=bounds)
+
+    def show(self, letter_id: str, *, by: str, bounds: Bounds = UNBOUNDED) -> Sequence[DeadLetter]:
+        """The dead letters with this id; more than one when a copy was given up, too."""
+        return [result.letter for result in self.list(DeadLetterQuery(id=letter_id), by=by, bounds=bounds)]
+
+    def purge(self, query: DeadLetterQuery, *, by: str, bounds: Bounds = UNBOUNDED) -> DeadLetterWalk:
+        """Throw the selected dead letters away."""
+        return self._walk(query, _throw_away, by=by, bounds=bounds)
+
+    def replay(
+        self,
+        query: DeadLetterQuery,
+        *,
+        by: str,
+        force: bool = False,
+        rate: float | None = None,
+        bounds: Bounds = UNBOUNDED,
+    ) -> DeadLetterWalk:
+        """Put the selected dead letters back on their queues; each is removed only after the confirmed publish.
+
+        What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`. `rate` is in
+        dead letters per second.
+        """
+
+        def put_back(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+            outcomes = [self._replay_outcome(letter, force=force) for letter in letters]
+            replayed = [letter for letter, outcome in zip(letters, outcomes, strict=True) if outcome == "replayed"]
+            for letter in replayed:
+                if isinstance(letter.job, SendMessage):
+                    self._sends.release(letter.job)  # else its claim would keep it from being sent
+            if replayed:
+                self._queue.put_back(replayed, accepted_at_ms=now_ms())
+            if rate:
+                time.sleep(len(replayed) / rate)
+            return outcomes
+
+        # A batch is published at once, so that a low rate needs small ones.
+        return self._walk(query, put_back, by=by, batch=None if rate is None else max(1, int(rate)), bounds=bounds)
+
+    def _replay_outcome(self, letter: DeadLetter, *, force: bool) -> Outcome:
+        if isinstance(letter.job, DeliverWebhook) and self._is_done(letter.job):
+            return "already_delivered"
+        if letter.reason == OutcomeUnknown.reason and not force:
+            return "needs_force"
+        return "replayed"
+
+    def _is_done(self, job: DeliverWebhook) -> bool:
+        try:
+            return self._deliveries.is_done(job.id)
+        except StoreUnavailable:
+            return False  # the worker asks again before it posts
+
+    def _walk(
+        self,
+        query: DeadLetterQuery,
+        settle: Callable[[Sequence[DeadLetter]], Sequence[Outcome]],
+        *,
+        by: str,
+        batch: int | None = None,
+        bounds: Bounds,
+    ) -> DeadLetterWalk:
+        def sign() -> None:
+            self._holder.write(f"`{by}` on {_this_process()}")
+
+        walk = self._queue.walk(query, settle, on_locked=sign, batch=batch, bounds=bounds)
+        walk.results = self._locked(walk.results)
+        return walk
+
+    def _locked(self, results: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
+        """The results, each replay traced; says who is busy when it is somebody else's turn."""
+        try:
+            for result in results:
+                if result.outcome == "replayed" and result.letter.job is not None:
+                    self._traces.add(_replay_entry(result.letter))
+                yield result
+        except DeadLettersBusy as error:
+            raise DeadLettersBusy(self._holder.read() or error.holder) from None
+        self._holder.clear()
+
+
+def _keep(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["kept"] * len(letters)
+
+
+def _throw_away(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["purged"] * len(letters)
+
+
+def _replay_entry(letter: DeadLetter) -> TraceEntry:
+    return TraceEntry(
+        step="replayed",
+        phone=letter.phone,
+        message_id=letter.message_id,
+        kind=str(getattr(letter.job, "kind", letter.task)),
+        webhook=letter.webhook,
+        delivery_id=letter.id,
+    )
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()} process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC"
