@@ -50,6 +50,15 @@ def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
     assert not state(deliveries, "d-2").done
 
 
+def test_a_person_is_told_whether_a_delivery_is_done(request: pytest.FixtureRequest) -> None:
+    redis: Deliveries = redis_deliveries(request.getfixturevalue("store"))
+    for deliveries in (MemoryDeliveries(), redis):
+        deliveries.finish("d-1", ENTRY)
+
+        assert eventually(lambda deliveries=deliveries: deliveries.is_done("d-1"))  # type: ignore[misc]
+        assert not deliveries.is_done("d-2")
+
+
 def test_a_pause_holds_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
     deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
 

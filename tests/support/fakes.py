@@ -194,9 +194,10 @@ class MemoryOrdering:
 
 
 class MemoryDeliveries:
-    """Deliveries."""
+    """Deliveries. `away` stands for Redis that does not answer a person's question."""
 
     def __init__(self) -> None:
+        self.away = False
         self.finished: list[str] = []
         self.pauses: dict[tuple[str, str], float] = {}
 
@@ -207,6 +208,8 @@ class MemoryDeliveries:
         return DeliveryState(paused_ms=max(0, int(left_s * 1000)))
 
     def is_done(self, delivery_id: str) -> bool:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
         return delivery_id in self.finished
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
@@ -413,7 +416,7 @@ class MemoryNotices:
 
 
 class MemoryDeadLetterQueue:
-    """DeadLetterQueue. `taken` stands for a walk of another process."""
+    """DeadLetterQueue. `taken` while a walk goes on, perhaps in another process."""
 
     def __init__(self, *letters: DeadLetter) -> None:
         self.letters = list(letters)
@@ -452,17 +455,21 @@ class MemoryDeadLetterQueue:
     ) -> Iterator[DeadLetterResult]:
         if self.taken:
             raise DeadLettersBusy("another process")
+        self.taken = True
         on_locked()
         selected = [letter for letter in self.letters if query.matches(letter)]
         within = selected[: bounds.letters]
-        for start in range(0, len(within), batch):
-            part = within[start : start + batch]
-            self.batches.append(len(part))
-            for letter, outcome in zip(part, settle(part), strict=True):
-                if outcome not in STAYING:
-                    self.letters.remove(letter)
-                yield DeadLetterResult(letter, outcome)
-        walk.complete = len(within) == len(selected)
+        try:
+            for start in range(0, len(within), batch):
+                part = within[start : start + batch]
+                self.batches.append(len(part))
+                for letter, outcome in zip(part, settle(part), strict=True):
+                    if outcome not in STAYING:
+                        self.letters.remove(letter)
+                    yield DeadLetterResult(letter, outcome)
+            walk.complete = len(within) == len(selected)
+        finally:
+            self.taken = False
 
 
 class MemoryDeadLetterHolder:

@@ -1,0 +1,180 @@
+"""What a person does with dead letters, on a queue in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fakes import (
+    PHONE,
+    MemoryDeadLetterHolder,
+    MemoryDeadLetterQueue,
+    MemoryDeliveries,
+    MemorySends,
+    MemoryTraces,
+    make_delivery,
+    make_send,
+)
+from unoapi.errors import DeadLettersBusy
+from unoapi.models.attempts import History
+from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery
+from unoapi.models.trace import TraceEntry
+from unoapi.services.dead_letters import DeadLetters
+
+if TYPE_CHECKING:
+    from unoapi.models.jobs import Job
+
+ALL = DeadLetterQuery()
+DONE = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1")
+
+
+def make_letter(job: Job | None = None, **fields: Any) -> DeadLetter:
+    """The dead letter of a delivery."""
+    job = job or make_delivery()
+    known: dict[str, Any] = {
+        "id": job.id, "queue": f"unoapi.{job.queue}", "reason": "refused", "error": "HTTP 500", "traceback": "",
+        "died_at": datetime.now(UTC), "task": job.task, "history": History(), "job": job, "body": b"a secret body",
+        "headers": {}, "properties": {},
+    }  # fmt: skip
+    return DeadLetter(**{**known, **fields})
+
+
+class House:
+    """The service, and the parts in memory that it works on."""
+
+    def __init__(self, *letters: DeadLetter) -> None:
+        self.queue = MemoryDeadLetterQueue(*letters)
+        self.holder = MemoryDeadLetterHolder()
+        self.deliveries = MemoryDeliveries()
+        self.sends = MemorySends()
+        self.traces = MemoryTraces()
+        self.service = DeadLetters(
+            self.queue, self.holder, deliveries=self.deliveries, sends=self.sends, traces=self.traces
+        )
+
+    def outcomes(self, **options: Any) -> list[str]:
+        """What a replay of everything did."""
+        return [result.outcome for result in self.service.replay(ALL, by="replay", **options)]
+
+
+def test_a_list_leaves_every_dead_letter_there() -> None:
+    house = House(make_letter(), make_letter(make_delivery(id="other", webhook_id="crm")))
+
+    walk = house.service.list(DeadLetterQuery(webhook="crm"), by="list")
+
+    assert [(result.letter.id, result.outcome) for result in walk] == [("other", "kept")]
+    assert walk.complete
+    assert house.service.count() == 2
+
+
+def test_a_bound_ends_a_list_early_and_it_says_so() -> None:
+    house = House(make_letter(), make_letter(make_delivery(id="other")))
+
+    walk = house.service.list(ALL, by="list", bounds=Bounds(letters=1))
+
+    assert len(list(walk)) == 1
+    assert not walk.complete
+
+
+def test_one_is_shown_by_its_id() -> None:
+    house = House(make_letter(), make_letter(make_delivery(id="other")))
+
+    assert [letter.id for letter in house.service.show("other", by="show")] == ["other"]
+    assert house.service.show("nothing", by="show") == []
+
+
+def test_a_purge_removes_what_is_selected_and_nothing_else() -> None:
+    old = make_letter(make_delivery(id="old"), died_at=datetime.now(UTC) - timedelta(hours=2))
+    undated = make_letter(make_delivery(id="undated"), died_at=None)
+    house = House(make_letter(), old, undated)
+
+    results = list(house.service.purge(DeadLetterQuery(older_than=timedelta(hours=1)), by="purge"))
+
+    assert [(result.letter.id, result.outcome) for result in results] == [("old", "purged")]
+    assert [letter.id for letter in house.queue.letters] == ["delivery-1", "undated"]
+
+
+def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
+    house = House(make_letter())
+
+    assert house.outcomes() == ["replayed"]
+
+    ((letter, _),) = house.queue.put
+    assert letter.id == "delivery-1"
+    assert house.service.count() == 0
+    (entry,) = house.traces.read("wamid.1")
+    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("replayed", "message", "default", letter.id)
+
+
+def test_what_was_delivered_meanwhile_is_removed_and_not_put_back() -> None:
+    house = House(make_letter())
+    house.deliveries.finish("delivery-1", DONE)
+
+    assert house.outcomes() == ["already_delivered"]
+    assert house.queue.put == []
+    assert house.service.count() == 0
+
+
+def test_with_redis_away_a_delivery_is_put_back_and_the_worker_asks_again() -> None:
+    house = House(make_letter())
+    house.deliveries.away = True
+
+    assert house.outcomes() == ["replayed"]
+
+
+def test_a_send_with_unknown_outcome_stays_until_it_is_forced() -> None:
+    house = House(make_letter(make_send(), reason="outcome_unknown"))
+    house.sends.claim(make_send())
+
+    assert house.outcomes() == ["needs_force"]
+    assert house.queue.put == []
+    assert house.sends.claim(make_send()).busy_ms
+
+    assert house.outcomes(force=True) == ["replayed"]
+    assert house.sends.claim(make_send()).free
+    assert house.service.count() == 0
+
+
+def test_a_rate_is_kept_by_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("unoapi.services.dead_letters.time.sleep", pauses.append)
+    house = House(*(make_letter(make_delivery(id=f"d-{number}")) for number in range(5)))
+
+    assert house.outcomes(rate=2.0) == ["replayed"] * 5
+
+    assert house.queue.batches == [2, 2, 1]
+    assert pauses == [1.0, 1.0, 0.5]
+
+
+def test_a_second_verb_says_who_is_busy_with_which() -> None:
+    house = House(make_letter())
+    first = iter(house.service.list(ALL, by="GET /admin/dead"))
+    next(first)
+
+    with pytest.raises(DeadLettersBusy, match=r"`GET /admin/dead` on .* is at the dead queue"):
+        list(house.service.purge(ALL, by="dead purge"))
+
+    assert house.service.count() == 1
+
+
+def test_when_nobody_knows_who_is_busy_it_is_another_process() -> None:
+    house = House()
+    house.queue.taken = True
+
+    with pytest.raises(DeadLettersBusy, match=r"^another process is at the dead queue"):
+        list(house.service.list(ALL, by="list"))
+
+
+def test_after_a_verb_nobody_is_named_as_busy() -> None:
+    house = House(make_letter())
+
+    list(house.service.list(ALL, by="list"))
+
+    assert house.holder.read() == ""
+
+
+def test_what_is_shown_holds_no_body() -> None:
+    assert "secret" not in f"{make_letter().public_fields()}"
+    assert "secret" not in f"{make_letter()}"
