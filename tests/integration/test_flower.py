@@ -116,6 +116,17 @@ def test_an_open_door_is_refused(uno: Stack, address: str) -> None:
     assert "FLOWER_BASIC_AUTH" in process.output()
 
 
+def test_an_ipv6_address_may_stand_in_brackets(uno: Stack) -> None:
+    port = free_port()
+    process = flower(uno, port, "--address=[::1]")
+
+    eventually(lambda: "flower_listening" in process.output() or not process.running(), within_s=30)
+
+    assert process.running(), process.output()
+    assert requests.get(f"http://[::1]:{port}/healthcheck", timeout=5).ok
+    process.stop()
+
+
 def test_without_a_password_it_is_there_for_this_machine_alone(uno: Stack, tmp_path: Path) -> None:
     port = free_port()
     read_only = tmp_path / "file"

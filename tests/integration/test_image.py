@@ -82,6 +82,14 @@ def test_what_the_image_needs_is_installed_and_nothing_else(image: Path) -> None
     assert list(image.parent.glob("lib/*/site-packages/neonize")) == []
 
 
+def test_what_only_a_checkout_needs_is_not_in_the_image(image: Path) -> None:
+    (packages,) = image.parent.glob("lib/python3.*/site-packages")
+
+    assert (packages / "unoapi" / "cli" / "main.py").exists()
+    assert not (packages / "unoapi" / "devenv").exists()
+    assert not (packages / "tests").exists()
+
+
 def test_the_connectors_image_can_be_made_of_the_same_wheels(image: Path) -> None:
     (command,) = [rest for word, rest in steps() if word == "RUN" and "[whatsmeow]" in rest]
     folder = image.parents[1]

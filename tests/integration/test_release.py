@@ -11,7 +11,7 @@ import redis
 import trustme
 from kombu import Connection
 
-from tests.support.stack import OPERATOR, ROOT, Stack, eventually
+from tests.support.stack import BIN, OPERATOR, ROOT, Stack, eventually
 from unoapi.devenv import packages
 from unoapi.devenv.ports import free_port
 
@@ -76,6 +76,38 @@ def test_everything_is_declared_and_said(uno: Stack) -> None:
     assert "queues and 3 exchanges are declared" in said["rabbitmq"]
     assert "set STORAGE_ENDPOINT" in said["files"]
     assert uno.depth("unoapi.dead") == 0, "the queue is there"
+
+
+def test_beside_make_run_the_command_line_uses_its_private_servers(uno: Stack, tmp_path: Path) -> None:
+    ours = ("AMQP_URL", "REDIS_URL")
+    away = f"127.0.0.1:{free_port()}"
+    (tmp_path / ".env").write_text(f"AMQP_URL=amqp://{away}\nREDIS_URL=redis://{away}\n")
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "environment").write_text("".join(f"{name}={uno.environment[name]}\n" for name in ours))
+    without = {name: value for name, value in uno.environment.items() if name not in (*ours, "DOTENV_CONFIG_PATH")}
+
+    def release_there(**more: str) -> int:
+        command = [str(BIN / "unoapi"), "release", "--wait", "1"]
+        return subprocess.run(
+            command, env={**without, **more}, cwd=tmp_path, capture_output=True, timeout=60, check=False
+        ).returncode
+
+    assert release_there() == 0
+    assert release_there(DOTENV_CONFIG_PATH=str(tmp_path / ".env")) == 1, "a file that is named is the only one"
+    assert release_there(REDIS_URL=f"redis://{away}") == 1, "the environment wins"
+
+
+def test_no_process_but_the_command_line_reads_what_make_run_wrote(tmp_path: Path) -> None:
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "environment").write_text("PORT=1234\n")
+    script = "from unoapi.settings import load_settings; print(load_settings().port)"
+
+    done = subprocess.run(
+        [str(BIN / "python"), "-c", script], env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True,
+        text=True, timeout=30, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "9876\n"
 
 
 def test_it_can_be_done_again_and_where_the_package_is_not_installed(uno: Stack) -> None:

@@ -22,10 +22,10 @@ from unoapi import __version__
 from unoapi.errors import UnoError, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
-    Report = Callable[[Mapping[str, Any], BaseException | None], None]
+    from unoapi.telemetry.logging import Report
 
 SHUTDOWN_S = 2.0
 QUEUE_SIZE = 100
