@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measure import Row, console, table
-from tests.bench.processes import ROOT, forget_surroundings, log_tail
+from tests.bench.processes import forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import QUICK, Sizes, Stage
+from tests.support.constants import ROOT
+from tests.support.harness import end_on_signals
 from tests.support.receiver import Receiver
 from unoapi.devenv.servers import PrivateServers
 
@@ -28,7 +29,7 @@ def main() -> int:
     if unknown := set(options.names) - set(SCENARIOS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # all that runs is stopped
+    end_on_signals()
     rows: list[Row] = []
     try:
         for more in measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes(), options.before):

@@ -26,7 +26,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The numbers of one run. Lost is what was accepted and neither arrived nor is kept as a dead letter."""
+    """The numbers of one run. Lost is what was accepted and neither arrived nor is a dead letter."""
 
     accepted: frozenset[str]
     keys: Tallies

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from tests.crash.clients import Clients
 from tests.fault.breaking import blocked_publishers
 from tests.fault.table import Row, duplicates
+from tests.support.event_clients import Clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
         recovered_s = time.monotonic() - mended
         clients.wait(clients.finished, timeout_s=size.within_s)
     waiting = stage.drain(lambda: clients.accepted <= arrived(), within_s=30)
-    dead = {letter["message_id"] for letter in stage.uno.dead("--phone", phone)}
+    dead = {dead_letter["message_id"] for dead_letter in stage.uno.dead("--phone", phone)}
     died = (clients.accepted & dead) - arrived()
     refused = ", ".join(f"{number} x {answer}" for answer, number in sorted(clients.refusals.items()))
     return Row(
@@ -58,7 +58,7 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
         waiting=waiting,
         recovered_s=recovered_s,
         note=f"refused and repeated by the clients: {refused}" if refused else "",
-        problems=[f"{len(died)} dead, though their endpoint was well"] if died else [],
+        problems=[f"{len(died)} dead, though their endpoint answered"] if died else [],
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from tests.support.dockerfile import steps
 from tests.support.stack import ROOT
 from unoapi import __version__
 from unoapi.settings import Settings
@@ -224,12 +225,6 @@ def test_a_worker_may_finish_its_deliveries() -> None:
 
 
 # --- the image ---
-
-
-def steps() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, each in one line."""
-    text = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", (COMPOSE / "Dockerfile").read_text()))
-    return [(words[0], words[2]) for line in text.splitlines() if (words := line.partition(" "))[0]]
 
 
 def test_the_image_has_a_pinned_base_an_unprivileged_user_and_a_health_check() -> None:

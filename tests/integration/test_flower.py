@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.integration.test_dead_letters import TOPOLOGY, bury, delivery
-from tests.support.stack import BIN, PHONE, Process, Stack, eventually, stack
+from tests.support.dead_letters import bury, delivery
+from tests.support.stack import BIN, PHONE, TOPOLOGY, Process, Stack, eventually, stack
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.devenv.ports import free_port
 from unoapi.errors import EX_CONFIG

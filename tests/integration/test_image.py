@@ -15,7 +15,7 @@ import pytest
 import requests
 from kombu import Connection
 
-from tests.integration.test_compose import steps
+from tests.support.dockerfile import steps
 from tests.support.fake_sentry import KEY, Ingest
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import BIN, OPERATOR, PHONE, ROOT, Stack, eventually, stack
@@ -261,4 +261,4 @@ def test_the_whole_procfile_ends_on_sigterm(run: Run) -> None:
 
     assert time.monotonic() - started < HONCHO_KILLS_AFTER_S, f"somebody had to be killed\n{run.output()[-3000:]}"
     assert len(family) > len(LASTING)
-    eventually(lambda: not any(each.is_running() for each in family), within_s=3, what="all gone")
+    eventually(lambda: not any(process.is_running() for process in family), within_s=3, what="all gone")

@@ -16,9 +16,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tests.integration.test_dead_letters import TOPOLOGY
 from tests.support.receiver import Behaviour
-from tests.support.stack import CONTACT, OPERATOR, PHONE, ROOT, Stack, eventually, stack
+from tests.support.stack import CONTACT, OPERATOR, PHONE, ROOT, TOPOLOGY, Stack, eventually, stack
 from unoapi.bootstrap import bootstrap
 from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -272,7 +271,7 @@ def group(tmp_path: Path) -> Iterator[ProcessRegistry]:
     made = ProcessRegistry(tmp_path)
     made.register(WEB)
     yield made
-    for lock in made._held:
+    for lock in made._locks:
         lock.close()
 
 

@@ -14,6 +14,8 @@ import psutil
 import pytest
 import redis
 
+from tests.support.constants import REGISTERED_S
+from tests.support.harness import processes_of
 from unoapi.devenv import packages, processes
 from unoapi.devenv.ports import free_port
 from unoapi.devenv.servers import PrivateServers, RedisNode, find_or_install, reachable
@@ -24,34 +26,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# RabbitMQ 3.10 confirms the declaration of a quorum queue, and what is published to it, before its registration is on
-# the disk. Killed at once, it brings the newest queue back without a leader, for good.
-REGISTERED_S = 3
-KEPT = kombu.Queue("kept", durable=True, queue_arguments={"x-queue-type": "quorum"})
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Every process whose command line, environment or working folder mentions the folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values(), process.cwd()]
-            zombie = process.status() == psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            continue
-        if process.pid != os.getpid() and not zombie and any(str(folder) in word for word in words):
-            found.append(f"{process.pid} {process.name()}")
-    return found
+DURABLE = kombu.Queue("durable", durable=True, queue_arguments={"x-queue-type": "quorum"})
 
 
 def put_durable(amqp_url: str, body: str) -> None:
     with kombu.Connection(amqp_url, transport_options={"confirm_publish": True}) as connection:
-        kombu.Producer(connection).publish(body, routing_key="kept", declare=[KEPT], delivery_mode=2)
+        kombu.Producer(connection).publish(body, routing_key="durable", declare=[DURABLE], delivery_mode=2)
 
 
 def get_durable(amqp_url: str) -> object:
     with kombu.Connection(amqp_url) as connection:
-        message = KEPT(connection.channel()).get()
+        message = DURABLE(connection.channel()).get()
         return None if message is None else message.payload
 
 
@@ -62,7 +47,7 @@ def test_two_sets_run_side_by_side_keep_their_data_and_leave_nothing(tmp_path: P
         second.start()
         vhost_url = first.rabbit.add_vhost("tests/one")
         put_durable(vhost_url, "still here")
-        redis.Redis.from_url(first.redis_url).set("kept", "yes")
+        redis.Redis.from_url(first.redis_url).set("durable", "yes")
         addresses = (first.amqp_url, first.redis_url, first.management_url)
         listening = {
             connection.laddr.ip
@@ -83,7 +68,7 @@ def test_two_sets_run_side_by_side_keep_their_data_and_leave_nothing(tmp_path: P
 
         assert (first.amqp_url, first.redis_url, first.management_url) == addresses
         assert get_durable(vhost_url) == "still here"
-        assert redis.Redis.from_url(first.redis_url).get("kept") == b"yes"
+        assert redis.Redis.from_url(first.redis_url).get("durable") == b"yes"
         with pytest.raises(ConfigurationError, match="another run uses"):
             PrivateServers(tmp_path / "first set").start()
 

@@ -10,17 +10,15 @@ import os
 import signal
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from kombu import Connection
 
 from tests.connector.phones import Phone, statuses
-from tests.crash.clients import ID_PATTERN, NO_ANSWER, Clients
+from tests.support.event_clients import ID_PATTERN, NO_ANSWER, Clients
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import CONTACT, PHONE, ROOT, Stack, eventually, stack
-from unoapi.broker.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from tests.support.stack import Process
     from unoapi.devenv.servers import PrivateServers
 
-TOPOLOGY = Topology("unoapi")
 HURRY_S = 12.0
 """Far below every grace: with these receivers nobody has a reason to take longer."""
 
@@ -51,14 +48,6 @@ def sigterm(process: Process, *, to_all: bool) -> float:
     code = process.wait(60)
     assert code == 0, process.output()
     return time.monotonic() - started
-
-
-def idle(uno: Stack) -> bool:
-    """Whether nothing waits on any queue but the dead one."""
-    with Connection(uno.environment["AMQP_URL"]) as connection:
-        channel: Any = connection.channel()
-        names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
-        return not any(channel.queue_declare(name, passive=True).message_count for name in names)
 
 
 def one_webhook(uno: Stack, receiver: Receiver) -> None:
@@ -83,7 +72,7 @@ def test_the_api_and_a_worker_end_while_requests_come_and_receivers_are_slow(uno
             took.append(sigterm(web, to_all=number == 1))
             web = uno.web()
         clients.wait(clients.finished, timeout_s=60)
-    eventually(lambda: len(receiver.keys("/main")) == events and idle(uno), within_s=60, every_s=0.5)
+    eventually(lambda: len(receiver.keys("/main")) == events and uno.unfinished() == 0, within_s=60, every_s=0.5)
     time.sleep(1)
 
     assert max(took) < HURRY_S, took
@@ -111,7 +100,7 @@ def test_media_ends_while_files_come_slowly(uno: Stack, receiver: Receiver) -> N
         took.append(sigterm(media, to_all=number == 1))
         media = uno.worker(queues=("media",), name="media", pool="prefork", threads=children)
     eventually(lambda: set(sent(receiver)) == written, within_s=40, every_s=0.2, what="all sent")
-    eventually(lambda: idle(uno), within_s=20, every_s=0.5)
+    eventually(lambda: uno.unfinished() == 0, within_s=20, every_s=0.5)
 
     assert max(took) < HURRY_S, took
     assert set(sent(receiver).values()) == {1}

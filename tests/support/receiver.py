@@ -19,15 +19,15 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Self
+
+from tests.support.constants import ROOT
 
 Mode = Literal["full", "count"]
 Tallies = dict[str, tuple[int, int]]
 """For each id how many requests came, and how many of them were answered with 2xx."""
 
 CONTROL = "/_control/"
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
