@@ -1,8 +1,6 @@
 """Run the benchmarks on throw-away servers and print one table; exit code 1 when a bar is missed."""
 
 import argparse
-import contextlib
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +10,7 @@ from tests.bench.measure import Row, console, table
 from tests.bench.processes import forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import QUICK, Sizes, Stage
-from tests.support.constants import ROOT
-from tests.support.harness import end_on_signals
+from tests.support.harness import checkout, end_on_signals
 from tests.support.receiver import Receiver
 from unoapi.devenv.servers import PrivateServers
 
@@ -46,7 +43,6 @@ def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterat
         tempfile.TemporaryDirectory(prefix="unoapi-bench-") as folder,
         PrivateServers(Path(folder) / "servers", durable=False) as servers,
         Receiver() as receiver,
-        checkout(commit, Path(folder)) as older,
     ):
         stage = Stage(
             baseline_url=servers.rabbit.add_vhost("baseline"),
@@ -55,7 +51,7 @@ def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterat
             receiver=receiver,
             folder=Path(folder),
             sizes=sizes,
-            before=older,
+            before=checkout(commit, Path(folder) / "before") if commit else None,
         )
         for name in names:
             console.print(f"[bold]{name}[/]: {SCENARIOS[name].__doc__}")
@@ -64,19 +60,6 @@ def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterat
             except Exception:
                 console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
                 raise
-
-
-@contextlib.contextmanager
-def checkout(commit: str | None, folder: Path) -> Iterator[Path | None]:
-    """The files of an older commit, which run with the packages of this one. None without a commit."""
-    if commit is None:
-        yield None
-        return
-    older = folder / "before"
-    older.mkdir()
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
-    subprocess.run(["tar", "-x", "-C", str(older)], input=archive.stdout, check=True, timeout=60)
-    yield older
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench import load
 from tests.bench.measure import Figures, Row, Run, interleaved, percentiles, rate
-from tests.bench.processes import PYTHON, forget_surroundings, running
+from tests.bench.processes import PYTHON, forget_surroundings, log_tail, running
 from tests.support.constants import ROOT
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import eventually
@@ -78,6 +78,17 @@ def test_nothing_of_a_command_is_left_after_the_block(tmp_path: Path) -> None:
 
     _, alive = psutil.wait_procs(family, timeout=1)
     assert [member for member in alive if member.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_the_processes_of_another_checkout_run_its_code(tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    (older / "unoapi").mkdir(parents=True)
+    (older / "unoapi" / "__init__.py").write_text("print('the code of', __file__)")
+
+    with running([*PYTHON, "unoapi"], environment={}, folder=tmp_path, checkout=older):
+        eventually(lambda: log_tail(tmp_path), what="a line", within_s=10)
+
+    assert log_tail(tmp_path)[0] == f"the code of {older / 'unoapi' / '__init__.py'}"
 
 
 def test_the_load_generator_makes_every_request_once_and_keeps_to_its_rate() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import psutil
 import pytest
 import redis
 
-from tests.support.constants import REGISTERED_S
+from tests.support.constants import REGISTERED_S, ROOT
 from tests.support.harness import processes_of
 from unoapi.devenv import packages, processes
 from unoapi.devenv.ports import free_port
@@ -170,6 +171,50 @@ def test_missing_servers_without_root_name_the_three_ways_out(monkeypatch: pytes
 
     with pytest.raises(ConfigurationError, match=r"compose/.*apt-get install redis-server.*AMQP_URL and REDIS_URL"):
         find_or_install()
+
+
+APT_GET = """#!/bin/sh
+mkdir "$FOLDER/busy" || { echo "Could not get lock" >&2; exit 100; }
+sleep 0.3
+if [ "$2" = install ]; then
+    echo "$*" >> "$FOLDER/installed"
+    printf '#!/bin/sh\\n' > "$FOLDER/bin/ffmpeg"
+    chmod +x "$FOLDER/bin/ffmpeg"
+fi
+rmdir "$FOLDER/busy"
+"""
+INSTALL = """
+import os, pathlib
+from unoapi.devenv import packages
+os.geteuid = lambda: 0
+packages._POLICY = pathlib.Path(os.environ["FOLDER"], "policy")
+packages.find_or_install(packages.FFMPEG)
+"""
+
+
+def test_two_processes_that_need_the_same_package_install_it_once_and_one_after_the_other(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "apt-get").write_text(APT_GET)
+    (tmp_path / "bin" / "apt-get").chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{tmp_path / 'tools'}",
+        "FOLDER": str(tmp_path),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "PYTHONPATH": str(ROOT),
+    }
+    (tmp_path / "tools").mkdir()
+    for tool in ("sh", "mkdir", "rmdir", "sleep", "chmod"):  # no folder that may have ffmpeg
+        (tmp_path / "tools" / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
+
+    both = [
+        subprocess.Popen([sys.executable, "-c", INSTALL], env=environment, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert (tmp_path / "installed").read_text().splitlines() == ["-q install -y --no-install-recommends ffmpeg"]
+    assert not (tmp_path / "policy").exists()
 
 
 def gone_within(seconds: float, pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.support.constants import ROOT
 from unoapi.devenv.servers import PrivateServers
 
 if TYPE_CHECKING:
@@ -43,6 +45,14 @@ def end_on_signals() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def checkout(commit: str, folder: Path) -> Path:
+    """Write the files of a commit to a new folder. They run with the packages of this one, by `PYTHONPATH`."""
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True, timeout=60)
+    return folder
 
 
 def drain(uno: Stack, *, within_s: float, done: Callable[[], bool] = lambda: True) -> int:
