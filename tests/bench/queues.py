@@ -19,7 +19,7 @@ def fresh(url: str, queue: Queue) -> None:
 
 
 def declared(url: str, name: str) -> Any:
-    """What the broker says of a queue that exists: `message_count` and `consumer_count`."""
+    """The broker's counts of a queue that exists: `message_count` and `consumer_count`."""
     with Connection(url) as connection:
         channel: Any = connection.default_channel
         return channel.queue_declare(name, passive=True)

@@ -81,5 +81,5 @@ class Outcome:
             ("seconds: posting, all", f"{self.posting_s:.1f}, {self.seconds:.1f}", ""),
         ):
             counts.add_row(name, number, bar)
-        counts.add_row("[bold]verdict", "[green]kept[/]" if self.ok else "[red]BROKEN[/]", "")
+        counts.add_row("[bold]verdict", "[green]passed[/]" if self.ok else "[red]BROKEN[/]", "")
         return Group(faults, counts)

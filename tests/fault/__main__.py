@@ -63,7 +63,7 @@ def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
 
 
 def measure(name: str, fault: Callable[[], Row | list[Row]], console: Console) -> tuple[list[Row], bool]:
-    """The rows of one fault and whether it went to its end; else one row that says why not."""
+    """The rows of one fault and True; after an error one row with the reason, and False."""
     try:
         result = fault()
     except Exception as error:  # noqa: BLE001 (what was measured before is still worth printing)

@@ -171,9 +171,9 @@ def endpoint_down(stage: Stage) -> Row:
 
 
 def name_rebinds(stage: Stage) -> Row:
-    """A name that is ours at the first look-up and the metadata service's at the second.
+    """A name that leads to us at the first resolution and to the metadata service at the second.
 
-    On a stack of its own, whose processes look names up in a file. Flushes Redis: the last row.
+    On a stack of its own, whose processes resolve names from a file. Flushes Redis: the last row.
     """
     hosts = stage.folder / "hosts"
     hosts.write_text("127.0.0.1 rebinds.example\n")
@@ -202,14 +202,14 @@ def name_rebinds(stage: Stage) -> Row:
     if ends != {(message_id, "blocked")}:
         problems.append(f"ended as {sorted(ends)}")
     return Row(
-        fault="receiver: its name leads to 169.254.169.254 at the second look-up",
+        fault="receiver: its name leads to 169.254.169.254 at the second resolution",
         messages=1, delivered=0, dead=len(dead_letters), note="ends as blocked", problems=problems,
     )  # fmt: skip
 
 
 @cache
 def names_can_be_redirected() -> bool:
-    """Whether name look-ups can come from a file here: the library is there, or root on Debian gets it."""
+    """Whether names can be resolved from a file here: the library is there, or root on Debian gets it."""
     if not _loads() and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "-y", "--no-install-recommends", "libnss-wrapper"]):

@@ -27,7 +27,7 @@ LOGIN = ("admin", "password-of-flower")
 
 @pytest.fixture(scope="module")
 def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Web and a worker; a letter is dead, and a message waits for its time."""
+    """Web and a worker, and two dead letters."""
     with stack(servers, tmp_path_factory.mktemp("flower"), RABBITMQ_MANAGEMENT_URL=servers.management_url) as running:
         running.web()
         publisher = ConfirmingPublisher(running.environment["AMQP_URL"], TOPOLOGY)
@@ -98,8 +98,8 @@ def test_strangers_see_nothing_and_the_operator_sees_all_queues_even_after_a_res
     assert lengths is not None
     assert metrics is not None
     assert "flower_" in metrics.text
-    found = {queue["name"]: queue for queue in lengths.json()["active_queues"]}
-    assert found["unoapi.dead"]["messages"] == 2
+    active = {queue["name"]: queue for queue in lengths.json()["active_queues"]}
+    assert active["unoapi.dead"]["messages"] == 2
     assert all(PHONE in task["args"] for task in tasks.values())
     assert tasks.keys() <= remembered.json().keys()
     files = list((uno.folder / "data").glob("flower*"))

@@ -247,7 +247,7 @@ def test_the_whole_procfile_works_and_one_failing_webhook_is_one_issue_in_sentry
     login = uno.environment["AMQP_URL"].split("//")[1].split("@")[0]
     for secret in (BODY, TOKEN, SECRET, URL_KEY, OPERATOR, f"session-token-{PHONE}", login, "?key="):
         assert secret not in sent, secret
-    assert "wamid." in sent, "there is something to look through"
+    assert "wamid." in sent, "the events have contents"
 
 
 @pytest.mark.timeout(180)
@@ -259,6 +259,6 @@ def test_the_whole_procfile_ends_on_sigterm(run: Run) -> None:
     run.process.send_signal(signal.SIGTERM)
     run.process.wait(HONCHO_KILLS_AFTER_S + 5)
 
-    assert time.monotonic() - started < HONCHO_KILLS_AFTER_S, f"somebody had to be killed\n{run.output()[-3000:]}"
+    assert time.monotonic() - started < HONCHO_KILLS_AFTER_S, f"a process had to be killed\n{run.output()[-3000:]}"
     assert len(family) > len(LASTING)
     eventually(lambda: not any(process.is_running() for process in family), within_s=3, what="all gone")

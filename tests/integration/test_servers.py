@@ -1,4 +1,4 @@
-"""Private servers run side by side, keep their data, and leave nothing behind."""
+"""Private servers run side by side, preserve their data, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def get_durable(amqp_url: str) -> object:
         return None if message is None else message.payload
 
 
-def test_two_sets_run_side_by_side_keep_their_data_and_leave_nothing(tmp_path: Path) -> None:
+def test_two_sets_run_side_by_side_preserve_their_data_and_leave_nothing(tmp_path: Path) -> None:
     first, second = PrivateServers(tmp_path / "first set"), PrivateServers(tmp_path / "second")
     try:
         first.start()

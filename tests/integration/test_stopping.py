@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 HURRY_S = 12.0
-"""Far below every grace: with these receivers nobody has a reason to take longer."""
+"""Far below every grace: with these receivers no process has a reason to take longer."""
 
 
 @pytest.fixture
@@ -126,9 +126,9 @@ def test_the_connector_ends_while_messages_leave(uno: Stack, receiver: Receiver)
         took.append(sigterm(connector, to_all=number == 1))
         connector = uno.connector()
     eventually(lambda: len(phone.sent()) >= messages, within_s=40, every_s=0.2)
-    # A later status may overtake the first one, which is then not told any more.
-    told = {"sent", "delivered", "read"}
-    eventually(lambda: all(told & set(statuses_of(receiver, one)) for one in written), within_s=30, every_s=0.5)
+    # A later status may overtake the first one, which is then not reported any more.
+    reported = {"sent", "delivered", "read"}
+    eventually(lambda: all(reported & set(statuses_of(receiver, one)) for one in written), within_s=30, every_s=0.5)
     time.sleep(1)
 
     assert max(took) < HURRY_S, took
@@ -141,10 +141,10 @@ def statuses_of(receiver: Receiver, message_id: str) -> list[str]:
 
 
 def sent(receiver: Receiver) -> Counter[str]:
-    """How often each message was told to be sent."""
-    found = (json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in receiver.requests("/main"))
+    """How often each message was reported as sent."""
+    values = (json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in receiver.requests("/main"))
     return Counter(
-        status["id"] for value in found for status in value.get("statuses", []) if status["status"] == "sent"
+        status["id"] for value in values for status in value.get("statuses", []) if status["status"] == "sent"
     )
 
 

@@ -1,4 +1,4 @@
-"""The supervisor starts again what dies, stops on wrong settings, and leaves nothing behind."""
+"""The supervisor restarts what ends, stops on wrong settings, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_procfile_is_names_and_commands() -> None:
     assert parse_procfile(text) == {"web": "serve --port ${PORT:-1}", "failed-worker": "work a: b"}
 
 
-def test_a_process_that_dies_is_started_again_after_a_growing_pause_and_said_so(tmp_path: Path) -> None:
+def test_a_process_that_ends_is_started_again_after_a_growing_pause_which_is_printed(tmp_path: Path) -> None:
     output = io.StringIO()
     commands = {"dies": 'sh -c "echo $COLOUR; echo x >> lives; kill -KILL \\$\\$"', "lives": "sleep 60"}
     supervisor = Supervisor(
@@ -149,23 +149,23 @@ def test_run_starts_servers_and_processes_welcomes_and_ends_with_its_group(tmp_p
     program = start_run(tmp_path)
     try:
         eventually(lambda: "trace <id>" in (tmp_path / "output").read_text(), within_s=60)
-        said = (tmp_path / "output").read_text()
-        kept = run_module.RunFile(tmp_path / ".run" / "environment").read()
+        output = (tmp_path / "output").read_text()
+        run_file = run_module.RunFile(tmp_path / ".run" / "environment").read()
         requests_seen = (tmp_path / "requests").read_text()
         environment_seen = (tmp_path / "seen").read_text()
 
         os.killpg(program.pid, signal.SIGINT)
 
         assert program.wait(60) == 0
-        assert "REDIS_URL is set, but 127.0.0.1 does not answer" in said
-        assert "secret" not in said
-        assert kept["UNOAPI_AUTH_TOKEN"] in said
-        assert kept["SANDBOX_TOKEN"] in said
-        assert kept["FLOWER_BROKER_API"] == kept["RABBITMQ_MANAGEMENT_URL"] + "/api/"
+        assert "REDIS_URL is set, but 127.0.0.1 does not answer" in output
+        assert "secret" not in output
+        assert run_file["UNOAPI_AUTH_TOKEN"] in output
+        assert run_file["SANDBOX_TOKEN"] in output
+        assert run_file["FLOWER_BROKER_API"] == run_file["RABBITMQ_MANAGEMENT_URL"] + "/api/"
         assert f"/v15.0/{welcome.SANDBOX_PHONE}/register" in requests_seen
-        assert f"Bearer {kept['UNOAPI_AUTH_TOKEN']}" in requests_seen
+        assert f"Bearer {run_file['UNOAPI_AUTH_TOKEN']}" in requests_seen
         for name in ("AMQP_URL", "REDIS_URL", "UNOAPI_AUTH_TOKEN"):
-            assert kept[name] in environment_seen
+            assert run_file[name] in environment_seen
         assert (tmp_path / ".run" / "environment").stat().st_mode & 0o777 == 0o600
         left = run_module.RunFile(tmp_path / ".run" / "environment").read()
         assert sorted(left) == ["SANDBOX_TOKEN", "UNOAPI_AUTH_TOKEN"]

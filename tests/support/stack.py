@@ -194,7 +194,7 @@ class Stack:
         return self.post(f"/v15.0/{phone}/messages", body, token=token)
 
     def queues(self) -> dict[str, int]:
-        """Messages per queue, ready or held by a consumer, read from RabbitMQ's management."""
+        """Messages per queue, ready or delivered to a consumer, read from RabbitMQ's management."""
         vhost = self.environment["AMQP_URL"].rpartition("/")[2]
         answer = requests.get(f"{self.servers.management_url}/api/queues/{vhost}?disable_stats=true", timeout=10)
         names = [queue["name"] for queue in answer.json()]
