@@ -140,11 +140,8 @@ def endpoint_down(stage: Stage) -> Row:
     receiver.script(path, Behaviour())
     mended = time.monotonic()
 
-    def arrived() -> set[str]:
-        return {key for key, (_, answered) in receiver.keys(path).items() if answered}
-
     def ended() -> bool:
-        return len(arrived()) + stage.uno.depth("unoapi.dead") - before >= size.events
+        return len(stage.arrived(path)) + stage.uno.depth("unoapi.dead") - before >= size.events
 
     while not ended() and time.monotonic() - mended < size.within_s:
         time.sleep(0.25)
@@ -160,7 +157,7 @@ def endpoint_down(stage: Stage) -> Row:
     return Row(
         fault=f"endpoint down {outage_s:.0f} s, {size.outage_schedules} x the retry schedule",
         messages=len(clients.accepted),
-        delivered=len(clients.accepted & arrived()),
+        delivered=len(clients.accepted & stage.arrived(path)),
         duplicated=duplicates(receiver.keys(path)),
         dead=len(dead_letters),
         waiting=waiting,

@@ -105,6 +105,10 @@ class Stage:
         self.web.kill()
         self.web = self.uno.web()
 
+    def arrived(self, path: str) -> set[str]:
+        """Ids of the events that were answered with 2xx at a path of the receiver."""
+        return {key for key, (_, answered) in self.receiver.keys(path).items() if answered}
+
     def drain(self, done: Callable[[], bool], *, within_s: float | None = None) -> int:
         """Wait until `done` and all queues but the dead one are empty. Returns how many messages are left."""
         return drain(self.uno, within_s=within_s or self.size.within_s, done=done)

@@ -187,12 +187,6 @@ def ingest() -> Iterator[Ingest]:
 
 
 @pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def run(
     servers: PrivateServers, image: Path, ingest: Ingest, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Run]:

@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 
 SESSION_TOKEN = f"session-token-{PHONE}"
 ENVIRONMENT_PHONE = "5511900000001"
-"""RabbitMQ 3.10 must not go down sooner after queues were declared."""
-
-
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
