@@ -29,15 +29,16 @@ class Phone:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder.parent / "login").write_text(f"{self.phone}:1@s.whatsapp.net")
 
-    def order(self, **order: Any) -> None:
+    def simulate(self, **line: Any) -> None:
+        """Hand the simulated engine an event (`type`, `data`) or an instruction (`do`)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "events.jsonl").open("a") as file:
-            file.write(json.dumps(order) + "\n")
+            file.write(json.dumps(line) + "\n")
 
     def gets(self, message_id: str, content: dict[str, Any], **more: Any) -> None:
         """A contact writes."""
         data = {"id": message_id, "chat": CHAT, "sender": CHAT, "timestamp_ms": time.time_ns() // 1_000_000}
-        self.order(type="message", data={**data, "content": content, **more})
+        self.simulate(type="message", data={**data, "content": content, **more})
 
     def sent(self) -> list[dict[str, Any]]:
         """Messages that left for WhatsApp."""

@@ -11,7 +11,7 @@ from tests.compatibility.census import GROUPS, cases
 from tests.connector.phones import CHAT
 from tests.connector.raw import received
 from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
-from unoapi.connector.convert.events import told_by
+from unoapi.connector.convert.events import convert_event
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import media_of, message_of
 from unoapi.errors import MessageRejected
@@ -327,7 +327,7 @@ def test_a_call_is_refused_or_told(case: dict[str, Any]) -> None:
         assert what_follows(call(given["status"])) == ([], [])
     else:
         lid, phone = given["from"], given["callerPn"]
-        (told,) = told_by(
+        (told,) = convert_event(
             "CallOffer",
             {"basicCallMeta": {"callCreator": {"User": lid.partition("@")[0], "Server": "lid"}, "callID": "C1",
                                "callCreatorAlt": {"User": phone.partition("@")[0], "Server": "s.whatsapp.net"}}},

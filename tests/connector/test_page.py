@@ -108,7 +108,7 @@ def test_the_page_shows_the_code_fresh_and_the_connection_without_reloading(
     eventually(
         lambda: browser.find_element("id", "qr").get_attribute("src") not in (first, ""), within_s=20, what="a new code"
     )
-    phone.order(hint="scan")
+    phone.simulate(do="scan")
     eventually(lambda: shown(browser, "status") == "connected", within_s=20, what="connected")
     eventually(lambda: shown(browser, "settings"), what="the settings")
     assert not shown(browser, "qr")
@@ -148,7 +148,7 @@ def test_front_ends_get_codes_and_statuses_on_the_socket(uno: Stack, phone: Phon
     try:
         uno.post(f"/session/{phone.phone}/connect", {"method": "qr"})
         eventually(lambda: any(each["type"] == "qrcode" for each in got), within_s=30, what="a code")
-        phone.order(hint="scan")
+        phone.simulate(do="scan")
         eventually(lambda: {"phone": PHONE, "type": "status", "content": "online"} in got, within_s=30, what="online")
     finally:
         client.disconnect()

@@ -23,7 +23,7 @@ def sources() -> list[Path]:
 def test_one_file_alone_loads_the_library() -> None:
     found = [path.name for path in sources() if LOADS.search(path.read_text("utf-8"))]
 
-    assert found == ["engine_neonize.py"]
+    assert found == ["neonize.py"]
 
 
 def test_a_session_does_not_outlive_a_killed_connector(uno: Stack) -> None:
@@ -48,7 +48,7 @@ def test_too_many_failed_connections_end_in_standby(uno: Stack) -> None:
     phone.log_in()
     uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
     for _ in range(3):
-        phone.order(hint="end", code=11, reason="refused")
+        phone.simulate(do="end", code=11, reason="refused")
     uno.connector(MAX_CONNECT_RETRY="1")
 
     eventually(lambda: phone.status() == "standby", within_s=40, what="standby")
@@ -66,7 +66,7 @@ def test_a_phone_that_removes_the_device_needs_a_new_code(uno: Stack) -> None:
     uno.connector()
     phone.wait_online()
 
-    phone.order(hint="end", code=20, reason="the phone removed this device")
+    phone.simulate(do="end", code=20, reason="the phone removed this device")
 
     eventually(lambda: phone.status() == "disconnected", within_s=20, what="disconnected")
     assert not (phone.folder.parent / "login").exists()

@@ -12,7 +12,7 @@ import pytest
 from tests.connector.phones import Phone, messages, statuses
 from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, PHONE, Process, Stack, eventually, stack
-from unoapi.connector.supervisor import LOOK_S
+from unoapi.connector.supervisor import REFRESH_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def test_a_session_moves_when_its_connector_is_killed(uno: Stack) -> None:
         third = connector(uno, "third")
         assert uno.post(f"/session/{PHONE}/disconnect", {}).ok
         eventually(lambda: phone.status() == "offline", within_s=20, what="whoever gets the order, it is obeyed")
-        time.sleep(LOOK_S + 1)
+        time.sleep(REFRESH_S + 1)
         assert "session_started" not in third.output(), "nobody starts it until somebody asks"
         assert uno.post(f"/session/{PHONE}/connect", {"method": "resume"}).ok
         phone.wait_online()

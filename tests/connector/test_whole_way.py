@@ -171,10 +171,10 @@ def test_a_send_that_certainly_did_not_leave_is_tried_again(uno: Stack, phone: P
 
 
 def test_a_call_of_a_dropped_connection_waits_and_then_leaves(uno: Stack, phone: Phone, hook: Receiver) -> None:
-    phone.order(hint="drop")
+    phone.simulate(do="drop")
     eventually(lambda: phone.status() == "offline", what="offline")
     message_id = send(uno, CONTACT, text={"body": "later"})
-    phone.order(hint="back")
+    phone.simulate(do="back")
 
     eventually(lambda: "sent" in statuses(hook, message_id), within_s=30, what="sent")
 
