@@ -13,6 +13,7 @@ from typing import Any
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import message_of
 from unoapi.connector.engines.base import Login
+from unoapi.connector.engines.registry import make_engine
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.models.connector.commands import Send
 from unoapi.settings import Settings
@@ -21,9 +22,9 @@ PHONE = "5511999990000"
 EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
 
 
-def make_engine(folder: Path) -> Any:
+def neonize_engine(folder: Path) -> Any:
     module: Any = importlib.import_module("unoapi.connector.engines.neonize")
-    return module, module.NeonizeEngine(SessionFolder(folder, PHONE), PHONE, Settings())
+    return module, make_engine(Settings(unoapi_connector_engine="neonize"), SessionFolder(folder, PHONE), PHONE)
 
 
 def jid(module: Any, user: str, server: str = "s.whatsapp.net") -> Any:
@@ -49,7 +50,7 @@ def events(folder: Path) -> Any:
     """Feed the library's own dispatcher with serialised events, and convert what the engine's handlers save."""
     import ctypes  # noqa: PLC0415 (only here)
 
-    module, engine = make_engine(folder)
+    module, engine = neonize_engine(folder)
     saved: list[tuple[str, bytes]] = []
     engine._emit = lambda kind, payload: saved.append((kind, payload))
     engine._client = module.neonize.NewClient(str(folder / "x.db"), uuid=PHONE, new_device=True)
@@ -90,7 +91,7 @@ def events(folder: Path) -> Any:
 
 def fields(folder: Path) -> Any:
     """Every top-level field of a message, each set to its empty message."""
-    module, _ = make_engine(folder)
+    module, _ = neonize_engine(folder)
     kinds = {}
     for field in module.e2e.Message.DESCRIPTOR.fields:
         message = module.e2e.Message()
@@ -105,7 +106,7 @@ def fields(folder: Path) -> Any:
 
 def sent(folder: Path) -> Any:
     """What does not survive the way through the library's protobufs."""
-    module, _ = make_engine(folder)
+    module, _ = neonize_engine(folder)
     uploaded = {"URL": "https://mmg.test/x", "directPath": "/v", "mediaKey": "a2V5", "fileLength": 3}
     lost = []
     for mode in ("text", "classic", "native"):
@@ -122,7 +123,7 @@ def sent(folder: Path) -> Any:
 
 def store(folder: Path) -> Any:
     """Open a store and try to connect where nothing can be reached."""
-    module, engine = make_engine(folder)
+    module, engine = neonize_engine(folder)
     library = max(Path(module.neonize.__file__).parent.glob("*.so"), key=lambda path: path.stat().st_size)
     done = threading.Event()
     result: dict[str, Any] = {"library_bytes": library.stat().st_size}

@@ -1,4 +1,4 @@
-"""Notices about a session's connection, to its number or its own webhook; when a session is connected anew."""
+"""Notices about a session's connection, to its number or to its own webhook."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ import pytest
 import requests
 
 from tests.connector.phones import Phone, events
-from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemoryLeases, MemorySessions, make_session
+from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, eventually
-from unoapi.connector import supervisor as supervising
-from unoapi.connector.session_folder import SessionFolder
-from unoapi.connector.supervisor import Supervisor
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import FanOut, PostSessionState, ReceiveEvent
 from unoapi.providers.whatsmeow.events import receive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from unoapi.models.jobs import Envelope, Job
     from unoapi.models.session import Session
 
 URL = "https://crm.test/session"
@@ -135,86 +128,3 @@ def test_pictures_reach_the_webhooks_and_state_changes_the_sessions_webhook(uno:
         eventually(lambda: phone.status() == "online", what="online")
         assert posted[0]["info"] == {"phone": PHONE}
         assert len(events(hook)) == before
-
-
-# --- connecting anew ---
-
-
-class PublisherRecorder:
-    """Jobs that were published."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-
-    def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = 4.0) -> None:  # noqa: ARG002 (the port's)
-        self.jobs.extend(envelope.job for envelope in envelopes)
-
-
-class RunningProcess:
-    """A session's process that runs until it is terminated."""
-
-    pid = 1
-
-    def __init__(self) -> None:
-        self.code: int | None = None
-
-    def poll(self) -> int | None:
-        return self.code
-
-    def terminate(self) -> None:
-        self.code = 0
-
-
-def supervisor_of(session: Session, board: dict[str, str], folder: Path) -> tuple[Supervisor, list[str]]:
-    """A supervisor of one session that is logged in, and the phones whose process it launched."""
-    SessionFolder(folder, PHONE).save_login(f"{PHONE}:1@s.whatsapp.net")
-    launched: list[str] = []
-
-    def launch(phone: str, _method: str, _pair_phone: str) -> Any:
-        launched.append(phone)
-        return RunningProcess()
-
-    supervisor = Supervisor(
-        server="server_1", folder=folder, max_connect_retry=3, max_connect_time_s=300, sessions=MemorySessions(session),
-        leases=MemoryLeases(board), publisher=PublisherRecorder(), launch=launch,
-    )  # fmt: skip
-    return supervisor, launched
-
-
-@pytest.mark.parametrize(("auto_restart_ms", "starts"), [(0, 1), (1, 2)])
-def test_a_session_is_connected_anew_when_it_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auto_restart_ms: int, starts: int
-) -> None:
-    monkeypatch.setattr(supervising, "MIN_RECONNECT_S", 0.2)
-    session = make_session(provider="whatsmeow", autoRestartMs=auto_restart_ms)
-    supervisor, launched = supervisor_of(session, {}, tmp_path)
-
-    supervisor.tick()
-    supervisor.tick()
-    assert len(launched) == 1
-    time.sleep(0.25)
-    for _ in range(2):
-        supervisor.tick()
-
-    assert len(launched) == starts
-
-
-def test_a_connector_runs_the_sessions_of_its_own_name(tmp_path: Path) -> None:
-    supervisor, launched = supervisor_of(make_session(provider="whatsmeow", server="server_2"), {}, tmp_path)
-
-    supervisor.tick()
-
-    assert launched == []
-
-
-def test_a_lost_lease_ends_the_process(tmp_path: Path) -> None:
-    board: dict[str, str] = {}
-    supervisor, launched = supervisor_of(make_session(provider="whatsmeow"), board, tmp_path)
-    supervisor.tick()
-    board[PHONE] = "another connector"
-
-    supervisor.tick()
-    supervisor.tick()
-
-    assert launched == [PHONE]
-    assert board[PHONE] == "another connector"

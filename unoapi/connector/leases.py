@@ -59,7 +59,7 @@ class Leases(Protocol):
         """Which of these sessions are suspended."""
 
     def other_owner(self, phone: str) -> str:
-        """The other connector that runs a session; empty when none does, or nobody can say."""
+        """The other connector that runs a session; empty when none does, or that is not known."""
 
     def forward(self, command: Command, connector: str) -> None:
         """Leave a command for a connector: a server name (any connector of that name takes it) or an `other_owner`.

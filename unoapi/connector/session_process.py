@@ -199,7 +199,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
 
 
 def _silence_the_library() -> None:
-    """Our lines go on to the output; what a library prints by itself (pairing codes, messages) goes nowhere."""
+    """The log still goes to the output; what a library prints by itself (pairing codes, messages) goes nowhere."""
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

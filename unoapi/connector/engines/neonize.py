@@ -25,7 +25,6 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from unoapi.connector.engines.base import Emit
     from unoapi.connector.session_folder import SessionFolder
-    from unoapi.settings import Settings
 
 log = get_logger(__name__)
 
@@ -56,16 +55,20 @@ BYTES = ("MediaKey", "FileEncSHA256", "FileSHA256")
 
 
 class NeonizeEngine:
-    """One session on neonize."""
+    """One session on neonize.
+
+    `client_name` is shown on the phone's list of devices. With `validate_number` a phone of another number than the
+    session's is logged out at once.
+    """
 
     capabilities = {"client_message_id": False, "sync_ack": False, "media_retry": False}  # noqa: RUF012 (the port's)
 
-    def __init__(self, folder: SessionFolder, phone: str, settings: Settings) -> None:
+    def __init__(self, folder: SessionFolder, phone: str, *, client_name: str, validate_number: bool) -> None:
         self.name = f"neonize/{package.version('neonize')}"
         self._folder = folder
         self._phone = phone
-        self._validate = settings.validate_session_number
-        self._client_name = settings.config_session_phone_client
+        self._client_name = client_name
+        self._validate_number = validate_number
         self._client: Any = None
         self._emit: Emit | None = None
         self._login = Login()
@@ -294,7 +297,7 @@ class NeonizeEngine:
             return
         jid = address_of({"user": event.ID.User, "server": event.ID.Server, "device": event.ID.Device})
         self._folder.save_login(jid)
-        if self._validate and with_ninth_digit(event.ID.User) != with_ninth_digit(self._phone):
+        if self._validate_number and with_ninth_digit(event.ID.User) != with_ninth_digit(self._phone):
             threading.Thread(target=self._refuse_number, args=(event.ID.User,), daemon=True).start()
 
     def _refuse_number(self, number: str) -> None:

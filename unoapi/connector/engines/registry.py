@@ -23,7 +23,13 @@ def make_engine(settings: Settings, folder: SessionFolder, phone: str) -> Engine
     if settings.unoapi_connector_engine == SIMULATED:
         return SimulatedEngine(folder.path / SIMULATED, phone)
     module = importlib.import_module("unoapi.connector.engines.neonize")
-    return cast("Engine", module.NeonizeEngine(folder, phone, settings))
+    engine = module.NeonizeEngine(
+        folder,
+        phone,
+        client_name=settings.config_session_phone_client,
+        validate_number=settings.validate_session_number,
+    )
+    return cast("Engine", engine)
 
 
 def is_installed(settings: Settings) -> bool:
