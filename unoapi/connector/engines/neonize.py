@@ -143,11 +143,11 @@ class NeonizeEngine:
         return Sent(answer.ID, int(answer.Timestamp), chat=to)
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
-        """Upload a file."""
+        """Upload a file. The text of the library's error is not repeated: it has the address, with a token."""
         try:
             answer = self._client.upload(data, getattr(enums.MediaType, f"Media{MEDIA[kind]}"))
         except Exception as error:
-            raise EngineUnavailable(f"WhatsApp did not take the file: {str(error)[:100]}") from error
+            raise EngineUnavailable(f"WhatsApp did not take the file: {describe(error)}") from error
         encoded = {name: base64.b64encode(getattr(answer, name)).decode() for name in BYTES}
         return {
             "URL": answer.url,
@@ -277,9 +277,8 @@ class NeonizeEngine:
             self._end(Exit.NOT_SCANNED, f"no pairing code: {str(error)[:100]}")
             return
         expires_at = int(time.time() + self._login.qr_timeout_s * QR_CODES)
-        self._emit_event(
-            "pairing_code", {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
-        )
+        data = {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
+        self._emit_event("pairing_code", data)
 
     def _on_connected(self, _client: Any, _event: Any) -> None:
         self._connected = True
