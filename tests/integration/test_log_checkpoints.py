@@ -62,7 +62,7 @@ def test_a_received_message_passes_all_checkpoints_on_its_way_from_a_phone(uno: 
     phone.wait_online()
     message_id = "3EB0FOLLOWED"
 
-    phone.gets(message_id, {"kind": "text", "body": BODY})
+    phone.receives(message_id, {"kind": "text", "body": BODY})
     eventually(lambda: message_id in str(hook.requests("/phone")))
     eventually(lambda: grep(uno, message_id, "webhook_delivered"))
 

@@ -59,6 +59,11 @@ class MemorySessions:
             return Session(phone=phone, stored=True)
         raise SessionUnknown("gone from Redis")
 
+    def phones(self) -> list[str]:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return sorted(self.stored)
+
     def refresh(self, phone: str) -> None:
         self.looked_again.append(phone)
         if phone in self.changed:
@@ -250,12 +255,12 @@ class MemoryLeases:
     def __init__(
         self,
         board: dict[str, str] | None = None,
-        orders: dict[str, list[Command]] | None = None,
+        forwarded: dict[str, list[Command]] | None = None,
         *,
         server: str = "server_1",
     ) -> None:
         self.board = {} if board is None else board
-        self.orders = {} if orders is None else orders
+        self.forwarded = {} if forwarded is None else forwarded
         self.away = False
         self._server = server
         self._owner = f"{server}:{id(self)}"
@@ -266,30 +271,30 @@ class MemoryLeases:
     def renew(self, phones: list[str]) -> list[str]:
         return [phone for phone in phones if not self.take(phone)]
 
-    def give_back(self, phone: str) -> None:
+    def release(self, phone: str) -> None:
         if not self.away and self.board.get(phone) == self._owner:
             del self.board[phone]
 
-    def hold(self, phone: str) -> None:
-        self.board[f"held:{phone}"] = ""
+    def suspend(self, phone: str) -> None:
+        self.board[f"suspended:{phone}"] = ""
 
-    def free(self, phone: str) -> None:
-        self.board.pop(f"held:{phone}", None)
+    def resume(self, phone: str) -> None:
+        self.board.pop(f"suspended:{phone}", None)
 
-    def held(self, phones: list[str]) -> set[str]:
-        return set() if self.away else {phone for phone in phones if f"held:{phone}" in self.board}
+    def suspended(self, phones: list[str]) -> set[str]:
+        return set() if self.away else {phone for phone in phones if f"suspended:{phone}" in self.board}
 
-    def elsewhere(self, phone: str) -> str:
-        holder = self.board.get(phone, self._owner)
-        return "" if self.away or holder == self._owner else holder
+    def other_owner(self, phone: str) -> str:
+        owner = self.board.get(phone, self._owner)
+        return "" if self.away or owner == self._owner else owner
 
-    def hand_over(self, command: Command, server: str) -> None:
+    def forward(self, command: Command, connector: str) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
-        self.orders.setdefault(server, []).append(command)
+        self.forwarded.setdefault(connector, []).append(command)
 
-    def asked(self) -> list[Command]:
-        return [] if self.away else self.orders.pop(self._server, []) + self.orders.pop(self._owner, [])
+    def take_forwarded(self) -> list[Command]:
+        return [] if self.away else self.forwarded.pop(self._server, []) + self.forwarded.pop(self._owner, [])
 
 
 class MemoryNotices:

@@ -122,13 +122,13 @@ def test_errors_are_told_whatever_the_level_of_the_log_is(
 ) -> None:
     log = told(ingest, level=level)
 
-    log.error("spool_not_written")
+    log.error("outbox_not_written")
     logging.getLogger("gunicorn.error").error("Worker (pid:%s) was sent SIGKILL!", 5)
 
     assert [event["logentry"]["message"] for event in events(ingest)] == [
-        "spool_not_written", "library_error: gunicorn.error, Worker (pid:%s) was sent SIGKILL!",
+        "outbox_not_written", "library_error: gunicorn.error, Worker (pid:%s) was sent SIGKILL!",
     ]  # fmt: skip
-    assert ("spool_not_written" in capsys.readouterr().out) == (level != "fatal")
+    assert ("outbox_not_written" in capsys.readouterr().out) == (level != "fatal")
 
 
 def test_a_bug_is_told_with_the_way_to_it_and_without_values(ingest: Ingest) -> None:
@@ -221,7 +221,7 @@ def test_a_flood_of_one_kind_is_bounded_and_leaves_room_for_the_others(ingest: I
         give_up(log, number)
         if number % 20 == 0:
             flush()
-    log.error("spool_not_written")
+    log.error("outbox_not_written")
 
     flush()
     assert sorted(ingest.issues().values()) == [1, MOST_PER_MINUTE]

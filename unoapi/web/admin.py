@@ -11,9 +11,9 @@ from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
+from unoapi.broker.dead_letter_queue import DeadLetterQuery
 from unoapi.broker.dead_letters import as_fields
-from unoapi.errors import Postponed, RequestError
+from unoapi.errors import Busy, Postponed, RequestError
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
