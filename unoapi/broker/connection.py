@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import kombu
+from amqp.exceptions import AMQPError
+from kombu.exceptions import OperationalError
+
+BROKER_ERRORS = (OSError, AMQPError, OperationalError)
+"""What the libraries raise when RabbitMQ is away, refuses or breaks off."""
 
 
 class Connection(kombu.Connection):

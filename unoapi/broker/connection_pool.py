@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import amqp
-from amqp.exceptions import AMQPError
-from kombu.exceptions import OperationalError
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.errors import ConfigurationError
 from unoapi.telemetry.logging import get_logger
 
@@ -31,7 +29,6 @@ HEARTBEAT_S = 10
 KEEPER_S = 1.0
 MAX_LINES = 16
 SPARE_AFTER_S = 60.0
-TROUBLE = (OSError, AMQPError, OperationalError)
 
 
 class ConnectionPool:
@@ -142,7 +139,7 @@ class ConnectionPool:
     def _beat(self, line: PooledConnection) -> bool:
         try:
             line.beat()
-        except TROUBLE:
+        except BROKER_ERRORS:
             log.info("broker_connection_lost")
             self._declared = False
             line.close()
@@ -152,7 +149,7 @@ class ConnectionPool:
     def _come_back(self) -> None:
         try:
             self._idle.append(self._connect(time.monotonic() + IO_TIMEOUT_S))
-        except TROUBLE:
+        except BROKER_ERRORS:
             return
         except ConfigurationError:
             pass  # told to the next caller

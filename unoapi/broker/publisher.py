@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from unoapi.broker.connection_pool import TROUBLE, ConnectionPool
+from unoapi.broker.connection import BROKER_ERRORS
+from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import PUBLISHED, get_logger
@@ -63,7 +64,7 @@ class ConfirmingPublisher:
             except ConfigurationError as conflict:
                 log.error("topology_conflict", error=f"{conflict}")
                 raise BrokerUnavailable("RabbitMQ holds objects of another program; the log has their names") from None
-            except TROUBLE as trouble:
+            except BROKER_ERRORS as trouble:
                 error = trouble
                 time.sleep(min(PAUSE_S, max(0.0, deadline - time.monotonic())))
             else:
@@ -84,7 +85,7 @@ class ConfirmingPublisher:
             try:
                 with lines.borrowed(deadline) as line:
                     line.ask(self.topology.dead)
-            except TROUBLE as trouble:
+            except BROKER_ERRORS as trouble:
                 if time.monotonic() + PAUSE_S >= deadline:
                     raise BrokerUnavailable(f"RabbitMQ is not reachable{lines.blocked}") from trouble
                 time.sleep(PAUSE_S)

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPError, NotFound
-from kombu.exceptions import KombuError
+from amqp.exceptions import NotFound
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
 from unoapi.broker.connector_commands import ENTRY
 from unoapi.errors import BrokerUnavailable
@@ -61,7 +60,7 @@ def depths(amqp_url: str, topology: Topology) -> list[Depth]:
                 except NotFound:
                     channel = connection.channel()
                 found.append(Depth(queue.name, queue.purpose, ready, consumers=consumers))
-    except (AMQPError, KombuError, OSError) as error:
+    except BROKER_ERRORS as error:
         raise BrokerUnavailable(f"RabbitMQ is not reachable ({type(error).__name__})") from error
     return found
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 PART = 8 * 1024 * 1024
-TROUBLE = (BotoCoreError, ClientError)
+BUCKET_ERRORS = (BotoCoreError, ClientError)
+MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 
 
 class S3MediaStore:
@@ -50,8 +51,8 @@ class S3MediaStore:
             self._s3.upload_fileobj(
                 source, self._bucket, key, ExtraArgs={"ContentType": mime_type}, Config=self._transfer
             )
-        except TROUBLE as error:
-            raise StoreUnavailable(f"the bucket did not take the file: {type(error).__name__}") from None
+        except BUCKET_ERRORS as error:
+            raise _unavailable(error) from None
         return SavedFile(sha256=source.digest.hexdigest(), size=source.size)
 
     def read(self, key: str) -> Iterator[bytes]:
@@ -68,8 +69,8 @@ class S3MediaStore:
         """Remove a file, if it is there. Raises StoreUnavailable."""
         try:
             self._s3.delete_object(Bucket=self._bucket, Key=key)
-        except TROUBLE as error:
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+        except BUCKET_ERRORS as error:
+            raise _unavailable(error) from None
 
     def expire(self, *, older_than_s: int, most: int) -> int:
         """Remove up to `most` files that are older. Returns how many."""
@@ -82,19 +83,21 @@ class S3MediaStore:
                         removed += 1
                     if removed >= most:
                         return removed
-        except TROUBLE as error:
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+        except BUCKET_ERRORS as error:
+            raise _unavailable(error) from None
         return removed
 
     def _get(self, call: Any, key: str) -> Any:
         try:
             return call(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) in ("NoSuchKey", "404", "NotFound"):
+        except BUCKET_ERRORS as error:
+            if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in MISSING:
                 raise MediaMissing(key) from None
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
-        except BotoCoreError as error:
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+            raise _unavailable(error) from None
+
+
+def _unavailable(error: BotoCoreError | ClientError) -> StoreUnavailable:
+    return StoreUnavailable(f"the bucket did not answer as it should: {type(error).__name__}")
 
 
 class _Source:
