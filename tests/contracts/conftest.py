@@ -18,7 +18,7 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 @pytest.fixture
-def client(servers: PrivateServers) -> Iterator[redis.Redis]:
+def raw_redis(servers: PrivateServers) -> Iterator[redis.Redis]:
     """Redis itself, to look behind the stores."""
     direct = redis.Redis.from_url(servers.redis_url, decode_responses=True)
     direct.flushall()
@@ -27,9 +27,9 @@ def client(servers: PrivateServers) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def store(
+def redis_client(
     servers: PrivateServers,
-    client: redis.Redis,  # noqa: ARG001 (empties it)
+    raw_redis: redis.Redis,  # noqa: ARG001 (empties it)
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RedisClient]:
     # What a store keeps is tested here, not how soon a busy machine answers.

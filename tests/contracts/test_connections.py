@@ -45,16 +45,16 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    def __init__(self, store: RedisClient) -> None:
-        self.store, self.connections = store, RedisConnections(store, ttl_s=60)
+    def __init__(self, redis_client: RedisClient) -> None:
+        self.redis, self.connections = redis_client, RedisConnections(redis_client, ttl_s=60)
 
     def go_away(self) -> None:
-        self.store._skip_until = time.monotonic() + 60
+        self.redis._skip_until = time.monotonic() + 60
 
 
 @pytest.fixture(params=["memory", "redis"])
 def world(request: pytest.FixtureRequest) -> World:
-    return MemoryWorld() if request.param == "memory" else RedisWorld(request.getfixturevalue("store"))
+    return MemoryWorld() if request.param == "memory" else RedisWorld(request.getfixturevalue("redis_client"))
 
 
 @pytest.fixture
@@ -163,17 +163,17 @@ def test_with_redis_away_what_decides_is_an_error_and_the_rest_goes_on(world: Wo
 # --- Redis alone: what other programs see ---
 
 
-def test_the_status_stands_where_the_former_program_had_it(store: RedisClient, client: redis.Redis) -> None:
-    RedisConnections(store, ttl_s=60).record(PHONE, SessionState(state="standby"), at_ms=1, seq=1)
+def test_the_status_stands_where_the_node_version_had_it(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    RedisConnections(redis_client, ttl_s=60).record(PHONE, SessionState(state="standby"), at_ms=1, seq=1)
 
-    assert client.get(f"unoapi-status:{PHONE}") == "standby"
+    assert raw_redis.get(f"unoapi-status:{PHONE}") == "standby"
 
 
-def test_news_are_broadcast(servers: PrivateServers, store: RedisClient) -> None:
+def test_news_are_broadcast(servers: PrivateServers, redis_client: RedisClient) -> None:
     listener = redis.Redis.from_url(servers.redis_url, decode_responses=True).pubsub()  # type: ignore[no-untyped-call]
     listener.subscribe(CHANNEL)
     listener.get_message(timeout=5)
-    RedisConnections(store, ttl_s=60).record(PHONE, QR, at_ms=1, seq=1)
+    RedisConnections(redis_client, ttl_s=60).record(PHONE, QR, at_ms=1, seq=1)
 
     told = listener.get_message(timeout=5)
 
@@ -181,19 +181,19 @@ def test_news_are_broadcast(servers: PrivateServers, store: RedisClient) -> None
     listener.close()
 
 
-def test_calls_and_keys_are_forgotten(store: RedisClient, client: redis.Redis) -> None:
-    known = RedisConnections(store, ttl_s=60)
+def test_calls_and_keys_are_forgotten(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    known = RedisConnections(redis_client, ttl_s=60)
     known.is_new_call(PHONE, CONTACT, "C1")
     known.remember_key(PHONE, "m", chat="1@g.us")
-    eventually(lambda: client.exists(f"unoapi-key:{PHONE}:m"), what="the key is written soon")
+    eventually(lambda: raw_redis.exists(f"unoapi-key:{PHONE}:m"), what="the key is written soon")
 
-    assert 0 < client.pttl(f"unoapi-ring:{PHONE}:{CONTACT}") <= 10_000
-    assert 50 < client.ttl(f"unoapi-key:{PHONE}:m") <= 60
+    assert 0 < raw_redis.pttl(f"unoapi-ring:{PHONE}:{CONTACT}") <= 10_000
+    assert 50 < raw_redis.ttl(f"unoapi-key:{PHONE}:m") <= 60
 
 
-def test_a_late_result_and_the_end_of_the_wait_never_both_tell(store: RedisClient) -> None:
+def test_a_late_result_and_the_end_of_the_wait_never_both_tell(redis_client: RedisClient) -> None:
     """Whoever comes first tells the client; the other one knows."""
-    known = RedisConnections(store, ttl_s=60)
+    known = RedisConnections(redis_client, ttl_s=60)
     for number in range(50):
         command = f"c{number}"
         known.expect(PHONE, command, within_s=60)

@@ -44,8 +44,8 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
         orders: dict[str, list[Command]] = {}
         return MemoryLeases(board, orders), MemoryLeases(board, orders)
     monkeypatch.setattr(real, "RENEW_S", 0.0)
-    store = request.getfixturevalue("store")
-    return Leases(store, "server_1"), Leases(store, "server_1")
+    redis_client = request.getfixturevalue("redis_client")
+    return Leases(redis_client, "server_1"), Leases(redis_client, "server_1")
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -144,14 +144,14 @@ def test_without_redis_a_session_goes_on(alone: Held) -> None:
 
 
 def test_a_lease_of_a_killed_connector_runs_out(
-    store: RedisClient, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(real, "LEASE_MS", 300)
-    first, second = Leases(store, "a"), Leases(store, "a")
+    first, second = Leases(redis_client, "a"), Leases(redis_client, "a")
     first.take(PHONE)
     assert second.take(PHONE) is False
 
     time.sleep(0.5)
 
     assert second.take(PHONE) is True
-    assert 0 < client.pttl(f"unoapi-connector-lease:{PHONE}") <= 300
+    assert 0 < raw_redis.pttl(f"unoapi-connector-lease:{PHONE}") <= 300

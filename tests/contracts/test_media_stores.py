@@ -188,14 +188,16 @@ def make_media(media_id: str = "314100000000000000000001") -> MediaFile:
     return MediaFile(id=media_id, phone=PHONE, mime_type="image/png", sha256="0" * 64, file_size=3, key=KEY)
 
 
-def test_a_note_is_found_with_and_without_the_phone(store: RedisClient, client: redis.Redis, tmp_path: Path) -> None:
-    notes, media = RedisMediaIndex(store, FolderMediaStore(tmp_path), ttl_s=100), make_media()
+def test_a_note_is_found_with_and_without_the_phone(
+    redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path
+) -> None:
+    notes, media = RedisMediaIndex(redis_client, FolderMediaStore(tmp_path), ttl_s=100), make_media()
     notes.write(media)
 
     assert notes.find(media.id) == notes.find(media.id, phone=PHONE) == media
     with pytest.raises(MediaMissing):
         notes.find(media.id, phone="5511000000000")
-    client.flushall()
+    raw_redis.flushall()
     assert notes.find(media.id) == media  # from the store, when Redis forgot
     with pytest.raises(MediaMissing):
         notes.find(media.id, phone="5511000000000")
@@ -211,14 +213,16 @@ def test_without_redis_the_note_in_the_store_serves(away: RedisClient, tmp_path:
         notes.find(media.id)
 
 
-def test_what_the_former_program_noted_is_understood(store: RedisClient, client: redis.Redis, tmp_path: Path) -> None:
-    client.set(
+def test_what_the_node_version_noted_is_understood(
+    redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path
+) -> None:
+    raw_redis.set(
         f"unoapi-media:{PHONE}:UNO.OUT.1",
         '{"messaging_product":"whatsapp","mime_type":"image/jpeg","sha256":{"0":255,"1":1},"file_size":"5",'
         f'"id":"{PHONE}/UNO.OUT.1","filename":"{PHONE}/UNO.OUT.1.jpeg"}}',
     )
 
-    media = RedisMediaIndex(store, FolderMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
+    media = RedisMediaIndex(redis_client, FolderMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
 
     assert (media.id, media.key, media.sha256) == (f"{PHONE}/UNO.OUT.1", f"{PHONE}/UNO.OUT.1.jpeg", "ff01")
     assert (media.mime_type, media.file_size) == ("image/jpeg", 5)

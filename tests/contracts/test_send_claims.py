@@ -30,7 +30,11 @@ RECEIPT = Receipt(
 
 @pytest.fixture(params=["memory", "redis"])
 def sends(request: pytest.FixtureRequest) -> SendClaims:
-    return MemorySends() if request.param == "memory" else RedisSendClaims(request.getfixturevalue("store"), ttl_s=60)
+    return (
+        MemorySends()
+        if request.param == "memory"
+        else RedisSendClaims(request.getfixturevalue("redis_client"), ttl_s=60)
+    )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -39,7 +43,7 @@ def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Se
     if request.param == "memory":
         return MemorySends(lease_ms=50)
     monkeypatch.setattr("unoapi.stores.send_claims.LEASE_MS", 50)
-    return RedisSendClaims(request.getfixturevalue("store"), ttl_s=60)
+    return RedisSendClaims(request.getfixturevalue("redis_client"), ttl_s=60)
 
 
 def test_the_first_one_may_send(sends: SendClaims) -> None:
@@ -105,20 +109,22 @@ def test_of_many_at_once_exactly_one_may_send(sends: SendClaims) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}']
 )
-def test_a_claim_that_cannot_be_read_is_lost_and_never_free(store: RedisClient, client: redis.Redis, text: str) -> None:
-    client.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
+def test_a_claim_that_cannot_be_read_is_lost_and_never_free(
+    redis_client: RedisClient, raw_redis: redis.Redis, text: str
+) -> None:
+    raw_redis.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
 
-    assert RedisSendClaims(store, ttl_s=60).claim(JOB) == Claim(lost=True)
+    assert RedisSendClaims(redis_client, ttl_s=60).claim(JOB) == Claim(lost=True)
 
 
-def test_a_claim_is_forgotten_some_day(store: RedisClient, client: redis.Redis) -> None:
-    sends = RedisSendClaims(store, ttl_s=60)
+def test_a_claim_is_forgotten_some_day(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    sends = RedisSendClaims(redis_client, ttl_s=60)
     sends.claim(JOB)
     sends.settle(JOB, RECEIPT)
 
-    (key,) = client.keys("*")
+    (key,) = raw_redis.keys("*")
 
-    assert 0 < client.ttl(key) <= 60
+    assert 0 < raw_redis.ttl(key) <= 60
 
 
 def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisClient) -> None:

@@ -1,4 +1,4 @@
-"""In-memory twins of the ports, held to the same contracts as the real ones, and makers of test data."""
+"""In-memory fakes of the ports, which pass the same contract suites as the real parts, and makers of test data."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
@@ -126,11 +126,11 @@ class MemoryBreakers:
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
+    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
-            tell(EndpointChange(down=False, since_ms=1))
+            notify(EndpointChange(down=False, since_ms=1))
 
 
 class MemorySends:

@@ -1,4 +1,4 @@
-"""Files in S3, MinIO or anything that speaks like them; streamed both ways."""
+"""Files in S3, MinIO or any store with the same API; streamed both ways."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from unoapi.models.media import SavedFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CHUNK = 256 * 1024
-PART = 8 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+PART_BYTES = 8 * 1024 * 1024
 BUCKET_ERRORS = (BotoCoreError, ClientError)
 MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 
@@ -35,17 +35,19 @@ class S3MediaStore:
             retries={"max_attempts": 3, "mode": "standard"},
             s3={"addressing_style": "path" if client.pop("path_style", False) else "auto"},
         )
-        self._made: Any = None
-        self._transfer = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+        self._client: Any = None
+        self._transfer = TransferConfig(
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False
+        )
 
     @property
     def _s3(self) -> Any:
-        if self._made is None:
-            self._made = boto3.client("s3", config=self._config, **self._options)
-        return self._made
+        if self._client is None:
+            self._client = boto3.client("s3", config=self._config, **self._options)
+        return self._client
 
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:
-        """Keep a file. Raises MediaTooLarge, StoreUnavailable; nothing is visible of it then."""
+        """Save a file. Raises MediaTooLarge, StoreUnavailable; nothing is visible of it then."""
         source = _Source(chunks, limit)
         try:
             self._s3.upload_fileobj(
@@ -58,7 +60,7 @@ class S3MediaStore:
     def read(self, key: str) -> Iterator[bytes]:
         """The file in pieces. Raises MediaMissing, StoreUnavailable."""
         body = self._get(self._s3.get_object, key)["Body"]
-        pieces: Iterator[bytes] = body.iter_chunks(CHUNK)
+        pieces: Iterator[bytes] = body.iter_chunks(CHUNK_BYTES)
         return pieces
 
     def size(self, key: str) -> int:
@@ -101,7 +103,7 @@ def _unavailable(error: BotoCoreError | ClientError) -> StoreUnavailable:
 
 
 class _Source:
-    """Chunks as the file that boto3 wants to read; counts and hashes what goes through."""
+    """Chunks as the file object that boto3 reads; counts and hashes them on the way."""
 
     def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
         self._chunks = iter(chunks)

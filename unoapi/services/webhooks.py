@@ -160,13 +160,13 @@ def deliver(  # noqa: PLR0913 (collaborators)
     if state.breaker is not None:
         breakers.seen(**place, state=state.breaker)
     with share.taken(**place):
-        turn = breakers.turn(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
-        if turn.wait_ms:
-            raise Postponed("the endpoint is down, or has just come back", after_ms=turn.wait_ms, jitter=False)
+        permit = breakers.permit(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
+        if permit.wait_ms:
+            raise Postponed("the endpoint is down, or has just come back", after_ms=permit.wait_ms, jitter=False)
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if not answer.delivered:
         raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
-    breakers.succeeded(**place, tell=tell)
+    breakers.succeeded(**place, notify=tell)
     return answer.as_attempt()
 
 
