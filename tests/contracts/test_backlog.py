@@ -57,7 +57,7 @@ def test_a_message_that_left_before_its_entry_was_written_does_not_count(redis_c
     assert not backlog(redis_client, most=1).is_full(PHONE)
 
 
-def test_what_nobody_counted_out_is_forgotten_with_age(redis_client: RedisClient) -> None:
+def test_a_message_that_never_left_expires_with_age(redis_client: RedisClient) -> None:
     here = backlog(redis_client, most=1, max_age_s=1)
     here.enter(PHONE, "wamid.1", entry("wamid.1"))
     eventually(lambda: backlog(redis_client, most=1, max_age_s=1).is_full(PHONE), within_s=0.9)
@@ -67,7 +67,7 @@ def test_what_nobody_counted_out_is_forgotten_with_age(redis_client: RedisClient
 
 
 def test_without_redis_and_without_a_bound_it_is_never_full(redis_client: RedisClient, away: RedisClient) -> None:
-    for one in (backlog(away), backlog(redis_client, most=0)):
+    for unlimited in (backlog(away), backlog(redis_client, most=0)):
         for number in range(5):
-            one.enter(PHONE, f"wamid.{number}", entry(f"wamid.{number}"))
-        assert not one.is_full(PHONE)
+            unlimited.enter(PHONE, f"wamid.{number}", entry(f"wamid.{number}"))
+        assert not unlimited.is_full(PHONE)

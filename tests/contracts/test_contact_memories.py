@@ -52,7 +52,7 @@ def test_a_contact_is_the_same_however_it_is_written(redis_client: RedisClient, 
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == {"a"}
 
 
-def test_nothing_takes_a_contact_off_and_less_than_nothing_is_for_ever(
+def test_a_time_of_0_ends_a_block_and_one_below_0_is_for_ever(
     redis_client: RedisClient, raw_redis: redis.Redis
 ) -> None:
     blacklist = RedisBlacklist(redis_client)
@@ -78,7 +78,7 @@ def test_with_redis_away_nobody_is_blocked(away: RedisClient) -> None:
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == set()
 
 
-def test_blocked_users_are_listed_until_they_are_taken_off(redis_client: RedisClient) -> None:
+def test_blocked_users_are_listed_until_they_are_unblocked(redis_client: RedisClient) -> None:
     blacklist = RedisBlacklist(redis_client)
 
     blacklist.block(PHONE, ["a", "b"], [f"+{CONTACT}"])
@@ -105,7 +105,7 @@ def test_a_timer_knows_its_last_touch_and_who_wrote_last(redis_client: RedisClie
     assert (state.last_ms, state.direction) == (17, "incoming")
 
 
-def test_a_timer_cannot_be_judged_with_redis_away(away: RedisClient) -> None:
+def test_with_redis_away_the_state_of_a_timer_is_an_error(away: RedisClient) -> None:
     timers = RedisTimers(away, ttl_s=60)
 
     timers.wrote(PHONE, CONTACT, own=False)
@@ -118,7 +118,7 @@ def test_a_timer_cannot_be_judged_with_redis_away(away: RedisClient) -> None:
 
 
 def stored(raw_redis: redis.Redis, phone: str, **config: Any) -> None:
-    """As the former program stores it."""
+    """As the Node version stores it."""
     raw_redis.set(f"unoapi-config:{phone}", json.dumps(config))
 
 
@@ -157,7 +157,7 @@ def test_an_id_that_a_session_has_no_more_does_not_mean_it(redis_client: RedisCl
     assert RedisSessionDirectory(redis_client, sessions).phones_of("new") == (PHONE,)
 
 
-def test_an_unknown_id_means_itself_also_with_redis_away(redis_client: RedisClient, away: RedisClient) -> None:
+def test_an_unknown_id_stands_for_itself_also_with_redis_away(redis_client: RedisClient, away: RedisClient) -> None:
     assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(OTHER) == (OTHER,)
     assert RedisSessionDirectory(away, sessions_on(away)).phones_of(OTHER) == (OTHER,)
 
@@ -180,9 +180,7 @@ def test_a_token_opens_the_sessions_that_have_it(redis_client: RedisClient) -> N
     assert directory.opened_by("") == directory.opened_by("b") == []
 
 
-def test_options_that_do_not_fit_are_as_if_they_were_not_there(
-    redis_client: RedisClient, raw_redis: redis.Redis
-) -> None:
+def test_options_that_are_not_valid_count_as_absent(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     stored(raw_redis, PHONE, provider="sandbox", ignoreGroupMessages="perhaps", autoRestartMs=-5, label="shop")
 
     session = sessions_on(redis_client).find(PHONE)
@@ -190,7 +188,7 @@ def test_options_that_do_not_fit_are_as_if_they_were_not_there(
     assert (session.provider, session.label, session.ignore_group_messages) == ("sandbox", "shop", True)
 
 
-def test_another_look_sees_what_another_process_stored_a_moment_ago(redis_client: RedisClient) -> None:
+def test_a_refresh_sees_what_another_process_stored_a_moment_ago(redis_client: RedisClient) -> None:
     here, there = sessions_on(redis_client), sessions_on(redis_client)
     here.save(PHONE, {"label": "old"})
     here.find(PHONE)

@@ -1,4 +1,4 @@
-"""Deliveries: what is done is not posted again, who asked for a pause gets it."""
+"""Deliveries: one that is done is not posted again, and an endpoint that asked for a pause gets it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
     assert not state(deliveries, "d-2").done
 
 
-def test_a_pause_holds_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
+def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
     deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
 
     assert eventually(lambda: 50_000 < state(deliveries).paused_ms <= 60_000)
@@ -85,7 +85,7 @@ def test_the_end_of_a_delivery_is_in_its_trace(redis_client: RedisClient) -> Non
     assert eventually(lambda: [entry.step for entry in traces.read("wamid.1")] == ["delivered"])
 
 
-def test_all_that_is_remembered_is_forgotten_some_day(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+def test_every_key_expires(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     deliveries = redis_deliveries(redis_client)
 
     deliveries.finish("d-1", ENTRY)
@@ -129,7 +129,7 @@ def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient) -> None:
     assert state(deliveries).paused_ms == 0
 
 
-def test_a_person_is_told_when_redis_is_away(away: RedisClient) -> None:
+def test_a_person_gets_an_error_when_redis_is_away(away: RedisClient) -> None:
     deliveries = redis_deliveries(away)
 
     with pytest.raises(StoreUnavailable):

@@ -50,7 +50,9 @@ def test_without_redis_every_id_is_its_own(away: RedisClient) -> None:
     assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
 
 
-def test_the_key_is_the_one_other_programs_know_and_it_ends(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+def test_the_key_is_the_one_that_other_programs_read_and_it_expires(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
     RedisMessageIds(redis_client, ttl_s=60).remember(PHONE, theirs="3EB0AA", ours="wamid.1")
 
     key = f"unoapi-id:{PHONE}:3EB0AA"

@@ -29,7 +29,7 @@ INCOMING = "unoapi.incoming"
 
 
 class Broker:
-    """One vhost, looked at from outside."""
+    """One vhost, read from outside."""
 
     def __init__(self, servers: PrivateServers) -> None:
         self.url = servers.rabbit.add_vhost(f"publisher-{time.time_ns()}")
@@ -107,11 +107,11 @@ def test_a_message_that_the_broker_refuses_is_an_error(broker: Broker, publisher
             return "refused" in str(error)
         return False
 
-    eventually(refused, every_s=0.1, what="the broker refuses what is more than the queue may hold")
-    kept = broker.depth()
+    eventually(refused, every_s=0.1, what="the broker refuses more than the queue's length limit")
+    accepted = broker.depth()
     with pytest.raises(BrokerUnavailable):
         publisher.publish([envelope(3)])
-    assert broker.depth() == kept
+    assert broker.depth() == accepted
 
 
 def test_one_refused_message_does_not_spoil_the_others(broker: Broker, publisher: ConfirmingPublisher) -> None:

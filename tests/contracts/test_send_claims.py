@@ -59,7 +59,7 @@ def test_the_second_one_waits_for_the_first(sends: SendClaims) -> None:
     assert (claim.free, claim.lost, claim.receipt) == (False, False, None)
 
 
-def test_what_came_of_it_is_told_to_everybody_after(sends: SendClaims) -> None:
+def test_everybody_after_gets_the_outcome(sends: SendClaims) -> None:
     sends.claim(JOB)
 
     sends.settle(JOB, RECEIPT)
@@ -117,7 +117,7 @@ def test_a_claim_that_cannot_be_read_is_lost_and_never_free(
     assert RedisSendClaims(redis_client, ttl_s=60).claim(JOB) == Claim(lost=True)
 
 
-def test_a_claim_is_forgotten_some_day(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+def test_a_claim_expires(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     sends = RedisSendClaims(redis_client, ttl_s=60)
     sends.claim(JOB)
     sends.settle(JOB, RECEIPT)
@@ -127,7 +127,7 @@ def test_a_claim_is_forgotten_some_day(redis_client: RedisClient, raw_redis: red
     assert 0 < raw_redis.ttl(key) <= 60
 
 
-def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisClient) -> None:
+def test_without_redis_a_claim_is_an_error(away: RedisClient) -> None:
     memory, real = MemorySends(), RedisSendClaims(away, ttl_s=60)
     memory.away = True
     both: tuple[SendClaims, ...] = (memory, real)

@@ -28,7 +28,7 @@ CONFIG = {"provider": "sandbox", "webhooks": [{"id": "own", "urlAbsolute": "http
 
 
 class World(Protocol):
-    """A store, and the hands that change what it stands on."""
+    """A store, and what changes the data under it."""
 
     @property
     def store(self) -> SessionStore: ...
@@ -72,7 +72,7 @@ class RedisWorld:
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
     if request.param == "memory":
         return MemoryWorld()
-    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)  # every look is a look at Redis
+    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)  # every look-up reads Redis
     return RedisWorld(request.getfixturevalue("redis_client"), request.getfixturevalue("raw_redis"))
 
 
@@ -245,7 +245,9 @@ def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis
     assert (session.stored, session.provider, ids(session)) == (True, "whatsmeow", ["a"])
 
 
-def test_sessions_of_the_node_version_also_tell_a_loss(sessions: RedisSessions, raw_redis: redis.Redis) -> None:
+def test_a_loss_is_also_noticed_with_sessions_of_the_node_version(
+    sessions: RedisSessions, raw_redis: redis.Redis
+) -> None:
     raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
     sessions.find(PHONE)
     sessions.find(PHONE)
@@ -289,7 +291,7 @@ def test_a_wrong_configuration_is_refused_before_anything_is_written(
     assert raw_redis.keys("*") == []
 
 
-def test_fields_that_we_do_not_read_are_kept(sessions: RedisSessions) -> None:
+def test_fields_that_we_do_not_read_are_saved(sessions: RedisSessions) -> None:
     webhook = {"id": "own", "urlAbsolute": "http://own.test/hook", "addToBlackListOnOutgoingMessageWithTtl": 1}
     config = {"provider": "sandbox", "rejectCalls": "no calls", "webhooks": [webhook]}
 

@@ -1,4 +1,4 @@
-"""Traces: the life of a message, bounded, and never in the way."""
+"""Traces: the steps of a message, bounded, and never in the way."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_each_message_has_its_own(traces: Traces) -> None:
     assert eventually(lambda: traces.read("wamid.2")) == [entry(message_id="wamid.2")]
 
 
-def test_steps_without_a_message_are_not_kept(traces: Traces) -> None:
+def test_steps_without_a_message_are_not_saved(traces: Traces) -> None:
     traces.add(entry(message_id=""), entry())
 
     eventually(lambda: traces.read("wamid.1"))

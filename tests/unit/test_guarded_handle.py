@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.raw_http_server import LOOPBACK, OK, PROXIES, Listen, answer_with, mute, send
+from tests.support.raw_http_server import LOOPBACK, OK, Listen, Receiver, answer_with, mute, send
 from unoapi.errors import FetchFailed, NotSent, Unanswered, UnoError
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
@@ -91,14 +91,8 @@ def test_the_address_guard_is_asked(listen: Listen, request_with: Request) -> No
     assert receiver.connections == 0
 
 
-def test_proxies_in_the_environment_are_ignored(
-    listen: Listen, request_with: Request, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receiver, proxy = listen(OK), listen(OK)
-    for name in PROXIES:
-        monkeypatch.setenv(name, proxy.url)
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+def test_proxies_in_the_environment_are_ignored(listen: Listen, request_with: Request, proxy: Receiver) -> None:
+    receiver = listen(OK)
 
     error = request_with(receiver.url)
 
@@ -142,7 +136,7 @@ class TestApiClient:
         assert receiver.requests[0].head.startswith("DELETE /x HTTP/1.1")
 
 
-def test_the_errors_of_the_api_client_never_tell_a_token(listen: Listen) -> None:
+def test_the_errors_of_the_api_client_never_show_a_token(listen: Listen) -> None:
     with pytest.raises(UnoError) as raised:
         ApiClient(LOOPBACK).request("GET", listen(OK).url, headers=(("Bearer secret\r\nX", "v"),), timeout_ms=5000)
 

@@ -63,7 +63,7 @@ class ConfirmingPublisher:
                     connection.publish(waiting, deadline)
             except ConfigurationError as conflict:
                 log.error("topology_conflict", error=f"{conflict}")
-                raise BrokerUnavailable("RabbitMQ holds objects of another program; the log has their names") from None
+                raise BrokerUnavailable("RabbitMQ has objects of another program; the log has their names") from None
             except BROKER_ERRORS as failed:
                 error = failed
                 time.sleep(min(PAUSE_S, max(0.0, deadline - time.monotonic())))
