@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+REDIS_ERRORS = (redis.RedisError, OSError)
+"""What the library raises when Redis is away, refuses or breaks off."""
 CALL_TIMEOUT_S = 0.2
 SKIP_S = 3.0
 PATIENT_S = 5.0
@@ -102,7 +104,7 @@ class RedisClient:
                 client.ping()
         except redis.AuthenticationError:
             return "refuses the login; check the password in REDIS_URL"
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 return (
                     "its certificate is not trusted: set UNOAPI_REDIS_TLS_VERIFY=false if the platform signs its own, "
@@ -157,7 +159,7 @@ class RedisClient:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
             answers = pipeline.execute(raise_on_error=False)
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             self._skip(type(error).__name__)
             return [StoreUnavailable(f"Redis is not reachable ({type(error).__name__})")] * len(batch)
         results: list[list[Any] | Exception] = []
