@@ -30,8 +30,8 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
         forwarded: dict[str, list[Command]] = {}
         return MemoryLeases(board, forwarded), MemoryLeases(board, forwarded)
     monkeypatch.setattr(real, "RENEW_S", 0.0)
-    store = request.getfixturevalue("store")
-    return RedisLeases(store, "server_1"), RedisLeases(store, "server_1")
+    redis_client = request.getfixturevalue("redis_client")
+    return RedisLeases(redis_client, "server_1"), RedisLeases(redis_client, "server_1")
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -132,14 +132,14 @@ def test_without_redis_a_session_goes_on(alone: Leases) -> None:
 
 
 def test_a_lease_of_a_killed_connector_expires(
-    store: RedisClient, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(real, "LEASE_MS", 300)
-    first, second = RedisLeases(store, "a"), RedisLeases(store, "a")
+    first, second = RedisLeases(redis_client, "a"), RedisLeases(redis_client, "a")
     first.take(PHONE)
     assert second.take(PHONE) is False
 
     time.sleep(0.5)
 
     assert second.take(PHONE) is True
-    assert 0 < client.pttl(f"unoapi-connector-lease:{PHONE}") <= 300
+    assert 0 < raw_redis.pttl(f"unoapi-connector-lease:{PHONE}") <= 300

@@ -1,4 +1,4 @@
-"""In-memory twins of the ports, held to the same contracts as the real ones, and makers of test data."""
+"""In-memory fakes of the ports, which pass the same contract suites as the real parts, and makers of test data."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class MemorySessions:
         self.stored = {session.phone: session for session in stored}
         self.environment = environment
         self.removed: set[str] = set()
-        self.changed: dict[str, Session] = {}  # seen after another look only
-        self.looked_again: list[str] = []
+        self.changed: dict[str, Session] = {}  # seen after a refresh only
+        self.refreshed: list[str] = []
         self.away = False
         self.lost = False
 
@@ -65,7 +65,7 @@ class MemorySessions:
         return sorted(self.stored)
 
     def refresh(self, phone: str) -> None:
-        self.looked_again.append(phone)
+        self.refreshed.append(phone)
         if phone in self.changed:
             self.stored[phone] = self.changed.pop(phone)
 
@@ -120,7 +120,7 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
@@ -131,11 +131,11 @@ class MemoryBreakers:
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
+    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
-            tell(EndpointChange(down=False, since_ms=1))
+            notify(EndpointChange(down=False, since_ms=1))
 
 
 class MemorySends:
@@ -148,13 +148,13 @@ class MemorySends:
 
     def claim(self, job: SendMessage) -> Claim:
         self._ensure_there()
-        held = self.claims.get((job.phone, job.id))
-        if held is None:
+        claim = self.claims.get((job.phone, job.id))
+        if claim is None:
             self.claims[job.phone, job.id] = now_ms() + self.lease_ms
             return Claim(free=True)
-        if isinstance(held, Receipt):
-            return Claim(receipt=held)
-        left_ms = held - now_ms()
+        if isinstance(claim, Receipt):
+            return Claim(receipt=claim)
+        left_ms = claim - now_ms()
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
@@ -192,29 +192,29 @@ class MemoryConnections:
 
     def __init__(self) -> None:
         self.away = False
-        self._news: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        self._changes: dict[str, tuple[int, int, dict[str, Any]]] = {}
         self._statuses: dict[str, str] = {}
         self._keys: dict[tuple[str, str], MessageKey] = {}
         self._waits: dict[tuple[str, str], bool] = {}
         self._rings: dict[tuple[str, str], str] = {}
 
-    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+    def record(self, phone: str, change: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
         self._ensure_there()
-        known_ms, known_seq, shown = self._news.get(phone, (0, 0, {}))
+        known_ms, known_seq, shown = self._changes.get(phone, (0, 0, {}))
         if known_ms < now_ms() + 60_000 and (at_ms, seq) < (known_ms, known_seq):
             return
-        kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
+        kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(change), "state")
         shown = {} if kind == "state" else dict(shown)
-        if isinstance(news, SessionState):
-            self._statuses[phone] = STATUS_WORDS[news.state]
-        self._news[phone] = (at_ms, seq, shown | {kind: news.model_dump(mode="json", exclude_defaults=True)})
+        if isinstance(change, SessionState):
+            self._statuses[phone] = STATUS_WORDS[change.state]
+        self._changes[phone] = (at_ms, seq, shown | {kind: change.model_dump(mode="json", exclude_defaults=True)})
 
     def status(self, phone: str) -> str:
         self._ensure_there()
         return self._statuses.get(phone, "disconnected")
 
     def details(self, phone: str) -> dict[str, Any]:
-        at_ms, _, shown = self._news.get(phone, (0, 0, {}))
+        at_ms, _, shown = self._changes.get(phone, (0, 0, {}))
         return {"status": self.status(phone), "at_ms": at_ms, **shown}
 
     def remember_key(

@@ -38,8 +38,8 @@ def show(phone: str) -> None:
 @click.argument("phone")
 def remove(phone: str) -> None:
     """Remove a number on purpose. Its waiting deliveries become dead letters."""
-    keep_s = unoapi().settings.unoapi_message_max_age
-    removed = unoapi().sessions.remove(phone, keep_s=keep_s)
+    remember_s = unoapi().settings.unoapi_message_max_age
+    removed = unoapi().sessions.remove(phone, remember_s=remember_s)
     click.echo(f"{phone} removed." if removed else f"{phone} was not stored.")
 
 
