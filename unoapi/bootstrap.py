@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
-from unoapi.services.retries import RetrySchedule
+from unoapi.services.retries import RetrySchedule, parked
+from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
@@ -126,7 +128,7 @@ def bootstrap(settings: Settings) -> Uno:
     environment = environment_config(_environment_webhook(settings), _environment_forward(settings)) | _options(
         settings
     )
-    sessions = RedisSessions(store, environment, refusal=guard.refusal)
+    sessions = RedisSessions(store, environment, check=lambda session: check_addresses(session, refusal=guard.refusal))
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
@@ -159,7 +161,10 @@ def bootstrap(settings: Settings) -> Uno:
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
         deliveries=deliveries,
         breakers=RedisBreakers(
-            store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
+            store,
+            failures=settings.unoapi_breaker_failures,
+            pause_ms=settings.unoapi_message_retry_delay,
+            spread=lambda wait_ms: parked(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
         share=Bulkhead(settings.unoapi_worker_threads),
         order=ordering,

@@ -243,7 +243,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
-        if not self.unoapi_auth_token.get_secret_value() and not _is_loopback(self.listen_host):
+        if not self.unoapi_auth_token.get_secret_value() and not is_loopback(self.listen_host):
             raise ValueError(
                 f"UNOAPI_AUTH_TOKEN is empty, so the API may only listen on loopback, not on {self.listen_host!r}: "
                 "set UNOAPI_AUTH_TOKEN, or leave UNOAPI_HOST empty"
@@ -299,7 +299,8 @@ class _PlatformNames(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`. Empty stands for all addresses."""
     if host == "localhost":
         return True
     try:
@@ -311,14 +312,10 @@ def _is_loopback(host: str) -> bool:
 def load_settings() -> Settings:
     """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one).
 
-    What `make run` started privately wins while it runs, so that the command line works beside it.
     Raises ConfigurationError that lists every wrong variable, never its value.
     """
-    private = Path(__file__).resolve().parents[1] / ".run" / "environment"
-    named = os.environ.get("DOTENV_CONFIG_PATH")
-    files = [Path(named)] if named else [Path(".env"), private]
     try:
-        return Settings(_env_file=files)
+        return Settings(_env_file=os.environ.get("DOTENV_CONFIG_PATH") or ".env")
     except ValidationError as error:
         lines = [
             f"  {'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"

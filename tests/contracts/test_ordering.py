@@ -34,44 +34,44 @@ def test_events_of_a_conversation_stand_as_they_came(ordering: Ordering) -> None
     ordering.join([event(1), event(2)])
     ordering.join([event(3)])
 
-    assert [ordering.place(delivery(number)) for number in (1, 2, 3)] == [0, 1, 2]
+    assert [ordering.position(delivery(number)) for number in (1, 2, 3)] == [0, 1, 2]
 
 
 def test_who_joins_twice_keeps_the_first_place(ordering: Ordering) -> None:
     ordering.join([event(1), event(2)])
     ordering.join([event(1)])
 
-    assert [ordering.place(delivery(number)) for number in (1, 2)] == [0, 1]
+    assert [ordering.position(delivery(number)) for number in (1, 2)] == [0, 1]
 
 
 def test_another_conversation_waits_for_nobody(ordering: Ordering) -> None:
     ordering.join([event(1), event(2, contact="5521977776666")])
 
-    assert ordering.place(delivery(2, contact="5521977776666")) == 0
+    assert ordering.position(delivery(2, contact="5521977776666")) == 0
 
 
 def test_what_never_joined_waits_for_nobody(ordering: Ordering) -> None:
     ordering.join([event(1)])
 
-    assert ordering.place(delivery(9)) == 0
+    assert ordering.position(delivery(9)) == 0
 
 
 def test_who_is_done_gets_the_next_that_waits(ordering: Ordering) -> None:
     ordering.join([event(1), event(2), event(3)])
-    ordering.place(delivery(2))
+    ordering.position(delivery(2))
 
     assert ordering.leave(delivery(1), take=True) == delivery(2)
-    assert ordering.place(delivery(2)) == 1, "its own message waits while another makes its attempt"
+    assert ordering.position(delivery(2)) == 1, "its own message waits while another makes its attempt"
     assert ordering.leave(delivery(2), take=True) is None, "the third does not wait yet"
-    assert ordering.place(delivery(3)) == 0
+    assert ordering.position(delivery(3)) == 0
 
 
 def test_who_has_no_time_leaves_the_next_to_its_own_message(ordering: Ordering) -> None:
     ordering.join([event(1), event(2)])
-    ordering.place(delivery(2))
+    ordering.position(delivery(2))
 
     assert ordering.leave(delivery(1), take=False) is None
-    assert ordering.place(delivery(2)) == 0
+    assert ordering.position(delivery(2)) == 0
 
 
 def test_an_event_that_a_webhook_does_not_get_makes_room(ordering: Ordering) -> None:
@@ -79,4 +79,4 @@ def test_an_event_that_a_webhook_does_not_get_makes_room(ordering: Ordering) -> 
 
     ordering.skip(event(1), ["default"])
 
-    assert ordering.place(delivery(2)) == 0
+    assert ordering.position(delivery(2)) == 0

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 WITHOUT_CONSUMER = {"outgoing.whatsmeow": "plain JSON, taken by the connector"}
 ACCESS = {"public", "operator", "session", "any session", "owner"}
 OURS, THEIRS = "5511999990000", "5521977776666"
-MAX_LINES = 330
 # In pieces, so that this file does not break its own rule.
 NOT_IN_FILES = {
     "a machine's path": re.compile("/" + r"(root|work)/|/home/(?!\w*\.(?:test|invalid))[a-z]+/|/Users/\w"),
@@ -281,12 +280,6 @@ def test_connections_to_rabbitmq_are_ours_which_check_the_host() -> None:
     kombus = re.compile(r"from kombu import .*\bConnection\b|kombu\.Connection\(")
 
     assert [short(path) for path in SOURCES if kombus.search(path.read_text())] == []
-
-
-def test_no_file_of_the_library_is_too_long() -> None:
-    lengths = {short(path): len(path.read_text().splitlines()) for path in (ROOT / "unoapi").rglob("*.py")}
-
-    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
 @pytest.mark.parametrize("what", NOT_IN_FILES)

@@ -43,7 +43,7 @@ def test(uno: Uno, phone: str, webhook_id: str) -> None:
 def pause(uno: Uno, phone: str, webhook_id: str, seconds: int) -> None:
     """Let deliveries wait, without using up attempts."""
     _webhook(uno, phone, webhook_id)
-    uno.deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
+    uno.deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
     click.echo(f"Paused for {seconds} s.")
 
 

@@ -45,8 +45,8 @@ def show(uno: Uno, phone: str) -> None:
 @pass_uno
 def remove(uno: Uno, phone: str) -> None:
     """Remove a number on purpose. Its waiting deliveries become dead letters."""
-    keep_s = uno.settings.unoapi_message_max_age
-    removed = uno.sessions.remove(phone, keep_s=keep_s)
+    remember_s = uno.settings.unoapi_message_max_age
+    removed = uno.sessions.remove(phone, remember_s=remember_s)
     click.echo(f"{phone} removed." if removed else f"{phone} was not stored.")
 
 

@@ -193,7 +193,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
     asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    unoapi().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
+    unoapi().deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
     return jsonify(success=True, paused_ms=asked.seconds * 1000)
 
 

@@ -35,7 +35,7 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Remove the session on purpose. Its waiting deliveries become dead letters."""
     uno = unoapi()
-    uno.sessions.remove(phone, keep_s=uno.settings.unoapi_message_max_age + DAY_S)
+    uno.sessions.remove(phone, remember_s=uno.settings.unoapi_message_max_age + DAY_S)
     return "", 204
 
 
