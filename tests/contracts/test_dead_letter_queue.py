@@ -125,7 +125,7 @@ def test_a_second_walk_is_refused_while_the_first_goes_on(queue: DeadLetterQueue
 def holder(request: pytest.FixtureRequest) -> DeadLetterHolder:
     if request.param == "memory":
         return MemoryDeadLetterHolder()
-    return RedisDeadLetterHolder(request.getfixturevalue("store"))
+    return RedisDeadLetterHolder(request.getfixturevalue("redis_client"))
 
 
 def test_the_holder_is_named_until_it_is_done(holder: DeadLetterHolder) -> None:

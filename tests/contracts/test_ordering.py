@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["memory", "redis"])
 def ordering(request: pytest.FixtureRequest) -> Ordering:
-    return MemoryOrdering() if request.param == "memory" else RedisOrdering(request.getfixturevalue("store"))
+    return MemoryOrdering() if request.param == "memory" else RedisOrdering(request.getfixturevalue("redis_client"))
 
 
 def event(number: int, *, contact: str = CONTACT) -> FanOut:
