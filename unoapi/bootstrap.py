@@ -56,7 +56,34 @@ from unoapi.telemetry.processes import WEB, count_together, expose
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unoapi.ports import MediaStore, Provider
+    from unoapi.broker.publisher import MessagePublisher
+    from unoapi.ports import (
+        Backlog,
+        BlacklistStore,
+        Breakers,
+        CallbackSender,
+        Commands,
+        Connections,
+        Deliveries,
+        FileDownloader,
+        Idempotency,
+        MediaIndex,
+        MediaStore,
+        MessageIds,
+        Notices,
+        Ordering,
+        Provider,
+        QueueAges,
+        RemoteMedia,
+        SendClaims,
+        SessionDirectory,
+        Sessions,
+        Statuses,
+        Templates,
+        TimerStore,
+        Traces,
+        WebhookSender,
+    )
     from unoapi.telemetry.exporter import Listener, ProcessRegistry
     from unoapi.telemetry.logging import Report
 
@@ -69,35 +96,35 @@ class Uno:
 
     settings: Settings
     topology: Topology
-    publisher: ConfirmingPublisher
+    publisher: MessagePublisher
     store: RedisClient
-    sessions: RedisSessions
-    directory: RedisSessionDirectory
-    templates: RedisTemplates
-    blacklist: RedisBlacklist
-    timers: RedisTimers
-    deliveries: RedisDeliveries
-    breakers: RedisBreakers
+    sessions: Sessions
+    directory: SessionDirectory
+    templates: Templates
+    blacklist: BlacklistStore
+    timers: TimerStore
+    deliveries: Deliveries
+    breakers: Breakers
     share: Bulkhead
-    order: RedisOrdering
-    clock: RedisQueueAges
-    sends: RedisSendClaims
-    ids: RedisMessageIds
-    notices: RedisNotices
-    connections: RedisConnections
-    commands: CommandQueue
-    idempotency: RedisIdempotency
-    backlog: RedisBacklog
+    order: Ordering
+    clock: QueueAges
+    sends: SendClaims
+    ids: MessageIds
+    notices: Notices
+    connections: Connections
+    commands: Commands
+    idempotency: Idempotency
+    backlog: Backlog
     files: MediaStore
-    media: RedisMediaIndex
+    media: MediaIndex
     links: SignedUrls
     guard: AddressGuard
-    fetcher: Downloader
-    remote_media: CloudApiMedia
-    statuses: RedisStatuses
-    traces: RedisTraces
-    webhooks: WebhookClient
-    callbacks: CallbackClient
+    fetcher: FileDownloader
+    remote_media: RemoteMedia
+    statuses: Statuses
+    traces: Traces
+    webhooks: WebhookSender
+    callbacks: CallbackSender
     queue_monitor: QueueMonitor
     dead_letters: DeadLetters
     retry_schedule: RetrySchedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from unoapi.models.attempts import Answer
     from unoapi.models.claims import Claim, KeyState
@@ -48,6 +48,47 @@ class SessionStore(Protocol):
         """Read this phone from where it is stored next time, not from a cache."""
 
 
+class Sessions(SessionStore, Protocol):
+    """The configured phones, and how they are changed. All but `load_marker` raise StoreUnavailable."""
+
+    def load_marker(self) -> None:
+        """Read at the start whether Redis has its data, so that a later loss is noticed. Never raises."""
+
+    def phones(self) -> list[str]:
+        """The stored phones, sorted."""
+
+    def config(self, phone: str) -> dict[str, Any] | None:
+        """What is stored of a phone, with its secrets; none when it is not stored."""
+
+    def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What is stored of each of these phones."""
+
+    def save(self, phone: str, config: dict[str, Any]) -> Session:
+        """Store a phone's configuration. Raises ValidationError, and RequestError for addresses that are refused."""
+
+    def remove(self, phone: str, *, remember_s: int) -> bool:
+        """Remove a phone on purpose, which is remembered for so long. Whether it was stored."""
+
+    def confirm(self) -> None:
+        """Take the phones that are stored now for all there are."""
+
+
+class SessionDirectory(Protocol):
+    """Finds sessions by what a request names. Raises StoreUnavailable."""
+
+    def phones_of(self, node: str) -> tuple[str, ...]:
+        """The phones that a part of a path stands for: a phone, or an id that Meta gave."""
+
+    def all(self) -> list[Session]:
+        """All stored sessions."""
+
+    def opened_by(self, token: str) -> list[Session]:
+        """The sessions that a token opens."""
+
+    def statuses(self, phones: Sequence[str]) -> dict[str, str]:
+        """The status word of each phone that has one."""
+
+
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
@@ -63,21 +104,39 @@ class Breakers(Protocol):
     def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
 
+    def count_open(self) -> int:
+        """How many endpoints are down. Raises StoreUnavailable."""
+
 
 class Deliveries(Protocol):
-    """Deliveries that are done, and endpoints that are paused. Never raises; it fails open."""
+    """Deliveries that are done, and endpoints that are paused.
+
+    What a delivery needs never raises and fails open. What a person asks for raises StoreUnavailable.
+    """
 
     def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
         """What is known before an attempt."""
 
     def is_done(self, delivery_id: str) -> bool:
-        """Whether the delivery was done. Raises StoreUnavailable: a person asks."""
+        """Whether the delivery was done, for a person."""
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done; a later copy is not posted."""
 
     def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""
+
+    def suspend(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        """Pause the endpoint, for a person."""
+
+    def resume(self, *, phone: str, webhook_id: str) -> bool:
+        """End a pause or close a breaker, for a person. Whether there was one."""
+
+    def drop(self, *, phone: str, webhook_id: str) -> int:
+        """Give up what waits for a webhook now, for a person; returns the moment in Unix milliseconds."""
+
+    def endpoints(self, endpoints: Sequence[tuple[str, str]]) -> list[DeliveryState]:
+        """The states of endpoints, given as phone and webhook id, for a person."""
 
 
 class SendClaims(Protocol):
@@ -115,6 +174,9 @@ class Connections(Protocol):
     def status(self, phone: str) -> str:
         """The status word; `disconnected` when none is known. Raises StoreUnavailable."""
 
+    def details(self, phone: str) -> dict[str, Any]:
+        """The status and what is shown beside it, such as a QR code. Raises StoreUnavailable."""
+
     def remember_key(  # noqa: PLR0913 (the fields of a key)
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
     ) -> None:
@@ -150,11 +212,73 @@ class Blacklist(Protocol):
         """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
 
 
+class BlacklistStore(Blacklist, Protocol):
+    """The blacklist, and how it is changed."""
+
+    def mute(self, phone: str, contact: str, seconds: Mapping[str, int]) -> None:
+        """Give webhooks, by id, no events of the contact for so many seconds. Never raises."""
+
+    def put(self, phone: str, webhook_id: str, contact: str, *, ttl_s: int) -> None:
+        """Add a contact for a time, or remove it with 0. Raises StoreUnavailable."""
+
+    def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
+        """Add contacts until they are removed. Raises StoreUnavailable."""
+
+    def unblock(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
+        """Remove contacts. Raises StoreUnavailable."""
+
+    def blocked(self, phone: str) -> list[str]:
+        """The contacts that were added until they are removed. Raises StoreUnavailable."""
+
+
+class Backlog(Protocol):
+    """How many messages of a session wait to be sent. It fails open."""
+
+    def is_full(self, phone: str) -> bool:
+        """Whether the session may not add another. Never raises."""
+
+    def enter(self, phone: str, message_id: str, entry: TraceEntry) -> None:
+        """Count a message that was accepted, and trace it. Never raises."""
+
+    def leave(self, phone: str, message_id: str) -> None:
+        """Count a message no more. Never raises."""
+
+
+class Templates(Protocol):
+    """The templates of each session. Raises StoreUnavailable."""
+
+    def get(self, phone: str) -> list[dict[str, Any]] | None:
+        """The stored templates; none when there are none of this phone."""
+
+    def put(self, phone: str, templates: list[dict[str, Any]]) -> None:
+        """Store all templates of a phone."""
+
+
+class QueueAges(Protocol):
+    """When the message that was taken last had come to its queue."""
+
+    def taken(self, queue: str, came_ms: int) -> None:
+        """Record that a message was taken which had come then, in Unix milliseconds. Never raises."""
+
+
 class Timers(Protocol):
     """When a contact's timer was started or stopped last, and who wrote last."""
 
     def state(self, phone: str, contact: str) -> TimerState:
         """What is known when a timer runs out. Raises StoreUnavailable."""
+
+
+class TimerStore(Timers, Protocol):
+    """The timers, and how they are changed."""
+
+    def touch(self, phone: str, contact: str, *, at_ms: int) -> None:
+        """Start or stop the contact's timer: of those that run, only one started then is fired.
+
+        Raises StoreUnavailable.
+        """
+
+    def wrote(self, phone: str, contact: str, *, own: bool) -> None:
+        """Record who wrote last. Never raises."""
 
 
 class Notices(Protocol):
@@ -280,7 +404,7 @@ class FetchedFile(Protocol):
 class FileDownloader(Protocol):
     """Fetches files from addresses that a client chose."""
 
-    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> object:
+    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> FetchedFile:
         """Write the file to `target`. Raises FetchFailed."""
 
 

@@ -122,8 +122,9 @@ def test_the_memory_of_a_process_is_bounded(away: RedisClient, monkeypatch: pyte
     assert state(deliveries, "d-99").done
 
 
-def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient) -> None:
-    deliveries = redis_deliveries(redis_client)
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient, kind: str) -> None:
+    deliveries: Deliveries = MemoryDeliveries() if kind == "memory" else redis_deliveries(redis_client)
 
     deliveries.suspend(phone=PHONE, webhook_id="a", pause_ms=60_000)
     mark = deliveries.drop(phone=PHONE, webhook_id="b")

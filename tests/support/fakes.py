@@ -205,12 +205,14 @@ class MemoryDeliveries:
         self.away = False
         self.finished: list[str] = []
         self.pauses: dict[tuple[str, str], float] = {}
+        self.drops: dict[tuple[str, str], int] = {}
 
     def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
         if delivery_id in self.finished:
             return DeliveryState(done=True)
         left_s = self.pauses.get((phone, webhook_id), 0.0) - time.monotonic()
-        return DeliveryState(paused_ms=max(0, int(left_s * 1000)))
+        dropped_until_ms = self.drops.get((phone, webhook_id), 0)
+        return DeliveryState(paused_ms=max(0, int(left_s * 1000)), dropped_until_ms=dropped_until_ms)
 
     def is_done(self, delivery_id: str) -> bool:
         if self.away:
@@ -219,6 +221,19 @@ class MemoryDeliveries:
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
         self.finished.append(delivery_id)
+
+    def suspend(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        self.pause(phone=phone, webhook_id=webhook_id, pause_ms=pause_ms)
+
+    def resume(self, *, phone: str, webhook_id: str) -> bool:
+        return self.pauses.pop((phone, webhook_id), None) is not None
+
+    def drop(self, *, phone: str, webhook_id: str) -> int:
+        self.drops[phone, webhook_id] = now_ms()
+        return self.drops[phone, webhook_id]
+
+    def endpoints(self, endpoints: Sequence[tuple[str, str]]) -> list[DeliveryState]:
+        return [self.state("", phone=phone, webhook_id=webhook_id) for phone, webhook_id in endpoints]
 
     def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
         self.pauses[phone, webhook_id] = time.monotonic() + pause_ms / 1000
@@ -238,6 +253,9 @@ class MemoryBreakers:
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         pass
+
+    def count_open(self) -> int:
+        return int(self.open)
 
     def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
         self.failing.add(delivery_id)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import threading
 
     from unoapi.bootstrap import Uno
-    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.publisher import MessagePublisher
 
 log = get_logger(__name__)
 
@@ -79,7 +79,7 @@ def main() -> int:
     return 0
 
 
-def _wait_for_rabbitmq(publisher: ConfirmingPublisher, stopping: threading.Event) -> None:
+def _wait_for_rabbitmq(publisher: MessagePublisher, stopping: threading.Event) -> None:
     while not stopping.is_set():
         try:
             publisher.check(timeout_s=5.0)

@@ -10,9 +10,8 @@ from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.services import media
 
 if TYPE_CHECKING:
-    from unoapi.http.downloader import Downloader
     from unoapi.models.connector.content import Media
-    from unoapi.ports import MediaIndex, MediaStore
+    from unoapi.ports import FileDownloader, MediaIndex, MediaStore
 
 MEDIA_UPLOAD_FAILED = 131053
 
@@ -21,7 +20,7 @@ class SessionMedia:
     """The files of one session."""
 
     def __init__(
-        self, phone: str, *, files: MediaStore, index: MediaIndex, downloader: Downloader, timeout_ms: int
+        self, phone: str, *, files: MediaStore, index: MediaIndex, downloader: FileDownloader, timeout_ms: int
     ) -> None:
         self._phone = phone
         self._files = files

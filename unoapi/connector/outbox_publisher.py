@@ -20,7 +20,7 @@ from unoapi.telemetry.logging import UPSERT, get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.publisher import MessagePublisher
     from unoapi.connector.engines.base import Engine
     from unoapi.connector.outbox import Outbox, OutboxRow
 
@@ -55,7 +55,7 @@ class OutboxPublisher:
         self,
         *,
         outbox: Outbox,
-        publisher: ConfirmingPublisher,
+        publisher: MessagePublisher,
         engine: Engine,
         source: EventSource,
         save_file: SaveFile,

@@ -14,7 +14,7 @@ from unoapi.models.connector.commands import CONTROL, Command
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.publisher import MessagePublisher
     from unoapi.broker.topology import Queue
     from unoapi.connector.leases import Leases
     from unoapi.ports import SessionStore
@@ -35,7 +35,7 @@ class Router:
         *,
         amqp_url: str,
         server: str,
-        publisher: ConfirmingPublisher,
+        publisher: MessagePublisher,
         sessions: SessionStore,
         leases: Leases,
         control: Callable[[Command], None],
