@@ -125,7 +125,7 @@ class UnoTask(Task[Any, Any]):
             ages.taken(*waited)
 
     def _read_job(self, args: tuple[Any, ...]) -> Job:
-        """The job in the message, kept on the request for `retry`. An unreadable message goes to the dead queue."""
+        """The job in the message, which `retry` finds on the request. An unreadable message goes to the dead queue."""
         try:
             job = JOBS[self.name].model_validate(args[0] if args else None)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The end of dead letters that are older than `UNOAPI_DEAD_MAX_AGE`, if that is set."""
+"""Purges dead letters that are older than `UNOAPI_DEAD_MAX_AGE`, if that is set."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
     uno = self.uno
     if not uno.statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
         uno.order.skip(job, job.ordered)
-        uno.traces.add(TraceEntry.of(job, "superseded", detail="a later status was told already"))
+        uno.traces.add(TraceEntry.of(job, "superseded", detail="a later status was published already"))
         return
     fanned = webhooks.fan_out(
         job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age, blacklist=uno.blacklist

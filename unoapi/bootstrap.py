@@ -1,4 +1,4 @@
-"""The only place where the parts are joined."""
+"""Joins the parts of a process, and does nothing else."""
 
 from __future__ import annotations
 
@@ -322,7 +322,7 @@ def count_metrics(uno: Uno) -> ProcessRegistry | None:
 def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
     """Answer Prometheus as soon as no other process of this host does. After a fork, in the process that counts.
 
-    The queues are looked at on hosts with a web process, so that many workers do not.
+    Only hosts with a web process read the queues, so that many workers do not.
     """
     registry = count_metrics(uno)
     if registry is None:
@@ -346,7 +346,7 @@ def unoapi() -> Uno:
 
 
 def _report(settings: Settings) -> Report | None:
-    """What tells Sentry of errors, when there is one."""
+    """What reports errors to Sentry, when a DSN is set."""
     if not settings.sentry_dsn.get_secret_value():
         return None
     from unoapi.telemetry.sentry import start_sentry  # noqa: PLC0415 (without a DSN nothing of it is loaded)

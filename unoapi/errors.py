@@ -3,7 +3,7 @@
 UnoError
 ├── ConfigurationError        the settings or the broker's objects do not fit; the process does not start
 ├── RequestError              a caller's mistake, answered with a Cloud API error object
-├── DeadLettersBusy           another process works at the dead-letter queue
+├── DeadLettersBusy           another process works at the dead letters
 ├── TransientError            may go well later: retried on the schedule
 │   ├── DeliveryFailed        a webhook did not take the delivery; carries the attempt
 │   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
@@ -80,7 +80,7 @@ class RequestError(UnoError):
 
 
 class DeadLettersBusy(UnoError):
-    """Another process works at the dead queue. `holder` is who, and with which verb, as far as that is known."""
+    """Another process works at the dead letters. `holder` is who, and with which verb, as far as that is known."""
 
     reason = "busy"
 
@@ -293,14 +293,14 @@ def describe(error: BaseException) -> str:
     """One line for operators, at most 300 characters, that cannot hold a message body or a token.
 
     Our own errors and pydantic's (which hide their input) speak for themselves. Of any other error only the class and
-    the place are told, because its text may quote the data that it stumbled over.
+    the place are named, because its text may quote the data that it stumbled over.
     """
     if isinstance(error, UnoError):
         return f"{error}"[:300]
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return f"{error.title}: {place}: {first['type']}"[:300]
+        field = ".".join(str(part) for part in first["loc"])
+        return f"{error.title}: {field}: {first['type']}"[:300]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name} ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{place}"[:300]

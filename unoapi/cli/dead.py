@@ -47,11 +47,11 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
     """The options that select dead letters."""
     for option in reversed(
         [
-            click.option("--queue", default="", help="Only letters of this queue."),
-            click.option("--phone", default="", help="Only letters of this number."),
-            click.option("--webhook", default="", help="Only letters of this webhook."),
-            click.option("--reason", default="", help="Only letters with this reason."),
-            click.option("--older-than", type=Age(), default=None, help="Only letters older than this (90s, 30m, 7d)."),
+            click.option("--queue", default="", help="Only dead letters of this queue."),
+            click.option("--phone", default="", help="Only dead letters of this number."),
+            click.option("--webhook", default="", help="Only dead letters of this webhook."),
+            click.option("--reason", default="", help="Only dead letters with this reason."),
+            click.option("--older-than", type=Age(), default=None, help="Only dead letters older than this (90s, 30m, 7d)."),
         ]
     ):
         command = option(command)
@@ -71,7 +71,7 @@ class _DeadCommands(click.Group):
 
 @click.group(cls=_DeadCommands)
 def dead() -> None:
-    """Letters that were given up, and kept."""
+    """Jobs that were given up: they stay until they are replayed or purged."""
 
 
 @dead.command("list")
@@ -155,7 +155,7 @@ def show(uno: Uno, letter_id: str) -> None:
 @dead.command()
 @click.argument("letter_id", default="")
 @filters
-@click.option("--rate", type=click.FloatRange(min=0.01), default=None, help="At most so many letters per second.")
+@click.option("--rate", type=click.FloatRange(min=0.01), default=None, help="At most so many dead letters per second.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
 @click.option("--force", is_flag=True, help="Also sends whose outcome is unknown: the contact may get them twice.")
 @pass_uno
@@ -174,13 +174,13 @@ def replay(uno: Uno, letter_id: str, rate: float | None, dry_run: bool, force: b
             "Use --force to send them again.",
             err=True,
         )
-    _say(outcomes, letter_id)
+    _print_outcomes(outcomes, letter_id)
 
 
 @dead.command()
 @click.argument("letter_id", default="")
 @filters
-@click.option("--yes", is_flag=True, help="Do not ask before all letters are thrown away.")
+@click.option("--yes", is_flag=True, help="Do not ask before all dead letters are thrown away.")
 @pass_uno
 def purge(uno: Uno, letter_id: str, yes: bool, **selection: Any) -> None:
     """Throw dead letters away for good: the one with this id, or all that the options choose."""
@@ -188,23 +188,23 @@ def purge(uno: Uno, letter_id: str, yes: bool, **selection: Any) -> None:
     if query.empty and not yes:
         click.confirm("Throw ALL dead letters away? They cannot be brought back.", abort=True)
     letters = uno.dead_letters
-    _say(_count(letters.purge(query, by="dead purge"), total=letters.count()), letter_id)
+    _print_outcomes(_count(letters.purge(query, by="dead purge"), total=letters.count()), letter_id)
 
 
 def _count(results: DeadLetterWalk, *, total: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     bar_console = Console(stderr=True)
     with Progress(console=bar_console, transient=True, disable=not bar_console.is_terminal) as progress:
-        bar = progress.add_task("letters", total=total)
+        bar = progress.add_task("dead letters", total=total)
         for result in results:
             outcomes[result.outcome] += 1
             progress.advance(bar)
     return outcomes
 
 
-def _say(outcomes: Counter[str], letter_id: str) -> None:
+def _print_outcomes(outcomes: Counter[str], letter_id: str) -> None:
     if letter_id and not outcomes:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         sys.exit(1)
-    said = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sorted(outcomes.items()))
-    click.echo(said or "No letter is meant.")
+    summary = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sorted(outcomes.items()))
+    click.echo(summary or "No dead letter matches.")

@@ -1,4 +1,4 @@
-"""`unoapi session`: look at the configured numbers."""
+"""`unoapi session`: the configured numbers: list, show, remove."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Events of one conversation, one after the other: for webhooks that ask for it (`ordered`).
 
-A delivery that comes before its turn waits in RabbitMQ, as ever, and whoever is done before it makes its attempt at
-once, so that a conversation is as fast as its receiver and holds one thread at a time. The message that waited finds
-its delivery done, or, when that attempt failed, makes its own.
+A delivery that comes before its turn waits in RabbitMQ like any other. The task that finishes the delivery before it
+makes its attempt at once, so that a conversation is as fast as its receiver and uses one thread at a time. When the
+message that waited comes back, its delivery is done, or, when that attempt failed, it makes an attempt of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WAIT_MS = 1000
 WAIT_PER_POSITION_MS = 100
 LONGEST_WAIT_MS = 8_000
 LONGEST_RUN_S = 10.0
-"""For so long one task makes the attempts of others, which its own acknowledgement waits for."""
+"""For so long one task makes the attempts of others; its own message is acknowledged only after them."""
 
 
 def ensure_turn(job: DeliverWebhook, order: Ordering) -> None:
@@ -34,7 +34,7 @@ def ensure_turn(job: DeliverWebhook, order: Ordering) -> None:
 
 
 def pass_on(job: DeliverWebhook, order: Ordering, attempt: Callable[[DeliverWebhook], None]) -> None:
-    """Make room for the next, and make the attempts of those who wait for it. `attempt` must not raise."""
+    """Let the next delivery go, and make the attempts of those that wait already. `attempt` must not raise."""
     deadline = time.monotonic() + LONGEST_RUN_S
     following = order.leave(job, take=True)
     while following is not None:

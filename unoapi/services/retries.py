@@ -111,8 +111,8 @@ def with_jitter(wait_ms: int, *, draw: float) -> int:
 def parked(at_least_ms: int, *, draw: float) -> int:
     """A wait for what may go on later: the next power of two seconds, or twice that.
 
-    Those are the bounds of the waiting buckets, in which only the first message runs out: who waits for exactly the
-    bound holds up nobody, and all come back as they came, not as a flood. `draw` is a random number from 0 to 1.
+    Those are the bounds of the waiting buckets, in which only the first message can expire: one that waits for exactly
+    the bound delays no other, and all come back as they came, not as a flood. `draw` is a random number from 0 to 1.
     """
     bound_ms = 1000
     while bound_ms < at_least_ms:
