@@ -40,7 +40,8 @@ HONCHO_KILLS_AFTER_S = 5
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs that the steps of the Dockerfile make for all processes but the connector's image."""
     folder = tmp_path_factory.mktemp("image")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "requirements-whatsmeow.txt"):
+    locks = ("requirements.txt", "requirements-whatsmeow.txt")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", *locks):
         shutil.copy(ROOT / name, folder)
     for name in ("unoapi", "tasks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

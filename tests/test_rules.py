@@ -264,6 +264,36 @@ def test_every_setting_has_a_row_in_the_readme_and_every_row_a_setting() -> None
     assert named == set(SETTINGS), f"missing: {set(SETTINGS) - named}; too many: {named - set(SETTINGS)}"
 
 
+# --- locks ---
+
+
+def locked(name: str) -> dict[str, str]:
+    return dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==(\S+)", (ROOT / name).read_text()))
+
+
+def test_the_locks_agree_and_each_has_what_it_is_for() -> None:
+    runs, whatsmeow, development = (
+        locked(name) for name in ("requirements.txt", "requirements-whatsmeow.txt", "requirements-dev.txt")
+    )
+
+    assert {"celery", "flask", "setuptools"} <= runs.keys()
+    assert runs.items() <= development.items()
+    assert {
+        name: version for name, version in whatsmeow.items() if (runs | development).get(name, version) != version
+    } == {}
+    assert not {"neonize", "pytest", "mypy"} & runs.keys()
+    assert "neonize" in whatsmeow
+    assert "neonize" not in development
+    assert {"pytest", "mypy", "ruff"} <= development.keys()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-whatsmeow.txt", "requirements-dev.txt"])
+def test_every_locked_package_has_a_hash(name: str) -> None:
+    text = (ROOT / name).read_text()
+
+    assert len(re.findall(r"(?m)^[A-Za-z0-9_.-]+==\S+ \\\n    --hash=sha256:", text)) == len(locked(name))
+
+
 # --- files ---
 
 
