@@ -19,7 +19,7 @@ PACKAGE = re.compile(r"^([A-Za-z0-9_.-]+)==(?:.*\\\n)*.*\n?", re.MULTILINE)
 
 def extra() -> str:
     """The lines of the lock, with their hashes, for what the extra needs beyond the rest."""
-    locked = {match[1] for match in PACKAGE.finditer((ROOT / "requirements.txt").read_text())}
+    locked = {match[1] for match in PACKAGE.finditer((ROOT / "requirements-dev.txt").read_text())}
     with_extra = PACKAGE.finditer((ROOT / "requirements-whatsmeow.txt").read_text())
     return "".join(match[0] for match in with_extra if match[1] not in locked)
 

@@ -34,13 +34,15 @@ MESSAGES = 6
 TOKEN, SECRET, URL_KEY = "tok3n-of-the-webhook", "whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r", "k3y-in-the-address"
 BODY = "b0dy-of-the-message"
 HONCHO_KILLS_AFTER_S = 5
+pytestmark = pytest.mark.timeout(480)  # the image is made within the first test
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs that the steps of the Dockerfile make for all processes but the connector's image."""
     folder = tmp_path_factory.mktemp("image")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "requirements-whatsmeow.txt"):
+    locks = ("requirements.txt", "requirements-whatsmeow.txt")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", *locks):
         shutil.copy(ROOT / name, folder)
     for name in ("unoapi", "tasks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -54,7 +56,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         moved = command.replace("/wheels", f"{folder}/wheels").replace("/opt/unoapi", f"{folder}/installed")
         moved = moved.replace("--no-cache-dir ", "")  # a test may use the cache
         done = subprocess.run(
-            moved, shell=True, cwd=folder, env=clean, capture_output=True, text=True, timeout=110, check=False
+            moved, shell=True, cwd=folder, env=clean, capture_output=True, text=True, timeout=240, check=False
         )
         assert done.returncode == 0, f"{moved}\n{done.stderr[-3000:]}"
     return folder / "installed" / "bin"
@@ -209,7 +211,6 @@ def run(
             running.stop()
 
 
-@pytest.mark.timeout(180)
 def test_the_whole_procfile_works_and_one_failing_webhook_is_one_issue_in_sentry(
     run: Run, ingest: Ingest, hooks: Receiver
 ) -> None:
@@ -244,7 +245,6 @@ def test_the_whole_procfile_works_and_one_failing_webhook_is_one_issue_in_sentry
     assert "wamid." in sent, "the events have contents"
 
 
-@pytest.mark.timeout(180)
 def test_the_whole_procfile_ends_on_sigterm(run: Run) -> None:
     """The last test of this file: the processes are gone after it."""
     family = run.family()

@@ -103,7 +103,7 @@ def test_a_sent_message_is_found_by_the_id_that_the_client_got(uno: Stack) -> No
 
 
 def test_the_guide_has_these_words() -> None:
-    for guide in ("README.md", "README.pt-BR.md"):
+    for guide in ("docs/following-a-message.md", "docs/pt-BR/following-a-message.md"):
         words = re.findall(r'\| grep "([^"]+)"', (ROOT / guide).read_text())
         assert words == CHECKPOINTS
 
