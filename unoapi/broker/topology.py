@@ -91,7 +91,7 @@ class Topology:
         }
         return Queue(name, self.broker, name, arguments, purpose=f"commands to the connector for {phone}")
 
-    def question_queue(self, phone: str) -> Queue:
+    def rpc_queue(self, phone: str) -> Queue:
         """The queue with the RPC requests to one session, on the default exchange. Nothing in it outlives 30 s."""
         name = f"{self.prefix}.whatsmeow.rpc.{phone}"
         arguments = {"x-message-ttl": 30_000, "x-expires": 60_000, "x-max-length": 100}
