@@ -64,7 +64,7 @@ class Topology:
         to_dead = {"alternate-exchange": self.dead}
         self.exchanges = (
             Exchange(self.dead, "fanout", purpose="the dead-letter exchange of every work queue"),
-            Exchange(self.broker, "topic", to_dead, purpose="all work; an unroutable message is dead, not lost"),
+            Exchange(self.broker, "topic", to_dead, purpose="all work; what cannot be routed is dead, not lost"),
             Exchange(self.delayed, "headers", to_dead, purpose="picks the waiting bucket"),
         )
         self.queues = (*self._work(), *self._buckets(), self._dead())
@@ -135,7 +135,7 @@ class Topology:
 
     def _dead(self) -> Queue:
         arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED_DELIVERIES}
-        return Queue(self.dead, self.dead, "", arguments, purpose="given up, saved until replayed or purged")
+        return Queue(self.dead, self.dead, "", arguments, purpose="given up, kept until replayed or purged")
 
     def declare(self, channel: Any, *, vhost: str) -> None:
         """Declare everything. Raises ConfigurationError that names the object which exists with other arguments."""
