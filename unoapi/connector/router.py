@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connector_commands import ENTRY, command_message, parse_command
-from unoapi.connector.consumer import TROUBLE, Consumer
+from unoapi.connector.consumer import Consumer
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
 from unoapi.models.connector.commands import CONTROL, Command
 
@@ -116,6 +116,6 @@ class Router:
                 channel: Any = connection.channel()
                 channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
-        except TROUBLE as error:
+        except BROKER_ERRORS as error:
             raise BrokerUnavailable(f"{queue.name} was not declared: {describe(error)}") from error
         self._declared.add(queue.name)

@@ -193,7 +193,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             save_file=media.save,
         ),
         consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.clock.taken),
-        rpc_server=RpcServer(amqp_url, topology.question_queue(phone), engine),
+        rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine),
         stopping=stopping,
     )
 
