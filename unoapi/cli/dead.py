@@ -51,9 +51,7 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--phone", default="", help="Only dead letters of this number."),
             click.option("--webhook", default="", help="Only dead letters of this webhook."),
             click.option("--reason", default="", help="Only dead letters with this reason."),
-            click.option(
-                "--older-than", type=Age(), default=None, help="Only those older than this (90s, 30m, 7d)."
-            ),
+            click.option("--older-than", type=Age(), default=None, help="Only those older than this (90s, 30m, 7d)."),
         ]
     ):
         command = option(command)
