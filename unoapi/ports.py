@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from unoapi.models.attempts import Answer
     from unoapi.models.claims import Claim, KeyState
+    from unoapi.models.cloud_api.messages import Command as MessageCommand
+    from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import Command
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
@@ -207,14 +209,14 @@ class Provider(Protocol):
     def ready(self, phone: str) -> None:
         """Raise Postponed when nobody is there to take a message of this phone."""
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Send one Cloud API message.
 
         Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
         nobody knows.
         """
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: MessageCommand, *, phone: str) -> None:
         """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""
 
 

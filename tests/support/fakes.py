@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.models.attempts import Answer
+    from unoapi.models.cloud_api.messages import Command as MessageCommand
+    from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import Command
     from unoapi.models.trace import TraceEntry
 
@@ -357,19 +359,19 @@ class ScriptedProvider:
     def __init__(self, trouble: Exception | None = None, *, connected: bool = True) -> None:
         self.trouble = trouble
         self.connected = connected
-        self.sent: list[dict[str, Any]] = []
+        self.sent: list[OutboundMessage | MessageCommand] = []
 
     def ready(self, phone: str) -> None:
         if not self.connected:
             raise NoConnector(phone)
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         if self.trouble is not None:
             raise self.trouble
         self.sent.append(message)
-        return Receipt(recipient=str(message["to"]), statuses=(StatusUpdate(status="sent"),))
+        return Receipt(recipient=message.addressee, statuses=(StatusUpdate(status="sent"),))
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:  # noqa: ARG002 (the port's)
+    def command(self, command: MessageCommand, *, phone: str) -> None:  # noqa: ARG002 (the port's)
         if self.trouble is not None:
             raise self.trouble
         self.sent.append(command)

@@ -1,4 +1,4 @@
-"""From the connector's tongue to the Cloud API's."""
+"""From the connector's events to the Cloud API's."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def received(
 ) -> list[FanOut]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "occurred_at": "now", "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event=event, accepted_at_ms=now_ms() - age_ms)
-    told = receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
-    return [each for each in told if isinstance(each, FanOut)]
+    events, _ = receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
+    return [event for event in events if isinstance(event, FanOut)]
 
 
 def value_of(job: FanOut) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class SessionMedia:
 
     def save(self, data: bytes, mime_type: str, filename: str) -> dict[str, Any]:
         """Save a received file; the fields of it that its message carries. Raises StoreUnavailable."""
-        saved = media.keep(
+        saved = media.save(
             self._phone,
             [data],
             mime_type=mime_type or UNKNOWN,

@@ -12,7 +12,7 @@ from unoapi.errors import FetchFailed
 from unoapi.models.cloud_api.events import Event, error_object, serialise
 from unoapi.models.jobs import FanOut, SaveMedia
 from unoapi.models.media import MAX_BYTES
-from unoapi.services.media import MEDIA_TYPES, keep
+from unoapi.services.media import MEDIA_TYPES, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def save_media(
                 yield chunk
 
         mime_type = str(holder.get("mime_type") or fetched.mime_type)
-        media = keep(
+        media = save(
             job.phone,
             chunks(),
             mime_type=mime_type.partition(";")[0].strip(),

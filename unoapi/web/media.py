@@ -38,7 +38,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     mime_type = _type_of(file)
     uno = unoapi()
     try:
-        media = service.keep(
+        media = service.save(
             phone,
             _chunks(file),
             mime_type=mime_type,

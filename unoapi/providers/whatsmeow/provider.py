@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
-from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
@@ -17,6 +16,7 @@ from unoapi.providers.whatsmeow.commands import commands_for, marks_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unoapi.models.cloud_api.messages import Command, OutboundMessage
     from unoapi.models.message_keys import MessageKey
     from unoapi.ports import Commands, Connections, Rpc, SessionStore
 
@@ -36,7 +36,7 @@ class WhatsmeowProvider:
         commands: Commands,
         connections: Connections,
         sessions: SessionStore,
-        rendered: Callable[[dict[str, Any], str], dict[str, Any]],
+        rendered: Callable[[OutboundMessage, str], OutboundMessage],
         max_age_s: int,
         questions: Rpc | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class WhatsmeowProvider:
         if status != "online":
             raise NoConnector(phone)
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Put the message on the connector's queue. Raises MessageRejected, SendFailed."""
         until_ms = now_ms() + self._max_age_s * 1000
         try:
@@ -66,13 +66,13 @@ class WhatsmeowProvider:
                 self._rendered(message, phone),
                 message_id=message_id,
                 session=session,
-                keys=lambda each: self._key(phone, each),
+                keys=lambda about: self._key(phone, about),
                 until_ms=until_ms,
             )
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except (Postponed, StoreUnavailable) as error:
             raise SendFailed(f"{error}") from error
-        to = recipient_of(message)
+        to = message.addressee
         then = []
         if any(command.type == "send" for command in commands):
             check = AwaitResult(
@@ -86,12 +86,12 @@ class WhatsmeowProvider:
             raise SendFailed(f"{error}") from error
         return Receipt(recipient=to)
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: Command, *, phone: str) -> None:
         """Mark as read, show typing or delete. Raises SendFailed, MessageRejected."""
         until_ms = now_ms() + self._max_age_s * 1000
         try:
             session = self._sessions.find(phone)
-            marks = marks_for(command, session=session, keys=lambda each: self._key(phone, each), until_ms=until_ms)
+            marks = marks_for(command, session=session, keys=lambda about: self._key(phone, about), until_ms=until_ms)
             self._commands.put(marks)
         except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
             raise SendFailed(f"{error}") from error

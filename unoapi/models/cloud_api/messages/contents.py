@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError, Url
 
-from unoapi.models.cloud_api.messages.outbound import OutboundMessage, Part
+from unoapi.models.cloud_api.as_sent import Part
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 
 MAX_LINK_CHARS = 4096
 MAX_CONTACTS = 257
