@@ -21,7 +21,7 @@ from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
-from unoapi.models.jobs import FanOut
+from unoapi.models.jobs import EventJob
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.cloud_api.media import CloudApiMedia
 from unoapi.providers.cloud_api.provider import CloudApiProvider
@@ -159,7 +159,7 @@ class Uno:
     def accept(self, envelopes: Sequence[Envelope]) -> None:
         """Publish events; those of ordered webhooks stand in line first. Raises BrokerUnavailable."""
         self.order.join(
-            [envelope.job for envelope in envelopes if isinstance(envelope.job, FanOut) and not envelope.delay_ms]
+            [envelope.job for envelope in envelopes if isinstance(envelope.job, EventJob) and not envelope.delay_ms]
         )
         self.publisher.publish(envelopes)
 

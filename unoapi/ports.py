@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unoapi.models.connector.commands import Command
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
-    from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, SendMessage
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, FanOut, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.receipts import Receipt
@@ -288,7 +288,7 @@ class Ordering(Protocol):
     An event that is in no queue, or whose queue cannot be read, waits for nobody.
     """
 
-    def join(self, events: Sequence[FanOut]) -> None:
+    def join(self, events: Sequence[EventJob]) -> None:
         """Queue the events, in this order, at each ordered webhook. One that is queued already keeps its position."""
 
     def position(self, job: DeliverWebhook) -> int:
@@ -297,7 +297,7 @@ class Ordering(Protocol):
     def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
         """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
 
-    def skip(self, event: FanOut, webhook_ids: Sequence[str]) -> None:
+    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""
 
 

@@ -20,7 +20,8 @@ from tests.support.fakes import make_webhook
 from tests.support.receiver import Receiver
 from tests.support.stack import OPERATOR, PHONE, Stack, stack
 from unoapi.models import phones
-from unoapi.models.cloud_api.events import Event, serialise
+from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.media import file_key, type_of
 from unoapi.stores.sessions import RedisSessions, environment_config
 
@@ -120,7 +121,7 @@ def test_an_event_is_understood(case: dict[str, Any]) -> None:
     payload, out = case["in"]["payload"], expected(case)
     value = payload["entry"][0]["changes"][0]["value"]
     kind = "message" if "messages" in value or "message_echoes" in value else value["statuses"][0].get("status", "sent")
-    traits = Event(event_id="1", message_id="1", kind=kind, body=serialise(payload)).traits(PHONE)
+    traits = EventContent.of(serialise(payload), kind=kind).traits(PHONE)
 
     assert traits.own is (out["is_outgoing"] and not out["is_update"])
     assert traits.newsletter is out["is_newsletter"]

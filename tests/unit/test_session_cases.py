@@ -10,7 +10,8 @@ from tests.compatibility.census import GROUPS, cases
 from tests.support.constants import PHONE
 from tests.support.fakes import make_webhook
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.events import Event, serialise
+from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import Template
 from unoapi.models.jobs import FireTimer
 from unoapi.models.session import computed_waba_id
@@ -61,15 +62,15 @@ def test_a_webhook_gets_what_its_flags_say(case: dict[str, Any]) -> None:
     body = GROUPS["webhook_filter"]["events"][case["in"]["event"]]
     webhook = make_webhook(**{**dict.fromkeys(FLAGS, True), **case["in"]["webhook"]})
     kind = "delivered" if body["entry"][0]["changes"][0]["value"]["statuses"] else "message"
-    event = Event(event_id="1", message_id="1", kind=kind, body=serialise(body))
-    traits = event.traits(PHONE)
+    content = EventContent.of(serialise(body), kind=kind)
+    traits = content.traits(PHONE)
     out = expected(case)
 
     assert (not refusal(webhook, traits, blocked=case["in"].get("blacklisted", False))) is out["post"]
     added = out.get("blacklist_add")
     assert mute_s(webhook, traits) == (added["ttl"] if added else 0)
     if added:
-        assert event.counterparty(PHONE) == added["to"]
+        assert content.counterparty(PHONE) == added["to"]
 
 
 @cases("timer_job")

@@ -24,11 +24,12 @@ from tests.support.fakes import (
 )
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnknown, TooOld
 from unoapi.models.attempts import Answer, Attempt, History
-from unoapi.models.cloud_api.events import Event, Traits, contact, message_event
+from unoapi.models.cloud_api.event_content import Traits
+from unoapi.models.cloud_api.events import Event, contact, message_event
 from unoapi.models.endpoints import EndpointChange
 from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.filters import wants
+from unoapi.services.filters import refusal
 from unoapi.services.webhooks import deliver, fan_out, to_fan_out
 
 DAY_S = 86_400
@@ -214,11 +215,11 @@ def test_each_filter_holds_back_what_it_names_and_nothing_else(
 ) -> None:
     webhook = make_webhook(**{option: value})
 
-    assert wants(webhook, Traits.model_validate({**RECEIVED, **traits})) is wanted
+    assert (not refusal(webhook, Traits.model_validate({**RECEIVED, **traits}))) is wanted
 
 
 def test_newsletters_are_off_until_a_webhook_asks_for_them() -> None:
-    assert not wants(make_webhook(), Traits.model_validate({**RECEIVED, "newsletter": True}))
+    assert refusal(make_webhook(), Traits.model_validate({**RECEIVED, "newsletter": True}))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_newsletters_are_off_until_a_webhook_asks_for_them() -> None:
     ids=["received", "own", "group", "newsletter", "status", "failed", "group-of-contact"],
 )
 def test_the_traits_of_an_event_are_read_from_its_body(event: Event, true: set[str]) -> None:
-    traits = event.traits(PHONE).model_dump()
+    traits = event.content.traits(PHONE).model_dump()
 
     assert {name for name, value in traits.items() if value} == true
 

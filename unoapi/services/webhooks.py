@@ -1,4 +1,4 @@
-"""Events on their way to the client's webhooks: stamp, fan out, deliver."""
+"""Events on their way to the client's webhooks: address, fan out, deliver."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unoapi.errors import DeliveryRefused, Postponed, StoreUnavailable
-from unoapi.models.cloud_api.events import Event
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
 from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from unoapi.errors import UnoError
     from unoapi.models.attempts import Answer, Attempt, History
+    from unoapi.models.cloud_api.events import Event
     from unoapi.models.endpoints import DeliveryState, EndpointChange
     from unoapi.models.session import Session
     from unoapi.ports import Blacklist, Breakers, Deliveries, SessionStore, WebhookSender
@@ -29,9 +29,9 @@ THROTTLED = frozenset({429, 503})
 
 
 def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_failure: bool = True) -> FanOut:
-    """The job for an event, stamped with the ids of the webhooks that the session has now, never with tokens.
+    """The job for an event, addressed to the webhooks that the session has now: their ids, never tokens.
 
-    When the session cannot be looked up the stamp stays empty, and the fan-out waits until it can.
+    When the session cannot be looked up it is addressed to none, and the fan-out waits until it can.
     """
     webhook_ids: tuple[str, ...] | None
     ordered: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
         ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
-    contact = event.counterparty(phone)[:256] if ordered else ""
+    contact = event.content.counterparty(phone)[:256] if ordered else ""
     return FanOut(
         id=event.event_id,
         phone=phone,
@@ -86,9 +86,8 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
     else:
         webhook_ids, stored = job.webhook_ids, job.stored
         session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
-    event = Event(event_id=job.id, message_id=job.message_id, kind=job.kind, body=job.body)
-    traits = event.traits(job.phone)
-    counterparty = event.counterparty(job.phone)
+    traits = job.content.traits(job.phone)
+    counterparty = job.content.counterparty(job.phone)
     blocked = blacklist.blocking(job.phone, webhook_ids, counterparty) if blacklist else set()
     wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
     fanned = FannedOut(counterparty=counterparty, wrote=wrote)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, contact, message_event, split, status_event
 from unoapi.models.connector.content import Edit, Media, Reaction, Revoke, Text
 from unoapi.models.connector.events import ReceivedMessage
@@ -50,8 +51,7 @@ def events_of(
     if received.from_me and session.outgoing_messages_coex:
         echo = {**message, "to": number_of(counterparty)}
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
-        changes = [{"field": "smb_message_echoes", "value": value}]
-        return split(phone, {"entry": [{"id": phone, "changes": changes}]})
+        return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
 
 
