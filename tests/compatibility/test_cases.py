@@ -23,6 +23,7 @@ from unoapi.models import phones
 from unoapi.models.cloud_api.event_content import EventContent
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.media import file_key, type_of
+from unoapi.providers.whatsmeow.commands import mime_type_of
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def test_a_links_ending_tells_its_type(case: dict[str, Any]) -> None:
     if "response-content-type" in link:
         pytest.skip("the type in a link's query is the provider's affair")
     assert type_of(named[1] if named else link) == expected(case)
+
+
+@cases("send_mimetype")
+def test_a_file_to_send_is_announced_with_the_type_of_its_link(case: dict[str, Any]) -> None:
+    assert mime_type_of(case["in"]["link"], kind=case["in"]["type"]) == expected(case)
 
 
 @cases("misc")

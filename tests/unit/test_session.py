@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tests.support.fakes import PHONE, SECRET, make_webhook
 from unoapi.models.session import MAX_TIMEOUT_MS, MAX_WEBHOOKS, Session, Webhook, without_secrets
 from unoapi.services.sessions import merge
+from unoapi.settings import Settings
 
 A = {"id": "a", "url": "http://a.test", "token": "token-a"}
 B = {"id": "b", "url": "http://b.test", "token": "token-b"}
@@ -226,3 +227,15 @@ def test_the_header_of_a_webhook_may_have_underscores_as_chatwoot_wants_it() -> 
     webhook = Webhook.model_validate({"id": "crm", "urlAbsolute": "https://crm.test", "header": "api_access_token"})
 
     assert webhook.header == "api_access_token"
+
+
+@pytest.mark.parametrize(("model", "prefix", "shared"), [(Session, "", 15), (Webhook, "webhook_", 9)])
+def test_a_default_is_written_twice_and_the_same(model: type[BaseModel], prefix: str, shared: int) -> None:
+    """What production says for a session that says nothing is what tests see that set nothing."""
+    names = [name for name in model.model_fields if f"{prefix}{name}" in Settings.model_fields]
+
+    ours = {name: model.model_fields[name].get_default(call_default_factory=True) for name in names}
+    settings = {name: Settings.model_fields[f"{prefix}{name}"].get_default(call_default_factory=True) for name in names}
+
+    assert len(names) >= shared
+    assert ours == settings

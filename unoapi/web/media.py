@@ -92,7 +92,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         size, pieces = uno.files.size(key), uno.files.read(key)
     except MediaMissing:
         raise _unknown() from None
-    mime_type, name = type_of(file), file
+    mime_type, name = type_of(file) or UNKNOWN, file
     try:
         media = uno.media.find(file.rpartition(".")[0], phone=phone)
         mime_type, name = media.mime_type, media.filename or file

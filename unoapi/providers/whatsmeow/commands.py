@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -33,6 +32,7 @@ from unoapi.models.connector import content
 from unoapi.models.connector.commands import Command as ConnectorCommand
 from unoapi.models.connector.commands import Quote, Read, Send, Typing
 from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.phones import to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
@@ -47,15 +47,8 @@ if TYPE_CHECKING:
     Keys = Callable[[str], MessageKey | None]
 
 UNSUPPORTED, INVALID = 131051, 131009
-SPECIAL_TYPES = {
-    "ogg": "audio/ogg; codecs=opus",
-    "oga": "audio/ogg; codecs=opus",
-    "opus": "audio/ogg; codecs=opus",
-    "mp3": "audio/mpeg",
-    "m4a": "audio/mp4",
-    "aac": "audio/aac",
-    "webp": "image/webp",
-}
+VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
+"""WhatsApp plays a voice note only with its codec."""
 EVERYBODY = re.compile(r"\s*@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
 
@@ -111,15 +104,10 @@ def mime_type_of(link: str, *, kind: str, filename: str = "") -> str:
     query = parse_qs(parts.query)
     disposition = (query.get("response-content-disposition") or [""])[0]
     named = disposition.partition("filename=")[2].partition(";")[0].strip('" ')
-    told = (query.get("response-content-type") or [""])[0]
-    for name in (unquote(parts.path), "", named, filename):
-        if not name and told:
-            return told
-        extension = name.rpartition(".")[2].lower() if "." in name.rpartition("/")[2] else ""
-        found = SPECIAL_TYPES.get(extension) or mimetypes.guess_type(f"x.{extension}")[0] if extension else None
-        if found:
-            return found
-    return "audio/mpeg" if kind == "audio" else "application/octet-stream"
+    by_name = [type_of(name) if "." in name else "" for name in (unquote(parts.path), named, filename)]
+    by_name.insert(1, (query.get("response-content-type") or [""])[0])
+    mime_type = next((candidate for candidate in by_name if candidate), "audio/mpeg" if kind == "audio" else UNKNOWN)
+    return VOICE.get(mime_type, mime_type)
 
 
 def _content(message: OutboundMessage, *, to: str, keys: Keys) -> content.Content:
