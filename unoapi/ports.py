@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import Command
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
-    from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
-    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, FanOut, SendMessage
+    from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.receipts import Receipt
@@ -52,29 +52,29 @@ class SessionStore(Protocol):
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
-    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
+    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
 
-    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+    def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember the state that was read."""
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
+    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:
         """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
 
-    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
+    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
 
 
 class Deliveries(Protocol):
     """Deliveries that are done, and endpoints that are paused. Never raises; it fails open."""
 
-    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         """What is known before an attempt."""
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done; a later copy is not posted."""
 
-    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+    def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""
 
 
@@ -158,7 +158,7 @@ class Timers(Protocol):
 class Notices(Protocol):
     """At most one notice per endpoint and time."""
 
-    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+    def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
         """Whether this notice may go out now; the same notice may always go again."""
 
 

@@ -10,7 +10,7 @@ from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
-from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
+from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -98,19 +98,19 @@ class MemoryDeliveries:
 
     def __init__(self) -> None:
         self.finished: list[str] = []
-        self.pauses: dict[tuple[str, str], float] = {}
+        self.pauses: dict[Endpoint, float] = {}
 
-    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         if delivery_id in self.finished:
             return DeliveryState(done=True)
-        left_s = self.pauses.get((phone, webhook_id), 0.0) - time.monotonic()
+        left_s = self.pauses.get(endpoint, 0.0) - time.monotonic()
         return DeliveryState(paused_ms=max(0, int(left_s * 1000)))
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
         self.finished.append(delivery_id)
 
-    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
-        self.pauses[phone, webhook_id] = time.monotonic() + pause_ms / 1000
+    def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
+        self.pauses[endpoint] = time.monotonic() + pause_ms / 1000
 
 
 class MemoryBreakers:
@@ -122,18 +122,18 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
-    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+    def seen(self, endpoint: Endpoint, *, state: str) -> None:
         pass
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
+    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
         self.failing.add(delivery_id)
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
+    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
@@ -305,8 +305,8 @@ class MemoryNotices:
     def __init__(self) -> None:
         self.holders: dict[tuple[str, str], str] = {}
 
-    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
-        return self.holders.setdefault((phone, webhook_id), notice_id) == notice_id
+    def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
+        return self.holders.setdefault(endpoint, notice_id) == notice_id
 
 
 class MemoryTraces:

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Endpoint(NamedTuple):
+    """One webhook of one session."""
+
+    phone: str
+    webhook_id: str
+
+    @property
+    def key(self) -> str:
+        """Its name in Redis keys and memories: `<phone>:<webhook id>`."""
+        return f"{self.phone}:{self.webhook_id}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.attempts import History
 from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.endpoints import Endpoint
 
 NAMESPACE = UUID("5c3ee5b8-5bd6-5a77-9a39-3f8a0b5a7d11")
 """Namespace of all computed ids of this program."""
@@ -178,6 +179,11 @@ class DeliverWebhook(Job):
     body: str  # exactly what is signed and sent
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Where it goes."""
+        return Endpoint(self.phone, self.webhook_id)
+
+    @property
     def summary(self) -> str:
         """What dashboards and logs may show: ids only."""
         return f"{super().summary} webhook={self.webhook_id} kind={self.kind}"
@@ -200,6 +206,11 @@ class NotifyNumber(Job):
 
     webhook_id: str
     text: str = Field(max_length=1000)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What the notice is about."""
+        return Endpoint(self.phone, self.webhook_id)
 
 
 JOBS: dict[str, type[Job]] = {
