@@ -26,7 +26,7 @@ def receive(job: ReceiveEvent) -> None:
         ids=uno.ids,
         sessions=uno.sessions,
         connections=uno.connections,
-        save_picture=partial(media.save_picture, job.phone, files=uno.files, notes=uno.media),
+        save_picture=partial(media.save_picture, job.phone, files=uno.files, index=uno.media),
     )
     if received:
         uno.accept([Envelope(event) for event in received])

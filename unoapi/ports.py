@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unoapi.models.claims import Claim, KeyState
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
     from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
@@ -36,7 +36,7 @@ class SessionStore(Protocol):
     def find(self, phone: str) -> Session:
         """The stored session, or the environment's for a phone that was never stored.
 
-        Raises SessionUnknown when it cannot be told: Redis is away or lost its data.
+        Raises SessionUnknown when nobody can say: Redis is away or lost its data.
         """
 
     def resolve(self, phone: str, *, stored: bool) -> Session:
@@ -69,7 +69,7 @@ class Deliveries(Protocol):
     """Deliveries that are done, and endpoints that are paused. Never raises; it fails open."""
 
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
-        """What is known before an attempt."""
+        """The state before an attempt."""
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done; a later copy is not posted."""
@@ -137,7 +137,7 @@ class Connections(Protocol):
 class Commands(Protocol):
     """The connector's entry."""
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Envelope] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
 
 
@@ -222,7 +222,7 @@ class Provider(Protocol):
 
 @runtime_checkable
 class KnowsContacts(Protocol):
-    """A provider that can tell who is on WhatsApp. Of others the form of the number decides."""
+    """A provider that knows who is on WhatsApp. Of others the form of the number decides."""
 
     def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
         """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""

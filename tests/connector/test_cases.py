@@ -17,7 +17,7 @@ from unoapi.connector.convert.outbound import media_of, message_of
 from unoapi.errors import MessageRejected
 from unoapi.models.cloud_api.messages import Command as MessageCommand
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
-from unoapi.models.connector.commands import Command, Send
+from unoapi.models.connector.commands import ConnectorCommand, Send
 from unoapi.models.jobs import ReceiveEvent, SendMessage
 from unoapi.models.message_keys import MessageKey
 from unoapi.providers.whatsmeow.commands import commands_for
@@ -52,9 +52,9 @@ class CommandRecorder:
     """The connector's entry: the commands that were put there."""
 
     def __init__(self) -> None:
-        self.commands: list[Command] = []
+        self.commands: list[ConnectorCommand] = []
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Any] = ()) -> None:  # noqa: ARG002 (the port's)
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Any] = ()) -> None:  # noqa: ARG002 (the port's)
         self.commands.extend(commands)
 
 
@@ -310,7 +310,7 @@ def test_a_call_is_refused_or_reported(case: dict[str, Any]) -> None:
     session = session_of({"rejectCalls": given.get("rejectCalls", "busy"), "messageCallsWebhook": "call!"})
     sessions = MemorySessions(session)
 
-    def what_follows(data: dict[str, Any]) -> tuple[Sequence[Command], list[dict[str, Any]]]:
+    def what_follows(data: dict[str, Any]) -> tuple[Sequence[ConnectorCommand], list[dict[str, Any]]]:
         jobs, commands = receive(job_of("call", data), ids=MemoryIds(), sessions=sessions, connections=connections)
         return commands, [json.loads(job.body)["entry"][0]["changes"][0]["value"] for job in jobs]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Answer
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.trace import TraceEntry
 
 PHONE = "5511999990000"
@@ -257,7 +257,7 @@ class MemoryLeases:
     def __init__(
         self,
         board: dict[str, str] | None = None,
-        forwarded: dict[str, list[Command]] | None = None,
+        forwarded: dict[str, list[ConnectorCommand]] | None = None,
         *,
         server: str = "server_1",
     ) -> None:
@@ -290,12 +290,12 @@ class MemoryLeases:
         owner = self.board.get(phone, self._owner)
         return "" if self.away or owner == self._owner else owner
 
-    def forward(self, command: Command, connector: str) -> None:
+    def forward(self, command: ConnectorCommand, connector: str) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
         self.forwarded.setdefault(connector, []).append(command)
 
-    def take_forwarded(self) -> list[Command]:
+    def take_forwarded(self) -> list[ConnectorCommand]:
         return [] if self.away else self.forwarded.pop(self._server, []) + self.forwarded.pop(self._owner, [])
 
 

@@ -75,7 +75,8 @@ def test_a_fan_out_decodes_its_event_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_decoded_event_is_the_same_job_and_writes_nothing_more() -> None:
     (event,) = split(PHONE, EventPayload.model_validate(callback(statuses=[FAILED])).changes)
-    fresh, looked_at = (to_fan_out(event, phone=PHONE, sessions=MemorySessions()) for _ in range(2))
+    fresh = to_fan_out(event, phone=PHONE, sessions=MemorySessions())
+    looked_at = fresh.model_copy()
 
     assert looked_at.content.item == FAILED
 

@@ -37,7 +37,7 @@ class SessionMedia:
             mime_type=mime_type or UNKNOWN,
             filename=filename,
             files=self._files,
-            notes=self._index,
+            index=self._index,
             limit=MAX_BYTES,
         )
         return {"key": saved.id, "sha256": saved.sha256, "size": saved.file_size}

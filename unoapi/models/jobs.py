@@ -133,7 +133,7 @@ class AwaitResult(Job):
 class EventJob(Job):
     """One Cloud API event on its way to all webhooks that want it. `id` is the event id.
 
-    `webhook_ids` are those that the accepting process saw; none when it could not look. `stored` tells whether they
+    `webhook_ids` are those that the accepting process saw; none when it could not read them. `stored` is whether they
     belong to a stored session or to the environment. `ordered` are those that want the events of a conversation one
     after the other, and `contact` is with whom it is; both are empty when there is none.
     """
@@ -147,7 +147,7 @@ class EventJob(Job):
 
     @cached_property
     def content(self) -> EventContent:
-        """What the event says, decoded at the first look."""
+        """What the event says, decoded at the first use."""
         return EventContent.of(self.body, kind=self.kind)
 
 

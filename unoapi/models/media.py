@@ -1,4 +1,4 @@
-"""Files of messages: what is known of one, which ids they have, how large they may be."""
+"""Files of messages: their description, their ids, how large they may be."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TYPES = {ending: mime_type for mime_type, ending in EXTENSIONS.items()} | {
 
 
 class MediaFile(BaseModel):
-    """One saved file. `key` is its place in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
+    """One saved file. `key` is its name in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

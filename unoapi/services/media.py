@@ -23,7 +23,7 @@ def save(  # noqa: PLR0913 (collaborators)
     mime_type: str,
     filename: str = "",
     files: MediaStore,
-    notes: MediaIndex,
+    index: MediaIndex,
     limit: int | None = None,
     media_id: str | None = None,
 ) -> MediaFile:
@@ -40,19 +40,19 @@ def save(  # noqa: PLR0913 (collaborators)
         filename=filename[-255:],
         key=key,
     )
-    notes.write(media)
+    index.write(media)
     return media
 
 
-def save_picture(phone: str, data: bytes, media_id: str, *, files: MediaStore, notes: MediaIndex) -> dict[str, Any]:
+def save_picture(phone: str, data: bytes, media_id: str, *, files: MediaStore, index: MediaIndex) -> dict[str, Any]:
     """Save a PNG under an id; returns what a message says of it. Raises StoreUnavailable."""
-    picture = save(phone, [data], mime_type="image/png", files=files, notes=notes, media_id=media_id)
+    picture = save(phone, [data], mime_type="image/png", files=files, index=index, media_id=media_id)
     return {"id": picture.id, "sha256": picture.sha256}
 
 
-def remove(media: MediaFile, *, files: MediaStore, notes: MediaIndex) -> None:
+def remove(media: MediaFile, *, files: MediaStore, index: MediaIndex) -> None:
     """Remove a file: first its entry in the index, so that nobody finds half of it."""
-    notes.remove(media)
+    index.remove(media)
     files.delete(media.key)
 
 
@@ -77,19 +77,19 @@ def own_id(phone: str, media_id: str) -> str:
     return media_id
 
 
-def check(message: OutboundMessage, *, phone: str, notes: MediaIndex) -> None:
+def check(message: OutboundMessage, *, phone: str, index: MediaIndex) -> None:
     """Refuse a message with a file that nobody uploaded. Raises RequestError."""
     for holder in holders(message.to_wire()):
         if holder.get("id") and not holder.get("link"):
             try:
-                notes.find(own_id(phone, str(holder["id"])), phone=phone)
+                index.find(own_id(phone, str(holder["id"])), phone=phone)
             except MediaMissing:
                 details = f"{message.type}.id: no uploaded media of this number has this id, or it has expired."
                 raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
 
 
 def resolve(
-    message: dict[str, Any], *, phone: str, notes: MediaIndex, link: Callable[[MediaFile], str]
+    message: dict[str, Any], *, phone: str, index: MediaIndex, link: Callable[[MediaFile], str]
 ) -> dict[str, Any]:
     """The message's document with a link in the place of each uploaded id, for who cannot read our store.
 
@@ -100,7 +100,7 @@ def resolve(
     changed: dict[str, Any] = _copied(message)
     for holder in holders(changed):
         if holder.get("id") and not holder.get("link"):
-            media = notes.find(own_id(phone, str(holder.pop("id"))), phone=phone)
+            media = index.find(own_id(phone, str(holder.pop("id"))), phone=phone)
             holder["link"] = link(media)
             if changed["type"] == "document" and media.filename:
                 holder.setdefault("filename", media.filename)

@@ -42,7 +42,7 @@ def save_media(
     *,
     remote: RemoteMedia,
     files: MediaStore,
-    notes: MediaIndex,
+    index: MediaIndex,
     link: Callable[[MediaFile], str],
 ) -> FanOut:
     """Fetch the event's file and let the event go on with our id for it. Raises FetchFailed (retry)."""
@@ -65,7 +65,7 @@ def save_media(
             mime_type=mime_type.partition(";")[0].strip(),
             filename=str(holder.get("filename") or ""),
             files=files,
-            notes=notes,
+            index=index,
             limit=MAX_BYTES,
         )
     if holder.get("sha256") and not _same_digest(str(holder["sha256"]), media.sha256):

@@ -92,10 +92,10 @@ def _claim(job: SendMessage, *, redelivered: bool, sends: SendClaims, max_age_s:
         return sends.claim(job)
     except StoreUnavailable as error:
         if redelivered and too_old(job, max_age_s=max_age_s):
-            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot tell whether it left") from error
+            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot say whether it left") from error
         if redelivered:
             # Only the claim knows whether the first copy left.
-            raise Postponed("a second copy waits until Redis can tell", after_ms=WAIT_FOR_STORE_MS) from error
+            raise Postponed("a second copy waits until Redis answers", after_ms=WAIT_FOR_STORE_MS) from error
         return Claim(free=True)
 
 
@@ -103,14 +103,14 @@ def _release(job: SendMessage, sends: SendClaims) -> None:
     try:
         sends.release(job)
     except StoreUnavailable:
-        return  # the claim runs out by itself, and is then told as an unknown outcome: never sent twice
+        return  # the claim runs out by itself, and then ends as an unknown outcome: never sent twice
 
 
 def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:
     try:
         sends.settle(job, receipt)
     except StoreUnavailable:
-        return  # a copy after a crash is then told as an unknown outcome: never sent twice
+        return  # a copy after a crash then ends as an unknown outcome: never sent twice
 
 
 def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
@@ -145,13 +145,17 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     try:
         wanting = tuple(webhook.id for webhook in sessions.find(job.phone).webhooks if webhook.send_new_messages)
     except (Postponed, StoreUnavailable):
-        return []  # its status is told all the same
+        return []  # its status is published all the same
     if not wanting:
         return []
     sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
     event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
-    stamped = to_fan_out(event, phone=job.phone, sessions=sessions)
-    return [Envelope(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
+    job_of_event = to_fan_out(event, phone=job.phone, sessions=sessions)
+    return (
+        [Envelope(job_of_event.model_copy(update={"webhook_ids": wanting}))]
+        if job_of_event.webhook_ids is not None
+        else []
+    )
 
 
 def failed_envelope(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Envelope:

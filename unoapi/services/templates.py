@@ -106,7 +106,7 @@ def _format(template: Stored) -> str:
 
 
 def _with_example(part: Any) -> Any:
-    """A text with placeholders carries an example: clients look for it."""
+    """A text with placeholders carries an example: clients read it."""
     if not isinstance(part, dict) or part.get("example") or str(part.get("type", "")).upper() not in ("BODY", "HEADER"):
         return part
     names = PLACEHOLDER.findall(str(part.get("text") or ""))
@@ -134,7 +134,7 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
         and (other.get("name"), _language(other)) != (template["name"], _language(template))
     ]
     if len(others) >= MAX_TEMPLATES:
-        details = f"A number keeps at most {MAX_TEMPLATES} templates: delete one first."
+        details = f"A number has at most {MAX_TEMPLATES} templates: delete one first."
         raise RequestError("Too many templates", code=100, status=400, details=details)
     return [*others, template], template
 
@@ -160,7 +160,7 @@ def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
     """The template with this name, if possible in this language. Raises RequestError 132001."""
     named = [template for template in templates if template.get("name") == name]
     if not named:
-        details = f"There is no template {name[:100]!r}: save it first, or look at message_templates."
+        details = f"There is no template {name[:100]!r}: save it first, or list message_templates."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
     return next((template for template in named if _language(template) == language), named[0])
 
@@ -200,8 +200,8 @@ def _menu(part: Stored) -> Buttons:
     menu["action"] = _unlimited(ButtonAction, {"buttons": buttons})
     if "header" in part:
         kind = part["header"]["type"]
-        held = part["header"][kind]
-        menu["header"] = _unlimited(Header, {"type": kind, kind: held if kind == "text" else _file(kind, held)})
+        header = part["header"][kind]
+        menu["header"] = _unlimited(Header, {"type": kind, kind: header if kind == "text" else _file(kind, header)})
     if "footer" in part:
         menu["footer"] = _unlimited(Footer, part["footer"])
     return _unlimited(Buttons, menu)

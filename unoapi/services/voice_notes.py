@@ -1,4 +1,4 @@
-"""Which messages become voice notes, and how one is prepared before it is sent."""
+"""Which messages become voice index, and how one is prepared before it is sent."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def prepare(  # noqa: PLR0913 (collaborators)
     job: PrepareVoice,
     *,
     files: MediaStore,
-    notes: MediaIndex,
-    fetcher: FileDownloader,
+    index: MediaIndex,
+    downloader: FileDownloader,
     convert: Callable[[Path, Path], None],
     timeout_ms: int,
 ) -> tuple[SendMessage, str]:
-    """The message with a voice note in the place of its audio, and what kept it from that, if anything.
+    """The message with a voice note in the place of its audio, and why it has none, if so.
 
     Whatever goes wrong with its audio, the message is sent: with the audio as it came. Raises MessageRejected for what
     is no audio message.
@@ -54,10 +54,10 @@ def prepare(  # noqa: PLR0913 (collaborators)
     with tempfile.TemporaryDirectory(prefix="unoapi-voice-") as folder:
         source, target = Path(folder, "source"), Path(folder, "voice.ogg")
         try:
-            _fetch(message.audio, source, job.phone, files, notes, fetcher, timeout_ms)
+            _fetch(message.audio, source, job.phone, files, index, downloader, timeout_ms)
             convert(source, target)
             media = save(
-                job.phone, _chunks(target), mime_type="audio/ogg", filename="voice.ogg", files=files, notes=notes
+                job.phone, _chunks(target), mime_type="audio/ogg", filename="voice.ogg", files=files, index=index
             )
             audio = {key: value for key, value in document["audio"].items() if key != "link"}
             document["audio"] = {**audio, "id": media.id, "voice": True}
@@ -79,15 +79,15 @@ def _fetch(  # noqa: PLR0913, PLR0917 (all in their order)
     source: Path,
     phone: str,
     files: MediaStore,
-    notes: MediaIndex,
-    fetcher: FileDownloader,
+    index: MediaIndex,
+    downloader: FileDownloader,
     timeout_ms: int,
 ) -> None:
     with source.open("wb") as file:
         if audio.link:
-            fetcher.fetch(audio.link, file, limit=LIMIT, timeout_ms=timeout_ms)
+            downloader.fetch(audio.link, file, limit=LIMIT, timeout_ms=timeout_ms)
             return
-        for chunk in files.read(notes.find(own_id(phone, audio.id or ""), phone=phone).key):
+        for chunk in files.read(index.find(own_id(phone, audio.id or ""), phone=phone).key):
             file.write(chunk)
 
 

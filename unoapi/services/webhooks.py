@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DOWN_WAIT_MS = 1000
 LONGEST_PAUSE_MS = 300_000
-"""A pause may be ended by hand, and what waits should notice."""
+"""A pause may be ended by hand: what waits checks this often."""
 THROTTLED = frozenset({429, 503})
 
 
@@ -94,7 +94,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
     fanned = FannedOut(counterparty=counterparty, wrote=wrote)
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
-        # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is told.
+        # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is reported.
         if webhook is not None:
             if counterparty and (ttl_s := mute_s(webhook, traits)):
                 fanned.muted[webhook_id] = ttl_s
@@ -120,7 +120,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:
-    """The session, looked at again when it seems to lack a webhook: that may be younger than what was seen last.
+    """The session, read again when it seems to lack a webhook: that may be younger than what was read last.
 
     Raises SessionUnknown.
     """

@@ -50,7 +50,7 @@ def receive(phone: str) -> ResponseReturnValue:
 @routes.post("/webhooks/whatsapp")
 @owner
 def receive_any() -> ResponseReturnValue:
-    """Accept events of any number, told by its id at Meta. All of them are confirmed, or none is accepted."""
+    """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
     jobs: list[EventJob] = []
     checked = set[str]()
     for change in EventPayload.model_validate(json_object()).changes:

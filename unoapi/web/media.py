@@ -44,7 +44,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
             mime_type=mime_type,
             filename=_name_of(file),
             files=uno.files,
-            notes=uno.media,
+            index=uno.media,
         )
     except MediaTooLarge:
         details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
@@ -73,7 +73,7 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
     uno = unoapi()
-    service.remove(_find(media_id), files=uno.files, notes=uno.media)
+    service.remove(_find(media_id), files=uno.files, index=uno.media)
     return jsonify(success=True)
 
 

@@ -1,4 +1,4 @@
-"""What the gateway reads in a Cloud API event: decoded once, wherever it is looked at."""
+"""What the gateway reads in a Cloud API event: decoded once, however often it is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ITEMS = ("messages", "message_echoes", "statuses")
 
 
 class Traits(BaseModel):
-    """What the filters of a webhook look at."""
+    """What the filters of a webhook decide by."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class EventContent:
         return item
 
     def traits(self, phone: str) -> Traits:
-        """What the filters of a webhook look at, for events of the number `phone`."""
+        """What the filters of a webhook decide by, for events of the number `phone`."""
         group = str(self.item.get("group_id") or self._contact.get("group_id") or "")
         if not group and self.item.get("recipient_type") == "group":
             group = str(self.item.get("recipient_id") or "")

@@ -17,7 +17,7 @@ class ConnectorOptions(Options):
     interactive_mode: Literal["text", "classic", "native"] = "text"
 
     def ignores(self, *, chat: str, phone: str, from_me: bool) -> str:
-        """The name of the option that keeps a message of this chat away; empty when none does."""
+        """The name of the option for which a message of this chat is ignored; empty when none is."""
         user, _, server = without_device(chat).partition("@")
         to_itself = user == phone and server in ("", "s.whatsapp.net")
         status = chat == "status@broadcast"

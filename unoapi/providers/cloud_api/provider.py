@@ -29,13 +29,19 @@ class CloudApiProvider:
     """Passes messages and commands on to the number's account at Meta."""
 
     def __init__(
-        self, *, sessions: SessionStore, ids: MessageIds, notes: MediaIndex, links: SignedUrls, exchanger: ApiClient
+        self,
+        *,
+        sessions: SessionStore,
+        ids: MessageIds,
+        index: MediaIndex,
+        signed_urls: SignedUrls,
+        api_client: ApiClient,
     ) -> None:
         self._sessions = sessions
         self._ids = ids
-        self._notes = notes
-        self._links = links
-        self._exchanger = exchanger
+        self._index = index
+        self._signed_urls = signed_urls
+        self._api_client = api_client
 
     def ready(self, phone: str) -> None:
         """Return: whether Meta takes a message is known when it is asked."""
@@ -46,7 +52,7 @@ class CloudApiProvider:
         Raises MessageRejected (with Meta's code), SendFailed or Postponed (certain that nothing left), OutcomeUnknown.
         """
         try:
-            resolved = media.resolve(message.to_wire(), phone=phone, notes=self._notes, link=self._links.make)
+            resolved = media.resolve(message.to_wire(), phone=phone, index=self._index, link=self._signed_urls.make)
         except MediaMissing:
             raise MessageRejected(
                 "Media missing", code=131053, details="The uploaded file was deleted or has expired."
@@ -76,7 +82,7 @@ class CloudApiProvider:
             details = "Set webhookForward.phoneNumberId and .token of the session, or WEBHOOK_FORWARD_*."
             raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
         try:
-            answer = self._exchanger.request(
+            answer = self._api_client.request(
                 "POST",
                 f"{address(account)}/{account.phone_number_id}/messages",
                 headers=(bearer(account), ("Content-Type", "application/json")),

@@ -29,8 +29,7 @@ from unoapi.models.cloud_api.messages.interactive import (
     UrlLink,
 )
 from unoapi.models.connector import content
-from unoapi.models.connector.commands import Command as ConnectorCommand
-from unoapi.models.connector.commands import Quote, Read, Send, Typing
+from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send, Typing
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import MessageKey

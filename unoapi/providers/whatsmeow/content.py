@@ -79,9 +79,9 @@ def _contacts(item: content.Contacts, _: str) -> dict[str, Any]:
 
 
 def _location(item: content.Location, _: str) -> dict[str, Any]:
-    place: dict[str, Any] = {"latitude": item.latitude, "longitude": item.longitude}
-    place |= {key: value for key in ("name", "address", "url") if (value := getattr(item, key))}
-    return {"type": "location", "location": place}
+    location: dict[str, Any] = {"latitude": item.latitude, "longitude": item.longitude}
+    location |= {key: value for key in ("name", "address", "url") if (value := getattr(item, key))}
+    return {"type": "location", "location": location}
 
 
 def _reaction(item: content.Reaction, _: str) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unoapi.errors import Postponed
 from unoapi.models.cloud_api.events import Event, contact, error_object, message_event, status_event
-from unoapi.models.connector.commands import Command as ConnectorCommand
-from unoapi.models.connector.commands import Read, RejectCall, Send
+from unoapi.models.connector.commands import ConnectorCommand, Read, RejectCall, Send
 from unoapi.models.connector.content import Text
 from unoapi.models.connector.events import (
     Call,

@@ -28,7 +28,7 @@ NUMBER = re.compile(r"[0-9]{5,15}")
 
 
 class WhatsmeowProvider:
-    """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
+    """Queues commands for the connector. One may be queued twice: the connector's send log sends it once."""
 
     def __init__(  # noqa: PLR0913 (collaborators)
         self,
@@ -38,15 +38,15 @@ class WhatsmeowProvider:
         sessions: SessionStore,
         rendered: Callable[[OutboundMessage, str], OutboundMessage],
         max_age_s: int,
-        questions: Rpc | None = None,
+        rpc: Rpc | None = None,
     ) -> None:
-        """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
+        """`rendered` binds a message of a template, and returns any other as it is."""
         self._rendered = rendered
         self._commands = commands
         self._connections = connections
         self._sessions = sessions
         self._max_age_s = max_age_s
-        self._questions = questions
+        self._rpc = rpc
 
     def ready(self, phone: str) -> None:
         """Raise NoConnector unless the phone is connected."""
@@ -82,7 +82,7 @@ class WhatsmeowProvider:
         try:
             self._commands.put(commands, then=then)
         except BrokerUnavailable as error:
-            # A second copy of the command has the same id, and the connector's ledger knows it.
+            # A second copy of the command has the same id, and the connector's send log has it.
             raise SendFailed(f"{error}") from error
         return Receipt(recipient=to)
 
@@ -101,13 +101,13 @@ class WhatsmeowProvider:
         keys = [contact_key(number) for number in numbers]
         phones = [key for key in dict.fromkeys(keys) if NUMBER.fullmatch(key)]
         try:
-            if self._questions is None or not phones:
+            if self._rpc is None or not phones:
                 raise NoConnector(phone)
-            found = self._questions.ask(phone, "contacts.check", {"phones": phones}, timeout_s=ASK_S)
-            known = dict(zip(phones, CheckedContacts.model_validate(found).there, strict=True))
+            answer = self._rpc.ask(phone, "contacts.check", {"phones": phones}, timeout_s=ASK_S)
+            there = dict(zip(phones, CheckedContacts.model_validate(answer).there, strict=True))
         except (Postponed, ValueError):
             return [is_valid(key) for key in keys]
-        return [known.get(key, False) for key in keys]
+        return [there.get(key, False) for key in keys]
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         return self._connections.key(phone, message_id)

@@ -86,7 +86,7 @@ def job_for(change: ConnectionChange, *, session: Session, event_id: str, at_ms:
     return PostSessionState(id=job_id, phone=session.phone, body=serialise(document), notify_on_failure=False)
 
 
-def tell(
+def post_state(
     job: PostSessionState, *, history: History, sessions: SessionStore, sender: WebhookSender, max_age_s: int
 ) -> Attempt | None:
     """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""

@@ -74,7 +74,7 @@ class Document(CaptionedMedia):
 
 
 class Location(Part):
-    """A place on the map, in degrees."""
+    """A point on the map, in degrees."""
 
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)
@@ -179,7 +179,7 @@ class StickerMessage(OutboundMessage):
 
 
 class LocationMessage(OutboundMessage):
-    """A place."""
+    """A location."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "location",
