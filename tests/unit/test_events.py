@@ -83,7 +83,7 @@ def test_several_entries_and_changes_are_all_taken() -> None:
     assert [event.message_id for event in split(PHONE, payload)] == ["wamid.1", "wamid.2", "wamid.3"]
 
 
-def test_the_clients_own_ids_are_kept() -> None:
+def test_the_clients_own_ids_stay() -> None:
     metadata = {"display_phone_number": "15550001111", "phone_number_id": "106540352242922"}
 
     (event,) = split(PHONE, callback({"metadata": metadata, "messages": [message(1)]}))
@@ -135,7 +135,7 @@ def test_each_message_gets_the_contact_that_wrote_it() -> None:
     assert [contact["wa_id"] for contact in contacts_of(third)] == ["4917012345"]
 
 
-def test_the_contact_beside_a_number_s_own_message_stays_the_partner() -> None:
+def test_the_contact_beside_a_number_s_own_message_stays_the_counterparty() -> None:
     contacts = [{"wa_id": CONTACT, "profile": {"name": "Maria"}}]
 
     (event,) = split(PHONE, callback({"contacts": contacts, "messages": [message(1, PHONE)]}))

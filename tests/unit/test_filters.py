@@ -107,7 +107,7 @@ def test_an_own_message_silences_its_contact_and_goes_out_itself(
     assert (fanned.muted, len(fanned.deliveries)) == (muted, 1)
 
 
-def test_nobody_is_silenced_by_a_status() -> None:
+def test_nobody_is_muted_by_a_status() -> None:
     webhook = make_webhook(addToBlackListOnOutgoingMessageWithTtl=60)
 
     assert mute_s(webhook, Traits(status=True, group=False, newsletter=False, own=False)) == 0
@@ -116,7 +116,7 @@ def test_nobody_is_silenced_by_a_status() -> None:
 @pytest.mark.parametrize(
     ("event", "wrote"), [(make_event(), "contact"), (OWN, "own"), (make_status(), "")], ids=["contact", "own", "status"]
 )
-def test_who_wrote_is_told(event: Event, wrote: str) -> None:
+def test_who_wrote_is_returned(event: Event, wrote: str) -> None:
     assert fan_out(make_fan_out(event), sessions=MemorySessions(make_session()), max_age_s=DAY_S).wrote == wrote
 
 
@@ -143,7 +143,7 @@ def test_a_message_that_was_refused_is_no_new_message() -> None:
     assert new_message_envelopes(make_send(), failed, sessions=MemorySessions(session)) == []
 
 
-def test_a_repeated_send_tells_the_same_new_message() -> None:
+def test_a_repeated_send_makes_the_same_new_message() -> None:
     sessions = MemorySessions(make_session(make_webhook(sendNewMessages=True)))
     receipt = Receipt(recipient=CONTACT)
 

@@ -54,8 +54,8 @@ TAKEN = {
     "longest caption": message("image", {**LINK, "caption": "x" * 1024}),
     "image by id": message("image", {"id": "1234567890123456"}),
     "image by a number": message("image", {"id": 1234567890123456}),
-    "image by a former id": message("image", {"id": "5511999990000/3fa85f64-5717"}),
-    "image by a former id for Typebot": message("image", {"id": "5511999990000-3fa85f64-5717"}),
+    "image by an id of the Node version": message("image", {"id": "5511999990000/3fa85f64-5717"}),
+    "image by an id of the Node version for Typebot": message("image", {"id": "5511999990000-3fa85f64-5717"}),
     "image with empty link": message("image", {"id": "1234567890123456", "link": ""}),
     "video": message("video", LINK),
     "audio": message("audio", LINK),
@@ -161,12 +161,12 @@ def test_it_is_refused_and_the_place_is_named(body: dict[str, Any], named: str) 
         parse_message(body)
 
     problems = refusal.value.errors(include_input=False, include_url=False, include_context=False)
-    told = " ".join(f"{'.'.join(str(part) for part in problem['loc'])} {problem['msg']}" for problem in problems)
-    assert named in told
+    text = " ".join(f"{'.'.join(str(part) for part in problem['loc'])} {problem['msg']}" for problem in problems)
+    assert named in text
 
 
 @pytest.mark.parametrize("kind", ["hologram", None, ["text"], 5, "", "TEXT"])
-def test_an_unknown_type_is_told_with_those_that_are_known(kind: object) -> None:
+def test_an_unknown_type_is_refused_with_a_list_of_the_others(kind: object) -> None:
     with pytest.raises(RequestError) as refusal:
         parse_message({**TO, "type": kind})
 

@@ -24,7 +24,7 @@ def webhooks(merged: dict[str, Any]) -> list[dict[str, Any]]:
 # --- reading ---
 
 
-def test_a_configuration_of_the_former_program_is_read() -> None:
+def test_a_configuration_of_the_node_version_is_read() -> None:
     stored = {
         "provider": "baileys",
         "authToken": "t",
@@ -50,7 +50,7 @@ def test_a_configuration_of_the_former_program_is_read() -> None:
     [("baileys", "whatsmeow"), ("", "whatsmeow"), (None, "whatsmeow"), ("whatsmeow", "whatsmeow"),
      ("forwarder", "forwarder"), ("sandbox", "sandbox")],
 )  # fmt: skip
-def test_the_providers_of_the_former_program_are_understood(stored: object, read: str) -> None:
+def test_the_providers_of_the_node_version_are_understood(stored: object, read: str) -> None:
     assert Session.model_validate({"phone": PHONE, "provider": stored}).provider == read
 
 

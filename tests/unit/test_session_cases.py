@@ -1,4 +1,4 @@
-"""The former program's cases about sessions, filters, templates and timers; a suggestion is what we do instead."""
+"""The Node version's cases about sessions, filters, templates and timers; a suggestion is what we do instead."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_named_values_go_where_their_name_stands() -> None:
     assert text_of(template, {"type": "body", "parameters": values}) == "LAST, FIRST"
 
 
-def test_amounts_and_dates_are_told_as_the_client_wrote_them() -> None:
+def test_amounts_and_dates_are_written_as_the_client_wrote_them() -> None:
     values = [
         {"type": "currency", "currency": {"fallback_value": "R$ 1,00", "code": "BRL", "amount_1000": 1000}},
         {"type": "date_time", "date_time": {"fallback_value": "tomorrow"}},
@@ -197,7 +197,7 @@ def test_every_shown_template_has_what_clients_read() -> None:
         assert isinstance(template["id"], str)
 
 
-def test_the_form_of_the_placeholders_is_told_and_has_examples() -> None:
+def test_the_form_of_the_placeholders_is_shown_and_has_examples() -> None:
     hello, full = shown(PHONE, [HELLO, FULL], only_hello=False)
 
     assert (hello["parameter_format"], full["parameter_format"]) == ("NAMED", "POSITIONAL")
@@ -236,7 +236,7 @@ def test_a_template_is_deleted_by_its_id_or_name(named: str) -> None:
     assert delete(PHONE, [HELLO, FULL], named) == [FULL]
 
 
-def test_deleting_what_is_not_there_is_told() -> None:
+def test_deleting_what_is_not_there_is_refused() -> None:
     with pytest.raises(RequestError) as refusal:
         delete(PHONE, [HELLO], "other")
 

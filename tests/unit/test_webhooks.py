@@ -1,4 +1,4 @@
-"""From an event to the webhooks: stamp, choose, deliver."""
+"""From an event to the webhooks: address, choose, deliver."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_event_is_addressed_to_the_webhooks_of_its_session_and_no_token() -> 
     assert SECRET not in job.model_dump_json()
 
 
-def test_the_stamp_says_when_the_webhooks_are_the_environments() -> None:
+def test_an_event_says_when_the_webhooks_are_the_environments() -> None:
     sessions = MemorySessions(environment=(make_webhook(id="default"),))
 
     job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
@@ -164,7 +164,7 @@ def test_a_fan_out_waits_while_the_session_is_gone() -> None:
         fan_out(make_fan_out(stored=True), sessions=sessions, max_age_s=DAY_S)
 
 
-def test_an_event_without_a_stamp_takes_the_webhooks_that_are_there_now() -> None:
+def test_an_event_without_an_address_takes_the_webhooks_that_are_there_now() -> None:
     session = make_session(make_webhook(id="a"))
 
     fanned = fan_out(make_fan_out(webhook_ids=None, stored=False), sessions=MemorySessions(session), max_age_s=DAY_S)
@@ -212,7 +212,7 @@ def test_an_event_that_waited_too_long_is_given_up() -> None:
         ("sendNewsletterMessages", True, {"newsletter": True}, True),
     ],
 )
-def test_each_filter_holds_back_what_it_names_and_nothing_else(
+def test_each_filter_stops_what_it_names_and_nothing_else(
     option: str, value: bool, traits: dict[str, bool], wanted: bool
 ) -> None:
     webhook = make_webhook(**{option: value})
