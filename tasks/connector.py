@@ -18,27 +18,26 @@ log = get_logger(__name__)
 
 @shared_task(name=ReceiveEvent.task, base=UnoTask, bind=True)
 def receive(self: UnoTask, job: ReceiveEvent) -> None:
-    """Convert one event of the connector into Cloud API events."""
+    """Turn one event of the connector into Cloud API events, and answer it where the session's options say so."""
     uno = self.uno
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
-    received = events.receive(
+    received, commands = events.receive(
         job,
         ids=uno.ids,
         sessions=uno.sessions,
         connections=uno.connections,
-        keep=partial(media.keep_picture, job.phone, files=uno.files, notes=uno.media),
+        save_picture=partial(media.save_picture, job.phone, files=uno.files, index=uno.media),
     )
     if received:
         uno.publisher.publish([Envelope(event) for event in received])
-    answers = events.answers(job, sessions=uno.sessions, connections=uno.connections)
-    if answers:
-        uno.commands.put(answers)
+    if commands:
+        uno.commands.put(commands)
     uno.traces.add(*(TraceEntry.of(event, "received") for event in received if isinstance(event, FanOut)))
 
 
 @shared_task(name=AwaitResult.task, base=UnoTask, bind=True)
 def await_result(self: UnoTask, job: AwaitResult) -> None:
-    """Fail a message of whose end the connector has said nothing in time."""
+    """Publish a failed status when the connector has not reported what became of a message."""
     uno = self.uno
     event = events.overdue(job, sessions=uno.sessions, connections=uno.connections)
     if event is not None:

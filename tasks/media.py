@@ -32,8 +32,8 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
     send, problem = voice_notes.prepare(
         job,
         files=uno.files,
-        notes=uno.media,
-        fetcher=uno.fetcher,
+        index=uno.media,
+        downloader=uno.fetcher,
         convert=to_voice,
         timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
     )
@@ -49,7 +49,7 @@ def save_media(self: UnoTask, job: SaveMedia) -> None:
     """Save the file of a received message, then let its event go on."""
     uno = self.uno
     event = received_media.save_media(
-        job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make
+        job, remote=uno.remote_media, files=uno.files, index=uno.media, link=uno.links.make
     )
     uno.publisher.publish([Envelope(event)])
     uno.traces.add(TraceEntry.of(job, "queued", detail="its file is kept"))

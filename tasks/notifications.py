@@ -14,6 +14,6 @@ from unoapi.services import failure_callbacks
 def notify(self: UnoTask, job: NotifyNumber) -> None:
     """Send a notice, at most one per endpoint and quarter of an hour."""
     uno = self.uno
-    if uno.notices.claim(phone=job.phone, webhook_id=job.webhook_id, notice_id=job.id):
+    if uno.notices.claim(job.endpoint, notice_id=job.id):
         uno.publisher.publish([Envelope(failure_callbacks.notice_message(job))])
         uno.traces.add(TraceEntry.of(job, "notified", webhook=job.webhook_id))

@@ -1,4 +1,4 @@
-"""State changes of sessions, for those who want them posted."""
+"""Changes of sessions' connections, posted to their `sessionWebhook`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from unoapi.providers.whatsmeow import session_notices
 
 @shared_task(name=PostSessionState.task, base=UnoTask, bind=True)
 def post(self: UnoTask, job: PostSessionState) -> None:
-    """Make one attempt to post the state change to the session's webhook for such."""
+    """Make one attempt to post the state."""
     uno = self.uno
-    session_notices.tell(
+    session_notices.post_state(
         job,
         history=self.history,
         sessions=uno.sessions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from celery import shared_task
@@ -67,13 +68,15 @@ def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
         attempt = webhooks.deliver(
             job,
             history=history,
-            sessions=uno.sessions,
-            deliveries=uno.deliveries,
-            sender=uno.webhooks,
-            breakers=uno.breakers,
-            share=uno.share,
-            tell=lambda change: _report_change(uno, job, change),
-            max_age_s=uno.settings.unoapi_message_max_age,
+            context=webhooks.DeliveryContext(
+                sessions=uno.sessions,
+                deliveries=uno.deliveries,
+                sender=uno.webhooks,
+                breakers=uno.breakers,
+                bulkhead=uno.share,
+                notify=partial(_report_change, uno),
+                max_age_s=uno.settings.unoapi_message_max_age,
+            ),
         )
     except (DeliveryFailed, DeliveryRefused, Postponed) as error:
         if error.attempt is not None:

@@ -168,14 +168,14 @@ def bootstrap(settings: Settings) -> Uno:
             lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
         ),
         max_age_s=settings.unoapi_send_max_age,
-        questions=BrokerRpc(amqp_url, topology),
+        rpc=BrokerRpc(amqp_url, topology),
     )
     files = _files(settings)
     queue_ages = RedisQueueAges(store, prefix=topology.prefix)
     fetcher, exchanger = Downloader(guard), ApiClient(guard)
     ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
     links = SignedUrls(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
-    forwarder = CloudApiProvider(sessions=sessions, ids=ids, notes=notes, links=links, exchanger=exchanger)
+    forwarder = CloudApiProvider(sessions=sessions, ids=ids, index=notes, signed_urls=links, api_client=exchanger)
     return Uno(
         settings=settings,
         topology=topology,
@@ -211,7 +211,7 @@ def bootstrap(settings: Settings) -> Uno:
         guard=guard,
         fetcher=fetcher,
         remote_media=CloudApiMedia(
-            sessions=sessions, exchanger=exchanger, fetcher=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+            sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
         statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
 
     from unoapi.models.attempts import Answer
     from unoapi.models.claims import Claim, KeyState
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.cloud_api.messages import Command as MessageCommand
+    from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
-    from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
-    from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, SaveMedia, SendMessage
+    from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.receipts import Receipt
@@ -35,7 +37,7 @@ class SessionStore(Protocol):
     def find(self, phone: str) -> Session:
         """The stored session, or the environment's for a phone that was never stored.
 
-        Raises SessionUnknown when it cannot be told: Redis is away or lost its data.
+        Raises SessionUnknown when nobody can say: Redis is away or lost its data.
         """
 
     def resolve(self, phone: str, *, stored: bool) -> Session:
@@ -92,16 +94,16 @@ class SessionDirectory(Protocol):
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
-    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
+    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
 
-    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+    def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember the state that was read."""
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
+    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:
         """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
 
-    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
+    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
 
     def count_open(self) -> int:
@@ -114,8 +116,8 @@ class Deliveries(Protocol):
     What a delivery needs never raises and fails open. What a person asks for raises StoreUnavailable.
     """
 
-    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
-        """What is known before an attempt."""
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
+        """The state before an attempt."""
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done, for a person."""
@@ -123,20 +125,20 @@ class Deliveries(Protocol):
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done; a later copy is not posted."""
 
-    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+    def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""
 
-    def suspend(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+    def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint, for a person."""
 
-    def resume(self, *, phone: str, webhook_id: str) -> bool:
+    def resume(self, endpoint: Endpoint) -> bool:
         """End a pause or close a breaker, for a person. Whether there was one."""
 
-    def drop(self, *, phone: str, webhook_id: str) -> int:
+    def drop(self, endpoint: Endpoint) -> int:
         """Give up what waits for a webhook now, for a person; returns the moment in Unix milliseconds."""
 
-    def endpoints(self, endpoints: Sequence[tuple[str, str]]) -> list[DeliveryState]:
-        """The states of endpoints, given as phone and webhook id, for a person."""
+    def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
+        """The states of endpoints, for a person."""
 
 
 class SendClaims(Protocol):
@@ -201,7 +203,7 @@ class Connections(Protocol):
 class Commands(Protocol):
     """The connector's entry."""
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Envelope] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
 
 
@@ -284,7 +286,7 @@ class TimerStore(Timers, Protocol):
 class Notices(Protocol):
     """At most one notice per endpoint and time."""
 
-    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+    def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
         """Whether this notice may go out now; the same notice may always go again."""
 
 
@@ -335,20 +337,20 @@ class Provider(Protocol):
     def ready(self, phone: str) -> None:
         """Raise Postponed when nobody is there to take a message of this phone."""
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Send one Cloud API message.
 
         Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
         nobody knows.
         """
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: MessageCommand, *, phone: str) -> None:
         """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""
 
 
 @runtime_checkable
 class KnowsContacts(Protocol):
-    """A provider that can tell who is on WhatsApp. Of others the form of the number decides."""
+    """A provider that knows who is on WhatsApp. Of others the form of the number decides."""
 
     def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
         """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""
@@ -414,7 +416,7 @@ class Ordering(Protocol):
     An event that is in no queue, or whose queue cannot be read, waits for nobody.
     """
 
-    def join(self, events: Sequence[FanOut | SaveMedia]) -> None:
+    def join(self, events: Sequence[EventJob]) -> None:
         """Queue the events, in this order, at each ordered webhook. One that is queued already keeps its position."""
 
     def position(self, job: DeliverWebhook) -> int:
@@ -423,7 +425,7 @@ class Ordering(Protocol):
     def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
         """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
 
-    def skip(self, event: FanOut | SaveMedia, webhook_ids: Sequence[str]) -> None:
+    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""
 
 

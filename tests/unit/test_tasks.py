@@ -43,7 +43,7 @@ from unoapi.models.jobs import (
     delivery_id,
     now_ms,
 )
-from unoapi.services.received_media import keeping
+from unoapi.services.received_media import saving
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
@@ -387,7 +387,7 @@ def given_up_send(uno: Uno) -> Job:
 def media_job(uno: Uno) -> Job:
     """An event whose file cannot be had: it goes on without."""
     image = {"type": "image", "image": {"id": "7", "mime_type": "image/png"}}
-    return keeping(to_fan_out(make_event(**image), phone=PHONE, sessions=uno.sessions))
+    return saving(to_fan_out(make_event(**image), phone=PHONE, sessions=uno.sessions))
 
 
 def overdue_result(uno: Uno) -> Job:

@@ -12,7 +12,7 @@ from unoapi.broker.connection import BROKER_ERRORS
 from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerUnavailable, ConfigurationError
-from unoapi.models.jobs import FanOut, SaveMedia
+from unoapi.models.jobs import EventJob
 from unoapi.ports import Publisher
 from unoapi.telemetry.logging import PUBLISHED, get_logger
 
@@ -50,16 +50,12 @@ class MessagePublisher(Publisher, Protocol):
         """Close the connections."""
 
 
-def events_in(envelopes: Sequence[Envelope]) -> list[FanOut | SaveMedia]:
+def events_in(envelopes: Sequence[Envelope]) -> list[EventJob]:
     """The events that take their place in their conversations when these envelopes are published.
 
     One that waits first does not: others would wait for it.
     """
-    return [
-        envelope.job
-        for envelope in envelopes
-        if isinstance(envelope.job, (FanOut, SaveMedia)) and not envelope.delay_ms
-    ]
+    return [envelope.job for envelope in envelopes if isinstance(envelope.job, EventJob) and not envelope.delay_ms]
 
 
 class ConfirmingPublisher:

@@ -9,6 +9,7 @@ import click
 
 from unoapi.cli.parts import pass_uno
 from unoapi.errors import RequestError
+from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test(uno: Uno, phone: str, webhook_id: str) -> None:
 def pause(uno: Uno, phone: str, webhook_id: str, seconds: int) -> None:
     """Let deliveries wait, without using up attempts."""
     _webhook(uno, phone, webhook_id)
-    uno.deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
+    uno.deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=seconds * 1000)
     click.echo(f"Paused for {seconds} s.")
 
 
@@ -54,7 +55,7 @@ def pause(uno: Uno, phone: str, webhook_id: str, seconds: int) -> None:
 def resume(uno: Uno, phone: str, webhook_id: str) -> None:
     """End a pause; what waits notices within five minutes."""
     _webhook(uno, phone, webhook_id)
-    ended = uno.deliveries.resume(phone=phone, webhook_id=webhook_id)
+    ended = uno.deliveries.resume(Endpoint(phone, webhook_id))
     click.echo("Resumed." if ended else "It was not paused.")
 
 
@@ -66,7 +67,7 @@ def resume(uno: Uno, phone: str, webhook_id: str) -> None:
 def drop(uno: Uno, phone: str, webhook_id: str) -> None:
     """Give up all that waits: each delivery ends dead, reason `dropped`, when its turn comes."""
     _webhook(uno, phone, webhook_id)
-    uno.deliveries.drop(phone=phone, webhook_id=webhook_id)
+    uno.deliveries.drop(Endpoint(phone, webhook_id))
     click.echo("Dropped what was accepted until now.")
 
 

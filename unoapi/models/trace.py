@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.models.jobs import DeliverWebhook, FanOut, SaveMedia
+from unoapi.models.jobs import DeliverWebhook, EventJob
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt
@@ -52,7 +52,7 @@ class TraceEntry(BaseModel):
     ) -> TraceEntry:
         """A step of a job, which says itself what it is about. `tries` counts the attempts so far; `detail` is cut."""
         delivery = job if isinstance(job, DeliverWebhook) else None
-        event = job if isinstance(job, (DeliverWebhook, FanOut, SaveMedia)) else None
+        event = job if isinstance(job, (DeliverWebhook, EventJob)) else None
         return cls(
             step=step,
             phone=job.phone,

@@ -14,6 +14,8 @@ from unoapi.services.retries import parked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from unoapi.models.endpoints import Endpoint
+
 SEEN_S = 5.0
 """For so long after a post an endpoint still counts as one that has work."""
 SHARE_WAIT_MS = 2000
@@ -33,12 +35,12 @@ class Bulkhead:
         self._lock = threading.Lock()
 
     @contextmanager
-    def taken(self, phone: str, webhook_id: str) -> Iterator[None]:
+    def taken(self, endpoint: Endpoint) -> Iterator[None]:
         """Use one thread for an endpoint. Raises Postponed when it uses its share already."""
-        name = f"{phone}:{webhook_id}"
+        name = endpoint.key
         with self._lock:
             now = time.monotonic()
-            self._seen = {endpoint: at for endpoint, at in self._seen.items() if now - at < SEEN_S}
+            self._seen = {key: at for key, at in self._seen.items() if now - at < SEEN_S}
             self._seen[name] = now
             busy = self._busy.get(name, 0)
             others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0

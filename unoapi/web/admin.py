@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
+from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
@@ -173,7 +174,7 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
         webhooks = uno.sessions.find(phone).webhooks
     except Postponed as error:
         return [{"phone": phone, "webhook": None, "state": "unknown", "error": f"{error}"}]
-    states = uno.deliveries.endpoints([(phone, webhook.id) for webhook in webhooks])
+    states = uno.deliveries.endpoints([Endpoint(phone, webhook.id) for webhook in webhooks])
     return [
         {
             "phone": phone,
@@ -193,7 +194,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
     asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    unoapi().deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
+    unoapi().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=asked.seconds * 1000)
     return jsonify(success=True, paused_ms=asked.seconds * 1000)
 
 
@@ -202,7 +203,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End a pause, also one that the receiver asked for. What waits notices within five minutes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, was_paused=unoapi().deliveries.resume(phone=phone, webhook_id=webhook_id))
+    return jsonify(success=True, was_paused=unoapi().deliveries.resume(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/drop")
@@ -210,7 +211,7 @@ def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
 def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Give up all that waits for a webhook now: each ends dead, reason `dropped`, when its turn comes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, dropped_until_ms=unoapi().deliveries.drop(phone=phone, webhook_id=webhook_id))
+    return jsonify(success=True, dropped_until_ms=unoapi().deliveries.drop(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/test")

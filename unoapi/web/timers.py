@@ -9,11 +9,11 @@ from flask import Blueprint, jsonify
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.messages import parse_message
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import now_ms
 from unoapi.models.timers import TimerRequest
 from unoapi.services import timers
+from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.request_body import named_fields
 
