@@ -12,11 +12,11 @@ from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import status_code_conformance
 
+from tests.support.api import api as serve_api
 from tests.support.stack import OPERATOR
-from unoapi.bootstrap import unoapi as parts
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.topology import Topology
 from unoapi.models.cloud_api.messages import MESSAGES
-from unoapi.settings import Settings
-from unoapi.web.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,20 +34,14 @@ UNBUILT = {501, 503}
 
 @pytest.fixture(scope="module")
 def app(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The application in this process, with one stored session."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in Settings.model_fields:
-            patch.delenv(name.upper(), raising=False)
-        patch.setenv("AMQP_URL", servers.rabbit.add_vhost("openapi"))
-        patch.setenv("REDIS_URL", servers.redis_url)
-        patch.setenv("UNOAPI_AUTH_TOKEN", OPERATOR)
-        patch.setenv("BASE_STORE", str(tmp_path_factory.mktemp("openapi")))
-        parts.cache_clear()
-        made = create_app()
-        parts().sessions.save(PHONE, {"provider": "sandbox", "authToken": "its-own"})
-        yield made
-        parts().close()
-        parts.cache_clear()
+    """The application in this process, with one stored session. The dead letters are on the real RabbitMQ."""
+    amqp_url = servers.rabbit.add_vhost("openapi")
+    publisher = ConfirmingPublisher(amqp_url, Topology("unoapi"))
+    publisher.check(timeout_s=10)
+    publisher.close()
+    with serve_api(servers, tmp_path_factory.mktemp("openapi"), AMQP_URL=amqp_url) as running:
+        running.uno.sessions.save(PHONE, {"provider": "sandbox", "authToken": "its-own"})
+        yield running.app
 
 
 @pytest.fixture(scope="module")

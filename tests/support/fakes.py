@@ -1,12 +1,15 @@
-"""In-memory twins of the ports, held to the same contracts as the real ones, and makers of test data."""
+"""In-memory fakes of the ports, held to the same contracts as the real ones, and makers of test data."""
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import NoConnector, SessionUnknown, StoreUnavailable
+from unoapi.broker.messages import from_body, to_message
+from unoapi.broker.topology import DELAY_HEADER, Topology
+from unoapi.errors import BrokerUnavailable, NoConnector, SessionUnknown, StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
@@ -17,10 +20,12 @@ from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from unoapi.broker.messages import Message
     from unoapi.models.attempts import Answer
     from unoapi.models.connector.commands import Command
+    from unoapi.models.jobs import Envelope
     from unoapi.models.trace import TraceEntry
 
 PHONE = "5511999990000"
@@ -84,6 +89,51 @@ class MemorySessions:
 
     def confirm(self) -> None:
         self.lost = False
+
+
+class MemoryPublisher:
+    """Publisher: the queues are lists. `away` stands for RabbitMQ that does not answer."""
+
+    def __init__(self, topology: Topology | None = None) -> None:
+        self.topology = topology or Topology("unoapi")
+        self.away = False
+        self._queues: dict[str, list[Message]] = {queue.name: [] for queue in self.topology.queues}
+
+    def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = 4.0) -> None:
+        self.publish_messages([to_message(envelope, self.topology) for envelope in envelopes], timeout_s=timeout_s)
+
+    def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = 4.0) -> None:
+        self.check(timeout_s=timeout_s)
+        for message in messages:
+            self._queues[self._queue_of(message)].append(message)
+
+    def check(self, *, timeout_s: float = 2.0) -> None:  # noqa: ARG002 (the real one's)
+        if self.away:
+            raise BrokerUnavailable("RabbitMQ is away")
+
+    def close(self) -> None:
+        pass
+
+    def depth(self, queue: str = "unoapi.incoming") -> int:
+        return len(self._queues[queue])
+
+    def take(self, queue: str = "unoapi.incoming") -> Any:
+        """The oldest message, which leaves the queue; None when there is none."""
+        return self._queues[queue].pop(0) if self._queues[queue] else None
+
+    def jobs(self, *queues: str) -> list[Any]:
+        """The jobs of all messages, which leave the queues."""
+        return [
+            from_body(message.headers["task"], message.body)
+            for queue in queues
+            for message in iter(functools.partial(self.take, queue), None)
+        ]
+
+    def _queue_of(self, message: Message) -> str:
+        if message.exchange == self.topology.delayed:
+            number = message.headers[DELAY_HEADER]
+            return self.topology.delayed if number == "0" else f"{self.topology.delayed}.{number}"
+        return message.routing_key if message.routing_key in self._queues else self.topology.dead
 
 
 class MemoryDeliveries:

@@ -112,7 +112,7 @@ class Stack:
 
     def web(self) -> Process:
         """Start the API and wait until it is ready."""
-        command = ["gunicorn", "-c", "python:unoapi.web.gunicorn", "unoapi.web.app:create_app()"]
+        command = ["gunicorn", "-c", "python:unoapi.web.gunicorn"]
         process = self._start("web", command)
         eventually(lambda: self._answers() or not process.running(), within_s=30, what="web")
         if not process.running():
@@ -231,7 +231,7 @@ def stack(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[St
     """A stack on a vhost of its own and an empty Redis."""
     import redis  # noqa: PLC0415 (only here)
 
-    redis.Redis.from_url(servers.redis_url).flushall()
+    redis.Redis.from_url(servers.redis_url).flushdb()
     amqp_url = servers.rabbit.add_vhost(f"test-{time.time_ns()}")
     running = Stack(servers, amqp_url, folder, **settings)
     try:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.services.sessions import without_callback
 from unoapi.web.auth import any_session_token, session_token, token_opens, visible_sessions
 from unoapi.web.graph import page
+from unoapi.web.parts import parts
 from unoapi.web.phones import CallbackOverride, session_of, set_callback
 from unoapi.web.request_body import any_object
 
@@ -85,7 +85,7 @@ def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Take the address of `override_callback_uri` back: the webhook's own one counts again."""
-    sessions = unoapi().sessions
+    sessions = parts().sessions
     config = sessions.config(phone)
     if config is not None:
         sessions.save(phone, without_callback(config))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import BUSY_KEY, unoapi
+from unoapi.bootstrap import BUSY_KEY
 from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
 from unoapi.broker.dead_letters import as_fields
 from unoapi.errors import Postponed, RequestError
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Pause(_Body):
 def dead_letters() -> ResponseReturnValue:
     """Show letters; every one stays. `next_offset` is there when there may be more."""
     asked = Listing.model_validate(request.args.to_dict())
-    queue = unoapi().dead_queue("GET /admin/dead")
+    queue = parts().dead_queue("GET /admin/dead")
     last = asked.offset + asked.limit
     found = [visit.letter for visit in _walk(queue.look(asked.filter(), most=last, within_s=WITHIN_S))]
     page: dict[str, Any] = {"data": [as_fields(letter) for letter in found[asked.offset :]], "complete": queue.complete}
@@ -102,7 +103,7 @@ def dead_letters() -> ResponseReturnValue:
 @operator
 def dead_letter(letter_id: str) -> ResponseReturnValue:
     """Show one letter with all its attempts."""
-    queue = unoapi().dead_queue("GET /admin/dead/<id>")
+    queue = parts().dead_queue("GET /admin/dead/<id>")
     found = [visit.letter for visit in _walk(queue.look(DeadLetterQuery(id=letter_id), most=1, within_s=WITHIN_S))]
     if not found:
         raise not_found("There is no such dead letter.")
@@ -114,7 +115,7 @@ def dead_letter(letter_id: str) -> ResponseReturnValue:
 def replay() -> ResponseReturnValue:
     """Put letters back on their queues; ask again until `complete`."""
     asked = Replay.model_validate(json_object())
-    uno = unoapi()
+    uno = parts()
     queue = uno.dead_queue("POST /admin/dead/replay")
     visits = uno.replay(queue, asked.filter(), force=asked.force, most=asked.limit, within_s=WITHIN_S)
     outcomes = Counter(visit.outcome for visit in _walk(visits))
@@ -129,14 +130,14 @@ def purge() -> ResponseReturnValue:
     if asked.filter().empty and not asked.all:
         details = 'Name a filter, or send {"all": true}: letters that are thrown away cannot be brought back.'
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    queue = unoapi().dead_queue("POST /admin/dead/purge")
+    queue = parts().dead_queue("POST /admin/dead/purge")
     visits = queue.purge(asked.filter(), most=asked.limit, within_s=WITHIN_S)
     outcomes = Counter(visit.outcome for visit in _walk(visits))
     return jsonify(outcomes=outcomes, complete=queue.complete)
 
 
 def _walk(visits: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
-    uno = unoapi()
+    uno = parts()
     try:
         yield from visits
     except Busy:
@@ -152,7 +153,7 @@ def queues() -> ResponseReturnValue:
 
     Messages that wait for their time are in the `delayed` queues; those given up are in `dead`.
     """
-    return jsonify(data=[asdict(depth) for depth in unoapi().queue_monitor.queues()])
+    return jsonify(data=[asdict(depth) for depth in parts().queue_monitor.queues()])
 
 
 @routes.get("/endpoints")
@@ -160,7 +161,7 @@ def queues() -> ResponseReturnValue:
 def endpoints() -> ResponseReturnValue:
     """The webhooks of all stored sessions, a thousand numbers at a time (`after` is the last number of a page)."""
     after = request.args.get("after", "")[:20]
-    phones = [phone for phone in unoapi().sessions.phones() if phone > after]
+    phones = [phone for phone in parts().sessions.phones() if phone > after]
     page: dict[str, Any] = {"data": [line for phone in phones[:1000] for line in _endpoints_of(phone)]}
     if len(phones) > len(phones[:1000]):
         page["after"] = phones[999]
@@ -183,7 +184,7 @@ def endpoint(phone: str, webhook_id: str) -> ResponseReturnValue:
 
 
 def _endpoints_of(phone: str) -> list[dict[str, Any]]:
-    uno = unoapi()
+    uno = parts()
     try:
         webhooks = uno.sessions.find(phone).webhooks
     except Postponed as error:
@@ -208,7 +209,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
     asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    unoapi().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
+    parts().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
     return jsonify(success=True, paused_ms=asked.seconds * 1000)
 
 
@@ -217,7 +218,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End a pause, also one that the receiver asked for. What waits notices within five minutes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, was_paused=unoapi().deliveries.resume(phone=phone, webhook_id=webhook_id))
+    return jsonify(success=True, was_paused=parts().deliveries.resume(phone=phone, webhook_id=webhook_id))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/drop")
@@ -225,7 +226,7 @@ def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
 def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Give up all that waits for a webhook now: each ends dead, reason `dropped`, when its turn comes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, dropped_until_ms=unoapi().deliveries.drop(phone=phone, webhook_id=webhook_id))
+    return jsonify(success=True, dropped_until_ms=parts().deliveries.drop(phone=phone, webhook_id=webhook_id))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/test")
@@ -233,8 +234,8 @@ def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
 def test(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Post a test event now, and say where it broke."""
     webhook = _webhook(phone, webhook_id)
-    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=unoapi().webhooks)))
+    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=parts().webhooks)))
 
 
 def _webhook(phone: str, webhook_id: str) -> Webhook:
-    return find_webhook(unoapi().sessions.find(phone), webhook_id)
+    return find_webhook(parts().sessions.find(phone), webhook_id)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import Command, Connect
 from unoapi.models.jobs import now_ms
 from unoapi.services.qr_codes import data_url
 from unoapi.web.auth import check_phone, session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ page.access = "session"  # type: ignore[attr-defined]
 @session_token
 def state(phone: str) -> ResponseReturnValue:
     """The connection's state, the code to scan or to type while it lives, and the settings that the page shows."""
-    uno = unoapi()
+    uno = parts()
     details = uno.connections.details(phone)
     known = details.get("state") or {}
     session = uno.sessions.find(phone).model_dump(by_alias=True, mode="json")
@@ -92,7 +92,7 @@ def state(phone: str) -> ResponseReturnValue:
 def connect(phone: str) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
     wish = ConnectRequest.model_validate(json_object())
-    session = unoapi().sessions.find(phone)
+    session = parts().sessions.find(phone)
     method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
     return _ask(phone, "session.connect", Connect(method=method, phone=wish.phone or phone).model_dump())
 
@@ -128,7 +128,7 @@ def _ask(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
         expires_at=now + COMMAND_LIVES_MS,
         data=data,
     )
-    unoapi().commands.put([command])
+    parts().commands.put([command])
     return jsonify(success=True)
 
 

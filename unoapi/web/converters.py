@@ -15,7 +15,7 @@ class DigitsConverter(BaseConverter):
 
 
 class MediaIdConverter(BaseConverter):
-    """A media id in a path, also in the former program's form with the phone before it."""
+    """A media id in a path, also in the Node version's form with the phone before it."""
 
     regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
 
@@ -41,3 +41,13 @@ class VersionConverter(BaseConverter):
 
     regex = r"v[0-9]{1,3}(?:\.[0-9]{1,3})?"
     weight = 150  # files are looked for first
+
+
+CONVERTERS: dict[str, type[BaseConverter]] = {
+    "digits": DigitsConverter,
+    "node": NodeConverter,
+    "graph": VersionConverter,
+    "media_id": MediaIdConverter,
+    "former_media_id": FormerMediaIdConverter,
+}
+"""By their names in the routes."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.models.cloud_api.events import split
 from unoapi.models.jobs import Envelope
@@ -20,6 +19,7 @@ from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
 from unoapi.web.errors import forbidden
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def receive_any() -> ResponseReturnValue:
 def verify(phone: str | None = None) -> ResponseReturnValue:
     """Meta's handshake: the challenge goes back to who knows a token."""
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
-    own = unoapi().settings.unoapi_meta_verify_token.get_secret_value()
+    own = parts().settings.unoapi_meta_verify_token.get_secret_value()
     known = token and (is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token)))
     if not known or request.args.get("hub.mode") != "subscribe":
         raise RequestError(
@@ -121,7 +121,7 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the former prog
 
 
 def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
-    uno = unoapi()
+    uno = parts()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
     payload = translation.with_our_ids(body, phone=phone, ids=uno.ids) if forwarded else body
@@ -130,7 +130,7 @@ def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
 
 
 def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
-    uno = unoapi()
+    uno = parts()
     for job in jobs:
         log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
     accepted = [TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs]
@@ -142,9 +142,9 @@ def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
 def _phone_of(metadata: dict[str, Any]) -> str:
     number_id, display = str(metadata.get("phone_number_id") or ""), str(metadata.get("display_phone_number") or "")
     digits = "".join(figure for figure in display if figure.isascii() and figure.isdigit())
-    known = [phone for node in (number_id, digits) if node for phone in unoapi().directory.phones_of(node)]
+    known = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
     known.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
-    found = next((phone for phone in known if unoapi().sessions.find(phone).stored), None)
+    found = next((phone for phone in known if parts().sessions.find(phone).stored), None)
     if found is None:
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
@@ -153,7 +153,7 @@ def _phone_of(metadata: dict[str, Any]) -> str:
 
 def _session(phone: str) -> Session | None:
     try:
-        return unoapi().sessions.find(phone)
+        return parts().sessions.find(phone)
     except (Postponed, StoreUnavailable):
         return None  # taken as it is: the event waits until the session can be read
 
@@ -163,7 +163,7 @@ def _is_signed(phone: str) -> bool:
     given = request.headers.get(SIGNATURE, "")
     session = _session(phone) if given else None
     secret = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
-    secret = secret or unoapi().settings.unoapi_meta_app_secret.get_secret_value()
+    secret = secret or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:
         return False
     expected = "sha256=" + hmac.new(secret.encode(), raw_body(), hashlib.sha256).hexdigest()

@@ -13,7 +13,9 @@ INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
 MAX_PAGE = 1000
 
 
-class _Page(BaseModel):
+class Page(BaseModel):
+    """Which part of a list is wanted. `after` and `before` are ids."""
+
     model_config = ConfigDict(hide_input_in_errors=True)
 
     limit: int = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE)
@@ -29,7 +31,7 @@ def asked_fields() -> list[str]:
 
 def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     """One page of a list; cursors are ids. After the last page there is no `next`: clients follow it even if null."""
-    asked = _Page.model_validate(request.args.to_dict())
+    asked = Page.model_validate(request.args.to_dict())
     ids = [str(item.get("id")) for item in items]
     start = ids.index(asked.after) + 1 if asked.after in ids else 0
     if asked.before in ids:

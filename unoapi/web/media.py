@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import MediaMissing, MediaTooLarge, RequestError
 from unoapi.models.media import FILE_NAME, MAX_BYTES, UNKNOWN, MediaFile, limit_of, type_of
 from unoapi.services import media as service
 from unoapi.web.auth import check_phone, owner, session_token
+from unoapi.web.parts import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     if file is None:
         raise RequestError("Required parameter is missing", code=131008, status=400, details="file: Field required")
     mime_type = _type_of(file)
-    uno = unoapi()
+    uno = parts()
     try:
         media = service.keep(
             phone,
@@ -72,7 +72,7 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 @owner
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
-    uno = unoapi()
+    uno = parts()
     service.remove(_find(media_id), files=uno.files, notes=uno.media)
     return jsonify(success=True)
 
@@ -85,9 +85,9 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         raise RequestError("Invalid parameter", code=100, status=400, details="This is not the name of a file.")
     key = f"{phone}/{file}"
     signature = request.args.get("signature", "")
-    if not (signature and unoapi().links.opens(key, signature)):
+    if not (signature and parts().links.opens(key, signature)):
         check_phone(phone)
-    uno = unoapi()
+    uno = parts()
     try:
         size, pieces = uno.files.size(key), uno.files.read(key)
     except MediaMissing:
@@ -108,9 +108,9 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
 
 def _described(media: MediaFile) -> ResponseReturnValue:
     asked = request.args.get("phone_number_id")
-    if asked and asked != media.phone and media.phone not in unoapi().directory.phones_of(asked):
+    if asked and asked != media.phone and media.phone not in parts().directory.phones_of(asked):
         raise _unknown()
-    return jsonify(media.described(unoapi().links.make(media)))
+    return jsonify(media.described(parts().links.make(media)))
 
 
 def _find(media_id: str, phone: str | None = None) -> MediaFile:
@@ -118,7 +118,7 @@ def _find(media_id: str, phone: str | None = None) -> MediaFile:
     if phone is None and rest and owner_phone.isdigit():  # the former program's form for Typebot
         phone, media_id = owner_phone, rest
     try:
-        media = unoapi().media.find(media_id, phone=phone)
+        media = parts().media.find(media_id, phone=phone)
     except MediaMissing:
         check_phone(phone)
         raise _unknown() from None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.claims import KeyState
 from unoapi.models.cloud_api.events import serialise
@@ -18,6 +17,7 @@ from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import media, voice_notes
 from unoapi.web.auth import session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 from unoapi.web.templates import ensure_bindable
 
@@ -66,7 +66,7 @@ def _contact(body: dict[str, Any], message: dict[str, Any]) -> dict[str, str]:
 
 def _accept(phone: str, message: dict[str, Any]) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
-    media.check(message, phone=phone, notes=unoapi().media)
+    media.check(message, phone=phone, notes=parts().media)
     text = serialise(message)
     key = request.headers.get(KEY_HEADER)
     if key is None:
@@ -84,7 +84,7 @@ def _accept(phone: str, message: dict[str, Any]) -> str:
         raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
     if not state.accepted:
         _queue(phone, message_id, message, text)
-        unoapi().idempotency.settle(phone, key, digest=digest)
+        parts().idempotency.settle(phone, key, digest=digest)
     return message_id
 
 
@@ -96,17 +96,17 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
     """
     deadline = time.monotonic() + OTHER_REQUEST_S
     try:
-        state = unoapi().idempotency.claim(phone, key, digest=digest)
+        state = parts().idempotency.claim(phone, key, digest=digest)
         while state.taken and not state.accepted and not state.other_body and time.monotonic() < deadline:
             time.sleep(0.05)
-            state = unoapi().idempotency.claim(phone, key, digest=digest)
+            state = parts().idempotency.claim(phone, key, digest=digest)
     except StoreUnavailable:
         return KeyState()
     return state
 
 
 def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> None:
-    uno = unoapi()
+    uno = parts()
     settings = uno.settings
     if uno.backlog.is_full(phone):
         raise RequestError(
@@ -128,7 +128,7 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     command = Command.model_validate(body)
-    uno = unoapi()
+    uno = parts()
     job = RunCommand(id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(body))
     kind = command.status or "typing"
     accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
@@ -141,7 +141,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first."""
-    entries = [entry for entry in unoapi().traces.read(message_id) if entry.phone == phone]
+    entries = [entry for entry in parts().traces.read(message_id) if entry.phone == phone]
     if not entries:
         details = "Nothing is known of this message: another number's, older than UNOAPI_TRACE_TTL, or not accepted."
         raise RequestError("Unknown message", code=100, status=404, details=details)

@@ -9,12 +9,12 @@ from pydantic.json_schema import models_json_schema
 
 from unoapi import __version__
 from unoapi.models.cloud_api.messages import MESSAGES, Command, SandboxMessage
-from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.models.options import BusinessProfile
 from unoapi.models.session import Session
 from unoapi.models.timers import TimerRequest
 from unoapi.web import admin, blacklist, connect_page, contacts, events, phones
-from unoapi.web.graph import _Page
+from unoapi.web.converters import CONVERTERS
+from unoapi.web.graph import Page
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     from werkzeug.routing import Rule
 
 PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
-DIGITS, NODE = "^[0-9]{1,20}$", "^[A-Za-z0-9_-]{1,64}$"
-PATTERNS = {
-    "digits": DIGITS,
-    "node": NODE,
-    "graph": r"^v[0-9]{1,3}(\.[0-9]{1,3})?$",
-    "media_id": f"^({MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})$",
-    "former_media_id": f"^({MEDIA_ID}|{FORMER_ID})$",
+PATTERNS = {name: f"^{converter.regex}$" for name, converter in CONVERTERS.items()} | {
     "path": r"^[0-9A-Za-z][0-9A-Za-z._-]{0,199}$",
 }
 BODIES: dict[str, tuple[type[BaseModel], ...]] = {
@@ -50,12 +44,18 @@ BODIES: dict[str, tuple[type[BaseModel], ...]] = {
 """What a request's body is checked with. Others take any JSON object, or none."""
 QUERIES: dict[str, tuple[type[BaseModel], ...]] = {
     "admin.dead_letters": (admin.Listing,),
-    "templates.list_templates": (_Page,),
-    "phones.phone_numbers": (_Page,),
-    "meta.accounts": (_Page,),
+    "templates.list_templates": (Page,),
+    "phones.phone_numbers": (Page,),
+    "meta.accounts": (Page,),
 }
 FILES = frozenset({"media.upload"})
-PLAIN = {"health.ping": "text/plain", "events.verify": "text/plain", "qr.page": "text/html", "docs.page": "text/html"}
+PLAIN = {
+    "health.ping": "text/plain",
+    "events.verify": "text/plain",
+    "broadcast.connect": "text/plain",
+    "qr.page": "text/html",
+    "docs.page": "text/html",
+}
 STREAMED = frozenset({"media.download"})
 ACCESS = {
     "public": "Anybody may call it.",

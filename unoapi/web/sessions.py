@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
 
-from unoapi.bootstrap import unoapi
 from unoapi.models.session import without_secrets
 from unoapi.services.sessions import merge, status_of
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
+from unoapi.web.parts import parts
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ routes = Blueprint("sessions", __name__)
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
     change = any_object()
-    sessions = unoapi().sessions
+    sessions = parts().sessions
     config: dict[str, Any] = merge(sessions.config(phone) or {}, change)
     session = sessions.save(phone, config)
     return jsonify({**without_secrets(config), "success": True, "display_phone_number": session.phone})
@@ -34,7 +34,7 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
 @session_token
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Remove the session on purpose. Its waiting deliveries become dead letters."""
-    uno = unoapi()
+    uno = parts()
     uno.sessions.remove(phone, keep_s=uno.settings.unoapi_message_max_age + DAY_S)
     return "", 204
 
@@ -44,7 +44,7 @@ def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Connect with a pairing code instead of a QR code."""
-    sessions = unoapi().sessions
+    sessions = parts().sessions
     sessions.save(phone, merge(sessions.config(phone) or {}, {"connectionType": "pairing_code"}))
     return jsonify(success=True)
 
@@ -53,7 +53,7 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
 @any_session_token
 def list_sessions() -> ResponseReturnValue:
     """The sessions that the token opens, with their configuration."""
-    uno = unoapi()
+    uno = parts()
     sessions = visible_sessions()
     phones = [session.phone for session in sessions]
     statuses = uno.directory.statuses(phones)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.models.cloud_api.templates import MAX_TEMPLATES
 from unoapi.services import templates
 from unoapi.services.sessions import chosen
 from unoapi.web.auth import session_token
 from unoapi.web.graph import asked_fields, page
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def ensure_bindable(phone: str, request_: dict[str, Any]) -> None:
 
     Meta and the sandbox know their own templates. With Redis away the message is accepted, and judged when it is sent.
     """
-    uno = unoapi()
+    uno = parts()
     try:
         if uno.sessions.find(phone).provider in NATIVE:
             return
@@ -41,7 +41,7 @@ def ensure_bindable(phone: str, request_: dict[str, Any]) -> None:
 
 
 def _shown(phone: str) -> list[dict[str, Any]]:
-    uno = unoapi()
+    uno = parts()
     return templates.shown(phone, uno.templates.get(phone), only_hello=uno.settings.only_hello_template)
 
 
@@ -83,7 +83,7 @@ def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 
 
 def _save(phone: str) -> dict[str, Any]:
-    uno = unoapi()
+    uno = parts()
     everything, saved = templates.save(phone, uno.templates.get(phone), json_object())
     uno.templates.put(phone, everything)
     return saved
@@ -95,7 +95,7 @@ def _save(phone: str) -> dict[str, Any]:
 @session_token
 def delete(version: str, phone: str, id_or_name: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Delete by id or name in the path, or by `name` and perhaps `hsm_id` in the query."""
-    uno = unoapi()
+    uno = parts()
     name = id_or_name or request.args.get("name", "")
     if not name:
         details = "Name the template: name=…"
