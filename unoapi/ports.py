@@ -47,6 +47,19 @@ class SessionStore(Protocol):
         """Take the next look at this phone from where it is stored, not from a memory of moments ago."""
 
 
+class SessionConfigurations(Protocol):
+    """The stored configurations as clients wrote them. Every method raises StoreUnavailable."""
+
+    def config(self, phone: str) -> dict[str, Any] | None:
+        """The stored configuration; None for a phone that is not stored."""
+
+    def save(self, phone: str, config: dict[str, Any]) -> Session:
+        """Store a configuration. Raises ValidationError or RequestError before anything is written."""
+
+    def remove(self, phone: str, *, keep_s: int) -> bool:
+        """Remove a session on purpose, and remember that for `keep_s` seconds. Whether it was stored."""
+
+
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 

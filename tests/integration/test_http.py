@@ -256,7 +256,7 @@ def test_without_the_right_token_nothing_is_taken(api: Api, headers: dict[str, s
 @pytest.mark.parametrize("name", ["access_token", "hub.verify_token"])
 def test_a_wrong_token_in_the_query_opens_nothing(api: Api, name: str) -> None:
     for token in ("wrong", OTHER_TOKEN, ""):
-        answer = api.post(MESSAGES, TEXT, token=None, query_string={name: token})
+        answer = api.post(MESSAGES, TEXT, token=None, params={name: token})
         check_error(answer, 401)
 
     assert queued(api) == 0
@@ -276,7 +276,7 @@ def test_a_wrong_token_in_the_query_opens_nothing(api: Api, name: str) -> None:
     ids=repr,
 )
 def test_every_usual_place_of_a_token_opens(api: Api, headers: dict[str, str], query: dict[str, str]) -> None:
-    answer = api.post(MESSAGES, TEXT, token=None, query_string=query, headers=headers)
+    answer = api.post(MESSAGES, TEXT, token=None, params=query, headers=headers)
 
     assert answer.status_code == 200, answer.text
     assert queued(api) == 1

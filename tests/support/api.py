@@ -66,7 +66,8 @@ class Api:
         self.folder = folder
         self.log = StringIO()
         redis_url = f"{servers.redis_url}/{DATABASE}"
-        self.settings = make_settings(REDIS_URL=redis_url, BASE_STORE=str(folder / "data"), BASE_URL=URL, **settings)
+        own = {"REDIS_URL": redis_url, "BASE_STORE": str(folder / "data"), "BASE_URL": URL}
+        self.settings = make_settings(**{**own, **settings})
         joined = bootstrap(self.settings)
         self.queues = MemoryPublisher(joined.topology)
         publisher: Any = self.queues
@@ -75,10 +76,15 @@ class Api:
         self.redis: Any = redis.Redis.from_url(redis_url, decode_responses=True)
 
     def request(self, method: str, path: str, *, token: str | None = OPERATOR, **options: Any) -> Answer:
-        """One request; `options` are those of werkzeug's test client."""
+        """One request; `options` are those of werkzeug's test client, and `params` for the query."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         answer = self.app.test_client().open(
-            path, method=method, base_url=URL, headers={**headers, **options.pop("headers", {})}, **options
+            path,
+            method=method,
+            base_url=URL,
+            query_string=options.pop("params", None),
+            headers={**headers, **options.pop("headers", {})},
+            **options,
         )
         return Answer(answer.status_code, answer.headers, answer.get_data())
 
@@ -123,15 +129,17 @@ def api(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[Api]
     """The API over an empty Redis; everything that it logs is in its `log`."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    running = Api(servers, folder, **settings)
-    running.redis.flushdb()
-    with redirect_stdout(running.log):
-        configure_logging("debug", "json")
-    structlog.configure(cache_logger_on_first_use=False)
-    try:
-        yield running
-    finally:
-        running.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
+    # What the API does with what is stored is tested here, not how soon a busy machine answers.
+    with mock.patch("unoapi.stores.redis.CALL_TIMEOUT_S", 2.0):
+        running = Api(servers, folder, **settings)
+        running.redis.flushdb()
+        with redirect_stdout(running.log):
+            configure_logging("debug", "json")
+        structlog.configure(cache_logger_on_first_use=False)
+        try:
+            yield running
+        finally:
+            running.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            structlog.reset_defaults()

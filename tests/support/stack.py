@@ -165,6 +165,11 @@ class Stack:
         """The dead letters."""
         return [json.loads(line) for line in self.cli("dead", "list", "--json", *arguments).stdout.splitlines()]
 
+    def request(self, method: str, path: str, *, token: str | None = OPERATOR, **options: Any) -> requests.Response:
+        """One request to the API; `options` are those of `requests`."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return requests.request(method, f"{self.url}{path}", headers=headers, timeout=10, **options)
+
     def post(self, path: str, body: Any = None, *, token: str = OPERATOR, **options: Any) -> requests.Response:
         """One request to the API."""
         headers = {"Authorization": f"Bearer {token}", **options.pop("headers", {})}

@@ -1,4 +1,4 @@
-"""`unoapi session`: look at the configured numbers."""
+"""`unoapi session`: list, show and remove the configured numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from unoapi.bootstrap import unoapi
 from unoapi.models.session import without_secrets
+from unoapi.services import sessions
 
 
 @click.group()
@@ -38,8 +39,8 @@ def show(phone: str) -> None:
 @click.argument("phone")
 def remove(phone: str) -> None:
     """Remove a number on purpose. Its waiting deliveries become dead letters."""
-    keep_s = unoapi().settings.unoapi_message_max_age
-    removed = unoapi().sessions.remove(phone, keep_s=keep_s)
+    uno = unoapi()
+    removed = sessions.remove(phone, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
     click.echo(f"{phone} removed." if removed else f"{phone} was not stored.")
 
 

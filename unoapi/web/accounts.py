@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, jsonify, request
 
 from unoapi.errors import RequestError
-from unoapi.services.sessions import without_callback
+from unoapi.services import sessions
 from unoapi.web.auth import any_session_token, session_token, token_opens, visible_sessions
 from unoapi.web.graph import page
 from unoapi.web.parts import parts
-from unoapi.web.phones import CallbackOverride, session_of, set_callback
+from unoapi.web.phones import CallbackOverride, session_of
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def root(version: str) -> ResponseReturnValue:
 def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say whether `input_token`, else the caller's own, opens anything, and what."""
     given = request.args.get("input_token", "")
-    valid, sessions = token_opens(given) if given else (True, visible_sessions())
+    valid, opened = token_opens(given) if given else (True, visible_sessions())
     data: dict[str, Any] = {
         "is_valid": valid,
         "app_id": APP_ID,
@@ -43,7 +43,7 @@ def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any versi
         "scopes": SCOPES if valid else [],
     }
     if valid and given:
-        accounts = sorted({session.waba_id for session in sessions})
+        accounts = sorted({session.waba_id for session in opened})
         data["granular_scopes"] = [{"scope": scope, "target_ids": accounts} for scope in SCOPES]
     return jsonify(data=data)
 
@@ -77,7 +77,8 @@ def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Subscribe; with `override_callback_uri` the number's events go to that address."""
     body = any_object()
     if body.get("override_callback_uri"):
-        set_callback(phone, str(CallbackOverride.model_validate(body).override_callback_uri))
+        url = CallbackOverride.model_validate(body).override_callback_uri
+        sessions.override_callback(phone, str(url), sessions=parts().sessions)
     return jsonify(success=True)
 
 
@@ -85,10 +86,7 @@ def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Take the address of `override_callback_uri` back: the webhook's own one counts again."""
-    sessions = parts().sessions
-    config = sessions.config(phone)
-    if config is not None:
-        sessions.save(phone, without_callback(config))
+    sessions.restore_callback(phone, sessions=parts().sessions)
     return jsonify(success=True)
 
 
