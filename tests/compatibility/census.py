@@ -1,4 +1,4 @@
-"""The former program's cases: which are tried, where, and why the others are not."""
+"""The Node version's cases: which are tried, where, and why the others are not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ELSEWHERE = {
     "calls": "tests/connector/test_cases.py",
 }
 LATER = "bulk, transcription, speech and the commander come later: 501 until then"
-LIBRARY = "of the former program's WhatsApp library, which the connector does not use"
+LIBRARY = "of the Node version's WhatsApp library, which the connector does not use"
 LEFT_OUT: dict[str, str] = {
     "queue_retry": "DESIGN.md decides otherwise: exponential backoff, retries counted after the first attempt",
     "queue_topology": "DESIGN.md decides otherwise: its own exchanges and queues",
@@ -56,19 +56,19 @@ OTHERS: dict[str, str] = {
     "auth_no_phone_any_session": "there is no such route of a message: see any_session_token in test_rules.py",
     "messages_sender_fails": "nothing is sent while the client waits: a wrong body is refused, which is tried below",
     "debug_token": "ours checks the token: tests/clients and tests/integration/test_management.py",
-    "media_metadata": "tests/integration/test_media.py, with the former program's own note",
-    "media_download": "tests/integration/test_media.py, with the former program's own file",
+    "media_metadata": "tests/integration/test_media.py, with the Node version's own note",
+    "media_download": "tests/integration/test_media.py, with the Node version's own file",
     "timer_start": "tests/integration/test_management.py: a timer's phone and contact are digits",
     "templates_save_fork": "tests/integration/test_management.py: our list has defaults beside what is saved",
     "templates_delete_fork": "tests/integration/test_management.py: our list has defaults beside what is saved",
     "templates_list": "tests/integration/test_management.py: our list has defaults",
     "cc_forward_internal_id": "tests/integration/test_forwarder.py: an id of ours is mapped to Meta's",
     "cc_stale_send": LIBRARY,
-    "cc_read_internal_key": "tests/integration/test_forwarder.py: the provider's id is kept for reading",
+    "cc_read_internal_key": "tests/integration/test_forwarder.py: the provider's id is saved for reading",
     "rw_connect_count": "attempts are counted by the supervisor, not in Redis",
     "rw_auth": LIBRARY,
     "rw_group": "the subject of a group comes with the event, not from Redis",
-    "rw_message": "bodies of messages are not kept in Redis",
+    "rw_message": "bodies of messages are not saved in Redis",
     "rw_message_status": "unoapi-told holds how far a status is",
     "rw_bulk": LATER,
     "rw_media": "ours also holds where the file is: tests/contracts/test_media_stores.py reads the former form",
@@ -77,8 +77,8 @@ OTHERS: dict[str, str] = {
     "rw_blacklist_remove": "tried by bl_removed",
     "cl_store_types": "the store is chosen by STORAGE_ENDPOINT, not per session",
     "cl_fork_defaults": LIBRARY,
-    "m_raw_payload": "raw messages of the former program's library are not taken: 131051",
-    "m_status_reply_chatwoot": "raw_status_quoted: an answer to a status is told as text",
+    "m_raw_payload": "raw messages of the Node version's library are not taken: 131051",
+    "m_status_reply_chatwoot": "raw_status_quoted: an answer to a status is shown as text",
     "cls_api": "no event, but a message on its way in",
     "cls_group_contact": "an event without message and status has no recipient",
     "custom_char": "nothing is put into a client's text",

@@ -238,7 +238,7 @@ def test_a_command_is_answered(api: Api, case: dict[str, Any]) -> None:
 
 
 @cases("blacklist")
-def test_a_contact_is_kept_from_a_webhook(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
+def test_a_webhook_gets_no_events_of_a_blocked_contact(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
     contact, key = "5549988887777", f"unoapi-blacklist:{PHONE}:1:5549988887777"
     client = redis.Redis.from_url(uno.servers.redis_url)
     register(uno, hooks)

@@ -355,7 +355,7 @@ def test_a_recipient_may_be_written_with_punctuation(api: Api, to: Any) -> None:
     assert json.loads(job.body)["to"] == "5549988887777"
 
 
-def test_fields_that_we_do_not_know_are_kept(api: Api) -> None:
+def test_fields_that_we_do_not_know_are_passed_on(api: Api) -> None:
     message = {**TEXT, "biz_opaque_callback_data": "order 1", "recipient_type": "individual", "context": None}
 
     api.post(MESSAGES, message)

@@ -29,7 +29,7 @@ PHONE = "5511999990000"
 PER_OPERATION = 30
 MOST = 12_000
 UNBUILT = {501, 503}
-"""What is told as such and is no fault."""
+"""Answers that say what is missing, and are no fault of ours."""
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ def test_it_is_valid(document: dict[str, Any]) -> None:
 
 def test_every_route_is_described(app: Flask, document: dict[str, Any]) -> None:
     wanted = sum(len((rule.methods or set()) - {"HEAD", "OPTIONS"}) for rule in app.url_map.iter_rules())
-    uses = [each for path in document["paths"].values() for each in path.values()]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
 
-    assert sum(1 + each["summary"].count("; or: ") for each in uses) == wanted
-    for each in uses:
-        assert each["summary"].endswith(".")
-        assert "security" in each
-        assert each["responses"]
+    assert sum(1 + operation["summary"].count("; or: ") for operation in operations) == wanted
+    for operation in operations:
+        assert operation["summary"].endswith(".")
+        assert "security" in operation
+        assert operation["responses"]
 
 
 def test_every_message_type_has_an_example(document: dict[str, Any]) -> None:

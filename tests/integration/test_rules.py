@@ -59,7 +59,7 @@ def short(path: Path) -> str:
 
 
 def subclasses(kind: type[Job]) -> set[type[Job]]:
-    return {each for child in kind.__subclasses__() for each in (child, *subclasses(child))}
+    return {job for child in kind.__subclasses__() for job in (child, *subclasses(child))}
 
 
 def test_every_job_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""Nodes of Meta's Graph around the numbers: tokens, accounts, subscriptions; and what comes later."""
+"""Nodes of Meta's Graph around the numbers: tokens, accounts, subscriptions; and routes that are not built yet."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any versi
 @any_session_token
 def accounts(version: str) -> ResponseReturnValue:  # noqa: ARG001
     """The business accounts that the token may see."""
-    seen = {session.waba_id: session.label or session.phone for session in visible_sessions()}
-    return jsonify(page([{"id": waba_id, "name": name} for waba_id, name in seen.items()]))
+    names = {session.waba_id: session.label or session.phone for session in visible_sessions()}
+    return jsonify(page([{"id": waba_id, "name": name} for waba_id, name in names.items()]))
 
 
 @routes.get("/<version>/<node:phone>/subscribed_apps")
@@ -96,6 +96,6 @@ def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
 @routes.route("/<version>/<node:phone>/commander", methods=["GET", "POST"])
 @session_token
 def later(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Say that these parts come later."""
+    """Answer 501: these parts are not built yet."""
     details = "Bulk, transcription, speech and the commander are not part of this version."
     raise RequestError("Not implemented", code=131000, status=501, details=details)

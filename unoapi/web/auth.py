@@ -96,7 +96,7 @@ def token_opens(token: str) -> tuple[bool, list[Session]]:
 
 
 def owner(view: View) -> View:
-    """Whoever owns the thing in the path: the view finds it and asks `check_phone`."""
+    """Whoever owns the thing in the path may call it: the view looks it up and calls `check_phone`."""
     view.access = "owner"  # type: ignore[attr-defined]
     return view
 
@@ -140,7 +140,7 @@ def _unknown_id() -> RequestError:
 
 
 def _token() -> str:
-    """The first token found: the configured header, Authorization, then the query."""
+    """The first token that the request carries: the configured header, Authorization, then the query."""
     name = parts().settings.unoapi_header_name
     value = (
         request.headers.get(name)

@@ -36,14 +36,14 @@ class ContactsCheck(BaseModel):
 @session_token
 def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say of each number whether it is on WhatsApp."""
-    asked = ContactsCheck.model_validate(any_object())
+    wanted = ContactsCheck.model_validate(any_object())
     uno = parts()
-    if asked.webhook is not None and (why := uno.guard.refusal(str(asked.webhook))):
+    if wanted.webhook is not None and (why := uno.guard.refusal(str(wanted.webhook))):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
-    answer = {"contacts": contacts.check(phone, asked.contacts, provider=provider)}
-    if asked.webhook is not None:
-        body, url = serialise(answer), str(asked.webhook)
+    answer = {"contacts": contacts.check(phone, wanted.contacts, provider=provider)}
+    if wanted.webhook is not None:
+        body, url = serialise(answer), str(wanted.webhook)
         job_id = computed_id("contacts", phone, url, body, str(now_ms()))
         uno.publisher.publish([Envelope(PostContacts(id=job_id, phone=phone, url=url, body=body))])
     return jsonify(answer)

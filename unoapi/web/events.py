@@ -81,7 +81,7 @@ def receive(phone: str) -> ResponseReturnValue:
 @routes.post("/webhooks/whatsapp")
 @owner
 def receive_any() -> ResponseReturnValue:
-    """Accept events of any number, told by its id at Meta. All of them are confirmed, or none is accepted."""
+    """Accept events of any number, identified by its id at Meta. All of them are confirmed, or none is accepted."""
     body = json_object()
     EventPayload.model_validate(body)
     jobs: list[FanOut] = []
@@ -103,8 +103,10 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
     """Meta's handshake: the challenge goes back to who knows a token."""
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
     own = parts().settings.unoapi_meta_verify_token.get_secret_value()
-    known = token and (is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token)))
-    if not known or request.args.get("hub.mode") != "subscribe":
+    is_right = token and (
+        is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token))
+    )
+    if not is_right or request.args.get("hub.mode") != "subscribe":
         raise RequestError(
             "Verification failed", code=100, status=403, details="hub.mode or hub.verify_token is wrong."
         )
@@ -115,7 +117,7 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
 
 @routes.post("/webhooks/fake/<digits:phone>")
 @public
-def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the former program's default receiver)
+def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node version's default receiver)
     """Take anything and do nothing."""
     return jsonify(success=True)
 
@@ -141,21 +143,21 @@ def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
 
 def _phone_of(metadata: dict[str, Any]) -> str:
     number_id, display = str(metadata.get("phone_number_id") or ""), str(metadata.get("display_phone_number") or "")
-    digits = "".join(figure for figure in display if figure.isascii() and figure.isdigit())
-    known = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
-    known.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
-    found = next((phone for phone in known if parts().sessions.find(phone).stored), None)
-    if found is None:
+    digits = "".join(character for character in display if character.isascii() and character.isdigit())
+    candidates = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
+    candidates.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
+    registered = next((phone for phone in candidates if parts().sessions.find(phone).stored), None)
+    if registered is None:
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
-    return found
+    return registered
 
 
 def _session(phone: str) -> Session | None:
     try:
         return parts().sessions.find(phone)
     except (Postponed, StoreUnavailable):
-        return None  # taken as it is: the event waits until the session can be read
+        return None  # accepted as it is: the event waits until the session can be read
 
 
 def _is_signed(phone: str) -> bool:

@@ -24,7 +24,7 @@ class Page(BaseModel):
 
 
 def asked_fields() -> list[str]:
-    """The names in `fields=`; what stands behind a name in brackets does not matter."""
+    """The names in `fields=`; what follows a name in brackets does not matter."""
     text = request.args.get("fields", "")[:2000]
     return [name.strip() for name in INNER.sub("", text).split(",") if name.strip()]
 
@@ -44,7 +44,9 @@ def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     if shown:
         answer["paging"] = {"cursors": {"before": str(shown[0].get("id")), "after": str(shown[-1].get("id"))}}
         if end < len(items):
-            kept = {key: value for key, value in request.args.items() if key not in ("after", "before", "access_token")}
-            arguments = urlencode({**kept, "after": ids[end - 1]})
+            others = {
+                key: value for key, value in request.args.items() if key not in ("after", "before", "access_token")
+            }
+            arguments = urlencode({**others, "after": ids[end - 1]})
             answer["paging"]["next"] = f"{request.base_url}?{arguments}"
     return answer

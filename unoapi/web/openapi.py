@@ -88,13 +88,13 @@ ERROR = {
 
 def describe(app: Flask) -> dict[str, Any]:
     """The whole description. Paths that differ in the names of their parameters alone are one path with both uses."""
-    models = sorted({model for each in BODIES.values() for model in each}, key=lambda model: model.__name__)
+    models = sorted({model for body in BODIES.values() for model in body}, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
-    for rule in sorted(app.url_map.iter_rules(), key=lambda each: (each.rule, each.endpoint)):
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
         shape = PARAMETER.sub("{}", rule.rule)
         path = names.setdefault(shape, PARAMETER.sub(r"{\2}", rule.rule))
         given = re.findall(r"{(\w+)}", path)
@@ -120,16 +120,16 @@ def describe(app: Flask) -> dict[str, Any]:
 
 
 def _add(operations: dict[str, Any], method: str, operation: dict[str, Any]) -> None:
-    """Put an operation at its place; a second one for the same form of path is another use of it."""
-    there = operations.get(method)
-    if there is None:
+    """Add an operation; a second one for the same form of path is described as another use of it."""
+    first = operations.get(method)
+    if first is None:
         operations[method] = operation
         return
-    there["summary"] = f"{there['summary'].rstrip('.')}; or: {operation['summary']}"
-    there["responses"] |= operation["responses"]
-    for mine, other in zip(there["parameters"], operation["parameters"], strict=False):
-        if mine != other and mine["in"] == other["in"] == "path":
-            mine["schema"] = {"type": "string"}
+    first["summary"] = f"{first['summary'].rstrip('.')}; or: {operation['summary']}"
+    first["responses"] |= operation["responses"]
+    for parameter, other in zip(first["parameters"], operation["parameters"], strict=False):
+        if parameter != other and parameter["in"] == other["in"] == "path":
+            parameter["schema"] = {"type": "string"}
 
 
 def _operation(app: Flask, rule: Rule, method: str, given: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How often one caller may come: a bound for each session's token, a tighter one for wrong tokens.
+"""Rate limits: one for each session's token, a tighter one for wrong tokens.
 
 Counted in the memory of each process, which takes no round trip and needs no Redis; several web processes divide the
 bound among them. A right token is never refused for the wrong ones of others behind the same address.

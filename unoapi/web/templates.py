@@ -52,13 +52,15 @@ def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: AR
     """The templates, with `fields`, `limit`, `after`, `before`, `summary` and by name, language, status, category."""
     everything = _shown(phone)
     wanted = {key: request.args[key] for key in FILTERS if request.args.get(key)}
-    found = [each for each in everything if all(str(each.get(key)) == value for key, value in wanted.items())]
-    answer = page(found)
+    matching = [
+        template for template in everything if all(str(template.get(key)) == value for key, value in wanted.items())
+    ]
+    answer = page(matching)
     fields = asked_fields()
-    answer["data"] = [chosen(each, fields) for each in answer["data"]]
+    answer["data"] = [chosen(template, fields) for template in answer["data"]]
     if request.args.get("summary"):
         answer["summary"] = {
-            "total_count": len(found),
+            "total_count": len(matching),
             "message_template_count": len(everything),
             "message_template_limit": MAX_TEMPLATES,
             "are_translations_complete": False,
@@ -78,7 +80,7 @@ def create(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @routes.post("/<version>/<node:phone>/templates")
 @session_token
 def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Save a template, the former program's way."""
+    """Save a template, the Node version's way."""
     return jsonify(status="success", data=_save(phone))
 
 

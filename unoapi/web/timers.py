@@ -30,7 +30,7 @@ def start(phone: str, to: str) -> ResponseReturnValue:
     asked = TimerRequest.model_validate(_fields())
     contact, at_ms = _contact(to), now_ms()
     for step in (asked, *asked.nexts):
-        parse_message(step.send_body(contact))  # refused here, not when nobody is there to be told
+        parse_message(step.send_body(contact))  # refused here, while the client can read why
     uno = parts()
     uno.timers.touch(phone, contact, at_ms=at_ms)
     uno.publisher.publish([timers.envelope(phone, contact, asked, asked.nexts, at_ms=at_ms)])
