@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
+COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench crash-test fault-test lock whatsmeow clean
+.PHONY: help run demo test check docs bench crash-test fault-test lock whatsmeow clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -16,32 +18,36 @@ run: $(VENV)/.ready ## Start everything in the foreground, with private servers 
 demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
 	@$(BIN)/python -m unoapi.devenv.demo
 
-test: $(VENV)/.ready ## Run all tests, on throw-away servers
+test: $(VENV)/.dev ## Run all tests, on throw-away servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/.ready ## Lint, check the format, the types and the layers
+check: $(VENV)/.dev ## Lint, check the format, the types and the layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: $(VENV)/.dev ## Write the tables of settings and .env.example again, from unoapi/settings.py
+	@$(BIN)/python -m unoapi.devenv.docs
+
 whatsmeow: $(VENV)/.ready ## Install the library that connects phones (its binary contains GPL-3.0 code)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-whatsmeow.txt
+	@$(INSTALL) --require-hashes -r requirements-whatsmeow.txt
 	@$(BIN)/python -c 'import magic' || { echo "The library needs libmagic: install it (Debian: apt-get install libmagic1)" >&2; exit 1; }
 
-bench: $(VENV)/.ready ## Run the benchmarks
+bench: $(VENV)/.dev ## Run the benchmarks
 	@$(BIN)/python -m tests.bench
 
-crash-test: $(VENV)/.ready ## Kill processes in the middle of work and count what was lost
+crash-test: $(VENV)/.dev ## Kill processes in the middle of work and count what was lost
 	@$(BIN)/python -m tests.crash
 
-fault-test: $(VENV)/.ready ## Break one thing at a time, from RabbitMQ to a webhook's certificate, and count
+fault-test: $(VENV)/.dev ## Break one thing at a time, from RabbitMQ to a webhook's certificate, and count
 	@$(BIN)/python -m tests.fault
 
-lock: $(VENV)/.ready ## Choose the versions of all dependencies again
-	@$(BIN)/pip install -q pip-tools
-	@$(BIN)/pip-compile -q --generate-hashes --extra dev --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements.txt setup.cfg
-	@$(BIN)/pip-compile -q --generate-hashes --extra whatsmeow --extra build --constraint requirements.txt --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements-whatsmeow.txt setup.cfg
+lock: $(VENV)/.dev ## Choose the versions of all dependencies again
+	@$(INSTALL) pip-tools
+	@$(COMPILE) --extra build -o requirements.txt setup.cfg
+	@sed -n 's/^ *\(neonize .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
+	@$(COMPILE) --extra dev --constraint requirements.txt --constraint requirements-whatsmeow.txt -o requirements-dev.txt setup.cfg
 
 clean: ## Remove the virtual environment, caches and the data of the private servers
 	@rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
@@ -55,6 +61,11 @@ $(VENV)/.ready: requirements.txt setup.cfg
 	} || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing the locked dependencies ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
+	@echo "Installing the development tools ..."
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@

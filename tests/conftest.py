@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.harness import throw_away_servers
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, stack
 from unoapi.devenv.servers import PrivateServers
@@ -24,26 +25,28 @@ os.environ["DOTENV_CONFIG_PATH"] = os.devnull
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
     """Real RabbitMQ and Redis of this run alone."""
-    private = PrivateServers(tmp_path_factory.mktemp("servers"))
-    private.start()
-    yield private
-    private.stop()
+    with PrivateServers(tmp_path_factory.mktemp("servers")) as private:
+        yield private
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
     """Servers that the tests of one file may break."""
-    private = PrivateServers(tmp_path_factory.mktemp("faulty"))
-    private.start()
-    yield private
-    private.kill()
-    private.stop()
+    with throw_away_servers(tmp_path_factory.mktemp("faulty")) as private:
+        yield private
 
 
 @pytest.fixture
 def uno(servers: PrivateServers, tmp_path: Path) -> Iterator[Stack]:
     """An Uno API on a vhost of its own; no process runs yet."""
     with stack(servers, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hooks() -> Iterator[Receiver]:
+    """A scriptable webhook receiver for all tests of one file."""
+    with Receiver() as running:
         yield running
 
 

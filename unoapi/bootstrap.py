@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from unoapi.providers.sandbox import SandboxProvider
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.retries import parked
+from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
@@ -182,7 +185,7 @@ def bootstrap(settings: Settings) -> Uno:
     environment = environment_config(_environment_webhook(settings), _environment_forward(settings)) | _options(
         settings
     )
-    sessions = RedisSessions(store, environment, refusal=guard.refusal)
+    sessions = RedisSessions(store, environment, check=lambda session: check_addresses(session, refusal=guard.refusal))
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
@@ -215,7 +218,10 @@ def bootstrap(settings: Settings) -> Uno:
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
         deliveries=RedisDeliveries(store, traces, done_ttl_s=done_ttl_s),
         breakers=RedisBreakers(
-            store, failures=settings.unoapi_breaker_failures, pause_ms=settings.unoapi_message_retry_delay
+            store,
+            failures=settings.unoapi_breaker_failures,
+            pause_ms=settings.unoapi_message_retry_delay,
+            spread=lambda wait_ms: parked(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
         share=Bulkhead(settings.unoapi_worker_threads),
         order=RedisOrdering(store),

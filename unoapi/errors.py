@@ -3,13 +3,18 @@
 UnoError
 ├── ConfigurationError        the settings or the broker's objects do not fit; the process does not start
 ├── RequestError              a caller's mistake, answered with a Cloud API error object
-├── TransientError            may go well later: the task is retried on the ladder
+├── Busy                      another process works at the dead letter queue
+├── TransientError            may go well later: retried on the schedule
 │   ├── DeliveryFailed        a webhook did not take the delivery; carries the attempt
 │   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
 │   ├── FetchFailed           a file could not be fetched from the address that a client gave
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   ├── StoreUnavailable      Redis did not answer in time
+│   ├── NotSent               a request certainly did not leave
+│   ├── Unanswered            a request may have left; no answer came
+│   ├── EngineUnavailable     the connector's WhatsApp library cannot do it now; certain that nothing left
+│   ├── SessionEnding         the session's process ends: its command stays with RabbitMQ
 │   └── Postponed             not a failure: come back later, no retry is used up
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
 │       ├── NoConnector       no connector owns the phone
@@ -22,8 +27,8 @@ UnoError
     ├── MediaTooLarge         larger than its type may be
     ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
-    ├── NotSent               a request certainly did not leave
-    ├── Unanswered            a request may have left; no answer came
+    ├── SendRefused           the connector cannot send this; carries a Cloud API error code
+    ├── InvalidCommand        a message on a queue of commands that is no command
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
 The messages of these errors are shown to operators and written to logs: they hold ids and addresses of our own,
@@ -74,6 +79,12 @@ class RequestError(UnoError):
         self.retry_after_s = retry_after_s
 
 
+class Busy(UnoError):
+    """Another process works at the dead letter queue."""
+
+    reason = "busy"
+
+
 class TransientError(UnoError):
     """May go well later."""
 
@@ -117,6 +128,30 @@ class StoreUnavailable(TransientError):
     """Redis did not answer in time, or is skipped because it did not answer a moment ago."""
 
     reason = "store_unavailable"
+
+
+class NotSent(TransientError):
+    """A request certainly did not leave. Who sends a message makes it a SendFailed."""
+
+    reason = "not_sent"
+
+
+class Unanswered(TransientError):
+    """A request may have left; no answer came. Who sends a message makes it an OutcomeUnknown: never sent twice."""
+
+    reason = "unanswered"
+
+
+class EngineUnavailable(TransientError):
+    """The connector's WhatsApp library cannot do it now, and it is certain that nothing left."""
+
+    reason = "engine_unavailable"
+
+
+class SessionEnding(TransientError):
+    """The session's process ends before the command's turn: RabbitMQ gives the command to the next one."""
+
+    reason = "session_ending"
 
 
 class Postponed(TransientError):
@@ -204,18 +239,6 @@ class ConversionFailed(PermanentError):
     reason = "conversion_failed"
 
 
-class NotSent(PermanentError):
-    """A request certainly did not leave. The caller decides what that means."""
-
-    reason = "not_sent"
-
-
-class Unanswered(PermanentError):
-    """A request may have left; no answer came. The caller decides what that means."""
-
-    reason = "unanswered"
-
-
 class TooOld(PermanentError):
     """Waited longer than its maximum age."""
 
@@ -238,6 +261,22 @@ class MessageRejected(PermanentError):
         self.title = title
         self.code = code
         self.details = details
+
+
+class SendRefused(PermanentError):
+    """WhatsApp, its library or the converter refuses a message for good. `code` is a Cloud API error code."""
+
+    reason = "send_refused"
+
+    def __init__(self, message: str, *, code: int = 131000) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class InvalidCommand(PermanentError):
+    """A message on a queue of commands that is no command of the contract."""
+
+    reason = "invalid_command"
 
 
 class OutcomeUnknown(PermanentError):

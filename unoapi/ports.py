@@ -44,7 +44,7 @@ class SessionStore(Protocol):
         """
 
     def refresh(self, phone: str) -> None:
-        """Take the next look at this phone from where it is stored, not from a memory of moments ago."""
+        """Read this phone from where it is stored next time, not from a cache."""
 
 
 class SessionConfigurations(Protocol):
@@ -56,28 +56,28 @@ class SessionConfigurations(Protocol):
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration. Raises ValidationError or RequestError before anything is written."""
 
-    def remove(self, phone: str, *, keep_s: int) -> bool:
-        """Remove a session on purpose, and remember that for `keep_s` seconds. Whether it was stored."""
+    def remove(self, phone: str, *, remember_s: int) -> bool:
+        """Remove a session on purpose, and remember that for `remember_s` seconds. Whether it was stored."""
 
 
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
+    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         """Remember the state that was read."""
 
     def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
-        """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
+        """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:
-        """Forget the failures. `tell` gets the news if the endpoint was down, perhaps in another thread."""
+    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
+        """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
 
 
 class Deliveries(Protocol):
-    """Memory of deliveries that are done and of endpoints that asked for a pause. Never raises; it fails open."""
+    """Deliveries that are done, and endpoints that are paused. Never raises; it fails open."""
 
     def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
         """What is known before an attempt."""
@@ -86,17 +86,17 @@ class Deliveries(Protocol):
         """Remember that the delivery is done; a later copy is not posted."""
 
     def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
-        """Hold the endpoint for so many milliseconds."""
+        """Pause the endpoint for `pause_ms` milliseconds."""
 
 
 class SendClaims(Protocol):
-    """Memory of sends, so that no message is sent twice. Raises StoreUnavailable."""
+    """The rights to send, so that no message is sent twice. Raises StoreUnavailable."""
 
     def claim(self, job: SendMessage) -> Claim:
         """Ask for the right to send."""
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
-        """Remember what came of it."""
+        """Save the outcome."""
 
     def release(self, job: SendMessage) -> None:
         """Give the right back: it is certain that nothing left."""
@@ -106,7 +106,7 @@ class MessageIds(Protocol):
     """Which of WhatsApp's message ids is which of ours. Fails open: an unknown id is its own."""
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
-        """Keep a pair."""
+        """Save a pair."""
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
@@ -116,10 +116,10 @@ class MessageIds(Protocol):
 
 
 class Connections(Protocol):
-    """How the sessions are connected, and what is on its way through the connector. All of it may be lost."""
+    """How the sessions are connected, and which commands are on their way to the connector. All of it may be lost."""
 
-    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
-        """Keep the newest state. What is older than the known one changes nothing. Raises StoreUnavailable."""
+    def record(self, phone: str, change: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+        """Save the change, unless a newer one is saved. Raises StoreUnavailable."""
 
     def status(self, phone: str) -> str:
         """The status word; `disconnected` when none is known. Raises StoreUnavailable."""
@@ -127,22 +127,22 @@ class Connections(Protocol):
     def remember_key(  # noqa: PLR0913 (the fields of a key)
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
     ) -> None:
-        """Keep where a message stands. `theirs` is WhatsApp's id when it is not the message's. Never raises."""
+        """Save the key of a message. `theirs` is WhatsApp's id when it is not the message's. Never raises."""
 
     def key(self, phone: str, message_id: str) -> MessageKey | None:
-        """Where a message stands, when it is known. Raises StoreUnavailable."""
+        """The key of a message, if it is known. Raises StoreUnavailable."""
 
     def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
-        """A command is on its way; its result is wanted. Raises StoreUnavailable."""
+        """Note that a command's result is awaited. Raises StoreUnavailable."""
 
     def settle(self, phone: str, command_id: str) -> bool:
-        """The result is there. True when the wait for it was given up before. Never raises."""
+        """Note that the result came. True when the wait for it was given up before. Never raises."""
 
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
 
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
-        """Whether this call counts: the caller's first in ten seconds, however often it is told. Never raises."""
+        """Whether this is the caller's first call in ten seconds, or the same call again. Never raises."""
 
 
 class Commands(Protocol):
@@ -153,7 +153,7 @@ class Commands(Protocol):
 
 
 class Blacklist(Protocol):
-    """Which contact's events which webhook does not get."""
+    """Contacts whose events a webhook does not get."""
 
     def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
         """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
@@ -201,17 +201,17 @@ class Idempotency(Protocol):
     """Which requests were made under which key. Raises StoreUnavailable."""
 
     def claim(self, phone: str, key: str, *, digest: str) -> KeyState:
-        """Take a key for a body, or learn what it stands for already."""
+        """Take a key for a body, or get the state of one that is taken."""
 
     def settle(self, phone: str, key: str, *, digest: str) -> None:
         """Remember that the request was accepted. Never raises."""
 
 
 class Statuses(Protocol):
-    """How far the told status of each message is. Never raises; it fails open."""
+    """The status that was published last of each message. Never raises; it fails open."""
 
     def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
-        """Whether a status may be told: statuses never go backwards."""
+        """Whether a status may be published: statuses never go backwards."""
 
 
 class Provider(Protocol):
@@ -240,10 +240,10 @@ class KnowsContacts(Protocol):
 
 
 class MediaStore(Protocol):
-    """Keeps files by key, streamed both ways. Raises StoreUnavailable or OSError when its medium does not answer."""
+    """Saves files by key, streamed both ways. Raises StoreUnavailable or OSError when its medium does not answer."""
 
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:
-        """Keep a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
+        """Save a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
 
     def read(self, key: str) -> Iterator[bytes]:
         """The file in pieces. Raises MediaMissing at the call."""
@@ -259,20 +259,20 @@ class MediaStore(Protocol):
 
 
 class MediaIndex(Protocol):
-    """What is known of files, by media id."""
+    """Metadata of files, by media id."""
 
     def write(self, media: MediaFile) -> None:
-        """Keep a note."""
+        """Save the metadata of a file."""
 
     def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
-        """The note of a file. Raises MediaMissing."""
+        """The metadata of a file. Raises MediaMissing."""
 
     def remove(self, media: MediaFile) -> None:
-        """Forget a file."""
+        """Remove the metadata of a file."""
 
 
 class RemoteMedia(Protocol):
-    """Files that WhatsApp's side keeps for a while."""
+    """Files that WhatsApp's side stores for a while."""
 
     def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> FetchedFile:
         """Write a file to `target`. Raises FetchFailed."""
@@ -294,22 +294,22 @@ class FileDownloader(Protocol):
 
 
 class Ordering(Protocol):
-    """The lines of events in front of ordered webhooks, one per webhook and conversation. Never raises.
+    """The queues of events in front of ordered webhooks, one per webhook and conversation. Never raises.
 
-    An event that stands in no line, or whose line cannot be asked, waits for nobody.
+    An event that is in no queue, or whose queue cannot be read, waits for nobody.
     """
 
     def join(self, events: Sequence[FanOut]) -> None:
-        """Stand in line, in this order, at each ordered webhook. Who stands there already keeps the place."""
+        """Queue the events, in this order, at each ordered webhook. One that is queued already keeps its position."""
 
-    def place(self, job: DeliverWebhook) -> int:
-        """How many are before this delivery, or at it; 0: it is its turn. Who waits is kept for `leave` to find."""
+    def position(self, job: DeliverWebhook) -> int:
+        """How many deliveries go before this one; 0: it is its turn. One that has to wait is saved for `leave`."""
 
     def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
-        """Make room. With `take`, whoever is next now and waits is the caller's to deliver."""
+        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
 
     def skip(self, event: FanOut, webhook_ids: Sequence[str]) -> None:
-        """Make room at webhooks that do not get the event."""
+        """Take an event out of the queues of webhooks that do not get it."""
 
 
 class Rpc(Protocol):

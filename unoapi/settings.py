@@ -42,88 +42,134 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, env_file_encoding="utf-8"
     )
 
-    port: int = Field(9876, ge=1, le=65535, description="Port of the HTTP API.")
-    unoapi_host: str = Field("", description="Address to listen on. Empty: all with a token, else loopback only.")
-    amqp_url: SecretStr = Field(SecretStr("amqp://guest:guest@localhost:5672"), description="RabbitMQ.")
+    unoapi_auth_token: SecretStr = Field(
+        SecretStr(""),
+        description="The operator's token, which opens everything. Empty: the API listens on loopback only.",
+    )
+    amqp_url: SecretStr = Field(
+        SecretStr("amqp://guest:guest@localhost:5672"),
+        description="RabbitMQ. Use a vhost that the Node version never used.",
+    )
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), description="Redis.")
-    unoapi_redis_tls_verify: bool = Field(True, description="Check Redis's certificate (rediss://).")
-    unoapi_queue_name: str = Field(
-        "unoapi", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Prefix of queues and exchanges."
+    base_url: WebUrl = Field(
+        Url("http://localhost:9876"), description="Public address of this API, with which links to files begin."
     )
 
-    unoapi_auth_token: SecretStr = Field(SecretStr(""), description="The operator's token. Empty: loopback only.")
+    port: int = Field(9876, ge=1, le=65535, description="Port of the HTTP API.")
+    unoapi_host: str = Field(
+        "", description="Address on which the API listens. Empty: all addresses with a token, else loopback only."
+    )
     unoapi_header_name: str = Field(
         "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header that carries the token."
     )
     unoapi_body_max_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body, in bytes."
     )
-
     unoapi_rate_limit: int = Field(
-        12_000, ge=0, le=1_000_000, description="Requests a minute of one session's token; 0: no limit."
+        12_000, ge=0, le=1_000_000, description="Requests per minute with one session's token. 0: no limit."
     )
     unoapi_rate_limit_refused: int = Field(
-        60, ge=0, le=1_000_000, description="Wrong or missing tokens a minute of one client address; 0: no limit."
+        60, ge=0, le=1_000_000, description="Wrong or missing tokens per minute from one client address. 0: no limit."
     )
     unoapi_cors_origins: str = Field(
-        "", max_length=4096, description="Origins whose pages may call the API, commas between; * for all. Empty: none."
+        "",
+        max_length=4096,
+        description="Origins whose pages may call the API, commas between; `*`: all. Empty: none.",
     )
+    unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
+    unoapi_web_processes: int = Field(1, ge=1, le=64, description="Web processes.")
 
-    unoapi_message_retry_limit: int = Field(5, ge=0, le=100, description="Retries after the first attempt.")
+    unoapi_redis_tls_verify: bool = Field(
+        True, description="Check the certificate of Redis (`rediss://`). Heroku signs its own: `false` there."
+    )
+    unoapi_queue_name: str = Field(
+        "unoapi", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Prefix of queues and exchanges."
+    )
+    rabbitmq_management_url: SecretStr = Field(
+        SecretStr(""),
+        description="RabbitMQ's management API, with its login. Empty: messages that workers hold are not counted.",
+    )
+    unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
+
+    unoapi_message_retry_limit: int = Field(
+        5, ge=0, le=100, description="Retries after the first attempt (the Node version counted all attempts)."
+    )
     unoapi_message_retry_delay: Milliseconds = Field(
-        10_000, description="Wait before the first retry, in ms; then it doubles."
+        10_000, description="Wait before the first retry, in ms; it doubles with each retry."
     )
     unoapi_message_retry_max_delay: Milliseconds = Field(
         3_600_000, description="Longest wait between two attempts, in ms."
     )
     unoapi_breaker_failures: int = Field(
-        5, ge=0, le=1000, description="Different deliveries that fail in a row before an endpoint is down; 0: never."
+        5, ge=0, le=1000, description="Different deliveries that fail in a row until an endpoint is down. 0: never."
     )
     unoapi_message_max_age: Seconds = Field(
         172_800, description="Seconds after which a delivery is given up, however it waited."
     )
     unoapi_send_max_age: Seconds = Field(
-        600, description="Seconds after which a message that could not be sent is failed."
+        600, description="Seconds after which a message that could not be sent is `failed`."
     )
     unoapi_session_backlog_max: int = Field(
-        10_000, ge=0, le=10_000_000, description="Messages of one session that may wait to be sent; 0: any number."
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Messages of one session that may wait to be sent; beyond it the API answers 429. 0: no limit.",
     )
     unoapi_dead_max_age: int = Field(
-        0, ge=0, le=315_360_000, description="Seconds after which dead letters are thrown away; 0: never."
+        0, ge=0, le=315_360_000, description="Seconds after which dead letters are thrown away. 0: never."
     )
     status_failed_webhook_url: WebUrl | None = Field(None, description="Gets the failure callbacks. Empty: none.")
-    notify_failed_messages: bool = Field(True, description="Tell the session's own number about given-up deliveries.")
+    notify_failed_messages: bool = Field(
+        True, description="Notify the session's own number when deliveries are given up."
+    )
 
     webhook_url: WebUrl | None = Field(
-        None, description="Webhook of phones without stored configuration; the phone is appended."
+        None, description="Webhook of phones without a stored configuration; the phone is appended."
     )
-    webhook_url_absolute: WebUrl | None = Field(None, description="The same, used as it is.")
-    webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's header.")
+    webhook_url_absolute: WebUrl | None = Field(None, description="The same, but used as it is, without the phone.")
+    webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's own header.")
     webhook_header: str = Field(
-        "Authorization", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the webhook's header."
+        "Authorization", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the webhook's own header."
     )
-    unoapi_webhook_secret: SecretStr = Field(SecretStr(""), description="Signs the requests to the webhook above.")
+    unoapi_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Secret that signs the requests to this webhook."
+    )
     webhook_timeout_ms: int = Field(
-        15_000, ge=1, description="Deadline of one webhook request, in ms; at most 60000 counts."
+        15_000, ge=1, description="Deadline of one whole webhook request, in ms; more than 60000 counts as 60000."
     )
     webhook_send_group_messages: bool = Field(True, description="Deliver messages of groups.")
-    webhook_send_outgoing_messages: bool = Field(True, description="Deliver the number's own messages.")
+    webhook_send_outgoing_messages: bool = Field(
+        True, description="Deliver what the number writes on its other devices."
+    )
     webhook_send_incoming_messages: bool = Field(True, description="Deliver received messages.")
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
-    webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of newsletters.")
-
-    webhook_session: WebUrl | None = Field(
-        None, description="Gets the news of connections, QR codes too, instead of the webhooks. Empty: none."
+    webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of channels.")
+    webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
+    webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
+        None,
+        ge=-1,
+        le=315_360_000,
+        description="Seconds without a contact's events after the number wrote to it. -1: for ever. Empty: no pause.",
+    )
+    unoapi_allowed_hosts: str = Field(
+        "",
+        description=(
+            "What webhooks and links may reach beside the public internet: names, `*.suffixes`, addresses, networks; "
+            "commas between."
+        ),
     )
 
     unoapi_server_name: str = Field(
-        "server_1", pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Name of this connector; a session's `server`."
+        "server_1",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="Name of this connector; it runs the sessions whose `server` is this name.",
     )
     unoapi_connector_engine: Literal["neonize", "twin"] = Field(
         "neonize", description="Library that talks to WhatsApp; `twin` simulates it."
     )
     unoapi_connector_store: Path = Field(
-        Path("data/connector"), description="Folder of the connector: logins and events on their way."
+        Path("data/connector"),
+        description="Folder of the connector: logins, and events on their way. Put it on a volume.",
     )
     unoapi_connector_sends_per_second: float = Field(
         1.0, gt=0, le=1000, description="Messages per second and session, with bursts of 5."
@@ -132,18 +178,26 @@ class Settings(BaseSettings):
         "text", description="How lists and buttons are sent; only `text` is shown by every phone."
     )
     connection_type: Literal["qrcode", "pairing_code", "forward"] = Field(
-        "qrcode", description="How a phone is connected when nothing else is asked."
+        "qrcode", description="How a phone is connected when nothing else is asked for."
     )
-    auto_connect: bool = Field(True, description="Connect known sessions at the start.")
+    auto_connect: bool = Field(True, description="Connect the stored sessions at the start.")
     auto_restart_ms: int = Field(
-        0, ge=0, le=2_592_000_000, description="Connect anew after so many ms, at least a minute; 0: never."
+        0, ge=0, le=2_592_000_000, description="Reconnect each session after this many ms, at least a minute. 0: never."
     )
     qr_timeout_ms: int = Field(60_000, ge=1000, le=600_000, description="Life of one QR code, in ms.")
-    max_connect_retry: int = Field(3, ge=1, le=100, description="Failed connections before a session stands by.")
-    max_connect_time: Seconds = Field(300, description="Seconds in which they are counted.")
+    max_connect_retry: int = Field(
+        3, ge=1, le=100, description="Failed connections after which a session is on `standby`."
+    )
+    max_connect_time: Seconds = Field(300, description="Seconds within which those failures are counted.")
     validate_session_number: bool = Field(True, description="Log out when another number scans the QR code.")
     config_session_phone_client: str = Field("Unoapi", max_length=50, description="Name in the phone's device list.")
-    proxy_url: SecretStr = Field(SecretStr(""), description="Proxy towards WhatsApp: http:// or socks5://.")
+    proxy_url: SecretStr = Field(SecretStr(""), description="Proxy towards WhatsApp: `http://` or `socks5://`.")
+    webhook_session: WebUrl | None = Field(
+        None,
+        description="Gets changes of connections, and QR codes, instead of the webhooks. Empty: the webhooks do.",
+    )
+    send_connection_status: bool = Field(True, description="Notify the number also when it connects.")
+
     ignore_group_messages: bool = Field(True, description="Ignore groups.")
     ignore_newsletter_messages: bool = Field(True, description="Ignore channels.")
     ignore_broadcast_statuses: bool = Field(True, description="Ignore status posts.")
@@ -152,56 +206,48 @@ class Settings(BaseSettings):
     ignore_yourself_messages: bool = Field(False, description="Ignore what the number writes to itself.")
     read_on_receipt: bool = Field(False, description="Mark received messages as read at once.")
     composing_message: bool = Field(False, description="Show typing before each message.")
-    send_connection_status: bool = Field(True, description="Tell the number also when it connects.")
     reject_calls: str = Field(
         "", max_length=1000, description="Refuse calls, and answer with this text. Empty: let it ring."
     )
-    message_calls_webhook: str = Field("", max_length=1000, description="Text of the event for a call. Empty: none.")
-
-    webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
-    webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
-        None, ge=-1, le=315_360_000, description="Seconds without a contact's events after the number wrote to it."
+    message_calls_webhook: str = Field(
+        "", max_length=1000, description="Text of the event that a call causes. Empty: no event."
     )
-    only_hello_template: bool = Field(False, description="Leave the unoapi-* ones out of the default templates.")
+    only_hello_template: bool = Field(False, description="Leave the `unoapi-*` templates out of the default ones.")
 
     webhook_forward_url: WebUrl = Field(Url("https://graph.facebook.com"), description="Meta's Graph API.")
-    webhook_forward_version: str = Field("v21.0", pattern=r"^v[0-9]{1,3}\.[0-9]{1,3}$", description="Its version.")
+    webhook_forward_version: str = Field(
+        "v21.0", pattern=r"^v[0-9]{1,3}\.[0-9]{1,3}$", description="Version of the Graph API."
+    )
     webhook_forward_phone_number_id: str = Field("", max_length=64, description="Phone number id at Meta.")
     webhook_forward_business_account_id: str = Field("", max_length=64, description="Business account id at Meta.")
     webhook_forward_token: SecretStr = Field(SecretStr(""), description="Access token at Meta.")
     unoapi_meta_app_secret: SecretStr = Field(SecretStr(""), description="App secret that signs Meta's callbacks.")
-    unoapi_meta_verify_token: SecretStr = Field(SecretStr(""), description="Token of Meta's hub.challenge handshake.")
+    unoapi_meta_verify_token: SecretStr = Field(
+        SecretStr(""), description="Verify token of Meta's `hub.challenge` handshake."
+    )
     unoapi_status_hold_ms: int = Field(
         0, ge=0, le=60_000, description="Wait before the first status of a sent message, in ms; 2000 suits Chatwoot."
     )
 
-    base_url: WebUrl = Field(Url("http://localhost:9876"), description="Public address of this API, in links to files.")
-    base_store: Path = Field(Path("data"), description="Folder of kept files, when there is no S3.")
-    storage_endpoint: WebUrl | None = Field(None, description="S3 or MinIO. Set: files are kept there.")
-    storage_bucket_name: str = Field("unoapi", min_length=1, max_length=255, description="Bucket of kept files.")
+    base_store: Path = Field(Path("data"), description="Folder of the files, when there is no S3.")
+    data_ttl: Seconds = Field(2_592_000, description="Seconds that files, ids and statuses of messages are kept.")
+    data_url_ttl: Seconds = Field(259_200, description="Seconds that a link to a file works.")
+    unoapi_fetch_timeout_ms: Milliseconds = Field(30_000, description="Deadline for fetching a client's file, in ms.")
+    send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
+    convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
+    storage_endpoint: WebUrl | None = Field(
+        None, description="Address of S3 or MinIO; with it files are kept there. Empty: in the folder."
+    )
+    storage_bucket_name: str = Field("unoapi", min_length=1, max_length=255, description="Bucket of the files.")
     storage_access_key_id: SecretStr = Field(SecretStr(""), description="Access key of the bucket.")
     storage_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret key of the bucket.")
     storage_region: str = Field("us-east-1", max_length=64, description="Region of the bucket.")
-    storage_force_path_style: bool = Field(False, description="Bucket name in the path: MinIO wants it.")
+    storage_force_path_style: bool = Field(False, description="Put the bucket's name into the path: MinIO wants it.")
     storage_timeout_ms: Milliseconds = Field(60_000, description="Longest wait for the bucket, in ms.")
-    unoapi_fetch_timeout_ms: Milliseconds = Field(30_000, description="Deadline for fetching a client's file, in ms.")
-    unoapi_allowed_hosts: str = Field(
-        "", description="Names, *.suffixes, addresses and networks that webhooks and links may reach; commas between."
-    )
-    send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
-    convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
 
-    data_ttl: Seconds = Field(2_592_000, description="Seconds that files, ids and statuses of messages are kept.")
-    data_url_ttl: Seconds = Field(259_200, description="Seconds that a link to a file works.")
     unoapi_trace_ttl: Seconds = Field(604_800, description="Seconds that the trace of a message is kept.")
-    unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
-    unoapi_web_threads: int = Field(16, ge=1, le=1000, description="Threads of one web process.")
-    unoapi_web_processes: int = Field(1, ge=1, le=64, description="Web processes.")
     unoapi_metrics_port: int = Field(
-        0, ge=0, le=65_535, description="Port of the metrics for Prometheus, one for all processes of a host; 0: none."
-    )
-    rabbitmq_management_url: SecretStr = Field(
-        SecretStr(""), description="RabbitMQ's management API, with its login. Empty: held messages are not shown."
+        0, ge=0, le=65_535, description="Port of the metrics for Prometheus, one for all processes of a host. 0: none."
     )
     sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
     sentry_environment: str = Field(
@@ -211,7 +257,7 @@ class Settings(BaseSettings):
         "info", description="Least important level that is logged."
     )
     unoapi_log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="auto: console on a terminal, else json."
+        "auto", description="Form of log lines; `auto`: readable on a terminal, else JSON."
     )
 
     @classmethod
@@ -243,7 +289,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
-        if not self.unoapi_auth_token.get_secret_value() and not _is_loopback(self.listen_host):
+        if not self.unoapi_auth_token.get_secret_value() and not is_loopback(self.listen_host):
             raise ValueError(
                 f"UNOAPI_AUTH_TOKEN is empty, so the API may only listen on loopback, not on {self.listen_host!r}: "
                 "set UNOAPI_AUTH_TOKEN, or leave UNOAPI_HOST empty"
@@ -299,7 +345,8 @@ class _PlatformNames(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`. Empty stands for all addresses."""
     if host == "localhost":
         return True
     try:
@@ -311,14 +358,10 @@ def _is_loopback(host: str) -> bool:
 def load_settings() -> Settings:
     """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one).
 
-    What `make run` started privately wins while it runs, so that the command line works beside it.
     Raises ConfigurationError that lists every wrong variable, never its value.
     """
-    private = Path(__file__).resolve().parents[1] / ".run" / "environment"
-    named = os.environ.get("DOTENV_CONFIG_PATH")
-    files = [Path(named)] if named else [Path(".env"), private]
     try:
-        return Settings(_env_file=files)
+        return Settings(_env_file=os.environ.get("DOTENV_CONFIG_PATH") or ".env")
     except ValidationError as error:
         lines = [
             f"  {'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"

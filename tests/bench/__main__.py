@@ -1,18 +1,16 @@
 """Run the benchmarks on throw-away servers and print one table; exit code 1 when a bar is missed."""
 
 import argparse
-import contextlib
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measure import Row, console, table
-from tests.bench.processes import ROOT, forget_surroundings, log_tail
+from tests.bench.processes import forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import QUICK, Sizes, Stage
+from tests.support.harness import checkout, end_on_signals
 from tests.support.receiver import Receiver
 from unoapi.devenv.servers import PrivateServers
 
@@ -28,7 +26,7 @@ def main() -> int:
     if unknown := set(options.names) - set(SCENARIOS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # all that runs is stopped
+    end_on_signals()
     rows: list[Row] = []
     try:
         for more in measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes(), options.before):
@@ -45,7 +43,6 @@ def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterat
         tempfile.TemporaryDirectory(prefix="unoapi-bench-") as folder,
         PrivateServers(Path(folder) / "servers", durable=False) as servers,
         Receiver() as receiver,
-        checkout(commit, Path(folder)) as older,
     ):
         stage = Stage(
             baseline_url=servers.rabbit.add_vhost("baseline"),
@@ -54,7 +51,7 @@ def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterat
             receiver=receiver,
             folder=Path(folder),
             sizes=sizes,
-            before=older,
+            before=checkout(commit, Path(folder) / "before") if commit else None,
         )
         for name in names:
             console.print(f"[bold]{name}[/]: {SCENARIOS[name].__doc__}")
@@ -63,19 +60,6 @@ def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterat
             except Exception:
                 console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
                 raise
-
-
-@contextlib.contextmanager
-def checkout(commit: str | None, folder: Path) -> Iterator[Path | None]:
-    """The files of an older commit, which run with the packages of this one. None without a commit."""
-    if commit is None:
-        yield None
-        return
-    older = folder / "before"
-    older.mkdir()
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
-    subprocess.run(["tar", "-x", "-C", str(older)], input=archive.stdout, check=True, timeout=60)
-    yield older
 
 
 if __name__ == "__main__":

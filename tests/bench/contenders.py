@@ -10,14 +10,17 @@ from kombu import Queue
 
 from tests.bench import queues
 from tests.bench.measure import Figures, percentiles, rate
-from tests.bench.processes import PYTHON, ROOT, accepts, running, wait_until
+from tests.bench.processes import PYTHON, accepts, running
 from tests.bench.stage import Stage, event, message
+from tests.support.constants import ROOT
 from tests.support.receiver import Receiver
+from tests.support.stack import eventually
 from unoapi.devenv.ports import free_port
 
 PLAIN = Queue("plain")
 NOOP = Queue("noop", queue_arguments={"x-queue-type": "quorum"})
 PATIENCE_S = 120
+POLL_S = 0.2  # asking the receiver takes a little of its time
 CLIENTS = 32
 
 
@@ -28,8 +31,10 @@ def worker(module: str, *options: str) -> list[str]:
 
 def arrivals(receiver: Receiver, count: int, path: str) -> Figures:
     """Wait until all requests are answered and return their rate; raises RuntimeError when an id came twice."""
-    wait_until(lambda: receiver.count(path) >= count, f"{count} requests at {path}", timeout_s=PATIENCE_S)
-    wait_until(lambda: accepted(receiver, path) >= count, f"{count} answers at {path}", timeout_s=10, every_s=1)
+    eventually(
+        lambda: receiver.count(path) >= count, what=f"{count} requests at {path}", within_s=PATIENCE_S, every_s=POLL_S
+    )
+    eventually(lambda: accepted(receiver, path) >= count, what=f"{count} answers at {path}", within_s=10, every_s=1)
     if (came := receiver.count(path)) > count:
         raise RuntimeError(f"{came} requests came to {path} for {count} ids")
     return {"per_s": rate(receiver.times(path))}
@@ -81,7 +86,7 @@ def noop(stage: Stage) -> Figures:
     queues.fill(stage.baseline_url, NOOP, "noop.run", arguments)
     file = noop_file(stage)
     with running(noop_worker(), environment=noop_environment(stage, file, count), folder=stage.folder):
-        wait_until(file.exists, "the no-op task's notes", timeout_s=PATIENCE_S)
+        eventually(file.exists, what="the no-op task's file", within_s=PATIENCE_S)
     return {"per_s": rate(json.loads(file.read_text())["times"])}
 
 
@@ -91,9 +96,9 @@ def noop_latency(stage: Stage) -> Figures:
     queues.fresh(stage.baseline_url, NOOP)
     file = noop_file(stage)
     with running(noop_worker(), environment=noop_environment(stage, file, count), folder=stage.folder):
-        wait_until(lambda: queues.consumers(stage.baseline_url, NOOP.name) > 0, "the no-op worker", timeout_s=30)
+        eventually(lambda: queues.consumers(stage.baseline_url, NOOP.name) > 0, what="the no-op worker", within_s=30)
         queues.trickle(stage.baseline_url, NOOP, "noop.run", count=count, per_s=100, body=event("paced"))
-        wait_until(file.exists, "the no-op task's notes", timeout_s=PATIENCE_S)
+        eventually(file.exists, what="the no-op task's file", within_s=PATIENCE_S)
     return percentiles(json.loads(file.read_text())["waits"])
 
 
@@ -119,5 +124,5 @@ def constant(stage: Stage) -> Figures:
     options += ["--keep-alive", "75", "--no-control-socket"]
     command = [*PYTHON, "gunicorn", *options, "--bind", f"127.0.0.1:{port}", "tests.bench.baselines.constant:app"]
     with running(command, environment={}, folder=stage.folder):
-        wait_until(lambda: accepts(port), "the constant route", timeout_s=30)
+        eventually(lambda: accepts(port), what="the constant route", within_s=30)
         return requests_per_second(port, "/constant", message("{n}"), stage, {})

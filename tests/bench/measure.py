@@ -41,7 +41,7 @@ class Rounds:
         return statistics.median(one[contender][figure] for one in self.figures)
 
     def ratio(self, ours: str, baseline: str, figure: str) -> float:
-        """The median of the ratios within each round, so that a slow minute of the machine weighs on both."""
+        """The median of the ratios within each round, so that a slow minute of the machine slows both."""
         return statistics.median(one[ours][figure] / one[baseline][figure] for one in self.figures)
 
 
@@ -60,7 +60,7 @@ def interleaved(runs: Mapping[str, Run], rounds: int) -> Rounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: our figure, what it is held against, and the bar for the ratio of the two."""
+    """One line of the table: our figure, the baseline, and the bar for the ratio of the two."""
 
     name: str
     ours: float

@@ -15,11 +15,12 @@ from kombu import Connection
 from tests.bench import queues
 from tests.bench.contenders import PATIENCE_S, arrivals, load, requests_per_second
 from tests.bench.measure import Figures, percentiles
-from tests.bench.processes import ROOT, accepts, megabytes, procfile, running, wait_until
-from tests.bench.stage import PHONE, Stage, event, message
+from tests.bench.processes import accepts, megabytes, procfile, running
+from tests.bench.stage import Stage, event, message
+from tests.support.constants import PHONE, ROOT
 from tests.support.receiver import Behaviour
+from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.topology import Topology
 from unoapi.devenv.ports import free_port
 from unoapi.models.cloud_api.events import Event, split
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id
@@ -28,7 +29,6 @@ TOKEN = "bench"
 HEADERS = {"Authorization": TOKEN}
 PATH = "/ours"
 WEBHOOK = "default"
-TOPOLOGY = Topology("unoapi")
 SLOW_MS = 200
 SLOW_THREADS = 200
 THREADS = 50
@@ -50,8 +50,8 @@ def deliveries(
 def events(stage: Stage) -> Figures:
     """Events per second from the queue to the webhook, fan-out included.
 
-    Their deliveries queue behind all the events, so the arrivals tell only when the last one is done. One delivery at
-    the head of the queue tells when the work begins.
+    Their deliveries queue behind all the events, so the arrivals show only when the last one is done. One delivery at
+    the head of the queue shows when the work begins.
     """
     amount = stage.sizes.messages
     prepare(stage)
@@ -76,7 +76,7 @@ def slow(stage: Stage) -> Figures:
             most = max(most, megabytes(processes))
             return stage.receiver.count(PATH) >= amount
 
-        wait_until(done, f"{amount} slow deliveries", timeout_s=PATIENCE_S, every_s=0.5)
+        eventually(done, what=f"{amount} slow deliveries", within_s=PATIENCE_S, every_s=0.5)
         return {**arrivals(stage.receiver, amount, PATH), "mb": most}
 
 
@@ -93,7 +93,7 @@ def endurance(stage: Stage) -> Figures:
             memory.append((stage.receiver.count(PATH), megabytes(processes)))
             return memory[-1][0] >= amount
 
-        wait_until(done, f"{amount} deliveries", timeout_s=PATIENCE_S + amount / 200, every_s=0.5)
+        eventually(done, what=f"{amount} deliveries", within_s=PATIENCE_S + amount / 200, every_s=0.5)
     times = stage.receiver.times(PATH)
 
     def part(name: str, first: int) -> Figures:
@@ -123,7 +123,7 @@ def bare_requests(stage: Stage) -> Figures:
     settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port)}
     command = ["gunicorn", "-c", "python:unoapi.web.gunicorn", "tests.bench.baselines.accept:app"]
     with running(command, environment=settings, folder=stage.folder):
-        wait_until(lambda: accepts(port), "the bare accept path", timeout_s=30)
+        eventually(lambda: accepts(port), what="the bare accept path", within_s=30)
         return requests_per_second(port, "/accept", message("{n}"), stage, HEADERS)
 
 
@@ -136,7 +136,7 @@ def latency(stage: Stage) -> Figures:
     for _ in range(amount):
         next(numbers)
     with web(stage) as port, workers(stage):
-        wait_until(lambda: consumers(stage) > 0, "our worker", timeout_s=30)
+        eventually(lambda: consumers(stage) > 0, what="our worker", within_s=30)
         answered = load(port, f"/webhooks/whatsapp/{PHONE}", event(f"{first}-{{n}}"), amount, HEADERS, per_s=100)
         arrivals(stage.receiver, amount, PATH)
     came = {message_number(request.body): request.received_at for request in stage.receiver.requests(PATH)}
@@ -250,5 +250,5 @@ def web(stage: Stage) -> Iterator[int]:
     settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port)}
     command = ["sh", "-c", "exec " + procfile("web")]
     with running(command, environment=settings, folder=stage.folder):
-        wait_until(lambda: accepts(port), "our web process", timeout_s=30)
+        eventually(lambda: accepts(port), what="our web process", within_s=30)
         yield port

@@ -4,16 +4,15 @@ import contextlib
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from tests.support.constants import BIN, ROOT
 from unoapi.devenv.processes import OwnedProcess, start
 from unoapi.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-m")
 LOG = "processes.log"
 FOREIGN = ("unoapi_", "bench_", "celery_", "gunicorn_", "flask_", "sentry_")
@@ -26,7 +25,7 @@ def forget_surroundings() -> None:
         if lower in Settings.model_fields or lower.startswith(FOREIGN) or lower.endswith("_proxy"):
             del os.environ[name]
     os.environ["DOTENV_CONFIG_PATH"] = os.devnull
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
 
 @contextlib.contextmanager
@@ -48,7 +47,7 @@ def running(
 
 
 def log_tail(folder: Path, lines: int = 20) -> list[str]:
-    """What the processes said last."""
+    """The last lines that the processes wrote."""
     log = folder / LOG
     if not log.exists():
         return []
@@ -64,15 +63,6 @@ def procfile(name: str, checkout: Path = ROOT) -> str:
     raise LookupError(f"the Procfile has no {name}")
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float, every_s: float = 0.2) -> None:
-    """Wait for a condition; raises TimeoutError that says `what` did not happen."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(every_s)
-
-
 def megabytes(processes: list[psutil.Process]) -> float:
     """Resident memory of the processes and all their children."""
     family = [member for process in processes for member in (process, *process.children(recursive=True))]
@@ -80,6 +70,6 @@ def megabytes(processes: list[psutil.Process]) -> float:
 
 
 def accepts(port: int) -> bool:
-    """Tell whether something listens on a loopback port."""
+    """Whether a server listens on a loopback port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

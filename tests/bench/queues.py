@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery
 from kombu import Connection, Queue
 
-from tests.bench.processes import wait_until
+from tests.support.stack import eventually
 
 
 def fresh(url: str, queue: Queue) -> None:
@@ -19,7 +19,7 @@ def fresh(url: str, queue: Queue) -> None:
 
 
 def declared(url: str, name: str) -> Any:
-    """What the broker says of a queue that exists: `message_count` and `consumer_count`."""
+    """The broker's counts of a queue that exists: `message_count` and `consumer_count`."""
     with Connection(url) as connection:
         channel: Any = connection.default_channel
         return channel.queue_declare(name, passive=True)
@@ -45,7 +45,7 @@ def fill(url: str, queue: Queue, task: str, arguments: Iterable[tuple[object, ..
         for args in arguments:
             app.send_task(task, args=args, queue=queue.name, producer=producer, ignore_result=True)
             count += 1
-    wait_until(lambda: depth(url, queue.name) >= count, f"{count} messages in {queue.name}", timeout_s=60)
+    eventually(lambda: depth(url, queue.name) >= count, what=f"{count} messages in {queue.name}", within_s=60)
     app.close()
 
 

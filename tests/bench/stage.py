@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.constants import CONTACT, PHONE
+from tests.support.events import text_event
 from tests.support.receiver import Receiver
-
-PHONE = "5511999990000"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,26 +39,10 @@ class Stage:
 
 def event(number: int | str) -> str:
     """A received text message of usual size (about 600 bytes) as a Cloud API event."""
-    message = {
-        "from": "5549988887777",
-        "id": f"wamid.BENCH{number}",
-        "timestamp": "1767225600",
-        "type": "text",
-        "text": {"body": "Hello, is my order on its way? " * 3},
-    }
-    value = {
-        "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": PHONE, "phone_number_id": PHONE},
-        "contacts": [{"profile": {"name": "Maria"}, "wa_id": "5549988887777", "user_id": "5549988887777"}],
-        "messages": [message],
-        "statuses": [],
-        "errors": [],
-    }
-    change = {"value": value, "field": "messages"}
-    return json.dumps({"object": "whatsapp_business_account", "entry": [{"id": PHONE, "changes": [change]}]})
+    return text_event(f"wamid.BENCH{number}", "Hello, is my order on its way? " * 3, phone=PHONE)
 
 
 def message(number: int | str) -> str:
     """A text message as a client of the API posts it."""
     text = {"body": f"Hello, your order {number} is on its way."}
-    return json.dumps({"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": text})
+    return json.dumps({"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": text})

@@ -9,8 +9,10 @@ import pytest
 
 from tests.bench import load
 from tests.bench.measure import Figures, Row, Run, interleaved, percentiles, rate
-from tests.bench.processes import PYTHON, ROOT, forget_surroundings, running, wait_until
+from tests.bench.processes import PYTHON, forget_surroundings, log_tail, running
+from tests.support.constants import ROOT
 from tests.support.receiver import Behaviour, Receiver
+from tests.support.stack import eventually
 
 
 def test_the_first_tenth_of_a_run_does_not_count() -> None:
@@ -55,7 +57,7 @@ def test_contenders_take_turns_in_going_first() -> None:
         (0.1, {}, True),
     ],
 )
-def test_a_bar_is_kept_or_missed(ratio: float, bars: dict[str, float], ok: bool) -> None:
+def test_a_bar_is_met_or_missed(ratio: float, bars: dict[str, float], ok: bool) -> None:
     assert Row(name="", ours=ratio, baseline=1, ratio=ratio, **bars).ok is ok
 
 
@@ -71,11 +73,22 @@ def test_hostile_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_nothing_of_a_command_is_left_after_the_block(tmp_path: Path) -> None:
     with running(["sh", "-c", "sleep 60 & sleep 60"], environment={}, folder=tmp_path) as [process]:
-        wait_until(lambda: len(process.children()) == 2, "two children", timeout_s=5)
+        eventually(lambda: len(process.children()) == 2, what="two children", within_s=5)
         family = [process, *process.children()]
 
     _, alive = psutil.wait_procs(family, timeout=1)
     assert [member for member in alive if member.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_the_processes_of_another_checkout_run_its_code(tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    (older / "unoapi").mkdir(parents=True)
+    (older / "unoapi" / "__init__.py").write_text("print('the code of', __file__)")
+
+    with running([*PYTHON, "unoapi"], environment={}, folder=tmp_path, checkout=older):
+        eventually(lambda: log_tail(tmp_path), what="a line", within_s=10)
+
+    assert log_tail(tmp_path)[0] == f"the code of {older / 'unoapi' / '__init__.py'}"
 
 
 def test_the_load_generator_makes_every_request_once_and_keeps_to_its_rate() -> None:

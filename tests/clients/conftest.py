@@ -6,23 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.receiver import Receiver
 from tests.support.stack import PHONE, Stack, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.receiver import Receiver
     from unoapi.devenv.servers import PrivateServers
 
 SECRET = "app-secret-of-the-tests"
 TOKEN = f"session-token-{PHONE}"
-
-
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        running.record("full")
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ PACKAGE = re.compile(r"^([A-Za-z0-9_.-]+)==(?:.*\\\n)*.*\n?", re.MULTILINE)
 
 def extra() -> str:
     """The lines of the lock, with their hashes, for what the extra needs beyond the rest."""
-    ours = {match[1] for match in PACKAGE.finditer((ROOT / "requirements.txt").read_text())}
-    with_it = PACKAGE.finditer((ROOT / "requirements-whatsmeow.txt").read_text())
-    return "".join(match[0] for match in with_it if match[1] not in ours)
+    locked = {match[1] for match in PACKAGE.finditer((ROOT / "requirements-dev.txt").read_text())}
+    with_extra = PACKAGE.finditer((ROOT / "requirements-whatsmeow.txt").read_text())
+    return "".join(match[0] for match in with_extra if match[1] not in locked)
 
 
 def library_path() -> str:
@@ -34,14 +34,14 @@ def library_path() -> str:
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
-            listed = folder.with_suffix(".txt")
-            listed.write_text(wanted)
+            wanted_file = folder.with_suffix(".txt")
+            wanted_file.write_text(wanted)
             command = [
                 sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps",
-                "--require-hashes", "--upgrade", "--target", str(folder), "-r", str(listed),
+                "--require-hashes", "--upgrade", "--target", str(folder), "-r", str(wanted_file),
             ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PREPARE_S, check=False)
-            if done.returncode:
-                pytest.skip(f"the extra could not be fetched: {done.stderr.strip().splitlines()[-1:]}")
+            installed = subprocess.run(command, capture_output=True, text=True, timeout=PREPARE_S, check=False)
+            if installed.returncode:
+                pytest.skip(f"the extra could not be fetched: {installed.stderr.strip().splitlines()[-1:]}")
             (folder / "ready").touch()
     return str(folder)

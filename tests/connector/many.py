@@ -38,7 +38,7 @@ class Cost:
 
 
 def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
-    """Connect so many sessions, then hand them commands at once."""
+    """Connect so many sessions, then publish commands for all of them at once."""
     phones = [Phone(uno, f"55119{number:08}") for number in range(sessions)]
     for phone in phones:
         phone.log_in()
@@ -51,11 +51,11 @@ def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
     time.sleep(2)
     own, share = memory(connector)
     supervisor = psutil.Process(connector.pid).memory_full_info().uss / 1e6
-    began = time.monotonic()
-    hand_over(uno, phones, commands)
+    published_at = time.monotonic()
+    publish_commands(uno, phones, commands)
     wanted = commands // sessions * sessions
     eventually(lambda: count(phones) >= wanted, within_s=300, every_s=0.2, what="all sent")
-    took_s = time.monotonic() - began
+    took_s = time.monotonic() - published_at
     return Cost(sessions, connected_s, own, share, supervisor, wanted, wanted / took_s, count(phones) - wanted)
 
 
@@ -63,11 +63,11 @@ def memory(connector: Process) -> tuple[float, float]:
     """MB of one session's process on average: its own, its share."""
     children = psutil.Process(connector.pid).children()
     infos = [child.memory_full_info() for child in children]
-    return sum(each.uss for each in infos) / len(infos) / 1e6, sum(each.pss for each in infos) / len(infos) / 1e6
+    return sum(info.uss for info in infos) / len(infos) / 1e6, sum(info.pss for info in infos) / len(infos) / 1e6
 
 
-def hand_over(uno: Stack, phones: Sequence[Phone], commands: int) -> None:
-    """Commands straight to the entry queue: what the connector alone can do."""
+def publish_commands(uno: Stack, phones: Sequence[Phone], commands: int) -> None:
+    """Publish commands to the entry queue, past the API: what the connector alone can do."""
     from unoapi.broker.connector_commands import CommandQueue  # noqa: PLC0415 (after the environment is set)
     from unoapi.broker.publisher import ConfirmingPublisher  # noqa: PLC0415
     from unoapi.broker.topology import Topology  # noqa: PLC0415
@@ -78,14 +78,14 @@ def hand_over(uno: Stack, phones: Sequence[Phone], commands: int) -> None:
 
     def fill(phone: Phone) -> None:
         now = now_ms()
-        each = [
+        sends = [
             Command(
                 type="send", command_id=f"{phone.phone}-{number}", session=phone.phone, to=CONTACT,
                 created_at=now, expires_at=now + 600_000, data=data,
             )
             for number in range(commands // len(phones))
         ]  # fmt: skip
-        queue.put(each)
+        queue.put(sends)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(fill, phones))

@@ -13,6 +13,7 @@ from typing import Any
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import message_of
 from unoapi.connector.engines.base import Login
+from unoapi.connector.engines.registry import make_engine
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.models.connector.commands import Send
 from unoapi.settings import Settings
@@ -21,9 +22,9 @@ PHONE = "5511999990000"
 EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
 
 
-def engine(folder: Path) -> Any:
+def neonize_engine(folder: Path) -> Any:
     module: Any = importlib.import_module("unoapi.connector.engines.neonize")
-    return module, module.NeonizeEngine(SessionFolder(folder, PHONE), PHONE, Settings())
+    return module, make_engine(Settings(unoapi_connector_engine="neonize"), SessionFolder(folder, PHONE), PHONE)
 
 
 def jid(module: Any, user: str, server: str = "s.whatsapp.net") -> Any:
@@ -46,14 +47,14 @@ def info(module: Any) -> Any:
 
 
 def events(folder: Path) -> Any:
-    """Feed the library's own dispatcher with serialised events, and convert what our handlers keep."""
+    """Feed the library's own dispatcher with serialised events, and convert what the engine's handlers save."""
     import ctypes  # noqa: PLC0415 (only here)
 
-    module, made = engine(folder)
-    kept: list[tuple[str, bytes]] = []
-    made._emit = lambda kind, payload: kept.append((kind, payload))
-    made._client = module.neonize.NewClient(str(folder / "x.db"), uuid=PHONE, new_device=True)
-    made._subscribe()
+    module, engine = neonize_engine(folder)
+    saved: list[tuple[str, bytes]] = []
+    engine._emit = lambda kind, payload: saved.append((kind, payload))
+    engine._client = module.neonize.NewClient(str(folder / "x.db"), uuid=PHONE, new_device=True)
+    engine._subscribe()
     protobufs, e2e = module.protobufs, module.e2e
     receipt = protobufs.Receipt
     image = e2e.ImageMessage(mimetype="image/jpeg", mediaKey=b"key", directPath="/v/1", fileLength=3)
@@ -75,22 +76,22 @@ def events(folder: Path) -> Any:
             DecryptFailMode=protobufs.UndecryptableMessage.DecryptFailModeT.Value("DECRYPT_FAIL_SHOW"),
         ),
     }  # fmt: skip
-    told = []
+    results = []
     for name, event in cases.items():
         data = event.SerializePartialToString()
         buffer = ctypes.create_string_buffer(data, len(data))
-        kept.clear()
+        saved.clear()
         code = module.events.EVENT_TO_INT[type(event)]
-        made._client.event.execute(0, ctypes.addressof(buffer), len(data), code)
-        (pair,) = kept
-        converted = [{"type": each.type, "data": each.data} for each in made.convert(*pair)]
-        told.append({"name": name, "told": converted})
-    return told
+        engine._client.event.execute(0, ctypes.addressof(buffer), len(data), code)
+        (pair,) = saved
+        converted = [{"type": event.type, "data": event.data} for event in engine.convert(*pair)]
+        results.append({"name": name, "events": converted})
+    return results
 
 
 def fields(folder: Path) -> Any:
     """Every top-level field of a message, each set to its empty message."""
-    module, _ = engine(folder)
+    module, _ = neonize_engine(folder)
     kinds = {}
     for field in module.e2e.Message.DESCRIPTOR.fields:
         message = module.e2e.Message()
@@ -105,7 +106,7 @@ def fields(folder: Path) -> Any:
 
 def sent(folder: Path) -> Any:
     """What does not survive the way through the library's protobufs."""
-    module, _ = engine(folder)
+    module, _ = neonize_engine(folder)
     uploaded = {"URL": "https://mmg.test/x", "directPath": "/v", "mediaKey": "a2V5", "fileLength": 3}
     lost = []
     for mode in ("text", "classic", "native"):
@@ -122,13 +123,13 @@ def sent(folder: Path) -> Any:
 
 def store(folder: Path) -> Any:
     """Open a store and try to connect where nothing can be reached."""
-    module, made = engine(folder)
+    module, engine = neonize_engine(folder)
     library = max(Path(module.neonize.__file__).parent.glob("*.so"), key=lambda path: path.stat().st_size)
     done = threading.Event()
     result: dict[str, Any] = {"library_bytes": library.stat().st_size}
 
     def connect() -> None:
-        ended = made.run(Login(method="qr", proxy="http://127.0.0.1:9"), lambda _kind, _payload: None)
+        ended = engine.run(Login(method="qr", proxy="http://127.0.0.1:9"), lambda _kind, _payload: None)
         result["ended"] = ended.code.name
         done.set()
 

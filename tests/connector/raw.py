@@ -1,4 +1,4 @@
-"""Received messages in the common notation of the case files, as a connector would tell them."""
+"""Received messages in the common notation of the case files, as a connector's events have them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from unoapi.models.phones import user_of
 
 def party(jid: str, *, alternative: str = "", **names: str) -> dict[str, Any]:
     """A chat or a sender with its phone and LID, as far as they are known."""
-    known = [address for address in (jid, alternative) if address]
-    phone = next((user_of(address) for address in known if address.endswith("@s.whatsapp.net")), "")
-    lid = next((address for address in known if address.endswith("@lid")), "")
+    addresses = [address for address in (jid, alternative) if address]
+    phone = next((user_of(address) for address in addresses if address.endswith("@s.whatsapp.net")), "")
+    lid = next((address for address in addresses if address.endswith("@lid")), "")
     servers = {"g.us": "group", "newsletter": "newsletter", "broadcast": "status"}
     kind = servers.get(jid.partition("@")[2], "user")
     return {"jid": jid, "kind": kind, "phone": phone, "lid": lid, **names}

@@ -9,8 +9,8 @@ from typing import Any
 
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.connector import session_process
-from unoapi.connector.command_handler import Dispatcher
-from unoapi.connector.engines.base import TOLD
+from unoapi.connector.command_handler import CommandHandler
+from unoapi.connector.engines.base import CONTRACT_EVENT
 from unoapi.connector.engines.simulated import SimulatedEngine
 from unoapi.connector.outbox import Outbox
 
@@ -35,15 +35,17 @@ def around(owner: Any, name: str, *, before: bool, when: Any = lambda *_: True) 
 
 
 def is_message(*args: Any) -> bool:
-    return args[1] == TOLD and b'"message"' in args[2]
+    return args[1] == CONTRACT_EVENT and b'"message"' in args[2]
 
 
-def holds_message(*args: Any) -> bool:
-    return any("incoming.receive" in str(each.headers) and '"type":"message"' in str(each.body) for each in args[1])
+def publishes_message(*args: Any) -> bool:
+    return any(
+        "incoming.receive" in str(message.headers) and '"type":"message"' in str(message.body) for message in args[1]
+    )
 
 
 def published(name: str, *, before: bool) -> Any:
-    return lambda: around(ConfirmingPublisher, name, before=before, when=holds_message)
+    return lambda: around(ConfirmingPublisher, name, before=before, when=publishes_message)
 
 
 STEPS: dict[str, Any] = {
@@ -51,12 +53,12 @@ STEPS: dict[str, Any] = {
     "receive: before the disk": lambda: around(Outbox, "append", before=True, when=is_message),
     "receive: on the disk": lambda: around(Outbox, "append", before=False, when=is_message),
     "receive: before the confirm": published("publish_messages", before=True),
-    "receive: confirmed, not forgotten": published("publish_messages", before=False),
-    "send: taken, not looked at": lambda: around(Dispatcher, "handle", before=True),
-    "send: looked at": lambda: around(Outbox, "begin", before=False),
+    "receive: confirmed, not removed": published("publish_messages", before=False),
+    "send: taken, not begun": lambda: around(CommandHandler, "handle", before=True),
+    "send: begun": lambda: around(Outbox, "begin", before=False),
     "send: marked, not called": lambda: around(Outbox, "mark_sending", before=False),
-    "send: left, not noted": lambda: around(SimulatedEngine, "send", before=False),
-    "send: noted, not acknowledged": lambda: around(Outbox, "finish", before=False),
+    "send: left, not logged": lambda: around(SimulatedEngine, "send", before=False),
+    "send: logged, not acknowledged": lambda: around(Outbox, "finish", before=False),
 }
 
 if __name__ == "__main__":

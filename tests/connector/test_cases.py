@@ -1,4 +1,4 @@
-"""What the former program does with messages, calls and filters, as executable facts, on the connector's way."""
+"""The cases of the Node version that pass the connector: messages, calls and filters, as executable facts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.compatibility.census import GROUPS, cases
 from tests.connector.phones import CHAT
 from tests.connector.raw import received
 from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
-from unoapi.connector.convert.events import told_by
+from unoapi.connector.convert.events import convert_event
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import media_of, message_of
 from unoapi.errors import MessageRejected
@@ -33,7 +33,7 @@ CALLER = "5549988887777"
 KINDS = {
     "conversation": "text",
     "imageMessage": "image",
-    "viewOnceMessage": "protocol",  # an empty wrapper holds nothing
+    "viewOnceMessage": "protocol",  # an empty wrapper
     "messageContextInfo": "protocol",
 }
 EVERYTHING = {
@@ -46,7 +46,7 @@ EVERYTHING = {
 
 
 class CommandRecorder:
-    """Commands."""
+    """The connector's entry: the commands that were put there."""
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
@@ -65,10 +65,10 @@ def job_of(kind: str, data: dict[str, Any]) -> ReceiveEvent:
 
 
 def values(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[dict[str, Any]]:
-    """What the webhooks are told."""
+    """The values of the events for the webhooks."""
     ids = collaborators.pop("ids", MemoryIds())
-    told = receive(job_of(kind, data), ids=ids, sessions=MemorySessions(session), **collaborators)
-    return [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in told]
+    jobs = receive(job_of(kind, data), ids=ids, sessions=MemorySessions(session), **collaborators)
+    return [json.loads(job.body)["entry"][0]["changes"][0]["value"] for job in jobs]
 
 
 # --- messages to WhatsApp ---
@@ -85,7 +85,7 @@ def sent(payload: dict[str, Any], **config: Any) -> dict[str, Any]:
 
 
 def flat(message: dict[str, Any]) -> dict[str, Any]:
-    """Our message in the notation of the cases, as far as they look at it."""
+    """Our message in the notation of the cases, with the fields that they compare."""
     ((name, part),) = message.items()
     if name in ("conversation", "extendedTextMessage"):
         everybody = isinstance(part, dict) and part["contextInfo"].get("nonJIDMentions")
@@ -98,21 +98,21 @@ def flat(message: dict[str, Any]) -> dict[str, Any]:
         return {**shown, media: {"url": part["url"]}} | ({"ptt": True} if part.get("PTT") else {})
     if name == "listMessage":
         rows = [
-            {**each, "rows": [{("rowId" if key == "rowID" else key): text for key, text in row.items()}
-                              for row in each["rows"]]}
-            for each in part["sections"]
+            {**section, "rows": [{("rowId" if key == "rowID" else key): text for key, text in row.items()}
+                                 for row in section["rows"]]}
+            for section in part["sections"]
         ]  # fmt: skip
         return {"text": part["description"], "footer": part["footerText"], "title": part["title"],
                 "buttonText": part["buttonText"], "sections": rows}  # fmt: skip
     if name == "buttonsMessage":
-        buttons = [{"buttonId": each["buttonID"], "buttonText": each["buttonText"], "type": 1}
-                   for each in part["buttons"]]  # fmt: skip
+        buttons = [{"buttonId": button["buttonID"], "buttonText": button["buttonText"], "type": 1}
+                   for button in part["buttons"]]  # fmt: skip
         header = flat({"imageMessage": part["imageMessage"]}) if "imageMessage" in part else {}
         return {"text": part["contentText"], "footer": part["footerText"], "buttons": buttons, **header}
     return message
 
 
-def test_pieces_of_native_messages_are_compared_by_what_they_hold() -> None:
+def test_native_messages_are_compared_by_their_pieces() -> None:
     assert native({"interactiveMessage": {"body": {"text": "B"}, "nativeFlowMessage": {"buttons": []}}}) == {
         "body": "B", "buttons": []
     }  # fmt: skip
@@ -121,11 +121,11 @@ def test_pieces_of_native_messages_are_compared_by_what_they_hold() -> None:
 def native(message: dict[str, Any]) -> dict[str, Any]:
     part = message["interactiveMessage"]
     buttons = [
-        (each["name"], json.loads(each.get("buttonParamsJSON") or each.get("buttonParamsJson")))
-        for each in part["nativeFlowMessage"]["buttons"]
+        (button["name"], json.loads(button.get("buttonParamsJSON") or button.get("buttonParamsJson")))
+        for button in part["nativeFlowMessage"]["buttons"]
     ]
-    found: dict[str, Any] = {"body": part["body"]["text"], "buttons": buttons}
-    return found | ({"footer": part["footer"]["text"]} if part.get("footer") else {})
+    pieces: dict[str, Any] = {"body": part["body"]["text"], "buttons": buttons}
+    return pieces | ({"footer": part["footer"]["text"]} if part.get("footer") else {})
 
 
 REFUSED = {"send_media_without_link", "send_interactive_empty_action", "send_carousel"}
@@ -216,13 +216,13 @@ def test_a_message_is_ignored_or_not(case: dict[str, Any]) -> None:
     given, session = case["in"], session_of(case["in"]["config"])
     key, chat = given["key"], {"jid": case["in"]["key"]["remoteJid"]}
     if given["raw_message_type"] in ("update", "receipt"):
-        told = values("receipt", {"status": "read", "ids": ["A"], "chat": chat}, session)
+        got = values("receipt", {"status": "read", "ids": ["A"], "chat": chat}, session)
     else:
         content = {"kind": "text", "body": "hello"}
         data = {"id": "A", "chat": chat, "sender": chat, "from_me": key["fromMe"], "timestamp_ms": 1}
-        told = values("message", {**data, "content": content}, session)
+        got = values("message", {**data, "content": content}, session)
 
-    assert (told == []) is case["out"]
+    assert (got == []) is case["out"]
 
 
 # --- what is received ---
@@ -237,9 +237,9 @@ def test_the_type_of_a_raw_message_is_known(case: dict[str, Any]) -> None:
 
 @cases("raw_needs_media_download")
 def test_a_file_is_fetched_or_there_is_none(case: dict[str, Any]) -> None:
-    found = content_of(case["in"]["message"])
+    content = content_of(case["in"]["message"])
 
-    assert (found.get("media", {}).get("state") == "pending") is case["out"]
+    assert (content.get("media", {}).get("state") == "pending") is case["out"]
 
 
 @cases("event_envelope")
@@ -248,13 +248,13 @@ def test_a_whole_event_is_what_clients_expect(case: dict[str, Any]) -> None:
     session = session_of(given.get("config", {}))
     if "update" in given["raw"]:
         chat = {"jid": given["raw"]["key"]["remoteJid"]}
-        told = values(
+        got = values(
             "receipt", {"status": "delivered", "ids": ["WAID1"], "chat": chat, "timestamp": 1760000000}, session
         )
     else:
-        told = values("message", received(given["raw"]), session)
+        got = values("message", received(given["raw"]), session)
 
-    (value,) = told
+    (value,) = got
     wanted = out["entry"][0]["changes"][0]["value"]
     assert value["metadata"] == wanted["metadata"]
     for name in ("messages", "message_echoes"):
@@ -265,20 +265,20 @@ def test_a_whole_event_is_what_clients_expect(case: dict[str, Any]) -> None:
 
 @cases("listener_job")
 def test_the_steps_of_the_listener(case: dict[str, Any]) -> None:
-    """Each event of the connector stands for itself, and a message that nobody can read is told at once."""
+    """Each event of the connector is an event of its own; a message that this device cannot read is one at once."""
     chat = {"jid": f"{CALLER}@s.whatsapp.net"}
-    told = values("undecryptable", {"id": "A", "chat": chat, "sender": chat}, session_of({}))
+    got = values("undecryptable", {"id": "A", "chat": chat, "sender": chat}, session_of({}))
 
-    assert len(told) == case["out"]["events_sent"]
-    assert "phone" in told[0]["messages"][0]["text"]["body"]
+    assert len(got) == case["out"]["events_sent"]
+    assert "phone" in got[0]["messages"][0]["text"]["body"]
 
 
 @cases("listener_filter")
 def test_what_the_listener_lets_pass(case: dict[str, Any]) -> None:
     ids = MemoryIds()
     if case["id"] == "lf_status_bypasses_filters":
-        told = values("session", {"state": "connected"}, session_of({"ignoreOwnMessages": True}))
-        assert told[0]["messages"][0]["from"] == PHONE
+        got = values("session", {"state": "connected"}, session_of({"ignoreOwnMessages": True}))
+        assert got[0]["messages"][0]["from"] == PHONE
     elif case["id"] == "lf_delete":
         (key,), (wanted,) = case["in"]["keys"], case["out"]["events"]
         revoke = {"protocolMessage": {"key": {"id": key["id"], "remoteJid": key["remoteJid"]}, "type": 0}}
@@ -301,14 +301,14 @@ def call(phase: str = "offer", *, call_id: str = "C1", caller: dict[str, str] | 
 
 
 @cases("calls")
-def test_a_call_is_refused_or_told(case: dict[str, Any]) -> None:
-    given, known = case["in"], MemoryConnections()
+def test_a_call_is_refused_or_reported(case: dict[str, Any]) -> None:
+    given, connections = case["in"], MemoryConnections()
     session = session_of({"rejectCalls": given.get("rejectCalls", "busy"), "messageCallsWebhook": "call!"})
     sessions = MemorySessions(session)
 
     def what_follows(data: dict[str, Any]) -> tuple[list[Command], list[dict[str, Any]]]:
-        told = values("call", data, session, connections=known)
-        return answers(job_of("call", data), sessions=sessions, connections=known), told
+        got = values("call", data, session, connections=connections)
+        return answers(job_of("call", data), sessions=sessions, connections=connections), got
 
     if case["id"] == "ca_reject":
         (reject, text), _ = what_follows(call())
@@ -321,18 +321,18 @@ def test_a_call_is_refused_or_told(case: dict[str, Any]) -> None:
         assert message["id"].startswith("UNO.CALL.")
     elif case["id"] == "ca_second_ring_within_10s":
         assert what_follows(call()) != ([], [])
-        assert what_follows(call()) != ([], []), "the same call told twice still counts"
+        assert what_follows(call()) != ([], []), "a repeated event of the same call still counts"
         assert what_follows(call(call_id="C2")) == ([], [])
     elif case["id"] == "ca_other_status":
         assert what_follows(call(given["status"])) == ([], [])
     else:
         lid, phone = given["from"], given["callerPn"]
-        (told,) = told_by(
+        (event,) = convert_event(
             "CallOffer",
             {"basicCallMeta": {"callCreator": {"User": lid.partition("@")[0], "Server": "lid"}, "callID": "C1",
                                "callCreatorAlt": {"User": phone.partition("@")[0], "Server": "s.whatsapp.net"}}},
         )  # fmt: skip
-        (_, text), _ = what_follows(told.data)
+        (_, text), _ = what_follows(event.data)
         assert text.to == case["out"]["rejects_with"]
 
 
@@ -341,12 +341,12 @@ def test_a_call_is_refused_or_told(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("chat", [f"{CALLER}@s.whatsapp.net", "120363011112222@g.us"])
 def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
-    """`cc_read` and `cc_read_internal_key`: an id of ours is mapped to WhatsApp's."""
-    known, recorder = MemoryConnections(), CommandRecorder()
+    """`cc_read` and `cc_read_internal_key`: the API's id is mapped to WhatsApp's."""
+    connections, recorder = MemoryConnections(), CommandRecorder()
     writer = f"{CALLER}@s.whatsapp.net"
-    known.remember_key(PHONE, "UNO.OUT.1", chat=chat, participant=writer, theirs="3EB0AA")
+    connections.remember_key(PHONE, "UNO.OUT.1", chat=chat, participant=writer, theirs="3EB0AA")
     provider = WhatsmeowProvider(
-        commands=recorder, connections=known, sessions=MemorySessions(make_session()),
+        commands=recorder, connections=connections, sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message, max_age_s=60,
     )  # fmt: skip
 
@@ -355,7 +355,7 @@ def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
     read, typing = recorder.commands
     assert read.data == {"ids": ["3EB0AA"], "chat": chat, "sender": writer, "kind": "read"}
     assert (typing.type, typing.data["chat"]) == ("typing", chat)
-    assert known.key(PHONE, "UNO.OUT.1") == MessageKey("3EB0AA", chat, writer)
+    assert connections.key(PHONE, "UNO.OUT.1") == MessageKey("3EB0AA", chat, writer)
     with pytest.raises(MessageRejected):
         provider.command({"status": "read", "message_id": "nobody-knows"}, phone=PHONE)
     with pytest.raises(MessageRejected):

@@ -1,4 +1,4 @@
-"""What WhatsApp tells becomes what webhooks expect: the cases of existing clients, and messages of any form."""
+"""Received messages become what webhooks expect: the cases of the Node version, and messages of any form."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_every_known_form_of_a_message_reaches_the_webhook_as_it_always_did(case
     assert event_of(case) == case["out"]
 
 
-def test_all_cases_of_the_former_program_are_here() -> None:
-    theirs = {case["id"].removeprefix("raw_"): case for case in GROUPS["raw_to_event"]["cases"]}
-    wanted = {name for name, case in theirs.items() if case["id"] not in OTHERS}
+def test_all_cases_of_the_node_version_are_here() -> None:
+    all_cases = {case["id"].removeprefix("raw_"): case for case in GROUPS["raw_to_event"]["cases"]}
+    wanted = {name for name, case in all_cases.items() if case["id"] not in OTHERS}
 
     assert {case["id"] for case in CASES} == wanted
     for case in CASES:
-        assert theirs[case["id"]]["in"] == {"config": case["config"], "raw": case["raw"]}
+        assert all_cases[case["id"]]["in"] == {"config": case["config"], "raw": case["raw"]}
 
 
 JSON = st.recursive(
@@ -68,7 +68,7 @@ def test_no_message_stops_the_conversion(message: dict[str, Any]) -> None:
     assert ReceivedMessage.model_validate({**data, "content": content, "context": context}).content.kind
 
 
-def test_wrappers_without_end_are_told_as_unsupported() -> None:
+def test_endless_wrappers_become_unsupported() -> None:
     message: dict[str, Any] = {"conversation": "deep"}
     for _ in range(60):
         message = {"ephemeralMessage": {"message": message}}

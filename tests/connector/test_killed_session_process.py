@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.connector.phones import Phone, messages, statuses
+from tests.connector.phones import Phone, connected_phone, messages_with, statuses
 from tests.connector.steps import STEPS
 from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, PHONE, Process, Stack, eventually, stack
@@ -30,21 +30,16 @@ def hook() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory, hook: Receiver) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("killed")
-    with stack(servers, folder, UNOAPI_CONNECTOR_SENDS_PER_SECOND="1000") as running:
+    with stack(servers, tmp_path_factory.mktemp("killed"), UNOAPI_CONNECTOR_SENDS_PER_SECOND="1000") as running:
         running.web()
         running.worker()
-        running.environment |= {"UNOAPI_CONNECTOR_ENGINE": "twin", "UNOAPI_CONNECTOR_STORE": str(folder / "phones")}
-        running.register([{"id": "crm", "urlAbsolute": hook.url("/hook")}], provider="whatsmeow")
-        Phone(running).log_in()
-        running.connector()  # routes commands, and starts the session again whenever it was killed
-        Phone(running).wait_online()
+        connected_phone(running, hook.url("/hook"))  # its connector routes commands, and restarts the killed session
         yield running
 
 
 @pytest.fixture
 def dying(uno: Stack) -> Iterator[Any]:
-    """Instead of the supervisor's, a session's process that dies at a step, and then one that does not."""
+    """Starts a session's process that kills itself at a step, instead of the supervisor's process."""
     assert uno.post(f"/session/{PHONE}/disconnect", {}).ok
     phone = Phone(uno)
     eventually(lambda: phone.status() != "online", within_s=30, what="disconnected")
@@ -54,7 +49,7 @@ def dying(uno: Stack) -> Iterator[Any]:
         return Process("child", command, uno.environment, uno.folder)
 
     yield start
-    eventually(lambda: phone.status() != "online", within_s=15, what="the second process's end is told")
+    eventually(lambda: phone.status() != "online", within_s=15, what="the state of the second process's end")
     assert uno.post(f"/session/{PHONE}/connect", {"method": "resume"}).ok
     phone.wait_online()
 
@@ -63,19 +58,21 @@ def dying(uno: Stack) -> Iterator[Any]:
 def test_a_received_message_survives_a_kill(uno: Stack, hook: Receiver, dying: Any, step: str) -> None:
     phone, message_id = Phone(uno), f"3EB0{step.upper().replace(' ', '')}"
 
-    phone.gets(message_id, {"kind": "text", "body": step})
+    phone.receives(message_id, {"kind": "text", "body": step})
     first = dying(step)
     assert first.wait(30) < 0, first.output()
     second = dying("never")
-    eventually(lambda: [each for each in messages(hook) if each["id"] == message_id], within_s=30, what="the message")
+    eventually(lambda: messages_with(hook, message_id), within_s=30, what="the message")
     time.sleep(1)
     second.stop()
 
-    assert len([each for each in messages(hook) if each["id"] == message_id]) == 1
+    assert len(messages_with(hook, message_id)) == 1
 
 
 @pytest.mark.parametrize("step", SENDING)
-def test_a_message_is_sent_at_most_once_and_always_told(uno: Stack, hook: Receiver, dying: Any, step: str) -> None:
+def test_a_message_is_sent_at_most_once_and_its_client_always_gets_a_status(
+    uno: Stack, hook: Receiver, dying: Any, step: str
+) -> None:
     phone = Phone(uno)
     before = len(phone.sent())
     first = dying(step)
@@ -85,14 +82,14 @@ def test_a_message_is_sent_at_most_once_and_always_told(uno: Stack, hook: Receiv
     message_id = answer.json()["messages"][0]["id"]
     assert first.wait(30) < 0, first.output()
     second = dying("never")
-    told = eventually(lambda: statuses(hook, message_id), within_s=30, what="a status")
+    got = eventually(lambda: statuses(hook, message_id), within_s=30, what="a status")
     time.sleep(0.7)
     second.stop()
 
     left = len(phone.sent()) - before
     assert left == (0 if step == "send: marked, not called" else 1)
     # Events are posted by many threads: `delivered` may be there before `sent`, or instead of it.
-    assert ("failed" in told) is (step in ("send: marked, not called", "send: left, not noted"))
+    assert ("failed" in got) is (step in ("send: marked, not called", "send: left, not logged"))
 
 
 def test_the_steps_are_all_there() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.connector.library import library_path
-from tests.connector.phones import Phone
+from tests.connector.phones import NOBODY, Phone
 from tests.support.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", autouse=True)
 def library() -> str:
-    """The library's place."""
+    """Its folder; without it the tests are skipped."""
     return library_path()
 
 
@@ -29,17 +29,17 @@ def run(folder: Path, *arguments: str, timeout_s: float = 60) -> Any:
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "DOTENV_CONFIG_PATH": os.devnull}
     environment["PYTHONPATH"] = library_path()
     command = [sys.executable, "-m", "tests.connector.neonize_checks", *arguments, str(folder)]
-    done = subprocess.run(
+    checks = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    assert checks.returncode == 0, checks.stderr[-2000:]
+    return json.loads(checks.stdout.splitlines()[-1])
 
 
 def test_events_of_the_real_library_become_events_of_the_contract(tmp_path: Path) -> None:
-    told = run(tmp_path, "events")
+    results = run(tmp_path, "events")
 
-    by_name = {each["name"]: each["told"] for each in told}
+    by_name = {result["name"]: result["events"] for result in results}
     (text,) = by_name["text"]
     assert text["data"]["content"] == {"kind": "text", "body": "hello"}
     assert (text["data"]["chat"]["phone"], text["data"]["chat"]["lid"]) == ("5549988887777", "24788516941@lid")
@@ -65,28 +65,26 @@ def test_every_kind_that_is_sent_is_a_message_of_the_real_library(tmp_path: Path
 
 
 def test_the_library_is_complete_and_opens_a_store(tmp_path: Path) -> None:
-    found = run(tmp_path, "store")
+    result = run(tmp_path, "store")
 
-    assert found["library_bytes"] > 1_000_000
-    assert found["ended"] == "NETWORK"
-    assert found["store_bytes"] > 0
+    assert result["library_bytes"] > 1_000_000
+    assert result["ended"] == "NETWORK"
+    assert result["store_bytes"] > 0
 
 
 def test_without_a_network_the_supervisor_backs_off_and_says_so(uno: Stack) -> None:
     uno.web()
     uno.worker()
-    uno.register(
-        [{"id": "crm", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow", proxyUrl="http://127.0.0.1:9"
-    )
+    uno.register([{"id": "crm", "urlAbsolute": NOBODY}], provider="whatsmeow", proxyUrl="http://127.0.0.1:9")
     connector = uno.connector(UNOAPI_CONNECTOR_ENGINE="neonize", PYTHONPATH=library_path())
     phone = Phone(uno)
 
     answer = uno.post(f"/session/{phone.phone}/connect", {"method": "qr"})
     assert answer.ok, answer.text
-    state = eventually(lambda: (found := phone.state()).get("reason") and found, within_s=30, what="a reason")
+    state = eventually(lambda: (current := phone.state()).get("reason") and current, within_s=30, what="a reason")
 
     assert state["status"] == "offline"
     assert "cannot be reached" in state["reason"]
-    again = [json.loads(line) for line in connector.output().splitlines() if "session_process_ended" in line]
+    ended = [json.loads(line) for line in connector.output().splitlines() if "session_process_ended" in line]
     eventually(lambda: connector.output().count("session_process_ended") >= 2, within_s=20, what="a second try")
-    assert [each["code"] for each in again][:1] in ([], [10])
+    assert [line["code"] for line in ended][:1] in ([], [10])

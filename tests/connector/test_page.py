@@ -17,7 +17,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tests.connector.phones import Phone
+from tests.connector.phones import NOBODY, Phone
 from tests.support.stack import OPERATOR, PHONE, ROOT, Stack, eventually, stack
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> It
     with stack(servers, tmp_path_factory.mktemp("page"), QR_TIMEOUT_MS="6000") as running:
         running.web()
         running.worker()
-        running.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
+        running.register([{"id": "none", "urlAbsolute": NOBODY}], provider="whatsmeow")
         running.connector()
         yield running
 
@@ -73,16 +73,16 @@ def _programs() -> tuple[str, str]:
         command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver"]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(command, env=environment, capture_output=True, timeout=110, check=False)
-    found = shutil.which("chromium"), shutil.which("chromedriver")
-    if found[0] is None or found[1] is None:
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if programs[0] is None or programs[1] is None:
         pytest.skip("Chromium is not installed, and not root on Debian: apt-get install chromium chromium-driver")
-    return found[0], found[1]
+    return programs[0], programs[1]
 
 
 def shown(browser: webdriver.Chrome, element: str) -> str:
     """The text of an element that can be seen; empty when it cannot."""
-    found = browser.find_element("id", element)
-    return (found.text or "shown") if found.is_displayed() else ""
+    shown_element = browser.find_element("id", element)
+    return (shown_element.text or "shown") if shown_element.is_displayed() else ""
 
 
 def test_the_page_shows_the_code_fresh_and_the_connection_without_reloading(
@@ -108,7 +108,7 @@ def test_the_page_shows_the_code_fresh_and_the_connection_without_reloading(
     eventually(
         lambda: browser.find_element("id", "qr").get_attribute("src") not in (first, ""), within_s=20, what="a new code"
     )
-    phone.order(hint="scan")
+    phone.simulate(do="scan")
     eventually(lambda: shown(browser, "status") == "connected", within_s=20, what="connected")
     eventually(lambda: shown(browser, "settings"), what="the settings")
     assert not shown(browser, "qr")
@@ -125,7 +125,7 @@ def test_the_page_shows_the_code_fresh_and_the_connection_without_reloading(
 def test_a_pairing_code_can_be_typed_instead(uno: Stack, phone: Phone) -> None:
     assert uno.post(f"/session/{PHONE}/connect", {"method": "code"}).ok
 
-    state = eventually(lambda: (found := phone.state()).get("pairing_code") and found, within_s=30, what="the code")
+    state = eventually(lambda: (current := phone.state()).get("pairing_code") and current, within_s=30, what="the code")
 
     assert state["pairing_code"] == "TWIN-1234"
 
@@ -147,13 +147,13 @@ def test_front_ends_get_codes_and_statuses_on_the_socket(uno: Stack, phone: Phon
     client.connect(f"{uno.url}?access_token={token}", socketio_path="ws", transports=[transport])
     try:
         uno.post(f"/session/{phone.phone}/connect", {"method": "qr"})
-        eventually(lambda: any(each["type"] == "qrcode" for each in got), within_s=30, what="a code")
-        phone.order(hint="scan")
+        eventually(lambda: any(event["type"] == "qrcode" for event in got), within_s=30, what="a code")
+        phone.simulate(do="scan")
         eventually(lambda: {"phone": PHONE, "type": "status", "content": "online"} in got, within_s=30, what="online")
     finally:
         client.disconnect()
 
-    code = next(each for each in got if each["type"] == "qrcode")
+    code = next(event for event in got if event["type"] == "qrcode")
     assert code["content"].startswith("data:image/png;base64,")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.connector.phones import Phone
+from tests.connector.phones import NOBODY, Phone, connected_phone
 from tests.support.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
@@ -20,23 +20,20 @@ def sources() -> list[Path]:
     return [*(ROOT / "unoapi").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")]
 
 
-def test_one_file_alone_loads_the_library() -> None:
-    found = [path.name for path in sources() if LOADS.search(path.read_text("utf-8"))]
+def test_only_one_module_loads_the_library() -> None:
+    modules = [path.name for path in sources() if LOADS.search(path.read_text("utf-8"))]
 
-    assert found == ["engine_neonize.py"]
+    assert modules == ["neonize.py"]
 
 
 def test_a_session_does_not_outlive_a_killed_connector(uno: Stack) -> None:
     uno.web()
     uno.worker()
-    phone = Phone(uno)
-    phone.log_in()
-    uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
-    first = uno.connector()
-    phone.wait_online()
-    (child,) = psutil.Process(first.pid).children()
+    phone = connected_phone(uno)
+    connector = psutil.Process(uno.processes[-1].pid)
+    (child,) = connector.children()
 
-    psutil.Process(first.pid).kill()
+    connector.kill()
     child.wait(20)
     eventually(lambda: phone.status() == "offline", within_s=20, what="offline")
 
@@ -46,27 +43,23 @@ def test_too_many_failed_connections_end_in_standby(uno: Stack) -> None:
     uno.worker()
     phone = Phone(uno)
     phone.log_in()
-    uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
+    uno.register([{"id": "none", "urlAbsolute": NOBODY}], provider="whatsmeow")
     for _ in range(3):
-        phone.order(hint="end", code=11, reason="refused")
+        phone.simulate(do="end", code=11, reason="refused")
     uno.connector(MAX_CONNECT_RETRY="1")
 
     eventually(lambda: phone.status() == "standby", within_s=40, what="standby")
 
     assert uno.post(f"/session/{phone.phone}/connect", {"method": "resume"}).ok
-    eventually(lambda: phone.status() == "online", within_s=40, what="online, because somebody asked")
+    eventually(lambda: phone.status() == "online", within_s=40, what="online, because a client asked for it")
 
 
 def test_a_phone_that_removes_the_device_needs_a_new_code(uno: Stack) -> None:
     uno.web()
     uno.worker()
-    phone = Phone(uno)
-    phone.log_in()
-    uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], provider="whatsmeow")
-    uno.connector()
-    phone.wait_online()
+    phone = connected_phone(uno)
 
-    phone.order(hint="end", code=20, reason="the phone removed this device")
+    phone.simulate(do="end", code=20, reason="the phone removed this device")
 
     eventually(lambda: phone.status() == "disconnected", within_s=20, what="disconnected")
     assert not (phone.folder.parent / "login").exists()

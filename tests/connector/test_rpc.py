@@ -1,4 +1,4 @@
-"""Rpc to a connected phone: the contract, and an answer to whatever is asked."""
+"""RPC to a connected phone: the contract, and a reply to every request."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASKED = {"phones": ["5549988887777", NOT_ON_WHATSAPP]}
+CONTACTS = {"phones": ["5549988887777", NOT_ON_WHATSAPP]}
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> SimulatedEngine:
-    twin = SimulatedEngine(tmp_path, PHONE)
-    twin._connected = True
-    return twin
+def engine(tmp_path: Path) -> SimulatedEngine:
+    engine = SimulatedEngine(tmp_path, PHONE)
+    engine._connected = True
+    return engine
 
 
-def test_question_and_answer_fit_their_schemas(twin: SimulatedEngine) -> None:
-    question = RpcRequest(method="contacts.check", session=PHONE, data=ASKED)
+def test_request_and_reply_fit_their_schemas(engine: SimulatedEngine) -> None:
+    request = RpcRequest(method="contacts.check", session=PHONE, data=CONTACTS)
 
-    reply = answer(question.model_dump_json(), twin)
+    reply = answer(request.model_dump_json(), engine)
 
     files = {name: json.loads(text) for name, text in schemas().items()}
-    jsonschema.validate(question.model_dump(mode="json"), files["rpc.schema.json"])
-    jsonschema.validate(ASKED, files["rpc.contacts.check.schema.json"])
+    jsonschema.validate(request.model_dump(mode="json"), files["rpc.schema.json"])
+    jsonschema.validate(CONTACTS, files["rpc.contacts.check.schema.json"])
     jsonschema.validate(reply.model_dump(mode="json"), files["rpc.reply.schema.json"])
     jsonschema.validate(reply.model_dump(mode="json")["data"], files["rpc.contacts.check.reply.schema.json"])
     assert reply.data == {"there": (True, False)}
@@ -56,16 +56,16 @@ def test_question_and_answer_fit_their_schemas(twin: SimulatedEngine) -> None:
     ],
     ids=["text", "list", "deep", "unknown", "nobody", "too many"],
 )
-def test_whatever_is_asked_is_answered(twin: SimulatedEngine, body: str) -> None:
-    reply = answer(body, twin)
+def test_every_request_has_a_reply(engine: SimulatedEngine, body: str) -> None:
+    reply = answer(body, engine)
 
     assert (reply.data, bool(reply.error)) == (None, True)
 
 
 def test_a_phone_that_is_not_connected_says_so(tmp_path: Path) -> None:
-    question = RpcRequest(method="contacts.check", session=PHONE, data=ASKED)
+    request = RpcRequest(method="contacts.check", session=PHONE, data=CONTACTS)
 
-    assert answer(question.model_dump_json(), SimulatedEngine(tmp_path, PHONE)).error == "not connected"
+    assert answer(request.model_dump_json(), SimulatedEngine(tmp_path, PHONE)).error == "not connected"
 
 
 def test_with_rabbitmq_away_nobody_answers() -> None:
@@ -73,15 +73,15 @@ def test_with_rabbitmq_away_nobody_answers() -> None:
         BrokerRpc("amqp://guest:guest@127.0.0.1:1/", Topology("unoapi")).ask(PHONE, "contacts.check", {}, timeout_s=1)
 
 
-@pytest.mark.parametrize("found", [{}, {"there": [True]}, {"there": "x"}])
-def test_an_answer_of_another_form_is_no_answer(found: dict[str, Any]) -> None:
-    class Strange:
+@pytest.mark.parametrize("reply", [{}, {"there": [True]}, {"there": "x"}])
+def test_a_reply_of_another_form_is_no_reply(reply: dict[str, Any]) -> None:
+    class StrangeRpc:
         def ask(self, *_: Any, **__: Any) -> dict[str, Any]:
-            return found
+            return reply
 
     provider = WhatsmeowProvider(
         commands=None, connections=MemoryConnections(), sessions=MemorySessions(make_session()),  # type: ignore[arg-type]
-        rendered=lambda message, _: message, max_age_s=60, questions=Strange(),
+        rendered=lambda message, _: message, max_age_s=60, questions=StrangeRpc(),
     )  # fmt: skip
 
     assert provider.contacts(PHONE, ["+5549988887777", NOT_ON_WHATSAPP, "nobody"]) == [True, False, False]

@@ -10,7 +10,7 @@ import amqp
 import pytest
 from kombu import Connection
 
-from tests.connector.phones import Phone, events, messages, statuses
+from tests.connector.phones import Phone, connected_phone, events, messages, messages_with, statuses
 from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, PHONE, Stack, eventually, stack
 from unoapi.broker.topology import Topology
@@ -42,12 +42,7 @@ def hook() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def phone(uno: Stack, hook: Receiver) -> Phone:
-    phone = Phone(uno)
-    phone.log_in()
-    uno.register([{"id": "crm", "urlAbsolute": hook.url("/hook")}], provider="whatsmeow")
-    uno.connector()
-    phone.wait_online()
-    return phone
+    return connected_phone(uno, hook.url("/hook"))
 
 
 def send(uno: Stack, to: str, **message: Any) -> str:
@@ -69,7 +64,7 @@ def test_a_message_is_sent_once_and_its_receipts_come_back(uno: Stack, phone: Ph
 
 
 def test_a_received_message_reaches_the_webhook_and_can_be_answered(uno: Stack, phone: Phone, hook: Receiver) -> None:
-    phone.gets("3EB0RECEIVED", {"kind": "text", "body": "anybody there?"})
+    phone.receives("3EB0RECEIVED", {"kind": "text", "body": "anybody there?"})
     (got,) = eventually(lambda: messages(hook), what="the message")
     before = len(phone.sent())
 
@@ -86,8 +81,8 @@ def test_a_received_picture_reaches_the_webhook_with_a_working_download(
 ) -> None:
     media = {"state": "pending", "descriptor": {"direct_path": "/v/1", "media_type": "image", "file_length": 15}}
 
-    phone.gets("3EB0PICTURE", {"kind": "image", "mime_type": "image/png", "caption": "look", "media": media})
-    got = eventually(lambda: [each for each in messages(hook) if each["id"] == "3EB0PICTURE"], what="the picture")
+    phone.receives("3EB0PICTURE", {"kind": "image", "mime_type": "image/png", "caption": "look", "media": media})
+    got = eventually(lambda: messages_with(hook, "3EB0PICTURE"), what="the picture")
 
     image = got[0]["image"]
     described = uno.get(f"/v15.0/{image['id']}").json()
@@ -97,11 +92,11 @@ def test_a_received_picture_reaches_the_webhook_with_a_working_download(
     assert described["sha256"] == image["sha256"] == hashlib.sha256(PICTURE).hexdigest()
 
 
-def test_a_picture_that_is_gone_is_told_without_its_file(phone: Phone, hook: Receiver) -> None:
+def test_a_message_whose_picture_is_gone_arrives_without_its_file(phone: Phone, hook: Receiver) -> None:
     media = {"state": "pending", "descriptor": {"direct_path": "/gone", "media_type": "image"}}
 
-    phone.gets("3EB0GONE", {"kind": "image", "mime_type": "image/png", "media": media})
-    got = eventually(lambda: [each for each in messages(hook) if each["id"] == "3EB0GONE"], within_s=30, what="it")
+    phone.receives("3EB0GONE", {"kind": "image", "mime_type": "image/png", "media": media})
+    got = eventually(lambda: messages_with(hook, "3EB0GONE"), within_s=30, what="the message")
 
     assert got[0]["errors"][0]["code"] == 131052
     assert "id" not in got[0]["image"]
@@ -120,8 +115,8 @@ def test_an_uploaded_file_is_sent_by_its_id(uno: Stack, phone: Phone) -> None:
 
 
 def test_marks_and_typing_reach_the_phone(uno: Stack, phone: Phone, hook: Receiver) -> None:
-    phone.gets("3EB0MARK", {"kind": "text", "body": "mark me"})
-    eventually(lambda: [each for each in messages(hook) if each["id"] == "3EB0MARK"], what="the message")
+    phone.receives("3EB0MARK", {"kind": "text", "body": "mark me"})
+    eventually(lambda: messages_with(hook, "3EB0MARK"), what="the message")
     mark = {"messaging_product": "whatsapp", "status": "read", "message_id": "3EB0MARK"}
 
     answer = uno.post(f"/v15.0/{PHONE}/messages", {**mark, "typing_indicator": {"type": "text"}})
@@ -129,7 +124,7 @@ def test_marks_and_typing_reach_the_phone(uno: Stack, phone: Phone, hook: Receiv
     assert answer.ok, answer.text
     chat = f"{CONTACT}@s.whatsapp.net"
     eventually(lambda: {"typing": "composing", "chat": chat} in phone.written(), what="typing")
-    assert [each for each in phone.written() if each.get("read") == ["3EB0MARK"]]
+    assert [line for line in phone.written() if line.get("read") == ["3EB0MARK"]]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +136,7 @@ def test_marks_and_typing_reach_the_phone(uno: Stack, phone: Phone, hook: Receiv
     ],
     ids=["refused", "no answer", "killed while sending"],
 )
-def test_a_send_that_fails_or_that_nobody_knows_about_is_told_and_not_repeated(  # noqa: PLR0917
+def test_a_send_that_failed_or_whose_outcome_is_unknown_gets_its_status_and_is_not_repeated(  # noqa: PLR0917
     uno: Stack, phone: Phone, hook: Receiver, to: str, outcome: list[str], code: int, left: int
 ) -> None:
     before = len(phone.sent())
@@ -170,20 +165,22 @@ def test_a_send_that_certainly_did_not_leave_is_tried_again(uno: Stack, phone: P
     assert len(phone.sent()) - before == 1
 
 
-def test_a_call_of_a_dropped_connection_waits_and_then_leaves(uno: Stack, phone: Phone, hook: Receiver) -> None:
-    phone.order(hint="drop")
+def test_a_message_waits_while_the_connection_is_gone_and_then_leaves(uno: Stack, phone: Phone, hook: Receiver) -> None:
+    phone.simulate(do="drop")
     eventually(lambda: phone.status() == "offline", what="offline")
     message_id = send(uno, CONTACT, text={"body": "later"})
-    phone.order(hint="back")
+    phone.simulate(do="back")
 
     eventually(lambda: "sent" in statuses(hook, message_id), within_s=30, what="sent")
 
 
 @pytest.mark.usefixtures("phone")
-def test_the_queues_of_sessions_are_seen_together_with_the_age_of_the_oldest(uno: Stack, hook: Receiver) -> None:
+def test_the_queues_of_sessions_are_shown_together_with_the_age_of_the_oldest_message(
+    uno: Stack, hook: Receiver
+) -> None:
     def together() -> dict[str, Any]:
-        found = {depth["queue"]: depth for depth in uno.get("/admin/queues").json()["data"]}
-        return dict(found["unoapi.outgoing.whatsmeow.*"])
+        depths = {depth["queue"]: depth for depth in uno.get("/admin/queues").json()["data"]}
+        return dict(depths["unoapi.outgoing.whatsmeow.*"])
 
     queue = Topology("unoapi").session_queue("5521900000000")  # of a number that nobody connects
     before = together()
@@ -212,7 +209,7 @@ def test_contacts_are_looked_up_at_whatsapp_itself(uno: Stack, phone: Phone) -> 
     answer = uno.post(f"/{PHONE}/contacts", body)
 
     assert answer.ok, answer.text
-    assert [each["status"] for each in answer.json()["contacts"]] == ["valid", "invalid", "valid", "invalid"]
+    assert [contact["status"] for contact in answer.json()["contacts"]] == ["valid", "invalid", "valid", "invalid"]
 
 
 def test_while_the_phone_is_not_there_the_form_of_a_number_decides(uno: Stack, hook: Receiver) -> None:
@@ -222,6 +219,6 @@ def test_while_the_phone_is_not_there_the_form_of_a_number_decides(uno: Stack, h
 
     answer = uno.post(f"/{absent}/contacts", {"contacts": [CONTACT, UNSTEADY]})
 
-    assert [each["status"] for each in answer.json()["contacts"]] == ["valid", "invalid"]
-    assert time.monotonic() - started < 4, "nobody waits for an answer that cannot come"
-    assert uno.depth("unoapi.dead") == 0, "a question is no letter"
+    assert [contact["status"] for contact in answer.json()["contacts"]] == ["valid", "invalid"]
+    assert time.monotonic() - started < 4, "the API does not wait for a reply that cannot come"
+    assert uno.depth("unoapi.dead") == 0, "a request never becomes a dead letter"

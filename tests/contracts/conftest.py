@@ -18,8 +18,8 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 @pytest.fixture
-def client(servers: PrivateServers) -> Iterator[redis.Redis]:
-    """Redis itself, to look behind the stores."""
+def raw_redis(servers: PrivateServers) -> Iterator[redis.Redis]:
+    """Redis itself, to read what the stores wrote."""
     direct = redis.Redis.from_url(servers.redis_url, decode_responses=True)
     direct.flushall()
     yield direct
@@ -27,12 +27,12 @@ def client(servers: PrivateServers) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def store(
+def redis_client(
     servers: PrivateServers,
-    client: redis.Redis,  # noqa: ARG001 (empties it)
+    raw_redis: redis.Redis,  # noqa: ARG001 (empties it)
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RedisClient]:
-    # What a store keeps is tested here, not how soon a busy machine answers.
+    # What a store saves is tested here, not how soon a busy machine answers.
     monkeypatch.setattr("unoapi.stores.redis.CALL_TIMEOUT_S", 2.0)
     running = RedisClient(servers.redis_url)
     yield running

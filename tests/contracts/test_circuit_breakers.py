@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.fakes import PHONE
 from unoapi.models.endpoints import EndpointChange, Permit
+from unoapi.services.retries import parked
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
@@ -22,51 +23,53 @@ PAUSE_MS = 200
 class Worker:
     """One process: it reads the state together with the done-key, as the product does."""
 
-    def __init__(self, store: RedisClient) -> None:
-        self.deliveries = RedisDeliveries(store, RedisTraces(store, ttl_s=60), done_ttl_s=60)
-        self.breakers = RedisBreakers(store, failures=5, pause_ms=PAUSE_MS)
+    def __init__(self, redis_client: RedisClient) -> None:
+        self.deliveries = RedisDeliveries(redis_client, RedisTraces(redis_client, ttl_s=60), done_ttl_s=60)
+        self.breakers = RedisBreakers(
+            redis_client, failures=5, pause_ms=PAUSE_MS, spread=lambda wait_ms: parked(wait_ms, draw=0.5)
+        )
 
-    def turn(self, delivery_id: str, webhook_id: str = "a") -> Permit:
+    def permit(self, delivery_id: str, webhook_id: str = "a") -> Permit:
         state = self.deliveries.state(delivery_id, phone=PHONE, webhook_id=webhook_id).breaker
         if state is not None:
             self.breakers.seen(phone=PHONE, webhook_id=webhook_id, state=state)
-        return self.breakers.turn(delivery_id, phone=PHONE, webhook_id=webhook_id, state=state, deadline_ms=100)
+        return self.breakers.permit(delivery_id, phone=PHONE, webhook_id=webhook_id, state=state, deadline_ms=100)
 
     def fail(self, delivery_id: str) -> tuple[bool, EndpointChange | None]:
         return self.breakers.failed(delivery_id, phone=PHONE, webhook_id="a")
 
     def succeed(self) -> EndpointChange | None:
-        told: list[EndpointChange] = []
-        self.breakers.succeeded(phone=PHONE, webhook_id="a", tell=told.append)
+        changes: list[EndpointChange] = []
+        self.breakers.succeeded(phone=PHONE, webhook_id="a", notify=changes.append)
         time.sleep(0.1)  # it may be written behind
-        return told[0] if told else None
+        return changes[0] if changes else None
 
 
 @pytest.fixture(params=["redis", "redis away"])
 def worker(request: pytest.FixtureRequest) -> Worker:
-    return Worker(request.getfixturevalue("store" if request.param == "redis" else "away"))
+    return Worker(request.getfixturevalue("redis_client" if request.param == "redis" else "away"))
 
 
 def open_it(worker: Worker) -> EndpointChange:
     outcomes = [worker.fail(f"d-{number}") for number in range(5)]
     assert [down for down, _ in outcomes] == [False] * 4 + [True]
-    news = outcomes[-1][1]
-    assert news is not None
-    return news
+    change = outcomes[-1][1]
+    assert change is not None
+    return change
 
 
 def test_five_different_failures_open_it_and_the_next_says_nothing_new(worker: Worker) -> None:
-    news = open_it(worker)
+    change = open_it(worker)
 
-    assert news.down
+    assert change.down
     assert worker.fail("d-9") == (True, None)
-    assert worker.turn("d-9").wait_ms > 0
-    assert worker.turn("d-9", webhook_id="b") == Permit()
+    assert worker.permit("d-9").wait_ms > 0
+    assert worker.permit("d-9", webhook_id="b") == Permit()
 
 
 def test_one_delivery_that_always_fails_opens_nothing(worker: Worker) -> None:
     assert [worker.fail("d-1")[0] for _ in range(20)] == [False] * 20
-    assert worker.turn("d-2") == Permit()
+    assert worker.permit("d-2") == Permit()
 
 
 def test_a_success_between_begins_the_count_again(worker: Worker) -> None:
@@ -81,12 +84,12 @@ def test_one_probe_at_a_time_by_different_deliveries_with_growing_pauses(worker:
     open_it(worker)
     time.sleep(PAUSE_MS / 1000 + 0.05)
 
-    first = worker.turn("d-1")
-    second = worker.turn("d-2")
+    first = worker.permit("d-1")
+    second = worker.permit("d-2")
     worker.fail("d-1")
     time.sleep(2 * PAUSE_MS / 1000 + 0.05)
-    same = worker.turn("d-1")
-    other = worker.turn("d-2")
+    same = worker.permit("d-1")
+    other = worker.permit("d-2")
 
     assert first.probe
     assert not first.wait_ms
@@ -99,20 +102,20 @@ def test_a_failed_probe_does_not_hold_the_next_one_for_its_whole_deadline(worker
     open_it(worker)
     time.sleep(PAUSE_MS / 1000 + 0.05)
     state = worker.deliveries.state("d-1", phone=PHONE, webhook_id="a").breaker
-    probe = worker.breakers.turn("d-1", phone=PHONE, webhook_id="a", state=state, deadline_ms=60_000)
+    probe = worker.breakers.permit("d-1", phone=PHONE, webhook_id="a", state=state, deadline_ms=60_000)
 
     worker.fail("d-1")
     time.sleep(2 * PAUSE_MS / 1000 + 0.05)
 
     assert probe.probe
-    assert worker.turn("d-2").probe
+    assert worker.permit("d-2").probe
 
 
 def test_the_only_delivery_that_waits_probes_again(worker: Worker) -> None:
     open_it(worker)
     time.sleep(PAUSE_MS * 2 / 1000 + 0.05)
 
-    assert worker.turn("d-4").probe  # the one that opened it
+    assert worker.permit("d-4").probe  # the one that opened it
 
 
 def test_a_success_closes_it_and_says_so_once(worker: Worker) -> None:
@@ -122,40 +125,40 @@ def test_a_success_closes_it_and_says_so_once(worker: Worker) -> None:
 
     assert up == EndpointChange(down=False, since_ms=down.since_ms)
     assert worker.succeed() is None
-    assert worker.turn("d-1") == Permit()
+    assert worker.permit("d-1") == Permit()
 
 
-def test_all_workers_know_and_one_of_them_probes(store: RedisClient) -> None:
-    first, second = Worker(store), Worker(store)
+def test_all_workers_know_and_one_of_them_probes(redis_client: RedisClient) -> None:
+    first, second = Worker(redis_client), Worker(redis_client)
     open_it(first)
 
-    waits = second.turn("d-8").wait_ms
+    waits = second.permit("d-8").wait_ms
     time.sleep(PAUSE_MS / 1000 + 0.05)
-    turns = [first.turn("d-7"), second.turn("d-8")]
+    permits = [first.permit("d-7"), second.permit("d-8")]
 
     assert waits
-    assert [turn.probe for turn in turns] == [True, False]
+    assert [permit.probe for permit in permits] == [True, False]
     assert second.succeed() is not None
     assert first.succeed() is None
 
 
-def test_any_success_closes_it_also_one_that_began_before_it_opened(store: RedisClient) -> None:
-    first, second = Worker(store), Worker(store)
-    assert second.turn("d-8") == Permit()
+def test_any_success_closes_it_also_one_that_began_before_it_opened(redis_client: RedisClient) -> None:
+    first, second = Worker(redis_client), Worker(redis_client)
+    assert second.permit("d-8") == Permit()
     down = open_it(first)
 
     up = second.succeed()
 
     assert up == EndpointChange(down=False, since_ms=down.since_ms)
-    assert second.turn("d-9") == Permit()
+    assert second.permit("d-9") == Permit()
     assert first.succeed() is None
 
 
-def test_deliveries_come_back_on_a_ramp_and_not_as_a_flood(store: RedisClient) -> None:
-    worker = Worker(store)
+def test_deliveries_come_back_on_a_ramp_and_not_as_a_flood(redis_client: RedisClient) -> None:
+    worker = Worker(redis_client)
     open_it(worker)
     worker.succeed()
 
-    turns = [worker.turn(f"d-{number}") for number in range(100)]
+    permits = [worker.permit(f"d-{number}") for number in range(100)]
 
-    assert 10 <= sum(not turn.wait_ms for turn in turns) <= 40
+    assert 10 <= sum(not permit.wait_ms for permit in permits) <= 40

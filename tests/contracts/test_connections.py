@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
     from unoapi.stores.redis import RedisClient
 
-    Known = RedisConnections | MemoryConnections
+    AnyConnections = RedisConnections | MemoryConnections
 
 ONLINE, OFFLINE = SessionState(state="connected"), SessionState(state="disconnected", reason="no network")
 QR = QrCode(code="https://wa.me/x", n=2, of=6)
@@ -32,7 +32,7 @@ class World(Protocol):
     """Connections, and the hand that takes Redis away."""
 
     @property
-    def connections(self) -> Known: ...
+    def connections(self) -> AnyConnections: ...
     def go_away(self) -> None: ...
 
 
@@ -45,170 +45,172 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    def __init__(self, store: RedisClient) -> None:
-        self.store, self.connections = store, RedisConnections(store, ttl_s=60)
+    def __init__(self, redis_client: RedisClient) -> None:
+        self.redis, self.connections = redis_client, RedisConnections(redis_client, ttl_s=60)
 
     def go_away(self) -> None:
-        self.store._skip_until = time.monotonic() + 60
+        self.redis._skip_until = time.monotonic() + 60
 
 
 @pytest.fixture(params=["memory", "redis"])
 def world(request: pytest.FixtureRequest) -> World:
-    return MemoryWorld() if request.param == "memory" else RedisWorld(request.getfixturevalue("store"))
+    return MemoryWorld() if request.param == "memory" else RedisWorld(request.getfixturevalue("redis_client"))
 
 
 @pytest.fixture
-def known(world: World) -> Known:
+def connections(world: World) -> AnyConnections:
     return world.connections
 
 
-def test_nothing_known_is_disconnected(known: Known) -> None:
-    assert known.status(PHONE) == "disconnected"
-    assert known.details(PHONE) == {"status": "disconnected", "at_ms": 0}
+def test_a_phone_without_a_status_is_disconnected(connections: AnyConnections) -> None:
+    assert connections.status(PHONE) == "disconnected"
+    assert connections.details(PHONE) == {"status": "disconnected", "at_ms": 0}
 
 
-def test_the_newest_state_counts(known: Known) -> None:
-    known.record(PHONE, ONLINE, at_ms=2000, seq=1)
-    known.record(PHONE, OFFLINE, at_ms=1000, seq=9)
+def test_the_newest_state_counts(connections: AnyConnections) -> None:
+    connections.record(PHONE, ONLINE, at_ms=2000, seq=1)
+    connections.record(PHONE, OFFLINE, at_ms=1000, seq=9)
 
-    assert known.status(PHONE) == "online"
-    assert known.status("5511000000000") == "disconnected"
+    assert connections.status(PHONE) == "online"
+    assert connections.status("5511000000000") == "disconnected"
 
 
 @pytest.mark.parametrize(("seq", "status"), [(4, "online"), (5, "offline"), (6, "offline")])
-def test_of_the_same_millisecond_the_later_event_counts(known: Known, seq: int, status: str) -> None:
-    known.record(PHONE, ONLINE, at_ms=1000, seq=5)
-    known.record(PHONE, OFFLINE, at_ms=1000, seq=seq)
+def test_of_the_same_millisecond_the_later_event_counts(connections: AnyConnections, seq: int, status: str) -> None:
+    connections.record(PHONE, ONLINE, at_ms=1000, seq=5)
+    connections.record(PHONE, OFFLINE, at_ms=1000, seq=seq)
 
-    assert known.status(PHONE) == status
-
-
-def test_a_clock_that_was_wrong_does_not_hold_a_state_for_ever(known: Known) -> None:
-    known.record(PHONE, ONLINE, at_ms=now_ms() + 86_400_000, seq=1)
-    known.record(PHONE, OFFLINE, at_ms=now_ms(), seq=2)
-
-    assert known.status(PHONE) == "offline"
+    assert connections.status(PHONE) == status
 
 
-def test_a_code_stands_beside_the_state_until_the_next_state(known: Known) -> None:
-    known.record(PHONE, SessionState(state="qr"), at_ms=1000, seq=1)
-    known.record(PHONE, QR, at_ms=1001, seq=2)
-    known.record(PHONE, PairingCode(code="ABCD1234"), at_ms=1002, seq=3)
+def test_a_clock_that_was_wrong_does_not_keep_a_state_for_ever(connections: AnyConnections) -> None:
+    connections.record(PHONE, ONLINE, at_ms=now_ms() + 86_400_000, seq=1)
+    connections.record(PHONE, OFFLINE, at_ms=now_ms(), seq=2)
 
-    details = known.details(PHONE)
+    assert connections.status(PHONE) == "offline"
+
+
+def test_a_code_is_beside_the_state_until_the_next_state(connections: AnyConnections) -> None:
+    connections.record(PHONE, SessionState(state="qr"), at_ms=1000, seq=1)
+    connections.record(PHONE, QR, at_ms=1001, seq=2)
+    connections.record(PHONE, PairingCode(code="ABCD1234"), at_ms=1002, seq=3)
+
+    details = connections.details(PHONE)
     assert details == {
         "status": "connecting", "at_ms": 1002, "state": {"state": "qr"},
         "qr": {"code": "https://wa.me/x", "n": 2, "of": 6}, "pairing_code": {"code": "ABCD1234"},
     }  # fmt: skip
-    known.record(PHONE, ONLINE, at_ms=1003, seq=4)
-    assert known.details(PHONE) == {"status": "online", "at_ms": 1003, "state": {"state": "connected"}}
+    connections.record(PHONE, ONLINE, at_ms=1003, seq=4)
+    assert connections.details(PHONE) == {"status": "online", "at_ms": 1003, "state": {"state": "connected"}}
 
 
-def test_it_is_known_where_a_message_stands(known: Known) -> None:
-    known.remember_key(PHONE, "wamid.1", chat="1@g.us", participant="2@s.whatsapp.net", from_me=True, theirs="3EB0")
-    known.remember_key(PHONE, "3EB1", chat="1@g.us")
+def test_the_key_of_a_message_is_saved(connections: AnyConnections) -> None:
+    connections.remember_key(
+        PHONE, "wamid.1", chat="1@g.us", participant="2@s.whatsapp.net", from_me=True, theirs="3EB0"
+    )
+    connections.remember_key(PHONE, "3EB1", chat="1@g.us")
 
-    eventually(lambda: known.key(PHONE, "3EB1"), what="the key is written soon")
-    assert known.key(PHONE, "wamid.1") == MessageKey("3EB0", "1@g.us", "2@s.whatsapp.net", from_me=True)
-    assert known.key(PHONE, "3EB1") == MessageKey("3EB1", "1@g.us")
-    assert known.key(PHONE, "3EB2") is None
-
-
-def test_a_result_ends_the_wait_for_it(known: Known) -> None:
-    known.expect(PHONE, "c", within_s=60)
-
-    assert known.settle(PHONE, "c") is False
-    assert known.give_up(PHONE, "c") is False, "it has come"
+    eventually(lambda: connections.key(PHONE, "3EB1"), what="the key is written soon")
+    assert connections.key(PHONE, "wamid.1") == MessageKey("3EB0", "1@g.us", "2@s.whatsapp.net", from_me=True)
+    assert connections.key(PHONE, "3EB1") == MessageKey("3EB1", "1@g.us")
+    assert connections.key(PHONE, "3EB2") is None
 
 
-def test_a_wait_that_was_given_up_says_so_to_a_late_result(known: Known) -> None:
-    known.expect(PHONE, "c", within_s=60)
+def test_a_result_ends_the_wait_for_it(connections: AnyConnections) -> None:
+    connections.expect(PHONE, "c", within_s=60)
 
-    assert known.give_up(PHONE, "c") is True
-    assert known.give_up(PHONE, "c") is True, "the task may run twice"
-    assert known.settle(PHONE, "c") is True
-    assert known.settle(PHONE, "c") is False
+    assert connections.settle(PHONE, "c") is False
+    assert connections.give_up(PHONE, "c") is False, "it has come"
 
 
-def test_nothing_is_given_up_that_nobody_waits_for(known: Known) -> None:
-    assert known.give_up(PHONE, "c") is False
+def test_a_wait_that_was_given_up_says_so_to_a_late_result(connections: AnyConnections) -> None:
+    connections.expect(PHONE, "c", within_s=60)
+
+    assert connections.give_up(PHONE, "c") is True
+    assert connections.give_up(PHONE, "c") is True, "the task may run twice"
+    assert connections.settle(PHONE, "c") is True
+    assert connections.settle(PHONE, "c") is False
 
 
-def test_a_caller_counts_once_in_ten_seconds(known: Known) -> None:
-    assert known.is_new_call(PHONE, CONTACT, "C1") is True
-    assert known.is_new_call(PHONE, CONTACT, "C1") is True, "the same call, told again"
-    assert known.is_new_call(PHONE, CONTACT, "C2") is False
-    assert known.is_new_call(PHONE, "5511000000000", "C3") is True
+def test_nothing_is_given_up_that_nobody_waits_for(connections: AnyConnections) -> None:
+    assert connections.give_up(PHONE, "c") is False
+
+
+def test_a_caller_counts_once_in_ten_seconds(connections: AnyConnections) -> None:
+    assert connections.is_new_call(PHONE, CONTACT, "C1") is True
+    assert connections.is_new_call(PHONE, CONTACT, "C1") is True, "the same call again"
+    assert connections.is_new_call(PHONE, CONTACT, "C2") is False
+    assert connections.is_new_call(PHONE, "5511000000000", "C3") is True
 
 
 def test_with_redis_away_what_decides_is_an_error_and_the_rest_goes_on(world: World) -> None:
-    known = world.connections
+    connections = world.connections
     world.go_away()
 
     for call in (
-        lambda: known.status(PHONE),
-        lambda: known.details(PHONE),
-        lambda: known.record(PHONE, ONLINE, at_ms=1, seq=1),
-        lambda: known.key(PHONE, "m"),
-        lambda: known.expect(PHONE, "c", within_s=1),
-        lambda: known.give_up(PHONE, "c"),
+        lambda: connections.status(PHONE),
+        lambda: connections.details(PHONE),
+        lambda: connections.record(PHONE, ONLINE, at_ms=1, seq=1),
+        lambda: connections.key(PHONE, "m"),
+        lambda: connections.expect(PHONE, "c", within_s=1),
+        lambda: connections.give_up(PHONE, "c"),
     ):
         with pytest.raises(StoreUnavailable):
             call()
-    known.remember_key(PHONE, "m", chat="1@g.us")
-    assert known.settle(PHONE, "c") is False
-    assert known.is_new_call(PHONE, CONTACT, "C1") is True
+    connections.remember_key(PHONE, "m", chat="1@g.us")
+    assert connections.settle(PHONE, "c") is False
+    assert connections.is_new_call(PHONE, CONTACT, "C1") is True
 
 
 # --- Redis alone: what other programs see ---
 
 
-def test_the_status_stands_where_the_former_program_had_it(store: RedisClient, client: redis.Redis) -> None:
-    RedisConnections(store, ttl_s=60).record(PHONE, SessionState(state="standby"), at_ms=1, seq=1)
+def test_the_status_has_the_key_of_the_node_version(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    RedisConnections(redis_client, ttl_s=60).record(PHONE, SessionState(state="standby"), at_ms=1, seq=1)
 
-    assert client.get(f"unoapi-status:{PHONE}") == "standby"
+    assert raw_redis.get(f"unoapi-status:{PHONE}") == "standby"
 
 
-def test_news_are_broadcast(servers: PrivateServers, store: RedisClient) -> None:
+def test_a_change_is_broadcast(servers: PrivateServers, redis_client: RedisClient) -> None:
     listener = redis.Redis.from_url(servers.redis_url, decode_responses=True).pubsub()  # type: ignore[no-untyped-call]
     listener.subscribe(CHANNEL)
     listener.get_message(timeout=5)
-    RedisConnections(store, ttl_s=60).record(PHONE, QR, at_ms=1, seq=1)
+    RedisConnections(redis_client, ttl_s=60).record(PHONE, QR, at_ms=1, seq=1)
 
-    told = listener.get_message(timeout=5)
+    message = listener.get_message(timeout=5)
 
-    assert json.loads(told["data"])["type"] == "qr"
+    assert json.loads(message["data"])["type"] == "qr"
     listener.close()
 
 
-def test_calls_and_keys_are_forgotten(store: RedisClient, client: redis.Redis) -> None:
-    known = RedisConnections(store, ttl_s=60)
-    known.is_new_call(PHONE, CONTACT, "C1")
-    known.remember_key(PHONE, "m", chat="1@g.us")
-    eventually(lambda: client.exists(f"unoapi-key:{PHONE}:m"), what="the key is written soon")
+def test_calls_and_keys_are_forgotten(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    connections = RedisConnections(redis_client, ttl_s=60)
+    connections.is_new_call(PHONE, CONTACT, "C1")
+    connections.remember_key(PHONE, "m", chat="1@g.us")
+    eventually(lambda: raw_redis.exists(f"unoapi-key:{PHONE}:m"), what="the key is written soon")
 
-    assert 0 < client.pttl(f"unoapi-ring:{PHONE}:{CONTACT}") <= 10_000
-    assert 50 < client.ttl(f"unoapi-key:{PHONE}:m") <= 60
+    assert 0 < raw_redis.pttl(f"unoapi-ring:{PHONE}:{CONTACT}") <= 10_000
+    assert 50 < raw_redis.ttl(f"unoapi-key:{PHONE}:m") <= 60
 
 
-def test_a_late_result_and_the_end_of_the_wait_never_both_tell(store: RedisClient) -> None:
-    """Whoever comes first tells the client; the other one knows."""
-    known = RedisConnections(store, ttl_s=60)
+def test_a_late_result_and_the_end_of_the_wait_never_both_answer(redis_client: RedisClient) -> None:
+    """The client gets exactly one answer: from whichever comes first."""
+    connections = RedisConnections(redis_client, ttl_s=60)
     for number in range(50):
         command = f"c{number}"
-        known.expect(PHONE, command, within_s=60)
-        told: list[str] = []
+        connections.expect(PHONE, command, within_s=60)
+        answers: list[str] = []
         start = threading.Barrier(2)
 
-        def result(command: str = command, told: list[str] = told, start: threading.Barrier = start) -> None:
+        def result(command: str = command, answers: list[str] = answers, start: threading.Barrier = start) -> None:
             start.wait()
-            if not known.settle(PHONE, command):
-                told.append("result")
+            if not connections.settle(PHONE, command):
+                answers.append("result")
 
         waiter = threading.Thread(target=result)
         waiter.start()
         start.wait()
-        if known.give_up(PHONE, command):
-            told.append("no connector")
+        if connections.give_up(PHONE, command):
+            answers.append("no connector")
         waiter.join()
-        assert len(told) == 1
+        assert len(answers) == 1

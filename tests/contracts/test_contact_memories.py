@@ -24,48 +24,50 @@ OTHER = "5521977776666"
 META = {"phoneNumberId": "pnid", "businessAccountId": "waba"}
 
 
-def sessions_on(store: RedisClient) -> RedisSessions:
-    return RedisSessions(store, environment_config(make_webhook().model_dump()))
+def sessions_on(redis_client: RedisClient) -> RedisSessions:
+    return RedisSessions(redis_client, environment_config(make_webhook().model_dump()))
 
 
 # --- blacklist ---
 
 
-def test_a_contact_is_blocked_for_one_webhook_for_a_time(store: RedisClient, client: redis.Redis) -> None:
-    blacklist = RedisBlacklist(store)
+def test_a_contact_is_blocked_for_one_webhook_for_a_time(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    blacklist = RedisBlacklist(redis_client)
 
     blacklist.put(PHONE, "a", CONTACT, ttl_s=60)
 
     assert blacklist.blocking(PHONE, ["a", "b"], CONTACT) == {"a"}
     assert blacklist.blocking(OTHER, ["a", "b"], CONTACT) == set()
-    assert 0 < int(client.ttl(f"unoapi-blacklist:{PHONE}:a:{CONTACT}")) <= 60
+    assert 0 < int(raw_redis.ttl(f"unoapi-blacklist:{PHONE}:a:{CONTACT}")) <= 60
 
 
 @pytest.mark.parametrize(
     "written", [CONTACT, f"+{CONTACT}", "+55 (49) 98888-7777", "554988887777", f"{CONTACT}@s.whatsapp.net"]
 )
-def test_a_contact_is_the_same_however_it_is_written(store: RedisClient, written: str) -> None:
-    blacklist = RedisBlacklist(store)
+def test_a_contact_is_the_same_however_it_is_written(redis_client: RedisClient, written: str) -> None:
+    blacklist = RedisBlacklist(redis_client)
 
     blacklist.put(PHONE, "a", written, ttl_s=60)
 
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == {"a"}
 
 
-def test_nothing_takes_a_contact_off_and_less_than_nothing_is_for_ever(store: RedisClient, client: redis.Redis) -> None:
-    blacklist = RedisBlacklist(store)
+def test_a_time_of_0_ends_a_block_and_one_below_0_is_for_ever(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    blacklist = RedisBlacklist(redis_client)
 
     blacklist.put(PHONE, "a", CONTACT, ttl_s=-1)
-    assert client.ttl(f"unoapi-blacklist:{PHONE}:a:{CONTACT}") == -1
+    assert raw_redis.ttl(f"unoapi-blacklist:{PHONE}:a:{CONTACT}") == -1
     blacklist.put(PHONE, "a", CONTACT, ttl_s=0)
 
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == set()
 
 
-def test_what_the_former_program_wrote_counts(store: RedisClient, client: redis.Redis) -> None:
-    client.set(f"unoapi-blacklist:{PHONE}:a:{CONTACT}", "1")
+def test_what_the_node_version_wrote_counts(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    raw_redis.set(f"unoapi-blacklist:{PHONE}:a:{CONTACT}", "1")
 
-    assert RedisBlacklist(store).blocking(PHONE, ["a"], CONTACT) == {"a"}
+    assert RedisBlacklist(redis_client).blocking(PHONE, ["a"], CONTACT) == {"a"}
 
 
 def test_with_redis_away_nobody_is_blocked(away: RedisClient) -> None:
@@ -76,8 +78,8 @@ def test_with_redis_away_nobody_is_blocked(away: RedisClient) -> None:
     assert blacklist.blocking(PHONE, ["a"], CONTACT) == set()
 
 
-def test_blocked_users_are_listed_until_they_are_taken_off(store: RedisClient) -> None:
-    blacklist = RedisBlacklist(store)
+def test_blocked_users_are_listed_until_they_are_unblocked(redis_client: RedisClient) -> None:
+    blacklist = RedisBlacklist(redis_client)
 
     blacklist.block(PHONE, ["a", "b"], [f"+{CONTACT}"])
     assert blacklist.blocked(PHONE) == [CONTACT]
@@ -91,19 +93,19 @@ def test_blocked_users_are_listed_until_they_are_taken_off(store: RedisClient) -
 # --- timers ---
 
 
-def test_a_timer_knows_its_last_touch_and_who_wrote_last(store: RedisClient) -> None:
-    timers = RedisTimers(store, ttl_s=60)
+def test_a_timer_knows_its_last_touch_and_who_wrote_last(redis_client: RedisClient) -> None:
+    timers = RedisTimers(redis_client, ttl_s=60)
     assert timers.state(PHONE, CONTACT).last_ms is None
 
     timers.touch(PHONE, CONTACT, at_ms=17)
     timers.wrote(PHONE, CONTACT, own=True)
-    store.close()  # runs what was posted
+    redis_client.close()  # runs what was posted
 
-    state = RedisTimers(store, ttl_s=60).state(PHONE, CONTACT)
+    state = RedisTimers(redis_client, ttl_s=60).state(PHONE, CONTACT)
     assert (state.last_ms, state.direction) == (17, "incoming")
 
 
-def test_a_timer_cannot_be_judged_with_redis_away(away: RedisClient) -> None:
+def test_with_redis_away_the_state_of_a_timer_is_an_error(away: RedisClient) -> None:
     timers = RedisTimers(away, ttl_s=60)
 
     timers.wrote(PHONE, CONTACT, own=False)
@@ -115,79 +117,79 @@ def test_a_timer_cannot_be_judged_with_redis_away(away: RedisClient) -> None:
 # --- directory ---
 
 
-def stored(client: redis.Redis, phone: str, **config: Any) -> None:
-    """As the former program stores it."""
-    client.set(f"unoapi-config:{phone}", json.dumps(config))
+def stored(raw_redis: redis.Redis, phone: str, **config: Any) -> None:
+    """As the Node version stores it."""
+    raw_redis.set(f"unoapi-config:{phone}", json.dumps(config))
 
 
 @pytest.mark.parametrize("node", [PHONE, "pnid", "waba"])
-def test_a_session_is_found_by_each_of_its_ids(store: RedisClient, node: str) -> None:
-    sessions = sessions_on(store)
+def test_a_session_is_found_by_each_of_its_ids(redis_client: RedisClient, node: str) -> None:
+    sessions = sessions_on(redis_client)
     sessions.save(PHONE, {"webhookForward": META})
 
-    assert RedisSessionDirectory(store, sessions_on(store)).phones_of(node) == (PHONE,)
+    assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(node) == (PHONE,)
 
 
-def test_a_session_without_an_account_has_a_computed_one(store: RedisClient) -> None:
-    sessions = sessions_on(store)
+def test_a_session_without_an_account_has_a_computed_one(redis_client: RedisClient) -> None:
+    sessions = sessions_on(redis_client)
     sessions.save(PHONE, {})
 
-    assert RedisSessionDirectory(store, sessions).phones_of(computed_waba_id(PHONE)) == (PHONE,)
+    assert RedisSessionDirectory(redis_client, sessions).phones_of(computed_waba_id(PHONE)) == (PHONE,)
     assert computed_waba_id(PHONE) == "145130418570703"
 
 
-def test_sessions_of_the_former_program_are_found(store: RedisClient, client: redis.Redis) -> None:
-    stored(client, PHONE, webhookForward=META)
-    stored(client, OTHER, webhookForward={"businessAccountId": "waba"})
+def test_sessions_of_the_node_version_are_found(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    stored(raw_redis, PHONE, webhookForward=META)
+    stored(raw_redis, OTHER, webhookForward={"businessAccountId": "waba"})
 
-    directory = RedisSessionDirectory(store, sessions_on(store))
+    directory = RedisSessionDirectory(redis_client, sessions_on(redis_client))
 
     assert directory.phones_of("waba") == (PHONE, OTHER)
     assert [session.phone for session in directory.all()] == [PHONE, OTHER]
 
 
-def test_an_id_that_a_session_has_no_more_does_not_mean_it(store: RedisClient) -> None:
-    sessions = sessions_on(store)
+def test_an_id_that_a_session_has_no_more_does_not_mean_it(redis_client: RedisClient) -> None:
+    sessions = sessions_on(redis_client)
     sessions.save(PHONE, {"webhookForward": META})
     sessions.save(PHONE, {"webhookForward": {"phoneNumberId": "new"}})
 
-    assert RedisSessionDirectory(store, sessions).phones_of("pnid") == ("pnid",)
-    assert RedisSessionDirectory(store, sessions).phones_of("new") == (PHONE,)
+    assert RedisSessionDirectory(redis_client, sessions).phones_of("pnid") == ("pnid",)
+    assert RedisSessionDirectory(redis_client, sessions).phones_of("new") == (PHONE,)
 
 
-def test_an_unknown_id_means_itself_also_with_redis_away(store: RedisClient, away: RedisClient) -> None:
-    assert RedisSessionDirectory(store, sessions_on(store)).phones_of(OTHER) == (OTHER,)
+def test_an_unknown_id_stands_for_itself_also_with_redis_away(redis_client: RedisClient, away: RedisClient) -> None:
+    assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(OTHER) == (OTHER,)
     assert RedisSessionDirectory(away, sessions_on(away)).phones_of(OTHER) == (OTHER,)
 
 
-def test_a_phone_goes_before_another_ones_id(store: RedisClient) -> None:
-    sessions = sessions_on(store)
+def test_a_phone_goes_before_another_ones_id(redis_client: RedisClient) -> None:
+    sessions = sessions_on(redis_client)
     sessions.save(PHONE, {"webhookForward": {"phoneNumberId": OTHER}})
     sessions.save(OTHER, {})
 
-    assert RedisSessionDirectory(store, sessions_on(store)).phones_of(OTHER) == (OTHER,)
+    assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(OTHER) == (OTHER,)
 
 
-def test_a_token_opens_the_sessions_that_have_it(store: RedisClient) -> None:
-    sessions = sessions_on(store)
+def test_a_token_opens_the_sessions_that_have_it(redis_client: RedisClient) -> None:
+    sessions = sessions_on(redis_client)
     sessions.save(PHONE, {"authToken": "a"})
     sessions.save(OTHER, {})
-    directory = RedisSessionDirectory(store, sessions)
+    directory = RedisSessionDirectory(redis_client, sessions)
 
     assert [session.phone for session in directory.opened_by("a")] == [PHONE]
     assert directory.opened_by("") == directory.opened_by("b") == []
 
 
-def test_options_that_do_not_fit_are_as_if_they_were_not_there(store: RedisClient, client: redis.Redis) -> None:
-    stored(client, PHONE, provider="sandbox", ignoreGroupMessages="perhaps", autoRestartMs=-5, label="shop")
+def test_options_that_are_not_valid_count_as_absent(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    stored(raw_redis, PHONE, provider="sandbox", ignoreGroupMessages="perhaps", autoRestartMs=-5, label="shop")
 
-    session = sessions_on(store).find(PHONE)
+    session = sessions_on(redis_client).find(PHONE)
 
     assert (session.provider, session.label, session.ignore_group_messages) == ("sandbox", "shop", True)
 
 
-def test_another_look_sees_what_another_process_stored_a_moment_ago(store: RedisClient) -> None:
-    here, there = sessions_on(store), sessions_on(store)
+def test_a_refresh_sees_what_another_process_stored_a_moment_ago(redis_client: RedisClient) -> None:
+    here, there = sessions_on(redis_client), sessions_on(redis_client)
     here.save(PHONE, {"label": "old"})
     here.find(PHONE)
     there.save(PHONE, {"label": "new"})

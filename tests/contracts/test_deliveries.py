@@ -1,4 +1,4 @@
-"""Deliveries: what is done is not posted again, who asked for a pause gets it."""
+"""Deliveries: one that is done is not posted again, and an endpoint that asked for a pause gets it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 ENTRY = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1", delivery_id="d-1", status=200)
 
 
-def redis_deliveries(store: RedisClient) -> RedisDeliveries:
-    return RedisDeliveries(store, RedisTraces(store, ttl_s=60), done_ttl_s=60)
+def redis_deliveries(redis_client: RedisClient) -> RedisDeliveries:
+    return RedisDeliveries(redis_client, RedisTraces(redis_client, ttl_s=60), done_ttl_s=60)
 
 
 @pytest.fixture(params=["memory", "redis", "redis away"])
 def deliveries(request: pytest.FixtureRequest) -> Deliveries:
     if request.param == "memory":
         return MemoryDeliveries()
-    return redis_deliveries(request.getfixturevalue("store" if request.param == "redis" else "away"))
+    return redis_deliveries(request.getfixturevalue("redis_client" if request.param == "redis" else "away"))
 
 
 def state(deliveries: Deliveries, delivery_id: str = "d-1", webhook_id: str = "a", phone: str = PHONE) -> DeliveryState:
@@ -50,7 +50,7 @@ def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
     assert not state(deliveries, "d-2").done
 
 
-def test_a_pause_holds_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
+def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
     deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
 
     assert eventually(lambda: 50_000 < state(deliveries).paused_ms <= 60_000)
@@ -66,8 +66,8 @@ def test_a_pause_ends(deliveries: Deliveries) -> None:
     assert state(deliveries).paused_ms == 0
 
 
-def test_all_processes_know_what_one_has_done(store: RedisClient) -> None:
-    first, second = redis_deliveries(store), redis_deliveries(store)
+def test_all_processes_know_what_one_has_done(redis_client: RedisClient) -> None:
+    first, second = redis_deliveries(redis_client), redis_deliveries(redis_client)
 
     first.finish("d-1", ENTRY)
     first.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
@@ -78,21 +78,21 @@ def test_all_processes_know_what_one_has_done(store: RedisClient) -> None:
     assert not second.is_done("d-2")
 
 
-def test_the_end_of_a_delivery_is_in_its_trace(store: RedisClient) -> None:
-    redis_deliveries(store).finish("d-1", ENTRY)
+def test_the_end_of_a_delivery_is_in_its_trace(redis_client: RedisClient) -> None:
+    redis_deliveries(redis_client).finish("d-1", ENTRY)
 
-    traces = RedisTraces(store, ttl_s=60)
+    traces = RedisTraces(redis_client, ttl_s=60)
     assert eventually(lambda: [entry.step for entry in traces.read("wamid.1")] == ["delivered"])
 
 
-def test_all_that_is_remembered_is_forgotten_some_day(store: RedisClient, client: redis.Redis) -> None:
-    deliveries = redis_deliveries(store)
+def test_every_key_expires(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    deliveries = redis_deliveries(redis_client)
 
     deliveries.finish("d-1", ENTRY)
     deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=30_000)
 
-    keys = eventually(lambda: len(found := client.keys("*")) >= 3 and found)
-    assert all(0 < client.ttl(key) <= 60 for key in keys)
+    keys = eventually(lambda: len(found := raw_redis.keys("*")) >= 3 and found)
+    assert all(0 < raw_redis.ttl(key) <= 60 for key in keys)
 
 
 def test_without_redis_nobody_can_say_what_another_process_did(away: RedisClient) -> None:
@@ -113,10 +113,10 @@ def test_the_memory_of_a_process_is_bounded(away: RedisClient, monkeypatch: pyte
     assert state(deliveries, "d-99").done
 
 
-def test_a_person_pauses_resumes_and_drops(store: RedisClient) -> None:
-    deliveries = redis_deliveries(store)
+def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient) -> None:
+    deliveries = redis_deliveries(redis_client)
 
-    deliveries.hold(phone=PHONE, webhook_id="a", pause_ms=60_000)
+    deliveries.suspend(phone=PHONE, webhook_id="a", pause_ms=60_000)
     mark = deliveries.drop(phone=PHONE, webhook_id="b")
     a, b, c = deliveries.endpoints([(PHONE, "a"), (PHONE, "b"), (PHONE, "c")])
 
@@ -129,10 +129,10 @@ def test_a_person_pauses_resumes_and_drops(store: RedisClient) -> None:
     assert state(deliveries).paused_ms == 0
 
 
-def test_a_person_is_told_when_redis_is_away(away: RedisClient) -> None:
+def test_a_person_gets_an_error_when_redis_is_away(away: RedisClient) -> None:
     deliveries = redis_deliveries(away)
 
     with pytest.raises(StoreUnavailable):
-        deliveries.hold(phone=PHONE, webhook_id="a", pause_ms=1000)
+        deliveries.suspend(phone=PHONE, webhook_id="a", pause_ms=1000)
     with pytest.raises(StoreUnavailable):
         deliveries.drop(phone=PHONE, webhook_id="a")

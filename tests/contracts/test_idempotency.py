@@ -9,7 +9,7 @@ import pytest
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import KeyState
-from unoapi.stores.idempotency import KEPT_S, RedisIdempotency
+from unoapi.stores.idempotency import TTL_S, RedisIdempotency
 
 if TYPE_CHECKING:
     import redis
@@ -20,20 +20,20 @@ PHONE = "5511999990000"
 DIGEST, OTHER = "a" * 64, "b" * 64
 
 
-def test_a_key_is_free_until_its_request_was_accepted(store: RedisClient, client: redis.Redis) -> None:
-    keys = RedisIdempotency(store)
+def test_a_key_is_free_until_its_request_was_accepted(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    keys = RedisIdempotency(redis_client)
 
     first, again = (keys.claim(PHONE, "k", digest=DIGEST) for _ in range(2))
     keys.settle(PHONE, "k", digest=DIGEST)
 
     assert (first, again) == (KeyState(), KeyState(taken=True))
     assert eventually(lambda: keys.claim(PHONE, "k", digest=DIGEST).accepted)
-    (name,) = client.keys("*")
-    assert 0 < client.ttl(name) <= KEPT_S
+    (name,) = raw_redis.keys("*")
+    assert 0 < raw_redis.ttl(name) <= TTL_S
 
 
-def test_another_body_is_seen_before_and_after_the_acceptance(store: RedisClient) -> None:
-    keys = RedisIdempotency(store)
+def test_another_body_is_seen_before_and_after_the_acceptance(redis_client: RedisClient) -> None:
+    keys = RedisIdempotency(redis_client)
     keys.claim(PHONE, "k", digest=DIGEST)
 
     assert keys.claim(PHONE, "k", digest=OTHER).other_body
@@ -42,8 +42,8 @@ def test_another_body_is_seen_before_and_after_the_acceptance(store: RedisClient
     assert keys.claim(PHONE, "k", digest=OTHER).other_body
 
 
-def test_another_phone_has_its_own_keys(store: RedisClient) -> None:
-    keys = RedisIdempotency(store)
+def test_another_phone_has_its_own_keys(redis_client: RedisClient) -> None:
+    keys = RedisIdempotency(redis_client)
     keys.claim(PHONE, "k", digest=DIGEST)
 
     assert keys.claim("5511000000000", "k", digest=OTHER) == KeyState()

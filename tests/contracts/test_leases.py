@@ -1,16 +1,16 @@
-"""Leases: one connector per session, and orders for the others."""
+"""Leases: one connector runs a session, and gets the commands that others forward."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.fakes import PHONE, MemoryLeases
 from tests.support.stack import eventually
 from unoapi.connector import leases as real
-from unoapi.connector.leases import Leases
+from unoapi.connector.leases import Leases, RedisLeases
 from unoapi.errors import StoreUnavailable
 from unoapi.models.connector.commands import Command
 
@@ -22,136 +22,124 @@ if TYPE_CHECKING:
 OTHER = "5521977776666"
 
 
-class Held(Protocol):
-    """What a supervisor needs of its leases."""
-
-    def take(self, phone: str) -> bool: ...
-    def renew(self, phones: list[str]) -> list[str]: ...
-    def give_back(self, phone: str) -> None: ...
-    def hold(self, phone: str) -> None: ...
-    def free(self, phone: str) -> None: ...
-    def held(self, phones: list[str]) -> set[str]: ...
-    def elsewhere(self, phone: str) -> str: ...
-    def asked(self) -> list[Command]: ...
-    def hand_over(self, command: Command, server: str) -> None: ...
-
-
 @pytest.fixture(params=["memory", "redis"])
-def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Held, Held]:
+def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Leases, Leases]:
     """Two connectors of the same name."""
     if request.param == "memory":
         board: dict[str, str] = {}
-        orders: dict[str, list[Command]] = {}
-        return MemoryLeases(board, orders), MemoryLeases(board, orders)
+        forwarded: dict[str, list[Command]] = {}
+        return MemoryLeases(board, forwarded), MemoryLeases(board, forwarded)
     monkeypatch.setattr(real, "RENEW_S", 0.0)
-    store = request.getfixturevalue("store")
-    return Leases(store, "server_1"), Leases(store, "server_1")
+    redis_client = request.getfixturevalue("redis_client")
+    return RedisLeases(redis_client, "server_1"), RedisLeases(redis_client, "server_1")
 
 
 @pytest.fixture(params=["memory", "redis"])
-def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Held:
+def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Leases:
     """A connector whose Redis is away."""
     if request.param == "memory":
         absent = MemoryLeases()
         absent.away = True
         return absent
     monkeypatch.setattr(real, "RENEW_S", 0.0)
-    return Leases(request.getfixturevalue("away"), "server_1")
+    return RedisLeases(request.getfixturevalue("away"), "server_1")
 
 
-def test_one_connector_has_a_session(pair: tuple[Held, Held]) -> None:
+def test_one_connector_has_a_session(pair: tuple[Leases, Leases]) -> None:
     first, second = pair
 
     assert first.take(PHONE) is True
     assert second.take(PHONE) is False
     assert second.take(OTHER) is True
-    assert first.take(PHONE) is True, "who has it may ask again"
+    assert first.take(PHONE) is True, "the owner may ask again"
 
 
-def test_what_is_given_back_may_be_taken(pair: tuple[Held, Held]) -> None:
+def test_a_released_lease_may_be_taken(pair: tuple[Leases, Leases]) -> None:
     first, second = pair
     first.take(PHONE)
 
-    second.give_back(PHONE)
-    assert second.take(PHONE) is False, "only the holder gives back"
-    first.give_back(PHONE)
+    second.release(PHONE)
+    assert second.take(PHONE) is False, "only the owner releases"
+    first.release(PHONE)
 
-    eventually(lambda: second.take(PHONE), what="given back soon")
+    eventually(lambda: second.take(PHONE), what="released soon")
 
 
-def test_who_lost_a_lease_is_told(pair: tuple[Held, Held]) -> None:
+def test_a_lost_lease_is_reported_to_its_owner(pair: tuple[Leases, Leases]) -> None:
     first, second = pair
     first.take(PHONE)
     first.take(OTHER)
-    first.give_back(PHONE)
-    eventually(lambda: second.take(PHONE), what="given back soon")
+    first.release(PHONE)
+    eventually(lambda: second.take(PHONE), what="released soon")
 
     assert first.renew([PHONE, OTHER]) == [PHONE]
     assert second.renew([PHONE]) == []
 
 
-def test_a_lease_that_ran_out_is_taken_again_by_who_still_runs_the_session(pair: tuple[Held, Held]) -> None:
+def test_an_expired_lease_is_taken_again_by_the_connector_that_runs_the_session(
+    pair: tuple[Leases, Leases],
+) -> None:
     first, second = pair
 
     assert first.renew([PHONE]) == []
     assert second.take(PHONE) is False
 
 
-def test_an_order_for_a_connector_reaches_it_once(pair: tuple[Held, Held]) -> None:
+def test_a_command_for_a_server_name_reaches_one_connector_of_it_once(pair: tuple[Leases, Leases]) -> None:
     first, _ = pair
     command = Command(type="session.connect", command_id="c", session=PHONE)
 
-    first.hand_over(command, "server_1")
-    first.hand_over(command, "server_2")
+    first.forward(command, "server_1")
+    first.forward(command, "server_2")
 
-    assert first.asked() == [command]
-    assert first.asked() == []
+    assert first.take_forwarded() == [command]
+    assert first.take_forwarded() == []
 
 
-def test_an_order_reaches_the_one_that_runs_the_session(pair: tuple[Held, Held]) -> None:
+def test_a_command_reaches_the_connector_that_runs_the_session(pair: tuple[Leases, Leases]) -> None:
     first, second = pair
     command = Command(type="session.disconnect", command_id="c", session=PHONE)
-    assert first.elsewhere(PHONE) == ""
+    assert first.other_owner(PHONE) == ""
     second.take(PHONE)
 
-    assert second.elsewhere(PHONE) == ""
-    first.hand_over(command, first.elsewhere(PHONE))
+    assert second.other_owner(PHONE) == ""
+    first.forward(command, first.other_owner(PHONE))
 
-    assert first.asked() == []
-    assert second.asked() == [command]
+    assert first.take_forwarded() == []
+    assert second.take_forwarded() == [command]
 
 
-def test_a_session_that_shall_not_run_is_known_to_all_connectors(pair: tuple[Held, Held]) -> None:
+def test_a_suspended_session_is_suspended_for_all_connectors(pair: tuple[Leases, Leases]) -> None:
     first, second = pair
-    assert second.held([]) == set()
+    assert second.suspended([]) == set()
 
-    first.hold(PHONE)
-    eventually(lambda: second.held([OTHER, PHONE]) == {PHONE}, what="known soon")
-    second.free(PHONE)
+    first.suspend(PHONE)
+    eventually(lambda: second.suspended([OTHER, PHONE]) == {PHONE}, what="suspended soon")
+    second.resume(PHONE)
 
-    eventually(lambda: not first.held([OTHER, PHONE]), what="free soon")
+    eventually(lambda: not first.suspended([OTHER, PHONE]), what="resumed soon")
 
 
-def test_without_redis_a_session_goes_on(alone: Held) -> None:
+def test_without_redis_a_session_goes_on(alone: Leases) -> None:
     assert alone.take(PHONE) is True
     assert alone.renew([PHONE]) == []
-    assert alone.elsewhere(PHONE) == ""
-    assert alone.held([PHONE]) == set()
-    assert alone.asked() == []
-    alone.give_back(PHONE)
+    assert alone.other_owner(PHONE) == ""
+    assert alone.suspended([PHONE]) == set()
+    assert alone.take_forwarded() == []
+    alone.release(PHONE)
     with pytest.raises(StoreUnavailable):
-        alone.hand_over(Command(type="session.connect", command_id="c", session=PHONE), "server_1")
+        alone.forward(Command(type="session.connect", command_id="c", session=PHONE), "server_1")
 
 
-def test_a_lease_of_a_killed_connector_runs_out(
-    store: RedisClient, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+def test_a_lease_of_a_killed_connector_expires(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(real, "LEASE_MS", 300)
-    first, second = Leases(store, "a"), Leases(store, "a")
+    first, second = RedisLeases(redis_client, "a"), RedisLeases(redis_client, "a")
     first.take(PHONE)
     assert second.take(PHONE) is False
 
     time.sleep(0.5)
 
     assert second.take(PHONE) is True
-    assert 0 < client.pttl(f"unoapi-connector-lease:{PHONE}") <= 300
+    assert 0 < raw_redis.pttl(f"unoapi-connector-lease:{PHONE}") <= 300

@@ -77,9 +77,9 @@ def test_what_was_saved_is_read(files: MediaStore, size: int) -> None:
     data = secrets.token_bytes(size)
     pieces = [data[start : start + 100_000] for start in range(0, size, 100_000)]
 
-    kept = files.save(KEY, pieces, mime_type="image/png", limit=LIMIT)
+    saved = files.save(KEY, pieces, mime_type="image/png", limit=LIMIT)
 
-    assert (kept.size, kept.sha256) == (size, hashlib.sha256(data).hexdigest())
+    assert (saved.size, saved.sha256) == (size, hashlib.sha256(data).hexdigest())
     assert content(files) == data
     assert files.size(KEY) == size
 
@@ -117,9 +117,9 @@ def test_of_an_upload_that_breaks_off_nothing_is_visible(files: MediaStore) -> N
 
 
 def test_what_is_not_there_is_missing_and_may_be_deleted(files: MediaStore) -> None:
-    for look in (files.read, files.size):
+    for read in (files.read, files.size):
         with pytest.raises(MediaMissing):
-            look(f"{PHONE}/nothing")
+            read(f"{PHONE}/nothing")
     files.delete(f"{PHONE}/nothing")
 
     files.save(KEY, [b"x"], mime_type="text/plain", limit=LIMIT)
@@ -172,7 +172,7 @@ def test_no_key_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, key:
             continue
 
 
-def test_a_bucket_that_is_not_there_is_told() -> None:
+def test_a_bucket_that_is_not_there_is_an_error() -> None:
     store = s3("http://127.0.0.1:1", timeout_ms=1000)
 
     with pytest.raises(StoreUnavailable):
@@ -181,44 +181,48 @@ def test_a_bucket_that_is_not_there_is_told() -> None:
         store.save(KEY, [b"x"], mime_type="text/plain", limit=LIMIT)
 
 
-# --- notes ---
+# --- index ---
 
 
 def make_media(media_id: str = "314100000000000000000001") -> MediaFile:
     return MediaFile(id=media_id, phone=PHONE, mime_type="image/png", sha256="0" * 64, file_size=3, key=KEY)
 
 
-def test_a_note_is_found_with_and_without_the_phone(store: RedisClient, client: redis.Redis, tmp_path: Path) -> None:
-    notes, media = RedisMediaIndex(store, FolderMediaStore(tmp_path), ttl_s=100), make_media()
-    notes.write(media)
+def test_metadata_are_found_with_and_without_the_phone(
+    redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path
+) -> None:
+    index, media = RedisMediaIndex(redis_client, FolderMediaStore(tmp_path), ttl_s=100), make_media()
+    index.write(media)
 
-    assert notes.find(media.id) == notes.find(media.id, phone=PHONE) == media
+    assert index.find(media.id) == index.find(media.id, phone=PHONE) == media
     with pytest.raises(MediaMissing):
-        notes.find(media.id, phone="5511000000000")
-    client.flushall()
-    assert notes.find(media.id) == media  # from the store, when Redis forgot
+        index.find(media.id, phone="5511000000000")
+    raw_redis.flushall()
+    assert index.find(media.id) == media  # from the store, when Redis forgot
     with pytest.raises(MediaMissing):
-        notes.find(media.id, phone="5511000000000")
+        index.find(media.id, phone="5511000000000")
 
 
-def test_without_redis_the_note_in_the_store_serves(away: RedisClient, tmp_path: Path) -> None:
-    notes, media = RedisMediaIndex(away, FolderMediaStore(tmp_path), ttl_s=100), make_media()
-    notes.write(media)
+def test_without_redis_the_metadata_in_the_media_store_serve(away: RedisClient, tmp_path: Path) -> None:
+    index, media = RedisMediaIndex(away, FolderMediaStore(tmp_path), ttl_s=100), make_media()
+    index.write(media)
 
-    assert notes.find(media.id) == media
-    notes.remove(media)
+    assert index.find(media.id) == media
+    index.remove(media)
     with pytest.raises(MediaMissing):
-        notes.find(media.id)
+        index.find(media.id)
 
 
-def test_what_the_former_program_noted_is_understood(store: RedisClient, client: redis.Redis, tmp_path: Path) -> None:
-    client.set(
+def test_metadata_of_the_node_version_are_read(
+    redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path
+) -> None:
+    raw_redis.set(
         f"unoapi-media:{PHONE}:UNO.OUT.1",
         '{"messaging_product":"whatsapp","mime_type":"image/jpeg","sha256":{"0":255,"1":1},"file_size":"5",'
         f'"id":"{PHONE}/UNO.OUT.1","filename":"{PHONE}/UNO.OUT.1.jpeg"}}',
     )
 
-    media = RedisMediaIndex(store, FolderMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
+    media = RedisMediaIndex(redis_client, FolderMediaStore(tmp_path), ttl_s=100).find("UNO.OUT.1", phone=PHONE)
 
     assert (media.id, media.key, media.sha256) == (f"{PHONE}/UNO.OUT.1", f"{PHONE}/UNO.OUT.1.jpeg", "ff01")
     assert (media.mime_type, media.file_size) == ("image/jpeg", 5)

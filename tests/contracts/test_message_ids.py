@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["memory", "redis"])
 def ids(request: pytest.FixtureRequest) -> MessageIds:
-    return MemoryIds() if request.param == "memory" else RedisMessageIds(request.getfixturevalue("store"), ttl_s=60)
+    return (
+        MemoryIds() if request.param == "memory" else RedisMessageIds(request.getfixturevalue("redis_client"), ttl_s=60)
+    )
 
 
 def test_an_unknown_id_is_its_own(ids: MessageIds) -> None:
@@ -48,9 +50,11 @@ def test_without_redis_every_id_is_its_own(away: RedisClient) -> None:
     assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
 
 
-def test_the_key_is_the_one_other_programs_know_and_it_ends(store: RedisClient, client: redis.Redis) -> None:
-    RedisMessageIds(store, ttl_s=60).remember(PHONE, theirs="3EB0AA", ours="wamid.1")
+def test_the_key_is_the_one_that_other_programs_read_and_it_expires(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    RedisMessageIds(redis_client, ttl_s=60).remember(PHONE, theirs="3EB0AA", ours="wamid.1")
 
     key = f"unoapi-id:{PHONE}:3EB0AA"
-    assert eventually(lambda: client.get(key)) == "wamid.1"
-    assert 0 < client.ttl(key) <= 60
+    assert eventually(lambda: raw_redis.get(key)) == "wamid.1"
+    assert 0 < raw_redis.ttl(key) <= 60

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def notices(request: pytest.FixtureRequest) -> Notices:
     if request.param == "memory":
         return MemoryNotices()
-    return RedisNotices(request.getfixturevalue("store" if request.param == "redis" else "away"))
+    return RedisNotices(request.getfixturevalue("redis_client" if request.param == "redis" else "away"))
 
 
 def claim(notices: Notices, notice_id: str, *, phone: str = PHONE, webhook_id: str = "a") -> bool:
@@ -42,19 +42,19 @@ def test_other_endpoints_and_other_phones_have_notices_of_their_own(notices: Not
     assert claim(notices, "3", phone="5521977776666")
 
 
-def test_all_processes_count_together(store: RedisClient) -> None:
-    assert claim(RedisNotices(store), "1")
-    assert not claim(RedisNotices(store), "2")
+def test_all_processes_count_together(redis_client: RedisClient) -> None:
+    assert claim(RedisNotices(redis_client), "1")
+    assert not claim(RedisNotices(redis_client), "2")
 
 
-def test_the_window_is_a_quarter_of_an_hour(store: RedisClient, client: redis.Redis) -> None:
-    claim(RedisNotices(store), "1")
+def test_the_window_is_a_quarter_of_an_hour(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    claim(RedisNotices(redis_client), "1")
 
-    (key,) = client.keys("*")
-    assert 890 <= client.ttl(key) <= 900
+    (key,) = raw_redis.keys("*")
+    assert 890 <= raw_redis.ttl(key) <= 900
 
-    client.delete(key)
-    assert claim(RedisNotices(store), "2")
+    raw_redis.delete(key)
+    assert claim(RedisNotices(redis_client), "2")
 
 
 def test_without_redis_the_window_ends_too(away: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:

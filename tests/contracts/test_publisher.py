@@ -15,7 +15,7 @@ from kombu import Connection
 
 from tests.support.fakes import MemoryPublisher, make_send
 from tests.support.stack import eventually
-from unoapi.broker.connection_pool import MAX_LINES
+from unoapi.broker.connection_pool import MAX_CONNECTIONS
 from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
@@ -32,7 +32,7 @@ INCOMING = "unoapi.incoming"
 
 
 class Broker:
-    """One vhost, looked at from outside."""
+    """One vhost, read from outside."""
 
     def __init__(self, servers: PrivateServers) -> None:
         self.url = servers.rabbit.add_vhost(f"publisher-{time.time_ns()}")
@@ -129,11 +129,11 @@ def test_a_message_that_the_broker_refuses_is_an_error(broker: Broker, publisher
             return "refused" in str(error)
         return False
 
-    eventually(refused, every_s=0.1, what="the broker refuses what is more than the queue may hold")
-    before = broker.depth()
+    eventually(refused, every_s=0.1, what="the broker refuses more than the queue's length limit")
+    accepted = broker.depth()
     with pytest.raises(BrokerUnavailable):
         publisher.publish([envelope(3)])
-    assert broker.depth() == before
+    assert broker.depth() == accepted
 
 
 def test_one_refused_message_does_not_spoil_the_others(broker: Broker, publisher: ConfirmingPublisher) -> None:
@@ -180,10 +180,10 @@ def test_a_short_wait_does_not_stand_behind_a_long_one(broker: Broker, publisher
 
 def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: ConfirmingPublisher) -> None:
     publisher.publish([envelope(1)])
-    assert publisher._lines is not None
-    (line,) = publisher._lines._idle
+    assert publisher._pool is not None
+    (connection,) = publisher._pool._idle
 
-    line._connection.transport.close_connection(line._connection.connection)
+    connection._connection.transport.close_connection(connection._connection.connection)
     publisher.publish([envelope(2)])
 
     assert broker.depth() == 2
@@ -193,16 +193,16 @@ def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connecti
     broker: Broker, publisher: ConfirmingPublisher
 ) -> None:
     publisher.publish([envelope(1)])
-    assert publisher._lines is not None
-    (line,) = publisher._lines._idle
-    inner: Any = line._channel
+    assert publisher._pool is not None
+    (connection,) = publisher._pool._idle
+    inner: Any = connection._channel
     publish, published = inner.basic_publish, []
 
     def breaks_after_two(*arguments: Any, **options: Any) -> None:
         publish(*arguments, **options)
         published.append(arguments)
         if len(published) == 2:
-            line._connection.transport.close_connection(line._connection.connection)
+            connection._connection.transport.close_connection(connection._connection.connection)
 
     inner.basic_publish = breaks_after_two
     publisher.publish([envelope(number) for number in range(2, 6)])
@@ -217,16 +217,16 @@ def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
     monkeypatch.setattr("unoapi.broker.connection_pool.HEARTBEAT_S", 2)
     with ThreadPoolExecutor(40) as threads:
         list(threads.map(lambda number: publisher.publish([envelope(number)]), range(400)))
-    assert publisher._lines is not None
-    lines = set(publisher._lines._idle)
+    assert publisher._pool is not None
+    connections = set(publisher._pool._idle)
 
-    assert 1 <= len(lines) <= MAX_LINES
+    assert 1 <= len(connections) <= MAX_CONNECTIONS
     time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
 
     with ThreadPoolExecutor(40) as threads:
         list(threads.map(lambda number: publisher.publish([envelope(number)]), range(400)))
     assert broker.depth() == 800
-    assert lines & set(publisher._lines._idle)
+    assert connections & set(publisher._pool._idle)
 
 
 def test_after_a_close_it_can_be_used_again(

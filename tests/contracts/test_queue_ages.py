@@ -1,4 +1,4 @@
-"""The clocks of queues, in a real Redis: what waits is at most as old as the last note."""
+"""The ages of queues, in a real Redis: what waits is at most as old as the time that was written last."""
 
 from __future__ import annotations
 
@@ -22,85 +22,89 @@ LONG_AGO = 1_767_225_600_000
 
 
 @pytest.fixture
-def memory(servers: PrivateServers) -> Any:
-    client = redis.Redis.from_url(servers.redis_url, decode_responses=True)
-    client.flushall()
-    return client
+def raw_redis(servers: PrivateServers) -> Any:
+    raw_redis = redis.Redis.from_url(servers.redis_url, decode_responses=True)
+    raw_redis.flushall()
+    return raw_redis
 
 
 @pytest.fixture
-def store(servers: PrivateServers) -> Iterator[RedisClient]:
+def redis_client(servers: PrivateServers) -> Iterator[RedisClient]:
     opened = RedisClient(servers.redis_url)
     yield opened
     opened.close()
 
 
-def written(memory: Any) -> None:
-    """Wait for what is written behind."""
+def written(raw_redis: Any) -> None:
+    """Wait until what was posted is written."""
     time.sleep(0.1)
-    assert 0 < memory.ttl("unoapi-queue-clock:unoapi") <= 7 * 86_400
+    assert 0 < raw_redis.ttl("unoapi-queue-clock:unoapi") <= 7 * 86_400
 
 
-def test_of_an_unknown_queue_ages_begin_with_the_first_look(memory: Any, store: RedisClient) -> None:
-    clock = RedisQueueAges(store, prefix="unoapi")
+def test_the_age_of_an_unknown_queue_begins_with_the_first_read(raw_redis: Any, redis_client: RedisClient) -> None:
+    queue_ages = RedisQueueAges(redis_client, prefix="unoapi")
     before = now_ms()
 
-    first = clock.since({"outgoing": 3})["outgoing"]
-    written(memory)
+    first = queue_ages.since({"outgoing": 3})["outgoing"]
+    written(raw_redis)
     time.sleep(0.05)
 
     assert before <= first <= now_ms()
-    assert clock.since({"outgoing": 3})["outgoing"] in (first, first + 1)
+    assert queue_ages.since({"outgoing": 3})["outgoing"] in (first, first + 1)
 
 
-def test_the_last_message_taken_bounds_the_age(memory: Any, store: RedisClient) -> None:
-    clock = RedisQueueAges(store, prefix="unoapi")
+def test_the_last_message_taken_bounds_the_age(raw_redis: Any, redis_client: RedisClient) -> None:
+    queue_ages = RedisQueueAges(redis_client, prefix="unoapi")
 
-    clock.taken("outgoing", LONG_AGO)
-    clock.taken("outgoing", LONG_AGO + 1)  # within the same second
-    written(memory)
+    queue_ages.taken("outgoing", LONG_AGO)
+    queue_ages.taken("outgoing", LONG_AGO + 1)  # within the same second
+    written(raw_redis)
 
-    assert clock.since({"outgoing": 1, "incoming": 0}) == {"outgoing": LONG_AGO}
-
-
-def test_an_empty_queue_begins_anew(memory: Any, store: RedisClient) -> None:
-    clock = RedisQueueAges(store, prefix="unoapi")
-    clock.taken("outgoing", LONG_AGO)
-    written(memory)
-
-    assert clock.since({"outgoing": 0}) == {}
-    written(memory)
-
-    assert now_ms() - clock.since({"outgoing": 1})["outgoing"] < 2000
+    assert queue_ages.since({"outgoing": 1, "incoming": 0}) == {"outgoing": LONG_AGO}
 
 
-def test_of_queues_that_come_and_go_nothing_is_kept_while_they_are_empty(memory: Any, store: RedisClient) -> None:
-    clock = RedisQueueAges(store, prefix="unoapi")
-    clock.taken("session.1", LONG_AGO)
-    clock.taken("session.2", LONG_AGO)
-    written(memory)
+def test_an_empty_queue_begins_anew(raw_redis: Any, redis_client: RedisClient) -> None:
+    queue_ages = RedisQueueAges(redis_client, prefix="unoapi")
+    queue_ages.taken("outgoing", LONG_AGO)
+    written(raw_redis)
 
-    found = clock.since({}, passing={"session.1": 2, "session.2": 0, "session.3": 1, "session.4": 0})
-    written(memory)
+    assert queue_ages.since({"outgoing": 0}) == {}
+    written(raw_redis)
+
+    assert now_ms() - queue_ages.since({"outgoing": 1})["outgoing"] < 2000
+
+
+def test_nothing_is_stored_of_queues_that_come_and_go_while_they_are_empty(
+    raw_redis: Any, redis_client: RedisClient
+) -> None:
+    queue_ages = RedisQueueAges(redis_client, prefix="unoapi")
+    queue_ages.taken("session.1", LONG_AGO)
+    queue_ages.taken("session.2", LONG_AGO)
+    written(raw_redis)
+
+    found = queue_ages.since({}, passing={"session.1": 2, "session.2": 0, "session.3": 1, "session.4": 0})
+    written(raw_redis)
 
     assert found["session.1"] == LONG_AGO
     assert found.keys() == {"session.1", "session.3"}
-    assert set(memory.hgetall("unoapi-queue-clock:unoapi")) == {"taken:session.1", "empty:session.3"}
+    assert set(raw_redis.hgetall("unoapi-queue-clock:unoapi")) == {"taken:session.1", "empty:session.3"}
 
 
-def test_installations_have_clocks_of_their_own_and_rubbish_is_no_time(memory: Any, store: RedisClient) -> None:
-    RedisQueueAges(store, prefix="other").taken("outgoing", LONG_AGO)
-    memory.hset("unoapi-queue-clock:unoapi", mapping={"taken:outgoing": "x", "empty:outgoing": "-5"})
+def test_installations_have_times_of_their_own_and_rubbish_is_no_time(
+    raw_redis: Any, redis_client: RedisClient
+) -> None:
+    RedisQueueAges(redis_client, prefix="other").taken("outgoing", LONG_AGO)
+    raw_redis.hset("unoapi-queue-clock:unoapi", mapping={"taken:outgoing": "x", "empty:outgoing": "-5"})
     time.sleep(0.1)
 
-    assert now_ms() - RedisQueueAges(store, prefix="unoapi").since({"outgoing": 1})["outgoing"] < 2000
+    assert now_ms() - RedisQueueAges(redis_client, prefix="unoapi").since({"outgoing": 1})["outgoing"] < 2000
 
 
-def test_without_redis_nothing_is_claimed() -> None:
-    store = RedisClient("redis://127.0.0.1:1")
-    clock = RedisQueueAges(store, prefix="unoapi")
+def test_without_redis_there_are_no_ages() -> None:
+    away = RedisClient("redis://127.0.0.1:1")
+    queue_ages = RedisQueueAges(away, prefix="unoapi")
 
-    clock.taken("outgoing", LONG_AGO)
+    queue_ages.taken("outgoing", LONG_AGO)
     with pytest.raises(StoreUnavailable):
-        clock.since({"outgoing": 1})
-    store.close()
+        queue_ages.since({"outgoing": 1})
+    away.close()

@@ -30,7 +30,11 @@ RECEIPT = Receipt(
 
 @pytest.fixture(params=["memory", "redis"])
 def sends(request: pytest.FixtureRequest) -> SendClaims:
-    return MemorySends() if request.param == "memory" else RedisSendClaims(request.getfixturevalue("store"), ttl_s=60)
+    return (
+        MemorySends()
+        if request.param == "memory"
+        else RedisSendClaims(request.getfixturevalue("redis_client"), ttl_s=60)
+    )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -39,7 +43,7 @@ def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Se
     if request.param == "memory":
         return MemorySends(lease_ms=50)
     monkeypatch.setattr("unoapi.stores.send_claims.LEASE_MS", 50)
-    return RedisSendClaims(request.getfixturevalue("store"), ttl_s=60)
+    return RedisSendClaims(request.getfixturevalue("redis_client"), ttl_s=60)
 
 
 def test_the_first_one_may_send(sends: SendClaims) -> None:
@@ -55,7 +59,7 @@ def test_the_second_one_waits_for_the_first(sends: SendClaims) -> None:
     assert (claim.free, claim.lost, claim.receipt) == (False, False, None)
 
 
-def test_what_came_of_it_is_told_to_everybody_after(sends: SendClaims) -> None:
+def test_everybody_after_gets_the_outcome(sends: SendClaims) -> None:
     sends.claim(JOB)
 
     sends.settle(JOB, RECEIPT)
@@ -105,23 +109,25 @@ def test_of_many_at_once_exactly_one_may_send(sends: SendClaims) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}']
 )
-def test_a_claim_that_cannot_be_read_is_lost_and_never_free(store: RedisClient, client: redis.Redis, text: str) -> None:
-    client.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
+def test_a_claim_that_cannot_be_read_is_lost_and_never_free(
+    redis_client: RedisClient, raw_redis: redis.Redis, text: str
+) -> None:
+    raw_redis.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
 
-    assert RedisSendClaims(store, ttl_s=60).claim(JOB) == Claim(lost=True)
+    assert RedisSendClaims(redis_client, ttl_s=60).claim(JOB) == Claim(lost=True)
 
 
-def test_a_claim_is_forgotten_some_day(store: RedisClient, client: redis.Redis) -> None:
-    sends = RedisSendClaims(store, ttl_s=60)
+def test_a_claim_expires(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    sends = RedisSendClaims(redis_client, ttl_s=60)
     sends.claim(JOB)
     sends.settle(JOB, RECEIPT)
 
-    (key,) = client.keys("*")
+    (key,) = raw_redis.keys("*")
 
-    assert 0 < client.ttl(key) <= 60
+    assert 0 < raw_redis.ttl(key) <= 60
 
 
-def test_a_claim_that_nobody_can_hold_is_an_error(away: RedisClient) -> None:
+def test_without_redis_a_claim_is_an_error(away: RedisClient) -> None:
     memory, real = MemorySends(), RedisSendClaims(away, ttl_s=60)
     memory.away = True
     both: tuple[SendClaims, ...] = (memory, real)

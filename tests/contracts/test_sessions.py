@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tests.support.fakes import PHONE, SECRET, MemorySessions, make_webhook
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable
+from unoapi.services.sessions import check_addresses
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CONFIG = {"provider": "sandbox", "webhooks": [{"id": "own", "urlAbsolute": "http
 
 
 class World(Protocol):
-    """A store, and the hands that change what it stands on."""
+    """A store, and what changes the data under it."""
 
     @property
     def store(self) -> SessionStore: ...
@@ -49,19 +50,19 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    def __init__(self, store: RedisClient, client: redis.Redis) -> None:
-        self.redis, self.client = store, client
-        self.store = RedisSessions(store, environment_config(ENVIRONMENT.model_dump()))
+    def __init__(self, redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+        self.redis, self.raw_redis = redis_client, raw_redis
+        self.store = RedisSessions(redis_client, environment_config(ENVIRONMENT.model_dump()))
         self.confirm = self.store.confirm
 
     def save(self, phone: str, config: dict[str, Any]) -> None:
         self.store.save(phone, config)
 
     def remove(self, phone: str) -> None:
-        self.store.remove(phone, keep_s=60)
+        self.store.remove(phone, remember_s=60)
 
     def forget_everything(self) -> None:
-        self.client.flushall()
+        self.raw_redis.flushall()
 
     def go_away(self) -> None:
         self.redis._skip_until = time.monotonic() + 60
@@ -71,8 +72,8 @@ class RedisWorld:
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
     if request.param == "memory":
         return MemoryWorld()
-    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)  # every look is a look at Redis
-    return RedisWorld(request.getfixturevalue("store"), request.getfixturevalue("client"))
+    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)  # every look-up reads Redis
+    return RedisWorld(request.getfixturevalue("redis_client"), request.getfixturevalue("raw_redis"))
 
 
 def ids(session: Any) -> list[str]:
@@ -191,61 +192,67 @@ def test_while_the_store_is_away_the_environments_events_go_on(world: World) -> 
 
 
 @pytest.fixture
-def sessions(store: RedisClient, monkeypatch: pytest.MonkeyPatch) -> RedisSessions:
+def sessions(redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch) -> RedisSessions:
     monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)
-    return RedisSessions(store, environment_config(ENVIRONMENT.model_dump()))
+    return RedisSessions(redis_client, environment_config(ENVIRONMENT.model_dump()))
 
 
-def test_a_session_seen_lately_is_served_while_redis_is_away(sessions: RedisSessions, store: RedisClient) -> None:
+def test_a_session_seen_lately_is_served_while_redis_is_away(
+    sessions: RedisSessions, redis_client: RedisClient
+) -> None:
     sessions.save(PHONE, CONFIG)
     sessions.find(PHONE)
 
-    store._skip_until = time.monotonic() + 60
+    redis_client._skip_until = time.monotonic() + 60
 
     assert ids(sessions.find(PHONE)) == ["own"]
     assert ids(sessions.resolve(PHONE, stored=True)) == ["own"]
 
 
 def test_a_phone_seen_without_configuration_waits_while_redis_is_away(
-    sessions: RedisSessions, store: RedisClient
+    sessions: RedisSessions, redis_client: RedisClient
 ) -> None:
     sessions.find(PHONE)
 
-    store._skip_until = time.monotonic() + 60
+    redis_client._skip_until = time.monotonic() + 60
 
     with pytest.raises(SessionUnknown):
         sessions.find(PHONE)
 
 
-def test_a_change_of_another_process_is_seen_within_half_a_second(store: RedisClient, client: redis.Redis) -> None:
-    sessions = RedisSessions(store, environment_config(None))
+def test_a_change_of_another_process_is_seen_within_half_a_second(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None))
     sessions.save(PHONE, CONFIG)
 
-    client.set(f"unoapi-config:{PHONE}", json.dumps({**CONFIG, "provider": "forwarder"}))
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps({**CONFIG, "provider": "forwarder"}))
     time.sleep(0.6)
 
     assert sessions.find(PHONE).provider == "forwarder"
 
 
-def test_what_the_former_program_stored_is_read(sessions: RedisSessions, client: redis.Redis) -> None:
+def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis: redis.Redis) -> None:
     stored = {
         "provider": "baileys",
         "authToken": "t",
         "webhooks": [{"id": "a", "url": "", "urlAbsolute": "http://a.test"}],
     }
-    client.set(f"unoapi-config:{PHONE}", json.dumps(stored))
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(stored))
 
     session = sessions.find(PHONE)
 
     assert (session.stored, session.provider, ids(session)) == (True, "whatsmeow", ["a"])
 
 
-def test_sessions_of_the_former_program_also_tell_a_loss(sessions: RedisSessions, client: redis.Redis) -> None:
-    client.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
+def test_a_loss_is_also_noticed_with_sessions_of_the_node_version(
+    sessions: RedisSessions, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
     sessions.find(PHONE)
     sessions.find(PHONE)
 
-    client.flushall()
+    raw_redis.flushall()
 
     with pytest.raises(SessionUnknown):
         sessions.find(OTHER)
@@ -253,9 +260,9 @@ def test_sessions_of_the_former_program_also_tell_a_loss(sessions: RedisSessions
 
 @pytest.mark.parametrize("text", ["{", "[]", "5", '{"provider": "telegram"}', '{"webhooks": 5}'])
 def test_a_configuration_that_cannot_be_read_waits_and_never_goes_elsewhere(
-    sessions: RedisSessions, client: redis.Redis, text: str
+    sessions: RedisSessions, raw_redis: redis.Redis, text: str
 ) -> None:
-    client.set(f"unoapi-config:{PHONE}", text)
+    raw_redis.set(f"unoapi-config:{PHONE}", text)
 
     with pytest.raises(SessionUnknown):
         sessions.find(PHONE)
@@ -276,15 +283,15 @@ def test_a_configuration_that_cannot_be_read_waits_and_never_goes_elsewhere(
     ],
 )
 def test_a_wrong_configuration_is_refused_before_anything_is_written(
-    sessions: RedisSessions, client: redis.Redis, config: dict[str, Any]
+    sessions: RedisSessions, raw_redis: redis.Redis, config: dict[str, Any]
 ) -> None:
     with pytest.raises(ValidationError):
         sessions.save(PHONE, config)
 
-    assert client.keys("*") == []
+    assert raw_redis.keys("*") == []
 
 
-def test_fields_that_we_do_not_read_are_kept(sessions: RedisSessions) -> None:
+def test_fields_that_we_do_not_read_are_saved(sessions: RedisSessions) -> None:
     webhook = {"id": "own", "urlAbsolute": "http://own.test/hook", "addToBlackListOnOutgoingMessageWithTtl": 1}
     config = {"provider": "sandbox", "rejectCalls": "no calls", "webhooks": [webhook]}
 
@@ -329,10 +336,10 @@ def test_another_address_of_the_environments_host_keeps_its_token(sessions: Redi
     assert webhook.token.get_secret_value() == SECRET
 
 
-def test_all_stored_phones_are_listed(sessions: RedisSessions, client: redis.Redis) -> None:
+def test_all_stored_phones_are_listed(sessions: RedisSessions, raw_redis: redis.Redis) -> None:
     for number in range(50):
         sessions.save(f"55119999{number:05}", CONFIG)
-    client.set("unoapi-config:not-a-phone", "x")
+    raw_redis.set("unoapi-config:not-a-phone", "x")
 
     assert sessions.phones() == [f"55119999{number:05}" for number in range(50)]
 
@@ -342,7 +349,7 @@ def test_without_redis_writing_says_so(away: RedisClient) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: sessions.save(PHONE, CONFIG),
         lambda: sessions.config(PHONE),
-        lambda: sessions.remove(PHONE, keep_s=60),
+        lambda: sessions.remove(PHONE, remember_s=60),
         sessions.confirm,
         sessions.phones,
     ]
@@ -352,8 +359,12 @@ def test_without_redis_writing_says_so(away: RedisClient) -> None:
             attempt()
 
 
-def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(store: RedisClient) -> None:
-    sessions = RedisSessions(store, environment_config(None))
+def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(redis_client: RedisClient) -> None:
+    sessions = RedisSessions(
+        redis_client,
+        environment_config(None),
+        check=lambda session: check_addresses(session, refusal=lambda _: ""),
+    )
 
     with pytest.raises(RequestError, match="without an address"):
         sessions.save(PHONE, {"provider": "sandbox", "webhooks": [{"id": "nowhere"}]})

@@ -1,4 +1,4 @@
-"""Traces: the life of a message, bounded, and never in the way."""
+"""Traces: the steps of a message, bounded, and never in the way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(params=["memory", "redis"])
 def traces(request: pytest.FixtureRequest) -> Traces:
-    return MemoryTraces() if request.param == "memory" else RedisTraces(request.getfixturevalue("store"), ttl_s=60)
+    return (
+        MemoryTraces() if request.param == "memory" else RedisTraces(request.getfixturevalue("redis_client"), ttl_s=60)
+    )
 
 
 def entry(number: int = 0, *, message_id: str = "wamid.1") -> TraceEntry:
@@ -60,29 +62,29 @@ def test_each_message_has_its_own(traces: Traces) -> None:
     assert eventually(lambda: traces.read("wamid.2")) == [entry(message_id="wamid.2")]
 
 
-def test_steps_without_a_message_are_not_kept(traces: Traces) -> None:
+def test_steps_without_a_message_are_not_saved(traces: Traces) -> None:
     traces.add(entry(message_id=""), entry())
 
     eventually(lambda: traces.read("wamid.1"))
     assert traces.read("") == []
 
 
-def test_a_trace_is_bounded_in_length_and_time(store: RedisClient, client: redis.Redis) -> None:
-    traces = RedisTraces(store, ttl_s=60)
+def test_a_trace_is_bounded_in_length_and_time(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    traces = RedisTraces(redis_client, ttl_s=60)
 
     traces.add(*(entry(number) for number in range(MAX_TRACE_ENTRIES + 50)))
 
     found = eventually(lambda: len(read := traces.read("wamid.1")) == MAX_TRACE_ENTRIES and read)
     assert found[-1] == entry(MAX_TRACE_ENTRIES + 49)
-    assert 0 < client.ttl("unoapi-trace:wamid.1") <= 60
+    assert 0 < raw_redis.ttl("unoapi-trace:wamid.1") <= 60
 
 
 @pytest.mark.parametrize("text", ["{", "5", "[]", "null", '{"step": "dance"}'])
 def test_an_entry_of_another_version_does_not_hide_the_others(
-    store: RedisClient, client: redis.Redis, text: str
+    redis_client: RedisClient, raw_redis: redis.Redis, text: str
 ) -> None:
-    traces = RedisTraces(store, ttl_s=60)
-    client.xadd("unoapi-trace:wamid.1", {"step": text})
+    traces = RedisTraces(redis_client, ttl_s=60)
+    raw_redis.xadd("unoapi-trace:wamid.1", {"step": text})
 
     traces.add(entry())
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from dataclasses import replace
 
 from rich.console import Console
 
 from tests.crash.run import SMALL, Size, crash_run
+from tests.support.harness import end_on_signals
 
 
 def main() -> int:
@@ -21,8 +21,7 @@ def main() -> int:
     if options.events:
         size = replace(size, events=options.events)
     console = Console(width=None if sys.stdout.isatty() else 110)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started this ignores it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    end_on_signals()
     try:
         outcome = crash_run(size, console)
     except KeyboardInterrupt:

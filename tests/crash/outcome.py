@@ -26,7 +26,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The numbers of one run. Lost is what was accepted and neither arrived nor is kept as a dead letter."""
+    """The numbers of one run. Lost is what was accepted and neither arrived nor is a dead letter."""
 
     accepted: frozenset[str]
     keys: Tallies
@@ -81,5 +81,5 @@ class Outcome:
             ("seconds: posting, all", f"{self.posting_s:.1f}, {self.seconds:.1f}", ""),
         ):
             counts.add_row(name, number, bar)
-        counts.add_row("[bold]verdict", "[green]kept[/]" if self.ok else "[red]BROKEN[/]", "")
+        counts.add_row("[bold]verdict", "[green]passed[/]" if self.ok else "[red]BROKEN[/]", "")
         return Group(faults, counts)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
-from kombu import Connection
 
-from tests.crash.clients import ID_PATTERN, Clients
 from tests.crash.outcome import Fault, Outcome
+from tests.support.event_clients import ID_PATTERN, Clients
+from tests.support.harness import drain, throw_away_servers
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import PHONE, Stack, stack
-from unoapi.broker.topology import Topology
-from unoapi.devenv.servers import PrivateServers
+from tests.support.stack import PHONE, REGISTERED_S, Stack, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from rich.console import Console
 
@@ -28,11 +25,7 @@ if TYPE_CHECKING:
 
 WEBHOOK = "/hook"
 WORKERS = 2
-REGISTERED_S = 3.0
-"""RabbitMQ 3.10 must not be killed sooner after queues were declared: they could come back without a leader."""
 WITHOUT_CONFIGURATION_S = 2.0
-QUIET_LOOKS = 4
-LOOK_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +47,13 @@ def crash_run(size: Size, console: Console) -> Outcome:
     """Run once; everything is stopped afterwards, however it ends."""
     with (
         tempfile.TemporaryDirectory(prefix="unoapi-crash-") as folder,
-        _servers(Path(folder)) as servers,
+        throw_away_servers(Path(folder) / "servers") as servers,
         Receiver() as receiver,
         stack(
             servers, Path(folder), UNOAPI_MESSAGE_RETRY_DELAY="500", UNOAPI_MESSAGE_RETRY_LIMIT="5", LOG_LEVEL="info"
         ) as uno,
     ):
         return CrashRun(size, uno, receiver, console).outcome()
-
-
-@contextlib.contextmanager
-def _servers(folder: Path) -> Iterator[PrivateServers]:
-    servers = PrivateServers(folder / "servers")
-    try:
-        servers.start()
-        yield servers
-    finally:
-        servers.kill()  # nobody wants their data
-        servers.stop()
 
 
 class CrashRun:
@@ -82,13 +64,12 @@ class CrashRun:
         self._uno = uno
         self._receiver = receiver
         self._console = console
-        self._topology = Topology("unoapi")
         self._workers: list[Process] = []
         self._faults: list[Fault] = []
         self._started = time.monotonic()
 
     def outcome(self) -> Outcome:
-        """Do it."""
+        """Post the events, break things on the way, and count."""
         begun = time.monotonic()
         uno, size = self._uno, self._size
         self._receiver.record("count", key=ID_PATTERN)
@@ -97,7 +78,7 @@ class CrashRun:
         self._configure()
         self._workers = [uno.worker(name=f"worker{number}") for number in range(WORKERS)]
         time.sleep(REGISTERED_S)
-        self._say(f"{size.events:,} events are posted, {size.rate:g} per second; 20 % of them fail twice first")
+        self._print(f"{size.events:,} events are posted, {size.rate:g} per second; 20 % of them fail twice first")
         clients = Clients(uno.url, phone=PHONE, events=size.events, rate=size.rate, threads=size.clients)
         self._started = time.monotonic()
         with clients:
@@ -107,9 +88,9 @@ class CrashRun:
                 fault()
             clients.wait(clients.finished, timeout_s=size.accept_within_s)
         posting_s = time.monotonic() - self._started
-        self._say(f"all events are accepted after {posting_s:.1f} s; waiting until the queues are empty")
+        self._print(f"all events are accepted after {posting_s:.1f} s; waiting until the queues are empty")
         left = self._drain()
-        dead = frozenset(str(letter["message_id"]) for letter in uno.dead())
+        dead = frozenset(str(dead_letter["message_id"]) for dead_letter in uno.dead())
         outcome = Outcome(
             accepted=frozenset(clients.accepted),
             keys=self._receiver.keys(WEBHOOK),
@@ -126,14 +107,14 @@ class CrashRun:
         return outcome
 
     def _schedule(self) -> list[tuple[float, Callable[[], None]]]:
-        """What happens when so much of the events is accepted."""
+        """Faults, by the share of the events that is accepted before each."""
         kills = self._size.worker_kills
-        plan: list[tuple[float, Callable[[], None]]] = [(0.4, self._flush_redis), (0.6, self._kill_broker)]
-        plan += [
+        schedule: list[tuple[float, Callable[[], None]]] = [(0.4, self._flush_redis), (0.6, self._kill_broker)]
+        schedule += [
             ((number + 0.5) / kills, lambda number=number: self._kill_worker(number % WORKERS))  # type: ignore[misc]
             for number in range(kills)
         ]
-        return sorted(plan, key=lambda step: step[0])
+        return sorted(schedule, key=lambda step: step[0])
 
     def _kill_worker(self, number: int) -> None:
         self._fault(f"worker {number} killed with SIGKILL")
@@ -169,26 +150,17 @@ class CrashRun:
         """Wait until all queues but the dead one are empty. Returns how many messages are left when time is over."""
         deadline = time.monotonic() + self._size.drain_within_s
         while True:
-            quiet = 0
-            while quiet < QUIET_LOOKS and time.monotonic() < deadline:
-                time.sleep(LOOK_S)
-                quiet = quiet + 1 if self._waiting() == 0 else 0
+            drain(self._uno, within_s=deadline - time.monotonic())
             for worker in self._workers:
-                worker.stop(timeout_s=30)  # gives back what it holds, so that the next look sees everything
-            left = self._waiting()
+                worker.stop(timeout_s=30)  # puts back what it has taken, so that the count below is complete
+            left = self._uno.unfinished()
             if left == 0 or time.monotonic() > deadline:
                 return left
             self._workers = [self._uno.worker(name=f"worker{number}") for number in range(WORKERS)]
 
-    def _waiting(self) -> int:
-        with Connection(self._uno.environment["AMQP_URL"]) as connection:
-            channel: Any = connection.channel()
-            names = [queue.name for queue in self._topology.queues if queue.name != self._topology.dead]
-            return sum(int(channel.queue_declare(name, passive=True).message_count) for name in names)
-
     def _fault(self, what: str) -> None:
         self._faults.append(Fault(time.monotonic() - self._started, what))
-        self._say(f"{self._faults[-1].at_s:6.1f} s  {what}")
+        self._print(f"{self._faults[-1].at_s:6.1f} s  {what}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from functools import partial
@@ -25,6 +24,7 @@ from tests.fault.infrastructure import (
 from tests.fault.neighbour import bad_neighbour
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
+from tests.support.harness import end_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,13 +49,13 @@ def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
     """The rows of the named faults, in their own order. Ends with the first that cannot be measured."""
     rows: list[Row] = []
     with staged(size) as stage:
-        for name in (each for each in FAULTS if each in names):
+        for name in (fault for fault in FAULTS if fault in names):
             if name == "rebinding" and not names_can_be_redirected():
                 console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")
                 continue
             began = time.monotonic()
-            found, measured = measure(name, partial(FAULTS[name], stage), console)
-            rows += found
+            fault_rows, measured = measure(name, partial(FAULTS[name], stage), console)
+            rows += fault_rows
             console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
             if not measured:
                 break
@@ -63,14 +63,14 @@ def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
 
 
 def measure(name: str, fault: Callable[[], Row | list[Row]], console: Console) -> tuple[list[Row], bool]:
-    """The rows of one fault and whether it went to its end; else one row that says why not."""
+    """The rows of one fault and True; after an error one row with the reason, and False."""
     try:
-        found = fault()
+        result = fault()
     except Exception as error:  # noqa: BLE001 (what was measured before is still worth printing)
         console.print_exception()
         why = f"not measured: {type(error).__name__}: {error}"[:300]
         return [Row(fault=name, messages=0, delivered=0, problems=[why])], False
-    return found if isinstance(found, list) else [found], True
+    return result if isinstance(result, list) else [result], True
 
 
 def main() -> int:
@@ -79,8 +79,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault; can be repeated")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 180)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started this ignores it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    end_on_signals()
     try:
         rows = run(SHORT if options.short else Size(), options.only or list(FAULTS), console)
     except KeyboardInterrupt:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.crash.clients import Clients
 from tests.fault.misbehaving import Misbehaving
 from tests.fault.table import Row, duplicates
+from tests.support.event_clients import Clients
 from tests.support.receiver import Behaviour
 from tests.support.stack import Stack, eventually, stack
 from unoapi.devenv.ports import free_port
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fault.stage import Stage
 
 MESSAGES = 3
-"""Fewer than open a breaker, so that each walks its own ladder."""
+"""Fewer than open a breaker, so that each delivery runs through its whole retry schedule."""
 TIMEOUT_MS = 2_000
 SLACK_MS = 1_500
 DELIVERED = "delivered"
@@ -35,7 +35,7 @@ class Fault:
     """A way to misbehave, and the class in which its deliveries must end."""
 
     path: str
-    says: str
+    summary: str
     ends: str
     scheme: str = "http"
 
@@ -48,7 +48,7 @@ FAULTS = (
     Fault("slow-body", "500, its body drips", "refused"),
     Fault("endless-body", "500, an endless body", "refused"),
     Fault("large-body", "200, a body of 10 MB", DELIVERED),
-    Fault("throttles", "429 with Retry-After, longer than the ladder", DELIVERED),
+    Fault("throttles", "429 with Retry-After, longer than the retry schedule", DELIVERED),
     Fault("gone", "410", "gone"),
     Fault("redirects", "redirects to loopback", "refused"),
     Fault("expired", "TLS certificate has expired", "unreachable", scheme="https"),
@@ -56,7 +56,7 @@ FAULTS = (
 
 
 def receivers_misbehave(stage: Stage) -> list[Row]:
-    """All of them at once: none may hold up another."""
+    """All of them at once: none may delay another."""
     attempts = stage.size.retry_limit + 1
     before = stage.uno.depth("unoapi.dead")
     with (
@@ -78,57 +78,58 @@ def receivers_misbehave(stage: Stage) -> list[Row]:
         immortal = [fault.path for fault in FAULTS if fault.ends == DELIVERED]
 
         def ended() -> bool:
-            """Whether nothing is on its way; what a worker holds is on no queue."""
+            """Whether nothing is on its way; what a worker has taken is on no queue."""
             return stage.uno.depth("unoapi.dead") >= before + mortal and all(
-                _delivered(stage.uno, phones[path], each) for path in immortal for each in written[path]
+                _delivered(stage.uno, phones[path], message_id) for path in immortal for message_id in written[path]
             )
 
         waiting = stage.drain(ended)
         return [
-            _judged(stage, fault, phones[fault.path], written[fault.path], plain=plain, waiting=waiting)
+            _row(stage, fault, phones[fault.path], written[fault.path], plain=plain, waiting=waiting)
             for fault in FAULTS
         ]
 
 
-def _judged(stage: Stage, fault: Fault, phone: str, written: set[str], *, plain: Misbehaving, waiting: int) -> Row:
-    letters = {letter["message_id"]: letter for letter in stage.uno.dead("--phone", phone)}
-    delivered = {each for each in written if _delivered(stage.uno, phone, each)}
+def _row(stage: Stage, fault: Fault, phone: str, written: set[str], *, plain: Misbehaving, waiting: int) -> Row:
+    dead_letters = {dead_letter["message_id"]: dead_letter for dead_letter in stage.uno.dead("--phone", phone)}
+    delivered = {message_id for message_id in written if _delivered(stage.uno, phone, message_id)}
     problems = []
-    reasons = {str(letter["reason"]) for letter in letters.values()}
+    reasons = {str(dead_letter["reason"]) for dead_letter in dead_letters.values()}
     ended = reasons | ({DELIVERED} if delivered else set())
     if ended != {fault.ends}:
         problems.append(f"ended as {sorted(ended)}")
     longest_ms = max(
-        (attempt["duration_ms"] for letter in letters.values() for attempt in letter["attempts"]), default=0
+        (attempt["duration_ms"] for dead_letter in dead_letters.values() for attempt in dead_letter["attempts"]),
+        default=0,
     )
     if longest_ms > TIMEOUT_MS + SLACK_MS:
         problems.append(f"an attempt took {longest_ms} ms")
-    most = max((len(letter["attempts"]) for letter in letters.values()), default=0)
+    most = max((len(dead_letter["attempts"]) for dead_letter in dead_letters.values()), default=0)
     if most > stage.size.retry_limit + 1:
         problems.append(f"{most} attempts")
     if fault.path == "redirects" and plain.requests["redirected"]:
         problems.append("the redirect was followed")
     return Row(
-        fault=f"receiver: {fault.says}",
+        fault=f"receiver: {fault.summary}",
         messages=len(written),
-        delivered=len(delivered - letters.keys()),
-        dead=len(letters),
+        delivered=len(delivered - dead_letters.keys()),
+        dead=len(dead_letters),
         waiting=waiting,
-        note=f"ends as {fault.ends}" + (f"; attempts of at most {longest_ms} ms" if letters else ""),
+        note=f"ends as {fault.ends}" + (f"; attempts of at most {longest_ms} ms" if dead_letters else ""),
         problems=problems,
     )
 
 
 def _delivered(uno: Stack, phone: str, message_id: str) -> bool:
-    found = uno.get(f"/v15.0/{phone}/messages/{message_id}/trace").json().get("trace", [])
-    return DELIVERED in {step["step"] for step in found}
+    steps = uno.get(f"/v15.0/{phone}/messages/{message_id}/trace").json().get("trace", [])
+    return DELIVERED in {step["step"] for step in steps}
 
 
 def endpoint_down(stage: Stage) -> Row:
-    """Down for many ladders: what had not ended before the breaker opened arrives when it is up again."""
+    """Down for many retry schedules: what had not ended before the breaker opened arrives when it is up again."""
     size, receiver, phone = stage.size, stage.receiver, stage.phone()
     path = f"/{phone}"
-    outage_s = size.outage_ladders * size.ladder_s
+    outage_s = size.outage_schedules * size.retry_schedule_s
     before = stage.uno.depth("unoapi.dead")
     stage.register(phone, "crm", receiver.url(path))
     receiver.script(path, Behaviour(status=500))
@@ -139,40 +140,37 @@ def endpoint_down(stage: Stage) -> Row:
     receiver.script(path, Behaviour())
     mended = time.monotonic()
 
-    def arrived() -> set[str]:
-        return {key for key, (_, answered) in receiver.keys(path).items() if answered}
-
     def ended() -> bool:
-        return len(arrived()) + stage.uno.depth("unoapi.dead") - before >= size.events
+        return len(stage.arrived(path)) + stage.uno.depth("unoapi.dead") - before >= size.events
 
     while not ended() and time.monotonic() - mended < size.within_s:
         time.sleep(0.25)
     recovered_s = time.monotonic() - mended
     waiting = stage.drain(ended, within_s=30)
-    letters = {letter["message_id"]: letter for letter in stage.uno.dead("--phone", phone)}
+    dead_letters = {dead_letter["message_id"]: dead_letter for dead_letter in stage.uno.dead("--phone", phone)}
     problems = []
-    if len(letters) > 4:  # the fifth different failure opens the breaker
-        problems.append(f"{len(letters)} dead")
-    most = max((len(letter["attempts"]) for letter in letters.values()), default=0)
+    if len(dead_letters) > 4:  # the fifth different failure opens the breaker
+        problems.append(f"{len(dead_letters)} dead")
+    most = max((len(dead_letter["attempts"]) for dead_letter in dead_letters.values()), default=0)
     if most > size.retry_limit + 1:
         problems.append(f"{most} attempts")
     return Row(
-        fault=f"endpoint down {outage_s:.0f} s, {size.outage_ladders} x the ladder",
+        fault=f"endpoint down {outage_s:.0f} s, {size.outage_schedules} x the retry schedule",
         messages=len(clients.accepted),
-        delivered=len(clients.accepted & arrived()),
+        delivered=len(clients.accepted & stage.arrived(path)),
         duplicated=duplicates(receiver.keys(path)),
-        dead=len(letters),
+        dead=len(dead_letters),
         waiting=waiting,
         recovered_s=recovered_s,
-        note=f"{len(letters)} ended their ladder before the breaker opened; {failed} requests during the outage",
+        note=f"{len(dead_letters)} were given up before the breaker opened; {failed} requests during the outage",
         problems=problems,
     )
 
 
 def name_rebinds(stage: Stage) -> Row:
-    """A name that is ours at the first look-up and the metadata service's at the second.
+    """A name that leads to us at the first resolution and to the metadata service at the second.
 
-    On a stack of its own, whose processes look names up in a file. Flushes Redis: the last row.
+    On a stack of its own, whose processes resolve names from a file. Flushes Redis: the last row.
     """
     hosts = stage.folder / "hosts"
     hosts.write_text("127.0.0.1 rebinds.example\n")
@@ -195,20 +193,20 @@ def name_rebinds(stage: Stage) -> Row:
         time.sleep(1.1)  # the file's date counts in seconds
         hosts.write_text("169.254.169.254 rebinds.example\n")
         uno.worker(threads=2)
-        letters = eventually(uno.dead, within_s=stage.size.within_s, every_s=0.5)
+        dead_letters = eventually(uno.dead, within_s=stage.size.within_s, every_s=0.5)
     problems = [] if receiver.count(path) == 1 else [f"{receiver.count(path)} requests"]
-    found = {(letter["message_id"], letter["reason"]) for letter in letters}
-    if found != {(message_id, "blocked")}:
-        problems.append(f"ended as {sorted(found)}")
+    ends = {(dead_letter["message_id"], dead_letter["reason"]) for dead_letter in dead_letters}
+    if ends != {(message_id, "blocked")}:
+        problems.append(f"ended as {sorted(ends)}")
     return Row(
-        fault="receiver: its name leads to 169.254.169.254 at the second look-up",
-        messages=1, delivered=0, dead=len(letters), note="ends as blocked", problems=problems,
+        fault="receiver: its name leads to 169.254.169.254 at the second resolution",
+        messages=1, delivered=0, dead=len(dead_letters), note="ends as blocked", problems=problems,
     )  # fmt: skip
 
 
 @cache
 def names_can_be_redirected() -> bool:
-    """Whether name look-ups can come from a file here: the library is there, or root on Debian gets it."""
+    """Whether names can be resolved from a file here: the library is there, or root on Debian gets it."""
     if not _loads() and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "-y", "--no-install-recommends", "libnss-wrapper"]):

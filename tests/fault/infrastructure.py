@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from tests.crash.clients import Clients
 from tests.fault.breaking import blocked_publishers
 from tests.fault.table import Row, duplicates
+from tests.support.event_clients import Clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,6 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
     path = f"/{phone}"
     stage.register(phone, "main", receiver.url(path))
 
-    def arrived() -> set[str]:
-        return {key for key, (_, answered) in receiver.keys(path).items() if answered}
-
     with Clients(stage.uno.url, phone=phone, events=size.events, rate=size.rate, threads=CLIENTS) as clients:
         clients.wait(lambda: len(clients.accepted) >= BEFORE * size.events, timeout_s=size.within_s)
         breaks(phone)
@@ -38,27 +35,27 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
 
         def recovered() -> bool:
             """Whether what was accepted before has arrived, and something that was accepted since."""
-            came = arrived()
+            came = stage.arrived(path)
             return owed <= came and (bool(came & clients.accepted - owed) or clients.finished())
 
         while not recovered() and time.monotonic() - mended < size.within_s:
             time.sleep(0.1)
         recovered_s = time.monotonic() - mended
         clients.wait(clients.finished, timeout_s=size.within_s)
-    waiting = stage.drain(lambda: clients.accepted <= arrived(), within_s=30)
-    dead = {letter["message_id"] for letter in stage.uno.dead("--phone", phone)}
-    died = (clients.accepted & dead) - arrived()
+    waiting = stage.drain(lambda: clients.accepted <= stage.arrived(path), within_s=30)
+    dead = {dead_letter["message_id"] for dead_letter in stage.uno.dead("--phone", phone)}
+    died = (clients.accepted & dead) - stage.arrived(path)
     refused = ", ".join(f"{number} x {answer}" for answer, number in sorted(clients.refusals.items()))
     return Row(
         fault=fault,
         messages=len(clients.accepted),
-        delivered=len(clients.accepted & arrived()),
+        delivered=len(clients.accepted & stage.arrived(path)),
         duplicated=duplicates(receiver.keys(path)),
         dead=len(died),
         waiting=waiting,
         recovered_s=recovered_s,
         note=f"refused and repeated by the clients: {refused}" if refused else "",
-        problems=[f"{len(died)} dead, though their endpoint was well"] if died else [],
+        problems=[f"{len(died)} dead, though their endpoint answered"] if died else [],
     )
 
 

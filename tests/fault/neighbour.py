@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.crash.clients import ID_PATTERN
 from tests.fault.table import Row
+from tests.support.event_clients import ID_PATTERN
 from tests.support.receiver import Behaviour
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ def _round(stage: Stage, *, hangs: bool) -> tuple[list[float], int]:
     for request in receiver.requests(f"/{healthy}"):
         value = json.loads(request.body)["entry"][0]["changes"][0]["value"]
         came.setdefault(value["messages"][0]["id"], request.received_at)
-    _forget(stage, neighbour)
-    return [(came[each] - at) * 1000 for each, at in sent_at.items() if each in came], count
+    _drop_neighbour(stage, neighbour)
+    return [(came[message_id] - at) * 1000 for message_id, at in sent_at.items() if message_id in came], count
 
 
-def _forget(stage: Stage, neighbour: str) -> None:
+def _drop_neighbour(stage: Stage, neighbour: str) -> None:
     """Let what waits for the neighbour end, so that the next round begins with empty queues."""
     answer = stage.uno.post(f"/admin/endpoints/{neighbour}/neighbour/drop")
     assert answer.ok, answer.text

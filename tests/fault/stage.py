@@ -9,22 +9,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from kombu import Connection
-
-from tests.crash.clients import ID_PATTERN
 from tests.fault.misbehaving import expired
+from tests.support.event_clients import ID_PATTERN
+from tests.support.harness import drain, throw_away_servers
 from tests.support.receiver import Receiver
-from tests.support.stack import Process, Stack, stack
-from unoapi.broker.topology import Topology
-from unoapi.devenv.servers import PrivateServers
+from tests.support.stack import REGISTERED_S, Process, Stack, stack
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-TOPOLOGY = Topology("unoapi")
-REGISTERED_S = 3.0
-"""RabbitMQ 3.10 must not be killed sooner after queues were declared."""
+    from unoapi.devenv.servers import PrivateServers
+
 WORKERS = 2
 THREADS = 20
 RETRY_DELAY_MS = 200
@@ -41,14 +37,14 @@ class Size:
     alarm_s: float = 60.0
     redis_away_s: float = 30.0
     retry_limit: int = 5
-    outage_ladders: int = 20
+    outage_schedules: int = 20
     neighbour_s: float = 10.0
     neighbour_rounds: int = 5
     neighbour_deadline_ms: int = 5_000
     within_s: float = 240.0
 
     @property
-    def ladder_s(self) -> float:
+    def retry_schedule_s(self) -> float:
         """From the first attempt to the last, without the attempts themselves."""
         return RETRY_DELAY_MS / 1000 * (2.0**self.retry_limit - 1)
 
@@ -69,7 +65,7 @@ SHORT = Size(
 
 @dataclass
 class Stage:
-    """What runs."""
+    """The processes, servers and receiver of one run, and the counters that its rows share."""
 
     size: Size
     folder: Path
@@ -100,7 +96,7 @@ class Stage:
         self.workers[number] = self.uno.worker(name=f"worker{number}", threads=THREADS)
 
     def restart_workers(self) -> None:
-        """End them in order, so that what they held is on its queue; then start them again."""
+        """End them in order, so that what they have taken is back on its queue; then start them again."""
         for worker in self.workers:
             worker.stop(timeout_s=30)
         self.workers = [self.uno.worker(name=f"worker{number}", threads=THREADS) for number in range(WORKERS)]
@@ -109,23 +105,13 @@ class Stage:
         self.web.kill()
         self.web = self.uno.web()
 
+    def arrived(self, path: str) -> set[str]:
+        """Ids of the events that were answered with 2xx at a path of the receiver."""
+        return {key for key, (_, answered) in self.receiver.keys(path).items() if answered}
+
     def drain(self, done: Callable[[], bool], *, within_s: float | None = None) -> int:
         """Wait until `done` and all queues but the dead one are empty. Returns how many messages are left."""
-        deadline = time.monotonic() + (within_s or self.size.within_s)
-        quiet = 0
-        while time.monotonic() < deadline:
-            quiet = quiet + 1 if done() and self.waiting() == 0 else 0
-            if quiet > 2:
-                return 0
-            time.sleep(0.25)
-        return self.waiting()
-
-    def waiting(self) -> int:
-        """Ready messages on all queues but the dead one."""
-        with Connection(self.uno.environment["AMQP_URL"]) as connection:
-            channel: Any = connection.channel()
-            names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
-            return sum(int(channel.queue_declare(name, passive=True).message_count) for name in names)
+        return drain(self.uno, within_s=within_s or self.size.within_s, done=done)
 
 
 @contextmanager
@@ -134,7 +120,6 @@ def staged(size: Size) -> Iterator[Stage]:
     with TemporaryDirectory(prefix="unoapi-fault-") as name, Receiver() as receiver:
         folder = Path(name)
         context, authority = expired(folder)
-        servers = PrivateServers(folder / "servers")
         settings = {
             "UNOAPI_MESSAGE_RETRY_LIMIT": f"{size.retry_limit}",
             "UNOAPI_MESSAGE_RETRY_DELAY": f"{RETRY_DELAY_MS}",
@@ -142,15 +127,10 @@ def staged(size: Size) -> Iterator[Stage]:
             "LOG_LEVEL": "info",
             "SSL_CERT_FILE": str(authority),
         }
-        try:
-            servers.start()
-            with stack(servers, folder, **settings) as uno:
-                receiver.record("count", key=ID_PATTERN)
-                web = uno.web()
-                stage = Stage(size, folder, servers, receiver, uno, context, web)
-                stage.restart_workers()
-                stage.declared = time.monotonic()
-                yield stage
-        finally:
-            servers.kill()  # nobody wants their data
-            servers.stop()
+        with throw_away_servers(folder / "servers") as servers, stack(servers, folder, **settings) as uno:
+            receiver.record("count", key=ID_PATTERN)
+            web = uno.web()
+            stage = Stage(size, folder, servers, receiver, uno, context, web)
+            stage.restart_workers()
+            stage.declared = time.monotonic()
+            yield stage

@@ -245,8 +245,8 @@ def test_a_name_that_changes_its_address_after_the_first_look_up_gets_no_second_
 
     sockets = []
     for peer in peers:
-        knock = guard.knock("http://rebinding.example/")
-        sockets.append((knock(0, (socket.AF_INET, socket.SOCK_STREAM, 6, peer)), knock.refusal))
+        open_socket = guard.socket_opener("http://rebinding.example/")
+        sockets.append((open_socket(0, (socket.AF_INET, socket.SOCK_STREAM, 6, peer)), open_socket.refusal))
 
     assert isinstance(sockets[0][0], socket.socket)
     assert sockets[0][1] == ""
@@ -256,13 +256,13 @@ def test_a_name_that_changes_its_address_after_the_first_look_up_gets_no_second_
 
 
 def test_of_several_addresses_the_open_ones_are_tried() -> None:
-    knock = AddressGuard().knock("http://mixed.example/")
+    open_socket = AddressGuard().socket_opener("http://mixed.example/")
 
-    refused = knock(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("10.0.0.1", 80)))
-    opened = knock(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("93.184.216.34", 80)))
+    refused = open_socket(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("10.0.0.1", 80)))
+    opened = open_socket(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("93.184.216.34", 80)))
 
     assert refused == pycurl.SOCKET_BAD
-    assert knock.refusal == ""
+    assert open_socket.refusal == ""
     opened.close()
 
 

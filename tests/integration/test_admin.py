@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.test_dead_letters import TOPOLOGY, bury, delivery
-from tests.support.stack import PHONE, Stack, eventually, stack
+from tests.support.dead_letters import bury, delivery
+from tests.support.stack import PHONE, TOPOLOGY, Stack, eventually, stack
 from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterQueue
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.models.jobs import Envelope, now_ms

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tests.support.stack import PHONE, eventually, stack
+from tests.support.stack import PHONE, TOPOLOGY, eventually, stack
 from unoapi.broker.dead_letters import DIED_HEADER, to_dead_letter
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.topology import Topology
 from unoapi.models.jobs import DeliverWebhook, Envelope
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 MOST = 5
 OTHER = "5521977776666"
-TOPOLOGY = Topology("unoapi")
 
 
 def test_a_session_over_its_backlog_is_told_to_wait_and_nobody_else_is(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from tests.support.dockerfile import steps
 from tests.support.stack import ROOT
 from unoapi import __version__
 from unoapi.settings import Settings
@@ -49,24 +50,24 @@ class Missing(Exception):
 def interpolate(value: Any, variables: dict[str, str]) -> Any:
     """Replace variables in all texts, in the three forms that the stacks use."""
     if isinstance(value, dict):
-        return {key: interpolate(each, variables) for key, each in value.items()}
+        return {key: interpolate(item, variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [interpolate(each, variables) for each in value]
-    return VARIABLE.sub(lambda found: _replacement(found, variables), value) if isinstance(value, str) else value
+        return [interpolate(item, variables) for item in value]
+    return VARIABLE.sub(lambda match: _replacement(match, variables), value) if isinstance(value, str) else value
 
 
-def _replacement(found: re.Match[str], variables: dict[str, str]) -> str:
-    if found["escaped"]:
+def _replacement(match: re.Match[str], variables: dict[str, str]) -> str:
+    if match["escaped"]:
         return "$"
-    if set_to := variables.get(found["name"]):
+    if set_to := variables.get(match["name"]):
         return set_to
-    if found["kind"] != ":-":
-        raise Missing(found["name"])
-    return found["rest"]
+    if match["kind"] != ":-":
+        raise Missing(match["name"])
+    return match["rest"]
 
 
 def parsed(path: Path) -> dict[str, Any]:
-    """One stack, with what it takes from another file in place."""
+    """One stack, with the parts that it extends from another file."""
     stack: dict[str, Any] = yaml.safe_load(path.read_text())
     for name, service in stack["services"].items():
         if "extends" in service:
@@ -80,17 +81,17 @@ def parsed(path: Path) -> dict[str, Any]:
 def example(path: Path) -> tuple[set[str], dict[str, str]]:
     """The variables that have to be filled in, and the defaults that the others show."""
     lines = (path.parent / ".env.example").read_text().splitlines()
-    required = {found[1] for line in lines if (found := re.fullmatch(r"([A-Z][A-Z0-9_]+)=", line))}
-    shown = {found[1]: found[2] for line in lines if (found := re.fullmatch(r"# ([A-Z][A-Z0-9_]+)=(\S*)", line))}
+    required = {match[1] for line in lines if (match := re.fullmatch(r"([A-Z][A-Z0-9_]+)=", line))}
+    shown = {match[1]: match[2] for line in lines if (match := re.fullmatch(r"# ([A-Z][A-Z0-9_]+)=(\S*)", line))}
     assert len(required) + len(shown) == sum(bool(re.match(r"(# )?[A-Z][A-Z0-9_]+=", line)) for line in lines)
     return required, shown
 
 
 def texts(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [text for each in value.values() for text in texts(each)]
+        return [text for item in value.values() for text in texts(item)]
     if isinstance(value, list):
-        return [text for each in value for text in texts(each)]
+        return [text for item in value for text in texts(item)]
     return [value] if isinstance(value, str) else []
 
 
@@ -131,9 +132,9 @@ def test_every_required_variable_is_asked_for(path: Path) -> None:
 def test_the_example_has_every_variable_with_its_default(path: Path) -> None:
     used: dict[str, set[str]] = {}
     for text in texts(parsed(path)):
-        for found in VARIABLE.finditer(text):
-            if found["name"]:
-                used.setdefault(found["name"], set()).add(found["rest"] if found["kind"] == ":-" else "")
+        for match in VARIABLE.finditer(text):
+            if match["name"]:
+                used.setdefault(match["name"], set()).add(match["rest"] if match["kind"] == ":-" else "")
     required, shown = example(path)
 
     assert {name: {default} for name, default in shown.items()} | {name: {""} for name in required} == used
@@ -207,10 +208,10 @@ def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
 @pytest.mark.parametrize("stack", ["production", "unochat"])
 @pytest.mark.parametrize("service", OURS)
 def test_every_name_in_the_environment_is_a_setting(stack: str, service: str) -> None:
-    known = {name.upper() for name in Settings.model_fields} | FLOWERS_OWN | PROCFILES_OWN
+    settings = {name.upper() for name in Settings.model_fields} | FLOWERS_OWN | PROCFILES_OWN
     environment = made(STACKS[stack])["services"][service]["environment"]
 
-    assert {name for name in environment if name not in known} == set()
+    assert {name for name in environment if name not in settings} == set()
     Settings.model_validate({
         name.lower(): str(value) for name, value in environment.items()
         if name.lower() in Settings.model_fields and name != "BASE_URL" and value
@@ -224,12 +225,6 @@ def test_a_worker_may_finish_its_deliveries() -> None:
 
 
 # --- the image ---
-
-
-def steps() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, each in one line."""
-    text = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", (COMPOSE / "Dockerfile").read_text()))
-    return [(words[0], words[2]) for line in text.splitlines() if (words := line.partition(" "))[0]]
 
 
 def test_the_image_has_a_pinned_base_an_unprivileged_user_and_a_health_check() -> None:
@@ -290,8 +285,8 @@ DASHBOARD = COMPOSE / "monitoring" / "grafana" / "dashboards" / "unoapi.json"
 @pytest.fixture(scope="module")
 def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The checker of Prometheus: installed, or unpacked from Debian's package without installing it."""
-    if found := shutil.which("promtool"):
-        return found
+    if installed := shutil.which("promtool"):
+        return installed
     folder = ROOT / ".run" / "promtool"
     program = folder / "usr" / "bin" / "promtool"
     if not program.exists() and shutil.which("apt-get") and shutil.which("dpkg"):
@@ -347,11 +342,11 @@ def test_prometheus_asks_the_services_that_are_there() -> None:
     assert {"web", "worker", "media", "rabbitmq", "cadvisor"} <= asked
 
 
-def test_every_panel_has_a_place_of_its_own() -> None:
+def test_no_panel_covers_another_one() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     cells = [
-        (x, y) for panel in panels for place in [panel["gridPos"]]
-        for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
+        (x, y) for panel in panels for box in [panel["gridPos"]]
+        for x in range(box["x"], box["x"] + box["w"]) for y in range(box["y"], box["y"] + box["h"])
     ]  # fmt: skip
 
     assert len(cells) == len(set(cells))

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.crash.run import SMALL, crash_run
-from tests.integration.test_servers import processes_of
+from tests.support.harness import processes_of
 from tests.support.stack import ROOT, eventually
 
 if TYPE_CHECKING:

@@ -13,21 +13,18 @@ import pytest
 from amqp import Message as AmqpMessage
 from kombu import Connection
 
-from tests.support.stack import BIN, PHONE, ROOT, Stack, eventually
+from tests.support.dead_letters import bury, delivery
+from tests.support.stack import BIN, ROOT, TOPOLOGY, Stack, eventually
 from unoapi.broker import dead_letter_queue
 from unoapi.broker.dead_letter_queue import DeadLetterQuery, DeadLetterQueue
-from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.topology import Topology
 from unoapi.models.attempts import Attempt, History
-from unoapi.models.jobs import DeliverWebhook, Envelope, computed_id
+from unoapi.models.jobs import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.receiver import Receiver
-
-TOPOLOGY = Topology("unoapi")
 
 
 @pytest.fixture
@@ -36,27 +33,6 @@ def publisher(uno: Stack) -> Iterator[ConfirmingPublisher]:
     opened.check(timeout_s=10)
     yield opened
     opened.close()
-
-
-def delivery(number: int, *, phone: str = PHONE, webhook: str = "main") -> DeliverWebhook:
-    return DeliverWebhook(
-        id=computed_id("letter", phone, webhook, str(number)),
-        phone=phone,
-        message_id=f"wamid.{number}",
-        event_id=f"event-{number}",
-        webhook_id=webhook,
-        kind="message",
-        stored=True,
-        body=json.dumps({"number": number}),
-    )
-
-
-def bury(publisher: ConfirmingPublisher, jobs: list[DeliverWebhook], *, reason: str = "delivery_failed") -> None:
-    history = History().with_attempt(Attempt(status=500, duration_ms=3))
-    letters = [
-        to_dead_letter(Envelope(job, history=history), TOPOLOGY, reason=reason, error="HTTP 500") for job in jobs
-    ]
-    publisher.publish_messages(letters, timeout_s=30)
 
 
 def ids(uno: Stack, *arguments: str) -> list[str]:

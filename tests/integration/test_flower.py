@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.integration.test_dead_letters import TOPOLOGY, bury, delivery
-from tests.support.stack import BIN, PHONE, Process, Stack, eventually, stack
+from tests.support.dead_letters import bury, delivery
+from tests.support.stack import BIN, PHONE, TOPOLOGY, Process, Stack, eventually, stack
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.devenv.ports import free_port
 from unoapi.errors import EX_CONFIG
@@ -27,7 +27,7 @@ LOGIN = ("admin", "password-of-flower")
 
 @pytest.fixture(scope="module")
 def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Web and a worker; a letter is dead, and a message waits for its time."""
+    """Web and a worker, and two dead letters."""
     with stack(servers, tmp_path_factory.mktemp("flower"), RABBITMQ_MANAGEMENT_URL=servers.management_url) as running:
         running.web()
         publisher = ConfirmingPublisher(running.environment["AMQP_URL"], TOPOLOGY)
@@ -98,8 +98,8 @@ def test_strangers_see_nothing_and_the_operator_sees_all_queues_even_after_a_res
     assert lengths is not None
     assert metrics is not None
     assert "flower_" in metrics.text
-    found = {queue["name"]: queue for queue in lengths.json()["active_queues"]}
-    assert found["unoapi.dead"]["messages"] == 2
+    active = {queue["name"]: queue for queue in lengths.json()["active_queues"]}
+    assert active["unoapi.dead"]["messages"] == 2
     assert all(PHONE in task["args"] for task in tasks.values())
     assert tasks.keys() <= remembered.json().keys()
     files = list((uno.folder / "data").glob("flower*"))
@@ -114,6 +114,17 @@ def test_an_open_door_is_refused(uno: Stack, address: str) -> None:
 
     assert process.wait(30) == EX_CONFIG
     assert "FLOWER_BASIC_AUTH" in process.output()
+
+
+def test_an_ipv6_address_may_stand_in_brackets(uno: Stack) -> None:
+    port = free_port()
+    process = flower(uno, port, "--address=[::1]")
+
+    eventually(lambda: "flower_listening" in process.output() or not process.running(), within_s=30)
+
+    assert process.running(), process.output()
+    assert requests.get(f"http://[::1]:{port}/healthcheck", timeout=5).ok
+    process.stop()
 
 
 def test_without_a_password_it_is_there_for_this_machine_alone(uno: Stack, tmp_path: Path) -> None:

@@ -28,13 +28,6 @@ PNG = b"\x89PNG\r\n\x1a\n a received picture"
 
 
 @pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        running.record("full")
-        yield running
-
-
-@pytest.fixture(scope="module")
 def graph() -> Iterator[Graph]:
     with Graph() as running:
         yield running

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -29,21 +29,25 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 READMES = ("README.md", "README.pt-BR.md")
-GUIDES = ("compose/README.md", "compose/README.pt-BR.md")
-DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(ROOT / "compose").rglob("*.md")))
-FOLLOWING = {"README.md": "## Following a message", "README.pt-BR.md": "## Acompanhar uma mensagem"}
+FOLLOWING = ("docs/following-a-message.md", "docs/pt-BR/following-a-message.md")
+WEBHOOKS = ("docs/webhooks.md", "docs/pt-BR/webhooks.md")
+PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+FOLDERS = [ROOT / name for name in ("docs", "compose", "unoapi")]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(each for on in FOLDERS for each in on.rglob("*.md")))
+)
+GUIDES = [name for name in DOCUMENTS if name.startswith(("README", "docs/", "compose/"))]
+READ_BESIDE_THE_SETTINGS = {"SSL_CERT_FILE", "DOTENV_CONFIG_PATH"}
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSBndWlkZXM="
 PROGRAMS = {"python": [sys.executable, "receiver.py"], "js": ["node", "receiver.mjs"]}
 
 
-def section(document: str, heading: str) -> str:
-    text = (ROOT / document).read_text()
-    start = text.index(f"{heading}\n")
-    return text[start : text.find("\n## ", start + 1)]
-
-
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
 
 
 def without_comments(line: str) -> str:
@@ -66,12 +70,12 @@ def failing(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iter
         yield uno, message_id, str(letter["id"])
 
 
-@pytest.mark.parametrize("document", READMES)
+@pytest.mark.parametrize("document", FOLLOWING)
 def test_the_commands_for_following_a_message_work_as_they_stand(
     failing: tuple[Stack, str, str], tmp_path: Path, document: str
 ) -> None:
     uno, message_id, letter_id = failing
-    commands, greps = blocks(section(document, FOLLOWING[document]), "sh")
+    commands, greps = blocks((ROOT / document).read_text(), "sh")
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     (tmp_path / "unoapi.log").write_text("".join(process.output() for process in uno.processes))
 
@@ -116,7 +120,7 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("document", GUIDES)
+@pytest.mark.parametrize("document", WEBHOOKS)
 @pytest.mark.parametrize("language", PROGRAMS)
 def test_the_receivers_of_the_guide_take_our_deliveries_and_nobody_elses(
     hooked: Stack, tmp_path: Path, document: str, language: str
@@ -157,7 +161,7 @@ def test_the_receivers_of_the_guide_take_our_deliveries_and_nobody_elses(
 
 
 def test_both_guides_show_the_same_code() -> None:
-    english, portuguese = ((ROOT / document).read_text() for document in GUIDES)
+    english, portuguese = ((ROOT / document).read_text() for document in WEBHOOKS)
 
     for language in PROGRAMS:
         assert blocks(english, language) == blocks(portuguese, language)
@@ -194,7 +198,7 @@ def test_every_command_that_a_document_names_is_there(document: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_within_the_documents_leads_somewhere(document: str) -> None:
     folder = (ROOT / document).parent
-    text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.DOTALL)
+    text = without_code((ROOT / document).read_text())
 
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith(("http://", "https://")):
@@ -203,13 +207,13 @@ def test_every_link_within_the_documents_leads_somewhere(document: str) -> None:
         path = folder / name if name else ROOT / document
         assert path.exists(), target
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", without_code(path.read_text()), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, target
 
 
-@pytest.mark.parametrize("document", [*READMES, *GUIDES])
+@pytest.mark.parametrize("document", GUIDES)
 def test_every_setting_that_a_guide_names_exists(document: str) -> None:
-    known = {name.upper() for name in Settings.model_fields}
+    known = {name.upper() for name in Settings.model_fields} | READ_BESIDE_THE_SETTINGS
     stacks = "".join(path.read_text() for path in (ROOT / "compose").rglob("docker-compose.yml"))
     elsewhere = "".join((ROOT / name).read_text() for name in ("Procfile", "compose/Dockerfile", ".env.example"))
     named = set(re.findall(r"`((?:[A-Z][A-Z0-9]*_)+[A-Z0-9]+)\b", (ROOT / document).read_text()))
@@ -217,14 +221,37 @@ def test_every_setting_that_a_guide_names_exists(document: str) -> None:
     assert {name for name in named - known if name not in stacks + elsewhere} == set()
 
 
-def rows(document: str) -> dict[str, str]:
-    """The rows of the settings' table: name and default."""
-    return dict(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (.*?) \|", (ROOT / document).read_text(), re.MULTILINE))
+# --- two languages ---
 
 
-def test_the_portuguese_table_of_settings_is_as_complete_as_the_english_one() -> None:
-    english, portuguese = (rows(document) for document in READMES)
-    words: dict[str, Any] = {"none": "nenhum"}
+def shape(text: str) -> list[str]:
+    """The headings' levels and the tables' columns, in order: what a translation keeps."""
+    lines = without_code(text).splitlines()
+    return [re.sub(r"[^#|]", "", line) for line in lines if line.startswith(("#", "|")) and "<P>[/" not in line]
 
-    assert list(portuguese) == list(english)
-    assert portuguese == {name: words.get(default, default) for name, default in english.items()}
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_there_in_both_languages_with_the_same_headings_and_tables(page: str) -> None:
+    english, portuguese = ((ROOT / folder / page).read_text() for folder in ("docs", "docs/pt-BR"))
+
+    assert shape(english) == shape(portuguese)
+    assert f"[Português](pt-BR/{page})" in english
+    assert f"[English](../{page})" in portuguese
+
+
+def test_no_page_is_in_portuguese_alone() -> None:
+    assert sorted(path.name for path in (ROOT / "docs" / "pt-BR").glob("*.md")) == PAGES
+
+
+def test_both_readmes_have_the_same_headings_and_tables() -> None:
+    english, portuguese = ((ROOT / document).read_text() for document in READMES)
+
+    assert shape(english) == shape(portuguese)
+
+
+@pytest.mark.parametrize(("document", "folder"), [("README.md", "docs"), ("README.pt-BR.md", "docs/pt-BR")])
+def test_the_readme_is_short_and_names_every_page(document: str, folder: str) -> None:
+    text = (ROOT / document).read_text()
+
+    assert len(text.splitlines()) <= 130
+    assert [page for page in PAGES if f"]({folder}/{page}" not in text] == []

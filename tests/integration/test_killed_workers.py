@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
-from kombu import Connection
 
 from tests.fault.breaking import blocked_publishers
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import CONTACT, PHONE, Stack, eventually, stack
+from tests.support.stack import CONTACT, PHONE, REGISTERED_S, TOPOLOGY, Stack, eventually, stack
 from unoapi.broker.messages import Message, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.topology import Topology
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
     from unoapi.devenv.servers import PrivateServers
 
-TOPOLOGY = Topology("unoapi")
-REGISTERED_S = 3.0
 """RabbitMQ 3.10 must not be killed sooner after queues were declared."""
 BLOCKED_S = 8.0
 THREADS = 10
@@ -37,14 +33,6 @@ def publish(uno: Stack, *messages: Message) -> None:
 
 def one_webhook(uno: Stack, receiver: Receiver) -> None:
     uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
-
-
-def idle(uno: Stack) -> bool:
-    """Whether nothing waits on any queue but the dead one."""
-    with Connection(uno.environment["AMQP_URL"]) as connection:
-        channel: Any = connection.channel()
-        names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
-        return not any(channel.queue_declare(name, passive=True).message_count for name in names)
 
 
 def messages(receiver: Receiver, path: str) -> list[str]:
@@ -69,7 +57,7 @@ def test_a_delivery_whose_worker_is_killed_in_the_middle_is_made_again(uno: Stac
     assert messages(receiver, "/main") == [message_id, message_id]
     (tally,) = receiver.ids("/main").values()
     assert tally == (2, 1)
-    assert idle(uno)
+    assert uno.unfinished() == 0
     assert uno.depth("unoapi.dead") == 0
 
 
@@ -88,7 +76,7 @@ def test_fan_outs_killed_half_way_repeat_the_same_delivery_ids(uno: Stack, recei
         worker.kill()
     uno.worker(threads=THREADS)
     eventually(lambda: sum(len(receiver.keys(path)) for path in paths) == events * len(paths), within_s=40)
-    eventually(lambda: idle(uno), within_s=20, every_s=0.5)
+    eventually(lambda: uno.unfinished() == 0, within_s=20, every_s=0.5)
 
     for path in paths:
         assert set(receiver.keys(path)) == written
@@ -107,7 +95,7 @@ def test_an_event_that_is_fanned_out_twice_is_delivered_once(uno: Stack, receive
 
     for _ in range(3):
         assert uno.post(f"/webhooks/whatsapp/{PHONE}", event).status_code == 200
-        eventually(lambda: receiver.count("/main") and idle(uno))
+        eventually(lambda: receiver.count("/main") and uno.unfinished() == 0)
     marker = uno.contact_writes("comes after the copies")
     eventually(lambda: marker in messages(receiver, "/main"))
 
@@ -151,7 +139,7 @@ def test_a_worker_that_is_asked_to_end_finishes_what_it_began(uno: Stack, receiv
     code = worker.wait(1)
     in_time = receiver.count("/main")
     uno.worker(threads=THREADS)
-    eventually(lambda: len(receiver.ids("/main")) == events and idle(uno), within_s=40)
+    eventually(lambda: len(receiver.ids("/main")) == events and uno.unfinished() == 0, within_s=40)
     time.sleep(0.6)
 
     assert code == 0, worker.output()
@@ -193,7 +181,7 @@ def test_a_bug_is_retried_on_the_ladder_and_kept_with_its_traceback(
         assert "in fan_out" in shown
         assert "JSONDecodeError" in shown
         assert "no JSON" not in shown
-        assert idle(uno)
+        assert uno.unfinished() == 0
 
 
 def test_a_retry_that_cannot_be_published_stays_on_its_queue_without_a_tight_loop(
@@ -213,7 +201,7 @@ def test_a_retry_that_cannot_be_published_stays_on_its_queue_without_a_tight_loo
             meanwhile = receiver.times("/main")
         receiver.script("/main", Behaviour())
         eventually(lambda: receiver.count("/main") > len(meanwhile), within_s=45, every_s=0.2)
-        eventually(lambda: idle(uno), within_s=20, every_s=0.5)
+        eventually(lambda: uno.unfinished() == 0, within_s=20, every_s=0.5)
         accepted = eventually(lambda: (answer := uno.send("accepted again")).ok and answer, within_s=10)
 
         assert refused.status_code == 503
@@ -241,7 +229,7 @@ def test_rabbitmq_killed_during_an_attempt_neither_loses_nor_kills_the_message(
         faulty.rabbit.start()
         faulty.rabbit.wait_ready()
         receiver.wait(2, "/main", timeout_s=40)
-        eventually(lambda: idle(uno), within_s=30, every_s=0.5)
+        eventually(lambda: uno.unfinished() == 0, within_s=30, every_s=0.5)
         time.sleep(2)
 
         assert meanwhile == 1

@@ -40,17 +40,18 @@ def uno(servers: PrivateServers, hook: Receiver, tmp_path_factory: pytest.TempPa
 
 
 def grep(uno: Stack, *words: str) -> list[str]:
-    """The lines of all processes that hold all words, in the order of their time."""
+    """The lines of all processes that contain all words, in the order of their time."""
     command = ["grep", "-h", "-e", words[0], *(str(process.log) for process in uno.processes)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    matches = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     return sorted(
-        (line for line in found if all(word in line for word in words)), key=lambda line: json.loads(line)["timestamp"]
+        (line for line in matches if all(word in line for word in words)),
+        key=lambda line: json.loads(line)["timestamp"],
     )
 
 
 def checkpoints(uno: Stack, message_id: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in grep(uno, message_id)]
-    return [line for line in found if line["event"] in CHECKPOINTS]
+    lines = [json.loads(line) for line in grep(uno, message_id)]
+    return [line for line in lines if line["event"] in CHECKPOINTS]
 
 
 def test_a_received_message_passes_all_checkpoints_on_its_way_from_a_phone(uno: Stack, hook: Receiver) -> None:
@@ -61,7 +62,7 @@ def test_a_received_message_passes_all_checkpoints_on_its_way_from_a_phone(uno: 
     phone.wait_online()
     message_id = "3EB0FOLLOWED"
 
-    phone.gets(message_id, {"kind": "text", "body": BODY})
+    phone.receives(message_id, {"kind": "text", "body": BODY})
     eventually(lambda: message_id in str(hook.requests("/phone")))
     eventually(lambda: grep(uno, message_id, "webhook_delivered"))
 
@@ -102,9 +103,9 @@ def test_a_sent_message_is_found_by_the_id_that_the_client_got(uno: Stack) -> No
 
 
 def test_the_guide_has_these_words() -> None:
-    for guide in ("README.md", "README.pt-BR.md"):
-        said = re.findall(r'\| grep "([^"]+)"', (ROOT / guide).read_text())
-        assert said == CHECKPOINTS
+    for guide in ("docs/following-a-message.md", "docs/pt-BR/following-a-message.md"):
+        words = re.findall(r'\| grep "([^"]+)"', (ROOT / guide).read_text())
+        assert words == CHECKPOINTS
 
 
 PROGRAM = """
@@ -118,11 +119,11 @@ get_logger("here").debug("messages.upsert")
 def test_a_terminal_gets_readable_lines_and_a_file_json() -> None:
     command = [str(BIN / "python"), "-c", PROGRAM]
     piped = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    mine, theirs = pty.openpty()
-    subprocess.run(command, stdout=theirs, check=True, cwd=ROOT)
-    os.close(theirs)
-    shown = os.read(mine, 65_536).decode()
-    os.close(mine)
+    reader, writer = pty.openpty()
+    subprocess.run(command, stdout=writer, check=True, cwd=ROOT)
+    os.close(writer)
+    shown = os.read(reader, 65_536).decode()
+    os.close(reader)
 
     assert json.loads(piped)["message_id"] == "wamid.1"
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).strip()

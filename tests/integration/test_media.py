@@ -18,7 +18,6 @@ import redis
 import requests
 
 from tasks.media import LEASE
-from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, OPERATOR, PHONE, QUEUES, Stack, eventually, stack
 from unoapi.devenv.packages import FFMPEG, find_or_install
 from unoapi.errors import ConfigurationError
@@ -27,18 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.receiver import Receiver
     from unoapi.devenv.servers import PrivateServers
 
 OTHER = "5521977776666"
 TOKEN, OTHER_TOKEN = f"session-token-{PHONE}", f"session-token-{OTHER}"
 PNG = b"\x89PNG\r\n\x1a\n some picture"
-
-
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        running.record("full")
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tests.integration.test_dead_letters import TOPOLOGY
 from tests.support.receiver import Behaviour
-from tests.support.stack import CONTACT, OPERATOR, PHONE, ROOT, Stack, eventually, stack
+from tests.support.stack import CONTACT, OPERATOR, PHONE, ROOT, TOPOLOGY, Stack, eventually, stack
 from unoapi.bootstrap import bootstrap
 from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -58,11 +57,11 @@ def used() -> set[str]:
 
 def chosen() -> set[tuple[str, str, str]]:
     """The labels that they choose by: metric, label, and the value if it is a single one."""
-    found = set()
+    series = set()
     for name, choices in re.findall(r"\b(unoapi_\w+)\{([^}]*)\}", asked()):
         for label, how, value in re.findall(r'(\w+)(=~|!=|!~|=)"([^"]*)"', choices):
-            found.add((name, label, value if how in ("=", "!=") else ""))
-    return found
+            series.add((name, label, value if how in ("=", "!=") else ""))
+    return series
 
 
 class Page:
@@ -83,7 +82,9 @@ class Page:
         return {sample.name for sample in self.samples}
 
     def total(self, name: str, **labels: str) -> float:
-        return sum(each.value for each in self.samples if each.name == name and labels.items() <= each.labels.items())
+        return sum(
+            sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     def waiting(self) -> float:
         """Messages in all waiting buckets."""
@@ -91,7 +92,7 @@ class Page:
         return sum(self.total("unoapi_queue_messages", queue=bucket, state="ready") for bucket in buckets)
 
     def labels(self, name: str, label: str) -> set[str]:
-        return {each.labels[label] for each in self.samples if each.name == name}
+        return {sample.labels[label] for sample in self.samples if sample.name == name}
 
 
 def read(uno: Stack) -> Page | None:
@@ -139,8 +140,8 @@ def running(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -
 
 def outgoing(uno: Stack) -> dict[str, Any]:
     """What the operator sees of the queue."""
-    found = {each["queue"]: each for each in uno.get("/admin/queues").json()["data"]}
-    return dict(found["unoapi.outgoing"])
+    queues = {queue["queue"]: queue for queue in uno.get("/admin/queues").json()["data"]}
+    return dict(queues["unoapi.outgoing"])
 
 
 def media(uno: Stack) -> None:
@@ -149,7 +150,7 @@ def media(uno: Stack) -> None:
 
 
 def test_ages_are_those_of_the_queue_and_not_of_the_message(running: Stack, receiver: Receiver) -> None:
-    worker = next(each for each in running.processes if each.log.name.startswith("worker"))
+    worker = next(process for process in running.processes if process.log.name.startswith("worker"))
     running.register([{"id": "fine", "urlAbsolute": receiver.url("/fine"), "token": "t"}])
     running.contact_writes("long ago")
     eventually(lambda: receiver.count("/fine") == 1)
@@ -199,14 +200,14 @@ def test_what_dashboard_and_alerts_use_is_exposed_and_nothing_else(running: Stac
     )
 
     traces = [running.get(f"/v15.0/{PHONE}/messages/{message_id}/trace").json() for message_id in ids]
-    told = [entry["detail"] for trace in traces for entry in trace["trace"] if entry["step"] == "endpoint"]
-    assert told == ["it is down: deliveries wait"]
+    changes = [entry["detail"] for trace in traces for entry in trace["trace"] if entry["step"] == "endpoint"]
+    assert changes == ["it is down: deliveries wait"]
     exposed = {name for name in page.names if not name.endswith(("_sum", "_count"))}
     assert exposed == used()
     for name, label, value in chosen():
-        there = {each.labels[label] for each in page.samples if each.name == name and label in each.labels}
-        assert there, f"{name} has no {label}"
-        assert not value or value in there, f"{name} has no {label}={value}"
+        values = {sample.labels[label] for sample in page.samples if sample.name == name and label in sample.labels}
+        assert values, f"{name} has no {label}"
+        assert not value or value in values, f"{name} has no {label}={value}"
     assert ("unoapi_queue_messages", "queue", "dead") in chosen()
     assert page.total("unoapi_delivery_seconds_count") == page.total("unoapi_deliveries_total") >= 8
     assert page.total("unoapi_dead_total") == 3
@@ -247,9 +248,9 @@ def test_a_child_of_the_media_pool_is_counted(running: Stack) -> None:
 
 
 def test_another_process_answers_when_one_is_killed_and_counts_stay(running: Stack) -> None:
-    web = next(each for each in running.processes if each.log.name.startswith("web"))
+    web = next(process for process in running.processes if process.log.name.startswith("web"))
     before = Page(running)
-    held = set(running.folder.rglob("counter_*.db"))
+    files = set(running.folder.rglob("counter_*.db"))
 
     web.kill()
 
@@ -260,35 +261,35 @@ def test_another_process_answers_when_one_is_killed_and_counts_stay(running: Sta
     running.web()
     back = seen(running, lambda page: "unoapi_queue_messages" in page.names)
     assert back.total("unoapi_requests_total") > before.total("unoapi_requests_total")
-    assert set(running.folder.rglob("counter_*.db")) == held, "the slots of the killed are used again"
+    assert set(running.folder.rglob("counter_*.db")) == files, "the slots of the killed are used again"
 
 
 # --- without the rest ---
 
 
 @pytest.fixture
-def group(tmp_path: Path) -> Iterator[ProcessRegistry]:
-    """A group with a web process in it, and nobody who counts."""
-    made = ProcessRegistry(tmp_path)
-    made.register(WEB)
-    yield made
-    for lock in made._held:
+def registry(tmp_path: Path) -> Iterator[ProcessRegistry]:
+    """A registry with a web process, without a process that counts."""
+    processes = ProcessRegistry(tmp_path)
+    processes.register(WEB)
+    yield processes
+    for lock in processes._locks:
         lock.close()
 
 
-def collector(settings: Settings, group: ProcessRegistry) -> QueueCollector:
-    """The collector of an installation that nobody may answer for."""
+def collector(settings: Settings, registry: ProcessRegistry) -> QueueCollector:
+    """The collector of the queues, as the web process registers it."""
     uno = bootstrap(settings)
     return QueueCollector(
         uno.queue_monitor,
         prefix=uno.topology.prefix,
         count_open_breakers=uno.breakers.count_open,
-        is_wanted=lambda: group.has(WEB),
+        is_wanted=lambda: registry.has(WEB),
     )
 
 
 @pytest.mark.parametrize("manner", ["refuses", "is silent"])
-def test_a_read_ends_in_time_while_the_servers_are_away(group: ProcessRegistry, manner: str) -> None:
+def test_a_read_ends_in_time_while_the_servers_are_away(registry: ProcessRegistry, manner: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if manner == "is silent" else free_port()
         settings = Settings(
@@ -296,7 +297,7 @@ def test_a_read_ends_in_time_while_the_servers_are_away(group: ProcessRegistry, 
             redis_url=f"redis://127.0.0.1:{port}",
             rabbitmq_management_url=f"http://guest:guest@127.0.0.1:{port}",
         )
-        standing = collector(settings, group)
+        standing = collector(settings, registry)
 
         began = time.monotonic()
         families: list[Metric] = list(standing.collect())
@@ -306,21 +307,21 @@ def test_a_read_ends_in_time_while_the_servers_are_away(group: ProcessRegistry, 
     assert {family.name for family in families} >= {"unoapi_queue_messages", "unoapi_breakers_open"}
     assert [sample for family in [*families, *again] for sample in family.samples] == []
     assert first < 9
-    assert time.monotonic() - began - first < 0.1, "one look serves the readers of some seconds"
+    assert time.monotonic() - began - first < 0.1, "one reading serves all requests of some seconds"
 
 
-def test_without_redis_counts_are_told_and_ages_are_not(servers: PrivateServers, group: ProcessRegistry) -> None:
+def test_without_redis_counts_are_exported_and_ages_are_not(servers: PrivateServers, registry: ProcessRegistry) -> None:
     url = servers.rabbit.add_vhost("metrics-without-redis")
     publisher = ConfirmingPublisher(url, TOPOLOGY)
     publisher.publish([Envelope(PrepareVoice(id="voice", phone=PHONE, body="{}"))])
     publisher.close()
     settings = Settings(amqp_url=url, redis_url=f"redis://127.0.0.1:{free_port()}")
 
-    samples = [each for family in collector(settings, group).collect() for each in family.samples]
+    samples = [sample for family in collector(settings, registry).collect() for sample in family.samples]
 
-    media = [each for each in samples if each.labels.get("queue") == "media"]
-    assert [(each.name, each.value) for each in media] == [("unoapi_queue_messages", 1)]
-    assert "unoapi_breakers_open" not in {each.name for each in samples}
+    media = [sample for sample in samples if sample.labels.get("queue") == "media"]
+    assert [(sample.name, sample.value) for sample in media] == [("unoapi_queue_messages", 1)]
+    assert "unoapi_breakers_open" not in {sample.name for sample in samples}
 
 
 def test_a_host_without_a_web_process_does_not_look(tmp_path: Path) -> None:
@@ -352,7 +353,7 @@ def answers(port: int) -> int | None:
         return None
 
 
-def test_a_folder_of_somebody_else_switches_metrics_off_and_nothing_else(
+def test_a_folder_of_another_user_switches_metrics_off_and_nothing_else(
     servers: PrivateServers, tmp_path: Path
 ) -> None:
     port = free_port()

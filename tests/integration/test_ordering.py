@@ -129,11 +129,11 @@ def conversation(
     return seen, {contact: max(each[3] for each in seen if each[0] == contact) - began for contact in contacts}
 
 
-def line(servers: PrivateServers, *, longest_hold_ms: int = 60_000) -> tuple[RedisOrdering, list[DeliverWebhook]]:
+def line(servers: PrivateServers, *, longest_block_ms: int = 60_000) -> tuple[RedisOrdering, list[DeliverWebhook]]:
     import redis  # noqa: PLC0415 (only here)
 
     redis.Redis.from_url(servers.redis_url).flushall()
-    order = RedisOrdering(RedisClient(servers.redis_url), longest_hold_ms=longest_hold_ms)
+    order = RedisOrdering(RedisClient(servers.redis_url), longest_block_ms=longest_block_ms)
     events = [
         FanOut(id=f"e{number}", phone=PHONE, kind="message", body="{}", ordered=("crm",), contact="1")
         for number in range(3)
@@ -151,11 +151,11 @@ def line(servers: PrivateServers, *, longest_hold_ms: int = 60_000) -> tuple[Red
 def test_who_stands_in_line_waits_and_who_stands_in_none_does_not(servers: PrivateServers) -> None:
     order, (first, second, third) = line(servers)
 
-    assert [order.place(job) for job in (first, second, third)] == [0, 1, 2]
-    assert order.place(first.model_copy(update={"id": "e9"})) == 0
-    assert order.place(second.model_copy(update={"contact": "2"})) == 0
+    assert [order.position(job) for job in (first, second, third)] == [0, 1, 2]
+    assert order.position(first.model_copy(update={"id": "e9"})) == 0
+    assert order.position(second.model_copy(update={"contact": "2"})) == 0
     order.leave(first, take=False)
-    assert [order.place(job) for job in (second, third)] == [0, 1]
+    assert [order.position(job) for job in (second, third)] == [0, 1]
 
 
 def test_who_is_done_makes_the_attempts_of_those_who_waited_for_it(servers: PrivateServers) -> None:
@@ -175,33 +175,33 @@ def test_who_is_done_makes_the_attempts_of_those_who_waited_for_it(servers: Priv
 
 def test_a_copy_of_what_is_done_takes_nobodys_delivery(servers: PrivateServers) -> None:
     order, (first, second, third) = line(servers)
-    assert order.place(second) == 1
+    assert order.position(second) == 1
     assert order.leave(first, take=True) == second
-    assert order.place(third) == 1
+    assert order.position(third) == 1
 
     assert order.leave(first, take=True) is None
 
 
 def test_who_has_not_come_yet_is_left_to_its_own_message(servers: PrivateServers) -> None:
     order, (first, second, third) = line(servers)
-    assert order.place(third) == 2
+    assert order.position(third) == 2
 
     assert order.leave(first, take=True) is None
-    assert order.place(second) == 0
+    assert order.position(second) == 0
     assert order.leave(second, take=True) == third
-    assert order.place(third) == 1  # its attempt is being made
+    assert order.position(third) == 1  # its attempt is being made
     order.leave(third, take=False)
-    assert order.place(third) == 0
+    assert order.position(third) == 0
 
 
 def test_who_never_comes_is_waited_for_so_long_and_no_longer(servers: PrivateServers) -> None:
-    order, (_, second, third) = line(servers, longest_hold_ms=200)
+    order, (_, second, third) = line(servers, longest_block_ms=200)
 
-    assert order.place(second) == 1
+    assert order.position(second) == 1
     time.sleep(0.3)
 
-    assert order.place(third) == 0
-    assert order.place(second) == 0  # it stands in no line any more
+    assert order.position(third) == 0
+    assert order.position(second) == 0  # it stands in no line any more
 
 
 def test_who_is_done_holds_up_nobody_though_nobody_heard_it_leave(servers: PrivateServers) -> None:
@@ -209,21 +209,21 @@ def test_who_is_done_holds_up_nobody_though_nobody_heard_it_leave(servers: Priva
     store = RedisClient(servers.redis_url)
     store.call(("SET", done_key(first.id), "1", "EX", 60))
 
-    assert order.place(second) == 1  # it may be about to
+    assert order.position(second) == 1  # it may be about to
     time.sleep(0.6)
-    assert order.place(second) == 0
-    assert order.place(third) == 1
+    assert order.position(second) == 0
+    assert order.position(third) == 1
     store.close()
 
 
 def test_who_left_while_redis_was_away_is_gone_when_it_is_back(servers: PrivateServers) -> None:
     order, (first, second, third) = line(servers)
-    there, order._store = order._store, RedisClient("redis://127.0.0.1:1")
+    there, order._redis = order._redis, RedisClient("redis://127.0.0.1:1")
     order.leave(first, take=True)
-    order._store = there
+    order._redis = there
 
-    assert order.place(third) == 1
-    assert order.place(second) == 0
+    assert order.position(third) == 1
+    assert order.position(second) == 0
 
 
 def test_without_redis_nobody_waits() -> None:
@@ -233,7 +233,7 @@ def test_without_redis_nobody_waits() -> None:
     )
 
     order.join([FanOut(id="e", phone=PHONE, kind="message", body="{}", ordered=("crm",), contact="1")])
-    assert order.place(job) == 0
+    assert order.position(job) == 0
 
 
 def test_only_ordered_webhooks_have_a_line() -> None:

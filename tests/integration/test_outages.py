@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
+from tests.support.stack import CONTACT, OPERATOR, PHONE, REGISTERED_S, Stack, eventually, stack
 from unoapi.errors import StoreUnavailable
 from unoapi.stores.redis import SKIP_S, RedisClient
 
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
 SESSION_TOKEN = f"session-token-{PHONE}"
 ENVIRONMENT_PHONE = "5511900000001"
-REGISTERED_S = 3.0
-"""RabbitMQ 3.10 must not go down sooner after queues were declared."""
-
-
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.stack import PHONE, Stack, eventually, stack
+from tests.support.stack import PHONE, TOPOLOGY, Stack, eventually, stack
 from unoapi.broker.dead_letters import read_dead_letter, replayed, to_dead_letter
 from unoapi.broker.messages import history_of
-from unoapi.broker.topology import Topology
 from unoapi.models.attempts import Attempt, History
 from unoapi.models.jobs import DeliverWebhook, Envelope
 
@@ -27,7 +26,6 @@ MESSAGES = 500
 THREADS = 10
 DEATHS = 4
 """A worker's: the first delivery and three redeliveries; the fifth is not risked."""
-TOPOLOGY = Topology("unoapi")
 
 
 @pytest.fixture

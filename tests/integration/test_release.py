@@ -1,4 +1,4 @@
-"""`unoapi release`: declares, checks, says each in a line, and stops a release that would not work."""
+"""`unoapi release`: declares, checks, prints a line for each part, and stops a release that would not work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis
 import trustme
 from kombu import Connection
 
-from tests.support.stack import OPERATOR, ROOT, Stack, eventually
+from tests.support.stack import BIN, OPERATOR, ROOT, Stack, eventually
 from unoapi.devenv import packages
 from unoapi.devenv.ports import free_port
 
@@ -23,7 +23,7 @@ PASSWORD = "passw0rd-of-redis"
 
 
 def lines(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """What was said of each part."""
+    """The line of each part, by its name."""
     return {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
 
 
@@ -33,7 +33,7 @@ def release(uno: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def redis_with_tls(tmp_path: Path) -> Iterator[str]:
-    """A Redis as platforms have it: TLS and a login, and a certificate that nobody knows."""
+    """A Redis as platforms have it: TLS and a login, and a certificate of an unknown authority."""
     port, server = free_port(), packages.redis_server()
     assert server is not None
     key, authority = str(tmp_path / "redis.pem"), trustme.CA()
@@ -64,18 +64,50 @@ def redis_with_tls(tmp_path: Path) -> Iterator[str]:
         process.wait(10)
 
 
-def test_everything_is_declared_and_said(uno: Stack) -> None:
+def test_everything_is_declared_and_printed(uno: Stack) -> None:
     uno.environment["BASE_URL"] = "https://uno.example.test"
 
     done = release(uno)
 
-    said = lines(done)
+    parts = lines(done)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert list(said) == ["settings", "rabbitmq", "redis", "files"]
-    assert [line.split()[0] for line in said.values()] == ["ok", "ok", "ok", "note"]
-    assert "queues and 3 exchanges are declared" in said["rabbitmq"]
-    assert "set STORAGE_ENDPOINT" in said["files"]
+    assert list(parts) == ["settings", "rabbitmq", "redis", "files"]
+    assert [line.split()[0] for line in parts.values()] == ["ok", "ok", "ok", "note"]
+    assert "queues and 3 exchanges are declared" in parts["rabbitmq"]
+    assert "set STORAGE_ENDPOINT" in parts["files"]
     assert uno.depth("unoapi.dead") == 0, "the queue is there"
+
+
+def test_beside_make_run_the_command_line_uses_its_private_servers(uno: Stack, tmp_path: Path) -> None:
+    ours = ("AMQP_URL", "REDIS_URL")
+    away = f"127.0.0.1:{free_port()}"
+    (tmp_path / ".env").write_text(f"AMQP_URL=amqp://{away}\nREDIS_URL=redis://{away}\n")
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "environment").write_text("".join(f"{name}={uno.environment[name]}\n" for name in ours))
+    without = {name: value for name, value in uno.environment.items() if name not in (*ours, "DOTENV_CONFIG_PATH")}
+
+    def release_there(**more: str) -> int:
+        command = [str(BIN / "unoapi"), "release", "--wait", "1"]
+        return subprocess.run(
+            command, env={**without, **more}, cwd=tmp_path, capture_output=True, timeout=60, check=False
+        ).returncode
+
+    assert release_there() == 0
+    assert release_there(DOTENV_CONFIG_PATH=str(tmp_path / ".env")) == 1, "a file that is named is the only one"
+    assert release_there(REDIS_URL=f"redis://{away}") == 1, "the environment wins"
+
+
+def test_no_process_but_the_command_line_reads_what_make_run_wrote(tmp_path: Path) -> None:
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "environment").write_text("PORT=1234\n")
+    script = "from unoapi.settings import load_settings; print(load_settings().port)"
+
+    done = subprocess.run(
+        [str(BIN / "python"), "-c", script], env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True,
+        text=True, timeout=30, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "9876\n"
 
 
 def test_it_can_be_done_again_and_where_the_package_is_not_installed(uno: Stack) -> None:
@@ -89,7 +121,7 @@ def test_it_can_be_done_again_and_where_the_package_is_not_installed(uno: Stack)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_nothing_secret_is_said(uno: Stack, redis_with_tls: str) -> None:
+def test_nothing_secret_is_printed(uno: Stack, redis_with_tls: str) -> None:
     uno.environment |= {"REDIS_URL": redis_with_tls, "UNOAPI_REDIS_TLS_VERIFY": "false"}
 
     done = release(uno)
@@ -131,18 +163,18 @@ def test_objects_of_another_program_end_with_78(uno: Stack) -> None:
     assert "The queue unoapi.outgoing exists already" in done.stdout
 
 
-def test_servers_that_do_not_answer_are_all_told_and_end_with_1(uno: Stack) -> None:
+def test_servers_that_do_not_answer_are_all_reported_and_end_with_1(uno: Stack) -> None:
     port = free_port()
     uno.environment |= {"AMQP_URL": f"amqp://127.0.0.1:{port}", "REDIS_URL": f"redis://127.0.0.1:{port}"}
     started = time.monotonic()
 
     done = release(uno, "--wait", "1")
 
-    said = lines(done)
+    parts = lines(done)
     assert done.returncode == 1
-    assert said["rabbitmq"].startswith("WRONG")
-    assert "check AMQP_URL" in said["rabbitmq"]
-    assert said["redis"].startswith("WRONG")
+    assert parts["rabbitmq"].startswith("WRONG")
+    assert "check AMQP_URL" in parts["rabbitmq"]
+    assert parts["redis"].startswith("WRONG")
     assert time.monotonic() - started < 15
 
 
@@ -172,7 +204,7 @@ def test_the_certificate_of_an_authority_of_ones_own_is_checked(
     assert lines(release(uno))["redis"].startswith("ok")
 
 
-def test_a_wrong_password_is_told(uno: Stack, redis_with_tls: str) -> None:
+def test_a_wrong_password_is_reported(uno: Stack, redis_with_tls: str) -> None:
     uno.environment |= {
         "REDIS_URL": redis_with_tls.replace(PASSWORD, "wrong"), "UNOAPI_REDIS_TLS_VERIFY": "false",
     }  # fmt: skip

@@ -11,24 +11,17 @@ import pytest
 import redis
 import requests
 
-from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
 from unoapi.models.cloud_api.messages import MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.receiver import Receiver
     from unoapi.devenv.servers import PrivateServers
 
 PATH = f"/v15.0/{PHONE}/messages"
 TEXT = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hello"}}
-
-
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Receiver]:
-    with Receiver() as running:
-        running.record("full")
-        yield running
 
 
 @pytest.fixture(scope="module")

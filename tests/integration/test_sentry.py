@@ -85,7 +85,7 @@ def test_a_connectors_trouble_is_told_by_its_session(uno: Stack, ingest: Ingest)
     connector = uno.connector()
     phone.wait_online()
 
-    phone.order(type="message", data={"id": "3EB0BROKEN", "content": BODY})
+    phone.simulate(type="message", data={"id": "3EB0BROKEN", "content": BODY})
     eventually(lambda: "event_not_converted" in connector.output(), within_s=20)
     end(connector)
 

@@ -1,8 +1,9 @@
-"""Private servers run side by side, keep their data, and leave nothing behind."""
+"""Private servers run side by side, preserve their data, and leave nothing behind."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import psutil
 import pytest
 import redis
 
+from tests.support.constants import REGISTERED_S, ROOT
+from tests.support.harness import processes_of
 from unoapi.devenv import packages, processes
 from unoapi.devenv.ports import free_port
 from unoapi.devenv.servers import PrivateServers, RedisNode, find_or_install, reachable
@@ -24,45 +27,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# RabbitMQ 3.10 confirms the declaration of a quorum queue, and what is published to it, before its registration is on
-# the disk. Killed at once, it brings the newest queue back without a leader, for good.
-REGISTERED_S = 3
-KEPT = kombu.Queue("kept", durable=True, queue_arguments={"x-queue-type": "quorum"})
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Every process whose command line, environment or working folder mentions the folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values(), process.cwd()]
-            zombie = process.status() == psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            continue
-        if process.pid != os.getpid() and not zombie and any(str(folder) in word for word in words):
-            found.append(f"{process.pid} {process.name()}")
-    return found
+DURABLE = kombu.Queue("durable", durable=True, queue_arguments={"x-queue-type": "quorum"})
 
 
 def put_durable(amqp_url: str, body: str) -> None:
     with kombu.Connection(amqp_url, transport_options={"confirm_publish": True}) as connection:
-        kombu.Producer(connection).publish(body, routing_key="kept", declare=[KEPT], delivery_mode=2)
+        kombu.Producer(connection).publish(body, routing_key="durable", declare=[DURABLE], delivery_mode=2)
 
 
 def get_durable(amqp_url: str) -> object:
     with kombu.Connection(amqp_url) as connection:
-        message = KEPT(connection.channel()).get()
+        message = DURABLE(connection.channel()).get()
         return None if message is None else message.payload
 
 
-def test_two_sets_run_side_by_side_keep_their_data_and_leave_nothing(tmp_path: Path) -> None:
+def test_two_sets_run_side_by_side_preserve_their_data_and_leave_nothing(tmp_path: Path) -> None:
     first, second = PrivateServers(tmp_path / "first set"), PrivateServers(tmp_path / "second")
     try:
         first.start()
         second.start()
         vhost_url = first.rabbit.add_vhost("tests/one")
         put_durable(vhost_url, "still here")
-        redis.Redis.from_url(first.redis_url).set("kept", "yes")
+        redis.Redis.from_url(first.redis_url).set("durable", "yes")
         addresses = (first.amqp_url, first.redis_url, first.management_url)
         listening = {
             connection.laddr.ip
@@ -83,7 +69,7 @@ def test_two_sets_run_side_by_side_keep_their_data_and_leave_nothing(tmp_path: P
 
         assert (first.amqp_url, first.redis_url, first.management_url) == addresses
         assert get_durable(vhost_url) == "still here"
-        assert redis.Redis.from_url(first.redis_url).get("kept") == b"yes"
+        assert redis.Redis.from_url(first.redis_url).get("durable") == b"yes"
         with pytest.raises(ConfigurationError, match="another run uses"):
             PrivateServers(tmp_path / "first set").start()
 
@@ -185,6 +171,50 @@ def test_missing_servers_without_root_name_the_three_ways_out(monkeypatch: pytes
 
     with pytest.raises(ConfigurationError, match=r"compose/.*apt-get install redis-server.*AMQP_URL and REDIS_URL"):
         find_or_install()
+
+
+APT_GET = """#!/bin/sh
+mkdir "$FOLDER/busy" || { echo "Could not get lock" >&2; exit 100; }
+sleep 0.3
+if [ "$2" = install ]; then
+    echo "$*" >> "$FOLDER/installed"
+    printf '#!/bin/sh\\n' > "$FOLDER/bin/ffmpeg"
+    chmod +x "$FOLDER/bin/ffmpeg"
+fi
+rmdir "$FOLDER/busy"
+"""
+INSTALL = """
+import os, pathlib
+from unoapi.devenv import packages
+os.geteuid = lambda: 0
+packages._POLICY = pathlib.Path(os.environ["FOLDER"], "policy")
+packages.find_or_install(packages.FFMPEG)
+"""
+
+
+def test_two_processes_that_need_the_same_package_install_it_once_and_one_after_the_other(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "apt-get").write_text(APT_GET)
+    (tmp_path / "bin" / "apt-get").chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{tmp_path / 'tools'}",
+        "FOLDER": str(tmp_path),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "PYTHONPATH": str(ROOT),
+    }
+    (tmp_path / "tools").mkdir()
+    for tool in ("sh", "mkdir", "rmdir", "sleep", "chmod"):  # no folder that may have ffmpeg
+        (tmp_path / "tools" / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
+
+    both = [
+        subprocess.Popen([sys.executable, "-c", INSTALL], env=environment, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert (tmp_path / "installed").read_text().splitlines() == ["-q install -y --no-install-recommends ffmpeg"]
+    assert not (tmp_path / "policy").exists()
 
 
 def gone_within(seconds: float, pid: int) -> bool:

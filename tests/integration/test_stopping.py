@@ -10,17 +10,15 @@ import os
 import signal
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from kombu import Connection
 
 from tests.connector.phones import Phone, statuses
-from tests.crash.clients import ID_PATTERN, NO_ANSWER, Clients
+from tests.support.event_clients import ID_PATTERN, NO_ANSWER, Clients
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import CONTACT, PHONE, ROOT, Stack, eventually, stack
-from unoapi.broker.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
     from tests.support.stack import Process
     from unoapi.devenv.servers import PrivateServers
 
-TOPOLOGY = Topology("unoapi")
 HURRY_S = 12.0
-"""Far below every grace: with these receivers nobody has a reason to take longer."""
+"""Far below every grace: with these receivers no process has a reason to take longer."""
 
 
 @pytest.fixture
@@ -51,14 +48,6 @@ def sigterm(process: Process, *, to_all: bool) -> float:
     code = process.wait(60)
     assert code == 0, process.output()
     return time.monotonic() - started
-
-
-def idle(uno: Stack) -> bool:
-    """Whether nothing waits on any queue but the dead one."""
-    with Connection(uno.environment["AMQP_URL"]) as connection:
-        channel: Any = connection.channel()
-        names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
-        return not any(channel.queue_declare(name, passive=True).message_count for name in names)
 
 
 def one_webhook(uno: Stack, receiver: Receiver) -> None:
@@ -83,7 +72,7 @@ def test_the_api_and_a_worker_end_while_requests_come_and_receivers_are_slow(uno
             took.append(sigterm(web, to_all=number == 1))
             web = uno.web()
         clients.wait(clients.finished, timeout_s=60)
-    eventually(lambda: len(receiver.keys("/main")) == events and idle(uno), within_s=60, every_s=0.5)
+    eventually(lambda: len(receiver.keys("/main")) == events and uno.unfinished() == 0, within_s=60, every_s=0.5)
     time.sleep(1)
 
     assert max(took) < HURRY_S, took
@@ -111,7 +100,7 @@ def test_media_ends_while_files_come_slowly(uno: Stack, receiver: Receiver) -> N
         took.append(sigterm(media, to_all=number == 1))
         media = uno.worker(queues=("media",), name="media", pool="prefork", threads=children)
     eventually(lambda: set(sent(receiver)) == written, within_s=40, every_s=0.2, what="all sent")
-    eventually(lambda: idle(uno), within_s=20, every_s=0.5)
+    eventually(lambda: uno.unfinished() == 0, within_s=20, every_s=0.5)
 
     assert max(took) < HURRY_S, took
     assert set(sent(receiver).values()) == {1}
@@ -137,9 +126,9 @@ def test_the_connector_ends_while_messages_leave(uno: Stack, receiver: Receiver)
         took.append(sigterm(connector, to_all=number == 1))
         connector = uno.connector()
     eventually(lambda: len(phone.sent()) >= messages, within_s=40, every_s=0.2)
-    # A later status may overtake the first one, which is then not told any more.
-    told = {"sent", "delivered", "read"}
-    eventually(lambda: all(told & set(statuses_of(receiver, one)) for one in written), within_s=30, every_s=0.5)
+    # A later status may overtake the first one, which is then not reported any more.
+    reported = {"sent", "delivered", "read"}
+    eventually(lambda: all(reported & set(statuses_of(receiver, one)) for one in written), within_s=30, every_s=0.5)
     time.sleep(1)
 
     assert max(took) < HURRY_S, took
@@ -152,10 +141,10 @@ def statuses_of(receiver: Receiver, message_id: str) -> list[str]:
 
 
 def sent(receiver: Receiver) -> Counter[str]:
-    """How often each message was told to be sent."""
-    found = (json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in receiver.requests("/main"))
+    """How often each message was reported as sent."""
+    values = (json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in receiver.requests("/main"))
     return Counter(
-        status["id"] for value in found for status in value.get("statuses", []) if status["status"] == "sent"
+        status["id"] for value in values for status in value.get("statuses", []) if status["status"] == "sent"
     )
 
 

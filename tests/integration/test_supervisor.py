@@ -1,4 +1,4 @@
-"""The supervisor starts again what dies, stops on wrong settings, and leaves nothing behind."""
+"""The supervisor restarts what ends, stops on wrong settings, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.test_servers import processes_of
+from tests.support.harness import processes_of
+from tests.support.stack import eventually
 from unoapi.devenv import run as run_module
 from unoapi.devenv import welcome
 from unoapi.devenv.ports import free_port
@@ -29,18 +30,11 @@ SCRIPT = """
 import pathlib, sys
 from unoapi.devenv.supervisor import RestartPolicy, Supervisor, parse_procfile, take_signals
 folder = pathlib.Path(sys.argv[1])
-supervisor = Supervisor(parse_procfile((folder / "Procfile").read_text()), folder=folder, pace=RestartPolicy(grace_s=1))
+supervisor = Supervisor(parse_procfile((folder / "Procfile").read_text()), folder=folder,
+                        policy=RestartPolicy(grace_s=1))
 take_signals(supervisor.stop)
 sys.exit(supervisor.run())
 """
-
-
-def wait_until(condition: object, *, timeout_s: float = 15) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_procfile_is_names_and_commands() -> None:
@@ -49,11 +43,11 @@ def test_a_procfile_is_names_and_commands() -> None:
     assert parse_procfile(text) == {"web": "serve --port ${PORT:-1}", "failed-worker": "work a: b"}
 
 
-def test_a_process_that_dies_is_started_again_after_a_growing_pause_and_said_so(tmp_path: Path) -> None:
+def test_a_process_that_ends_is_started_again_after_a_growing_pause_which_is_printed(tmp_path: Path) -> None:
     output = io.StringIO()
     commands = {"dies": 'sh -c "echo $COLOUR; echo x >> lives; kill -KILL \\$\\$"', "lives": "sleep 60"}
     supervisor = Supervisor(
-        commands, folder=tmp_path, environment={**os.environ, "COLOUR": "green"}, output=output, pace=QUICK
+        commands, folder=tmp_path, environment={**os.environ, "COLOUR": "green"}, output=output, policy=QUICK
     )
 
     def stop_after_three_lives() -> None:
@@ -76,7 +70,7 @@ def test_wrong_settings_stop_everything_and_stay_readable(tmp_path: Path) -> Non
     output = io.StringIO()
     commands = {"other": "sleep 60", "wrong": "sh -c 'echo PORT is wrong; exit 78'"}
 
-    code = Supervisor(commands, folder=tmp_path, output=output, pace=QUICK).run()
+    code = Supervisor(commands, folder=tmp_path, output=output, policy=QUICK).run()
 
     assert code == EX_CONFIG
     assert "wrong | PORT is wrong\n" in output.getvalue()
@@ -93,7 +87,7 @@ def test_a_signal_to_the_group_ends_all_even_the_stubborn(tmp_path: Path, number
     with (tmp_path / "output").open("wb") as output:
         program = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=output, start_new_session=True)
     try:
-        wait_until(lambda: "up" in (tmp_path / "output").read_text() and len(processes_of(tmp_path)) >= 5)
+        eventually(lambda: "up" in (tmp_path / "output").read_text() and len(processes_of(tmp_path)) >= 5)
 
         os.killpg(program.pid, number)
 
@@ -109,11 +103,11 @@ def test_a_signal_to_the_group_ends_all_even_the_stubborn(tmp_path: Path, number
 def test_nothing_survives_a_killed_supervisor_and_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "Procfile").write_text("web: sh -c 'setsid sleep 60 & sleep 60'\n")
     program = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.DEVNULL)
-    wait_until(lambda: sum("sleep" in line for line in processes_of(tmp_path)) == 2)
+    eventually(lambda: sum("sleep" in line for line in processes_of(tmp_path)) == 2)
 
     program.kill()
     program.wait()
-    next_run = Supervisor({"quits": "sh -c 'exit 78'"}, folder=tmp_path, output=io.StringIO(), pace=QUICK)
+    next_run = Supervisor({"quits": "sh -c 'exit 78'"}, folder=tmp_path, output=io.StringIO(), policy=QUICK)
 
     assert next_run.run() == EX_CONFIG
     assert processes_of(tmp_path) == []
@@ -154,24 +148,24 @@ def test_run_starts_servers_and_processes_welcomes_and_ends_with_its_group(tmp_p
     (tmp_path / ".env").write_text(f"PORT={port}\nREDIS_URL=redis://:secret@127.0.0.1:{free_port()}\n")
     program = start_run(tmp_path)
     try:
-        wait_until(lambda: "trace <id>" in (tmp_path / "output").read_text(), timeout_s=60)
-        said = (tmp_path / "output").read_text()
-        kept = run_module.RunFile(tmp_path / ".run" / "environment").read()
+        eventually(lambda: "trace <id>" in (tmp_path / "output").read_text(), within_s=60)
+        output = (tmp_path / "output").read_text()
+        run_file = run_module.RunFile(tmp_path / ".run" / "environment").read()
         requests_seen = (tmp_path / "requests").read_text()
         environment_seen = (tmp_path / "seen").read_text()
 
         os.killpg(program.pid, signal.SIGINT)
 
         assert program.wait(60) == 0
-        assert "REDIS_URL is set, but 127.0.0.1 does not answer" in said
-        assert "secret" not in said
-        assert kept["UNOAPI_AUTH_TOKEN"] in said
-        assert kept["SANDBOX_TOKEN"] in said
-        assert kept["FLOWER_BROKER_API"] == kept["RABBITMQ_MANAGEMENT_URL"] + "/api/"
+        assert "REDIS_URL is set, but 127.0.0.1 does not answer" in output
+        assert "secret" not in output
+        assert run_file["UNOAPI_AUTH_TOKEN"] in output
+        assert run_file["SANDBOX_TOKEN"] in output
+        assert run_file["FLOWER_BROKER_API"] == run_file["RABBITMQ_MANAGEMENT_URL"] + "/api/"
         assert f"/v15.0/{welcome.SANDBOX_PHONE}/register" in requests_seen
-        assert f"Bearer {kept['UNOAPI_AUTH_TOKEN']}" in requests_seen
+        assert f"Bearer {run_file['UNOAPI_AUTH_TOKEN']}" in requests_seen
         for name in ("AMQP_URL", "REDIS_URL", "UNOAPI_AUTH_TOKEN"):
-            assert kept[name] in environment_seen
+            assert run_file[name] in environment_seen
         assert (tmp_path / ".run" / "environment").stat().st_mode & 0o777 == 0o600
         left = run_module.RunFile(tmp_path / ".run" / "environment").read()
         assert sorted(left) == ["SANDBOX_TOKEN", "UNOAPI_AUTH_TOKEN"]

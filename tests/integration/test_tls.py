@@ -51,7 +51,7 @@ def test_the_whole_way_works_over_tls(uno: Stack, door: TlsDoor, receiver: Recei
 
     uno.send("hello")
     eventually(phone.sent, within_s=30)
-    phone.gets("3EB0TLS", {"kind": "text", "body": "hi"})
+    phone.receives("3EB0TLS", {"kind": "text", "body": "hi"})
 
     eventually(lambda: any("3EB0TLS" in request.body for request in receiver.requests("/main")), within_s=30)
     receiver.wait(4, "/main", timeout_s=30)

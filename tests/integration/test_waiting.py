@@ -9,16 +9,14 @@ import pytest
 from kombu import Connection
 
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import PHONE, Stack, eventually
+from tests.support.stack import PHONE, TOPOLOGY, Stack, eventually
 from unoapi.broker.messages import NOT_BEFORE_HEADER, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.topology import Topology
 from unoapi.models.jobs import Envelope, NotifyNumber, ReportFailure, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TOPOLOGY = Topology("unoapi")
 BROKER_S = 0.6
 """What the way through a loaded RabbitMQ may take on top of a wait."""
 

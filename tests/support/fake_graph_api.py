@@ -52,7 +52,7 @@ class Sent:
 
 @dataclass
 class Graph:
-    """The stand-in. `sent` holds all requests, `files` the media by id."""
+    """The fake. `sent` has all requests, `files` the media by id."""
 
     sent: list[Sent] = field(default_factory=list)
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
@@ -132,4 +132,4 @@ class Graph:
         }
 
     def messages_to(self, to: str) -> list[Sent]:
-        return [each for each in list(self.sent) if each.body.get("to") == to]
+        return [request for request in list(self.sent) if request.body.get("to") == to]

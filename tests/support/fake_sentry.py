@@ -54,13 +54,13 @@ class Ingest:
     @property
     def items(self) -> list[tuple[dict[str, Any], Any]]:
         """Each item of each envelope: its header and its content."""
-        found = []
+        items = []
         for _, _, body in list(self.requests):
             lines = body.split(b"\n")[1:]
             while len(lines) > 1:
                 header, content, *lines = lines
-                found.append((json.loads(header), json.loads(content)))
-        return found
+                items.append((json.loads(header), json.loads(content)))
+        return items
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ class Ingest:
 
     @property
     def text(self) -> str:
-        """Everything that came, to look for secrets."""
+        """Everything that came, to be searched for secrets."""
         return "".join(f"{path} {headers} {body.decode()}" for path, headers, body in list(self.requests))
 
     def issues(self, of: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[tuple[str, ...], int]:

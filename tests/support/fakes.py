@@ -1,4 +1,4 @@
-"""In-memory fakes of the ports, held to the same contracts as the real ones, and makers of test data."""
+"""In-memory fakes of the ports, which pass the same contract suites as the real parts, and makers of test data."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class MemorySessions:
         self.stored = {session.phone: session for session in stored}
         self.environment = environment
         self.removed: set[str] = set()
-        self.changed: dict[str, Session] = {}  # seen after another look only
-        self.looked_again: list[str] = []
+        self.changed: dict[str, Session] = {}  # seen after a refresh only
+        self.refreshed: list[str] = []
         self.away = False
         self.lost = False
 
@@ -64,8 +64,13 @@ class MemorySessions:
             return Session(phone=phone, stored=True)
         raise SessionUnknown("gone from Redis")
 
+    def phones(self) -> list[str]:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return sorted(self.stored)
+
     def refresh(self, phone: str) -> None:
-        self.looked_again.append(phone)
+        self.refreshed.append(phone)
         if phone in self.changed:
             self.stored[phone] = self.changed.pop(phone)
 
@@ -165,7 +170,7 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
@@ -176,11 +181,11 @@ class MemoryBreakers:
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
+    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
-            tell(EndpointChange(down=False, since_ms=1))
+            notify(EndpointChange(down=False, since_ms=1))
 
 
 class MemorySends:
@@ -193,13 +198,13 @@ class MemorySends:
 
     def claim(self, job: SendMessage) -> Claim:
         self._ensure_there()
-        held = self.claims.get((job.phone, job.id))
-        if held is None:
+        claim = self.claims.get((job.phone, job.id))
+        if claim is None:
             self.claims[job.phone, job.id] = now_ms() + self.lease_ms
             return Claim(free=True)
-        if isinstance(held, Receipt):
-            return Claim(receipt=held)
-        left_ms = held - now_ms()
+        if isinstance(claim, Receipt):
+            return Claim(receipt=claim)
+        left_ms = claim - now_ms()
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
@@ -237,29 +242,29 @@ class MemoryConnections:
 
     def __init__(self) -> None:
         self.away = False
-        self._news: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        self._changes: dict[str, tuple[int, int, dict[str, Any]]] = {}
         self._statuses: dict[str, str] = {}
         self._keys: dict[tuple[str, str], MessageKey] = {}
         self._waits: dict[tuple[str, str], bool] = {}
         self._rings: dict[tuple[str, str], str] = {}
 
-    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+    def record(self, phone: str, change: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
         self._ensure_there()
-        known_ms, known_seq, shown = self._news.get(phone, (0, 0, {}))
+        known_ms, known_seq, shown = self._changes.get(phone, (0, 0, {}))
         if known_ms < now_ms() + 60_000 and (at_ms, seq) < (known_ms, known_seq):
             return
-        kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
+        kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(change), "state")
         shown = {} if kind == "state" else dict(shown)
-        if isinstance(news, SessionState):
-            self._statuses[phone] = STATUS_WORDS[news.state]
-        self._news[phone] = (at_ms, seq, shown | {kind: news.model_dump(mode="json", exclude_defaults=True)})
+        if isinstance(change, SessionState):
+            self._statuses[phone] = STATUS_WORDS[change.state]
+        self._changes[phone] = (at_ms, seq, shown | {kind: change.model_dump(mode="json", exclude_defaults=True)})
 
     def status(self, phone: str) -> str:
         self._ensure_there()
         return self._statuses.get(phone, "disconnected")
 
     def details(self, phone: str) -> dict[str, Any]:
-        at_ms, _, shown = self._news.get(phone, (0, 0, {}))
+        at_ms, _, shown = self._changes.get(phone, (0, 0, {}))
         return {"status": self.status(phone), "at_ms": at_ms, **shown}
 
     def remember_key(
@@ -300,12 +305,12 @@ class MemoryLeases:
     def __init__(
         self,
         board: dict[str, str] | None = None,
-        orders: dict[str, list[Command]] | None = None,
+        forwarded: dict[str, list[Command]] | None = None,
         *,
         server: str = "server_1",
     ) -> None:
         self.board = {} if board is None else board
-        self.orders = {} if orders is None else orders
+        self.forwarded = {} if forwarded is None else forwarded
         self.away = False
         self._server = server
         self._owner = f"{server}:{id(self)}"
@@ -316,30 +321,30 @@ class MemoryLeases:
     def renew(self, phones: list[str]) -> list[str]:
         return [phone for phone in phones if not self.take(phone)]
 
-    def give_back(self, phone: str) -> None:
+    def release(self, phone: str) -> None:
         if not self.away and self.board.get(phone) == self._owner:
             del self.board[phone]
 
-    def hold(self, phone: str) -> None:
-        self.board[f"held:{phone}"] = ""
+    def suspend(self, phone: str) -> None:
+        self.board[f"suspended:{phone}"] = ""
 
-    def free(self, phone: str) -> None:
-        self.board.pop(f"held:{phone}", None)
+    def resume(self, phone: str) -> None:
+        self.board.pop(f"suspended:{phone}", None)
 
-    def held(self, phones: list[str]) -> set[str]:
-        return set() if self.away else {phone for phone in phones if f"held:{phone}" in self.board}
+    def suspended(self, phones: list[str]) -> set[str]:
+        return set() if self.away else {phone for phone in phones if f"suspended:{phone}" in self.board}
 
-    def elsewhere(self, phone: str) -> str:
-        holder = self.board.get(phone, self._owner)
-        return "" if self.away or holder == self._owner else holder
+    def other_owner(self, phone: str) -> str:
+        owner = self.board.get(phone, self._owner)
+        return "" if self.away or owner == self._owner else owner
 
-    def hand_over(self, command: Command, server: str) -> None:
+    def forward(self, command: Command, connector: str) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
-        self.orders.setdefault(server, []).append(command)
+        self.forwarded.setdefault(connector, []).append(command)
 
-    def asked(self) -> list[Command]:
-        return [] if self.away else self.orders.pop(self._server, []) + self.orders.pop(self._owner, [])
+    def take_forwarded(self) -> list[Command]:
+        return [] if self.away else self.forwarded.pop(self._server, []) + self.forwarded.pop(self._owner, [])
 
 
 class MemoryNotices:

@@ -14,11 +14,7 @@ from pydantic import SecretStr
 from pydantic_core import Url
 
 from unoapi.http.address_guard import AddressGuard
-from unoapi.http.webhook_client import (
-    CurlSender,
-    WebhookClient,
-    WebhookRequest,
-)
+from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookRequest
 from unoapi.models.attempts import Answer
 from unoapi.models.session import Webhook
 

@@ -1,7 +1,7 @@
 """A scriptable HTTP receiver in its own process, for tests and benchmarks.
 
 `python -m tests.support.receiver --port 0` listens on loopback and prints its port. It answers as the script of the
-path says and remembers what came. `Receiver` starts such a process and talks to it over `POST /_control/<verb>` with
+path says and records what came. `Receiver` starts such a process and talks to it over `POST /_control/<verb>` with
 JSON. A path stands for itself and everything below it; the longest scripted one decides; without one the answer is 200.
 """
 
@@ -19,15 +19,15 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Self
+
+from tests.support.constants import ROOT
 
 Mode = Literal["full", "count"]
 Tallies = dict[str, tuple[int, int]]
 """For each id how many requests came, and how many of them were answered with 2xx."""
 
 CONTROL = "/_control/"
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,12 @@ class Received:
 
 
 def in_share(delivery_id: str, share: float) -> bool:
-    """Tell whether an id belongs to the share of ids that fail, the same way in every run."""
+    """Whether an id belongs to the share of ids that fail; the same in every run."""
     return zlib.crc32(delivery_id.encode()) < share * 2**32
 
 
 def covers(prefix: str, path: str) -> bool:
-    """Tell whether a path is the prefix or lies below it."""
+    """Whether a path is the prefix or lies below it."""
     return path == prefix or path.startswith(prefix.rstrip("/") + "/")
 
 
@@ -117,20 +117,20 @@ class Memory:
         self.mode, self.key = mode, re.compile(key) if key else None
 
     def under(self, path: str) -> list[PathLog]:
-        return [log for known, log in self.logs.items() if covers(path, known)]
+        return [log for logged, log in self.logs.items() if covers(path, logged)]
 
     def script_of(self, path: str) -> Script:
         return next((script for prefix, script in self.scripts.items() if covers(prefix, path)), self.default)
 
     def remember(self, request: Received) -> list[list[int]]:
-        """Keep what the mode asks for; return the tallies that a 2xx answer adds to."""
+        """Record what the mode asks for; return the tallies that a 2xx answer adds to."""
         log = self.logs.setdefault(request.path, PathLog())
         log.times.append(request.received_at)
         if self.mode == "full":
             log.requests.append(request)
         tallies = [log.ids.setdefault(request.headers.get("webhook-id", ""), [0, 0])]
-        if self.key and (found := self.key.search(request.body)):
-            tallies.append(log.keys.setdefault(found[1], [0, 0]))
+        if self.key and (match := self.key.search(request.body)):
+            tallies.append(log.keys.setdefault(match[1], [0, 0]))
         for tally in tallies:
             tally[0] += 1
         return tallies
@@ -249,7 +249,7 @@ class Receiver:
         self._control("script", path=path, behaviour=asdict(behaviour))
 
     def record(self, mode: Mode, *, key: str | None = None) -> None:
-        """Keep whole requests or only counts; `key` is a pattern whose group 1 finds the key in a body."""
+        """Record whole requests or only counts; `key` is a pattern whose group 1 is the key in a body."""
         self._control("record", mode=mode, key=key)
 
     def clear(self) -> None:

@@ -6,26 +6,28 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests.support.constants import BIN, CONTACT, OPERATOR, PHONE, REGISTERED_S, ROOT
+from unoapi.broker.topology import Topology
 from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from unoapi.devenv.servers import PrivateServers
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-OPERATOR = "operator-token-of-the-tests"
-PHONE = "5511999990000"
-CONTACT = "5549988887777"
+__all__ = [
+    "BIN", "CONTACT", "OPERATOR", "PHONE", "REGISTERED_S", "ROOT", "TOPOLOGY", "Process", "Stack", "eventually",
+    "stack",
+]  # fmt: skip
+
+TOPOLOGY = Topology("unoapi")
 QUEUES = ("incoming", "outgoing", "media", "notification", "webhook.status.failed", "incoming.whatsmeow")
 
 
@@ -197,7 +199,7 @@ class Stack:
         return self.post(f"/v15.0/{phone}/messages", body, token=token)
 
     def queues(self) -> dict[str, int]:
-        """Messages per queue, ready or held by a consumer, read from RabbitMQ's management."""
+        """Messages per queue, ready or delivered to a consumer, read from RabbitMQ's management."""
         vhost = self.environment["AMQP_URL"].rpartition("/")[2]
         answer = requests.get(f"{self.servers.management_url}/api/queues/{vhost}?disable_stats=true", timeout=10)
         names = [queue["name"] for queue in answer.json()]
@@ -210,6 +212,15 @@ class Stack:
         with Connection(self.environment["AMQP_URL"]) as connection:
             channel: Any = connection.channel()
             return int(channel.queue_declare(queue, passive=True).message_count)
+
+    def unfinished(self) -> int:
+        """Ready messages on all queues but the dead one, as the broker counts them now."""
+        from kombu import Connection  # noqa: PLC0415 (only tests of queues need it)
+
+        with Connection(self.environment["AMQP_URL"]) as connection:
+            channel: Any = connection.channel()
+            names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
+            return sum(int(channel.queue_declare(name, passive=True).message_count) for name in names)
 
     def waiting(self) -> int:
         """Messages in all waiting buckets."""

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.raw_http_server import LOOPBACK, Listen, Receiver, Reply
-from unoapi.http.webhook_client import (
-    CurlSender,
-)
+from tests.support.raw_http_server import LOOPBACK, OK, PROXIES, Listen, Receiver, Reply
+from unoapi.http.webhook_client import CurlSender
 
 
 @pytest.fixture
@@ -24,6 +22,17 @@ def listen() -> Iterator[Listen]:
             return receivers.enter_context(Receiver(*replies, host=host, tls=tls))
 
         yield start
+
+
+@pytest.fixture
+def proxy(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    """A receiver that the environment names as the proxy for every address."""
+    receiver = listen(OK)
+    for name in PROXIES:
+        monkeypatch.setenv(name, receiver.url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return receiver
 
 
 @pytest.fixture

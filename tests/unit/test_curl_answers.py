@@ -25,10 +25,7 @@ from tests.support.raw_http_server import (
     send,
 )
 from unoapi.http.callback_client import CallbackClient
-from unoapi.http.webhook_client import (
-    MAX_BODY_BYTES,
-    CurlSender,
-)
+from unoapi.http.webhook_client import MAX_BODY_BYTES, CurlSender
 
 
 class TestWhatComesBack:

@@ -8,8 +8,8 @@ import pytest
 from tests.support.raw_http_server import (
     LAST,
     OK,
-    PROXIES,
     Listen,
+    Receiver,
     Reply,
     answer_with,
     close,
@@ -19,10 +19,7 @@ from tests.support.raw_http_server import (
     say,
     send,
 )
-from unoapi.http.webhook_client import (
-    MAX_BODY_BYTES,
-    CurlSender,
-)
+from unoapi.http.webhook_client import MAX_BODY_BYTES, CurlSender
 from unoapi.models.attempts import Answer
 
 
@@ -121,14 +118,8 @@ class TestWhatIsSent:
 
         assert (answer.status, answer.error) == (None, error)
 
-    def test_proxies_in_the_environment_are_ignored(
-        self, listen: Listen, sender: CurlSender, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        receiver, proxy = listen(OK), listen(OK)
-        for name in PROXIES:
-            monkeypatch.setenv(name, proxy.url)
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+    def test_proxies_in_the_environment_are_ignored(self, listen: Listen, sender: CurlSender, proxy: Receiver) -> None:
+        receiver = listen(OK)
 
         answer = send(sender, receiver.url)
 

@@ -11,10 +11,8 @@ import pytest
 import trustme
 
 from tests.support.raw_http_server import LOOPBACK, OK, Listen, answer_with, send
-from unoapi.http.webhook_client import (
-    CurlSender,
-    find_ca_bundle,
-)
+from unoapi.http.ca_bundle import find_ca_bundle
+from unoapi.http.webhook_client import CurlSender
 
 
 class TestCertificates:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from tests.support.fakes import SECRET
+from tests.support.stack import ROOT
 from unoapi import errors
 from unoapi.errors import (
     DeliveryFailed,
+    EngineUnavailable,
     NoConnector,
+    NotSent,
     PermanentError,
     Postponed,
+    SessionEnding,
     TransientError,
+    Unanswered,
     UnoError,
     describe,
     safe_traceback,
@@ -108,13 +115,38 @@ def test_a_traceback_has_at_most_8000_characters() -> None:
     assert len(safe_traceback(caught(deep, 200))) == 8000
 
 
-def test_every_error_is_in_the_tree_and_names_its_reason() -> None:
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, UnoError)]
+def errors_in_the_tree() -> list[type[UnoError]]:
+    return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, UnoError)]
 
-    for each in classes:
-        assert f" {each.__name__}" in (errors.__doc__ or "") or each is UnoError
-    reasons = [each.reason for each in classes]
+
+def test_every_error_is_in_the_tree_and_names_its_reason() -> None:
+    kinds = errors_in_the_tree()
+
+    for kind in kinds:
+        assert f" {kind.__name__} " in (errors.__doc__ or "") or kind is UnoError
+    reasons = [kind.reason for kind in kinds]
     assert len(set(reasons)) >= len(reasons) - 1  # DeliveryRefused says its own, of the moment
+
+
+def test_errors_are_defined_in_one_module_only() -> None:
+    bases = {kind.__name__ for kind in errors_in_the_tree()} | {"Exception", "RuntimeError", "ValueError", "OSError"}
+    paths = [path for room in ("unoapi", "tasks") for path in (ROOT / room).rglob("*.py")]
+    product = [path for path in paths if path.parent.name != "devenv" and path != Path(errors.__file__)]
+
+    strays = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in product
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and bases & {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+    ]
+
+    assert len(product) > 100
+    assert strays == []
+
+
+@pytest.mark.parametrize("kind", [NotSent, Unanswered, EngineUnavailable, SessionEnding])
+def test_an_error_of_one_request_that_slips_through_is_retried(kind: type[UnoError]) -> None:
+    assert issubclass(kind, TransientError)
 
 
 def test_the_class_decides_the_retry() -> None:

@@ -21,7 +21,7 @@ from unoapi.errors import DeliveryFailed, UnoError
 from unoapi.models.attempts import Attempt
 from unoapi.telemetry import sentry
 from unoapi.telemetry.logging import bound, configure_logging, get_logger
-from unoapi.telemetry.sentry import MOST_PER_MINUTE, flush, only_known, start_sentry
+from unoapi.telemetry.sentry import MOST_PER_MINUTE, flush, only_harmless, start_sentry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,13 +122,13 @@ def test_errors_are_told_whatever_the_level_of_the_log_is(
 ) -> None:
     log = told(ingest, level=level)
 
-    log.error("spool_not_written")
+    log.error("outbox_not_written")
     logging.getLogger("gunicorn.error").error("Worker (pid:%s) was sent SIGKILL!", 5)
 
     assert [event["logentry"]["message"] for event in events(ingest)] == [
-        "spool_not_written", "library_error: gunicorn.error, Worker (pid:%s) was sent SIGKILL!",
+        "outbox_not_written", "library_error: gunicorn.error, Worker (pid:%s) was sent SIGKILL!",
     ]  # fmt: skip
-    assert ("spool_not_written" in capsys.readouterr().out) == (level != "fatal")
+    assert ("outbox_not_written" in capsys.readouterr().out) == (level != "fatal")
 
 
 def test_a_bug_is_told_with_the_way_to_it_and_without_values(ingest: Ingest) -> None:
@@ -221,7 +221,7 @@ def test_a_flood_of_one_kind_is_bounded_and_leaves_room_for_the_others(ingest: I
         give_up(log, number)
         if number % 20 == 0:
             flush()
-    log.error("spool_not_written")
+    log.error("outbox_not_written")
 
     flush()
     assert sorted(ingest.issues().values()) == [1, MOST_PER_MINUTE]
@@ -259,7 +259,7 @@ def test_a_sentry_that_is_away_holds_up_nobody(ingest: Ingest, away: str, capsys
     assert capsys.readouterr().out.count("\n") == 300, "and the log says nothing of it"
 
 
-def test_only_known_fields_of_an_event_leave() -> None:
+def test_only_harmless_fields_of_an_event_leave() -> None:
     frame = {"function": "f", "lineno": 1, "vars": {"token": SECRET}}
     event = {
         "event_id": "1", "level": "error", "user": {"ip": SECRET}, "request": {"data": BODY, "url": URL},
@@ -268,7 +268,7 @@ def test_only_known_fields_of_an_event_leave() -> None:
         "exception": {"values": [{"type": "KeyError", "value": SECRET, "stacktrace": {"frames": [frame]}}]},
     }  # fmt: skip
 
-    sent = only_known(event, {})
+    sent = only_harmless(event, {})
 
     assert set(sent) == {"event_id", "level", "extra", "tags", "exception"}
     assert sent["extra"] == {

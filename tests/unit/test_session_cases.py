@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.compatibility.census import GROUPS, cases
+from tests.support.constants import PHONE
 from tests.support.fakes import make_webhook
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import Event, serialise
@@ -19,9 +19,6 @@ from unoapi.services.sessions import merge
 from unoapi.services.templates import bind
 from unoapi.services.timers import fire
 
-CASES = json.loads((Path(__file__).parents[1] / "compatibility" / "cases.json").read_text())
-GROUPS = {group["id"]: group for group in CASES["groups"]}
-PHONE = "5511999990000"
 FLAGS = (
     "sendGroupMessages", "sendNewsletterMessages", "sendOutgoingMessages", "sendUpdateMessages", "sendIncomingMessages",
 )  # fmt: skip
@@ -32,12 +29,6 @@ INSTEAD = {
     "cs_new_id_dropped": {"webhooks": [{"id": "default", "url": "https://old"}, {"id": "other", "url": "https://new"}]},
     "cs_webhook_without_id": {"webhooks": [{"id": "default", "url": "https://new"}]},  # as in cs_stored_wins
 }
-LEFT_OUT = {"wf_no_incoming_own_text": "a quirk: the flag of received messages would hold back the number's own"}
-
-
-def cases(group: str) -> pytest.MarkDecorator:
-    found = [case for case in GROUPS[group]["cases"] if case["id"] not in LEFT_OUT]
-    return pytest.mark.parametrize("case", found, ids=[case["id"] for case in found])
 
 
 def expected(case: dict[str, Any]) -> Any:

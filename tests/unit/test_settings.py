@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.support.fakes import SECRET
 from unoapi.errors import ConfigurationError
-from unoapi.settings import PLATFORMS, Settings, load_settings
+from unoapi.settings import PLATFORMS, Settings, is_loopback, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +189,14 @@ def test_without_a_token_only_loopback_may_be_listened_on(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
 def test_without_a_token_loopback_is_fine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     assert load(monkeypatch, UNOAPI_HOST=host).listen_host == host
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("[::1]", True), ("", False),
+                        ("0.0.0.0", False), ("[::]", False), ("host.example", False)],
+)  # fmt: skip
+def test_loopback_is_what_only_this_machine_reaches(host: str, alone: bool) -> None:
+    assert is_loopback(host) is alone
 
 
 def test_without_a_token_and_a_host_it_listens_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -385,7 +385,7 @@ def test_nobody_looks_twice_at_a_session_that_has_its_webhooks() -> None:
 
     fan_out(make_fan_out(), sessions=sessions, max_age_s=DAY_S)
 
-    assert sessions.looked_again == []
+    assert sessions.refreshed == []
 
 
 def test_a_session_that_was_removed_is_given_up() -> None:

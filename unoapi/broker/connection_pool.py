@@ -1,4 +1,4 @@
-"""Connections for publishing: one for each thread that publishes now; a thread of ours keeps the idle ones alive."""
+"""The pool of connections for publishing: one for each thread that publishes now; the idle ones get heartbeats."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import amqp
-from amqp.exceptions import AMQPError
-from kombu.exceptions import OperationalError
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.errors import ConfigurationError
 from unoapi.telemetry.logging import get_logger
 
@@ -28,45 +26,44 @@ log = get_logger(__name__)
 CONNECT_TIMEOUT_S = 2.0
 IO_TIMEOUT_S = 4.0
 HEARTBEAT_S = 10
-KEEPER_S = 1.0
-MAX_LINES = 16
+MAINTENANCE_S = 1.0
+MAX_CONNECTIONS = 16
 SPARE_AFTER_S = 60.0
-TROUBLE = (OSError, AMQPError, OperationalError)
 
 
 class ConnectionPool:
-    """The connections of one process, and a thread that keeps the idle ones alive."""
+    """The connections of one process, and a thread that maintains the idle ones."""
 
     def __init__(self, amqp_url: str, topology: Topology) -> None:
         self.pid = os.getpid()
         self.away = False
-        self.blocked = ""  # what RabbitMQ says while it takes nothing, for the error
+        self.blocked = ""  # why RabbitMQ takes nothing, as the end of an error message
         self._url = amqp_url
         self._topology = topology
         self._idle: deque[PooledConnection] = deque()
-        self._places = threading.Semaphore(MAX_LINES)
+        self._free = threading.Semaphore(MAX_CONNECTIONS)
         self._declaring = threading.Lock()
         self._declared = False
         self._closed = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="publisher", daemon=True)
-        self._keeper.start()
+        self._maintenance = threading.Thread(target=self._maintain, name="publisher", daemon=True)
+        self._maintenance.start()
 
     @contextmanager
     def borrowed(self, deadline: float) -> Iterator[PooledConnection]:
         """A connection for this thread alone; dropped after any error.
 
-        Raises TimeoutError when none is free in time, other trouble of connecting, or ConfigurationError.
+        Raises TimeoutError when none is free in time, one of BROKER_ERRORS, or ConfigurationError.
         """
-        line = self._borrow(deadline)
+        connection = self._borrow(deadline)
         try:
-            yield line
+            yield connection
         except BaseException:
-            self._drop(line)
+            self._drop(connection)
             raise
-        self._give_back(line)
+        self._give_back(connection)
 
     def _borrow(self, deadline: float) -> PooledConnection:
-        if not self._places.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise TimeoutError("all connections are in use")
         try:
             return self._idle.pop()
@@ -75,25 +72,25 @@ class ConnectionPool:
         try:
             return self._connect(deadline)
         except BaseException:
-            self._places.release()
+            self._free.release()
             raise
 
-    def _give_back(self, line: PooledConnection) -> None:
-        line.used_at = time.monotonic()
-        self._idle.append(line)
-        self._places.release()
+    def _give_back(self, connection: PooledConnection) -> None:
+        connection.used_at = time.monotonic()
+        self._idle.append(connection)
+        self._free.release()
         if self._closed.is_set():
             self._close_idle()
 
-    def _drop(self, line: PooledConnection) -> None:
+    def _drop(self, connection: PooledConnection) -> None:
         self._declared = False  # a broker that was replaced has no topology
-        line.close()
-        self._places.release()
+        connection.close()
+        self._free.release()
 
     def close(self) -> None:
-        """End the keeper and close what is idle."""
+        """Stop the maintenance and close the idle connections."""
         self._closed.set()
-        self._keeper.join(CONNECT_TIMEOUT_S)
+        self._maintenance.join(CONNECT_TIMEOUT_S)
         self._close_idle()
 
     def _close_idle(self) -> None:
@@ -104,58 +101,58 @@ class ConnectionPool:
                 return
 
     def _connect(self, deadline: float) -> PooledConnection:
-        line = PooledConnection(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
+        connection = PooledConnection(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
         if self._declared:
-            return line
+            return connection
         try:
-            self._declare(line, deadline)
+            self._declare(connection, deadline)
         except BaseException:
-            line.close()
+            connection.close()
             raise
-        return line
+        return connection
 
-    def _declare(self, line: PooledConnection, deadline: float) -> None:
+    def _declare(self, connection: PooledConnection, deadline: float) -> None:
         if not self._declaring.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise TimeoutError("another thread declares the topology")
         try:
             if not self._declared:
-                line.declare(self._topology)
+                connection.declare(self._topology)
                 self._declared = True
         finally:
             self._declaring.release()
 
-    def _keep(self) -> None:
-        while not self._closed.wait(KEEPER_S):
+    def _maintain(self) -> None:
+        while not self._closed.wait(MAINTENANCE_S):
             if self.away:
-                self._come_back()
+                self._reconnect()
             for _ in range(len(self._idle)):
                 try:
-                    line = self._idle.popleft()
+                    connection = self._idle.popleft()
                 except IndexError:
                     break
-                idle_s = time.monotonic() - line.used_at
+                idle_s = time.monotonic() - connection.used_at
                 if idle_s > SPARE_AFTER_S and self._idle:
-                    line.close()
-                elif idle_s < KEEPER_S or self._beat(line):
-                    self._idle.append(line)
+                    connection.close()
+                elif idle_s < MAINTENANCE_S or self._is_alive(connection):
+                    self._idle.append(connection)
 
-    def _beat(self, line: PooledConnection) -> bool:
+    def _is_alive(self, connection: PooledConnection) -> bool:
         try:
-            line.beat()
-        except TROUBLE:
+            connection.heartbeat()
+        except BROKER_ERRORS:
             log.info("broker_connection_lost")
             self._declared = False
-            line.close()
+            connection.close()
             return False
         return True
 
-    def _come_back(self) -> None:
+    def _reconnect(self) -> None:
         try:
             self._idle.append(self._connect(time.monotonic() + IO_TIMEOUT_S))
-        except TROUBLE:
+        except BROKER_ERRORS:
             return
         except ConfigurationError:
-            pass  # told to the next caller
+            pass  # the next caller gets it
         self.away = False
 
     def _on_blocked(self, reason: str) -> None:
@@ -176,7 +173,7 @@ class PooledConnection:
         self.used_at = time.monotonic()
         self._sent = 0
         self._messages: dict[int, Message] = {}
-        self._numbers: dict[int, int] = {}  # of the messages that are published and not answered, by delivery tag
+        self._numbers: dict[int, int] = {}  # of the messages that are published and not confirmed, by delivery tag
         self._connection = Connection(
             amqp_url,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -208,14 +205,14 @@ class PooledConnection:
         """Declare the topology. Raises ConfigurationError for a conflict of names."""
         topology.declare(self._channel, vhost=self._connection.virtual_host or "/")
 
-    def ask(self, queue: str) -> None:
-        """One question and its answer."""
+    def check(self, queue: str) -> None:
+        """Make one round trip: raises unless the queue is there."""
         self._channel.queue_declare(queue, passive=True)
 
     def publish(self, messages: dict[int, Message], deadline: float) -> None:
-        """Publish, wait for all answers, and take what is confirmed out of `messages`: what is left was refused.
+        """Publish, wait for all confirms, and remove the confirmed ones from `messages`: the others were refused.
 
-        Raises TimeoutError or other trouble; what is left is then refused or not answered.
+        Raises TimeoutError or one of BROKER_ERRORS; the others are then refused or not confirmed.
         """
         self._messages = messages
         self._numbers = dict(enumerate(messages, self._sent + 1))
@@ -229,8 +226,8 @@ class PooledConnection:
                 raise TimeoutError("no confirm in time")
             self._connection.drain_events(timeout=left)
 
-    def beat(self) -> None:
-        """Send and read heartbeats, and what RabbitMQ says of blocked publishers. Raises when the other end is gone."""
+    def heartbeat(self) -> None:
+        """Exchange heartbeats, and read whether publishers are blocked. Raises when the other end is gone."""
         try:
             self._connection.heartbeat_check()
             self._connection.drain_events(timeout=0.001)
@@ -242,8 +239,8 @@ class PooledConnection:
         self._connection.collect(socket_timeout=0.5)
 
     def _answered(self, tag: int, multiple: bool) -> list[int]:
-        tags = [each for each in self._numbers if each <= tag] if multiple else [tag]
-        return [self._numbers.pop(each) for each in tags]
+        tags = [pending for pending in self._numbers if pending <= tag] if multiple else [tag]
+        return [self._numbers.pop(tag) for tag in tags]
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         for number in self._answered(tag, multiple):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from unoapi.broker.messages import PUBLISHED_HEADER, Message, to_message, waiting
+from unoapi.errors import InvalidCommand, describe
+from unoapi.models.connector.commands import Command
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
@@ -12,14 +15,13 @@ if TYPE_CHECKING:
 
     from unoapi.broker.publisher import ConfirmingPublisher
     from unoapi.broker.topology import Topology
-    from unoapi.models.connector.commands import Command
     from unoapi.models.jobs import Envelope
 
 ENTRY = "outgoing.whatsmeow"
 
 
 class CommandQueue:
-    """The entry of the connector."""
+    """The queue by which commands enter the connector."""
 
     def __init__(self, publisher: ConfirmingPublisher) -> None:
         self._publisher = publisher
@@ -47,7 +49,14 @@ def command_message(command: Command, topology: Topology, *, key: str, delay_ms:
         "message_id": command.command_id,
     }
     body, about = command.model_dump_json(), command.command_id
-    message = Message(topology.broker, key, body, headers, properties, about)
     if delay_ms <= 0:
-        return message
+        return Message(topology.broker, key, body, headers, properties, about)
     return waiting(Message(topology.delayed, key, body, headers, properties, about), delay_ms, topology)
+
+
+def parse_command(body: bytes | str) -> Command:
+    """The command in a message's body. Raises InvalidCommand."""
+    try:
+        return Command.model_validate(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise InvalidCommand(describe(error)) from error

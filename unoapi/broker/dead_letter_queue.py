@@ -19,7 +19,7 @@ from amqp.exceptions import ResourceLocked
 from unoapi.broker.connection import Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
 from unoapi.broker.dead_letters import kept, read_dead_letter, replayed
-from unoapi.errors import OutcomeUnknown, UnoError
+from unoapi.errors import Busy, OutcomeUnknown
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ HOLD = 10_000
 """Letters held unacknowledged at most, and seconds that they are held."""
 HOLD_S = 30.0
 QUIET_S = 2.0
-
-
-class Busy(UnoError):
-    """Another process is at the dead queue."""
-
-    reason = "busy"
 
 
 @dataclass(frozen=True)

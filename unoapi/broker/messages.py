@@ -18,7 +18,7 @@ HISTORY_HEADER = "unoapi-history"
 NOT_BEFORE_HEADER = "unoapi-not-before-ms"
 PUBLISHED_HEADER = "unoapi-published-ms"
 DELIVERIES_HEADER = "x-delivery-count"
-"""How often a worker had the message before and gave it back, or ended with it; the broker counts."""
+"""How often the broker delivered the message before, to workers that returned it or ended."""
 LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 
 
@@ -26,7 +26,7 @@ LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 class Message:
     """What is published: exchange, key, body, headers and the AMQP properties.
 
-    `message_id` tells the log whose life this is a part of; it is not sent.
+    `message_id` is the WhatsApp message that it belongs to, for the log; it is not sent.
     """
 
     exchange: str
@@ -40,7 +40,7 @@ class Message:
 def to_message(envelope: Envelope, topology: Topology) -> Message:
     """The message that puts a job on its queue, or into a waiting bucket first.
 
-    What dashboards show (`argsrepr`) is set on every publish: a retry would otherwise show the whole job.
+    `argsrepr`, which dashboards show, is set on every publish: a retry would otherwise show the whole job.
     """
     job = envelope.job
     key = topology.queue(job.queue)
@@ -80,7 +80,7 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
 
 
 def to_quarantine(envelope: Envelope, topology: Topology) -> Message:
-    """The message that puts a job on the queue for those that may have ended a worker."""
+    """The message that puts a job on the quarantine queue, for those that may have ended a worker."""
     message = to_message(envelope, topology)
     return replace(message, exchange=topology.broker, routing_key=topology.queue("suspect"))
 
@@ -95,26 +95,26 @@ def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
 
 
 def from_body(task: str, body: Any) -> Job:
-    """The job in a Celery message body. Raises KeyError, TypeError, ValueError when it is none of ours."""
+    """The job in a Celery message body. Raises KeyError, TypeError, ValueError when there is none."""
     document = json.loads(body)
     return JOBS[task].model_validate(document[0][0])
 
 
 def came_ms(headers: dict[str, Any] | None) -> int | None:
     """When a message came to the queue from which it was taken, in Unix milliseconds; none when that is not known."""
-    known = headers or {}
-    died = known.get("x-death")
-    expired = died[0].get("time") if isinstance(died, list) and died and isinstance(died[0], dict) else None
+    given = headers or {}
+    deaths = given.get("x-death")
+    expired = deaths[0].get("time") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
     if isinstance(expired, datetime):
         return int(expired.replace(tzinfo=UTC).timestamp() * 1000)
-    published = known.get(PUBLISHED_HEADER)
+    published = given.get(PUBLISHED_HEADER)
     return published if isinstance(published, int) else None
 
 
 def waited_in(headers: dict[str, Any] | None, topology: Topology) -> tuple[str, int] | None:
-    """The waiting bucket that a message comes from, and when it had come there in Unix milliseconds."""
-    known = headers or {}
-    number, published = known.get(DELAY_HEADER), known.get(PUBLISHED_HEADER)
+    """The waiting bucket that a message comes from, and when it was published to it, in Unix milliseconds."""
+    given = headers or {}
+    number, published = given.get(DELAY_HEADER), given.get(PUBLISHED_HEADER)
     if not isinstance(number, str) or not isinstance(published, int):
         return None
     return topology.delayed if number == "0" else f"{topology.delayed}.{number}", published

@@ -1,4 +1,4 @@
-"""How much stands in each queue, asked of RabbitMQ itself."""
+"""How many messages each queue has, asked of RabbitMQ itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPError, NotFound
-from kombu.exceptions import KombuError
+from amqp.exceptions import NotFound
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
 from unoapi.broker.connector_commands import ENTRY
 from unoapi.errors import BrokerUnavailable
@@ -25,10 +24,10 @@ WITHIN_S = 3.0
 
 @dataclass(frozen=True)
 class Depth:
-    """One queue. Counts are none when the queue is not there, or when nobody could be asked.
+    """One queue. Counts are none when the queue does not exist, or when the count cannot be had.
 
-    `ready` counts what no consumer holds, `unacked` what consumers hold; only the management API knows the second.
-    `oldest_s`: nothing that is ready has waited for longer than so many seconds.
+    `ready` counts messages that no consumer has, `unacked` those that consumers have; only the management API gives the
+    second. `oldest_s`: no ready message has waited for longer than so many seconds.
     """
 
     queue: str
@@ -39,11 +38,11 @@ class Depth:
     oldest_s: float | None = None
 
 
-def depths(amqp_url: str, topology: Topology) -> list[Depth]:
+def read_depths(amqp_url: str, topology: Topology) -> list[Depth]:
     """All queues of the topology. Raises BrokerUnavailable in seconds. Nothing is declared and nothing is taken."""
-    found = []
+    depths = []
     bounds = {"read_timeout": CONNECT_TIMEOUT_S, "write_timeout": CONNECT_TIMEOUT_S}
-    options = {**bounds, "client_properties": {"connection_name": "unoapi look"}}
+    options = {**bounds, "client_properties": {"connection_name": "unoapi queues"}}
     try:
         with Connection(
             amqp_url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0, transport_options=options
@@ -53,30 +52,30 @@ def depths(amqp_url: str, topology: Topology) -> list[Depth]:
             channel: Any = connection.channel()
             for queue in topology.queues:
                 if time.monotonic() > deadline:
-                    raise BrokerUnavailable(f"RabbitMQ did not say within {WITHIN_S:g} s how long its queues are")
+                    raise BrokerUnavailable(f"RabbitMQ did not give the depths of its queues within {WITHIN_S:g} s")
                 ready = consumers = None
                 try:
                     answer = channel.queue_declare(queue.name, passive=True)
                     ready, consumers = int(answer.message_count), int(answer.consumer_count)
                 except NotFound:
                     channel = connection.channel()
-                found.append(Depth(queue.name, queue.purpose, ready, consumers=consumers))
-    except (AMQPError, KombuError, OSError) as error:
+                depths.append(Depth(queue.name, queue.purpose, ready, consumers=consumers))
+    except BROKER_ERRORS as error:
         raise BrokerUnavailable(f"RabbitMQ is not reachable ({type(error).__name__})") from error
-    return found
+    return depths
 
 
-def with_totals(found: list[Depth], totals: Mapping[str, Mapping[str, int]], topology: Topology) -> list[Depth]:
-    """Add what the management API knows: what consumers hold, and the queues of all sessions in one line."""
-    theirs = of_sessions(totals, topology).values()
+def with_totals(depths: list[Depth], totals: Mapping[str, Mapping[str, int]], topology: Topology) -> list[Depth]:
+    """Add what only the management API gives: unacked messages, and the queues of all sessions as one."""
+    session_queues = of_sessions(totals, topology).values()
     together = Depth(
         all_sessions(topology),
-        f"commands to the connector, of {len(theirs)} sessions together",
-        ready=sum(numbers["ready"] for numbers in theirs),
-        unacked=sum(numbers["unacked"] for numbers in theirs),
+        f"commands to the connector, of {len(session_queues)} sessions together",
+        ready=sum(numbers["ready"] for numbers in session_queues),
+        unacked=sum(numbers["unacked"] for numbers in session_queues),
     )
-    known = [replace(depth, unacked=totals.get(depth.queue, {}).get("unacked")) for depth in found]
-    return [*known, together]
+    complete = [replace(depth, unacked=totals.get(depth.queue, {}).get("unacked")) for depth in depths]
+    return [*complete, together]
 
 
 def of_sessions(totals: Mapping[str, Mapping[str, int]], topology: Topology) -> dict[str, Mapping[str, int]]:
@@ -85,17 +84,17 @@ def of_sessions(totals: Mapping[str, Mapping[str, int]], topology: Topology) -> 
 
 
 def all_sessions(topology: Topology) -> str:
-    """The name under which they are shown together."""
+    """The name of all session queues together."""
     return f"{topology.queue(ENTRY)}.*"
 
 
-def with_ages(found: list[Depth], since_ms: Mapping[str, int], *, now_ms: int) -> list[Depth]:
-    """Add the age of what is ready, from the time before which none of it can have come."""
+def with_ages(depths: list[Depth], since_ms: Mapping[str, int], *, now_ms: int) -> list[Depth]:
+    """Add the age of the ready messages, from the time before which none of them can have come."""
 
     def age(depth: Depth) -> float | None:
         if depth.ready == 0:
             return 0.0
-        known = since_ms.get(depth.queue)
-        return None if known is None or depth.ready is None else max(0.0, (now_ms - known) / 1000)
+        since = since_ms.get(depth.queue)
+        return None if since is None or depth.ready is None else max(0.0, (now_ms - since) / 1000)
 
-    return [replace(depth, oldest_s=age(depth)) for depth in found]
+    return [replace(depth, oldest_s=age(depth)) for depth in depths]

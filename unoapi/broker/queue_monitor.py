@@ -1,4 +1,4 @@
-"""What stands in the queues now, for people (`/admin/queues`, Flower) and for Prometheus."""
+"""The depths and ages of all queues now, for people (`/admin/queues`, Flower) and for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from unoapi.broker.management_api import Management
-from unoapi.broker.queue_depths import all_sessions, depths, of_sessions, with_ages, with_totals
+from unoapi.broker.management_api import ManagementApi
+from unoapi.broker.queue_depths import all_sessions, of_sessions, read_depths, with_ages, with_totals
 from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.models.jobs import now_ms
 
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
 
 FRESH_S = 5.0
-"""For so long a look serves all readers of metrics, also one that failed."""
+"""Prometheus gets the same figures for so long, also those of a read that failed."""
 
 
 class QueueAges(Protocol):
-    """The memory of what was taken from each queue last."""
+    """When the messages of each queue can have come."""
 
     def since(self, ready: Mapping[str, int], *, passing: Mapping[str, int]) -> dict[str, int]:
-        """See RedisQueueAges."""
+        """See `RedisQueueAges.since`."""
 
 
 class QueueMonitor:
-    """Looks at queues. Each look is bounded: a connection, one question per queue, at most two further requests."""
+    """Reads the queues. Each read is bounded: a connection, one request per queue, at most two further requests."""
 
     def __init__(self, *, amqp_url: str, management_url: str, topology: Topology, queue_ages: QueueAges) -> None:
         self._url = amqp_url
         self._topology = topology
         self._queue_ages = queue_ages
         vhost = unquote(urlsplit(amqp_url).path[1:]) or "/"
-        self._management = Management(management_url, vhost=vhost)
+        self._management = ManagementApi(management_url, vhost=vhost)
 
     def queues(self) -> list[Depth]:
-        """All queues, with all that can be known of them now. Raises BrokerUnavailable within seconds."""
-        found = depths(self._url, self._topology)
-        ready = {depth.queue: depth.ready for depth in found if depth.ready is not None}
+        """All queues, with all counts and ages that can be had now. Raises BrokerUnavailable within seconds."""
+        queues = read_depths(self._url, self._topology)
+        ready = {depth.queue: depth.ready for depth in queues if depth.ready is not None}
         topology, sessions = self._topology, dict[str, int]()
         totals = self._management.totals(topology)
         if totals is not None:
-            found = with_totals(found, totals, topology)
+            queues = with_totals(queues, totals, topology)
             sessions = {name: numbers["ready"] for name, numbers in of_sessions(totals, topology).items()}
         try:
             since_ms = self._queue_ages.since(ready, passing=sessions)
@@ -60,11 +60,11 @@ class QueueMonitor:
             since_ms = {}
         waiting = [since_ms[name] for name in sessions if name in since_ms]
         together = {all_sessions(topology): min(waiting)} if waiting else {}
-        return with_ages(found, since_ms | together, now_ms=now_ms())
+        return with_ages(queues, since_ms | together, now_ms=now_ms())
 
 
 class QueueCollector(Collector):
-    """What stands where, for Prometheus: what cannot be known is left out, never 0."""
+    """The queues for Prometheus. A figure that cannot be had is left out, never 0."""
 
     def __init__(
         self,
@@ -79,31 +79,31 @@ class QueueCollector(Collector):
         self._count_open_breakers = count_open_breakers
         self._is_wanted = is_wanted
         self._lock = threading.Lock()
-        self._looked = -FRESH_S
-        self._found: list[Metric] = []
+        self._read_at = -FRESH_S
+        self._metrics: list[Metric] = []
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that the registry does not look now."""
+        """Nothing, so that registering does not read the queues."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Look, at most every few seconds, and only where it is wanted: not in each of many workers."""
+        """Read the queues, at most every few seconds, and only where it is wanted: not in each of many workers."""
         if not self._is_wanted():
             return []
         with self._lock:
-            if time.monotonic() - self._looked >= FRESH_S:
-                self._found = [*self._queues(), *self._breakers()]
-                self._looked = time.monotonic()
-            return self._found
+            if time.monotonic() - self._read_at >= FRESH_S:
+                self._metrics = [*self._queues(), *self._breakers()]
+                self._read_at = time.monotonic()
+            return self._metrics
 
     def _queues(self) -> list[Metric]:
         messages = GaugeMetricFamily("unoapi_queue_messages", "Messages by queue.", labels=["queue", "state"])
         oldest = GaugeMetricFamily("unoapi_queue_oldest_seconds", "Nothing waits for longer.", labels=["queue"])
         try:
-            found = self._monitor.queues()
+            queues = self._monitor.queues()
         except BrokerUnavailable:
-            found = []
-        for depth in found:
+            queues = []
+        for depth in queues:
             name = depth.queue.removeprefix(f"{self._prefix}.")
             for state, count in (("ready", depth.ready), ("unacked", depth.unacked)):
                 if count is not None:

@@ -1,4 +1,4 @@
-"""Asking a connected phone something, and waiting for the answer."""
+"""Remote procedure calls to a connected phone: one request, one reply, or NobodyAnswers in time."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ CONNECT_TIMEOUT_S = 2.0
 
 
 class BrokerRpc:
-    """The way to the connector's answers. Each question has a connection of its own."""
+    """The client's side of the connector's RPC. Each call has a connection of its own."""
 
     def __init__(self, amqp_url: str, topology: Topology) -> None:
         self._url = amqp_url
         self._topology = topology
 
     def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The answer's data. Raises NobodyAnswers when there is none in time, or nobody to ask."""
+        """The reply's data. Raises NobodyAnswers when none comes in time, or the session's process is not there."""
         deadline = time.monotonic() + timeout_s
-        question = RpcRequest(method=method, session=phone, data=data)
+        request = RpcRequest(method=method, session=phone, data=data)
         try:
             with Connection(self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-                body = self._exchange(connection, question, deadline)
+                body = self._exchange(connection, request, deadline)
             reply = RpcReply.model_validate(json.loads(body))
         except (OSError, AMQPError, OperationalError, ValueError) as error:
             raise NobodyAnswers(f"{phone} could not be asked: {type(error).__name__}") from error
@@ -43,24 +43,24 @@ class BrokerRpc:
             raise NobodyAnswers(reply.error or "no answer")
         return reply.data
 
-    def _exchange(self, connection: Connection, question: RpcRequest, deadline: float) -> bytes:
+    def _exchange(self, connection: Connection, request: RpcRequest, deadline: float) -> bytes:
         channel: Any = connection.channel()
-        answers: list[Any] = []
-        returned: list[Any] = []
+        replies: list[Any] = []
+        returned: list[Any] = []  # by RabbitMQ: no session process declared the queue
         channel.events["basic_return"].add(lambda *_: returned.append(True))
-        channel.basic_consume(REPLY_TO, callback=answers.append, no_ack=True)
+        channel.basic_consume(REPLY_TO, callback=replies.append, no_ack=True)
         left_ms = max(1, int((deadline - time.monotonic()) * 1000))
         message = amqp.Message(
-            question.model_dump_json(), content_type="application/json", delivery_mode=1, reply_to=REPLY_TO,
+            request.model_dump_json(), content_type="application/json", delivery_mode=1, reply_to=REPLY_TO,
             expiration=str(left_ms),
         )  # fmt: skip
         channel.basic_publish(
-            message, exchange="", routing_key=self._topology.question_queue(question.session).name, mandatory=True
+            message, exchange="", routing_key=self._topology.question_queue(request.session).name, mandatory=True
         )
-        while not answers and not returned and (left_s := deadline - time.monotonic()) > 0:
+        while not replies and not returned and (left_s := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 connection.drain_events(timeout=left_s)
-        if not answers:
-            raise NobodyAnswers(f"nobody answers for {question.session}")
-        body = answers[0].body
+        if not replies:
+            raise NobodyAnswers(f"nobody answers for {request.session}")
+        body = replies[0].body
         return body if isinstance(body, bytes) else str(body).encode()

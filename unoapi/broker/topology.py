@@ -1,4 +1,4 @@
-"""Every exchange and queue, in one place. Declared by every process, so that no first message is unroutable.
+"""Every exchange and queue. Every process declares all of them, so that the first message of a session is routable.
 
 Arguments never depend on settings other than the prefix: a queue whose arguments change cannot be declared again.
 """
@@ -28,7 +28,7 @@ WORK_QUEUES = {
 }
 DELIVERY_LIMIT = 20
 MAX_SESSION_COMMANDS = 10_000
-UNLIMITED_DELIVERIES = 2_147_483_647  # every look at a dead letter counts as a delivery; -1 is not safe on 3.10
+UNLIMITED_DELIVERIES = 2_147_483_647  # every read of a dead letter counts as a delivery; -1 is not safe on 3.10
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Topology:
         to_dead = {"alternate-exchange": self.dead}
         self.exchanges = (
             Exchange(self.dead, "fanout", purpose="the dead-letter exchange of every work queue"),
-            Exchange(self.broker, "topic", to_dead, purpose="all work; what cannot be routed is dead, not lost"),
+            Exchange(self.broker, "topic", to_dead, purpose="all work; an unroutable message is dead, not lost"),
             Exchange(self.delayed, "headers", to_dead, purpose="picks the waiting bucket"),
         )
         self.queues = (*self._work(), *self._buckets(), self._dead())
@@ -74,9 +74,9 @@ class Topology:
         return f"{self.prefix}.{name}"
 
     def session_queue(self, phone: str) -> Queue:
-        """The queue with the commands of one session. Declared by the connector; gone when unused for a week.
+        """The queue with the commands of one session. Declared by the connector; it expires after a week without use.
 
-        The number of deliveries is not limited: the connector's ledger knows what it has tried.
+        The number of deliveries is not limited: the connector's send log knows what it has tried.
         """
         name = f"{self.queue('outgoing.whatsmeow')}.{phone}"
         arguments: dict[str, Any] = {
@@ -92,10 +92,10 @@ class Topology:
         return Queue(name, self.broker, name, arguments, purpose=f"commands to the connector for {phone}")
 
     def question_queue(self, phone: str) -> Queue:
-        """The queue with the questions about one session, on the default exchange. Nothing in it outlives 30 s."""
+        """The queue with the RPC requests to one session, on the default exchange. Nothing in it outlives 30 s."""
         name = f"{self.prefix}.whatsmeow.rpc.{phone}"
         arguments = {"x-message-ttl": 30_000, "x-expires": 60_000, "x-max-length": 100}
-        return Queue(name, "", name, arguments, purpose=f"questions to the connector about {phone}")
+        return Queue(name, "", name, arguments, purpose=f"RPC requests to the connector about {phone}")
 
     def _work(self) -> list[Queue]:
         queues = []
@@ -114,7 +114,7 @@ class Topology:
         return queues
 
     def _buckets(self) -> list[Queue]:
-        # No dead-letter-routing-key: an expired message comes home with the key it was published with.
+        # No dead-letter-routing-key: an expired message goes back with the key it was published with.
         arguments = {
             "x-queue-type": "quorum",
             "x-dead-letter-exchange": self.broker,
@@ -135,7 +135,7 @@ class Topology:
 
     def _dead(self) -> Queue:
         arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED_DELIVERIES}
-        return Queue(self.dead, self.dead, "", arguments, purpose="given up, kept until replayed or purged")
+        return Queue(self.dead, self.dead, "", arguments, purpose="given up, saved until replayed or purged")
 
     def declare(self, channel: Any, *, vhost: str) -> None:
         """Declare everything. Raises ConfigurationError that names the object which exists with other arguments."""

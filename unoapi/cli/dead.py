@@ -14,9 +14,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from unoapi.bootstrap import BUSY_KEY, unoapi
-from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
+from unoapi.broker.dead_letter_queue import DeadLetterQuery
 from unoapi.broker.dead_letters import as_json
 from unoapi.cli.screen import screen
+from unoapi.errors import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

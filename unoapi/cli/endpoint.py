@@ -40,7 +40,7 @@ def test(phone: str, webhook_id: str) -> None:
 def pause(phone: str, webhook_id: str, seconds: int) -> None:
     """Let deliveries wait, without using up attempts."""
     _webhook(phone, webhook_id)
-    unoapi().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
+    unoapi().deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
     click.echo(f"Paused for {seconds} s.")
 
 

@@ -9,7 +9,6 @@ missing; here it asks us. Without `FLOWER_BASIC_AUTH` it listens on loopback onl
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +23,7 @@ from tornado.web import authenticated
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.settings import is_loopback
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -100,17 +100,10 @@ class GuardedFlower(Flower):  # type: ignore[misc] # Flower has no types
                 "<user>:<password>, or FLOWER_ADDRESS to 127.0.0.1\n"
             )
             sys.exit(EX_CONFIG)
+        chosen.address = chosen.address.strip("[]")  # an IPv6 address is bound without its brackets
         port = cast("int | None", super().start_http_server())
         log.info("flower_listening", address=chosen.address, port=port)
         return port
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach it. Empty stands for all addresses."""
-    try:
-        return address == "localhost" or ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def remember(folder: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from dotenv import load_dotenv
 from rich.table import Table
 
 from unoapi import __version__
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
 
 console = screen()
+MADE_BY_RUN = Path(".run", "environment")
+"""Where `make run` writes the addresses of its private servers, in the folder of the checkout."""
 
 
 class _Errors(click.Group):
@@ -47,6 +52,8 @@ class _Errors(click.Group):
 @click.version_option(__version__)
 def cli() -> None:
     """Uno API: look at messages and queues, and put dead letters back."""
+    if not os.environ.get("DOTENV_CONFIG_PATH"):
+        load_dotenv(MADE_BY_RUN)  # it wins over `.env`: what is set there and does not answer, `make run` replaced
 
 
 @cli.command()

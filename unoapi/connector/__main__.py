@@ -1,44 +1,72 @@
-"""`python -m unoapi.connector`: the connector of this machine. Runs its sessions until it is told to stop."""
+"""The connector process of this machine: `python -m unoapi.connector`. Runs its sessions until SIGTERM."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.connector.engines.registry import is_installed
+from unoapi.connector.leases import RedisLeases
 from unoapi.connector.router import Router
 from unoapi.connector.supervisor import Supervisor
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 
+if TYPE_CHECKING:
+    import threading
+
+    from unoapi.bootstrap import Uno
+    from unoapi.broker.publisher import ConfirmingPublisher
+
 log = get_logger(__name__)
 
 
+def make_connector(uno: Uno) -> tuple[Supervisor, Router]:
+    """Join the parts of the connector process."""
+    settings = uno.settings
+    leases = RedisLeases(uno.store, settings.unoapi_server_name)
+    supervisor = Supervisor(
+        server=settings.unoapi_server_name,
+        folder=settings.unoapi_connector_store,
+        max_connect_retry=settings.max_connect_retry,
+        max_connect_time_s=settings.max_connect_time,
+        sessions=uno.sessions,
+        leases=leases,
+        publisher=uno.publisher,
+    )
+    router = Router(
+        amqp_url=settings.amqp_url.get_secret_value(),
+        server=settings.unoapi_server_name,
+        publisher=uno.publisher,
+        sessions=uno.sessions,
+        leases=leases,
+        control=supervisor.submit,
+        on_taken=uno.clock.taken,
+    )
+    return supervisor, router
+
+
 def main() -> int:
-    """Run until SIGTERM. Without the engine's library it only says so and waits: nothing else needs it."""
+    """Run until SIGTERM; the exit code. Without the engine's library it waits: no other process needs it."""
     try:
         uno = unoapi()
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EX_CONFIG
-    supervisor = Supervisor(uno)
+    supervisor, router = make_connector(uno)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stopping.set())
     if not is_installed(uno.settings):
         log.info("no_whatsapp_engine", hint="pip install '.[whatsmeow]' to connect phones; all else works without it")
         supervisor.stopping.wait()
         return 0
-    while not supervisor.stopping.is_set():
-        try:
-            uno.publisher.check(timeout_s=5.0)
-            break
-        except BrokerUnavailable as error:
-            log.warning("waiting_for_rabbitmq", error=f"{error}")
-        except ConfigurationError as error:
-            sys.stderr.write(f"{error}\n")
-            return EX_CONFIG
-    router = Router(uno, supervisor)
+    try:
+        _wait_for_rabbitmq(uno.publisher, supervisor.stopping)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return EX_CONFIG
     router.start()
     log.info(
         "connector_started",
@@ -49,6 +77,16 @@ def main() -> int:
     router.stop()
     uno.close()
     return 0
+
+
+def _wait_for_rabbitmq(publisher: ConfirmingPublisher, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        try:
+            publisher.check(timeout_s=5.0)
+        except BrokerUnavailable as error:
+            log.warning("waiting_for_rabbitmq", error=f"{error}")
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""One command at a time: checked, written to the ledger, sent at most once, its result told."""
+"""Carries out the commands of one session, one at a time: written to the send log, sent at most once, with a result."""
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unoapi.connector.convert.outbound import Unsendable, media_of, message_of
-from unoapi.connector.engines.base import EngineRefused, EngineUnavailable
-from unoapi.errors import describe
+from unoapi.broker.connector_commands import parse_command
+from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
+from unoapi.errors import EngineUnavailable, SendRefused, SessionEnding, describe
 from unoapi.models.connector.commands import COMMANDS, Command, Read, RejectCall, Send, Typing
 from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke
 from unoapi.models.jobs import now_ms
@@ -26,24 +25,18 @@ if TYPE_CHECKING:
     from unoapi.connector.outbox import Outbox
     from unoapi.models.connector.content import Media
 
-    Fetch = Callable[[Media], tuple[Media, bytes]]
+    FetchFile = Callable[[Media], tuple[Media, bytes]]
     """The bytes of a file to send, with what its store or its server says of it."""
+    Republish = Callable[[Command, int], None]
+    """Publishes a command again, to be delivered after so many milliseconds. Raises BrokerUnavailable."""
 
 log = get_logger(__name__)
 
 MAX_CRASHES = 3
-"""A command at which the process stopped so often, before anything left, is given up."""
+"""A command is given up when the process stopped so often with it before anything left."""
 POLL_S = 0.1
 COMPOSING_S = 1.0
-NOT_REPEATED = "Nobody knows whether it left. It is not sent again by itself."
-
-
-@dataclass(frozen=True)
-class Again:
-    """Put the command back, for so many milliseconds."""
-
-    command: Command
-    after_ms: int
+UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself."
 
 
 @dataclass(frozen=True)
@@ -56,112 +49,108 @@ class RetrySchedule:
 
 
 class RateLimiter:
-    """At most so many sends per second, with short bursts: who sends too fast is banned."""
+    """A token bucket: at most so many sends per second, with short bursts. WhatsApp bans who sends too fast."""
 
     def __init__(self, per_second: float, *, burst: int = 5) -> None:
         self._per_second = per_second
         self._burst = float(burst)
-        self._left = float(burst)
+        self._tokens = float(burst)
         self._at = time.monotonic()
 
     def wait(self, stopping: threading.Event) -> None:
-        """Until the next send may go."""
+        """Return when the next send may go, or when `stopping` is set."""
         while True:
             now = time.monotonic()
-            self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
             self._at = now
-            if self._left >= 1 or stopping.wait((1 - self._left) / self._per_second):
-                self._left -= 1
+            if self._tokens >= 1 or stopping.wait((1 - self._tokens) / self._per_second):
+                self._tokens -= 1
                 return
 
 
-class NotConnected(Exception):
-    """The process ends, or waited long enough: the command stays with RabbitMQ."""
-
-
-class Dispatcher:
-    """Carries out the commands of one session."""
+class CommandHandler:
+    """The commands of one session."""
 
     def __init__(  # noqa: PLR0913 (collaborators)
         self,
-        engine: Engine,
-        spool: Outbox,
         *,
-        fetch: Fetch,
-        pace: RateLimiter,
-        ladder: RetrySchedule,
+        engine: Engine,
+        outbox: Outbox,
+        fetch_file: FetchFile,
+        republish: Republish,
+        rate_limiter: RateLimiter,
+        retry_schedule: RetrySchedule,
         stopping: threading.Event,
     ) -> None:
         self._engine = engine
-        self._outbox = spool
-        self._fetch = fetch
-        self._pace = pace
-        self._ladder = ladder
+        self._outbox = outbox
+        self._fetch_file = fetch_file
+        self._republish = republish
+        self._rate_limiter = rate_limiter
+        self._retry_schedule = retry_schedule
         self._stopping = stopping
 
-    def handle(self, body: bytes | str) -> Again | None:
-        """Carry out one command; its result is on the disk when this returns.
+    def handle(self, body: bytes | str) -> None:
+        """Carry out one command. When this returns its result is on the disk, or the command is published again.
 
-        Raises ValueError for what is no command, NotConnected when it must stay with RabbitMQ.
+        Raises InvalidCommand; SessionEnding and BrokerUnavailable when RabbitMQ has to deliver the command again.
         """
-        command = Command.model_validate(json.loads(body))
+        command = parse_command(body)
         if command.type not in COMMANDS:
             log.warning("unknown_command", type=command.type[:50])
-            return None
-        if command.type != "send":
-            self._small(command)
-            return None
-        return self._send(command)
+        elif command.type == "send":
+            self._send(command)
+        else:
+            self._signal(command)
 
-    def _send(self, command: Command) -> Again | None:
-        known = self._outbox.state_of(command.command_id)
-        if known in ("sent", "failed", "ambiguous"):
-            return None  # its result is on its way already, or was told
-        if known == "sending":
-            self._tell(command, "ambiguous", "the connector stopped while it was sending")
-            return None
+    def _send(self, command: Command) -> None:
+        state = self._outbox.state_of(command.command_id)
+        if state in ("sent", "failed", "ambiguous"):
+            return  # the result was written together with this state
+        if state == "sending":
+            self._finish_unsent(command, "ambiguous", "the connector stopped while it was sending")
+            return
         try:
             send = Send.model_validate(command.data)
         except ValidationError as error:
-            self._tell(command, "failed", describe(error), code=131009)
-            return None
+            self._finish_unsent(command, "failed", describe(error), code=131009)
+            return
         if not self._wait_connected(command):
-            self._tell(command, "failed", "no connector was connected in time", code=131000)
-            return None
-        if self._outbox.begin(command.command_id) > MAX_CRASHES * (1 + self._ladder.limit):
-            self._tell(command, "failed", "the connector stopped at this message again and again")
-            return None
-        return self._attempt(command, send)
+            self._finish_unsent(command, "failed", "no connector was connected in time")
+            return
+        if self._outbox.begin(command.command_id) > MAX_CRASHES * (1 + self._retry_schedule.limit):
+            self._finish_unsent(command, "failed", "the connector stopped at this message again and again")
+            return
+        self._attempt(command, send)
 
-    def _attempt(self, command: Command, send: Send) -> Again | None:
+    def _attempt(self, command: Command, send: Send) -> None:
         try:
-            to, message = self._prepared(command, send)
-            self._wait_turn()
+            to, message = self._prepare(command, send)
+            self._wait_for_rate_limit()
             self._outbox.mark_sending(command.command_id)
             sent = self._engine.send(to, message)
-        except EngineRefused as error:
-            self._tell(command, "failed", error.reason, code=error.code)
-        except Unsendable as error:
-            self._tell(command, "failed", f"{error}", code=131051)
+        except SendRefused as error:
+            self._finish_unsent(command, "failed", f"{error}", code=error.code)
         except EngineUnavailable as error:
-            return self._again(command, f"{error}")
-        except NotConnected:
+            self._retry(command, f"{error}")
+        except SessionEnding:
             raise
         except Exception as error:  # noqa: BLE001 (anything may have happened)
-            if self._outbox.state_of(command.command_id) != "sending":
-                return self._again(command, describe(error))
-            log.warning("send_ambiguous", message_id=command.command_id, error=describe(error))
-            self._tell(command, "ambiguous", describe(error))
+            if self._outbox.state_of(command.command_id) == "sending":
+                log.warning("send_ambiguous", message_id=command.command_id, error=describe(error))
+                self._finish_unsent(command, "ambiguous", describe(error))
+            else:
+                self._retry(command, describe(error))
         else:
-            self._done(command, sent, to)
-        return None
+            self._finish_sent(command, sent, to)
 
-    def _wait_turn(self) -> None:
-        self._pace.wait(self._stopping)
+    def _wait_for_rate_limit(self) -> None:
+        self._rate_limiter.wait(self._stopping)
         if self._stopping.is_set():
-            raise NotConnected
+            raise SessionEnding("the session's process ends before the send")
 
-    def _prepared(self, command: Command, send: Send) -> tuple[str, dict[str, Any]]:
+    def _prepare(self, command: Command, send: Send) -> tuple[str, dict[str, Any]]:
+        """WhatsApp's address and message; a file is fetched and uploaded."""
         to = self._engine.resolve(command.to)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
@@ -170,43 +159,46 @@ class Dispatcher:
         if media is None:
             return to, message_of(send, to=to)
         if media.kind == "sticker" and isinstance(send.content, Buttons):
-            raise Unsendable("a sticker cannot stand above buttons")
-        described, data = self._fetch(media)
+            raise SendRefused("a sticker cannot stand above buttons", code=UNSUPPORTED)
+        described, data = self._fetch_file(media)
+        content: Any = described
         if isinstance(send.content, Buttons):
-            held: Any = send.content.model_copy(update={"header_media": described})
-        else:
-            held = described
+            content = send.content.model_copy(update={"header_media": described})
         uploaded = self._engine.upload(media.kind, data)
-        return to, message_of(send.model_copy(update={"content": held}), to=to, uploaded=uploaded)
+        return to, message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
 
-    def _again(self, command: Command, reason: str) -> Again | None:
-        self._outbox.mark_new(command.command_id)
-        if command.attempt > self._ladder.limit:
-            self._tell(command, "failed", reason)
-            return None
-        delay_ms = backoff(command.attempt, base_ms=self._ladder.base_ms, cap_ms=self._ladder.cap_ms)
-        log.info("send_again", message_id=command.command_id, attempt=command.attempt, after_ms=delay_ms, error=reason)
-        return Again(command.model_copy(update={"attempt": command.attempt + 1}), delay_ms)
+    def _retry(self, command: Command, reason: str) -> None:
+        """Publish a command again that certainly did not leave, until the schedule is at its end."""
+        self._outbox.mark_unsent(command.command_id)
+        schedule = self._retry_schedule
+        if command.attempt > schedule.limit:
+            self._finish_unsent(command, "failed", reason)
+            return
+        delay_ms = backoff(command.attempt, base_ms=schedule.base_ms, cap_ms=schedule.cap_ms)
+        log.info("send_retried", message_id=command.command_id, attempt=command.attempt, in_ms=delay_ms, error=reason)
+        self._republish(command.model_copy(update={"attempt": command.attempt + 1}), delay_ms)
 
     def _wait_connected(self, command: Command) -> bool:
-        """True when connected, false when the command ran out before."""
+        """True when connected; False when the command expired before. Raises SessionEnding."""
         while not command.expires_at or now_ms() < command.expires_at:
             if self._engine.connected:
                 return True
             if self._stopping.wait(POLL_S):
-                raise NotConnected
+                raise SessionEnding("the session's process ends before it was connected")
         return False
 
-    def _done(self, command: Command, sent: Sent, to: str) -> None:
+    def _finish_sent(self, command: Command, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
         self._outbox.finish(command.command_id, _result(command, "sent") | result)
 
-    def _tell(self, command: Command, status: str, reason: str, *, code: int = 131000) -> None:
-        error = {"code": code, "reason": reason[:300] if status == "failed" else NOT_REPEATED, "raw": reason[:300]}
+    def _finish_unsent(self, command: Command, status: str, reason: str, *, code: int = 131000) -> None:
+        """Record `failed` (certain that nothing left) or `ambiguous` (it may have left)."""
+        shown = reason[:300] if status == "failed" else UNKNOWN_OUTCOME
+        error = {"code": code, "reason": shown, "raw": reason[:300]}
         self._outbox.finish(command.command_id, _result(command, status) | {"error": error})
 
-    def _small(self, command: Command) -> None:
-        """Marks and signs: done once if that is possible now, else forgotten."""
+    def _signal(self, command: Command) -> None:
+        """Read marks, typing, refused calls: done at once if that is possible, else dropped. They have no result."""
         if not self._wait_connected(command):
             return
         try:

@@ -1,4 +1,8 @@
-"""Commands from RabbitMQ, one at a time, acknowledged when their result is on the disk."""
+"""Consumes one queue of commands, one at a time. A message is settled when its work has ended, by the error's class.
+
+No error: acknowledged. PermanentError: rejected, to the dead letters. TransientError: back to the queue. Any other
+error is a bug or a full disk: logged, and back to the queue.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,12 @@ from kombu.exceptions import OperationalError
 
 from unoapi.broker.connection import Connection
 from unoapi.broker.messages import came_ms
-from unoapi.errors import describe
+from unoapi.errors import PermanentError, TransientError, describe
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unoapi.bootstrap import Uno
     from unoapi.broker.topology import Queue
 
 log = get_logger(__name__)
@@ -26,27 +29,15 @@ log = get_logger(__name__)
 TROUBLE = (OSError, AMQPError, OperationalError)
 HEARTBEAT_S = 10
 POLL_S = 0.2
-BEAT_S = 2.0
+HEARTBEAT_CHECK_S = 2.0
 PAUSE_S = 1.0
 
 
-class Reject(Exception):
-    """The message is nothing for us: it goes to the dead queue."""
-
-
-class Requeue(Exception):
-    """The message stays with RabbitMQ."""
-
-
-def note_taken(uno: Uno, queue: str, headers: dict[str, Any]) -> None:
-    """For the age of a queue: when the message that was taken from it had come."""
-    came = came_ms(headers)
-    if came is not None:
-        uno.clock.taken(queue, came)
-
-
 class Consumer:
-    """One thread with a connection of its own. The work is done by another, so that heartbeats never wait for it."""
+    """One thread with a connection of its own. Another one does the work, so that heartbeats never wait for it.
+
+    `handle` gets a message's body. `on_taken` gets the queue's name and when the message came, in Unix milliseconds.
+    """
 
     def __init__(
         self,
@@ -55,24 +46,24 @@ class Consumer:
         handle: Callable[[bytes], None],
         *,
         name: str,
-        taken: Callable[[dict[str, Any]], None] = lambda _: None,
+        on_taken: Callable[[str, int], None],
     ) -> None:
         self._url = amqp_url
         self._queue = queue
         self._handle = handle
         self._name = name
-        self._taken = taken
+        self._on_taken = on_taken
         self._stopping = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._current: tuple[Any, Future[None]] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Take no more, and finish the one in hand if that is possible in time."""
+        """Take no more messages, and wait so long for the current one."""
         self._stopping.set()
         self._thread.join(timeout_s)
 
@@ -82,7 +73,7 @@ class Consumer:
                 self._consume()
             except TROUBLE as error:
                 log.warning("consumer_waits", consumer=self._name, error=type(error).__name__)
-                self._finish_alone()
+                self._abandon_current()
                 self._stopping.wait(PAUSE_S)
 
     def _consume(self) -> None:
@@ -94,24 +85,26 @@ class Consumer:
             channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)
             channel.queue_bind(self._queue.name, self._queue.exchange, self._queue.routing_key)
             channel.basic_qos(0, 1, False)
-            tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
+            consumer_tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
             rounds = 0
             while not self._stopping.is_set() or self._current is not None:
                 with contextlib.suppress(TimeoutError):
                     connection.drain_events(timeout=POLL_S if self._current is None else 0.01)
-                self._settle(channel)
+                self._settle_current(channel)
                 rounds += 1
-                if rounds % int(BEAT_S / POLL_S) == 0:
+                if rounds % int(HEARTBEAT_CHECK_S / POLL_S) == 0:
                     connection.heartbeat_check()
             with contextlib.suppress(*TROUBLE):
-                channel.basic_cancel(tag)
+                channel.basic_cancel(consumer_tag)
 
     def _take(self, message: Any) -> None:
-        self._taken(message.headers or {})
+        came = came_ms(message.headers or {})
+        if came is not None:
+            self._on_taken(self._queue.name, came)
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
         self._current = (message, self._worker.submit(self._handle, body))
 
-    def _settle(self, channel: Any) -> None:
+    def _settle_current(self, channel: Any) -> None:
         if self._current is None:
             return
         message, work = self._current
@@ -120,21 +113,23 @@ class Consumer:
         if not work.done():
             return
         self._current = None
-        error = work.exception()
-        tag = message.delivery_tag
-        if error is None:
-            channel.basic_ack(tag)
-        elif isinstance(error, Reject):
-            log.error("command_refused", consumer=self._name, error=f"{error}", hint="unoapi dead list")
-            channel.basic_reject(tag, requeue=False)
-        else:
-            if not isinstance(error, Requeue):
-                log.error("command_not_handled", consumer=self._name, error=describe(error))
-            self._stopping.wait(PAUSE_S)
-            channel.basic_reject(tag, requeue=True)
+        self._settle(channel, message.delivery_tag, work.exception())
 
-    def _finish_alone(self) -> None:
-        """The connection broke: RabbitMQ gives the message to somebody again. First end what is being done."""
+    def _settle(self, channel: Any, delivery_tag: int, error: BaseException | None) -> None:
+        if error is None:
+            channel.basic_ack(delivery_tag)
+            return
+        if isinstance(error, PermanentError):
+            log.error("command_refused", consumer=self._name, error=f"{error}", hint="unoapi dead list")
+            channel.basic_reject(delivery_tag, requeue=False)
+            return
+        if not isinstance(error, TransientError):
+            log.error("command_not_handled", consumer=self._name, error=describe(error))
+        self._stopping.wait(PAUSE_S)
+        channel.basic_reject(delivery_tag, requeue=True)
+
+    def _abandon_current(self) -> None:
+        """The connection broke, so RabbitMQ delivers the message again: first let the work on it end."""
         if self._current is not None:
             with contextlib.suppress(Exception):
                 self._current[1].result()

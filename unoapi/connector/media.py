@@ -1,63 +1,67 @@
-"""Files of a session: received ones are kept, those to be sent are fetched, guarded and bounded."""
+"""The media of a session: received files are saved; files to send are read from the store or downloaded."""
 
 from __future__ import annotations
 
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.engines.base import EngineRefused, EngineUnavailable
-from unoapi.errors import FetchFailed, MediaMissing, StoreUnavailable
+from unoapi.errors import EngineUnavailable, FetchFailed, MediaMissing, SendRefused, StoreUnavailable
 from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.services import media
 
 if TYPE_CHECKING:
-    from unoapi.bootstrap import Uno
+    from unoapi.http.downloader import Downloader
     from unoapi.models.connector.content import Media
+    from unoapi.ports import MediaIndex, MediaStore
 
-UNREACHABLE = 131053
+MEDIA_UPLOAD_FAILED = 131053
 
 
-class SessionFiles:
+class SessionMedia:
     """The files of one session."""
 
-    def __init__(self, uno: Uno, phone: str) -> None:
-        self._uno = uno
+    def __init__(
+        self, phone: str, *, files: MediaStore, index: MediaIndex, downloader: Downloader, timeout_ms: int
+    ) -> None:
         self._phone = phone
+        self._files = files
+        self._index = index
+        self._downloader = downloader
+        self._timeout_ms = timeout_ms
 
-    def keep(self, data: bytes, mime_type: str, filename: str) -> dict[str, Any]:
-        """Keep a received file; what its message tells of it. Raises StoreUnavailable."""
-        kept = media.keep(
+    def save(self, data: bytes, mime_type: str, filename: str) -> dict[str, Any]:
+        """Save a received file; the fields of it that its message carries. Raises StoreUnavailable."""
+        saved = media.keep(
             self._phone,
             [data],
             mime_type=mime_type or UNKNOWN,
             filename=filename,
-            files=self._uno.files,
-            notes=self._uno.media,
+            files=self._files,
+            notes=self._index,
             limit=MAX_BYTES,
         )
-        return {"key": kept.id, "sha256": kept.sha256, "size": kept.file_size}
+        return {"key": saved.id, "sha256": saved.sha256, "size": saved.file_size}
 
     def fetch(self, item: Media) -> tuple[Media, bytes]:
-        """The bytes of a file to send. Raises EngineRefused for what will never come, EngineUnavailable."""
+        """The bytes of a file to send. Raises EngineUnavailable; SendRefused when the file is gone for good."""
         if item.media is not None and item.media.key:
-            return self._stored(item, item.media.key)
+            return self._read(item, item.media.key)
         with tempfile.TemporaryFile() as target:
             try:
-                timeout_ms = self._uno.settings.unoapi_fetch_timeout_ms
-                fetched = self._uno.fetcher.fetch(item.link, target, limit=MAX_BYTES, timeout_ms=timeout_ms)
+                fetched = self._downloader.fetch(item.link, target, limit=MAX_BYTES, timeout_ms=self._timeout_ms)
             except FetchFailed as error:
                 raise EngineUnavailable(f"{error}") from error
             target.seek(0)
             mime_type = item.mime_type if item.mime_type != UNKNOWN else fetched.mime_type
             return item.model_copy(update={"mime_type": mime_type}), target.read()
 
-    def _stored(self, item: Media, media_id: str) -> tuple[Media, bytes]:
+    def _read(self, item: Media, media_id: str) -> tuple[Media, bytes]:
         try:
-            note = self._uno.media.find(media.own_id(self._phone, media_id), phone=self._phone)
-            data = b"".join(self._uno.files.read(note.key))
+            stored = self._index.find(media.own_id(self._phone, media_id), phone=self._phone)
+            data = b"".join(self._files.read(stored.key))
         except MediaMissing:
-            raise EngineRefused("the uploaded file is gone: it has expired", code=UNREACHABLE) from None
+            raise SendRefused("the uploaded file is gone: it has expired", code=MEDIA_UPLOAD_FAILED) from None
         except StoreUnavailable as error:
             raise EngineUnavailable(f"{error}") from error
-        known = {"mime_type": note.mime_type, "filename": item.filename or note.filename}
-        return item.model_copy(update=known), data
+        fields = {"mime_type": stored.mime_type, "filename": item.filename or stored.filename}
+        return item.model_copy(update=fields), data

@@ -1,18 +1,18 @@
-"""What must survive the process: events that RabbitMQ has not confirmed yet, and what became of each command.
+"""The outbox of a session, and its send log: one SQLite file, written through to the disk.
 
-One SQLite file per session, written through to the disk: an event counts as received when `append` has returned.
+The outbox has the events that RabbitMQ has not confirmed yet (table `spool`): an event counts as received when `append`
+has returned. The send log has what became of each command (table `ledger`), so that none is sent twice.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.engines.base import TOLD
+from unoapi.connector.engines.base import CONTRACT_EVENT, contract_event
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 100_000
 FULL_PAUSE_S = 0.05
-KEEP_LEDGER_MS = 7 * 86_400_000
+SEND_LOG_AGE_MS = 7 * 86_400_000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, payload BLOB NOT NULL,
                                   at_ms INTEGER NOT NULL);
@@ -30,8 +30,8 @@ CREATE TABLE IF NOT EXISTS ledger (command_id TEXT PRIMARY KEY, state TEXT NOT N
 
 
 @dataclass(frozen=True)
-class Row:
-    """One event on its way to RabbitMQ."""
+class OutboxRow:
+    """One event on its way to RabbitMQ. `seq` grows by one with each event of the session."""
 
     seq: int
     kind: str
@@ -46,37 +46,37 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._max_rows = max_rows
-        self._news = threading.Event()
+        self._wake_up = threading.Event()
         self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("PRAGMA synchronous=FULL")
         self._file.executescript(_TABLES)
-        self._file.execute("DELETE FROM ledger WHERE at_ms < ?", (now_ms() - KEEP_LEDGER_MS,))
+        self._file.execute("DELETE FROM ledger WHERE at_ms < ?", (now_ms() - SEND_LOG_AGE_MS,))
         (self._rows,) = self._file.execute("SELECT count(*) FROM spool").fetchone()
 
     def append(self, kind: str, payload: bytes) -> int:
-        """Keep one event; its number. Waits while the spool is full: WhatsApp then keeps the messages for us."""
+        """Save one event; its `seq`. Waits while the outbox is full: WhatsApp stores the messages meanwhile."""
         while self._rows >= self._max_rows:
             time.sleep(FULL_PAUSE_S)
         with self._lock:
             seq = self._insert(kind, payload)
-        self._news.set()
+        self._wake_up.set()
         return seq
 
-    def tell(self, kind: str, data: dict[str, Any]) -> int:
-        """Keep one event in the contract's words."""
-        return self.append(TOLD, json.dumps({"type": kind, "data": data}).encode())
+    def append_event(self, kind: str, data: dict[str, Any]) -> int:
+        """Save one event of the contract."""
+        return self.append(CONTRACT_EVENT, contract_event(kind, data))
 
-    def head(self, limit: int, *, without: frozenset[int] = frozenset()) -> list[Row]:
-        """The oldest events, except those that somebody works at."""
+    def oldest(self, limit: int, *, without: frozenset[int] = frozenset()) -> list[OutboxRow]:
+        """The oldest events, in order, except those with a `seq` in `without`."""
         with self._lock:
-            found = self._file.execute(
+            rows = self._file.execute(
                 "SELECT seq, kind, payload, at_ms FROM spool ORDER BY seq LIMIT ?", (limit + len(without),)
             ).fetchall()
-        return [Row(*each) for each in found if each[0] not in without][:limit]
+        return [OutboxRow(*row) for row in rows if row[0] not in without][:limit]
 
     def remove(self, seqs: list[int]) -> None:
-        """Forget events that RabbitMQ has confirmed."""
+        """Delete events that RabbitMQ has confirmed."""
         with self._lock:
             self._file.execute("BEGIN")
             self._file.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
@@ -84,25 +84,25 @@ class Outbox:
             self._rows -= len(seqs)
 
     def wait(self, timeout_s: float) -> None:
-        """Until there is something new."""
-        self._news.wait(timeout_s)
-        self._news.clear()
+        """Return at the next event or `wake`, or after the timeout."""
+        self._wake_up.wait(timeout_s)
+        self._wake_up.clear()
 
     def wake(self) -> None:
-        """Somebody has something for the publisher."""
-        self._news.set()
+        """End the publisher's `wait`: an event that it left out is ready."""
+        self._wake_up.set()
 
     def __len__(self) -> int:
         return int(self._rows)
 
     def state_of(self, command_id: str) -> str:
-        """What became of a command: new, sending, sent, failed or ambiguous; empty for an unknown one."""
+        """What the send log says of a command: new, sending, sent, failed, ambiguous, or nothing (empty)."""
         with self._lock:
-            found = self._file.execute("SELECT state FROM ledger WHERE command_id = ?", (command_id,)).fetchone()
-        return str(found[0]) if found else ""
+            row = self._file.execute("SELECT state FROM ledger WHERE command_id = ?", (command_id,)).fetchone()
+        return str(row[0]) if row else ""
 
     def begin(self, command_id: str) -> int:
-        """Note that a command is looked at; how often it was, this time included."""
+        """Count that the work on a command begins; how often it began, this time included."""
         with self._lock:
             (tries,) = self._file.execute(
                 "INSERT INTO ledger VALUES (?, 'new', 1, ?) ON CONFLICT (command_id) DO UPDATE SET tries = tries + 1, "
@@ -112,16 +112,16 @@ class Outbox:
         return int(tries)
 
     def mark_sending(self, command_id: str) -> None:
-        """From here on a crash means that nobody knows."""
+        """The message may leave any moment now. After a crash in this state the outcome is unknown."""
         self._mark(command_id, "sending")
 
-    def mark_new(self, command_id: str) -> None:
-        """It is certain that nothing left: it may be tried again."""
+    def mark_unsent(self, command_id: str) -> None:
+        """It is certain that nothing left: the command may be tried again."""
         self._mark(command_id, "new")
 
     def finish(self, command_id: str, result: dict[str, Any]) -> None:
-        """What became of a command, and the event that tells it: both or neither."""
-        told = json.dumps({"type": "send_result", "data": result}).encode()
+        """Write a command's state and the event with its result: both or neither."""
+        event = contract_event("send_result", result)
         with self._lock:
             self._file.execute("BEGIN IMMEDIATE")
             try:
@@ -130,12 +130,12 @@ class Outbox:
                     "state = excluded.state, at_ms = excluded.at_ms",
                     (command_id, result["status"], now_ms()),
                 )
-                self._insert(TOLD, told)
+                self._insert(CONTRACT_EVENT, event)
             except BaseException:
                 self._file.execute("ROLLBACK")
                 raise
             self._file.execute("COMMIT")
-        self._news.set()
+        self._wake_up.set()
 
     def close(self) -> None:
         """Close the file."""

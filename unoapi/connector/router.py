@@ -1,106 +1,121 @@
-"""From the entry queue to each session's queue; orders about sessions go to the supervisor."""
+"""Routes commands from the connector's entry queue: to their session's queue, or to the supervisor."""
 
 from __future__ import annotations
 
-import json
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connection import Connection
-from unoapi.broker.connector_commands import ENTRY, command_message
-from unoapi.connector.consumer import TROUBLE, Consumer, Reject, Requeue, note_taken
+from unoapi.broker.connector_commands import ENTRY, command_message, parse_command
+from unoapi.connector.consumer import TROUBLE, Consumer
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
 from unoapi.models.connector.commands import CONTROL, Command
 
 if TYPE_CHECKING:
-    from unoapi.bootstrap import Uno
-    from unoapi.broker.topology import Queue
-    from unoapi.connector.supervisor import Supervisor
+    from collections.abc import Callable
 
-FULL_WAIT_MS = 5000
+    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.topology import Queue
+    from unoapi.connector.leases import Leases
+    from unoapi.ports import SessionStore
+
+QUEUE_FULL_WAIT_MS = 5000
 STOP_S = 5.0
 PAUSE_S = 1.0
 
 
 class Router:
-    """The only consumer of the entry queue, of all connectors together."""
+    """The consumer of the entry queue. Of all connectors one consumes at a time.
 
-    def __init__(self, uno: Uno, supervisor: Supervisor) -> None:
-        self._uno = uno
-        self._supervisor = supervisor
+    `control` takes the `session.*` commands of this connector's sessions. `on_taken` is the Consumer's.
+    """
+
+    def __init__(  # noqa: PLR0913 (collaborators)
+        self,
+        *,
+        amqp_url: str,
+        server: str,
+        publisher: ConfirmingPublisher,
+        sessions: SessionStore,
+        leases: Leases,
+        control: Callable[[Command], None],
+        on_taken: Callable[[str, int], None],
+    ) -> None:
+        self._amqp_url = amqp_url
+        self._server = server
+        self._publisher = publisher
+        self._topology = publisher.topology
+        self._sessions = sessions
+        self._leases = leases
+        self._control = control
         self._declared: set[str] = set()
-        self._lock = threading.Lock()
         self._stopping = threading.Event()
-        amqp_url = uno.settings.amqp_url.get_secret_value()
-        entry = next(queue for queue in uno.topology.queues if queue.name == uno.topology.queue(ENTRY))
-        self._consumer = Consumer(
-            amqp_url, entry, self._route, name="router", taken=partial(note_taken, uno, entry.name)
-        )
+        entry = next(queue for queue in self._topology.queues if queue.name == self._topology.queue(ENTRY))
+        self._consumer = Consumer(amqp_url, entry, self._route, name="router", on_taken=on_taken)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the consumer."""
         self._consumer.start()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Take no more commands."""
         self._stopping.set()
         self._consumer.stop(STOP_S)
 
     def _route(self, body: bytes) -> None:
-        try:
-            command = Command.model_validate(json.loads(body))
-        except (ValueError, RecursionError) as error:
-            raise Reject(describe(error)) from error
+        command = parse_command(body)
         if command.type in CONTROL:
-            self._control(command)
+            self._route_control(command)
             return
         while True:
             try:
                 self._forward(command)
-            except (BrokerUnavailable, *TROUBLE) as error:
-                # Waiting here and not on the queue: each return would count as one of its few deliveries.
+            except BrokerUnavailable:
+                # The wait is here and not on the queue: a return would use up one of the message's few deliveries.
                 if self._stopping.wait(PAUSE_S):
-                    raise Requeue from error
+                    raise
             else:
                 return
 
     def _forward(self, command: Command) -> None:
-        topology = self._uno.topology
-        queue = topology.session_queue(command.session)
+        """Publish a command to its session's queue. Raises BrokerUnavailable."""
+        queue = self._topology.session_queue(command.session)
         try:
             self._declare(queue)
-            message = command_message(command, topology, key=queue.name)
+            message = command_message(command, self._topology, key=queue.name)
             try:
-                self._uno.publisher.publish_messages([message])
+                self._publisher.publish_messages([message])
             except BrokerUnavailable:
-                # The session's queue is full: the others must not wait behind it.
-                waits = command_message(command, topology, key=topology.queue(ENTRY), delay_ms=FULL_WAIT_MS)
-                self._uno.publisher.publish_messages([waits])
-        except (BrokerUnavailable, *TROUBLE):
+                # The session's queue is full: the commands of other sessions must not wait behind this one.
+                entry = self._topology.queue(ENTRY)
+                later = command_message(command, self._topology, key=entry, delay_ms=QUEUE_FULL_WAIT_MS)
+                self._publisher.publish_messages([later])
+        except BrokerUnavailable:
             self._declared.discard(queue.name)
             raise
 
-    def _control(self, command: Command) -> None:
-        server = self._uno.settings.unoapi_server_name
+    def _route_control(self, command: Command) -> None:
+        """Hand a command to the supervisor, or to the connector that has the session."""
         try:
-            theirs = self._uno.sessions.find(command.session).server
-            holder = self._supervisor.leases.elsewhere(command.session) if theirs == server else theirs
-            if holder:
-                self._supervisor.leases.hand_over(command, holder)
+            server = self._sessions.find(command.session).server
+            owner = self._leases.other_owner(command.session) if server == self._server else server
+            if owner:
+                self._leases.forward(command, owner)
                 return
         except (Postponed, StoreUnavailable):
-            pass  # tried here: a session that is not ours is not known there
-        self._supervisor.ask(command)
+            pass  # Redis is away; the supervisor ignores the command if the session is another connector's
+        self._control(command)
 
     def _declare(self, queue: Queue) -> None:
-        with self._lock:
-            if queue.name in self._declared:
-                return
-        with Connection(self._uno.settings.amqp_url.get_secret_value(), connect_timeout=3) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-            channel: Any = connection.channel()
-            channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
-            channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
-        with self._lock:
-            self._declared.add(queue.name)
+        """Declare a session's queue once. Raises BrokerUnavailable."""
+        if queue.name in self._declared:
+            return
+        try:
+            with Connection(self._amqp_url, connect_timeout=3) as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+                channel: Any = connection.channel()
+                channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
+                channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
+        except TROUBLE as error:
+            raise BrokerUnavailable(f"{queue.name} was not declared: {describe(error)}") from error
+        self._declared.add(queue.name)

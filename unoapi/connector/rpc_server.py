@@ -1,4 +1,4 @@
-"""Answers the questions about one session, in a thread with a connection of its own."""
+"""The server of a session's RPC: answers requests in a thread with a connection of its own."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ PAUSE_S = 1.0
 
 
 def answer(body: bytes | str, engine: Engine) -> RpcReply:
-    """The answer to one question. Never raises."""
+    """The reply to one request. Never raises."""
     try:
-        question = RpcRequest.model_validate(json.loads(body))
-        if question.method != "contacts.check":
-            return RpcReply(error=f"there is no method {question.method}")
+        request = RpcRequest.model_validate(json.loads(body))
+        if request.method != "contacts.check":
+            return RpcReply(error=f"there is no method {request.method}")
         if not engine.connected:
             return RpcReply(error="not connected")
-        asked = CheckContacts.model_validate(question.data)
-        return RpcReply(data=CheckedContacts(there=tuple(engine.contacts(list(asked.phones)))).model_dump())
+        query = CheckContacts.model_validate(request.data)
+        return RpcReply(data=CheckedContacts(there=tuple(engine.contacts(list(query.phones)))).model_dump())
     except (ValidationError, ValueError, RecursionError):
         return RpcReply(error="the question has not the form of the contract")
-    except Exception as error:  # noqa: BLE001 (who asks is told, and the session goes on)
+    except Exception as error:  # noqa: BLE001 (the client gets it as a reply, and the session goes on)
         return RpcReply(error=describe(error)[:300])
 
 
 class RpcServer:
-    """The questions of one session. What comes while nobody is here runs out by itself."""
+    """The requests about one session. Those that come while no process serves them expire in the queue."""
 
     def __init__(self, amqp_url: str, queue: Queue, engine: Engine) -> None:
         self._url = amqp_url
         self._queue = queue
         self._engine = engine
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="rpc", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Take no more requests."""
         self._stopping.set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._consume()
+                self._serve()
             except TROUBLE as error:
-                log.debug("answers_wait", error=type(error).__name__)
+                log.debug("rpc_server_waits", error=type(error).__name__)
                 self._stopping.wait(PAUSE_S)
 
-    def _consume(self) -> None:
+    def _serve(self) -> None:
         with Connection(self._url, heartbeat=0, connect_timeout=3) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             channel: Any = connection.channel()
@@ -77,9 +77,9 @@ class RpcServer:
                 with contextlib.suppress(TimeoutError):
                     connection.drain_events(timeout=POLL_S)
 
-    def _reply(self, channel: Any, message: Any) -> None:
-        to = str(message.properties.get("reply_to") or "")
-        if not to.startswith(REPLY_TO):
-            return  # no queue of ours is written to because a message says so
-        told = amqp.Message(answer(message.body, self._engine).model_dump_json(), content_type="application/json")
-        channel.basic_publish(told, exchange="", routing_key=to)
+    def _reply(self, channel: Any, request: Any) -> None:
+        reply_to = str(request.properties.get("reply_to") or "")
+        if not reply_to.startswith(REPLY_TO):
+            return  # a request must not choose one of our queues for its reply
+        reply = amqp.Message(answer(request.body, self._engine).model_dump_json(), content_type="application/json")
+        channel.basic_publish(reply, exchange="", routing_key=reply_to)

@@ -1,4 +1,4 @@
-"""The contract as JSON Schema files: `python -m unoapi.connector.schemas` writes them from the models.
+"""The contract's JSON Schemas, made from the models: `python -m unoapi.connector.schemas` writes the files.
 
 A connector in another language needs these files and `contract/README.md`, nothing else of this project.
 """
@@ -29,8 +29,8 @@ def schemas() -> dict[str, str]:
         documents[f"command.{name}.schema.json"] = command.model_json_schema(by_alias=True)
     documents["rpc.schema.json"] = RpcRequest.model_json_schema(by_alias=True)
     documents["rpc.reply.schema.json"] = RpcReply.model_json_schema(by_alias=True)
-    for name, (question, reply) in RPC_METHODS.items():
-        documents[f"rpc.{name}.schema.json"] = question.model_json_schema(by_alias=True)
+    for name, (request, reply) in RPC_METHODS.items():
+        documents[f"rpc.{name}.schema.json"] = request.model_json_schema(by_alias=True)
         documents[f"rpc.{name}.reply.schema.json"] = reply.model_json_schema(by_alias=True)
     return {
         # A content of an unknown kind fits more than one of the forms: that is allowed.

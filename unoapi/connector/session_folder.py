@@ -1,4 +1,4 @@
-"""Where a session keeps what must survive: its login, its spool."""
+"""The folder of a session, with what must survive its process: its login, its outbox, its library's database."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 class SessionFolder:
-    """The folder of one session."""
+    """The folder of one session. Nothing is made before it is needed."""
 
     def __init__(self, store: Path, phone: str) -> None:
         self.path = store.absolute() / phone
-        self.spool = self.path / "spool.db"
+        self.outbox = self.path / "spool.db"
         self.library = self.path / "whatsapp.db"
         self._login = self.path / "login"
 
@@ -25,13 +25,13 @@ class SessionFolder:
         except OSError:
             return ""
 
-    def keep_login(self, jid: str) -> None:
+    def save_login(self, jid: str) -> None:
         """A phone has scanned the code."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = self._login.with_suffix(".new")
         temporary.write_text(jid, "utf-8")
         temporary.replace(self._login)
 
-    def forget_login(self) -> None:
-        """The phone has removed us."""
+    def remove_login(self) -> None:
+        """The phone has removed this device."""
         self._login.unlink(missing_ok=True)

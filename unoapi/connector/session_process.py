@@ -1,6 +1,7 @@
-"""One session in one process: `python -m unoapi.connector.session_process <phone> <method>`. Started by the supervisor.
+"""The process of one session: `python -m unoapi.connector.session_process <phone> <method> [<phone to pair>]`.
 
-A line on its standard input is an order: `logout` or `stop`. Its exit code says how it ended.
+The supervisor starts it. Each line on its standard input is an instruction: `logout` or `stop`. Its exit code is an
+`Exit`.
 """
 
 from __future__ import annotations
@@ -11,32 +12,32 @@ import stat
 import sys
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.connector_commands import command_message
-from unoapi.connector.command_handler import Dispatcher, NotConnected, RateLimiter, RetrySchedule
-from unoapi.connector.consumer import Consumer, Reject, Requeue, note_taken
+from unoapi.connector.command_handler import CommandHandler, RateLimiter, RetrySchedule
+from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.base import Ended, Exit, Login
 from unoapi.connector.engines.registry import make_engine
-from unoapi.connector.media import SessionFiles
+from unoapi.connector.media import SessionMedia
 from unoapi.connector.outbox import Outbox
-from unoapi.connector.outbox_publisher import Identity, OutboxPublisher
+from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
 from unoapi.connector.rpc_server import RpcServer
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import BrokerUnavailable, Postponed, describe
+from unoapi.errors import Postponed, describe
 from unoapi.models.connector.options import ConnectorOptions
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
     from unoapi.connector.engines.base import Engine
+    from unoapi.models.connector.commands import Command
 
 log = get_logger(__name__)
 
 SEND_GRACE_S = 20.0
-DRAIN_S = 0.5
+QUIET_S = 0.5
 FLUSH_S = 5.0
 STATES = {
     Exit.STOPPED: "stopped",
@@ -53,52 +54,42 @@ STATES = {
 
 
 class SessionRunner:
-    """The parts of one session's process."""
+    """Runs the parts of one session from the connection's start to its end. `stopping` is the command handler's too."""
 
-    def __init__(self, uno: Uno, phone: str, login: Login) -> None:
-        settings = uno.settings
-        self._uno = uno
+    def __init__(  # noqa: PLR0913 (the parts)
+        self,
+        phone: str,
+        *,
+        login: Login,
+        folder: SessionFolder,
+        outbox: Outbox,
+        engine: Engine,
+        publisher: OutboxPublisher,
+        consumer: Consumer,
+        rpc_server: RpcServer,
+        stopping: threading.Event,
+    ) -> None:
         self._phone = phone
         self._login = login
-        self._folder = SessionFolder(settings.unoapi_connector_store, phone)
-        self._outbox = Outbox(self._folder.spool)
-        self._engine: Engine = make_engine(settings, self._folder, phone)
-        self._stopping = threading.Event()
+        self._folder = folder
+        self._outbox = outbox
+        self._engine = engine
+        self._publisher = publisher
+        self._consumer = consumer
+        self._rpc_server = rpc_server
+        self._stopping = stopping
         self._ended: Ended | None = None
         self._over = threading.Event()
-        files = SessionFiles(uno, phone)
-        who = Identity(phone, settings.unoapi_server_name, self._engine.name)
-        self._publisher = OutboxPublisher(self._outbox, uno.publisher, self._engine, who, files.keep)
-        ladder = RetrySchedule(
-            settings.unoapi_message_retry_limit,
-            settings.unoapi_message_retry_delay,
-            settings.unoapi_message_retry_max_delay,
-        )
-        self._dispatcher = Dispatcher(
-            self._engine,
-            self._outbox,
-            fetch=files.fetch,
-            pace=RateLimiter(settings.unoapi_connector_sends_per_second),
-            ladder=ladder,
-            stopping=self._stopping,
-        )
-        amqp_url = settings.amqp_url.get_secret_value()
-        self._queue = uno.topology.session_queue(phone)
-        self._consumer = Consumer(
-            amqp_url, self._queue, self._handle, name=phone, taken=partial(note_taken, uno, self._queue.name)
-        )
-
-        self._answerer = RpcServer(amqp_url, uno.topology.question_queue(phone), self._engine)
 
     def run(self) -> Exit:
-        """Serve the session until it is over."""
+        """Run until the connection is over, or until SIGTERM or an instruction stops it."""
         signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=self._orders, name="orders", daemon=True).start()
+        threading.Thread(target=self._read_instructions, name="instructions", daemon=True).start()
         self._publisher.start()
         threading.Thread(target=self._connect, name="engine", daemon=True).start()
         self._consumer.start()
-        self._answerer.start()
+        self._rpc_server.start()
         while not self._over.wait(0.1):
             if self._stopping.is_set():
                 break
@@ -117,54 +108,41 @@ class SessionRunner:
         try:
             self._outbox.append(kind, payload)
         except Exception as error:  # noqa: BLE001 (nothing may be taken from WhatsApp that is not on the disk)
-            log.error("spool_not_written", error=describe(error), hint="check the disk of UNOAPI_CONNECTOR_STORE")
+            log.error("outbox_not_written", error=describe(error), hint="check the disk of UNOAPI_CONNECTOR_STORE")
             os._exit(Exit.DISK)
 
-    def _handle(self, body: bytes) -> None:
-        try:
-            again = self._dispatcher.handle(body)
-            if again is not None:
-                topology = self._uno.topology
-                message = command_message(again.command, topology, key=self._queue.name, delay_ms=again.after_ms)
-                self._uno.publisher.publish_messages([message])
-        except (NotConnected, BrokerUnavailable) as error:
-            raise Requeue from error
-        except (ValueError, RecursionError) as error:
-            raise Reject(describe(error)) from error
-
     def _end(self) -> Exit:
-        """Take no more, finish what is in hand, keep what still comes, tell how it ended."""
+        """Take no more commands, finish the current one, save what still arrives, and publish how it ended."""
         self._stopping.set()
-        self._answerer.stop()
+        self._rpc_server.stop()
         self._consumer.stop(SEND_GRACE_S)
         if self._ended is None:
             self._engine.stop()
-            self._drain()
+            self._wait_for_last_events()
         ended = self._ended or Ended(Exit.STOPPED)
         if ended.code in (Exit.LOGGED_OUT, Exit.CONFLICT):
-            self._folder.forget_login()
+            self._folder.remove_login()
         state = {"state": STATES[ended.code], "reason": ended.reason}
-        self._outbox.tell("session", state | ({"until": ended.until} if ended.until else {}))
+        self._outbox.append_event("session", state | ({"until": ended.until} if ended.until else {}))
         self._publisher.stop(FLUSH_S)
         log.info("session_ended", phone=self._phone, code=int(ended.code), reason=ended.reason, left=len(self._outbox))
         return ended.code
 
-    def _drain(self) -> None:
-        """Wait until no event has come for a moment; WhatsApp counts them as received."""
-        known, quiet_since = -1, time.monotonic()
-        while not self._over.is_set() and time.monotonic() - quiet_since < DRAIN_S:
-            rows = len(self._outbox)
-            if rows > known:
+    def _wait_for_last_events(self) -> None:
+        """Return when no event has arrived for a moment: WhatsApp counts those on their way as received."""
+        rows, quiet_since = -1, time.monotonic()
+        while not self._over.is_set() and time.monotonic() - quiet_since < QUIET_S:
+            if len(self._outbox) > rows:
                 quiet_since = time.monotonic()
-            known = rows
+            rows = len(self._outbox)
             self._over.wait(0.05)
 
-    def _orders(self) -> None:
+    def _read_instructions(self) -> None:
         for line in sys.stdin:
             if line.strip() == "logout":
                 try:
                     self._engine.logout()
-                except Exception as error:  # noqa: BLE001 (it stays logged in, and says so)
+                except Exception as error:  # noqa: BLE001 (it stays logged in, and the log says so)
                     log.error("logout_failed", phone=self._phone, error=describe(error))
             elif line.strip() == "stop":
                 self._stopping.set()
@@ -172,8 +150,56 @@ class SessionRunner:
             self._stopping.set()  # the supervisor is gone: another one will start the session again
 
 
-def _keep_the_output() -> None:
-    """Our lines go on to the output; what a library prints by itself (pairing codes, messages) goes nowhere."""
+def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
+    """Join the parts of a session's process."""
+    settings, topology = uno.settings, uno.topology
+    amqp_url = settings.amqp_url.get_secret_value()
+    queue = topology.session_queue(phone)
+    folder = SessionFolder(settings.unoapi_connector_store, phone)
+    outbox = Outbox(folder.outbox)
+    engine = make_engine(settings, folder, phone)
+    stopping = threading.Event()
+    media = SessionMedia(
+        phone, files=uno.files, index=uno.media, downloader=uno.fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+    )
+
+    def republish(command: Command, delay_ms: int) -> None:
+        uno.publisher.publish_messages([command_message(command, topology, key=queue.name, delay_ms=delay_ms)])
+
+    handler = CommandHandler(
+        engine=engine,
+        outbox=outbox,
+        fetch_file=media.fetch,
+        republish=republish,
+        rate_limiter=RateLimiter(settings.unoapi_connector_sends_per_second),
+        retry_schedule=RetrySchedule(
+            settings.unoapi_message_retry_limit,
+            settings.unoapi_message_retry_delay,
+            settings.unoapi_message_retry_max_delay,
+        ),
+        stopping=stopping,
+    )
+    return SessionRunner(
+        phone,
+        login=login,
+        folder=folder,
+        outbox=outbox,
+        engine=engine,
+        publisher=OutboxPublisher(
+            outbox=outbox,
+            publisher=uno.publisher,
+            engine=engine,
+            source=EventSource(phone, settings.unoapi_server_name, engine.name),
+            save_file=media.save,
+        ),
+        consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.clock.taken),
+        rpc_server=RpcServer(amqp_url, topology.question_queue(phone), engine),
+        stopping=stopping,
+    )
+
+
+def _silence_the_library() -> None:
+    """The log still goes to the output; what a library prints by itself (pairing codes, messages) goes nowhere."""
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
@@ -181,9 +207,9 @@ def _keep_the_output() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve one session."""
+    """Run one session; the exit code."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
-    _keep_the_output()
+    _silence_the_library()
     uno = unoapi()
     options = ConnectorOptions()
     try:
@@ -198,7 +224,7 @@ def main(arguments: list[str]) -> int:
         proxy=options.proxy_url.get_secret_value(),
         qr_timeout_s=options.qr_timeout_ms / 1000,
     )
-    code = SessionRunner(uno, phone, login).run()
+    code = make_runner(uno, phone, login).run()
     uno.close()
     return code
 

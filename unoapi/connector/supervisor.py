@@ -1,4 +1,7 @@
-"""Runs one process per session: starts, watches, pauses, ends. Never loads a WhatsApp library itself."""
+"""Supervises the sessions of one connector: starts, restarts and ends one process per session.
+
+It never loads a WhatsApp library itself.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,34 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from unoapi.connector.engines.base import Exit
-from unoapi.connector.leases import Leases
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from unoapi.bootstrap import Uno
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from unoapi.connector.leases import Leases
     from unoapi.models.connector.commands import Command
     from unoapi.models.session import Session
+    from unoapi.ports import Publisher
+
+    Launch = Callable[[str, str, str], subprocess.Popen[str]]
+    """Starts a session's process: phone, login method, phone for the pairing code."""
 
 log = get_logger(__name__)
 
 TICK_S = 0.2
-LOOK_S = 2.0
+REFRESH_S = 2.0
 PAUSES_S = (1, 2, 5, 15, 30, 60)
 STEADY_S = 60.0
 GRACE_S = 30.0
-SHORTEST_S = 60.0
+MIN_RECONNECT_S = 60.0
 """No session is connected anew more often, whatever `autoRestartMs` says."""
 FINAL = frozenset(
     {Exit.LOGGED_OUT, Exit.REPLACED, Exit.BANNED, Exit.OUTDATED, Exit.NOT_SCANNED, Exit.CONFLICT, Exit.STOPPED}
@@ -41,208 +50,244 @@ FINAL = frozenset(
 
 @dataclass
 class SessionProcess:
-    """One session: what is wanted, and its process."""
+    """A session of this connector: how it shall be connected, and its process while it runs."""
 
     phone: str
-    method: str = ""  # empty: nothing is wanted
+    method: str = ""  # how to log in; empty: it shall not be connected
     pair_phone: str = ""
-    process: subprocess.Popen[str] | None = None
-    due: float = 0.0
-    started: float = 0.0
-    deaths: int = 0
-    attempts: list[float] = field(default_factory=list)
-    held: bool = False  # stopped for good until somebody asks
-    asked: bool = False  # by somebody, and not started yet
-    restart: bool = False
-    every_s: float = 0.0  # connect anew after so long; 0: never
+    popen: subprocess.Popen[str] | None = None
+    start_at: float = 0.0
+    started_at: float = 0.0
+    failures: int = 0  # ends in a row, each soon after its start
+    refused_at: list[float] = field(default_factory=list)
+    suspended: bool = False  # not started until a command wants it connected
+    requested: bool = False  # a command wants it connected, and it is not started yet
+    restarting: bool = False
+    reconnect_every_s: float = 0.0  # 0: never
+
+
+class SessionSource(Protocol):
+    """Where the supervisor learns of sessions."""
+
+    def phones(self) -> list[str]:
+        """All stored phones. Raises StoreUnavailable."""
+
+    def find(self, phone: str) -> Session:
+        """One session. Raises Postponed when its configuration cannot be read now."""
+
+
+def launch_session_process(phone: str, method: str, pair_phone: str) -> subprocess.Popen[str]:
+    """Start the process of a session. It ends when its standard input is closed, so with the connector."""
+    command = [sys.executable, "-m", "unoapi.connector.session_process", phone, method, pair_phone]
+    environment = {**os.environ, "NEONIZE_BOT_TAG": "off"}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment)  # noqa: S603 (our own program; the phone is digits)
 
 
 class Supervisor:
-    """All sessions of one connector."""
+    """The session processes of one connector.
 
-    def __init__(self, uno: Uno) -> None:
-        settings = uno.settings
-        self._uno = uno
-        self._server = settings.unoapi_server_name
-        self._store = settings.unoapi_connector_store
-        self._retries = settings.max_connect_retry
-        self._window_s = settings.max_connect_time
-        self.leases = Leases(uno.store, self._server)
-        self._seats: dict[str, SessionProcess] = {}
-        self._asked: list[Command] = []
-        self._news: list[tuple[str, dict[str, Any]]] = []
+    A session is `suspended` after it ended for good or was disconnected; then only a command connects it again.
+    More than `max_connect_retry` refused connections within `max_connect_time_s` make it `standby` for the rest of
+    that time.
+    """
+
+    def __init__(  # noqa: PLR0913 (collaborators)
+        self,
+        *,
+        server: str,
+        folder: Path,
+        max_connect_retry: int,
+        max_connect_time_s: float,
+        sessions: SessionSource,
+        leases: Leases,
+        publisher: Publisher,
+        launch: Launch = launch_session_process,
+    ) -> None:
+        self._server = server
+        self._folder = folder
+        self._max_connect_retry = max_connect_retry
+        self._max_connect_time_s = max_connect_time_s
+        self._sessions = sessions
+        self._leases = leases
+        self._publisher = publisher
+        self._launch = launch
+        self._processes: dict[str, SessionProcess] = {}
+        self._commands: list[Command] = []
+        self._states: list[tuple[str, dict[str, Any]]] = []  # to be published
         self._lock = threading.Lock()
-        self._looked = 0.0
+        self._refreshed_at = 0.0
         self.stopping = threading.Event()
 
-    def ask(self, command: Command) -> None:
-        """A person or a program wants something of a session. Any thread."""
+    def submit(self, command: Command) -> None:
+        """Take a `session.*` command; the next tick carries it out. Any thread."""
         with self._lock:
-            self._asked.append(command)
+            self._commands.append(command)
 
     def run(self) -> None:
-        """Until told to stop; then every session is ended in order."""
+        """Supervise until `stopping` is set; then end every process."""
         while not self.stopping.wait(TICK_S):
             self.tick()
         self._end_all()
 
     def tick(self) -> None:
-        """One look at everything."""
+        """Refresh the sessions, carry out commands, renew leases, start and restart processes."""
         now = time.monotonic()
-        if now - self._looked >= LOOK_S:
-            self._looked = now
-            self._look()
+        if now - self._refreshed_at >= REFRESH_S:
+            self._refreshed_at = now
+            self._refresh_sessions()
         with self._lock:
-            asked, self._asked = self._asked, []
-        for command in [*asked, *self.leases.asked()]:
-            self._obey(command)
-        for phone in self.leases.renew([seat.phone for seat in self._seats.values() if seat.process is not None]):
+            commands, self._commands = self._commands, []
+        for command in [*commands, *self._leases.take_forwarded()]:
+            self._carry_out(command)
+        running = [process.phone for process in self._processes.values() if process.popen is not None]
+        for phone in self._leases.renew(running):
             log.error("lease_lost", phone=phone)
-            self._stop(self._seats[phone])
-        for seat in list(self._seats.values()):
-            self._look_after(seat)
-        self._tell_news()
+            self._terminate(self._processes[phone])
+        for process in list(self._processes.values()):
+            self._supervise(process)
+        self._publish_states()
 
-    def _look(self) -> None:
-        """Which sessions shall be connected: those of ours that are logged in."""
+    def _refresh_sessions(self) -> None:
+        """Read which sessions are this connector's, and what they are configured to."""
         try:
-            phones = self._uno.sessions.phones()
+            phones = self._sessions.phones()
         except StoreUnavailable:
-            return  # what runs goes on
-        held = self.leases.held(phones)
+            return  # running processes go on
+        suspended = self._leases.suspended(phones)
         for phone in phones:
             try:
-                session = self._uno.sessions.find(phone)
+                session = self._sessions.find(phone)
             except Postponed:
                 continue
-            ours = session.provider == "whatsmeow" and session.server == self._server
-            if ours:
-                self._seat(session, held=phone in held)
-            elif phone in self._seats:
-                self._leave(self._seats[phone])
-        for phone in set(self._seats) - set(phones):
-            self._leave(self._seats[phone])
+            if session.provider == "whatsmeow" and session.server == self._server:
+                self._include(session, suspended=phone in suspended)
+            elif phone in self._processes:
+                self._drop(self._processes[phone])
+        for phone in set(self._processes) - set(phones):
+            self._drop(self._processes[phone])
 
-    def _seat(self, session: Session, *, held: bool) -> None:
-        phone = session.phone
-        seat = self._seats.setdefault(phone, SessionProcess(phone))
-        seat.every_s = max(session.auto_restart_ms / 1000, SHORTEST_S) if session.auto_restart_ms else 0.0
-        if seat.method or seat.held or held:
+    def _include(self, session: Session, *, suspended: bool) -> None:
+        phone, every_s = session.phone, session.auto_restart_ms / 1000
+        process = self._processes.setdefault(phone, SessionProcess(phone))
+        process.reconnect_every_s = max(every_s, MIN_RECONNECT_S) if every_s else 0.0
+        if process.method or process.suspended or suspended:
             return
-        if session.auto_connect and SessionFolder(self._store, phone).login:
-            seat.method = "resume"
+        if session.auto_connect and SessionFolder(self._folder, phone).login:
+            process.method = "resume"
 
-    def _hold(self, seat: SessionProcess) -> None:
-        seat.held, seat.method = True, ""
-        self.leases.hold(seat.phone)
+    def _drop(self, process: SessionProcess) -> None:
+        """The session is no longer this connector's."""
+        process.suspended, process.method = True, ""
+        self._terminate(process)
+        if process.popen is None:
+            del self._processes[process.phone]
 
-    def _leave(self, seat: SessionProcess) -> None:
-        """The session is no longer ours."""
-        seat.held, seat.method = True, ""
-        self._stop(seat)
-        if seat.process is None:
-            del self._seats[seat.phone]
+    def _suspend(self, process: SessionProcess) -> None:
+        process.suspended, process.method = True, ""
+        self._leases.suspend(process.phone)
 
-    def _obey(self, command: Command) -> None:
-        seat = self._seats.get(command.session) or self._adopt(command.session)
-        if seat is None:
+    def _carry_out(self, command: Command) -> None:
+        if command.session not in self._processes:
+            self._refresh_sessions()  # it may have been stored a moment ago
+        process = self._processes.get(command.session)
+        if process is None:
             return
-        log.info("session_asked", phone=seat.phone, what=command.type)
+        log.info("session_command", phone=process.phone, type=command.type)
         if command.type in ("session.connect", "session.reload"):
-            self._want(seat, command)
+            self._connect(process, command)
         elif command.type == "session.disconnect":
-            self._hold(seat)
-            self._stop(seat)
-            if seat.process is None:
-                self._tell(seat, "stopped", "")  # nobody else is there to tell
+            self._suspend(process)
+            self._terminate(process)
+            if process.popen is None:
+                self._add_state(process, "stopped", "")  # there is no process that could
         elif command.type == "session.logout":
-            self._hold(seat)
-            if seat.process is None or not self._write(seat, "logout"):
-                SessionFolder(self._store, seat.phone).forget_login()
-                self._tell(seat, "logged_out", "logged out")
+            self._suspend(process)
+            if process.popen is None or not self._instruct(process, "logout"):
+                SessionFolder(self._folder, process.phone).remove_login()
+                self._add_state(process, "logged_out", "logged out")
 
-    def _want(self, seat: SessionProcess, command: Command) -> None:
-        folder = SessionFolder(self._store, seat.phone)
+    def _connect(self, process: SessionProcess, command: Command) -> None:
         method = str(command.data.get("method") or "qr")
-        seat.method = "resume" if folder.login else ("qr" if method == "resume" else method)
-        seat.pair_phone = str(command.data.get("phone") or "")
-        seat.asked, seat.held, seat.deaths, seat.due = True, False, 0, 0.0
-        self.leases.free(seat.phone)
-        seat.attempts.clear()
-        if seat.process is not None and (command.type == "session.reload" or seat.method != "resume"):
-            seat.restart = True
-            self._stop(seat)
+        has_login = SessionFolder(self._folder, process.phone).login
+        process.method = "resume" if has_login else ("qr" if method == "resume" else method)
+        process.pair_phone = str(command.data.get("phone") or "")
+        process.requested, process.suspended, process.failures, process.start_at = True, False, 0, 0.0
+        self._leases.resume(process.phone)
+        process.refused_at.clear()
+        if process.popen is not None and (command.type == "session.reload" or process.method != "resume"):
+            process.restarting = True
+            self._terminate(process)
 
-    def _adopt(self, phone: str) -> SessionProcess | None:
-        """Take a session that was stored a moment ago, or hand the command to the connector that has it."""
-        self._look()
-        return self._seats.get(phone)
-
-    def _look_after(self, seat: SessionProcess) -> None:
-        if seat.process is not None:
-            code = seat.process.poll()
+    def _supervise(self, process: SessionProcess) -> None:
+        if process.popen is not None:
+            code = process.popen.poll()
             if code is None:
-                if seat.every_s and not seat.restart and time.monotonic() - seat.started >= seat.every_s:
-                    log.info("session_restarted", phone=seat.phone, after_s=seat.every_s)
-                    seat.restart = True
-                    self._stop(seat)
+                self._reconnect_if_due(process)
                 return
-            seat.process = None
-            self._plan(seat, code)
-        if seat.method and not seat.held and time.monotonic() >= seat.due:
-            self._start(seat)
+            process.popen = None
+            self._schedule_restart(process, code)
+        if process.method and not process.suspended and time.monotonic() >= process.start_at:
+            self._start(process)
 
-    def _start(self, seat: SessionProcess) -> None:
-        now = time.monotonic()
-        seat.attempts = [at for at in seat.attempts if now - at < self._window_s]
-        if len(seat.attempts) > self._retries:
-            seat.due = seat.attempts[0] + self._window_s
-            self._tell(seat, "standby", f"{len(seat.attempts)} attempts within {self._window_s} s")
-            return
-        if not self.leases.take(seat.phone):
-            seat.due = now + LOOK_S
-            return
-        if not seat.asked and self.leases.held([seat.phone]):
-            seat.method = ""  # it waited for another connector's session, which was ended meanwhile
-            self.leases.give_back(seat.phone)
-            return
-        command = [sys.executable, "-m", "unoapi.connector.session_process", seat.phone, seat.method, seat.pair_phone]
-        seat.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=self._environment())  # noqa: S603 (our own program; the phone is digits)
-        seat.started, seat.asked, seat.restart = now, False, False
-        log.info("session_started", phone=seat.phone, method=seat.method, pid=seat.process.pid)
+    def _reconnect_if_due(self, process: SessionProcess) -> None:
+        every_s = process.reconnect_every_s
+        if every_s and not process.restarting and time.monotonic() - process.started_at >= every_s:
+            log.info("session_restarted", phone=process.phone, after_s=every_s)
+            process.restarting = True
+            self._terminate(process)
 
-    def _plan(self, seat: SessionProcess, code: int) -> None:
-        """Choose what follows from the way a process ended."""
-        lived_s = time.monotonic() - seat.started
-        wanted, seat.restart = seat.restart, False
-        if wanted:
-            seat.due = 0.0
+    def _start(self, process: SessionProcess) -> None:
+        now, window_s = time.monotonic(), self._max_connect_time_s
+        process.refused_at = [at for at in process.refused_at if now - at < window_s]
+        if len(process.refused_at) > self._max_connect_retry:
+            process.start_at = process.refused_at[0] + window_s
+            self._add_state(process, "standby", f"{len(process.refused_at)} attempts within {window_s} s")
+            return
+        if not self._leases.take(process.phone):
+            process.start_at = now + REFRESH_S
+            return
+        if not process.requested and self._leases.suspended([process.phone]):
+            process.method = ""  # suspended while another connector had the lease
+            self._leases.release(process.phone)
+            return
+        process.popen = self._launch(process.phone, process.method, process.pair_phone)
+        process.started_at, process.requested, process.restarting = now, False, False
+        log.info("session_started", phone=process.phone, method=process.method, pid=process.popen.pid)
+
+    def _schedule_restart(self, process: SessionProcess, code: int) -> None:
+        """Decide by the exit code whether and when an ended process is started again."""
+        lived_s = time.monotonic() - process.started_at
+        restarting, process.restarting = process.restarting, False
+        if restarting:
+            process.start_at = 0.0
             return
         if code in FINAL:
-            self._hold(seat)
-        self.leases.give_back(seat.phone)
+            self._suspend(process)
+        self._leases.release(process.phone)
         if code in FINAL:
             return
         if code == Exit.REFUSED:
-            seat.attempts.append(time.monotonic())
+            process.refused_at.append(time.monotonic())
         if lived_s >= STEADY_S:
-            seat.deaths = 0
-        pause_s = PAUSES_S[min(seat.deaths, len(PAUSES_S) - 1)]
-        seat.deaths += 1
-        seat.due = time.monotonic() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads load)
-        if SessionFolder(self._store, seat.phone).login:
-            seat.method = "resume"  # a code that was scanned is not needed again
-        log.warning("session_process_ended", phone=seat.phone, code=code, lived_s=round(lived_s, 1), again_s=pause_s)
+            process.failures = 0
+        pause_s = PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
+        process.failures += 1
+        process.start_at = time.monotonic() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads load)
+        if SessionFolder(self._folder, process.phone).login:
+            process.method = "resume"  # the code was scanned: no new one is needed
+        log.warning(
+            "session_process_ended", phone=process.phone, code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s
+        )
         if code not in (Exit.NETWORK, Exit.REFUSED):
-            self._tell(seat, "crashed", f"the session's process ended with {code}; it starts again")
+            self._add_state(process, "crashed", f"the session's process ended with {code}; it starts again")
 
-    def _tell(self, seat: SessionProcess, state: str, reason: str) -> None:
-        self._news.append((seat.phone, {"state": state, "reason": reason}))
+    def _add_state(self, process: SessionProcess, state: str, reason: str) -> None:
+        self._states.append((process.phone, {"state": state, "reason": reason}))
 
-    def _tell_news(self) -> None:
-        """Publish what the processes cannot tell themselves; keep it while RabbitMQ is away."""
-        while self._news:
-            phone, data = self._news[0]
+    def _publish_states(self) -> None:
+        """Publish the state changes that no session process can publish; those of an outage of RabbitMQ later."""
+        while self._states:
+            phone, data = self._states[0]
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
             event_id = computed_id("connector", phone, "session", data["state"], at)
             event: dict[str, object] = {
@@ -250,37 +295,34 @@ class Supervisor:
                 "occurred_at": at, "data": data,
             }  # fmt: skip
             try:
-                self._uno.publisher.publish([Envelope(ReceiveEvent(id=event_id, phone=phone, event=event))])
+                self._publisher.publish([Envelope(ReceiveEvent(id=event_id, phone=phone, event=event))])
             except BrokerUnavailable:
                 return
-            self._news.pop(0)
+            self._states.pop(0)
 
-    def _stop(self, seat: SessionProcess) -> None:
-        if seat.process is not None:
-            seat.process.terminate()
+    def _terminate(self, process: SessionProcess) -> None:
+        if process.popen is not None:
+            process.popen.terminate()
 
-    def _write(self, seat: SessionProcess, order: str) -> bool:
-        if seat.process is None or seat.process.stdin is None:
+    def _instruct(self, process: SessionProcess, instruction: str) -> bool:
+        """Write a line to the process's standard input. False when it does not read it any more."""
+        if process.popen is None or process.popen.stdin is None:
             return False
         try:
-            seat.process.stdin.write(f"{order}\n")
-            seat.process.stdin.flush()
+            process.popen.stdin.write(f"{instruction}\n")
+            process.popen.stdin.flush()
         except OSError:
             return False
         return True
 
     def _end_all(self) -> None:
-        running = [seat for seat in self._seats.values() if seat.process is not None]
-        for seat in running:
-            self._stop(seat)
+        running = [(process.phone, process.popen) for process in self._processes.values() if process.popen is not None]
+        for _, popen in running:
+            popen.terminate()
         deadline = time.monotonic() + GRACE_S
-        for seat in running:
-            if seat.process is not None:
-                try:
-                    seat.process.wait(max(0.1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    seat.process.kill()
-                self.leases.give_back(seat.phone)
-
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "NEONIZE_BOT_TAG": "off"}
+        for phone, popen in running:
+            try:
+                popen.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                popen.kill()
+            self._leases.release(phone)

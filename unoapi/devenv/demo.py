@@ -60,7 +60,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """Said by `answer`."""
+                """Print nothing: `answer` prints a line for each request."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -68,7 +68,7 @@ class Receiver:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> int:
-        """Decide the status, and say what came."""
+        """Decide the status, and print what came."""
         document = json.loads(body)
         with self._lock:
             delivery = headers.get("webhook-id", "")
@@ -79,7 +79,7 @@ class Receiver:
             self.bodies[path].append(document)
             attempt = f"attempt {headers['webhook-attempt']}" if "webhook-attempt" in headers else "callback"
             colour = "green" if status == 200 else "red"  # noqa: PLR2004 (the answer that means done)
-            line = f"   {time.monotonic() - self.started:5.1f} s  {path:10} {attempt:10} <- {_what(document)}"
+            line = f"   {time.monotonic() - self.started:5.1f} s  {path:10} {attempt:10} <- {_summary(document)}"
             click.echo(f"{line}  {click.style(f'answered {status}', fg=colour)}")
         return status
 
@@ -93,7 +93,7 @@ class Receiver:
         self._server.server_close()
 
 
-def _what(document: dict[str, Any]) -> str:
+def _summary(document: dict[str, Any]) -> str:
     if "type" in document:
         return f"{document['type']}: {document['text']}"
     value = document["entry"][0]["changes"][0]["value"]
@@ -103,7 +103,7 @@ def _what(document: dict[str, Any]) -> str:
 
 
 def run_demo() -> int:
-    """Run it. Returns the exit code: 0 when everything happened as told."""
+    """Run it. Returns the exit code: 0 when every step happened."""
     try:
         with ExitStack() as stack:
             return _run(stack)
@@ -116,7 +116,7 @@ def run_demo() -> int:
 
 def _run(stack: ExitStack) -> int:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unoapi-demo-", ignore_cleanup_errors=True)))
-    _say("Starting a private RabbitMQ and Redis (thrown away at the end) ...")
+    _print("Starting a private RabbitMQ and Redis (thrown away at the end) ...")
     servers = stack.enter_context(PrivateServers(folder / "servers"))
     receiver = Receiver()
     stack.callback(receiver.close)
@@ -138,7 +138,7 @@ def _run(stack: ExitStack) -> int:
         "UNOAPI_ALLOWED_HOSTS": "127.0.0.1",
         "UNOAPI_WORKER_THREADS": "10",
     }
-    _say("Starting the API and a worker, as in the Procfile ...")
+    _print("Starting the API and a worker, as in the Procfile ...")
     commands = parse_procfile((ROOT / "Procfile").read_text("utf-8"))
     output = stack.enter_context((folder / "processes.log").open("wb"))
     for name in ("web", "worker"):
@@ -168,16 +168,16 @@ def _run(stack: ExitStack) -> int:
     message_id = post(f"/sandbox/{PHONE}/messages", written)["messages"][0]["id"]
     click.echo(f"   accepted as {message_id}; retries wait in RabbitMQ, {DELAY_MS} ms, then twice as long")
     _until(lambda: receiver.bodies["/callback"], "no failure callback came", folder)
-    click.echo("   The third webhook was given up after three attempts. The event is kept as a dead letter:")
+    click.echo("   The third webhook was given up after three attempts. The event is saved as a dead letter:")
     _command(environment, "dead", "list")
 
     _step("2. The webhook is healed, and the dead letter is put back.")
     receiver.healed = True
     before = len(receiver.bodies["/down"])
     _command(environment, "dead", "replay", "--webhook", "down")
-    _until(lambda: len(receiver.bodies["/down"]) > before, "the replayed letter did not arrive", folder)
+    _until(lambda: len(receiver.bodies["/down"]) > before, "the replayed delivery did not arrive", folder)
 
-    _step("3. A client answers through the API; WhatsApp (the sandbox) tells sent, delivered and read.")
+    _step("3. A client answers through the API; WhatsApp (the sandbox) reports sent, delivered and read.")
     statuses = receiver.count()
     body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hi Maria"}}
     answer = post(f"/v15.0/{PHONE}/messages", body)["messages"][0]["id"]
@@ -185,10 +185,10 @@ def _run(stack: ExitStack) -> int:
     _until(lambda: receiver.count() >= 3 * len(webhooks) + statuses, "the statuses did not arrive", folder)
 
     _step("4. Every message can be followed by its id.")
-    for each in (message_id, answer):
-        _command(environment, "trace", each)
+    for followed_id in (message_id, answer):
+        _command(environment, "trace", followed_id)
     _check(receiver, before=before)
-    _say("\nDone: nothing lost, every failure told. `make run` starts it for real.")
+    _print("\nDone: nothing lost, every failure reported. `make run` starts it for real.")
     return 0
 
 
@@ -233,7 +233,7 @@ def _command(environment: dict[str, str], *arguments: str) -> None:
         raise DemoFailed(f"unoapi {' '.join(arguments)} ended with {done.returncode}")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     click.secho(text, fg="cyan")
 
 

@@ -39,23 +39,23 @@ FFMPEG = "ffmpeg"
 def rabbitmq_server() -> Path | None:
     """Find the start script of RabbitMQ that works for every user."""
     fixed = [Path(path) for path in _RABBITMQ_SERVERS]
-    found = shutil.which("rabbitmq-server")
+    in_path = shutil.which("rabbitmq-server")
     return _first(
-        [*fixed, *sorted(Path("/usr").glob(_RABBITMQ_PATTERN), reverse=True), *([Path(found)] if found else [])]
+        [*fixed, *sorted(Path("/usr").glob(_RABBITMQ_PATTERN), reverse=True), *([Path(in_path)] if in_path else [])]
     )
 
 
 def epmd() -> Path | None:
     """Find Erlang's port mapper, which comes with RabbitMQ."""
-    found = shutil.which("epmd")
+    in_path = shutil.which("epmd")
     globbed = [path for pattern in _EPMD_PATTERNS for path in sorted(Path("/usr").glob(pattern), reverse=True)]
-    return _first([*([Path(found)] if found else []), *globbed])
+    return _first([*([Path(in_path)] if in_path else []), *globbed])
 
 
 def redis_server() -> Path | None:
     """Find the Redis server."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    return Path(found) if found else _first([Path("/usr/bin/redis-server"), Path("/usr/local/bin/redis-server")])
+    in_path = shutil.which("redis-server") or shutil.which("valkey-server")
+    return Path(in_path) if in_path else _first([Path("/usr/bin/redis-server"), Path("/usr/local/bin/redis-server")])
 
 
 def missing(*wanted: str) -> list[str]:
@@ -74,7 +74,7 @@ def find_or_install(*wanted: str) -> None:
     if not (lacking := missing(*wanted)):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        with _alone():
+        with _installation_lock():
             if still := missing(*lacking):  # another process may have installed them meanwhile
                 _install(still)
         if not (lacking := missing(*wanted)):
@@ -87,7 +87,7 @@ def find_or_install(*wanted: str) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _installation_lock() -> Iterator[None]:
     """One installation at a time: apt-get does not wait for another one, it fails."""
     with Path(tempfile.gettempdir(), "unoapi-apt-get.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -97,15 +97,15 @@ def _alone() -> Iterator[None]:
 def _install(lacking: list[str]) -> None:
     """Install without letting the packages start services of their own on this machine."""
     click.echo(f"Installing {' and '.join(lacking)} with apt-get (once; a minute or two) ...", err=True)
-    ours = not _POLICY.exists()
-    if ours:
+    made_here = not _POLICY.exists()
+    if made_here:
         _POLICY.write_text("#!/bin/sh\nexit 101\n", "ascii")
         _POLICY.chmod(0o755)
     try:
         _apt_get("update")
         _apt_get("install", "-y", "--no-install-recommends", *lacking)
     finally:
-        if ours:
+        if made_here:
             _POLICY.unlink(missing_ok=True)
 
 

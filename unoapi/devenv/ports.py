@@ -10,7 +10,7 @@ from unoapi.errors import ConfigurationError
 
 _LOWEST = 20_000
 _TRIES = 1000
-_given: set[int] = set()
+_chosen: set[int] = set()
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -25,15 +25,15 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on, each time another one.
+    """Choose a port that is free; never the same one twice.
 
-    Below the range that the kernel takes for outgoing connections: while a server is down, a client that keeps
-    connecting to a port of that range is sometimes given the very same port, and then talks to itself and blocks it.
+    It is below the range that the kernel uses for outgoing connections: while a server is down, a client that retries
+    a port of that range can be given the very same port, connects to itself and blocks it.
     """
     for _ in range(_TRIES):
         port = _LOWEST + secrets.randbelow(_first_ephemeral() - _LOWEST)
-        if port not in _given and is_free(port):
-            _given.add(port)
+        if port not in _chosen and is_free(port):
+            _chosen.add(port)
             return port
     raise ConfigurationError(f"no free loopback port found from {_LOWEST} up")
 

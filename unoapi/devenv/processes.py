@@ -1,6 +1,6 @@
-"""Processes that this program starts, remembers and ends: those, and no others.
+"""Processes that this program starts, records and ends, without ever touching others.
 
-Each runs in a session of its own, so that Ctrl-C does not reach it before its turn. Its process id and start time are
+Each runs in a session of its own, so that Ctrl-C does not end it out of order. Its process id and start time are
 written to a record, and the record's path stands in its environment, which its children inherit. Both are needed to end
 what a killed run left behind without ever hitting a stranger who got the same process id later.
 """
@@ -29,7 +29,7 @@ PIPE = subprocess.PIPE
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
 _KILL_ROUNDS = 100
-_NEWS_S = 2.0  # for children of an ended process to notice it by themselves
+_ORPHANS_GRACE_S = 2.0  # for children of an ended process to end by themselves
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Identity:
 
 
 class OwnedProcess:
-    """One running process, the head of a tree that ends with it."""
+    """One running process, the head of a tree of processes that ends with it."""
 
     def __init__(self, popen: subprocess.Popen[bytes], record: Path) -> None:
         self.popen = popen
@@ -53,9 +53,9 @@ class OwnedProcess:
         return self.popen.pid
 
     def end(self, *, grace_s: float) -> None:
-        """Ask the process with SIGTERM; after `grace_s` seconds kill what is left of its tree.
+        """Send SIGTERM to the process; after `grace_s` seconds kill what is left of its tree.
 
-        Only the head is asked: SIGTERM would cut the tasks of a pool's children short, whom the head ends in order.
+        Only the head gets it: it ends the children of a pool in order, and SIGTERM would cut their tasks short.
         """
         if self.popen.poll() is None:
             self.popen.terminate()
@@ -69,9 +69,9 @@ class OwnedProcess:
         self._record.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Kill what is left of the tree, after a moment for those who end by themselves once the head is gone."""
+        """Kill what is left of the tree, two seconds after the head ended: children may end by themselves."""
         if self.popen.poll() is not None:
-            deadline = time.monotonic() + _NEWS_S
+            deadline = time.monotonic() + _ORPHANS_GRACE_S
             while _tree(self._identity, self._record) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
         self.kill()
@@ -82,14 +82,14 @@ class OwnedProcess:
 
 
 class FolderLock:
-    """Keeps two runs out of one folder. It ends with the process that holds it, however that ends."""
+    """Lets one run at a time use a folder. The kernel releases it when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
 
-    def take(self) -> None:
-        """Keep others out. Raises ConfigurationError when another run was first."""
+    def acquire(self) -> None:
+        """Lock the folder. Raises ConfigurationError when another run has locked it."""
         if self._file is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class FolderLock:
         self._file = file
 
     def release(self) -> None:
-        """Let others in."""
+        """Unlock the folder."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -128,9 +128,9 @@ def start(
         start_new_session=True,
         preexec_fn=_dies_with(os.getpid()) if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509 (two system calls, nothing that takes a lock)
     )
-    found = identity(popen.pid)
-    if found is not None:
-        write_private(record, f"{found.pid} {found.started}\n")
+    started = identity(popen.pid)
+    if started is not None:
+        write_private(record, f"{started.pid} {started.started}\n")
     return OwnedProcess(popen, record)
 
 
@@ -140,18 +140,18 @@ def sweep(folder: Path) -> int:
     for record in sorted(folder.absolute().glob("*.process")):
         try:
             pid, started = (int(word) for word in record.read_text("ascii").split())
-            remembered: Identity | None = Identity(pid, started)
+            recorded: Identity | None = Identity(pid, started)
         except ValueError:  # cut off while it was written; the children still carry the record's path
-            remembered = None
-        if remembered is not None and identity(remembered.pid) != remembered:
-            remembered = None
-        ended += _kill_tree(remembered, record)
+            recorded = None
+        if recorded is not None and identity(recorded.pid) != recorded:
+            recorded = None
+        ended += _kill_tree(recorded, record)
         record.unlink(missing_ok=True)
     return ended
 
 
 def identity(pid: int) -> Identity | None:
-    """Tell who has this process id now; None if nobody, or only a zombie."""
+    """Identify the process that has this id now; None if there is none, or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -160,9 +160,9 @@ def identity(pid: int) -> Identity | None:
 
 
 def _tree(head: Identity | None, record: Path) -> set[Identity]:
-    """Find the head and all that carry the record's path in their environment, even from sessions of their own."""
+    """Find the head and all processes with the record's path in their environment, also in sessions of their own."""
     mark = f"{OWNER}={record}".encode()
-    found = {head} if head is not None else set()
+    members = {head} if head is not None else set()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -172,12 +172,12 @@ def _tree(head: Identity | None, record: Path) -> set[Identity]:
         except OSError:
             continue
         if member is not None and marked:
-            found.add(member)
-    return found
+            members.add(member)
+    return members
 
 
 def _kill_tree(head: Identity | None, record: Path, reap: Callable[[], object] = lambda: None) -> int:
-    """Kill until nobody is left: one who forks between the look and the kill is found by the next look."""
+    """Kill until no process is left: a fork between listing and killing is found by the next listing."""
     killed: set[Identity] = set()
     for _ in range(_KILL_ROUNDS):
         reap()

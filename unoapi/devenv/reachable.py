@@ -1,4 +1,4 @@
-"""Whether a server really answers, not only its port."""
+"""Whether a server answers a client, not only whether its port is open."""
 
 from __future__ import annotations
 

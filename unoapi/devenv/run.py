@@ -1,4 +1,4 @@
-"""Everything from a fresh checkout, in the foreground: servers, then the processes of the Procfile, then a welcome."""
+"""`make run`: starts private servers where none are set, then the processes of the Procfile, and prints a welcome."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ ROOT = Path(unoapi.__file__).resolve().parents[1]
 _REACH_TIMEOUT_S = 3.0
 _WELCOME_JOIN_S = 15.0
 _SERVERS = {"AMQP_URL": packages.RABBITMQ, "REDIS_URL": packages.REDIS}
-_OF_SERVERS = ("AMQP_URL", "REDIS_URL", "RABBITMQ_MANAGEMENT_URL", "FLOWER_BROKER_API")
+_PRIVATE_SERVERS = ("AMQP_URL", "REDIS_URL", "RABBITMQ_MANAGEMENT_URL", "FLOWER_BROKER_API")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class RunFile:
-    """`.run/environment`: what this checkout made for itself. The command line program reads it, too."""
+    """`.run/environment`: tokens and private servers of this checkout. The command line program reads it, too."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
 
     def read(self) -> dict[str, str]:
-        """All entries that are set."""
+        """Read the entries that are not empty."""
         return _dotenv(self._path)
 
     def change(self, *, remove: Iterable[str] = (), add: Mapping[str, str] | None = None) -> None:
@@ -56,7 +56,7 @@ def run(root: Path = ROOT) -> int:
     take_signals(_interrupt)
     lock = processes.FolderLock(root / ".run")
     try:
-        lock.take()
+        lock.acquire()
         return _run(root)
     except ConfigurationError as error:
         click.echo(f"unoapi: {error}", err=True)
@@ -70,12 +70,9 @@ def run(root: Path = ROOT) -> int:
 
 
 def _interrupt() -> NoReturn:
-    """Leave what is being done; whoever started something ends it on the way, undisturbed by a second signal."""
-    take_signals(_nothing)
+    """Raise KeyboardInterrupt once; a second signal must not disturb the clean-up."""
+    take_signals(lambda: None)
     raise KeyboardInterrupt
-
-
-def _nothing() -> None: ...
 
 
 def _run(root: Path) -> int:
@@ -85,14 +82,14 @@ def _run(root: Path) -> int:
     commands = parse_procfile(procfile.read_text("utf-8"))
     commands.pop("release", None)  # for platforms: it ends by itself, and each process declares the topology, too
     run_file = RunFile(root / ".run" / "environment")
-    run_file.change(remove=_OF_SERVERS)  # of a run that was killed
+    run_file.change(remove=_PRIVATE_SERVERS)  # of a run that was killed
     environment = _environment(root)
     processes.sweep(root / RECORDS)
     port = _port(environment, "PORT", 9876) if "web" in commands else None
     flower = _port(environment, "FLOWER_PORT", 5555) if "flower" in commands else None
     token = _token(environment, run_file)
 
-    wanted = tuple(package for variable, package in _SERVERS.items() if _needs_private(variable, environment))
+    wanted = tuple(package for variable, package in _SERVERS.items() if _needs_private_server(variable, environment))
     if wanted:
         click.echo(f"Starting a private {' and '.join(wanted)} ...", err=True)
     with PrivateServers(root / ".run" / "servers", wanted=wanted) as servers:
@@ -107,7 +104,7 @@ def _run(root: Path) -> int:
         greeter = None
         if port is not None:
             api = welcome.Api(port, token=token, header=environment.get("UNOAPI_HEADER_NAME", "Authorization"))
-            greeter = threading.Thread(target=_greet, args=(api, flower, run_file, supervisor, stopped), daemon=True)
+            greeter = threading.Thread(target=_welcome, args=(api, flower, run_file, supervisor, stopped), daemon=True)
         try:
             take_signals(supervisor.stop)
             if greeter is not None:
@@ -117,22 +114,20 @@ def _run(root: Path) -> int:
             stopped.set()
             if greeter is not None:
                 greeter.join(_WELCOME_JOIN_S)
-            run_file.change(remove=_OF_SERVERS)
+            run_file.change(remove=_PRIVATE_SERVERS)
 
 
-def _greet(
+def _welcome(
     api: welcome.Api, flower: int | None, run_file: RunFile, supervisor: Supervisor, stopped: threading.Event
 ) -> None:
-    if not api.wait_ready(given_up=stopped.is_set):
+    if not api.wait_ready(cancelled=stopped.is_set):
         if not stopped.is_set():
-            supervisor.console.write(
-                f"\nThe API at {api.address} is not ready after a minute; see the lines above.\n\n"
-            )
+            supervisor.output.write(f"\nThe API at {api.address} is not ready after a minute; see the lines above.\n\n")
         return
-    session_token, trouble = welcome.sandbox_token(api, known=run_file.read().get("SANDBOX_TOKEN"))
+    session_token, trouble = welcome.sandbox_token(api, saved=run_file.read().get("SANDBOX_TOKEN"))
     if session_token is not None:
         run_file.change(add={"SANDBOX_TOKEN": session_token})
-    supervisor.console.write(welcome.text(api, flower=flower, session_token=session_token, trouble=trouble))
+    supervisor.output.write(welcome.text(api, flower=flower, session_token=session_token, trouble=trouble))
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -167,7 +162,7 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
 
 
 def _token(environment: Mapping[str, str], run_file: RunFile) -> str:
-    """Find the operator's token: the one that is set, else the one that this checkout made on its first run."""
+    """The operator's token: the one that is set, else the one that the first run in this checkout made."""
     chosen = environment.get("UNOAPI_AUTH_TOKEN") or run_file.read().get("UNOAPI_AUTH_TOKEN")
     if chosen is None:
         chosen = secrets.token_hex(24)
@@ -175,7 +170,7 @@ def _token(environment: Mapping[str, str], run_file: RunFile) -> str:
     return chosen
 
 
-def _needs_private(variable: str, environment: Mapping[str, str]) -> bool:
+def _needs_private_server(variable: str, environment: Mapping[str, str]) -> bool:
     url = environment.get(variable)
     if not url:
         return True
@@ -191,14 +186,14 @@ def _needs_private(variable: str, environment: Mapping[str, str]) -> bool:
 
 
 def _addresses(servers: PrivateServers, wanted: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    addresses = {}
     if packages.RABBITMQ in wanted:
-        found["AMQP_URL"] = servers.amqp_url
-        found["RABBITMQ_MANAGEMENT_URL"] = servers.management_url
-        found["FLOWER_BROKER_API"] = f"{servers.management_url}/api/"
+        addresses["AMQP_URL"] = servers.amqp_url
+        addresses["RABBITMQ_MANAGEMENT_URL"] = servers.management_url
+        addresses["FLOWER_BROKER_API"] = f"{servers.management_url}/api/"
     if packages.REDIS in wanted:
-        found["REDIS_URL"] = servers.redis_url
-    return found
+        addresses["REDIS_URL"] = servers.redis_url
+    return addresses
 
 
 if __name__ == "__main__":

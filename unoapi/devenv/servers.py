@@ -75,7 +75,7 @@ class _Server(ABC):
         """
         if self.running:
             return
-        self._lock.take()
+        self._lock.acquire()
         processes.sweep(self.folder)
         if not self._ports:
             self._ports = self._choose_ports()
@@ -89,7 +89,7 @@ class _Server(ABC):
         self._lock.release()
 
     def kill(self) -> None:
-        """SIGKILL to every process of the server, as a crash would."""
+        """Send SIGKILL to every process of the server: a crash."""
         if self._process is not None:
             self._process.kill()
         processes.sweep(self.folder)
@@ -109,10 +109,10 @@ class _Server(ABC):
             time.sleep(_POLL_S)
 
     def _choose_ports(self) -> dict[str, int]:
-        remembered = _read_object(self.folder / "ports.json")
+        saved = _read_object(self.folder / "ports.json")
         ports: dict[str, int] = {}
         for name in self.port_names:
-            port = remembered.get(name)
+            port = saved.get(name)
             ports[name] = port if isinstance(port, int) and is_free(port) else free_port()
         (self.folder / "ports.json").write_text(json.dumps(ports), "ascii")
         return ports
@@ -136,7 +136,7 @@ class _Server(ABC):
 
 
 class RedisNode(_Server):
-    """A private Redis. With `durable` its data survives a kill; without, it is as fast and forgetful as it can be."""
+    """A private Redis. With `durable` its data survives a kill; without, it writes no file and is faster."""
 
     name = "Redis"
     port_names = ("redis",)
@@ -187,7 +187,7 @@ class RabbitNode(_Server):
         return f"http://guest:guest@127.0.0.1:{self._ports['management']}"
 
     def add_vhost(self, name: str) -> str:
-        """Make a virtual host, or keep the one that is there. Returns its AMQP address."""
+        """Make a virtual host unless it exists. Returns its AMQP address."""
         vhost = quote(name, safe="")
         self._management("PUT", f"vhosts/{vhost}", {}).raise_for_status()
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -199,14 +199,14 @@ class RabbitNode(_Server):
         if server is None or port_mapper is None:
             raise ConfigurationError("rabbitmq-server is not installed")
         environment = self._prepare()
-        # Ours, not the node's: one that the node starts would be a daemon and stay behind.
+        # Not left to the node, which would start a daemon that stays behind.
         self._start_process(
             [str(port_mapper), "-port", str(self._ports["epmd"]), "-address", "127.0.0.1"], "epmd", environment
         )
         return self._start_process([str(server)], "rabbitmq", environment)
 
     def _prepare(self) -> dict[str, str]:
-        """Write the node's files; return its environment, which keeps it away from the machine's own RabbitMQ."""
+        """Write the node's files; return its environment, which separates it from the machine's own RabbitMQ."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         cookie = home / ".erlang.cookie"
@@ -301,7 +301,7 @@ class PrivateServers:
             node.stop()
 
     def kill(self) -> None:
-        """SIGKILL to all: a crash, or the quick end of servers whose data nobody wants."""
+        """Send SIGKILL to all: a crash, or the quick end of servers whose data is not needed again."""
         for node in self._nodes:
             node.kill()
 
@@ -317,7 +317,7 @@ class PrivateServers:
 
 def _read_object(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text("ascii"))
+        document = json.loads(path.read_text("ascii"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

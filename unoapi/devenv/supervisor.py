@@ -1,7 +1,7 @@
-"""Runs the lines of a Procfile in the foreground, and starts again what dies.
+"""Runs the commands of a Procfile in the foreground, and restarts those that end.
 
-A process that ends with code 78 (EX_CONFIG) says that its settings are wrong. Starting it again would only bury its
-message, so everything stops and the message is the last thing to be read.
+Code 78 (EX_CONFIG) means that a process found its settings wrong. Starting it again would only bury its message, so
+everything stops and the message is the last thing to be read.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red")
 
 
 def parse_procfile(text: str) -> dict[str, str]:
-    """Read the commands of a Procfile, by name. Lines that are not `name: command` are passed over."""
-    found = (_LINE.match(line.strip()) for line in text.splitlines())
-    return {match[1]: match[2] for match in found if match}
+    """Read the commands of a Procfile, by name. Lines that are not `name: command` are ignored."""
+    matches = (_LINE.match(line.strip()) for line in text.splitlines())
+    return {match[1]: match[2] for match in matches if match}
 
 
 def take_signals(stop: Callable[[], None]) -> None:
@@ -54,9 +54,10 @@ def take_signals(stop: Callable[[], None]) -> None:
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How patient the supervisor is, in seconds.
+    """When a process that ended is started again, and how long it may take to end; all in seconds.
 
-    `pauses_s` are the waits before a new start; who lived for `steady_s` begins again with the first one.
+    `pauses_s` are the waits before the first, second, … new start. A process that ran for `steady_s` begins again with
+    the first wait. `grace_s` is the time between SIGTERM and SIGKILL.
     """
 
     grace_s: float = 30
@@ -64,8 +65,8 @@ class RestartPolicy:
     steady_s: float = 60
 
 
-class Console:
-    """Lines of many processes on one output, each whole and with its name in front."""
+class PrefixedOutput:
+    """Writes the lines of many processes to one output: each line whole, with the process's name in front."""
 
     def __init__(self, output: IO[str], names: Sequence[str]) -> None:
         self._output = output
@@ -74,14 +75,14 @@ class Console:
         self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
 
     def line(self, name: str, text: str) -> None:
-        """One line of a process."""
+        """Write one line of a process."""
         prefix = f"{name.ljust(self._width)} | "
         if self._output.isatty():
             prefix = click.style(prefix, fg=self._colours.get(name))
         self.write(f"{prefix}{text}\n")
 
     def write(self, text: str) -> None:
-        """Text as it is. An output that is closed loses it: a reader who left must not stop the processes."""
+        """Write text as it is. A closed output is no error: a reader who left must not stop the processes."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._output.write(text)
             self._output.flush()
@@ -90,24 +91,24 @@ class Console:
 class _Child:
     """One line of the Procfile: its process, and when to start it again."""
 
-    def __init__(self, name: str, launch: Callable[[str], processes.OwnedProcess], console: Console) -> None:
+    def __init__(self, name: str, launch: Callable[[str], processes.OwnedProcess], output: PrefixedOutput) -> None:
         self.name = name
         self.process: processes.OwnedProcess | None = None
-        self.due = 0.0
+        self.restart_at = 0.0
         self._launch = launch
-        self._console = console
-        self._pump: threading.Thread | None = None
+        self._output = output
+        self._copier: threading.Thread | None = None
         self._started = 0.0
-        self._deaths = 0
+        self._restarts = 0
 
     def start(self) -> None:
         self._started = time.monotonic()
         self.process = self._launch(self.name)
-        self._pump = threading.Thread(target=self._copy, args=(self.process.popen.stdout,), daemon=True)
-        self._pump.start()
+        self._copier = threading.Thread(target=self._copy, args=(self.process.popen.stdout,), daemon=True)
+        self._copier.start()
 
-    def ended(self) -> int | None:
-        """Tell the exit code of a process that is gone; None while it runs or waits to be started again."""
+    def exit_code(self) -> int | None:
+        """Give the exit code of a process that ended; None while it runs or waits to be started again."""
         return None if self.process is None else self.process.popen.poll()
 
     def clear(self) -> None:
@@ -115,27 +116,27 @@ class _Child:
         if self.process is not None:
             self.process.clear()
             self.process = None
-        if self._pump is not None:
-            self._pump.join(_DRAIN_S)
+        if self._copier is not None:
+            self._copier.join(_DRAIN_S)
 
-    def plan(self, code: int, pace: RestartPolicy) -> None:
-        """Choose when to start again, and say so."""
+    def schedule_restart(self, code: int, policy: RestartPolicy) -> None:
+        """Choose when to start again, and print it."""
         lived = time.monotonic() - self._started
-        self._deaths = 1 if lived >= pace.steady_s else self._deaths + 1
-        pause = pace.pauses_s[min(self._deaths, len(pace.pauses_s)) - 1]
-        self.due = time.monotonic() + pause
-        self._console.line(self.name, f"*** {_describe(code)} after {lived:.0f} s; starts again in {pause:g} s ***")
+        self._restarts = 1 if lived >= policy.steady_s else self._restarts + 1
+        pause = policy.pauses_s[min(self._restarts, len(policy.pauses_s)) - 1]
+        self.restart_at = time.monotonic() + pause
+        self._output.line(self.name, f"*** {_describe(code)} after {lived:.0f} s; starts again in {pause:g} s ***")
 
     def _copy(self, source: IO[bytes]) -> None:
         with source:
             while line := source.readline(_LINE_LIMIT):
-                self._console.line(self.name, line.decode("utf-8", "replace").rstrip("\r\n"))
+                self._output.line(self.name, line.decode("utf-8", "replace").rstrip("\r\n"))
 
 
 class Supervisor:
-    """Runs commands until it is told to stop, or until one of them says that its settings are wrong.
+    """Runs commands until `stop` is called, or until one of them ends with the code for wrong settings.
 
-    Notes on what runs are kept in `.run/processes` under `folder`; what a killed run left behind is ended by them.
+    What runs is recorded in `.run/processes` under `folder`, so that the next run can end what a killed one left.
     """
 
     def __init__(
@@ -145,15 +146,15 @@ class Supervisor:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         output: IO[str] | None = None,
-        pace: RestartPolicy | None = None,
+        policy: RestartPolicy | None = None,
     ) -> None:
-        self.console = Console(output or sys.stdout, list(commands))
+        self.output = PrefixedOutput(output or sys.stdout, list(commands))
         self._commands = commands
         self._folder = folder
         self._records = folder / RECORDS
         self._environment = os.environ if environment is None else environment
-        self._pace = pace or RestartPolicy()
-        self._children = [_Child(name, self._launch, self.console) for name in commands]
+        self._policy = policy or RestartPolicy()
+        self._children = [_Child(name, self._launch, self.output) for name in commands]
         self._stopping = False
 
     def stop(self) -> None:
@@ -166,22 +167,22 @@ class Supervisor:
         try:
             while not self._stopping:
                 for child in self._children:
-                    if self._look_after(child) == EX_CONFIG:
+                    if self._supervise(child) == EX_CONFIG:
                         return EX_CONFIG
                 time.sleep(_POLL_S)
             return 0
         finally:
             self._end_all()
 
-    def _look_after(self, child: _Child) -> int | None:
-        code = child.ended()
+    def _supervise(self, child: _Child) -> int | None:
+        code = child.exit_code()
         if code is not None:
             child.clear()
             if code == EX_CONFIG:
-                self.console.line(child.name, "*** ended with code 78: its settings are wrong, so everything stops ***")
+                self.output.line(child.name, "*** ended with code 78: its settings are wrong, so everything stops ***")
                 return code
-            child.plan(code, self._pace)
-        elif child.process is None and time.monotonic() >= child.due and not self._stopping:
+            child.schedule_restart(code, self._policy)
+        elif child.process is None and time.monotonic() >= child.restart_at and not self._stopping:
             child.start()
         return code
 
@@ -195,17 +196,17 @@ class Supervisor:
         )
 
     def _end_all(self) -> None:
-        """Ask all at once, so that they share one grace."""
+        """Send SIGTERM to all at once, so that they share one `grace_s`."""
         running = [child for child in self._children if child.process is not None]
         for child in running:
             if child.process is not None:
                 child.process.popen.terminate()
-        deadline = time.monotonic() + self._pace.grace_s
-        while any(child.ended() is None for child in running) and time.monotonic() < deadline:
+        deadline = time.monotonic() + self._policy.grace_s
+        while any(child.exit_code() is None for child in running) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         for child in running:
-            if child.ended() is None:
-                self.console.line(child.name, f"*** did not end within {self._pace.grace_s:g} s: killed ***")
+            if child.exit_code() is None:
+                self.output.line(child.name, f"*** did not end within {self._policy.grace_s:g} s: killed ***")
             child.clear()
 
 

@@ -1,4 +1,4 @@
-"""What `make run` says when everything is up: addresses, tokens, and a first command that works."""
+"""What `make run` prints when everything is up: addresses, tokens, and a first command that works."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 class Api:
-    """Our own API, seen as the operator sees it."""
+    """Our own API, called with the operator's token."""
 
     def __init__(self, port: int, *, token: str, header: str) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.header = header
         self.token = token
 
-    def wait_ready(self, *, given_up: Callable[[], bool], timeout_s: float = _READY_TIMEOUT_S) -> bool:
-        """Wait until the API takes messages. False after `timeout_s` seconds, or when `given_up` says so."""
+    def wait_ready(self, *, cancelled: Callable[[], bool], timeout_s: float = _READY_TIMEOUT_S) -> bool:
+        """Wait until the API is ready. False after `timeout_s` seconds, or when `cancelled` returns true."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and not given_up():
+        while time.monotonic() < deadline and not cancelled():
             if self._status("GET", "/health/ready") == HTTPStatus.OK:
                 return True
             time.sleep(_POLL_S)
@@ -44,7 +44,7 @@ class Api:
         return self._status("POST", f"/v15.0/{SANDBOX_PHONE}/register", token=self.token, body=body)
 
     def opens_sandbox(self, session_token: str) -> bool:
-        """Whether the session's token is refused by no door: it is not when Redis lost the session since."""
+        """Whether the API accepts the session's token. It does not after Redis lost the session."""
         status = self._status("GET", f"/v15.0/{SANDBOX_PHONE}", token=session_token)
         return status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
@@ -60,11 +60,11 @@ class Api:
             return 0
 
 
-def sandbox_token(api: Api, *, known: str | None) -> tuple[str | None, str]:
-    """Find the token of the sandbox session, made on the first run or when Redis lost it; else why there is none."""
-    if known and api.opens_sandbox(known):
-        return known, ""
-    token = known or secrets.token_hex(24)
+def sandbox_token(api: Api, *, saved: str | None) -> tuple[str | None, str]:
+    """Find the token of the sandbox session, or make the session. Returns the token, or None and why there is none."""
+    if saved and api.opens_sandbox(saved):
+        return saved, ""
+    token = saved or secrets.token_hex(24)
     status = api.make_sandbox(token)
     if status == HTTPStatus.OK:
         return token, ""
@@ -72,7 +72,7 @@ def sandbox_token(api: Api, *, known: str | None) -> tuple[str | None, str]:
 
 
 def text(api: Api, *, flower: int | None, session_token: str | None, trouble: str) -> str:
-    """Write the welcome."""
+    """The welcome, ready to be printed."""
     lines = ["", "Uno API is ready. Ctrl-C ends it.", f"  API            {api.address}"]
     if flower is not None:
         lines.append(f"  Flower         http://127.0.0.1:{flower}")

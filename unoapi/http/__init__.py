@@ -1,4 +1,5 @@
-"""The HTTP client of the outgoing side: one POST, one deadline, one answer; trouble on the network is never raised.
+"""HTTP requests of ours: to webhooks, to APIs, for files, and to the operator's own address.
 
-pycurl serves the addresses that a tenant chooses, requests the one that only the operator chooses.
+pycurl, by `GuardedHandle`, serves the addresses that a tenant may choose; requests serves those that only the operator
+chooses.
 """

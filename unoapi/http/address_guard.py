@@ -1,11 +1,11 @@
 """Which addresses a tenant may make us connect to: the public internet, and what the operator allows.
 
 The address is judged when the connection is made, so that a name cannot resolve to something else after the check.
-Written host forms (octal, decimal, hexadecimal) are the resolver's affair: what it makes of them is judged.
+Host forms such as octal, decimal and hexadecimal are left to the resolver: the address that it gives is judged.
 
-One guard serves all such addresses: `refusal(url)` for an early answer to who writes an address down, `knock(url)` as
-pycurl's OPENSOCKETFUNCTION for whoever opens a connection; that one is the guarantee. It is called for new connections
-only, so a connection that stays open costs nothing more.
+One guard serves all such addresses. `refusal(url)` gives an early answer to whoever configures an address;
+`socket_opener(url)`, pycurl's OPENSOCKETFUNCTION, is the guarantee. It is called for new connections only, so a
+connection that stays open costs nothing more.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SETTING = "UNOAPI_ALLOWED_HOSTS"
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 METADATA = frozenset(
     map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254"))
@@ -34,7 +35,7 @@ METADATA = frozenset(
 
 
 class AddressGuard:
-    """Judges addresses.
+    """Decides which addresses may be called.
 
     `allowed` holds names, `*.suffixes`, addresses and networks of the operator. Metadata services, link-local,
     multicast and unspecified addresses are opened by an entry for exactly that address alone, so that 0.0.0.0/0 does
@@ -105,15 +106,15 @@ class AddressGuard:
         return ""
 
     def _loopback_allowed(self) -> bool:
-        return any(ipaddress.ip_address("127.0.0.1") in each for each in self._networks if each.version == 4)  # noqa: PLR2004
+        return any(LOOPBACK in network for network in self._networks if network.version == LOOPBACK.version)
 
-    def knock(self, url: str) -> SocketOpener:
-        """What libcurl is to call for each connection that it is about to make for this address."""
+    def socket_opener(self, url: str) -> SocketOpener:
+        """What libcurl has to call for each connection that it is about to make for this address."""
         return SocketOpener(self, url)
 
 
 class SocketOpener:
-    """One exchange at the door: OPENSOCKETFUNCTION of a pycurl handle.
+    """Opens the sockets of one exchange, as OPENSOCKETFUNCTION of a pycurl handle.
 
     A name may have several addresses. `refusal` is the last rule that was broken when none of them could be tried.
     """

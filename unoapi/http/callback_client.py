@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
 import threading
 import time
 
@@ -12,16 +10,11 @@ import requests
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util.retry import Retry
 
+from unoapi.http.ca_bundle import find_ca_bundle
+from unoapi.http.failures import explain_requests
+from unoapi.http.guarded_handle import MAX_RETRY_AFTER_S
 from unoapi.http.signatures import FIXED_HEADERS
-from unoapi.http.webhook_client import (
-    BAD_ADDRESS,
-    LOST,
-    MAX_BODY_BYTES,
-    MAX_RETRY_AFTER_S,
-    NO_NAME,
-    REFUSED,
-    find_ca_bundle,
-)
+from unoapi.http.webhook_client import MAX_BODY_BYTES
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 
 
@@ -46,8 +39,8 @@ class CallbackClient(threading.local):
             response = self._session.post(
                 url, data=body.encode(), timeout=timeout_s, stream=True, allow_redirects=False
             )
-        except (requests.RequestException, HTTPError, OSError, ValueError) as trouble:
-            error = self._explain(trouble)[:MAX_ERROR_CHARS]
+        except (requests.RequestException, HTTPError, OSError, ValueError) as failed:
+            error = explain_requests(failed, timeout_ms=self._timeout_ms)[:MAX_ERROR_CHARS]
         else:
             status = response.status_code
             after_s = read_retry_after(response.headers.get("Retry-After", ""))
@@ -55,18 +48,6 @@ class CallbackClient(threading.local):
                 response.raw.read1(MAX_BODY_BYTES, decode_content=False)
         total_ms = int((time.monotonic() - start) * 1000)
         return Answer(status, error, total_ms, {"total": total_ms}, after_s)
-
-    def _explain(self, trouble: BaseException) -> str:
-        cause: BaseException | None = trouble
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return f"certificate not valid: {cause.verify_message}"
-            if isinstance(cause, requests.Timeout):
-                return f"did not answer within {self._timeout_ms} ms"
-            if isinstance(cause, socket.gaierror | ConnectionRefusedError):
-                return NO_NAME if isinstance(cause, socket.gaierror) else REFUSED
-            cause = cause.__cause__ or cause.__context__
-        return BAD_ADDRESS if isinstance(trouble, ValueError) else LOST
 
 
 def read_retry_after(value: str) -> int | None:

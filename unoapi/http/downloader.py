@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 import pycurl
 
-from unoapi.errors import FetchFailed
-from unoapi.http.webhook_client import find_ca_bundle
+from unoapi.errors import FetchFailed, NotSent
+from unoapi.http.guarded_handle import STOP, GuardedHandle
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
+    from unoapi.http.guarded_handle import Headers
 
 MAX_HOPS = 3
 OK = 200
@@ -21,7 +23,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came: the media type as the server names it, and the size in bytes."""
+    """The media type as the server names it, and the size in bytes."""
 
     mime_type: str
     size: int
@@ -33,9 +35,7 @@ class Downloader:
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
 
-    def fetch(
-        self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: tuple[str, ...] = ()
-    ) -> Fetched:
+    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers = ()) -> Fetched:
         """Write the file to `target`. Raises FetchFailed, with a sentence for the operator.
 
         `headers` go to the first address only.
@@ -55,45 +55,29 @@ class Downloader:
         raise FetchFailed(f"the file's server redirects more than {MAX_HOPS} times")
 
     def _once(
-        self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: tuple[str, ...]
+        self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers
     ) -> tuple[int, str, int, str]:
-        size, knock = 0, self._guard.knock(url)
+        size = 0
 
-        def write(chunk: bytes) -> int:
+        def on_body(chunk: bytes) -> int:
             nonlocal size
             size += len(chunk)
-            return target.write(chunk) if size <= limit else -1
+            return target.write(chunk) if size <= limit else STOP
 
-        curl = pycurl.Curl()
-        for option, value in (
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.PROXY, ""),
-            (pycurl.NOPROXY, "*"),
-            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-            (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.CAINFO, find_ca_bundle()),
-            (pycurl.TIMEOUT_MS, timeout_ms),
-            (pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, 5000)),
-            (pycurl.HTTPHEADER, list(headers)),
-            (pycurl.OPENSOCKETFUNCTION, knock),
-            (pycurl.WRITEFUNCTION, write),
-            (pycurl.URL, url.encode()),
-        ):
-            curl.setopt(option, value)
-        try:
-            curl.perform()
+        with closing(GuardedHandle(self._guard)) as handle:
+            try:
+                curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=on_body)
+            except NotSent as error:
+                raise FetchFailed(f"the file could not be fetched: {error}") from None
+            failure = handle.perform()
+            if size > limit:
+                raise FetchFailed(f"the file is larger than {limit} bytes")
+            if failure is not None:
+                raise FetchFailed(f"the file could not be fetched: {failure.error}")
             location = curl.getinfo(pycurl.REDIRECT_URL) or ""
             return (
-                curl.getinfo(pycurl.RESPONSE_CODE),
+                handle.status,
                 curl.getinfo(pycurl.CONTENT_TYPE) or "",
                 size,
                 location if isinstance(location, str) else location.decode("latin-1"),
             )
-        except pycurl.error as trouble:
-            if knock.refusal:
-                raise FetchFailed(knock.refusal) from None
-            if size > limit:
-                raise FetchFailed(f"the file is larger than {limit} bytes") from None
-            raise FetchFailed(f"the file could not be fetched (curl error {trouble.args[0]})") from None
-        finally:
-            curl.close()

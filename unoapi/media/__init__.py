@@ -1,1 +1,1 @@
-"""Where files are saved, signed links to them, and conversion."""
+"""Media stores, signed URLs of files, and conversion."""

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 DEADLINE_S = 60
 MAX_SECONDS = 3600
 MAX_BYTES = 16 * 1024 * 1024
-MIME_TYPE = "audio/ogg; codecs=opus"
 
 
 def to_voice(source: Path, target: Path) -> None:
     """Write `source` as a mono opus voice note. Raises ConversionFailed.
 
-    Only local files may be opened: a playlist in the place of a sound would have ffmpeg call other addresses.
+    ffmpeg may open local files only: given a playlist instead of audio, it would call the addresses in it.
     """
     program = shutil.which("ffmpeg")
     if program is None:
@@ -32,8 +31,8 @@ def to_voice(source: Path, target: Path) -> None:
         str(target),
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)  # noqa: S603 (no shell)
+        finished = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)  # noqa: S603 (no shell)
     except subprocess.TimeoutExpired:
         raise ConversionFailed(f"ffmpeg took more than {DEADLINE_S} s") from None
-    if done.returncode or not target.exists() or not target.stat().st_size:
+    if finished.returncode or not target.exists() or not target.stat().st_size:
         raise ConversionFailed("ffmpeg could not read the audio")

@@ -1,4 +1,4 @@
-"""Files on disk. What is not whole is never visible: a file gets its name when all of it is there."""
+"""Files on disk. A file that is not complete is never visible: it gets its name when all of it is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unoapi.models.media import SavedFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CHUNK = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 UNFINISHED = ".unfinished"
 UNFINISHED_S = 86_400
 
@@ -27,7 +27,7 @@ class FolderMediaStore:
         self._folder = folder.resolve()
 
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:  # noqa: ARG002 (the port's)
-        """Keep a file. Raises MediaTooLarge, and OSError for a full disk; nothing is left of it then."""
+        """Save a file. Raises MediaTooLarge, and OSError for a full disk; nothing is left of it then."""
         target = self._path(key)
         unfinished = self._folder / UNFINISHED / uuid.uuid4().hex
         unfinished.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class FolderMediaStore:
 
         def pieces() -> Iterator[bytes]:
             with file:
-                while chunk := file.read(CHUNK):
+                while chunk := file.read(CHUNK_BYTES):
                     yield chunk
 
         return pieces()
@@ -74,7 +74,7 @@ class FolderMediaStore:
         self._path(key).unlink(missing_ok=True)
 
     def expire(self, *, older_than_s: int, most: int) -> int:
-        """Remove up to `most` files that are older, and what was never finished. Returns how many."""
+        """Remove up to `most` files that are older, and uploads that never ended. Returns how many."""
         removed = 0
         for parent, _, names in os.walk(self._folder):
             age_s = UNFINISHED_S if Path(parent).name == UNFINISHED else older_than_s

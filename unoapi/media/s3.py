@@ -1,4 +1,4 @@
-"""Files in S3, MinIO or anything that speaks like them; streamed both ways."""
+"""Files in S3, MinIO or any store with the same API; streamed both ways."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from unoapi.models.media import SavedFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CHUNK = 256 * 1024
-PART = 8 * 1024 * 1024
-TROUBLE = (BotoCoreError, ClientError)
+CHUNK_BYTES = 256 * 1024
+PART_BYTES = 8 * 1024 * 1024
+BUCKET_ERRORS = (BotoCoreError, ClientError)
+MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 
 
 class S3MediaStore:
@@ -34,30 +35,32 @@ class S3MediaStore:
             retries={"max_attempts": 3, "mode": "standard"},
             s3={"addressing_style": "path" if client.pop("path_style", False) else "auto"},
         )
-        self._made: Any = None
-        self._transfer = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+        self._client: Any = None
+        self._transfer = TransferConfig(
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False
+        )
 
     @property
     def _s3(self) -> Any:
-        if self._made is None:
-            self._made = boto3.client("s3", config=self._config, **self._options)
-        return self._made
+        if self._client is None:
+            self._client = boto3.client("s3", config=self._config, **self._options)
+        return self._client
 
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:
-        """Keep a file. Raises MediaTooLarge, StoreUnavailable; nothing is visible of it then."""
+        """Save a file. Raises MediaTooLarge, StoreUnavailable; nothing is visible of it then."""
         source = _Source(chunks, limit)
         try:
             self._s3.upload_fileobj(
                 source, self._bucket, key, ExtraArgs={"ContentType": mime_type}, Config=self._transfer
             )
-        except TROUBLE as error:
-            raise StoreUnavailable(f"the bucket did not take the file: {type(error).__name__}") from None
+        except BUCKET_ERRORS as error:
+            raise _unavailable(error) from None
         return SavedFile(sha256=source.digest.hexdigest(), size=source.size)
 
     def read(self, key: str) -> Iterator[bytes]:
         """The file in pieces. Raises MediaMissing, StoreUnavailable."""
         body = self._get(self._s3.get_object, key)["Body"]
-        pieces: Iterator[bytes] = body.iter_chunks(CHUNK)
+        pieces: Iterator[bytes] = body.iter_chunks(CHUNK_BYTES)
         return pieces
 
     def size(self, key: str) -> int:
@@ -68,8 +71,8 @@ class S3MediaStore:
         """Remove a file, if it is there. Raises StoreUnavailable."""
         try:
             self._s3.delete_object(Bucket=self._bucket, Key=key)
-        except TROUBLE as error:
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+        except BUCKET_ERRORS as error:
+            raise _unavailable(error) from None
 
     def expire(self, *, older_than_s: int, most: int) -> int:
         """Remove up to `most` files that are older. Returns how many."""
@@ -82,23 +85,25 @@ class S3MediaStore:
                         removed += 1
                     if removed >= most:
                         return removed
-        except TROUBLE as error:
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+        except BUCKET_ERRORS as error:
+            raise _unavailable(error) from None
         return removed
 
     def _get(self, call: Any, key: str) -> Any:
         try:
             return call(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) in ("NoSuchKey", "404", "NotFound"):
+        except BUCKET_ERRORS as error:
+            if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in MISSING:
                 raise MediaMissing(key) from None
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
-        except BotoCoreError as error:
-            raise StoreUnavailable(f"the bucket did not answer: {type(error).__name__}") from None
+            raise _unavailable(error) from None
+
+
+def _unavailable(error: BotoCoreError | ClientError) -> StoreUnavailable:
+    return StoreUnavailable(f"the bucket did not answer as it should: {type(error).__name__}")
 
 
 class _Source:
-    """Chunks as the file that boto3 wants to read; counts and hashes what goes through."""
+    """Chunks as the file object that boto3 reads; counts and hashes them on the way."""
 
     def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
         self._chunks = iter(chunks)

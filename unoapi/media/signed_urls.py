@@ -1,4 +1,4 @@
-"""Addresses of kept files that open them for some time without a token."""
+"""URLs that open a saved file for some time without a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SignedUrls:
-    """Makes and checks signed addresses. All processes with the same key make the same."""
+    """Makes and checks signed URLs. Processes with the same key accept each other's."""
 
     def __init__(self, *, base_url: str, key: str, ttl_s: int) -> None:
         self._base_url = base_url.rstrip("/")
@@ -20,7 +20,7 @@ class SignedUrls:
         self._ttl_s = ttl_s
 
     def make(self, media: MediaFile) -> str:
-        """An address that opens the file for `DATA_URL_TTL` seconds."""
+        """A URL that opens the file for `DATA_URL_TTL` seconds."""
         return f"{self._base_url}/v15.0/download/{quote(media.key)}?signature={self._signer.dumps(media.key)}"
 
     def opens(self, key: str, signature: str) -> bool:

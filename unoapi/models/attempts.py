@@ -81,8 +81,13 @@ class Answer:
         """Whether the receiver took it: any 2xx, whatever became of the body."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
 
+    @property
+    def summary(self) -> str:
+        """The status, or why there is none, in a few words."""
+        return f"HTTP {self.status}" if self.status else self.error
+
     def as_attempt(self) -> Attempt:
-        """Permit into a line of a job's history, dated now."""
+        """The attempt in a job's history, dated now."""
         return Attempt(
             status=self.status,
             error=self.error,

@@ -56,8 +56,8 @@ class MediaFile(BaseModel):
         return {**known, "filename": self.filename} if self.filename else known
 
 
-def former(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
-    """A file that the former program kept: its name in the store is its `filename`, its hash an object of bytes."""
+def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
+    """A file of the Node version: its name in the store is its `filename`, its hash an object of bytes."""
     key = str(stored.get("filename") or f"{phone}/{media_id}")
     sha = stored.get("sha256")
     return MediaFile(
@@ -77,7 +77,7 @@ def new_media_id() -> str:
 
 
 def file_key(phone: str, media_id: str, mime_type: str) -> str:
-    """Where a file is kept: by phone, as the former program did."""
+    """The key of a file in the media store: by phone, as in the Node version."""
     return f"{phone}/{media_id}.{extension(mime_type)}"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import DeliveryFailed, DeliveryRefused
 from unoapi.models.contacts import contact_key
 from unoapi.models.phones import is_valid
 from unoapi.models.session import Webhook
 from unoapi.ports import KnowsContacts
+from unoapi.services.answers import delivery_error
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
     from unoapi.models.jobs import PostContacts, PostSessionState
     from unoapi.ports import Provider, WebhookSender
-
-GONE = 410
 
 
 def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dict[str, Any]]:
@@ -46,11 +44,6 @@ def post(job: PostContacts | PostSessionState, *, url: str, history: History, se
     """Post a job's body once. Raises DeliveryFailed (retry), DeliveryRefused (give up)."""
     webhook = Webhook.model_validate({"id": job.task, "urlAbsolute": url})
     answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
-    attempt = answer.as_attempt()
-    if answer.delivered:
-        return attempt
-    if answer.blocked:
-        raise DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
-    if attempt.status == GONE:
-        raise DeliveryRefused("the address answered 410: it is gone", reason="gone", attempt=attempt)
-    raise DeliveryFailed(f"HTTP {attempt.status}" if attempt.status else attempt.error, attempt=attempt)
+    if not answer.delivered:
+        raise delivery_error(answer)
+    return answer.as_attempt()

@@ -139,7 +139,7 @@ def report(job: ReportFailure, *, url: str, sender: CallbackSender) -> Attempt:
     answer = sender.post(url, job.body)
     attempt = answer.as_attempt()
     if not answer.delivered:
-        raise CallbackFailed(f"HTTP {attempt.status}" if attempt.status else attempt.error, attempt=attempt)
+        raise CallbackFailed(answer.summary, attempt=attempt)
     return attempt
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unoapi.ports import Ordering
 
 WAIT_MS = 1000
-WAIT_PLACE_MS = 100
+WAIT_PER_POSITION_MS = 100
 LONGEST_WAIT_MS = 8_000
 LONGEST_RUN_S = 10.0
 """For so long one task makes the attempts of others, which its own acknowledgement waits for."""
@@ -27,9 +27,9 @@ LONGEST_RUN_S = 10.0
 
 def ensure_turn(job: DeliverWebhook, order: Ordering) -> None:
     """Raise Postponed while an earlier event of the conversation is on its way."""
-    place = order.place(job)
-    if place:
-        wait_ms = min(WAIT_MS + place * WAIT_PLACE_MS, LONGEST_WAIT_MS)
+    position = order.position(job)
+    if position:
+        wait_ms = min(WAIT_MS + position * WAIT_PER_POSITION_MS, LONGEST_WAIT_MS)
         raise Postponed("an earlier event of the conversation is on its way", after_ms=wait_ms)
 
 

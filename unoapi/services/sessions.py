@@ -63,7 +63,7 @@ def remove(phone: str, *, sessions: SessionConfigurations, max_age_s: int) -> bo
     That it was on purpose is remembered a day longer than the oldest delivery can wait (`max_age_s`): whenever its turn
     comes, it ends as a dead letter instead of waiting for the configuration.
     """
-    return sessions.remove(phone, keep_s=max_age_s + DAY_S)
+    return sessions.remove(phone, remember_s=max_age_s + DAY_S)
 
 
 def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

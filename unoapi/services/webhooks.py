@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
+from unoapi.errors import DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import Event
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
+from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from unoapi.ports import Blacklist, Breakers, Deliveries, SessionStore, WebhookSender
     from unoapi.services.bulkhead import Bulkhead
 
-GONE = 410
 DOWN_WAIT_MS = 1000
 LONGEST_PAUSE_MS = 300_000
 """A pause may be ended by hand, and what waits should notice."""
@@ -160,13 +160,13 @@ def deliver(  # noqa: PLR0913 (collaborators)
     if state.breaker is not None:
         breakers.seen(**place, state=state.breaker)
     with share.taken(**place):
-        turn = breakers.turn(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
-        if turn.wait_ms:
-            raise Postponed("the endpoint is down, or has just come back", after_ms=turn.wait_ms, jitter=False)
+        permit = breakers.permit(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
+        if permit.wait_ms:
+            raise Postponed("the endpoint is down, or has just come back", after_ms=permit.wait_ms, jitter=False)
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if not answer.delivered:
         raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
-    breakers.succeeded(**place, tell=tell)
+    breakers.succeeded(**place, notify=tell)
     return answer.as_attempt()
 
 
@@ -188,20 +188,17 @@ def _failure(
     tell: Callable[[EndpointChange], None],
 ) -> UnoError:
     """The error that says what happens next, after an answer that is no 2xx."""
-    attempt = answer.as_attempt()
-    if answer.blocked:
-        return DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
-    if attempt.status == GONE:
-        return DeliveryRefused("the endpoint answered 410: it is gone", reason="gone", attempt=attempt)
-    if attempt.status in THROTTLED and answer.retry_after_s is not None:
+    error = delivery_error(answer)
+    if isinstance(error, DeliveryRefused):
+        return error
+    if answer.status in THROTTLED and answer.retry_after_s is not None:
         pause_ms = max(1000, answer.retry_after_s * 1000)
         deliveries.pause(phone=job.phone, webhook_id=job.webhook_id, pause_ms=pause_ms)
-        return Postponed(f"HTTP {attempt.status} with Retry-After", after_ms=pause_ms, attempt=attempt)
-    error = f"HTTP {attempt.status}" if attempt.status else attempt.error
+        return Postponed(f"{answer.summary} with Retry-After", after_ms=pause_ms, attempt=error.attempt)
     down, went_down = breakers.failed(job.id, phone=job.phone, webhook_id=job.webhook_id)
     if went_down is not None:
         tell(went_down)
     if down:
         # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
-        return Postponed(f"{error}; the endpoint is down", after_ms=DOWN_WAIT_MS, attempt=attempt)
-    return DeliveryFailed(error, attempt=attempt)
+        return Postponed(f"{error}; the endpoint is down", after_ms=DOWN_WAIT_MS, attempt=error.attempt)
+    return error

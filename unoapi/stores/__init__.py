@@ -1,1 +1,1 @@
-"""Where configuration and state are kept."""
+"""Configuration and state in Redis, one concern a file."""

@@ -1,4 +1,4 @@
-"""Group commit: many threads hand in work, one thread does it in batches, each caller waits for its own result."""
+"""Group commit: many threads submit items, one thread runs them in batches, each caller waits for its own result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-IDLE_S = 1.0
+CHECK_S = 1.0
 
 
 class BatchFuture(Generic[Result]):
-    """The promise of one result. A bare lock, because a `Future` costs more than the work it stands for."""
+    """The future of one result. A bare lock, because `concurrent.futures.Future` costs more than the work itself."""
 
     __slots__ = ("_done", "_result", "abandoned")
 
@@ -27,13 +27,13 @@ class BatchFuture(Generic[Result]):
         self._result: Result | Exception | None = None
         self.abandoned = False
 
-    def settle(self, result: Result | Exception) -> None:
-        """Give the result, once."""
+    def set_result(self, result: Result | Exception) -> None:
+        """Set the result, or the exception that is raised in its place; once."""
         self._result = result
         self._done.release()
 
-    def wait(self, timeout_s: float) -> Result:
-        """The result, or its exception; raises TimeoutError, after which the work is not begun any more."""
+    def result(self, timeout_s: float) -> Result:
+        """Wait for the result. Raises its exception, or TimeoutError, after which the work is not begun any more."""
         if not self._done.acquire(timeout=max(0.0, timeout_s)):
             self.abandoned = True
             raise TimeoutError
@@ -46,12 +46,11 @@ class Batcher(Generic[Item, Result]):
     """One thread that runs `run(items)` for whatever has gathered, at most `limit` items at a time.
 
     `run` returns one result per item, in order; a result that is an exception is raised to that item's caller. An
-    exception raised by `run` itself goes to all callers of the batch. `idle` is called about once a second. Under load
-    a batch gathers for `linger_s` first: fewer and larger batches take less of everything. Not usable after a fork:
-    make it in the process that uses it.
+    exception raised by `run` itself goes to all callers of the batch. A batch gathers for `linger_s` first: fewer and
+    larger batches take less of everything. Not usable after a fork: make it in the process that uses it.
     """
 
-    def __init__(  # noqa: PLR0913 (all by keyword)
+    def __init__(
         self,
         run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
@@ -59,14 +58,12 @@ class Batcher(Generic[Item, Result]):
         limit: int = 200,
         backlog: int = 10_000,
         linger_s: float = 0.0,
-        idle: Callable[[], None] | None = None,
     ) -> None:
         self._run = run
         self._name = name
         self._limit = limit
         self._backlog = backlog
         self._linger_s = linger_s
-        self._idle = idle
         self._waiting: deque[tuple[Item, BatchFuture[Result]]] = deque()
         self._wake = threading.Condition()
         self._asleep = False
@@ -75,32 +72,31 @@ class Batcher(Generic[Item, Result]):
         self._thread.start()
 
     def submit(self, item: Item) -> BatchFuture[Result]:
-        """Hand in one item. Raises BufferError when more than `backlog` items wait, RuntimeError after `close`."""
+        """Add one item. Raises BufferError when more than `backlog` items wait, RuntimeError after `close`."""
         if self._closed:
             raise RuntimeError(f"{self._name} is closed")
         if len(self._waiting) >= self._backlog:
             raise BufferError(f"{self._name} has more than {self._backlog} items waiting")
-        ticket: BatchFuture[Result] = BatchFuture()
-        self._waiting.append((item, ticket))
+        future: BatchFuture[Result] = BatchFuture()
+        self._waiting.append((item, future))
         if self._asleep:
             with self._wake:
                 self._wake.notify()
-        return ticket
+        return future
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Do what is waiting, then stop. Returns after `timeout_s` at the latest."""
+        """Run what is waiting, then stop. Returns after `timeout_s` at the latest."""
         with self._wake:
             self._closed = True
             self._wake.notify()
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
-        last_idle = time.monotonic()
         while True:
             with self._wake:
-                self._asleep = True  # before the look, so that no item is handed in unseen
+                self._asleep = True  # set before the check, so that no item is added unnoticed
                 if not self._waiting and not self._closed:
-                    self._wake.wait(IDLE_S)
+                    self._wake.wait(CHECK_S)
                 self._asleep = False
             if self._closed and not self._waiting:
                 return
@@ -108,19 +104,16 @@ class Batcher(Generic[Item, Result]):
                 time.sleep(self._linger_s)
             batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
             if batch:
-                self._serve(batch)
-            if self._idle is not None and time.monotonic() - last_idle >= IDLE_S:
-                last_idle = time.monotonic()
-                self._idle()
+                self._run_batch(batch)
 
-    def _serve(self, batch: list[tuple[Item, BatchFuture[Result]]]) -> None:
-        live = [(item, ticket) for item, ticket in batch if not ticket.abandoned]
-        if not live:
+    def _run_batch(self, batch: list[tuple[Item, BatchFuture[Result]]]) -> None:
+        wanted = [(item, future) for item, future in batch if not future.abandoned]
+        if not wanted:
             return
         results: Sequence[Result | Exception]
         try:
-            results = self._run([item for item, _ in live])
-        except Exception as error:  # noqa: BLE001 (told to every caller of the batch)
-            results = [error] * len(live)
-        for (_, ticket), result in zip(live, results, strict=True):
-            ticket.settle(result)
+            results = self._run([item for item, _ in wanted])
+        except Exception as error:  # noqa: BLE001 (raised to every caller of the batch)
+            results = [error] * len(wanted)
+        for (_, future), result in zip(wanted, results, strict=True):
+            future.set_result(result)

@@ -1,4 +1,4 @@
-"""Which contact's events which webhook does not get: `unoapi-blacklist:<P>:<webhook>:<contact>`."""
+"""Contacts whose events a webhook does not get: `unoapi-blacklist:<P>:<webhook>:<contact>`."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
 
 
 class RedisBlacklist:
-    """SavedFile in Redis alone, so that every process sees the same. With Redis away nobody is blocked."""
+    """The blacklist, in Redis alone, so that every process sees the same. With Redis away nobody is blocked."""
 
-    def __init__(self, store: RedisClient) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
 
     def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
         """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
         if not webhook_ids or not contact:
             return set()
         try:
-            (found,) = self._store.call(("MGET", *(_key(phone, webhook_id, contact) for webhook_id in webhook_ids)))
+            (values,) = self._redis.call(("MGET", *(_key(phone, webhook_id, contact) for webhook_id in webhook_ids)))
         except StoreUnavailable:
             return set()
-        return {webhook_id for webhook_id, value in zip(webhook_ids, found, strict=True) if value is not None}
+        return {webhook_id for webhook_id, value in zip(webhook_ids, values, strict=True) if value is not None}
 
     def put(self, phone: str, webhook_id: str, contact: str, *, ttl_s: int) -> None:
-        """Block for so many seconds; with 0 no more, below 0 for ever. Raises StoreUnavailable."""
-        self._store.call(_command(phone, webhook_id, contact, ttl_s))
+        """Block for `ttl_s` seconds; 0 ends it, below 0 is for ever. Raises StoreUnavailable."""
+        self._redis.call(_command(phone, webhook_id, contact, ttl_s))
 
     def mute(self, phone: str, contact: str, seconds: Mapping[str, int]) -> None:
-        """Block a contact for each of these webhooks so many seconds. Never raises, never waits."""
+        """Block a contact, for each webhook id so many seconds. Never raises, never waits."""
         if contact and seconds:
-            self._store.post(*(_command(phone, webhook_id, contact, ttl_s) for webhook_id, ttl_s in seconds.items()))
+            self._redis.post(*(_command(phone, webhook_id, contact, ttl_s) for webhook_id, ttl_s in seconds.items()))
 
     def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
-        """Block users for all these webhooks until they are taken off. Raises StoreUnavailable."""
+        """Block users for all these webhooks until they are unblocked. Raises StoreUnavailable."""
         keys = [contact_key(contact) for contact in contacts]
         commands = [_command(phone, webhook_id, contact, -1) for webhook_id in webhook_ids for contact in keys]
-        self._store.call(*commands, ("SADD", _blocked_key(phone), *keys))
+        self._redis.call(*commands, ("SADD", _blocked_key(phone), *keys))
 
     def unblock(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
-        """Take users off. Raises StoreUnavailable."""
+        """Unblock users. Raises StoreUnavailable."""
         keys = [contact_key(contact) for contact in contacts]
         commands = [_command(phone, webhook_id, contact, 0) for webhook_id in webhook_ids for contact in keys]
-        self._store.call(*commands, ("SREM", _blocked_key(phone), *keys))
+        self._redis.call(*commands, ("SREM", _blocked_key(phone), *keys))
 
     def blocked(self, phone: str) -> list[str]:
         """The users that were blocked for all webhooks. Raises StoreUnavailable."""
-        (found,) = self._store.call(("SMEMBERS", _blocked_key(phone)))
-        return sorted(found)
+        (contacts,) = self._redis.call(("SMEMBERS", _blocked_key(phone)))
+        return sorted(contacts)
 
 
 def _command(phone: str, webhook_id: str, contact: str, ttl_s: int) -> Command:

@@ -1,21 +1,18 @@
-"""The breakers: which endpoints are down, known to all workers through Redis, else to each from its own memory.
+"""The circuit breakers: which endpoints are down. All workers share them in Redis; without it each has its own memory.
 
-Two keys per endpoint (session and webhook). `unoapi-failing:…` is the set of deliveries that failed since the last
-success, still there while the endpoint is down; `unoapi-breaker:…` is `open <since> <next probe> <pause> <last prober>`
-or `ramp <since> <closed at>`. One more for all:
-`unoapi-breakers-open`, those that went down. Times are Unix milliseconds.
+Two keys per endpoint (session and webhook): `unoapi-failing:…` is the set of deliveries that failed since the last
+success, also while the endpoint is down; `unoapi-breaker:…` is `open <since> <next probe> <pause> <last prober>` or
+`ramp <since> <closed at>`. `unoapi-breakers-open` lists all endpoints that went down. Times are Unix milliseconds.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.endpoints import EndpointChange, Permit
 from unoapi.models.jobs import now_ms
-from unoapi.services.retries import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +23,10 @@ LONGEST_PAUSE_MS = 60_000
 RAMP_MS = 8_000
 RAMP_FIRST = 10
 """Deliveries in the first second after an outage; then twice as many each second."""
-KEPT_MS = 3 * 86_400_000
+TTL_MS = 3 * 86_400_000
 MAX_ENDPOINTS = 10_000
 OPEN_KEY = "unoapi-breakers-open"
-"""The endpoints that went down, by time. Some may have been closed otherwise: their own keys tell."""
+"""The endpoints that went down, by time. Some may have been closed by another way: their own keys decide."""
 MAX_COUNTED = 10_000
 
 _FAIL = """
@@ -68,161 +65,162 @@ return tonumber(since)
 
 
 def breaker_key(phone: str, webhook_id: str) -> str:
-    """Where the state of an endpoint stands."""
+    """The key of an endpoint's state."""
     return f"unoapi-breaker:{phone}:{webhook_id}"
 
 
 def failing_key(phone: str, webhook_id: str) -> str:
-    """Where the deliveries stand that failed since the last success."""
+    """The key of the deliveries that failed since the last success."""
     return f"unoapi-failing:{phone}:{webhook_id}"
 
 
 class RedisBreakers:
-    """Breakers. `failures` different deliveries open one (0: never); `pause_ms` is the wait before the first probe."""
+    """Breakers. `failures` different deliveries open one (0: never); `pause_ms` is the wait before the first probe.
 
-    def __init__(self, store: RedisClient, *, failures: int, pause_ms: int) -> None:
-        self._store = store
+    `spread` makes the wait of one delivery, always above 0, of the least wait that serves, so that not all come back at
+    once.
+    """
+
+    def __init__(self, redis: RedisClient, *, failures: int, pause_ms: int, spread: Callable[[int], int]) -> None:
+        self._redis = redis
         self._failures = failures
         self._pause_ms = min(pause_ms, LONGEST_PAUSE_MS)
+        self._spread = spread
         self._lock = threading.Lock()
         self._failing_here: dict[str, set[str]] = {}
         self._states_here: dict[str, str] = {}
 
-    def turn(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
-        """Whether this delivery may be posted now. `state` is what the deliveries' memory read, None: Redis is away."""
-        place = breaker_key(phone, webhook_id)
-        known = self._states_here.get(place, "") if state is None else state
-        if not known or not self._failures:
+    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
+        """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`; None: Redis is away."""
+        key = breaker_key(phone, webhook_id)
+        current = self._states_here.get(key, "") if state is None else state
+        if not current or not self._failures:
             return Permit()
-        kind, *words = known.split(" ")
+        kind, *words = current.split(" ")
         if kind == "ramp":
-            return self._ramp(place, int(words[1]), away=state is None)
+            return self._ramp(key, int(words[1]), away=state is None)
         next_ms, pause_ms, prober = int(words[1]), int(words[2]), words[3]
         left_ms = next_ms - now_ms()
         # Whoever probed last lets others try first; it probes again only when nobody came.
         if left_ms > 0 or (prober == delivery_id and left_ms > -pause_ms):
-            return Permit(wait_ms=_parked(left_ms))
+            return Permit(wait_ms=self._spread(left_ms))
         longer_ms = min(pause_ms * 2, LONGEST_PAUSE_MS)
         until_next_ms = max(longer_ms, deadline_ms)
-        after = f"open {words[0]} {now_ms() + until_next_ms} {longer_ms} {delivery_id}"
-        if self._swap(place, known, after, here=state is None):
+        changed = f"open {words[0]} {now_ms() + until_next_ms} {longer_ms} {delivery_id}"
+        if self._swap(key, current, changed, here=state is None):
             return Permit(probe=True)
-        return Permit(wait_ms=_parked(until_next_ms))
+        return Permit(wait_ms=self._spread(until_next_ms))
 
     def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
-        """Count a failure. Whether the endpoint is down now, and the news if this made it so."""
+        """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
         if not self._failures:
             return False, None
-        place, now = breaker_key(phone, webhook_id), now_ms()
-        keys = (failing_key(phone, webhook_id), place)
+        key, now = breaker_key(phone, webhook_id), now_ms()
+        keys = (failing_key(phone, webhook_id), key)
         try:
-            ((opened, state),) = self._store.call(
-                ("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, self._failures, now, self._pause_ms, KEPT_MS)
+            ((opened, state),) = self._redis.call(
+                ("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, self._failures, now, self._pause_ms, TTL_MS)
             )
         except StoreUnavailable:
-            opened, state = self._fail_here(place, delivery_id, now)
+            opened, state = self._fail_here(key, delivery_id, now)
         else:
-            self._remember(place, state)
+            self._remember(key, state)
         return bool(state), EndpointChange(down=True, since_ms=now) if opened else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, tell: Callable[[EndpointChange], None]) -> None:
-        """Forget the failures. `tell` gets the news if the endpoint was down, perhaps in another thread."""
-        place = breaker_key(phone, webhook_id)
+    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
+        """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
+        key = breaker_key(phone, webhook_id)
         failing = failing_key(phone, webhook_id)
         with self._lock:
-            self._failing_here.pop(place, None)
-            known = self._states_here.get(place, "")
-            if known.startswith("open"):
-                self._states_here[place] = f"ramp {known.split(' ')[1]} {now_ms()}"
-        if known.startswith("open"):
-            self._close(place, failing, tell, since=known.split(" ")[1])
+            self._failing_here.pop(key, None)
+            state = self._states_here.get(key, "")
+            if state.startswith("open"):
+                self._states_here[key] = f"ramp {state.split(' ')[1]} {now_ms()}"
+        if state.startswith("open"):
+            self._close(key, failing, notify, since=state.split(" ")[1])
             return
 
-        def look(results: list[Any]) -> None:
+        def close_if_it_failed(results: list[Any]) -> None:
             if results[0]:  # failures, and perhaps the one that opened it while this was on its way
-                self._close(place, failing, tell)
+                self._close(key, failing, notify)
 
         # Nobody waits for this: the delivery's own end is written the same way.
-        self._store.post(("DEL", failing), then=look)
+        self._redis.post(("DEL", failing), on_results=close_if_it_failed)
 
-    def _close(self, place: str, failing: str, tell: Callable[[EndpointChange], None], *, since: str = "") -> None:
+    def _close(self, key: str, failing: str, notify: Callable[[EndpointChange], None], *, since: str = "") -> None:
         try:
-            (was_down_since,) = self._store.call(("EVAL", _CLOSE, 3, failing, place, OPEN_KEY, now_ms(), RAMP_MS))
+            (was_down_since,) = self._redis.call(("EVAL", _CLOSE, 3, failing, key, OPEN_KEY, now_ms(), RAMP_MS))
         except StoreUnavailable:
             was_down_since = since
         if was_down_since:
-            tell(EndpointChange(down=False, since_ms=int(was_down_since)))
+            notify(EndpointChange(down=False, since_ms=int(was_down_since)))
 
     def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""
-        place = breaker_key(phone, webhook_id)
-        if state or place in self._states_here:
-            self._remember(place, state)
+        key = breaker_key(phone, webhook_id)
+        if state or key in self._states_here:
+            self._remember(key, state)
 
     def count_open(self) -> int:
         """How many endpoints are down now; above ten thousand not exactly. Raises StoreUnavailable."""
-        (places,) = self._store.call(("ZREVRANGE", OPEN_KEY, 0, MAX_COUNTED - 1))
-        if not places:
+        (keys,) = self._redis.call(("ZREVRANGE", OPEN_KEY, 0, MAX_COUNTED - 1))
+        if not keys:
             return 0
-        (states,) = self._store.call(("MGET", *places))
-        closed = [place for place, state in zip(places, states, strict=True) if not (state or "").startswith("open")]
+        (states,) = self._redis.call(("MGET", *keys))
+        closed = [key for key, state in zip(keys, states, strict=True) if not (state or "").startswith("open")]
         if closed:
-            self._store.post(("ZREM", OPEN_KEY, *closed))
-        return len(places) - len(closed)
+            self._redis.post(("ZREM", OPEN_KEY, *closed))
+        return len(keys) - len(closed)
 
-    def _remember(self, place: str, state: str) -> None:
+    def _remember(self, key: str, state: str) -> None:
         with self._lock:
             if len(self._states_here) >= MAX_ENDPOINTS:
                 self._states_here.clear()
             if state:
-                self._states_here[place] = state
+                self._states_here[key] = state
             else:
-                self._states_here.pop(place, None)
+                self._states_here.pop(key, None)
 
-    def _swap(self, place: str, before: str, after: str, *, here: bool) -> bool:
+    def _swap(self, key: str, before: str, after: str, *, here: bool) -> bool:
         if not here:
             try:
-                (won,) = self._store.call(("EVAL", _PROBE, 1, place, before, after, KEPT_MS))
+                (won,) = self._redis.call(("EVAL", _PROBE, 1, key, before, after, TTL_MS))
             except StoreUnavailable:
                 return False
             if won:
-                self._remember(place, after)
+                self._remember(key, after)
             return bool(won)
         with self._lock:
-            if self._states_here.get(place) != before:
+            if self._states_here.get(key) != before:
                 return False
-            self._states_here[place] = after
+            self._states_here[key] = after
             return True
 
-    def _fail_here(self, place: str, delivery_id: str, now: int) -> tuple[bool, str]:
+    def _fail_here(self, key: str, delivery_id: str, now: int) -> tuple[bool, str]:
         with self._lock:
-            known = self._states_here.get(place, "")
-            if known.startswith("open"):
-                _, since, _, pause, prober = known.split(" ")
+            state = self._states_here.get(key, "")
+            if state.startswith("open"):
+                _, since, _, pause, prober = state.split(" ")
                 if prober == delivery_id:
-                    known = self._states_here[place] = f"open {since} {now + int(pause)} {pause} {prober}"
-                return False, known
+                    state = self._states_here[key] = f"open {since} {now + int(pause)} {pause} {prober}"
+                return False, state
             if len(self._failing_here) >= MAX_ENDPOINTS:
                 self._failing_here.clear()
-            failing = self._failing_here.setdefault(place, set())
+            failing = self._failing_here.setdefault(key, set())
             failing.add(delivery_id)
             if len(failing) < self._failures:
                 return False, ""
-            del self._failing_here[place]
-            self._states_here[place] = f"open {now} {now + self._pause_ms} {self._pause_ms} {delivery_id}"
-            return True, self._states_here[place]
+            del self._failing_here[key]
+            self._states_here[key] = f"open {now} {now + self._pause_ms} {self._pause_ms} {delivery_id}"
+            return True, self._states_here[key]
 
-    def _ramp(self, place: str, closed_ms: int, *, away: bool) -> Permit:
+    def _ramp(self, key: str, closed_ms: int, *, away: bool) -> Permit:
         second = max(0, now_ms() - closed_ms) // 1000
         if second * 1000 >= RAMP_MS or away:
             return Permit()
-        key = f"{place}:{second}"
+        counter = f"{key}:{second}"
         try:
-            count, _ = self._store.call(("INCR", key), ("EXPIRE", key, RAMP_MS // 1000))
+            count, _ = self._redis.call(("INCR", counter), ("EXPIRE", counter, RAMP_MS // 1000))
         except StoreUnavailable:
             return Permit()
-        return Permit() if count <= RAMP_FIRST << second else Permit(wait_ms=_parked(2000))
-
-
-def _parked(at_least_ms: int) -> int:
-    return parked(at_least_ms, draw=random.random())  # noqa: S311 (spreads load, hides nothing)
+        return Permit() if count <= RAMP_FIRST << second else Permit(wait_ms=self._spread(2000))

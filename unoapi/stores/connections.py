@@ -1,4 +1,4 @@
-"""How the sessions are connected, and what is on its way through the connector. All of it may be lost."""
+"""How the sessions are connected, and which commands are on their way to the connector. All of it may be lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 CHANNEL = "unoapi-broadcast"
-"""What front ends are shown: `{"phone", "type", "content"}`."""
+"""The channel for front ends: `{"phone", "type", "content"}`."""
 RING_MS = 10_000
-"""A caller who rings again within this time is told once."""
+"""Further calls of one caller within this time count as the same call."""
 WAITED, GIVEN_UP = "waited", "given up"
 # Newer by time, then by number; a time far in the future is a clock that was wrong.
 _RECORD = """
@@ -37,76 +37,76 @@ return 1
 
 
 class RedisConnections:
-    """Statuses (`unoapi-status:<P>`, as in the former program), codes, keys of messages, results that are awaited."""
+    """Statuses (`unoapi-status:<P>`, as in the Node version), codes, message keys, results that are awaited."""
 
-    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
         self._ttl_s = ttl_s
 
-    def record(self, phone: str, news: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
-        """Keep the newest state and show it. Raises StoreUnavailable."""
-        status, kind = "", {QrCode: "qr", PairingCode: "pairing_code"}.get(type(news), "state")
-        if isinstance(news, SessionState):
-            status = STATUS_WORDS[news.state]
+    def record(self, phone: str, change: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
+        """Save the change, unless a newer one is saved, and broadcast it. Raises StoreUnavailable."""
+        status, kind = "", {QrCode: "qr", PairingCode: "pairing_code"}.get(type(change), "state")
+        if isinstance(change, SessionState):
+            status = STATUS_WORDS[change.state]
         keys = (_connection_key(phone), _status_key(phone))
-        arguments = (at_ms, seq, kind, news.model_dump_json(exclude_defaults=True), now_ms(), status)
-        (newer,) = self._store.call(("EVAL", _RECORD, 2, *keys, *arguments))
+        arguments = (at_ms, seq, kind, change.model_dump_json(exclude_defaults=True), now_ms(), status)
+        (newer,) = self._redis.call(("EVAL", _RECORD, 2, *keys, *arguments))
         if newer:
             shown = {"phone": phone, "type": kind, "content": json.loads(arguments[3]) | {"status": status}}
-            self._store.post(("PUBLISH", CHANNEL, json.dumps(shown)))
+            self._redis.post(("PUBLISH", CHANNEL, json.dumps(shown)))
 
     def status(self, phone: str) -> str:
         """The status word; `disconnected` when none is known. Raises StoreUnavailable."""
-        (status,) = self._store.call(("GET", _status_key(phone)))
+        (status,) = self._redis.call(("GET", _status_key(phone)))
         return str(status or "disconnected")
 
     def details(self, phone: str) -> dict[str, Any]:
         """The newest state, QR code and pairing code, as far as they are known. Raises StoreUnavailable."""
-        status, fields = self._store.call(("GET", _status_key(phone)), ("HGETALL", _connection_key(phone)))
-        known = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
-        found: dict[str, Any] = {"status": str(status or "disconnected"), "at_ms": int(known.get("at", 0))}
+        status, fields = self._redis.call(("GET", _status_key(phone)), ("HGETALL", _connection_key(phone)))
+        saved = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+        details: dict[str, Any] = {"status": str(status or "disconnected"), "at_ms": int(saved.get("at", 0))}
         for name in ("state", "qr", "pairing_code"):
-            if name in known:
-                found[name] = json.loads(known[name])
-        return found
+            if name in saved:
+                details[name] = json.loads(saved[name])
+        return details
 
     def remember_key(  # noqa: PLR0913 (the fields of a key)
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
     ) -> None:
-        """Keep where a message stands. Never raises, never waits."""
+        """Save the key of a message. Never raises, never waits."""
         key = {"id": theirs or message_id, "chat": chat, "participant": participant, "from_me": from_me}
-        self._store.post(("SET", _key_key(phone, message_id), json.dumps(key), "EX", self._ttl_s))
+        self._redis.post(("SET", _message_key(phone, message_id), json.dumps(key), "EX", self._ttl_s))
 
     def key(self, phone: str, message_id: str) -> MessageKey | None:
-        """Where a message stands, when it is known. Raises StoreUnavailable."""
-        (text,) = self._store.call(("GET", _key_key(phone, message_id)))
+        """The key of a message, if it is known. Raises StoreUnavailable."""
+        (text,) = self._redis.call(("GET", _message_key(phone, message_id)))
         try:
             return MessageKey(**json.loads(text)) if text else None
         except (ValueError, TypeError):
             return None
 
     def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
-        """A command is on its way; its result is wanted. Raises StoreUnavailable."""
-        self._store.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + 3600))
+        """Note that a command's result is awaited. Raises StoreUnavailable."""
+        self._redis.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + 3600))
 
     def settle(self, phone: str, command_id: str) -> bool:
-        """The result is there. True when the wait for it was given up before."""
+        """Note that the result came. True when the wait for it was given up before. Never raises."""
         try:
-            (was,) = self._store.call(("GETDEL", _wait_key(phone, command_id)))
+            (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
         except StoreUnavailable:
             return False
-        return bool(was == GIVEN_UP)
+        return bool(waiting == GIVEN_UP)
 
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
-        (was,) = self._store.call(("SET", _wait_key(phone, command_id), GIVEN_UP, "XX", "GET", "KEEPTTL"))
-        return was is not None
+        (waiting,) = self._redis.call(("SET", _wait_key(phone, command_id), GIVEN_UP, "XX", "GET", "KEEPTTL"))
+        return waiting is not None
 
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
-        """Whether this call counts: the caller's first in ten seconds, however often it is told. Never raises."""
+        """Whether this is the caller's first call in ten seconds, or the same call again. Never raises."""
         try:
             key = _ring_key(phone, caller)
-            _, first = self._store.call(("SET", key, call_id, "NX", "PX", RING_MS), ("GET", key))
+            _, first = self._redis.call(("SET", key, call_id, "NX", "PX", RING_MS), ("GET", key))
         except StoreUnavailable:
             return True
         return first in (None, call_id)
@@ -120,7 +120,7 @@ def _connection_key(phone: str) -> str:
     return f"unoapi-connection:{phone}"
 
 
-def _key_key(phone: str, message_id: str) -> str:
+def _message_key(phone: str, message_id: str) -> str:
     return f"unoapi-key:{phone}:{message_id}"
 
 

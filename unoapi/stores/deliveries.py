@@ -23,8 +23,8 @@ MAX_REMEMBERED = 10_000
 class RedisDeliveries:
     """Done-keys and pauses. With Redis away a process still knows what it did itself."""
 
-    def __init__(self, store: RedisClient, traces: RedisTraces, *, done_ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, traces: RedisTraces, *, done_ttl_s: int) -> None:
+        self._redis = redis
         self._traces = traces
         self._done_ttl_s = done_ttl_s
         self._done_here: dict[str, None] = {}
@@ -35,9 +35,9 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            place = (phone, webhook_id)
-            ((done, paused_until_ms, dropped_until_ms, breaker),) = self._store.call(
-                ("MGET", done_key(delivery_id), _pause_key(*place), _drop_key(*place), breaker_key(*place))
+            endpoint = (phone, webhook_id)
+            ((done, paused_until_ms, dropped_until_ms, breaker),) = self._redis.call(
+                ("MGET", done_key(delivery_id), _pause_key(*endpoint), _drop_key(*endpoint), breaker_key(*endpoint))
             )
         except StoreUnavailable:
             paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
@@ -48,7 +48,7 @@ class RedisDeliveries:
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done.
 
-        Written behind, within milliseconds: waiting for it before the acknowledgement would only lengthen the time in
+        Written within milliseconds, without waiting: to wait before the acknowledgement would only lengthen the time in
         which a crash makes a copy.
         """
         if len(self._done_here) >= MAX_REMEMBERED:
@@ -56,50 +56,55 @@ class RedisDeliveries:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
         done: Command = ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
-        self._store.post(done, *self._traces.commands(entry))
+        self._redis.post(done, *self._traces.commands(entry))
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""
-        (done,) = self._store.call(("EXISTS", done_key(delivery_id)))
+        (done,) = self._redis.call(("EXISTS", done_key(delivery_id)))
         return bool(done)
 
     def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
-        """Hold the endpoint for so many milliseconds."""
+        """Pause the endpoint for `pause_ms` milliseconds. Never raises, never waits."""
         if len(self._pauses_here) >= MAX_REMEMBERED:
             self._pauses_here.clear()
         self._pauses_here[f"{phone}:{webhook_id}"] = time.monotonic() + pause_ms / 1000
-        self._store.post(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+        self._redis.post(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
 
-    def hold(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
-        """Pause by hand. Raises StoreUnavailable: a person wants to know."""
-        self._store.call(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+    def suspend(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+        """Pause the endpoint at a person's request. Raises StoreUnavailable."""
+        self._redis.call(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
 
     def resume(self, *, phone: str, webhook_id: str) -> bool:
         """End a pause or close a breaker. Whether there was one. Raises StoreUnavailable."""
-        place = (phone, webhook_id)
-        ended, _ = self._store.call(("DEL", _pause_key(*place), breaker_key(*place)), ("DEL", failing_key(*place)))
+        endpoint = (phone, webhook_id)
+        ended, _ = self._redis.call(
+            ("DEL", _pause_key(*endpoint), breaker_key(*endpoint)), ("DEL", failing_key(*endpoint))
+        )
         return bool(ended)
 
     def drop(self, *, phone: str, webhook_id: str) -> int:
-        """Mark all that waits for a webhook now; returns the mark. Raises StoreUnavailable."""
-        mark = now_ms()
-        self._store.call(("SET", _drop_key(phone, webhook_id), mark, "EX", self._done_ttl_s))
-        return mark
+        """Drop all that waits for a webhook now: what was accepted until the time that is returned, in Unix ms.
 
-    def endpoints(self, places: Sequence[tuple[str, str]]) -> list[DeliveryState]:
+        Raises StoreUnavailable.
+        """
+        dropped_until_ms = now_ms()
+        self._redis.call(("SET", _drop_key(phone, webhook_id), dropped_until_ms, "EX", self._done_ttl_s))
+        return dropped_until_ms
+
+    def endpoints(self, endpoints: Sequence[tuple[str, str]]) -> list[DeliveryState]:
         """The states of endpoints, given as phone and webhook id. Raises StoreUnavailable."""
-        if not places:
+        if not endpoints:
             return []
-        keys = [key(*place) for place in places for key in (_pause_key, _drop_key, breaker_key)]
-        (values,) = self._store.call(("MGET", *keys))
+        keys = [key(*endpoint) for endpoint in endpoints for key in (_pause_key, _drop_key, breaker_key)]
+        (values,) = self._redis.call(("MGET", *keys))
         return [
-            DeliveryState(False, max(0, int(until or 0) - now_ms()), int(mark or 0), str(breaker or ""))
-            for until, mark, breaker in zip(values[::3], values[1::3], values[2::3], strict=True)
+            DeliveryState(False, max(0, int(paused or 0) - now_ms()), int(dropped or 0), str(breaker or ""))
+            for paused, dropped, breaker in zip(values[::3], values[1::3], values[2::3], strict=True)
         ]
 
 
 def done_key(delivery_id: str) -> str:
-    """Where it stands that a delivery is done."""
+    """The key that marks a delivery as done."""
     return f"unoapi-done:{delivery_id}"
 
 

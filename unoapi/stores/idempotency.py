@@ -10,26 +10,26 @@ from unoapi.models.claims import KeyState
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
-KEPT_S = 86_400
+TTL_S = 86_400
 ACCEPTED = ":accepted"
 
 
 class RedisIdempotency:
-    """A key holds the digest of its body, and later that the request was accepted."""
+    """A key in Redis has the digest of its body, and later also that the request was accepted."""
 
-    def __init__(self, store: RedisClient) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
 
     def claim(self, phone: str, key: str, *, digest: str) -> KeyState:
-        """Take a key for a body, or learn what it stands for already. Raises StoreUnavailable."""
+        """Take a key for a body, or get the state of one that is taken. Raises StoreUnavailable."""
         name = _name(phone, key)
-        free, held = self._store.call(("SET", name, digest, "NX", "EX", KEPT_S), ("GET", name))
-        known = str(held or digest)
-        return KeyState(taken=not free, accepted=known == digest + ACCEPTED, other_body=not known.startswith(digest))
+        free, stored = self._redis.call(("SET", name, digest, "NX", "EX", TTL_S), ("GET", name))
+        state = str(stored or digest)
+        return KeyState(taken=not free, accepted=state == digest + ACCEPTED, other_body=not state.startswith(digest))
 
     def settle(self, phone: str, key: str, *, digest: str) -> None:
-        """Remember, soon, that the request was accepted. Never raises."""
-        self._store.post(("SET", _name(phone, key), digest + ACCEPTED, "EX", KEPT_S))
+        """Remember that the request was accepted. Never raises, never waits."""
+        self._redis.post(("SET", _name(phone, key), digest + ACCEPTED, "EX", TTL_S))
 
 
 def _name(phone: str, key: str) -> str:

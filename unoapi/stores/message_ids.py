@@ -1,4 +1,4 @@
-"""Pairs of WhatsApp's message ids and ours. They may be lost."""
+"""Which of WhatsApp's message ids is which of ours: `unoapi-id:<P>:<id>`. The pairs may be lost."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 class RedisMessageIds:
     """Pairs of WhatsApp's message ids and ours."""
 
-    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
         self._ttl_s = ttl_s
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
-        """Keep a pair, both ways."""
-        self._store.post(
+        """Save a pair, both ways. Never raises, never waits."""
+        self._redis.post(
             ("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s),
             ("SET", f"unoapi-id:{phone}:{ours}", theirs, "EX", self._ttl_s),
         )
@@ -34,7 +34,7 @@ class RedisMessageIds:
 
     def _other(self, phone: str, message_id: str) -> str:
         try:
-            (found,) = self._store.call(("GET", f"unoapi-id:{phone}:{message_id}"))
+            (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{message_id}"))
         except StoreUnavailable:
             return message_id
-        return str(found) if found else message_id
+        return str(other) if other else message_id

@@ -1,4 +1,4 @@
-"""When the last notice about an endpoint went out. It may be lost."""
+"""The last notice about each endpoint: `unoapi-notice:<P>:<webhook>`. It may be lost."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 MAX_REMEMBERED = 10_000
-
-
 NOTICE_WINDOW_S = 900
 
 
 class RedisNotices:
-    """At most one notice per endpoint and quarter of an hour, also with Redis away (then per process)."""
+    """At most one notice per endpoint and quarter of an hour; with Redis away per process."""
 
-    def __init__(self, store: RedisClient) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
         self._here: dict[str, tuple[float, str]] = {}
         self._lock = threading.Lock()
 
@@ -29,7 +27,7 @@ class RedisNotices:
         """Whether this notice may go out now."""
         key = f"unoapi-notice:{phone}:{webhook_id}"
         try:
-            _, holder = self._store.call(("SET", key, notice_id, "NX", "EX", NOTICE_WINDOW_S), ("GET", key))
+            _, holder = self._redis.call(("SET", key, notice_id, "NX", "EX", NOTICE_WINDOW_S), ("GET", key))
         except StoreUnavailable:
             return self._claim_here(key, notice_id)
         return bool(holder == notice_id)

@@ -1,4 +1,4 @@
-"""Redis, grouped: the commands of all threads travel in shared pipelines.
+"""The Redis client: the commands of all threads travel in shared pipelines.
 
 Redis is never needed for a message to survive. A call ends within 200 ms; after a failure Redis is skipped for a few
 seconds, so that its absence costs each message almost nothing.
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+REDIS_ERRORS = (redis.RedisError, OSError)
+"""What the library raises when Redis is away, refuses or breaks off."""
 CALL_TIMEOUT_S = 0.2
 SKIP_S = 3.0
 PATIENT_S = 5.0
@@ -33,19 +36,22 @@ CALL_LINGER_S = 0.001
 POST_LINGER_S = 0.02
 
 Command = tuple[str | int | bytes, ...]
-Then = Callable[[list[Any]], None]
+OnResults = Callable[[list[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _CommandGroup:
+    """The commands of one caller, whose results belong together."""
+
     commands: Sequence[Command]
-    then: Then | None = None
+    on_results: OnResults | None = None
 
 
 class RedisClient:
     """Runs commands. Made once per process; its threads start with the first use, so after a fork.
 
-    What somebody waits for and what nobody waits for go separate ways: the second gathers longer, and so costs less.
+    Commands whose results are awaited (`call`) and commands that nobody waits for (`post`) go separate ways: the second
+    kind gathers for longer, and so costs less.
     """
 
     def __init__(self, url: str, *, verify: bool = True) -> None:
@@ -60,27 +66,28 @@ class RedisClient:
             retry=Retry(NoBackoff(), 0),
         )
         self._skip_until = 0.0
-        self._calls: Batcher[_Order, list[Any]] | None = None
-        self._posts: Batcher[_Order, list[Any]] | None = None
+        self._calls: Batcher[_CommandGroup, list[Any]] | None = None
+        self._posts: Batcher[_CommandGroup, list[Any]] | None = None
         self._lock = threading.Lock()
         self._pid = 0
 
     def call(self, *commands: Command) -> list[Any]:
         """The results of the commands, in order. Raises StoreUnavailable within 200 ms."""
-        ticket = self._submit(_Order(commands), waited_for=True)
+        future = self._submit(_CommandGroup(commands), awaited=True)
         try:
-            return ticket.wait(CALL_TIMEOUT_S)
+            return future.result(CALL_TIMEOUT_S)
         except TimeoutError as error:
             self._skip("timeout")
             raise StoreUnavailable("Redis did not answer within 200 ms") from error
 
-    def post(self, *commands: Command, then: Then | None = None) -> None:
-        """Run the commands some time soon; nobody waits.
+    def post(self, *commands: Command, on_results: OnResults | None = None) -> None:
+        """Run the commands within milliseconds, without waiting for them. Never raises.
 
-        `then` gets the results, if there are any, in the thread that others' commands wait for: it must seldom be slow.
+        `on_results` gets the results, if there are any, in the thread that runs all other commands, too: it must seldom
+        be slow.
         """
         try:
-            self._submit(_Order(commands, then), waited_for=False)
+            self._submit(_CommandGroup(commands, on_results), awaited=False)
         except StoreUnavailable:
             return
 
@@ -115,7 +122,7 @@ class RedisClient:
                 client.ping()
         except redis.AuthenticationError:
             return "refuses the login; check the password in REDIS_URL"
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 return (
                     "its certificate is not trusted: set UNOAPI_REDIS_TLS_VERIFY=false if the platform signs its own, "
@@ -134,16 +141,16 @@ class RedisClient:
                 batcher.close()
         self._client.close()
 
-    def _submit(self, order: _Order, *, waited_for: bool) -> BatchFuture[list[Any]]:
+    def _submit(self, group: _CommandGroup, *, awaited: bool) -> BatchFuture[list[Any]]:
         if time.monotonic() < self._skip_until:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
         try:
             calls, posts = self._started()
-            return (calls if waited_for else posts).submit(order)
+            return (calls if awaited else posts).submit(group)
         except BufferError as error:
             raise StoreUnavailable("too much is waiting for Redis") from error
 
-    def _started(self) -> tuple[Batcher[_Order, list[Any]], Batcher[_Order, list[Any]]]:
+    def _started(self) -> tuple[Batcher[_CommandGroup, list[Any]], Batcher[_CommandGroup, list[Any]]]:
         calls, posts = self._calls, self._posts
         if calls is not None and posts is not None and self._pid == os.getpid():
             return calls, posts
@@ -161,33 +168,32 @@ class RedisClient:
             log.warning("redis_skipped", seconds=SKIP_S, why=why)
         self._skip_until = time.monotonic() + SKIP_S
 
-    def _run(self, batch: Sequence[_Order]) -> list[list[Any] | Exception]:
+    def _run(self, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
         if time.monotonic() < self._skip_until:
             return [StoreUnavailable("Redis is skipped for some seconds")] * len(batch)
         pipeline = self._client.pipeline(transaction=False)
-        for order in batch:
-            for command in order.commands:
+        for group in batch:
+            for command in group.commands:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
             answers = pipeline.execute(raise_on_error=False)
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             self._skip(type(error).__name__)
             return [StoreUnavailable(f"Redis is not reachable ({type(error).__name__})")] * len(batch)
         results: list[list[Any] | Exception] = []
-        place = 0
-        for order in batch:
-            mine = answers[place : place + len(order.commands)]
-            place += len(order.commands)
-            wrong = next((answer for answer in mine if isinstance(answer, Exception)), None)
-            results.append(mine if wrong is None else StoreUnavailable(f"Redis: {type(wrong).__name__}"))
-            if order.then is not None and wrong is None:
-                _go_on(order.then, mine)
+        remaining = iter(answers)
+        for group in batch:
+            own = list(islice(remaining, len(group.commands)))
+            wrong = next((answer for answer in own if isinstance(answer, Exception)), None)
+            results.append(own if wrong is None else StoreUnavailable(f"Redis: {type(wrong).__name__}"))
+            if group.on_results is not None and wrong is None:
+                _call_back(group.on_results, own)
         return results
 
 
-def _go_on(then: Then, results: list[Any]) -> None:
-    """Call back. A bug there must not reach the commands of others."""
+def _call_back(on_results: OnResults, results: list[Any]) -> None:
+    """A bug in a callback must not reach the commands of others."""
     try:
-        then(results)
+        on_results(results)
     except Exception as error:  # noqa: BLE001 (see above)
         log.error("callback_failed", error=describe(error), traceback=safe_traceback(error))

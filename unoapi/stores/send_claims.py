@@ -1,4 +1,4 @@
-"""Claims of sends: who may send a message, and what came of it."""
+"""Claims of sends: who may send a message, and the outcome."""
 
 from __future__ import annotations
 
@@ -20,33 +20,35 @@ LEASE_MS = 60_000
 class RedisSendClaims:
     """Claims of sends. A claim is a lease: an unfinished one that ran out means an unknown outcome."""
 
-    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
         self._ttl_s = ttl_s
 
     def claim(self, job: SendMessage) -> Claim:
         """Ask for the right to send. Raises StoreUnavailable."""
         claim = json.dumps({"until_ms": now_ms() + LEASE_MS})
-        taken, held = self._store.call(("SET", _send_key(job), claim, "NX", "EX", self._ttl_s), ("GET", _send_key(job)))
+        taken, stored = self._redis.call(
+            ("SET", _send_key(job), claim, "NX", "EX", self._ttl_s), ("GET", _send_key(job))
+        )
         if taken:
             return Claim(free=True)
         try:
-            state = json.loads(held or "{}")
+            state = json.loads(stored or "{}")
             if "receipt" in state:
                 return Claim(receipt=Receipt.model_validate(state["receipt"]))
             left_ms = int(state.get("until_ms", 0)) - now_ms()
-        except (ValueError, TypeError, AttributeError):  # not what we write, so nobody knows
+        except (ValueError, TypeError, AttributeError):  # not in our form: the outcome is unknown
             left_ms = 0
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
-        """Remember what came of it. Raises StoreUnavailable."""
+        """Save the outcome. Raises StoreUnavailable."""
         state = json.dumps({"receipt": receipt.model_dump(mode="json")})
-        self._store.call(("SET", _send_key(job), state, "EX", self._ttl_s))
+        self._redis.call(("SET", _send_key(job), state, "EX", self._ttl_s))
 
     def release(self, job: SendMessage) -> None:
         """Give the right back. Raises StoreUnavailable."""
-        self._store.call(("DEL", _send_key(job)))
+        self._redis.call(("DEL", _send_key(job)))
 
 
 def _send_key(job: SendMessage) -> str:

@@ -1,4 +1,4 @@
-"""Sessions found by what is not their phone: a phone number id, a business account id, a token."""
+"""Finding sessions by something else than their phone: a phone number id, a business account id, a token."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from unoapi.stores.sessions import RedisSessions
 
 FRESH_S = 0.5
-"""What was found stays so for this time; a session that changed is seen within a second."""
+"""Results are cached for this time; a session that changed is seen within a second."""
 
 
 class RedisSessionDirectory:
-    """An index over the stored sessions. Sessions that were stored without it are taken in once per process."""
+    """An index over the stored sessions. Those that were stored without it are indexed once per process."""
 
-    def __init__(self, store: RedisClient, sessions: RedisSessions) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, sessions: RedisSessions) -> None:
+        self._redis = redis
         self._sessions = sessions
         self._nodes: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._snapshot: tuple[float, list[Session]] = (float("-inf"), [])
@@ -34,19 +34,19 @@ class RedisSessionDirectory:
         self._lock = threading.Lock()
 
     def phones_of(self, node: str) -> tuple[str, ...]:
-        """The phones that an id means, at least one: the phone itself, a phone number id, a business account id.
+        """The phones of an id, at least one. The id is a phone, a phone number id or a business account id.
 
-        An id that nothing is known of means itself: it may be a phone that the environment serves. Never raises.
+        An unknown id stands for itself: it may be a phone that the environment serves. Never raises.
         """
         if self._sessions.is_known(node):
             return (node,)
-        seen = self._nodes.get(node)
-        if seen is not None and time.monotonic() - seen[0] < FRESH_S:
-            return seen[1]
+        cached = self._nodes.get(node)
+        if cached is not None and time.monotonic() - cached[0] < FRESH_S:
+            return cached[1]
         try:
             phones = self._look_up(node)
         except StoreUnavailable:
-            return seen[1] if seen is not None else (node,)
+            return cached[1] if cached is not None else (node,)
         if len(self._nodes) >= MAX_CACHED:
             self._nodes.clear()
         self._nodes[node] = (time.monotonic(), phones)
@@ -57,8 +57,8 @@ class RedisSessionDirectory:
         at, sessions = self._snapshot
         if time.monotonic() - at < FRESH_S:
             return sessions
-        self._take_in()
-        (phones,) = self._store.call(("SMEMBERS", ALL))
+        self._index_stored()
+        (phones,) = self._redis.call(("SMEMBERS", ALL))
         sessions = self._sessions.many(sorted(phones))
         self._snapshot = (time.monotonic(), sessions)
         return sessions
@@ -73,26 +73,26 @@ class RedisSessionDirectory:
         ]
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
-        """What the connectors say of their numbers; those that nothing is known of are left out. Never raises."""
+        """The statuses that the connectors recorded; phones without one are left out. Never raises."""
         if not phones:
             return {}
         try:
-            (found,) = self._store.call(("MGET", *(f"unoapi-status:{phone}" for phone in phones)))
+            (statuses,) = self._redis.call(("MGET", *(f"unoapi-status:{phone}" for phone in phones)))
         except StoreUnavailable:
             return {}
-        return {phone: str(status) for phone, status in zip(phones, found, strict=True) if status}
+        return {phone: str(status) for phone, status in zip(phones, statuses, strict=True) if status}
 
     def _look_up(self, node: str) -> tuple[str, ...]:
-        stored, members = self._store.call(("SISMEMBER", ALL, node), ("SMEMBERS", node_key(node)))
-        if not stored and not members and self._take_in():
-            stored, members = self._store.call(("SISMEMBER", ALL, node), ("SMEMBERS", node_key(node)))
+        stored, members = self._redis.call(("SISMEMBER", ALL, node), ("SMEMBERS", node_key(node)))
+        if not stored and not members and self._index_stored():
+            stored, members = self._redis.call(("SISMEMBER", ALL, node), ("SMEMBERS", node_key(node)))
         if stored:
             return (node,)
-        meant = [session.phone for session in self._sessions.many(sorted(members)) if session.answers_to(node)]
-        return tuple(meant) or (node,)
+        phones = [session.phone for session in self._sessions.many(sorted(members)) if session.answers_to(node)]
+        return tuple(phones) or (node,)
 
-    def _take_in(self) -> bool:
-        """Index what is stored already, once: it may be the former program's. Whether it had to."""
+    def _index_stored(self) -> bool:
+        """Index the sessions that are stored already, once (they may be the Node version's). Whether this call did."""
         with self._lock:
             if self._complete:
                 return False
@@ -102,11 +102,11 @@ class RedisSessionDirectory:
                 for command in index_commands(session)
             ]
             for start in range(0, len(commands), AT_ONCE):
-                self._store.call(*commands[start : start + AT_ONCE])
+                self._redis.call(*commands[start : start + AT_ONCE])
             self._complete = True
             return True
 
 
 def _bytes(token: str) -> bytes:
-    """Also of what is no valid text: one session's token must not break the look at all others."""
+    """Also of a token that is no valid text: it must not break the comparison with all others."""
     return token.encode("utf-8", "surrogatepass")

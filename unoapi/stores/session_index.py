@@ -1,4 +1,4 @@
-"""The index over the stored sessions: what makes one found by its other ids."""
+"""The keys by which a stored session is found by its other ids."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import Command
 
 ALL = "unoapi-sessions"
-"""The stored phones; walking all keys of Redis takes too long for a request."""
+"""The set of stored phones; to scan all keys of Redis takes too long for a request."""
 
 
 def index_commands(session: Session) -> tuple[Command, ...]:
-    """What makes a session found by its other ids."""
+    """The commands that index a session."""
     nodes = {session.phone_number_id, session.waba_id} - {session.phone}
     return (("SADD", ALL, session.phone), *(("SADD", node_key(node), session.phone) for node in sorted(nodes)))
 

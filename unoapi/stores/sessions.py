@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,7 +11,7 @@ from pydantic import ValidationError
 
 from unoapi.errors import SessionUnknown, StoreUnavailable, describe
 from unoapi.models.session import Session, Webhook
-from unoapi.services.sessions import check_addresses
+from unoapi.stores.redis_marker import READ, RedisMarker, write_first
 from unoapi.stores.session_index import ALL, index_commands
 from unoapi.telemetry.logging import get_logger
 
@@ -29,48 +27,37 @@ FRESH_S = 0.5
 STALE_S = 600.0
 """With Redis away, a configuration seen this recently still counts."""
 MAX_CACHED = 10_000
-MARKER = "unoapi-marker"
-CONFIRMED = "confirmed:"
-LOST = "lost:"
 AT_ONCE = 200
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
-"""Fields without which a session cannot be served. Others that do not fit are as if they were not there."""
+"""Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
 
 class RedisSessions:
     """Sessions by phone.
 
-    The marker tells "never stored" from "Redis lost its data": it is written with the first stored session. A process
-    that has seen it and finds it gone, or replaced, knows that the data went, and lets events of unknown phones wait
-    instead of sending them to the environment's webhook. It says so in the marker, for processes that start later.
-    `confirm` ends that.
+    After a loss of Redis's data (see `redis_marker`) events of unknown phones wait, instead of going to the
+    environment's webhook, until `confirm`. `check` may refuse a session before it is stored.
     """
 
     def __init__(
-        self, store: RedisClient, environment: dict[str, Any], *, refusal: Callable[[str], str] = lambda _: ""
+        self, redis: RedisClient, environment: dict[str, Any], *, check: Callable[[Session], None] = lambda _: None
     ) -> None:
-        self._store = store
-        self._refusal = refusal
+        self._redis = redis
+        self._check = check
         self._environment = environment
         self._cache: dict[str, tuple[float, Session | None]] = {}
-        self._marker = ""
-        self._lost = False
-        self._lock = threading.Lock()
+        self._marker = RedisMarker(redis)
 
     def load_marker(self) -> None:
-        """Look at the marker now, so that a loss is noticed that happens before the first event. Never raises."""
-        try:
-            (marker,) = self._store.call(("GET", MARKER))
-        except StoreUnavailable:
-            return
-        self._judge_marker(marker, stored=False)
+        """Read the marker now, so that a loss is noticed that happens before the first event. Never raises."""
+        self._marker.load()
 
     def find(self, phone: str) -> Session:
         """The stored session, or the environment's. Raises SessionUnknown."""
         session = self._look_up(phone)
         if session is not None:
             return session
-        if self._lost:
+        if self._marker.lost:
             raise SessionUnknown(f"Redis lost its data: the configuration of {phone} may have gone with it")
         return self.environment_session(phone)
 
@@ -82,7 +69,7 @@ class RedisSessions:
         if session is not None:
             return session
         try:
-            (removed,) = self._store.call(("EXISTS", _removed_key(phone)))
+            (removed,) = self._redis.call(("EXISTS", _removed_key(phone)))
         except StoreUnavailable as error:
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
         if removed:
@@ -90,7 +77,7 @@ class RedisSessions:
         raise SessionUnknown(f"the configuration of {phone} is gone from Redis")
 
     def refresh(self, phone: str) -> None:
-        """Take the next look at this phone from Redis: what was expected is not in the configuration seen last."""
+        """Read this phone from Redis next time: what was expected is not in the configuration seen last."""
         seen = self._cache.get(phone)
         if seen is not None:
             self._cache[phone] = (min(seen[0], time.monotonic() - FRESH_S), seen[1])
@@ -101,17 +88,17 @@ class RedisSessions:
 
     def config(self, phone: str) -> dict[str, Any] | None:
         """The stored configuration as it is. Raises StoreUnavailable."""
-        (text,) = self._store.call(("GET", _key(phone)))
+        (text,) = self._redis.call(("GET", _key(phone)))
         return _parsed(phone, text) if text is not None else None
 
     def phones(self) -> list[str]:
         """All stored phones. Raises StoreUnavailable. Walks the keys in bounded steps."""
-        cursor, found = "0", set[str]()
+        cursor, phones = "0", set[str]()
         while True:
-            ((cursor, keys),) = self._store.call(("SCAN", cursor, "MATCH", _key("*"), "COUNT", 1000))
-            found.update(key.removeprefix(_key("")) for key in keys)
+            ((cursor, keys),) = self._redis.call(("SCAN", cursor, "MATCH", _key("*"), "COUNT", 1000))
+            phones.update(key.removeprefix(_key("")) for key in keys)
             if str(cursor) == "0":
-                return sorted(phone for phone in found if phone.isdigit())
+                return sorted(phone for phone in phones if phone.isdigit())
 
     def is_known(self, phone: str) -> bool:
         """Whether this process has seen the phone's stored configuration lately. Asks nobody."""
@@ -124,72 +111,72 @@ class RedisSessions:
         Raises StoreUnavailable.
         """
         wanted = [phone for phone in phones if phone.isdigit()]
-        found = {}
+        configs = {}
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
-            (texts,) = self._store.call(("MGET", *(_key(phone) for phone in part)))
+            (texts,) = self._redis.call(("MGET", *(_key(phone) for phone in part)))
             for phone, text in zip(part, texts, strict=True):
                 try:
-                    found.update({phone: _parsed(phone, text)} if text is not None else {})
+                    configs.update({phone: _parsed(phone, text)} if text is not None else {})
                 except SessionUnknown:
                     continue
-        return found
+        return configs
 
     def many(self, phones: Iterable[str]) -> list[Session]:
         """The stored sessions of these phones; those that are gone or cannot be read are left out.
 
         Raises StoreUnavailable.
         """
-        found = []
+        sessions = []
         for phone, config in self.configs(phones).items():
             try:
-                found.append(self._readable(phone, config))
+                sessions.append(self._readable(phone, config))
             except (TypeError, ValueError):
                 continue
-        return found
+        return sessions
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration.
 
-        Raises ValidationError or RequestError before anything is written, StoreUnavailable.
+        Raises ValidationError, or what `check` raises, before anything is written; StoreUnavailable.
         """
         session = self._session(phone, config)
-        check_addresses(session, refusal=self._refusal)
-        *_, marker = self._store.call(
+        self._check(session)
+        *_, marker = self._redis.call(
             ("SET", _key(phone), json.dumps(config)),
             ("DEL", _removed_key(phone)),
             *index_commands(session),
-            ("SET", MARKER, _new_marker(), "NX"),
-            ("GET", MARKER),
+            write_first(),
+            READ,
         )
-        self._judge_marker(marker, stored=True)
+        self._marker.observe(marker, stored=True)
         self._remember(phone, session)
         return session
 
-    def remove(self, phone: str, *, keep_s: int) -> bool:
-        """Remove a session on purpose; for `keep_s` seconds its waiting deliveries are told so."""
-        removed, *_ = self._store.call(
-            ("DEL", _key(phone)), ("SET", _removed_key(phone), "1", "EX", keep_s), ("SREM", ALL, phone)
+    def remove(self, phone: str, *, remember_s: int) -> bool:
+        """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason."""
+        removed, *_ = self._redis.call(
+            ("DEL", _key(phone)), ("SET", _removed_key(phone), "1", "EX", remember_s), ("SREM", ALL, phone)
         )
         self._remember(phone, None)
         return bool(removed)
 
     def confirm(self) -> None:
         """Say that the phones which Redis knows now are all there are. Raises StoreUnavailable."""
-        self._store.call(("SET", MARKER, CONFIRMED + _new_marker()))
+        self._marker.confirm()
 
     def _look_up(self, phone: str) -> Session | None:
         seen = self._cache.get(phone)
         now = time.monotonic()
         if seen is not None and seen[1] is not None and now - seen[0] < FRESH_S:
-            return seen[1]  # that there is none is never taken from here: another process may know of a loss by now
+            return seen[1]  # a missing session is never taken from here: another process may know of a loss by now
         try:
-            text, marker = self._store.call(("GET", _key(phone)), ("GET", MARKER))
+            text, marker = self._redis.call(("GET", _key(phone)), READ)
         except StoreUnavailable as error:
             if seen is not None and now - seen[0] < STALE_S and seen[1] is not None:
                 return seen[1]
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
-        self._judge_marker(marker, stored=text is not None)
+        self._marker.observe(marker, stored=text is not None)
         session = None
         if text is not None:
             try:
@@ -200,48 +187,13 @@ class RedisSessions:
         self._remember(phone, session)
         return session
 
-    def _judge_marker(self, marker: str | None, *, stored: bool) -> None:
-        with self._lock:
-            if marker is None and not self._marker:
-                self._marker = self._first_marker() if stored else ""
-                return
-            if marker is not None and (marker.startswith(CONFIRMED) or not self._marker):
-                self._marker, self._lost = marker, marker.startswith(LOST)
-                return
-            if marker == self._marker or (self._lost and (marker or "").startswith(LOST)):
-                return
-            if not self._lost:
-                log.error(
-                    "redis_lost_its_data",
-                    hint="store the sessions again (register); then `unoapi session confirm`. Until then events of "
-                    "phones without configuration wait",
-                )
-            self._lost = True
-        if not (marker or "").startswith(LOST):
-            self._tell_loss()
-
-    def _first_marker(self) -> str:
-        """Mark that sessions are stored. They may be the former program's, which knows no marker."""
-        try:
-            _, marker = self._store.call(("SET", MARKER, _new_marker(), "NX"), ("GET", MARKER))
-        except StoreUnavailable:
-            return ""  # the next look-up tries again
-        return str(marker or "")
-
-    def _tell_loss(self) -> None:
-        """Tell the other processes, before the event that was just accepted reaches one of them."""
-        try:
-            self._store.call(("SET", MARKER, LOST + _new_marker()))
-        except StoreUnavailable:
-            return  # the next look-up tells again
-
     def _remember(self, phone: str, session: Session | None) -> None:
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
         self._cache[phone] = (time.monotonic(), session)
 
     def _readable(self, phone: str, config: dict[str, Any]) -> Session:
-        """A stored configuration, perhaps the former program's, without the options that do not fit."""
+        """A stored configuration, perhaps the Node version's, without the options that are not valid."""
         try:
             return self._session(phone, config)
         except ValidationError as error:
@@ -314,7 +266,3 @@ def _key(phone: str) -> str:
 
 def _removed_key(phone: str) -> str:
     return f"unoapi-removed:{phone}"
-
-
-def _new_marker() -> str:
-    return secrets.token_hex(8)

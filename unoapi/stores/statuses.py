@@ -1,4 +1,4 @@
-"""How far the told status of each message is: statuses never go backwards."""
+"""The status that was published last of each message (`unoapi-told:<P>:<id>`): statuses never go backwards."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 RANKS = {"sent": 10, "failed": 15, "delivered": 20, "read": 30, "played": 40, "deleted": 50}
 """`failed` may be corrected: a message whose outcome nobody knew can still be delivered."""
 ADMIT = """
-local held = redis.call('GET', KEYS[1])
-if held then
-  local rank, event = string.match(held, '^(%d+):(.*)$')
+local last = redis.call('GET', KEYS[1])
+if last then
+  local rank, event = string.match(last, '^(%d+):(.*)$')
   if rank and tonumber(rank) > tonumber(ARGV[1]) then return 0 end
   if rank and tonumber(rank) == tonumber(ARGV[1]) then return event == ARGV[2] and 1 or 0 end
 end
@@ -26,18 +26,18 @@ return 1
 class RedisStatuses:
     """The highest status of each message. With Redis away every status passes."""
 
-    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
         self._ttl_s = ttl_s
 
     def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
-        """Whether a status may be told: it is further than the last one, or the same event again. Never raises."""
+        """Whether a status may be published: it is higher than the last one, or the same event again. Never raises."""
         rank = RANKS.get(status)
         if rank is None or not message_id:
             return True
         key = f"unoapi-told:{phone}:{message_id}"
         try:
-            (admitted,) = self._store.call(("EVAL", ADMIT, 1, key, rank, event_id, self._ttl_s))
+            (admitted,) = self._redis.call(("EVAL", ADMIT, 1, key, rank, event_id, self._ttl_s))
         except StoreUnavailable:
             return True
         return bool(admitted)

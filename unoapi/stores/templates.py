@@ -17,12 +17,12 @@ log = get_logger(__name__)
 class RedisTemplates:
     """Templates by phone."""
 
-    def __init__(self, store: RedisClient) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
 
     def get(self, phone: str) -> list[dict[str, Any]] | None:
         """What is stored; None when nothing ever was. Raises StoreUnavailable."""
-        (text,) = self._store.call(("GET", _key(phone)))
+        (text,) = self._redis.call(("GET", _key(phone)))
         if text is None:
             return None
         try:
@@ -35,7 +35,7 @@ class RedisTemplates:
 
     def put(self, phone: str, templates: list[dict[str, Any]]) -> None:
         """Store all of a phone. Raises StoreUnavailable."""
-        self._store.call(("SET", _key(phone), json.dumps(templates)))
+        self._redis.call(("SET", _key(phone), json.dumps(templates)))
 
 
 def _key(phone: str) -> str:

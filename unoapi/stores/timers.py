@@ -1,4 +1,4 @@
-"""Timers and who wrote last: `unoapi-timer:<P>:<contact>`, `unoapi-message-direction:<P>:<contact>`."""
+"""Timers, and who wrote last: `unoapi-timer:<P>:<contact>`, `unoapi-message-direction:<P>:<contact>`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 class RedisTimers:
-    """When a contact's timer was started or stopped last. A timer whose data are lost does not fire."""
+    """When the timer of a contact was started or stopped last. A timer whose data are lost does not fire."""
 
-    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
         self._ttl_s = ttl_s
 
     def touch(self, phone: str, contact: str, *, at_ms: int) -> None:
         """Remember a start or a stop, in milliseconds since the epoch. Raises StoreUnavailable."""
-        self._store.call(("SET", _timer_key(phone, contact), at_ms, "EX", self._ttl_s))
+        self._redis.call(("SET", _timer_key(phone, contact), at_ms, "EX", self._ttl_s))
 
     def state(self, phone: str, contact: str) -> TimerState:
         """The last start or stop, and who wrote last. Raises StoreUnavailable."""
-        ((last, direction),) = self._store.call(("MGET", _timer_key(phone, contact), _direction_key(phone, contact)))
+        ((last, direction),) = self._redis.call(("MGET", _timer_key(phone, contact), _direction_key(phone, contact)))
         return TimerState(last_ms=int(last) if str(last or "").isdigit() else None, direction=str(direction or ""))
 
     def wrote(self, phone: str, contact: str, *, own: bool) -> None:
         """Remember who wrote last: the number itself, or the contact. Never raises, never waits."""
         if contact:
             direction = "incoming" if own else "outgoing"
-            self._store.post(("SET", _direction_key(phone, contact), direction, "EX", self._ttl_s))
+            self._redis.post(("SET", _direction_key(phone, contact), direction, "EX", self._ttl_s))
 
 
 def _timer_key(phone: str, contact: str) -> str:

@@ -1,4 +1,4 @@
-"""The steps of each message. They may be lost."""
+"""The steps of each message: `unoapi-trace:<id>`. They may be lost."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ MAX_TRACE_ENTRIES = 200
 
 
 class RedisTraces:
-    """The life of messages: a stream per message id, bounded in length and time."""
+    """Traces: a stream per message id, bounded in length and time."""
 
-    def __init__(self, store: RedisClient, *, ttl_s: int) -> None:
-        self._store = store
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
         self._ttl_s = ttl_s
 
     def add(self, *entries: TraceEntry) -> None:
         """Append steps. Never raises, never waits."""
-        self._store.post(*(command for entry in entries for command in self.commands(entry)))
+        self._redis.post(*(command for entry in entries for command in self.commands(entry)))
 
     def commands(self, entry: TraceEntry) -> tuple[Command, ...]:
         """The commands that append one step."""
@@ -34,9 +34,9 @@ class RedisTraces:
 
     def read(self, message_id: str) -> list[TraceEntry]:
         """All steps of a message, oldest first. Raises StoreUnavailable."""
-        (found,) = self._store.call(("XRANGE", _trace_key(message_id), "-", "+"))
+        (items,) = self._redis.call(("XRANGE", _trace_key(message_id), "-", "+"))
         entries = []
-        for _, fields in found:
+        for _, fields in items:
             try:
                 entries.append(TraceEntry.model_validate({**json.loads(fields["step"]), "message_id": message_id}))
             except (ValueError, TypeError, LookupError):

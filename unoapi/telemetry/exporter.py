@@ -1,11 +1,11 @@
-"""The numbers of all processes of a host, told by one of them.
+"""Exports the metrics of all processes of a host through one of them.
 
-Processes that are given the same port count in one folder, each in files of its own slot. One of them listens; when it
-ends another takes its place. So it does not matter how many web processes or pool children there are, and processes
-that share a host need no ports of their own. A slot outlives its process and goes to the next one, so that counts
-never go backwards and the folder does not grow; when all have ended, the next to come begins anew.
+Processes with the same port write to one folder, each to the files of its own slot. One of them listens; when it ends,
+another one takes over. So the number of web processes and pool children does not matter, and processes that share a
+host need no ports of their own. A slot outlives its process and is reused by a later one, so that counts never go
+backwards and the folder does not grow. When all processes have ended, the next one starts with an empty folder.
 
-All locks are the kernel's: who dies, however it dies, holds none.
+All locks are the kernel's: a process that ends, however it ends, releases them.
 """
 
 from __future__ import annotations
@@ -36,54 +36,55 @@ log = get_logger(__name__)
 
 TRY_S = 1.0
 REQUEST_S = 5.0
-"""For so long one reader may keep the listener to itself."""
+"""The longest time that one reader may occupy the listener."""
 MAX_SLOTS = 4096
 
 
 class ProcessRegistry:
-    """The processes that count together. One object per process, made before anything is counted."""
+    """The processes that write their metrics to one folder. One object per process, made before anything is counted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._held: list[IO[str]] = []
+        self._locks: list[IO[str]] = []
         self._slot_file: IO[str] | None = None
         self._slot = 0
         self._pid = 0
 
     def join(self) -> None:
-        """Count here from now on. Raises ConfigurationError when the folder is not ours alone."""
+        """Write this process's metrics here. Raises ConfigurationError when another user may write to the folder."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        found = self.folder.lstat()
-        if found.st_uid != os.getuid() or not self.folder.is_dir() or self.folder.is_symlink() or found.st_mode & 0o077:
-            raise ConfigurationError(f"{self.folder} belongs to somebody else: remove it, or set TMPDIR")
-        everybody = (self.folder / "everybody.lock").open("a")
-        if _locked(everybody, fcntl.LOCK_EX):
-            for left in self.folder.glob("*.db"):
-                left.unlink(missing_ok=True)
-        fcntl.flock(everybody, fcntl.LOCK_SH)
-        self._held.append(everybody)
+        status = self.folder.lstat()
+        is_folder = self.folder.is_dir() and not self.folder.is_symlink()
+        if status.st_uid != os.getuid() or not is_folder or status.st_mode & 0o077:
+            raise ConfigurationError(f"{self.folder} belongs to another user: remove it, or set TMPDIR")
+        members = (self.folder / "everybody.lock").open("a")
+        if _locked(members, fcntl.LOCK_EX):  # this is the first one
+            for file in self.folder.glob("*.db"):
+                file.unlink(missing_ok=True)
+        fcntl.flock(members, fcntl.LOCK_SH)
+        self._locks.append(members)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
         values.ValueClass = values.MultiProcessValue(self.slot)  # type: ignore[no-untyped-call]
 
     def slot(self) -> int:
-        """The number that no other living process has; another one after a fork."""
+        """A number that no other running process has; a fork gets a number of its own."""
         if self._pid != os.getpid():
             self._take_slot()
         return self._slot
 
     def register(self, name: str) -> None:
-        """Let others see that a process of this kind lives."""
-        signed = (self.folder / f"{name}.lock").open("a")
-        fcntl.flock(signed, fcntl.LOCK_SH)
-        self._held.append(signed)
+        """Show the other processes that one of this kind runs."""
+        file = (self.folder / f"{name}.lock").open("a")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        self._locks.append(file)
 
     def has(self, name: str) -> bool:
-        """Whether a process of this kind lives."""
+        """Whether a process of this kind runs."""
         with (self.folder / f"{name}.lock").open("a") as probe:
             return not _locked(probe, fcntl.LOCK_EX)
 
-    def forget_the_dead(self) -> None:
-        """Remove what only the living may claim."""
+    def clear_ended(self) -> None:
+        """Remove the gauges of processes that have ended; their counts stay."""
         for path in self.folder.glob("slot-*.lock"):
             with path.open("a") as probe:
                 if _locked(probe, fcntl.LOCK_EX):
@@ -101,31 +102,30 @@ class ProcessRegistry:
         raise ConfigurationError(f"more than {MAX_SLOTS} processes count in {self.folder}")
 
     def _clear_gauges(self, slot: str) -> None:
-        for left in self.folder.glob(f"gauge_*_{slot}.db"):
-            left.unlink(missing_ok=True)
+        for file in self.folder.glob(f"gauge_*_{slot}.db"):
+            file.unlink(missing_ok=True)
 
 
-class _Together(Collector):
-    """The counts of the whole group."""
+class _AllProcesses(Collector):
+    """The metrics of all processes of a registry."""
 
-    def __init__(self, group: ProcessRegistry) -> None:
-        self._group = group
-        # It does not say what it has before it is asked: what others count is not known yet.
-        self._files: Any = MultiProcessCollector(None, path=str(group.folder))  # type: ignore[no-untyped-call]
+    def __init__(self, processes: ProcessRegistry) -> None:
+        self._processes = processes
+        self._files: Any = MultiProcessCollector(None, path=str(processes.folder))  # type: ignore[no-untyped-call]
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that the registry does not ask now."""
+        """Return nothing: what the other processes count is not known before a read."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Read the files."""
-        self._group.forget_the_dead()
-        found: Iterable[Metric] = self._files.collect()
-        return found
+        """Read the files of all slots."""
+        self._processes.clear_ended()
+        metrics: Iterable[Metric] = self._files.collect()
+        return metrics
 
 
 class _Server(WSGIServer):
-    """Asks nobody for the host's name, which may take long."""
+    """Does not look the host's name up, which may take long."""
 
     timeout = 0.5
 
@@ -142,60 +142,60 @@ class _Handler(WSGIRequestHandler):
     timeout = REQUEST_S
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing of reads."""
+        """Log no reads."""
 
 
 class Listener:
-    """Answers for the group as soon as nobody else does. `more` is asked at each read."""
+    """Answers for all processes of a registry as soon as no other one does. `more` is collected at each read."""
 
-    def __init__(self, group: ProcessRegistry, *, host: str, port: int, more: Iterable[Collector] = ()) -> None:
+    def __init__(self, processes: ProcessRegistry, *, host: str, port: int, more: Iterable[Collector] = ()) -> None:
         registry = CollectorRegistry()
-        for collector in (_Together(group), *more):
+        for collector in (_AllProcesses(processes), *more):
             registry.register(collector)
         self._app = make_wsgi_app(registry)
-        self._group = group
-        self._where = (host.strip("[]"), port)
+        self._processes = processes
+        self._address = (host.strip("[]"), port)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Start a thread that waits for its turn and then listens."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon."""
+        """Make the thread end within a second."""
         self._stopped.set()
 
     def _run(self) -> None:
-        with (self._group.folder / "listener.lock").open("a") as turn:
-            while not _locked(turn, fcntl.LOCK_EX):
+        with (self._processes.folder / "listener.lock").open("a") as lock:
+            while not _locked(lock, fcntl.LOCK_EX):
                 if self._stopped.wait(TRY_S):
                     return
             self._listen()
 
     def _listen(self) -> None:
-        told = False
-        kind = type("_Server6", (_Server,), {"address_family": 10}) if ":" in self._where[0] else _Server
+        logged = False
+        kind = type("_Server6", (_Server,), {"address_family": 10}) if ":" in self._address[0] else _Server
         while not self._stopped.is_set():
             try:
-                server = kind(self._where, _Handler)
+                server = kind(self._address, _Handler)
             except OSError as error:
-                if not told:
+                if not logged:
                     log.error(
-                        "metrics_port_not_free", port=self._where[1], error=f"{error}", hint="UNOAPI_METRICS_PORT"
+                        "metrics_port_not_free", port=self._address[1], error=f"{error}", hint="UNOAPI_METRICS_PORT"
                     )
-                    told = True
+                    logged = True
                 self._stopped.wait(TRY_S)
                 continue
-            log.info("metrics_listening", port=self._where[1])
+            log.info("metrics_listening", port=self._address[1])
             with server:
                 server.set_app(self._app)
                 while not self._stopped.is_set():
                     server.handle_request()
 
 
-def group_folder(port: int, *, installation: str) -> Path:
-    """Where the processes of one user, port and installation meet."""
+def registry_folder(port: int, *, installation: str) -> Path:
+    """The folder that the processes of one user, port and installation share."""
     return Path(tempfile.gettempdir()) / f"unoapi-metrics-{os.getuid()}-{port}-{installation}"
 
 

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 LEVELS = {"trace": 10, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
 
-# The checkpoints of a received message, in the words of the former program, which guides and habits know.
+# The checkpoints of a received message, in the words of the Node version, because guides use them.
 UPSERT = "messages.upsert"  # it came from WhatsApp
 LISTENER = "Listener receive message"  # it is being made an event
 PUBLISHED = "Publishing at exchange"  # RabbitMQ has confirmed it
 
 bound = bound_contextvars
 
-if not structlog.is_configured():  # a program that uses a part of us, and sets up nothing, is not told of each step
+if not structlog.is_configured():  # for programs that use the library and set up no logging: no debug lines
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
 
 
 def configure_logging(level: str, form: str, report: Report | None = None) -> None:
     """Set up structlog and the standard library's logging. `form` is auto, json or console.
 
-    `report` is told of every error, whatever the level: the line's fields and the exception, if there is one.
+    `report` is called for every error, whatever the level: with the line's fields and the exception, if there is one.
     """
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -44,11 +44,11 @@ def configure_logging(level: str, form: str, report: Report | None = None) -> No
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _tell_error_safely,
+        _describe_error,
     ]
-    told = [] if report is None else [_reporting(report, number)]
+    reporting = [] if report is None else [_reporting(report, number)]
     structlog.configure(
-        processors=[*shared[:2], *told, *shared[2:], renderer],
+        processors=[*shared[:2], *reporting, *shared[2:], renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number if report is None else min(number, logging.ERROR)),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -65,7 +65,7 @@ def configure_logging(level: str, form: str, report: Report | None = None) -> No
     root.handlers[:] = [handler] if report is None else [handler, _ReportingHandler(report)]
     # Libraries log request lines and task arguments at info: only their warnings are ours to show.
     root.setLevel(max(number if report is None else min(number, logging.ERROR), logging.WARNING))
-    # What Celery says here of a task's end, the task says itself, with its ids.
+    # Celery logs a task's end here; the task logs it itself, with its ids.
     logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)
 
 
@@ -74,17 +74,17 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(module=name)
 
 
-def _reporting(report: Report, number: int) -> Any:
-    """The step that reports our own errors; they are dropped behind it when they are below the log's level."""
+def _reporting(report: Report, level: int) -> Any:
+    """The step that reports our own errors, then drops them when they are below the log's level."""
 
-    def pass_on(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def report_and_pass(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if event["level"] in ("error", "critical"):
             report(event, _error_of(event.get("exc_info")) or sys.exc_info()[1])
-            if number > logging.ERROR and event["level"] == "error":
+            if level > logging.ERROR and event["level"] == "error":
                 raise structlog.DropEvent
         return event
 
-    return pass_on
+    return report_and_pass
 
 
 class _ReportingHandler(logging.Handler):
@@ -108,7 +108,7 @@ def _error_of(info: Any) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
-def _tell_error_safely(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _describe_error(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace an exception by its safe description: the text of a foreign exception may quote a message body."""
     error = _error_of(event.pop("exc_info", None))
     if error is not None:

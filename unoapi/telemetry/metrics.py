@@ -1,6 +1,6 @@
-"""What is counted for Prometheus. Labels are words of our own: no phone, no address, no id is ever one of them.
+"""The metrics for Prometheus. Labels are fixed words: a phone, an address or an id is never one of them.
 
-Counting costs microseconds and needs nobody who reads. `telemetry.exporter` makes the numbers of several processes one.
+Counting costs microseconds and works without a reader. `telemetry.exporter` adds up several processes.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ DELIVERY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 1
 
 
 class Metrics:
-    """The numbers of one process."""
+    """The metrics of one process."""
 
     def __init__(self) -> None:
-        self.registry = known = CollectorRegistry()
-        self._deliveries = Counter("unoapi_deliveries", "Attempts to deliver.", ["outcome"], registry=known)
+        self.registry = registry = CollectorRegistry()
+        self._deliveries = Counter("unoapi_deliveries", "Attempts to deliver.", ["outcome"], registry=registry)
         self._delivery_seconds = Histogram(
-            "unoapi_delivery_seconds", "The exchange with the endpoint.", buckets=DELIVERY_BUCKETS_S, registry=known
+            "unoapi_delivery_seconds", "The exchange with the endpoint.", buckets=DELIVERY_BUCKETS_S, registry=registry
         )
-        self._retries = Counter("unoapi_retries", "Jobs put back for later.", ["class"], registry=known)
-        self._dead = Counter("unoapi_dead", "Jobs given up by a worker.", ["reason"], registry=known)
-        self._requests = Counter("unoapi_requests", "Answers of the API.", ["route", "status"], registry=known)
+        self._retries = Counter("unoapi_retries", "Jobs put back for later.", ["class"], registry=registry)
+        self._dead = Counter("unoapi_dead", "Jobs given up by a worker.", ["reason"], registry=registry)
+        self._requests = Counter("unoapi_requests", "Answers of the API.", ["route", "status"], registry=registry)
         self._request_seconds = Histogram(
-            "unoapi_request_seconds", "From a request to its answer.", buckets=REQUEST_BUCKETS_S, registry=known
+            "unoapi_request_seconds", "From a request to its answer.", buckets=REQUEST_BUCKETS_S, registry=registry
         )
         self.busy = Gauge(
-            "unoapi_worker_threads_busy", "Jobs that are being worked on.", multiprocess_mode="livesum", registry=known
+            "unoapi_worker_threads_busy",
+            "Jobs that are being worked on.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
 
     def expect_work(self) -> None:
-        """Begin the counts of a worker with 0: `increase()` does not see a series that begins with 1."""
+        """Start the counts of a worker at 0: Prometheus's `increase()` does not see a series that starts at 1."""
         for outcome in OUTCOMES:
             self._deliveries.labels(outcome)
         for reason in (*OUTCOMES[1:], *REASONS_WITHOUT_CLASS, *_reasons(UnoError)):
@@ -50,7 +53,7 @@ class Metrics:
         self._delivery_seconds.observe(duration_ms / 1000)
 
     def retried(self, kind: str) -> None:
-        """Count a job that comes again. `kind` is an error's reason."""
+        """Count a job that is retried. `kind` is the error's reason."""
         self._retries.labels(kind).inc()
 
     def died(self, reason: str) -> None:
@@ -69,5 +72,5 @@ def _reasons(kind: type[UnoError]) -> set[str]:
 
 @lru_cache(maxsize=1)
 def metrics() -> Metrics:
-    """The numbers of this process, made at the first call: after the exporter has chosen where they are stored."""
+    """The metrics of this process, made at the first call: after the registry of processes has set their folder."""
     return Metrics()

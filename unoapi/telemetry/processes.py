@@ -1,4 +1,4 @@
-"""The processes of this host that count together, and who of them answers Prometheus."""
+"""Joins this process to the others of its host that write metrics together, and answers Prometheus."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from unoapi.errors import ConfigurationError
-from unoapi.telemetry.exporter import Listener, ProcessRegistry, group_folder
+from unoapi.telemetry.exporter import Listener, ProcessRegistry, registry_folder
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -23,19 +23,20 @@ WEB = "web"
 
 @lru_cache(maxsize=1)
 def _joined(folder: Path) -> ProcessRegistry:
-    group = ProcessRegistry(folder)
-    group.join()
-    return group
+    registry = ProcessRegistry(folder)
+    registry.join()
+    return registry
 
 
 def count_together(port: int, *, installation: str) -> ProcessRegistry | None:
-    """Count where all processes of this host count, if there is a port. No message waits for metrics to work.
+    """Write this process's metrics where all processes of this host write them. None without a port.
 
+    When the folder cannot be used this is logged and metrics are off: they must not stop the work.
     `installation` is the same text in all processes of one installation, and in no other; it is not shown.
     """
     if not port:
         return None
-    folder = group_folder(port, installation=hashlib.sha256(installation.encode()).hexdigest()[:12])
+    folder = registry_folder(port, installation=hashlib.sha256(installation.encode()).hexdigest()[:12])
     try:
         return _joined(folder)
     except (ConfigurationError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Tells Sentry of every line of the log that is an error, and of errors that nobody caught.
+"""Reports to Sentry every line of the log that is an error, and errors that were not caught.
 
 An event holds ids, names, and places in the code: no values of variables, no bodies, no tokens, no texts of foreign
 exceptions. Nothing is recorded, patched or traced while nothing fails.
@@ -22,14 +22,14 @@ from unoapi import __version__
 from unoapi.errors import UnoError, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
-    Report = Callable[[Mapping[str, Any], BaseException | None], None]
+    from unoapi.telemetry.logging import Report
 
 SHUTDOWN_S = 2.0
 QUEUE_SIZE = 100
-"""Events that wait to be sent; more are dropped, so a Sentry that is slow or away holds up nobody."""
+"""Events that wait to be sent; more are dropped, so that a slow or absent Sentry never delays the work."""
 MOST_PER_MINUTE = 60
 """Events of one kind from one process: a flood of dead letters must not eat up the quota."""
 MOST_KINDS = 1000
@@ -37,11 +37,11 @@ MOST_CHARS = 1000
 TAGS = ("message_id", "phone", "queue", "webhook_id", "task", "task_id", "reason", "module", "logger")
 TAG_CHARS = 200  # Sentry drops longer ones
 KIND = ("logger", "text", "task", "reason")
-KEPT = frozenset({
+EVENT_FIELDS = frozenset({
     "event_id", "timestamp", "platform", "level", "release", "environment", "server_name", "sdk", "fingerprint",
     "transaction", "logentry", "tags", "extra", "exception",
 })  # fmt: skip
-KEPT_OF_FRAMES = frozenset({
+FRAME_FIELDS = frozenset({
     "filename", "abs_path", "function", "module", "lineno", "pre_context", "context_line", "post_context", "in_app",
 })  # fmt: skip
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
@@ -49,7 +49,7 @@ _QUERY = re.compile(r"(\w+://[^\s?#]+)[?#]\S*")
 
 
 def start_sentry(dsn: str, *, environment: str) -> Report:
-    """Connect this process to Sentry; the result tells it of one line and its error, and never raises or waits.
+    """Connect this process to Sentry. The returned function reports one line and its error; it never raises or waits.
 
     Called before forks: each child sends for itself.
     """
@@ -71,13 +71,11 @@ def start_sentry(dsn: str, *, environment: str) -> Report:
         in_app_include=["unoapi", "tasks"],
         transport_queue_size=QUEUE_SIZE,
         shutdown_timeout=SHUTDOWN_S,
-        before_send=only_known,
+        before_send=only_harmless,
     )
-    logging.getLogger("urllib3.connectionpool").setLevel(
-        logging.ERROR
-    )  # it would tell of each try while Sentry is away
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each try while Sentry is away
     report = _Reporter().report
-    _take_what_nobody_catches(report)
+    _report_uncaught(report)
     return report
 
 
@@ -87,7 +85,7 @@ def flush() -> None:
 
 
 class _Reporter:
-    """Makes events of lines, at most so many of each kind."""
+    """Makes events of lines, at most `MOST_PER_MINUTE` of each kind."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,22 +99,22 @@ class _Reporter:
     def _report(self, line: Mapping[str, Any], error: BaseException | None) -> None:
         bug = error if error is not None and not isinstance(error, UnoError) else None
         kind = (str(line["event"]), *(str(line[key]) for key in KIND if line.get(key)))
-        fingerprint = kind if bug is None else (*kind, type(bug).__name__, _place(bug))
+        fingerprint = kind if bug is None else (*kind, type(bug).__name__, _raised_in(bug))
         if not self._allowed(fingerprint):
             return
         event: dict[str, Any] = {}
         hint: dict[str, Any] = {}
         if bug is not None:
-            made, hint = event_from_exception(
+            from_error, hint = event_from_exception(
                 bug, client_options=sentry_sdk.get_client().options, mechanism={"type": "unoapi", "handled": True}
             )
-            event |= made
+            event |= from_error
         event |= {
             "level": "fatal" if line.get("level") == "critical" else "error",
             "fingerprint": list(fingerprint),
             "logentry": {"message": ": ".join(filter(None, (kind[0], ", ".join(kind[1:]))))},
             "tags": {key: str(line[key])[:TAG_CHARS] for key in TAGS if line.get(key)},
-            "extra": {key: value for key, value in line.items() if _is_told(key, value)},
+            "extra": {key: value for key, value in line.items() if _is_extra(key, value)},
         }
         if line.get("task"):
             event["transaction"] = str(line["task"])
@@ -132,32 +130,32 @@ class _Reporter:
             return self._counts[kind] <= MOST_PER_MINUTE
 
 
-def _is_told(key: str, value: object) -> bool:
-    known = {"event", "level", "timestamp", "traceback", "exc_info", *TAGS}
-    return key not in known and not key.startswith("_") and isinstance(value, (str, int, float))
+def _is_extra(key: str, value: object) -> bool:
+    elsewhere = {"event", "level", "timestamp", "traceback", "exc_info", *TAGS}
+    return key not in elsewhere and not key.startswith("_") and isinstance(value, (str, int, float))
 
 
-def _place(error: BaseException) -> str:
-    """Where it was raised, without the line's number, which changes with each release."""
+def _raised_in(error: BaseException) -> str:
+    """The module and function that raised the error; not the line's number, which changes with each release."""
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     return "" if step is None else f"{step.tb_frame.f_globals.get('__name__', '')}.{step.tb_frame.f_code.co_name}"
 
 
-def only_known(event: Any, hint: Mapping[str, Any]) -> Any:
-    """Keep the fields that are known to be harmless, and only our own words of exceptions."""
+def only_harmless(event: Any, hint: Mapping[str, Any]) -> Any:
+    """Leave only fields that are known to be harmless, and only texts of our own exceptions."""
     error = (hint.get("exc_info") or (None, None, None))[1]
-    event = {key: value for key, value in event.items() if key in KEPT}
+    event = {key: value for key, value in event.items() if key in EVENT_FIELDS}
     exceptions = (event.get("exception") or {}).get("values") or []
-    for place, exception in enumerate(exceptions, start=1):
+    for position, exception in enumerate(exceptions, start=1):
         ours = exception.get("module") == UnoError.__module__
         value = exception.get("value") if ours else ""
-        exception["value"] = describe(error) if error is not None and place == len(exceptions) else value
+        exception["value"] = describe(error) if error is not None and position == len(exceptions) else value
         exception.pop("mechanism", None)
         frames = (exception.get("stacktrace") or {}).get("frames") or []
         exception["stacktrace"] = {
-            "frames": [{key: value for key, value in frame.items() if key in KEPT_OF_FRAMES} for frame in frames]
+            "frames": [{key: value for key, value in frame.items() if key in FRAME_FIELDS} for frame in frames]
         }
     return {key: value if key == "sdk" else _clean(value) for key, value in event.items()}
 
@@ -167,19 +165,19 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return _QUERY.sub(r"\1", _CREDENTIALS.sub("", value))[:MOST_CHARS]
     if isinstance(value, dict):
-        return {key: _clean(each) for key, each in value.items()}
+        return {key: _clean(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(each) for each in value]
+        return [_clean(item) for item in value]
     return value
 
 
-def _take_what_nobody_catches(report: Report) -> None:
+def _report_uncaught(report: Report) -> None:
     before, before_in_threads = sys.excepthook, threading.excepthook
 
-    def uncaught(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    def uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if not isinstance(error, KeyboardInterrupt):
             report({"event": "uncaught_error", "level": "critical"}, error)
-        before(kind, error, place)
+        before(kind, error, traceback)
 
     def uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):

@@ -11,9 +11,9 @@ from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.bootstrap import BUSY_KEY
-from unoapi.broker.dead_letter_queue import Busy, DeadLetterQuery
+from unoapi.broker.dead_letter_queue import DeadLetterQuery
 from unoapi.broker.dead_letters import as_fields
-from unoapi.errors import Postponed, RequestError
+from unoapi.errors import Busy, Postponed, RequestError
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
@@ -209,7 +209,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
     asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    parts().deliveries.hold(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
+    parts().deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
     return jsonify(success=True, paused_ms=asked.seconds * 1000)
 
 

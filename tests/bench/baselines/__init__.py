@@ -1,1 +1,1 @@
-"""What our figures are held against. None of these programs knows our code."""
+"""The programs that our figures are compared with. None of them uses our code."""

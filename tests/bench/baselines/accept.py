@@ -5,11 +5,11 @@ import json
 from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from tests.support.constants import PHONE
 from unoapi.bootstrap import unoapi
 from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.jobs import Envelope, SendMessage
 
-PHONE = "5511999990000"
 app = Flask("accept")
 
 

@@ -1,6 +1,6 @@
 """A task that does nothing, on the pool and the kind of queue that we use: the floor of every figure.
 
-It remembers in memory when each message ran and how long after its publication, and writes both to `BENCH_FILE` once
+It records in memory when each message ran and how long after its publication, and writes both to `BENCH_FILE` once
 `BENCH_EXPECT` messages have run.
 """
 

@@ -1,4 +1,4 @@
-"""From the library's events, as JSON of their protobufs, to the contract's. Knows no engine."""
+"""Converts whatsmeow's events, as the JSON of their protobufs, to the contract's. Knows no engine."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ RECEIPTS = {
 USER, LID = "s.whatsapp.net", "lid"
 
 
-def told_by(kind: str, event: Raw) -> list[EngineEvent]:
-    """The contract's events in an event of the library; none for what nobody needs."""
+def convert_event(kind: str, event: Raw) -> list[EngineEvent]:
+    """The contract's events in an event of the library; none for what the contract has no event for."""
     convert = _CONVERTERS.get(kind)
     return convert(event) if convert is not None else []
 
@@ -83,7 +83,7 @@ def _receipt(event: Raw) -> list[EngineEvent]:
     if status is None:
         return []
     chat, sender, _ = _parties(plain)
-    ids = [str(each) for each in list_at(plain, "messageids")]
+    ids = [str(message_id) for message_id in list_at(plain, "messageids")]
     timestamp = int_at(plain, "timestamp")
     data: dict[str, Any] = {"status": status, "ids": ids, "chat": chat, "timestamp": timestamp}
     if chat["kind"] == "group":
@@ -128,14 +128,14 @@ def _parties(info: Raw) -> tuple[dict[str, Any], dict[str, Any], bool]:
 def _party(jid: Raw, alternative: Raw) -> dict[str, Any]:
     server = text_at(jid, "server")
     address = address_of({**jid, "device": 0})
-    known = {text_at(each, "server"): text_at(each, "user") for each in (alternative, jid)}
+    users = {text_at(address, "server"): text_at(address, "user") for address in (alternative, jid)}
     personal = server in (USER, LID)
     kind = "status" if address == "status@broadcast" else KINDS.get(server, "user")
     return {
         "jid": address,
         "kind": kind,
-        "phone": known.get(USER, "") if personal else "",
-        "lid": f"{known[LID]}@lid" if personal and known.get(LID) else "",
+        "phone": users.get(USER, "") if personal else "",
+        "lid": f"{users[LID]}@lid" if personal and users.get(LID) else "",
         "device": int_at(jid, "device"),
     }
 

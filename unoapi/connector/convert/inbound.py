@@ -1,4 +1,4 @@
-"""From WhatsApp's message, as the JSON of its protobuf, to our content. Knows no engine.
+"""Converts WhatsApp's messages, as the JSON of their protobufs, to the contract's content. Knows no engine.
 
 Keys are compared in lower case, because the libraries disagree about them (`fileSha256`, `fileSHA256`).
 """
@@ -50,18 +50,18 @@ def content_of(message: Raw) -> dict[str, Any]:
 
 
 def context_of(message: Raw) -> dict[str, Any] | None:
-    """What the message answers to and how it came about."""
-    found = _find_context(lowered(message), 0)
-    if found is None:
+    """What the message answers to, and whether it was forwarded or comes from an advertisement."""
+    info = _find_context(lowered(message), 0)
+    if info is None:
         return None
     context: dict[str, Any] = {
-        "id": text_at(found, "stanzaid"),
-        "participant": text_at(found, "participant"),
-        "forwarded": bool(found.get("isforwarded")),
-        "forwarding_score": int_at(found, "forwardingscore"),
-        "mentions": [str(jid) for jid in list_at(found, "mentionedjid")][:1000],
+        "id": text_at(info, "stanzaid"),
+        "participant": text_at(info, "participant"),
+        "forwarded": bool(info.get("isforwarded")),
+        "forwarding_score": int_at(info, "forwardingscore"),
+        "mentions": [str(jid) for jid in list_at(info, "mentionedjid")][:1000],
     }
-    advert = object_at(found, "externaladreply")
+    advert = object_at(info, "externaladreply")
     if advert:
         kinds = {"1": "image", "2": "video"}
         kind = str(advert.get("mediatype") or "").lower()
@@ -75,7 +75,7 @@ def context_of(message: Raw) -> dict[str, Any] | None:
             "thumbnail_url": text_at(advert, "thumbnailurl") or text_at(advert, "mediaurl"),
             "ctwa_clid": text_at(advert, "ctwaclid"),
         }
-    expiration = int_at(found, "expiration")
+    expiration = int_at(info, "expiration")
     if expiration:
         context["expiration"] = expiration
     return context if any(context.values()) else None
@@ -177,7 +177,7 @@ def _contact(part: Raw) -> dict[str, Any]:
 
 def _contacts(part: Raw) -> dict[str, Any]:
     cards = [
-        {"name": text_at(each, "displayname"), "vcard": text_at(each, "vcard")} for each in objects_at(part, "contacts")
+        {"name": text_at(card, "displayname"), "vcard": text_at(card, "vcard")} for card in objects_at(part, "contacts")
     ]
     return {"kind": "contacts", "contacts": cards[:1000]}
 
@@ -226,7 +226,7 @@ def _product(part: Raw) -> dict[str, Any]:
 
 def _vote(part: Raw) -> dict[str, Any]:
     poll = text_at(object_at(part, "pollcreationmessagekey"), "id")
-    return {"kind": "poll_vote", "poll_id": poll, "options": [str(each) for each in list_at(part, "options")]}
+    return {"kind": "poll_vote", "poll_id": poll, "options": [str(option) for option in list_at(part, "options")]}
 
 
 def _event(part: Raw) -> dict[str, Any]:

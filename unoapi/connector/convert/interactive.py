@@ -1,4 +1,4 @@
-"""Lists, buttons and forms, as WhatsApp tells them."""
+"""Converts received lists, buttons and forms, and the answers to them."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ def buttons_message(part: Raw) -> dict[str, Any]:
     buttons = [
         {
             "type": "reply",
-            "id": text_at(each, "buttonid"),
-            "title": text_at(object_at(each, "buttontext"), "displaytext"),
+            "id": text_at(button, "buttonid"),
+            "title": text_at(object_at(button, "buttontext"), "displaytext"),
         }
-        for each in objects_at(part, "buttons")
+        for button in objects_at(part, "buttons")
     ]
     body, footer = text_at(part, "contenttext"), text_at(part, "footertext")
     return {"kind": "buttons", "header": text_at(part, "text"), "body": body, "footer": footer, "buttons": buttons}
@@ -113,11 +113,11 @@ def template_message(part: Raw) -> dict[str, Any]:
     if not shown and isinstance(part.get("interactivemessagetemplate"), dict):
         return interactive_message(part["interactivemessagetemplate"])
     buttons = []
-    for each in objects_at(shown, "hydratedbuttons"):
+    for button in objects_at(shown, "hydratedbuttons"):
         reply, link, call = (
-            object_at(each, "quickreplybutton"),
-            object_at(each, "urlbutton"),
-            object_at(each, "callbutton"),
+            object_at(button, "quickreplybutton"),
+            object_at(button, "urlbutton"),
+            object_at(button, "callbutton"),
         )
         if link:
             buttons.append({"type": "url", "title": text_at(link, "displaytext"), "value": text_at(link, "url")})
@@ -139,14 +139,14 @@ def template_message(part: Raw) -> dict[str, Any]:
 def interactive_message(part: Raw) -> dict[str, Any]:
     """A text with native buttons; a payment key becomes a text."""
     buttons = []
-    for each in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
-        params = lowered(json_object(text_at(each, "buttonparamsjson")))
+    for button in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
+        params = lowered(json_object(text_at(button, "buttonparamsjson")))
         pix = _pix(params)
         if pix:
             return {"kind": "text", "body": pix}
-        kind = BUTTON_TYPES.get(text_at(each, "name"), "other")
+        kind = BUTTON_TYPES.get(text_at(button, "name"), "other")
         value = text_at(params, "url") or text_at(params, "phonenumber") or text_at(params, "copycode")
-        title = text_at(params, "displaytext") or text_at(params, "title") or text_at(each, "name")
+        title = text_at(params, "displaytext") or text_at(params, "title") or text_at(button, "name")
         buttons.append({"type": kind, "title": title, "value": value, "id": text_at(params, "id")})
     header = object_at(part, "header")
     return {

@@ -1,4 +1,4 @@
-"""Reading JSON of any form: what is missing or of another type is empty, never an error."""
+"""Fields of JSON of any form: a missing one, or one of another type, is empty, never an error."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def list_at(part: Raw, name: str) -> list[Any]:
 
 def objects_at(part: Raw, name: str) -> list[Raw]:
     """The objects in the list of a field."""
-    return [each for each in list_at(part, name) if isinstance(each, dict)]
+    return [item for item in list_at(part, name) if isinstance(item, dict)]
 
 
 def json_object(text: str) -> Any:
     """The object in a JSON text; an empty one when it is none."""
     try:
-        found = json.loads(text) if text else {}
+        value = json.loads(text) if text else {}
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""From our content to WhatsApp's message, as the JSON of its protobuf. Knows no engine.
+"""Converts the contract's content to WhatsApp's messages, as the JSON of their protobufs. Knows no engine.
 
 Field names are those of the protobuf (`fileSHA256`, `stanzaID`); bytes are base64, as protobuf's JSON has them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from unoapi.errors import SendRefused
 from unoapi.models.connector import content
 from unoapi.models.phones import to_jid
 
@@ -26,12 +27,12 @@ FIELDS = {
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 
 
-class Unsendable(ValueError):
-    """This content cannot be sent through WhatsApp."""
+UNSUPPORTED = 131051
+"""The Cloud API's error code for a kind of message that cannot be sent."""
 
 
 def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The message to send. `uploaded` holds the fields that WhatsApp's server gave for a file. Raises Unsendable."""
+    """The message to send. `uploaded` holds the fields that WhatsApp's server gave for a file. Raises SendRefused."""
     item = send.content
     if isinstance(item, content.Buttons | content.ListMenu) and send.interactive_mode == "text":
         text = content.Text(body=as_text(item))
@@ -46,7 +47,7 @@ def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -
     else:
         convert = _CONVERTERS.get(type(item))
         if convert is None:
-            raise Unsendable(f"messages of kind {item.kind} cannot be sent")
+            raise SendRefused(f"messages of kind {item.kind} cannot be sent", code=UNSUPPORTED)
         message = convert(item, to)
     return _with_context(message, send)
 
@@ -104,9 +105,9 @@ def _contacts(item: content.Contacts, _: str) -> dict[str, Any]:
 
 
 def _location(item: content.Location, _: str) -> dict[str, Any]:
-    place: dict[str, Any] = {"degreesLatitude": item.latitude, "degreesLongitude": item.longitude}
-    place |= {key: value for key, value in (("name", item.name), ("address", item.address)) if value}
-    return {"locationMessage": place}
+    location: dict[str, Any] = {"degreesLatitude": item.latitude, "degreesLongitude": item.longitude}
+    location |= {key: value for key, value in (("name", item.name), ("address", item.address)) if value}
+    return {"locationMessage": location}
 
 
 def _key(item: content.Reaction | content.Revoke | content.Edit, to: str) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _revoke(item: content.Revoke, to: str) -> dict[str, Any]:
 
 def _edit(item: content.Edit, to: str) -> dict[str, Any]:
     if not isinstance(item.content, content.Text):
-        raise Unsendable("only texts can be edited")
+        raise SendRefused("only texts can be edited", code=UNSUPPORTED)
     edited = {"conversation": item.content.body}
     inner = {"key": _key(item, to), "type": "MESSAGE_EDIT", "editedMessage": edited}
     return {"editedMessage": {"message": {"protocolMessage": inner}}}
@@ -169,7 +170,7 @@ def _list(item: content.ListMenu, _: str) -> dict[str, Any]:
 def _native(item: content.Buttons, uploaded: dict[str, Any] | None) -> dict[str, Any]:
     message: dict[str, Any] = {
         "body": {"text": item.body},
-        "nativeFlowMessage": {"buttons": [_native_button(each) for each in item.buttons], "messageVersion": 1},
+        "nativeFlowMessage": {"buttons": [_native_button(button) for button in item.buttons], "messageVersion": 1},
     }
     if item.footer:
         message["footer"] = {"text": item.footer}
@@ -189,7 +190,7 @@ def _native_button(button: content.Button) -> dict[str, Any]:
         "copy_code": {"display_text": button.title, "copy_code": button.value},
     }
     if button.type not in values:
-        raise Unsendable(f"buttons of type {button.type} cannot be sent")
+        raise SendRefused(f"buttons of type {button.type} cannot be sent", code=UNSUPPORTED)
     params = json.dumps(values[button.type], ensure_ascii=False, separators=(",", ":"))
     return {"name": NATIVE_NAMES[button.type], "buttonParamsJSON": params}
 
@@ -247,5 +248,5 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
 
 
 def _quoted(quote: Quote) -> dict[str, Any]:
-    found: dict[str, Any] = {"stanzaID": quote.id, "quotedMessage": {"conversation": quote.text}}
-    return found | ({"participant": quote.participant} if quote.participant else {})
+    quoted: dict[str, Any] = {"stanzaID": quote.id, "quotedMessage": {"conversation": quote.text}}
+    return quoted | ({"participant": quote.participant} if quote.participant else {})

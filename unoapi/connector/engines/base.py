@@ -1,7 +1,8 @@
-"""What the connector needs from a WhatsApp library. One engine serves one session in one process."""
+"""The interface of a WhatsApp library, as the connector needs it. One engine serves one session in one process."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,15 +13,20 @@ if TYPE_CHECKING:
     Emit = Callable[[str, bytes], None]
     """Takes an event's kind and bytes, and returns when both are on the disk. Raises when they cannot be."""
 
-TOLD = "told"
-"""Kind of events that are ours already: the JSON of `{"type", "data"}`."""
+CONTRACT_EVENT = "told"
+"""Kind of events that are in the contract's words already; their bytes are those of `contract_event`. On disks."""
+
+
+def contract_event(kind: str, data: dict[str, Any]) -> bytes:
+    """The bytes of an event of the contract: the JSON of `{"type", "data"}`."""
+    return json.dumps({"type": kind, "data": data}).encode()
 
 
 class Exit(IntEnum):
-    """Why a session's process ended, for whoever starts it again, or does not."""
+    """Why a session's process ended; its exit code. The supervisor decides by it whether to start the session again."""
 
     STOPPED = 0
-    NETWORK = 10  # WhatsApp was not reached: again after a pause
+    NETWORK = 10  # WhatsApp was not reached: started again after a pause
     REFUSED = 11  # WhatsApp was reached and the connection failed: counts as an attempt
     LOGGED_OUT = 20
     REPLACED = 21
@@ -42,7 +48,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class EngineEvent:
-    """One event in the contract's words. `parts` tell one event from another, and make its id."""
+    """One event in the contract's words. `parts` distinguish it from other events, and make its id."""
 
     type: str
     data: dict[str, Any]
@@ -69,21 +75,12 @@ class Login:
     qr_timeout_s: float = 60.0
 
 
-class EngineRefused(Exception):
-    """WhatsApp or the library refuses this for good. `code` is a Cloud API error code."""
-
-    def __init__(self, reason: str, *, code: int = 131000) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.code = code
-
-
-class EngineUnavailable(Exception):
-    """Not now, and it is certain that nothing left."""
-
-
 class Engine(Protocol):
-    """A WhatsApp library for one session. What `send` raises beyond the two errors means: nobody knows."""
+    """A WhatsApp library for one session.
+
+    After SendRefused and EngineUnavailable it is certain that nothing left. After any other error of `send` the message
+    may have left.
+    """
 
     name: str
     capabilities: dict[str, bool]
@@ -99,7 +96,7 @@ class Engine(Protocol):
         """Whether a message could be sent now."""
 
     def resolve(self, to: str) -> str:
-        """WhatsApp's address for a phone number. Raises EngineRefused when it has none."""
+        """WhatsApp's address for a phone number. Raises SendRefused when it has none, EngineUnavailable."""
 
     def contacts(self, phones: list[str]) -> list[bool]:
         """Which of these numbers are on WhatsApp, in order. Raises EngineUnavailable."""
@@ -108,7 +105,7 @@ class Engine(Protocol):
         """Send the JSON of a protobuf message, and wait for the server's answer."""
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
-        """Upload a file; the fields for the message that will hold it."""
+        """Upload a file; the fields for the message that will refer to it. Raises EngineUnavailable."""
 
     def download(self, descriptor: dict[str, Any]) -> bytes:
         """Fetch a received file."""
@@ -126,4 +123,4 @@ class Engine(Protocol):
         """Remove this device from the phone's list."""
 
     def stop(self) -> None:
-        """Disconnect; events that are here already still come, then `run` returns or the process ends."""
+        """Disconnect; events that have arrived are still emitted, then `run` returns or the process ends."""

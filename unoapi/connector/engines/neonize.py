@@ -1,32 +1,30 @@
-"""The engine on neonize, which is whatsmeow inside a Python wheel. The only file that loads it.
+"""The engine on neonize, which is whatsmeow inside a Python wheel. The only module that imports it.
 
-Why it is written as it is: the library acknowledges a message before its handler runs, so the handler does nothing but
-write; a call after `stop`, or two clients in one process, abort the process; `connect` may never return; texts are all
-that is known of errors. So: one client, one process, no call before the connection or after its end, and the process
-leaves by `os._exit`.
+What the library forces on this module: it acknowledges a message before its handler runs, so the handler does nothing
+but write to the disk; a call after `stop`, or two clients in one process, abort the process; `connect` may never
+return; of an error only its text is known. So: one client per process, no call before the connection or after its end,
+and the process leaves by `os._exit`.
 """
 
 from __future__ import annotations
 
 import base64
 import importlib
-import json
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.convert.events import address_of, told_by
-from unoapi.connector.engines.base import TOLD, Ended, EngineEvent, EngineRefused, EngineUnavailable, Exit, Login, Sent
-from unoapi.connector.engines.whatsmeow_errors import classify_error, ending
-from unoapi.errors import describe
+from unoapi.connector.convert.events import address_of, convert_event
+from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
+from unoapi.connector.engines.whatsmeow_errors import classify_connection_error, classify_error
+from unoapi.errors import EngineUnavailable, SendRefused, describe
 from unoapi.models.phones import user_of, with_ninth_digit
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from unoapi.connector.engines.base import Emit
     from unoapi.connector.session_folder import SessionFolder
-    from unoapi.settings import Settings
 
 log = get_logger(__name__)
 
@@ -40,7 +38,7 @@ companion: Any = importlib.import_module("neonize.proto.waCompanionReg.WAWebProt
 json_format: Any = importlib.import_module("google.protobuf.json_format")
 package: Any = importlib.import_module("importlib.metadata")
 
-KEPT = {
+SAVED_EVENTS = {
     "Message": events.MessageEv,
     "UndecryptableMessage": events.UndecryptableMessageEv,
     "Receipt": events.ReceiptEv,
@@ -50,23 +48,27 @@ KEPT = {
 }
 QR_CODES = 3
 FIRST_CODE_S, NEXT_CODE_S = 60, 20
-LONGEST_AWAY_S = 600.0
+MAX_DISCONNECTED_S = 600.0
 POLL_S = 0.5
 MEDIA = {"image": "Image", "sticker": "Image", "video": "Video", "audio": "Audio", "document": "Document"}
 BYTES = ("MediaKey", "FileEncSHA256", "FileSHA256")
 
 
 class NeonizeEngine:
-    """One session."""
+    """One session on neonize.
+
+    `client_name` is shown on the phone's list of devices. With `validate_number` a phone of another number than the
+    session's is logged out at once.
+    """
 
     capabilities = {"client_message_id": False, "sync_ack": False, "media_retry": False}  # noqa: RUF012 (the port's)
 
-    def __init__(self, folder: SessionFolder, phone: str, settings: Settings) -> None:
+    def __init__(self, folder: SessionFolder, phone: str, *, client_name: str, validate_number: bool) -> None:
         self.name = f"neonize/{package.version('neonize')}"
         self._folder = folder
         self._phone = phone
-        self._validate = settings.validate_session_number
-        self._client_name = settings.config_session_phone_client
+        self._client_name = client_name
+        self._validate_number = validate_number
         self._client: Any = None
         self._emit: Emit | None = None
         self._login = Login()
@@ -74,7 +76,7 @@ class NeonizeEngine:
         self._connected = False
         self._ended: Ended | None = None
         self._over = threading.Event()
-        self._away_since = time.monotonic()
+        self._disconnected_since = time.monotonic()
         self._addresses: dict[str, str] = {}
 
     @property
@@ -97,7 +99,7 @@ class NeonizeEngine:
             str(folder.library), jid=jid, props=properties, uuid=self._phone, new_device=jid is None
         )
         self._subscribe()
-        self._tell("session", {"state": "connecting"})
+        self._emit_event("session", {"state": "connecting"})
         threading.Thread(target=self._connect, name="whatsmeow", daemon=True).start()
         self._wait()
         self._connected = False
@@ -105,8 +107,8 @@ class NeonizeEngine:
 
     def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
-        event = KEPT[kind].FromString(payload)
-        return told_by(kind, json_format.MessageToDict(event, preserving_proto_field_name=True))
+        event = SAVED_EVENTS[kind].FromString(payload)
+        return convert_event(kind, json_format.MessageToDict(event, preserving_proto_field_name=True))
 
     def resolve(self, to: str) -> str:
         """The address that WhatsApp knows a number by: Brazil's mobiles may lack the ninth digit there."""
@@ -118,18 +120,18 @@ class NeonizeEngine:
             except Exception as error:
                 raise EngineUnavailable(f"whether the number is on WhatsApp is not known: {describe(error)}") from error
             if not answer.IsIn:
-                raise EngineRefused("the number is not on WhatsApp", code=131026)
+                raise SendRefused("the number is not on WhatsApp", code=131026)
             self._addresses[to] = f"{answer.JID.User}@{answer.JID.Server}"
         return self._addresses[to]
 
     def contacts(self, phones: list[str]) -> list[bool]:
-        """Ask WhatsApp which numbers it knows."""
+        """Which of these numbers are on WhatsApp, in order."""
         try:
             answers = self._client.is_on_whatsapp(*(f"+{phone}" for phone in phones))
         except Exception as error:
             raise EngineUnavailable(f"WhatsApp did not answer: {describe(error)}") from error
-        known = {str(each.Query).strip("+") for each in answers if each.IsIn}
-        return [phone in known for phone in phones]
+        registered = {str(answer.Query).strip("+") for answer in answers if answer.IsIn}
+        return [phone in registered for phone in phones]
 
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Send, and wait for the server's answer: at most 75 s, the library's own limit."""
@@ -141,11 +143,11 @@ class NeonizeEngine:
         return Sent(answer.ID, int(answer.Timestamp), chat=to)
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
-        """Upload a file."""
+        """Upload a file. The text of the library's error is not repeated: it has the address, with a token."""
         try:
             answer = self._client.upload(data, getattr(enums.MediaType, f"Media{MEDIA[kind]}"))
         except Exception as error:
-            raise EngineUnavailable(f"WhatsApp did not take the file: {str(error)[:100]}") from error
+            raise EngineUnavailable(f"WhatsApp did not take the file: {describe(error)}") from error
         encoded = {name: base64.b64encode(getattr(answer, name)).decode() for name in BYTES}
         return {
             "URL": answer.url,
@@ -209,8 +211,8 @@ class NeonizeEngine:
     def _connect(self) -> None:
         try:
             self._client.connect(self._proxy())
-        except Exception as error:  # noqa: BLE001 (texts are all there is)
-            self._end(*ending(error))
+        except Exception as error:  # noqa: BLE001 (the library has one kind of error)
+            self._end(*classify_connection_error(error))
         else:
             self._end(Exit.REFUSED, "the library gave the connection up")
 
@@ -218,20 +220,20 @@ class NeonizeEngine:
         return neonize.ProxySettings(proxy_address=self._login.proxy) if self._login.proxy else None
 
     def _wait(self) -> None:
-        """Until it is over: told so, nobody scanned in time, or away for too long."""
-        begun = time.monotonic()
+        """Return when the connection is over: ended, no code scanned in time, or disconnected for too long."""
+        started = time.monotonic()
         while not self._over.wait(POLL_S):
             now = time.monotonic()
             if self._login.method != "resume" and not self._folder.login:
-                if now - begun > self._login.qr_timeout_s * QR_CODES:
+                if now - started > self._login.qr_timeout_s * QR_CODES:
                     self._end(Exit.NOT_SCANNED, "nobody scanned a code in time")
-            elif not self._connected and now - max(self._away_since, begun) > LONGEST_AWAY_S:
+            elif not self._connected and now - max(self._disconnected_since, started) > MAX_DISCONNECTED_S:
                 self._end(Exit.NETWORK, "WhatsApp could not be reached for ten minutes")
 
     def _subscribe(self) -> None:
         client = self._client
-        for kind, event in KEPT.items():
-            client.event(event)(self._keeper(kind))
+        for kind, event in SAVED_EVENTS.items():
+            client.event(event)(self._saver(kind))
         client.event.qr(self._on_qr)
         client.event(events.ConnectedEv)(self._on_connected)
         client.event(events.DisconnectedEv)(self._on_disconnected)
@@ -242,15 +244,15 @@ class NeonizeEngine:
             (events.StreamReplacedEv, Exit.REPLACED, "another program uses this login"),
             (events.ClientOutdatedEv, Exit.OUTDATED, "WhatsApp refuses this version of the library"),
         ):
-            client.event(event)(self._ender(code, reason))
+            client.event(event)(self._end_handler(code, reason))
 
-    def _keeper(self, kind: str) -> Any:
-        def keep(_client: Any, event: Any) -> None:
+    def _saver(self, kind: str) -> Any:
+        def save(_client: Any, event: Any) -> None:
             self._write(kind, event.SerializePartialToString())
 
-        return keep
+        return save
 
-    def _ender(self, code: Exit, reason: str) -> Any:
+    def _end_handler(self, code: Exit, reason: str) -> Any:
         def end(_client: Any, _event: Any) -> None:
             self._end(code, reason)
 
@@ -262,46 +264,47 @@ class NeonizeEngine:
         expires_at = int(time.time()) + lives_s
         if self._login.method == "code":
             if self._codes == 1:
-                self._tell("session", {"state": "pairing"})
+                self._emit_event("session", {"state": "pairing"})
                 threading.Thread(target=self._pair, daemon=True).start()
             return
-        self._tell("session", {"state": "qr"})
-        self._tell("qr", {"code": code.decode(), "n": self._codes, "expires_at": expires_at})
+        self._emit_event("session", {"state": "qr"})
+        self._emit_event("qr", {"code": code.decode(), "n": self._codes, "expires_at": expires_at})
 
     def _pair(self) -> None:
         try:
             code = self._client.PairPhone(self._login.phone, True)
-        except Exception as error:  # noqa: BLE001 (texts are all there is)
+        except Exception as error:  # noqa: BLE001 (the library has one kind of error)
             self._end(Exit.NOT_SCANNED, f"no pairing code: {str(error)[:100]}")
             return
         expires_at = int(time.time() + self._login.qr_timeout_s * QR_CODES)
-        self._tell(
-            "pairing_code", {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
-        )
+        data = {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
+        self._emit_event("pairing_code", data)
 
     def _on_connected(self, _client: Any, _event: Any) -> None:
         self._connected = True
-        self._tell("session", {"state": "connected", "jid": self._folder.login, "capabilities": self.capabilities})
+        self._emit_event(
+            "session", {"state": "connected", "jid": self._folder.login, "capabilities": self.capabilities}
+        )
 
     def _on_disconnected(self, _client: Any, _event: Any) -> None:
-        self._connected, self._away_since = False, time.monotonic()
-        self._tell("session", {"state": "disconnected", "reason": "the connection was lost; it is tried again"})
+        self._connected, self._disconnected_since = False, time.monotonic()
+        self._emit_event("session", {"state": "disconnected", "reason": "the connection was lost; it is tried again"})
 
     def _on_paired(self, _client: Any, event: Any) -> None:
         if event.Status != protobufs.PairStatus.PStatus.Value("SUCCESS"):
             log.warning("pairing_failed", phone=self._phone)
             return
         jid = address_of({"user": event.ID.User, "server": event.ID.Server, "device": event.ID.Device})
-        self._folder.keep_login(jid)
-        if self._validate and with_ninth_digit(event.ID.User) != with_ninth_digit(self._phone):
+        self._folder.save_login(jid)
+        if self._validate_number and with_ninth_digit(event.ID.User) != with_ninth_digit(self._phone):
             threading.Thread(target=self._refuse_number, args=(event.ID.User,), daemon=True).start()
 
-    def _refuse_number(self, other: str) -> None:
+    def _refuse_number(self, number: str) -> None:
         try:
             self._client.logout()
         except Exception as error:  # noqa: BLE001 (it is not used in any case)
             log.warning("logout_failed", phone=self._phone, error=describe(error))
-        self._end(Exit.CONFLICT, f"{other} scanned the code")
+        self._end(Exit.CONFLICT, f"{number} scanned the code")
 
     def _on_banned(self, _client: Any, event: Any) -> None:
         self._end(Exit.BANNED, "WhatsApp has banned the number for a while", until=int(time.time()) + int(event.Expire))
@@ -311,8 +314,8 @@ class NeonizeEngine:
             self._ended = Ended(code, reason, until)
         self._over.set()
 
-    def _tell(self, kind: str, data: dict[str, Any]) -> None:
-        self._write(TOLD, json.dumps({"type": kind, "data": data}).encode())
+    def _emit_event(self, kind: str, data: dict[str, Any]) -> None:
+        self._write(CONTRACT_EVENT, contract_event(kind, data))
 
     def _write(self, kind: str, payload: bytes) -> None:
         if self._emit is not None:

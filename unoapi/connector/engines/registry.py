@@ -1,4 +1,4 @@
-"""The engine that the settings name."""
+"""The engines by name: makes the one of `UNOAPI_CONNECTOR_ENGINE`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from unoapi.settings import Settings
 
 
+SIMULATED = "twin"
+"""The setting's value for the simulated engine, and the name of its folder."""
+
+
 def make_engine(settings: Settings, folder: SessionFolder, phone: str) -> Engine:
     """An engine for one session."""
-    if settings.unoapi_connector_engine == "twin":
-        return SimulatedEngine(folder.path / "twin", phone)
+    if settings.unoapi_connector_engine == SIMULATED:
+        return SimulatedEngine(folder.path / SIMULATED, phone)
     module = importlib.import_module("unoapi.connector.engines.neonize")
-    return cast("Engine", module.NeonizeEngine(folder, phone, settings))
+    engine = module.NeonizeEngine(
+        folder,
+        phone,
+        client_name=settings.config_session_phone_client,
+        validate_number=settings.validate_session_number,
+    )
+    return cast("Engine", engine)
 
 
 def is_installed(settings: Settings) -> bool:
-    """Whether the engine's library is there. Looks, but loads nothing."""
-    return settings.unoapi_connector_engine == "twin" or importlib.util.find_spec("neonize") is not None
+    """Whether the engine's library is installed. Does not load it."""
+    return settings.unoapi_connector_engine == SIMULATED or importlib.util.find_spec("neonize") is not None

@@ -1,7 +1,7 @@
-"""A WhatsApp library without WhatsApp, for tests, demonstrations and measurements.
+"""The simulated engine: a WhatsApp library without WhatsApp, for tests, demonstrations and measurements.
 
 What it "receives" is read from `events.jsonl` in its folder, what it "sends" is appended to `sent.jsonl`. A line of the
-first is an event of the contract (`{"type", "data"}`), or an order: `{"do": "scan"}`, `{"do": "drop"}`,
+first is an event of the contract (`{"type", "data"}`), or an instruction: `{"do": "scan"}`, `{"do": "drop"}`,
 `{"do": "back"}`, `{"do": "end", "code": 20}`, `{"do": "crash"}`. Some numbers behave as the sandbox's do.
 """
 
@@ -16,7 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.engines.base import TOLD, Ended, EngineEvent, EngineRefused, EngineUnavailable, Exit, Login, Sent
+from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
+from unoapi.errors import EngineUnavailable, SendRefused
 from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n twin"
 
 
 class SimulatedEngine:
-    """One simulated session."""
+    """One session on a simulated phone."""
 
     name = "twin/1"
     capabilities = {"client_message_id": False, "sync_ack": True, "media_retry": False}  # noqa: RUF012 (the port's)
@@ -48,7 +49,7 @@ class SimulatedEngine:
         self._scanned = threading.Event()
         self._stopped = threading.Event()
         self._ended: Ended | None = None
-        self._later: list[tuple[float, dict[str, Any]]] = []
+        self._receipts: list[tuple[float, dict[str, Any]]] = []
         self._lock = threading.Lock()
 
     @property
@@ -57,21 +58,17 @@ class SimulatedEngine:
         return self._connected
 
     def run(self, login: Login, emit: Emit) -> Ended:
-        """Log in, then tell what the file says until it says that it is over."""
-        self._tell(emit, "session", {"state": "connecting"})
+        """Log in, then emit what the file says until an instruction ends it."""
+        _emit_event(emit, "session", {"state": "connecting"})
         if login.method != "resume" and not self._log_in(login, emit):
             return self._ended or Ended(Exit.NOT_SCANNED, "nobody scanned a code")
         self._connected = True
-        own = {
-            "jid": f"{self._phone}:1@s.whatsapp.net",
-            "push_name": "SimulatedEngine",
-            "capabilities": self.capabilities,
-        }
-        self._tell(emit, "session", {"state": "connected", **own})
+        account = {"jid": f"{self._phone}:1@s.whatsapp.net", "push_name": "Twin", "capabilities": self.capabilities}
+        _emit_event(emit, "session", {"state": "connected", **account})
         while not self._stopped.is_set() and self._ended is None:
             if not self._read(emit):
                 time.sleep(POLL_S)
-            self._receipts(emit)
+            self._emit_receipts(emit)
         self._connected = False
         return self._ended or Ended(Exit.STOPPED)
 
@@ -82,15 +79,15 @@ class SimulatedEngine:
     def resolve(self, to: str) -> str:
         """An address for every number but one."""
         if to == NOT_ON_WHATSAPP:
-            raise EngineRefused("the number is not on WhatsApp", code=131026)
+            raise SendRefused("the number is not on WhatsApp", code=131026)
         return to_jid(to)
 
     def contacts(self, phones: list[str]) -> list[bool]:
-        """All but one."""
+        """Every number but one is on WhatsApp."""
         return [phone != NOT_ON_WHATSAPP for phone in phones]
 
     def send(self, to: str, message: dict[str, Any]) -> Sent:
-        """Write the message down."""
+        """Record the message in `sent.jsonl`; some numbers fail."""
         number = to.partition("@")[0]
         if number == UNSTEADY:
             self._failures[number] = self._failures.get(number, 0) + 1
@@ -110,7 +107,7 @@ class SimulatedEngine:
             for after_s, status in ((DELIVERED_S, "delivered"), (READ_S, "read")):
                 at = time.time()
                 receipt = {"status": status, "ids": [wa_id], "chat": chat, "timestamp": int(at + after_s)}
-                self._later.append((at + after_s, receipt))
+                self._receipts.append((at + after_s, receipt))
         return Sent(wa_id, int(time.time()), chat=to)
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
@@ -125,16 +122,16 @@ class SimulatedEngine:
         return PICTURE
 
     def mark_read(self, chat: str, sender: str, ids: list[str], *, played: bool) -> None:
-        """Write it down."""
-        self._note({"read": ids, "chat": chat, "sender": sender, "played": played})
+        """Record it in `sent.jsonl`."""
+        self._record({"read": ids, "chat": chat, "sender": sender, "played": played})
 
     def typing(self, chat: str, state: str) -> None:
-        """Write it down."""
-        self._note({"typing": state, "chat": chat})
+        """Record it in `sent.jsonl`."""
+        self._record({"typing": state, "chat": chat})
 
     def reject_call(self, caller: str, call_id: str) -> None:
-        """Write it down."""
-        self._note({"rejected": call_id, "caller": caller})
+        """Record it in `sent.jsonl`."""
+        self._record({"rejected": call_id, "caller": caller})
 
     def logout(self) -> None:
         """Leave the phone's list of devices."""
@@ -148,14 +145,14 @@ class SimulatedEngine:
     def _log_in(self, login: Login, emit: Emit) -> bool:
         expires_at = int(time.time() + login.qr_timeout_s)
         if login.method == "code":
-            self._tell(emit, "session", {"state": "pairing"})
-            self._tell(emit, "pairing_code", {"code": "TWIN1234", "phone": login.phone, "expires_at": expires_at})
+            _emit_event(emit, "session", {"state": "pairing"})
+            _emit_event(emit, "pairing_code", {"code": "TWIN1234", "phone": login.phone, "expires_at": expires_at})
             return self._wait_scanned(login.qr_timeout_s, emit)
         for number in range(1, CODES + 1):
-            self._tell(emit, "session", {"state": "qr"})
+            _emit_event(emit, "session", {"state": "qr"})
             code = f"https://wa.me/settings/linked_devices#twin-{number}-{os.urandom(8).hex()}"
             expires_at = int(time.time() + login.qr_timeout_s)
-            self._tell(emit, "qr", {"code": code, "n": number, "of": CODES, "expires_at": expires_at})
+            _emit_event(emit, "qr", {"code": code, "n": number, "of": CODES, "expires_at": expires_at})
             if self._wait_scanned(login.qr_timeout_s, emit):
                 return True
             if self._stopped.is_set() or self._ended is not None:
@@ -172,7 +169,7 @@ class SimulatedEngine:
         return False
 
     def _read(self, emit: Emit) -> bool:
-        """Take one line of the file; it counts as taken when it is kept."""
+        """Take one line of the file; it is not read again once its event is on the disk."""
         try:
             offset = int(self._offset.read_text() or 0) if self._offset.exists() else 0
             with self._events.open("rb") as file:
@@ -182,35 +179,36 @@ class SimulatedEngine:
             return False
         if not line.endswith(b"\n"):
             return False
-        self._obey(json.loads(line), emit)
+        self._carry_out(json.loads(line), emit)
         self._offset.write_text(str(offset + len(line)))
         return True
 
-    def _obey(self, order: dict[str, Any], emit: Emit) -> None:
-        do = order.get("do")
+    def _carry_out(self, line: dict[str, Any], emit: Emit) -> None:
+        do = line.get("do")
         if do is None:
-            emit(TOLD, json.dumps(order).encode())
+            emit(CONTRACT_EVENT, json.dumps(line).encode())
         elif do == "scan":
             self._scanned.set()
         elif do in ("drop", "back"):
             self._connected = do == "back"
-            self._tell(emit, "session", {"state": "connected" if self._connected else "disconnected"})
+            _emit_event(emit, "session", {"state": "connected" if self._connected else "disconnected"})
         elif do == "end":
-            self._ended = Ended(Exit(order["code"]), order.get("reason", ""), order.get("until", 0))
+            self._ended = Ended(Exit(line["code"]), line.get("reason", ""), line.get("until", 0))
         elif do == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _receipts(self, emit: Emit) -> None:
+    def _emit_receipts(self, emit: Emit) -> None:
         now = time.time()
         with self._lock:
-            due = [receipt for at, receipt in self._later if at <= now]
-            self._later = [each for each in self._later if each[0] > now]
+            due = [receipt for at, receipt in self._receipts if at <= now]
+            self._receipts = [(at, receipt) for at, receipt in self._receipts if at > now]
         for receipt in due:
-            self._tell(emit, "receipt", receipt)
+            _emit_event(emit, "receipt", receipt)
 
-    def _note(self, what: dict[str, Any]) -> None:
+    def _record(self, what: dict[str, Any]) -> None:
         with self._sent.open("a") as file:
             file.write(json.dumps(what) + "\n")
 
-    def _tell(self, emit: Emit, kind: str, data: dict[str, Any]) -> None:
-        emit(TOLD, json.dumps({"type": kind, "data": data}).encode())
+
+def _emit_event(emit: Emit, kind: str, data: dict[str, Any]) -> None:
+    emit(CONTRACT_EVENT, contract_event(kind, data))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from unoapi.errors import FetchFailed, NotSent, Unanswered
 from unoapi.providers.cloud_api.graph import read_json
+from unoapi.providers.cloud_api.provider import address, bearer
 
 if TYPE_CHECKING:
     from unoapi.http.api_client import ApiClient
@@ -29,11 +30,10 @@ class CloudApiMedia:
         account = self._sessions.find(phone).webhook_forward
         if not media_id.isascii() or not media_id.isalnum():
             raise FetchFailed("Meta's media id is none")
-        headers = (f"Authorization: Bearer {account.token.get_secret_value()}",)
-        base = f"{str(account.url).rstrip('/')}/{account.version}"
+        headers = (bearer(account),)
         try:
             answer = self._exchanger.request(
-                "GET", f"{base}/{media_id}", headers=headers, timeout_ms=account.deadline_ms
+                "GET", f"{address(account)}/{media_id}", headers=headers, timeout_ms=account.deadline_ms
             )
         except (NotSent, Unanswered) as error:
             raise FetchFailed(f"Meta did not describe the file: {error}") from error

@@ -80,7 +80,7 @@ class CloudApiProvider:
             answer = self._exchanger.request(
                 "POST",
                 f"{address(account)}/{account.phone_number_id}/messages",
-                headers=(*bearer(account), "Content-Type: application/json"),
+                headers=(bearer(account), ("Content-Type", "application/json")),
                 body=serialise(body).encode(),
                 timeout_ms=account.deadline_ms,
             )
@@ -99,9 +99,9 @@ def address(account: Forward) -> str:
     return f"{str(account.url).rstrip('/')}/{account.version}"
 
 
-def bearer(account: Forward) -> tuple[str, ...]:
+def bearer(account: Forward) -> tuple[str, str]:
     """The header that opens an account."""
-    return (f"Authorization: Bearer {account.token.get_secret_value()}",)
+    return ("Authorization", f"Bearer {account.token.get_secret_value()}")
 
 
 def _refuse(answer: HttpAnswer, phone: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 import requests
 
-from tests.support.stack import CONTACT, OPERATOR
+from tests.support.constants import OPERATOR
+from tests.support.events import text_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,22 +26,8 @@ def message_id(number: int) -> str:
 
 
 def event(number: int, *, phone: str) -> str:
-    """A received text as a Cloud API event, always the same for the same number."""
-    message = {
-        "from": CONTACT,
-        "id": message_id(number),
-        "timestamp": "1767225600",
-        "type": "text",
-        "text": {"body": f"Event {number} of the crash run"},
-    }
-    value = {
-        "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": phone, "phone_number_id": phone},
-        "contacts": [{"profile": {"name": "Maria"}, "wa_id": CONTACT, "user_id": CONTACT}],
-        "messages": [message],
-    }
-    change = {"value": value, "field": "messages"}
-    return json.dumps({"object": "whatsapp_business_account", "entry": [{"id": phone, "changes": [change]}]})
+    """An event with the id of this number."""
+    return text_event(message_id(number), f"Event {number} of the crash run", phone=phone)
 
 
 class Clients:

@@ -1,0 +1,181 @@
+"""The supervisor on fakes: which sessions get a process, when a process is started again, what is published of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fakes import PHONE, MemoryLeases, MemorySessions, make_session
+from unoapi.connector import supervisor as supervising
+from unoapi.connector.engines.base import Exit
+from unoapi.connector.session_folder import SessionFolder
+from unoapi.connector.supervisor import Supervisor
+from unoapi.models.connector.commands import Command
+from unoapi.models.jobs import ReceiveEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from unoapi.models.jobs import Envelope
+    from unoapi.models.session import Session
+
+
+class PublisherRecorder:
+    """The states of sessions that were published."""
+
+    def __init__(self) -> None:
+        self.states: list[Any] = []
+
+    def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = 4.0) -> None:  # noqa: ARG002 (the port's)
+        for envelope in envelopes:
+            assert isinstance(envelope.job, ReceiveEvent)
+            data = envelope.job.event["data"]
+            assert isinstance(data, dict)
+            self.states.append(data["state"])
+
+
+class RunningProcess:
+    """A session's process that runs until it is terminated, or ends with a code."""
+
+    pid = 1
+    stdin = None
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def terminate(self) -> None:
+        self.code = int(Exit.STOPPED)
+
+
+class Stage:
+    """A supervisor of one session that is logged in, with the processes that it launched."""
+
+    def __init__(self, folder: Path, session: Session | None = None, board: dict[str, str] | None = None) -> None:
+        SessionFolder(folder, PHONE).save_login(f"{PHONE}:1@s.whatsapp.net")
+        self.processes: list[RunningProcess] = []
+        self.published = PublisherRecorder()
+        self.leases = MemoryLeases(board)
+        self.supervisor = Supervisor(
+            server="server_1",
+            folder=folder,
+            max_connect_retry=0,
+            max_connect_time_s=300,
+            sessions=MemorySessions(session or make_session(provider="whatsmeow")),
+            leases=self.leases,
+            publisher=self.published,
+            launch=self._launch,
+        )
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.supervisor.tick()
+
+    def ask(self, kind: str, **data: Any) -> None:
+        self.supervisor.submit(Command(type=kind, command_id="c-1", session=PHONE, data=data))
+        self.tick(2)
+
+    def end(self, code: Exit) -> None:
+        self.processes[-1].code = int(code)
+        self.tick(2)
+
+    def _launch(self, phone: str, _method: str, _pair_phone: str) -> Any:
+        assert phone == PHONE
+        self.processes.append(RunningProcess())
+        return self.processes[-1]
+
+
+@pytest.mark.parametrize(("auto_restart_ms", "starts"), [(0, 1), (1, 2)])
+def test_a_session_is_connected_anew_when_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auto_restart_ms: int, starts: int
+) -> None:
+    monkeypatch.setattr(supervising, "MIN_RECONNECT_S", 0.2)
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", autoRestartMs=auto_restart_ms))
+
+    stage.tick(2)
+    assert len(stage.processes) == 1
+    time.sleep(0.25)
+    stage.tick(2)
+
+    assert len(stage.processes) == starts
+
+
+def test_a_connector_runs_the_sessions_of_its_own_name(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", server="server_2"))
+
+    stage.tick()
+
+    assert stage.processes == []
+
+
+def test_a_lost_lease_ends_the_process(tmp_path: Path) -> None:
+    board: dict[str, str] = {}
+    stage = Stage(tmp_path, board=board)
+    stage.tick()
+    board[PHONE] = "another connector"
+
+    stage.tick(2)
+
+    assert len(stage.processes) == 1
+    assert stage.processes[0].code is not None
+    assert board[PHONE] == "another connector"
+
+
+@pytest.mark.parametrize("code", [Exit.LOGGED_OUT, Exit.BANNED, Exit.CONFLICT])
+def test_a_session_that_ended_for_good_starts_only_when_a_command_says_so(tmp_path: Path, code: Exit) -> None:
+    stage = Stage(tmp_path)
+    stage.tick()
+
+    stage.end(code)
+    assert len(stage.processes) == 1
+    assert stage.leases.suspended([PHONE]) == {PHONE}
+    stage.ask("session.connect", method="resume")
+
+    assert len(stage.processes) == 2
+    assert stage.leases.suspended([PHONE]) == set()
+
+
+def test_a_crashed_process_is_published_and_scheduled_for_later(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.tick()
+
+    stage.end(Exit.DISK)
+
+    assert stage.published.states == ["crashed"]
+    assert len(stage.processes) == 1, "its first pause is a second"
+
+
+def test_too_many_refused_connections_are_published_as_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "PAUSES_S", (0,))
+    stage = Stage(tmp_path)
+    stage.tick()
+
+    stage.end(Exit.REFUSED)
+
+    assert stage.published.states == ["standby"]
+    assert len(stage.processes) == 1
+
+
+def test_a_suspended_session_without_a_process_is_published_as_stopped(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", autoConnect=False))
+    stage.tick()
+
+    stage.ask("session.disconnect")
+
+    assert stage.processes == []
+    assert stage.published.states == ["stopped"]
+
+
+def test_a_logout_without_a_process_removes_the_login(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", autoConnect=False))
+    stage.tick()
+
+    stage.ask("session.logout")
+
+    assert SessionFolder(tmp_path, PHONE).login == ""
+    assert stage.published.states == ["logged_out"]

@@ -1,0 +1,79 @@
+"""What the long runs share: servers of their own, a clean end on a signal, and waiting until no work is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tests.support.constants import ROOT
+from unoapi.devenv.servers import PrivateServers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.stack import Stack
+
+POLL_S = 0.25
+EMPTY_READS = 4
+"""So many reads in a row must find all queues empty: between two queues a job is on none."""
+
+
+@contextmanager
+def throw_away_servers(folder: Path) -> Iterator[PrivateServers]:
+    """Servers that may be broken. Killed at the end, because their data is not needed again."""
+    servers = PrivateServers(folder)
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.kill()
+        servers.stop()
+
+
+def end_on_signals() -> None:
+    """Let Ctrl-C and SIGTERM raise, so that everything is stopped on the way out.
+
+    Ctrl-C is set, too: whoever started this program may have it ignore SIGINT.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def checkout(commit: str, folder: Path) -> Path:
+    """Write the files of a commit to a new folder. They run with the packages of this one, by `PYTHONPATH`."""
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True, timeout=60)
+    return folder
+
+
+def drain(uno: Stack, *, within_s: float, done: Callable[[], bool] = lambda: True) -> int:
+    """Wait until `done` and all queues but the dead one are empty. Returns how many are left after `within_s`."""
+    deadline = time.monotonic() + within_s
+    empty_reads = 0
+    while empty_reads < EMPTY_READS and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        empty_reads = empty_reads + 1 if done() and uno.unfinished() == 0 else 0
+    return uno.unfinished()
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Every process whose command line, environment or working folder mentions the folder."""
+    lines = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values(), process.cwd()]
+            name, zombie = process.name(), process.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and not zombie and any(str(folder) in word for word in words):
+            lines.append(f"{process.pid} {name}")
+    return lines

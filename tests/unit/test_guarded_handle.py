@@ -1,0 +1,143 @@
+"""What holds for every client whose addresses a tenant may choose."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.raw_http_server import LOOPBACK, OK, Listen, Receiver, answer_with, mute, send
+from unoapi.errors import FetchFailed, NotSent, Unanswered, UnoError
+from unoapi.http.address_guard import AddressGuard
+from unoapi.http.api_client import ApiClient
+from unoapi.http.downloader import Downloader
+from unoapi.http.webhook_client import CurlSender
+
+Headers = tuple[tuple[str, str], ...]
+Request = Callable[..., str]
+"""Makes one request. The error, in words; empty when there was an answer that the client takes."""
+
+
+def post_webhook(url: str, *, headers: Headers = (), timeout_ms: int = 5000, guard: AddressGuard = LOOPBACK) -> str:
+    return send(CurlSender(guard), url, headers=headers, timeout_ms=timeout_ms).error
+
+
+def call_api(url: str, *, headers: Headers = (), timeout_ms: int = 5000, guard: AddressGuard = LOOPBACK) -> str:
+    try:
+        ApiClient(guard).request("GET", url, headers=headers, timeout_ms=timeout_ms)
+    except (NotSent, Unanswered) as error:
+        return f"{error}"
+    return ""
+
+
+def download(url: str, *, headers: Headers = (), timeout_ms: int = 5000, guard: AddressGuard = LOOPBACK) -> str:
+    try:
+        Downloader(guard).fetch(url, io.BytesIO(), limit=1000, headers=headers, timeout_ms=timeout_ms)
+    except FetchFailed as error:
+        return f"{error}"
+    return ""
+
+
+@pytest.fixture(params=[post_webhook, call_api, download], ids=["webhook", "API", "download"])
+def request_with(request: pytest.FixtureRequest) -> Request:
+    client: Request = request.param
+    return client
+
+
+@pytest.mark.parametrize("token", ["tok\r\nX-Evil: 1", "tok\nX-Evil: 1", "tok\rX", "tok\0", "tok€", "tok\ud800"])
+def test_a_token_that_is_no_header_value_is_not_sent_and_not_shown(
+    listen: Listen, request_with: Request, token: str
+) -> None:
+    receiver = listen(OK)
+
+    error = request_with(receiver.url, headers=(("Authorization", f"Bearer {token}"),))
+
+    assert error.endswith("header Authorization cannot be sent")
+    assert receiver.requests == []
+
+
+def test_a_header_arrives_as_it_was_given(listen: Listen, request_with: Request) -> None:
+    receiver = listen(OK)
+
+    error = request_with(receiver.url, headers=(("Authorization", "Bearer é k"), ("X-Empty", "")))
+
+    [request] = receiver.requests
+    assert error == ""
+    assert (request.headers["authorization"], request.headers["x-empty"]) == ("Bearer é k", "")
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\r\nX-Evil: 1", "\u202e", "\ud800"])
+def test_an_address_with_an_unprintable_character_is_not_called(
+    listen: Listen, request_with: Request, character: str
+) -> None:
+    receiver = listen(OK)
+
+    error = request_with(f"{receiver.url}/refused{character}")
+
+    assert error.endswith("the address is not valid")
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("url", ["file:///dev/null", "ftp://127.0.0.1/a", "gopher://127.0.0.1:1/a"])
+def test_only_http_is_spoken(request_with: Request, url: str) -> None:
+    assert request_with(url).endswith("only http and https addresses are called")
+
+
+def test_the_address_guard_is_asked(listen: Listen, request_with: Request) -> None:
+    receiver = listen(OK)
+
+    error = request_with(receiver.url, guard=AddressGuard())
+
+    assert "UNOAPI_ALLOWED_HOSTS" in error
+    assert receiver.connections == 0
+
+
+def test_proxies_in_the_environment_are_ignored(listen: Listen, request_with: Request, proxy: Receiver) -> None:
+    receiver = listen(OK)
+
+    error = request_with(receiver.url)
+
+    assert (error, len(receiver.requests), proxy.connections) == ("", 1, 0)
+
+
+def test_the_request_is_http_1_1(listen: Listen, request_with: Request) -> None:
+    receiver = listen(OK)
+
+    request_with(receiver.url)
+
+    [request] = receiver.requests
+    assert request.head.splitlines()[0].endswith(" HTTP/1.1")
+
+
+def test_the_deadline_covers_the_whole_exchange(listen: Listen, request_with: Request) -> None:
+    error = request_with(listen(mute).url, timeout_ms=200)
+
+    assert error.endswith("did not answer within 200 ms")
+
+
+def test_a_port_that_nobody_listens_on_is_named(request_with: Request, closed_port: int) -> None:
+    assert request_with(f"http://127.0.0.1:{closed_port}").endswith("connection refused")
+
+
+class TestApiClient:
+    def test_what_could_not_connect_has_certainly_not_left(self, closed_port: int) -> None:
+        with pytest.raises(NotSent, match="connection refused"):
+            ApiClient(LOOPBACK).request("POST", f"http://127.0.0.1:{closed_port}", headers=(), timeout_ms=500)
+
+    def test_of_a_request_without_an_answer_nobody_knows_whether_it_was_taken(self, listen: Listen) -> None:
+        with pytest.raises(Unanswered, match="did not answer within 200 ms"):
+            ApiClient(LOOPBACK).request("POST", listen(mute).url, headers=(), body=b"{}", timeout_ms=200)
+
+    def test_an_answer_has_its_status_its_body_and_its_pause(self, listen: Listen) -> None:
+        receiver = listen(answer_with(429, "Retry-After: 9", body=b"later"))
+
+        answer = ApiClient(LOOPBACK).request("DELETE", receiver.url + "/x", headers=(), timeout_ms=5000)
+
+        assert (answer.status, answer.body, answer.retry_after_s) == (429, b"later", 9)
+        assert receiver.requests[0].head.startswith("DELETE /x HTTP/1.1")
+
+
+def test_the_errors_of_the_api_client_never_show_a_token(listen: Listen) -> None:
+    with pytest.raises(UnoError) as raised:
+        ApiClient(LOOPBACK).request("GET", listen(OK).url, headers=(("Bearer secret\r\nX", "v"),), timeout_ms=5000)
+
+    assert "secret" not in f"{raised.value}"

@@ -1,0 +1,84 @@
+"""Why an exchange failed, in words for a person: one table for each library that makes exchanges.
+
+No sentence can hold a token, a body or the address: libcurl's own text is quoted for TLS only, where it names no more
+than the host.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+
+import pycurl
+import requests
+
+BAD_ADDRESS = "the address is not valid"
+NO_NAME = "name not found"
+REFUSED = "connection refused"
+LOST = "connection lost before the answer was complete"
+_NOT_HTTP = "did not answer in HTTP"
+_E_WEIRD_SERVER_REPLY = 8  # pycurl has no name for it
+
+# Of each libcurl error the step at which it happens (none: whichever had not ended) and the sentence.
+CURL_ERRORS = {
+    pycurl.E_OK: ("", LOST),  # libcurl sees no error in an answer that breaks off after an interim one
+    pycurl.E_URL_MALFORMAT: ("address", BAD_ADDRESS),
+    pycurl.E_UNSUPPORTED_PROTOCOL: ("address", _NOT_HTTP),
+    _E_WEIRD_SERVER_REPLY: ("", _NOT_HTTP),
+    pycurl.E_COULDNT_RESOLVE_HOST: ("name", NO_NAME),
+    pycurl.E_COULDNT_CONNECT: ("connection", "no connection: {system}"),
+    pycurl.E_OPERATION_TIMEDOUT: ("", "did not answer within {timeout_ms} ms"),
+    pycurl.E_PEER_FAILED_VERIFICATION: ("tls", "certificate not valid: {text}"),
+    pycurl.E_SSL_CONNECT_ERROR: ("tls", "TLS handshake failed: {text}"),
+    pycurl.E_SSL_CACERT_BADFILE: ("tls", "our certificate bundle cannot be read"),
+    pycurl.E_GOT_NOTHING: ("", "closed the connection without an answer"),
+    pycurl.E_SEND_ERROR: ("", "connection lost while sending"),
+    pycurl.E_RECV_ERROR: ("", LOST),
+}
+REQUESTS_ERRORS: tuple[tuple[type[BaseException], str], ...] = (
+    (ssl.SSLCertVerificationError, "certificate not valid: {text}"),
+    (requests.Timeout, "did not answer within {timeout_ms} ms"),
+    (socket.gaierror, NO_NAME),
+    (ConnectionRefusedError, REFUSED),
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`step` is where it happened: address, guard, name, connection, tls or answer."""
+
+    step: str
+    error: str
+
+
+def explain_curl(curl: pycurl.Curl, code: int, *, timeout_ms: int, secure: bool) -> Failure:
+    """The failure behind a libcurl error code. `curl` is the handle that just ended, `secure` whether it spoke TLS."""
+    step, sentence = CURL_ERRORS.get(code, ("", "the exchange failed (curl error {code})"))
+    system = curl.getinfo(pycurl.OS_ERRNO) or errno.ENOTCONN
+    if code == pycurl.E_COULDNT_CONNECT and system == errno.ECONNREFUSED:
+        sentence = REFUSED
+    if code == pycurl.E_UNSUPPORTED_PROTOCOL and not curl.getinfo(pycurl.CONNECT_TIME_T):
+        sentence = "only http and https addresses are called"
+    values = {"code": code, "text": curl.errstr(), "timeout_ms": timeout_ms, "system": os.strerror(system).lower()}
+    return Failure(step or _unfinished_step(curl, secure=secure), sentence.format(**values))
+
+
+def _unfinished_step(curl: pycurl.Curl, *, secure: bool) -> str:
+    steps = [("name", pycurl.NAMELOOKUP_TIME_T), ("connection", pycurl.CONNECT_TIME_T)]
+    if secure:
+        steps.append(("tls", pycurl.APPCONNECT_TIME_T))
+    return next((step for step, info in steps if not curl.getinfo(info)), "answer")
+
+
+def explain_requests(error: BaseException, *, timeout_ms: int) -> str:
+    """The sentence for an exception of requests or urllib3: its first cause that has one decides."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for kind, sentence in REQUESTS_ERRORS:
+            if isinstance(cause, kind):
+                return sentence.format(text=getattr(cause, "verify_message", ""), timeout_ms=timeout_ms)
+        cause = cause.__cause__ or cause.__context__
+    return BAD_ADDRESS if isinstance(error, ValueError) else LOST

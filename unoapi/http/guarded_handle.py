@@ -1,0 +1,120 @@
+"""The only way to an address that a tenant may have chosen: what has to hold for every such request, once.
+
+No proxy, http and https only, no redirects, one deadline, checked header lines, and the address guard at each
+connection.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pycurl
+
+from unoapi.errors import NotSent
+from unoapi.http.ca_bundle import find_ca_bundle
+from unoapi.http.failures import BAD_ADDRESS, Failure, explain_curl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.http.address_guard import AddressGuard
+
+Headers = tuple[tuple[str, str], ...]
+
+FINAL = 200
+"""The lowest status of a final answer. The status line decides: what breaks off behind it was answered all the same."""
+MAX_RETRY_AFTER_S = 2 * 60 * 60
+STOP = -1
+"""What a callback that takes the body returns to drop the connection."""
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}: [\t\x20-\x7e\x80-\xff]*")
+_ALWAYS = (
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.PROXY, ""),
+    (pycurl.NOPROXY, "*"),
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+)
+
+
+class GuardedHandle:
+    """A pycurl handle, for one thread. `curl` takes the options of a single request, between `prepare` and `perform`.
+
+    The guard judges each address when its connection is opened.
+    """
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self.curl = pycurl.Curl()
+        self._guard = guard
+        self._ca_bundle = find_ca_bundle()
+        self._url, self._timeout_ms, self._socket_opener = "", 1, guard.socket_opener("")
+
+    def prepare(
+        self, url: str, *, headers: Headers, timeout_ms: int, on_body: Callable[[bytes], int | None]
+    ) -> pycurl.Curl:
+        """Begin a request; nothing of the one before is left but its connection.
+
+        The deadline covers the whole exchange, also the connecting. Raises NotSent for an address or a header that
+        must not be sent.
+        """
+        lines = header_lines(headers)
+        if not url.isprintable():
+            raise NotSent(BAD_ADDRESS)
+        self._url, self._timeout_ms, self._socket_opener = url, max(1, timeout_ms), self._guard.socket_opener(url)
+        self.curl.reset()
+        set_option = self.curl.setopt
+        for option, value in _ALWAYS:
+            set_option(option, value)
+        set_option(pycurl.CAINFO, self._ca_bundle)
+        set_option(pycurl.OPENSOCKETFUNCTION, self._socket_opener)
+        set_option(pycurl.TIMEOUT_MS, self._timeout_ms)
+        set_option(pycurl.CONNECTTIMEOUT_MS, self._timeout_ms)
+        set_option(pycurl.HTTPHEADER, [b"Expect:", *lines])
+        set_option(pycurl.WRITEFUNCTION, on_body)
+        set_option(pycurl.URL, url.encode())
+        return self.curl
+
+    def perform(self) -> Failure | None:
+        """Make the exchange. A failure may also come behind the status line: see `status`."""
+        code = pycurl.E_OK
+        try:
+            self.curl.perform()
+        except pycurl.error as error:
+            code = int(error.args[0])
+            if self._socket_opener.refusal:
+                return Failure("guard", self._socket_opener.refusal)
+        if code == pycurl.E_OK and self.status >= FINAL:
+            return None
+        return explain_curl(self.curl, code, timeout_ms=self._timeout_ms, secure=self._url.startswith("https:"))
+
+    @property
+    def status(self) -> int:
+        """The status of the answer; below `FINAL` when none came."""
+        return int(self.curl.getinfo(pycurl.RESPONSE_CODE))
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """The pause that the answer asks for, at most two hours."""
+        return min(int(self.curl.getinfo(pycurl.RETRY_AFTER)), MAX_RETRY_AFTER_S) or None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.curl.close()
+
+
+def header_lines(headers: Headers) -> list[bytes]:
+    """The lines that libcurl is given. Raises NotSent for what is no header, without its value.
+
+    A line break in a token would make further headers, or another request, of the rest of it.
+    """
+    lines = []
+    for name, value in headers:
+        line = f"{name}: {value}"
+        if not _HEADER.fullmatch(line):
+            # A name that is none may be a token in the wrong place, so it is not shown.
+            raise NotSent(f"header {name if _HEADER.fullmatch(f'{name}: ') else 'name'} cannot be sent")
+        # libcurl reads a header without a value as the wish to remove it, unless it ends in a semicolon.
+        lines.append(line.encode("latin-1") if value.strip() else f"{name};".encode("latin-1"))
+    return lines

@@ -1,0 +1,22 @@
+"""What the answer of an HTTP receiver means for the job that posted to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.errors import DeliveryFailed, DeliveryRefused
+
+if TYPE_CHECKING:
+    from unoapi.models.attempts import Answer
+
+GONE = 410
+
+
+def delivery_error(answer: Answer) -> DeliveryRefused | DeliveryFailed:
+    """The error of an answer that is no 2xx: DeliveryRefused when no retry can help, else DeliveryFailed."""
+    attempt = answer.as_attempt()
+    if answer.blocked:
+        return DeliveryRefused(answer.error, reason="blocked", attempt=attempt)
+    if answer.status == GONE:
+        return DeliveryRefused("the endpoint answered 410: it is gone", reason="gone", attempt=attempt)
+    return DeliveryFailed(answer.summary, attempt=attempt)
