@@ -120,7 +120,7 @@ def test_wrong_tokens_are_counted_and_the_right_one_goes_on(api: Api) -> None:
 
 def test_more_clients_than_slots_are_asked_to_come_later(api: Api) -> None:
     front_end = FrontEnd(api, TOKEN)
-    waiting = threading.Thread(target=front_end.events)
+    waiting = threading.Thread(target=lambda: eventually(front_end.events))
     waiting.start()
 
     busy = eventually(lambda: (answer := api.get(POLL)).status_code == 503 and answer, what="the only slot is taken")

@@ -72,6 +72,11 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        if self.running():
+            self._process.terminate()
+
     def stop(self, timeout_s: float = 15.0) -> None:
         """SIGTERM, then SIGKILL."""
         if self.running():
@@ -227,7 +232,10 @@ class Stack:
         return sum(self.depth("unoapi.delayed" if n == 0 else f"unoapi.delayed.{n}") for n in range(18))
 
     def close(self) -> None:
-        for process in reversed(self.processes):
+        """End all processes, at the same time."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
             process.stop()
 
     def _start(self, name: str, command: list[str]) -> Process:
