@@ -108,6 +108,15 @@ def test_a_refusal_is_a_cloud_api_error(api: Api, token: str | None, code: int) 
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_a_websocket_comes_through_the_same_door(api: Api) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+
+    answer = api.get("/ws/?EIO=4&transport=websocket", token="wrong", headers=upgrade)
+
+    assert answer.status_code == 401
+    assert error_of(answer)["code"] == 190
+
+
 def test_wrong_tokens_are_counted_and_the_right_one_goes_on(api: Api) -> None:
     statuses = [api.get(POLL, token=f"wrong-{number}").status_code for number in range(REFUSED)]
     limited = api.get(POLL, token="wrong")

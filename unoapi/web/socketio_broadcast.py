@@ -38,6 +38,7 @@ RETRY_AFTER_S = 10
 
 
 @routes.route("/ws", methods=["GET", "POST"])
+@routes.get("/ws", websocket=True)  # an upgrade matches no other rule
 @any_session_token
 def connect() -> ResponseReturnValue:
     """Socket.IO: codes and connection states of the sessions that the token opens, as they change."""
