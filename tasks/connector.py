@@ -18,33 +18,32 @@ log = get_logger(__name__)
 
 @app.task(name=ReceiveEvent.task, base=UnoTask)
 def receive(job: ReceiveEvent) -> None:
-    """Permit one event of the connector into Cloud API events."""
+    """Turn one event of the connector into Cloud API events, and answer it where the session's options say so."""
     uno = unoapi()
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
-    received = events.receive(
+    received, commands = events.receive(
         job,
         ids=uno.ids,
         sessions=uno.sessions,
         connections=uno.connections,
-        keep=partial(media.keep_picture, job.phone, files=uno.files, notes=uno.media),
+        save_picture=partial(media.save_picture, job.phone, files=uno.files, index=uno.media),
     )
     if received:
         uno.accept([Envelope(event) for event in received])
-    answers = events.answers(job, sessions=uno.sessions, connections=uno.connections)
-    if answers:
-        uno.commands.put(answers)
+    if commands:
+        uno.commands.put(commands)
     uno.traces.add(
         *(
-            TraceEntry(step="received", phone=each.phone, message_id=each.message_id, kind=each.kind)
-            for each in received
-            if isinstance(each, FanOut)
+            TraceEntry(step="received", phone=event.phone, message_id=event.message_id, kind=event.kind)
+            for event in received
+            if isinstance(event, FanOut)
         )
     )
 
 
 @app.task(name=AwaitResult.task, base=UnoTask)
 def await_result(job: AwaitResult) -> None:
-    """Tell the client when the connector has not told what became of a message."""
+    """Publish a failed status when the connector has not reported what became of a message."""
     uno = unoapi()
     event = events.overdue(job, sessions=uno.sessions, connections=uno.connections)
     if event is not None:

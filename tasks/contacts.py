@@ -11,6 +11,6 @@ from unoapi.services import contacts
 
 @app.task(name=PostContacts.task, base=UnoTask, bind=True)
 def tell(self: UnoTask, job: PostContacts) -> None:
-    """Make one attempt to tell."""
+    """Make one attempt to post the answer."""
     uno = unoapi()
-    contacts.tell(job, history=self.history, sender=uno.webhooks, max_age_s=uno.settings.unoapi_message_max_age)
+    contacts.post_answer(job, history=self.history, sender=uno.webhooks, max_age_s=uno.settings.unoapi_message_max_age)

@@ -26,8 +26,8 @@ def prepare_voice(job: PrepareVoice) -> None:
     send, problem = voice_notes.prepare(
         job,
         files=uno.files,
-        notes=uno.media,
-        fetcher=uno.fetcher,
+        index=uno.media,
+        downloader=uno.fetcher,
         convert=to_voice,
         timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
     )
@@ -45,7 +45,7 @@ def save_media(job: SaveMedia) -> None:
     """Keep the file of a received message, then let its event go on."""
     uno = unoapi()
     event = received_media.save_media(
-        job, remote=uno.remote_media, files=uno.files, notes=uno.media, link=uno.links.make
+        job, remote=uno.remote_media, files=uno.files, index=uno.media, link=uno.links.make
     )
     uno.publisher.publish([Envelope(event)])
     uno.traces.add(

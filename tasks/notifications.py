@@ -14,7 +14,7 @@ from unoapi.services import failure_callbacks
 def notify(job: NotifyNumber) -> None:
     """Send a notice, at most one per endpoint and quarter of an hour."""
     uno = unoapi()
-    if not uno.notices.claim(phone=job.phone, webhook_id=job.webhook_id, notice_id=job.id):
+    if not uno.notices.claim(job.endpoint, notice_id=job.id):
         return
     uno.publisher.publish([Envelope(failure_callbacks.notice_message(job))])
     uno.traces.add(TraceEntry(step="notified", phone=job.phone, message_id=job.message_id, webhook=job.webhook_id))

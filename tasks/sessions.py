@@ -1,4 +1,4 @@
-"""News of sessions for who wants them posted."""
+"""Changes of sessions' connections, posted to their `sessionWebhook`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from unoapi.providers.whatsmeow import session_notices
 
 @app.task(name=PostSessionState.task, base=UnoTask, bind=True)
 def tell(self: UnoTask, job: PostSessionState) -> None:
-    """Make one attempt to tell."""
+    """Make one attempt to post the state."""
     uno = unoapi()
-    session_notices.tell(
+    session_notices.post_state(
         job,
         history=self.history,
         sessions=uno.sessions,

@@ -74,13 +74,15 @@ def _attempt(job: DeliverWebhook, history: History) -> None:
         attempt = webhooks.deliver(
             job,
             history=history,
-            sessions=uno.sessions,
-            deliveries=uno.deliveries,
-            sender=uno.webhooks,
-            breakers=uno.breakers,
-            share=uno.share,
-            tell=lambda news: _tell(job, news),
-            max_age_s=uno.settings.unoapi_message_max_age,
+            context=webhooks.DeliveryContext(
+                sessions=uno.sessions,
+                deliveries=uno.deliveries,
+                sender=uno.webhooks,
+                breakers=uno.breakers,
+                bulkhead=uno.share,
+                notify=_tell,
+                max_age_s=uno.settings.unoapi_message_max_age,
+            ),
         )
     except (DeliveryFailed, DeliveryRefused, Postponed) as error:
         if error.attempt is not None:

@@ -21,7 +21,7 @@ from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
-from unoapi.models.jobs import FanOut
+from unoapi.models.jobs import EventJob
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.cloud_api.media import CloudApiMedia
 from unoapi.providers.cloud_api.provider import CloudApiProvider
@@ -159,7 +159,7 @@ class Uno:
     def accept(self, envelopes: Sequence[Envelope]) -> None:
         """Publish events; those of ordered webhooks stand in line first. Raises BrokerUnavailable."""
         self.order.join(
-            [envelope.job for envelope in envelopes if isinstance(envelope.job, FanOut) and not envelope.delay_ms]
+            [envelope.job for envelope in envelopes if isinstance(envelope.job, EventJob) and not envelope.delay_ms]
         )
         self.publisher.publish(envelopes)
 
@@ -198,14 +198,14 @@ def bootstrap(settings: Settings) -> Uno:
             lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
         ),
         max_age_s=settings.unoapi_send_max_age,
-        questions=BrokerRpc(settings.amqp_url.get_secret_value(), topology),
+        rpc=BrokerRpc(settings.amqp_url.get_secret_value(), topology),
     )
     files = _files(settings)
     queue_ages = RedisQueueAges(store, prefix=topology.prefix)
     fetcher, exchanger = Downloader(guard), ApiClient(guard)
     ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
     links = SignedUrls(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
-    forwarder = CloudApiProvider(sessions=sessions, ids=ids, notes=notes, links=links, exchanger=exchanger)
+    forwarder = CloudApiProvider(sessions=sessions, ids=ids, index=notes, signed_urls=links, api_client=exchanger)
     return Uno(
         settings=settings,
         topology=topology,
@@ -241,7 +241,7 @@ def bootstrap(settings: Settings) -> Uno:
         guard=guard,
         fetcher=fetcher,
         remote_media=CloudApiMedia(
-            sessions=sessions, exchanger=exchanger, fetcher=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+            sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
         statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,

@@ -9,10 +9,12 @@ if TYPE_CHECKING:
 
     from unoapi.models.attempts import Answer
     from unoapi.models.claims import Claim, KeyState
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.cloud_api.messages import Command as MessageCommand
+    from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
-    from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
-    from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, SendMessage
+    from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.receipts import Receipt
@@ -34,7 +36,7 @@ class SessionStore(Protocol):
     def find(self, phone: str) -> Session:
         """The stored session, or the environment's for a phone that was never stored.
 
-        Raises SessionUnknown when it cannot be told: Redis is away or lost its data.
+        Raises SessionUnknown when nobody can say: Redis is away or lost its data.
         """
 
     def resolve(self, phone: str, *, stored: bool) -> Session:
@@ -63,29 +65,29 @@ class SessionConfigurations(Protocol):
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
-    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
+    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
 
-    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+    def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember the state that was read."""
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
+    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:
         """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
 
-    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
+    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
 
 
 class Deliveries(Protocol):
     """Deliveries that are done, and endpoints that are paused. Never raises; it fails open."""
 
-    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
-        """What is known before an attempt."""
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
+        """The state before an attempt."""
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done; a later copy is not posted."""
 
-    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+    def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""
 
 
@@ -148,7 +150,7 @@ class Connections(Protocol):
 class Commands(Protocol):
     """The connector's entry."""
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Envelope] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
 
 
@@ -169,7 +171,7 @@ class Timers(Protocol):
 class Notices(Protocol):
     """At most one notice per endpoint and time."""
 
-    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+    def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
         """Whether this notice may go out now; the same notice may always go again."""
 
 
@@ -220,20 +222,20 @@ class Provider(Protocol):
     def ready(self, phone: str) -> None:
         """Raise Postponed when nobody is there to take a message of this phone."""
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Send one Cloud API message.
 
         Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
         nobody knows.
         """
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: MessageCommand, *, phone: str) -> None:
         """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""
 
 
 @runtime_checkable
 class KnowsContacts(Protocol):
-    """A provider that can tell who is on WhatsApp. Of others the form of the number decides."""
+    """A provider that knows who is on WhatsApp. Of others the form of the number decides."""
 
     def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
         """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""
@@ -299,7 +301,7 @@ class Ordering(Protocol):
     An event that is in no queue, or whose queue cannot be read, waits for nobody.
     """
 
-    def join(self, events: Sequence[FanOut]) -> None:
+    def join(self, events: Sequence[EventJob]) -> None:
         """Queue the events, in this order, at each ordered webhook. One that is queued already keeps its position."""
 
     def position(self, job: DeliverWebhook) -> int:
@@ -308,7 +310,7 @@ class Ordering(Protocol):
     def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
         """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
 
-    def skip(self, event: FanOut, webhook_ids: Sequence[str]) -> None:
+    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""
 
 

@@ -21,8 +21,10 @@ from tests.support.fakes import make_webhook
 from tests.support.receiver import Receiver
 from tests.support.stack import OPERATOR, PHONE, Stack, stack
 from unoapi.models import phones
-from unoapi.models.cloud_api.events import Event, serialise
+from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.media import file_key, type_of
+from unoapi.providers.whatsmeow.commands import mime_type_of
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
@@ -102,6 +104,11 @@ def test_a_links_ending_tells_its_type(case: dict[str, Any]) -> None:
     assert type_of(named[1] if named else link) == expected(case)
 
 
+@cases("send_mimetype")
+def test_a_file_to_send_is_announced_with_the_type_of_its_link(case: dict[str, Any]) -> None:
+    assert mime_type_of(case["in"]["link"], kind=case["in"]["type"]) == expected(case)
+
+
 @cases("misc")
 def test_small_facts(case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
@@ -121,7 +128,7 @@ def test_an_event_is_understood(case: dict[str, Any]) -> None:
     payload, out = case["in"]["payload"], expected(case)
     value = payload["entry"][0]["changes"][0]["value"]
     kind = "message" if "messages" in value or "message_echoes" in value else value["statuses"][0].get("status", "sent")
-    traits = Event(event_id="1", message_id="1", kind=kind, body=serialise(payload)).traits(PHONE)
+    traits = EventContent.of(serialise(payload), kind=kind).traits(PHONE)
 
     assert traits.own is (out["is_outgoing"] and not out["is_update"])
     assert traits.newsletter is out["is_newsletter"]

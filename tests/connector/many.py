@@ -15,7 +15,7 @@ import psutil
 from tests.connector.phones import Phone
 from tests.support.stack import CONTACT, Process, Stack, eventually, stack
 from unoapi.devenv.servers import PrivateServers
-from unoapi.models.connector.commands import Command, Send
+from unoapi.models.connector.commands import ConnectorCommand, Send
 from unoapi.models.connector.content import Text
 from unoapi.models.jobs import now_ms
 
@@ -79,7 +79,7 @@ def publish_commands(uno: Stack, phones: Sequence[Phone], commands: int) -> None
     def fill(phone: Phone) -> None:
         now = now_ms()
         sends = [
-            Command(
+            ConnectorCommand(
                 type="send", command_id=f"{phone.phone}-{number}", session=phone.phone, to=CONTACT,
                 created_at=now, expires_at=now + 600_000, data=data,
             )

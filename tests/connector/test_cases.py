@@ -15,14 +15,17 @@ from unoapi.connector.convert.events import convert_event
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import media_of, message_of
 from unoapi.errors import MessageRejected
+from unoapi.models.cloud_api.messages import Command as MessageCommand
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
-from unoapi.models.connector.commands import Command, Send
-from unoapi.models.jobs import ReceiveEvent
+from unoapi.models.connector.commands import ConnectorCommand, Send
+from unoapi.models.jobs import ReceiveEvent, SendMessage
 from unoapi.models.message_keys import MessageKey
 from unoapi.providers.whatsmeow.commands import commands_for
-from unoapi.providers.whatsmeow.events import answers, receive
+from unoapi.providers.whatsmeow.events import receive
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
+from unoapi.services.message_parsing import message_of as message_in
+from unoapi.services.message_parsing import parse_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +52,9 @@ class CommandRecorder:
     """The connector's entry: the commands that were put there."""
 
     def __init__(self) -> None:
-        self.commands: list[Command] = []
+        self.commands: list[ConnectorCommand] = []
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Any] = ()) -> None:  # noqa: ARG002 (the port's)
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Any] = ()) -> None:  # noqa: ARG002 (the port's)
         self.commands.extend(commands)
 
 
@@ -67,7 +70,7 @@ def job_of(kind: str, data: dict[str, Any]) -> ReceiveEvent:
 def values(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[dict[str, Any]]:
     """The values of the events for the webhooks."""
     ids = collaborators.pop("ids", MemoryIds())
-    jobs = receive(job_of(kind, data), ids=ids, sessions=MemorySessions(session), **collaborators)
+    jobs, _ = receive(job_of(kind, data), ids=ids, sessions=MemorySessions(session), **collaborators)
     return [json.loads(job.body)["entry"][0]["changes"][0]["value"] for job in jobs]
 
 
@@ -77,7 +80,8 @@ def values(kind: str, data: dict[str, Any], session: Session, **collaborators: A
 def sent(payload: dict[str, Any], **config: Any) -> dict[str, Any]:
     """WhatsApp's message for a client's, as the protobuf's JSON."""
     session = make_session(**config)
-    message = templates.rendered({"to": CALLER, **payload}, lambda: DEFAULT_TEMPLATES)
+    job = SendMessage(id="wamid.1", phone=PHONE, body=json.dumps({"to": CALLER, **payload}))
+    message = templates.rendered(message_in(job), lambda: DEFAULT_TEMPLATES)
     (command,) = commands_for(message, message_id="wamid.1", session=session, keys=lambda _: None, until_ms=1)
     send = Send.model_validate(command.data)
     media = media_of(send)
@@ -306,9 +310,9 @@ def test_a_call_is_refused_or_reported(case: dict[str, Any]) -> None:
     session = session_of({"rejectCalls": given.get("rejectCalls", "busy"), "messageCallsWebhook": "call!"})
     sessions = MemorySessions(session)
 
-    def what_follows(data: dict[str, Any]) -> tuple[list[Command], list[dict[str, Any]]]:
-        got = values("call", data, session, connections=connections)
-        return answers(job_of("call", data), sessions=sessions, connections=connections), got
+    def what_follows(data: dict[str, Any]) -> tuple[Sequence[ConnectorCommand], list[dict[str, Any]]]:
+        jobs, commands = receive(job_of("call", data), ids=MemoryIds(), sessions=sessions, connections=connections)
+        return commands, [json.loads(job.body)["entry"][0]["changes"][0]["value"] for job in jobs]
 
     if case["id"] == "ca_reject":
         (reject, text), _ = what_follows(call())
@@ -350,13 +354,17 @@ def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
         rendered=lambda message, _: message, max_age_s=60,
     )  # fmt: skip
 
-    provider.command({"status": "read", "message_id": "UNO.OUT.1", "typing_indicator": {"type": "text"}}, phone=PHONE)
+    read_and_typing = {"status": "read", "message_id": "UNO.OUT.1", "typing_indicator": {"type": "text"}}
+    flow = {"type": "flow", "body": {"text": "x"}, "action": {}}
+    unsupported = parse_message({"to": CALLER, "type": "interactive", "interactive": flow})
+
+    provider.command(MessageCommand.model_validate(read_and_typing), phone=PHONE)
 
     read, typing = recorder.commands
     assert read.data == {"ids": ["3EB0AA"], "chat": chat, "sender": writer, "kind": "read"}
     assert (typing.type, typing.data["chat"]) == ("typing", chat)
     assert connections.key(PHONE, "UNO.OUT.1") == MessageKey("3EB0AA", chat, writer)
     with pytest.raises(MessageRejected):
-        provider.command({"status": "read", "message_id": "nobody-knows"}, phone=PHONE)
+        provider.command(MessageCommand(status="read", message_id="nobody-knows"), phone=PHONE)
     with pytest.raises(MessageRejected):
-        provider.send({"to": CALLER, "type": "foo"}, phone=PHONE, message_id="wamid.1")
+        provider.send(unsupported, phone=PHONE, message_id="wamid.1")

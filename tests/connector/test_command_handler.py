@@ -15,7 +15,7 @@ from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, UNCLEAR, UNSTEADY, SimulatedEngine
 from unoapi.connector.outbox import Outbox
 from unoapi.errors import BrokerUnavailable, InvalidCommand, SendRefused, SessionEnding
-from unoapi.models.connector.commands import Command
+from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Session:
         self.engine._connected = True
         self.outbox = Outbox(folder / "outbox.db")
         self.stopping = threading.Event()
-        self.republished: list[tuple[Command, int]] = []
+        self.republished: list[tuple[ConnectorCommand, int]] = []
         self._sent = folder / "engine" / "sent.jsonl"
         self.handler = CommandHandler(
             engine=self.engine,
@@ -54,10 +54,10 @@ class Session:
         return len(self._sent.read_text().splitlines()) if self._sent.exists() else 0
 
 
-def command(**fields: Any) -> Command:
+def command(**fields: Any) -> ConnectorCommand:
     data = {"content": {"kind": "text", "body": "hello"}}
     defaults: dict[str, Any] = {"type": "send", "command_id": "c-1", "session": PHONE, "to": CONTACT, "data": data}
-    return Command.model_validate({**defaults, **fields})
+    return ConnectorCommand.model_validate({**defaults, **fields})
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_every_kind_that_is_received_fits_its_schema_and_becomes_an_event(conten
     jsonschema.validate(event, json.loads(schemas()["event.schema.json"]))
     jsonschema.validate(data, json.loads(schemas()["event.message.schema.json"]))
     job = ReceiveEvent(id="e", phone=PHONE, event=event)
-    jobs = receive(job, ids=MemoryIds(), sessions=MemorySessions(make_session()))
+    jobs, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(make_session()))
 
     assert len(jobs) == (0 if content["kind"] in SILENT else 1)
 

@@ -26,7 +26,7 @@ def event_of(case: dict[str, Any]) -> dict[str, Any] | None:
     data = received(case["raw"])
     event = {"version": 1, "type": "message", "event_id": "e", "session": PHONE, "data": data}
     session = make_session(**{**EVERYTHING, **case["config"]})
-    jobs = receive(ReceiveEvent(id="e", phone=PHONE, event=event), ids=MemoryIds(), sessions=MemorySessions(session))
+    jobs, _ = receive(ReceiveEvent(id="e", phone=PHONE, event=event), ids=MemoryIds(), sessions=MemorySessions(session))
     if not jobs:
         return None
     value = json.loads(jobs[0].body)["entry"][0]["changes"][0]["value"]

@@ -12,6 +12,7 @@ from tests.connector.phones import Phone, connected_phone, messages_with, status
 from tests.connector.steps import STEPS
 from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, PHONE, Process, Stack, eventually, stack
+from unoapi.telemetry.logging import PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,7 @@ def test_a_received_message_survives_a_kill(uno: Stack, hook: Receiver, dying: A
     first = dying(step)
     assert first.wait(30) < 0, first.output()
     second = dying("never")
+    eventually(lambda: PUBLISHED in second.output(), within_s=30, what="the second process runs")
     eventually(lambda: messages_with(hook, message_id), within_s=30, what="the message")
     time.sleep(1)
     second.stop()
@@ -82,6 +84,7 @@ def test_a_message_is_sent_at_most_once_and_its_client_always_gets_a_status(
     message_id = answer.json()["messages"][0]["id"]
     assert first.wait(30) < 0, first.output()
     second = dying("never")
+    eventually(lambda: PUBLISHED in second.output(), within_s=30, what="the second process runs")
     got = eventually(lambda: statuses(hook, message_id), within_s=30, what="a status")
     time.sleep(0.7)
     second.stop()

@@ -29,7 +29,8 @@ PNG = b"\x89PNG"
 def jobs_of(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[FanOut | PostSessionState]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event={**event, "occurred_at": "2026-11-22T12:00:00.000+00:00"})
-    return receive(job, ids=MemoryIds(), sessions=MemorySessions(session), **collaborators)
+    jobs, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(session), **collaborators)
+    return list(jobs)
 
 
 def message_in(job: FanOut | PostSessionState) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def test_a_qr_code_is_posted_as_a_picture() -> None:
         saved.append((data, media_id))
         return {"id": media_id, "sha256": "abc"}
 
-    (job,) = jobs_of("qr", QR, make_session(), keep=save)
-    jobs_of("qr", QR, make_session(), keep=save)
+    (job,) = jobs_of("qr", QR, make_session(), save_picture=save)
+    jobs_of("qr", QR, make_session(), save_picture=save)
 
     message = message_in(job)
     assert (message["type"], message["image"]["mime_type"], message["from"]) == ("image", "image/png", PHONE)
@@ -59,7 +60,7 @@ def test_without_a_store_a_qr_code_is_posted_as_a_text() -> None:
     def broken(_data: bytes, _media_id: str) -> dict[str, Any]:
         raise StoreUnavailable("the disk is full")
 
-    (job,) = jobs_of("qr", QR, make_session(), keep=broken)
+    (job,) = jobs_of("qr", QR, make_session(), save_picture=broken)
 
     assert f"/session/{PHONE}" in message_in(job)["text"]["body"]
 

@@ -81,7 +81,7 @@ def test_a_reply_of_another_form_is_no_reply(reply: dict[str, Any]) -> None:
 
     provider = WhatsmeowProvider(
         commands=None, connections=MemoryConnections(), sessions=MemorySessions(make_session()),  # type: ignore[arg-type]
-        rendered=lambda message, _: message, max_age_s=60, questions=StrangeRpc(),
+        rendered=lambda message, _: message, max_age_s=60, rpc=StrangeRpc(),
     )  # fmt: skip
 
     assert provider.contacts(PHONE, ["+5549988887777", NOT_ON_WHATSAPP, "nobody"]) == [True, False, False]

@@ -12,7 +12,7 @@ from unoapi.connector import supervisor as supervising
 from unoapi.connector.engines.base import Exit
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.connector.supervisor import Supervisor
-from unoapi.models.connector.commands import Command
+from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.jobs import ReceiveEvent
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Stage:
             self.supervisor.tick()
 
     def ask(self, kind: str, **data: Any) -> None:
-        self.supervisor.submit(Command(type=kind, command_id="c-1", session=PHONE, data=data))
+        self.supervisor.submit(ConnectorCommand(type=kind, command_id="c-1", session=PHONE, data=data))
         self.tick(2)
 
     def end(self, code: Exit) -> None:

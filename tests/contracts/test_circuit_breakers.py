@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE
-from unoapi.models.endpoints import EndpointChange, Permit
+from unoapi.models.endpoints import Endpoint, EndpointChange, Permit
 from unoapi.services.retries import parked
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.deliveries import RedisDeliveries
@@ -30,17 +30,17 @@ class Worker:
         )
 
     def permit(self, delivery_id: str, webhook_id: str = "a") -> Permit:
-        state = self.deliveries.state(delivery_id, phone=PHONE, webhook_id=webhook_id).breaker
+        state = self.deliveries.state(delivery_id, Endpoint(PHONE, webhook_id)).breaker
         if state is not None:
-            self.breakers.seen(phone=PHONE, webhook_id=webhook_id, state=state)
-        return self.breakers.permit(delivery_id, phone=PHONE, webhook_id=webhook_id, state=state, deadline_ms=100)
+            self.breakers.seen(Endpoint(PHONE, webhook_id), state=state)
+        return self.breakers.permit(delivery_id, Endpoint(PHONE, webhook_id), state=state, deadline_ms=100)
 
     def fail(self, delivery_id: str) -> tuple[bool, EndpointChange | None]:
-        return self.breakers.failed(delivery_id, phone=PHONE, webhook_id="a")
+        return self.breakers.failed(delivery_id, Endpoint(PHONE, "a"))
 
     def succeed(self) -> EndpointChange | None:
         changes: list[EndpointChange] = []
-        self.breakers.succeeded(phone=PHONE, webhook_id="a", notify=changes.append)
+        self.breakers.succeeded(Endpoint(PHONE, "a"), notify=changes.append)
         time.sleep(0.1)  # it may be written behind
         return changes[0] if changes else None
 
@@ -101,8 +101,8 @@ def test_one_probe_at_a_time_by_different_deliveries_with_growing_pauses(worker:
 def test_a_failed_probe_does_not_hold_the_next_one_for_its_whole_deadline(worker: Worker) -> None:
     open_it(worker)
     time.sleep(PAUSE_MS / 1000 + 0.05)
-    state = worker.deliveries.state("d-1", phone=PHONE, webhook_id="a").breaker
-    probe = worker.breakers.permit("d-1", phone=PHONE, webhook_id="a", state=state, deadline_ms=60_000)
+    state = worker.deliveries.state("d-1", Endpoint(PHONE, "a")).breaker
+    probe = worker.breakers.permit("d-1", Endpoint(PHONE, "a"), state=state, deadline_ms=60_000)
 
     worker.fail("d-1")
     time.sleep(2 * PAUSE_MS / 1000 + 0.05)

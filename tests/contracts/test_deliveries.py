@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import PHONE, MemoryDeliveries
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
-from unoapi.models.endpoints import DeliveryState
+from unoapi.models.endpoints import DeliveryState, Endpoint
 from unoapi.models.trace import TraceEntry
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
@@ -36,7 +36,7 @@ def deliveries(request: pytest.FixtureRequest) -> Deliveries:
 
 
 def state(deliveries: Deliveries, delivery_id: str = "d-1", webhook_id: str = "a", phone: str = PHONE) -> DeliveryState:
-    return deliveries.state(delivery_id, phone=phone, webhook_id=webhook_id)
+    return deliveries.state(delivery_id, Endpoint(phone, webhook_id))
 
 
 def test_nothing_is_known_of_a_new_delivery(deliveries: Deliveries) -> None:
@@ -51,7 +51,7 @@ def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
 
 
 def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
-    deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
+    deliveries.pause(Endpoint(PHONE, "a"), pause_ms=60_000)
 
     assert eventually(lambda: 50_000 < state(deliveries).paused_ms <= 60_000)
     assert 50_000 < state(deliveries, "d-2").paused_ms <= 60_000
@@ -60,7 +60,7 @@ def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> N
 
 
 def test_a_pause_ends(deliveries: Deliveries) -> None:
-    deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=100)
+    deliveries.pause(Endpoint(PHONE, "a"), pause_ms=100)
     time.sleep(0.15)
 
     assert state(deliveries).paused_ms == 0
@@ -70,7 +70,7 @@ def test_all_processes_know_what_one_has_done(redis_client: RedisClient) -> None
     first, second = redis_deliveries(redis_client), redis_deliveries(redis_client)
 
     first.finish("d-1", ENTRY)
-    first.pause(phone=PHONE, webhook_id="a", pause_ms=60_000)
+    first.pause(Endpoint(PHONE, "a"), pause_ms=60_000)
 
     assert eventually(lambda: state(second).done)
     assert eventually(lambda: state(second, "d-2").paused_ms > 50_000)
@@ -89,7 +89,7 @@ def test_every_key_expires(redis_client: RedisClient, raw_redis: redis.Redis) ->
     deliveries = redis_deliveries(redis_client)
 
     deliveries.finish("d-1", ENTRY)
-    deliveries.pause(phone=PHONE, webhook_id="a", pause_ms=30_000)
+    deliveries.pause(Endpoint(PHONE, "a"), pause_ms=30_000)
 
     keys = eventually(lambda: len(found := raw_redis.keys("*")) >= 3 and found)
     assert all(0 < raw_redis.ttl(key) <= 60 for key in keys)
@@ -106,7 +106,7 @@ def test_the_memory_of_a_process_is_bounded(away: RedisClient, monkeypatch: pyte
 
     for number in range(100):
         deliveries.finish(f"d-{number}", ENTRY)
-        deliveries.pause(phone=PHONE, webhook_id=f"w-{number}", pause_ms=60_000)
+        deliveries.pause(Endpoint(PHONE, f"w-{number}"), pause_ms=60_000)
 
     assert len(deliveries._done_here) <= 10
     assert len(deliveries._pauses_here) <= 10
@@ -116,16 +116,16 @@ def test_the_memory_of_a_process_is_bounded(away: RedisClient, monkeypatch: pyte
 def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient) -> None:
     deliveries = redis_deliveries(redis_client)
 
-    deliveries.suspend(phone=PHONE, webhook_id="a", pause_ms=60_000)
-    mark = deliveries.drop(phone=PHONE, webhook_id="b")
-    a, b, c = deliveries.endpoints([(PHONE, "a"), (PHONE, "b"), (PHONE, "c")])
+    deliveries.suspend(Endpoint(PHONE, "a"), pause_ms=60_000)
+    mark = deliveries.drop(Endpoint(PHONE, "b"))
+    a, b, c = deliveries.endpoints([Endpoint(PHONE, "a"), Endpoint(PHONE, "b"), Endpoint(PHONE, "c")])
 
     assert 50_000 < a.paused_ms <= 60_000
     assert a.dropped_until_ms == 0
     assert b.dropped_until_ms == mark == state(deliveries, webhook_id="b").dropped_until_ms
     assert c == DeliveryState()
-    assert deliveries.resume(phone=PHONE, webhook_id="a")
-    assert not deliveries.resume(phone=PHONE, webhook_id="a")
+    assert deliveries.resume(Endpoint(PHONE, "a"))
+    assert not deliveries.resume(Endpoint(PHONE, "a"))
     assert state(deliveries).paused_ms == 0
 
 
@@ -133,6 +133,6 @@ def test_a_person_gets_an_error_when_redis_is_away(away: RedisClient) -> None:
     deliveries = redis_deliveries(away)
 
     with pytest.raises(StoreUnavailable):
-        deliveries.suspend(phone=PHONE, webhook_id="a", pause_ms=1000)
+        deliveries.suspend(Endpoint(PHONE, "a"), pause_ms=1000)
     with pytest.raises(StoreUnavailable):
-        deliveries.drop(phone=PHONE, webhook_id="a")
+        deliveries.drop(Endpoint(PHONE, "a"))

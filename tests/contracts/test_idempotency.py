@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.stack import eventually
+from tests.support.stack import PHONE, eventually
 from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import KeyState
 from unoapi.stores.idempotency import TTL_S, RedisIdempotency
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from unoapi.stores.redis import RedisClient
 
-PHONE = "5511999990000"
 DIGEST, OTHER = "a" * 64, "b" * 64
 
 

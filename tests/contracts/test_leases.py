@@ -12,7 +12,7 @@ from tests.support.stack import eventually
 from unoapi.connector import leases as real
 from unoapi.connector.leases import Leases, RedisLeases
 from unoapi.errors import StoreUnavailable
-from unoapi.models.connector.commands import Command
+from unoapi.models.connector.commands import ConnectorCommand
 
 if TYPE_CHECKING:
     import redis
@@ -27,7 +27,7 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
     """Two connectors of the same name."""
     if request.param == "memory":
         board: dict[str, str] = {}
-        forwarded: dict[str, list[Command]] = {}
+        forwarded: dict[str, list[ConnectorCommand]] = {}
         return MemoryLeases(board, forwarded), MemoryLeases(board, forwarded)
     monkeypatch.setattr(real, "RENEW_S", 0.0)
     redis_client = request.getfixturevalue("redis_client")
@@ -87,7 +87,7 @@ def test_an_expired_lease_is_taken_again_by_the_connector_that_runs_the_session(
 
 def test_a_command_for_a_server_name_reaches_one_connector_of_it_once(pair: tuple[Leases, Leases]) -> None:
     first, _ = pair
-    command = Command(type="session.connect", command_id="c", session=PHONE)
+    command = ConnectorCommand(type="session.connect", command_id="c", session=PHONE)
 
     first.forward(command, "server_1")
     first.forward(command, "server_2")
@@ -98,7 +98,7 @@ def test_a_command_for_a_server_name_reaches_one_connector_of_it_once(pair: tupl
 
 def test_a_command_reaches_the_connector_that_runs_the_session(pair: tuple[Leases, Leases]) -> None:
     first, second = pair
-    command = Command(type="session.disconnect", command_id="c", session=PHONE)
+    command = ConnectorCommand(type="session.disconnect", command_id="c", session=PHONE)
     assert first.other_owner(PHONE) == ""
     second.take(PHONE)
 
@@ -128,7 +128,7 @@ def test_without_redis_a_session_goes_on(alone: Leases) -> None:
     assert alone.take_forwarded() == []
     alone.release(PHONE)
     with pytest.raises(StoreUnavailable):
-        alone.forward(Command(type="session.connect", command_id="c", session=PHONE), "server_1")
+        alone.forward(ConnectorCommand(type="session.connect", command_id="c", session=PHONE), "server_1")
 
 
 def test_a_lease_of_a_killed_connector_expires(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
+from tests.support.constants import PHONE
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
 from unoapi.media.folder import UNFINISHED, FolderMediaStore
 from unoapi.media.s3 import S3MediaStore
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from unoapi.ports import MediaStore
     from unoapi.stores.redis import RedisClient
 
-PHONE = "5511999990000"
 KEY = f"{PHONE}/31410000000000000001.png"
 LIMIT = 40_000_000
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE, MemoryNotices
+from unoapi.models.endpoints import Endpoint
 from unoapi.stores.notices import RedisNotices
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def notices(request: pytest.FixtureRequest) -> Notices:
 
 
 def claim(notices: Notices, notice_id: str, *, phone: str = PHONE, webhook_id: str = "a") -> bool:
-    return notices.claim(phone=phone, webhook_id=webhook_id, notice_id=notice_id)
+    return notices.claim(Endpoint(phone, webhook_id), notice_id=notice_id)
 
 
 def test_the_first_notice_of_an_endpoint_goes_out_and_the_next_does_not(notices: Notices) -> None:

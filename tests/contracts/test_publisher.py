@@ -14,11 +14,10 @@ import requests
 from kombu import Connection
 
 from tests.support.fakes import MemoryPublisher, make_send
-from tests.support.stack import eventually
+from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.connection_pool import MAX_CONNECTIONS
 from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.broker.topology import Topology
 from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import Envelope
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from unoapi.devenv.servers import PrivateServers
 
-TOPOLOGY = Topology("unoapi")
 INCOMING = "unoapi.incoming"
 
 

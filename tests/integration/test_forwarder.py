@@ -59,7 +59,7 @@ def uno(
 
 
 def values(hooks: Receiver, path: str = "/main") -> list[dict[str, Any]]:
-    return [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in hooks.requests(path)]
+    return [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in hooks.requests(path)]
 
 
 def statuses(hooks: Receiver, message_id: str) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def test_a_message_is_passed_on_once_with_the_accounts_token(uno: Stack, graph: 
 
     message_id = uno.send("to Meta", to=to).json()["messages"][0]["id"]
 
-    eventually(lambda: [each["status"] for each in statuses(hooks, message_id)] == ["sent"])
+    eventually(lambda: [status["status"] for status in statuses(hooks, message_id)] == ["sent"])
     (sent,) = graph.messages_to(to)
     assert (sent.path, sent.token) == (f"/v21.0/{NUMBER_ID}/messages", f"Bearer {TOKEN}")
     assert sent.body == {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": "to Meta"}}
@@ -131,12 +131,12 @@ def test_what_meta_refuses_is_a_failed_status_with_metas_code(
 def test_what_meta_cannot_do_now_is_tried_again(uno: Stack, graph: Graph, hooks: Receiver, to: str) -> None:
     message_id = uno.send("again", to=to).json()["messages"][0]["id"]
 
-    eventually(lambda: [each["status"] for each in statuses(hooks, message_id)] == ["sent"])
+    eventually(lambda: [status["status"] for status in statuses(hooks, message_id)] == ["sent"])
     assert len(graph.messages_to(to)) == 2
 
 
 @pytest.mark.parametrize("to", [SILENT, BROKEN, "15550000108"])
-def test_an_unknown_outcome_is_told_and_never_repeated(uno: Stack, graph: Graph, hooks: Receiver, to: str) -> None:
+def test_an_unknown_outcome_is_reported_and_never_repeated(uno: Stack, graph: Graph, hooks: Receiver, to: str) -> None:
     message_id = uno.send("perhaps", to=to).json()["messages"][0]["id"]
 
     (status,) = eventually(lambda: statuses(hooks, message_id), within_s=15)
@@ -149,7 +149,7 @@ def test_an_unknown_outcome_is_told_and_never_repeated(uno: Stack, graph: Graph,
 def test_a_slow_answer_is_waited_for(uno: Stack, graph: Graph, hooks: Receiver) -> None:
     message_id = uno.send("slow", to=SLOW).json()["messages"][0]["id"]
 
-    eventually(lambda: [each["status"] for each in statuses(hooks, message_id)] == ["sent"])
+    eventually(lambda: [status["status"] for status in statuses(hooks, message_id)] == ["sent"])
     assert len(graph.messages_to(SLOW)) == 1
 
 
@@ -170,8 +170,8 @@ def test_an_address_that_nobody_listens_on_is_tried_again_and_then_failed(
     (status,) = eventually(lambda: statuses(hooks, message_id))
     assert status["status"] == "failed"
     assert "Meta was not reached" in status["errors"][0]["error_data"]["details"]
-    (letter,) = eventually(lambda: [each for each in uno.dead() if each["message_id"] == message_id])
-    assert len(letter["attempts"]) == 3
+    (dead_letter,) = eventually(lambda: [dead for dead in uno.dead() if dead["message_id"] == message_id])
+    assert len(dead_letter["attempts"]) == 3
 
 
 def test_a_session_without_an_account_says_what_is_missing(uno: Stack, hooks: Receiver) -> None:
@@ -197,10 +197,10 @@ def test_quotes_reactions_and_read_marks_name_metas_ids(uno: Stack, graph: Graph
     uno.post(path, {"status": "read", "message_id": theirs["id"]})
 
     eventually(lambda: len(graph.messages_to(to)) == 3)
-    quoting, reacting = sorted(graph.messages_to(to)[1:], key=lambda each: each.body["type"] == "reaction")
+    quoting, reacting = sorted(graph.messages_to(to)[1:], key=lambda sent: sent.body["type"] == "reaction")
     assert quoting.body["context"]["message_id"].startswith("wamid.META")
     assert reacting.body["reaction"]["message_id"] == quoting.body["context"]["message_id"]
-    (read,) = eventually(lambda: [each for each in graph.sent if each.body.get("status") == "read"])
+    (read,) = eventually(lambda: [sent for sent in graph.sent if sent.body.get("status") == "read"])
     assert read.body["message_id"] == theirs["id"]
 
 
@@ -224,7 +224,7 @@ def test_a_signed_callback_reaches_the_webhook(uno: Stack, hooks: Receiver) -> N
     assert call_back(uno, callback(**a_text("wamid.SIGNED"))).status_code == 200
 
     eventually(lambda: received(hooks, "wamid.SIGNED"))
-    (value,) = [each for each in values(hooks) if each.get("messages", [{}])[0].get("id") == "wamid.SIGNED"]
+    (value,) = [value for value in values(hooks) if value.get("messages", [{}])[0].get("id") == "wamid.SIGNED"]
     assert value["metadata"]["display_phone_number"] == PHONE
     assert value["contacts"][0]["user_id"] == CONTACT
 
@@ -283,13 +283,13 @@ def test_statuses_come_back_with_our_id_and_never_go_backwards(uno: Stack, hooks
     eventually(lambda: received(hooks, "wamid.AFTER"))
     eventually(lambda: len(statuses(hooks, message_id)) >= 3)
     time.sleep(0.5)
-    told = [each["status"] for each in statuses(hooks, message_id)]
-    assert sorted(told, key=["sent", "delivered", "read"].index) == ["sent", "delivered", "read"]
+    published = [status["status"] for status in statuses(hooks, message_id)]
+    assert sorted(published, key=["sent", "delivered", "read"].index) == ["sent", "delivered", "read"]
     trace = uno.get(f"/v15.0/{PHONE}/messages/{message_id}/trace").json()["trace"]
     assert [entry["kind"] for entry in trace if entry["step"] == "superseded"] == ["sent", "delivered"]
 
 
-def test_a_received_picture_is_kept_before_the_event_goes_on(uno: Stack, hooks: Receiver, graph: Graph) -> None:
+def test_a_received_picture_is_saved_before_the_event_goes_on(uno: Stack, hooks: Receiver, graph: Graph) -> None:
     graph.files["1003383421387256"] = ("image/png", PNG)
     picture = {"id": "1003383421387256", "mime_type": "image/png", "sha256": "x", "caption": "look"}
 
@@ -313,7 +313,7 @@ def test_a_picture_that_cannot_be_had_loses_no_message(uno: Stack, hooks: Receiv
     (message,) = eventually(lambda: received(hooks, "wamid.NOPICTURE"), within_s=30)
     assert message["image"]["id"] == "404"
     assert message["errors"][0]["code"] == 131052
-    assert [each["queue"] for each in uno.dead() if each["message_id"] == "wamid.NOPICTURE"] == ["unoapi.media"]
+    assert [dead["queue"] for dead in uno.dead() if dead["message_id"] == "wamid.NOPICTURE"] == ["unoapi.media"]
 
 
 def test_a_batch_is_taken_apart(uno: Stack, hooks: Receiver) -> None:
@@ -325,7 +325,7 @@ def test_a_batch_is_taken_apart(uno: Stack, hooks: Receiver) -> None:
     eventually(lambda: received(hooks, "wamid.BATCH1") and received(hooks, "wamid.BATCH2"))
 
 
-def test_the_former_programs_sink_takes_everything(uno: Stack) -> None:
+def test_the_node_versions_sink_takes_everything(uno: Stack) -> None:
     answer = requests.post(f"{uno.url}/webhooks/fake/{PHONE}", json={"any": 1}, timeout=10)
 
     assert (answer.status_code, answer.json()) == (200, {"success": True})

@@ -13,7 +13,7 @@ from unoapi.errors import BrokerUnavailable, NoConnector, SessionUnknown, StoreU
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
-from unoapi.models.endpoints import DeliveryState, EndpointChange, Permit
+from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import DeliverWebhook, FanOut, SendMessage, now_ms
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from unoapi.broker.messages import Message
     from unoapi.models.attempts import Answer
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.cloud_api.messages import Command as MessageCommand
+    from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.jobs import Envelope
     from unoapi.models.trace import TraceEntry
 
@@ -146,19 +148,19 @@ class MemoryDeliveries:
 
     def __init__(self) -> None:
         self.finished: list[str] = []
-        self.pauses: dict[tuple[str, str], float] = {}
+        self.pauses: dict[Endpoint, float] = {}
 
-    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         if delivery_id in self.finished:
             return DeliveryState(done=True)
-        left_s = self.pauses.get((phone, webhook_id), 0.0) - time.monotonic()
+        left_s = self.pauses.get(endpoint, 0.0) - time.monotonic()
         return DeliveryState(paused_ms=max(0, int(left_s * 1000)))
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
         self.finished.append(delivery_id)
 
-    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
-        self.pauses[phone, webhook_id] = time.monotonic() + pause_ms / 1000
+    def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
+        self.pauses[endpoint] = time.monotonic() + pause_ms / 1000
 
 
 class MemoryBreakers:
@@ -170,18 +172,18 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
-    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+    def seen(self, endpoint: Endpoint, *, state: str) -> None:
         pass
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
+    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
         self.failing.add(delivery_id)
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
+    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
@@ -305,7 +307,7 @@ class MemoryLeases:
     def __init__(
         self,
         board: dict[str, str] | None = None,
-        forwarded: dict[str, list[Command]] | None = None,
+        forwarded: dict[str, list[ConnectorCommand]] | None = None,
         *,
         server: str = "server_1",
     ) -> None:
@@ -338,12 +340,12 @@ class MemoryLeases:
         owner = self.board.get(phone, self._owner)
         return "" if self.away or owner == self._owner else owner
 
-    def forward(self, command: Command, connector: str) -> None:
+    def forward(self, command: ConnectorCommand, connector: str) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
         self.forwarded.setdefault(connector, []).append(command)
 
-    def take_forwarded(self) -> list[Command]:
+    def take_forwarded(self) -> list[ConnectorCommand]:
         return [] if self.away else self.forwarded.pop(self._server, []) + self.forwarded.pop(self._owner, [])
 
 
@@ -353,8 +355,8 @@ class MemoryNotices:
     def __init__(self) -> None:
         self.holders: dict[tuple[str, str], str] = {}
 
-    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
-        return self.holders.setdefault((phone, webhook_id), notice_id) == notice_id
+    def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
+        return self.holders.setdefault(endpoint, notice_id) == notice_id
 
 
 class MemoryTraces:
@@ -407,19 +409,19 @@ class ScriptedProvider:
     def __init__(self, trouble: Exception | None = None, *, connected: bool = True) -> None:
         self.trouble = trouble
         self.connected = connected
-        self.sent: list[dict[str, Any]] = []
+        self.sent: list[OutboundMessage | MessageCommand] = []
 
     def ready(self, phone: str) -> None:
         if not self.connected:
             raise NoConnector(phone)
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         if self.trouble is not None:
             raise self.trouble
         self.sent.append(message)
-        return Receipt(recipient=str(message["to"]), statuses=(StatusUpdate(status="sent"),))
+        return Receipt(recipient=message.addressee, statuses=(StatusUpdate(status="sent"),))
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:  # noqa: ARG002 (the port's)
+    def command(self, command: MessageCommand, *, phone: str) -> None:  # noqa: ARG002 (the port's)
         if self.trouble is not None:
             raise self.trouble
         self.sent.append(command)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import PHONE, make_delivery
 from unoapi.errors import Postponed
-from unoapi.models.endpoints import EndpointChange
+from unoapi.models.endpoints import Endpoint, EndpointChange
 from unoapi.services.bulkhead import Bulkhead, news_report
 
 
@@ -18,20 +18,20 @@ def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
 
     with ExitStack() as held:
         for _ in range(4):
-            held.enter_context(share.taken(PHONE, "a"))
+            held.enter_context(share.taken(Endpoint(PHONE, "a")))
 
 
 def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
     share = Bulkhead(4)
-    with share.taken(PHONE, "b"):
+    with share.taken(Endpoint(PHONE, "b")):
         pass
 
     with ExitStack() as held:
-        held.enter_context(share.taken(PHONE, "a"))
-        held.enter_context(share.taken(PHONE, "a"))
-        with pytest.raises(Postponed) as caught, share.taken(PHONE, "a"):
+        held.enter_context(share.taken(Endpoint(PHONE, "a")))
+        held.enter_context(share.taken(Endpoint(PHONE, "a")))
+        with pytest.raises(Postponed) as caught, share.taken(Endpoint(PHONE, "a")):
             pass
-        held.enter_context(share.taken(PHONE, "b"))
+        held.enter_context(share.taken(Endpoint(PHONE, "b")))
 
     assert 1000 <= caught.value.after_ms <= 5000
     assert caught.value.attempt is None
@@ -39,14 +39,14 @@ def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
 
 def test_a_thread_is_given_back_after_an_error() -> None:
     share = Bulkhead(2)
-    with share.taken(PHONE, "b"):
+    with share.taken(Endpoint(PHONE, "b")):
         pass
 
     for _ in range(5):
-        with pytest.raises(ValueError, match="x"), share.taken(PHONE, "a"):
+        with pytest.raises(ValueError, match="x"), share.taken(Endpoint(PHONE, "a")):
             raise ValueError("x")
 
-    with share.taken(PHONE, "a"):
+    with share.taken(Endpoint(PHONE, "a")):
         pass
 
 

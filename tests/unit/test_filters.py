@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,11 +18,14 @@ from tests.support.fakes import (
     make_status,
     make_webhook,
 )
-from unoapi.models.cloud_api.events import Event, Traits
+from unoapi.models.cloud_api.event_content import EventContent, Traits
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.sending import new_message_envelopes
 from unoapi.services.webhooks import fan_out
+
+if TYPE_CHECKING:
+    from unoapi.models.cloud_api.events import Event
 
 DAY_S = 86_400
 OWN = make_event(**{"from": PHONE})
@@ -56,7 +59,7 @@ class Blocked:
     ],
 )  # fmt: skip
 def test_the_filter_that_holds_an_event_back_is_named(fields: dict[str, Any], event: Event, why: str) -> None:
-    assert refusal(make_webhook(**fields), event.traits(PHONE)) == why
+    assert refusal(make_webhook(**fields), event.content.traits(PHONE)) == why
 
 
 @pytest.mark.parametrize("event", [make_event(), OWN, make_status()], ids=["received", "own", "status"])
@@ -104,7 +107,7 @@ def test_an_own_message_silences_its_contact_and_goes_out_itself(
     assert (fanned.muted, len(fanned.deliveries)) == (muted, 1)
 
 
-def test_nobody_is_silenced_by_a_status() -> None:
+def test_nobody_is_muted_by_a_status() -> None:
     webhook = make_webhook(addToBlackListOnOutgoingMessageWithTtl=60)
 
     assert mute_s(webhook, Traits(status=True, group=False, newsletter=False, own=False)) == 0
@@ -113,7 +116,7 @@ def test_nobody_is_silenced_by_a_status() -> None:
 @pytest.mark.parametrize(
     ("event", "wrote"), [(make_event(), "contact"), (OWN, "own"), (make_status(), "")], ids=["contact", "own", "status"]
 )
-def test_who_wrote_is_told(event: Event, wrote: str) -> None:
+def test_who_wrote_is_returned(event: Event, wrote: str) -> None:
     assert fan_out(make_fan_out(event), sessions=MemorySessions(make_session()), max_age_s=DAY_S).wrote == wrote
 
 
@@ -127,7 +130,7 @@ def test_a_sent_message_goes_to_the_webhooks_that_want_such_and_no_other() -> No
 
     job = envelope.job
     assert getattr(job, "webhook_ids", None) == ("b",)
-    value = Event(event_id="1", message_id="1", kind="message", body=getattr(job, "body", "")).value
+    value = EventContent.of(getattr(job, "body", ""), kind="message").value
     assert value["contacts"][0]["wa_id"] == CONTACT
     assert value["messages"][0]["from"] == PHONE
     assert value["messages"][0]["text"] == {"body": "hello"}
@@ -140,7 +143,7 @@ def test_a_message_that_was_refused_is_no_new_message() -> None:
     assert new_message_envelopes(make_send(), failed, sessions=MemorySessions(session)) == []
 
 
-def test_a_repeated_send_tells_the_same_new_message() -> None:
+def test_a_repeated_send_makes_the_same_new_message() -> None:
     sessions = MemorySessions(make_session(make_webhook(sendNewMessages=True)))
     receipt = Receipt(recipient=CONTACT)
 

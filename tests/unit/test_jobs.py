@@ -19,7 +19,7 @@ from tests.support.fakes import CONTACT, PHONE, MemoryTraces, make_delivery, mak
 from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import Postponed
-from unoapi.models.attempts import MAX_ATTEMPTS_KEPT, Attempt, History
+from unoapi.models.attempts import MAX_ATTEMPTS_SAVED, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
     AwaitResult,
@@ -154,7 +154,7 @@ def test_a_history_keeps_the_last_attempts_and_counts_all() -> None:
         history = history.with_attempt(Attempt(duration_ms=number))
 
     assert history.tries == 60
-    assert [attempt.duration_ms for attempt in history.attempts] == list(range(60 - MAX_ATTEMPTS_KEPT, 60))
+    assert [attempt.duration_ms for attempt in history.attempts] == list(range(60 - MAX_ATTEMPTS_SAVED, 60))
 
 
 def test_a_replay_has_a_new_budget_and_the_old_attempts() -> None:

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.messages import MESSAGES, Command, computed_message_id, parse_message
+from unoapi.models.cloud_api.messages import MESSAGES, Command, InteractiveMessage, computed_message_id
+from unoapi.models.cloud_api.messages.interactive import Buttons
+from unoapi.services.message_parsing import parse_message
 
 TO = {"messaging_product": "whatsapp", "to": "5549988887777"}
 LINK = {"link": "https://h.example/a"}
@@ -45,15 +47,15 @@ TAKEN = {
     },
     "null context": message("text", {"body": "x"}, context=None),
     "quote": message("text", {"body": "x"}, context={"message_id": "wamid.X"}),
-    "quote of the former program": message("text", {"body": "x"}, context={"id": "UNO.OUT.1"}),
+    "quote of the Node version": message("text", {"body": "x"}, context={"id": "UNO.OUT.1"}),
     "mark": message("text", {"body": "x"}, biz_opaque_callback_data="x" * 512),
     "image": message("image", LINK),
     "image with null caption": message("image", {**LINK, "caption": None}),
     "longest caption": message("image", {**LINK, "caption": "x" * 1024}),
     "image by id": message("image", {"id": "1234567890123456"}),
     "image by a number": message("image", {"id": 1234567890123456}),
-    "image by a former id": message("image", {"id": "5511999990000/3fa85f64-5717"}),
-    "image by a former id for Typebot": message("image", {"id": "5511999990000-3fa85f64-5717"}),
+    "image by an id of the Node version": message("image", {"id": "5511999990000/3fa85f64-5717"}),
+    "image by an id of the Node version for Typebot": message("image", {"id": "5511999990000-3fa85f64-5717"}),
     "image with empty link": message("image", {"id": "1234567890123456", "link": ""}),
     "video": message("video", LINK),
     "audio": message("audio", LINK),
@@ -102,7 +104,7 @@ TAKEN = {
 
 @pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN.keys())
 def test_it_is_taken_and_nothing_is_lost(body: dict[str, Any]) -> None:
-    plain = parse_message(body)
+    plain = parse_message(body).to_wire()
 
     assert plain.keys() >= body.keys()
     assert {key: part for key, part in plain.items() if key in body and key != "interactive"} == {
@@ -159,12 +161,12 @@ def test_it_is_refused_and_the_place_is_named(body: dict[str, Any], named: str) 
         parse_message(body)
 
     problems = refusal.value.errors(include_input=False, include_url=False, include_context=False)
-    told = " ".join(f"{'.'.join(str(part) for part in problem['loc'])} {problem['msg']}" for problem in problems)
-    assert named in told
+    text = " ".join(f"{'.'.join(str(part) for part in problem['loc'])} {problem['msg']}" for problem in problems)
+    assert named in text
 
 
 @pytest.mark.parametrize("kind", ["hologram", None, ["text"], 5, "", "TEXT"])
-def test_an_unknown_type_is_told_with_those_that_are_known(kind: object) -> None:
+def test_an_unknown_type_is_refused_with_a_list_of_the_others(kind: object) -> None:
     with pytest.raises(RequestError) as refusal:
         parse_message({**TO, "type": kind})
 
@@ -182,24 +184,29 @@ def test_speech_is_for_later() -> None:
 def test_every_type_has_an_example_that_is_taken() -> None:
     for kind, model in MESSAGES.items():
         (example,) = model.model_json_schema()["examples"]
-        assert parse_message(example)["type"] == kind
+        assert parse_message(example).type == parse_message(example).to_wire()["type"] == kind
 
 
 def test_an_action_in_text_reaches_providers_as_an_object() -> None:
-    assert parse_message(TAKEN["buttons as text"])["interactive"]["action"] == {"buttons": [REPLY]}
+    message = parse_message(TAKEN["buttons as text"])
+
+    assert message.to_wire()["interactive"]["action"] == {"buttons": [REPLY]}
+    assert isinstance(message, InteractiveMessage)
+    assert isinstance(message.interactive, Buttons)
+    assert message.interactive.action.buttons[0].type == "reply"
 
 
 def test_a_group_gets_its_host() -> None:
     body = message("text", {"body": "x"}, to="120363040468224422", recipient_type="group")
 
-    assert parse_message(body)["to"] == "120363040468224422@g.us"
+    assert parse_message(body).to_wire()["to"] == parse_message(body).to == "120363040468224422@g.us"
 
 
 @pytest.mark.parametrize("recipient", ["BR.1234567890", "US.ENT.abcDEF123"])
 def test_a_user_id_stands_for_a_phone(recipient: str) -> None:
     body = {"type": "text", "text": {"body": "x"}, "recipient": recipient}
 
-    assert parse_message(body)["recipient"] == recipient
+    assert parse_message(body).to_wire()["recipient"] == parse_message(body).addressee == recipient
 
 
 @pytest.mark.parametrize("recipient", ["", "1234567890", "br.123", "BR.", "BR." + "x" * 129, "BR.a b", 5])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id, parse_message
+from unoapi.models.cloud_api.messages import SandboxMessage, TextMessage, new_message_id
+from unoapi.services.message_parsing import parse_message
 
 ARABIC = "\u0665\u0665\u0664\u0669\u0669\u0668\u0668"  # digits, but not a phone's
 TEXT = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": {"body": "hello"}}
@@ -39,7 +40,9 @@ def problems(message: dict[str, Any]) -> list[tuple[int | str, ...]]:
     ],
 )
 def test_a_recipient_is_digits_or_the_address_of_a_chat(to: object, plain: str) -> None:
-    assert parse_message({**TEXT, "to": to})["to"] == plain
+    message = parse_message({**TEXT, "to": to})
+
+    assert message.to == message.addressee == message.to_wire()["to"] == plain
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,8 @@ def test_a_missing_field_is_named(field: str) -> None:
 def test_a_text_has_up_to_4096_characters(length: int) -> None:
     message = parse_message({**TEXT, "text": {"body": "é" * length}})
 
-    assert len(message["text"]["body"]) == length
+    assert isinstance(message, TextMessage)
+    assert len(message.text.body) == len(message.to_wire()["text"]["body"]) == length
 
 
 @pytest.mark.parametrize("body", ["", "x" * 4097, None, 5, {}])
@@ -79,13 +83,13 @@ def test_another_product_is_refused() -> None:
 def test_fields_that_we_do_not_know_are_no_mistake() -> None:
     message = parse_message({**TEXT, "a_field_of_next_year": "order 1", "context": None})
 
-    assert message == {**TEXT, "a_field_of_next_year": "order 1", "context": None}
+    assert message.to_wire() == {**TEXT, "a_field_of_next_year": "order 1", "context": None}
 
 
 def test_the_type_may_be_left_out_of_a_text() -> None:
     message = {key: value for key, value in TEXT.items() if key != "type"}
 
-    assert parse_message(message)["type"] == "text"
+    assert parse_message(message).to_wire()["type"] == parse_message(message).type == "text"
 
 
 def test_a_refusal_does_not_quote_the_message() -> None:

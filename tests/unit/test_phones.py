@@ -1,4 +1,4 @@
-"""Phone numbers and addresses; the cases of the former program are in tests/compatibility."""
+"""Phone numbers and addresses; the cases of the Node version are in tests/compatibility."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ def test_addresses_become_phones_and_back() -> None:
     assert to_jid("+554988887777") == "5549988887777@s.whatsapp.net"
     assert to_jid("120363@newsletter") == "120363@newsletter"
     assert without_device("1:7@lid") == "1@lid"
-    assert [is_individual(each) for each in ("1@lid", "1", "1@g.us", "status@broadcast")] == [True, True, False, False]
-    assert [is_valid(each) for each in ("5549988887777", "+5549988887777", "554988887777", "x", "")] == [
+    assert [is_individual(address) for address in ("1@lid", "1", "1@g.us", "status@broadcast")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [is_valid(number) for number in ("5549988887777", "+5549988887777", "554988887777", "x", "")] == [
         True, True, False, False, False,
     ]  # fmt: skip

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
+from unoapi.models.cloud_api.messages import MESSAGES
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, SandboxProvider
+from unoapi.services.message_parsing import parse_message
 
 if TYPE_CHECKING:
     from unoapi.models.receipts import Receipt
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def send(sandbox: SandboxProvider, to: str, *, message_id: str = "wamid.1") -> Receipt:
     message = {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": "hello"}}
-    return sandbox.send(message, phone=PHONE, message_id=message_id)
+    return sandbox.send(parse_message(message), phone=PHONE, message_id=message_id)
 
 
 def statuses(receipt: Receipt) -> list[tuple[str, int]]:
@@ -30,9 +32,11 @@ def test_a_message_is_sent_delivered_and_read() -> None:
     assert statuses(receipt) == [("sent", 0), ("delivered", DELIVERED_AFTER_MS), ("read", READ_AFTER_MS)]
 
 
-@pytest.mark.parametrize("kind", ["image", "template", "contacts", "anything"])
+@pytest.mark.parametrize("kind", MESSAGES)
 def test_every_type_is_accepted(kind: str) -> None:
-    receipt = SandboxProvider().send({"to": CONTACT, "type": kind, kind: {}}, phone=PHONE, message_id="wamid.1")
+    (example,) = MESSAGES[kind].model_json_schema()["examples"]
+
+    receipt = SandboxProvider().send(parse_message(example), phone=PHONE, message_id="wamid.1")
 
     assert len(receipt.statuses) == 3
 

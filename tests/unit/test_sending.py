@@ -1,4 +1,4 @@
-"""Messages on their way to WhatsApp: never sent twice, always told."""
+"""Messages on their way to WhatsApp: never sent twice, always with a status."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def status_of(envelope: Envelope) -> dict[str, Any]:
     return dict(status)
 
 
-def test_a_message_is_sent_once_and_a_copy_tells_the_same_receipt() -> None:
+def test_a_message_is_sent_once_and_a_copy_returns_the_same_receipt() -> None:
     provider, sends = ScriptedProvider(), MemorySends()
 
     first = send_once(provider, sends=sends)
@@ -215,7 +215,7 @@ def test_the_client_of_a_given_up_message_gets_a_failed_status_that_says_why() -
     assert status["errors"][0]["error_data"]["details"] == "no connector is connected"
 
 
-def test_the_client_of_an_unknown_outcome_is_told_that_nothing_is_repeated() -> None:
+def test_the_client_of_an_unknown_outcome_reads_that_nothing_is_repeated() -> None:
     envelope = failed_envelope(make_send(), reason="outcome_unknown", error="it broke", sessions=MemorySessions())
 
     (error,) = status_of(envelope)["errors"]

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tests.support.fakes import PHONE, SECRET, make_webhook
 from unoapi.models.session import MAX_TIMEOUT_MS, MAX_WEBHOOKS, Session, Webhook, without_secrets
 from unoapi.services.sessions import merge
+from unoapi.settings import Settings
 
 A = {"id": "a", "url": "http://a.test", "token": "token-a"}
 B = {"id": "b", "url": "http://b.test", "token": "token-b"}
@@ -23,7 +24,7 @@ def webhooks(merged: dict[str, Any]) -> list[dict[str, Any]]:
 # --- reading ---
 
 
-def test_a_configuration_of_the_former_program_is_read() -> None:
+def test_a_configuration_of_the_node_version_is_read() -> None:
     stored = {
         "provider": "baileys",
         "authToken": "t",
@@ -49,7 +50,7 @@ def test_a_configuration_of_the_former_program_is_read() -> None:
     [("baileys", "whatsmeow"), ("", "whatsmeow"), (None, "whatsmeow"), ("whatsmeow", "whatsmeow"),
      ("forwarder", "forwarder"), ("sandbox", "sandbox")],
 )  # fmt: skip
-def test_the_providers_of_the_former_program_are_understood(stored: object, read: str) -> None:
+def test_the_providers_of_the_node_version_are_understood(stored: object, read: str) -> None:
     assert Session.model_validate({"phone": PHONE, "provider": stored}).provider == read
 
 
@@ -226,3 +227,15 @@ def test_the_header_of_a_webhook_may_have_underscores_as_chatwoot_wants_it() -> 
     webhook = Webhook.model_validate({"id": "crm", "urlAbsolute": "https://crm.test", "header": "api_access_token"})
 
     assert webhook.header == "api_access_token"
+
+
+@pytest.mark.parametrize(("model", "prefix", "shared"), [(Session, "", 15), (Webhook, "webhook_", 9)])
+def test_a_default_is_written_twice_and_the_same(model: type[BaseModel], prefix: str, shared: int) -> None:
+    """What production says for a session that says nothing is what tests see that set nothing."""
+    names = [name for name in model.model_fields if f"{prefix}{name}" in Settings.model_fields]
+
+    ours = {name: model.model_fields[name].get_default(call_default_factory=True) for name in names}
+    settings = {name: Settings.model_fields[f"{prefix}{name}"].get_default(call_default_factory=True) for name in names}
+
+    assert len(names) >= shared
+    assert ours == settings

@@ -1,4 +1,4 @@
-"""Templates: kept as given, shown as clients read them, bound into the message that a contact sees."""
+"""Templates: saved as given, shown as clients read them, bound into the message that a contact sees."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support.fakes import PHONE
-from unoapi.errors import RequestError
-from unoapi.services.templates import bind, delete, find, save, shown
+from tests.support.fakes import CONTACT, PHONE
+from unoapi.errors import MessageRejected, RequestError
+from unoapi.models.cloud_api.messages import ImageMessage, InteractiveMessage, Template, TextMessage
+from unoapi.models.cloud_api.messages.interactive import Buttons
+from unoapi.services.message_parsing import parse_message
+from unoapi.services.templates import bind, delete, find, rendered, save, shown
 
 HELLO = {"id": 1, "name": "hello", "components": [{"type": "BODY", "text": "{{hello}}"}]}
 FULL = {
@@ -29,7 +32,7 @@ def part(kind: str, *values: str) -> dict[str, Any]:
 
 
 def text_of(template: dict[str, Any], *components: dict[str, Any]) -> str:
-    bound = bind(template, {"name": template["name"], "components": list(components)})
+    bound = bind(template, Template.model_validate({"name": template["name"], "components": list(components)}))
     assert bound["type"] == "text"
     return str(bound["text"]["body"])
 
@@ -64,7 +67,7 @@ def test_named_values_go_where_their_name_stands() -> None:
     assert text_of(template, {"type": "body", "parameters": values}) == "LAST, FIRST"
 
 
-def test_amounts_and_dates_are_told_as_the_client_wrote_them() -> None:
+def test_amounts_and_dates_are_written_as_the_client_wrote_them() -> None:
     values = [
         {"type": "currency", "currency": {"fallback_value": "R$ 1,00", "code": "BRL", "amount_1000": 1000}},
         {"type": "date_time", "date_time": {"fallback_value": "tomorrow"}},
@@ -76,7 +79,7 @@ def test_amounts_and_dates_are_told_as_the_client_wrote_them() -> None:
 @pytest.mark.parametrize("request_", [{"name": "hello"}, {"name": "hello", "components": []}])
 def test_placeholders_without_any_value_are_an_error(request_: dict[str, Any]) -> None:
     with pytest.raises(RequestError) as refusal:
-        bind(HELLO, request_)
+        bind(HELLO, Template.model_validate(request_))
 
     assert refusal.value.code == 132000
 
@@ -84,7 +87,7 @@ def test_placeholders_without_any_value_are_an_error(request_: dict[str, Any]) -
 def test_a_media_header_carries_the_text_as_its_caption() -> None:
     header = {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://h.test/a.jpg"}}]}
 
-    bound = bind(FULL, {"name": "full", "components": [header, part("body", "1", "2")]})
+    bound = bind(FULL, Template.model_validate({"name": "full", "components": [header, part("body", "1", "2")]}))
 
     assert bound["type"] == "image"
     assert bound["image"] == {"link": "https://h.test/a.jpg", "caption": "Hi {{1}}. Order 1 total 2. "}
@@ -105,7 +108,7 @@ def test_buttons_make_an_interactive_message() -> None:
         {"type": "button", "sub_type": "url", "index": 1, "parameters": [{"type": "text", "text": "42"}]},
     ]  # fmt: skip
 
-    interactive = bind(template, {"name": "b", "components": asked})["interactive"]
+    interactive = bind(template, Template.model_validate({"name": "b", "components": asked}))["interactive"]
 
     assert interactive["body"] == {"text": "Order 1 total 2. "}
     assert interactive["header"] == {"type": "text", "text": "Hi Ana. "}
@@ -118,7 +121,66 @@ def test_buttons_make_an_interactive_message() -> None:
     ]
 
 
-# --- keeping ---
+def template_message(name: str, *components: dict[str, Any], **more: Any) -> dict[str, Any]:
+    template = {"name": name, "components": list(components)}
+    return {"to": CONTACT, "type": "template", "template": template, **more}
+
+
+def test_a_message_of_a_template_becomes_the_message_that_a_contact_sees() -> None:
+    asked = template_message("full", part("body", "42", "9"), context={"message_id": "wamid.Q"}, mentions=["5511"])
+
+    message = rendered(parse_message(asked), lambda: [FULL])
+
+    assert isinstance(message, TextMessage)
+    assert (message.to, message.text.body) == (CONTACT, "Order 42 total 9. ")
+    assert message.context is not None
+    assert message.context.quoted_id == "wamid.Q"
+    assert getattr(message, "mentions", None) == ["5511"]
+
+
+def test_the_texts_of_a_template_may_be_longer_than_a_clients() -> None:
+    long = {"name": "long", "components": [{"type": "BODY", "text": "x" * 2000},
+            {"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "y" * 60}]}]}  # fmt: skip
+
+    message = rendered(parse_message(template_message("long")), lambda: [long])
+
+    assert isinstance(message, InteractiveMessage)
+    assert isinstance(message.interactive, Buttons)
+    assert len(message.interactive.body.text) == 2000
+    (button,) = message.interactive.action.buttons
+    assert button.reply is not None
+    assert len(button.reply.title) == 60
+
+
+@pytest.mark.parametrize("picture", [{"link": "https://h.test/a.jpg"}, {"id": 31415}])
+def test_the_media_header_of_a_template_is_a_file_like_any_other(picture: dict[str, Any]) -> None:
+    header = {"type": "header", "parameters": [{"type": "image", "image": picture}]}
+
+    message = rendered(parse_message(template_message("full", header, part("body", "1", "2"))), lambda: [FULL])
+
+    assert isinstance(message, ImageMessage)
+    assert (message.image.link or int(message.image.id or 0)) in picture.values()
+    assert message.image.caption == "Hi {{1}}. Order 1 total 2. "
+
+
+@pytest.mark.parametrize("picture", [{}, {"link": "file:///etc/passwd"}, {"link": 5}])
+def test_a_media_header_that_is_no_file_is_refused(picture: dict[str, Any]) -> None:
+    header = {"type": "header", "parameters": [{"type": "image", "image": picture}]}
+    message = parse_message(template_message("full", header, part("body", "1", "2")))
+
+    with pytest.raises(MessageRejected) as refusal:
+        rendered(message, lambda: [FULL])
+
+    assert refusal.value.code == 131009
+
+
+def test_another_message_than_a_templates_stays_as_it_is() -> None:
+    message = parse_message({"to": CONTACT, "text": {"body": "hello"}})
+
+    assert rendered(message, list) is message
+
+
+# --- saving ---
 
 
 def test_a_session_that_never_stored_any_has_the_default_ones() -> None:
@@ -135,7 +197,7 @@ def test_every_shown_template_has_what_clients_read() -> None:
         assert isinstance(template["id"], str)
 
 
-def test_the_form_of_the_placeholders_is_told_and_has_examples() -> None:
+def test_the_form_of_the_placeholders_is_shown_and_has_examples() -> None:
     hello, full = shown(PHONE, [HELLO, FULL], only_hello=False)
 
     assert (hello["parameter_format"], full["parameter_format"]) == ("NAMED", "POSITIONAL")
@@ -174,7 +236,7 @@ def test_a_template_is_deleted_by_its_id_or_name(named: str) -> None:
     assert delete(PHONE, [HELLO, FULL], named) == [FULL]
 
 
-def test_deleting_what_is_not_there_is_told() -> None:
+def test_deleting_what_is_not_there_is_refused() -> None:
     with pytest.raises(RequestError) as refusal:
         delete(PHONE, [HELLO], "other")
 

@@ -21,11 +21,11 @@ class Known:
     """Timers, in one state."""
 
     def __init__(self, last_ms: int | None = START, direction: str = "incoming") -> None:
-        self.known = TimerState(last_ms=last_ms, direction=direction)
+        self.state_now = TimerState(last_ms=last_ms, direction=direction)
 
     def state(self, phone: str, contact: str) -> TimerState:
         assert (phone, contact) == (PHONE, CONTACT)
-        return self.known
+        return self.state_now
 
 
 def timer(*nexts: TimerStep) -> FireTimer:
@@ -79,7 +79,7 @@ def test_the_next_timer_starts_when_one_has_fired_with_the_rest() -> None:
 def test_a_timer_that_runs_twice_makes_the_same_message_and_the_same_next_timer() -> None:
     first, second = (fire(timer(STEP), timers=Known()) for _ in range(2))
 
-    assert [each.job.id for each in first] == [each.job.id for each in second]
+    assert [envelope.job.id for envelope in first] == [envelope.job.id for envelope in second]
 
 
 def test_a_timeout_may_be_written_as_text() -> None:

@@ -1,4 +1,4 @@
-"""From an event to the webhooks: stamp, choose, deliver."""
+"""From an event to the webhooks: address, choose, deliver."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from tests.support.fakes import (
 )
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnknown, TooOld
 from unoapi.models.attempts import Answer, Attempt, History
-from unoapi.models.cloud_api.events import Event, Traits, contact, message_event
-from unoapi.models.endpoints import EndpointChange
+from unoapi.models.cloud_api.event_content import Traits
+from unoapi.models.cloud_api.events import Event, contact, message_event
+from unoapi.models.endpoints import Endpoint, EndpointChange
 from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.filters import wants
-from unoapi.services.webhooks import deliver, fan_out, to_fan_out
+from unoapi.services.filters import refusal
+from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, to_fan_out
 
 DAY_S = 86_400
 RECEIVED = {"status": False, "group": False, "newsletter": False, "own": False}
@@ -44,25 +45,27 @@ def deliver_once(
     sender: WebhookRecorder | None = None,
     history: History | None = None,
     breakers: MemoryBreakers | None = None,
-    told: list[EndpointChange] | None = None,
+    changes: list[EndpointChange] | None = None,
 ) -> Attempt | None:
     return deliver(
         job or make_delivery(),
         history=history or History(),
-        sessions=sessions or MemorySessions(make_session()),
-        deliveries=deliveries or MemoryDeliveries(),
-        sender=sender or WebhookRecorder(*([answer] if answer else [])),
-        breakers=breakers or MemoryBreakers(),
-        share=Bulkhead(2),
-        tell=(told if told is not None else []).append,
-        max_age_s=DAY_S,
+        context=DeliveryContext(
+            sessions=sessions or MemorySessions(make_session()),
+            deliveries=deliveries or MemoryDeliveries(),
+            sender=sender or WebhookRecorder(*([answer] if answer else [])),
+            breakers=breakers or MemoryBreakers(),
+            bulkhead=Bulkhead(2),
+            notify=lambda _, change: (changes if changes is not None else []).append(change),
+            max_age_s=DAY_S,
+        ),
     )
 
 
-# --- stamp ---
+# --- address ---
 
 
-def test_an_event_is_stamped_with_the_webhooks_of_its_session_and_no_token() -> None:
+def test_an_event_is_addressed_to_the_webhooks_of_its_session_and_no_token() -> None:
     sessions = MemorySessions(make_session(make_webhook(id="a", token=SECRET), make_webhook(id="b", secret=SECRET)))
 
     job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
@@ -71,7 +74,7 @@ def test_an_event_is_stamped_with_the_webhooks_of_its_session_and_no_token() -> 
     assert SECRET not in job.model_dump_json()
 
 
-def test_the_stamp_says_when_the_webhooks_are_the_environments() -> None:
+def test_an_event_says_when_the_webhooks_are_the_environments() -> None:
     sessions = MemorySessions(environment=(make_webhook(id="default"),))
 
     job = to_fan_out(make_event(), phone=PHONE, sessions=sessions)
@@ -145,7 +148,7 @@ def test_a_webhook_added_after_the_event_does_not_get_it() -> None:
     assert fanned.filtered == []
 
 
-def test_a_webhook_removed_meanwhile_still_gets_its_delivery_so_that_its_end_is_told() -> None:
+def test_a_webhook_removed_meanwhile_still_gets_its_delivery_so_that_its_end_is_reported() -> None:
     session = make_session(make_webhook(id="other"))
 
     fanned = fan_out(make_fan_out(), sessions=MemorySessions(session), max_age_s=DAY_S)
@@ -161,7 +164,7 @@ def test_a_fan_out_waits_while_the_session_is_gone() -> None:
         fan_out(make_fan_out(stored=True), sessions=sessions, max_age_s=DAY_S)
 
 
-def test_an_event_without_a_stamp_takes_the_webhooks_that_are_there_now() -> None:
+def test_an_event_without_an_address_takes_the_webhooks_that_are_there_now() -> None:
     session = make_session(make_webhook(id="a"))
 
     fanned = fan_out(make_fan_out(webhook_ids=None, stored=False), sessions=MemorySessions(session), max_age_s=DAY_S)
@@ -209,16 +212,16 @@ def test_an_event_that_waited_too_long_is_given_up() -> None:
         ("sendNewsletterMessages", True, {"newsletter": True}, True),
     ],
 )
-def test_each_filter_holds_back_what_it_names_and_nothing_else(
+def test_each_filter_stops_what_it_names_and_nothing_else(
     option: str, value: bool, traits: dict[str, bool], wanted: bool
 ) -> None:
     webhook = make_webhook(**{option: value})
 
-    assert wants(webhook, Traits.model_validate({**RECEIVED, **traits})) is wanted
+    assert (not refusal(webhook, Traits.model_validate({**RECEIVED, **traits}))) is wanted
 
 
 def test_newsletters_are_off_until_a_webhook_asks_for_them() -> None:
-    assert not wants(make_webhook(), Traits.model_validate({**RECEIVED, "newsletter": True}))
+    assert refusal(make_webhook(), Traits.model_validate({**RECEIVED, "newsletter": True}))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,7 @@ def test_newsletters_are_off_until_a_webhook_asks_for_them() -> None:
     ids=["received", "own", "group", "newsletter", "status", "failed", "group-of-contact"],
 )
 def test_the_traits_of_an_event_are_read_from_its_body(event: Event, true: set[str]) -> None:
-    traits = event.traits(PHONE).model_dump()
+    traits = event.content.traits(PHONE).model_dump()
 
     assert {name for name, value in traits.items() if value} == true
 
@@ -309,7 +312,7 @@ def test_retry_after_counts_beside_429_and_503_only(status: int) -> None:
 
 def test_another_endpoint_is_not_paused() -> None:
     deliveries = MemoryDeliveries()
-    deliveries.pause(phone=PHONE, webhook_id="other", pause_ms=60_000)
+    deliveries.pause(Endpoint(PHONE, "other"), pause_ms=60_000)
 
     assert deliver_once(Answer(status=200), deliveries=deliveries) is not None
 
@@ -317,7 +320,7 @@ def test_another_endpoint_is_not_paused() -> None:
 def test_a_long_pause_is_looked_at_again_every_five_minutes() -> None:
     deliveries = MemoryDeliveries()
     job = make_delivery()
-    deliveries.pause(phone=PHONE, webhook_id=job.webhook_id, pause_ms=7_200_000)
+    deliveries.pause(Endpoint(PHONE, job.webhook_id), pause_ms=7_200_000)
 
     with pytest.raises(Postponed) as waiting:
         deliver_once(job=job, deliveries=deliveries)
@@ -412,7 +415,7 @@ def test_a_session_that_is_gone_waits_and_never_goes_to_the_environments_webhook
 def test_a_delivery_that_waited_too_long_is_given_up_paused_or_not(paused: bool) -> None:
     deliveries, sender = MemoryDeliveries(), WebhookRecorder()
     if paused:
-        deliveries.pause(phone=PHONE, webhook_id="default", pause_ms=60_000)
+        deliveries.pause(Endpoint(PHONE, "default"), pause_ms=60_000)
     old: dict[str, Any] = {"accepted_at_ms": now_ms() - 2 * DAY_S * 1000}
 
     with pytest.raises(TooOld):
@@ -424,28 +427,28 @@ def test_a_delivery_that_waited_too_long_is_given_up_paused_or_not(paused: bool)
 # --- endpoints that are down ---
 
 
-def test_the_fifth_different_failure_opens_the_breaker_uses_no_attempt_and_is_told_once() -> None:
-    breakers, told = MemoryBreakers(), list[EndpointChange]()
+def test_the_fifth_different_failure_opens_the_breaker_uses_no_attempt_and_is_reported_once() -> None:
+    breakers, changes = MemoryBreakers(), list[EndpointChange]()
 
     for number in range(4):
         with pytest.raises(DeliveryFailed):
-            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, told=told)
+            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, changes=changes)
     for number in range(4, 7):
         with pytest.raises(Postponed) as caught:
-            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, told=told)
+            deliver_once(Answer(500), job=make_delivery(id=f"d-{number}"), breakers=breakers, changes=changes)
 
     assert caught.value.attempt is not None
-    assert [news.down for news in told] == [True]
+    assert [change.down for change in changes] == [True]
 
 
-def test_a_success_closes_the_breaker_and_is_told() -> None:
-    breakers, told = MemoryBreakers(failures=1), list[EndpointChange]()
+def test_a_success_closes_the_breaker_and_is_reported() -> None:
+    breakers, changes = MemoryBreakers(failures=1), list[EndpointChange]()
     with pytest.raises(Postponed):
-        deliver_once(Answer(500), breakers=breakers, told=told)
+        deliver_once(Answer(500), breakers=breakers, changes=changes)
 
-    deliver_once(Answer(200), breakers=breakers, told=told)
+    deliver_once(Answer(200), breakers=breakers, changes=changes)
 
-    assert [news.down for news in told] == [True, False]
+    assert [change.down for change in changes] == [True, False]
 
 
 def test_nothing_is_posted_while_the_breaker_says_wait() -> None:

@@ -1,4 +1,4 @@
-"""From the connector's tongue to the Cloud API's."""
+"""From the connector's events to the Cloud API's."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def received(
 ) -> list[FanOut]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "occurred_at": "now", "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event=event, accepted_at_ms=now_ms() - age_ms)
-    told = receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
-    return [each for each in told if isinstance(each, FanOut)]
+    events, _ = receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
+    return [event for event in events if isinstance(event, FanOut)]
 
 
 def value_of(job: FanOut) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_the_same_event_twice_is_the_same_job_twice() -> None:
     assert first.id == second.id
 
 
-def test_the_numbers_own_message_is_from_the_number_and_about_its_partner() -> None:
+def test_the_numbers_own_message_is_from_the_number_and_about_its_counterparty() -> None:
     (job,) = received("message", {**TEXT, "from_me": True, "sender": MINE})
 
     value = value_of(job)
@@ -101,7 +101,7 @@ def test_an_answer_names_our_id_of_what_it_answers_to() -> None:
     assert message["context"] == {"from": PHONE, "id": "wamid.ours", "message_id": "wamid.ours"}
 
 
-def test_a_message_of_a_kind_that_is_not_supported_yet_is_told_and_not_dropped() -> None:
+def test_a_message_of_a_kind_that_is_not_supported_yet_is_passed_on_and_not_dropped() -> None:
     message = message_of({**TEXT, "content": {"kind": "hologram", "depth": 3}})
 
     assert message["type"] == "unsupported"
@@ -109,12 +109,14 @@ def test_a_message_of_a_kind_that_is_not_supported_yet_is_told_and_not_dropped()
     assert "hologram" in message["errors"][0]["error_data"]["details"]
 
 
-@pytest.mark.parametrize(("told", "status"), [("delivered", "delivered"), ("read", "read"), ("played", "read")])
-def test_a_receipt_becomes_one_status_for_each_message(told: str, status: str) -> None:
+@pytest.mark.parametrize(("reported", "status"), [("delivered", "delivered"), ("read", "read"), ("played", "read")])
+def test_a_receipt_becomes_one_status_for_each_message(reported: str, status: str) -> None:
     ids = MemoryIds()
     ids.remember(PHONE, theirs="a", ours="wamid.a")
 
-    jobs = received("receipt", {"status": told, "ids": ["a", "b"], "chat": CHAT, "timestamp": 1_767_225_600}, ids=ids)
+    jobs = received(
+        "receipt", {"status": reported, "ids": ["a", "b"], "chat": CHAT, "timestamp": 1_767_225_600}, ids=ids
+    )
 
     assert [value_of(job)["statuses"] for job in jobs] == [
         [{"id": message_id, "status": status, "timestamp": "1767225600", "recipient_id": CONTACT}]
@@ -125,7 +127,7 @@ def test_a_receipt_becomes_one_status_for_each_message(told: str, status: str) -
 @pytest.mark.parametrize(
     "chat", [CHAT, {"jid": f"{CONTACT}@s.whatsapp.net"}, f"{CONTACT}@s.whatsapp.net", f"+{CONTACT}"]
 )
-def test_the_one_who_received_is_told_as_a_plain_number(chat: object) -> None:
+def test_the_one_who_received_is_named_as_a_plain_number(chat: object) -> None:
     (job,) = received("receipt", {"status": "read", "ids": ["a"], "chat": chat})
 
     assert value_of(job)["statuses"][0]["recipient_id"] == CONTACT
@@ -145,7 +147,7 @@ def test_a_sent_command_remembers_whatsapps_id() -> None:
     assert (job.kind, job.message_id, value_of(job)["statuses"][0]["recipient_id"]) == ("sent", "wamid.1", CONTACT)
 
 
-def test_a_failed_command_tells_its_error() -> None:
+def test_a_failed_command_reports_its_error() -> None:
     result = {"command_id": "wamid.1", "status": "failed", "to": CONTACT, "error": {"code": 131026, "reason": "nobody"}}
 
     (job,) = received("send_result", result)
@@ -154,7 +156,7 @@ def test_a_failed_command_tells_its_error() -> None:
     assert (job.kind, error["code"], error["error_data"]["details"]) == ("failed", 131026, "nobody")
 
 
-def test_a_failed_command_without_an_error_is_told_all_the_same() -> None:
+def test_a_failed_command_without_an_error_is_reported_all_the_same() -> None:
     (job,) = received("send_result", {"command_id": "wamid.1", "status": "failed", "to": CONTACT})
 
     assert value_of(job)["statuses"][0]["errors"][0]["code"] == 131000

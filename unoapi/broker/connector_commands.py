@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.broker.messages import PUBLISHED_HEADER, Message, to_message, waiting
 from unoapi.errors import InvalidCommand, describe
-from unoapi.models.connector.commands import Command
+from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class CommandQueue:
     def __init__(self, publisher: ConfirmingPublisher) -> None:
         self._publisher = publisher
 
-    def put(self, commands: Sequence[Command], *, then: Sequence[Envelope] = ()) -> None:
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Envelope] = ()) -> None:
         """Publish commands, and jobs about them, all confirmed. Raises BrokerUnavailable."""
         topology = self._publisher.topology
         entry = topology.queue(ENTRY)
@@ -34,7 +34,7 @@ class CommandQueue:
         self._publisher.publish_messages([*messages, *(to_message(envelope, topology) for envelope in then)])
 
 
-def command_message(command: Command, topology: Topology, *, key: str, delay_ms: int = 0) -> Message:
+def command_message(command: ConnectorCommand, topology: Topology, *, key: str, delay_ms: int = 0) -> Message:
     """The message of a command, to the queue named by `key`, at once or after a wait."""
     headers = {
         "type": command.type,
@@ -54,9 +54,9 @@ def command_message(command: Command, topology: Topology, *, key: str, delay_ms:
     return waiting(Message(topology.delayed, key, body, headers, properties, about), delay_ms, topology)
 
 
-def parse_command(body: bytes | str) -> Command:
+def parse_command(body: bytes | str) -> ConnectorCommand:
     """The command in a message's body. Raises InvalidCommand."""
     try:
-        return Command.model_validate(json.loads(body))
+        return ConnectorCommand.model_validate(json.loads(body))
     except (ValueError, RecursionError) as error:
         raise InvalidCommand(describe(error)) from error

@@ -8,10 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import amqp
-from amqp.exceptions import AMQPError
-from kombu.exceptions import OperationalError
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.errors import NobodyAnswers
 from unoapi.models.connector.rpc import REPLY_TO, RpcReply, RpcRequest
 
@@ -37,7 +35,7 @@ class BrokerRpc:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
                 body = self._exchange(connection, request, deadline)
             reply = RpcReply.model_validate(json.loads(body))
-        except (OSError, AMQPError, OperationalError, ValueError) as error:
+        except (*BROKER_ERRORS, ValueError) as error:
             raise NobodyAnswers(f"{phone} could not be asked: {type(error).__name__}") from error
         if reply.data is None:
             raise NobodyAnswers(reply.error or "no answer")
@@ -55,7 +53,7 @@ class BrokerRpc:
             expiration=str(left_ms),
         )  # fmt: skip
         channel.basic_publish(
-            message, exchange="", routing_key=self._topology.question_queue(request.session).name, mandatory=True
+            message, exchange="", routing_key=self._topology.rpc_queue(request.session).name, mandatory=True
         )
         while not replies and not returned and (left_s := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):

@@ -64,7 +64,7 @@ class Topology:
         to_dead = {"alternate-exchange": self.dead}
         self.exchanges = (
             Exchange(self.dead, "fanout", purpose="the dead-letter exchange of every work queue"),
-            Exchange(self.broker, "topic", to_dead, purpose="all work; an unroutable message is dead, not lost"),
+            Exchange(self.broker, "topic", to_dead, purpose="all work; what cannot be routed is dead, not lost"),
             Exchange(self.delayed, "headers", to_dead, purpose="picks the waiting bucket"),
         )
         self.queues = (*self._work(), *self._buckets(), self._dead())
@@ -91,7 +91,7 @@ class Topology:
         }
         return Queue(name, self.broker, name, arguments, purpose=f"commands to the connector for {phone}")
 
-    def question_queue(self, phone: str) -> Queue:
+    def rpc_queue(self, phone: str) -> Queue:
         """The queue with the RPC requests to one session, on the default exchange. Nothing in it outlives 30 s."""
         name = f"{self.prefix}.whatsmeow.rpc.{phone}"
         arguments = {"x-message-ttl": 30_000, "x-expires": 60_000, "x-max-length": 100}
@@ -135,7 +135,7 @@ class Topology:
 
     def _dead(self) -> Queue:
         arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED_DELIVERIES}
-        return Queue(self.dead, self.dead, "", arguments, purpose="given up, saved until replayed or purged")
+        return Queue(self.dead, self.dead, "", arguments, purpose="given up, kept until replayed or purged")
 
     def declare(self, channel: Any, *, vhost: str) -> None:
         """Declare everything. Raises ConfigurationError that names the object which exists with other arguments."""

@@ -9,6 +9,7 @@ import click
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
+from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def test(phone: str, webhook_id: str) -> None:
 def pause(phone: str, webhook_id: str, seconds: int) -> None:
     """Let deliveries wait, without using up attempts."""
     _webhook(phone, webhook_id)
-    unoapi().deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=seconds * 1000)
+    unoapi().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=seconds * 1000)
     click.echo(f"Paused for {seconds} s.")
 
 
@@ -50,7 +51,7 @@ def pause(phone: str, webhook_id: str, seconds: int) -> None:
 def resume(phone: str, webhook_id: str) -> None:
     """End a pause; what waits notices within five minutes."""
     _webhook(phone, webhook_id)
-    ended = unoapi().deliveries.resume(phone=phone, webhook_id=webhook_id)
+    ended = unoapi().deliveries.resume(Endpoint(phone, webhook_id))
     click.echo("Resumed." if ended else "It was not paused.")
 
 
@@ -61,7 +62,7 @@ def resume(phone: str, webhook_id: str) -> None:
 def drop(phone: str, webhook_id: str) -> None:
     """Give up all that waits: each delivery ends dead, reason `dropped`, when its turn comes."""
     _webhook(phone, webhook_id)
-    unoapi().deliveries.drop(phone=phone, webhook_id=webhook_id)
+    unoapi().deliveries.drop(Endpoint(phone, webhook_id))
     click.echo("Dropped what was accepted until now.")
 
 

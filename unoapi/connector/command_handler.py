@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from unoapi.broker.connector_commands import parse_command
 from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
 from unoapi.errors import EngineUnavailable, SendRefused, SessionEnding, describe
-from unoapi.models.connector.commands import COMMANDS, Command, Read, RejectCall, Send, Typing
+from unoapi.models.connector.commands import COMMANDS, ConnectorCommand, Read, RejectCall, Send, Typing
 from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke
 from unoapi.models.jobs import now_ms
 from unoapi.services.retries import backoff
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     FetchFile = Callable[[Media], tuple[Media, bytes]]
     """The bytes of a file to send, with what its store or its server says of it."""
-    Republish = Callable[[Command, int], None]
+    Republish = Callable[[ConnectorCommand, int], None]
     """Publishes a command again, to be delivered after so many milliseconds. Raises BrokerUnavailable."""
 
 log = get_logger(__name__)
@@ -103,7 +103,7 @@ class CommandHandler:
         else:
             self._signal(command)
 
-    def _send(self, command: Command) -> None:
+    def _send(self, command: ConnectorCommand) -> None:
         state = self._outbox.state_of(command.command_id)
         if state in ("sent", "failed", "ambiguous"):
             return  # the result was written together with this state
@@ -123,7 +123,7 @@ class CommandHandler:
             return
         self._attempt(command, send)
 
-    def _attempt(self, command: Command, send: Send) -> None:
+    def _attempt(self, command: ConnectorCommand, send: Send) -> None:
         try:
             to, message = self._prepare(command, send)
             self._wait_for_rate_limit()
@@ -149,7 +149,7 @@ class CommandHandler:
         if self._stopping.is_set():
             raise SessionEnding("the session's process ends before the send")
 
-    def _prepare(self, command: Command, send: Send) -> tuple[str, dict[str, Any]]:
+    def _prepare(self, command: ConnectorCommand, send: Send) -> tuple[str, dict[str, Any]]:
         """WhatsApp's address and message; a file is fetched and uploaded."""
         to = self._engine.resolve(command.to)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
@@ -167,7 +167,7 @@ class CommandHandler:
         uploaded = self._engine.upload(media.kind, data)
         return to, message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
 
-    def _retry(self, command: Command, reason: str) -> None:
+    def _retry(self, command: ConnectorCommand, reason: str) -> None:
         """Publish a command again that certainly did not leave, until the schedule is at its end."""
         self._outbox.mark_unsent(command.command_id)
         schedule = self._retry_schedule
@@ -178,7 +178,7 @@ class CommandHandler:
         log.info("send_retried", message_id=command.command_id, attempt=command.attempt, in_ms=delay_ms, error=reason)
         self._republish(command.model_copy(update={"attempt": command.attempt + 1}), delay_ms)
 
-    def _wait_connected(self, command: Command) -> bool:
+    def _wait_connected(self, command: ConnectorCommand) -> bool:
         """True when connected; False when the command expired before. Raises SessionEnding."""
         while not command.expires_at or now_ms() < command.expires_at:
             if self._engine.connected:
@@ -187,17 +187,17 @@ class CommandHandler:
                 raise SessionEnding("the session's process ends before it was connected")
         return False
 
-    def _finish_sent(self, command: Command, sent: Sent, to: str) -> None:
+    def _finish_sent(self, command: ConnectorCommand, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
         self._outbox.finish(command.command_id, _result(command, "sent") | result)
 
-    def _finish_unsent(self, command: Command, status: str, reason: str, *, code: int = 131000) -> None:
+    def _finish_unsent(self, command: ConnectorCommand, status: str, reason: str, *, code: int = 131000) -> None:
         """Record `failed` (certain that nothing left) or `ambiguous` (it may have left)."""
         shown = reason[:300] if status == "failed" else UNKNOWN_OUTCOME
         error = {"code": code, "reason": shown, "raw": reason[:300]}
         self._outbox.finish(command.command_id, _result(command, status) | {"error": error})
 
-    def _signal(self, command: Command) -> None:
+    def _signal(self, command: ConnectorCommand) -> None:
         """Read marks, typing, refused calls: done at once if that is possible, else dropped. They have no result."""
         if not self._wait_connected(command):
             return
@@ -215,5 +215,5 @@ class CommandHandler:
             log.warning("command_failed", type=command.type, error=describe(error))
 
 
-def _result(command: Command, status: str) -> dict[str, Any]:
+def _result(command: ConnectorCommand, status: str) -> dict[str, Any]:
     return {"command_id": command.command_id, "status": status, "to": command.to, "attempts": command.attempt}

@@ -11,10 +11,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPError
-from kombu.exceptions import OperationalError
-
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.messages import came_ms
 from unoapi.errors import PermanentError, TransientError, describe
 from unoapi.telemetry.logging import get_logger
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-TROUBLE = (OSError, AMQPError, OperationalError)
 HEARTBEAT_S = 10
 POLL_S = 0.2
 HEARTBEAT_CHECK_S = 2.0
@@ -71,7 +67,7 @@ class Consumer:
         while not self._stopping.is_set():
             try:
                 self._consume()
-            except TROUBLE as error:
+            except BROKER_ERRORS as error:
                 log.warning("consumer_waits", consumer=self._name, error=type(error).__name__)
                 self._abandon_current()
                 self._stopping.wait(PAUSE_S)
@@ -94,7 +90,7 @@ class Consumer:
                 rounds += 1
                 if rounds % int(HEARTBEAT_CHECK_S / POLL_S) == 0:
                     connection.heartbeat_check()
-            with contextlib.suppress(*TROUBLE):
+            with contextlib.suppress(*BROKER_ERRORS):
                 channel.basic_cancel(consumer_tag)
 
     def _take(self, message: Any) -> None:

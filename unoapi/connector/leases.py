@@ -14,7 +14,7 @@ from unoapi.errors import InvalidCommand, StoreUnavailable
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.stores.redis import RedisClient
 
 log = get_logger(__name__)
@@ -61,13 +61,13 @@ class Leases(Protocol):
     def other_owner(self, phone: str) -> str:
         """The other connector that runs a session; empty when none does, or that is not known."""
 
-    def forward(self, command: Command, connector: str) -> None:
+    def forward(self, command: ConnectorCommand, connector: str) -> None:
         """Leave a command for a connector: a server name (any connector of that name takes it) or an `other_owner`.
 
         Raises StoreUnavailable.
         """
 
-    def take_forwarded(self) -> list[Command]:
+    def take_forwarded(self) -> list[ConnectorCommand]:
         """The commands that other connectors left for this one."""
 
 
@@ -137,7 +137,7 @@ class RedisLeases:
             return ""
         return str(owner) if owner and owner != self._owner else ""
 
-    def forward(self, command: Command, connector: str) -> None:
+    def forward(self, command: ConnectorCommand, connector: str) -> None:
         """Leave a command for a connector: a server name (any connector of that name takes it) or an `other_owner`.
 
         Raises StoreUnavailable.
@@ -145,7 +145,7 @@ class RedisLeases:
         key = _forwarded_key(connector)
         self._store.call(("RPUSH", key, command.model_dump_json()), ("EXPIRE", key, FORWARDED_TTL_S))
 
-    def take_forwarded(self) -> list[Command]:
+    def take_forwarded(self) -> list[ConnectorCommand]:
         """The commands that other connectors left for this one."""
         try:
             lists = self._store.call(*(("LPOP", _forwarded_key(name), 100) for name in (self._server, self._owner)))

@@ -31,13 +31,13 @@ class SessionMedia:
 
     def save(self, data: bytes, mime_type: str, filename: str) -> dict[str, Any]:
         """Save a received file; the fields of it that its message carries. Raises StoreUnavailable."""
-        saved = media.keep(
+        saved = media.save(
             self._phone,
             [data],
             mime_type=mime_type or UNKNOWN,
             filename=filename,
             files=self._files,
-            notes=self._index,
+            index=self._index,
             limit=MAX_BYTES,
         )
         return {"key": saved.id, "sha256": saved.sha256, "size": saved.file_size}

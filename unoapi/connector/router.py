@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.connection import Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connector_commands import ENTRY, command_message, parse_command
-from unoapi.connector.consumer import TROUBLE, Consumer
+from unoapi.connector.consumer import Consumer
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe
-from unoapi.models.connector.commands import CONTROL, Command
+from unoapi.models.connector.commands import CONTROL, ConnectorCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Router:
         publisher: ConfirmingPublisher,
         sessions: SessionStore,
         leases: Leases,
-        control: Callable[[Command], None],
+        control: Callable[[ConnectorCommand], None],
         on_taken: Callable[[str, int], None],
     ) -> None:
         self._amqp_url = amqp_url
@@ -77,7 +77,7 @@ class Router:
             else:
                 return
 
-    def _forward(self, command: Command) -> None:
+    def _forward(self, command: ConnectorCommand) -> None:
         """Publish a command to its session's queue. Raises BrokerUnavailable."""
         queue = self._topology.session_queue(command.session)
         try:
@@ -94,7 +94,7 @@ class Router:
             self._declared.discard(queue.name)
             raise
 
-    def _route_control(self, command: Command) -> None:
+    def _route_control(self, command: ConnectorCommand) -> None:
         """Hand a command to the supervisor, or to the connector that has the session."""
         try:
             server = self._sessions.find(command.session).server
@@ -116,6 +116,6 @@ class Router:
                 channel: Any = connection.channel()
                 channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
-        except TROUBLE as error:
+        except BROKER_ERRORS as error:
             raise BrokerUnavailable(f"{queue.name} was not declared: {describe(error)}") from error
         self._declared.add(queue.name)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import amqp
 from pydantic import ValidationError
 
-from unoapi.broker.connection import Connection
-from unoapi.connector.consumer import POLL_S, TROUBLE
+from unoapi.broker.connection import BROKER_ERRORS, Connection
+from unoapi.connector.consumer import POLL_S
 from unoapi.errors import describe
 from unoapi.models.connector.rpc import REPLY_TO, CheckContacts, CheckedContacts, RpcReply, RpcRequest
 from unoapi.telemetry.logging import get_logger
@@ -63,7 +63,7 @@ class RpcServer:
         while not self._stopping.is_set():
             try:
                 self._serve()
-            except TROUBLE as error:
+            except BROKER_ERRORS as error:
                 log.debug("rpc_server_waits", error=type(error).__name__)
                 self._stopping.wait(PAUSE_S)
 

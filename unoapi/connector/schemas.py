@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unoapi.models.connector.commands import COMMANDS, Command
+from unoapi.models.connector.commands import COMMANDS, ConnectorCommand
 from unoapi.models.connector.events import EVENTS, ConnectorEvent
 from unoapi.models.connector.rpc import RPC_METHODS, RpcReply, RpcRequest
 
@@ -21,7 +21,7 @@ def schemas() -> dict[str, str]:
     """File names and their text."""
     documents: dict[str, Any] = {
         "event.schema.json": ConnectorEvent.model_json_schema(by_alias=True),
-        "command.schema.json": Command.model_json_schema(by_alias=True),
+        "command.schema.json": ConnectorCommand.model_json_schema(by_alias=True),
     }
     for name, model in EVENTS.items():
         documents[f"event.{name}.schema.json"] = model.model_json_schema(by_alias=True)

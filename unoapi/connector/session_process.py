@@ -32,7 +32,7 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
     from unoapi.connector.engines.base import Engine
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.connector.commands import ConnectorCommand
 
 log = get_logger(__name__)
 
@@ -163,7 +163,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
         phone, files=uno.files, index=uno.media, downloader=uno.fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
     )
 
-    def republish(command: Command, delay_ms: int) -> None:
+    def republish(command: ConnectorCommand, delay_ms: int) -> None:
         uno.publisher.publish_messages([command_message(command, topology, key=queue.name, delay_ms=delay_ms)])
 
     handler = CommandHandler(
@@ -193,7 +193,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             save_file=media.save,
         ),
         consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.clock.taken),
-        rpc_server=RpcServer(amqp_url, topology.question_queue(phone), engine),
+        rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine),
         stopping=stopping,
     )
 

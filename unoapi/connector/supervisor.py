@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unoapi.connector.leases import Leases
-    from unoapi.models.connector.commands import Command
+    from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.session import Session
     from unoapi.ports import Publisher
 
@@ -112,13 +112,13 @@ class Supervisor:
         self._publisher = publisher
         self._launch = launch
         self._processes: dict[str, SessionProcess] = {}
-        self._commands: list[Command] = []
+        self._commands: list[ConnectorCommand] = []
         self._states: list[tuple[str, dict[str, Any]]] = []  # to be published
         self._lock = threading.Lock()
         self._refreshed_at = 0.0
         self.stopping = threading.Event()
 
-    def submit(self, command: Command) -> None:
+    def submit(self, command: ConnectorCommand) -> None:
         """Take a `session.*` command; the next tick carries it out. Any thread."""
         with self._lock:
             self._commands.append(command)
@@ -186,7 +186,7 @@ class Supervisor:
         process.suspended, process.method = True, ""
         self._leases.suspend(process.phone)
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: ConnectorCommand) -> None:
         if command.session not in self._processes:
             self._refresh_sessions()  # it may have been stored a moment ago
         process = self._processes.get(command.session)
@@ -206,7 +206,7 @@ class Supervisor:
                 SessionFolder(self._folder, process.phone).remove_login()
                 self._add_state(process, "logged_out", "logged out")
 
-    def _connect(self, process: SessionProcess, command: Command) -> None:
+    def _connect(self, process: SessionProcess, command: ConnectorCommand) -> None:
         method = str(command.data.get("method") or "qr")
         has_login = SessionFolder(self._folder, process.phone).login
         process.method = "resume" if has_login else ("qr" if method == "resume" else method)

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_ATTEMPTS_KEPT = 50
+MAX_ATTEMPTS_SAVED = 50
 MAX_ERROR_CHARS = 300
 
 
 class Attempt(BaseModel):
     """One try. `status` is the HTTP status, or none when there was no answer.
 
-    `outcome` is one of delivered, throttled, unreachable, refused, gone, blocked and own_fault, as far as it is known.
+    `outcome` is one of delivered, throttled, unreachable, refused, gone, blocked and own_fault; empty when unknown.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -30,7 +30,7 @@ class Attempt(BaseModel):
 class History(BaseModel):
     """Travels in a header beside the job through retries, into the dead letter and back.
 
-    `tries` counts all tries since the last replay (a postponed one too, when a request was made); `attempts` keeps the
+    `tries` counts all tries since the last replay (a postponed one too, when a request was made); `attempts` are the
     last 50 of all. `redelivered` stays true once a worker stopped in the middle: a message that is put back for later
     is a new one to the broker, which then no longer knows. `internal_errors` counts our own bugs, and `worker_losses`
     the processes that ended while they had this job and nothing else. The aliases are the names in stored jobs.
@@ -49,8 +49,8 @@ class History(BaseModel):
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
-        kept = (*self.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
-        return self.model_copy(update={"tries": self.tries + 1, "attempts": kept})
+        attempts = (*self.attempts, attempt)[-MAX_ATTEMPTS_SAVED:]
+        return self.model_copy(update={"tries": self.tries + 1, "attempts": attempts})
 
     def next_replay(self) -> History:
         """The history of a replay: a new budget, the old attempts still there to read."""

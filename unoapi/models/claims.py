@@ -1,4 +1,4 @@
-"""Who may send a message or make a request, and what is known of it."""
+"""Who may send a message or make a request, and what became of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Claim:
     """The right to send one message.
 
-    Exactly one is set: `free` (send it), `receipt` (it was sent: tell it again), `busy_ms` (another worker is at it for
-    so long), `lost` (a worker died while it was at it: nobody knows).
+    Exactly one is set: `free` (send it), `receipt` (it was sent: publish its statuses again),
+    `busy_ms` (another worker sends it for so long), `lost` (a worker died while it was at it: nobody knows).
     """
 
     free: bool = False
@@ -25,7 +25,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class KeyState:
-    """What is known of an idempotency key.
+    """The state of an idempotency key.
 
     Nothing set: it was free. `taken`: by a request that is not accepted yet, or whose process died.
     """

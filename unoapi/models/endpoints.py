@@ -1,13 +1,26 @@
-"""What is known of an endpoint: a session and one of its webhooks."""
+"""Endpoints, which are one webhook of one session, and their state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Endpoint(NamedTuple):
+    """One webhook of one session."""
+
+    phone: str
+    webhook_id: str
+
+    @property
+    def key(self) -> str:
+        """Its name in Redis keys and memories: `<phone>:<webhook id>`."""
+        return f"{self.phone}:{self.webhook_id}"
 
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """What is known before an attempt: already delivered, or its endpoint paused for so many milliseconds.
+    """The state before an attempt: already delivered, or its endpoint paused for so many milliseconds.
 
     `breaker` is what the breakers wrote about the endpoint, none when it cannot be read.
     What was accepted at `dropped_until_ms` (Unix time in milliseconds) or before was dropped by the operator.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.attempts import History
+from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.endpoints import Endpoint
 
 NAMESPACE = UUID("5c3ee5b8-5bd6-5a77-9a39-3f8a0b5a7d11")
 """Namespace of all computed ids of this program."""
@@ -83,7 +86,7 @@ class PostContacts(Job):
 
 
 class PostSessionState(Job):
-    """News of a session's connection on their way to its `sessionWebhook`, which is looked up when they are posted."""
+    """A change of a session's connection on its way to its `sessionWebhook`, which is looked up when it is posted."""
 
     task: ClassVar[str] = "sessions.tell"
     queue: ClassVar[str] = "outgoing"
@@ -127,16 +130,13 @@ class AwaitResult(Job):
     recipient: str = Field(default="", max_length=128)
 
 
-class FanOut(Job):
+class EventJob(Job):
     """One Cloud API event on its way to all webhooks that want it. `id` is the event id.
 
-    `webhook_ids` are those that the accepting process saw; none when it could not look. `stored` tells whether they
+    `webhook_ids` are those that the accepting process saw; none when it could not read them. `stored` is whether they
     belong to a stored session or to the environment. `ordered` are those that want the events of a conversation one
     after the other, and `contact` is with whom it is; both are empty when there is none.
     """
-
-    task: ClassVar[str] = "outgoing.fan_out"
-    queue: ClassVar[str] = "outgoing"
 
     kind: str = Field(max_length=64)  # "message", the status, or the field of any other event
     body: str  # exactly what is signed and sent
@@ -145,9 +145,21 @@ class FanOut(Job):
     ordered: tuple[str, ...] = ()
     contact: str = Field(default="", max_length=256)
 
+    @cached_property
+    def content(self) -> EventContent:
+        """What the event says, decoded at the first use."""
+        return EventContent.of(self.body, kind=self.kind)
 
-class SaveMedia(FanOut):
-    """One event whose file is kept before it goes on: what FanOut is, a step earlier."""
+
+class FanOut(EventJob):
+    """An event of which each webhook that wants it gets a delivery."""
+
+    task: ClassVar[str] = "outgoing.fan_out"
+    queue: ClassVar[str] = "outgoing"
+
+
+class SaveMedia(EventJob):
+    """An event whose file is saved before it is fanned out."""
 
     task: ClassVar[str] = "media.keep"
     queue: ClassVar[str] = "media"
@@ -167,18 +179,23 @@ class DeliverWebhook(Job):
     body: str  # exactly what is signed and sent
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Where it goes."""
+        return Endpoint(self.phone, self.webhook_id)
+
+    @property
     def summary(self) -> str:
         """What dashboards and logs may show: ids only."""
         return f"{super().summary} webhook={self.webhook_id} kind={self.kind}"
 
 
 class ReportFailure(Job):
-    """One failure callback. `id` is stable: one per failure and generation."""
+    """One failure callback. `id` is stable: one per failure and replay count."""
 
     task: ClassVar[str] = "failures.report"
     queue: ClassVar[str] = "webhook.status.failed"
 
-    body: str  # the JSON of DESIGN section 7
+    body: str  # the callback's JSON, exactly as it is posted
 
 
 class NotifyNumber(Job):
@@ -189,6 +206,11 @@ class NotifyNumber(Job):
 
     webhook_id: str
     text: str = Field(max_length=1000)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What the notice is about."""
+        return Endpoint(self.phone, self.webhook_id)
 
 
 JOBS: dict[str, type[Job]] = {

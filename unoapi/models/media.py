@@ -1,4 +1,4 @@
-"""Files of messages: what is known of one, which ids they have, how large they may be."""
+"""Files of messages: their description, their ids, how large they may be."""
 
 from __future__ import annotations
 
@@ -21,16 +21,26 @@ LIMITS = {"image": 5 * MEGABYTE, "audio": 16 * MEGABYTE, "video": 16 * MEGABYTE}
 """Largest files in bytes, by the first half of the media type; from Meta's reference."""
 MAX_BYTES = 100 * MEGABYTE
 UNKNOWN = "application/octet-stream"
-BY_EXTENSION = {"aac": "audio/x-aac", "m4a": "audio/mp4", "mp3": "audio/mpeg", "oga": "audio/ogg", "ogg": "audio/ogg"}
+OFFICE = "application/vnd.openxmlformats-officedocument"
 EXTENSIONS = {
-    "audio/ogg": "oga", "audio/mpeg": "mpga", "audio/mp4": "m4a", "image/jpeg": "jpeg", "image/png": "png",
-    "image/webp": "webp", "video/mp4": "mp4", "video/3gpp": "3gp", "application/pdf": "pdf", "text/csv": "csv",
-    "text/plain": "txt",
+    "audio/ogg": "oga", "audio/mpeg": "mpga", "audio/mp4": "m4a", "audio/aac": "aac", "audio/x-aac": "aac",
+    "audio/amr": "amr", "image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp", "video/mp4": "mp4",
+    "video/3gpp": "3gp", "application/pdf": "pdf", "text/csv": "csv", "text/plain": "txt",
+    f"{OFFICE}.wordprocessingml.document": "docx", f"{OFFICE}.spreadsheetml.sheet": "xlsx",
+    f"{OFFICE}.presentationml.presentation": "pptx",
 }  # fmt: skip
+"""The ending of a new file's name, by media type: those that Meta takes, and what the library lacks or names otherwise.
+
+Where a type has two names, the last one is given to files that come without: `audio/x-aac`, as the Node version does.
+"""
+TYPES = {ending: mime_type for mime_type, ending in EXTENSIONS.items()} | {
+    "jpg": "image/jpeg", "mp3": "audio/mpeg", "ogg": "audio/ogg", "opus": "audio/ogg",
+}  # fmt: skip
+"""The other way round, with all endings that a type has."""
 
 
 class MediaFile(BaseModel):
-    """One kept file. `key` is its place in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
+    """One saved file. `key` is its name in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -45,7 +55,7 @@ class MediaFile(BaseModel):
 
     def described(self, url: str) -> dict[str, Any]:
         """The six fields that every client reads, and the file's name."""
-        known = {
+        description = {
             "messaging_product": "whatsapp",
             "url": url,
             "mime_type": self.mime_type,
@@ -53,7 +63,7 @@ class MediaFile(BaseModel):
             "file_size": self.file_size,
             "id": self.id,
         }
-        return {**known, "filename": self.filename} if self.filename else known
+        return {**description, "filename": self.filename} if self.filename else description
 
 
 def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
@@ -88,9 +98,9 @@ def extension(mime_type: str) -> str:
 
 
 def type_of(filename: str) -> str:
-    """The media type that a file's extension stands for."""
-    ending = filename.rpartition(".")[2].lower()
-    return BY_EXTENSION.get(ending) or mimetypes.guess_type(f"x.{ending}")[0] or UNKNOWN
+    """The media type that the ending of a file's name stands for; empty when nobody knows it."""
+    name = filename.rpartition("/")[2].lower()
+    return TYPES.get(name.rpartition(".")[2]) or mimetypes.guess_type(f"x.{name}")[0] or ""
 
 
 def limit_of(mime_type: str) -> int:

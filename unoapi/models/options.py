@@ -1,4 +1,4 @@
-"""What a session may be told about its behaviour, its account at Meta and its business. Names as stored in Redis."""
+"""The options of a session: its behaviour, its account at Meta, its business. Names as stored in Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NumbersToo = BeforeValidator(
     lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value or ""
 )
 Flag = Annotated[bool, EmptyIsOff]
-Text = Annotated[str, Field(max_length=2000), NothingIsNoText]
+OptionText = Annotated[str, Field(max_length=2000), NothingIsNoText]
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$"), NumbersToo]
 MAX_DAY_MS = 86_400_000
 FORWARD_TIMEOUT_MS = 15_000
@@ -53,7 +53,7 @@ class Forward(_Stored):
 
 
 class BusinessProfile(BaseModel):
-    """What a business tells about itself, with Meta's limits."""
+    """What a business says of itself, with Meta's limits."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -67,7 +67,7 @@ class BusinessProfile(BaseModel):
 
 
 class Options(_Stored):
-    """How the connection of a number behaves. The defaults are those of the former program."""
+    """How the connection of a number behaves. The defaults are those of the settings."""
 
     connection_type: Literal["qrcode", "pairing_code", "forward"] = "qrcode"
     auto_connect: Flag = True
@@ -81,7 +81,7 @@ class Options(_Stored):
     ignore_broadcast_messages: Flag = False
     ignore_history_messages: Flag = True
     ignore_own_messages: Flag = True
-    ignore_yourself_messages: Flag = True
+    ignore_yourself_messages: Flag = False
     read_on_receipt: Flag = False
     composing_message: Flag = False
     send_connection_status: Flag = True
@@ -89,8 +89,8 @@ class Options(_Stored):
     send_profile_picture: Flag = False
     group_messages_cloud_format: Flag = False
     outgoing_messages_coex: Flag = False
-    reject_calls: Text = ""
-    message_calls_webhook: Text = ""
+    reject_calls: OptionText = ""
+    message_calls_webhook: OptionText = ""
     session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
     custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
 

@@ -8,8 +8,6 @@ import phonenumbers
 
 USER = "s.whatsapp.net"
 LID = "lid"
-GROUP = "g.us"
-BRAZIL = "55"
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
 """A Brazilian mobile number as it was before the ninth digit: country, area, eight digits that begin with 6 to 9."""
 

@@ -74,7 +74,7 @@ class Webhook(BaseModel):
 class Session(ConnectorOptions):
     """The options of one phone. `stored` is false when they are the environment's.
 
-    Unknown fields are kept in Redis but not read here, so that going back to the former program stays possible.
+    Unknown fields stay in Redis but are not read here, so that going back to the Node version stays possible.
     """
 
     model_config = ConfigDict(
@@ -94,7 +94,7 @@ class Session(ConnectorOptions):
 
     @field_validator("provider", mode="before")
     @classmethod
-    def _former_provider(cls, value: object) -> object:
+    def _provider_of_node_version(cls, value: object) -> object:
         return "whatsmeow" if value in (None, "", "baileys") else value
 
     @field_validator("auth_token", mode="before")

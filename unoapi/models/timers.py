@@ -38,7 +38,7 @@ class TimerRequest(TimerStep):
 
 
 class TimerState(BaseModel):
-    """What is known when a timer runs out. `direction` is `incoming` when the number wrote last."""
+    """The state of a contact's timer. `direction` is `incoming` when the number wrote last."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,1 +1,1 @@
-"""Ways of being connected to WhatsApp. A provider speaks its own tongue only in its own file."""
+"""Ways of being connected to WhatsApp: what only one of them understands stays in its own folder or file."""

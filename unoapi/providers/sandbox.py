@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
-from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.contacts import contact_key, is_phone
 from unoapi.models.receipts import Receipt, StatusUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from unoapi.models.cloud_api.messages import Command, OutboundMessage
 
 DELIVERED_AFTER_MS = 1000
 READ_AFTER_MS = 2000
@@ -53,18 +54,18 @@ TITLES = {
 
 
 class SandboxProvider:
-    """A provider like any other, behind the same port."""
+    """Answers sends as WhatsApp would, by the number that they go to."""
 
     def __init__(self) -> None:
         self._failures: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def ready(self, phone: str) -> None:
-        """Always."""
+        """Return: the simulated WhatsApp is always connected."""
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         """Pretend to send."""
-        to = recipient_of(message)
+        to = message.addressee
         magic = MAGIC_NUMBERS.get(to)
         if magic is not None and magic.code in TITLES:
             raise MessageRejected(TITLES[magic.code], code=magic.code, details=f"The sandbox number {to} {magic.does}.")
@@ -83,7 +84,7 @@ class SandboxProvider:
         """Everybody with a phone number is there, but the number that is refused for not being."""
         return [is_phone(number) and contact_key(number) != NOT_THERE for number in numbers]
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: Command, *, phone: str) -> None:
         """Nothing to do: nobody sees it."""
 
     def _fails_again(self, message_id: str) -> bool:

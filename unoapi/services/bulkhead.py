@@ -16,7 +16,7 @@ from unoapi.services.retries import parked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.models.endpoints import EndpointChange
+    from unoapi.models.endpoints import Endpoint, EndpointChange
     from unoapi.models.jobs import DeliverWebhook
 
 SEEN_S = 5.0
@@ -38,9 +38,9 @@ class Bulkhead:
         self._lock = threading.Lock()
 
     @contextmanager
-    def taken(self, phone: str, webhook_id: str) -> Iterator[None]:
+    def taken(self, endpoint: Endpoint) -> Iterator[None]:
         """Hold one thread for an endpoint. Raises Postponed when it is over its share."""
-        name = f"{phone}:{webhook_id}"
+        name = endpoint.key
         with self._lock:
             now = time.monotonic()
             self._seen = {each: at for each, at in self._seen.items() if now - at < SEEN_S}

@@ -1,4 +1,4 @@
-"""Who is on WhatsApp, and telling the answer to an address that the client named."""
+"""Who is on WhatsApp, and posting the answer to an address that the client named."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dic
     ]
 
 
-def tell(job: PostContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
+def post_answer(job: PostContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
     """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
     ensure_fresh(job, max_age_s=max_age_s)
     return post(job, url=job.url, history=history, sender=sender)

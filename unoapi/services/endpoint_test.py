@@ -45,12 +45,12 @@ class Diagnosis:
 
 def find_webhook(session: Session, webhook_id: str) -> Webhook:
     """The webhook of a session. Raises RequestError (404)."""
-    webhook = session.webhook(webhook_id)
-    if webhook is None:
-        names = ", ".join(repr(each.id) for each in session.webhooks) or "none"
+    wanted = session.webhook(webhook_id)
+    if wanted is None:
+        names = ", ".join(repr(webhook.id) for webhook in session.webhooks) or "none"
         details = f"The number {session.phone} has no webhook {webhook_id[:100]!r}. It has: {names}."
         raise RequestError("Unknown webhook", code=100, status=404, details=details)
-    return webhook
+    return wanted
 
 
 def try_endpoint(webhook: Webhook, *, phone: str, sender: WebhookSender) -> Diagnosis:
@@ -68,7 +68,7 @@ def try_endpoint(webhook: Webhook, *, phone: str, sender: WebhookSender) -> Diag
 
 
 def diagnose(answer: Answer) -> Diagnosis:
-    """Say where an exchange broke, and what to look at."""
+    """Say where an exchange broke, and what to check."""
     failed_at = "" if answer.delivered else "status" if answer.status is not None else answer.failed_at or "address"
     return Diagnosis(
         delivered=answer.delivered,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import CallbackFailed
@@ -70,7 +69,7 @@ def status_report(job: FanOut) -> ReportFailure | None:
     """The callback about a message whose WhatsApp status is `failed`."""
     if job.kind != "failed" or not job.notify_on_failure:
         return None
-    (status, *_) = json.loads(job.body)["entry"][0]["changes"][0]["value"].get("statuses") or [{}]
+    (status, *_) = job.content.value.get("statuses") or [{}]
     errors = status.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     problem = first if isinstance(first, dict) else {}  # it comes from outside, and must not stop the fan-out

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unoapi.models.cloud_api.events import Traits
+    from unoapi.models.cloud_api.event_content import Traits
     from unoapi.models.session import Webhook
 
 BLACKLIST = "blacklist"
 
 
 def refusal(webhook: Webhook, traits: Traits, *, blocked: bool = False) -> str:
-    """The name of the filter that holds an event back; empty when it goes out.
+    """The name of the filter that stops an event; empty when it goes out.
 
     In the order of the original's decisions: the blacklist, the kind of chat, then the kind of event.
     """
@@ -24,17 +24,12 @@ def refusal(webhook: Webhook, traits: Traits, *, blocked: bool = False) -> str:
         ("sendOutgoingMessages", traits.own and not webhook.send_outgoing_messages),
         ("sendIncomingMessages", not traits.status and not traits.own and not webhook.send_incoming_messages),
     )
-    return next((name for name, holds in checks if holds), "")
-
-
-def wants(webhook: Webhook, traits: Traits) -> bool:
-    """Whether the flags of a webhook let an event through."""
-    return not refusal(webhook, traits)
+    return next((name for name, applies in checks if applies), "")
 
 
 def mute_s(webhook: Webhook, traits: Traits) -> int:
-    """How long a contact's events are to be held back from a webhook because the number itself wrote to it.
+    """How long a webhook gets no events of a contact because the number itself wrote to it.
 
-    In seconds; below 0 for ever, 0 not at all. A person who takes a conversation over silences the bot this way.
+    In seconds; below 0 for ever, 0 not at all. A person who takes a conversation over mutes the bot this way.
     """
     return (webhook.add_to_black_list_on_outgoing_message_with_ttl or 0) if traits.own else 0

@@ -1,4 +1,4 @@
-"""Files of messages: kept, found, described, replaced by links, expired."""
+"""Files of messages: saved, found, described, replaced by links, expired."""
 
 from __future__ import annotations
 
@@ -10,93 +10,97 @@ from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import MediaIndex, MediaStore
 
 MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
 
 
-def keep(  # noqa: PLR0913 (collaborators)
+def save(  # noqa: PLR0913 (collaborators)
     phone: str,
     chunks: Iterable[bytes],
     *,
     mime_type: str,
     filename: str = "",
     files: MediaStore,
-    notes: MediaIndex,
+    index: MediaIndex,
     limit: int | None = None,
     media_id: str | None = None,
 ) -> MediaFile:
-    """Keep a file of a session. Raises MediaTooLarge, StoreUnavailable. First the file, then its note."""
+    """Save a file of a session. Raises MediaTooLarge, StoreUnavailable. First the file, then its entry in the index."""
     own_id = media_id or new_media_id()
     key = file_key(phone, own_id, mime_type)
-    kept = files.save(key, chunks, mime_type=mime_type, limit=limit_of(mime_type) if limit is None else limit)
+    saved = files.save(key, chunks, mime_type=mime_type, limit=limit_of(mime_type) if limit is None else limit)
     media = MediaFile(
         id=own_id,
         phone=phone,
         mime_type=mime_type,
-        sha256=kept.sha256,
-        file_size=kept.size,
+        sha256=saved.sha256,
+        file_size=saved.size,
         filename=filename[-255:],
         key=key,
     )
-    notes.write(media)
+    index.write(media)
     return media
 
 
-def keep_picture(phone: str, data: bytes, media_id: str, *, files: MediaStore, notes: MediaIndex) -> dict[str, Any]:
-    """Keep a PNG of ours under an id; what its message tells of it. Raises StoreUnavailable."""
-    kept = keep(phone, [data], mime_type="image/png", files=files, notes=notes, media_id=media_id)
-    return {"id": kept.id, "sha256": kept.sha256}
+def save_picture(phone: str, data: bytes, media_id: str, *, files: MediaStore, index: MediaIndex) -> dict[str, Any]:
+    """Save a PNG under an id; returns what a message says of it. Raises StoreUnavailable."""
+    picture = save(phone, [data], mime_type="image/png", files=files, index=index, media_id=media_id)
+    return {"id": picture.id, "sha256": picture.sha256}
 
 
-def remove(media: MediaFile, *, files: MediaStore, notes: MediaIndex) -> None:
-    """Remove a file: first its note, so that nobody finds half of it."""
-    notes.remove(media)
+def remove(media: MediaFile, *, files: MediaStore, index: MediaIndex) -> None:
+    """Remove a file: first its entry in the index, so that nobody finds half of it."""
+    index.remove(media)
     files.delete(media.key)
 
 
 def holders(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The media objects in a message: its own, and that of an interactive header or a template's parameters."""
+    """The media objects in a message's document: its own, an interactive header's, those of template parameters."""
     kind = message.get("type")
-    found = [message[kind]] if kind in MEDIA_TYPES else []
+    media = [message[kind]] if kind in MEDIA_TYPES else []
     header = (message.get("interactive") or {}).get("header") or {}
-    found += [header[each] for each in MEDIA_TYPES if header.get(each)]
+    media += [header[name] for name in MEDIA_TYPES if header.get(name)]
     for component in (message.get("template") or {}).get("components") or []:
         for parameter in component.get("parameters") or []:
-            found += [parameter[each] for each in MEDIA_TYPES if isinstance(parameter.get(each), dict)]
-    return [each for each in found if isinstance(each, dict)]
+            media += [parameter[name] for name in MEDIA_TYPES if isinstance(parameter.get(name), dict)]
+    return [holder for holder in media if isinstance(holder, dict)]
 
 
 def own_id(phone: str, media_id: str) -> str:
-    """The id without the session, in the forms that the former program gave out: `P/id` and `P-id`."""
+    """The id without the session, in the forms that the Node version gave out: `P/id` and `P-id`."""
     for separator in ("/", "-"):
-        owner, found, rest = media_id.partition(separator)
-        if found and owner == phone:
+        owner, separated, rest = media_id.partition(separator)
+        if separated and owner == phone:
             return rest
     return media_id
 
 
-def check(message: dict[str, Any], *, phone: str, notes: MediaIndex) -> None:
+def check(message: OutboundMessage, *, phone: str, index: MediaIndex) -> None:
     """Refuse a message with a file that nobody uploaded. Raises RequestError."""
-    for holder in holders(message):
+    for holder in holders(message.to_wire()):
         if holder.get("id") and not holder.get("link"):
             try:
-                notes.find(own_id(phone, str(holder["id"])), phone=phone)
+                index.find(own_id(phone, str(holder["id"])), phone=phone)
             except MediaMissing:
-                details = f"{message['type']}.id: no uploaded media of this number has this id, or it has expired."
+                details = f"{message.type}.id: no uploaded media of this number has this id, or it has expired."
                 raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
 
 
 def resolve(
-    message: dict[str, Any], *, phone: str, notes: MediaIndex, link: Callable[[MediaFile], str]
+    message: dict[str, Any], *, phone: str, index: MediaIndex, link: Callable[[MediaFile], str]
 ) -> dict[str, Any]:
-    """The message with a link in the place of each uploaded id: what providers can fetch. Raises MediaMissing."""
+    """The message's document with a link in the place of each uploaded id, for who cannot read our store.
+
+    Raises MediaMissing.
+    """
     if not any(holder.get("id") and not holder.get("link") for holder in holders(message)):
         return message
     changed: dict[str, Any] = _copied(message)
     for holder in holders(changed):
         if holder.get("id") and not holder.get("link"):
-            media = notes.find(own_id(phone, str(holder.pop("id"))), phone=phone)
+            media = index.find(own_id(phone, str(holder.pop("id"))), phone=phone)
             holder["link"] = link(media)
             if changed["type"] == "document" and media.filename:
                 holder.setdefault("filename", media.filename)

@@ -9,14 +9,15 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import FetchFailed
-from unoapi.models.cloud_api.events import Event, error_object, serialise
+from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.jobs import FanOut, SaveMedia
 from unoapi.models.media import MAX_BYTES
-from unoapi.services.media import MEDIA_TYPES, keep
+from unoapi.services.media import MEDIA_TYPES, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from unoapi.models.cloud_api.events import Event
     from unoapi.models.media import MediaFile
     from unoapi.ports import MediaIndex, MediaStore, RemoteMedia
 
@@ -26,15 +27,13 @@ CHUNK = 256 * 1024
 DOWNLOAD_FAILED = 131052
 
 
-def media_in(event: Event | FanOut) -> dict[str, Any] | None:
+def media_in(event: Event) -> dict[str, Any] | None:
     """The file in a received message; none in an event without."""
-    if event.kind != "message":
-        return None
-    return _holder(json.loads(event.body))
+    return _holder(event.content.value) if event.kind == "message" else None
 
 
-def keeping(job: FanOut) -> SaveMedia:
-    """The job that keeps the file of an event before it goes on."""
+def saving(job: FanOut) -> SaveMedia:
+    """The job that saves the file of an event before it goes on."""
     return SaveMedia.model_validate(job.model_dump())
 
 
@@ -43,12 +42,12 @@ def save_media(
     *,
     remote: RemoteMedia,
     files: MediaStore,
-    notes: MediaIndex,
+    index: MediaIndex,
     link: Callable[[MediaFile], str],
 ) -> FanOut:
     """Fetch the event's file and let the event go on with our id for it. Raises FetchFailed (retry)."""
     document = json.loads(job.body)
-    holder = _holder(document)
+    holder = _holder(document["entry"][0]["changes"][0]["value"])
     if holder is None:
         return _going_on(job, document)
     with tempfile.TemporaryFile(prefix="unoapi-media-") as file:
@@ -60,23 +59,23 @@ def save_media(
                 yield chunk
 
         mime_type = str(holder.get("mime_type") or fetched.mime_type)
-        media = keep(
+        media = save(
             job.phone,
             chunks(),
             mime_type=mime_type.partition(";")[0].strip(),
             filename=str(holder.get("filename") or ""),
             files=files,
-            notes=notes,
+            index=index,
             limit=MAX_BYTES,
         )
     if holder.get("sha256") and not _same_digest(str(holder["sha256"]), media.sha256):
-        raise FetchFailed("the file is not the one that the event tells of")
+        raise FetchFailed("the file is not the one that the event describes")
     holder |= {"id": media.id, "url": link(media), "sha256": media.sha256}
     return _going_on(job, document)
 
 
 def without_media(job: SaveMedia) -> FanOut:
-    """The event without its file, which could not be had: the message is told all the same."""
+    """The event without its file, which could not be had: the message goes on all the same."""
     document = json.loads(job.body)
     message = document["entry"][0]["changes"][0]["value"]["messages"][0]
     message["errors"] = [
@@ -89,8 +88,7 @@ def _going_on(job: SaveMedia, document: dict[str, Any]) -> FanOut:
     return FanOut.model_validate(job.model_dump() | {"body": serialise(document)})
 
 
-def _holder(document: dict[str, Any]) -> dict[str, Any] | None:
-    value = document["entry"][0]["changes"][0]["value"]
+def _holder(value: dict[str, Any]) -> dict[str, Any] | None:
     message = (value.get("messages") or value.get("message_echoes") or [{}])[0]
     kind = message.get("type")
     holder = message.get(kind) if kind in MEDIA_TYPES else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
-from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.jobs import Envelope, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.retries import ensure_fresh, too_old
 from unoapi.services.webhooks import to_fan_out
 
@@ -35,9 +34,10 @@ def send(  # noqa: PLR0913 (collaborators)
 ) -> Receipt:
     """Send one message, at most once.
 
-    Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, OutcomeUnknown (never repeated by itself).
+    Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, MessageRejected (no message that could be
+    sent), OutcomeUnknown (never repeated by itself).
     """
-    message = json.loads(job.body)  # before the claim: what cannot be read is not left as claimed
+    message = message_of(job)  # before the claim: what cannot be read is not left as claimed
     claim = _claim(job, redelivered=redelivered, sends=sends, max_age_s=max_age_s)
     if claim.receipt is not None:
         return claim.receipt
@@ -55,7 +55,7 @@ def send(  # noqa: PLR0913 (collaborators)
         receipt = provider.send(message, phone=job.phone, message_id=job.id)
     except MessageRejected as error:
         failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
-        receipt = Receipt(recipient=recipient_of(message), statuses=(failed,))
+        receipt = Receipt(recipient=message.addressee, statuses=(failed,))
     except SendFailed:
         _release(job, sends)
         raise
@@ -74,7 +74,7 @@ def command(job: RunCommand, *, sessions: SessionStore, providers: Mapping[str, 
     """
     provider = providers[sessions.find(job.phone).provider]
     _ensure_ready(job, provider, max_age_s=max_age_s)
-    provider.command(json.loads(job.body), phone=job.phone)
+    provider.command(command_of(job), phone=job.phone)
 
 
 def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_s: int) -> None:
@@ -92,10 +92,10 @@ def _claim(job: SendMessage, *, redelivered: bool, sends: SendClaims, max_age_s:
         return sends.claim(job)
     except StoreUnavailable as error:
         if redelivered and too_old(job, max_age_s=max_age_s):
-            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot tell whether it left") from error
+            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot say whether it left") from error
         if redelivered:
             # Only the claim knows whether the first copy left.
-            raise Postponed("a second copy waits until Redis can tell", after_ms=WAIT_FOR_STORE_MS) from error
+            raise Postponed("a second copy waits until Redis answers", after_ms=WAIT_FOR_STORE_MS) from error
         return Claim(free=True)
 
 
@@ -103,14 +103,14 @@ def _release(job: SendMessage, sends: SendClaims) -> None:
     try:
         sends.release(job)
     except StoreUnavailable:
-        return  # the claim runs out by itself, and is then told as an unknown outcome: never sent twice
+        return  # the claim runs out by itself, and then ends as an unknown outcome: never sent twice
 
 
 def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:
     try:
         sends.settle(job, receipt)
     except StoreUnavailable:
-        return  # a copy after a crash is then told as an unknown outcome: never sent twice
+        return  # a copy after a crash then ends as an unknown outcome: never sent twice
 
 
 def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
@@ -143,15 +143,19 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     if not job.notify_on_failure or kind not in message or any(update.error for update in receipt.statuses):
         return []
     try:
-        wanting = tuple(each.id for each in sessions.find(job.phone).webhooks if each.send_new_messages)
+        wanting = tuple(webhook.id for webhook in sessions.find(job.phone).webhooks if webhook.send_new_messages)
     except (Postponed, StoreUnavailable):
-        return []  # its status is told all the same
+        return []  # its status is published all the same
     if not wanting:
         return []
     sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
     event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
-    stamped = to_fan_out(event, phone=job.phone, sessions=sessions)
-    return [Envelope(stamped.model_copy(update={"webhook_ids": wanting}))] if stamped.webhook_ids is not None else []
+    job_of_event = to_fan_out(event, phone=job.phone, sessions=sessions)
+    return (
+        [Envelope(job_of_event.model_copy(update={"webhook_ids": wanting}))]
+        if job_of_event.webhook_ids is not None
+        else []
+    )
 
 
 def failed_envelope(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
@@ -164,7 +168,7 @@ def failed_envelope(job: SendMessage, *, reason: str, error: str, sessions: Sess
         job.phone,
         message_id=job.id,
         status="failed",
-        recipient=recipient_of(message),
+        recipient=str(message.get("to") or message.get("recipient") or ""),
         timestamp_s=job.accepted_at_ms // 1000,
         error=failure,
         tracker=message.get(TRACKER),

@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from unoapi.errors import MessageRejected, RequestError
+from pydantic import BaseModel, ValidationError
+
+from unoapi.errors import MessageRejected, RequestError, describe
+from unoapi.models.cloud_api.messages import (
+    MESSAGES,
+    CaptionedMedia,
+    MediaObject,
+    TemplateMessage,
+    Text,
+)
+from unoapi.models.cloud_api.messages.contents import Document
+from unoapi.models.cloud_api.messages.interactive import (
+    Body,
+    Button,
+    ButtonAction,
+    Buttons,
+    CallButton,
+    CopyCodeButton,
+    Footer,
+    Header,
+    Reply,
+    UrlButton,
+)
 from unoapi.models.cloud_api.templates import (
     DEFAULT_LANGUAGE,
     DEFAULT_TEMPLATES,
     HELLO,
     MAX_TEMPLATES,
-    Template,
+    StoredTemplate,
     computed_template_id,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unoapi.models.cloud_api.messages import OutboundMessage, Template
+    from unoapi.models.cloud_api.messages.interactive import Component
+
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 TEXTS = ("header", "body", "footer")
 MEDIA = frozenset({"image", "video", "document"})
+PRESSED: dict[str, type[BaseModel]] = {
+    "reply": Reply, "url": UrlButton, "call": CallButton, "copy_code": CopyCodeButton
+}  # fmt: skip
 
 Stored = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def shown(phone: str, stored: Sequence[Stored] | None, *, only_hello: bool) -> list[Stored]:
@@ -77,7 +106,7 @@ def _format(template: Stored) -> str:
 
 
 def _with_example(part: Any) -> Any:
-    """A text with placeholders carries an example: clients look for it."""
+    """A text with placeholders carries an example: clients read it."""
     if not isinstance(part, dict) or part.get("example") or str(part.get("type", "")).upper() not in ("BODY", "HEADER"):
         return part
     names = PLACEHOLDER.findall(str(part.get("text") or ""))
@@ -95,17 +124,17 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
 
     Raises ValidationError, RequestError when there are too many.
     """
-    Template.model_validate(change)
+    StoredTemplate.model_validate(change)
     template = {key: value for key, value in change.items() if key != "messaging_product"}
-    mine = template_id(phone, template)
+    own_id = template_id(phone, template)
     others = [
-        each
-        for each in stored or []
-        if template_id(phone, each) != mine
-        and (each.get("name"), _language(each)) != (template["name"], _language(template))
+        other
+        for other in stored or []
+        if template_id(phone, other) != own_id
+        and (other.get("name"), _language(other)) != (template["name"], _language(template))
     ]
     if len(others) >= MAX_TEMPLATES:
-        details = f"A number keeps at most {MAX_TEMPLATES} templates: delete one first."
+        details = f"A number has at most {MAX_TEMPLATES} templates: delete one first."
         raise RequestError("Too many templates", code=100, status=400, details=details)
     return [*others, template], template
 
@@ -131,38 +160,85 @@ def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
     """The template with this name, if possible in this language. Raises RequestError 132001."""
     named = [template for template in templates if template.get("name") == name]
     if not named:
-        details = f"There is no template {name[:100]!r}: save it first, or look at message_templates."
+        details = f"There is no template {name[:100]!r}: save it first, or list message_templates."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
     return next((template for template in named if _language(template) == language), named[0])
 
 
-def rendered(message: Stored, everything: Callable[[], Sequence[Stored]]) -> Stored:
+def rendered(message: OutboundMessage, everything: Callable[[], Sequence[Stored]]) -> OutboundMessage:
     """A message as a connection without templates of its own can send it: bound, if it is a template's.
 
     Raises MessageRejected for a template that is unknown by now or does not fit.
     """
-    if message.get("type") != "template":
+    if not isinstance(message, TemplateMessage):
         return message
-    request = message["template"]
-    language = request.get("language") or {}
     try:
-        template = find(everything(), str(request["name"]), str(language.get("code") or ""))
-        bound = bind(template, request)
+        bound = bind_named(everything(), message.template)
+        return _message(bound, {name: value for name, value in message if name not in {"type", "template"}})
     except RequestError as error:
         raise MessageRejected(error.title, code=error.code, details=error.details) from error
-    return {**{key: part for key, part in message.items() if key not in ("type", "template")}, **bound}
+    except ValidationError as error:
+        raise MessageRejected("Parameter value is not valid", code=131009, details=describe(error)) from error
 
 
-def bind(template: Stored, request: Stored) -> Stored:
+def _message(bound: Stored, others: dict[str, Any]) -> OutboundMessage:
+    """The typed message of a bound template; `others` are the fields beside its content."""
+    kind = str(bound["type"])
+    content: BaseModel
+    if kind == "text":
+        content = _unlimited(Text, bound["text"])
+    elif kind == "interactive":
+        content = _menu(bound["interactive"])
+    else:
+        content = _file(kind, bound[kind])
+    return _unlimited(MESSAGES[kind], {**others, "type": kind, kind: content})
+
+
+def _menu(part: Stored) -> Buttons:
+    menu: Stored = {"type": "button", "body": _unlimited(Body, part["body"])}
+    buttons = [_unlimited(Button, _pressed(button)) for button in part["action"]["buttons"]]
+    menu["action"] = _unlimited(ButtonAction, {"buttons": buttons})
+    if "header" in part:
+        kind = part["header"]["type"]
+        header = part["header"][kind]
+        menu["header"] = _unlimited(Header, {"type": kind, kind: header if kind == "text" else _file(kind, header)})
+    if "footer" in part:
+        menu["footer"] = _unlimited(Footer, part["footer"])
+    return _unlimited(Buttons, menu)
+
+
+def _pressed(button: Stored) -> Stored:
+    kind = button["type"]
+    return {"type": kind, kind: _unlimited(PRESSED[kind], button[kind])}
+
+
+def _file(kind: str, content: Stored) -> MediaObject:
+    """A file that a client named among a template's values: nobody has checked it yet. Raises ValidationError."""
+    model = Document if kind == "document" else CaptionedMedia
+    file = model.model_validate({key: value for key, value in content.items() if key != "caption"})
+    return file.model_copy(update={"caption": content.get("caption")})
+
+
+def _unlimited(model: type[Model], fields: dict[str, Any]) -> Model:
+    """An object of a message whose texts are a stored template's: they may be longer than those that clients send."""
+    return model.model_construct(**fields)
+
+
+def bind_named(everything: Sequence[Stored], request: Template) -> Stored:
+    """What `bind` makes of the template that a request names. Raises RequestError 132001, 132000."""
+    template = find(everything, request.name, request.language.code if request.language else "")
+    return bind(template, request)
+
+
+def bind(template: Stored, request: Template) -> Stored:
     """The message that a template and the parameters of a request make: Cloud API fields, beginning with `type`.
 
-    `request` is the object `template` of the client's message. The texts of the components that it names go out, one
+    The texts of the components that it names go out, one
     after the other, each parameter in place of the first placeholder that is left; when it names none, all texts do.
     With buttons it is an interactive message; with a media header and no buttons, the media with a caption.
     Raises RequestError 132000 when nothing was given for the placeholders.
     """
-    given = [part for part in request.get("components") or [] if isinstance(part, dict)]
-    parts = {str(part.get("type", "")).lower(): part.get("parameters") or [] for part in given}
+    parts = {component.type: component.parameters for component in request.components}
     texts = _texts(template)
     named = [kind for kind in TEXTS if kind in parts]
     if not named and any(PLACEHOLDER.search(text) for text in texts.values()):
@@ -170,10 +246,9 @@ def bind(template: Stored, request: Stored) -> Stored:
         raise RequestError("Number of parameters does not match", code=132000, status=400, details=details)
     bound = {kind: _fill(text, parts.get(kind, [])) for kind, text in texts.items() if not named or kind in named}
     media = next(
-        (each for each in parts.get("header", []) if isinstance(each, dict) and str(each.get("type")).lower() in MEDIA),
-        None,
+        (parameter for parameter in parts.get("header", []) if str(parameter.get("type")).lower() in MEDIA), None
     )
-    buttons = _buttons(template, given)
+    buttons = _buttons(template, request.components)
     if buttons:
         return {"type": "interactive", "interactive": _interactive(bound, media, buttons)}
     text = "".join(bound[kind] for kind in TEXTS if kind in bound)
@@ -187,18 +262,19 @@ def bind(template: Stored, request: Stored) -> Stored:
     return {"type": "text", "text": {"body": text}}
 
 
-def _fill(text: str, parameters: Sequence[Any]) -> str:
+def _fill(text: str, parameters: Sequence[Stored]) -> str:
     """Every value literally, in one pass: what looks like a placeholder in a value stays."""
     values = [
-        (str(each.get("parameter_name") or ""), _value(each))
-        for each in parameters
-        if isinstance(each, dict) and str(each.get("type")).lower() not in MEDIA
+        (str(parameter.get("parameter_name") or ""), _value(parameter))
+        for parameter in parameters
+        if str(parameter.get("type")).lower() not in MEDIA
     ]
     by_name = {name: value for name, value in values if name}
     in_order = iter([value for name, value in values if not name])
 
-    def replace(found: re.Match[str]) -> str:
-        return by_name[found[1]] if found[1] in by_name else next(in_order, found[0])
+    def replace(placeholder: re.Match[str]) -> str:
+        name = placeholder[1]
+        return by_name[name] if name in by_name else next(in_order, placeholder[0])
 
     return PLACEHOLDER.sub(replace, text)
 
@@ -225,12 +301,12 @@ def _interactive(bound: dict[str, str], media: Stored | None, buttons: list[Stor
     return interactive
 
 
-def _buttons(template: Stored, given: Sequence[Stored]) -> list[Stored]:
+def _buttons(template: Stored, components: Sequence[Component]) -> list[Stored]:
     """The buttons of a template with the request's parameters, in the form of an interactive message."""
-    asked: dict[str, Sequence[Any]] = {
-        str(part.get("index", "0")): part.get("parameters") or []
-        for part in given
-        if str(part.get("type", "")).lower() == "button"
+    asked = {
+        str(0 if component.index is None else component.index): component.parameters
+        for component in components
+        if component.type == "button"
     }
     buttons: list[Stored] = []
     for part in template.get("components") or []:
@@ -242,9 +318,9 @@ def _buttons(template: Stored, given: Sequence[Stored]) -> list[Stored]:
     return buttons
 
 
-def _button(button: Stored, parameters: Sequence[Any]) -> Stored:
+def _button(button: Stored, parameters: Sequence[Stored]) -> Stored:
     kind, title = str(button.get("type", "")).upper(), str(button.get("text") or "")
-    first = next((each for each in parameters if isinstance(each, dict)), None)
+    first = parameters[0] if parameters else None
     if kind == "URL":
         return {"type": "url", "url": {"title": title, "link": _fill(str(button.get("url") or ""), parameters)}}
     if kind == "PHONE_NUMBER":

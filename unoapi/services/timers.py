@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import parse_message
 from unoapi.models.jobs import Envelope, FireTimer, SendMessage, computed_id
 from unoapi.models.timers import TimerStep
+from unoapi.services.message_parsing import parse_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ def envelope(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *
         accepted_at_ms=at_ms,
         to=to,
         step=step.model_dump(mode="json"),
-        nexts=tuple(each.model_dump(mode="json") for each in nexts),
+        nexts=tuple(following.model_dump(mode="json") for following in nexts),
     )
     return Envelope(job, delay_ms=step.timeout)
 
@@ -38,10 +38,10 @@ def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
         return []
     step = TimerStep.model_validate(job.step)
     message_id = f"wamid.{computed_id('timer message', job.id).replace('-', '').upper()}"
-    body = serialise(parse_message(step.send_body(job.to)))
+    body = serialise(parse_message(step.send_body(job.to)).to_wire())
     envelopes = [Envelope(SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=body))]
     if job.nexts:
-        following, *nexts = (TimerStep.model_validate(each) for each in job.nexts)
+        following, *nexts = (TimerStep.model_validate(following) for following in job.nexts)
         # Its start is computed, not read from the clock: a repeated job makes the same timer.
         started_ms = job.accepted_at_ms + step.timeout
         envelopes.append(envelope(job.phone, job.to, following, nexts, at_ms=started_ms))

@@ -1,21 +1,23 @@
-"""Which messages become voice notes, and how one is prepared before it is sent."""
+"""Which messages become voice index, and how one is prepared before it is sent."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from unoapi.errors import ConversionFailed, FetchFailed, MediaMissing
+from unoapi.errors import ConversionFailed, FetchFailed, MediaMissing, MessageRejected
 from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.messages import AudioMessage
 from unoapi.models.jobs import PrepareVoice, SendMessage
-from unoapi.services.media import keep, own_id
+from unoapi.services.media import own_id, save
+from unoapi.services.message_parsing import INVALID, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from unoapi.models.cloud_api.messages import MediaObject, OutboundMessage
     from unoapi.ports import FileDownloader, MediaIndex, MediaStore
 
 READY = (".ogg", ".oga", ".opus")
@@ -23,41 +25,42 @@ LIMIT = 16 * 1024 * 1024
 CHUNK = 256 * 1024
 
 
-def wanted(message: dict[str, Any], *, always: bool) -> bool:
+def wanted(message: OutboundMessage, *, always: bool) -> bool:
     """Whether an audio must be converted first. What looks like ogg already is left alone."""
-    if message.get("type") != "audio":
+    if not isinstance(message, AudioMessage) or not (always or message.audio.voice):
         return False
-    audio = message["audio"]
-    if not (always or audio.get("voice")):
-        return False
-    return not urlsplit(str(audio.get("link") or "")).path.lower().endswith(READY)
+    return not urlsplit(message.audio.link or "").path.lower().endswith(READY)
 
 
 def prepare(  # noqa: PLR0913 (collaborators)
     job: PrepareVoice,
     *,
     files: MediaStore,
-    notes: MediaIndex,
-    fetcher: FileDownloader,
+    index: MediaIndex,
+    downloader: FileDownloader,
     convert: Callable[[Path, Path], None],
     timeout_ms: int,
 ) -> tuple[SendMessage, str]:
-    """The message with a voice note in the place of its audio, and what kept it from that, if anything.
+    """The message with a voice note in the place of its audio, and why it has none, if so.
 
-    Whatever goes wrong, the message is sent: with the audio as it came.
+    Whatever goes wrong with its audio, the message is sent: with the audio as it came. Raises MessageRejected for what
+    is no audio message.
     """
-    message = json.loads(job.body)
+    message = message_of(job)
+    if not isinstance(message, AudioMessage):
+        raise MessageRejected("Parameter value is not valid", code=INVALID, details="audio: Field required")
+    document = message.to_wire()
     problem = ""
     with tempfile.TemporaryDirectory(prefix="unoapi-voice-") as folder:
         source, target = Path(folder, "source"), Path(folder, "voice.ogg")
         try:
-            _bring(message["audio"], source, job.phone, files, notes, fetcher, timeout_ms)
+            _fetch(message.audio, source, job.phone, files, index, downloader, timeout_ms)
             convert(source, target)
-            media = keep(
-                job.phone, _chunks(target), mime_type="audio/ogg", filename="voice.ogg", files=files, notes=notes
+            media = save(
+                job.phone, _chunks(target), mime_type="audio/ogg", filename="voice.ogg", files=files, index=index
             )
-            message["audio"] = {**message["audio"], "id": media.id, "voice": True}
-            message["audio"].pop("link", None)
+            audio = {key: value for key, value in document["audio"].items() if key != "link"}
+            document["audio"] = {**audio, "id": media.id, "voice": True}
         except (ConversionFailed, FetchFailed, MediaMissing) as error:
             problem = f"{error}"
     sent = SendMessage(
@@ -66,25 +69,25 @@ def prepare(  # noqa: PLR0913 (collaborators)
         message_id=job.message_id,
         accepted_at_ms=job.accepted_at_ms,
         notify_on_failure=job.notify_on_failure,
-        body=serialise(message),
+        body=serialise(document),
     )
     return sent, problem
 
 
-def _bring(  # noqa: PLR0913, PLR0917 (all in their order)
-    audio: dict[str, Any],
+def _fetch(  # noqa: PLR0913, PLR0917 (all in their order)
+    audio: MediaObject,
     source: Path,
     phone: str,
     files: MediaStore,
-    notes: MediaIndex,
-    fetcher: FileDownloader,
+    index: MediaIndex,
+    downloader: FileDownloader,
     timeout_ms: int,
 ) -> None:
     with source.open("wb") as file:
-        if audio.get("link"):
-            fetcher.fetch(audio["link"], file, limit=LIMIT, timeout_ms=timeout_ms)
+        if audio.link:
+            downloader.fetch(audio.link, file, limit=LIMIT, timeout_ms=timeout_ms)
             return
-        for chunk in files.read(notes.find(own_id(phone, str(audio["id"])), phone=phone).key):
+        for chunk in files.read(index.find(own_id(phone, audio.id or ""), phone=phone).key):
             file.write(chunk)
 
 

@@ -1,12 +1,12 @@
-"""Events on their way to the client's webhooks: stamp, fan out, deliver."""
+"""Events on their way to the client's webhooks: address, fan out, deliver."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unoapi.errors import DeliveryRefused, Postponed, StoreUnavailable
-from unoapi.models.cloud_api.events import Event
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
 from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from unoapi.errors import UnoError
     from unoapi.models.attempts import Answer, Attempt, History
+    from unoapi.models.cloud_api.events import Event
     from unoapi.models.endpoints import DeliveryState, EndpointChange
     from unoapi.models.session import Session
     from unoapi.ports import Blacklist, Breakers, Deliveries, SessionStore, WebhookSender
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 DOWN_WAIT_MS = 1000
 LONGEST_PAUSE_MS = 300_000
-"""A pause may be ended by hand, and what waits should notice."""
+"""A pause may be ended by hand: what waits checks this often."""
 THROTTLED = frozenset({429, 503})
 
 
 def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_failure: bool = True) -> FanOut:
-    """The job for an event, stamped with the ids of the webhooks that the session has now, never with tokens.
+    """The job for an event, addressed to the webhooks that the session has now: their ids, never tokens.
 
-    When the session cannot be looked up the stamp stays empty, and the fan-out waits until it can.
+    When the session cannot be looked up it is addressed to none, and the fan-out waits until it can.
     """
     webhook_ids: tuple[str, ...] | None
     ordered: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
         ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
-    contact = event.counterparty(phone)[:256] if ordered else ""
+    contact = event.content.counterparty(phone)[:256] if ordered else ""
     return FanOut(
         id=event.event_id,
         phone=phone,
@@ -86,15 +87,14 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
     else:
         webhook_ids, stored = job.webhook_ids, job.stored
         session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
-    event = Event(event_id=job.id, message_id=job.message_id, kind=job.kind, body=job.body)
-    traits = event.traits(job.phone)
-    counterparty = event.counterparty(job.phone)
+    traits = job.content.traits(job.phone)
+    counterparty = job.content.counterparty(job.phone)
     blocked = blacklist.blocking(job.phone, webhook_ids, counterparty) if blacklist else set()
     wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
     fanned = FannedOut(counterparty=counterparty, wrote=wrote)
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
-        # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is told.
+        # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is reported.
         if webhook is not None:
             if counterparty and (ttl_s := mute_s(webhook, traits)):
                 fanned.muted[webhook_id] = ttl_s
@@ -120,7 +120,7 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:
-    """The session, looked at again when it seems to lack a webhook: that may be younger than what was seen last.
+    """The session, read again when it seems to lack a webhook: that may be younger than what was read last.
 
     Raises SessionUnknown.
     """
@@ -131,47 +131,50 @@ def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessi
     return sessions.resolve(phone, stored=stored)
 
 
-def deliver(  # noqa: PLR0913 (collaborators)
-    job: DeliverWebhook,
-    *,
-    history: History,
-    sessions: SessionStore,
-    deliveries: Deliveries,
-    sender: WebhookSender,
-    breakers: Breakers,
-    share: Bulkhead,
-    tell: Callable[[EndpointChange], None],
-    max_age_s: int,
-) -> Attempt | None:
+@dataclass(frozen=True)
+class DeliveryContext:
+    """What deliveries are made with. `notify` gets the change when an endpoint went down or came back."""
+
+    sessions: SessionStore
+    deliveries: Deliveries
+    sender: WebhookSender
+    breakers: Breakers
+    bulkhead: Bulkhead
+    notify: Callable[[DeliverWebhook, EndpointChange], None]
+    max_age_s: int
+
+
+def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) -> Attempt | None:
     """Make one attempt. None when the delivery was done before.
 
-    `tell` is called when the endpoint went down or came back.
     Raises DeliveryFailed (retry), Postponed (wait, no retry used up), DeliveryRefused, TooOld (give up).
     """
-    state = deliveries.state(job.id, phone=job.phone, webhook_id=job.webhook_id)
+    endpoint, breakers = job.endpoint, context.breakers
+    state = context.deliveries.state(job.id, endpoint)
     if state.done:
         return None
-    _ensure_due(job, state, max_age_s=max_age_s)
-    session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
+    _ensure_due(job, state, max_age_s=context.max_age_s)
+    session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
     webhook = session.webhook(job.webhook_id)
     if webhook is None:
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
-    place = {"phone": job.phone, "webhook_id": job.webhook_id}
     if state.breaker is not None:
-        breakers.seen(**place, state=state.breaker)
-    with share.taken(**place):
-        permit = breakers.permit(job.id, **place, state=state.breaker, deadline_ms=webhook.deadline_ms)
+        breakers.seen(endpoint, state=state.breaker)
+    with context.bulkhead.taken(endpoint):
+        permit = breakers.permit(job.id, endpoint, state=state.breaker, deadline_ms=webhook.deadline_ms)
         if permit.wait_ms:
             raise Postponed("the endpoint is down, or has just come back", after_ms=permit.wait_ms, jitter=False)
-        answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+        answer = context.sender.post(
+            webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body
+        )
     if not answer.delivered:
-        raise _failure(job, answer, deliveries=deliveries, breakers=breakers, tell=tell)
-    breakers.succeeded(**place, notify=tell)
+        raise _failure(job, answer, context)
+    breakers.succeeded(endpoint, notify=partial(context.notify, job))
     return answer.as_attempt()
 
 
 def _ensure_due(job: DeliverWebhook, state: DeliveryState, *, max_age_s: int) -> None:
-    """Raise what stands against an attempt now."""
+    """Raise TooOld, DeliveryRefused or Postponed when no attempt may be made now."""
     ensure_fresh(job, max_age_s=max_age_s)
     if job.accepted_at_ms <= state.dropped_until_ms:
         raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
@@ -179,25 +182,18 @@ def _ensure_due(job: DeliverWebhook, state: DeliveryState, *, max_age_s: int) ->
         raise Postponed("the endpoint is paused", after_ms=min(state.paused_ms, LONGEST_PAUSE_MS))
 
 
-def _failure(
-    job: DeliverWebhook,
-    answer: Answer,
-    *,
-    deliveries: Deliveries,
-    breakers: Breakers,
-    tell: Callable[[EndpointChange], None],
-) -> UnoError:
+def _failure(job: DeliverWebhook, answer: Answer, context: DeliveryContext) -> UnoError:
     """The error that says what happens next, after an answer that is no 2xx."""
     error = delivery_error(answer)
     if isinstance(error, DeliveryRefused):
         return error
     if answer.status in THROTTLED and answer.retry_after_s is not None:
         pause_ms = max(1000, answer.retry_after_s * 1000)
-        deliveries.pause(phone=job.phone, webhook_id=job.webhook_id, pause_ms=pause_ms)
+        context.deliveries.pause(job.endpoint, pause_ms=pause_ms)
         return Postponed(f"{answer.summary} with Retry-After", after_ms=pause_ms, attempt=error.attempt)
-    down, went_down = breakers.failed(job.id, phone=job.phone, webhook_id=job.webhook_id)
+    down, went_down = context.breakers.failed(job.id, job.endpoint)
     if went_down is not None:
-        tell(went_down)
+        context.notify(job, went_down)
     if down:
         # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
         return Postponed(f"{error}; the endpoint is down", after_ms=DOWN_WAIT_MS, attempt=error.attempt)

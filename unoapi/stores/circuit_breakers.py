@@ -17,6 +17,7 @@ from unoapi.models.jobs import now_ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unoapi.models.endpoints import Endpoint
     from unoapi.stores.redis import RedisClient
 
 LONGEST_PAUSE_MS = 60_000
@@ -64,14 +65,14 @@ return tonumber(since)
 """
 
 
-def breaker_key(phone: str, webhook_id: str) -> str:
+def breaker_key(endpoint: Endpoint) -> str:
     """The key of an endpoint's state."""
-    return f"unoapi-breaker:{phone}:{webhook_id}"
+    return f"unoapi-breaker:{endpoint.key}"
 
 
-def failing_key(phone: str, webhook_id: str) -> str:
+def failing_key(endpoint: Endpoint) -> str:
     """The key of the deliveries that failed since the last success."""
-    return f"unoapi-failing:{phone}:{webhook_id}"
+    return f"unoapi-failing:{endpoint.key}"
 
 
 class RedisBreakers:
@@ -90,9 +91,9 @@ class RedisBreakers:
         self._failing_here: dict[str, set[str]] = {}
         self._states_here: dict[str, str] = {}
 
-    def permit(self, delivery_id: str, *, phone: str, webhook_id: str, state: str | None, deadline_ms: int) -> Permit:
+    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`; None: Redis is away."""
-        key = breaker_key(phone, webhook_id)
+        key = breaker_key(endpoint)
         current = self._states_here.get(key, "") if state is None else state
         if not current or not self._failures:
             return Permit()
@@ -111,12 +112,12 @@ class RedisBreakers:
             return Permit(probe=True)
         return Permit(wait_ms=self._spread(until_next_ms))
 
-    def failed(self, delivery_id: str, *, phone: str, webhook_id: str) -> tuple[bool, EndpointChange | None]:
+    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:
         """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
         if not self._failures:
             return False, None
-        key, now = breaker_key(phone, webhook_id), now_ms()
-        keys = (failing_key(phone, webhook_id), key)
+        key, now = breaker_key(endpoint), now_ms()
+        keys = (failing_key(endpoint), key)
         try:
             ((opened, state),) = self._redis.call(
                 ("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, self._failures, now, self._pause_ms, TTL_MS)
@@ -127,10 +128,10 @@ class RedisBreakers:
             self._remember(key, state)
         return bool(state), EndpointChange(down=True, since_ms=now) if opened else None
 
-    def succeeded(self, *, phone: str, webhook_id: str, notify: Callable[[EndpointChange], None]) -> None:
+    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
-        key = breaker_key(phone, webhook_id)
-        failing = failing_key(phone, webhook_id)
+        key = breaker_key(endpoint)
+        failing = failing_key(endpoint)
         with self._lock:
             self._failing_here.pop(key, None)
             state = self._states_here.get(key, "")
@@ -155,9 +156,9 @@ class RedisBreakers:
         if was_down_since:
             notify(EndpointChange(down=False, since_ms=int(was_down_since)))
 
-    def seen(self, *, phone: str, webhook_id: str, state: str) -> None:
+    def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""
-        key = breaker_key(phone, webhook_id)
+        key = breaker_key(endpoint)
         if state or key in self._states_here:
             self._remember(key, state)
 

@@ -13,6 +13,7 @@ from unoapi.stores.circuit_breakers import breaker_key, failing_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unoapi.models.endpoints import Endpoint
     from unoapi.models.trace import TraceEntry
     from unoapi.stores.redis import Command, RedisClient
     from unoapi.stores.traces import RedisTraces
@@ -30,17 +31,16 @@ class RedisDeliveries:
         self._done_here: dict[str, None] = {}
         self._pauses_here: dict[str, float] = {}
 
-    def state(self, delivery_id: str, *, phone: str, webhook_id: str) -> DeliveryState:
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         """What is known before an attempt."""
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            endpoint = (phone, webhook_id)
             ((done, paused_until_ms, dropped_until_ms, breaker),) = self._redis.call(
-                ("MGET", done_key(delivery_id), _pause_key(*endpoint), _drop_key(*endpoint), breaker_key(*endpoint))
+                ("MGET", done_key(delivery_id), _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint))
             )
         except StoreUnavailable:
-            paused_s = self._pauses_here.get(f"{phone}:{webhook_id}", 0.0) - time.monotonic()
+            paused_s = self._pauses_here.get(endpoint.key, 0.0) - time.monotonic()
             return DeliveryState(paused_ms=max(0, int(paused_s * 1000)), breaker=None)
         paused_ms = max(0, int(paused_until_ms or 0) - now_ms())
         return DeliveryState(bool(done), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
@@ -63,39 +63,38 @@ class RedisDeliveries:
         (done,) = self._redis.call(("EXISTS", done_key(delivery_id)))
         return bool(done)
 
-    def pause(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+    def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds. Never raises, never waits."""
         if len(self._pauses_here) >= MAX_REMEMBERED:
             self._pauses_here.clear()
-        self._pauses_here[f"{phone}:{webhook_id}"] = time.monotonic() + pause_ms / 1000
-        self._redis.post(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+        self._pauses_here[endpoint.key] = time.monotonic() + pause_ms / 1000
+        self._redis.post(("SET", _pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
 
-    def suspend(self, *, phone: str, webhook_id: str, pause_ms: int) -> None:
+    def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint at a person's request. Raises StoreUnavailable."""
-        self._redis.call(("SET", _pause_key(phone, webhook_id), now_ms() + pause_ms, "PX", pause_ms))
+        self._redis.call(("SET", _pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
 
-    def resume(self, *, phone: str, webhook_id: str) -> bool:
+    def resume(self, endpoint: Endpoint) -> bool:
         """End a pause or close a breaker. Whether there was one. Raises StoreUnavailable."""
-        endpoint = (phone, webhook_id)
         ended, _ = self._redis.call(
-            ("DEL", _pause_key(*endpoint), breaker_key(*endpoint)), ("DEL", failing_key(*endpoint))
+            ("DEL", _pause_key(endpoint), breaker_key(endpoint)), ("DEL", failing_key(endpoint))
         )
         return bool(ended)
 
-    def drop(self, *, phone: str, webhook_id: str) -> int:
+    def drop(self, endpoint: Endpoint) -> int:
         """Drop all that waits for a webhook now: what was accepted until the time that is returned, in Unix ms.
 
         Raises StoreUnavailable.
         """
         dropped_until_ms = now_ms()
-        self._redis.call(("SET", _drop_key(phone, webhook_id), dropped_until_ms, "EX", self._done_ttl_s))
+        self._redis.call(("SET", _drop_key(endpoint), dropped_until_ms, "EX", self._done_ttl_s))
         return dropped_until_ms
 
-    def endpoints(self, endpoints: Sequence[tuple[str, str]]) -> list[DeliveryState]:
-        """The states of endpoints, given as phone and webhook id. Raises StoreUnavailable."""
+    def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
+        """The states of endpoints. Raises StoreUnavailable."""
         if not endpoints:
             return []
-        keys = [key(*endpoint) for endpoint in endpoints for key in (_pause_key, _drop_key, breaker_key)]
+        keys = [key(endpoint) for endpoint in endpoints for key in (_pause_key, _drop_key, breaker_key)]
         (values,) = self._redis.call(("MGET", *keys))
         return [
             DeliveryState(False, max(0, int(paused or 0) - now_ms()), int(dropped or 0), str(breaker or ""))
@@ -108,9 +107,9 @@ def done_key(delivery_id: str) -> str:
     return f"unoapi-done:{delivery_id}"
 
 
-def _drop_key(phone: str, webhook_id: str) -> str:
-    return f"unoapi-drop:{phone}:{webhook_id}"
+def _drop_key(endpoint: Endpoint) -> str:
+    return f"unoapi-drop:{endpoint.key}"
 
 
-def _pause_key(phone: str, webhook_id: str) -> str:
-    return f"unoapi-pause:{phone}:{webhook_id}"
+def _pause_key(endpoint: Endpoint) -> str:
+    return f"unoapi-pause:{endpoint.key}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from unoapi.models.endpoints import Endpoint
     from unoapi.stores.redis import RedisClient
 
 MAX_REMEMBERED = 10_000
@@ -23,9 +24,9 @@ class RedisNotices:
         self._here: dict[str, tuple[float, str]] = {}
         self._lock = threading.Lock()
 
-    def claim(self, *, phone: str, webhook_id: str, notice_id: str) -> bool:
+    def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
         """Whether this notice may go out now."""
-        key = f"unoapi-notice:{phone}:{webhook_id}"
+        key = f"unoapi-notice:{endpoint.key}"
         try:
             _, holder = self._redis.call(("SET", key, notice_id, "NX", "EX", NOTICE_WINDOW_S), ("GET", key))
         except StoreUnavailable:

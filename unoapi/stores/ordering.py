@@ -22,7 +22,7 @@ from unoapi.stores.deliveries import done_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.models.jobs import FanOut
+    from unoapi.models.jobs import EventJob
     from unoapi.stores.redis import Command, RedisClient
 
 QUEUE_TTL_MS = 3_600_000
@@ -89,7 +89,7 @@ class RedisOrdering:
         self._longest_block_ms = longest_block_ms
         self._owed: deque[Command] = deque(maxlen=MAX_OWED)
 
-    def join(self, events: Sequence[FanOut]) -> None:
+    def join(self, events: Sequence[EventJob]) -> None:
         """Queue the events, in this order, at each ordered webhook. One that is queued already keeps its position."""
         with suppress(StoreUnavailable):
             self._call(
@@ -137,7 +137,7 @@ class RedisOrdering:
             return None  # of another version; its message comes by itself
         return taken
 
-    def skip(self, event: FanOut, webhook_ids: Sequence[str]) -> None:
+    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""
         gone: list[Command] = [
             ("ZREM", _queue_key(event.phone, webhook_id, event.contact), delivery_id(event.id, webhook_id))

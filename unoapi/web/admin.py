@@ -14,6 +14,7 @@ from unoapi.bootstrap import BUSY_KEY
 from unoapi.broker.dead_letter_queue import DeadLetterQuery
 from unoapi.broker.dead_letters import as_fields
 from unoapi.errors import Busy, Postponed, RequestError
+from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
@@ -189,7 +190,7 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
         webhooks = uno.sessions.find(phone).webhooks
     except Postponed as error:
         return [{"phone": phone, "webhook": None, "state": "unknown", "error": f"{error}"}]
-    states = uno.deliveries.endpoints([(phone, webhook.id) for webhook in webhooks])
+    states = uno.deliveries.endpoints([Endpoint(phone, webhook.id) for webhook in webhooks])
     return [
         {
             "phone": phone,
@@ -209,7 +210,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
     asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    parts().deliveries.suspend(phone=phone, webhook_id=webhook_id, pause_ms=asked.seconds * 1000)
+    parts().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=asked.seconds * 1000)
     return jsonify(success=True, paused_ms=asked.seconds * 1000)
 
 
@@ -218,7 +219,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End a pause, also one that the receiver asked for. What waits notices within five minutes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, was_paused=parts().deliveries.resume(phone=phone, webhook_id=webhook_id))
+    return jsonify(success=True, was_paused=parts().deliveries.resume(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/drop")
@@ -226,7 +227,7 @@ def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
 def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Give up all that waits for a webhook now: each ends dead, reason `dropped`, when its turn comes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, dropped_until_ms=parts().deliveries.drop(phone=phone, webhook_id=webhook_id))
+    return jsonify(success=True, dropped_until_ms=parts().deliveries.drop(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/test")

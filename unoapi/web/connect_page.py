@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.messages import new_message_id
-from unoapi.models.connector.commands import Command, Connect
+from unoapi.models.connector.commands import Connect, ConnectorCommand
 from unoapi.models.jobs import now_ms
 from unoapi.services.qr_codes import data_url
 from unoapi.web.auth import check_phone, session_token
@@ -120,7 +120,7 @@ def logout(phone: str) -> ResponseReturnValue:
 
 def _publish(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
     now = now_ms()
-    command = Command(
+    command = ConnectorCommand(
         type=what,
         command_id=new_message_id(),
         session=phone,

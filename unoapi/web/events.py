@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
+from unoapi.http.signatures import sign_hub
+from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.events import split
 from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
@@ -23,9 +22,12 @@ from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask.typing import ResponseReturnValue
 
-    from unoapi.models.jobs import FanOut
+    from unoapi.models.cloud_api.callbacks import Change
+    from unoapi.models.jobs import EventJob
     from unoapi.models.session import Session
 
 routes = Blueprint("events", __name__)
@@ -35,37 +37,6 @@ SIGNATURE = "X-Hub-Signature-256"
 MAX_CHALLENGE_DIGITS = 32
 
 
-class _Loose(BaseModel):
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
-
-
-class _Item(_Loose):
-    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
-
-
-class _Value(_Loose):
-    messages: list[_Item] = Field(default=[], max_length=1000)
-    message_echoes: list[_Item] = Field(default=[], max_length=1000)
-    statuses: list[_Item] = Field(default=[], max_length=1000)
-    contacts: list[dict[str, Any]] = Field(default=[], max_length=1000)
-    metadata: dict[str, Any] | None = None
-
-
-class _Change(_Loose):
-    field: str = "messages"
-    value: _Value
-
-
-class _Entry(_Loose):
-    changes: list[_Change] = Field(min_length=1, max_length=1000)
-
-
-class EventPayload(_Loose):
-    """The form of a Cloud API callback, as far as it is needed to take it apart."""
-
-    entry: list[_Entry] = Field(min_length=1, max_length=1000)
-
-
 @routes.post("/webhooks/whatsapp/<digits:phone>")
 @owner
 def receive(phone: str) -> ResponseReturnValue:
@@ -73,26 +44,21 @@ def receive(phone: str) -> ResponseReturnValue:
     signed = _is_signed(phone)
     if not signed:
         check_phone(phone)
-    body = json_object()
-    EventPayload.model_validate(body)
-    return _accept(_jobs(phone, body))
+    return _accept(_jobs(phone, EventPayload.model_validate(json_object()).changes))
 
 
 @routes.post("/webhooks/whatsapp")
 @owner
 def receive_any() -> ResponseReturnValue:
-    """Accept events of any number, identified by its id at Meta. All of them are confirmed, or none is accepted."""
-    body = json_object()
-    EventPayload.model_validate(body)
-    jobs: list[FanOut] = []
+    """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
+    jobs: list[EventJob] = []
     checked = set[str]()
-    for entry in body["entry"]:
-        for change in entry["changes"]:
-            phone = _phone_of(change["value"].get("metadata") or {})
-            if phone not in checked and not _is_signed(phone):
-                check_phone(phone)
-            checked.add(phone)
-            jobs += _jobs(phone, {**body, "entry": [{**entry, "changes": [change]}]})
+    for change in EventPayload.model_validate(json_object()).changes:
+        phone = _phone_of(change.value.get("metadata") or {})
+        if phone not in checked and not _is_signed(phone):
+            check_phone(phone)
+        checked.add(phone)
+        jobs += _jobs(phone, [change])
     return _accept(jobs)
 
 
@@ -103,10 +69,10 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
     """Meta's handshake: the challenge goes back to who knows a token."""
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
     own = parts().settings.unoapi_meta_verify_token.get_secret_value()
-    is_right = token and (
+    allowed = token and (
         is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token))
     )
-    if not is_right or request.args.get("hub.mode") != "subscribe":
+    if not allowed or request.args.get("hub.mode") != "subscribe":
         raise RequestError(
             "Verification failed", code=100, status=403, details="hub.mode or hub.verify_token is wrong."
         )
@@ -122,16 +88,20 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node versio
     return jsonify(success=True)
 
 
-def _jobs(phone: str, body: dict[str, Any]) -> list[FanOut]:
+def _jobs(phone: str, changes: Sequence[Change]) -> list[EventJob]:
     uno = parts()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
-    payload = translation.with_our_ids(body, phone=phone, ids=uno.ids) if forwarded else body
-    jobs = [to_fan_out(event, phone=phone, sessions=uno.sessions) for event in split(phone, payload)]
-    return [received_media.keeping(job) if forwarded and received_media.media_in(job) else job for job in jobs]
+    if forwarded:
+        changes = [translation.with_our_ids(change, phone=phone, ids=uno.ids) for change in changes]
+    jobs: list[EventJob] = []
+    for event in split(phone, changes):
+        job = to_fan_out(event, phone=phone, sessions=uno.sessions)
+        jobs.append(received_media.saving(job) if forwarded and received_media.media_in(event) else job)
+    return jobs
 
 
-def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
+def _accept(jobs: Sequence[EventJob]) -> ResponseReturnValue:
     uno = parts()
     for job in jobs:
         log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
@@ -143,10 +113,10 @@ def _accept(jobs: list[FanOut]) -> ResponseReturnValue:
 
 def _phone_of(metadata: dict[str, Any]) -> str:
     number_id, display = str(metadata.get("phone_number_id") or ""), str(metadata.get("display_phone_number") or "")
-    digits = "".join(character for character in display if character.isascii() and character.isdigit())
-    candidates = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
-    candidates.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
-    registered = next((phone for phone in candidates if parts().sessions.find(phone).stored), None)
+    digits = "".join(figure for figure in display if figure.isascii() and figure.isdigit())
+    phones = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
+    phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
+    registered = next((phone for phone in phones if parts().sessions.find(phone).stored), None)
     if registered is None:
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
@@ -168,7 +138,6 @@ def _is_signed(phone: str) -> bool:
     secret = secret or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:
         return False
-    expected = "sha256=" + hmac.new(secret.encode(), raw_body(), hashlib.sha256).hexdigest()
-    if not same(given, expected):
+    if not same(given, sign_hub(secret, raw_body())):
         raise forbidden()
     return True

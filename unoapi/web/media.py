@@ -38,13 +38,13 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     mime_type = _type_of(file)
     uno = parts()
     try:
-        media = service.keep(
+        media = service.save(
             phone,
             _chunks(file),
             mime_type=mime_type,
             filename=_name_of(file),
             files=uno.files,
-            notes=uno.media,
+            index=uno.media,
         )
     except MediaTooLarge:
         details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
@@ -73,7 +73,7 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
     uno = parts()
-    service.remove(_find(media_id), files=uno.files, notes=uno.media)
+    service.remove(_find(media_id), files=uno.files, index=uno.media)
     return jsonify(success=True)
 
 
@@ -92,7 +92,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         size, pieces = uno.files.size(key), uno.files.read(key)
     except MediaMissing:
         raise _unknown() from None
-    mime_type, name = type_of(file), file
+    mime_type, name = type_of(file) or UNKNOWN, file
     try:
         media = uno.media.find(file.rpartition(".")[0], phone=phone)
         mime_type, name = media.mime_type, media.filename or file

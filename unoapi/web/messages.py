@@ -12,10 +12,11 @@ from flask import Blueprint, jsonify, request
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.claims import KeyState
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import Command, computed_message_id, new_message_id, parse_message
+from unoapi.models.cloud_api.messages import Command, TemplateMessage, computed_message_id, new_message_id
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import media, voice_notes
+from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
@@ -23,6 +24,8 @@ from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
+
+    from unoapi.models.cloud_api.messages import OutboundMessage
 
 routes = Blueprint("messages", __name__)
 
@@ -41,11 +44,11 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
     message = parse_message(body)
-    if message["type"] == "template":
-        ensure_bindable(phone, message["template"])
+    if isinstance(message, TemplateMessage):
+        ensure_bindable(phone, message.template)
     answer = {
         "messaging_product": "whatsapp",
-        "contacts": [_contact(body, message)],
+        "contacts": [_contact(message, written=body.get("to"))],
         "messages": [{"id": _accept(phone, message)}],
     }
     return jsonify(answer)
@@ -58,16 +61,17 @@ def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnV
     return _command(phone, {"status": "deleted", "message_id": message_id})
 
 
-def _contact(body: dict[str, Any], message: dict[str, Any]) -> dict[str, str]:
-    if message.get("to"):
-        return {"input": str(body["to"]), "wa_id": message["to"]}
-    return {"input": message["recipient"], "user_id": message["recipient"]}
+def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
+    """Who gets the message; `written` is the address as the client wrote it."""
+    if message.to:
+        return {"input": str(written), "wa_id": message.to}
+    return {"input": message.addressee, "user_id": message.addressee}
 
 
-def _accept(phone: str, message: dict[str, Any]) -> str:
+def _accept(phone: str, message: OutboundMessage) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
-    media.check(message, phone=phone, notes=parts().media)
-    text = serialise(message)
+    media.check(message, phone=phone, index=parts().media)
+    text = serialise(message.to_wire())
     key = request.headers.get(KEY_HEADER)
     if key is None:
         message_id = new_message_id()
@@ -105,7 +109,7 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
     return state
 
 
-def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> None:
+def _queue(phone: str, message_id: str, message: OutboundMessage, text: str) -> None:
     uno = parts()
     settings = uno.settings
     if uno.backlog.is_full(phone):
@@ -121,7 +125,7 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
         message, always=settings.send_audio_message_as_ptt
     )
     kind = PrepareVoice if prepared else SendMessage
-    accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message["type"])
+    accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type)
     uno.publisher.publish([Envelope(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
     uno.backlog.enter(phone, message_id, accepted)
 
@@ -129,7 +133,9 @@ def _queue(phone: str, message_id: str, message: dict[str, Any], text: str) -> N
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     command = Command.model_validate(body)
     uno = parts()
-    job = RunCommand(id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(body))
+    job = RunCommand(
+        id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(command.to_wire())
+    )
     kind = command.status or "typing"
     accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
     uno.publisher.publish([Envelope(job)])

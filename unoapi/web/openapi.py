@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from unoapi import __version__
+from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.messages import MESSAGES, Command, SandboxMessage
 from unoapi.models.options import BusinessProfile
 from unoapi.models.session import Session
 from unoapi.models.timers import TimerRequest
-from unoapi.web import admin, blacklist, connect_page, contacts, events, phones
+from unoapi.web import admin, blacklist, connect_page, contacts, phones
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.graph import Page
 
@@ -29,8 +30,8 @@ BODIES: dict[str, tuple[type[BaseModel], ...]] = {
     "messages.send_message": (*MESSAGES.values(), Command),
     "sessions.register": (Session,),
     "sandbox.contact_writes": (SandboxMessage,),
-    "events.receive": (events.EventPayload,),
-    "events.receive_any": (events.EventPayload,),
+    "events.receive": (EventPayload,),
+    "events.receive_any": (EventPayload,),
     "blacklist.put": (blacklist.BlacklistEntry,),
     "contacts.check": (contacts.ContactsCheck,),
     "timers.start": (TimerRequest,),

@@ -18,12 +18,14 @@ from unoapi.web.request_body import json_object
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
+    from unoapi.models.cloud_api.messages import Template
+
 routes = Blueprint("templates", __name__)
 NATIVE = frozenset({"forwarder", "sandbox"})
 FILTERS = ("name", "language", "status", "category")
 
 
-def ensure_bindable(phone: str, request_: dict[str, Any]) -> None:
+def ensure_bindable(phone: str, named: Template) -> None:
     """Refuse a message whose template is unknown here, or gets no values: RequestError 132001 (404), 132000.
 
     Meta and the sandbox know their own templates. With Redis away the message is accepted, and judged when it is sent.
@@ -35,9 +37,7 @@ def ensure_bindable(phone: str, request_: dict[str, Any]) -> None:
         everything = _shown(phone)
     except (Postponed, StoreUnavailable):
         return
-    language = request_.get("language") or {}
-    template = templates.find(everything, str(request_["name"]), str(language.get("code") or ""))
-    templates.bind(template, request_)
+    templates.bind_named(everything, named)
 
 
 def _shown(phone: str) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, jsonify
 
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.messages import parse_message
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import now_ms
 from unoapi.models.timers import TimerRequest
 from unoapi.services import timers
+from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields

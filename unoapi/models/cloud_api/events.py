@@ -4,76 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
+from unoapi.models.cloud_api.event_content import ITEMS, EventContent
 from unoapi.models.jobs import computed_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from unoapi.models.cloud_api.callbacks import Change
 
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
 
 
-class Event(BaseModel):
+@dataclass(frozen=True)
+class Event:
     """One Cloud API event with what the gateway must know about it.
 
-    `kind` is "message" or the status; `body` is the exact text that is signed and sent.
+    `kind` is "message" or the status; `body` is the exact text that is signed and sent, and `content` what it says.
     """
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     event_id: str
     message_id: str
     kind: str
-    body: str
-
-    def traits(self, phone: str) -> Traits:
-        """What the filters of a webhook look at."""
-        value = self.value
-        items = value.get("messages") or value.get("message_echoes") or value.get("statuses") or [{}]
-        item = items[0]
-        contact = (value.get("contacts") or [{}])[0]
-        group = str(item.get("group_id") or contact.get("group_id") or "")
-        if not group and item.get("recipient_type") == "group":
-            group = str(item.get("recipient_id") or "")
-        return Traits(
-            status=self.kind != "message",
-            group=bool(group) and not group.endswith("@newsletter"),
-            newsletter=group.endswith("@newsletter"),
-            own=self.kind == "message" and str(item.get("from", "")) == phone,
-        )
-
-    def counterparty(self, phone: str) -> str:
-        """With whom the number `phone` talks here: a contact, or a group. Empty when nobody can be told."""
-        value = self.value
-        items = value.get("messages") or value.get("message_echoes") or value.get("statuses") or [{}]
-        item = items[0]
-        contact = (value.get("contacts") or [{}])[0]
-        sender = str(item.get("from") or "")
-        known = (
-            item.get("group_id"),
-            contact.get("group_id"),
-            item.get("recipient_id") or item.get("to"),
-            sender if sender != phone else "",
-            contact.get("wa_id"),
-        )
-        return next((str(each) for each in known if each), "")
-
-    @property
-    def value(self) -> dict[str, Any]:
-        """The `value` of the only change."""
-        value: dict[str, Any] = json.loads(self.body)["entry"][0]["changes"][0]["value"]
-        return value
-
-
-class Traits(BaseModel):
-    """What the filters of a webhook look at."""
-
-    model_config = ConfigDict(frozen=True)
-
-    status: bool
-    group: bool
-    newsletter: bool
-    own: bool
+    body: str = field(repr=False)
+    content: EventContent = field(repr=False, compare=False)
 
 
 def serialise(document: Any) -> str:
@@ -129,28 +85,25 @@ def error_object(code: int, title: str, details: str) -> dict[str, Any]:
     return {"code": code, "title": title, "message": title, "error_data": {"details": details}}
 
 
-def split(phone: str, payload: dict[str, Any]) -> list[Event]:
+def split(phone: str, changes: Iterable[Change]) -> list[Event]:
     """One event per message or status of a Cloud API callback.
 
     Real clients read only the first item of an event. Missing contacts are added, because clients fail without them.
     Changes that hold neither (template updates, …) become one event each.
     """
     events: list[Event] = []
-    for entry in payload["entry"]:
-        for change in entry["changes"]:
-            value = dict(change["value"])
-            field = str(change.get("field", "messages"))
-            lists = [key for key in ("messages", "message_echoes", "statuses") if value.get(key)]
-            rest = {key: part for key, part in value.items() if key not in ("messages", "message_echoes", "statuses")}
-            alone = sum(len(value[key]) for key in lists) == 1
-            if not lists:
-                events.append(_event(phone, rest, field=field, entry_id=entry.get("id")))
-            for key in lists:
-                for item in value[key]:
-                    contacts = _contacts_of(item, rest.get("contacts") or [], phone=phone, alone=alone)
-                    own = {**rest, "contacts": contacts}
-                    own[key] = [_with_text_timestamp(item)]
-                    events.append(_event(phone, own, field=field, entry_id=entry.get("id")))
+    for change in changes:
+        value, name, entry_id = change.value, change.field, change.entry_id
+        lists = [key for key in ITEMS if value.get(key)]
+        rest = {key: part for key, part in value.items() if key not in ITEMS}
+        alone = sum(len(value[key]) for key in lists) == 1
+        if not lists:
+            events.append(_event(phone, rest, field=name, entry_id=entry_id))
+        for key in lists:
+            for item in value[key]:
+                contacts = _contacts_of(item, rest.get("contacts") or [], phone=phone, alone=alone)
+                own = {**rest, "contacts": contacts, key: [_with_text_timestamp(item)]}
+                events.append(_event(phone, own, field=name, entry_id=entry_id))
     return events
 
 
@@ -159,16 +112,15 @@ def _contacts_of(
 ) -> list[dict[str, Any]]:
     """The contact that the item is about. Another one's only where it cannot be a mistake: clients believe it."""
     counterparty = str(item.get("recipient_id") or item.get("to") or item.get("from") or "")
-    mine = [each for each in contacts if str(each.get("wa_id") or "") == counterparty]
-    if not mine and (alone or counterparty in ("", phone)):
-        mine = contacts[:1]
+    meant = [candidate for candidate in contacts if str(candidate.get("wa_id") or "") == counterparty]
+    if not meant and (alone or counterparty in ("", phone)):
+        meant = contacts[:1]
     filled = []
-    for each in mine:
-        wa_id = str(each.get("wa_id") or "")
-        given = each.get("profile")
-        profile = dict(given) if isinstance(given, dict) else {}
+    for given in meant:
+        wa_id = str(given.get("wa_id") or "")
+        profile = dict(given["profile"]) if isinstance(given.get("profile"), dict) else {}
         profile["name"] = str(profile.get("name") or wa_id or counterparty)
-        filled.append({**each, "profile": profile, "wa_id": wa_id, "user_id": str(each.get("user_id") or wa_id)})
+        filled.append({**given, "profile": profile, "wa_id": wa_id, "user_id": str(given.get("user_id") or wa_id)})
     return filled or [contact(counterparty)]
 
 
@@ -177,7 +129,7 @@ def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
     return others if item.get("timestamp") is None else {**item, "timestamp": str(item["timestamp"])}
 
 
-def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: object = None) -> Event:
+def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "") -> Event:
     metadata = dict(value.get("metadata") or {})
     shown = "".join(figure for figure in str(metadata.get("display_phone_number") or "") if figure.isdigit())
     metadata |= {
@@ -189,7 +141,7 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: object = 
         "metadata": metadata,
         **{k: v for k, v in value.items() if k != "metadata"},
     }
-    items = full.get("messages") or full.get("message_echoes") or full.get("statuses") or []
+    items: list[dict[str, Any]] = next((full[key] for key in ITEMS if full.get(key)), [])
     item = items[0] if items else {}
     kind = str(item.get("status") or "unknown") if full.get("statuses") else "message" if items else field
     message_id = str(item.get("id") or "")
@@ -198,9 +150,13 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: object = 
     body = serialise(
         {
             "object": "whatsapp_business_account",
-            "entry": [{"id": str(entry_id or phone), "changes": [{"value": full, "field": field}]}],
+            "entry": [{"id": entry_id or phone, "changes": [{"value": full, "field": field}]}],
         }
     )
     return Event(
-        event_id=computed_id("event", phone, message_id, kind, digest), message_id=message_id, kind=kind, body=body
+        event_id=computed_id("event", phone, message_id, kind, digest),
+        message_id=message_id,
+        kind=kind,
+        body=body,
+        content=EventContent(kind, full),
     )

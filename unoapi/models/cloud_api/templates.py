@@ -11,7 +11,7 @@ MAX_TEMPLATES = 1000
 DEFAULT_LANGUAGE = "pt_BR"
 
 
-class Button(BaseModel):
+class StoredButton(BaseModel):
     """A button of a template."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -20,7 +20,7 @@ class Button(BaseModel):
     text: str = Field(default="", max_length=60)
 
 
-class Component(BaseModel):
+class StoredComponent(BaseModel):
     """One part of a template. Meta writes the types in capitals, some clients do not."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -28,11 +28,11 @@ class Component(BaseModel):
     type: str = Field(pattern=r"^[A-Za-z_]{1,40}$")
     format: str = Field(default="TEXT", max_length=32)
     text: str | None = Field(default=None, max_length=4096)
-    buttons: list[Button] = Field(default=[], max_length=10)
+    buttons: list[StoredButton] = Field(default=[], max_length=10)
 
 
-class Template(BaseModel):
-    """A template as a client posts it. What else it says is kept."""
+class StoredTemplate(BaseModel):
+    """A template as a client posts it. Its other fields are stored, too."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
@@ -40,7 +40,7 @@ class Template(BaseModel):
     id: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
     language: str = Field(default=DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")
     category: str = Field(default="UTILITY", pattern=r"^[A-Z_]{1,32}$")
-    components: list[Component] = Field(default=[], max_length=20)
+    components: list[StoredComponent] = Field(default=[], max_length=20)
 
     @field_validator("id", mode="before")
     @classmethod
@@ -77,4 +77,4 @@ DEFAULT_TEMPLATES = [
     _default(3, "unoapi-bulk-report", "bulk: {{bulk}}"),
     _default(4, "unoapi-config", "label: {{label}}\nprovider: {{provider}}\nwebhooks: {{webhooks}}"),
 ]
-"""What a session has that never stored any: the names are those of the former program."""
+"""What a session has that never stored any: the names are those of the Node version."""

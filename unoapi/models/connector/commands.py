@@ -67,7 +67,7 @@ class Nothing(Base):
     """No data."""
 
 
-class Command(Base):
+class ConnectorCommand(Base):
     """The envelope of every command. Times are milliseconds since the epoch."""
 
     version: int = Field(default=VERSION, ge=1)

@@ -1,4 +1,4 @@
-"""What a message holds, in a form that belongs to no engine and to no API. `kind` names it.
+"""The content of a message, in a form that belongs to no engine and to no API. `kind` names it.
 
 The same kinds travel both ways; media differ: received ones carry a descriptor, sent ones the place to fetch them from.
 """
@@ -14,7 +14,7 @@ MAX_LIST = 1000
 
 
 class Base(BaseModel):
-    """Unknown fields are ignored: an engine may tell more than we need."""
+    """Unknown fields are ignored: an engine may say more than we need."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -43,7 +43,7 @@ class Descriptor(Base):
 
 
 class MediaFile(Base):
-    """Where a file is. `state` tells whether the store has it already; `key` is its id there."""
+    """Where a file is. `state` says whether the store has it already; `key` is its id there."""
 
     key: str = ""
     state: Literal["pending", "ready", "failed"] = "pending"
@@ -83,7 +83,7 @@ class Contacts(Base):
 
 
 class Location(Base):
-    """A place."""
+    """A point on the map."""
 
     kind: Literal["location"] = "location"
     latitude: float
@@ -148,7 +148,7 @@ class Poll(Base):
 
 
 class PollVote(Base):
-    """A vote: hashes of the options, or the options where the engine could tell them."""
+    """A vote: hashes of the options, or the options where the engine could read them."""
 
     kind: Literal["poll_vote"] = "poll_vote"
     poll_id: str

@@ -1,4 +1,4 @@
-"""What the connector tells, as it stands on `unoapi.incoming.whatsmeow`."""
+"""What the connector reports, as it stands on `unoapi.incoming.whatsmeow`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STATUS_WORDS = {
     "logged_out": "disconnected",
     "conflict": "disconnected",
 }
-"""The words that stand in `unoapi-status:<P>`, as in the former program."""
+"""The words that stand in `unoapi-status:<P>`, as in the Node version."""
 
 
 class Party(Base):
@@ -89,8 +89,8 @@ class ReceivedMessage(Base):
 
     @field_validator("content", mode="wrap")
     @classmethod
-    def _unknown_is_told(cls, value: object, handler: ValidatorFunctionWrapHandler) -> object:
-        """Content of a known kind in a form of its own is told as unsupported: a message is never dropped for it."""
+    def _unknown_is_unsupported(cls, value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        """Content of a known kind in a form of its own is unsupported: a message is never dropped for it."""
         kind = value.get("kind") if isinstance(value, dict) else None
         try:
             return handler(value)
@@ -189,7 +189,7 @@ class Call(Base):
 class ConnectorEvent(Base):
     """The envelope of every event.
 
-    `seq` grows by one with each event of a session: a hole in it is a loss. Data of an unknown type is not looked at.
+    `seq` grows by one with each event of a session: a hole in it is a loss. Data of an unknown type is not read.
     """
 
     version: int = Field(ge=1)
@@ -214,7 +214,7 @@ EVENTS: dict[str, type[Base]] = {
     "undecryptable": Undecryptable,
     "call": Call,
 }
-"""The types that the API understands; `presence`, `group`, `picture` and others may be told and are ignored."""
+"""The types that the API understands; `presence`, `group`, `picture` and others may come and are ignored."""
 
 __all__ = [
     "EVENTS", "STATES", "Call", "ConnectorEvent", "ContextInfo", "MessageReceipt", "PairingCode", "Party", "QrCode",

@@ -1,4 +1,4 @@
-"""The options of a session that say how it is connected and which of its messages are looked at."""
+"""The options of a session that say how it is connected and which of its messages are ignored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from unoapi.models.options import Options
+from unoapi.models.phones import without_device
 
 
 class ConnectorOptions(Options):
@@ -16,9 +17,9 @@ class ConnectorOptions(Options):
     interactive_mode: Literal["text", "classic", "native"] = "text"
 
     def ignores(self, *, chat: str, phone: str, from_me: bool) -> str:
-        """The name of the option that keeps a message of this chat away; empty when none does."""
-        user, _, server = chat.partition("@")
-        to_itself = user.partition(":")[0] == phone and server in ("", "s.whatsapp.net")
+        """The name of the option for which a message of this chat is ignored; empty when none is."""
+        user, _, server = without_device(chat).partition("@")
+        to_itself = user == phone and server in ("", "s.whatsapp.net")
         status = chat == "status@broadcast"
         checks = {
             "ignoreGroupMessages": self.ignore_group_messages and server == "g.us",

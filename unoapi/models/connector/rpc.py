@@ -1,4 +1,4 @@
-"""Rpc to a connected phone that want an answer now. They are not persistent: who asks may ask again."""
+"""RPC requests to a connected phone, which want an answer now. They are not persistent: who asks may ask again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unoapi.models.connector.content import MAX_LIST, Base
 
 VERSION = 1
 REPLY_TO = "amq.rabbitmq.reply-to"
-"""RabbitMQ's own way of answering: no queue to declare, and nothing is kept for who has gone."""
+"""RabbitMQ's own way of answering: no queue to declare, and nothing is stored for a caller that has gone."""
 
 
 class RpcRequest(Base):

@@ -19,10 +19,12 @@ OK = 200
 class CloudApiMedia:
     """RemoteMedia at Meta."""
 
-    def __init__(self, *, sessions: SessionStore, exchanger: ApiClient, fetcher: Downloader, timeout_ms: int) -> None:
+    def __init__(
+        self, *, sessions: SessionStore, api_client: ApiClient, downloader: Downloader, timeout_ms: int
+    ) -> None:
         self._sessions = sessions
-        self._exchanger = exchanger
-        self._fetcher = fetcher
+        self._api_client = api_client
+        self._downloader = downloader
         self._timeout_ms = timeout_ms
 
     def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> Fetched:
@@ -32,7 +34,7 @@ class CloudApiMedia:
             raise FetchFailed("Meta's media id is none")
         headers = (bearer(account),)
         try:
-            answer = self._exchanger.request(
+            answer = self._api_client.request(
                 "GET", f"{address(account)}/{media_id}", headers=headers, timeout_ms=account.deadline_ms
             )
         except (NotSent, Unanswered) as error:
@@ -40,4 +42,4 @@ class CloudApiMedia:
         url = read_json(answer.body).get("url")
         if answer.status != OK or not isinstance(url, str):
             raise FetchFailed(f"Meta did not describe the file: HTTP {answer.status}")
-        return self._fetcher.fetch(url, target, limit=limit, timeout_ms=self._timeout_ms, headers=headers)
+        return self._downloader.fetch(url, target, limit=limit, timeout_ms=self._timeout_ms, headers=headers)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MediaMissing, MessageRejected, NotSent, OutcomeUnknown, Postponed, SendFailed, Unanswered
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error, read_json
 from unoapi.providers.cloud_api.translation import with_their_ids
@@ -16,6 +15,7 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from unoapi.http.api_client import ApiClient, HttpAnswer
     from unoapi.media.signed_urls import SignedUrls
+    from unoapi.models.cloud_api.messages import Command, OutboundMessage
     from unoapi.models.options import Forward
     from unoapi.ports import MediaIndex, MessageIds, SessionStore
 
@@ -26,46 +26,51 @@ NOT_REGISTERED = 133010
 
 
 class CloudApiProvider:
-    """A provider like any other, behind the same port."""
+    """Passes messages and commands on to the number's account at Meta."""
 
     def __init__(
-        self, *, sessions: SessionStore, ids: MessageIds, notes: MediaIndex, links: SignedUrls, exchanger: ApiClient
+        self,
+        *,
+        sessions: SessionStore,
+        ids: MessageIds,
+        index: MediaIndex,
+        signed_urls: SignedUrls,
+        api_client: ApiClient,
     ) -> None:
         self._sessions = sessions
         self._ids = ids
-        self._notes = notes
-        self._links = links
-        self._exchanger = exchanger
+        self._index = index
+        self._signed_urls = signed_urls
+        self._api_client = api_client
 
     def ready(self, phone: str) -> None:
-        """Always: whether Meta takes a message is known when it is asked."""
+        """Return: whether Meta takes a message is known when it is asked."""
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Pass one message on.
 
         Raises MessageRejected (with Meta's code), SendFailed or Postponed (certain that nothing left), OutcomeUnknown.
         """
         try:
-            resolved = media.resolve(message, phone=phone, notes=self._notes, link=self._links.make)
+            resolved = media.resolve(message.to_wire(), phone=phone, index=self._index, link=self._signed_urls.make)
         except MediaMissing:
             raise MessageRejected(
                 "Media missing", code=131053, details="The uploaded file was deleted or has expired."
             ) from None
-        body = {**with_their_ids(resolved, phone=phone, ids=self._ids), "messaging_product": "whatsapp"}
-        answer = self._post(phone, body)
+        answer = self._post(phone, with_their_ids(resolved, phone=phone, ids=self._ids))
         theirs = _sent_id(answer)
         if not theirs:
             raise OutcomeUnknown("Meta answered without a message id")
         self._ids.remember(phone, theirs=theirs, ours=message_id)
         return Receipt(recipient=_recipient(answer, message), statuses=(StatusUpdate(status="sent"),))
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: Command, *, phone: str) -> None:
         """Pass a read mark or a typing indicator on; Meta knows no deletion."""
-        if command.get("status") == "deleted":
+        if command.status == "deleted":
             raise MessageRejected(
                 "Unsupported", code=131051, details="Meta's Cloud API does not delete messages for everybody."
             )
-        body = {**command, "messaging_product": "whatsapp", "status": "read"}
+        body = {**command.to_wire(), "messaging_product": "whatsapp", "status": "read"}
         try:
             self._post(phone, with_their_ids(body, phone=phone, ids=self._ids))
         except OutcomeUnknown as error:
@@ -77,7 +82,7 @@ class CloudApiProvider:
             details = "Set webhookForward.phoneNumberId and .token of the session, or WEBHOOK_FORWARD_*."
             raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
         try:
-            answer = self._exchanger.request(
+            answer = self._api_client.request(
                 "POST",
                 f"{address(account)}/{account.phone_number_id}/messages",
                 headers=(bearer(account), ("Content-Type", "application/json")),
@@ -119,8 +124,8 @@ def _sent_id(answer: HttpAnswer) -> str:
     return message_id(answer.body)
 
 
-def _recipient(answer: HttpAnswer, message: dict[str, Any]) -> str:
+def _recipient(answer: HttpAnswer, message: OutboundMessage) -> str:
     contacts = read_json(answer.body).get("contacts")
     first = contacts[0] if isinstance(contacts, list) and contacts else None
-    known = first.get("wa_id") if isinstance(first, dict) else None
-    return str(known or recipient_of(message))
+    wa_id = first.get("wa_id") if isinstance(first, dict) else None
+    return str(wa_id or message.addressee)

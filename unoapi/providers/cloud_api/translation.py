@@ -1,10 +1,14 @@
-"""Between Meta's ids and ours, and files that Meta keeps for a few days only."""
+"""Between Meta's ids and ours."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from unoapi.models.cloud_api.event_content import ITEMS
+
 if TYPE_CHECKING:
+    from unoapi.models.cloud_api.callbacks import Change
     from unoapi.ports import MessageIds
 
 
@@ -27,23 +31,11 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
     return changed
 
 
-def with_our_ids(payload: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
-    """A callback in which the messages that we sent have the ids that the client was given."""
-    return {
-        **payload,
-        "entry": [
-            {**entry, "changes": [_changed(change, phone, ids) for change in entry["changes"]]}
-            for entry in payload["entry"]
-        ],
-    }
-
-
-def _changed(change: dict[str, Any], phone: str, ids: MessageIds) -> dict[str, Any]:
-    value = dict(change["value"])
-    for key in ("statuses", "messages", "message_echoes"):
-        if value.get(key):
-            value[key] = [_ours(item, key, phone, ids) for item in value[key]]
-    return {**change, "value": value}
+def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
+    """A change in which the messages that we sent have the ids that the client was given."""
+    lists = {key: change.value[key] for key in ITEMS if change.value.get(key)}
+    ours = {key: [_ours(item, key, phone, ids) for item in items] for key, items in lists.items()}
+    return replace(change, value={**change.value, **ours})
 
 
 def _ours(item: dict[str, Any], key: str, phone: str, ids: MessageIds) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import mimetypes
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.connector import content
+from unoapi.models.media import UNKNOWN, extension, type_of
 from unoapi.providers.whatsmeow.vcards import read_card
 
 if TYPE_CHECKING:
@@ -16,21 +16,7 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = 131051
 MEDIA_NOT_DOWNLOADED = 131052
-EXTENSIONS = {
-    "image/jpeg": "jpeg",
-    "image/png": "png",
-    "image/webp": "webp",
-    "audio/ogg": "oga",
-    "audio/mpeg": "mpga",
-    "audio/mp4": "m4a",
-    "audio/aac": "aac",
-    "video/mp4": "mp4",
-    "video/3gpp": "3gp",
-    "application/pdf": "pdf",
-    "text/csv": "csv",
-    "text/plain": "txt",
-}
-NO_TYPE = ("", "application/octet-stream", "application/unknown")
+NO_TYPE = ("", UNKNOWN, "application/unknown")
 
 
 def cloud_content(item: Content, *, message_id: str) -> dict[str, Any] | None:
@@ -46,17 +32,16 @@ def cloud_content(item: Content, *, message_id: str) -> dict[str, Any] | None:
 
 
 def media_type_of(mime_type: str, filename: str) -> str:
-    """The MIME type without parameters; where none is told, the one of the file's name."""
+    """The MIME type without parameters; where there is none, the one of the file's name."""
     plain = mime_type.partition(";")[0].strip().lower()
     if plain in NO_TYPE:
-        return mimetypes.guess_type(filename)[0] or plain or "application/octet-stream"
+        return type_of(filename) or plain or UNKNOWN
     return plain
 
 
 def file_name(message_id: str, mime_type: str) -> str:
     """A name for a file that came without one."""
-    extension = EXTENSIONS.get(mime_type) or (mimetypes.guess_extension(mime_type) or ".bin").removeprefix(".")
-    return f"{message_id}.{extension}"
+    return f"{message_id}.{extension(mime_type)}"
 
 
 def _text(item: content.Text, _: str) -> dict[str, Any]:
@@ -69,7 +54,7 @@ def _as_text(body: str) -> dict[str, Any]:
 
 def _media(item: content.Media, message_id: str) -> dict[str, Any]:
     mime_type = media_type_of(item.mime_type, item.filename)
-    kept: MediaFile = item.media or content.MediaFile(state="failed")
+    saved: MediaFile = item.media or content.MediaFile(state="failed")
     file: dict[str, Any] = {"filename": item.filename or file_name(message_id, mime_type), "mime_type": mime_type}
     if item.caption:
         file["caption"] = item.caption
@@ -77,13 +62,13 @@ def _media(item: content.Media, message_id: str) -> dict[str, Any]:
         file["voice"] = item.voice
     if item.kind == "sticker":
         file["animated"] = item.animated
-    digest = kept.sha256 or (kept.descriptor.file_sha256 if kept.descriptor else "")
+    digest = saved.sha256 or (saved.descriptor.file_sha256 if saved.descriptor else "")
     if digest:
         file["sha256"] = digest
-    if kept.key:
-        file["id"] = kept.key
+    if saved.key:
+        file["id"] = saved.key
     message: dict[str, Any] = {"type": item.kind, item.kind: file}
-    if kept.state == "failed":
+    if saved.state == "failed":
         details = "The file could not be fetched from WhatsApp. Its description is complete, its bytes are not here."
         message["errors"] = [error_object(MEDIA_NOT_DOWNLOADED, "Media download error", details)]
     return message
@@ -94,9 +79,9 @@ def _contacts(item: content.Contacts, _: str) -> dict[str, Any]:
 
 
 def _location(item: content.Location, _: str) -> dict[str, Any]:
-    place: dict[str, Any] = {"latitude": item.latitude, "longitude": item.longitude}
-    place |= {key: value for key in ("name", "address", "url") if (value := getattr(item, key))}
-    return {"type": "location", "location": place}
+    location: dict[str, Any] = {"latitude": item.latitude, "longitude": item.longitude}
+    location |= {key: value for key in ("name", "address", "url") if (value := getattr(item, key))}
+    return {"type": "location", "location": location}
 
 
 def _reaction(item: content.Reaction, _: str) -> dict[str, Any]:
@@ -157,7 +142,7 @@ def _list_menu(item: content.ListMenu, _: str) -> dict[str, Any]:
 def _buttons(item: content.Buttons, message_id: str) -> dict[str, Any]:
     if not item.buttons:
         return _as_text("\n".join(part for part in (item.header, item.body, item.footer) if part))
-    menu = _frame("button", item) | {"action": {"buttons": [_button(each) for each in item.buttons]}}
+    menu = _frame("button", item) | {"action": {"buttons": [_button(button) for button in item.buttons]}}
     if item.header_media is not None:
         media = _media(item.header_media, message_id)
         menu["header"] = {"type": media["type"], media["type"]: media[media["type"]]}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unoapi.errors import Postponed
 from unoapi.models.cloud_api.events import Event, contact, error_object, message_event, status_event
-from unoapi.models.connector.commands import Command, Read, RejectCall, Send
+from unoapi.models.connector.commands import ConnectorCommand, Read, RejectCall, Send
 from unoapi.models.connector.content import Text
 from unoapi.models.connector.events import (
     Call,
@@ -21,12 +21,14 @@ from unoapi.models.connector.events import (
     Undecryptable,
 )
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.models.phones import phone_or_jid, user_of, with_ninth_digit
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.inbound import events_of, number_of, placeholder_for
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unoapi.models.jobs import AwaitResult, FanOut, PostSessionState, ReceiveEvent
     from unoapi.models.session import Session
     from unoapi.ports import Connections, MessageIds, SessionStore
@@ -36,61 +38,55 @@ PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
 READ_AGAIN_MS = 60_000
 
 
+class Received(NamedTuple):
+    """What follows from one event: for the webhooks, or the one of the session, and for the connector."""
+
+    events: Sequence[FanOut | PostSessionState] = ()
+    commands: Sequence[ConnectorCommand] = ()
+
+
 def receive(
     job: ReceiveEvent,
     *,
     ids: MessageIds,
     sessions: SessionStore,
     connections: Connections | None = None,
-    keep: notices.Keep | None = None,
-) -> list[FanOut | PostSessionState]:
-    """The events for the webhooks, or for the one of the session. Of a type that nobody could want there are none.
+    save_picture: notices.SavePicture | None = None,
+) -> Received:
+    """Events for the webhooks, and what the session's options make us answer: mark as read, refuse a call.
 
-    `keep` keeps the picture of a QR code.
+    Nothing for an event of a type that nobody could want. `save_picture` saves the picture of a QR code.
 
     Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
     looked up now: its options say what is to be ignored.
     """
     event = ConnectorEvent.model_validate(job.event)
     phone = event.session
-    events: list[Event] = []
-    if event.type == "message":
-        message = ReceivedMessage.model_validate(event.data)
-        events = events_of(message, session=sessions.find(phone), ids=ids, connections=connections)
-    elif event.type == "undecryptable":
-        events = placeholder_for(Undecryptable.model_validate(event.data), session=sessions.find(phone))
-    elif event.type == "receipt":
-        receipt = MessageReceipt.model_validate(event.data)
-        events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
-    elif event.type == "send_result":
-        events = _send_result(phone, SendResult.model_validate(event.data), ids, connections)
-    elif event.type == "call":
-        call = Call.model_validate(event.data)
-        events = _call(call, session=sessions.find(phone)) if _counts(call, phone, connections) else []
-    elif event.type in ("session", "qr", "pairing_code"):
-        return _news(event, sessions=sessions, connections=connections, keep=keep)
-    return [to_fan_out(event, phone=phone, sessions=sessions) for event in events]
-
-
-def answers(job: ReceiveEvent, *, sessions: SessionStore, connections: Connections | None = None) -> list[Command]:
-    """What the session's options make us answer by ourselves: mark as read, refuse a call."""
-    event = ConnectorEvent.model_validate(job.event)
-    if event.type not in ("message", "call"):
-        return []
-    session = sessions.find(event.session)
-    if event.type == "call":
-        call = Call.model_validate(event.data)
-        return _refuse(call, session) if session.reject_calls and _counts(call, session.phone, connections) else []
-    message = ReceivedMessage.model_validate(event.data)
-    ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
-    if not session.read_on_receipt or message.from_me or ignored:
-        return []
-    read = Read(ids=(message.id,), chat=message.chat.jid, sender=message.sender.jid)
-    return [command("read", read.model_dump(mode="json"), phone=session.phone, about=message.id)]
+    commands: list[ConnectorCommand] = []
+    match event.type:
+        case "message":
+            message, session = ReceivedMessage.model_validate(event.data), sessions.find(phone)
+            events = events_of(message, session=session, ids=ids, connections=connections)
+            commands = _read_marks(message, session)
+        case "undecryptable":
+            events = placeholder_for(Undecryptable.model_validate(event.data), session=sessions.find(phone))
+        case "receipt":
+            receipt = MessageReceipt.model_validate(event.data)
+            events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
+        case "send_result":
+            events = _send_result(phone, SendResult.model_validate(event.data), ids, connections)
+        case "call":
+            events, commands = _call(Call.model_validate(event.data), sessions.find(phone), connections)
+        case "session" | "qr" | "pairing_code":
+            changes = _connection_change(event, sessions=sessions, connections=connections, save_picture=save_picture)
+            return Received(changes)
+        case _:
+            return Received()
+    return Received([to_fan_out(event, phone=phone, sessions=sessions) for event in events], commands)
 
 
 def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connections) -> FanOut | None:
-    """The `failed` status of a message of which no connector told anything; none when it did."""
+    """The `failed` status of a message of which no connector reported a result; none when one did."""
     if not connections.give_up(job.phone, job.message_id):
         return None
     details = "No connector told in time what became of it. It is not sent again by itself."
@@ -98,17 +94,17 @@ def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connection
         job.phone,
         message_id=job.message_id,
         status="failed",
-        recipient=_recipient(job.recipient),
+        recipient=phone_or_jid(job.recipient),
         timestamp_s=int(time.time()),
         error=error_object(131000, "No connector", details),
     )
     return to_fan_out(event, phone=job.phone, sessions=sessions)
 
 
-def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str = "") -> Command:
+def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str = "") -> ConnectorCommand:
     """A command that is not a client's message. The same cause gives the same id."""
     now = now_ms()
-    return Command(
+    return ConnectorCommand(
         type=kind,
         command_id=computed_id("command", phone, kind, about),
         session=phone,
@@ -123,7 +119,7 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
     if receipt.status == "self_read":
         return []
     ours = {message_id: ids.ours(phone, message_id) for message_id in receipt.ids}
-    if any(known == message_id for message_id, known in ours.items()):
+    if any(our_id == message_id for message_id, our_id in ours.items()):
         _wait_for_result(age_ms)
     who = receipt.participant or receipt.chat
     recipient = user_of(who.get("phone") or who.get("jid") or "" if isinstance(who, dict) else str(who or ""))
@@ -140,7 +136,7 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
 
 
 def _wait_for_result(age_ms: int) -> None:
-    """Receipts may overtake the send result that tells which of our messages they mean; it is there in a moment."""
+    """Raise Postponed: receipts may overtake the send result that says which of our messages they mean."""
     for until_ms, wait_ms in PATIENCE_MS:
         if 0 <= age_ms < until_ms:
             raise Postponed("the message of this receipt is not known yet", after_ms=wait_ms)
@@ -150,7 +146,7 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
     if connections is not None:
         given_up = connections.settle(phone, result.command_id)
         if given_up and result.status == "failed":
-            return []  # the client was told when the wait ended
+            return []  # the client got a failed status when the wait ended
     if result.wa_id:
         ids.remember(phone, theirs=result.wa_id, ours=result.command_id)
         if connections is not None:
@@ -168,16 +164,33 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
             phone,
             message_id=result.command_id,
             status="failed" if failure else "sent",
-            recipient=_recipient(result.to),
+            recipient=phone_or_jid(result.to),
             timestamp_s=result.timestamp or int(time.time()),
             error=failure,
         )
     ]
 
 
-def _call(call: Call, *, session: Session) -> list[Event]:
-    if not session.message_calls_webhook:
+def _read_marks(message: ReceivedMessage, session: Session) -> list[ConnectorCommand]:
+    ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
+    if not session.read_on_receipt or message.from_me or ignored:
         return []
+    read = Read(ids=(message.id,), chat=message.chat.jid, sender=message.sender.jid)
+    return [command("read", read.model_dump(mode="json"), phone=session.phone, about=message.id)]
+
+
+def _call(call: Call, session: Session, connections: Connections | None) -> tuple[list[Event], list[ConnectorCommand]]:
+    """The event and the refusal of a call; neither for a caller who called a moment ago."""
+    if call.phase != "offer":
+        return [], []
+    caller = call.sender.phone or call.sender.jid
+    if connections is not None and not connections.is_new_call(session.phone, caller, call.id):
+        return [], []
+    events = [_call_event(call, session)] if session.message_calls_webhook else []
+    return events, _refuse(call, session) if session.reject_calls else []
+
+
+def _call_event(call: Call, session: Session) -> Event:
     caller = number_of(call.sender)
     message = {
         "from": caller,
@@ -186,17 +199,10 @@ def _call(call: Call, *, session: Session) -> list[Event]:
         "type": "text",
         "text": {"body": session.message_calls_webhook},
     }
-    return [message_event(session.phone, message, contacts=[contact(caller, call.sender.push_name)])]
+    return message_event(session.phone, message, contacts=[contact(caller, call.sender.push_name)])
 
 
-def _counts(call: Call, phone: str, connections: Connections | None) -> bool:
-    """Whether the phone begins to ring, and not again for a caller who rang a moment ago."""
-    if call.phase != "offer":
-        return False
-    return connections is None or connections.is_new_call(phone, call.sender.phone or call.sender.jid, call.id)
-
-
-def _refuse(call: Call, session: Session) -> list[Command]:
+def _refuse(call: Call, session: Session) -> list[ConnectorCommand]:
     caller = call.sender.jid if not call.sender.phone else f"{call.sender.phone}@s.whatsapp.net"
     reject = RejectCall.model_validate({"from": call.sender.jid, "id": call.id})
     text = Send(content=Text(body=session.reject_calls))
@@ -206,31 +212,31 @@ def _refuse(call: Call, session: Session) -> list[Command]:
     ]
 
 
-def _news(
-    event: ConnectorEvent, *, sessions: SessionStore, connections: Connections | None, keep: notices.Keep | None
+def _connection_change(
+    event: ConnectorEvent,
+    *,
+    sessions: SessionStore,
+    connections: Connections | None,
+    save_picture: notices.SavePicture | None,
 ) -> list[FanOut | PostSessionState]:
-    """Keep what is new of the connection, and tell it to the session's own webhook or to all the others."""
+    """Record a change of the connection; its notice goes to the session's own webhook, or else to all the others."""
     session, at_ms = sessions.find(event.session), notices.at_ms(event.occurred_at)
-    news: SessionState | QrCode | PairingCode
-    if event.type == "session":
-        news = SessionState.model_validate(event.data)
-    elif event.type == "qr":
-        news = QrCode.model_validate(event.data)
-    else:
-        news = PairingCode.model_validate(event.data)
+    change: notices.ConnectionChange
+    match event.type:
+        case "session":
+            change = SessionState.model_validate(event.data)
+        case "qr":
+            change = QrCode.model_validate(event.data)
+        case _:
+            change = PairingCode.model_validate(event.data)
     if connections is not None:
-        connections.record(event.session, news, at_ms=at_ms, seq=event.seq)
+        connections.record(event.session, change, at_ms=at_ms, seq=event.seq)
     if session.session_webhook is not None:
-        posted = notices.posted(news, session=session, event_id=event.event_id, at_ms=at_ms)
-        return [posted] if posted else []
-    message = notices.message(news, session=session, event_id=event.event_id, at_ms=at_ms, keep=keep)
+        job = notices.job_for(change, session=session, event_id=event.event_id, at_ms=at_ms)
+        return [job] if job else []
+    message = notices.message(change, session=session, event_id=event.event_id, at_ms=at_ms, save_picture=save_picture)
     if message is None:
         return []
     notice = message_event(session.phone, message, contacts=[contact(session.phone)])
-    return [
-        to_fan_out(notice, phone=session.phone, sessions=sessions, notify_on_failure=False)
-    ]  # a notice never causes another one
-
-
-def _recipient(address: str) -> str:
-    return address if address.endswith(("@g.us", "@newsletter")) else with_ninth_digit(user_of(address))
+    # A notice never causes another one.
+    return [to_fan_out(notice, phone=session.phone, sessions=sessions, notify_on_failure=False)]

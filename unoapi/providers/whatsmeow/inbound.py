@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, contact, message_event, split, status_event
 from unoapi.models.connector.content import Edit, Media, Reaction, Revoke, Text
 from unoapi.models.connector.events import ReceivedMessage
@@ -37,21 +38,20 @@ def events_of(
         inner, target = _edited(edited), ids.ours(phone, edited.target_id)
     elif isinstance(inner, Reaction):
         inner, target = _reaction(inner, phone=phone, ids=ids, as_reply=session.send_reaction_as_reply)
-    held = cloud_content(inner, message_id=received.id)
-    if held is None:
+    body = cloud_content(inner, message_id=received.id)
+    if body is None:
         return []
     if connections is not None:
         chat, writer = received.chat.jid, received.sender.jid
         connections.remember_key(phone, received.id, chat=chat, participant=writer, from_me=received.from_me)
-    message = _head(received, counterparty=counterparty, phone=phone) | held
+    message = _head(received, counterparty=counterparty, phone=phone) | body
     message |= _context(received.context, target=target, counterparty=counterparty, phone=phone, ids=ids)
     if edited is not None:
         message |= _edit_marks(edited)
     if received.from_me and session.outgoing_messages_coex:
         echo = {**message, "to": number_of(counterparty)}
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
-        changes = [{"field": "smb_message_echoes", "value": value}]
-        return split(phone, {"entry": [{"id": phone, "changes": changes}]})
+        return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
 
 
@@ -79,7 +79,7 @@ def _head(received: ReceivedMessage, *, counterparty: Party, phone: str) -> dict
 
 
 def _reaction(reaction: Reaction, *, phone: str, ids: MessageIds, as_reply: bool) -> tuple[Any, str]:
-    """The content, and what it answers to when it is told as an answer."""
+    """The content, and what it answers to when it is sent as an answer."""
     target = ids.ours(phone, reaction.target_id)
     if as_reply:
         return Text(body=reaction.emoji), target
@@ -115,12 +115,12 @@ def _context(
         parts["frequently_forwarded"] = True
     elif context.forwarded:
         parts["forwarded"] = True
-    found: dict[str, Any] = {"context": parts} if parts else {}
+    fields: dict[str, Any] = {"context": parts} if parts else {}
     if context.referral is not None:
         referral = {key: value for key, value in context.referral.model_dump().items() if value}
         if referral:
-            found["referral"] = referral
-    return found
+            fields["referral"] = referral
+    return fields
 
 
 def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
 
 
 def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
-    """Tell that there is a message which only the phone can show. The readable one may come later, with the same id."""
+    """The event of a message that only the phone can show. The readable one may come later, with the same id."""
     if lost.hide or session.ignores(chat=lost.chat.jid, phone=session.phone, from_me=lost.from_me):
         return []
     placeholder = ReceivedMessage(
@@ -154,8 +154,8 @@ def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
         content=Text(body=notices.UNDECRYPTABLE),
     )
     counterparty = lost.chat if lost.from_me and lost.chat.kind == "user" else lost.sender
-    told = {"type": "text", "text": {"body": notices.UNDECRYPTABLE}}
-    message = _head(placeholder, counterparty=counterparty, phone=session.phone) | told
+    body = {"type": "text", "text": {"body": notices.UNDECRYPTABLE}}
+    message = _head(placeholder, counterparty=counterparty, phone=session.phone) | body
     return [message_event(session.phone, message, contacts=[_contact(counterparty, placeholder)])]
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
-from unoapi.models.cloud_api.messages import recipient_of
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
@@ -17,6 +16,7 @@ from unoapi.providers.whatsmeow.commands import commands_for, marks_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unoapi.models.cloud_api.messages import Command, OutboundMessage
     from unoapi.models.message_keys import MessageKey
     from unoapi.ports import Commands, Connections, Rpc, SessionStore
 
@@ -28,7 +28,7 @@ NUMBER = re.compile(r"[0-9]{5,15}")
 
 
 class WhatsmeowProvider:
-    """The provider. A command may be queued twice; the connector's ledger keeps it from being sent twice."""
+    """Queues commands for the connector. One may be queued twice: the connector's send log sends it once."""
 
     def __init__(  # noqa: PLR0913 (collaborators)
         self,
@@ -36,17 +36,17 @@ class WhatsmeowProvider:
         commands: Commands,
         connections: Connections,
         sessions: SessionStore,
-        rendered: Callable[[dict[str, Any], str], dict[str, Any]],
+        rendered: Callable[[OutboundMessage, str], OutboundMessage],
         max_age_s: int,
-        questions: Rpc | None = None,
+        rpc: Rpc | None = None,
     ) -> None:
-        """`rendered` puts a text in the place of a template; of all other messages it gives the same."""
+        """`rendered` binds a message of a template, and returns any other as it is."""
         self._rendered = rendered
         self._commands = commands
         self._connections = connections
         self._sessions = sessions
         self._max_age_s = max_age_s
-        self._questions = questions
+        self._rpc = rpc
 
     def ready(self, phone: str) -> None:
         """Raise NoConnector unless the phone is connected."""
@@ -57,7 +57,7 @@ class WhatsmeowProvider:
         if status != "online":
             raise NoConnector(phone)
 
-    def send(self, message: dict[str, Any], *, phone: str, message_id: str) -> Receipt:
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Put the message on the connector's queue. Raises MessageRejected, SendFailed."""
         until_ms = now_ms() + self._max_age_s * 1000
         try:
@@ -66,13 +66,13 @@ class WhatsmeowProvider:
                 self._rendered(message, phone),
                 message_id=message_id,
                 session=session,
-                keys=lambda each: self._key(phone, each),
+                keys=lambda about: self._key(phone, about),
                 until_ms=until_ms,
             )
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except (Postponed, StoreUnavailable) as error:
             raise SendFailed(f"{error}") from error
-        to = recipient_of(message)
+        to = message.addressee
         then = []
         if any(command.type == "send" for command in commands):
             check = AwaitResult(
@@ -82,16 +82,16 @@ class WhatsmeowProvider:
         try:
             self._commands.put(commands, then=then)
         except BrokerUnavailable as error:
-            # A second copy of the command has the same id, and the connector's ledger knows it.
+            # A second copy of the command has the same id, and the connector's send log has it.
             raise SendFailed(f"{error}") from error
         return Receipt(recipient=to)
 
-    def command(self, command: dict[str, Any], *, phone: str) -> None:
+    def command(self, command: Command, *, phone: str) -> None:
         """Mark as read, show typing or delete. Raises SendFailed, MessageRejected."""
         until_ms = now_ms() + self._max_age_s * 1000
         try:
             session = self._sessions.find(phone)
-            marks = marks_for(command, session=session, keys=lambda each: self._key(phone, each), until_ms=until_ms)
+            marks = marks_for(command, session=session, keys=lambda about: self._key(phone, about), until_ms=until_ms)
             self._commands.put(marks)
         except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
             raise SendFailed(f"{error}") from error
@@ -101,13 +101,13 @@ class WhatsmeowProvider:
         keys = [contact_key(number) for number in numbers]
         phones = [key for key in dict.fromkeys(keys) if NUMBER.fullmatch(key)]
         try:
-            if self._questions is None or not phones:
+            if self._rpc is None or not phones:
                 raise NoConnector(phone)
-            found = self._questions.ask(phone, "contacts.check", {"phones": phones}, timeout_s=ASK_S)
-            known = dict(zip(phones, CheckedContacts.model_validate(found).there, strict=True))
+            answer = self._rpc.ask(phone, "contacts.check", {"phones": phones}, timeout_s=ASK_S)
+            there = dict(zip(phones, CheckedContacts.model_validate(answer).there, strict=True))
         except (Postponed, ValueError):
             return [is_valid(key) for key in keys]
-        return [known.get(key, False) for key in keys]
+        return [there.get(key, False) for key in keys]
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         return self._connections.key(phone, message_id)

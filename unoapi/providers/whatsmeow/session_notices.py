@@ -1,4 +1,4 @@
-"""What a session's own number is told about its connection."""
+"""Notices about a session's connection: for its own number, or for its `sessionWebhook`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
     from unoapi.ports import SessionStore, WebhookSender
 
-    News = SessionState | QrCode | PairingCode
-    Keep = Callable[[bytes, str], dict[str, Any]]
+    ConnectionChange = SessionState | QrCode | PairingCode
+    SavePicture = Callable[[bytes, str], dict[str, Any]]
 
 UNDECRYPTABLE = "A message is here that cannot be shown yet. Open WhatsApp on the phone to read it."
 UNIMPORTANT = frozenset({"connecting", "connected"})
@@ -44,44 +44,49 @@ TEXTS = {
 
 
 def message(
-    news: News, *, session: Session, event_id: str, at_ms: int, keep: Keep | None = None
+    change: ConnectionChange,
+    *,
+    session: Session,
+    event_id: str,
+    at_ms: int,
+    save_picture: SavePicture | None = None,
 ) -> dict[str, Any] | None:
     """A text from the number to itself, or the picture of a QR code; none for what nobody needs to know.
 
-    `keep` keeps a picture under an id; without it, or when it cannot, a code is told as a text.
+    `save_picture` saves a picture under an id; without it, or when it cannot, a code becomes a text.
     """
-    body = text_of(news, session=session)
+    body = text_of(change, session=session)
     if body is None:
         return None
     head = {"from": session.phone, "id": f"UNO.NOT.{event_id.upper()}", "timestamp": str(at_ms // 1000)}
-    if isinstance(news, QrCode) and keep is not None:
+    if isinstance(change, QrCode) and save_picture is not None:
         with contextlib.suppress(StoreUnavailable):
-            file = keep(png(news.code), _media_id(event_id))
+            file = save_picture(png(change.code), _media_id(event_id))
             return head | {"type": "image", "image": {**file, "mime_type": "image/png", "caption": body}}
     return head | {"type": "text", "text": {"body": body}}
 
 
-def posted(news: News, *, session: Session, event_id: str, at_ms: int) -> PostSessionState | None:
-    """The same for the session's `sessionWebhook`, in the form that the former program posts."""
-    body = text_of(news, session=session)
+def job_for(change: ConnectionChange, *, session: Session, event_id: str, at_ms: int) -> PostSessionState | None:
+    """The same for the session's `sessionWebhook`, in the form that the Node version posts."""
+    body = text_of(change, session=session)
     if body is None or session.session_webhook is None:
         return None
-    told: dict[str, Any] = {"conversation": body}
-    if isinstance(news, QrCode):
-        file = {"url": data_url(news.code), "mimetype": "image/png", "fileName": "qrcode.png", "caption": body}
-        told = {"imageMessage": file}
+    content: dict[str, Any] = {"conversation": body}
+    if isinstance(change, QrCode):
+        file = {"url": data_url(change.code), "mimetype": "image/png", "fileName": "qrcode.png", "caption": body}
+        content = {"imageMessage": file}
     document = {
         "info": {"phone": session.phone},
-        "status": STATUS_WORDS[news.state] if isinstance(news, SessionState) else "connecting",
+        "status": STATUS_WORDS[change.state] if isinstance(change, SessionState) else "connecting",
         "key": {"fromMe": True, "remoteJid": to_jid(session.phone), "id": f"UNO.NOT.{event_id.upper()}"},
-        "message": told,
+        "message": content,
         "messageTimestamp": at_ms // 1000,
     }
     job_id = computed_id("session", session.phone, event_id)
     return PostSessionState(id=job_id, phone=session.phone, body=serialise(document), notify_on_failure=False)
 
 
-def tell(
+def post_state(
     job: PostSessionState, *, history: History, sessions: SessionStore, sender: WebhookSender, max_age_s: int
 ) -> Attempt | None:
     """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
@@ -90,25 +95,26 @@ def tell(
     return post(job, url=f"{url}", history=history, sender=sender) if url is not None else None
 
 
-def text_of(news: News, *, session: Session) -> str | None:
-    """What a person is told; none for what nobody needs to know."""
-    if isinstance(news, PairingCode):
-        return f"Pairing code: {news.code[:4]}-{news.code[4:]}" if news.code.isalnum() else f"Pairing code: {news.code}"
-    if isinstance(news, QrCode):
-        of = f" of {news.of}" if news.of else ""
-        return f"QR code {news.n}{of} is ready: scan it, or open /session/{session.phone}."
-    if news.state in TEXTS and (session.send_connection_status or news.state not in UNIMPORTANT):
-        return TEXTS[news.state] + (f" ({news.reason[:200]})" if news.reason else "")
+def text_of(change: ConnectionChange, *, session: Session) -> str | None:
+    """What a person reads; none for what nobody needs to know."""
+    if isinstance(change, PairingCode):
+        code = change.code
+        return f"Pairing code: {code[:4]}-{code[4:]}" if code.isalnum() else f"Pairing code: {code}"
+    if isinstance(change, QrCode):
+        of = f" of {change.of}" if change.of else ""
+        return f"QR code {change.n}{of} is ready: scan it, or open /session/{session.phone}."
+    if change.state in TEXTS and (session.send_connection_status or change.state not in UNIMPORTANT):
+        return TEXTS[change.state] + (f" ({change.reason[:200]})" if change.reason else "")
     return None
 
 
 def _media_id(event_id: str) -> str:
-    """The same event has the same picture: digits only, as of all files."""
+    """The id of an event's picture, digits only; the same event has the same picture."""
     return f"{ID_PREFIX}{UUID(computed_id('qr', event_id)).int % 10**20:020}"
 
 
 def at_ms(occurred_at: str) -> int:
-    """The time of an event in milliseconds; now when it tells none."""
+    """The time of an event in milliseconds; now when it has none."""
     try:
         return int(datetime.fromisoformat(occurred_at).timestamp() * 1000)
     except ValueError:

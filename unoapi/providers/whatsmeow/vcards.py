@@ -37,7 +37,7 @@ def write_card(contact: dict[str, Any]) -> tuple[str, str]:
     parts = f"{_escaped(names.get('last_name'))};{_escaped(names.get('first_name') or name)};;;"
     lines = ["BEGIN:VCARD", "VERSION:3.0", f"N:{parts}", f"FN:{_escaped(name)}"]
     phones = contact.get("phones")
-    for phone in [each for each in phones if isinstance(each, dict)] if isinstance(phones, list) else []:
+    for phone in [entry for entry in phones if isinstance(entry, dict)] if isinstance(phones, list) else []:
         number = str(phone.get("phone") or phone.get("wa_id") or "")
         waid = digits_of(str(phone.get("wa_id") or number))
         kind = re.sub(r"[^A-Z]", "", str(phone.get("type") or "CELL").upper()) or "CELL"
@@ -58,10 +58,10 @@ def _phone(value: str, parameters: list[str]) -> dict[str, Any]:
 
 
 def _plain(value: str) -> str:
-    return re.sub(r"\\([\\,;nN])", lambda found: "\n" if found[1] in "nN" else found[1], value).strip()
+    return re.sub(r"\\([\\,;nN])", lambda escaped: "\n" if escaped[1] in "nN" else escaped[1], value).strip()
 
 
 def _escaped(value: object) -> str:
-    """Text in a card: nothing that a contact's name holds can start a line of its own."""
+    """Text in a card: nothing in a contact's name can start a line of its own."""
     text = re.sub(r"([\\,;])", r"\\\1", str(value or ""))
     return re.sub(r"[\r\n]+", r"\\n", text)

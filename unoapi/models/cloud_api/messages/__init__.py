@@ -1,17 +1,25 @@
 """What an API client sends, checked at the door with the Cloud API's limits."""
 
+from unoapi.models.cloud_api.messages.contents import (
+    AudioMessage,
+    CaptionedMedia,
+    ContactsMessage,
+    EditMessage,
+    ImageMessage,
+    LocationMessage,
+    MediaObject,
+    ReactionMessage,
+    Text,
+    TextMessage,
+)
+from unoapi.models.cloud_api.messages.interactive import InteractiveMessage, Template, TemplateMessage
 from unoapi.models.cloud_api.messages.marks import Command
-from unoapi.models.cloud_api.messages.outbound import OutboundMessage, computed_message_id, new_message_id, recipient_of
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage, computed_message_id, new_message_id
 from unoapi.models.cloud_api.messages.sandbox import SandboxMessage
-from unoapi.models.cloud_api.messages.types import MESSAGES, parse_message
+from unoapi.models.cloud_api.messages.types import MESSAGES
 
 __all__ = [
-    "MESSAGES",
-    "Command",
-    "OutboundMessage",
-    "SandboxMessage",
-    "computed_message_id",
-    "new_message_id",
-    "parse_message",
-    "recipient_of",
-]
+    "MESSAGES", "AudioMessage", "CaptionedMedia", "Command", "ContactsMessage", "EditMessage", "ImageMessage",
+    "InteractiveMessage", "LocationMessage", "MediaObject", "OutboundMessage", "ReactionMessage", "SandboxMessage",
+    "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
+]  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError, Url
 
-from unoapi.models.cloud_api.messages.outbound import OutboundMessage, Part
+from unoapi.models.cloud_api.as_sent import Part
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 
 MAX_LINK_CHARS = 4096
 MAX_CONTACTS = 257
@@ -73,7 +74,7 @@ class Document(CaptionedMedia):
 
 
 class Location(Part):
-    """A place on the map, in degrees."""
+    """A point on the map, in degrees."""
 
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)
@@ -178,7 +179,7 @@ class StickerMessage(OutboundMessage):
 
 
 class LocationMessage(OutboundMessage):
-    """A place."""
+    """A location."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "location",

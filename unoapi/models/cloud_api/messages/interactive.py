@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from unoapi.models.cloud_api.as_sent import Part
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
-from unoapi.models.cloud_api.messages.outbound import OutboundMessage, Part
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 
 MAX_ROWS = 10
 MAX_COMPONENTS = 20
@@ -94,7 +95,7 @@ class CopyCodeButton(Part):
 
 
 class Button(Part):
-    """One button: Meta's quick reply, or one of the former program's."""
+    """One button: Meta's quick reply, or one of the Node version's."""
 
     type: Literal["reply", "url", "call", "copy_code"] = "reply"
     reply: Reply | None = None
@@ -238,6 +239,12 @@ class InteractiveMessage(OutboundMessage):
     )  # fmt: skip
     type: Literal["interactive"]
     interactive: Interactive
+
+    def to_wire(self) -> dict[str, Any]:
+        """The message as it goes to others: an action in text is an object there."""
+        wire = super().to_wire()
+        sent = wire["interactive"]
+        return {**wire, "interactive": {**sent, "action": _from_text(sent["action"])}}
 
 
 class Language(Part):

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from unoapi.models.cloud_api.messages.outbound import Part
+from unoapi.models.cloud_api.as_sent import AsSent, Part
 
 
 class TypingIndicator(Part):
@@ -16,7 +16,7 @@ class TypingIndicator(Part):
     type: Literal["text"] = "text"
 
 
-class Command(Part):
+class Command(AsSent):
     """Mark a received message as read, show that an answer is being written, or delete a message for everybody."""
 
     model_config = ConfigDict(

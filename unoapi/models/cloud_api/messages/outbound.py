@@ -7,8 +7,11 @@ import re
 import secrets
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+
+from unoapi.models.cloud_api.as_sent import AsSent, Part
+from unoapi.models.phones import to_phone
 
 PUNCTUATION = re.compile(r"[\s()+.-]")
 MIN_DIGITS, MAX_DIGITS = 5, 20
@@ -17,21 +20,24 @@ USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
 """A business-scoped user id: what stands for a contact whose phone is not known."""
 
 
-class Part(BaseModel):
-    """A piece of a message. Unknown fields are kept and ignored: clients and Meta are ahead of us at times."""
-
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
-
-
 class Context(Part):
     """The message that is answered."""
 
     message_id: str | None = Field(default=None, validation_alias=AliasChoices("message_id", "id"), max_length=512)
 
+    @property
+    def quoted_id(self) -> str:
+        """The id of that message, in whichever of both fields it stands; empty when it stands in none."""
+        return self.message_id or str(getattr(self, "id", None) or "")
 
-class OutboundMessage(Part):
-    """A message as a client posts it."""
 
+class OutboundMessage(AsSent):
+    """A message as a client posts it.
+
+    `to` is the address to send to: a phone of digits only, with the ninth one of Brazilian mobiles, or a chat's.
+    """
+
+    type: str
     messaging_product: Literal["whatsapp"] = "whatsapp"
     recipient_type: Literal["individual", "group"] = "individual"
     to: str | None = Field(default=None, max_length=128, description="Digits of a phone, or the address of a chat.")
@@ -59,14 +65,19 @@ class OutboundMessage(Part):
     def _has_a_recipient(self) -> Self:
         if self.to is None and self.recipient is None:
             raise PydanticCustomError("missing", "to: Field required")
-        if self.to is not None and self.recipient_type == "group" and "@" not in self.to:
-            self.to = f"{self.to}@g.us"
+        if self.to is not None and "@" not in self.to:
+            self.to = f"{self.to}@g.us" if self.recipient_type == "group" else to_phone(self.to)
         return self
 
+    @property
+    def addressee(self) -> str:
+        """For whom the message is: a phone, a chat or a user id."""
+        return self.to or self.recipient or ""
 
-def recipient_of(message: dict[str, Any]) -> str:
-    """For whom a checked message is."""
-    return str(message.get("to") or message.get("recipient") or "")
+    def to_wire(self) -> dict[str, Any]:
+        """The message as it goes to others: what the client sent, with its type and the address that was made out."""
+        wire = {**super().to_wire(), "messaging_product": "whatsapp", "type": self.type}
+        return wire if self.to is None else {**wire, "to": self.to}
 
 
 def new_message_id() -> str:

@@ -1,0 +1,22 @@
+"""An endpoint has one name, wherever it is written."""
+
+from __future__ import annotations
+
+from tests.support.fakes import PHONE, make_delivery
+from unoapi.models.endpoints import Endpoint
+from unoapi.models.jobs import NotifyNumber
+from unoapi.stores.circuit_breakers import breaker_key, failing_key
+
+
+def test_the_key_of_an_endpoint_is_what_stands_in_redis() -> None:
+    endpoint = Endpoint(PHONE, "crm:1")
+
+    assert endpoint.key == f"{PHONE}:crm:1"
+    assert breaker_key(endpoint) == f"unoapi-breaker:{PHONE}:crm:1"
+    assert failing_key(endpoint) == f"unoapi-failing:{PHONE}:crm:1"
+
+
+def test_a_job_about_an_endpoint_names_it() -> None:
+    notice = NotifyNumber(id="1", phone=PHONE, webhook_id="default", text="down")
+
+    assert make_delivery().endpoint == notice.endpoint == Endpoint(PHONE, "default")

@@ -1,0 +1,128 @@
+"""An event's body is decoded once in each process that looks into it, and checked once where it comes in."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session, make_webhook
+from unoapi.models.cloud_api.callbacks import EventPayload
+from unoapi.models.cloud_api.events import split
+from unoapi.models.connector.events import Call, ConnectorEvent, ReceivedMessage
+from unoapi.models.jobs import JOBS, EventJob, FanOut, ReceiveEvent, SaveMedia
+from unoapi.providers.cloud_api.translation import with_our_ids
+from unoapi.providers.whatsmeow.events import receive
+from unoapi.services.failure_callbacks import status_report
+from unoapi.services.received_media import media_in, saving
+from unoapi.services.webhooks import fan_out, to_fan_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DAY_S = 86_400
+FAILED = {"id": "wamid.1", "status": "failed", "recipient_id": CONTACT, "timestamp": "1767225600"}
+PICTURE = {"id": "wamid.2", "from": CONTACT, "timestamp": "1767225600", "type": "image", "image": {"id": "123"}}
+CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT}
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """The arguments of all calls from now on."""
+    calls: list[Any] = []
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def counting(*args: Any, **more: Any) -> Any:
+        calls.append(args)
+        return real(*args, **more)
+
+    monkeypatch.setattr(owner, name, counting)
+    return calls
+
+
+def callback(**value: Any) -> dict[str, Any]:
+    changes = [{"field": "messages", "value": value}]
+    return {"object": "whatsapp_business_account", "entry": [{"id": "waba", "changes": changes}]}
+
+
+def test_at_the_door_an_event_is_serialised_and_never_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = MemorySessions(make_session(make_webhook(ordered=True), provider="forwarder"))
+    decodings = counted(monkeypatch, json, "loads")
+
+    changes = EventPayload.model_validate(callback(messages=[PICTURE], statuses=[FAILED])).changes
+    events = split(PHONE, [with_our_ids(change, phone=PHONE, ids=MemoryIds()) for change in changes])
+    jobs = [to_fan_out(event, phone=PHONE, sessions=sessions) for event in events]
+
+    assert [bool(media_in(event)) for event in events] == [True, False]
+    assert [job.contact for job in jobs] == [CONTACT, CONTACT]
+    assert decodings == []
+
+
+def test_a_fan_out_decodes_its_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = MemorySessions(make_session(make_webhook(ordered=True)))
+    (event,) = split(PHONE, EventPayload.model_validate(callback(statuses=[FAILED])).changes)
+    queued = to_fan_out(event, phone=PHONE, sessions=sessions).model_dump_json()
+    job = FanOut.model_validate_json(queued)
+    decodings = counted(monkeypatch, json, "loads")
+
+    fanned = fan_out(job, sessions=sessions, max_age_s=DAY_S)
+    assert (len(fanned.deliveries), len(decodings), fanned.counterparty) == (1, 1, CONTACT)
+
+    # The callback's own document quotes the whole event.
+    assert status_report(job) is not None
+    assert len(decodings) == 2
+
+
+def test_a_decoded_event_is_the_same_job_and_writes_nothing_more() -> None:
+    (event,) = split(PHONE, EventPayload.model_validate(callback(statuses=[FAILED])).changes)
+    fresh = to_fan_out(event, phone=PHONE, sessions=MemorySessions())
+    looked_at = fresh.model_copy()
+
+    assert looked_at.content.item == FAILED
+
+    assert looked_at == fresh
+    assert looked_at.model_dump_json() == fresh.model_dump_json()
+
+
+def test_an_event_to_fan_out_and_one_whose_file_is_saved_first_are_two_things() -> None:
+    (event,) = split(PHONE, EventPayload.model_validate(callback(messages=[PICTURE])).changes)
+    job = to_fan_out(event, phone=PHONE, sessions=MemorySessions())
+
+    first = saving(job)
+
+    assert isinstance(first, EventJob)
+    assert isinstance(first, SaveMedia)
+    assert not isinstance(first, FanOut)
+    assert first.model_dump() == job.model_dump()
+    assert (JOBS["media.keep"], JOBS["outgoing.fan_out"]) == (SaveMedia, FanOut)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "data"),
+    [
+        ("message", ReceivedMessage, {"id": "A", "chat": CHAT, "sender": CHAT, "timestamp_ms": 1,
+                                      "content": {"kind": "text", "body": "hi"}}),
+        ("call", Call, {"id": "C1", "from": CHAT, "phase": "offer", "timestamp": 1}),
+    ],
+)  # fmt: skip
+def test_an_event_of_the_connector_is_checked_once_for_all_that_follows(
+    monkeypatch: pytest.MonkeyPatch, kind: str, model: type[Any], data: dict[str, Any]
+) -> None:
+    session = make_session(read_on_receipt=True, reject_calls="busy", message_calls_webhook="call!")
+    event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "data": data}
+    connections = MemoryConnections()
+    envelopes = counted(monkeypatch, ConnectorEvent, "model_validate")
+    contents = counted(monkeypatch, model, "model_validate")
+    claims = counted(monkeypatch, connections, "is_new_call")
+
+    events, commands = receive(
+        ReceiveEvent(id="e-1", phone=PHONE, event=event),
+        ids=MemoryIds(),
+        sessions=MemorySessions(session),
+        connections=connections,
+    )
+
+    assert (len(events), [command.type for command in commands]) == (
+        1, ["read"] if kind == "message" else ["call.reject", "send"],
+    )  # fmt: skip
+    assert (len(envelopes), len(contents), len(claims)) == (1, 1, int(kind == "call"))

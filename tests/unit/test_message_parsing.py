@@ -1,0 +1,119 @@
+"""A client's message on its way: typed inside, field by field the same outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySends, MemorySessions, ScriptedProvider, make_session
+from unoapi.errors import MessageRejected
+from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.messages import Command, OutboundMessage
+from unoapi.models.jobs import RunCommand, SendMessage
+from unoapi.providers.cloud_api.translation import with_their_ids
+from unoapi.providers.whatsmeow.commands import commands_for
+from unoapi.services.message_parsing import command_of, message_of, parse_message
+from unoapi.services.sending import command, send
+
+STORED: list[str] = json.loads((Path(__file__).parent / "stored_messages.json").read_text("utf-8"))
+"""Bodies of jobs as commit 72fe420 wrote them: an example of each type, and liberties of clients."""
+MARK = {"status": "read", "message_id": "wamid.X", "typing_indicator": {"type": "text"}, "a_field_of_next_year": [1]}
+
+
+def job_of(document: dict[str, Any]) -> SendMessage:
+    return SendMessage(id="wamid.1", phone=PHONE, message_id="wamid.1", body=serialise(document))
+
+
+@pytest.mark.parametrize("body", STORED)
+def test_a_job_that_an_older_version_queued_is_sent_as_it_was_accepted(body: str) -> None:
+    job = SendMessage(id="wamid.1", phone=PHONE, message_id="wamid.1", body=body)
+
+    message = message_of(job)
+
+    assert message.to_wire() == json.loads(body)
+    assert message_of(job_of(message.to_wire())).to_wire() == json.loads(body)
+
+
+def test_a_provider_gets_the_message_typed() -> None:
+    provider, sessions = ScriptedProvider(), MemorySessions(make_session(provider="sandbox"))
+
+    send(
+        job_of({"to": CONTACT, "text": {"body": "hello"}}), redelivered=False, sessions=sessions, sends=MemorySends(),
+        providers={"sandbox": provider}, max_age_s=600,
+    )  # fmt: skip
+    command(
+        RunCommand(id="1", phone=PHONE, body=serialise(MARK)), sessions=sessions, providers={"sandbox": provider},
+        max_age_s=600,
+    )  # fmt: skip
+
+    message, mark = provider.sent
+    assert isinstance(message, OutboundMessage)
+    assert isinstance(mark, Command)
+
+
+def test_what_goes_to_meta_has_the_fields_that_only_meta_knows() -> None:
+    message = {"to": CONTACT, "type": "text", "text": {"body": "x", "new": 1}, "a_field_of_next_year": {"a": [None]}}
+
+    passed_on = with_their_ids(parse_message(message).to_wire(), phone=PHONE, ids=MemoryIds())
+
+    assert passed_on == {"messaging_product": "whatsapp", **message}
+    assert command_of(RunCommand(id="1", phone=PHONE, body=serialise(MARK))).to_wire() == MARK
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"to": CONTACT, "type": "hologram"},
+        {"to": CONTACT, "text": {}},
+        {"to": CONTACT, "type": "speech"},
+        {"to": "Maria", "text": {"body": "secret"}},
+    ],
+)
+def test_a_job_with_what_could_not_be_sent_is_given_up_with_a_code_and_never_claimed(document: dict[str, Any]) -> None:
+    sends, provider = MemorySends(), ScriptedProvider()
+
+    with pytest.raises(MessageRejected) as refusal:
+        send(
+            job_of(document), redelivered=False, sessions=MemorySessions(make_session(provider="sandbox")),
+            sends=sends, providers={"sandbox": provider}, max_age_s=600,
+        )  # fmt: skip
+
+    assert refusal.value.code in (131009, 131051)
+    assert "secret" not in refusal.value.details
+    assert (sends.claims, provider.sent) == ({}, [])
+
+
+@pytest.mark.parametrize("trouble", [KeyError("k"), TypeError("t"), AttributeError("a")])
+def test_a_bug_of_the_provider_is_no_mistake_of_the_client(trouble: Exception) -> None:
+    def keys(_: str) -> None:
+        raise trouble
+
+    message = parse_message({"to": CONTACT, "text": {"body": "x"}, "context": {"message_id": "wamid.Q"}})
+
+    with pytest.raises(type(trouble)):
+        commands_for(message, message_id="wamid.1", session=make_session(), keys=keys, until_ms=1)
+
+
+@pytest.mark.parametrize(
+    ("more", "mentions"), [({}, []), ({"mentions": None}, []), ({"mentions": [5511, "5522@lid"]}, ["5511", "5522@lid"])]
+)
+def test_mentions_are_a_list_of_phones(more: dict[str, Any], mentions: list[str]) -> None:
+    message = parse_message({"to": CONTACT, "text": {"body": "x"}, **more})
+
+    (sent,) = commands_for(message, message_id="wamid.1", session=make_session(), keys=lambda _: None, until_ms=1)
+
+    assert [jid.removesuffix("@s.whatsapp.net") for jid in sent.data["mentions"]] == mentions
+
+
+@pytest.mark.parametrize("field", [{"mentions": 5}, {"location": {"latitude": 1, "longitude": 1, "live": "perhaps"}}])
+def test_a_field_that_only_the_connector_knows_is_refused_when_it_is_wrong(field: dict[str, Any]) -> None:
+    kind = "location" if "location" in field else "text"
+    message = parse_message({"to": CONTACT, "type": kind, "text": {"body": "x"}, **field})
+
+    with pytest.raises(MessageRejected) as refusal:
+        commands_for(message, message_id="wamid.1", session=make_session(), keys=lambda _: None, until_ms=1)
+
+    assert refusal.value.code == 131009

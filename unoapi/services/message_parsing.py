@@ -1,0 +1,53 @@
+"""From what a client sent to a message or a command: at the door, and again where a job is done."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from unoapi.errors import MessageRejected, RequestError, describe
+from unoapi.models.cloud_api.messages import MESSAGES, Command
+
+if TYPE_CHECKING:
+    from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.jobs import PrepareVoice, RunCommand, SendMessage
+
+LATER = frozenset({"speech"})
+"""What the Node version takes and this one does not yet."""
+INVALID = 131009
+
+
+def parse_message(document: dict[str, Any]) -> OutboundMessage:
+    """Check a client's message.
+
+    Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest.
+    """
+    kind = document.get("type", "text")
+    if isinstance(kind, str) and kind in LATER:
+        details = f"Messages of type {kind!r} are not built yet."
+        raise RequestError("Not implemented", code=131051, status=501, details=details)
+    model = MESSAGES.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        details = f"Messages of type {str(kind)[:40]!r} are not supported. Supported: {', '.join(MESSAGES)}."
+        raise RequestError("Message type is not supported", code=131051, status=400, details=details)
+    return model.model_validate(document)
+
+
+def message_of(job: SendMessage | PrepareVoice) -> OutboundMessage:
+    """The message of a job. Raises MessageRejected for one that no version of this program would have accepted."""
+    try:
+        return parse_message(json.loads(job.body))
+    except RequestError as error:
+        raise MessageRejected(error.title, code=error.code, details=error.details) from error
+    except ValidationError as error:
+        raise MessageRejected("Parameter value is not valid", code=INVALID, details=describe(error)) from error
+
+
+def command_of(job: RunCommand) -> Command:
+    """The command of a job. Raises MessageRejected, as `message_of` does."""
+    try:
+        return Command.model_validate(json.loads(job.body))
+    except ValidationError as error:
+        raise MessageRejected("Parameter value is not valid", code=INVALID, details=describe(error)) from error
