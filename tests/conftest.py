@@ -10,11 +10,12 @@ import pytest
 from tests.support.harness import throw_away_servers
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, stack
-from unoapi.devenv.servers import PrivateServers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from unoapi.devenv.servers import PrivateServers
 
 # A test that connected with these would fail, or reach servers that are not its own: nothing listens there.
 os.environ["AMQP_URL"] = "amqp://hostile:hostile@127.0.0.1:1/hostile"
@@ -25,7 +26,7 @@ os.environ["DOTENV_CONFIG_PATH"] = os.devnull
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
     """Real RabbitMQ and Redis of this run alone."""
-    with PrivateServers(tmp_path_factory.mktemp("servers")) as private:
+    with throw_away_servers(tmp_path_factory.mktemp("servers")) as private:
         yield private
 
 

@@ -1,4 +1,4 @@
-"""What the former program does, as executable facts: how many are tried here, and why the others are not.
+"""What the Node version does, as executable facts: how many are tried here, and why the others are not.
 
 Where a case suggests something better, the better is expected (`INSTEAD`).
 """
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-import requests
 
 from tests.compatibility.census import ELSEWHERE, GROUPS, LEFT_OUT, OTHERS, TRIED, cases
+from tests.support.api import Api
+from tests.support.api import api as serve_api
 from tests.support.fakes import make_webhook
 from tests.support.receiver import Receiver
 from tests.support.stack import OPERATOR, PHONE, Stack, stack
@@ -169,7 +170,16 @@ def hooks() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
+def api(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    settings = {"UNOAPI_AUTH_TOKEN": "m", "UNOAPI_ALLOWED_HOSTS": "127.0.0.0/8"}
+    with serve_api(servers, tmp_path_factory.mktemp("api"), **settings) as running:
+        register(running, hooks)
+        yield running
+
+
+@pytest.fixture(scope="module")
 def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Real processes, for what a worker does."""
     with stack(servers, tmp_path_factory.mktemp("cases"), UNOAPI_AUTH_TOKEN="m") as running:
         running.web()
         running.worker()
@@ -177,7 +187,7 @@ def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempP
         yield running
 
 
-def register(uno: Stack, hooks: Receiver, phone: str = PHONE, token: str = "s", **config: Any) -> None:
+def register(uno: Api | Stack, hooks: Receiver, phone: str = PHONE, token: str = "s", **config: Any) -> None:
     body = {
         "provider": "sandbox",
         "authToken": token,
@@ -189,10 +199,10 @@ def register(uno: Stack, hooks: Receiver, phone: str = PHONE, token: str = "s", 
 
 
 @cases("http_auth")
-def test_who_may_come_in(uno: Stack, case: dict[str, Any]) -> None:
+def test_who_may_come_in(api: Api, case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
-    answer = requests.get(
-        f"{uno.url}/v15.0/{given['path_phone']}", headers=given.get("headers"), params=given.get("query"), timeout=10
+    answer = api.get(
+        f"/v15.0/{given['path_phone']}", token=None, headers=given.get("headers", {}), params=given.get("query")
     )
 
     if out.get("allowed"):
@@ -202,15 +212,13 @@ def test_who_may_come_in(uno: Stack, case: dict[str, Any]) -> None:
 
 
 @cases("http_routes")
-def test_a_route_answers(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
+def test_a_route_answers(api: Api, hooks: Receiver, case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
-    register(uno, hooks, token=given.get("given", {}).get("session_auth_token", "s"))
-    register(uno, hooks, phone="2", token="two")
-    headers = {"Authorization": "Bearer m"} if "hub." not in given["path"] else {}
+    register(api, hooks, token=given.get("given", {}).get("session_auth_token", "s"))
+    register(api, hooks, phone="2", token="two")
+    token = "m" if "hub." not in given["path"] else None
 
-    answer = requests.request(
-        given["method"], f"{uno.url}{given['path']}", json=given.get("json"), headers=headers, timeout=10
-    )
+    answer = api.request(given["method"], given["path"], token=token, json=given.get("json"))
 
     assert answer.status_code == out["status"], answer.text
     if "text" in out:
@@ -223,12 +231,12 @@ def test_a_route_answers(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> N
 
 
 @cases("client_commands")
-def test_a_command_is_answered(uno: Stack, case: dict[str, Any]) -> None:
+def test_a_command_is_answered(api: Api, case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
     body = {"messaging_product": "whatsapp", "message_id": given.get("key", {}).get("id")}
     body |= {key: given[key] for key in ("status", "type") if key in given}
 
-    answer = uno.post(f"/v15.0/{PHONE}/messages", {**body, "to": "5549988887777"}, token="m")
+    answer = api.post(f"/v15.0/{PHONE}/messages", {**body, "to": "5549988887777"}, token="m")
 
     if out.get("$error"):
         assert answer.status_code == 400
@@ -237,7 +245,7 @@ def test_a_command_is_answered(uno: Stack, case: dict[str, Any]) -> None:
 
 
 @cases("blacklist")
-def test_a_contact_is_kept_from_a_webhook(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
+def test_a_webhook_gets_no_events_of_a_blocked_contact(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
     contact, key = "5549988887777", f"unoapi-blacklist:{PHONE}:1:5549988887777"
     client = redis.Redis.from_url(uno.servers.redis_url)
     register(uno, hooks)
@@ -262,33 +270,29 @@ def test_a_contact_is_kept_from_a_webhook(uno: Stack, hooks: Receiver, case: dic
 
 
 @cases("redis_write")
-def test_the_keys_that_other_programs_read(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
-    register(uno, hooks, webhooks=[{"id": "w1", "urlAbsolute": hooks.url("/")}])
+def test_the_keys_that_other_programs_read(api: Api, hooks: Receiver, case: dict[str, Any]) -> None:
+    register(api, hooks, webhooks=[{"id": "w1", "urlAbsolute": hooks.url("/")}])
     (wanted,) = expected(case)
     body = {"to": case["in"]["contact"], "ttl": case["in"]["ttl"]}
 
-    uno.post(f"/{PHONE}/blacklist/{case['in']['webhook']}", body, token="m")
+    api.post(f"/{PHONE}/blacklist/{case['in']['webhook']}", body, token="m")
 
-    client = redis.Redis.from_url(uno.servers.redis_url, decode_responses=True)
-    assert client.get(wanted["key"]) == wanted["value"]
-    assert client.ttl(wanted["key"]) == -1
+    assert api.redis.get(wanted["key"]) == wanted["value"]
+    assert api.redis.ttl(wanted["key"]) == -1
 
 
 @cases("fork_meta")
-def test_metas_own_routes_are_served(uno: Stack, hooks: Receiver, case: dict[str, Any]) -> None:
+def test_metas_own_routes_are_served(api: Api, hooks: Receiver, case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
     forward = {"phoneNumberId": "pnid", "businessAccountId": "waba"}
-    register(uno, hooks, token="tok", label="Shop", webhookForward=forward)
-    headers = {"Authorization": f"Bearer {given.get('bearer', 'm')}"}
+    register(api, hooks, token="tok", label="Shop", webhookForward=forward)
 
-    answer = requests.request(
-        given["method"], f"{uno.url}{given['path']}", json=given.get("json"), headers=headers, timeout=10
-    )
+    answer = api.request(given["method"], given["path"], token=given.get("bearer", "m"), json=given.get("json"))
 
     assert answer.status_code == out["status"], answer.text
     wanted = json.loads(json.dumps(out["json"]).replace('"input": "120363040468224422@g.us"', '"input": {"$any": 1}'))
     assert matches(answer.json(), wanted), answer.text
-    register(uno, hooks)
+    register(api, hooks)
 
 
 # --- the census ---

@@ -1,4 +1,7 @@
-"""Publisher on the real RabbitMQ: it returns when the message is safe, and raises when it is not."""
+"""Publisher: it returns when the message is safe, and raises when it is not.
+
+On the real RabbitMQ, and in memory as far as that is the same.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pytest
 import requests
 from kombu import Connection
 
-from tests.support.fakes import make_send
+from tests.support.fakes import MemoryPublisher, make_send
 from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.connection_pool import MAX_CONNECTIONS
 from unoapi.broker.messages import Message, from_body
@@ -19,7 +22,7 @@ from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import Envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -66,31 +69,50 @@ def publisher(broker: Broker) -> Iterator[ConfirmingPublisher]:
     running.close()
 
 
+@pytest.fixture(params=["RabbitMQ", "memory"])
+def queues(request: pytest.FixtureRequest) -> Broker | MemoryPublisher:
+    """Where the messages are that `either` publishes."""
+    real: Broker | MemoryPublisher = (
+        request.getfixturevalue("broker") if request.param == "RabbitMQ" else MemoryPublisher()
+    )
+    return real
+
+
+@pytest.fixture
+def either(queues: Broker | MemoryPublisher, request: pytest.FixtureRequest) -> ConfirmingPublisher | MemoryPublisher:
+    real: ConfirmingPublisher | MemoryPublisher = (
+        queues if isinstance(queues, MemoryPublisher) else request.getfixturevalue("publisher")
+    )
+    return real
+
+
 def envelope(number: int = 1) -> Envelope:
     return Envelope(make_send(id=f"wamid.{number}", message_id=f"wamid.{number}"))
 
 
-def test_when_it_returns_the_message_is_on_its_queue(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([envelope()])
+def test_when_it_returns_the_message_is_on_its_queue(
+    queues: Broker | MemoryPublisher, either: ConfirmingPublisher | MemoryPublisher
+) -> None:
+    either.publish([envelope()])
 
-    message = broker.take()
+    message = queues.take()
     assert message is not None
     assert from_body("incoming.send", message.body).id == "wamid.1"
     assert message.properties["delivery_mode"] == 2
 
 
-def test_nothing_to_publish_is_no_trouble(publisher: ConfirmingPublisher) -> None:
-    publisher.publish([])
+def test_nothing_to_publish_is_no_trouble(either: ConfirmingPublisher | MemoryPublisher) -> None:
+    either.publish([])
 
 
 def test_many_threads_publish_at_once_and_nothing_is_lost_or_doubled(
-    broker: Broker, publisher: ConfirmingPublisher
+    queues: Broker | MemoryPublisher, either: ConfirmingPublisher | MemoryPublisher
 ) -> None:
     with ThreadPoolExecutor(32) as threads:
-        list(threads.map(lambda number: publisher.publish([envelope(number), envelope(-number)]), range(1, 501)))
+        list(threads.map(lambda number: either.publish([envelope(number), envelope(-number)]), range(1, 501)))
 
-    taken = [from_body("incoming.send", broker.take().body).id for _ in range(1000)]
-    assert broker.take() is None
+    taken = [from_body("incoming.send", queues.take().body).id for _ in range(1000)]
+    assert queues.take() is None
     assert sorted(taken) == sorted(f"wamid.{number}" for number in range(-500, 501) if number)
 
 
@@ -125,7 +147,7 @@ def test_one_refused_message_does_not_spoil_the_others(broker: Broker, publisher
     assert broker.depth("unoapi.outgoing") == 20
 
 
-def test_what_cannot_be_routed_is_kept_as_dead(broker: Broker, publisher: ConfirmingPublisher) -> None:
+def test_what_cannot_be_routed_is_saved_as_dead(broker: Broker, publisher: ConfirmingPublisher) -> None:
     publisher.publish_messages(
         [Message("unoapi.broker", "nowhere", "lost?", {}, {"content_encoding": "utf-8", "delivery_mode": 2})]
     )
@@ -205,17 +227,32 @@ def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
     assert connections & set(publisher._pool._idle)
 
 
-def test_after_a_close_it_can_be_used_again(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([envelope(1)])
-    publisher.close()
+def test_after_a_close_it_can_be_used_again(
+    queues: Broker | MemoryPublisher, either: ConfirmingPublisher | MemoryPublisher
+) -> None:
+    either.publish([envelope(1)])
+    either.close()
 
-    publisher.publish([envelope(2)])
+    either.publish([envelope(2)])
 
-    assert broker.depth() == 2
+    assert queues.depth() == 2
 
 
-def test_without_a_broker_it_says_so_within_five_seconds() -> None:
-    publisher = ConfirmingPublisher("amqp://guest:guest@127.0.0.1:1", TOPOLOGY)
+def _away_in_memory() -> MemoryPublisher:
+    publisher = MemoryPublisher()
+    publisher.away = True
+    return publisher
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ConfirmingPublisher("amqp://guest:guest@127.0.0.1:1", TOPOLOGY), _away_in_memory],
+    ids=["RabbitMQ", "memory"],
+)
+def test_without_a_broker_it_says_so_within_five_seconds(
+    make: Callable[[], ConfirmingPublisher | MemoryPublisher],
+) -> None:
+    publisher = make()
 
     start = time.monotonic()
     with pytest.raises(BrokerUnavailable):
@@ -238,7 +275,9 @@ def test_a_queue_with_other_arguments_is_named(broker: Broker, publisher: Confir
     assert "add_vhost" in str(error.value)
 
 
-def test_a_check_publishes_nothing(broker: Broker, publisher: ConfirmingPublisher) -> None:
-    publisher.check()
+def test_a_check_publishes_nothing(
+    queues: Broker | MemoryPublisher, either: ConfirmingPublisher | MemoryPublisher
+) -> None:
+    either.check()
 
-    assert [broker.depth(queue.name) for queue in TOPOLOGY.queues] == [0] * len(TOPOLOGY.queues)
+    assert [queues.depth(queue.name) for queue in TOPOLOGY.queues] == [0] * len(TOPOLOGY.queues)

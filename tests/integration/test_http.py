@@ -1,4 +1,7 @@
-"""The HTTP API over a real gunicorn, RabbitMQ and Redis: what is accepted is queued, what is refused is not."""
+"""The HTTP API: what is accepted is queued, what is refused is not.
+
+In this process, over the real Redis; what is about sockets, gunicorn or RabbitMQ runs on real processes.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from tests.support.api import Answer, Api
+from tests.support.api import api as serve_api
+from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
-from unoapi.broker.messages import from_body
 from unoapi.models.jobs import FanOut, SendMessage
+from unoapi.telemetry.logging import LISTENER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.receiver import Receiver
     from unoapi.devenv.servers import PrivateServers
 
 OTHER = "5521977776666"
@@ -32,49 +37,56 @@ WEBHOOK = {"id": "crm", "urlAbsolute": "http://127.0.0.1:1/hook", "token": "webh
 
 
 @pytest.fixture(scope="module")
-def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Web only: what is accepted stays on its queue."""
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API alone: what is accepted stays on its queue."""
     settings = {
         "UNOAPI_BODY_MAX_BYTES": str(LIMIT),
+        "UNOAPI_ALLOWED_HOSTS": "127.0.0.0/8",
         "WEBHOOK_URL": "http://127.0.0.1:1/environment",
         "WEBHOOK_TOKEN": ENVIRONMENTS_TOKEN,
     }
-    with stack(servers, tmp_path_factory.mktemp("http"), **settings) as running:
-        running.web()
+    with serve_api(servers, tmp_path_factory.mktemp("http"), **settings) as running:
         for phone in (PHONE, OTHER):
             running.register([WEBHOOK], phone=phone)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hooks() -> Iterator[Receiver]:
+    with Receiver() as running:
+        running.record("full")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Real processes, for what is about them."""
+    settings = {
+        "UNOAPI_BODY_MAX_BYTES": str(LIMIT),
+        "WEBHOOK_URL": hooks.url("/environment"),
+        "WEBHOOK_HEADER": "X-Key",
+        "WEBHOOK_TOKEN": "the-key",
+    }
+    with stack(servers, tmp_path_factory.mktemp("gateway"), **settings) as running:
+        running.web()
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _empty_queues(request: pytest.FixtureRequest) -> None:
     if "api" in request.fixturenames:
-        take(request.getfixturevalue("api"), "unoapi.incoming", "unoapi.outgoing")
+        request.getfixturevalue("api").queues.jobs("unoapi.incoming", "unoapi.outgoing")
 
 
-def take(api: Stack, *queues: str) -> list[Any]:
-    """Take everything from the queues."""
-    from kombu import Connection  # noqa: PLC0415 (only here)
-
-    taken = []
-    with Connection(api.environment["AMQP_URL"]) as connection:
-        channel: Any = connection.channel()
-        for queue in queues:
-            while (message := channel.basic_get(queue, no_ack=True)) is not None:
-                taken.append(from_body(message.headers["task"], message.body))
-    return taken
+def queued(api: Api) -> int:
+    return sum(api.queues.depth(f"unoapi.{queue}") for queue in ("incoming", "outgoing", "notification", "dead"))
 
 
-def queued(api: Stack) -> int:
-    return sum(api.depth(f"unoapi.{queue}") for queue in ("incoming", "outgoing", "notification", "dead"))
+def raw(api: Api, body: bytes | str, path: str = MESSAGES) -> Answer:
+    return api.post(path, data=body, content_type="application/json")
 
 
-def raw(api: Stack, body: bytes | str, path: str = MESSAGES, **headers: str) -> requests.Response:
-    given = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json", **headers}
-    return requests.post(f"{api.url}{path}", data=body, headers=given, timeout=10)
-
-
-def check_error(answer: requests.Response, status: int, code: int | None = None) -> dict[str, Any]:
+def check_error(answer: Answer | requests.Response, status: int, code: int | None = None) -> dict[str, Any]:
     """Fail unless it is a Cloud API error object with every field that clients read."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/json"
@@ -105,7 +117,7 @@ def check_error(answer: requests.Response, status: int, code: int | None = None)
     ],
     ids=lambda body: repr(body[:12]),
 )  # fmt: skip
-def test_a_body_that_is_no_json_is_refused(api: Stack, body: bytes) -> None:
+def test_a_body_that_is_no_json_is_refused(api: Api, body: bytes) -> None:
     error = check_error(raw(api, body), 400, 100)
 
     assert "not valid JSON" in error["error_data"]["details"]
@@ -116,7 +128,7 @@ def test_a_body_that_is_no_json_is_refused(api: Stack, body: bytes) -> None:
 @pytest.mark.parametrize(
     "path", [MESSAGES, f"/v15.0/{PHONE}/register", f"/webhooks/whatsapp/{PHONE}", f"/sandbox/{PHONE}/messages"]
 )
-def test_a_body_that_is_no_object_is_refused_everywhere(api: Stack, path: str, body: str) -> None:
+def test_a_body_that_is_no_object_is_refused_everywhere(api: Api, path: str, body: str) -> None:
     error = check_error(raw(api, body, path), 400, 100)
 
     assert "JSON object" in error["error_data"]["details"]
@@ -124,7 +136,7 @@ def test_a_body_that_is_no_object_is_refused_everywhere(api: Stack, path: str, b
 
 
 @pytest.mark.parametrize("depth", [50, 200, 400, 700, 800, 850, 900, 920, 940, 960, 980, 1000, 2000])
-def test_a_deep_body_is_taken_or_refused_but_never_breaks_anything(api: Stack, depth: int) -> None:
+def test_a_deep_body_is_taken_or_refused_but_never_breaks_anything(api: Api, depth: int) -> None:
     deep = "[" * depth + "]" * depth
     event = {"entry": [{"changes": [{"value": {"messages": [{"id": "1", "x": "DEEP"}]}}]}]}
     written = {"from": CONTACT, "type": "location", "location": "DEEP"}
@@ -140,7 +152,7 @@ def test_a_deep_body_is_taken_or_refused_but_never_breaks_anything(api: Stack, d
     assert set(statuses.values()) <= ({200} if depth <= 50 else {400})
 
 
-def test_a_body_over_the_limit_is_refused_and_one_below_is_not(api: Stack) -> None:
+def test_a_body_over_the_limit_is_refused_and_one_below_is_not(api: Api) -> None:
     padding = {"extra": "x" * (LIMIT - len(json.dumps({**TEXT, "extra": ""})))}
     fits = json.dumps({**TEXT, **padding})
 
@@ -150,24 +162,24 @@ def test_a_body_over_the_limit_is_refused_and_one_below_is_not(api: Stack) -> No
     assert raw(api, fits).status_code == 200
 
 
-def test_a_body_in_pieces_over_the_limit_is_refused_too(api: Stack) -> None:
+def test_a_body_in_pieces_over_the_limit_is_refused_too(gateway: Stack) -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(30):
             yield b"x" * 1000
 
     headers = {"Authorization": f"Bearer {OPERATOR}"}
-    answer = requests.post(f"{api.url}{MESSAGES}", data=pieces(), headers=headers, timeout=10)
+    answer = requests.post(f"{gateway.url}{MESSAGES}", data=pieces(), headers=headers, timeout=10)
 
     check_error(answer, 413)
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(api: Stack) -> None:
+def test_a_client_that_leaves_in_the_middle_harms_nobody(gateway: Stack) -> None:
     head = f"POST {MESSAGES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: 100\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", api.port)) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(head.encode() + b'{"messaging')
 
-    assert api.get("/ping").text == "pong!"
-    assert queued(api) == 0
+    assert gateway.get("/ping").text == "pong!"
+    assert [gateway.depth(f"unoapi.{queue}") for queue in ("incoming", "outgoing", "notification", "dead")] == [0] * 4
 
 
 # --- messages that do not fit ---
@@ -191,7 +203,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(api: Stack) -> None:
     ],
 )
 def test_a_message_that_does_not_fit_is_refused_and_names_its_field(
-    api: Stack, change: dict[str, Any], code: int, named: str
+    api: Api, change: dict[str, Any], code: int, named: str
 ) -> None:
     error = check_error(api.post(MESSAGES, {**TEXT, **change}), 400, code)
 
@@ -200,14 +212,14 @@ def test_a_message_that_does_not_fit_is_refused_and_names_its_field(
 
 
 @pytest.mark.parametrize("field", ["to", "text"])
-def test_a_missing_field_is_named(api: Stack, field: str) -> None:
+def test_a_missing_field_is_named(api: Api, field: str) -> None:
     error = check_error(api.post(MESSAGES, {key: value for key, value in TEXT.items() if key != field}), 400, 131008)
 
     assert field in error["error_data"]["details"]
     assert queued(api) == 0
 
 
-def test_a_refusal_does_not_quote_what_was_sent(api: Stack) -> None:
+def test_a_refusal_does_not_quote_what_was_sent(api: Api) -> None:
     answer = api.post(MESSAGES, {**TEXT, "to": "my-secret-friend", "text": {"body": ["my-secret-text"]}})
 
     assert "my-secret" not in answer.text
@@ -233,9 +245,8 @@ def test_a_refusal_does_not_quote_what_was_sent(api: Stack) -> None:
     ],
     ids=repr,
 )
-def test_without_the_right_token_nothing_is_taken(api: Stack, headers: dict[str, str]) -> None:
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
-    answer = requests.post(f"{api.url}{MESSAGES}", json=TEXT, headers=encoded, timeout=10)
+def test_without_the_right_token_nothing_is_taken(api: Api, headers: dict[str, str]) -> None:
+    answer = api.post(MESSAGES, TEXT, token=None, headers=headers)
 
     check_error(answer, 401)
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -243,9 +254,9 @@ def test_without_the_right_token_nothing_is_taken(api: Stack, headers: dict[str,
 
 
 @pytest.mark.parametrize("name", ["access_token", "hub.verify_token"])
-def test_a_wrong_token_in_the_query_opens_nothing(api: Stack, name: str) -> None:
+def test_a_wrong_token_in_the_query_opens_nothing(api: Api, name: str) -> None:
     for token in ("wrong", OTHER_TOKEN, ""):
-        answer = requests.post(f"{api.url}{MESSAGES}", params={name: token}, json=TEXT, timeout=10)
+        answer = api.post(MESSAGES, TEXT, token=None, params={name: token})
         check_error(answer, 401)
 
     assert queued(api) == 0
@@ -264,14 +275,14 @@ def test_a_wrong_token_in_the_query_opens_nothing(api: Stack, name: str) -> None
     ],
     ids=repr,
 )
-def test_every_usual_place_of_a_token_opens(api: Stack, headers: dict[str, str], query: dict[str, str]) -> None:
-    answer = requests.post(f"{api.url}{MESSAGES}", params=query, json=TEXT, headers=headers, timeout=10)
+def test_every_usual_place_of_a_token_opens(api: Api, headers: dict[str, str], query: dict[str, str]) -> None:
+    answer = api.post(MESSAGES, TEXT, token=None, params=query, headers=headers)
 
     assert answer.status_code == 200, answer.text
     assert queued(api) == 1
 
 
-def test_a_phone_without_stored_configuration_opens_to_the_operator_alone(api: Stack) -> None:
+def test_a_phone_without_stored_configuration_opens_to_the_operator_alone(api: Api) -> None:
     path = f"/v15.0/{UNSTORED}/messages"
 
     check_error(api.post(path, TEXT, token=TOKEN), 401)
@@ -287,7 +298,7 @@ def test_a_phone_without_stored_configuration_opens_to_the_operator_alone(api: S
     ["/", "/nowhere", "/v15.0/x/messages", "/v15.0/55119999900001234567890/messages", "/v15.0/%2B5511/messages",
      "/v15.0/\u0665\u0665\u0661\u0661/messages", f"/v15.0/{PHONE}/dance", "/webhooks/"],
 )  # fmt: skip
-def test_an_unknown_path_is_a_404_in_the_same_shape(api: Stack, path: str) -> None:
+def test_an_unknown_path_is_a_404_in_the_same_shape(api: Api, path: str) -> None:
     check_error(api.post(path, TEXT), 404, 100)
 
 
@@ -295,8 +306,8 @@ def test_an_unknown_path_is_a_404_in_the_same_shape(api: Stack, path: str) -> No
     ("method", "path"),
     [("GET", MESSAGES), ("PUT", MESSAGES), ("DELETE", f"/v15.0/{PHONE}/register"), ("POST", "/ping")],
 )
-def test_a_wrong_method_is_a_405_that_names_the_right_ones(api: Stack, method: str, path: str) -> None:
-    answer = requests.request(method, f"{api.url}{path}", timeout=10)
+def test_a_wrong_method_is_a_405_that_names_the_right_ones(api: Api, method: str, path: str) -> None:
+    answer = api.request(method, path, token=None)
 
     check_error(answer, 405)
     assert ("GET" if path == "/ping" else "POST") in answer.headers["Allow"]
@@ -305,11 +316,11 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(api: Stack, method: s
 @pytest.mark.parametrize(
     "path", [MESSAGES, f"{MESSAGES}/", MESSAGES.replace("v15.0", "v24.0"), MESSAGES.replace("v15.0", "x")]
 )
-def test_any_version_is_served_with_or_without_a_slash(api: Stack, path: str) -> None:
+def test_any_version_is_served_with_or_without_a_slash(api: Api, path: str) -> None:
     assert api.post(path, TEXT).status_code == 200
 
 
-def test_every_answer_has_the_security_headers(api: Stack) -> None:
+def test_every_answer_has_the_security_headers(api: Api) -> None:
     for answer in (api.get("/ping"), api.get("/nowhere"), api.post(MESSAGES, {}), api.post(MESSAGES, TEXT)):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
@@ -318,7 +329,7 @@ def test_every_answer_has_the_security_headers(api: Stack) -> None:
 # --- messages that fit ---
 
 
-def test_a_message_is_answered_with_its_id_and_stands_on_the_queue(api: Stack) -> None:
+def test_a_message_is_answered_with_its_id_and_stands_on_the_queue(api: Api) -> None:
     answer = api.post(MESSAGES, TEXT, token=TOKEN)
 
     message_id = answer.json()["messages"][0]["id"]
@@ -329,31 +340,31 @@ def test_a_message_is_answered_with_its_id_and_stands_on_the_queue(api: Stack) -
         "contacts": [{"input": CONTACT, "wa_id": CONTACT}],
         "messages": [{"id": message_id}],
     }
-    (job,) = take(api, "unoapi.incoming")
+    (job,) = api.queues.jobs("unoapi.incoming")
     assert isinstance(job, SendMessage)
     assert (job.id, job.message_id, job.phone, job.notify_on_failure) == (message_id, message_id, PHONE, True)
     assert json.loads(job.body) == TEXT
 
 
 @pytest.mark.parametrize("to", ["+55 (49) 98888-7777", "55.49.98888-7777", 5549988887777])
-def test_a_recipient_may_be_written_with_punctuation(api: Stack, to: Any) -> None:
+def test_a_recipient_may_be_written_with_punctuation(api: Api, to: Any) -> None:
     answer = api.post(MESSAGES, {**TEXT, "to": to})
 
     assert answer.json()["contacts"] == [{"input": str(to), "wa_id": "5549988887777"}]
-    (job,) = take(api, "unoapi.incoming")
+    (job,) = api.queues.jobs("unoapi.incoming")
     assert json.loads(job.body)["to"] == "5549988887777"
 
 
-def test_fields_that_we_do_not_know_are_kept(api: Stack) -> None:
+def test_fields_that_we_do_not_know_are_passed_on(api: Api) -> None:
     message = {**TEXT, "biz_opaque_callback_data": "order 1", "recipient_type": "individual", "context": None}
 
     api.post(MESSAGES, message)
 
-    (job,) = take(api, "unoapi.incoming")
+    (job,) = api.queues.jobs("unoapi.incoming")
     assert json.loads(job.body) == message
 
 
-def test_the_same_message_twice_is_two_messages(api: Stack) -> None:
+def test_the_same_message_twice_is_two_messages(api: Api) -> None:
     first, second = (api.post(MESSAGES, TEXT).json()["messages"][0]["id"] for _ in range(2))
 
     assert first != second
@@ -363,25 +374,22 @@ def test_the_same_message_twice_is_two_messages(api: Stack) -> None:
 # --- register ---
 
 
-def register(api: Stack, change: Any, phone: str = UNSTORED + "1") -> requests.Response:
+def register(api: Api, change: Any, phone: str = UNSTORED + "1") -> Answer:
     return api.post(f"/v15.0/{phone}/register", change)
 
 
-def stored(api: Stack, phone: str = UNSTORED + "1") -> dict[str, Any]:
-    import redis  # noqa: PLC0415 (only here)
-
-    text = redis.Redis.from_url(api.servers.redis_url, decode_responses=True).get(f"unoapi-config:{phone}")
-    return dict(json.loads(str(text)))
+def stored(api: Api, phone: str = UNSTORED + "1") -> dict[str, Any]:
+    return dict(json.loads(api.redis.get(f"unoapi-config:{phone}")))
 
 
 @pytest.fixture
-def registered(api: Stack) -> dict[str, Any]:
+def registered(api: Api) -> dict[str, Any]:
     change = {"provider": "sandbox", "authToken": "its-token", "overrideWebhooks": True, "webhooks": [WEBHOOK]}
     assert register(api, change).status_code == 200
     return stored(api)
 
 
-def test_register_stores_and_its_answer_holds_no_secret(api: Stack, registered: dict[str, Any]) -> None:
+def test_register_stores_and_its_answer_holds_no_secret(api: Api, registered: dict[str, Any]) -> None:
     answer = register(api, {"label": "Shop"})
 
     assert stored(api) == {**registered, "label": "Shop"}
@@ -393,7 +401,7 @@ def test_register_stores_and_its_answer_holds_no_secret(api: Stack, registered: 
         assert secret not in answer.text
 
 
-def test_register_merges_webhooks_by_their_id(api: Stack, registered: dict[str, Any]) -> None:
+def test_register_merges_webhooks_by_their_id(api: Api, registered: dict[str, Any]) -> None:
     register(api, {"webhooks": [{"id": "crm", "sendGroupMessages": False}, {"id": "new", "url": "http://new.test"}]})
 
     assert stored(api)["webhooks"] == [
@@ -412,14 +420,14 @@ def test_register_merges_webhooks_by_their_id(api: Stack, registered: dict[str, 
     ],
 )
 def test_a_body_that_configures_nothing_wipes_nothing(
-    api: Stack, registered: dict[str, Any], change: dict[str, Any]
+    api: Api, registered: dict[str, Any], change: dict[str, Any]
 ) -> None:
     assert register(api, change).status_code == 200
 
     assert stored(api) == registered
 
 
-def test_the_answer_may_be_posted_back(api: Stack, registered: dict[str, Any]) -> None:
+def test_the_answer_may_be_posted_back(api: Api, registered: dict[str, Any]) -> None:
     answer = register(api, {}).json()
 
     assert register(api, answer).status_code == 200
@@ -449,14 +457,14 @@ def test_the_answer_may_be_posted_back(api: Stack, registered: dict[str, Any]) -
     ids=lambda wrong: json.dumps(wrong)[:50],
 )
 def test_wrong_values_are_refused_and_nothing_is_changed(
-    api: Stack, registered: dict[str, Any], wrong: dict[str, Any]
+    api: Api, registered: dict[str, Any], wrong: dict[str, Any]
 ) -> None:
     check_error(register(api, wrong), 400)
 
     assert stored(api) == registered
 
 
-def test_a_new_token_opens_and_the_old_one_no_more(api: Stack, registered: dict[str, Any]) -> None:  # noqa: ARG001
+def test_a_new_token_opens_and_the_old_one_no_more(api: Api, registered: dict[str, Any]) -> None:  # noqa: ARG001
     phone = UNSTORED + "1"
 
     register(api, {"authToken": "its-new-token"})
@@ -465,7 +473,7 @@ def test_a_new_token_opens_and_the_old_one_no_more(api: Stack, registered: dict[
     eventually(lambda: api.post(f"/v15.0/{phone}/messages", TEXT, token="its-token").status_code == 401)
 
 
-def test_a_session_may_configure_itself_and_no_other(api: Stack) -> None:
+def test_a_session_may_configure_itself_and_no_other(api: Api) -> None:
     assert api.post(f"/v15.0/{PHONE}/register", {"label": "mine"}, token=TOKEN).status_code == 200
     check_error(api.post(f"/v15.0/{OTHER}/register", {"label": "mine"}, token=TOKEN), 401)
     check_error(api.post(f"/v15.0/{UNSTORED}2/register", {"label": "mine"}, token=TOKEN), 401)
@@ -486,7 +494,7 @@ def callback(**value: Any) -> dict[str, Any]:
 EVENTS = f"/webhooks/whatsapp/{PHONE}"
 
 
-def test_three_messages_and_two_statuses_become_five_jobs(api: Stack) -> None:
+def test_three_messages_and_two_statuses_become_five_jobs(api: Api) -> None:
     contacts = [{"wa_id": CONTACT, "profile": {"name": "Maria"}}]
     messages = [
         {"id": f"m{n}", "from": CONTACT, "timestamp": 1, "type": "text", "text": {"body": "x"}} for n in range(3)
@@ -496,7 +504,7 @@ def test_three_messages_and_two_statuses_become_five_jobs(api: Stack) -> None:
     answer = api.post(EVENTS, callback(contacts=contacts, messages=messages, statuses=statuses))
 
     assert (answer.status_code, answer.json()) == (200, {"success": True})
-    jobs = take(api, "unoapi.outgoing")
+    jobs = api.queues.jobs("unoapi.outgoing")
     assert sorted(job.message_id for job in jobs) == ["m0", "m1", "m2", "s0", "s1"]
     for job in jobs:
         assert isinstance(job, FanOut)
@@ -505,13 +513,13 @@ def test_three_messages_and_two_statuses_become_five_jobs(api: Stack) -> None:
         assert value["contacts"] == [{"profile": {"name": "Maria"}, "wa_id": CONTACT, "user_id": CONTACT}]
 
 
-def test_the_same_callback_twice_gives_the_same_jobs(api: Stack) -> None:
+def test_the_same_callback_twice_gives_the_same_jobs(api: Api) -> None:
     payload = callback(statuses=[{"id": "s", "status": "read", "timestamp": "1", "recipient_id": CONTACT}])
 
     api.post(EVENTS, payload)
     api.post(EVENTS, payload)
 
-    first, second = take(api, "unoapi.outgoing")
+    first, second = api.queues.jobs("unoapi.outgoing")
     assert first.id == second.id
 
 
@@ -538,7 +546,7 @@ def test_the_same_callback_twice_gives_the_same_jobs(api: Stack) -> None:
     ],
     ids=lambda payload: json.dumps(payload)[-60:],
 )
-def test_an_event_that_makes_no_sense_is_refused(api: Stack, payload: dict[str, Any]) -> None:
+def test_an_event_that_makes_no_sense_is_refused(api: Api, payload: dict[str, Any]) -> None:
     check_error(api.post(EVENTS, payload), 400)
 
     assert queued(api) == 0
@@ -556,10 +564,10 @@ def test_an_event_that_makes_no_sense_is_refused(api: Stack, payload: dict[str, 
     ],
     ids=json.dumps,
 )
-def test_an_odd_event_is_taken_and_made_complete(api: Stack, value: dict[str, Any]) -> None:
+def test_an_odd_event_is_taken_and_made_complete(api: Api, value: dict[str, Any]) -> None:
     assert api.post(EVENTS, callback(**value)).status_code == 200
 
-    (job,) = take(api, "unoapi.outgoing")
+    (job,) = api.queues.jobs("unoapi.outgoing")
     full = json.loads(job.body)["entry"][0]["changes"][0]["value"]
     for contact in full.get("contacts", []):
         assert isinstance(contact["profile"]["name"], str)
@@ -569,10 +577,10 @@ def test_an_odd_event_is_taken_and_made_complete(api: Stack, value: dict[str, An
 # --- sandbox and trace ---
 
 
-def test_a_simulated_contact_writes(api: Stack) -> None:
+def test_a_simulated_contact_writes(api: Api) -> None:
     message_id = api.contact_writes("hi", token=TOKEN)
 
-    (job,) = take(api, "unoapi.outgoing")
+    (job,) = api.queues.jobs("unoapi.outgoing")
     assert (job.message_id, job.kind) == (message_id, "message")
 
 
@@ -581,7 +589,7 @@ def test_a_simulated_contact_writes(api: Stack) -> None:
     [{"from": "x"}, {"type": "image"}, {"type": "NO"}, {"timestamp": {}}, {"id": "a b"}, {"profile": "Maria"}],
     ids=repr,
 )
-def test_a_simulated_message_must_be_possible(api: Stack, wrong: dict[str, Any]) -> None:
+def test_a_simulated_message_must_be_possible(api: Api, wrong: dict[str, Any]) -> None:
     body = {"from": CONTACT, "type": "text", "text": {"body": "hi"}, **wrong}
 
     check_error(api.post(f"/sandbox/{PHONE}/messages", body), 400)
@@ -589,7 +597,7 @@ def test_a_simulated_message_must_be_possible(api: Stack, wrong: dict[str, Any])
 
 
 @pytest.mark.parametrize("provider", [None, "forwarder"])
-def test_no_contact_writes_to_a_session_outside_the_sandbox(api: Stack, provider: str | None) -> None:
+def test_no_contact_writes_to_a_session_outside_the_sandbox(api: Api, provider: str | None) -> None:
     phone = f"{UNSTORED}3"
     if provider:
         register(api, {"provider": provider}, phone)
@@ -601,7 +609,7 @@ def test_no_contact_writes_to_a_session_outside_the_sandbox(api: Stack, provider
     assert queued(api) == 0
 
 
-def test_a_message_can_be_followed_by_its_own_session_alone(api: Stack) -> None:
+def test_a_message_can_be_followed_by_its_own_session_alone(api: Api) -> None:
     message_id = api.send("hello").json()["messages"][0]["id"]
     path = f"{MESSAGES}/{message_id}/trace"
 
@@ -615,16 +623,16 @@ def test_a_message_can_be_followed_by_its_own_session_alone(api: Stack) -> None:
 
 
 @pytest.mark.parametrize("message_id", ["wamid.UNKNOWN", "x" * 600, "%00"])
-def test_the_trace_of_an_unknown_message_is_a_404(api: Stack, message_id: str) -> None:
+def test_the_trace_of_an_unknown_message_is_a_404(api: Api, message_id: str) -> None:
     check_error(api.get(f"{MESSAGES}/{message_id}/trace"), 404)
 
 
 # --- health ---
 
 
-def test_health_needs_no_token(api: Stack) -> None:
+def test_health_needs_no_token(gateway: Stack) -> None:
     ping, live, ready = (
-        requests.get(f"{api.url}{path}", timeout=10) for path in ("/ping", "/health/live", "/health/ready")
+        requests.get(f"{gateway.url}{path}", timeout=10) for path in ("/ping", "/health/live", "/health/ready")
     )
 
     assert (ping.status_code, ping.text) == (200, "pong!")
@@ -633,32 +641,30 @@ def test_health_needs_no_token(api: Stack) -> None:
     assert ready.json() == {"status": "ok", "checks": {"rabbitmq": "ok", "redis": "ok"}}
 
 
-# --- last, so that it sees what all the tests above made the process say ---
-
-
-def test_no_token_and_no_message_is_in_the_log(api: Stack) -> None:
-    log = "".join(process.output() for process in api.processes)
-
-    assert "unhandled_error" not in log
-    for secret in (OPERATOR, TOKEN, "its-token", "webhook-token", "webhook-secret", ENVIRONMENTS_TOKEN, "hello"):
-        assert secret not in log
-
-
 def test_a_phone_without_stored_configuration_is_served_by_the_environments_webhook(
-    servers: PrivateServers, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+    gateway: Stack, hooks: Receiver
 ) -> None:
-    settings = {"WEBHOOK_URL": receiver.url("/environment"), "WEBHOOK_HEADER": "X-Key", "WEBHOOK_TOKEN": "the-key"}
     event = callback(messages=[{"id": "m1", "from": CONTACT, "timestamp": 1, "type": "text", "text": {"body": "olá"}}])
 
-    with stack(servers, tmp_path_factory.mktemp("environment"), **settings) as running:
-        running.web()
-        running.worker()
-        assert running.post(f"/webhooks/whatsapp/{UNSTORED}", event).status_code == 200
-        receiver.wait(1, "/environment")
+    gateway.worker()
+    assert gateway.post(f"/webhooks/whatsapp/{UNSTORED}", event).status_code == 200
+    hooks.wait(1, "/environment")
 
-    (request,) = receiver.requests("/environment")
+    (request,) = hooks.requests("/environment")
     assert request.path == f"/environment/{UNSTORED}"
     assert request.headers["x-key"] == "the-key"
     value = json.loads(request.body)["entry"][0]["changes"][0]["value"]
     assert value["messages"][0]["text"]["body"] == "olá"
     assert value["messages"][0]["timestamp"] == "1"
+
+
+# --- last, so that it sees what all the tests above made the processes log ---
+
+
+def test_no_token_and_no_message_is_in_the_log(api: Api, gateway: Stack) -> None:
+    log = api.log.getvalue() + "".join(process.output() for process in gateway.processes)
+
+    assert LISTENER in api.log.getvalue()
+    assert "unhandled_error" not in log
+    for secret in (OPERATOR, TOKEN, "its-token", "webhook-token", "webhook-secret", ENVIRONMENTS_TOKEN, "hello"):
+        assert secret not in log

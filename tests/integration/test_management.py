@@ -1,4 +1,4 @@
-"""Sessions and everything around them, over a real gunicorn: what clients of the Cloud API ask of a number."""
+"""Sessions and everything around them: what clients of the Cloud API ask of a number."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-import requests
 
+from tests.support.api import Api
+from tests.support.api import api as serve_api
 from tests.support.fakes import PHONE as NUMBER
 from tests.support.stack import CONTACT, OPERATOR, Stack, eventually, stack
 from unoapi.models.session import computed_waba_id
@@ -26,19 +27,30 @@ TOKEN, OTHER_TOKEN = "token-of-the-shop", "token-of-the-other"
 SECRET = "secret-of-the-webhook"
 HOOK = {"id": "crm", "urlAbsolute": "http://127.0.0.1:1/hook", "token": SECRET}
 V = "/v21.0"
+REMEMBERED_S = 3 * 86_400
+"""A day longer than the oldest delivery may wait (`UNOAPI_MESSAGE_MAX_AGE`)."""
 GIVEN = {"type": "body", "parameters": [{"type": "text", "text": "x"}]}
 
 
 @pytest.fixture(scope="module")
-def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack(servers, tmp_path_factory.mktemp("management")) as running:
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve_api(servers, tmp_path_factory.mktemp("management"), UNOAPI_ALLOWED_HOSTS="127.0.0.0/8") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Real processes, for what a worker does."""
+    with stack(servers, tmp_path_factory.mktemp("gateway")) as running:
         running.web()
+        running.worker()
         yield running
 
 
 @pytest.fixture(autouse=True)
-def _two_sessions(api: Stack) -> None:
+def _two_sessions(request: pytest.FixtureRequest) -> None:
     """The shop has an account at Meta by name only; the other has none."""
+    api = request.getfixturevalue("gateway" if "gateway" in request.fixturenames else "api")
     for phone in (SHOP, OTHER):
         ask(api, "POST", f"{V}/{phone}/deregister")
     shop = {"provider": "sandbox", "label": "Shop", "authToken": TOKEN, "webhooks": [HOOK], "webhookForward": META}
@@ -47,17 +59,11 @@ def _two_sessions(api: Stack) -> None:
     assert ask(api, "POST", f"{V}/{OTHER}/register", json=other).status_code == 200
 
 
-def memory(api: Stack) -> Any:
-    """Redis itself."""
-    return redis.Redis.from_url(api.servers.redis_url, decode_responses=True)
+def ask(api: Api | Stack, method: str, path: str, token: str | None = OPERATOR, **given: Any) -> Any:
+    return api.request(method, path, token=token, **given)
 
 
-def ask(api: Stack, method: str, path: str, token: str | None = OPERATOR, **given: Any) -> requests.Response:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return requests.request(method, f"{api.url}{path}", headers=headers, timeout=10, **given)
-
-
-def got(api: Stack, path: str, token: str = TOKEN, **given: Any) -> dict[str, Any]:
+def got(api: Api, path: str, token: str = TOKEN, **given: Any) -> dict[str, Any]:
     answer = ask(api, "GET", path, token, **given)
     assert answer.status_code == 200, answer.text
     assert SECRET not in answer.text
@@ -66,7 +72,7 @@ def got(api: Stack, path: str, token: str = TOKEN, **given: Any) -> dict[str, An
     return document
 
 
-def refused(answer: requests.Response, status: int, code: int | None = None) -> None:
+def refused(answer: Any, status: int, code: int | None = None) -> None:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert {"message", "type", "code", "error_data", "fbtrace_id"} <= set(error)
@@ -78,7 +84,7 @@ def refused(answer: requests.Response, status: int, code: int | None = None) -> 
 
 @pytest.mark.parametrize("node", [SHOP, PNID, WABA])
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_number_is_found_by_each_of_its_ids(api: Stack, node: str, slash: str) -> None:
+def test_a_number_is_found_by_each_of_its_ids(api: Api, node: str, slash: str) -> None:
     assert got(api, f"{V}/{node}{slash}", params={"fields": "display_phone_number"}) == {
         "id": PNID,
         "display_phone_number": SHOP,
@@ -86,7 +92,7 @@ def test_a_number_is_found_by_each_of_its_ids(api: Stack, node: str, slash: str)
 
 
 @pytest.mark.parametrize("node", [SHOP, PNID, WABA])
-def test_a_message_may_be_sent_by_each_of_them(api: Stack, node: str) -> None:
+def test_a_message_may_be_sent_by_each_of_them(api: Api, node: str) -> None:
     text = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hi"}}
 
     sent = ask(api, "POST", f"{V}/{node}/messages", TOKEN, json=text)
@@ -96,19 +102,19 @@ def test_a_message_may_be_sent_by_each_of_them(api: Stack, node: str) -> None:
     eventually(lambda: ask(api, "GET", steps, TOKEN).status_code == 200, within_s=5)
 
 
-def test_a_token_opens_no_other_ones_ids(api: Stack) -> None:
+def test_a_token_opens_no_other_ones_ids(api: Api) -> None:
     for node in (SHOP, PNID, WABA, computed_waba_id("5500000000")):
         refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 401, 190)
 
 
 @pytest.mark.parametrize("node", ["nobody", "12345678901234567890", "no-media"])
-def test_an_id_that_is_no_phone_and_unknown_is_no_matter_of_the_token(api: Stack, node: str) -> None:
+def test_an_id_that_is_no_phone_and_unknown_is_no_matter_of_the_token(api: Api, node: str) -> None:
     refused(ask(api, "GET", f"{V}/{node}", OTHER_TOKEN), 404, 100)
     refused(ask(api, "GET", f"{V}/{node}", "wrong"), 401, 190)
     refused(ask(api, "GET", f"{V}/{node}", None), 401, 0)
 
 
-def test_a_number_without_an_account_is_its_own(api: Stack) -> None:
+def test_a_number_without_an_account_is_its_own(api: Api) -> None:
     shown = got(api, f"{V}/{computed_waba_id(OTHER)}", OTHER_TOKEN)
 
     assert (shown["id"], shown["business_account_id"]) == (OTHER, computed_waba_id(OTHER))
@@ -117,7 +123,7 @@ def test_a_number_without_an_account_is_its_own(api: Stack) -> None:
 # --- sessions ---
 
 
-def test_a_session_is_shown_with_its_status_templates_and_configuration_but_no_secret(api: Stack) -> None:
+def test_a_session_is_shown_with_its_status_templates_and_configuration_but_no_secret(api: Api) -> None:
     shown = got(api, f"{V}/{SHOP}")
 
     assert (shown["label"], shown["verified_name"], shown["status"]) == ("Shop", "Shop", "online")
@@ -125,12 +131,12 @@ def test_a_session_is_shown_with_its_status_templates_and_configuration_but_no_s
     assert shown["message_templates"]["data"][0]["name"] == "hello"
 
 
-def test_the_shown_session_may_be_posted_back(api: Stack) -> None:
-    before = json.loads(memory(api).get(f"unoapi-config:{SHOP}"))
+def test_the_shown_session_may_be_posted_back(api: Api) -> None:
+    before = json.loads(api.redis.get(f"unoapi-config:{SHOP}"))
 
     assert ask(api, "POST", f"{V}/{SHOP}/register", json=got(api, f"{V}/{SHOP}")).status_code == 200
 
-    assert json.loads(memory(api).get(f"unoapi-config:{SHOP}")) == before
+    assert json.loads(api.redis.get(f"unoapi-config:{SHOP}")) == before
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,7 @@ def test_the_shown_session_may_be_posted_back(api: Stack) -> None:
     [(OPERATOR, [SHOP, OTHER]), (TOKEN, [SHOP]), (OTHER_TOKEN, [OTHER])],
     ids=["all", "shop", "other"],
 )
-def test_a_token_lists_the_sessions_that_it_opens(api: Stack, token: str, seen: list[str]) -> None:
+def test_a_token_lists_the_sessions_that_it_opens(api: Api, token: str, seen: list[str]) -> None:
     def listed() -> bool:
         phones = [session["display_phone_number"] for session in got(api, "/sessions", token)["data"]]
         return phones == seen
@@ -146,37 +152,37 @@ def test_a_token_lists_the_sessions_that_it_opens(api: Stack, token: str, seen: 
     eventually(listed, within_s=3)
 
 
-def test_a_form_configures_like_json(api: Stack) -> None:
+def test_a_form_configures_like_json(api: Api) -> None:
     form = {"label": "Form", "ignoreGroupMessages": "false", "webhooks[0][id]": "crm", "webhooks[0][timeoutMs]": "5000"}
 
     assert ask(api, "POST", f"{V}/{SHOP}/register", data=form).status_code == 200
 
-    stored = json.loads(memory(api).get(f"unoapi-config:{SHOP}"))
+    stored = json.loads(api.redis.get(f"unoapi-config:{SHOP}"))
     assert (stored["label"], stored["ignoreGroupMessages"]) == ("Form", False)
     assert stored["webhooks"] == [{**HOOK, "timeoutMs": "5000"}]
 
 
 @pytest.mark.parametrize("body", [{"messaging_product": "whatsapp", "pin": "123456"}, None])
-def test_a_registration_at_meta_wipes_nothing(api: Stack, body: dict[str, str] | None) -> None:
-    before = memory(api).get(f"unoapi-config:{SHOP}")
+def test_a_registration_at_meta_wipes_nothing(api: Api, body: dict[str, str] | None) -> None:
+    before = api.redis.get(f"unoapi-config:{SHOP}")
 
     assert ask(api, "POST", f"{V}/{PNID}/register", TOKEN, json=body).json()["success"] is True
 
-    assert memory(api).get(f"unoapi-config:{SHOP}") == before
+    assert api.redis.get(f"unoapi-config:{SHOP}") == before
 
 
-def test_a_deregistered_session_is_gone_on_purpose(api: Stack) -> None:
+def test_a_deregistered_session_is_gone_on_purpose(api: Api) -> None:
     assert ask(api, "POST", f"{V}/{SHOP}/deregister", TOKEN).status_code == 204
 
-    assert memory(api).get(f"unoapi-config:{SHOP}") is None
-    assert memory(api).exists(f"unoapi-removed:{SHOP}")
+    assert api.redis.get(f"unoapi-config:{SHOP}") is None
+    assert REMEMBERED_S - 60 < api.redis.ttl(f"unoapi-removed:{SHOP}") <= REMEMBERED_S
     eventually(lambda: ask(api, "GET", f"{V}/{SHOP}", TOKEN).status_code == 401, within_s=3)
 
 
-def test_a_pairing_code_is_asked_for(api: Stack) -> None:
+def test_a_pairing_code_is_asked_for(api: Api) -> None:
     assert ask(api, "POST", f"/{SHOP}/request_code", TOKEN).json() == {"success": True}
 
-    assert json.loads(memory(api).get(f"unoapi-config:{SHOP}"))["connectionType"] == "pairing_code"
+    assert json.loads(api.redis.get(f"unoapi-config:{SHOP}"))["connectionType"] == "pairing_code"
 
 
 @pytest.mark.parametrize(
@@ -188,14 +194,14 @@ def test_a_pairing_code_is_asked_for(api: Stack) -> None:
     ],
     ids=lambda wrong: json.dumps(wrong)[:40],
 )  # fmt: skip
-def test_options_are_checked_at_the_door(api: Stack, wrong: dict[str, Any]) -> None:
+def test_options_are_checked_at_the_door(api: Api, wrong: dict[str, Any]) -> None:
     refused(ask(api, "POST", f"{V}/{SHOP}/register", json=wrong), 400)
 
 
 # --- accounts and tokens ---
 
 
-def test_the_numbers_of_an_account_are_listed_without_a_null_next(api: Stack) -> None:
+def test_the_numbers_of_an_account_are_listed_without_a_null_next(api: Api) -> None:
     for node in (WABA, SHOP):
         listed = got(api, f"{V}/{node}/phone_numbers", params={"fields": "id,display_phone_number", "limit": 100})
 
@@ -203,7 +209,7 @@ def test_the_numbers_of_an_account_are_listed_without_a_null_next(api: Stack) ->
         assert "next" not in listed["paging"]
 
 
-def test_a_token_is_really_checked(api: Stack) -> None:
+def test_a_token_is_really_checked(api: Api) -> None:
     def data(token: str) -> dict[str, Any]:
         answer = ask(api, "GET", f"{V}/debug_token", OPERATOR, params={"input_token": token})
         found: dict[str, Any] = answer.json()["data"]
@@ -216,16 +222,16 @@ def test_a_token_is_really_checked(api: Stack) -> None:
     assert own["granular_scopes"][0]["target_ids"] == [WABA]
 
 
-def test_the_accounts_of_a_token_are_listed(api: Stack) -> None:
+def test_the_accounts_of_a_token_are_listed(api: Api) -> None:
     assert got(api, f"{V}/me/whatsapp_business_accounts")["data"] == [{"id": WABA, "name": "Shop"}]
 
 
-def test_credentials_can_be_tested(api: Stack) -> None:
+def test_credentials_can_be_tested(api: Api) -> None:
     assert ask(api, "GET", "/v13.0/", TOKEN).status_code == 200
     refused(ask(api, "GET", "/v13.0/", "wrong"), 401, 190)
 
 
-def test_the_query_may_carry_the_token(api: Stack) -> None:
+def test_the_query_may_carry_the_token(api: Api) -> None:
     answer = ask(api, "GET", f"{V}/{WABA}/message_templates?access_token={TOKEN}", None)
 
     assert answer.status_code == 200
@@ -235,7 +241,7 @@ def test_the_query_may_carry_the_token(api: Stack) -> None:
 
 
 @pytest.mark.parametrize("way", ["subscribed_apps", "phone"])
-def test_a_webhook_is_set_and_taken_back_the_way_meta_does(api: Stack, way: str) -> None:
+def test_a_webhook_is_set_and_taken_back_the_way_meta_does(api: Api, way: str) -> None:
     override = {"override_callback_uri": "http://127.0.0.1:1/new", "verify_token": "x"}
     path, body = (
         (f"{V}/{WABA}/subscribed_apps", override)
@@ -244,26 +250,26 @@ def test_a_webhook_is_set_and_taken_back_the_way_meta_does(api: Stack, way: str)
     )
 
     assert ask(api, "POST", path, TOKEN, json=body).json() == {"success": True}
-    stored = json.loads(memory(api).get(f"unoapi-config:{SHOP}"))["webhooks"]
+    stored = json.loads(api.redis.get(f"unoapi-config:{SHOP}"))["webhooks"]
     assert stored == [{**HOOK, "urlAbsolute": "http://127.0.0.1:1/new"}]
 
     assert ask(api, "DELETE", f"{V}/{WABA}/subscribed_apps", TOKEN).json() == {"success": True}
-    assert "webhooks" not in json.loads(memory(api).get(f"unoapi-config:{SHOP}"))
+    assert "webhooks" not in json.loads(api.redis.get(f"unoapi-config:{SHOP}"))
 
 
-def test_subscribing_without_a_body_changes_nothing(api: Stack) -> None:
-    before = memory(api).get(f"unoapi-config:{SHOP}")
+def test_subscribing_without_a_body_changes_nothing(api: Api) -> None:
+    before = api.redis.get(f"unoapi-config:{SHOP}")
 
     assert ask(api, "POST", f"{V}/{WABA}/subscribed_apps", TOKEN).json() == {"success": True}
 
     assert got(api, f"{V}/{WABA}/subscribed_apps")["data"][0]["whatsapp_business_api_data"]["id"] == "unoapi"
-    assert memory(api).get(f"unoapi-config:{SHOP}") == before
+    assert api.redis.get(f"unoapi-config:{SHOP}") == before
 
 
 # --- business profile, blocked users ---
 
 
-def test_a_business_profile_is_kept_and_always_has_a_vertical(api: Stack) -> None:
+def test_a_business_profile_is_saved_and_always_has_a_vertical(api: Api) -> None:
     path = f"{V}/{SHOP}/whatsapp_business_profile"
     assert got(api, path)["data"][0]["vertical"] == "UNDEFINED"
 
@@ -276,13 +282,13 @@ def test_a_business_profile_is_kept_and_always_has_a_vertical(api: Stack) -> Non
     ]
 
 
-def test_users_are_blocked_listed_and_unblocked(api: Stack) -> None:
+def test_users_are_blocked_listed_and_unblocked(api: Api) -> None:
     path, users = f"{V}/{SHOP}/block_users", {"messaging_product": "whatsapp", "block_users": [{"user": f"+{CONTACT}"}]}
 
     added = ask(api, "POST", path, TOKEN, json=users).json()
     assert added["block_users"]["added_users"] == [{"input": f"+{CONTACT}", "wa_id": CONTACT}]
     assert got(api, path)["data"] == [{"messaging_product": "whatsapp", "wa_id": CONTACT}]
-    assert memory(api).get(f"unoapi-blacklist:{SHOP}:crm:{CONTACT}") == "1"
+    assert api.redis.get(f"unoapi-blacklist:{SHOP}:crm:{CONTACT}") == "1"
     removed = ask(api, "DELETE", path, TOKEN, json=users).json()
 
     assert removed["block_users"]["removed_users"] == [{"input": f"+{CONTACT}", "wa_id": CONTACT}]
@@ -293,9 +299,9 @@ def test_users_are_blocked_listed_and_unblocked(api: Stack) -> None:
 # --- templates ---
 
 
-def test_templates_are_created_listed_and_deleted_the_way_meta_does(api: Stack) -> None:
+def test_templates_are_created_listed_and_deleted_the_way_meta_does(api: Api) -> None:
     path = f"{V}/{WABA}/message_templates"
-    memory(api).delete(f"unoapi-template:{SHOP}")
+    api.redis.delete(f"unoapi-template:{SHOP}")
     body = {"type": "BODY", "text": "Hi {{1}}"}
 
     made = [
@@ -320,13 +326,13 @@ def test_templates_are_created_listed_and_deleted_the_way_meta_does(api: Stack) 
     assert [template["name"] for template in rest["data"]] == ["c"]
     assert "next" not in rest["paging"]
     assert ask(api, "DELETE", path, TOKEN, params={"name": "a"}).json() == {"success": True}
-    assert [each["name"] for each in got(api, path)["data"]] == ["b", "c"]
+    assert [template["name"] for template in got(api, path)["data"]] == ["b", "c"]
     assert got(api, path, params={"name": "b"})["data"][0]["parameter_format"] == "POSITIONAL"
     refused(ask(api, "DELETE", path, TOKEN, params={"name": "a"}), 404)
 
 
-def test_templates_are_saved_and_deleted_the_way_the_former_program_did(api: Stack) -> None:
-    memory(api).set(f"unoapi-template:{SHOP}", json.dumps([{"id": 2, "name": "other"}]))
+def test_templates_are_saved_and_deleted_the_way_the_node_version_did(api: Api) -> None:
+    api.redis.set(f"unoapi-template:{SHOP}", json.dumps([{"id": 2, "name": "other"}]))
 
     saved = ask(api, "POST", f"{V}/{SHOP}/templates", TOKEN, json={"id": 1, "name": "hello"})
     gone = ask(api, "DELETE", f"{V}/{SHOP}/templates/1", TOKEN)
@@ -345,11 +351,11 @@ def test_templates_are_saved_and_deleted_the_way_the_former_program_did(api: Sta
     ],
 )  # fmt: skip
 def test_a_template_that_cannot_be_sent_is_refused_at_the_door(
-    api: Stack, provider: str, template: dict[str, Any], status: int, code: int | None
+    api: Api, provider: str, template: dict[str, Any], status: int, code: int | None
 ) -> None:
     ask(api, "POST", f"{V}/{OTHER}/register", json={"provider": provider})
     known = {"name": "known", "language": "en", "components": [{"type": "BODY", "text": "Hi {{1}}"}]}
-    memory(api).set(f"unoapi-template:{OTHER}", json.dumps([known]))
+    api.redis.set(f"unoapi-template:{OTHER}", json.dumps([known]))
     body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template"}
 
     answer = ask(
@@ -365,29 +371,29 @@ def test_a_template_that_cannot_be_sent_is_refused_at_the_door(
 # --- blacklist, timers, contacts ---
 
 
-def test_the_blacklist_takes_its_fields_from_the_body_or_the_query(api: Stack) -> None:
+def test_the_blacklist_takes_its_fields_from_the_body_or_the_query(api: Api) -> None:
     path, key = f"/{SHOP}/blacklist/crm", f"unoapi-blacklist:{SHOP}:crm:{CONTACT}"
 
     assert ask(api, "POST", path, TOKEN, json={"to": CONTACT, "ttl": 60}).json() == {"success": True}
-    assert memory(api).ttl(key) > 0
+    assert api.redis.ttl(key) > 0
     assert ask(api, "POST", path, TOKEN, params={"to": CONTACT, "ttl": "0"}).json() == {"success": True}
-    assert memory(api).get(key) is None
+    assert api.redis.get(key) is None
     refused(ask(api, "POST", path, TOKEN, json={"ttl": 1}), 400, 131008)
 
 
 @pytest.mark.parametrize("to", ["", "\ud800", "x" * 129, ["5549"], {}, None, "54\x0099"], ids=repr)
-def test_a_blacklist_takes_no_contact_that_cannot_be_one(api: Stack, to: object) -> None:
+def test_a_blacklist_takes_no_contact_that_cannot_be_one(api: Api, to: object) -> None:
     refused(ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": to, "ttl": 60}), 400)
 
 
-def test_a_token_that_is_no_text_shuts_nobody_out(api: Stack) -> None:
+def test_a_token_that_is_no_text_shuts_nobody_out(api: Api) -> None:
     answer = ask(api, "POST", f"{V}/{OTHER}/register", OTHER_TOKEN, json={"authToken": "\ud800"})
 
     assert answer.status_code in (200, 400)
     assert ask(api, "GET", "/sessions", TOKEN).status_code == 200
 
 
-def test_contacts_are_checked(api: Stack) -> None:
+def test_contacts_are_checked(api: Api) -> None:
     body = {"blocking": "no_wait", "contacts": [f"+{CONTACT}", "15550000001", "nobody"], "force_check": True}
 
     for path in (f"/{SHOP}/contacts", f"{V}/{SHOP}/contacts"):
@@ -410,63 +416,62 @@ def test_contacts_are_checked(api: Stack) -> None:
         {"timeout": 5, "message": "x", "nexts": [{"timeout": 5, "type": "carrier_pigeon", "message": {}}]},
     ],
 )  # fmt: skip
-def test_wrong_timers_are_refused(api: Stack, wrong: dict[str, Any]) -> None:
+def test_wrong_timers_are_refused(api: Api, wrong: dict[str, Any]) -> None:
     refused(ask(api, "POST", f"/timer/{SHOP}/{CONTACT}", TOKEN, json=wrong), 400)
 
 
 @pytest.mark.parametrize("part", ["bulk", "transcriptions", "speech", "commander"])
-def test_what_comes_later_says_so(api: Stack, part: str) -> None:
+def test_what_comes_later_says_so(api: Api, part: str) -> None:
     refused(ask(api, "POST", f"{V}/{SHOP}/{part}", TOKEN, json={}), 501)
 
 
 # --- with a worker ---
 
 
-@pytest.fixture(scope="module")
-def _worker(api: Stack) -> None:
-    api.worker()
-
-
-@pytest.mark.usefixtures("_worker")
-def test_a_timer_sends_its_messages_unless_it_is_stopped(api: Stack, receiver: Receiver) -> None:
+def test_a_timer_sends_its_messages_unless_it_is_stopped(gateway: Stack, receiver: Receiver) -> None:
     hook = {"id": "crm", "urlAbsolute": receiver.url("/timer"), "sendNewMessages": True}
-    ask(api, "POST", f"{V}/{SHOP}/register", json={"webhooks": [hook]})
+    ask(gateway, "POST", f"{V}/{SHOP}/register", json={"webhooks": [hook]})
     quiet = "5549988880000"
     for to in (CONTACT, quiet):
-        memory(api).set(f"unoapi-message-direction:{SHOP}:{to}", "incoming")
+        redis.Redis.from_url(gateway.servers.redis_url).set(f"unoapi-message-direction:{SHOP}:{to}", "incoming")
         asked = {"message": f"first to {to}", "timeout": 500, "nexts": [{"timeout": "400", "message": f"then to {to}"}]}
-        assert ask(api, "POST", f"/timer/{SHOP}/{to}", TOKEN, json=asked).json() == {"success": True}
-    assert ask(api, "DELETE", f"/timer/{SHOP}/{quiet}", TOKEN).json() == {"success": True}
+        assert ask(gateway, "POST", f"/timer/{SHOP}/{to}", TOKEN, json=asked).json() == {"success": True}
+    assert ask(gateway, "DELETE", f"/timer/{SHOP}/{quiet}", TOKEN).json() == {"success": True}
 
-    def told() -> list[str]:
+    def sent() -> list[str]:
         texts = [str(request.body) for request in receiver.requests("/timer")]
         return [f"{word} to {to}" for word in ("first", "then") for to in (CONTACT, quiet)
                 if any(f"{word} to {to}" in text for text in texts)]  # fmt: skip
 
-    eventually(lambda: len(told()) == 2, within_s=15)
-    assert told() == [f"first to {CONTACT}", f"then to {CONTACT}"]
+    eventually(lambda: len(sent()) == 2, within_s=15)
+    assert sent() == [f"first to {CONTACT}", f"then to {CONTACT}"]
 
 
-@pytest.mark.usefixtures("_worker")
-def test_the_answer_of_a_contacts_check_is_posted_too(api: Stack, receiver: Receiver) -> None:
+def test_the_answer_of_a_contacts_check_is_posted_too(gateway: Stack, receiver: Receiver) -> None:
     body = {"contacts": [CONTACT], "webhook": receiver.url("/checked")}
 
-    answer = ask(api, "POST", f"/{SHOP}/contacts", TOKEN, json=body).json()
+    answer = ask(gateway, "POST", f"/{SHOP}/contacts", TOKEN, json=body).json()
 
     posted = eventually(lambda: receiver.requests("/checked"), within_s=15)
     assert json.loads(posted[0].body) == answer
 
 
-@pytest.mark.usefixtures("_worker")
-def test_a_filtered_delivery_is_traced_with_the_filters_name(api: Stack) -> None:
-    ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": CONTACT, "ttl": 60})
+def test_a_filtered_delivery_is_traced_with_the_filters_name(gateway: Stack) -> None:
+    ask(gateway, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": CONTACT, "ttl": 60})
     written = {"from": CONTACT, "type": "text", "text": {"body": "hi"}}
-    message_id = ask(api, "POST", f"/sandbox/{SHOP}/messages", TOKEN, json=written).json()["messages"][0]["id"]
+    message_id = ask(gateway, "POST", f"/sandbox/{SHOP}/messages", TOKEN, json=written).json()["messages"][0]["id"]
 
     def filtered() -> list[dict[str, Any]]:
-        steps = ask(api, "GET", f"{V}/{SHOP}/messages/{message_id}/trace", TOKEN).json().get("trace", [])
+        steps = ask(gateway, "GET", f"{V}/{SHOP}/messages/{message_id}/trace", TOKEN).json().get("trace", [])
         return [step for step in steps if step["step"] == "filtered"]
 
     (step,) = eventually(filtered, within_s=15)
     assert (step["webhook"], step["detail"]) == ("crm", "blacklist")
-    ask(api, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": CONTACT})
+    ask(gateway, "POST", f"/{SHOP}/blacklist/crm", TOKEN, json={"to": CONTACT})
+
+
+def test_the_command_line_remembers_a_removed_session_as_long_as_the_api(gateway: Stack) -> None:
+    assert gateway.cli("session", "remove", SHOP).stdout == f"{SHOP} removed.\n"
+
+    left_s = int(redis.Redis.from_url(gateway.servers.redis_url).ttl(f"unoapi-removed:{SHOP}"))
+    assert REMEMBERED_S - 60 < left_s <= REMEMBERED_S

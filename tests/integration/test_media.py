@@ -218,7 +218,7 @@ def test_no_download_leaves_the_folder(uno: Stack, file: str) -> None:
     assert "root:" not in answer.text
 
 
-def test_what_the_former_program_kept_is_served(uno: Stack, servers: PrivateServers) -> None:
+def test_what_the_node_version_saved_is_served(uno: Stack, servers: PrivateServers) -> None:
     note = {
         "messaging_product": "whatsapp",
         "mime_type": "text/plain",
@@ -313,8 +313,8 @@ def test_an_upload_cut_off_by_a_kill_leaves_nothing(servers: PrivateServers, tmp
             time.sleep(0.3)
             web.kill()
 
-        kept = [path for path in (tmp_path / "data").rglob("*") if path.is_file() and ".unfinished" not in path.parts]
-        assert kept == []
+        left = [path for path in (tmp_path / "data").rglob("*") if path.is_file() and ".unfinished" not in path.parts]
+        assert left == []
 
 
 # --- voice notes ---
@@ -360,13 +360,13 @@ def steps_of(uno: Stack, message_id: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "detail"),
     [("/a.mp3", "converted to a voice note"), ("/text.mp3", "could not read"), ("/away", "HTTP 404")],
 )
-def test_a_voice_note_is_converted_or_sent_as_it_came(uno: Stack, sounds: str, path: str, told: str) -> None:
+def test_a_voice_note_is_converted_or_sent_as_it_came(uno: Stack, sounds: str, path: str, detail: str) -> None:
     body = {"to": CONTACT, "type": "audio", "audio": {"link": f"{sounds}{path}", "voice": True}}
 
     message_id = uno.post(f"/v15.0/{PHONE}/messages", body).json()["messages"][0]["id"]
 
     eventually(lambda: ("sent", "") in steps_of(uno, message_id))
-    assert any(step == "queued" and told in detail for step, detail in steps_of(uno, message_id))
+    assert any(step == "queued" and detail in shown for step, shown in steps_of(uno, message_id))

@@ -1,4 +1,7 @@
-"""The door over a real gunicorn: rates, broken requests, foreign pages, addresses that are refused early."""
+"""The door: rates, broken requests, foreign pages, addresses that are refused early.
+
+In this process; what is broken before Flask sees it goes to a real gunicorn.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
+from tests.support.api import Api
+from tests.support.api import api as serve_api
 from tests.support.stack import OPERATOR, PHONE, Stack, eventually, stack
 from unoapi.errors import RequestError
 from unoapi.web.rate_limits import Limits, network_of
@@ -28,23 +32,31 @@ RATE = 30
 REFUSED = 10
 
 
+SETTINGS = {
+    "UNOAPI_RATE_LIMIT": str(RATE),
+    "UNOAPI_RATE_LIMIT_REFUSED": str(REFUSED),
+    "UNOAPI_CORS_ORIGINS": f"{PAGE}, https://other.example/",
+    "UNOAPI_ALLOWED_HOSTS": "10.1.2.3",
+}
+
+
 @pytest.fixture(scope="module")
-def door(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = {
-        "UNOAPI_RATE_LIMIT": str(RATE),
-        "UNOAPI_RATE_LIMIT_REFUSED": str(REFUSED),
-        "UNOAPI_CORS_ORIGINS": f"{PAGE}, https://other.example/",
-        "UNOAPI_ALLOWED_HOSTS": "10.1.2.3",
-    }
-    with stack(servers, tmp_path_factory.mktemp("door"), **settings) as running:
-        running.web()
+def door(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve_api(servers, tmp_path_factory.mktemp("door"), **SETTINGS) as running:
         running.register([{"id": "crm", "urlAbsolute": "https://crm.example/hook"}])
         yield running
 
 
-def said(door: Stack, raw: bytes) -> str:
+@pytest.fixture(scope="module")
+def gunicorn(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(servers, tmp_path_factory.mktemp("gunicorn"), **SETTINGS) as running:
+        running.web()
+        yield running
+
+
+def answer_to(gunicorn: Stack, raw: bytes) -> str:
     """What comes back for these bytes."""
-    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         answer = b""
@@ -68,8 +80,8 @@ def said(door: Stack, raw: bytes) -> str:
         f"GET /ping?access_token={SECRET} HTTP/1.1\r\n" + "X-A: b\r\n" * 150 + "\r\n",
     ],
 )
-def test_a_broken_request_is_refused_without_an_echo(door: Stack, raw: str) -> None:
-    answer = said(door, raw.encode("latin-1"))
+def test_a_broken_request_is_refused_without_an_echo(gunicorn: Stack, raw: str) -> None:
+    answer = answer_to(gunicorn, raw.encode("latin-1"))
 
     assert answer == "" or answer.split()[1] in {"400", "414", "431", "501"}, answer
     assert SECRET not in answer
@@ -78,14 +90,14 @@ def test_a_broken_request_is_refused_without_an_echo(door: Stack, raw: str) -> N
 @pytest.mark.parametrize(
     "path", ["/nowhere", f"/v15.0/{PHONE}/messages", TRACE, "/ping"], ids=["unknown", "method", "refused", "open"]
 )
-def test_a_token_in_the_query_is_never_echoed(door: Stack, path: str) -> None:
-    answer = requests.get(f"{door.url}{path}?access_token={SECRET}", timeout=10)
+def test_a_token_in_the_query_is_never_echoed(door: Api, path: str) -> None:
+    answer = door.get(f"{path}?access_token={SECRET}", token=None)
 
     assert SECRET not in answer.text
     assert SECRET not in str(answer.headers)
 
 
-def test_wrong_tokens_are_limited_and_the_right_one_goes_on(door: Stack) -> None:
+def test_wrong_tokens_are_limited_and_the_right_one_goes_on(door: Api) -> None:
     answers = [door.get(TRACE, token=f"wrong-{number}") for number in range(REFUSED * 2)]
 
     last = answers[-1]
@@ -97,7 +109,7 @@ def test_wrong_tokens_are_limited_and_the_right_one_goes_on(door: Stack) -> None
     assert door.get(TRACE).status_code == 404
 
 
-def test_a_sessions_token_is_limited_and_the_operators_is_not(door: Stack) -> None:
+def test_a_sessions_token_is_limited_and_the_operators_is_not(door: Api) -> None:
     answers = [door.get(TRACE, token=TOKEN) for _ in range(2 * RATE)]
 
     assert answers[-1].status_code == 429
@@ -107,11 +119,13 @@ def test_a_sessions_token_is_limited_and_the_operators_is_not(door: Stack) -> No
 
 
 @pytest.mark.parametrize("origin", [PAGE, "https://other.example"])
-def test_pages_of_the_named_origins_may_call(door: Stack, origin: str) -> None:
-    asked = requests.options(
-        f"{door.url}/v15.0/{PHONE}/messages",
-        headers={"Origin": origin, "Access-Control-Request-Method": "POST"}, timeout=10,
-    )  # fmt: skip
+def test_pages_of_the_named_origins_may_call(door: Api, origin: str) -> None:
+    asked = door.request(
+        "OPTIONS",
+        f"/v15.0/{PHONE}/messages",
+        token=None,
+        headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
+    )
 
     assert asked.status_code == 200
     assert asked.headers["Access-Control-Allow-Origin"] == origin
@@ -119,13 +133,13 @@ def test_pages_of_the_named_origins_may_call(door: Stack, origin: str) -> None:
     assert "Access-Control-Allow-Credentials" not in asked.headers
 
 
-def test_pages_of_other_origins_may_not(door: Stack) -> None:
+def test_pages_of_other_origins_may_not(door: Api) -> None:
     for origin in ("https://evil.example", "null", f"{PAGE}.evil.example", ""):
-        answer = requests.get(f"{door.url}/ping", headers={"Origin": origin}, timeout=10)
+        answer = door.get("/ping", token=None, headers={"Origin": origin})
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_every_answer_forbids_what_browsers_might_do_with_it(door: Stack) -> None:
+def test_every_answer_forbids_what_browsers_might_do_with_it(door: Api) -> None:
     for path in ("/ping", "/nowhere", TRACE):
         headers = door.get(path).headers
         assert headers["X-Frame-Options"] == "DENY"
@@ -141,8 +155,8 @@ def test_every_answer_forbids_what_browsers_might_do_with_it(door: Stack) -> Non
         "http://user@10.0.0.1/", "http://0/", "http://10.1.2.3:6379/" ,
     ],
 )  # fmt: skip
-def test_a_webhook_that_may_never_be_called_is_refused_when_it_is_written_down(door: Stack, url: str) -> None:
-    url = url.replace(":6379", f":{door.environment['REDIS_URL'].rpartition(':')[2]}")
+def test_a_webhook_that_may_never_be_called_is_refused_when_it_is_written_down(door: Api, url: str) -> None:
+    url = url.replace(":6379", f":{door.servers.redis_url.rpartition(':')[2]}")
 
     answer = door.post(f"/v15.0/{PHONE}/register", {"webhooks": [{"id": "crm", "urlAbsolute": url}]})
 
@@ -150,7 +164,7 @@ def test_a_webhook_that_may_never_be_called_is_refused_when_it_is_written_down(d
     assert "UNOAPI_ALLOWED_HOSTS" in answer.text or "no setting" in answer.text
 
 
-def test_the_same_holds_for_the_address_that_is_told_of_contacts(door: Stack) -> None:
+def test_the_same_holds_for_the_address_that_gets_contacts(door: Api) -> None:
     body = {"contacts": ["+5549988887777"], "webhook": "http://169.254.169.254/"}
 
     answer = door.post(f"/v15.0/{PHONE}/contacts", body)
@@ -160,15 +174,16 @@ def test_the_same_holds_for_the_address_that_is_told_of_contacts(door: Stack) ->
 
 
 @pytest.mark.parametrize("url", ["http://10.1.2.3/", "https://crm.example/", "http://chatwoot:3000/"])
-def test_what_is_allowed_or_not_known_yet_is_stored(door: Stack, url: str) -> None:
+def test_what_is_allowed_or_not_known_yet_is_stored(door: Api, url: str) -> None:
     answer = door.post(f"/v15.0/{PHONE}/register", {"webhooks": [{"id": "crm", "urlAbsolute": url}]})
 
     assert answer.status_code == 200, answer.text
 
 
-def test_nothing_of_all_that_is_in_the_log(door: Stack) -> None:
-    log = "".join(process.output() for process in door.processes)
+def test_nothing_of_all_that_is_in_the_log(door: Api, gunicorn: Stack) -> None:
+    log = door.log.getvalue() + "".join(process.output() for process in gunicorn.processes)
 
+    assert "request is not valid HTTP" in log
     assert SECRET not in log
     assert OPERATOR not in log
     assert "unhandled_error" not in log

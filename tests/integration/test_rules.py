@@ -16,13 +16,13 @@ import pytest
 from pydantic import SecretStr
 
 import unoapi
+from tests.support.api import Api
+from tests.support.api import api as serve_api
 from tests.support.stack import OPERATOR, ROOT
-from unoapi.bootstrap import unoapi as parts
 from unoapi.broker.topology import WORK_QUEUES
 from unoapi.devenv import docs
 from unoapi.models.jobs import JOBS, Job
 from unoapi.settings import Settings
-from unoapi.web.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 WITHOUT_CONSUMER = {"outgoing.whatsmeow": "plain JSON, taken by the connector"}
 ACCESS = {"public", "operator", "session", "any session", "owner"}
 OURS, THEIRS = "5511999990000", "5521977776666"
+SOCKET = "/ws"
 # In pieces, so that this file does not break its own rule.
 NOT_IN_FILES = {
     "a machine's path": re.compile("/" + r"(root|work)/|/home/(?!\w*\.(?:test|invalid))[a-z]+/|/Users/\w"),
@@ -59,7 +60,7 @@ def short(path: Path) -> str:
 
 
 def subclasses(kind: type[Job]) -> set[type[Job]]:
-    return {each for child in kind.__subclasses__() for each in (child, *subclasses(child))}
+    return {job for child in kind.__subclasses__() for job in (child, *subclasses(child))}
 
 
 def test_every_job_is_listed() -> None:
@@ -131,23 +132,21 @@ def test_every_queue_of_a_job_has_a_consumer() -> None:
 
 
 @pytest.fixture(scope="module")
-def app(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The application in this process, with two stored sessions."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in Settings.model_fields:
-            patch.delenv(name.upper(), raising=False)
-        patch.setenv("AMQP_URL", servers.rabbit.add_vhost("rules"))
-        patch.setenv("REDIS_URL", servers.redis_url)
-        patch.setenv("UNOAPI_AUTH_TOKEN", OPERATOR)
-        patch.setenv("UNOAPI_RATE_LIMIT_REFUSED", "0")
-        patch.setenv("BASE_STORE", str(tmp_path_factory.mktemp("rules")))
-        parts.cache_clear()
-        made = create_app()
+    with serve_api(servers, tmp_path_factory.mktemp("rules")) as running:
         for phone in (OURS, THEIRS):
-            parts().sessions.save(phone, {"provider": "sandbox", "authToken": f"token-of-{phone}"})
-        yield made
-        parts().close()
-        parts.cache_clear()
+            store(running, phone)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def app(api: Api) -> Flask:
+    return api.app
+
+
+def store(api: Api, phone: str) -> None:
+    api.uno.sessions.save(phone, {"provider": "sandbox", "authToken": f"token-of-{phone}"})
 
 
 def rules(app: Flask) -> list[Rule]:
@@ -176,6 +175,10 @@ def test_every_route_has_a_decision_on_who_may_call_it(app: Flask) -> None:
     assert undecided == []
 
 
+def test_the_socket_of_front_ends_is_a_route_like_the_others(app: Flask) -> None:
+    assert {rule.rule: access(app, rule) for rule in rules(app)}[SOCKET] == "any session"
+
+
 def test_only_health_and_what_checks_by_itself_is_public(app: Flask) -> None:
     """Beside health: Meta's handshake, whose view asks for a token of its own, and the sink."""
     assert {rule.rule for rule in rules(app) if access(app, rule) == "public"} == {
@@ -194,12 +197,12 @@ def test_every_route_of_a_session_refuses_everybody_else(app: Flask, token: str 
 
 
 @pytest.mark.parametrize("token", [f"token-of-{OURS}", OPERATOR])
-def test_every_route_of_a_session_opens_to_its_token_and_to_the_operators(app: Flask, token: str) -> None:
-    for rule in rules(app):
-        if access(app, rule) == "session":
-            parts().sessions.save(OURS, {"provider": "sandbox", "authToken": f"token-of-{OURS}"})  # one deregisters
-            assert not {401, 403} & set(status_of(app, rule, token).values()), rule.rule
-    parts().sessions.save(OURS, {"provider": "sandbox", "authToken": f"token-of-{OURS}"})
+def test_every_route_of_a_session_opens_to_its_token_and_to_the_operators(api: Api, token: str) -> None:
+    for rule in rules(api.app):
+        if access(api.app, rule) == "session":
+            store(api, OURS)  # one deregisters
+            assert not {401, 403} & set(status_of(api.app, rule, token).values()), rule.rule
+    store(api, OURS)
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", f"token-of-{OURS}x", "é"], ids=repr)
@@ -215,7 +218,8 @@ def test_every_route_of_any_session_refuses_who_has_none(app: Flask, token: str 
 def test_every_route_of_any_session_opens_to_all_of_them(app: Flask, token: str) -> None:
     for rule in rules(app):
         if access(app, rule) == "any session":
-            assert set(status_of(app, rule, token).values()) == {200}, rule.rule
+            good = 400 if rule.rule == SOCKET else 200  # what is no Socket.IO gets no further than its server
+            assert set(status_of(app, rule, token).values()) == {good}, rule.rule
 
 
 def test_every_route_of_the_operator_refuses_everybody_else(app: Flask) -> None:

@@ -102,7 +102,7 @@ def test_an_object_of_another_program_ends_every_process_with_one_clear_message(
 
 def start_and_wait(uno: Stack, name: str) -> Process:
     commands = {
-        "web": ["gunicorn", "-c", "python:unoapi.web.gunicorn", "unoapi.web.app:create_app()"],
+        "web": ["gunicorn", "-c", "python:unoapi.web.gunicorn"],
         "worker": ["celery", "--quiet", "-A", "tasks.app", "worker", "--pool", "threads", "--concurrency", "2"],
     }
     process = uno._start(name, commands[name])

@@ -72,6 +72,11 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        if self.running():
+            self._process.terminate()
+
     def stop(self, timeout_s: float = 15.0) -> None:
         """SIGTERM, then SIGKILL."""
         if self.running():
@@ -114,7 +119,7 @@ class Stack:
 
     def web(self) -> Process:
         """Start the API and wait until it is ready."""
-        command = ["gunicorn", "-c", "python:unoapi.web.gunicorn", "unoapi.web.app:create_app()"]
+        command = ["gunicorn", "-c", "python:unoapi.web.gunicorn"]
         process = self._start("web", command)
         eventually(lambda: self._answers() or not process.running(), within_s=30, what="web")
         if not process.running():
@@ -166,6 +171,11 @@ class Stack:
     def dead(self, *arguments: str) -> list[dict[str, Any]]:
         """The dead letters."""
         return [json.loads(line) for line in self.cli("dead", "list", "--json", *arguments).stdout.splitlines()]
+
+    def request(self, method: str, path: str, *, token: str | None = OPERATOR, **options: Any) -> requests.Response:
+        """One request to the API; `options` are those of `requests`."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return requests.request(method, f"{self.url}{path}", headers=headers, timeout=10, **options)
 
     def post(self, path: str, body: Any = None, *, token: str = OPERATOR, **options: Any) -> requests.Response:
         """One request to the API."""
@@ -222,7 +232,10 @@ class Stack:
         return sum(self.depth("unoapi.delayed" if n == 0 else f"unoapi.delayed.{n}") for n in range(18))
 
     def close(self) -> None:
-        for process in reversed(self.processes):
+        """End all processes, at the same time."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
             process.stop()
 
     def _start(self, name: str, command: list[str]) -> Process:
@@ -242,7 +255,7 @@ def stack(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[St
     """A stack on a vhost of its own and an empty Redis."""
     import redis  # noqa: PLC0415 (only here)
 
-    redis.Redis.from_url(servers.redis_url).flushall()
+    redis.Redis.from_url(servers.redis_url).flushdb()
     amqp_url = servers.rabbit.add_vhost(f"test-{time.time_ns()}")
     running = Stack(servers, amqp_url, folder, **settings)
     try:

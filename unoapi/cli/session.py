@@ -1,4 +1,4 @@
-"""`unoapi session`: the configured numbers: list, show, remove."""
+"""`unoapi session`: list, show and remove the configured numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from unoapi.cli.parts import pass_uno
 from unoapi.models.session import without_secrets
+from unoapi.services import sessions
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
@@ -45,8 +46,7 @@ def show(uno: Uno, phone: str) -> None:
 @pass_uno
 def remove(uno: Uno, phone: str) -> None:
     """Remove a number on purpose. Its waiting deliveries become dead letters."""
-    remember_s = uno.settings.unoapi_message_max_age
-    removed = uno.sessions.remove(phone, remember_s=remember_s)
+    removed = sessions.remove(phone, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
     click.echo(f"{phone} removed." if removed else f"{phone} was not stored.")
 
 

@@ -1,15 +1,19 @@
-"""A session's configuration: merged with a change, and shown as the Cloud API shows a phone number."""
+"""A session's configuration: changed, removed, and shown as the Cloud API shows a phone number."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError
+from unoapi.models.options import BusinessProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unoapi.models.session import Session
+    from unoapi.ports import Sessions
+
+DAY_S = 86_400
 
 GRAPH_FIELDS = (
     "id", "business_account_id", "display_phone_number", "verified_name", "quality_rating", "messaging_limit_tier",
@@ -23,6 +27,43 @@ NOT_CONFIGURATION = frozenset(
 """Also what only our answers hold, so that a client may post them back."""
 CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
 """Providers that are always there; the connector writes the status of the others."""
+
+
+def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions) -> dict[str, Any]:
+    """Save what is named of a configuration; returns all of it. See `merge`."""
+    config = merge(sessions.config(phone) or {}, wanted)
+    sessions.save(phone, config)
+    return config
+
+
+def change_business_profile(phone: str, wanted: dict[str, Any], *, sessions: Sessions) -> None:
+    """Save what is named of the business profile. Raises ValidationError before anything is written."""
+    config = sessions.config(phone) or {}
+    stored = config.get("businessProfile")
+    named = {key: value for key, value in wanted.items() if key in BusinessProfile.model_fields}
+    profile = BusinessProfile.model_validate({**(stored if isinstance(stored, dict) else {}), **named})
+    sessions.save(phone, merge(config, {"businessProfile": profile.model_dump(exclude_unset=True)}))
+
+
+def override_callback(phone: str, url: str, *, sessions: Sessions) -> None:
+    """Let the events of the first webhook go to this address, as Meta's `override_callback_uri` asks."""
+    sessions.save(phone, with_callback(sessions.config(phone) or {}, url))
+
+
+def restore_callback(phone: str, *, sessions: Sessions) -> None:
+    """Take that address back: the webhook's own one counts again, else the environment's."""
+    config = sessions.config(phone)
+    if config is not None:
+        sessions.save(phone, without_callback(config))
+
+
+def remove(phone: str, *, sessions: Sessions, max_age_s: int) -> bool:
+    """Remove a session on purpose. Whether it was stored.
+
+    That it was on purpose is remembered a day longer than the oldest delivery can wait (`max_age_s`): whenever its turn
+    comes, it ends as a dead letter instead of waiting for the configuration.
+    """
+    return sessions.remove(phone, remember_s=max_age_s + DAY_S)
 
 
 def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

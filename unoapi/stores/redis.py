@@ -23,7 +23,7 @@ from unoapi.stores.batching import Batcher, BatchFuture
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 log = get_logger(__name__)
 
@@ -90,6 +90,24 @@ class RedisClient:
             self._submit(_CommandGroup(commands, on_results), awaited=False)
         except StoreUnavailable:
             return
+
+    def subscribe(self, channel: str) -> Iterator[str]:
+        """The messages of a channel as they are published, on a connection of its own, without end.
+
+        Raises StoreUnavailable when Redis is away.
+        """
+        try:
+            with (
+                redis.Redis.from_url(
+                    self._url, **self._tls, decode_responses=True, socket_connect_timeout=PATIENT_S
+                ) as client,
+                client.pubsub(ignore_subscribe_messages=True) as subscription,
+            ):
+                subscription.subscribe(channel)
+                for message in subscription.listen():
+                    yield str(message["data"])
+        except (redis.RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis is not reachable ({type(error).__name__})") from error
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless Redis answers now, skipped or not."""

@@ -1,4 +1,4 @@
-"""Nodes of Meta's Graph around the numbers: tokens, accounts, subscriptions; and what comes later."""
+"""Nodes of Meta's Graph around the numbers: tokens, accounts, subscriptions; and routes that are not built yet."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
-from unoapi.services.sessions import without_callback
+from unoapi.services import sessions
 from unoapi.web.auth import any_session_token, session_token, token_opens, visible_sessions
 from unoapi.web.graph import page
-from unoapi.web.phones import CallbackOverride, session_of, set_callback
+from unoapi.web.parts import parts
+from unoapi.web.phones import CallbackOverride, session_of
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def root(version: str) -> ResponseReturnValue:
 def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say whether `input_token`, else the caller's own, opens anything, and what."""
     given = request.args.get("input_token", "")
-    valid, sessions = token_opens(given) if given else (True, visible_sessions())
+    valid, opened = token_opens(given) if given else (True, visible_sessions())
     data: dict[str, Any] = {
         "is_valid": valid,
         "app_id": APP_ID,
@@ -43,7 +43,7 @@ def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any versi
         "scopes": SCOPES if valid else [],
     }
     if valid and given:
-        accounts = sorted({session.waba_id for session in sessions})
+        accounts = sorted({session.waba_id for session in opened})
         data["granular_scopes"] = [{"scope": scope, "target_ids": accounts} for scope in SCOPES]
     return jsonify(data=data)
 
@@ -52,8 +52,8 @@ def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any versi
 @any_session_token
 def accounts(version: str) -> ResponseReturnValue:  # noqa: ARG001
     """The business accounts that the token may see."""
-    seen = {session.waba_id: session.label or session.phone for session in visible_sessions()}
-    return jsonify(page([{"id": waba_id, "name": name} for waba_id, name in seen.items()]))
+    names = {session.waba_id: session.label or session.phone for session in visible_sessions()}
+    return jsonify(page([{"id": waba_id, "name": name} for waba_id, name in names.items()]))
 
 
 @routes.get("/<version>/<node:phone>/subscribed_apps")
@@ -77,7 +77,8 @@ def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Subscribe; with `override_callback_uri` the number's events go to that address."""
     body = any_object()
     if body.get("override_callback_uri"):
-        set_callback(phone, str(CallbackOverride.model_validate(body).override_callback_uri))
+        url = CallbackOverride.model_validate(body).override_callback_uri
+        sessions.override_callback(phone, str(url), sessions=parts().sessions)
     return jsonify(success=True)
 
 
@@ -85,10 +86,7 @@ def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Take the address of `override_callback_uri` back: the webhook's own one counts again."""
-    sessions = unoapi().sessions
-    config = sessions.config(phone)
-    if config is not None:
-        sessions.save(phone, without_callback(config))
+    sessions.restore_callback(phone, sessions=parts().sessions)
     return jsonify(success=True)
 
 
@@ -98,6 +96,6 @@ def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
 @routes.route("/<version>/<node:phone>/commander", methods=["GET", "POST"])
 @session_token
 def later(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Say that these parts come later."""
+    """Answer 501: these parts are not built yet."""
     details = "Bulk, transcription, speech and the commander are not part of this version."
     raise RequestError("Not implemented", code=131000, status=501, details=details)

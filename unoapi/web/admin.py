@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def dead_letters() -> ResponseReturnValue:
     """List dead letters; every one stays. `next_offset` is there when there may be more."""
     asked = Listing.model_validate(request.args.to_dict())
     last = asked.offset + asked.limit
-    walk = unoapi().dead_letters.list(asked.query(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
+    walk = parts().dead_letters.list(asked.query(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
     letters = [result.letter for result in walk]
     shown = [letter.public_fields() for letter in letters[asked.offset :]]
     page: dict[str, Any] = {"data": shown, "complete": walk.complete}
@@ -100,7 +100,7 @@ def dead_letters() -> ResponseReturnValue:
 @operator
 def dead_letter(letter_id: str) -> ResponseReturnValue:
     """Show one dead letter with all its attempts."""
-    letters = unoapi().dead_letters.show(letter_id, by="GET /admin/dead/<id>", bounds=Bounds(1, WITHIN_S))
+    letters = parts().dead_letters.show(letter_id, by="GET /admin/dead/<id>", bounds=Bounds(1, WITHIN_S))
     if not letters:
         raise not_found("There is no such dead letter.")
     (letter,) = letters
@@ -112,7 +112,7 @@ def dead_letter(letter_id: str) -> ResponseReturnValue:
 def replay() -> ResponseReturnValue:
     """Put dead letters back on their queues; ask again until `complete`."""
     asked = Replay.model_validate(json_object())
-    walk = unoapi().dead_letters.replay(
+    walk = parts().dead_letters.replay(
         asked.query(), by="POST /admin/dead/replay", force=asked.force, bounds=Bounds(asked.limit, WITHIN_S)
     )
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
@@ -127,7 +127,7 @@ def purge() -> ResponseReturnValue:
         details = 'Name a filter, or send {"all": true}: letters that are thrown away cannot be brought back.'
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
     bounds = Bounds(asked.limit, WITHIN_S)
-    walk = unoapi().dead_letters.purge(asked.query(), by="POST /admin/dead/purge", bounds=bounds)
+    walk = parts().dead_letters.purge(asked.query(), by="POST /admin/dead/purge", bounds=bounds)
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
 
@@ -138,7 +138,7 @@ def queues() -> ResponseReturnValue:
 
     Messages that wait for their time are in the `delayed` queues; those given up are in `dead`.
     """
-    return jsonify(data=[asdict(depth) for depth in unoapi().queue_monitor.queues()])
+    return jsonify(data=[asdict(depth) for depth in parts().queue_monitor.queues()])
 
 
 @routes.get("/endpoints")
@@ -146,7 +146,7 @@ def queues() -> ResponseReturnValue:
 def endpoints() -> ResponseReturnValue:
     """The webhooks of all stored sessions, a thousand numbers at a time (`after` is the last number of a page)."""
     after = request.args.get("after", "")[:20]
-    phones = [phone for phone in unoapi().sessions.phones() if phone > after]
+    phones = [phone for phone in parts().sessions.phones() if phone > after]
     page: dict[str, Any] = {"data": [line for phone in phones[:1000] for line in _endpoints_of(phone)]}
     if len(phones) > len(phones[:1000]):
         page["after"] = phones[999]
@@ -169,7 +169,7 @@ def endpoint(phone: str, webhook_id: str) -> ResponseReturnValue:
 
 
 def _endpoints_of(phone: str) -> list[dict[str, Any]]:
-    uno = unoapi()
+    uno = parts()
     try:
         webhooks = uno.sessions.find(phone).webhooks
     except Postponed as error:
@@ -194,7 +194,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
     asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    unoapi().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=asked.seconds * 1000)
+    parts().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=asked.seconds * 1000)
     return jsonify(success=True, paused_ms=asked.seconds * 1000)
 
 
@@ -203,7 +203,7 @@ def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End a pause, also one that the receiver asked for. What waits notices within five minutes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, was_paused=unoapi().deliveries.resume(Endpoint(phone, webhook_id)))
+    return jsonify(success=True, was_paused=parts().deliveries.resume(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/drop")
@@ -211,7 +211,7 @@ def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
 def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Give up all that waits for a webhook now: each ends dead, reason `dropped`, when its turn comes."""
     _webhook(phone, webhook_id)
-    return jsonify(success=True, dropped_until_ms=unoapi().deliveries.drop(Endpoint(phone, webhook_id)))
+    return jsonify(success=True, dropped_until_ms=parts().deliveries.drop(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/test")
@@ -219,8 +219,8 @@ def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
 def test(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Post a test event now, and say where it broke."""
     webhook = _webhook(phone, webhook_id)
-    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=unoapi().webhooks)))
+    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=parts().webhooks)))
 
 
 def _webhook(phone: str, webhook_id: str) -> Webhook:
-    return find_webhook(unoapi().sessions.find(phone), webhook_id)
+    return find_webhook(parts().sessions.find(phone), webhook_id)

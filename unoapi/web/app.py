@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from unoapi.bootstrap import unoapi
-from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.web import (
     accounts,
     admin,
@@ -22,50 +20,47 @@ from unoapi.web import (
     phones,
     sandbox,
     sessions,
+    socketio_broadcast,
     templates,
     timers,
 )
-from unoapi.web.converters import (
-    DigitsConverter,
-    FormerMediaIdConverter,
-    MediaIdConverter,
-    NodeConverter,
-    VersionConverter,
-)
+from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
 from unoapi.web.headers import register_headers
 from unoapi.web.metrics import register_counting
-from unoapi.web.socketio_broadcast import Socket
+from unoapi.web.parts import EXTENSION
+from unoapi.web.rate_limits import register_limits
+from unoapi.web.socketio_broadcast import register_broadcast
+
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, blacklist, timers, contacts, accounts, events, sandbox, admin,
-    connect_page, docs,
+    connect_page, socketio_broadcast, docs,
 )  # fmt: skip
 
 
-def create_app() -> Flask:
-    """Make the application from the environment's settings."""
-    try:
-        settings = unoapi().settings
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EX_CONFIG)
+def create_app(uno: Uno) -> Flask:
+    """The API over these parts."""
+    settings = uno.settings
     app = Flask("unoapi", static_folder=None)
+    app.extensions[EXTENSION] = uno
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
-    app.url_map.converters |= {
-        "digits": DigitsConverter,
-        "node": NodeConverter,
-        "graph": VersionConverter,
-        "media_id": MediaIdConverter,
-        "former_media_id": FormerMediaIdConverter,
-    }
+    app.url_map.converters |= CONVERTERS
     register_counting(app)
-    for part in RESOURCES:
-        app.register_blueprint(part.routes)
+    for resource in RESOURCES:
+        app.register_blueprint(resource.routes)
     register_errors(app)
     register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
-    app.wsgi_app = Socket(  # type: ignore[method-assign]
-        app.wsgi_app, threads=settings.unoapi_web_threads, origins=settings.cors_origins
+    register_limits(
+        app,
+        accepted=settings.unoapi_rate_limit,
+        refused=settings.unoapi_rate_limit_refused,
+        processes=settings.unoapi_web_processes,
+    )
+    register_broadcast(
+        app, subscribe=uno.store.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )
     return app

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import g, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.web.errors import forbidden, unauthorised
-from unoapi.web.rate_limits import limits_of
+from unoapi.web.parts import parts
+from unoapi.web.rate_limits import limits
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session
-    from unoapi.web.rate_limits import Limits
 
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
@@ -69,10 +68,10 @@ def any_session_token(view: View) -> View:
         if not g.operator:
             if not token:
                 raise _refused(token)
-            g.sessions = unoapi().directory.opened_by(token)  # raises StoreUnavailable with Redis away: answered 503
+            g.sessions = parts().directory.opened_by(token)  # raises StoreUnavailable with Redis away: answered 503
             if not g.sessions:
                 raise _refused(token)
-            _limits().accept(token)
+            limits().accept(token)
         return view(*args, **kwargs)
 
     guarded.access = "any session"  # type: ignore[attr-defined]
@@ -82,14 +81,14 @@ def any_session_token(view: View) -> View:
 def visible_sessions() -> list[Session]:
     """The stored sessions that the caller may see. Raises StoreUnavailable."""
     if g.operator:
-        return unoapi().directory.all()
+        return parts().directory.all()
     opened: list[Session] = g.sessions
     return opened
 
 
 def token_opens(token: str) -> tuple[bool, list[Session]]:
     """Whether a token opens anything, and the sessions that it opens. Raises StoreUnavailable."""
-    directory = unoapi().directory
+    directory = parts().directory
     if token and is_operator(token):
         return True, directory.all()
     opened = directory.opened_by(token) if token else []
@@ -97,7 +96,7 @@ def token_opens(token: str) -> tuple[bool, list[Session]]:
 
 
 def owner(view: View) -> View:
-    """Whoever owns the thing in the path: the view finds it and asks `check_phone`."""
+    """Whoever owns the thing in the path may call it: the view looks it up and calls `check_phone`."""
     view.access = "owner"  # type: ignore[attr-defined]
     return view
 
@@ -116,28 +115,23 @@ def _opened_phone(node: str) -> str:
     g.operator = is_operator(token)
     if not token and not g.operator:
         raise _refused(token)
-    phones = [phone for phone in unoapi().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
+    phones = [phone for phone in parts().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
     if g.operator:
         if not phones:
             raise _unknown_id()
         return phones[0]
     for phone in phones:
         if opens(phone, token):  # raises Postponed with Redis away: answered 503
-            _limits().accept(token)
+            limits().accept(token)
             return phone
-    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and unoapi().directory.opened_by(token):
+    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and parts().directory.opened_by(token):
         raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
     raise _refused(token)
 
 
 def _refused(token: str) -> RequestError:
-    _limits().refuse(request.remote_addr or "")
+    limits().refuse(request.remote_addr or "")
     return forbidden() if token else unauthorised()
-
-
-def _limits() -> Limits:
-    settings = unoapi().settings
-    return limits_of(settings.unoapi_rate_limit, settings.unoapi_rate_limit_refused, settings.unoapi_web_processes)
 
 
 def _unknown_id() -> RequestError:
@@ -146,8 +140,8 @@ def _unknown_id() -> RequestError:
 
 
 def _token() -> str:
-    """The first token found: the configured header, Authorization, then the query."""
-    name = unoapi().settings.unoapi_header_name
+    """The first token that the request carries: the configured header, Authorization, then the query."""
+    name = parts().settings.unoapi_header_name
     value = (
         request.headers.get(name)
         or request.headers.get("Authorization")
@@ -160,14 +154,14 @@ def _token() -> str:
 
 def opens(phone: str, token: str) -> bool:
     """Whether it is the token of this phone's session. Raises Postponed with Redis away."""
-    session = unoapi().sessions.find(phone)
+    session = parts().sessions.find(phone)
     expected = session.auth_token.get_secret_value() if session.stored else ""
     return bool(expected) and same(token, expected)
 
 
 def is_operator(token: str) -> bool:
     """Whether it is the operator's token."""
-    expected = unoapi().settings.unoapi_auth_token.get_secret_value()
+    expected = parts().settings.unoapi_auth_token.get_secret_value()
     if not expected:
         return True  # the settings allow that on loopback only
     return same(token, expected)

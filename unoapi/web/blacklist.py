@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.models.session import MAX_TTL_S
 from unoapi.web.auth import session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields
 
 if TYPE_CHECKING:
@@ -32,5 +32,5 @@ class BlacklistEntry(BaseModel):
 def put(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
     entry = BlacklistEntry.model_validate(named_fields())
-    unoapi().blacklist.put(phone, webhook_id[:100], entry.to, ttl_s=entry.ttl)
+    parts().blacklist.put(phone, webhook_id[:100], entry.to, ttl_s=entry.ttl)
     return jsonify(success=True)

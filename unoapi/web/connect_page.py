@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import Connect, ConnectorCommand
 from unoapi.models.jobs import now_ms
 from unoapi.services.qr_codes import data_url
 from unoapi.web.auth import check_phone, session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 routes = Blueprint("qr", __name__)
 
 REFUSALS = frozenset({401, 403})
-COMMAND_LIVES_MS = 60_000
+COMMAND_TTL_MS = 60_000
 SHOWN = (
     "label", "autoConnect", "ignoreGroupMessages", "ignoreOwnMessages", "readOnReceipt", "composingMessage",
     "rejectCalls",
@@ -44,7 +44,7 @@ class ConnectRequest(BaseModel):
 
 @routes.get("/session/<node:phone>")
 def page(phone: str) -> ResponseReturnValue:
-    """The page. It holds nothing but the number in its own address; without a token it asks for one."""
+    """The page. It shows nothing but the number in its own address; without a token it asks for one."""
     status = 200
     try:
         check_phone(phone)
@@ -53,7 +53,7 @@ def page(phone: str) -> ResponseReturnValue:
             raise
         status = error.status
     nonce = secrets.token_urlsafe(16)
-    shown = "".join(letter for letter in phone if letter.isascii() and letter.isalnum())
+    shown = "".join(character for character in phone if character.isascii() and character.isalnum())
     answer = Response(_page().replace("__NONCE__", nonce).replace("__PHONE__", shown), status=status)
     policy = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
     policy += "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -68,21 +68,21 @@ page.access = "session"  # type: ignore[attr-defined]
 @session_token
 def state(phone: str) -> ResponseReturnValue:
     """The connection's state, the code to scan or to type while it lives, and the settings that the page shows."""
-    uno = unoapi()
+    uno = parts()
     details = uno.connections.details(phone)
-    known = details.get("state") or {}
+    connection = details.get("state") or {}
     session = uno.sessions.find(phone).model_dump(by_alias=True, mode="json")
     answer: dict[str, Any] = {
         "phone": phone,
         "status": details["status"],
-        "state": known.get("state", details["status"]),
-        "reason": known.get("reason", ""),
+        "state": connection.get("state", details["status"]),
+        "reason": connection.get("reason", ""),
         "settings": {name: session.get(name) for name in SHOWN},
     }
     qr, pairing = details.get("qr"), details.get("pairing_code")
-    if qr and _lives(qr):
+    if qr and _is_valid(qr):
         answer["qr"] = {"image": data_url(qr["code"]), "n": qr.get("n", 1), "of": qr.get("of", 0)}
-    if pairing and _lives(pairing):
+    if pairing and _is_valid(pairing):
         answer["pairing_code"] = f"{pairing['code'][:4]}-{pairing['code'][4:]}"
     return jsonify(answer)
 
@@ -91,48 +91,48 @@ def state(phone: str) -> ResponseReturnValue:
 @session_token
 def connect(phone: str) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
-    wish = ConnectRequest.model_validate(json_object())
-    session = unoapi().sessions.find(phone)
-    method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
-    return _ask(phone, "session.connect", Connect(method=method, phone=wish.phone or phone).model_dump())
+    wanted = ConnectRequest.model_validate(json_object())
+    session = parts().sessions.find(phone)
+    method = wanted.method or ("code" if session.connection_type == "pairing_code" else "qr")
+    return _publish(phone, "session.connect", Connect(method=method, phone=wanted.phone or phone).model_dump())
 
 
 @routes.post("/session/<node:phone>/disconnect")
 @session_token
 def disconnect(phone: str) -> ResponseReturnValue:
     """Disconnect, and stay so until somebody asks for a connection."""
-    return _ask(phone, "session.disconnect", {})
+    return _publish(phone, "session.disconnect", {})
 
 
 @routes.post("/session/<node:phone>/reload")
 @session_token
 def reload(phone: str) -> ResponseReturnValue:
     """Disconnect and connect again."""
-    return _ask(phone, "session.reload", {"method": "resume"})
+    return _publish(phone, "session.reload", {"method": "resume"})
 
 
 @routes.post("/session/<node:phone>/logout")
 @session_token
 def logout(phone: str) -> ResponseReturnValue:
     """Leave the phone's list of devices."""
-    return _ask(phone, "session.logout", {})
+    return _publish(phone, "session.logout", {})
 
 
-def _ask(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
+def _publish(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
     now = now_ms()
     command = ConnectorCommand(
         type=what,
         command_id=new_message_id(),
         session=phone,
         created_at=now,
-        expires_at=now + COMMAND_LIVES_MS,
+        expires_at=now + COMMAND_TTL_MS,
         data=data,
     )
-    unoapi().commands.put([command])
+    parts().commands.put([command])
     return jsonify(success=True)
 
 
-def _lives(code: dict[str, Any]) -> bool:
+def _is_valid(code: dict[str, Any]) -> bool:
     return not code.get("expires_at") or float(code["expires_at"]) > time.time()
 
 

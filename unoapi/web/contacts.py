@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.jobs import Envelope, PostContacts, computed_id, now_ms
 from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.services import contacts
 from unoapi.web.auth import session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class ContactsCheck(BaseModel):
 @session_token
 def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say of each number whether it is on WhatsApp."""
-    asked = ContactsCheck.model_validate(any_object())
-    uno = unoapi()
-    if asked.webhook is not None and (why := uno.guard.refusal(str(asked.webhook))):
+    wanted = ContactsCheck.model_validate(any_object())
+    uno = parts()
+    if wanted.webhook is not None and (why := uno.guard.refusal(str(wanted.webhook))):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
-    answer = {"contacts": contacts.check(phone, asked.contacts, provider=provider)}
-    if asked.webhook is not None:
-        body, url = serialise(answer), str(asked.webhook)
+    answer = {"contacts": contacts.check(phone, wanted.contacts, provider=provider)}
+    if wanted.webhook is not None:
+        body, url = serialise(answer), str(wanted.webhook)
         job_id = computed_id("contacts", phone, url, body, str(now_ms()))
         uno.publisher.publish([Envelope(PostContacts(id=job_id, phone=phone, url=url, body=body))])
     return jsonify(answer)

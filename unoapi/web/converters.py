@@ -11,11 +11,11 @@ class DigitsConverter(BaseConverter):
     """A session's phone in a path: digits only."""
 
     regex = r"[0-9]{1,20}"
-    weight = 50  # goes before a version or an id of the Graph in the same place
+    weight = 50  # matched before a version or an id of the Graph in the same position
 
 
 class MediaIdConverter(BaseConverter):
-    """A media id in a path, also in the former program's form with the phone before it."""
+    """A media id in a path, also in the Node version's form with the phone before it."""
 
     regex = rf"(?:{MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})"
 
@@ -29,7 +29,7 @@ class FormerMediaIdConverter(BaseConverter):
 class NodeConverter(BaseConverter):
     """An id of the Graph's name space: a phone, a phone number id, a business account id.
 
-    Goes before a mere phone in the same place, because what follows it is always named.
+    Matched before a mere phone in the same position, because what follows it is always named.
     """
 
     regex = r"[A-Za-z0-9_-]{1,64}"
@@ -37,7 +37,17 @@ class NodeConverter(BaseConverter):
 
 
 class VersionConverter(BaseConverter):
-    """A version in a path where anything else could be meant, too."""
+    """A version, in a path where something else could be meant."""
 
     regex = r"v[0-9]{1,3}(?:\.[0-9]{1,3})?"
-    weight = 150  # files are looked for first
+    weight = 150  # media ids are matched first
+
+
+CONVERTERS: dict[str, type[BaseConverter]] = {
+    "digits": DigitsConverter,
+    "node": NodeConverter,
+    "graph": VersionConverter,
+    "media_id": MediaIdConverter,
+    "former_media_id": FormerMediaIdConverter,
+}
+"""By their names in the routes."""

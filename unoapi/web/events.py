@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.http.signatures import sign_hub
 from unoapi.models.cloud_api.callbacks import EventPayload
@@ -19,6 +18,7 @@ from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
 from unoapi.web.errors import forbidden
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def receive_any() -> ResponseReturnValue:
 def verify(phone: str | None = None) -> ResponseReturnValue:
     """Meta's handshake: the challenge goes back to who knows a token."""
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
-    own = unoapi().settings.unoapi_meta_verify_token.get_secret_value()
+    own = parts().settings.unoapi_meta_verify_token.get_secret_value()
     allowed = token and (
         is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token))
     )
@@ -89,7 +89,7 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node versio
 
 
 def _jobs(phone: str, changes: Sequence[Change]) -> list[EventJob]:
-    uno = unoapi()
+    uno = parts()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
     if forwarded:
@@ -102,7 +102,7 @@ def _jobs(phone: str, changes: Sequence[Change]) -> list[EventJob]:
 
 
 def _accept(jobs: Sequence[EventJob]) -> ResponseReturnValue:
-    uno = unoapi()
+    uno = parts()
     for job in jobs:
         log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
     accepted = [TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs]
@@ -114,9 +114,9 @@ def _accept(jobs: Sequence[EventJob]) -> ResponseReturnValue:
 def _phone_of(metadata: dict[str, Any]) -> str:
     number_id, display = str(metadata.get("phone_number_id") or ""), str(metadata.get("display_phone_number") or "")
     digits = "".join(figure for figure in display if figure.isascii() and figure.isdigit())
-    phones = [phone for node in (number_id, digits) if node for phone in unoapi().directory.phones_of(node)]
+    phones = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
     phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
-    registered = next((phone for phone in phones if unoapi().sessions.find(phone).stored), None)
+    registered = next((phone for phone in phones if parts().sessions.find(phone).stored), None)
     if registered is None:
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
@@ -125,9 +125,9 @@ def _phone_of(metadata: dict[str, Any]) -> str:
 
 def _session(phone: str) -> Session | None:
     try:
-        return unoapi().sessions.find(phone)
+        return parts().sessions.find(phone)
     except (Postponed, StoreUnavailable):
-        return None  # taken as it is: the event waits until the session can be read
+        return None  # accepted as it is: the event waits until the session can be read
 
 
 def _is_signed(phone: str) -> bool:
@@ -135,7 +135,7 @@ def _is_signed(phone: str) -> bool:
     given = request.headers.get(SIGNATURE, "")
     session = _session(phone) if given else None
     secret = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
-    secret = secret or unoapi().settings.unoapi_meta_app_secret.get_secret_value()
+    secret = secret or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:
         return False
     if not same(given, sign_hub(secret, raw_body())):

@@ -13,7 +13,9 @@ INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
 MAX_PAGE = 1000
 
 
-class _Page(BaseModel):
+class Page(BaseModel):
+    """Which part of a list is wanted. `after` and `before` are ids."""
+
     model_config = ConfigDict(hide_input_in_errors=True)
 
     limit: int = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE)
@@ -22,14 +24,14 @@ class _Page(BaseModel):
 
 
 def asked_fields() -> list[str]:
-    """The names in `fields=`; what stands behind a name in brackets does not matter."""
+    """The names in `fields=`; what follows a name in brackets does not matter."""
     text = request.args.get("fields", "")[:2000]
     return [name.strip() for name in INNER.sub("", text).split(",") if name.strip()]
 
 
 def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     """One page of a list; cursors are ids. After the last page there is no `next`: clients follow it even if null."""
-    asked = _Page.model_validate(request.args.to_dict())
+    asked = Page.model_validate(request.args.to_dict())
     ids = [str(item.get("id")) for item in items]
     start = ids.index(asked.after) + 1 if asked.after in ids else 0
     if asked.before in ids:
@@ -42,7 +44,9 @@ def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     if shown:
         answer["paging"] = {"cursors": {"before": str(shown[0].get("id")), "after": str(shown[-1].get("id"))}}
         if end < len(items):
-            kept = {key: value for key, value in request.args.items() if key not in ("after", "before", "access_token")}
-            arguments = urlencode({**kept, "after": ids[end - 1]})
+            others = {
+                key: value for key, value in request.args.items() if key not in ("after", "before", "access_token")
+            }
+            arguments = urlencode({**others, "after": ids[end - 1]})
             answer["paging"]["next"] = f"{request.base_url}?{arguments}"
     return answer

@@ -1,13 +1,21 @@
-"""How gunicorn serves the API: `gunicorn -c python:unoapi.web.gunicorn "unoapi.web.app:create_app()"`."""
+"""How gunicorn serves the API: `gunicorn -c python:unoapi.web.gunicorn`.
+
+The entry point of the web processes, and gunicorn's configuration file: unlike all other modules it reads the
+environment when it is imported.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unoapi.bootstrap import expose_metrics, unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.web.app import create_app
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 try:
     _settings = unoapi().settings
@@ -15,6 +23,7 @@ except ConfigurationError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(EX_CONFIG)
 
+wsgi_app = "unoapi.web.gunicorn:application()"
 bind = f"{_settings.listen_host}:{_settings.port}"
 worker_class = "unoapi.web.gunicorn_worker.DiscreetWorker"
 workers = _settings.unoapi_web_processes
@@ -32,13 +41,18 @@ errorlog = "-"
 loglevel = "warning"
 
 
+def application() -> Flask:
+    """The API over the parts that the environment describes. Called in each web process, after the fork."""
+    return create_app(unoapi())
+
+
 def on_starting(_: Any) -> None:
     """Declare the topology once, before the first request. RabbitMQ may come later; a conflict ends the start."""
     publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
     try:
         publisher.check(timeout_s=5.0)
     except BrokerUnavailable:
-        return  # the requests will tell, and the connection is tried again with each
+        return  # requests are answered 503 until it is there
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EX_CONFIG)
@@ -47,7 +61,7 @@ def on_starting(_: Any) -> None:
 
 
 def post_worker_init(_: Any) -> None:
-    """Look at Redis's marker, so that a loss of its data is noticed from the first request on; count the requests."""
+    """Load Redis's marker, so that a loss of its data is noticed from the first request on; count the requests."""
     unoapi().sessions.load_marker()
     expose_metrics(unoapi(), web=True)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, jsonify
 
 from unoapi import __version__
-from unoapi.bootstrap import unoapi
 from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import public
+from unoapi.web.parts import parts
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -37,7 +37,7 @@ def live() -> ResponseReturnValue:
 @public
 def ready() -> ResponseReturnValue:
     """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`."""
-    uno = unoapi()
+    uno = parts()
     checks = {"rabbitmq": "ok", "redis": "ok"}
     try:
         uno.publisher.check(timeout_s=2.0)

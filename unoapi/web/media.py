@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import MediaMissing, MediaTooLarge, RequestError
 from unoapi.models.media import FILE_NAME, MAX_BYTES, UNKNOWN, MediaFile, limit_of, type_of
 from unoapi.services import media as service
 from unoapi.web.auth import check_phone, owner, session_token
+from unoapi.web.parts import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +29,14 @@ VAGUE = ("", UNKNOWN, "binary/octet-stream")
 @routes.post("/<version>/<node:phone>/media")
 @session_token
 def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """Keep a file for a message that is sent later. It goes through the disk, never as a whole through the memory."""
+    """Save a file for a message that is sent later. It goes through the disk, never as a whole through the memory."""
     request.max_content_length = MAX_BYTES + FORM_BYTES
     request.max_form_memory_size = FORM_BYTES
     file = request.files.get("file")
     if file is None:
         raise RequestError("Required parameter is missing", code=131008, status=400, details="file: Field required")
     mime_type = _type_of(file)
-    uno = unoapi()
+    uno = parts()
     try:
         media = service.save(
             phone,
@@ -56,14 +56,14 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
 @routes.get("/<media_id:media_id>")
 @owner
 def describe(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
-    """What is known of a file, with an address that opens it for some time."""
+    """A file's metadata, with an address that opens it for some time."""
     return _described(_find(media_id))
 
 
 @routes.get("/<version>/<digits:phone>/<former_media_id:media_id>")
 @session_token
 def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:  # noqa: ARG001
-    """The former program's address of the same."""
+    """The same, at the address of the Node version."""
     return _described(_find(media_id, phone))
 
 
@@ -72,7 +72,7 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 @owner
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
-    uno = unoapi()
+    uno = parts()
     service.remove(_find(media_id), files=uno.files, index=uno.media)
     return jsonify(success=True)
 
@@ -85,9 +85,9 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         raise RequestError("Invalid parameter", code=100, status=400, details="This is not the name of a file.")
     key = f"{phone}/{file}"
     signature = request.args.get("signature", "")
-    if not (signature and unoapi().links.opens(key, signature)):
+    if not (signature and parts().links.opens(key, signature)):
         check_phone(phone)
-    uno = unoapi()
+    uno = parts()
     try:
         size, pieces = uno.files.size(key), uno.files.read(key)
     except MediaMissing:
@@ -97,7 +97,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         media = uno.media.find(file.rpartition(".")[0], phone=phone)
         mime_type, name = media.mime_type, media.filename or file
     except MediaMissing:
-        pass  # the former program's, whose name tells its type
+        pass  # saved by the Node version: the name's ending says its type
     answer = Response(pieces, mimetype=mime_type)
     answer.content_length = size
     plain = name.encode("ascii", "ignore").decode().replace('"', "").replace("\\", "")
@@ -108,17 +108,17 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
 
 def _described(media: MediaFile) -> ResponseReturnValue:
     asked = request.args.get("phone_number_id")
-    if asked and asked != media.phone and media.phone not in unoapi().directory.phones_of(asked):
+    if asked and asked != media.phone and media.phone not in parts().directory.phones_of(asked):
         raise _unknown()
-    return jsonify(media.described(unoapi().links.make(media)))
+    return jsonify(media.described(parts().links.make(media)))
 
 
 def _find(media_id: str, phone: str | None = None) -> MediaFile:
     owner_phone, _, rest = media_id.partition("-")
-    if phone is None and rest and owner_phone.isdigit():  # the former program's form for Typebot
+    if phone is None and rest and owner_phone.isdigit():  # the Node version's form for Typebot
         phone, media_id = owner_phone, rest
     try:
-        media = unoapi().media.find(media_id, phone=phone)
+        media = parts().media.find(media_id, phone=phone)
     except MediaMissing:
         check_phone(phone)
         raise _unknown() from None
@@ -135,7 +135,7 @@ def _type_of(file: FileStorage) -> str:
     """The part's own type, else what the client names, else what the name's ending stands for."""
     named = (request.form.get("type") or "").strip().lower()
     candidates = (file.mimetype or "", named if "/" in named else "", type_of(file.filename or ""))
-    mime_type = next((each for each in candidates if each not in VAGUE), UNKNOWN)
+    mime_type = next((candidate for candidate in candidates if candidate not in VAGUE), UNKNOWN)
     if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
         return UNKNOWN
     return mime_type

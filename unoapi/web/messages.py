@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.claims import KeyState
 from unoapi.models.cloud_api.events import serialise
@@ -19,6 +18,7 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services import media, voice_notes
 from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 from unoapi.web.templates import ensure_bindable
 
@@ -70,7 +70,7 @@ def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
 
 def _accept(phone: str, message: OutboundMessage) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
-    media.check(message, phone=phone, index=unoapi().media)
+    media.check(message, phone=phone, index=parts().media)
     text = serialise(message.to_wire())
     key = request.headers.get(KEY_HEADER)
     if key is None:
@@ -88,7 +88,7 @@ def _accept(phone: str, message: OutboundMessage) -> str:
         raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
     if not state.accepted:
         _queue(phone, message_id, message, text)
-        unoapi().idempotency.settle(phone, key, digest=digest)
+        parts().idempotency.settle(phone, key, digest=digest)
     return message_id
 
 
@@ -100,17 +100,17 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
     """
     deadline = time.monotonic() + OTHER_REQUEST_S
     try:
-        state = unoapi().idempotency.claim(phone, key, digest=digest)
+        state = parts().idempotency.claim(phone, key, digest=digest)
         while state.taken and not state.accepted and not state.other_body and time.monotonic() < deadline:
             time.sleep(0.05)
-            state = unoapi().idempotency.claim(phone, key, digest=digest)
+            state = parts().idempotency.claim(phone, key, digest=digest)
     except StoreUnavailable:
         return KeyState()
     return state
 
 
 def _queue(phone: str, message_id: str, message: OutboundMessage, text: str) -> None:
-    uno = unoapi()
+    uno = parts()
     settings = uno.settings
     if uno.backlog.is_full(phone):
         raise RequestError(
@@ -132,7 +132,7 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str) -> 
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     command = Command.model_validate(body)
-    uno = unoapi()
+    uno = parts()
     job = RunCommand(
         id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(command.to_wire())
     )
@@ -147,7 +147,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first."""
-    entries = [entry for entry in unoapi().traces.read(message_id) if entry.phone == phone]
+    entries = [entry for entry in parts().traces.read(message_id) if entry.phone == phone]
     if not entries:
         details = "Nothing is known of this message: another number's, older than UNOAPI_TRACE_TTL, or not accepted."
         raise RequestError("Unknown message", code=100, status=404, details=details)

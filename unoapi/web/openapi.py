@@ -10,12 +10,12 @@ from pydantic.json_schema import models_json_schema
 from unoapi import __version__
 from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.messages import MESSAGES, Command, SandboxMessage
-from unoapi.models.media import FORMER_ID, MEDIA_ID
 from unoapi.models.options import BusinessProfile
 from unoapi.models.session import Session
 from unoapi.models.timers import TimerRequest
 from unoapi.web import admin, blacklist, connect_page, contacts, phones
-from unoapi.web.graph import _Page
+from unoapi.web.converters import CONVERTERS
+from unoapi.web.graph import Page
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
     from werkzeug.routing import Rule
 
 PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
-DIGITS, NODE = "^[0-9]{1,20}$", "^[A-Za-z0-9_-]{1,64}$"
-PATTERNS = {
-    "digits": DIGITS,
-    "node": NODE,
-    "graph": r"^v[0-9]{1,3}(\.[0-9]{1,3})?$",
-    "media_id": f"^({MEDIA_ID}|[0-9]{{1,20}}-[0-9A-Za-z._-]{{1,200}})$",
-    "former_media_id": f"^({MEDIA_ID}|{FORMER_ID})$",
+PATTERNS = {name: f"^{converter.regex}$" for name, converter in CONVERTERS.items()} | {
     "path": r"^[0-9A-Za-z][0-9A-Za-z._-]{0,199}$",
 }
 BODIES: dict[str, tuple[type[BaseModel], ...]] = {
@@ -51,12 +45,18 @@ BODIES: dict[str, tuple[type[BaseModel], ...]] = {
 """What a request's body is checked with. Others take any JSON object, or none."""
 QUERIES: dict[str, tuple[type[BaseModel], ...]] = {
     "admin.dead_letters": (admin.Listing,),
-    "templates.list_templates": (_Page,),
-    "phones.phone_numbers": (_Page,),
-    "meta.accounts": (_Page,),
+    "templates.list_templates": (Page,),
+    "phones.phone_numbers": (Page,),
+    "meta.accounts": (Page,),
 }
 FILES = frozenset({"media.upload"})
-PLAIN = {"health.ping": "text/plain", "events.verify": "text/plain", "qr.page": "text/html", "docs.page": "text/html"}
+PLAIN = {
+    "health.ping": "text/plain",
+    "events.verify": "text/plain",
+    "broadcast.connect": "text/plain",
+    "qr.page": "text/html",
+    "docs.page": "text/html",
+}
 STREAMED = frozenset({"media.download"})
 ACCESS = {
     "public": "Anybody may call it.",
@@ -89,13 +89,13 @@ ERROR = {
 
 def describe(app: Flask) -> dict[str, Any]:
     """The whole description. Paths that differ in the names of their parameters alone are one path with both uses."""
-    models = sorted({model for each in BODIES.values() for model in each}, key=lambda model: model.__name__)
+    models = sorted({model for body in BODIES.values() for model in body}, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
-    for rule in sorted(app.url_map.iter_rules(), key=lambda each: (each.rule, each.endpoint)):
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
         shape = PARAMETER.sub("{}", rule.rule)
         path = names.setdefault(shape, PARAMETER.sub(r"{\2}", rule.rule))
         given = re.findall(r"{(\w+)}", path)
@@ -121,16 +121,16 @@ def describe(app: Flask) -> dict[str, Any]:
 
 
 def _add(operations: dict[str, Any], method: str, operation: dict[str, Any]) -> None:
-    """Put an operation at its place; a second one for the same form of path is another use of it."""
-    there = operations.get(method)
-    if there is None:
+    """Add an operation; a second one for the same form of path is described as another use of it."""
+    first = operations.get(method)
+    if first is None:
         operations[method] = operation
         return
-    there["summary"] = f"{there['summary'].rstrip('.')}; or: {operation['summary']}"
-    there["responses"] |= operation["responses"]
-    for mine, other in zip(there["parameters"], operation["parameters"], strict=False):
-        if mine != other and mine["in"] == other["in"] == "path":
-            mine["schema"] = {"type": "string"}
+    first["summary"] = f"{first['summary'].rstrip('.')}; or: {operation['summary']}"
+    first["responses"] |= operation["responses"]
+    for parameter, other in zip(first["parameters"], operation["parameters"], strict=False):
+        if parameter != other and parameter["in"] == other["in"] == "path":
+            parameter["schema"] = {"type": "string"}
 
 
 def _operation(app: Flask, rule: Rule, method: str, given: list[str]) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, g, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.contacts import contact_key, is_phone
-from unoapi.models.options import BusinessProfile, WebUrl
+from unoapi.models.options import WebUrl
 from unoapi.models.session import without_secrets
-from unoapi.services import templates
-from unoapi.services.sessions import chosen, merge, phone_object, status_of, with_callback
+from unoapi.services import sessions, templates
+from unoapi.services.sessions import chosen, phone_object, status_of
 from unoapi.web.auth import session_token
 from unoapi.web.graph import asked_fields, page
+from unoapi.web.parts import parts
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class _Users(BaseModel):
 
 def session_of(phone: str) -> Session:
     """The session in the path. Raises Postponed: answered 503."""
-    return unoapi().sessions.find(phone)
+    return parts().sessions.find(phone)
 
 
 @routes.get("/<graph:version>/<node:phone>")
 @session_token
 def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The phone object with status, templates and configuration, or those `fields` of it."""
-    uno, session, fields = unoapi(), session_of(phone), asked_fields()
+    uno, session, fields = parts(), session_of(phone), asked_fields()
     document = phone_object(session)
     if not fields or "status" in fields:
         document["status"] = status_of(session, uno.directory.statuses([phone]).get(phone))
@@ -86,30 +86,24 @@ def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any 
 def change(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Set the number's webhook the way Meta does: `webhook_configuration`."""
     override = PhoneChange.model_validate(any_object()).webhook_configuration
-    set_callback(phone, str(override.override_callback_uri))
+    sessions.override_callback(phone, str(override.override_callback_uri), sessions=parts().sessions)
     return jsonify(success=True)
-
-
-def set_callback(phone: str, url: str) -> None:
-    """Let the events of a phone go to this address."""
-    sessions = unoapi().sessions
-    sessions.save(phone, with_callback(sessions.config(phone) or {}, url))
 
 
 @routes.get("/<version>/<node:phone>/phone_numbers")
 @session_token
 def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """The numbers of the business account that the token opens."""
-    own, token_of = session_of(phone), unoapi().directory
-    others = [each for each in token_of.all() if each.waba_id == own.waba_id] if own.stored else []
-    seen = [each for each in others if g.operator or each.phone == phone] or [own]
-    return jsonify(page([chosen(phone_object(each), asked_fields()) for each in seen]))
+    own = session_of(phone)
+    account = [session for session in parts().directory.all() if session.waba_id == own.waba_id] if own.stored else []
+    visible = [session for session in account if g.operator or session.phone == phone] or [own]
+    return jsonify(page([chosen(phone_object(session), asked_fields()) for session in visible]))
 
 
 @routes.get("/<version>/<node:phone>/whatsapp_business_profile")
 @session_token
 def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """What the business tells about itself."""
+    """What the business says about itself."""
     profile = {"messaging_product": "whatsapp", **session_of(phone).business_profile.model_dump()}
     fields = asked_fields()
     wanted = {key: value for key, value in profile.items() if not fields or key in (*fields, "messaging_product")}
@@ -120,12 +114,7 @@ def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: 
 @session_token
 def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Change what is named of the business profile."""
-    sessions = unoapi().sessions
-    config = sessions.config(phone) or {}
-    own = config.get("businessProfile")
-    named = {key: value for key, value in any_object().items() if key in BusinessProfile.model_fields}
-    profile = BusinessProfile.model_validate({**(own if isinstance(own, dict) else {}), **named})
-    sessions.save(phone, merge(config, {"businessProfile": profile.model_dump(exclude_unset=True)}))
+    sessions.change_business_profile(phone, any_object(), sessions=parts().sessions)
     return jsonify(success=True)
 
 
@@ -133,7 +122,7 @@ def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  #
 @session_token
 def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """The users whose events no webhook gets."""
-    users = unoapi().blacklist.blocked(phone)
+    users = parts().blacklist.blocked(phone)
     listed = page([{"id": user, "messaging_product": "whatsapp", "wa_id": user} for user in users])
     return jsonify({**listed, "data": [{k: v for k, v in user.items() if k != "id"} for user in listed["data"]]})
 
@@ -141,13 +130,13 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 @routes.route("/<version>/<node:phone>/block_users", methods=["POST", "DELETE"])
 @session_token
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Hold back the events of users from every webhook of the number, or let them through again."""
+    """Block users: no webhook of the number gets their events. DELETE unblocks them."""
     names = [user.name for user in _Users.model_validate(any_object()).block_users]
     wrong = [name for name in names if not is_phone(name)]
     if wrong:
         details = f"{len(wrong)} of the users are no phone numbers; nobody was changed."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
-    uno = unoapi()
+    uno = parts()
     webhook_ids = [webhook.id for webhook in session_of(phone).webhooks]
     users: list[dict[str, Any]] = [{"input": name, "wa_id": contact_key(name)} for name in names]
     if request.method == "POST":

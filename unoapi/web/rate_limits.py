@@ -1,4 +1,4 @@
-"""How often one caller may come: a bound for each session's token, a tighter one for wrong tokens.
+"""Rate limits: one for each session's token, a tighter one for wrong tokens.
 
 Counted in the memory of each process, which takes no round trip and needs no Redis; several web processes divide the
 bound among them. A right token is never refused for the wrong ones of others behind the same address.
@@ -10,13 +10,19 @@ import hashlib
 import ipaddress
 import math
 import time
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from flask import current_app
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from unoapi.errors import RequestError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+EXTENSION = "rate_limits"
 
 
 class Limits:
@@ -31,7 +37,7 @@ class Limits:
         """Count a request with a right token. Raises RequestError over the bound."""
         if self._accepted is None:
             return
-        caller = hashlib.blake2b(token.encode(), digest_size=16).hexdigest()  # no token is kept
+        caller = hashlib.blake2b(token.encode(), digest_size=16).hexdigest()  # no token is stored
         if not self._limiter.hit(self._accepted, caller):
             raise self._too_many(
                 self._accepted, caller, code=130429, title="Rate limit hit", details="Too many requests with this token"
@@ -71,7 +77,12 @@ def network_of(address: str) -> str:
     return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
-@lru_cache(maxsize=1)
-def limits_of(accepted: int, refused: int, processes: int) -> Limits:
-    """The counts of this process for these settings."""
-    return Limits(accepted=accepted, refused=refused, processes=processes)
+def register_limits(app: Flask, *, accepted: int, refused: int, processes: int) -> None:
+    """Let the application count its callers."""
+    app.extensions[EXTENSION] = Limits(accepted=accepted, refused=refused, processes=processes)
+
+
+def limits() -> Limits:
+    """The counts of the application that serves this request."""
+    counts: Limits = current_app.extensions[EXTENSION]
+    return counts

@@ -53,13 +53,13 @@ def _form() -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, written in list(request.form.items(multi=True))[:MAX_FIELDS]:
         first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
-        place = document
+        target = document
         for part, key in zip(path, [first, *path], strict=False):
-            inner = place.setdefault(key, {})
+            inner = target.setdefault(key, {})
             if not isinstance(inner, dict):
                 raise RequestError("Invalid parameter", code=100, status=400, details="The form contradicts itself.")
-            place, first = inner, part
-        place[first] = {"true": True, "false": False}.get(written, written)
+            target, first = inner, part
+        target[first] = {"true": True, "false": False}.get(written, written)
     return {key: _listed(value) for key, value in document.items()}
 
 
@@ -68,7 +68,7 @@ def _listed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     inner = {key: _listed(part) for key, part in value.items()}
-    counts = list(inner) and all(key == str(place) for place, key in enumerate(inner))
+    counts = list(inner) and all(key == str(position) for position, key in enumerate(inner))
     return list(inner.values()) if counts else inner
 
 
@@ -86,7 +86,7 @@ def raw_body() -> bytes:
 
 
 def _is_deeper(document: Any, levels: int) -> bool:
-    """Whether lists and objects stand in each other deeper than so: such a body could not be written as JSON again."""
+    """Whether lists and objects are nested deeper than `levels`: such a body could not be written as JSON again."""
     level = [document]
     for _ in range(levels):
         parts = (part.values() if isinstance(part, dict) else part for part in level)

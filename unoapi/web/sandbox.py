@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, jsonify
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import contact, message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
@@ -16,6 +15,7 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 def contact_writes(phone: str) -> ResponseReturnValue:
     """A contact writes to the session, with any received type. The answer carries the message's id."""
     written = SandboxMessage.model_validate(json_object())
-    uno = unoapi()
+    uno = parts()
     if uno.sessions.find(phone).provider != "sandbox":
         details = 'Register the session with {"provider": "sandbox"} first.'
         raise RequestError("The session is not in the sandbox", code=100, status=400, details=details)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, jsonify
 
-from unoapi.bootstrap import unoapi
 from unoapi.models.session import without_secrets
-from unoapi.services.sessions import merge, status_of
+from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
+from unoapi.web.parts import parts
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-DAY_S = 86_400
 routes = Blueprint("sessions", __name__)
 
 
@@ -23,19 +22,16 @@ routes = Blueprint("sessions", __name__)
 @session_token
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
-    change = any_object()
-    sessions = unoapi().sessions
-    config: dict[str, Any] = merge(sessions.config(phone) or {}, change)
-    session = sessions.save(phone, config)
-    return jsonify({**without_secrets(config), "success": True, "display_phone_number": session.phone})
+    config = service.change(phone, any_object(), sessions=parts().sessions)
+    return jsonify({**without_secrets(config), "success": True, "display_phone_number": phone})
 
 
 @routes.post("/<version>/<node:phone>/deregister")
 @session_token
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Remove the session on purpose. Its waiting deliveries become dead letters."""
-    uno = unoapi()
-    uno.sessions.remove(phone, remember_s=uno.settings.unoapi_message_max_age + DAY_S)
+    uno = parts()
+    service.remove(phone, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
     return "", 204
 
 
@@ -44,8 +40,7 @@ def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Connect with a pairing code instead of a QR code."""
-    sessions = unoapi().sessions
-    sessions.save(phone, merge(sessions.config(phone) or {}, {"connectionType": "pairing_code"}))
+    service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions)
     return jsonify(success=True)
 
 
@@ -53,7 +48,7 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
 @any_session_token
 def list_sessions() -> ResponseReturnValue:
     """The sessions that the token opens, with their configuration."""
-    uno = unoapi()
+    uno = parts()
     sessions = visible_sessions()
     phones = [session.phone for session in sessions]
     statuses = uno.directory.statuses(phones)
@@ -65,7 +60,7 @@ def list_sessions() -> ResponseReturnValue:
                 "display_phone_number": session.phone,
                 "status": "forwarder"
                 if session.provider == "forwarder"
-                else status_of(session, statuses.get(session.phone)),
+                else service.status_of(session, statuses.get(session.phone)),
             }
             for session in sessions
         ]

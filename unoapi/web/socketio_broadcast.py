@@ -1,8 +1,8 @@
 """The socket of existing front ends: Socket.IO at `/ws`, event `broadcast` with QR codes and statuses.
 
-Unlike the former program's it needs a token, in the query (`access_token`) or the header, with every request; a
-session's token shows that session alone. Each client takes one thread of the API while it is connected, so that at most
-half of them are given away; the session's page does without.
+Unlike the Node version's it needs a token with every request; a session's token shows that session alone. Each client
+takes one thread of the API while it is connected, so at most half of the threads serve the socket; the session's page
+does without it.
 """
 
 from __future__ import annotations
@@ -11,126 +11,126 @@ import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
-import redis
 import socketio  # type: ignore[import-untyped]
+from flask import Blueprint, Response, current_app, g
 
-from unoapi.bootstrap import unoapi
-from unoapi.errors import Postponed, StoreUnavailable
+from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.services.qr_codes import data_url
 from unoapi.stores.connections import CHANNEL
 from unoapi.telemetry.logging import get_logger
-from unoapi.web.auth import BEARER, token_opens
+from unoapi.web.auth import any_session_token, visible_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+
+routes = Blueprint("broadcast", __name__)
 log = get_logger(__name__)
 
-PATH = "ws"
+EXTENSION = "broadcast"
+ROOMS = "unoapi.rooms"
 EVERYTHING = "*"
-PAUSE_S = 2.0
+RECONNECT_PAUSE_S = 2.0
+RETRY_AFTER_S = 10
 
 
-class Socket:
-    """Socket.IO in front of the application."""
+@routes.route("/ws", methods=["GET", "POST"])
+@routes.get("/ws", websocket=True)  # an upgrade matches no other rule
+@any_session_token
+def connect() -> ResponseReturnValue:
+    """Socket.IO: codes and connection states of the sessions that the token opens, as they change."""
+    rooms = [EVERYTHING] if g.operator else [session.phone for session in visible_sessions()]
+    broadcast: Broadcast = current_app.extensions[EXTENSION]
+    return broadcast.answer(rooms)
 
-    def __init__(self, application: Callable[..., Iterable[bytes]], *, threads: int, origins: frozenset[str]) -> None:
-        self._application = application
-        self._places = threading.BoundedSemaphore(max(1, threads // 2))
+
+def register_broadcast(
+    app: Flask, *, subscribe: Callable[[str], Iterator[str]], threads: int, origins: frozenset[str]
+) -> None:
+    """Let the application serve the socket. `subscribe` gives the messages of a channel; `threads` are the API's."""
+    app.extensions[EXTENSION] = Broadcast(subscribe, most_clients=max(1, threads // 2), origins=origins)
+
+
+class Broadcast:
+    """The Socket.IO server of one process, and the thread that passes on what Redis publishes."""
+
+    def __init__(
+        self, subscribe: Callable[[str], Iterator[str]], *, most_clients: int, origins: frozenset[str]
+    ) -> None:
+        self._subscribe = subscribe
+        self._slots = threading.BoundedSemaphore(most_clients)
         self._server = socketio.Server(
             async_mode="threading",
             cors_allowed_origins="*" if "*" in origins else sorted(origins) or None,
             max_http_buffer_size=10_000,
             http_compression=False,
         )
-        self._server.on("connect", self._connect)
-        self._inner = socketio.WSGIApp(self._server, socketio_path=PATH)
+        self._server.on("connect", self._enter_rooms)
         self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """One request: ours when it is for the socket and brings a token that opens something."""
-        path = str(environ.get("PATH_INFO", ""))
-        if path != f"/{PATH}" and not path.startswith(f"/{PATH}/"):
-            return self._application(environ, start_response)
-        try:
-            phones = self._opened(environ)
-        except (StoreUnavailable, Postponed):
-            return _refuse(start_response, "503 Service Unavailable", "Redis does not answer")
-        if not phones:
-            return _refuse(start_response, "401 Unauthorized", "a token is needed")
-        if not self._places.acquire(blocking=False):
-            return _refuse(start_response, "503 Service Unavailable", "too many clients on the socket")
-        try:
-            environ["unoapi.phones"] = phones
-            self._listen()
-            return list(self._inner(environ, start_response))
-        finally:
-            self._places.release()
+    def answer(self, rooms: list[str]) -> Response:
+        """What serves this request as a member of the rooms. Raises RequestError when all slots are taken."""
+        if not self._slots.acquire(blocking=False):
+            details = "Too many clients are connected to the socket."
+            raise RequestError(
+                "Service temporarily unavailable", code=131016, status=503, details=details, retry_after_s=RETRY_AFTER_S
+            )
+        self._start_listener()
 
-    def _opened(self, environ: dict[str, Any]) -> list[str]:
-        query = parse_qs(str(environ.get("QUERY_STRING", "")))
-        given = str(environ.get("HTTP_AUTHORIZATION") or (query.get("access_token") or query.get("token") or [""])[0])
-        token = given[len(BEARER) :].strip() if given.lower().startswith(BEARER) else given.strip()
-        expected = unoapi().settings.unoapi_auth_token.get_secret_value()
-        if not expected:
-            return [EVERYTHING]
-        opens, sessions = token_opens(token)
-        if not opens:
-            return []
-        mine = [session.phone for session in sessions]
-        return (
-            mine
-            if all(session.auth_token.get_secret_value() == token for session in sessions) and mine
-            else [EVERYTHING]
-        )
+        def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            try:
+                return list(self._server.handle_request({**environ, ROOMS: rooms}, start_response))
+            finally:
+                self._slots.release()
 
-    def _connect(self, client: str, environ: dict[str, Any]) -> None:
-        for phone in environ["unoapi.phones"]:
-            self._server.enter_room(client, phone)
+        return _Upgrade(serve)
 
-    def _listen(self) -> None:
+    def _enter_rooms(self, client: str, environ: dict[str, Any]) -> None:
+        for room in environ[ROOMS]:
+            self._server.enter_room(client, room)
+
+    def _start_listener(self) -> None:
         with self._lock:
             if self._listener is None:
-                self._listener = threading.Thread(target=self._forward, name="broadcast", daemon=True)
+                self._listener = threading.Thread(target=self._listen, name="broadcast", daemon=True)
                 self._listener.start()
 
-    def _forward(self) -> None:
-        """From Redis to all clients, for ever."""
-        url = unoapi().settings.redis_url.get_secret_value()
+    def _listen(self) -> None:
         while True:
             try:
-                client: Any = redis.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=2)
-                with client.pubsub() as channel:
-                    channel.subscribe(CHANNEL)
-                    for message in channel.listen():
-                        if message["type"] == "message":
-                            self._tell(json.loads(message["data"]))
-            except (redis.RedisError, OSError, ValueError) as error:
-                log.warning("broadcast_waits", error=type(error).__name__)
-                time.sleep(PAUSE_S)
+                for message in self._subscribe(CHANNEL):
+                    self._emit(json.loads(message))
+            except (StoreUnavailable, ValueError) as error:
+                log.warning("broadcast_interrupted", error=f"{error}")
+                time.sleep(RECONNECT_PAUSE_S)
 
-    def _tell(self, news: dict[str, Any]) -> None:
-        shown = broadcast_of(news)
-        if shown is not None:
-            self._server.emit("broadcast", shown, room=news["phone"])
-            self._server.emit("broadcast", shown, room=EVERYTHING)
+    def _emit(self, change: dict[str, Any]) -> None:
+        shown = broadcast_of(change)
+        self._server.emit("broadcast", shown, room=change["phone"])
+        self._server.emit("broadcast", shown, room=EVERYTHING)
 
 
-def broadcast_of(news: dict[str, Any]) -> dict[str, Any] | None:
+class _Upgrade(Response):
+    """A response that hands the connection to Socket.IO, which may go on with it as a WebSocket."""
+
+    def __init__(self, serve: Callable[..., Iterable[bytes]]) -> None:
+        super().__init__()
+        self._serve = serve
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self._serve(environ, start_response)
+
+
+def broadcast_of(change: dict[str, Any]) -> dict[str, Any]:
     """What front ends expect: `{"phone", "type": "qrcode" | "status", "content"}`."""
-    content = news["content"]
-    if news["type"] == "qr":
-        return {"phone": news["phone"], "type": "qrcode", "content": data_url(content["code"])}
-    if news["type"] == "state":
-        return {"phone": news["phone"], "type": "status", "content": content["status"]}
+    content = change["content"]
+    if change["type"] == "qr":
+        return {"phone": change["phone"], "type": "qrcode", "content": data_url(content["code"])}
+    if change["type"] == "state":
+        return {"phone": change["phone"], "type": "status", "content": content["status"]}
     code = content.get("code", "")
-    return {"phone": news["phone"], "type": "status", "content": f"pairing code: {code[:4]}-{code[4:]}"}
-
-
-def _refuse(start_response: Callable[..., Any], status: str, details: str) -> list[bytes]:
-    body = json.dumps({"error": {"message": details, "code": int(status[:3])}}).encode()
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
+    return {"phone": change["phone"], "type": "status", "content": f"pairing code: {code[:4]}-{code[4:]}"}

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.models.cloud_api.templates import MAX_TEMPLATES
 from unoapi.services import templates
 from unoapi.services.sessions import chosen
 from unoapi.web.auth import session_token
 from unoapi.web.graph import asked_fields, page
+from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def ensure_bindable(phone: str, named: Template) -> None:
 
     Meta and the sandbox know their own templates. With Redis away the message is accepted, and judged when it is sent.
     """
-    uno = unoapi()
+    uno = parts()
     try:
         if uno.sessions.find(phone).provider in NATIVE:
             return
@@ -41,7 +41,7 @@ def ensure_bindable(phone: str, named: Template) -> None:
 
 
 def _shown(phone: str) -> list[dict[str, Any]]:
-    uno = unoapi()
+    uno = parts()
     return templates.shown(phone, uno.templates.get(phone), only_hello=uno.settings.only_hello_template)
 
 
@@ -52,13 +52,15 @@ def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: AR
     """The templates, with `fields`, `limit`, `after`, `before`, `summary` and by name, language, status, category."""
     everything = _shown(phone)
     wanted = {key: request.args[key] for key in FILTERS if request.args.get(key)}
-    found = [each for each in everything if all(str(each.get(key)) == value for key, value in wanted.items())]
-    answer = page(found)
+    matching = [
+        template for template in everything if all(str(template.get(key)) == value for key, value in wanted.items())
+    ]
+    answer = page(matching)
     fields = asked_fields()
-    answer["data"] = [chosen(each, fields) for each in answer["data"]]
+    answer["data"] = [chosen(template, fields) for template in answer["data"]]
     if request.args.get("summary"):
         answer["summary"] = {
-            "total_count": len(found),
+            "total_count": len(matching),
             "message_template_count": len(everything),
             "message_template_limit": MAX_TEMPLATES,
             "are_translations_complete": False,
@@ -78,12 +80,12 @@ def create(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @routes.post("/<version>/<node:phone>/templates")
 @session_token
 def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Save a template, the former program's way."""
+    """Save a template, the Node version's way."""
     return jsonify(status="success", data=_save(phone))
 
 
 def _save(phone: str) -> dict[str, Any]:
-    uno = unoapi()
+    uno = parts()
     everything, saved = templates.save(phone, uno.templates.get(phone), json_object())
     uno.templates.put(phone, everything)
     return saved
@@ -95,7 +97,7 @@ def _save(phone: str) -> dict[str, Any]:
 @session_token
 def delete(version: str, phone: str, id_or_name: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Delete by id or name in the path, or by `name` and perhaps `hsm_id` in the query."""
-    uno = unoapi()
+    uno = parts()
     name = id_or_name or request.args.get("name", "")
     if not name:
         details = "Name the template: name=…"

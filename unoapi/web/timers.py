@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
 
-from unoapi.bootstrap import unoapi
 from unoapi.errors import RequestError
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import now_ms
@@ -15,6 +14,7 @@ from unoapi.models.timers import TimerRequest
 from unoapi.services import timers
 from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
+from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def start(phone: str, to: str) -> ResponseReturnValue:
     asked = TimerRequest.model_validate(_fields())
     contact, at_ms = _contact(to), now_ms()
     for step in (asked, *asked.nexts):
-        parse_message(step.send_body(contact))  # refused here, not when nobody is there to be told
-    uno = unoapi()
+        parse_message(step.send_body(contact))  # refused here, while the client can read why
+    uno = parts()
     uno.timers.touch(phone, contact, at_ms=at_ms)
     uno.publisher.publish([timers.envelope(phone, contact, asked, asked.nexts, at_ms=at_ms)])
     return jsonify(success=True)
@@ -42,7 +42,7 @@ def start(phone: str, to: str) -> ResponseReturnValue:
 def stop(phone: str, to: str) -> ResponseReturnValue:
     """Stop the contact's timer."""
     # A millisecond later, so that a timer of the same one stops, too.
-    unoapi().timers.touch(phone, _contact(to), at_ms=now_ms() + 1)
+    parts().timers.touch(phone, _contact(to), at_ms=now_ms() + 1)
     return jsonify(success=True)
 
 
