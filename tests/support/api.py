@@ -71,7 +71,7 @@ class Api:
         joined = bootstrap(self.settings)
         self.queues = MemoryPublisher(joined.topology)
         publisher: Any = self.queues
-        self.uno: Uno = replace(joined, publisher=publisher, commands=CommandQueue(publisher))
+        self.uno: Uno = replace(joined, publisher=publisher, connector_commands=CommandQueue(publisher))
         self.app: Flask = create_app(self.uno)
         self.redis: Any = redis.Redis.from_url(redis_url, decode_responses=True)
 
