@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 import requests
+from amqp import Message as AmqpMessage
+from kombu import Connection
 
 from tests.support.stack import CONTACT, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.support.receiver import Received, Receiver
@@ -119,3 +122,58 @@ def statuses(hooks: Receiver, message_id: str, path: str) -> list[dict[str, Any]
 def said(received: Sequence[Received]) -> str:
     """Everything that requests hold, to look for a secret in it."""
     return json.dumps([[request.path, request.headers, request.body] for request in received])
+
+
+class Copies:
+    """A queue that gets a copy of what is published with one key, so that a job can be seen, changed and repeated."""
+
+    def __init__(self, channel: Any, queue: str) -> None:
+        self._channel = channel
+        self._queue = queue
+
+    def take(self, *, within_s: float = 20) -> AmqpMessage:
+        """The next copy."""
+        message: AmqpMessage = arranged(
+            lambda: self._channel.basic_get(self._queue), what="a copy of the job", within_s=within_s
+        )
+        return message
+
+    def look(self, *, within_s: float) -> AmqpMessage | None:
+        """The next copy, if there is one in time."""
+        message: AmqpMessage | None = happens(lambda: self._channel.basic_get(self._queue), within_s=within_s)
+        return message
+
+    def bury(self, message: AmqpMessage) -> None:
+        """Make a letter of a copy, by the broker's own hand."""
+        self._channel.basic_reject(message.delivery_tag, requeue=False)
+
+    def publish(self, message: AmqpMessage, key: str) -> None:
+        """Queue a job at once."""
+        self._channel.basic_publish(message, "unoapi.broker", key)
+
+
+@contextmanager
+def copies(uno: Stack, key: str, *, exchange: str = "unoapi.broker") -> Iterator[Copies]:
+    """Copies of what is published from now on."""
+    with Connection(uno.environment["AMQP_URL"]) as connection:
+        channel: Any = connection.channel()
+        arguments = {"x-dead-letter-exchange": "unoapi.dead"}
+        queue = channel.queue_declare(exclusive=True, arguments=arguments).queue
+        channel.queue_bind(queue, exchange, key, arguments={"x-match": "all"} if exchange != "unoapi.broker" else None)
+        yield Copies(channel, queue)
+        channel.queue_delete(queue)
+
+
+def job_of(message: AmqpMessage) -> dict[str, Any]:
+    """The job in a message of a work queue."""
+    return dict(json.loads(message.body)[0][0])
+
+
+def with_job(message: AmqpMessage, **fields: Any) -> AmqpMessage:
+    """The same message with other fields of its job, to be run at once."""
+    (job, *rest), *more = json.loads(message.body)
+    job |= fields
+    headers = {name: value for name, value in (message.headers or {}).items() if "not-before" not in name}
+    properties = {name: value for name, value in message.properties.items() if name != "expiration"}
+    properties["application_headers"] = {**headers, "id": job["id"]}
+    return AmqpMessage(json.dumps([[job, *rest], *more]), **properties)

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from amqp import Message as AmqpMessage
 from kombu import Connection
 
 from tests.integration.edges.calls import (
     arranged,
     config_of,
+    copies,
     event,
     finding,
     happens,
-    is_over,
+    job_of,
     post_event,
     register,
-    statuses,
     store,
     text,
     token_of,
+    with_job,
 )
 from tests.support.fake_graph_api import Graph
 from tests.support.receiver import Behaviour, Receiver
@@ -34,6 +34,8 @@ from tests.support.stack import CONTACT, Stack, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from amqp import Message as AmqpMessage
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -114,7 +116,10 @@ def surrogates(phone: str) -> dict[str, tuple[str, Any]]:
         "unknown option": (f"/v15.0/{phone}/register", {HALF: HALF}),
         "session token": (f"/v15.0/{phone}/register", {"authToken": HALF * 20}),
         "webhook id": (f"/v15.0/{phone}/register", {"webhooks": [{"id": HALF, "urlAbsolute": "https://a.example"}]}),
-        "template": (f"/v15.0/{phone}/message_templates", {"name": "t", "components": [{"type": "BODY", "text": HALF}]}),
+        "template": (
+            f"/v15.0/{phone}/message_templates",
+            {"name": "t", "components": [{"type": "BODY", "text": HALF}]},
+        ),
         "user": (f"/v15.0/{phone}/block_users", {"block_users": [{"user": HALF}]}),
         "contact": (f"/v15.0/{phone}/contacts", {"contacts": [HALF]}),
         "timer": (f"/timer/{phone}/{CONTACT}", {"timeout": 60_000, "message": HALF}),
@@ -169,11 +174,11 @@ def test_events_of_others_are_noted_beside_one_that_is_no_text(
     uno: Stack, tenant: str, neighbour: str, hooks: Receiver
 ) -> None:
     """H1, in the worker: such an event may be queued already, whatever the API refuses by now."""
-    with Connection(uno.environment["AMQP_URL"]) as connection:
-        channel: Any = connection.channel()
-        hostile = copied_fan_out(uno, channel, tenant)
+    with copies(uno, "unoapi.outgoing") as jobs:
+        assert post_event(uno, tenant, event(text("wamid.COPIED"))).ok
+        hostile = jobs.take()
         for number in range(100):
-            channel.basic_publish(with_sender(hostile, HALF, number), "unoapi.broker", "unoapi.outgoing")
+            jobs.publish(with_sender(hostile, HALF, number), "unoapi.outgoing")
             assert post_event(uno, neighbour, event(text(f"wamid.HONEST{number}"))).ok
 
     arranged(lambda: hooks.count(f"/{neighbour}") >= 100, what="all are delivered", within_s=30)
@@ -183,25 +188,12 @@ def test_events_of_others_are_noted_beside_one_that_is_no_text(
     assert store(uno).exists(*keys) == len(keys) == 100
 
 
-def copied_fan_out(uno: Stack, channel: Any, phone: str) -> AmqpMessage:
-    """The job of an event of this number, as it is queued."""
-    copies = channel.queue_declare(exclusive=True).queue
-    channel.queue_bind(copies, "unoapi.broker", "unoapi.outgoing")
-    assert post_event(uno, phone, event(text("wamid.COPIED"))).ok
-    message: AmqpMessage = arranged(lambda: channel.basic_get(copies, no_ack=True), what="the job is copied")
-    channel.queue_unbind(copies, "unoapi.broker", "unoapi.outgoing")
-    return message
-
-
 def with_sender(message: AmqpMessage, sender: str, number: int) -> AmqpMessage:
     """The same job for another event, from this sender."""
-    (job, *rest), *more = json.loads(message.body)
-    document = json.loads(job["body"])
+    document = json.loads(job_of(message)["body"])
     message_id = f"wamid.HOSTILE{number}"
     document["entry"][0]["changes"][0]["value"]["messages"][0] |= {"from": sender, "id": message_id}
-    job |= {"id": str(uuid.uuid4()), "message_id": message_id, "body": json.dumps(document)}
-    properties = {**message.properties, "application_headers": {**(message.headers or {}), "id": job["id"]}}
-    return AmqpMessage(json.dumps([[job, *rest], *more]), **properties)
+    return with_job(message, id=str(uuid.uuid4()), message_id=message_id, body=json.dumps(document))
 
 
 # --- patterns that take their time ---
