@@ -367,7 +367,7 @@ def test_a_token_that_cannot_be_sent_is_no_unknown_outcome(
 
 @finding(reason="security 21: the login in WEBHOOK_URL is shown to every session")
 def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
-    uno: Stack, tenant: str, servers: PrivateServers, operators: Receiver, tmp_path_factory: pytest.TempPathFactory
+    tenant: str, servers: PrivateServers, operators: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Security 21: an address may hold a login and a key."""
     address = operators.url("/operator?key=canary-key").replace("http://", "http://user:canary-password@")

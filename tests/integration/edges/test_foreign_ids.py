@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -126,7 +127,7 @@ def test_a_claim_does_not_open_the_files_of_a_number(uno: Stack, numbers: tuple[
     """Security 5b: the folder is the victim's."""
     attacker, victim = numbers
     media_id = upload(uno, victim)
-    address = requests.utils.urlparse(uno.get(f"/v15.0/{media_id}").json()["url"])
+    address = urlsplit(uno.get(f"/v15.0/{media_id}").json()["url"])
     claim(uno, attacker, "phoneNumberId", victim)
 
     answer = uno.get(address.path, token=token_of(attacker))

@@ -244,9 +244,7 @@ def test_a_text_of_spaces_to_a_group_is_sent_at_once(uno: Stack, tenant: str) ->
 
 
 @finding(reason="security 7: each item gets a copy of all other fields")
-def test_a_callback_does_not_grow_when_it_is_taken_apart(
-    uno: Stack, tenant: str, neighbour: str, hooks: Receiver
-) -> None:
+def test_a_callback_does_not_grow_when_it_is_taken_apart(uno: Stack, neighbour: str, hooks: Receiver) -> None:
     """Security 7: 22 KB with 50 items become 1 MB today, and 1 MB with 1,000 items a gigabyte."""
     document = event(*(text(f"wamid.GROWN{number}") for number in range(50)), pad="A" * 20_000)
     size = len(json.dumps(document))
@@ -261,7 +259,7 @@ def test_a_callback_does_not_grow_when_it_is_taken_apart(
 @finding(reason="P6: lists are bound one by one, their product is not")
 def test_one_request_makes_at_most_a_thousand_events(uno: Stack, tenant: str) -> None:
     """P6: 60 x 40 events of 13 bytes; a body of 1 MiB holds 81,000."""
-    entry = {"changes": [{"value": {}}] * 40}
+    entry: dict[str, Any] = {"changes": [{"value": {}}] * 40}
 
     answer = post(uno, f"/webhooks/whatsapp/{tenant}", {"entry": [entry] * 60}, token=token_of(tenant))
 
@@ -270,7 +268,7 @@ def test_one_request_makes_at_most_a_thousand_events(uno: Stack, tenant: str) ->
 
 def test_a_thousand_events_in_one_request_are_taken(uno: Stack, tenant: str) -> None:
     """P6, the other side: what is within the bound is accepted."""
-    entry = {"changes": [{"value": {}}] * 40}
+    entry: dict[str, Any] = {"changes": [{"value": {}}] * 40}
 
     answer = post(uno, f"/webhooks/whatsapp/{tenant}", {"entry": [entry] * 25}, token=token_of(tenant))
 
@@ -350,13 +348,14 @@ def test_a_slow_answer_of_redis_fails_its_caller_alone(uno: Stack, tenant: str, 
 
 @finding(reason="security 14: the name or the type of a received file breaks its download for good")
 @pytest.mark.parametrize(
-    ("filename", "mime_type"),
+    "named",
     [("a\nb.pdf", "application/pdf"), ("a.pdf", "application/pd\u0142"), ("a.pdf", "text/plain\r\nX-Injected: yes")],
 )
 def test_a_received_file_can_be_downloaded_whatever_its_sender_calls_it(
-    uno: Stack, graph: Graph, hooks: Receiver, neighbour: str, filename: str, mime_type: str
+    uno: Stack, graph: Graph, hooks: Receiver, neighbour: str, named: tuple[str, str]
 ) -> None:
     """Security 14: name and type come from the contact's program."""
+    filename, mime_type = named
     graph.files["777"] = ("application/pdf", b"%PDF a file")
     forward = {"url": graph.url, "token": "t", "phoneNumberId": f"1{neighbour}"}
     operator = uno.environment["UNOAPI_AUTH_TOKEN"]

@@ -60,7 +60,7 @@ def door(uno: Stack, servers: PrivateServers, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def open_door(uno: Stack, servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An API on loopback without an operator's token."""
-    running = second_stack(servers, tmp_path_factory.mktemp("open"), database=2, UNOAPI_AUTH_TOKEN="")
+    running = second_stack(servers, tmp_path_factory.mktemp("open"), UNOAPI_AUTH_TOKEN="")
     try:
         running.web()
         yield running
@@ -196,9 +196,9 @@ def test_one_client_does_not_take_all_places_of_the_socket(uno: Stack) -> None:
     uno.register([], phone=other)
     said = head("GET", f"/ws/?EIO=4&transport=websocket&access_token={token_of(PHONE)}", **UPGRADE)
 
-    with connections(uno, THREADS, said):
-        with connections(uno, 1, said.replace(token_of(PHONE).encode(), token_of(other).encode())) as (own,):
-            status = status_of(own, within_s=3)
+    own = said.replace(token_of(PHONE).encode(), token_of(other).encode())
+    with connections(uno, THREADS, said), connections(uno, 1, own) as (connection,):
+        status = status_of(connection, within_s=3)
 
     assert status == 101
 
