@@ -62,7 +62,7 @@ def happens(check: Callable[[], Any], *, within_s: float, every_s: float = 0.05)
     return result
 
 
-def second_stack(servers: PrivateServers, folder: Path, *, **settings: str) -> Stack:
+def second_stack(servers: PrivateServers, folder: Path, **settings: str) -> Stack:
     """A stack beside one that runs: on a vhost and a database of Redis of its own. The caller closes it."""
     amqp_url = servers.rabbit.add_vhost(f"edge-{time.time_ns()}")
     database = next(_databases)
