@@ -17,7 +17,7 @@ import redis
 from amqp import Message as AmqpMessage
 from kombu import Connection
 
-from tests.support.stack import CONTACT, Stack
+from tests.support.stack import CONTACT, PHONE, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -77,6 +77,18 @@ def store(uno: Stack) -> Any:
 def token_of(phone: str) -> str:
     """The session token that `Stack.register` gives."""
     return f"session-token-{phone}"
+
+
+def registered(uno: Stack, webhooks: list[dict[str, Any]], *, phone: str = PHONE, **config: Any) -> None:
+    """The operator registers a number; as soon as Redis is used, if it was skipped for some seconds."""
+
+    def accepted() -> bool:
+        with suppress(AssertionError):
+            uno.register(webhooks, phone=phone, **config)
+            return True
+        return False
+
+    arranged(accepted, what=f"{phone} is registered", every_s=0.3)
 
 
 def register(uno: Stack, phone: str, config: dict[str, Any], *, token: str = "") -> requests.Response:

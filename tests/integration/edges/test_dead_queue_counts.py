@@ -16,6 +16,7 @@ from tests.integration.edges.calls import (
     finding,
     happens,
     post_event,
+    registered,
     store,
     text,
 )
@@ -61,7 +62,7 @@ def phone(uno: Stack, hooks: Receiver) -> Iterator[str]:
     hooks.script("/gone", Behaviour(status=410))
     hooks.script("/callback", Behaviour())
     hooks.clear()
-    uno.register([{"id": "gone", "urlAbsolute": hooks.url("/gone")}], phone=number)
+    registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/gone")}], phone=number)
     yield number
     with Connection(uno.environment["AMQP_URL"]) as connection:
         channel: Any = connection.channel()
@@ -115,7 +116,7 @@ def test_a_purge_that_says_so_has_thrown_all_letters_away(uno: Stack, phone: str
 def test_a_purge_of_one_webhook_leaves_the_letters_of_the_other(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: what is kept and what goes lie mixed."""
     both = [{"id": name, "urlAbsolute": hooks.url(f"/gone/{name}")} for name in ("first", "second")]
-    uno.register(both, phone=phone)
+    registered(uno, both, phone=phone)
     messages = [text(f"wamid.BOTH{number}") for number in range(LETTERS // 2)]
     assert post_event(uno, phone, event(*messages)).ok
     arranged(lambda: counted(uno) == LETTERS, what="all letters", within_s=40)
@@ -278,7 +279,7 @@ def answers(address: str) -> bool:
 def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str, hooks: Receiver, flower: str) -> None:
     """L6: the command is switched off, or its effect is a dead letter with the reason `revoked`."""
     hooks.script("/down", Behaviour(status=500))
-    uno.register([{"id": "gone", "urlAbsolute": hooks.url("/down")}], phone=phone)
+    registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/down")}], phone=phone)
     assert post_event(uno, phone, event(text("wamid.REVOKED"))).ok
     arranged(lambda: hooks.count("/down"), what="the first attempt")
     (delivery,) = hooks.ids("/down")
@@ -298,7 +299,7 @@ def test_an_ordered_delivery_leaves_its_line_together_with_its_done_key(
 ) -> None:
     """D3: in the gap its own message, coming back at another worker, finds neither. Seen at Redis, as it happens."""
     hooks.script("/ordered", Behaviour(delay_ms=50))
-    uno.register([{"id": "ordered", "urlAbsolute": hooks.url("/ordered"), "ordered": True}], phone=phone)
+    registered(uno, [{"id": "ordered", "urlAbsolute": hooks.url("/ordered"), "ordered": True}], phone=phone)
     messages = [text(f"wamid.ORDERED{number}") for number in range(8)]
 
     seen: list[tuple[float, str]] = []

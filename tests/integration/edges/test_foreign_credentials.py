@@ -18,6 +18,7 @@ from tests.integration.edges.calls import (
     is_over,
     post_event,
     register,
+    registered,
     said,
     second_stack,
     statuses,
@@ -92,7 +93,7 @@ def uno(
 def tenant(uno: Stack, operators: Receiver, evil: Receiver, graph: Graph) -> str:
     """A number of the attacker's, registered by the operator. Its events go to the environment's webhook."""
     phone = f"55119{store(uno).incr('edges-tenants'):08}"
-    uno.register([], phone=phone)
+    registered(uno, [], phone=phone)
     operators.clear()
     evil.clear()
     graph.sent.clear()
@@ -307,7 +308,7 @@ def test_a_number_that_was_deregistered_has_to_be_connected_anew(uno: Stack, ten
     """Security 11: the login at WhatsApp goes with the session."""
     phone = Phone(uno, tenant)
     phone.log_in()
-    uno.register([], phone=tenant, provider="whatsmeow")
+    registered(uno, [], phone=tenant, provider="whatsmeow")
     connector = uno.connector()
     arranged(lambda: phone.status() == "online", what="the simulated phone is online", within_s=30)
 
@@ -375,7 +376,7 @@ def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
     other = second_stack(servers, folder, WEBHOOK_URL_ABSOLUTE=address, UNOAPI_ALLOWED_HOSTS="localhost")
     try:
         other.web()
-        other.register([], phone=tenant)
+        registered(other, [], phone=tenant)
         shown = [
             other.get(path, token=token_of(tenant)).text
             for path in (f"/v15.0/{tenant}", f"/v15.0/{tenant}/subscribed_apps", "/sessions")

@@ -20,6 +20,7 @@ from tests.integration.edges.calls import (
     is_over,
     post_event,
     register,
+    registered,
     steps,
     store,
     text,
@@ -59,7 +60,7 @@ def numbers(uno: Stack, hooks: Receiver) -> tuple[str, str]:
     """The attacker's number, registered, and another tenant's, which is not; the attacker's sorts first."""
     count = int(store(uno).incr("edges-pairs"))
     attacker, victim = f"55119100{count:05}", f"55119900{count:05}"
-    uno.register([{"id": "own", "urlAbsolute": hooks.url(f"/{attacker}")}], phone=attacker)
+    registered(uno, [{"id": "own", "urlAbsolute": hooks.url(f"/{attacker}")}], phone=attacker)
     hooks.clear()
     return attacker, victim
 
@@ -104,7 +105,7 @@ def test_registering_a_claimed_number_stores_that_number(uno: Stack, numbers: tu
     attacker, victim = numbers
     claim(uno, attacker, kind, victim)
 
-    uno.register([], phone=victim, label="the victim")
+    registered(uno, [], phone=victim, label="the victim")
 
     assert config_of(uno, victim).get("label") == "the victim"
     assert config_of(uno, attacker)["authToken"] == token_of(attacker)
@@ -143,7 +144,7 @@ def test_an_id_stays_with_who_had_it_first(uno: Stack, numbers: tuple[str, str],
     """Security 5c: the attacker's number sorts first."""
     attacker, victim = numbers
     node = f"10{victim}"
-    uno.register([], phone=victim, webhookForward={kind: node})
+    registered(uno, [], phone=victim, webhookForward={kind: node})
     claim(uno, attacker, kind, node)
 
     assert shown_phone(uno, node) == victim
@@ -153,7 +154,7 @@ def test_an_id_stays_with_who_had_it_first(uno: Stack, numbers: tuple[str, str],
 def test_a_computed_account_id_cannot_be_claimed(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 5c: anybody can compute it of the phone."""
     attacker, victim = numbers
-    uno.register([], phone=victim)
+    registered(uno, [], phone=victim)
     node = uno.get(f"/v15.0/{victim}").json()["business_account_id"]
     claim(uno, attacker, "businessAccountId", node)
 
@@ -170,7 +171,7 @@ def test_metas_callback_reaches_the_number_whose_id_it_names(
     attacker, victim = numbers
     node = f"20{victim}"
     webhooks = [{"id": "own", "urlAbsolute": hooks.url(f"/{victim}")}]
-    uno.register(webhooks, phone=victim, provider="forwarder", webhookForward={"phoneNumberId": node, "token": "t"})
+    registered(uno, webhooks, phone=victim, provider="forwarder", webhookForward={"phoneNumberId": node, "token": "t"})
     claim(uno, attacker, "phoneNumberId", node)
     metadata = {"display_phone_number": f"{victim[:4]}{victim[5:]}", "phone_number_id": node}
     body = json.dumps(event(text("wamid.TO-THE-VICTIM"), metadata=metadata)).encode()
@@ -190,7 +191,7 @@ def test_metas_callback_reaches_the_number_whose_id_it_names(
 def test_a_trace_cannot_be_pushed_out_by_another_number(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 19: an id that two numbers use has two traces."""
     attacker, victim = numbers
-    uno.register([], phone=victim)
+    registered(uno, [], phone=victim)
     message_id = uno.contact_writes("followed", phone=victim)
     arranged(lambda: is_over(uno, victim, message_id), what="the event is over")
     before = steps(uno, victim, message_id)

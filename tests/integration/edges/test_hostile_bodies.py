@@ -23,6 +23,7 @@ from tests.integration.edges.calls import (
     job_of,
     post_event,
     register,
+    registered,
     store,
     text,
     token_of,
@@ -71,7 +72,7 @@ def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempP
 def tenant(uno: Stack, hooks: Receiver) -> str:
     """A number of the attacker's, without a webhook."""
     phone = f"55119{store(uno).incr('edges-tenants'):08}"
-    uno.register([], phone=phone)
+    registered(uno, [], phone=phone)
     hooks.clear()
     return phone
 
@@ -80,7 +81,7 @@ def tenant(uno: Stack, hooks: Receiver) -> str:
 def neighbour(uno: Stack, hooks: Receiver) -> str:
     """An honest tenant's number with a webhook."""
     phone = f"55118{store(uno).incr('edges-tenants'):08}"
-    uno.register([{"id": "main", "urlAbsolute": hooks.url(f"/{phone}")}], phone=phone)
+    registered(uno, [{"id": "main", "urlAbsolute": hooks.url(f"/{phone}")}], phone=phone)
     return phone
 
 

@@ -22,6 +22,7 @@ from tests.integration.edges.calls import (
     happens,
     is_over,
     post_event,
+    registered,
     second_stack,
     statuses,
     steps,
@@ -103,7 +104,7 @@ def phone(uno: Stack, hooks: Receiver) -> str:
 def hooked(uno: Stack, hooks: Receiver, phone: str, *, path: str = "", **config: Any) -> str:
     """Register a number with a webhook; returns the webhook's path."""
     path = path or f"/{phone}"
-    uno.register([{"id": "main", "urlAbsolute": hooks.url(path)}], phone=phone, **config)
+    registered(uno, [{"id": "main", "urlAbsolute": hooks.url(path)}], phone=phone, **config)
     return path
 
 

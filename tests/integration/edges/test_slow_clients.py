@@ -18,7 +18,7 @@ import pytest
 import requests
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from tests.integration.edges.calls import arranged, event, finding, second_stack, text, token_of
+from tests.integration.edges.calls import arranged, event, finding, registered, second_stack, text, token_of
 from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, stack
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> It
     settings = {"UNOAPI_META_APP_SECRET": "secret-of-the-app", "UNOAPI_SESSION_BACKLOG_MAX": "1"}
     with stack(servers, tmp_path_factory.mktemp("slow"), **settings) as running:
         running.web()
-        running.register([])
+        registered(running, [])
         yield running
 
 
@@ -50,7 +50,7 @@ def door(uno: Stack, servers: PrivateServers, tmp_path_factory: pytest.TempPathF
     running = second_stack(servers, folder, UNOAPI_RATE_LIMIT_REFUSED=f"{GUESSES}")
     try:
         running.web()
-        running.register([])
+        registered(running, [])
         yield running
     finally:
         running.close()
@@ -193,7 +193,7 @@ def test_slow_readers_of_a_file_do_not_stop_the_api(uno: Stack) -> None:
 def test_one_client_does_not_take_all_places_of_the_socket(uno: Stack) -> None:
     """Security 6: half of the threads are given to the socket, all of them to the first who asks."""
     other = "5511900000077"
-    uno.register([], phone=other)
+    registered(uno, [], phone=other)
     said = head("GET", f"/ws/?EIO=4&transport=websocket&access_token={token_of(PHONE)}", **UPGRADE)
 
     own = said.replace(token_of(PHONE).encode(), token_of(other).encode())
@@ -223,7 +223,7 @@ def status_of(connection: socket.socket, *, within_s: float) -> int:
 @finding(reason="P5: a repeated key waits for a second before the backlog is looked at")
 def test_a_repeated_key_of_a_refused_message_is_answered_at_once(uno: Stack) -> None:
     """P5: the key of a request that was refused is given back, so its repetition waits for nobody."""
-    uno.register([], provider="whatsmeow")
+    registered(uno, [], provider="whatsmeow")
     body = {"to": CONTACT, "type": "text", "text": {"body": "x"}}
 
     def post(key: str) -> tuple[int, float]:
