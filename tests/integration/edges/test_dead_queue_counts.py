@@ -64,9 +64,19 @@ def phone(uno: Stack, hooks: Receiver) -> Iterator[str]:
     hooks.clear()
     registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/gone")}], phone=number)
     yield number
+    hooks.script("/callback", Behaviour())
     with Connection(uno.environment["AMQP_URL"]) as connection:
         channel: Any = connection.channel()
+        for _ in range(2):  # between two looks a job may be with the worker
+            arranged(lambda: is_idle(channel), what="what was put back has ended", within_s=30, every_s=0.2)
+            time.sleep(0.3)
         channel.queue_purge("unoapi.dead")
+
+
+def is_idle(channel: Any) -> bool:
+    """Whether nothing waits to be delivered or posted, now or later."""
+    names = ("outgoing", "webhook.status.failed", "delayed", "delayed.1", "delayed.2", "delayed.3")
+    return not any(channel.queue_declare(f"unoapi.{name}", passive=True).message_count for name in names)
 
 
 def bury(uno: Stack, phone: str, count: int, *, prefix: str = "wamid.DEAD") -> None:

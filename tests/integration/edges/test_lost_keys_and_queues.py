@@ -219,19 +219,31 @@ def test_a_message_needs_little_memory_in_redis(
 ) -> None:
     """K1, promise 10: with the defaults, all its statuses and one webhook."""
     path = hooked(uno, hooks, phone)
-    before, _ = footprint(uno)
-
-    with ThreadPoolExecutor(8) as clients:
-        if direction == "sent":
-            list(clients.map(lambda number: uno.send(f"{number}", phone=phone), range(MEASURED)))
-        else:
-            list(clients.map(lambda number: uno.contact_writes(f"{number}", phone=phone), range(MEASURED)))
-    wanted = 3 * MEASURED if direction == "sent" else MEASURED
-    arranged(lambda: hooks.count(path) >= wanted, what="all are delivered", within_s=60, every_s=0.2)
-    happens(lambda: False, within_s=0.3)  # what is written behind
-    after, kinds = footprint(uno)
+    for _ in range(3):
+        skipped = times_skipped(uno)
+        hooks.clear()
+        before, _ = footprint(uno)
+        with ThreadPoolExecutor(4) as clients:
+            if direction == "sent":
+                list(clients.map(lambda number: uno.send(f"{number}", phone=phone), range(MEASURED)))
+            else:
+                list(clients.map(lambda number: uno.contact_writes(f"{number}", phone=phone), range(MEASURED)))
+        wanted = 3 * MEASURED if direction == "sent" else MEASURED
+        arranged(lambda: hooks.count(path) >= wanted, what="all are delivered", within_s=60, every_s=0.2)  # noqa: B023
+        happens(lambda: False, within_s=0.3)  # what is written behind
+        after, kinds = footprint(uno)
+        if times_skipped(uno) == skipped:
+            break
+        happens(lambda: False, within_s=3)
+    else:
+        pytest.skip("the machine is too busy: Redis was skipped in each round, so not everything was stored")
 
     assert (after - before) / MEASURED <= most, kinds
+
+
+def times_skipped(uno: Stack) -> int:
+    """How often a process did without Redis, because it did not answer in time."""
+    return sum(process.output().count("redis_skipped") for process in uno.processes)
 
 
 # --- never twice, never falsely ---
