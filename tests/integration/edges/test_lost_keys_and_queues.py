@@ -223,7 +223,7 @@ def test_a_message_needs_little_memory_in_redis(
         skipped = times_skipped(uno)
         hooks.clear()
         before, _ = footprint(uno)
-        with ThreadPoolExecutor(4) as clients:
+        with ThreadPoolExecutor(2) as clients:
             if direction == "sent":
                 list(clients.map(lambda number: uno.send(f"{number}", phone=phone), range(MEASURED)))
             else:
