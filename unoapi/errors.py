@@ -11,6 +11,7 @@ UnoError
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   ├── StoreUnavailable      Redis did not answer in time
+│   │   └── StoreRefusesWrites  Redis answers, but takes no writes: full, or read-only
 │   ├── NotSent               a request certainly did not leave
 │   ├── Unanswered            a request may have left; no answer came
 │   ├── EngineUnavailable     the connector's WhatsApp library cannot do it now; certain that nothing left
@@ -132,6 +133,10 @@ class StoreUnavailable(TransientError):
     """Redis did not answer in time, or is skipped because it did not answer a moment ago."""
 
     reason = "store_unavailable"
+
+
+class StoreRefusesWrites(StoreUnavailable):
+    """Redis answers, but takes no writes: its memory is full, or it is a read-only replica. The message says what."""
 
 
 class NotSent(TransientError):
