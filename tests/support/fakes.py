@@ -51,12 +51,13 @@ class MemorySessions:
         self.refreshed: list[str] = []
         self.away = False
         self.lost = False
+        self.lost_keys: set[str] = set()
 
     def find(self, phone: str) -> Session:
         session = self._look_up(phone)
         if session is not None:
             return session
-        if self.lost:
+        if self.lost or phone in self.lost_keys:
             raise SessionUnknown("Redis lost its data")
         return Session(phone=phone, webhooks=self.environment)
 
@@ -88,9 +89,11 @@ class MemorySessions:
     def save(self, phone: str, config: dict[str, Any]) -> None:
         self.stored[phone] = Session.model_validate({**config, "phone": phone, "stored": True})
         self.removed.discard(phone)
+        self.lost_keys.discard(phone)
 
     def remove(self, phone: str) -> None:
         self.stored.pop(phone, None)
+        self.lost_keys.discard(phone)
         self.removed.add(phone)
 
     def forget_everything(self) -> None:
@@ -98,8 +101,13 @@ class MemorySessions:
         self.removed.clear()
         self.lost = True
 
+    def lose(self, phone: str) -> None:
+        del self.stored[phone]
+        self.lost_keys.add(phone)
+
     def confirm(self) -> None:
         self.lost = False
+        self.lost_keys.clear()
 
 
 class MemoryPublisher:

@@ -138,7 +138,6 @@ def test_events_of_a_number_that_was_removed_on_purpose_are_not_kept_waiting(
     arranged(lambda: is_over(uno, phone, "wamid.REMOVED"), what="it is filtered")
 
 
-@finding(reason="L1: one session's key goes, and its events are filtered or go to the environment's webhook")
 @pytest.mark.parametrize("which", ["uno", "served"])
 def test_events_of_a_number_whose_key_is_lost_wait_for_it(
     request: pytest.FixtureRequest, hooks: Receiver, phone: str, which: str
