@@ -150,8 +150,14 @@ class SendClaims(Protocol):
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome."""
 
+    def state(self, job: SendMessage) -> Claim:
+        """What a claim would answer now; `free` when nobody has the right."""
+
     def release(self, job: SendMessage) -> None:
         """Give the right back: it is certain that nothing left."""
+
+    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+        """Whether a person may have the job run again. A receipt stays; an unfinished claim goes with `force` alone."""
 
 
 class MessageIds(Protocol):
@@ -191,7 +197,7 @@ class Connections(Protocol):
         """Note that a command's result is awaited. Raises StoreUnavailable."""
 
     def settle(self, phone: str, command_id: str) -> bool:
-        """Note that the result came. True when the wait for it was given up before. Never raises."""
+        """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
 
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""

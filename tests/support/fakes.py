@@ -279,6 +279,9 @@ class MemoryBreakers:
             notify(EndpointChange(down=False, since_ms=1))
 
 
+FREE = Claim(free=True)
+
+
 class MemorySends:
     """SendClaims. `away` stands for Redis that does not answer."""
 
@@ -292,11 +295,26 @@ class MemorySends:
         claim = self.claims.get((job.phone, job.id))
         if claim is None:
             self.claims[job.phone, job.id] = now_ms() + self.lease_ms
-            return Claim(free=True)
+            return FREE
+        return self._read(claim)
+
+    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+        self._ensure_there()
+        claim = self.claims.get((job.phone, job.id))
+        if isinstance(claim, int) and force:
+            del self.claims[job.phone, job.id]
+        return force or not isinstance(claim, int)
+
+    def _read(self, claim: int | Receipt) -> Claim:
         if isinstance(claim, Receipt):
             return Claim(receipt=claim)
         left_ms = claim - now_ms()
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
+
+    def state(self, job: SendMessage) -> Claim:
+        self._ensure_there()
+        claim = self.claims.get((job.phone, job.id))
+        return FREE if claim is None else self._read(claim)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         self._ensure_there()
@@ -373,7 +391,8 @@ class MemoryConnections:
         self._waits[phone, command_id] = False
 
     def settle(self, phone: str, command_id: str) -> bool:
-        return not self.away and self._waits.pop((phone, command_id), False)
+        self._ensure_there()
+        return self._waits.pop((phone, command_id), False)
 
     def give_up(self, phone: str, command_id: str) -> bool:
         self._ensure_there()

@@ -90,11 +90,8 @@ class RedisConnections:
         self._redis.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + 3600))
 
     def settle(self, phone: str, command_id: str) -> bool:
-        """Note that the result came. True when the wait for it was given up before. Never raises."""
-        try:
-            (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
-        except StoreUnavailable:
-            return False
+        """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
+        (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
         return bool(waiting == GIVEN_UP)
 
     def give_up(self, phone: str, command_id: str) -> bool:

@@ -270,7 +270,6 @@ def stopped(servers: PrivateServers) -> Iterator[None]:
         servers.redis.wait_ready()
 
 
-@finding(reason="K5: a message is claimed before it is known whether its provider is ready")
 def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     uno: Stack, hooks: Receiver, phone: str
 ) -> None:
@@ -285,7 +284,6 @@ def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     assert store(uno).get(f"unoapi-send:{phone}:{message_id}") is None
 
 
-@finding(reason="D1: what was sent while Redis was away is sent again when its worker is killed")
 def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     uno: Stack, servers: PrivateServers, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
@@ -311,7 +309,6 @@ def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     assert status["status"] == "failed"
 
 
-@finding(reason="D2: a replay without --force deletes the claim, and sends again what was sent")
 def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
     """D2: the letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
     forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t"}
@@ -333,7 +330,6 @@ def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver,
     assert len(graph.messages_to(to)) == 1
 
 
-@finding(reason="D5: a result during a hiccup of Redis leaves the wait for it, which later reports `failed`")
 def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hooks: Receiver, phone: str) -> None:
     """D5: the end of the wait is brought forward; by itself it comes after UNOAPI_SEND_MAX_AGE and 30 seconds."""
     simulated = Phone(uno, phone)
