@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from unoapi.telemetry.logging import Report
 
 DAY_S = 86_400
+WEEK_S = 7 * DAY_S
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ def bootstrap(settings: Settings) -> Uno:
         remote_media=CloudApiMedia(
             sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
-        statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
+        # Statuses that come twice, or in a wrong order, come soon after each other.
+        statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
         webhook_client=WebhookClient(guard),
         callback_client=CallbackClient(),

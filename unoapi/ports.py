@@ -166,6 +166,9 @@ class MessageIds(Protocol):
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save a pair."""
 
+    def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
+        """Save which of ours one of theirs is, and not the other way."""
+
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
 
@@ -302,8 +305,11 @@ class Traces(Protocol):
     def add(self, *entries: TraceEntry) -> None:
         """Append steps."""
 
-    def read(self, message_id: str) -> list[TraceEntry]:
-        """All steps of a message, oldest first. Raises StoreUnavailable."""
+    def read(self, phone: str, message_id: str) -> list[TraceEntry]:
+        """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""
+
+    def find(self, message_id: str) -> list[TraceEntry]:
+        """The last steps of a message of any phone, for an operator. Raises StoreUnavailable."""
 
 
 class WebhookSender(Protocol):

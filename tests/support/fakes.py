@@ -339,6 +339,9 @@ class MemoryIds:
         self.pairs[phone, theirs] = ours
         self.pairs[phone, ours] = theirs
 
+    def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
+        self.pairs[phone, theirs] = ours
+
     def ours(self, phone: str, theirs: str) -> str:
         return self.pairs.get((phone, theirs), theirs)
 
@@ -549,7 +552,10 @@ class MemoryTraces:
     def add(self, *entries: TraceEntry) -> None:
         self.entries.extend(entry for entry in entries if entry.message_id)
 
-    def read(self, message_id: str) -> list[TraceEntry]:
+    def read(self, phone: str, message_id: str) -> list[TraceEntry]:
+        return [entry for entry in self.find(message_id) if entry.phone == phone]
+
+    def find(self, message_id: str) -> list[TraceEntry]:
         found = [entry for entry in self.entries if entry.message_id == message_id]
         return sorted(found, key=lambda entry: entry.at)
 

@@ -75,7 +75,8 @@ class RedisConnections:
     ) -> None:
         """Save the key of a message. Never raises, never waits."""
         key = {"id": theirs or message_id, "chat": chat, "participant": participant, "from_me": from_me}
-        self._redis.post(("SET", _message_key(phone, message_id), json.dumps(key), "EX", self._ttl_s))
+        text = json.dumps({name: value for name, value in key.items() if value}, separators=(",", ":"))
+        self._redis.post(("SET", _message_key(phone, message_id), text, "EX", self._ttl_s))
 
     def key(self, phone: str, message_id: str) -> MessageKey | None:
         """The key of a message, if it is known. Raises StoreUnavailable."""

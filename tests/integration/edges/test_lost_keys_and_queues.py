@@ -211,7 +211,6 @@ def footprint(uno: Stack) -> tuple[int, dict[str, tuple[int, int]]]:
     return sum(total for _, total in kinds.values()), kinds
 
 
-@finding(reason="K1: Redis needs about 6 KB for a sent message and 5 KB for a received one")
 @pytest.mark.parametrize(("direction", "most"), [("sent", 2048), ("received", 1024)])
 def test_a_message_needs_little_memory_in_redis(
     uno: Stack, hooks: Receiver, phone: str, direction: str, most: int

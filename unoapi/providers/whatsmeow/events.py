@@ -149,7 +149,7 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
         if given_up and result.status == "failed":
             return []  # the client got a failed status when the wait ended
     if result.wa_id:
-        ids.remember(phone, theirs=result.wa_id, ours=result.command_id)
+        ids.remember_ours(phone, theirs=result.wa_id, ours=result.command_id)
         if connections is not None:
             chat = result.chat or result.to
             connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=result.wa_id)
