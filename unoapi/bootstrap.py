@@ -43,6 +43,7 @@ from unoapi.stores.notices import RedisNotices
 from unoapi.stores.ordering import RedisOrdering
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
+from unoapi.stores.redis_health import RedisMonitor
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -99,6 +100,7 @@ class Uno:
     topology: Topology
     publisher: MessagePublisher
     redis: RedisClient
+    redis_monitor: RedisMonitor
     sessions: Sessions
     directory: SessionDirectory
     templates: Templates
@@ -182,6 +184,7 @@ def bootstrap(settings: Settings) -> Uno:
         topology=topology,
         publisher=publisher,
         redis=store,
+        redis_monitor=RedisMonitor(store),
         sessions=sessions,
         directory=RedisSessionDirectory(store, sessions),
         templates=stored_templates,

@@ -127,16 +127,14 @@ class RedisClient:
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis is not reachable ({type(error).__name__})") from error
 
-    def ping(self) -> None:
-        """Raise StoreUnavailable unless Redis answers now, skipped or not."""
+    def stop_skipping(self) -> None:
+        """Let the next call reach Redis, though it did not answer a moment ago."""
         self._skip_until = 0.0
-        self.call(("PING",))
 
     def trouble(self) -> str:
         """Why Redis does not answer, in words for a person; empty when it does. Waits for up to 5 seconds."""
-        patient = {"socket_timeout": PATIENT_S, "socket_connect_timeout": PATIENT_S, "retry": Retry(NoBackoff(), 0)}
         try:
-            with redis.Redis.from_url(self._url, **self._tls, **patient) as client:
+            with self._client(PATIENT_S) as client:
                 client.ping()
         except redis.AuthenticationError:
             return "refuses the login; check the password in REDIS_URL"
@@ -148,6 +146,14 @@ class RedisClient:
                 )
             return f"does not answer ({type(error).__name__}); check REDIS_URL"
         return ""
+
+    def info_now(self) -> dict[str, Any]:
+        """What Redis says of itself; empty when it does not answer, or may not say. Waits for up to 5 seconds."""
+        try:
+            with self._client(PATIENT_S) as client:
+                return dict(client.info())
+        except REDIS_ERRORS:
+            return {}
 
     def close(self) -> None:
         """Run what is waiting and stop."""
