@@ -43,7 +43,7 @@ from unoapi.stores.notices import RedisNotices
 from unoapi.stores.ordering import RedisOrdering
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
-from unoapi.stores.redis_health import RedisMonitor
+from unoapi.stores.redis_health import RedisCollector, RedisMonitor
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -338,8 +338,9 @@ def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
         count_open_breakers=uno.breakers.count_open,
         is_wanted=lambda: registry.has(WEB),
     )
+    redis = RedisCollector(uno.redis_monitor, is_wanted=lambda: registry.has(WEB))
     settings = uno.settings
-    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues], web=web)
+    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues, redis], web=web)
 
 
 @lru_cache(maxsize=1)

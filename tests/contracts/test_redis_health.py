@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from unoapi.errors import ConfigurationError
-from unoapi.stores.redis_health import CLUSTER, RedisHealth, RedisMonitor, memory_warnings
+from unoapi.stores.redis_health import CLUSTER, RedisCollector, RedisMonitor, memory_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,23 @@ def settings(raw_redis: redis.Redis) -> Iterator[redis.Redis]:
 
 
 def test_a_redis_that_does_its_work_is_ok(monitor: RedisMonitor) -> None:
-    assert monitor.check() == RedisHealth()
+    health = monitor.check()
+
+    assert (health.trouble, health.warnings, health.max_bytes) == ("", (), 0)
+    assert health.used_bytes > 0
     assert monitor.check().words == "ok"
+
+
+def test_the_memory_is_shown_to_prometheus(monitor: RedisMonitor, settings: redis.Redis) -> None:
+    settings.config_set("maxmemory", "100mb")
+
+    shown = {
+        family.name: family.samples[0].value for family in RedisCollector(monitor, is_wanted=lambda: True).collect()
+    }
+
+    assert shown["unoapi_redis_usable"] == 1
+    assert 0 < shown["unoapi_redis_used_bytes"] < shown["unoapi_redis_max_bytes"] == 100 * 1024 * 1024
+    assert list(RedisCollector(monitor, is_wanted=lambda: False).collect()) == []
 
 
 def test_a_full_redis_refuses_writes(monitor: RedisMonitor, settings: redis.Redis) -> None:

@@ -7,10 +7,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
 from unoapi.errors import ConfigurationError, StoreRefusesWrites, StoreUnavailable
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import Metric
+
     from unoapi.stores.redis import RedisClient
 
 log = get_logger(__name__)
@@ -28,6 +35,8 @@ class RedisHealth:
 
     trouble: str = ""
     warnings: tuple[str, ...] = ()
+    used_bytes: int = 0
+    max_bytes: int = 0
 
     @property
     def words(self) -> str:
@@ -71,13 +80,14 @@ class RedisMonitor:
             return RedisHealth(trouble="not reachable")
         if is_cluster(info):
             return RedisHealth(trouble=CLUSTER)
+        memory = (int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
         try:
             self._redis.call(("SET", PROBE_KEY, "1", "EX", PROBE_TTL_S))
         except StoreRefusesWrites as error:
-            return RedisHealth(trouble=f"{error}".removeprefix("Redis "))
+            return RedisHealth(f"{error}".removeprefix("Redis "), (), *memory)
         except StoreUnavailable:
             return RedisHealth(trouble="not reachable")
-        return RedisHealth(warnings=tuple(memory_warnings(info)))
+        return RedisHealth("", tuple(memory_warnings(info)), *memory)
 
     def _info(self) -> dict[str, Any]:
         """Fields of INFO. Raises StoreUnavailable; empty where a platform does not allow the command."""
@@ -87,6 +97,30 @@ class RedisMonitor:
         except StoreUnavailable:
             return {}
         return {**_fields(memory), **_fields(cluster)}
+
+
+class RedisCollector(Collector):
+    """Redis for Prometheus. A figure that cannot be had is left out, never 0."""
+
+    def __init__(self, monitor: RedisMonitor, *, is_wanted: Callable[[], bool]) -> None:
+        self._monitor = monitor
+        self._is_wanted = is_wanted
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering does not ask Redis."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Ask Redis, at most every few seconds, and only where it is wanted."""
+        if not self._is_wanted():
+            return
+        health = self._monitor.check()
+        usable = not health.trouble
+        yield GaugeMetricFamily("unoapi_redis_usable", "1: Redis answers and takes writes.", value=int(usable))
+        if health.used_bytes:
+            yield GaugeMetricFamily("unoapi_redis_used_bytes", "Memory that Redis uses.", value=health.used_bytes)
+        if health.max_bytes:
+            yield GaugeMetricFamily("unoapi_redis_max_bytes", "Its maxmemory, if it is set.", value=health.max_bytes)
 
 
 CLUSTER = (

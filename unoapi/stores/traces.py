@@ -1,7 +1,7 @@
 """The steps of each message: `unoapi-trace:<P>:<id>`, a list of packed steps. They may be lost.
 
-Each message has a trace, so its size is most of what Redis needs: a list takes what its steps take; a stream begins with
-4 KB. Until the version after next the streams `unoapi-trace:<id>` of the version before are read, too.
+Each message has a trace, so its size is most of what Redis needs: a list takes what its steps take; a stream begins
+with 4 KB. Until the version after next the streams `unoapi-trace:<id>` of the version before are read, too.
 """
 
 from __future__ import annotations
