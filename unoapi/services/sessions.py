@@ -106,16 +106,13 @@ def check_ids(phone: str, wanted: dict[str, Any], *, directory: SessionDirectory
     account = wanted.get("webhookForward")
     if not isinstance(account, dict):
         return
-    number_id, account_id = str(account.get("phoneNumberId") or ""), str(account.get("businessAccountId") or "")
-    if {number_id, account_id} <= {"", phone}:
-        return
-    for other in directory.all():
-        own_account = other.webhook_forward.business_account_id
-        if other.phone != phone and (
-            (number_id and other.answers_to(number_id))
-            or (account_id and account_id != own_account and other.answers_to(account_id))
-        ):
-            details = "webhookForward: the phone number id or business account id is another number's."
+    for name in ("phoneNumberId", "businessAccountId"):
+        node = str(account.get(name) or "")
+        others = [session for session in directory.sessions_of(node) if session.phone != phone] if node else []
+        if name == "businessAccountId":
+            others = [session for session in others if session.webhook_forward.business_account_id != node]
+        if others:
+            details = f"webhookForward.{name} is another number's."
             raise RequestError("Id already in use", code=100, status=409, details=details)
 
 
