@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pycurl
 import pytest
 
+from tests.support.receiver import Receiver
 from unoapi.errors import FetchFailed
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.downloader import Downloader
@@ -224,6 +225,22 @@ def test_the_operators_own_address_is_not_judged_and_only_that(listener: Listene
     for path in ("/events", "/events/", "/events/5511999990001", "/events/5511999990000/", "/exact", "/exact?a=c"):
         assert post_to(f"{base}{path}").blocked
     assert post_to(f"{base}/events/5511999990000", phone="5511999990001").blocked
+
+
+def test_the_open_connection_of_a_trusted_request_serves_no_other_one() -> None:
+    """The guard judges connections: one that was not judged must not carry a request that would be."""
+    with Receiver() as receiver:
+        sender = CurlSender(AddressGuard())
+
+        def send(path: str, *, trusted: bool) -> Answer:
+            request = WebhookRequest(receiver.url(path), b"{}", (), tenant="5511", timeout_ms=5000, trusted=trusted)
+            return sender.post(request)
+
+        assert send("/operator", trusted=True).delivered
+        assert send("/other", trusted=False).blocked
+        assert send("/operator", trusted=True).delivered
+
+        assert receiver.count("/other") == 0
 
 
 @pytest.mark.parametrize("allowed", ["0.0.0.0/0", "127.0.0.0/8", "127.0.0.1", "localhost", "*.example"])

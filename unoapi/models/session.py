@@ -23,6 +23,9 @@ MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
 MAX_TTL_S = 315_360_000
 
+MIN_TOKEN_LENGTH = 16
+"""Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
+
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -128,6 +131,11 @@ class Session(ConnectorOptions):
         return self.webhook_forward.business_account_id or computed_waba_id(
             self.phone, self.webhook_forward.phone_number_id
         )
+
+    @property
+    def has_short_token(self) -> bool:
+        """Whether its token may be guessed: one that was stored before there was a bound."""
+        return 0 < len(self.auth_token.get_secret_value()) < MIN_TOKEN_LENGTH
 
     def answers_to(self, node: str) -> bool:
         """Whether an id of the Graph's name space means this number."""

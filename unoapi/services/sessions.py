@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from unoapi.errors import RequestError
 from unoapi.models.options import BusinessProfile
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.models.session import without_secrets
+from unoapi.models.session import MIN_TOKEN_LENGTH, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +39,6 @@ CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
 """Providers that are always there; the connector writes the status of the others."""
 
 
-MIN_TOKEN_LENGTH = 16
-"""Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
 TOKEN_NAMES = ("authToken", "auth_token")
 
 

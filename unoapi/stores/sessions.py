@@ -185,6 +185,8 @@ class RedisSessions:
             except (TypeError, ValueError) as error:  # pydantic's is a ValueError
                 log.error("session_unreadable", phone=phone, error=describe(error), hint="correct it with register")
                 raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
+            if seen is None and session.has_short_token:
+                log.warning("session_token_short", phone=phone, hint="give it at least 16 characters with register")
         self._remember(phone, session)
         return session
 
