@@ -120,7 +120,7 @@ def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool) -> list[Event
     if not trusted:
         changes = [change.about(phone, number_id=session.phone_number_id if session else phone) for change in changes]
     if forwarded:
-        changes = [translation.with_our_ids(change, phone=phone, ids=uno.ids) for change in changes]
+        changes = [translation.with_our_ids(change, phone=phone, ids=uno.message_ids) for change in changes]
     jobs: list[EventJob] = []
     for event in split(phone, changes):
         job = to_fan_out(event, phone=phone, sessions=uno.sessions)

@@ -45,7 +45,7 @@ def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     else:
         server = session.server if session.stored and session.provider == "whatsmeow" else ""
     if server:
-        uno.commands.put([_forget_login(phone, server)])
+        uno.connector_commands.put([_forget_login(phone, server)])
     service.remove(phone, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
     return "", 204
 

@@ -160,19 +160,19 @@ def test_the_key_of_links_says_nothing_of_the_operators_token(api: Api) -> None:
     former = URLSafeTimedSerializer(derived, salt="media")
     key = f"{PHONE}/1.png"
 
-    made = api.uno.links._signer(api.uno.links._read_key()).dumps(key)
+    made = api.uno.signed_urls._signer(api.uno.signed_urls._read_key()).dumps(key)
 
     assert not former.loads_unsafe(made)[0]
-    assert api.uno.links.opens(key, made)
-    assert api.uno.links.opens(key, former.dumps(key))  # one that an earlier version made
-    assert not api.uno.links.opens(f"{OTHER}/1.png", made)
+    assert api.uno.signed_urls.opens(key, made)
+    assert api.uno.signed_urls.opens(key, former.dumps(key))  # one that an earlier version made
+    assert not api.uno.signed_urls.opens(f"{OTHER}/1.png", made)
 
 
 def test_all_processes_sign_links_with_one_key(api: Api) -> None:
-    key = api.uno.links._read_key()
+    key = api.uno.signed_urls._read_key()
 
     assert len(key) == 64
-    assert RedisLinkSecret(api.uno.store).read() == key
+    assert RedisLinkSecret(api.uno.redis).read() == key
 
 
 # --- guesses ---
