@@ -81,6 +81,9 @@ class SessionDirectory(Protocol):
     def phones_of(self, node: str) -> tuple[str, ...]:
         """The phones that a part of a path stands for: a phone, or an id that Meta gave."""
 
+    def sessions_of(self, node: str) -> list[Session]:
+        """The stored sessions that answer to an id, as they are now and not as a cache has them."""
+
     def all(self) -> list[Session]:
         """All stored sessions."""
 

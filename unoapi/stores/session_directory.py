@@ -52,6 +52,12 @@ class RedisSessionDirectory:
         self._nodes[node] = (time.monotonic(), phones)
         return phones
 
+    def sessions_of(self, node: str) -> list[Session]:
+        """The stored sessions that answer to an id, as they are now. Raises StoreUnavailable."""
+        self._index_stored()
+        (members,) = self._redis.call(("SMEMBERS", node_key(node)))
+        return [session for session in self._sessions.many(sorted({node, *members})) if session.answers_to(node)]
+
     def all(self) -> list[Session]:
         """All stored sessions, by phone. Raises StoreUnavailable."""
         at, sessions = self._snapshot

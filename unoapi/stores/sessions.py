@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from unoapi.errors import SessionUnknown, StoreUnavailable, describe
+from unoapi.models.options import Forward
+from unoapi.models.provenance import Environment
 from unoapi.models.session import Session, Webhook
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
 from unoapi.stores.session_index import ALL, index_commands, reindex_commands
@@ -42,7 +43,7 @@ class RedisSessions:
     """
 
     def __init__(
-        self, redis: RedisClient, environment: dict[str, Any], *, check: Callable[[Session], None] = lambda _: None
+        self, redis: RedisClient, environment: Environment, *, check: Callable[[Session], None] = lambda _: None
     ) -> None:
         self._redis = redis
         self._check = check
@@ -87,7 +88,7 @@ class RedisSessions:
 
     def environment_session(self, phone: str) -> Session:
         """The session of a phone that was never stored."""
-        return Session.model_validate({**self._environment, "phone": phone, "stored": False})
+        return self._environment.session(phone)
 
     def config(self, phone: str) -> dict[str, Any] | None:
         """The stored configuration as it is. Raises StoreUnavailable."""
@@ -203,6 +204,8 @@ class RedisSessions:
             except (TypeError, ValueError) as error:  # pydantic's is a ValueError
                 log.error("session_unreadable", phone=phone, error=describe(error), hint="correct it with register")
                 raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
+            if seen is None and session.has_short_token:
+                log.warning("session_token_short", phone=phone, hint="give it at least 16 characters with register")
         self._lost.discard(phone)
         if session is not None and not indexed:
             self._redis.post(*reindex_commands(session))  # the Node version's, or older than the index
@@ -234,53 +237,26 @@ class RedisSessions:
             if not wrong or wrong & ESSENTIAL:
                 raise
             log.warning("session_options_ignored", phone=phone, fields=sorted(wrong), hint="correct them with register")
-            return self._session(phone, {key: value for key, value in config.items() if key not in wrong})
+            return self._session(phone, config, invalid=frozenset(wrong))
 
-    def _session(self, phone: str, config: dict[str, Any]) -> Session:
-        merged = {key: value for key, value in {**self._environment, **config}.items() if value is not None}
-        # An empty list never silences a session: it counts as absent.
-        stored = config.get("webhooks") or []
-        if not isinstance(stored, list):
-            merged["webhooks"] = stored  # for the validation to refuse
-        elif stored:
-            merged["webhooks"] = [self._inherit(webhook) for webhook in stored]
-        else:
-            merged["webhooks"] = self._environment["webhooks"]
-        forward = config.get("webhookForward")
-        if forward is None or isinstance(forward, dict):
-            own = {key: value for key, value in (forward or {}).items() if value}
-            merged["webhookForward"] = {**self._environment.get("webhookForward", {}), **own}
-        return Session.model_validate({**merged, "phone": phone, "stored": True})
-
-    def _inherit(self, webhook: Any) -> Any:
-        """Missing fields come from the environment's webhook; its token and secret only where it points itself."""
-        if not isinstance(webhook, dict) or not self._environment["webhooks"]:
-            return webhook
-        inherited = dict(self._environment["webhooks"][0])
-        own = {key: value for key, value in webhook.items() if value is not None}
-        if own.get("url") or own.get("urlAbsolute"):
-            if _host(own) != _host(inherited):
-                for field in ("token", "secret", "header"):
-                    inherited.pop(field, None)
-            inherited.pop("url", None)
-            inherited.pop("urlAbsolute", None)
-        return {**inherited, **own}
+    def _session(self, phone: str, config: dict[str, Any], *, invalid: frozenset[str] = frozenset()) -> Session:
+        return self._environment.complete(phone, config, invalid=invalid)
 
 
-def environment_config(webhook: dict[str, Any] | None, forward: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration that the environment gives to every phone."""
-    account = {"webhookForward": forward} if forward else {}
-    if webhook is None:
-        return {"webhooks": [], **account}
-    return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)], **account}
-
-
-def _host(webhook: dict[str, Any]) -> str:
-    try:
-        parts = urlsplit(str(webhook.get("urlAbsolute") or webhook.get("url") or ""))
-    except ValueError:
-        return ""  # no address, as the validation says
-    return f"{parts.scheme}://{parts.netloc}".lower()
+def environment_config(
+    webhook: dict[str, Any] | None,
+    forward: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    *,
+    forward_phones: frozenset[str] = frozenset(),
+) -> Environment:
+    """What the environment gives to the phones: its webhook (Python's names), its account at Meta, its options."""
+    return Environment(
+        webhook=None if webhook is None else Webhook.model_validate(webhook, by_name=True, by_alias=True),
+        forward=Forward.model_validate(forward or {}),
+        options=options or {},
+        forward_phones=forward_phones,
+    )
 
 
 def _parsed(phone: str, text: str) -> dict[str, Any]:
