@@ -125,7 +125,7 @@ class Uno:
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
-    operators: OperatorAddresses
+    operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
     callback_client: CallbackSender
     queue_monitor: QueueMonitor
@@ -237,7 +237,7 @@ def bootstrap(settings: Settings) -> Uno:
         ),
         statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,
-        operators=operators,
+        operator_addresses=operators,
         webhook_client=WebhookClient(guard, operators),
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
