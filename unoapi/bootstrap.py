@@ -44,6 +44,7 @@ from unoapi.stores.notices import RedisNotices
 from unoapi.stores.ordering import RedisOrdering
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
+from unoapi.stores.redis_health import RedisCollector, RedisMonitor
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from unoapi.telemetry.logging import Report
 
 DAY_S = 86_400
+WEEK_S = 7 * DAY_S
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Uno:
     topology: Topology
     publisher: MessagePublisher
     redis: RedisClient
+    redis_monitor: RedisMonitor
     sessions: Sessions
     directory: SessionDirectory
     templates: Templates
@@ -203,6 +206,7 @@ def bootstrap(settings: Settings) -> Uno:
         topology=topology,
         publisher=publisher,
         redis=store,
+        redis_monitor=RedisMonitor(store),
         sessions=sessions,
         directory=RedisSessionDirectory(store, sessions),
         templates=stored_templates,
@@ -235,7 +239,8 @@ def bootstrap(settings: Settings) -> Uno:
         remote_media=CloudApiMedia(
             sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
-        statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
+        # Statuses that come twice, or in a wrong order, come soon after each other.
+        statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
         operator_addresses=operators,
         webhook_client=WebhookClient(guard, operators),
@@ -356,8 +361,9 @@ def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
         count_open_breakers=uno.breakers.count_open,
         is_wanted=lambda: registry.has(WEB),
     )
+    redis = RedisCollector(uno.redis_monitor, is_wanted=lambda: registry.has(WEB))
     settings = uno.settings
-    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues], web=web)
+    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues, redis], web=web)
 
 
 @lru_cache(maxsize=1)

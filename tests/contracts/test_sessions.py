@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import PHONE, SECRET, MemorySessions, make_webhook
+from tests.support.stack import eventually
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable
 from unoapi.services.sessions import check_addresses
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -35,6 +36,7 @@ class World(Protocol):
     def save(self, phone: str, config: dict[str, Any]) -> None: ...
     def remove(self, phone: str) -> None: ...
     def forget_everything(self) -> None: ...
+    def lose(self, phone: str) -> None: ...
     def go_away(self) -> None: ...
     def confirm(self) -> None: ...
 
@@ -44,6 +46,7 @@ class MemoryWorld:
         self.store = MemorySessions(environment=(ENVIRONMENT,))
         self.save, self.remove = self.store.save, self.store.remove
         self.forget_everything, self.confirm = self.store.forget_everything, self.store.confirm
+        self.lose = self.store.lose
 
     def go_away(self) -> None:
         self.store.away = True
@@ -63,6 +66,9 @@ class RedisWorld:
 
     def forget_everything(self) -> None:
         self.raw_redis.flushall()
+
+    def lose(self, phone: str) -> None:
+        self.raw_redis.delete(f"unoapi-config:{phone}")
 
     def go_away(self) -> None:
         self.redis._skip_until = time.monotonic() + 60
@@ -188,6 +194,42 @@ def test_while_the_store_is_away_the_environments_events_go_on(world: World) -> 
     assert world.store.resolve(PHONE, stored=False).webhooks == (ENVIRONMENT,)
 
 
+def test_a_phone_whose_key_alone_is_lost_waits_until_it_is_stored_again(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.save(OTHER, CONFIG)
+
+    world.lose(PHONE)
+
+    with pytest.raises(SessionUnknown):
+        world.store.find(PHONE)
+    with pytest.raises(SessionUnknown):
+        world.store.resolve(PHONE, stored=True)
+    assert ids(world.store.find(OTHER)) == ["own"]
+    world.save(PHONE, CONFIG)
+    assert ids(world.store.find(PHONE)) == ["own"]
+
+
+def test_a_phone_whose_key_is_lost_can_be_removed_on_purpose(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.lose(PHONE)
+
+    world.remove(PHONE)
+
+    assert world.store.find(PHONE).webhooks == (ENVIRONMENT,)
+    assert world.store.resolve(PHONE, stored=True).webhooks == ()
+
+
+def test_to_confirm_ends_the_wait_for_lost_keys_too(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.save(OTHER, CONFIG)
+    world.lose(PHONE)
+
+    world.confirm()
+
+    assert world.store.find(PHONE).webhooks == (ENVIRONMENT,)
+    assert ids(world.store.find(OTHER)) == ["own"]
+
+
 # --- Redis alone ---
 
 
@@ -243,6 +285,19 @@ def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis
     session = sessions.find(PHONE)
 
     assert (session.stored, session.provider, ids(session)) == (True, "whatsmeow", ["a"])
+
+
+def test_the_lost_key_of_a_session_of_the_node_version_is_noticed(
+    sessions: RedisSessions, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
+    sessions.find(PHONE)
+    assert eventually(lambda: raw_redis.sismember("unoapi-sessions", PHONE))
+
+    raw_redis.delete(f"unoapi-config:{PHONE}")
+
+    with pytest.raises(SessionUnknown):
+        sessions.find(PHONE)
 
 
 def test_a_loss_is_also_noticed_with_sessions_of_the_node_version(

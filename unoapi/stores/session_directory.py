@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.session_index import ALL, index_commands, node_key
+from unoapi.stores.session_index import ALL, node_key, reindex_commands
 from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class RedisSessionDirectory:
             commands = [
                 command
                 for session in self._sessions.many(self._sessions.phones())
-                for command in index_commands(session)
+                for command in reindex_commands(session)
             ]
             for start in range(0, len(commands), AT_ONCE):
                 self._redis.call(*commands[start : start + AT_ONCE])
