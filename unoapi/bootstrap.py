@@ -128,7 +128,7 @@ class Uno:
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
-    operators: OperatorAddresses
+    operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
     callback_client: CallbackSender
     queue_monitor: QueueMonitor
@@ -242,7 +242,7 @@ def bootstrap(settings: Settings) -> Uno:
         # Statuses that come twice, or in a wrong order, come soon after each other.
         statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
-        operators=operators,
+        operator_addresses=operators,
         webhook_client=WebhookClient(guard, operators),
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
