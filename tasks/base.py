@@ -117,7 +117,7 @@ class UnoTask(Task[Any, Any]):
 
     def _note_queue_ages(self) -> None:
         """Record when this message had come to its queue, and to the bucket where it waited before."""
-        headers, ages = self.request.headers, self.uno.clock
+        headers, ages = self.request.headers, self.uno.queue_ages
         queue, came = self._delivery_info.get("routing_key"), came_ms(headers)
         if queue and came is not None:
             ages.taken(queue, came)

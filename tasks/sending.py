@@ -18,7 +18,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
         job,
         redelivered=self.redelivered,
         sessions=uno.sessions,
-        sends=uno.sends,
+        sends=uno.send_claims,
         providers=uno.providers,
         max_age_s=uno.settings.unoapi_send_max_age,
     )

@@ -97,7 +97,7 @@ class Uno:
     settings: Settings
     topology: Topology
     publisher: MessagePublisher
-    store: RedisClient
+    redis: RedisClient
     sessions: Sessions
     directory: SessionDirectory
     templates: Templates
@@ -105,26 +105,26 @@ class Uno:
     timers: TimerStore
     deliveries: Deliveries
     breakers: Breakers
-    share: Bulkhead
-    order: Ordering
-    clock: QueueAges
-    sends: SendClaims
-    ids: MessageIds
+    bulkhead: Bulkhead
+    ordering: Ordering
+    queue_ages: QueueAges
+    send_claims: SendClaims
+    message_ids: MessageIds
     notices: Notices
     connections: Connections
-    commands: Commands
+    connector_commands: Commands
     idempotency: Idempotency
     backlog: Backlog
-    files: MediaStore
-    media: MediaIndex
-    links: SignedUrls
-    guard: AddressGuard
-    fetcher: FileDownloader
+    media_store: MediaStore
+    media_index: MediaIndex
+    signed_urls: SignedUrls
+    address_guard: AddressGuard
+    downloader: FileDownloader
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
-    webhooks: WebhookSender
-    callbacks: CallbackSender
+    webhook_client: WebhookSender
+    callback_client: CallbackSender
     queue_monitor: QueueMonitor
     dead_letters: DeadLetters
     retry_schedule: RetrySchedule
@@ -133,7 +133,7 @@ class Uno:
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
         self.publisher.close()
-        self.store.close()
+        self.redis.close()
         if self.settings.sentry_dsn.get_secret_value():
             from unoapi.telemetry.sentry import flush  # noqa: PLC0415 (loaded long ago)
 
@@ -185,7 +185,7 @@ def bootstrap(settings: Settings) -> Uno:
         settings=settings,
         topology=topology,
         publisher=publisher,
-        store=store,
+        redis=store,
         sessions=sessions,
         directory=RedisSessionDirectory(store, sessions),
         templates=stored_templates,
@@ -198,30 +198,30 @@ def bootstrap(settings: Settings) -> Uno:
             pause_ms=settings.unoapi_message_retry_delay,
             spread=lambda wait_ms: parked(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
-        share=Bulkhead(settings.unoapi_worker_threads),
-        order=ordering,
-        clock=queue_ages,
-        sends=sends,
-        ids=ids,
+        bulkhead=Bulkhead(settings.unoapi_worker_threads),
+        ordering=ordering,
+        queue_ages=queue_ages,
+        send_claims=sends,
+        message_ids=ids,
         notices=RedisNotices(store),
         connections=connections,
-        commands=commands,
+        connector_commands=commands,
         idempotency=RedisIdempotency(store),
         backlog=RedisBacklog(
             store, traces, most=settings.unoapi_session_backlog_max, max_age_s=settings.unoapi_send_max_age
         ),
-        files=files,
-        media=notes,
-        links=links,
-        guard=guard,
-        fetcher=fetcher,
+        media_store=files,
+        media_index=notes,
+        signed_urls=links,
+        address_guard=guard,
+        downloader=fetcher,
         remote_media=CloudApiMedia(
             sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
         statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
         traces=traces,
-        webhooks=WebhookClient(guard),
-        callbacks=CallbackClient(),
+        webhook_client=WebhookClient(guard),
+        callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
             amqp_url=amqp_url,
             management_url=settings.rabbitmq_management_url.get_secret_value(),

@@ -80,7 +80,7 @@ def _advice(error: BrokerUnavailable) -> str:
 
 def _redis(uno: Uno) -> Finding:
     where = _host(uno.settings.redis_url.get_secret_value())
-    trouble = uno.store.trouble()
+    trouble = uno.redis.trouble()
     if trouble:
         return "redis", WRONG, f"{where}: {trouble}", 1
     return "redis", OK, f"{where}: answers", 0

@@ -160,7 +160,11 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
     engine = make_engine(settings, folder, phone)
     stopping = threading.Event()
     media = SessionMedia(
-        phone, files=uno.files, index=uno.media, downloader=uno.fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+        phone,
+        files=uno.media_store,
+        index=uno.media_index,
+        downloader=uno.downloader,
+        timeout_ms=settings.unoapi_fetch_timeout_ms,
     )
 
     def republish(command: ConnectorCommand, delay_ms: int) -> None:
@@ -192,7 +196,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             source=EventSource(phone, settings.unoapi_server_name, engine.name),
             save_file=media.save,
         ),
-        consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.clock.taken),
+        consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.queue_ages.taken),
         rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine),
         stopping=stopping,
     )

@@ -182,7 +182,7 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
             "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
             "paused_ms": state.paused_ms,
             "dropped_until_ms": state.dropped_until_ms or None,
-            "error": uno.guard.refusal(webhook.address(phone)),
+            "error": uno.address_guard.refusal(webhook.address(phone)),
         }
         for webhook, state in zip(webhooks, states, strict=True)
     ]
@@ -219,7 +219,7 @@ def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
 def test(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Post a test event now, and say where it broke."""
     webhook = _webhook(phone, webhook_id)
-    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=parts().webhooks)))
+    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=parts().webhook_client)))
 
 
 def _webhook(phone: str, webhook_id: str) -> Webhook:

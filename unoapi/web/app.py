@@ -61,6 +61,6 @@ def create_app(uno: Uno) -> Flask:
         processes=settings.unoapi_web_processes,
     )
     register_broadcast(
-        app, subscribe=uno.store.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
+        app, subscribe=uno.redis.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )
     return app

@@ -128,7 +128,7 @@ def _publish(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue
         expires_at=now + COMMAND_TTL_MS,
         data=data,
     )
-    parts().commands.put([command])
+    parts().connector_commands.put([command])
     return jsonify(success=True)
 
 

@@ -93,7 +93,7 @@ def _jobs(phone: str, changes: Sequence[Change]) -> list[EventJob]:
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
     if forwarded:
-        changes = [translation.with_our_ids(change, phone=phone, ids=uno.ids) for change in changes]
+        changes = [translation.with_our_ids(change, phone=phone, ids=uno.message_ids) for change in changes]
     jobs: list[EventJob] = []
     for event in split(phone, changes):
         job = to_fan_out(event, phone=phone, sessions=uno.sessions)

@@ -47,7 +47,7 @@ def ready() -> ResponseReturnValue:
         log.error("topology_conflict", error=f"{error}")
         checks["rabbitmq"] = "holds objects of another program; the log has their names"
     try:
-        uno.store.ping()
+        uno.redis.ping()
     except StoreUnavailable:
         checks["redis"] = "not reachable"
     if checks["rabbitmq"] != "ok":

@@ -43,8 +43,8 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
             _chunks(file),
             mime_type=mime_type,
             filename=_name_of(file),
-            files=uno.files,
-            index=uno.media,
+            files=uno.media_store,
+            index=uno.media_index,
         )
     except MediaTooLarge:
         details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
@@ -73,7 +73,7 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
     uno = parts()
-    service.remove(_find(media_id), files=uno.files, index=uno.media)
+    service.remove(_find(media_id), files=uno.media_store, index=uno.media_index)
     return jsonify(success=True)
 
 
@@ -85,16 +85,16 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         raise RequestError("Invalid parameter", code=100, status=400, details="This is not the name of a file.")
     key = f"{phone}/{file}"
     signature = request.args.get("signature", "")
-    if not (signature and parts().links.opens(key, signature)):
+    if not (signature and parts().signed_urls.opens(key, signature)):
         check_phone(phone)
     uno = parts()
     try:
-        size, pieces = uno.files.size(key), uno.files.read(key)
+        size, pieces = uno.media_store.size(key), uno.media_store.read(key)
     except MediaMissing:
         raise _unknown() from None
     mime_type, name = type_of(file) or UNKNOWN, file
     try:
-        media = uno.media.find(file.rpartition(".")[0], phone=phone)
+        media = uno.media_index.find(file.rpartition(".")[0], phone=phone)
         mime_type, name = media.mime_type, media.filename or file
     except MediaMissing:
         pass  # saved by the Node version: the name's ending says its type
@@ -110,7 +110,7 @@ def _described(media: MediaFile) -> ResponseReturnValue:
     asked = request.args.get("phone_number_id")
     if asked and asked != media.phone and media.phone not in parts().directory.phones_of(asked):
         raise _unknown()
-    return jsonify(media.described(parts().links.make(media)))
+    return jsonify(media.described(parts().signed_urls.make(media)))
 
 
 def _find(media_id: str, phone: str | None = None) -> MediaFile:
@@ -118,7 +118,7 @@ def _find(media_id: str, phone: str | None = None) -> MediaFile:
     if phone is None and rest and owner_phone.isdigit():  # the Node version's form for Typebot
         phone, media_id = owner_phone, rest
     try:
-        media = parts().media.find(media_id, phone=phone)
+        media = parts().media_index.find(media_id, phone=phone)
     except MediaMissing:
         check_phone(phone)
         raise _unknown() from None

@@ -70,7 +70,7 @@ def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
 
 def _accept(phone: str, message: OutboundMessage) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
-    media.check(message, phone=phone, index=parts().media)
+    media.check(message, phone=phone, index=parts().media_index)
     text = serialise(message.to_wire())
     key = request.headers.get(KEY_HEADER)
     if key is None:
