@@ -148,7 +148,7 @@ def _json(body: Any) -> bytes:
 
 
 def filler(others: list[str], odd: list[str]) -> Callable[[str, str, int], str]:
-    """Fill in the parameters of paths: mostly the caller's own number, every sixth time another's; odd words for ids."""
+    """Fill in the parameters of paths: mostly the caller's own number; odd words for ids."""
 
     def path(template: str, own: str, turn: int) -> str:
         numbers = [own, *others]

@@ -122,7 +122,7 @@ def fields(stage: Stage, size: Size, alone_ms: float) -> Row:
 def _another(attempt: hostile.Attempt) -> bool:
     """Whether the request is for a number that the caller has no token of."""
     own = attempt.caller.phone if attempt.caller.name == "attacker" else ""
-    named = re.findall("|".join((VICTIM, ATTACKER, UNSTORED)), attempt.path)
+    named = re.findall(f"{VICTIM}|{ATTACKER}|{UNSTORED}", attempt.path)
     return bool(named) and named[0] != own  # the second one is a contact
 
 
