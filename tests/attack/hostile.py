@@ -5,20 +5,31 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.attack.stage import Caller
 
 METHODS = ("get", "post", "put", "patch", "delete")
+JSON = "application/json"
+FORM = "multipart/form-data"
+BOUNDARY = "edge-of-the-attack"
+QUERIES = ("fields", "limit", "after", "access_token", "hub.mode", "hub.verify_token", "hub.challenge", "expires")
 SPACES = " " * 100_000
 DEEPEST = 6
 """Levels of a model that are filled in; the events' own are three."""
 FIELDS = 80
 """Fields of one body that are tried; no model has so many."""
+
+
+Make = Callable[[Any], tuple[bytes | None, str, str]]
+"""From a hostile value to a body, a query and the type of the body."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Attempt:
     caller: Caller
     what: str
     public: bool
+    kind: str = JSON
 
 
 def nested(depth: int) -> list[Any]:
@@ -68,30 +80,45 @@ def attempts(
     """
     turn = 0
     for path, operations in sorted(document["paths"].items()):
-        for method in METHODS:
-            operation = operations.get(method)
-            if operation is None:
-                continue
+        for method in (name for name in METHODS if name in operations):
+            operation = operations[method]
             public = not operation["security"]
             made: list[Attempt] = []
-
-            def add(body: bytes | None, what: str) -> None:
-                nonlocal turn
+            plain = [("no body", _nothing)] * (2 * len(callers))
+            for what, make in [*plain, *(pair for pair in ways(operation, document, method) for _ in range(each))]:
                 caller = callers[turn % len(callers)]
-                made.append(  # noqa: B023 (used within this round)
-                    Attempt(method.upper(), paths(path, caller.phone, turn), body, caller, what, public)  # noqa: B023
-                )
+                body, query, kind = make(hostile[turn % len(hostile)])
+                filled_in = paths(path, caller.phone, turn) + query
+                made.append(Attempt(method.upper(), filled_in, body, caller, what, public, kind))
                 turn += 1
-
-            for _ in range(2 * len(callers)):
-                add(None, "no body")
-            content = (operation.get("requestBody") or {}).get("content", {}).get("application/json")
-            for number, good in enumerate(bodies(content, document) if content else []):
-                for where in list(places(good))[:FIELDS]:
-                    for _ in range(each):
-                        value = hostile[turn % len(hostile)]
-                        add(_json(changed(good, where, value)), f"{number} {'.'.join(map(str, where))}")
             yield f"{method.upper()} {path}", made
+
+
+def ways(operation: dict[str, Any], document: dict[str, Any], method: str) -> list[tuple[str, Make]]:
+    """The places of a request that can be hostile, each with what makes the request from a value."""
+    declared = [part["name"] for part in operation["parameters"] if part["in"] == "query"]
+    names = sorted({*declared, *QUERIES}) if method == "get" else []
+    found: list[tuple[str, Make]] = [(f"query {name}", partial(_in_query, name)) for name in names]
+    content = (operation.get("requestBody") or {}).get("content", {})
+    found += [("form", _in_form)] * (10 if FORM in content else 0)
+    for number, good in enumerate(bodies(content[JSON], document) if JSON in content else []):
+        found += [
+            (f"{number} {'.'.join(map(str, where))}", partial(_in_body, good, where))
+            for where in list(places(good))[:FIELDS]
+        ]
+    return found
+
+
+def _nothing(_: Any) -> tuple[bytes | None, str, str]:
+    return None, "", JSON
+
+
+def _in_query(name: str, value: Any) -> tuple[bytes | None, str, str]:
+    return None, "?" + urlencode({name: f"{value}"[:2_000]}, errors="surrogatepass"), JSON
+
+
+def _in_body(good: Any, where: tuple[str | int, ...], value: Any) -> tuple[bytes | None, str, str]:
+    return json.dumps(changed(good, where, value)).encode(), "", JSON
 
 
 def bodies(content: dict[str, Any], document: dict[str, Any]) -> list[Any]:
@@ -143,8 +170,21 @@ def changed(body: Any, where: tuple[str | int, ...], value: Any) -> Any:
     return copied
 
 
-def _json(body: Any) -> bytes:
-    return json.dumps(body).encode()
+def _in_form(value: Any) -> tuple[bytes | None, str, str]:
+    """A file whose name, kind and type are hostile."""
+    word = f"{value}"[:2_000].encode("utf-8", "surrogatepass")
+    parts = (
+        b'Content-Disposition: form-data; name="type"\r\n\r\n' + word,
+        b'Content-Disposition: form-data; name="messaging_product"\r\n\r\nwhatsapp',
+        b'Content-Disposition: form-data; name="file"; filename="'
+        + word
+        + b'"\r\nContent-Type: '
+        + word
+        + b"\r\n\r\nx",
+    )
+    edge = BOUNDARY.encode()
+    body = b"".join(b"--" + edge + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + edge + b"--\r\n"
+    return body, "", f"{FORM}; boundary={BOUNDARY}"
 
 
 def filler(others: list[str], odd: list[str]) -> Callable[[str, str, int], str]:

@@ -62,7 +62,7 @@ class Row:
 
 def _ask(stage: Stage, attempt: hostile.Attempt, session: requests.Session) -> tuple[int, str, float]:
     """Status, head and body of an answer, and how long it took. 0: none."""
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": attempt.kind}
     if attempt.caller.token:
         headers["Authorization"] = f"Bearer {attempt.caller.token}"
     began = time.monotonic()

@@ -72,7 +72,11 @@ def test_an_honest_caller_who_waits_or_is_refused_is_noticed() -> None:
 
 def test_every_field_gets_a_hostile_value_and_every_kind_of_caller_asks() -> None:
     schema = {"type": "object", "properties": {"to": {"type": "string"}, "text": {"$ref": "#/components/schemas/Text"}}}
-    operation = {"security": [{}], "requestBody": {"content": {"application/json": {"schema": schema}}}}
+    operation = {
+        "parameters": [],
+        "security": [{}],
+        "requestBody": {"content": {"application/json": {"schema": schema}}},
+    }
     text = {"type": "object", "properties": {"body": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}
     document = {
         "paths": {"/{version}/{phone}/messages": {"post": operation}},
