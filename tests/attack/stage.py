@@ -154,6 +154,7 @@ def staged() -> Iterator[Stage]:
             "STORAGE_SECRET_ACCESS_KEY": canaries.make("secretkey"),
             "STATUS_FAILED_WEBHOOK_URL": others.url(f"/callback/{canaries.make('callback')}"),
             "FLOWER_BASIC_AUTH": f"admin:{canaries.make('flower')}",
+            "UNOAPI_LINK_SECRET": canaries.make("links"),
             "PROXY_URL": f"http://u:{canaries.make('proxy')}@127.0.0.1:1",
             "FLOWER_PORT": f"{flower.port}",
             "UNOAPI_ALLOWED_HOSTS": "127.0.0.1",

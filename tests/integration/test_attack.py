@@ -35,7 +35,10 @@ PENDING = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "part",
-    [pytest.param(part, marks=pytest.mark.xfail(reason=PENDING[part])) if part in PENDING else part for part in PARTS],
+    [
+        pytest.param(part, marks=pytest.mark.xfail(reason=PENDING[part], strict=False)) if part in PENDING else part
+        for part in PARTS
+    ],
 )
 def test_nobody_gets_in_gets_hold_of_something_or_harms_others(rows: dict[str, Row], part: str) -> None:
     assert rows[part].problems == []
