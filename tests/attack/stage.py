@@ -15,7 +15,7 @@ import redis
 from tests.attack.canaries import Canaries
 from tests.support.harness import throw_away_servers
 from tests.support.receiver import Receiver
-from tests.support.stack import OPERATOR, Stack, stack
+from tests.support.stack import OPERATOR, Stack, eventually, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,10 +116,12 @@ class Stage:
         return [*self.trap.urls, *own, *metadata, f"http://127.0.0.1:{store}/", f"http://127.0.0.1:{broker}/"]
 
     def restore(self) -> None:
-        """Give the attacker his session again, as it was: he may have broken it himself."""
-        client = redis.Redis.from_url(self.servers.redis_url)
-        client.delete(f"unoapi-config:{ATTACKER}")
-        self.register(self.attacker, [{"id": "main", "urlAbsolute": self.theirs.url("/attacker")}])
+        """Give the attacker his session again, as it was: he may have broken it himself. Waits while 503 is answered."""
+        with redis.Redis.from_url(self.servers.redis_url) as client:
+            client.delete(f"unoapi-config:{ATTACKER}")
+        webhooks = [{"id": "main", "urlAbsolute": self.theirs.url("/attacker")}]
+        body = {"provider": "sandbox", "authToken": self.attacker.token, "overrideWebhooks": True, "webhooks": webhooks}
+        eventually(lambda: self.uno.post(f"/v15.0/{ATTACKER}/register", body).ok, every_s=0.5, what="his session")
 
     def register(self, caller: Caller, webhooks: list[dict[str, Any]], **config: Any) -> None:
         self.uno.register(webhooks, phone=caller.phone, authToken=caller.token, **config)

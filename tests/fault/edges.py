@@ -19,7 +19,6 @@ from tests.fault.infrastructure import row
 from tests.support.constants import OPERATOR
 from tests.support.fake_graph_api import TOKEN, Graph
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import TOPOLOGY
 from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ SENDS_PER_S = 5.0
 REFUSES_S = 4.0
 """Longer than Redis is left alone after an error."""
 HOSTILE_PER_S = 20.0
+WAITING = ("unoapi.delayed", "unoapi.delayed.1", "unoapi.delayed.2")
+"""Where retries of the stage's delay wait."""
 HOSTILE: tuple[bytes, ...] = (
     b'{"to":"5549988887777","type":"text","text":{"body":"\\ud800"}}',
     b'{"to":"5549988887777","type":"text","text":{"body":"a\\u0000b"}}',
@@ -69,7 +70,8 @@ class Sends:
         self._graph.__enter__()
         self._hook.start()
         forward = {"url": self._graph.url, "phoneNumberId": f"1065{self._phone}", "token": TOKEN}
-        self._stage.register(self._phone, "main", self._hook.url("/"), provider="forwarder", webhookForward=forward)
+        webhooks = [{"id": "main", "urlAbsolute": self._hook.url("/")}]
+        self._stage.uno.register(webhooks, phone=self._phone, provider="forwarder", webhookForward=forward)
         self._thread.start()
         return self
 
@@ -79,10 +81,14 @@ class Sends:
         self._hook.stop()
         self._graph.__exit__()
 
-    def problems(self) -> list[str]:
-        """Stop sending, wait for the statuses, and compare."""
+    def stop(self) -> None:
+        """Send no more."""
         self._stop.set()
         self._thread.join(30)
+
+    def problems(self) -> list[str]:
+        """Stop sending, wait for the statuses, and compare."""
+        self.stop()
         deadline = time.monotonic() + self._stage.size.within_s
         while not self.accepted.keys() <= self._statuses()["sent"] and time.monotonic() < deadline:
             time.sleep(0.25)
@@ -122,7 +128,13 @@ class Sends:
 def beside_sends(stage: Stage, fault: str, breaks: Callable[[str], None], *, refusals: bool = False) -> Row:
     """The row of a fault with sends beside its events. Without `refusals` nobody may have been refused."""
     with Sends(stage) as sends:
-        events = row(stage, fault, breaks)
+
+        def broken(phone: str) -> None:
+            breaks(phone)
+            time.sleep(1.0)
+            sends.stop()  # the row counts what waits when its events have arrived
+
+        events = row(stage, fault, broken)
         problems = [*events.problems, *sends.problems()]
         if not refusals and (events.note or sends.refused):
             problems.append(f"honest callers were refused: {events.note or 'no events'}, {sends.refused} sends")
@@ -175,16 +187,16 @@ def long_alarm(stage: Stage) -> Row:
 
 
 def waiting_queue_deleted(stage: Stage) -> Row:
-    """The queues in which the next retries would wait: deleted while they are empty, for nothing else can be kept."""
+    """The queues in which the next retries wait are deleted while traffic begins, and declared again a little later."""
 
     def breaks(phone: str) -> None:
         stage.receiver.script(f"/{phone}", Behaviour(failures=1, share=0.2))
         with Connection(stage.uno.environment["AMQP_URL"]) as connection:
             channel: Any = connection.channel()
-            for queue in TOPOLOGY.queues:
-                if queue.name.startswith(TOPOLOGY.delayed) and stage.uno.depth(queue.name) == 0:
-                    channel.queue_delete(queue.name)
-        time.sleep(2.0)
+            for name in WAITING:
+                channel.queue_delete(name, if_empty=True)
+        time.sleep(5.0)
+        stage.uno.cli("release")  # so that they can be counted
 
     return beside_sends(stage, "the waiting queues deleted", breaks)
 
