@@ -116,7 +116,7 @@ class Stage:
         return [*self.trap.urls, *own, *metadata, f"http://127.0.0.1:{store}/", f"http://127.0.0.1:{broker}/"]
 
     def restore(self) -> None:
-        """Give the attacker his session again, as it was: he may have broken it himself. Waits while 503 is answered."""
+        """Give the attacker his session again: he may have broken it himself. Waits while 503 is answered."""
         with redis.Redis.from_url(self.servers.redis_url) as client:
             client.delete(f"unoapi-config:{ATTACKER}")
         webhooks = [{"id": "main", "urlAbsolute": self.theirs.url("/attacker")}]
