@@ -65,8 +65,15 @@ class UnoTask(Task[Any, Any]):
 
     @property
     def history(self) -> History:
-        """What happened to this job before."""
-        return history_of(self.request.headers)
+        """What happened to this job before, and what `carry` added."""
+        history = history_of(self.request.headers)
+        carried = getattr(self.request, "carried", None)
+        return history.model_copy(update=carried) if carried else history
+
+    def carry(self, **fields: Any) -> None:
+        """Set fields of the history that go with this job from now on: through retries, and into the dead letter."""
+        carried = getattr(self.request, "carried", None) or {}
+        vars(self.request)["carried"] = {**carried, **fields}  # the request is this run's alone
 
     @property
     def redelivered(self) -> bool:

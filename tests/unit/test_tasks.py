@@ -72,7 +72,7 @@ def queues(uno: Uno) -> Any:
 
 
 def steps(uno: Uno, message_id: str = "wamid.1") -> list[str]:
-    return [entry.step for entry in uno.traces.read(message_id)]
+    return [entry.step for entry in uno.traces.find(message_id)]
 
 
 def waiting(uno: Uno) -> list[Message]:
@@ -95,7 +95,7 @@ def test_an_event_becomes_one_delivery_for_each_webhook(uno: Uno) -> None:
     (delivery,) = queues(uno).jobs("unoapi.outgoing")
     assert isinstance(delivery, DeliverWebhook)
     assert (delivery.webhook_id, delivery.body) == ("default", make_event().body)
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("queued", "message", "default", delivery.id)
 
 
@@ -105,7 +105,7 @@ def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> No
     run(uno, make_fan_out())
 
     assert queues(uno).depth("unoapi.outgoing") == 0
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.webhook) == ("filtered", "default")
     assert entry.detail
 
@@ -115,7 +115,7 @@ def test_an_event_of_a_number_without_webhooks_is_traced_as_filtered() -> None:
 
     run(uno, make_fan_out(webhook_ids=[], stored=False))
 
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.webhook, entry.detail) == ("filtered", "", "the number has no webhook")
 
 
@@ -172,7 +172,7 @@ def test_a_failure_callback_is_posted_to_the_operator() -> None:
     run(uno, ReportFailure(id="r", phone=PHONE, message_id="wamid.1", body="{}", notify_on_failure=False))
 
     assert callbacks.posts == [("http://operator.test/failed", "{}")]
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.status) == ("callback", 204)
 
 

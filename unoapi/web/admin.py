@@ -182,9 +182,10 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
             "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
             "paused_ms": state.paused_ms,
             "dropped_until_ms": state.dropped_until_ms or None,
-            "error": uno.address_guard.refusal(webhook.address(phone)),
+            "error": "" if uno.operators.include(address, phone=phone) else uno.address_guard.refusal(address),
         }
         for webhook, state in zip(webhooks, states, strict=True)
+        for address in [webhook.address(phone)]
     ]
 
 

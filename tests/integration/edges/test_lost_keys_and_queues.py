@@ -138,7 +138,6 @@ def test_events_of_a_number_that_was_removed_on_purpose_are_not_kept_waiting(
     arranged(lambda: is_over(uno, phone, "wamid.REMOVED"), what="it is filtered")
 
 
-@finding(reason="L1: one session's key goes, and its events are filtered or go to the environment's webhook")
 @pytest.mark.parametrize("which", ["uno", "served"])
 def test_events_of_a_number_whose_key_is_lost_wait_for_it(
     request: pytest.FixtureRequest, hooks: Receiver, phone: str, which: str
@@ -159,7 +158,6 @@ def test_events_of_a_number_whose_key_is_lost_wait_for_it(
     assert hooks.count("/environment") == 0
 
 
-@finding(reason="L1: nobody looks at the policy by which Redis throws keys away")
 def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> None:
     """L1: with `allkeys-*` a session's key goes when the memory is full."""
     client = store(uno)
@@ -212,7 +210,6 @@ def footprint(uno: Stack) -> tuple[int, dict[str, tuple[int, int]]]:
     return sum(total for _, total in kinds.values()), kinds
 
 
-@finding(reason="K1: Redis needs about 6 KB for a sent message and 5 KB for a received one")
 @pytest.mark.parametrize(("direction", "most"), [("sent", 2048), ("received", 1024)])
 def test_a_message_needs_little_memory_in_redis(
     uno: Stack, hooks: Receiver, phone: str, direction: str, most: int
@@ -271,7 +268,6 @@ def stopped(servers: PrivateServers) -> Iterator[None]:
         servers.redis.wait_ready()
 
 
-@finding(reason="K5: a message is claimed before it is known whether its provider is ready")
 def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     uno: Stack, hooks: Receiver, phone: str
 ) -> None:
@@ -286,7 +282,6 @@ def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     assert store(uno).get(f"unoapi-send:{phone}:{message_id}") is None
 
 
-@finding(reason="D1: what was sent while Redis was away is sent again when its worker is killed")
 def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     uno: Stack, servers: PrivateServers, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
@@ -312,7 +307,6 @@ def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     assert status["status"] == "failed"
 
 
-@finding(reason="D2: a replay without --force deletes the claim, and sends again what was sent")
 def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
     """D2: the letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
     forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t"}
@@ -334,7 +328,6 @@ def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver,
     assert len(graph.messages_to(to)) == 1
 
 
-@finding(reason="D5: a result during a hiccup of Redis leaves the wait for it, which later reports `failed`")
 def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hooks: Receiver, phone: str) -> None:
     """D5: the end of the wait is brought forward; by itself it comes after UNOAPI_SEND_MAX_AGE and 30 seconds."""
     simulated = Phone(uno, phone)
@@ -446,7 +439,6 @@ def read_only(uno: Stack) -> Iterator[None]:
 REFUSING = pytest.mark.parametrize("broken", [full, read_only])
 
 
-@finding(reason="N49: a Redis that refuses writes is called ok")
 @REFUSING
 def test_readiness_says_that_redis_refuses_writes(uno: Stack, broken: Any) -> None:
     """N49, promise 9: 200 and degraded, with the reason, and the same at `unoapi release`."""
@@ -460,7 +452,6 @@ def test_readiness_says_that_redis_refuses_writes(uno: Stack, broken: Any) -> No
     assert "write" in released.stdout + released.stderr
 
 
-@finding(reason="N49: who cannot store a session reads that Redis does not answer")
 @REFUSING
 def test_who_cannot_store_a_session_learns_why(uno: Stack, phone: str, broken: Any) -> None:
     """N49: it answers, and trying again helps nobody."""
