@@ -190,11 +190,11 @@ def waiting_queue_deleted(stage: Stage) -> Row:
     """The queues in which the next retries wait are deleted while traffic begins, and declared again a little later."""
 
     def breaks(phone: str) -> None:
-        stage.receiver.script(f"/{phone}", Behaviour(failures=1, share=0.2))
         with Connection(stage.uno.environment["AMQP_URL"]) as connection:
             channel: Any = connection.channel()
             for name in WAITING:
-                channel.queue_delete(name, if_empty=True)
+                channel.queue_delete(name)
+        stage.receiver.script(f"/{phone}", Behaviour(failures=1, share=0.2))  # nothing waited before
         time.sleep(5.0)
         stage.uno.cli("release")  # so that they can be counted
 
