@@ -139,6 +139,8 @@ class StoreUnavailable(TransientError):
 class StoreRefusesWrites(StoreUnavailable):
     """Redis answers, but takes no writes: its memory is full, or it is a read-only replica. The message says what."""
 
+    reason = "store_refuses_writes"
+
 
 class NotSent(TransientError):
     """A request certainly did not leave. Who sends a message makes it a SendFailed."""

@@ -96,7 +96,7 @@ def test_an_event_becomes_one_delivery_for_each_webhook(uno: Uno) -> None:
     assert isinstance(delivery, DeliverWebhook)
     assert (delivery.webhook_id, delivery.body) == ("default", make_event().body)
     (entry,) = uno.traces.find("wamid.1")
-    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("queued", "message", "default", delivery.id)
+    assert (entry.step, entry.kind, entry.webhook) == ("queued", "message", "default")
 
 
 def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> None:
@@ -311,6 +311,7 @@ def test_a_redelivered_message_that_is_put_back_is_still_known_as_such() -> None
     with pytest.raises(Retry):  # the broker knows it no longer as a second copy, its history does
         run(uno, make_send(), history=history)
     assert provider.sent == []
+    sends.away = False
     run(uno, make_send(), history=history.next_replay())
     assert len(provider.sent) == 1
 
