@@ -151,7 +151,11 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
-    guard = AddressGuard(settings.allowed_hosts, own_ports=settings.own_ports)
+    guard = AddressGuard(
+        settings.allowed_hosts,
+        own_ports=settings.own_ports,
+        local_ports=settings.local_ports,
+    )
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     amqp_url = settings.amqp_url.get_secret_value()
