@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from amqp import Message as AmqpMessage
 from kombu import Connection
 
+from tests.integration.edges.calls import AckBursts
 from tests.support.dead_letters import bury, dead_letters, delivery
 from tests.support.stack import BIN, ROOT, TOPOLOGY, Stack, eventually
 from unoapi.broker import dead_letter_queue
@@ -443,3 +445,39 @@ def start(command: list[str], uno: Stack) -> subprocess.Popen[str]:
         env=uno.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         start_new_session=True,
     )  # fmt: skip
+
+
+def test_each_verb_says_of_a_thousand_letters_what_rabbitmq_counts_afterwards(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    """Of two webhooks, mixed: looked at three times, those of one replayed, those of the other purged."""
+    meant = [delivery(number, webhook="crm") for number in range(500)]
+    others = [delivery(number) for number in range(500)]
+    bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
+    direct = uno.environment
+
+    with AckBursts(direct["AMQP_URL"]) as address:
+        uno.environment = {**direct, "AMQP_URL": address}
+        try:
+            for _ in range(3):
+                assert len(set(ids(uno))) == 1000
+                assert dead_count(uno, 1000) == 1000
+            replayed = uno.cli("dead", "replay", "--webhook", "crm").stdout
+            assert dead_count(uno, 500) == 500
+            purged = uno.cli("dead", "purge", "--webhook", "main").stdout
+        finally:
+            uno.environment = direct
+
+    assert "500 replayed" in replayed
+    assert "500 purged" in purged
+    assert dead_count(uno, 0) == 0
+    put_back = [(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")]
+    assert sorted(put_back) == sorted(job.id for job in meant)
+
+
+def dead_count(uno: Stack, wanted: int) -> int:
+    """RabbitMQ's own count, as soon as it is the wanted one and stays so; else what it is after some seconds."""
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: uno.depth("unoapi.dead") == wanted, within_s=5)
+    time.sleep(0.5)
+    return uno.depth("unoapi.dead")

@@ -109,7 +109,6 @@ def bursts(uno: Stack) -> Iterator[None]:
     uno.environment = before
 
 
-@finding(reason="N100: what is acknowledged one by one comes back when the connection closes")
 @pytest.mark.usefixtures("bursts")
 def test_a_purge_that_says_so_has_thrown_all_letters_away(uno: Stack, phone: str) -> None:
     """N100: "153 purged", and 120, 46 and 27 were still there in three rounds."""
@@ -121,7 +120,6 @@ def test_a_purge_that_says_so_has_thrown_all_letters_away(uno: Stack, phone: str
     assert settled(uno, 0) == 0
 
 
-@finding(reason="N100: a purge with a filter leaves what it says it threw away")
 @pytest.mark.usefixtures("bursts")
 def test_a_purge_of_one_webhook_leaves_the_letters_of_the_other(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: what is kept and what goes lie mixed."""
@@ -138,7 +136,6 @@ def test_a_purge_of_one_webhook_leaves_the_letters_of_the_other(uno: Stack, phon
     assert [letter["webhook"] for letter in left] == ["second"] * (LETTERS // 2)
 
 
-@finding(reason="N100: letters that were replayed come back when the connection closes")
 @pytest.mark.usefixtures("bursts")
 def test_a_replay_takes_each_letter_out_of_the_queue(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: else a second replay runs them again."""
@@ -154,7 +151,6 @@ def test_a_replay_takes_each_letter_out_of_the_queue(uno: Stack, phone: str, hoo
     assert {requests for requests, _ in hooks.ids("/gone").values()} == {1}
 
 
-@finding(reason="N100: callbacks that were replayed are posted again by the next replay")
 @pytest.mark.usefixtures("bursts")
 def test_callbacks_are_replayed_once(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: 60 letters made 75 requests; no done-key stops these copies."""
