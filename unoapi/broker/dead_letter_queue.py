@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +23,7 @@ from amqp.exceptions import ResourceLocked
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S, HEARTBEAT_S
 from unoapi.broker.dead_letters import moved_to_the_end, read_dead_letter, replayed
-from unoapi.errors import BrokerUnavailable, DeadLettersBusy
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, DeadLettersBusy
 from unoapi.models.dead_letters import STAYING, UNBOUNDED, Bounds, DeadLetterResult, DeadLetterWalk
 
 if TYPE_CHECKING:
@@ -198,7 +198,8 @@ class BrokerDeadLetterQueue:
         return int(channel.queue_declare(self._topology.dead, passive=True).message_count)
 
     def _connection(self) -> Connection:
-        self._publisher.check()  # declares the topology, and raises when RabbitMQ is away
+        with suppress(BrokerBlocked):  # during an alarm letters can be read and purged
+            self._publisher.check()  # declares the topology, and raises when RabbitMQ is away
         connection = Connection(
             self._url,
             connect_timeout=CONNECT_TIMEOUT_S,

@@ -173,7 +173,6 @@ def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> N
 # --- one waiting queue ---
 
 
-@finding(reason="L3: a retry for a waiting queue that is missing lies in the dead queue until it expires, and is gone")
 def test_a_retry_whose_waiting_queue_is_missing_is_not_lost(uno: Stack, hooks: Receiver, phone: str) -> None:
     """L3: it is waiting, tried again or dead, but never away."""
     hooked(uno, hooks, phone, path="/down")
