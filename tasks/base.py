@@ -23,7 +23,7 @@ from unoapi.errors import BrokerUnavailable, PermanentError, Poison, Postponed, 
 from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.services.failure_callbacks import follow_up_jobs
-from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, with_failure
+from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
 
@@ -92,6 +92,7 @@ class UnoTask(Task[Any, Any]):
             try:
                 self._ensure_due(job)
                 self._quarantine_poison(job)
+                ensure_fresh(job, max_age_s=self.uno.settings.unoapi_message_max_age)
                 return self.run(job)  # calls `retry` for errors of `autoretry_for`
             except (Ignore, Reject, Retry):
                 raise

@@ -134,6 +134,8 @@ class BrokerUnavailable(TransientError):
 class BrokerBlocked(BrokerUnavailable):
     """RabbitMQ takes no messages while it is short of memory or disk space."""
 
+    reason = "broker_blocked"
+
 
 class StoreUnavailable(TransientError):
     """Redis did not answer in time, or is skipped because it did not answer a moment ago."""

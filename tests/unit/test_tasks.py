@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -415,3 +415,55 @@ def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
     assert event.ordered == ("default",)
     line: Any = uno.ordering
     assert line.lines[LINE] == [delivery_id(event.id, "default")]
+
+
+@pytest.mark.parametrize("task", sorted(JOBS))
+def test_every_job_has_a_maximum_age(task: str) -> None:
+    """Waiting ends for every kind: the job is dead, with that reason."""
+    uno = make_uno(make_session())
+    fields = {
+        "body": "{}", "event": {}, "event_id": "e", "webhook_id": "default", "kind": "message", "stored": True,
+        "to": CONTACT, "step": {}, "url": "http://example.test", "text": "x", "state": "x",
+    }  # fmt: skip
+    job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
+
+    with suppress(UnoError):
+        run(uno, job)
+
+    assert [letter.reason for letter in letters(uno)] == ["too_old"]
+    uno.close()
+
+
+class NoStore:
+    """The files' store is away."""
+
+    def fetch(self, *_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("the bucket does not answer")
+
+
+def test_a_received_file_waits_some_minutes_for_a_store_that_is_away() -> None:
+    uno = make_uno(make_session(), remote_media=NoStore())
+    job = media_job(uno)
+
+    with pytest.raises(Retry):
+        run(uno, job)
+
+    (again,) = waiting(uno)
+    assert 15_000 <= int(again.properties["expiration"]) < 20_000
+    uno.close()
+
+
+@pytest.mark.parametrize("kind", ["messages", "message_echoes"])
+def test_a_received_message_goes_on_without_its_file_when_the_store_stays_away(kind: str) -> None:
+    uno = make_uno(make_session(), remote_media=NoStore())
+    job = media_job(uno)
+    body = job.body.replace('"messages":', f'"{kind}":')
+    job = job.model_copy(update={"accepted_at_ms": now_ms() - 301_000, "body": body})
+
+    run(uno, job)
+
+    (event,) = queues(uno).jobs("unoapi.outgoing")
+    (message,) = json.loads(event.body)["entry"][0]["changes"][0]["value"][kind]
+    assert message["errors"][0]["code"] == 131052
+    assert "saved" in message["errors"][0]["error_data"]["details"]
+    uno.close()

@@ -353,7 +353,6 @@ def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hoo
 # --- every message ends ---
 
 
-@finding(reason="L5: a voice note whose file cannot be stored is tried again without end")
 def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     served: Stack, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
@@ -369,7 +368,6 @@ def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     assert ended, trace(served, phone, message_id)
 
 
-@finding(reason="L5: a voice message that is given up has no status")
 def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
     """L5: whatever the reason; here its body cannot be read."""
     path = hooked(uno, hooks, phone)
@@ -385,7 +383,6 @@ def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver,
     assert [status["status"] for status in ended] == ["failed"]
 
 
-@finding(reason="K9: an event of the connector waits without end for a session that cannot be read")
 def test_an_event_of_the_connector_has_a_maximum_age(uno: Stack, hooks: Receiver, phone: str) -> None:
     """K9: UNOAPI_MESSAGE_MAX_AGE ends all waiting. It came three days ago, and its session is unreadable."""
     hooked(uno, hooks, phone, provider="whatsmeow")
