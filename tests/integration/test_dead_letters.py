@@ -149,7 +149,7 @@ def test_a_rate_slows_a_replay_down(uno: Stack, publisher: ConfirmingPublisher) 
     bury(publisher, [delivery(number) for number in range(6)])
     started = time.monotonic()
 
-    uno.cli("dead", "replay", "--rate", "2")
+    uno.cli("dead", "replay", "--all", "--rate", "2")
 
     assert time.monotonic() - started >= 2.5
     assert uno.depth("unoapi.outgoing") == 6
@@ -181,7 +181,7 @@ def test_a_letter_that_was_delivered_meanwhile_is_removed_and_said_so(
     worker.stop()
     bury(publisher, [delivery(1)])
 
-    said = uno.cli("dead", "replay").stdout
+    said = uno.cli("dead", "replay", "--all").stdout
 
     assert "1 already delivered" in said
     assert uno.depth("unoapi.outgoing") == 0
@@ -196,7 +196,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     (letter,) = eventually(uno.dead, every_s=0.5)
     receiver.wait(1, "/main")
 
-    kept = uno.cli("dead", "replay")
+    kept = uno.cli("dead", "replay", "--all")
 
     status = json.loads(receiver.requests("/main")[0].body)["entry"][0]["changes"][0]["value"]["statuses"][0]
     assert status["status"] == "failed"
@@ -205,7 +205,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     assert letter["reason"] == "outcome_unknown"
     assert "1 needs force" in kept.stdout
     assert ids(uno) == [message_id]
-    assert "1 replayed" in uno.cli("dead", "replay", "--force").stdout
+    assert "1 replayed" in uno.cli("dead", "replay", "--all", "--force").stdout
     again = eventually(uno.dead, every_s=0.5)  # the same number: its outcome is unknown again
     assert [(each["id"], each["generation"]) for each in again] == [(message_id, 1)]
 
@@ -247,7 +247,7 @@ def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
 
 def test_a_second_verb_says_who_is_busy(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(20)])
-    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    slow = spawn(uno, "dead", "replay", "--all", "--rate", "1")
     try:
         eventually(lambda: uno.depth("unoapi.outgoing") >= 2, what="the first is at work")
 
@@ -266,13 +266,13 @@ def test_a_second_verb_says_who_is_busy(uno: Stack, publisher: ConfirmingPublish
 
 def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(40)])
-    killed = spawn(uno, "dead", "replay", "--rate", "1")
+    killed = spawn(uno, "dead", "replay", "--all", "--rate", "1")
     eventually(lambda: uno.depth("unoapi.outgoing") >= 1, what="the first is at work")
     killed.kill()
     killed.wait()
     eventually(lambda: settled(uno))
     before = uno.depth("unoapi.outgoing")
-    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    slow = spawn(uno, "dead", "replay", "--all", "--rate", "1")
     try:
         eventually(lambda: uno.depth("unoapi.outgoing") > before, what="the second is at work")
 
@@ -285,7 +285,7 @@ def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: Confi
     assert f"process {slow.pid} " in third.stderr
 
 
-@pytest.mark.parametrize("verb", [["list", "--json"], ["replay"], ["purge", "--yes"]])
+@pytest.mark.parametrize("verb", [["list", "--json"], ["replay", "--all"], ["purge", "--all"]])
 def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
     uno: Stack, publisher: ConfirmingPublisher, verb: list[str]
 ) -> None:
@@ -481,3 +481,24 @@ def dead_count(uno: Stack, wanted: int) -> int:
         eventually(lambda: uno.depth("unoapi.dead") == wanted, within_s=5)
     time.sleep(0.5)
     return uno.depth("unoapi.dead")
+
+
+@pytest.mark.parametrize(("verb", "question"), [("replay", "Put ALL dead letters back, 2"), ("purge", "Throw ALL")])
+def test_a_person_is_asked_before_everything_is_moved(
+    uno: Stack, publisher: ConfirmingPublisher, verb: str, question: str
+) -> None:
+    bury(publisher, [delivery(1), delivery(2)])
+    command = [str(BIN / "unoapi"), "dead", verb]
+
+    no, yes = (
+        subprocess.run(
+            command, env=uno.environment, input=said, capture_output=True, text=True, timeout=60, check=False
+        )
+        for said in ("n\n", "y\n")
+    )
+
+    assert question in no.stdout
+    assert no.returncode
+    assert "No dead letter" not in yes.stdout
+    assert yes.returncode == 0
+    assert ids(uno) == []

@@ -456,7 +456,7 @@ def test_a_received_file_waits_some_minutes_for_a_store_that_is_away() -> None:
 @pytest.mark.parametrize("kind", ["messages", "message_echoes"])
 def test_a_received_message_goes_on_without_its_file_when_the_store_stays_away(kind: str) -> None:
     uno = make_uno(make_session(), remote_media=NoStore())
-    job = media_job(uno)
+    job: Any = media_job(uno)
     body = job.body.replace('"messages":', f'"{kind}":')
     job = job.model_copy(update={"accepted_at_ms": now_ms() - 301_000, "body": body})
 

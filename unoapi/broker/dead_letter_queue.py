@@ -24,7 +24,7 @@ from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S, HEARTBEAT_S
 from unoapi.broker.dead_letters import moved_to_the_end, read_dead_letter, replayed
 from unoapi.errors import BrokerBlocked, BrokerUnavailable, DeadLettersBusy
-from unoapi.models.dead_letters import STAYING, UNBOUNDED, Bounds, DeadLetterResult, DeadLetterWalk
+from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, Bounds, DeadLetterResult, DeadLetterWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -130,16 +130,17 @@ class BrokerDeadLetterQueue:
                 break
             seen += len(batch)
             matching = [(tag, letter) for tag, letter in batch if query.matches(letter)]
-            selected = matching[:left]
-            with heartbeats.meanwhile():
-                outcomes = settle([letter for _, letter in selected]) if selected else ()
-            left -= sum(outcome != "needs_force" for outcome in outcomes)
-            results = list(zip(selected, outcomes, strict=True))
-            taken.acknowledge({tag for (tag, _), outcome in results if outcome not in STAYING})
-            with heartbeats.meanwhile():
-                for (_, letter), outcome in results:
-                    yield DeadLetterResult(letter, outcome)
-            if len(selected) < len(matching):
+            while matching and left > 0:
+                selected, matching = matching[:left], matching[left:]
+                with heartbeats.meanwhile():
+                    outcomes = settle([letter for _, letter in selected])
+                left -= sum(outcome not in PASSED_OVER for outcome in outcomes)
+                results = list(zip(selected, outcomes, strict=True))
+                taken.acknowledge({tag for (tag, _), outcome in results if outcome not in STAYING})
+                with heartbeats.meanwhile():
+                    for (_, letter), outcome in results:
+                        yield DeadLetterResult(letter, outcome)
+            if matching:
                 return
             too_long = time.monotonic() - unacked_since >= MAX_UNACKED_S
             if seen < total and (len(taken.unacked) >= MAX_UNACKED or too_long):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from celery import Celery
 from kombu import Connection
 
 from tests.integration.edges.calls import (
@@ -195,7 +196,6 @@ def replay_by_api(uno: Stack, phone: str) -> None:
     assert uno.post("/admin/dead/replay", {"phone": phone}).ok
 
 
-@finding(reason="N43: a replay puts back what can only die again")
 @pytest.mark.parametrize("replay", [replay_by_command, replay_by_api])
 def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
     uno: Stack, phone: str, hooks: Receiver, replay: Callable[[Stack, str], None]
@@ -214,7 +214,6 @@ def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
     assert unnamed == 0
 
 
-@finding(reason="N43: failed callbacks are replayed with all others, and make the flood larger")
 def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N43: with the address of the callbacks away each dead letter makes a second one."""
     hooks.script("/callback", Behaviour(status=500))
@@ -229,7 +228,6 @@ def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack
     assert len(uno.get("/admin/dead?reason=callback_failed").json()["data"]) == 1
 
 
-@finding(reason="N30: a replay of everything asks nobody")
 def test_a_replay_of_everything_has_to_be_asked_for(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N30: as a purge does, on the command line and over HTTP."""
     bury(uno, phone, 2)
@@ -281,7 +279,6 @@ def answers(address: str) -> bool:
         return False
 
 
-@finding(reason="L6: a delivery that is revoked in Flower is discarded and acknowledged")
 def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str, hooks: Receiver, flower: str) -> None:
     """L6: the command is switched off, or its effect is a dead letter with the reason `revoked`."""
     hooks.script("/down", Behaviour(status=500))
@@ -294,6 +291,43 @@ def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str
     happens(lambda: hooks.count("/down") > 1 or counted(uno), within_s=5)
 
     assert hooks.count("/down") > 1 or counted(uno) == 1, (answer.status_code, answer.text)
+
+
+def test_no_command_of_a_dashboard_stops_or_throttles_a_worker(
+    uno: Stack, phone: str, hooks: Receiver, flower: str
+) -> None:
+    """L6: Flower says that they are switched off, and so does a worker to whoever asks it directly."""
+    hooks.script("/up", Behaviour())
+    registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/up")}], phone=phone)
+    control = Celery(broker=uno.environment["AMQP_URL"], set_as_current=False).control
+    names: list[dict[str, Any]] = arranged(lambda: control.ping(timeout=2), what="the workers answer")
+
+    answers = [
+        requests.post(f"{flower}/api/{path}", params=values, auth=LOGIN, timeout=10)
+        for name in [next(iter(worker)) for worker in names]
+        for path, values in (
+            (f"worker/shutdown/{name}", {}),
+            (f"worker/pool/shrink/{name}", {"n": "20"}),
+            (f"worker/queue/cancel-consumer/{name}", {"queue": "unoapi.outgoing"}),
+            ("task/rate-limit/outgoing.deliver", {"workername": name, "ratelimit": "1/h"}),
+        )
+    ]
+    commands: dict[str, dict[str, Any]] = {
+        "shutdown": {},
+        "rate_limit": {"task_name": "outgoing.deliver", "rate_limit": "1/h"},
+        "cancel_consumer": {"queue": "unoapi.outgoing"},
+        "pool_shrink": {"n": 20},
+    }
+    replies: list[dict[str, Any]] = []
+    for command, arguments in commands.items():
+        replies += control.broadcast(command, arguments=arguments, reply=True, timeout=2) or []
+    assert post_event(uno, phone, event(*(text(f"wamid.CONTROL{number}") for number in range(5)))).ok
+    delivered = happens(lambda: hooks.count("/up") == 5, within_s=10)
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert len(replies) == 4 * len(names)
+    assert all("error" in said for reply in replies for said in reply.values())
+    assert delivered
 
 
 # --- ordered webhooks ---
