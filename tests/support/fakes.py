@@ -187,7 +187,7 @@ class MemoryOrdering:
         self._waiting.pop(job.id, None)
         return int(job.id in self._taken)
 
-    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
+    def leave(self, job: DeliverWebhook, *, take: bool, done: bool = False) -> DeliverWebhook | None:  # noqa: ARG002
         line = self._line(job.phone, job.webhook_id, job.contact)
         self._taken.discard(job.id)
         if job.id not in line:

@@ -14,7 +14,6 @@ from tests.integration.edges.calls import (
     AckBursts,
     arranged,
     event,
-    finding,
     happens,
     post_event,
     registered,
@@ -333,7 +332,6 @@ def test_no_command_of_a_dashboard_stops_or_throttles_a_worker(
 # --- ordered webhooks ---
 
 
-@finding(reason="D3: who was passed on leaves the line some 20 ms before its done-key is written")
 def test_an_ordered_delivery_leaves_its_line_together_with_its_done_key(
     uno: Stack, phone: str, hooks: Receiver
 ) -> None:
