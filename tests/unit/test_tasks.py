@@ -28,7 +28,7 @@ from tests.support.fakes import (
 from tests.support.worker import make_uno, run
 from unoapi.broker.dead_letters import read_dead_letter
 from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of
-from unoapi.errors import MessageRejected, SendFailed, StoreUnavailable, UnoError
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, MessageRejected, SendFailed, StoreUnavailable, UnoError
 from unoapi.models.attempts import Answer, History
 from unoapi.models.jobs import (
     JOBS,
@@ -467,3 +467,50 @@ def test_a_received_message_goes_on_without_its_file_when_the_store_stays_away(k
     assert message["errors"][0]["code"] == 131052
     assert "saved" in message["errors"][0]["error_data"]["details"]
     uno.close()
+
+
+class Clock:
+    """Time that goes on only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "is_held"), [(BrokerBlocked("alarm"), True), (BrokerUnavailable("away"), False)], ids=["alarm", "away"]
+)
+def test_a_message_is_held_during_an_alarm_and_not_given_back_again_and_again(
+    uno: Uno, monkeypatch: pytest.MonkeyPatch, error: BrokerUnavailable, is_held: bool
+) -> None:
+    clock = Clock()
+    published = queues(uno).publish
+
+    def publish(*arguments: Any, **options: Any) -> None:
+        if clock.now < 600:
+            raise error
+        published(*arguments, **options)
+
+    monkeypatch.setattr("tasks.base.time", clock)
+    monkeypatch.setattr(uno.publisher, "publish", publish)
+
+    with pytest.raises(Retry if is_held else Reject):
+        run(uno, make_fan_out())
+
+    assert bool(waiting(uno)) is is_held
+
+
+def test_an_error_before_the_job_is_read_leaves_the_message_to_the_broker(
+    uno: Uno, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.base.came_ms", lambda _: 1 / 0)
+
+    with pytest.raises(Reject) as rejection:
+        run(uno, make_delivery())
+
+    assert vars(rejection.value)["requeue"] is False
