@@ -18,7 +18,6 @@ from tests.integration.edges.calls import (
     arranged,
     copies,
     event,
-    finding,
     happens,
     is_over,
     post_event,
