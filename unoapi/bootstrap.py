@@ -159,7 +159,7 @@ def bootstrap(settings: Settings) -> Uno:
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     amqp_url = settings.amqp_url.get_secret_value()
-    ordering = RedisOrdering(store)
+    ordering = RedisOrdering(store, done_ttl_s=done_ttl_s)
     publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering)
     deliveries, sends = RedisDeliveries(store, traces, done_ttl_s=done_ttl_s), RedisSendClaims(store, ttl_s=done_ttl_s)
     environment = environment_config(
