@@ -1,14 +1,24 @@
-"""Reading request bodies that may be anything."""
+"""Reading requests that may hold anything.
+
+All text of a request is Unicode that can be stored: half of a surrogate pair, which JSON may spell and UTF-8 may not,
+and the character U+0000 are refused here, once, for all routes.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from flask import request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from flask import Flask
 
 MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
@@ -19,17 +29,33 @@ MAX_FORM_DEPTH = 10
 
 def json_object() -> dict[str, Any]:
     """The request's JSON object. Raises RequestError."""
-    raw = raw_body()
-    try:
-        document = json.loads(raw, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise RequestError("Invalid parameter", code=100, status=400, details="The body is not valid JSON.") from None
+    document = json_of(raw_body(), name="The body")
     if not isinstance(document, dict):
-        raise RequestError("Invalid parameter", code=100, status=400, details="The body must be a JSON object.")
-    if _is_deeper(document, MAX_DEPTH):
-        details = f"The body is nested more than {MAX_DEPTH} levels deep."
-        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+        raise _invalid("The body must be a JSON object.")
     return document
+
+
+def json_of(raw: bytes | str, *, name: str) -> Any:
+    """What a JSON text stands for; `name` is what an error calls it. Raises RequestError."""
+    try:
+        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
+        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise _invalid(f"{name} is not valid JSON.") from None
+    if _is_deeper(document, MAX_DEPTH):
+        raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
+    if "\\u" in text:  # what else was read is what UTF-8 and JSON allow
+        _ensure_text(_texts(document), name=name)
+    return document
+
+
+def register_text_check(app: Flask) -> None:
+    """Refuse requests whose path or query is no text."""
+
+    @app.before_request
+    def _check() -> None:
+        _ensure_text([request.path], name="The path")
+        _ensure_text((part for item in request.args.items(multi=True) for part in item), name="The query")
 
 
 def any_object() -> dict[str, Any]:
@@ -51,13 +77,15 @@ def _has_pieces() -> bool:
 def _form() -> dict[str, Any]:
     """A form's fields; `webhooks[0][url]` stands for a field of an object in a list."""
     document: dict[str, Any] = {}
-    for name, written in list(request.form.items(multi=True))[:MAX_FIELDS]:
+    fields = list(request.form.items(multi=True))[:MAX_FIELDS]
+    _ensure_text((part for field in fields for part in field), name="The form")
+    for name, written in fields:
         first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
         target = document
         for part, key in zip(path, [first, *path], strict=False):
             inner = target.setdefault(key, {})
             if not isinstance(inner, dict):
-                raise RequestError("Invalid parameter", code=100, status=400, details="The form contradicts itself.")
+                raise _invalid("The form contradicts itself.")
             target, first = inner, part
         target[first] = {"true": True, "false": False}.get(written, written)
     return {key: _listed(value) for key, value in document.items()}
@@ -81,7 +109,7 @@ def raw_body() -> bytes:
     except HTTPException:
         raise
     except OSError as error:
-        raise RequestError("Invalid parameter", code=100, status=400, details="The body broke off.") from error
+        raise _invalid("The body broke off.") from error
     return raw
 
 
@@ -96,5 +124,43 @@ def _is_deeper(document: Any, levels: int) -> bool:
     return True
 
 
+def _texts(document: Any) -> Iterator[str]:
+    """All texts in a document that is not too deep: keys and values."""
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        yield from document
+        for part in document.values():
+            yield from _texts(part)
+    elif isinstance(document, list):
+        for part in document:
+            yield from _texts(part)
+
+
+def _ensure_text(texts: Iterable[str], *, name: str) -> None:
+    for text in texts:
+        if "\0" in text or not _is_unicode(text):
+            raise _invalid(f"{name} holds the character U+0000 or half of a surrogate pair.")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _invalid(details: str) -> RequestError:
+    return RequestError("Invalid parameter", code=100, status=400, details=details)
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(name)
+
+
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError(written)
+    return number
