@@ -62,6 +62,7 @@ def create_app(uno: Uno) -> Flask:
         refused=settings.unoapi_rate_limit_refused,
         processes=settings.unoapi_web_processes,
     )
+    contacts.register_waiting(app, threads=settings.unoapi_web_threads)
     register_broadcast(
         app, subscribe=uno.store.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )

@@ -16,7 +16,7 @@ from unoapi.providers.cloud_api import translation
 from unoapi.services import received_media
 from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, get_logger
-from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
+from unoapi.web.auth import check_phone, check_token, is_operator, opens, owner, public, same
 from unoapi.web.errors import forbidden
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
@@ -51,6 +51,8 @@ def receive(phone: str) -> ResponseReturnValue:
 @owner
 def receive_any() -> ResponseReturnValue:
     """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
+    if not request.headers.get(SIGNATURE):
+        check_token()  # before the body is read
     jobs: list[EventJob] = []
     checked = set[str]()
     for change in EventPayload.model_validate(json_object()).changes:
