@@ -326,6 +326,9 @@ class Idempotency(Protocol):
     def settle(self, phone: str, key: str, *, digest: str) -> None:
         """Remember that the request was accepted. Never raises."""
 
+    def give_back(self, phone: str, key: str, *, digest: str) -> None:
+        """Free the key of a request that was refused, unless another one was accepted under it. Never raises."""
+
 
 class Statuses(Protocol):
     """The status that was published last of each message. Never raises; it fails open."""

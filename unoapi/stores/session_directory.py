@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from unoapi.stores.sessions import RedisSessions
 
 FRESH_S = 0.5
+MISSED_S = 0.05
+"""What was not found is looked for again in what is this fresh."""
 """Results are cached for this time; a session that changed is seen within a second."""
 
 
@@ -55,9 +57,13 @@ class RedisSessionDirectory:
 
     def all(self) -> list[Session]:
         """All stored sessions, by phone. Raises StoreUnavailable."""
-        with self._loading:  # one caller loads, the others take what it got
+        return self._loaded(within_s=FRESH_S)
+
+    def _loaded(self, *, within_s: float) -> list[Session]:
+        """All stored sessions as they were at most so long ago. One caller loads, the others take what it got."""
+        with self._loading:
             at, sessions = self._snapshot
-            if time.monotonic() - at < FRESH_S:
+            if time.monotonic() - at < within_s:
                 return sessions
             self._index_stored()
             (phones,) = self._redis.call(("SMEMBERS", ALL))
@@ -67,7 +73,8 @@ class RedisSessionDirectory:
 
     def opened_by(self, token: str) -> list[Session]:
         """The sessions that a token opens. Raises StoreUnavailable."""
-        return _opened(self.all(), token)
+        opened = _opened(self.all(), token)
+        return opened or _opened(self._loaded(within_s=MISSED_S), token)  # it may have been registered just now
 
     def opened_lately(self, token: str) -> list[Session]:
         """The same among the sessions that were loaded last: costs Redis nothing. Raises StoreUnavailable."""

@@ -35,6 +35,8 @@ log = get_logger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
 MAX_CHALLENGE_DIGITS = 32
+MAX_GROWTH = 4
+MIN_BOUND = 2 * 1024 * 1024
 
 
 @routes.post("/webhooks/whatsapp/<digits:phone>")
@@ -44,7 +46,8 @@ def receive(phone: str) -> ResponseReturnValue:
     signed = _is_signed(phone)
     if not signed:
         check_phone(phone)
-    return _accept(_jobs(phone, EventPayload.model_validate(json_object()).changes))
+    changes = EventPayload.model_validate(json_object()).changes
+    return _accept(_jobs(phone, changes, most_bytes=_most_bytes()))
 
 
 @routes.post("/webhooks/whatsapp")
@@ -60,7 +63,7 @@ def receive_any() -> ResponseReturnValue:
         if phone not in checked and not _is_signed(phone):
             check_phone(phone)
         checked.add(phone)
-        jobs += _jobs(phone, [change])
+        jobs += _jobs(phone, [change], most_bytes=_most_bytes() - sum(len(job.body) for job in jobs))
     return _accept(jobs)
 
 
@@ -90,14 +93,19 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node versio
     return jsonify(success=True)
 
 
-def _jobs(phone: str, changes: Sequence[Change]) -> list[EventJob]:
+def _most_bytes() -> int:
+    """How large all events of this request may be: small ones grow by what clients need in each."""
+    return max(MIN_BOUND, MAX_GROWTH * len(raw_body()))
+
+
+def _jobs(phone: str, changes: Sequence[Change], *, most_bytes: int) -> list[EventJob]:
     uno = parts()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
     if forwarded:
         changes = [translation.with_our_ids(change, phone=phone, ids=uno.ids) for change in changes]
     jobs: list[EventJob] = []
-    for event in split(phone, changes):
+    for event in split(phone, changes, most_bytes=most_bytes):
         job = to_fan_out(event, phone=phone, sessions=uno.sessions)
         jobs.append(received_media.saving(job) if forwarded and received_media.media_in(event) else job)
     return jobs

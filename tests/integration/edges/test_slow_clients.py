@@ -237,7 +237,6 @@ def status_of(connection: socket.socket, *, within_s: float) -> int:
         return 0
 
 
-@finding(reason="P5: a repeated key waits for a second before the backlog is looked at")
 def test_a_repeated_key_of_a_refused_message_is_answered_at_once(uno: Stack) -> None:
     """P5: the key of a request that was refused is given back, so its repetition waits for nobody."""
     registered(uno, [], provider="whatsmeow")
