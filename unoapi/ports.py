@@ -227,7 +227,7 @@ class BlacklistStore(Blacklist, Protocol):
         """Add a contact for a time, or remove it with 0. Raises StoreUnavailable."""
 
     def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
-        """Add contacts until they are removed. Raises StoreUnavailable."""
+        """Add contacts until they are removed. Raises RequestError for too many, StoreUnavailable."""
 
     def unblock(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
         """Remove contacts. Raises StoreUnavailable."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import (
     MESSAGES,
     CaptionedMedia,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 """Linear on any text: spaces around the name are cut off afterwards."""
+MAX_TEMPLATES_BYTES = 500 * 1024
 TEXTS = ("header", "body", "footer")
 MEDIA = frozenset({"image", "video", "document"})
 PRESSED: dict[str, type[BaseModel]] = {
@@ -141,6 +143,9 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
     ]
     if len(others) >= MAX_TEMPLATES:
         details = f"A number has at most {MAX_TEMPLATES} templates: delete one first."
+        raise RequestError("Too many templates", code=100, status=400, details=details)
+    if sum(len(serialise(stored_one)) for stored_one in (*others, template)) > MAX_TEMPLATES_BYTES:
+        details = f"The templates of a number have at most {MAX_TEMPLATES_BYTES} bytes of JSON: delete some first."
         raise RequestError("Too many templates", code=100, status=400, details=details)
     return [*others, template], template
 

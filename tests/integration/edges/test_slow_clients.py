@@ -255,7 +255,6 @@ def test_a_repeated_key_of_a_refused_message_is_answered_at_once(uno: Stack) -> 
     assert statistics.median(took_s for _, took_s in again) < 0.6
 
 
-@finding(reason="security 23: /health/ready ends the time in which Redis is skipped")
 def test_a_look_at_the_health_does_not_make_others_wait_for_redis(uno: Stack) -> None:
     """Security 23: while Redis hangs, it is asked once in three seconds, whoever looks."""
     path = f"{uno.url}/v15.0/{PHONE}/messages/wamid.NONE/trace"
