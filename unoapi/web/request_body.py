@@ -45,7 +45,7 @@ def json_of(raw: bytes | str, *, name: str) -> Any:
     if _is_deeper(document, MAX_DEPTH):
         raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
     if "\\u" in text:  # what else was read is what UTF-8 and JSON allow
-        _ensure_text(_texts(document), name=name)
+        _ensure_text(_texts(document, name))
     return document
 
 
@@ -54,8 +54,8 @@ def register_text_check(app: Flask) -> None:
 
     @app.before_request
     def _check() -> None:
-        _ensure_text([request.path], name="The path")
-        _ensure_text((part for item in request.args.items(multi=True) for part in item), name="The query")
+        _ensure_text([("The path", request.path)])
+        _ensure_text(("The query", part) for item in request.args.items(multi=True) for part in item)
 
 
 def any_object() -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _form() -> dict[str, Any]:
     """A form's fields; `webhooks[0][url]` stands for a field of an object in a list."""
     document: dict[str, Any] = {}
     fields = list(request.form.items(multi=True))[:MAX_FIELDS]
-    _ensure_text((part for field in fields for part in field), name="The form")
+    _ensure_text(("The form", part) for field in fields for part in field)
     for name, written in fields:
         first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
         target = document
@@ -115,7 +115,7 @@ def raw_body() -> bytes:
 
 def _is_deeper(document: Any, levels: int) -> bool:
     """Whether lists and objects are nested deeper than `levels`: such a body could not be written as JSON again."""
-    level = [document]
+    level = [document] if isinstance(document, dict | list) else []
     for _ in range(levels):
         parts = (part.values() if isinstance(part, dict) else part for part in level)
         level = [child for part in parts for child in part if isinstance(child, dict | list)]
@@ -124,23 +124,22 @@ def _is_deeper(document: Any, levels: int) -> bool:
     return True
 
 
-def _texts(document: Any) -> Iterator[str]:
-    """All texts in a document that is not too deep: keys and values."""
+def _texts(document: Any, name: str, path: str = "") -> Iterator[tuple[str, str]]:
+    """All texts in a document that is not too deep, each behind where it stands: keys and values."""
     if isinstance(document, str):
-        yield document
-    elif isinstance(document, dict):
-        yield from document
-        for part in document.values():
-            yield from _texts(part)
-    elif isinstance(document, list):
-        for part in document:
-            yield from _texts(part)
+        yield path or name, document
+    elif isinstance(document, dict | list):
+        for key, part in document.items() if isinstance(document, dict) else enumerate(document):
+            if isinstance(key, str):
+                yield path or name, key
+            yield from _texts(part, name, f"{path}.{key}" if path else f"{key}")
 
 
-def _ensure_text(texts: Iterable[str], *, name: str) -> None:
-    for text in texts:
+def _ensure_text(named: Iterable[tuple[str, str]]) -> None:
+    for name, text in named:
         if "\0" in text or not _is_unicode(text):
-            raise _invalid(f"{name} holds the character U+0000 or half of a surrogate pair.")
+            details = f"{name}: holds the character U+0000 or half of a surrogate pair."
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details[:1000])
 
 
 def _is_unicode(text: str) -> bool:
