@@ -65,8 +65,15 @@ class UnoTask(Task[Any, Any]):
 
     @property
     def history(self) -> History:
-        """What happened to this job before."""
-        return history_of(self.request.headers)
+        """What happened to this job before, and what `carry` added."""
+        history = history_of(self.request.headers)
+        carried = getattr(self.request, "carried", None)
+        return history.model_copy(update=carried) if carried else history
+
+    def carry(self, **fields: Any) -> None:
+        """Set fields of the history that go with this job from now on: through retries, and into the dead letter."""
+        carried = getattr(self.request, "carried", None) or {}
+        vars(self.request)["carried"] = {**carried, **fields}  # the request is this run's alone
 
     @property
     def redelivered(self) -> bool:
@@ -117,7 +124,7 @@ class UnoTask(Task[Any, Any]):
 
     def _note_queue_ages(self) -> None:
         """Record when this message had come to its queue, and to the bucket where it waited before."""
-        headers, ages = self.request.headers, self.uno.clock
+        headers, ages = self.request.headers, self.uno.queue_ages
         queue, came = self._delivery_info.get("routing_key"), came_ms(headers)
         if queue and came is not None:
             ages.taken(queue, came)

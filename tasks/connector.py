@@ -23,15 +23,15 @@ def receive(self: UnoTask, job: ReceiveEvent) -> None:
     log.debug(LISTENER, type=str(job.event.get("type"))[:50])
     received, commands = events.receive(
         job,
-        ids=uno.ids,
+        ids=uno.message_ids,
         sessions=uno.sessions,
         connections=uno.connections,
-        save_picture=partial(media.save_picture, job.phone, files=uno.files, index=uno.media),
+        save_picture=partial(media.save_picture, job.phone, files=uno.media_store, index=uno.media_index),
     )
     if received:
         uno.publisher.publish([Envelope(event) for event in received])
     if commands:
-        uno.commands.put(commands)
+        uno.connector_commands.put(commands)
     uno.traces.add(*(TraceEntry.of(event, "received") for event in received if isinstance(event, FanOut)))
 
 

@@ -31,9 +31,9 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
     uno = self.uno
     send, problem = voice_notes.prepare(
         job,
-        files=uno.files,
-        index=uno.media,
-        downloader=uno.fetcher,
+        files=uno.media_store,
+        index=uno.media_index,
+        downloader=uno.downloader,
         convert=to_voice,
         timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
     )
@@ -49,7 +49,7 @@ def save_media(self: UnoTask, job: SaveMedia) -> None:
     """Save the file of a received message, then let its event go on."""
     uno = self.uno
     event = received_media.save_media(
-        job, remote=uno.remote_media, files=uno.files, index=uno.media, link=uno.links.make
+        job, remote=uno.remote_media, files=uno.media_store, index=uno.media_index, link=uno.signed_urls.make
     )
     uno.publisher.publish([Envelope(event)])
     uno.traces.add(TraceEntry.of(job, "queued", detail="its file is kept"))
@@ -58,8 +58,8 @@ def save_media(self: UnoTask, job: SaveMedia) -> None:
 def sweep(uno: Uno) -> int:
     """Remove files older than `DATA_TTL`, unless another process does it now. Returns how many. Never raises."""
     try:
-        (leased,) = uno.store.call(("SET", LEASE, "1", "NX", "EX", LEASE_S))
-        removed = uno.files.expire(older_than_s=uno.settings.data_ttl, most=MOST_PER_SWEEP) if leased else 0
+        (leased,) = uno.redis.call(("SET", LEASE, "1", "NX", "EX", LEASE_S))
+        removed = uno.media_store.expire(older_than_s=uno.settings.data_ttl, most=MOST_PER_SWEEP) if leased else 0
     except (StoreUnavailable, OSError) as error:
         log.warning("media_sweep_failed", error=describe(error), hint="it is tried again in an hour")
         return 0

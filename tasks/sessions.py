@@ -17,6 +17,6 @@ def post(self: UnoTask, job: PostSessionState) -> None:
         job,
         history=self.history,
         sessions=uno.sessions,
-        sender=uno.webhooks,
+        sender=uno.webhook_client,
         max_age_s=uno.settings.unoapi_send_max_age,
     )

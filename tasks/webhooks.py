@@ -28,7 +28,7 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event."""
     uno = self.uno
     if not uno.statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
-        uno.order.skip(job, job.ordered)
+        uno.ordering.skip(job, job.ordered)
         uno.traces.add(TraceEntry.of(job, "superseded", detail="a later status was published already"))
         return
     fanned = webhooks.fan_out(
@@ -40,7 +40,7 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         envelopes.append(Envelope(report))
     if envelopes:
         uno.publisher.publish(envelopes)
-    uno.order.skip(job, [webhook_id for webhook_id in job.ordered if webhook_id in fanned.filters])
+    uno.ordering.skip(job, [webhook_id for webhook_id in job.ordered if webhook_id in fanned.filters])
     uno.blacklist.mute(job.phone, fanned.counterparty, fanned.muted)
     if fanned.wrote:
         uno.timers.wrote(job.phone, fanned.counterparty, own=fanned.wrote == "own")
@@ -54,12 +54,12 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     if not job.contact:
         _attempt(uno, job, self.history)
         return
-    ordering.ensure_turn(job, uno.order)
+    ordering.ensure_turn(job, uno.ordering)
     try:
         _attempt(uno, job, self.history)
     finally:
         # Retried, postponed or done: the next one need not wait for it.
-        ordering.pass_on(job, uno.order, lambda waiting: _attempt_for_another(uno, waiting))
+        ordering.pass_on(job, uno.ordering, lambda waiting: _attempt_for_another(uno, waiting))
 
 
 def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
@@ -71,9 +71,9 @@ def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
             context=webhooks.DeliveryContext(
                 sessions=uno.sessions,
                 deliveries=uno.deliveries,
-                sender=uno.webhooks,
+                sender=uno.webhook_client,
                 breakers=uno.breakers,
-                bulkhead=uno.share,
+                bulkhead=uno.bulkhead,
                 notify=partial(_report_change, uno),
                 max_age_s=uno.settings.unoapi_message_max_age,
             ),

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pycurl
 import pytest
 
+from tests.support.receiver import Receiver
 from unoapi.errors import FetchFailed
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.downloader import Downloader
-from unoapi.http.webhook_client import CurlSender, WebhookRequest
+from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookRequest
+from unoapi.models.provenance import OperatorAddresses
+from unoapi.models.session import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,12 +213,34 @@ def test_a_webhook_that_is_only_away_is_not_refused() -> None:
 
 
 def test_the_operators_own_address_is_not_judged_and_only_that(listener: Listener) -> None:
-    guard = AddressGuard(trusted=(f"http://localhost:{listener.port}/events",))
+    base = f"http://127.0.0.1:{listener.port}"
+    client = WebhookClient(AddressGuard(), OperatorAddresses(url=f"{base}/events", absolute=f"{base}/exact?a=b"))
 
-    assert post(guard, f"http://LOCALHOST:{listener.port}/other").delivered
-    assert post(guard, f"http://127.0.0.1:{listener.port}/events").blocked
-    assert guard.refusal("http://localhost:1/events", ip="127.0.0.1")
-    assert guard.refusal(f"https://localhost:{listener.port}/events", ip="127.0.0.1")
+    def post_to(url: str, phone: str = "5511999990000") -> Answer:
+        webhook = Webhook.model_validate({"urlAbsolute": url})
+        return client.post(webhook, phone=phone, delivery_id="d", attempt=1, body="{}")
+
+    assert post_to(f"{base}/events/5511999990000").delivered
+    assert post_to(f"{base}/exact?a=b").delivered
+    for path in ("/events", "/events/", "/events/5511999990001", "/events/5511999990000/", "/exact", "/exact?a=c"):
+        assert post_to(f"{base}{path}").blocked
+    assert post_to(f"{base}/events/5511999990000", phone="5511999990001").blocked
+
+
+def test_the_open_connection_of_a_trusted_request_serves_no_other_one() -> None:
+    """The guard judges connections: one that was not judged must not carry a request that would be."""
+    with Receiver() as receiver:
+        sender = CurlSender(AddressGuard())
+
+        def send(path: str, *, trusted: bool) -> Answer:
+            request = WebhookRequest(receiver.url(path), b"{}", (), tenant="5511", timeout_ms=5000, trusted=trusted)
+            return sender.post(request)
+
+        assert send("/operator", trusted=True).delivered
+        assert send("/other", trusted=False).blocked
+        assert send("/operator", trusted=True).delivered
+
+        assert receiver.count("/other") == 0
 
 
 @pytest.mark.parametrize("allowed", ["0.0.0.0/0", "127.0.0.0/8", "127.0.0.1", "localhost", "*.example"])

@@ -64,7 +64,8 @@ def subclasses(kind: type[Job]) -> set[type[Job]]:
 
 
 def test_every_job_is_listed() -> None:
-    ours = {job for job in subclasses(Job) if job.__module__.startswith("unoapi.") and hasattr(job, "task")}
+    jobs = {job for job in subclasses(Job) if job.__module__.startswith("unoapi.")}
+    ours = {job for job in jobs if hasattr(job, "task")}  # what jobs have in common may be a base without a task
 
     assert set(JOBS.values()) == ours
     assert all(job.task == name for name, job in JOBS.items())

@@ -69,9 +69,8 @@ class Api:
         own = {"REDIS_URL": redis_url, "BASE_STORE": str(folder / "data"), "BASE_URL": URL}
         self.settings = make_settings(**{**own, **settings})
         joined = bootstrap(self.settings)
-        self.queues = MemoryPublisher(joined.topology)
-        publisher: Any = self.queues
-        self.uno: Uno = replace(joined, publisher=publisher, commands=CommandQueue(publisher))
+        self.queues = MemoryPublisher(joined.topology, ordering=joined.ordering)
+        self.uno: Uno = replace(joined, publisher=self.queues, connector_commands=CommandQueue(self.queues))
         self.app: Flask = create_app(self.uno)
         self.redis: Any = redis.Redis.from_url(redis_url, decode_responses=True)
 

@@ -51,12 +51,13 @@ class MemorySessions:
         self.refreshed: list[str] = []
         self.away = False
         self.lost = False
+        self.lost_keys: set[str] = set()
 
     def find(self, phone: str) -> Session:
         session = self._look_up(phone)
         if session is not None:
             return session
-        if self.lost:
+        if self.lost or phone in self.lost_keys:
             raise SessionUnknown("Redis lost its data")
         return Session(phone=phone, webhooks=self.environment)
 
@@ -88,9 +89,11 @@ class MemorySessions:
     def save(self, phone: str, config: dict[str, Any]) -> None:
         self.stored[phone] = Session.model_validate({**config, "phone": phone, "stored": True})
         self.removed.discard(phone)
+        self.lost_keys.discard(phone)
 
     def remove(self, phone: str) -> None:
         self.stored.pop(phone, None)
+        self.lost_keys.discard(phone)
         self.removed.add(phone)
 
     def forget_everything(self) -> None:
@@ -98,8 +101,13 @@ class MemorySessions:
         self.removed.clear()
         self.lost = True
 
+    def lose(self, phone: str) -> None:
+        del self.stored[phone]
+        self.lost_keys.add(phone)
+
     def confirm(self) -> None:
         self.lost = False
+        self.lost_keys.clear()
 
 
 class MemoryPublisher:
@@ -271,6 +279,9 @@ class MemoryBreakers:
             notify(EndpointChange(down=False, since_ms=1))
 
 
+FREE = Claim(free=True)
+
+
 class MemorySends:
     """SendClaims. `away` stands for Redis that does not answer."""
 
@@ -284,11 +295,26 @@ class MemorySends:
         claim = self.claims.get((job.phone, job.id))
         if claim is None:
             self.claims[job.phone, job.id] = now_ms() + self.lease_ms
-            return Claim(free=True)
+            return FREE
+        return self._read(claim)
+
+    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+        self._ensure_there()
+        claim = self.claims.get((job.phone, job.id))
+        if isinstance(claim, int) and force:
+            del self.claims[job.phone, job.id]
+        return force or not isinstance(claim, int)
+
+    def _read(self, claim: int | Receipt) -> Claim:
         if isinstance(claim, Receipt):
             return Claim(receipt=claim)
         left_ms = claim - now_ms()
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
+
+    def state(self, job: SendMessage) -> Claim:
+        self._ensure_there()
+        claim = self.claims.get((job.phone, job.id))
+        return FREE if claim is None else self._read(claim)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         self._ensure_there()
@@ -312,6 +338,9 @@ class MemoryIds:
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
         self.pairs[phone, ours] = theirs
+
+    def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
+        self.pairs[phone, theirs] = ours
 
     def ours(self, phone: str, theirs: str) -> str:
         return self.pairs.get((phone, theirs), theirs)
@@ -365,7 +394,8 @@ class MemoryConnections:
         self._waits[phone, command_id] = False
 
     def settle(self, phone: str, command_id: str) -> bool:
-        return not self.away and self._waits.pop((phone, command_id), False)
+        self._ensure_there()
+        return self._waits.pop((phone, command_id), False)
 
     def give_up(self, phone: str, command_id: str) -> bool:
         self._ensure_there()
@@ -522,7 +552,10 @@ class MemoryTraces:
     def add(self, *entries: TraceEntry) -> None:
         self.entries.extend(entry for entry in entries if entry.message_id)
 
-    def read(self, message_id: str) -> list[TraceEntry]:
+    def read(self, phone: str, message_id: str) -> list[TraceEntry]:
+        return [entry for entry in self.find(message_id) if entry.phone == phone]
+
+    def find(self, message_id: str) -> list[TraceEntry]:
         found = [entry for entry in self.entries if entry.message_id == message_id]
         return sorted(found, key=lambda entry: entry.at)
 

@@ -42,22 +42,22 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
     """The parts of a process with these sessions. What `parts` does not name is in memory, or finds Redis away."""
     with mock.patch.dict(os.environ, NOWHERE | (settings or {}), clear=True):
         joined = bootstrap(Settings(_env_file=None))
-    ordering = parts.get("order") or MemoryOrdering()
+    ordering = parts.get("ordering") or MemoryOrdering()
     publisher = MemoryPublisher(joined.topology, ordering=ordering)
     memory: dict[str, Any] = {
         "publisher": publisher,
-        "commands": CommandQueue(publisher),
-        "order": ordering,
+        "connector_commands": CommandQueue(publisher),
+        "ordering": ordering,
         "sessions": MemorySessions(*stored),
         "deliveries": MemoryDeliveries(),
         "breakers": MemoryBreakers(),
-        "sends": MemorySends(),
-        "ids": MemoryIds(),
+        "send_claims": MemorySends(),
+        "message_ids": MemoryIds(),
         "notices": MemoryNotices(),
         "connections": MemoryConnections(),
         "traces": MemoryTraces(),
-        "webhooks": WebhookRecorder(),
-        "callbacks": CallbackRecorder(),
+        "webhook_client": WebhookRecorder(),
+        "callback_client": CallbackRecorder(),
         "providers": dict.fromkeys(("whatsmeow", "forwarder", "sandbox"), ScriptedProvider()),
     }
     return replace(joined, **(memory | parts))

@@ -104,7 +104,7 @@ def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
     ((letter, _),) = house.queue.put
     assert letter.id == "delivery-1"
     assert house.service.count() == 0
-    (entry,) = house.traces.read("wamid.1")
+    (entry,) = house.traces.find("wamid.1")
     assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("replayed", "message", "default", letter.id)
 
 

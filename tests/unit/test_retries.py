@@ -29,6 +29,7 @@ from unoapi.errors import (
     StoreUnavailable,
     TooOld,
     TransientError,
+    Unclaimed,
     UnoError,
 )
 from unoapi.models.attempts import Attempt, History
@@ -69,6 +70,7 @@ def make_error(kind: type[UnoError]) -> UnoError:
         RequestError: {"title": "x", "code": 1, "status": 400, "details": "x"},
         Postponed: {"message": "x", "after_ms": 700},
         NoConnector: {"phone": "1"},
+        Unclaimed: {},
         MediaTooLarge: {"limit": 1},
         DeadLettersBusy: {"holder": "x"},
     }

@@ -61,7 +61,7 @@ LINE = (PHONE, "default", CONTACT)
 @pytest.fixture
 def uno() -> Iterator[Uno]:
     """A session with one webhook that answers 200."""
-    parts = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=200, duration_ms=7)))
+    parts = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=200, duration_ms=7)))
     yield parts
     parts.close()
 
@@ -72,7 +72,7 @@ def queues(uno: Uno) -> Any:
 
 
 def steps(uno: Uno, message_id: str = "wamid.1") -> list[str]:
-    return [entry.step for entry in uno.traces.read(message_id)]
+    return [entry.step for entry in uno.traces.find(message_id)]
 
 
 def waiting(uno: Uno) -> list[Message]:
@@ -95,8 +95,8 @@ def test_an_event_becomes_one_delivery_for_each_webhook(uno: Uno) -> None:
     (delivery,) = queues(uno).jobs("unoapi.outgoing")
     assert isinstance(delivery, DeliverWebhook)
     assert (delivery.webhook_id, delivery.body) == ("default", make_event().body)
-    (entry,) = uno.traces.read("wamid.1")
-    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("queued", "message", "default", delivery.id)
+    (entry,) = uno.traces.find("wamid.1")
+    assert (entry.step, entry.kind, entry.webhook) == ("queued", "message", "default")
 
 
 def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> None:
@@ -105,7 +105,7 @@ def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> No
     run(uno, make_fan_out())
 
     assert queues(uno).depth("unoapi.outgoing") == 0
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.webhook) == ("filtered", "default")
     assert entry.detail
 
@@ -115,7 +115,7 @@ def test_an_event_of_a_number_without_webhooks_is_traced_as_filtered() -> None:
 
     run(uno, make_fan_out(webhook_ids=[], stored=False))
 
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.webhook, entry.detail) == ("filtered", "", "the number has no webhook")
 
 
@@ -167,18 +167,18 @@ def test_a_message_that_whatsapp_refuses_is_failed_and_not_dead() -> None:
 
 def test_a_failure_callback_is_posted_to_the_operator() -> None:
     callbacks = CallbackRecorder(Answer(status=204))
-    uno = make_uno(settings=CALLBACKS, callbacks=callbacks)
+    uno = make_uno(settings=CALLBACKS, callback_client=callbacks)
 
     run(uno, ReportFailure(id="r", phone=PHONE, message_id="wamid.1", body="{}", notify_on_failure=False))
 
     assert callbacks.posts == [("http://operator.test/failed", "{}")]
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.status) == ("callback", 204)
 
 
 def test_a_callback_after_its_address_was_removed_is_left_out() -> None:
     callbacks = CallbackRecorder()
-    uno = make_uno(callbacks=callbacks)
+    uno = make_uno(callback_client=callbacks)
 
     run(uno, ReportFailure(id="r", phone=PHONE, body="{}", notify_on_failure=False))
 
@@ -198,7 +198,7 @@ def test_an_endpoint_gives_one_notice_in_a_while() -> None:
 
 
 def test_a_failed_delivery_waits_with_its_attempt_in_a_bucket() -> None:
-    uno = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=500)))
+    uno = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=500)))
 
     with pytest.raises(Retry):
         run(uno, make_delivery())
@@ -212,7 +212,7 @@ def test_a_failed_delivery_waits_with_its_attempt_in_a_bucket() -> None:
 
 def test_after_the_last_retry_a_delivery_is_dead_and_reported() -> None:
     settings = {**CALLBACKS, "UNOAPI_MESSAGE_RETRY_LIMIT": "2", "NOTIFY_FAILED_MESSAGES": "true"}
-    uno = make_uno(make_session(), settings=settings, webhooks=WebhookRecorder(Answer(status=500)))
+    uno = make_uno(make_session(), settings=settings, webhook_client=WebhookRecorder(Answer(status=500)))
 
     with pytest.raises(UnoError, match="refused: HTTP 500"):
         run(uno, make_delivery(), retries=2)
@@ -228,7 +228,7 @@ def test_after_the_last_retry_a_delivery_is_dead_and_reported() -> None:
 
 
 def test_a_delivery_to_an_endpoint_that_is_gone_is_dead_at_once() -> None:
-    uno = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=410)))
+    uno = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=410)))
 
     with pytest.raises(UnoError):
         run(uno, make_delivery())
@@ -250,7 +250,7 @@ def test_a_wait_uses_up_no_retry() -> None:
 
 
 def test_a_bug_is_counted_apart_and_its_dead_letter_has_a_traceback() -> None:
-    uno = make_uno(make_session(), settings={"UNOAPI_MESSAGE_RETRY_LIMIT": "1"}, webhooks=WebhookRecorder())
+    uno = make_uno(make_session(), settings={"UNOAPI_MESSAGE_RETRY_LIMIT": "1"}, webhook_client=WebhookRecorder())
 
     with pytest.raises(Retry):
         run(uno, make_delivery())  # the recorder has no answer: IndexError
@@ -300,7 +300,7 @@ def test_a_message_that_is_no_job_goes_to_the_dead_queue_and_is_not_acknowledged
 
 def test_a_redelivered_message_that_is_put_back_is_still_known_as_such() -> None:
     sends, provider = MemorySends(), ScriptedProvider()
-    uno = make_uno(make_session(), sends=sends, providers={"whatsmeow": provider})
+    uno = make_uno(make_session(), send_claims=sends, providers={"whatsmeow": provider})
     sends.away = True
 
     with pytest.raises(Retry):
@@ -311,6 +311,7 @@ def test_a_redelivered_message_that_is_put_back_is_still_known_as_such() -> None
     with pytest.raises(Retry):  # the broker knows it no longer as a second copy, its history does
         run(uno, make_send(), history=history)
     assert provider.sent == []
+    sends.away = False
     run(uno, make_send(), history=history.next_replay())
     assert len(provider.sent) == 1
 
@@ -347,7 +348,7 @@ def test_a_message_that_was_redelivered_too_often_goes_into_quarantine(uno: Uno)
 
 
 def test_in_quarantine_a_message_is_tried_until_it_ended_three_processes() -> None:
-    uno = make_uno(make_session(), webhooks=WebhookRecorder(Answer(status=200)))
+    uno = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=200)))
     often = {DELIVERIES_HEADER: 9}
 
     run(uno, make_delivery(), queue="suspect", headers=often, history=History(worker_losses=2))
@@ -412,5 +413,5 @@ def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
 
     (event,) = queues(uno).jobs("unoapi.outgoing")
     assert event.ordered == ("default",)
-    line: Any = uno.order
+    line: Any = uno.ordering
     assert line.lines[LINE] == [delivery_id(event.id, "default")]

@@ -28,7 +28,7 @@ def endpoint() -> None:
 @pass_uno
 def test(uno: Uno, phone: str, webhook_id: str) -> None:
     """Post a test event now, and say where it broke."""
-    tried = try_endpoint(_webhook(uno, phone, webhook_id), phone=phone, sender=uno.webhooks)
+    tried = try_endpoint(_webhook(uno, phone, webhook_id), phone=phone, sender=uno.webhook_client)
     steps = ", ".join(f"{name} {ms} ms" for name, ms in tried.timings_ms.items() if ms)
     click.echo(f"{'Delivered' if tried.delivered else 'Failed'}: {tried.error or f'HTTP {tried.status}'} ({steps})")
     click.echo(tried.hint)

@@ -80,10 +80,15 @@ def _advice(error: BrokerUnavailable) -> str:
 
 def _redis(uno: Uno) -> Finding:
     where = _host(uno.settings.redis_url.get_secret_value())
-    trouble = uno.store.trouble()
+    trouble = uno.redis.trouble()
     if trouble:
         return "redis", WRONG, f"{where}: {trouble}", 1
-    return "redis", OK, f"{where}: answers", 0
+    health = uno.redis_monitor.check()
+    if health.trouble:
+        return "redis", WRONG, f"{where}: {health.trouble}", EX_CONFIG
+    if health.warnings:
+        return "redis", NOTE, f"{where}: {'; '.join(health.warnings)}", 0
+    return "redis", OK, f"{where}: answers and takes writes", 0
 
 
 def _files(settings: Settings) -> Finding:

@@ -26,7 +26,7 @@ log = get_logger(__name__)
 def make_connector(uno: Uno) -> tuple[Supervisor, Router]:
     """Join the parts of the connector process."""
     settings = uno.settings
-    leases = RedisLeases(uno.store, settings.unoapi_server_name)
+    leases = RedisLeases(uno.redis, settings.unoapi_server_name)
     supervisor = Supervisor(
         server=settings.unoapi_server_name,
         folder=settings.unoapi_connector_store,
@@ -43,7 +43,7 @@ def make_connector(uno: Uno) -> tuple[Supervisor, Router]:
         sessions=uno.sessions,
         leases=leases,
         control=supervisor.submit,
-        on_taken=uno.clock.taken,
+        on_taken=uno.queue_ages.taken,
     )
     return supervisor, router
 

@@ -25,8 +25,9 @@ from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
 from unoapi.connector.rpc_server import RpcServer
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import Postponed, describe
+from unoapi.errors import NotSent, Postponed, describe
 from unoapi.models.connector.options import ConnectorOptions
+from unoapi.services.sessions import refuse_proxy
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -160,7 +161,11 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
     engine = make_engine(settings, folder, phone)
     stopping = threading.Event()
     media = SessionMedia(
-        phone, files=uno.files, index=uno.media, downloader=uno.fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+        phone,
+        files=uno.media_store,
+        index=uno.media_index,
+        downloader=uno.downloader,
+        timeout_ms=settings.unoapi_fetch_timeout_ms,
     )
 
     def republish(command: ConnectorCommand, delay_ms: int) -> None:
@@ -192,7 +197,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             source=EventSource(phone, settings.unoapi_server_name, engine.name),
             save_file=media.save,
         ),
-        consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.clock.taken),
+        consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.queue_ages.taken),
         rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine),
         stopping=stopping,
     )
@@ -204,6 +209,16 @@ def _silence_the_library() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)
+
+
+def proxy_of(options: ConnectorOptions, uno: Uno) -> str:
+    """The proxy to connect through: the operator's own as it is, any other judged now. Raises NotSent."""
+    proxy = options.proxy_url.get_secret_value()
+    if not proxy or proxy == uno.settings.proxy_url.get_secret_value():
+        return proxy
+    if why := refuse_proxy(proxy, refusal=uno.address_guard.refusal):
+        raise NotSent(why)
+    return uno.address_guard.resolve(proxy)
 
 
 def main(arguments: list[str]) -> int:
@@ -218,10 +233,15 @@ def main(arguments: list[str]) -> int:
         log.warning("session_options_unknown", phone=phone)  # Redis is away: the proxy may be missing
         if method == "resume":
             return Exit.NETWORK
+    try:
+        proxy = proxy_of(options, uno)
+    except NotSent as error:
+        log.error("proxy_refused", phone=phone, error=f"{error}", hint="correct proxyUrl of the session")
+        return Exit.REFUSED
     login = Login(
         method=method or "resume",
         phone=pair_phone or phone,
-        proxy=options.proxy_url.get_secret_value(),
+        proxy=proxy,
         qr_timeout_s=options.qr_timeout_ms / 1000,
     )
     code = make_runner(uno, phone, login).run()

@@ -13,6 +13,9 @@ from unoapi.models.dead_letters import UNBOUNDED, DeadLetterQuery, DeadLetterWal
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
 
+BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen", "unroutable", "poison"})
+"""Of letters that no worker gave up by its own decision: how far it came is not known."""
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -68,16 +71,14 @@ class DeadLetters:
     ) -> DeadLetterWalk:
         """Put the selected dead letters back on their queues; each is removed only after the confirmed publish.
 
-        What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`. `rate` is in
-        dead letters per second.
+        What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`, whatever the
+        reason of its letter. Of what was sent only the statuses are published again. `rate` is in dead letters per
+        second.
         """
 
         def put_back(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
             outcomes = [self._replay_outcome(letter, force=force) for letter in letters]
             replayed = [letter for letter, outcome in zip(letters, outcomes, strict=True) if outcome == "replayed"]
-            for letter in replayed:
-                if isinstance(letter.job, SendMessage):
-                    self._sends.release(letter.job)  # else its claim would keep it from being sent
             if replayed:
                 self._queue.put_back(replayed, accepted_at_ms=now_ms())
             if rate:
@@ -90,7 +91,9 @@ class DeadLetters:
     def _replay_outcome(self, letter: DeadLetter, *, force: bool) -> Outcome:
         if isinstance(letter.job, DeliverWebhook) and self._is_done(letter.job):
             return "already_delivered"
-        if letter.reason == OutcomeUnknown.reason and not force:
+        if _may_have_left(letter) and not force:
+            return "needs_force"
+        if isinstance(letter.job, SendMessage) and not self._sends.reopen(letter.job, force=force):
             return "needs_force"
         return "replayed"
 
@@ -149,3 +152,9 @@ def _replay_entry(letter: DeadLetter) -> TraceEntry:
 
 def _this_process() -> str:
     return f"{socket.gethostname()} process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC"
+
+
+def _may_have_left(letter: DeadLetter) -> bool:
+    """Whether it may have been sent, by what the letter itself says."""
+    unnoted = letter.history.unclaimed and letter.history.receipt is None and letter.reason in BROKER_REASONS
+    return letter.reason == OutcomeUnknown.reason or (isinstance(letter.job, SendMessage) and unnoted)

@@ -182,9 +182,10 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
             "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
             "paused_ms": state.paused_ms,
             "dropped_until_ms": state.dropped_until_ms or None,
-            "error": uno.guard.refusal(webhook.address(phone)),
+            "error": "" if uno.operators.include(address, phone=phone) else uno.address_guard.refusal(address),
         }
         for webhook, state in zip(webhooks, states, strict=True)
+        for address in [webhook.address(phone)]
     ]
 
 
@@ -219,7 +220,7 @@ def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
 def test(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Post a test event now, and say where it broke."""
     webhook = _webhook(phone, webhook_id)
-    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=parts().webhooks)))
+    return jsonify(asdict(try_endpoint(webhook, phone=phone, sender=parts().webhook_client)))
 
 
 def _webhook(phone: str, webhook_id: str) -> Webhook:

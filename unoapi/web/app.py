@@ -26,7 +26,7 @@ from unoapi.web import (
 )
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
-from unoapi.web.headers import register_headers
+from unoapi.web.headers import register_headers, register_loopback_check
 from unoapi.web.metrics import register_counting
 from unoapi.web.parts import EXTENSION
 from unoapi.web.rate_limits import register_limits
@@ -54,6 +54,8 @@ def create_app(uno: Uno) -> Flask:
     register_text_check(app)
     for resource in RESOURCES:
         app.register_blueprint(resource.routes)
+    if not settings.unoapi_auth_token.get_secret_value():
+        register_loopback_check(app, origins=settings.cors_origins)
     register_errors(app)
     register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
     register_limits(
@@ -64,6 +66,6 @@ def create_app(uno: Uno) -> Flask:
     )
     contacts.register_waiting(app, threads=settings.unoapi_web_threads)
     register_broadcast(
-        app, subscribe=uno.store.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
+        app, subscribe=uno.redis.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )
     return app

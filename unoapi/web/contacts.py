@@ -48,7 +48,7 @@ def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Say of each number whether it is on WhatsApp."""
     wanted = ContactsCheck.model_validate(any_object())
     uno = parts()
-    if wanted.webhook is not None and (why := uno.guard.refusal(str(wanted.webhook))):
+    if wanted.webhook is not None and (why := uno.address_guard.refusal(str(wanted.webhook))):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
     waiting: Places = current_app.extensions[EXTENSION]

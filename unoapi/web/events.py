@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.http.signatures import sign_hub
@@ -16,7 +16,18 @@ from unoapi.providers.cloud_api import translation
 from unoapi.services import received_media
 from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, get_logger
-from unoapi.web.auth import check_phone, check_token, is_operator, opens, owner, public, same
+from unoapi.web.auth import (
+    check_operator,
+    check_owner,
+    check_token,
+    is_operator,
+    opened_phone,
+    opens,
+    owner,
+    public,
+    refuse_guess,
+    same,
+)
 from unoapi.web.errors import forbidden
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
@@ -45,9 +56,9 @@ def receive(phone: str) -> ResponseReturnValue:
     """Accept events of one number: 200 only after the queue has confirmed all of them."""
     signed = _is_signed(phone)
     if not signed:
-        check_phone(phone)
+        phone = opened_phone(phone)
     changes = EventPayload.model_validate(json_object()).changes
-    return _accept(_jobs(phone, changes, most_bytes=_most_bytes()))
+    return _accept(_jobs(phone, changes, trusted=signed or g.operator, most_bytes=_most_bytes()))
 
 
 @routes.post("/webhooks/whatsapp")
@@ -57,14 +68,22 @@ def receive_any() -> ResponseReturnValue:
     if not request.headers.get(SIGNATURE):
         check_token()  # before the body is read
     jobs: list[EventJob] = []
-    checked = set[str]()
+    trusted: dict[str, bool] = {}
     for change in EventPayload.model_validate(json_object()).changes:
         phone = _phone_of(change.value.get("metadata") or {})
-        if phone not in checked and not _is_signed(phone):
-            check_phone(phone)
-        checked.add(phone)
-        jobs += _jobs(phone, [change], most_bytes=_most_bytes() - sum(len(job.body) for job in jobs))
+        if phone not in trusted:
+            trusted[phone] = _is_trusted(phone)
+        most_bytes = _most_bytes() - sum(len(job.body) for job in jobs)
+        jobs += _jobs(phone, [change], trusted=trusted[phone], most_bytes=most_bytes)
     return _accept(jobs)
+
+
+def _is_trusted(phone: str) -> bool:
+    """Whether Meta or the operator sent it. Raises RequestError for a caller whose token does not open the phone."""
+    if _is_signed(phone):
+        return True
+    check_owner(phone)
+    return bool(g.operator)
 
 
 @routes.get("/webhooks/whatsapp/<digits:phone>")
@@ -77,6 +96,8 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
     allowed = token and (
         is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token))
     )
+    if not allowed:
+        refuse_guess()
     if not allowed or request.args.get("hub.mode") != "subscribe":
         raise RequestError(
             "Verification failed", code=100, status=403, details="hub.mode or hub.verify_token is wrong."
@@ -98,16 +119,23 @@ def _most_bytes() -> int:
     return max(MIN_BOUND, MAX_GROWTH * len(raw_body()))
 
 
-def _jobs(phone: str, changes: Sequence[Change], *, most_bytes: int) -> list[EventJob]:
+def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool, most_bytes: int) -> list[EventJob]:
+    """The jobs of a callback. What neither Meta signed nor the operator sent speaks of this number alone.
+
+    Nor does it name files for the operator's token at Meta to fetch.
+    """
     uno = parts()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
+    fetches = forwarded and (trusted or not (session is None or session.environments_account))
+    if not trusted:
+        changes = [change.about(phone, number_id=session.phone_number_id if session else phone) for change in changes]
     if forwarded:
-        changes = [translation.with_our_ids(change, phone=phone, ids=uno.ids) for change in changes]
+        changes = [translation.with_our_ids(change, phone=phone, ids=uno.message_ids) for change in changes]
     jobs: list[EventJob] = []
     for event in split(phone, changes, most_bytes=most_bytes):
         job = to_fan_out(event, phone=phone, sessions=uno.sessions)
-        jobs.append(received_media.saving(job) if forwarded and received_media.media_in(event) else job)
+        jobs.append(received_media.saving(job) if fetches and received_media.media_in(event) else job)
     return jobs
 
 
@@ -128,6 +156,8 @@ def _phone_of(metadata: dict[str, Any]) -> str:
     phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
     registered = next((phone for phone in phones if parts().sessions.find(phone).stored), None)
     if registered is None:
+        if not _is_signed(""):
+            check_operator()  # a number that nobody has looks like one that the token does not open
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
     return registered
@@ -143,7 +173,7 @@ def _session(phone: str) -> Session | None:
 def _is_signed(phone: str) -> bool:
     """Whether Meta signed the exact bytes with the app's secret. A wrong signature is refused whatever else comes."""
     given = request.headers.get(SIGNATURE, "")
-    session = _session(phone) if given else None
+    session = _session(phone) if given and phone else None
     secret = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
     secret = secret or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, current_app, jsonify
 
 from unoapi import __version__
-from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import public
 from unoapi.web.parts import parts
@@ -57,7 +57,10 @@ def live() -> ResponseReturnValue:
 @routes.get("/health/ready")
 @public
 def ready() -> ResponseReturnValue:
-    """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`."""
+    """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`.
+
+    So, too, when Redis refuses writes, throws sessions away, or is nearly full; `checks` has the reason.
+    """
     recent: _RecentChecks = current_app.extensions.setdefault(EXTENSION, _RecentChecks())
     checks = recent.read()
     if checks["rabbitmq"] != "ok":
@@ -75,8 +78,5 @@ def _checks() -> dict[str, str]:
     except ConfigurationError as error:
         log.error("topology_conflict", error=f"{error}")
         checks["rabbitmq"] = "holds objects of another program; the log has their names"
-    try:
-        uno.store.call(("PING",))  # not while it is skipped: anybody may ask, and must not make others wait
-    except StoreUnavailable:
-        checks["redis"] = "not reachable"
+    checks["redis"] = uno.redis_monitor.check().words
     return checks

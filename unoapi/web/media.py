@@ -19,7 +19,7 @@ from unoapi.models.media import (
     type_of,
 )
 from unoapi.services import media as service
-from unoapi.web.auth import check_phone, owner, session_token
+from unoapi.web.auth import check_owner, owner, session_token
 from unoapi.web.parts import parts
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
             _chunks(file),
             mime_type=mime_type,
             filename=_name_of(file),
-            files=uno.files,
-            index=uno.media,
+            files=uno.media_store,
+            index=uno.media_index,
         )
     except MediaTooLarge:
         details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
@@ -82,7 +82,7 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
     uno = parts()
-    service.remove(_find(media_id), files=uno.files, index=uno.media)
+    service.remove(_find(media_id), files=uno.media_store, index=uno.media_index)
     return jsonify(success=True)
 
 
@@ -94,16 +94,16 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         raise RequestError("Invalid parameter", code=100, status=400, details="This is not the name of a file.")
     key = f"{phone}/{file}"
     signature = request.args.get("signature", "")
-    if not (signature and parts().links.opens(key, signature)):
-        check_phone(phone)
+    if not (signature and parts().signed_urls.opens(key, signature)):
+        check_owner(phone)
     uno = parts()
     try:
-        size, pieces = uno.files.size(key), uno.files.read(key)
+        size, pieces = uno.media_store.size(key), uno.media_store.read(key)
     except MediaMissing:
         raise _unknown() from None
     mime_type, name = type_of(file) or UNKNOWN, file
     try:
-        media = uno.media.find(file.rpartition(".")[0], phone=phone)
+        media = uno.media_index.find(file.rpartition(".")[0], phone=phone)
         # Cleaned again: it may have been saved by an earlier version.
         mime_type, name = plain_mime_type(media.mime_type), plain_filename(media.filename) or file
     except MediaMissing:
@@ -120,7 +120,7 @@ def _described(media: MediaFile) -> ResponseReturnValue:
     asked = request.args.get("phone_number_id")
     if asked and asked != media.phone and media.phone not in parts().directory.phones_of(asked):
         raise _unknown()
-    return jsonify(media.described(parts().links.make(media)))
+    return jsonify(media.described(parts().signed_urls.make(media)))
 
 
 def _find(media_id: str, phone: str | None = None) -> MediaFile:
@@ -128,11 +128,11 @@ def _find(media_id: str, phone: str | None = None) -> MediaFile:
     if phone is None and rest and owner_phone.isdigit():  # the Node version's form for Typebot
         phone, media_id = owner_phone, rest
     try:
-        media = parts().media.find(media_id, phone=phone)
+        media = parts().media_index.find(media_id, phone=phone)
     except MediaMissing:
-        check_phone(phone)
+        check_owner(phone)
         raise _unknown() from None
-    check_phone(media.phone)
+    check_owner(media.phone)
     return media
 
 

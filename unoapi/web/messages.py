@@ -70,7 +70,7 @@ def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
 
 def _accept(phone: str, message: OutboundMessage) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
-    media.check(message, phone=phone, index=parts().media)
+    media.check(message, phone=phone, index=parts().media_index)
     text = serialise(message.to_wire())
     key = request.headers.get(KEY_HEADER)
     if key is None:
@@ -151,7 +151,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first."""
-    entries = [entry for entry in parts().traces.read(message_id) if entry.phone == phone]
+    entries = parts().traces.read(phone, message_id)
     if not entries:
         details = "Nothing is known of this message: another number's, older than UNOAPI_TRACE_TTL, or not accepted."
         raise RequestError("Unknown message", code=100, status=404, details=details)

@@ -38,7 +38,7 @@ def json_object() -> dict[str, Any]:
 def json_of(raw: bytes | str, *, name: str) -> Any:
     """What a JSON text stands for; `name` is what an error calls it. Raises RequestError."""
     try:
-        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
+        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
         document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise _invalid(f"{name} is not valid JSON.") from None

@@ -18,7 +18,6 @@ from tests.integration.edges.calls import (
     config_of,
     copies,
     event,
-    finding,
     happens,
     job_of,
     post_event,
@@ -157,7 +156,6 @@ def test_honest_callers_do_not_notice_a_callback_that_is_no_text(uno: Stack, nei
     assert {status: honest.count(status) for status in set(honest)} == {404: 300}
 
 
-@finding(reason="H1, half of Redis: events beside one that is no text lose their done-keys and their ids")
 def test_events_of_others_are_noted_beside_one_that_is_no_text(
     uno: Stack, tenant: str, neighbour: str, hooks: Receiver
 ) -> None:
