@@ -128,7 +128,7 @@ class Uno:
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
-    operators: OperatorAddresses
+    operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
     callback_client: CallbackSender
     queue_monitor: QueueMonitor
@@ -151,11 +151,15 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
-    guard = AddressGuard(settings.allowed_hosts, own_ports=settings.own_ports)
+    guard = AddressGuard(
+        settings.allowed_hosts,
+        own_ports=settings.own_ports,
+        local_ports=settings.local_ports,
+    )
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     amqp_url = settings.amqp_url.get_secret_value()
-    ordering = RedisOrdering(store)
+    ordering = RedisOrdering(store, done_ttl_s=done_ttl_s)
     publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering)
     deliveries, sends = RedisDeliveries(store, traces, done_ttl_s=done_ttl_s), RedisSendClaims(store, ttl_s=done_ttl_s)
     environment = environment_config(
@@ -242,7 +246,7 @@ def bootstrap(settings: Settings) -> Uno:
         # Statuses that come twice, or in a wrong order, come soon after each other.
         statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
-        operators=operators,
+        operator_addresses=operators,
         webhook_client=WebhookClient(guard, operators),
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(

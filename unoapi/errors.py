@@ -10,6 +10,7 @@ UnoError
 │   ├── FetchFailed           a file could not be fetched from the address that a client gave
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
+│   │   └── BrokerBlocked     because of an alarm: it is there, and takes no messages
 │   ├── StoreUnavailable      Redis did not answer in time
 │   │   └── StoreRefusesWrites  Redis answers, but takes no writes: full, or read-only
 │   ├── NotSent               a request certainly did not leave
@@ -128,6 +129,12 @@ class BrokerUnavailable(TransientError):
     """RabbitMQ did not confirm in time. The message may have been accepted all the same."""
 
     reason = "broker_unavailable"
+
+
+class BrokerBlocked(BrokerUnavailable):
+    """RabbitMQ takes no messages while it is short of memory or disk space."""
+
+    reason = "broker_blocked"
 
 
 class StoreUnavailable(TransientError):

@@ -443,8 +443,11 @@ class Ordering(Protocol):
     def position(self, job: DeliverWebhook) -> int:
         """How many deliveries go before this one; 0: it is its turn. One that has to wait is saved for `leave`."""
 
-    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
-        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
+    def leave(self, job: DeliverWebhook, *, take: bool, done: bool = ...) -> DeliverWebhook | None:
+        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred.
+
+        One that is `done` is known as such from the moment at which it is not in the queue any more.
+        """
 
     def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""

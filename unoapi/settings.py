@@ -32,6 +32,8 @@ PLATFORMS = {
 }
 """What platforms call these, read when the usual names are absent; the first one counts."""
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
+FLOWER_PORT = 5555
+DEFAULT_PORTS = frozenset({80, 443})
 MIN_TOKEN_LENGTH = 16
 """Characters of the operator's token, which others may try to guess."""
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
@@ -335,14 +337,23 @@ class Settings(BaseSettings):
 
     @property
     def own_ports(self) -> tuple[int, ...]:
-        """Ports of RabbitMQ, Redis and the metrics, which no tenant may reach."""
+        """Ports of RabbitMQ, Redis, the bucket and the metrics, which no tenant may reach."""
         found = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
+        if self.storage_endpoint is not None and (port := self.storage_endpoint.port or 0) not in {*DEFAULT_PORTS, 0}:
+            found.append(port)
         for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379), (self.rabbitmq_management_url, 15672)):
             try:
                 found.append(urlsplit(url.get_secret_value()).port or default)
             except ValueError:
                 found.append(default)
         return tuple(found)
+
+    @property
+    def local_ports(self) -> tuple[int, ...]:
+        """Ports of this machine that may want no password: Flower's, and the API's when it wants no token."""
+        flower = os.environ.get("FLOWER_PORT", "")
+        own = () if self.unoapi_auth_token.get_secret_value() else (self.port,)
+        return (int(flower) if flower.isascii() and flower.isdigit() else FLOWER_PORT, *own)
 
     @property
     def former_link_key(self) -> str:

@@ -34,6 +34,7 @@ HOSTILE = [
     "100.127.255.255", "224.0.0.1", "239.255.255.255", "[ff02::1]", "255.255.255.255", "240.0.0.1", "192.0.0.1",
     "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "[2001:db8::1]", "[100::1]", "user@127.0.0.1",
     "example.com@127.0.0.1", "user:pass@[::1]", "127.0.0.1.", "[2002:a00:1::]", "[64:ff9b::c0a8:1]",
+    "168.63.129.16", "[::ffff:168.63.129.16]", "192.0.0.192", "192.0.0.8", "[feff::1]",
 ]  # fmt: skip
 
 
@@ -255,7 +256,27 @@ def test_the_queue_and_the_store_stay_closed_whatever_is_allowed(listener: Liste
     assert listener.connections == before
 
 
-@pytest.mark.parametrize("ip", ["169.254.169.254", "169.254.1.1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"])
+def test_a_port_of_ours_without_a_password_is_closed_on_this_machine_alone() -> None:
+    guard = AddressGuard(("0.0.0.0/0", "::/0"), local_ports=(5555,))
+
+    assert "no setting" in guard.refusal("http://crm.example:5555/", ip="127.0.0.1")
+    assert "no setting" in guard.refusal("http://crm.example:5555/", ip="::1")
+    assert guard.refusal("http://crm.example:5555/", ip="10.0.0.7") == ""
+    assert guard.refusal("http://crm.example:5556/", ip="127.0.0.1") == ""
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        "169.254.169.254",
+        "169.254.1.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::ffff:169.254.169.254",
+        "168.63.129.16",
+        "192.0.0.192",
+    ],
+)
 def test_no_wide_entry_opens_metadata_and_its_like_but_their_own_does(ip: str) -> None:
     own = ip.rpartition(":")[2]
 

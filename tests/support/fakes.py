@@ -14,7 +14,7 @@ from unoapi.errors import BrokerUnavailable, DeadLettersBusy, NoConnector, Sessi
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
-from unoapi.models.dead_letters import STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
+from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey
@@ -187,7 +187,7 @@ class MemoryOrdering:
         self._waiting.pop(job.id, None)
         return int(job.id in self._taken)
 
-    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
+    def leave(self, job: DeliverWebhook, *, take: bool, done: bool = False) -> DeliverWebhook | None:  # noqa: ARG002
         line = self._line(job.phone, job.webhook_id, job.contact)
         self._taken.discard(job.id)
         if job.id not in line:
@@ -513,16 +513,18 @@ class MemoryDeadLetterQueue:
         self.taken = True
         on_locked()
         selected = [letter for letter in self.letters if query.matches(letter)]
-        within = selected[: bounds.letters]
+        left = len(selected) if bounds.letters is None else bounds.letters
         try:
-            for start in range(0, len(within), batch):
-                part = within[start : start + batch]
+            while selected and left > 0:
+                size = min(batch, left)
+                part, selected = selected[:size], selected[size:]
                 self.batches.append(len(part))
                 for letter, outcome in zip(part, settle(part), strict=True):
+                    left -= outcome not in PASSED_OVER
                     if outcome not in STAYING:
                         self.letters.remove(letter)
                     yield DeadLetterResult(letter, outcome)
-            walk.complete = len(within) == len(selected)
+            walk.complete = not selected
         finally:
             self.taken = False
 

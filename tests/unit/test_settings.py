@@ -129,6 +129,19 @@ def test_what_platforms_call_rabbitmq_is_read_when_the_usual_name_is_absent(
     assert settings.amqp_url.get_secret_value() == "amqps://user:pass@platform.test/vhost"
 
 
+def test_the_ports_that_no_tenant_may_reach_are_those_of_the_servers_and_of_what_needs_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = load(monkeypatch, STORAGE_ENDPOINT="http://minio:9000", UNOAPI_AUTH_TOKEN="token-of-the-operator")
+    with_token = closed.local_ports
+    public = load(monkeypatch, STORAGE_ENDPOINT="https://s3.example.com", UNOAPI_AUTH_TOKEN="", FLOWER_PORT="5000")
+
+    assert {5672, 6379, 15672, 9000} <= set(closed.own_ports)
+    assert 443 not in public.own_ports
+    assert with_token == (5555,)
+    assert set(public.local_ports) == {5000, 9876}
+
+
 @pytest.mark.parametrize("name", PLATFORMS["redis_url"])
 def test_what_platforms_call_redis_is_read_when_the_usual_name_is_absent(
     monkeypatch: pytest.MonkeyPatch, name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +28,7 @@ from tests.support.fakes import (
 from tests.support.worker import make_uno, run
 from unoapi.broker.dead_letters import read_dead_letter
 from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of
-from unoapi.errors import MessageRejected, SendFailed, StoreUnavailable, UnoError
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, MessageRejected, SendFailed, StoreUnavailable, UnoError
 from unoapi.models.attempts import Answer, History
 from unoapi.models.jobs import (
     JOBS,
@@ -415,3 +415,102 @@ def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
     assert event.ordered == ("default",)
     line: Any = uno.ordering
     assert line.lines[LINE] == [delivery_id(event.id, "default")]
+
+
+@pytest.mark.parametrize("task", sorted(JOBS))
+def test_every_job_has_a_maximum_age(task: str) -> None:
+    """Waiting ends for every kind: the job is dead, with that reason."""
+    uno = make_uno(make_session())
+    fields = {
+        "body": "{}", "event": {}, "event_id": "e", "webhook_id": "default", "kind": "message", "stored": True,
+        "to": CONTACT, "step": {}, "url": "http://example.test", "text": "x", "state": "x",
+    }  # fmt: skip
+    job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
+
+    with suppress(UnoError):
+        run(uno, job)
+
+    assert [letter.reason for letter in letters(uno)] == ["too_old"]
+    uno.close()
+
+
+class NoStore:
+    """The files' store is away."""
+
+    def fetch(self, *_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("the bucket does not answer")
+
+
+def test_a_received_file_waits_some_minutes_for_a_store_that_is_away() -> None:
+    uno = make_uno(make_session(), remote_media=NoStore())
+    job = media_job(uno)
+
+    with pytest.raises(Retry):
+        run(uno, job)
+
+    (again,) = waiting(uno)
+    assert 15_000 <= int(again.properties["expiration"]) < 20_000
+    uno.close()
+
+
+@pytest.mark.parametrize("kind", ["messages", "message_echoes"])
+def test_a_received_message_goes_on_without_its_file_when_the_store_stays_away(kind: str) -> None:
+    uno = make_uno(make_session(), remote_media=NoStore())
+    job: Any = media_job(uno)
+    body = job.body.replace('"messages":', f'"{kind}":')
+    job = job.model_copy(update={"accepted_at_ms": now_ms() - 301_000, "body": body})
+
+    run(uno, job)
+
+    (event,) = queues(uno).jobs("unoapi.outgoing")
+    (message,) = json.loads(event.body)["entry"][0]["changes"][0]["value"][kind]
+    assert message["errors"][0]["code"] == 131052
+    assert "saved" in message["errors"][0]["error_data"]["details"]
+    uno.close()
+
+
+class Clock:
+    """Time that goes on only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "is_held"), [(BrokerBlocked("alarm"), True), (BrokerUnavailable("away"), False)], ids=["alarm", "away"]
+)
+def test_a_message_is_held_during_an_alarm_and_not_given_back_again_and_again(
+    uno: Uno, monkeypatch: pytest.MonkeyPatch, error: BrokerUnavailable, is_held: bool
+) -> None:
+    clock = Clock()
+    published = queues(uno).publish
+
+    def publish(*arguments: Any, **options: Any) -> None:
+        if clock.now < 600:
+            raise error
+        published(*arguments, **options)
+
+    monkeypatch.setattr("tasks.base.time", clock)
+    monkeypatch.setattr(uno.publisher, "publish", publish)
+
+    with pytest.raises(Retry if is_held else Reject):
+        run(uno, make_fan_out())
+
+    assert bool(waiting(uno)) is is_held
+
+
+def test_an_error_before_the_job_is_read_leaves_the_message_to_the_broker(
+    uno: Uno, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.base.came_ms", lambda _: 1 / 0)
+
+    with pytest.raises(Reject) as rejection:
+        run(uno, make_delivery())
+
+    assert vars(rejection.value)["requeue"] is False

@@ -21,6 +21,8 @@ TRACEBACK_HEADER = "unoapi-traceback"
 DIED_HEADER = "unoapi-dead-at"
 QUEUE_HEADER = "unoapi-queue"
 BROKER_HEADERS = ("x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count", "x-delivery")
+NOT_KEPT = ("application_headers", "expiration")
+"""Properties that a dead letter has no more: headers are read beside them, and no dead letter goes by itself."""
 OWN_HEADERS = (REASON_HEADER, ERROR_HEADER, TRACEBACK_HEADER, DIED_HEADER, QUEUE_HEADER)
 
 
@@ -37,7 +39,7 @@ def to_dead_letter(envelope: Envelope, topology: Topology, *, reason: str, error
     )
     if traceback:
         message.headers[TRACEBACK_HEADER] = traceback
-    return replace(message, exchange=topology.dead)
+    return replace(message, exchange=topology.dead, into=topology.dead)
 
 
 def read_dead_letter(
@@ -68,7 +70,7 @@ def read_dead_letter(
         job=job,
         body=raw,
         headers=headers,
-        properties={name: value for name, value in properties.items() if name != "application_headers"},
+        properties={name: value for name, value in properties.items() if name not in NOT_KEPT},
     )
 
 
@@ -91,7 +93,7 @@ def moved_to_the_end(letter: DeadLetter, topology: Topology) -> Message:
     headers = _without(letter.headers, ()) | {REASON_HEADER: letter.reason, QUEUE_HEADER: letter.queue}
     if letter.died_at is not None:
         headers[DIED_HEADER] = letter.died_at.isoformat(timespec="seconds")
-    return Message(topology.dead, letter.queue, letter.body, headers, letter.properties)
+    return Message(topology.dead, letter.queue, letter.body, headers, letter.properties, into=topology.dead)
 
 
 def _without(headers: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -32,8 +32,14 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 METADATA = frozenset(
-    map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254"))
+    map(
+        ipaddress.ip_address,
+        # The fifth is Azure's (its "wire server"), the last Oracle's; both look public to some versions of Python.
+        ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "168.63.129.16", "192.0.0.192"),
+    )
 )
+SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
+PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 class AddressGuard:
@@ -41,12 +47,16 @@ class AddressGuard:
 
     `allowed` holds names, `*.suffixes`, addresses and networks of the operator. Metadata services, link-local,
     multicast and unspecified addresses are opened by an entry for exactly that address alone, so that 0.0.0.0/0 does
-    not open them. `own_ports` are those of RabbitMQ and Redis: off the public internet nothing but trust opens them.
+    not open them. `own_ports` are those of RabbitMQ, Redis and the like: off the public internet only trust opens them.
+    `local_ports` are ours on this machine, where they may want no password: closed on loopback in the same way.
     Trust belongs to one request, never to a host: see `socket_opener`.
     """
 
-    def __init__(self, allowed: tuple[str, ...] = (), *, own_ports: Iterable[int] = ()) -> None:
+    def __init__(
+        self, allowed: tuple[str, ...] = (), *, own_ports: Iterable[int] = (), local_ports: Iterable[int] = ()
+    ) -> None:
         self._own_ports = frozenset(own_ports)
+        self._local_ports = frozenset(local_ports)
         self._networks: list[Network] = []
         self._names: set[str] = set()
         self._suffixes: list[str] = []
@@ -80,8 +90,8 @@ class AddressGuard:
         rule = _rule(address)
         if not rule or self._exactly(address):
             return ""
-        if port in self._own_ports:
-            return f"port {port} of {named} is kept for the queue and the store: no setting can allow it"
+        if port in self._own_ports or (address.is_loopback and port in self._local_ports):
+            return f"port {port} of {named} is one of our own services: no setting can allow it"
         if rule in FLOOR:
             return f"{named} is {rule}: only {SETTING} can allow it, with exactly this address"
         return "" if self._allows(host, address) else f"{named} is {rule}: only {SETTING} can allow it"
@@ -207,6 +217,8 @@ def _rule(address: Address) -> str:
         (address.is_multicast, "multicast"),
         (address.version == SHARED.version and address in SHARED, "shared (carrier-grade NAT)"),
         (address.version == LOCAL_NAT64.version and address in LOCAL_NAT64, "a translation of IPv4"),
+        (address.version == SITE_LOCAL.version and address in SITE_LOCAL, "site-local"),
+        (address.version == PROTOCOLS.version and address in PROTOCOLS, "kept for protocols"),
         (address.is_private, "private"),
         (address.is_reserved, "reserved"),
         (not address.is_global, "not on the public internet"),

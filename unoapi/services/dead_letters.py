@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from unoapi.errors import DeadLettersBusy, OutcomeUnknown, StoreUnavailable
-from unoapi.models.dead_letters import UNBOUNDED, DeadLetterQuery, DeadLetterWalk
+from unoapi.models.dead_letters import LOST_CAUSES, UNBOUNDED, DeadLetterQuery, DeadLetterWalk
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
 
@@ -72,12 +72,12 @@ class DeadLetters:
         """Put the selected dead letters back on their queues; each is removed only after the confirmed publish.
 
         What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`, whatever the
-        reason of its letter. Of what was sent only the statuses are published again. `rate` is in dead letters per
-        second.
+        reason of its letter. Of what was sent only the statuses are published again. Lost causes stay unless they are
+        named, by their reason or their id. `rate` is in dead letters per second.
         """
 
         def put_back(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-            outcomes = [self._replay_outcome(letter, force=force) for letter in letters]
+            outcomes = [self._replay_outcome(letter, query, force=force) for letter in letters]
             replayed = [letter for letter, outcome in zip(letters, outcomes, strict=True) if outcome == "replayed"]
             if replayed:
                 self._queue.put_back(replayed, accepted_at_ms=now_ms())
@@ -88,9 +88,11 @@ class DeadLetters:
         # A batch is published at once, so that a low rate needs small ones.
         return self._walk(query, put_back, by=by, batch=None if rate is None else max(1, int(rate)), bounds=bounds)
 
-    def _replay_outcome(self, letter: DeadLetter, *, force: bool) -> Outcome:
+    def _replay_outcome(self, letter: DeadLetter, query: DeadLetterQuery, *, force: bool) -> Outcome:
         if isinstance(letter.job, DeliverWebhook) and self._is_done(letter.job):
             return "already_delivered"
+        if is_left_alone(letter, query):
+            return "left_alone"
         if _may_have_left(letter) and not force:
             return "needs_force"
         if isinstance(letter.job, SendMessage) and not self._sends.reopen(letter.job, force=force):
@@ -129,6 +131,11 @@ class DeadLetters:
         except DeadLettersBusy as error:
             raise DeadLettersBusy(self._holder.read() or error.holder) from None
         self._holder.clear()
+
+
+def is_left_alone(letter: DeadLetter, query: DeadLetterQuery) -> bool:
+    """Whether a replay of this selection leaves the dead letter where it is, because it would only die again."""
+    return letter.reason in LOST_CAUSES and not query.names_a_cause
 
 
 def _keep(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:

@@ -15,7 +15,7 @@ from unoapi.errors import (
 )
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
-from unoapi.models.jobs import Envelope, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.retries import ensure_fresh, too_old
@@ -199,7 +199,7 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     )
 
 
-def failed_envelope(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
+def failed_envelope(job: SendMessage | PrepareVoice, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
     """The `failed` status of a message that was given up."""
     unknown = reason == OutcomeUnknown.reason
     details = f"{error}. It is not sent again by itself." if unknown else f"{error}"

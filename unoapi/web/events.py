@@ -48,17 +48,20 @@ SIGNATURE = "X-Hub-Signature-256"
 MAX_CHALLENGE_DIGITS = 32
 MAX_GROWTH = 4
 MIN_BOUND = 2 * 1024 * 1024
+OPERATOR, SESSION = "operator", "session"
+"""Who signed a callback."""
 
 
 @routes.post("/webhooks/whatsapp/<digits:phone>")
 @owner
 def receive(phone: str) -> ResponseReturnValue:
     """Accept events of one number: 200 only after the queue has confirmed all of them."""
-    signed = _is_signed(phone)
-    if not signed:
+    signer = _signer(phone)
+    if not signer:
         phone = opened_phone(phone)
     changes = EventPayload.model_validate(json_object()).changes
-    return _accept(_jobs(phone, changes, trusted=signed or g.operator, most_bytes=_most_bytes()))
+    trusted = signer == OPERATOR or (not signer and g.operator)
+    return _accept(_jobs(phone, changes, trusted=trusted, most_bytes=_most_bytes()))
 
 
 @routes.post("/webhooks/whatsapp")
@@ -79,11 +82,14 @@ def receive_any() -> ResponseReturnValue:
 
 
 def _is_trusted(phone: str) -> bool:
-    """Whether Meta or the operator sent it. Raises RequestError for a caller whose token does not open the phone."""
-    if _is_signed(phone):
-        return True
-    check_owner(phone)
-    return bool(g.operator)
+    """Whether the operator, or the operator's app at Meta, sent it.
+
+    Raises RequestError for a caller whose token does not open the phone.
+    """
+    signer = _signer(phone)
+    if not signer:
+        check_owner(phone)
+    return signer == OPERATOR or (not signer and bool(g.operator))
 
 
 @routes.get("/webhooks/whatsapp/<digits:phone>")
@@ -120,7 +126,7 @@ def _most_bytes() -> int:
 
 
 def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool, most_bytes: int) -> list[EventJob]:
-    """The jobs of a callback. What neither Meta signed nor the operator sent speaks of this number alone.
+    """The jobs of a callback. What neither the operator sent nor the operator's app signed is of this number alone.
 
     Nor does it name files for the operator's token at Meta to fetch.
     """
@@ -156,7 +162,7 @@ def _phone_of(metadata: dict[str, Any]) -> str:
     phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
     registered = next((phone for phone in phones if parts().sessions.find(phone).stored), None)
     if registered is None:
-        if not _is_signed(""):
+        if not _signer(""):
             check_operator()  # a number that nobody has looks like one that the token does not open
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
@@ -170,14 +176,18 @@ def _session(phone: str) -> Session | None:
         return None  # accepted as it is: the event waits until the session can be read
 
 
-def _is_signed(phone: str) -> bool:
-    """Whether Meta signed the exact bytes with the app's secret. A wrong signature is refused whatever else comes."""
+def _signer(phone: str) -> str:
+    """Whose app's secret signed the exact bytes: the operator's, the session's own, or nobody's.
+
+    A session may know its own secret: its signature opens its number, and proves no more than its token does. A wrong
+    signature is refused whatever else comes.
+    """
     given = request.headers.get(SIGNATURE, "")
     session = _session(phone) if given and phone else None
-    secret = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
-    secret = secret or parts().settings.unoapi_meta_app_secret.get_secret_value()
+    own = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
+    secret = own or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:
-        return False
+        return ""
     if not same(given, sign_hub(secret, raw_body())):
         raise forbidden()
-    return True
+    return SESSION if own and session is not None and not session.environments_account else OPERATOR

@@ -15,7 +15,6 @@ from tests.integration.edges.calls import (
     arranged,
     config_of,
     event,
-    finding,
     happens,
     is_over,
     post_event,
@@ -180,7 +179,6 @@ def test_metas_callback_reaches_the_number_whose_id_it_names(
     assert hooks.count(f"/{attacker}") == 0
 
 
-@finding(reason="security 19: a trace belongs to a message id, whoever writes it")
 def test_a_trace_cannot_be_pushed_out_by_another_number(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 19: an id that two numbers use has two traces."""
     attacker, victim = numbers

@@ -18,7 +18,6 @@ from tests.integration.edges.calls import (
     arranged,
     copies,
     event,
-    finding,
     happens,
     is_over,
     post_event,
@@ -173,7 +172,6 @@ def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> N
 # --- one waiting queue ---
 
 
-@finding(reason="L3: a retry for a waiting queue that is missing lies in the dead queue until it expires, and is gone")
 def test_a_retry_whose_waiting_queue_is_missing_is_not_lost(uno: Stack, hooks: Receiver, phone: str) -> None:
     """L3: it is waiting, tried again or dead, but never away."""
     hooked(uno, hooks, phone, path="/down")
@@ -354,7 +352,6 @@ def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hoo
 # --- every message ends ---
 
 
-@finding(reason="L5: a voice note whose file cannot be stored is tried again without end")
 def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     served: Stack, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
@@ -370,7 +367,6 @@ def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     assert ended, trace(served, phone, message_id)
 
 
-@finding(reason="L5: a voice message that is given up has no status")
 def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
     """L5: whatever the reason; here its body cannot be read."""
     path = hooked(uno, hooks, phone)
@@ -386,7 +382,6 @@ def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver,
     assert [status["status"] for status in ended] == ["failed"]
 
 
-@finding(reason="K9: an event of the connector waits without end for a session that cannot be read")
 def test_an_event_of_the_connector_has_a_maximum_age(uno: Stack, hooks: Receiver, phone: str) -> None:
     """K9: UNOAPI_MESSAGE_MAX_AGE ends all waiting. It came three days ago, and its session is unreadable."""
     hooked(uno, hooks, phone, provider="whatsmeow")

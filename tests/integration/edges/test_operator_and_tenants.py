@@ -16,6 +16,7 @@ from tests.support.fakes import PHONE
 from tests.support.stack import OPERATOR
 from unoapi.errors import NotSent
 from unoapi.http.address_guard import AddressGuard
+from unoapi.http.signatures import sign_hub
 from unoapi.models.session import computed_waba_id
 from unoapi.stores.link_secret import RedisLinkSecret
 
@@ -150,6 +151,21 @@ def test_an_event_of_the_operators_keeps_its_metadata_and_one_of_a_session_does_
     events = [json.loads(job.body) for job in api.queues.jobs("unoapi.outgoing")]
     values = [document["entry"][0]["changes"][0]["value"]["metadata"] for document in events]
     assert values == [{"display_phone_number": PHONE, "phone_number_id": META["phoneNumberId"]}, metadata]
+
+
+@pytest.mark.parametrize("account", [{"appSecret": "own-secret", "token": "own"}, {"appSecret": "own-secret"}])
+def test_a_sessions_own_app_signs_for_its_own_number_alone(api: Api, account: dict[str, str]) -> None:
+    register(api, {"webhookForward": {**account, "phoneNumberId": "106540352242923"}}, phone=OTHER)
+    document = event(text("wamid.SIGNED"), metadata={"display_phone_number": PHONE, "phone_number_id": PHONE})
+    body = json.dumps(document).encode()
+    signature = {"X-Hub-Signature-256": sign_hub("own-secret", body), "Content-Type": "application/json"}
+
+    answer = api.request("POST", f"/webhooks/whatsapp/{OTHER}", token=None, data=body, headers=signature)
+    stolen = api.request("POST", f"/webhooks/whatsapp/{PHONE}", token=None, data=body, headers=signature)
+
+    (job,) = api.queues.jobs("unoapi.outgoing")
+    assert (answer.status_code, stolen.status_code) == (200, 401)
+    assert json.loads(job.body)["entry"][0]["changes"][0]["value"]["metadata"]["display_phone_number"] == OTHER
 
 
 # --- links to files ---
