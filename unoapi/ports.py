@@ -87,6 +87,9 @@ class SessionDirectory(Protocol):
     def all(self) -> list[Session]:
         """All stored sessions."""
 
+    def opened_lately(self, token: str) -> list[Session]:
+        """The same among the sessions that were loaded last: costs Redis nothing."""
+
     def opened_by(self, token: str) -> list[Session]:
         """The sessions that a token opens."""
 
@@ -236,7 +239,7 @@ class BlacklistStore(Blacklist, Protocol):
         """Add a contact for a time, or remove it with 0. Raises StoreUnavailable."""
 
     def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
-        """Add contacts until they are removed. Raises StoreUnavailable."""
+        """Add contacts until they are removed. Raises RequestError for too many, StoreUnavailable."""
 
     def unblock(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
         """Remove contacts. Raises StoreUnavailable."""
@@ -337,6 +340,9 @@ class Idempotency(Protocol):
 
     def settle(self, phone: str, key: str, *, digest: str) -> None:
         """Remember that the request was accepted. Never raises."""
+
+    def give_back(self, phone: str, key: str, *, digest: str) -> None:
+        """Free the key of a request that was refused, unless another one was accepted under it. Never raises."""
 
 
 class Statuses(Protocol):

@@ -31,6 +31,25 @@ def test_a_key_is_free_until_its_request_was_accepted(redis_client: RedisClient,
     assert 0 < raw_redis.ttl(name) <= TTL_S
 
 
+def test_the_key_of_a_refused_request_is_free_again(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    keys = RedisIdempotency(redis_client)
+    keys.claim(PHONE, "k", digest=DIGEST)
+
+    keys.give_back(PHONE, "k", digest=DIGEST)
+
+    assert eventually(lambda: not raw_redis.keys("*"))
+
+
+def test_a_key_under_which_another_request_was_accepted_is_not_given_back(redis_client: RedisClient) -> None:
+    keys = RedisIdempotency(redis_client)
+    keys.claim(PHONE, "k", digest=DIGEST)
+    keys.settle(PHONE, "k", digest=DIGEST)
+
+    keys.give_back(PHONE, "k", digest=DIGEST)
+
+    assert eventually(lambda: keys.claim(PHONE, "k", digest=DIGEST).accepted)
+
+
 def test_another_body_is_seen_before_and_after_the_acceptance(redis_client: RedisClient) -> None:
     keys = RedisIdempotency(redis_client)
     keys.claim(PHONE, "k", digest=DIGEST)

@@ -626,9 +626,13 @@ def test_a_message_can_be_followed_by_its_own_session_alone(api: Api) -> None:
     check_error(api.get(path.replace(PHONE, OTHER), token=OTHER_TOKEN), 404)
 
 
-@pytest.mark.parametrize("message_id", ["wamid.UNKNOWN", "x" * 600, "%00"])
+@pytest.mark.parametrize("message_id", ["wamid.UNKNOWN", "x" * 600])
 def test_the_trace_of_an_unknown_message_is_a_404(api: Api, message_id: str) -> None:
     check_error(api.get(f"{MESSAGES}/{message_id}/trace"), 404)
+
+
+def test_an_id_that_is_no_text_is_refused(api: Api) -> None:
+    check_error(api.get(f"{MESSAGES}/%00/trace"), 400, 131009)
 
 
 # --- health ---

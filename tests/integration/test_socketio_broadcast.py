@@ -34,7 +34,7 @@ WEBHOOK = {"id": "main", "urlAbsolute": "http://93.184.216.34/hook"}
 
 @pytest.fixture
 def api(servers: PrivateServers, tmp_path: Path) -> Iterator[Api]:
-    settings = {"UNOAPI_HEADER_NAME": HEADER, "UNOAPI_RATE_LIMIT_REFUSED": str(REFUSED), "UNOAPI_WEB_THREADS": "2"}
+    settings = {"UNOAPI_HEADER_NAME": HEADER, "UNOAPI_RATE_LIMIT_REFUSED": str(REFUSED), "UNOAPI_WEB_THREADS": "1"}
     with serve_api(servers, tmp_path, **settings) as running:
         for phone in (PHONE, OTHER):
             running.register([WEBHOOK], phone=phone)

@@ -117,7 +117,8 @@ class ConfirmingPublisher:
                 if waiting:
                     raise BrokerUnavailable("RabbitMQ refused the message: the queue is full")
         if waiting:
-            pool.away = True
+            if len(waiting) == len(messages):  # one that confirms some is slow, and there
+                pool.away = True
             log.warning("broker_unavailable", error=type(error).__name__, waiting=len(waiting))
             raise _unavailable("RabbitMQ is not reachable or did not confirm in time", pool) from error
         if log.is_enabled_for(logging.DEBUG):

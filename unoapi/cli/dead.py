@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import screen
@@ -101,13 +102,18 @@ def list_letters(uno: Uno, json_lines: bool, **selection: Any) -> None:
         console.print(f"{count} dead letter{'' if count == 1 else 's'}{': ' + summary if summary else ''}")
 
 
+def _shown(text: str) -> Text:
+    """What others wrote, as it is: no markup, and nothing that a terminal obeys."""
+    return Text("".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text))
+
+
 def _print_page(page: list[DeadLetter], *, first: bool) -> None:
     table = Table(show_header=first, box=None, pad_edge=False)
     for name, width in (("id", 36), ("died (UTC)", 14), ("number", 15), ("webhook", 12), ("reason", 16), ("tries", 5)):
         table.add_column(name, min_width=width, no_wrap=True)
     table.add_column("queue, message, error", overflow="fold")
     for letter in page:
-        table.add_row(
+        cells = (
             letter.id,
             f"{letter.died_at:%m-%d %H:%M:%S}" if letter.died_at else "",
             letter.phone,
@@ -116,6 +122,7 @@ def _print_page(page: list[DeadLetter], *, first: bool) -> None:
             str(len(letter.history.attempts)),
             f"{letter.queue} {letter.message_id} {letter.error}",
         )
+        table.add_row(*(_shown(cell) for cell in cells))
     console.print(table)
 
 
@@ -129,7 +136,7 @@ def show(uno: Uno, letter_id: str) -> None:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         sys.exit(1)
     for letter in letters:
-        console.print(f"[bold]{letter.id}[/bold]  generation {letter.history.replay_count}")
+        console.print(_shown(letter.id), f" generation {letter.history.replay_count}", style="bold")
         for name, value in (
             ("queue", letter.queue),
             ("task", letter.task),
@@ -141,16 +148,15 @@ def show(uno: Uno, letter_id: str) -> None:
             ("died", letter.died_at.isoformat() if letter.died_at else ""),
             ("size", f"{len(letter.body)} bytes"),
         ):
-            console.print(f"  {name:8} {value}", highlight=False, markup=False)
+            console.print(_shown(f"  {name:8} {value}"), highlight=False)
         table = Table("at (UTC)", "status", "ms", "error", title="Attempts", title_justify="left")
         for attempt in letter.history.attempts:
             status = "" if attempt.status is None else str(attempt.status)
-            table.add_row(
-                attempt.at.isoformat(timespec="milliseconds"), status, str(attempt.duration_ms), attempt.error
-            )
+            error = _shown(attempt.error)
+            table.add_row(attempt.at.isoformat(timespec="milliseconds"), status, str(attempt.duration_ms), error)
         console.print(table)
         if letter.traceback:
-            console.print(letter.traceback, markup=False, highlight=False)
+            console.print(_shown(letter.traceback), highlight=False)
 
 
 @dead.command()

@@ -16,16 +16,22 @@ MAX_SECONDS = 3600
 MAX_BYTES = 16 * 1024 * 1024
 
 
+FORMATS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav,webm"
+"""What holds sound itself; no list of other files."""
+
+
 def to_voice(source: Path, target: Path) -> None:
     """Write `source` as a mono opus voice note. Raises ConversionFailed.
 
-    ffmpeg may open local files only: given a playlist instead of audio, it would call the addresses in it.
+    ffmpeg may open local files only, and no playlists: given one instead of audio, it would open the addresses and the
+    files of others that it names.
     """
     program = shutil.which("ffmpeg")
     if program is None:
         raise ConversionFailed("ffmpeg is not installed")
     command = [
         program, "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-protocol_whitelist", "file,pipe",
+        "-format_whitelist", FORMATS,
         "-i", str(source), "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-ac", "1", "-ar", "48000",
         "-c:a", "libopus", "-b:a", "64k", "-application", "voip", "-fs", str(MAX_BYTES), "-f", "ogg",
         str(target),

@@ -39,6 +39,20 @@ TYPES = {ending: mime_type for mime_type, ending in EXTENSIONS.items()} | {
 """The other way round, with all endings that a type has."""
 
 
+MIME_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(;[ -~]{0,100})?", re.ASCII)
+"""RFC 6838, with parameters."""
+
+
+def plain_mime_type(text: str) -> str:
+    """A media type that can stand in a header; what is none is of an unknown type."""
+    return text if MIME_TYPE.fullmatch(text) else UNKNOWN
+
+
+def plain_filename(text: str) -> str:
+    """A name that can stand in a header: without control characters and whatever else is not shown."""
+    return "".join(char for char in text if char.isprintable())
+
+
 class MediaFile(BaseModel):
     """One saved file. `key` is its name in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
 

@@ -61,7 +61,7 @@ def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, h
         job,
         computed_id("webhook.failed", job.id, str(history.replay_count)),
         {
-            "text": f"Session {job.phone}, webhook {webhook}: {_tries(history)} ({error})",
+            "text": f"Session {job.phone}, webhook {_plain(webhook)}: {_tries(history)} ({_plain(error)})",
             "type": "webhook.failed",
             "webhook": webhook,
             "reason": reason,
@@ -84,7 +84,7 @@ def status_report(job: FanOut) -> ReportFailure | None:
         job,
         computed_id("message.failed", job.id),
         {
-            "text": f"Session {job.phone}: message {job.message_id} failed ({code} {title})",
+            "text": f"Session {job.phone}: message {_plain(job.message_id)} failed ({code} {_plain(title)})",
             "type": "message.failed",
             "webhook": "",
             "reason": "failed",
@@ -99,7 +99,7 @@ def endpoint_report(job: DeliverWebhook, change: EndpointChange) -> ReportFailur
     report_id = computed_id(kind, job.phone, job.webhook_id, str(change.since_ms))
     what = "is down: deliveries wait" if change.down else "is up again"
     document = {
-        "text": f"Session {job.phone}, webhook {job.webhook_id}: {what}",
+        "text": f"Session {job.phone}, webhook {_plain(job.webhook_id)}: {what}",
         "type": kind,
         "id": report_id,
         "phone": job.phone,
@@ -109,6 +109,11 @@ def endpoint_report(job: DeliverWebhook, change: EndpointChange) -> ReportFailur
         "payload": {},
     }
     return ReportFailure(id=report_id, phone=job.phone, body=serialise(document), notify_on_failure=False)
+
+
+def _plain(text: object) -> str:
+    """What a tenant wrote, as Slack shows it and does not obey it: its markup begins with these three."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]) -> ReportFailure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MediaMissing, RequestError
-from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id
+from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id, plain_filename, plain_mime_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ def save(  # noqa: PLR0913 (collaborators)
     media_id: str | None = None,
 ) -> MediaFile:
     """Save a file of a session. Raises MediaTooLarge, StoreUnavailable. First the file, then its entry in the index."""
-    own_id = media_id or new_media_id()
+    own_id, mime_type = media_id or new_media_id(), plain_mime_type(mime_type)
     key = file_key(phone, own_id, mime_type)
     saved = files.save(key, chunks, mime_type=mime_type, limit=limit_of(mime_type) if limit is None else limit)
     media = MediaFile(
@@ -37,7 +37,7 @@ def save(  # noqa: PLR0913 (collaborators)
         mime_type=mime_type,
         sha256=saved.sha256,
         file_size=saved.size,
-        filename=filename[-255:],
+        filename=plain_filename(filename)[-255:],
         key=key,
     )
     index.write(media)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unoapi.ports import SessionDirectory, Sessions
 
 DAY_S = 86_400
+WEBHOOK_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 GRAPH_FIELDS = (
     "id", "business_account_id", "display_phone_number", "verified_name", "quality_rating", "messaging_limit_tier",
@@ -65,10 +66,24 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     Raises RequestError for a short token, and without the operator's token for a change of `OperatorOptions`.
     """
     stored = sessions.config(phone) or {}
+    _ensure_names(wanted, stored)
     _check_token(stored, wanted, by_operator=by_operator)
     config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
     sessions.save(phone, config)
     return config
+
+
+def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Raise RequestError for a new webhook whose id is no name: it stands in keys, tables and callbacks.
+
+    Older ones keep theirs: they are stored, and deliveries wait for them.
+    """
+    known = {_id(webhook) for webhook in stored.get("webhooks") or [] if _has_an_id(webhook)}
+    new = wanted.get("webhooks")
+    for webhook in new if isinstance(new, list) else []:
+        if _has_an_id(webhook) and _id(webhook) not in known and not WEBHOOK_ID.fullmatch(_id(webhook)):
+            details = "webhooks.id: 1 to 100 letters, digits, '.', '_' and '-'."
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
 
 
 def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator: bool) -> None:

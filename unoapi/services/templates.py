@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import (
     MESSAGES,
     CaptionedMedia,
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage, Template
     from unoapi.models.cloud_api.messages.interactive import Component
 
-PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
+"""Linear on any text: spaces around the name are cut off afterwards."""
+MAX_TEMPLATES_BYTES = 500 * 1024
 TEXTS = ("header", "body", "footer")
 MEDIA = frozenset({"image", "video", "document"})
 PRESSED: dict[str, type[BaseModel]] = {
@@ -101,15 +104,20 @@ def _format(template: Stored) -> str:
     given = template.get("parameter_format")
     if given in ("NAMED", "POSITIONAL"):
         return str(given)
-    names = [name for text in _texts(template).values() for name in PLACEHOLDER.findall(text)]
+    names = [name for text in _texts(template).values() for name in _names(text)]
     return "NAMED" if names and not all(name.isdigit() for name in names) else "POSITIONAL"
+
+
+def _names(text: str) -> list[str]:
+    """The names in the placeholders of a text."""
+    return [name.strip() for name in PLACEHOLDER.findall(text)]
 
 
 def _with_example(part: Any) -> Any:
     """A text with placeholders carries an example: clients read it."""
     if not isinstance(part, dict) or part.get("example") or str(part.get("type", "")).upper() not in ("BODY", "HEADER"):
         return part
-    names = PLACEHOLDER.findall(str(part.get("text") or ""))
+    names = _names(str(part.get("text") or ""))
     if not names:
         return part
     kind = str(part["type"]).lower()
@@ -135,6 +143,9 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
     ]
     if len(others) >= MAX_TEMPLATES:
         details = f"A number has at most {MAX_TEMPLATES} templates: delete one first."
+        raise RequestError("Too many templates", code=100, status=400, details=details)
+    if sum(len(serialise(stored_one)) for stored_one in (*others, template)) > MAX_TEMPLATES_BYTES:
+        details = f"The templates of a number have at most {MAX_TEMPLATES_BYTES} bytes of JSON: delete some first."
         raise RequestError("Too many templates", code=100, status=400, details=details)
     return [*others, template], template
 
@@ -273,7 +284,7 @@ def _fill(text: str, parameters: Sequence[Stored]) -> str:
     in_order = iter([value for name, value in values if not name])
 
     def replace(placeholder: re.Match[str]) -> str:
-        name = placeholder[1]
+        name = placeholder[1].strip()
         return by_name[name] if name in by_name else next(in_order, placeholder[0])
 
     return PLACEHOLDER.sub(replace, text)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.errors import StoreUnavailable
+from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.contacts import contact_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unoapi.stores.redis import Command, RedisClient
+
+MAX_BLOCKED = 10_000
+PAGE = 1000
 
 
 class RedisBlacklist:
@@ -39,8 +42,15 @@ class RedisBlacklist:
             self._redis.post(*(_command(phone, webhook_id, contact, ttl_s) for webhook_id, ttl_s in seconds.items()))
 
     def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
-        """Block users for all these webhooks until they are unblocked. Raises StoreUnavailable."""
+        """Block users for all these webhooks until they are unblocked.
+
+        Raises RequestError when there would be too many, StoreUnavailable.
+        """
         keys = [contact_key(contact) for contact in contacts]
+        (count,) = self._redis.call(("SCARD", _blocked_key(phone)))
+        if int(count) + len(keys) > MAX_BLOCKED:
+            details = f"A number blocks at most {MAX_BLOCKED} users; {count} are blocked. Nobody was changed."
+            raise RequestError("Too many blocked users", code=100, status=400, details=details)
         commands = [_command(phone, webhook_id, contact, -1) for webhook_id in webhook_ids for contact in keys]
         self._redis.call(*commands, ("SADD", _blocked_key(phone), *keys))
 
@@ -51,9 +61,17 @@ class RedisBlacklist:
         self._redis.call(*commands, ("SREM", _blocked_key(phone), *keys))
 
     def blocked(self, phone: str) -> list[str]:
-        """The users that were blocked for all webhooks. Raises StoreUnavailable."""
-        (contacts,) = self._redis.call(("SMEMBERS", _blocked_key(phone)))
-        return sorted(contacts)
+        """The users that were blocked for all webhooks, as many as may be. Raises StoreUnavailable.
+
+        In pages, so that no answer is large enough to hold up what others ask of Redis.
+        """
+        cursor, contacts = "0", set[str]()
+        while len(contacts) < MAX_BLOCKED:
+            ((cursor, members),) = self._redis.call(("SSCAN", _blocked_key(phone), cursor, "COUNT", PAGE))
+            contacts.update(members)
+            if str(cursor) == "0":
+                break
+        return sorted(contacts)[:MAX_BLOCKED]
 
 
 def _command(phone: str, webhook_id: str, contact: str, ttl_s: int) -> Command:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TTL_S = 86_400
 ACCEPTED = ":accepted"
+GIVE_BACK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1"
 
 
 class RedisIdempotency:
@@ -30,6 +31,10 @@ class RedisIdempotency:
     def settle(self, phone: str, key: str, *, digest: str) -> None:
         """Remember that the request was accepted. Never raises, never waits."""
         self._redis.post(("SET", _name(phone, key), digest + ACCEPTED, "EX", TTL_S))
+
+    def give_back(self, phone: str, key: str, *, digest: str) -> None:
+        """Free the key of a request that was refused, unless another one was accepted under it. Never raises."""
+        self._redis.post(("EVAL", GIVE_BACK, 1, _name(phone, key), digest))
 
 
 def _name(phone: str, key: str) -> str:

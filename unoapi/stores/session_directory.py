@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from unoapi.stores.sessions import RedisSessions
 
 FRESH_S = 0.5
+MISSED_S = 0.05
+"""What was not found is looked for again in what is this fresh."""
 """Results are cached for this time; a session that changed is seen within a second."""
 
 
@@ -32,6 +34,7 @@ class RedisSessionDirectory:
         self._snapshot: tuple[float, list[Session]] = (float("-inf"), [])
         self._complete = False
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
 
     def phones_of(self, node: str) -> tuple[str, ...]:
         """The phones of an id, at least one. The id is a phone, a phone number id or a business account id.
@@ -60,23 +63,29 @@ class RedisSessionDirectory:
 
     def all(self) -> list[Session]:
         """All stored sessions, by phone. Raises StoreUnavailable."""
-        at, sessions = self._snapshot
-        if time.monotonic() - at < FRESH_S:
+        return self._loaded(within_s=FRESH_S)
+
+    def _loaded(self, *, within_s: float) -> list[Session]:
+        """All stored sessions as they were at most so long ago. One caller loads, the others take what it got."""
+        with self._loading:
+            at, sessions = self._snapshot
+            if time.monotonic() - at < within_s:
+                return sessions
+            self._index_stored()
+            (phones,) = self._redis.call(("SMEMBERS", ALL))
+            sessions = self._sessions.many(sorted(phones))
+            self._snapshot = (time.monotonic(), sessions)
             return sessions
-        self._index_stored()
-        (phones,) = self._redis.call(("SMEMBERS", ALL))
-        sessions = self._sessions.many(sorted(phones))
-        self._snapshot = (time.monotonic(), sessions)
-        return sessions
 
     def opened_by(self, token: str) -> list[Session]:
         """The sessions that a token opens. Raises StoreUnavailable."""
-        given = _bytes(token)
-        return [
-            session
-            for session in self.all()
-            if (own := session.auth_token.get_secret_value()) and hmac.compare_digest(_bytes(own), given)
-        ]
+        opened = _opened(self.all(), token)
+        return opened or _opened(self._loaded(within_s=MISSED_S), token)  # it may have been registered just now
+
+    def opened_lately(self, token: str) -> list[Session]:
+        """The same among the sessions that were loaded last: costs Redis nothing. Raises StoreUnavailable."""
+        at, sessions = self._snapshot
+        return _opened(sessions, token) if at > 0 else self.opened_by(token)
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
         """The statuses that the connectors recorded; phones without one are left out. Never raises."""
@@ -111,6 +120,15 @@ class RedisSessionDirectory:
                 self._redis.call(*commands[start : start + AT_ONCE])
             self._complete = True
             return True
+
+
+def _opened(sessions: Sequence[Session], token: str) -> list[Session]:
+    given = _bytes(token)
+    return [
+        session
+        for session in sessions
+        if (own := session.auth_token.get_secret_value()) and hmac.compare_digest(_bytes(own), given)
+    ]
 
 
 def _bytes(token: str) -> bytes:

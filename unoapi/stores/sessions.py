@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unoapi.errors import SessionUnknown, StoreUnavailable, describe
+from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
 from unoapi.models.options import Forward
 from unoapi.models.provenance import Environment
 from unoapi.models.session import Session, Webhook
@@ -29,6 +29,7 @@ STALE_S = 600.0
 """With Redis away, a configuration seen this recently still counts."""
 MAX_CACHED = 10_000
 AT_ONCE = 200
+MAX_CONFIG_BYTES = 64 * 1024
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
@@ -142,12 +143,17 @@ class RedisSessions:
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration.
 
-        Raises ValidationError, or what `check` raises, before anything is written; StoreUnavailable.
+        Raises ValidationError, RequestError when it is too large, or what `check` raises, before anything is written;
+        StoreUnavailable.
         """
         session = self._session(phone, config)
         self._check(session)
+        text = json.dumps(config)
+        if len(text) > MAX_CONFIG_BYTES:
+            details = f"The configuration of a number has at most {MAX_CONFIG_BYTES} bytes of JSON."
+            raise RequestError("Invalid parameter", code=100, status=400, details=details)
         *_, marker = self._redis.call(
-            ("SET", _key(phone), json.dumps(config)),
+            ("SET", _key(phone), text),
             ("DEL", _removed_key(phone)),
             *index_commands(session),
             write_first(),

@@ -44,8 +44,8 @@ EVENT_FIELDS = frozenset({
 FRAME_FIELDS = frozenset({
     "filename", "abs_path", "function", "module", "lineno", "pre_context", "context_line", "post_context", "in_app",
 })  # fmt: skip
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
-_QUERY = re.compile(r"(\w+://[^\s?#]+)[?#]\S*")
+_WORD = re.compile(r"\S+")
+_QUERY = re.compile(r"[?#]")
 
 
 def start_sentry(dsn: str, *, environment: str) -> Report:
@@ -163,12 +163,24 @@ def only_harmless(event: Any, hint: Mapping[str, Any]) -> Any:
 def _clean(value: Any) -> Any:
     """The same without credentials and queries in addresses, and with bounded texts."""
     if isinstance(value, str):
-        return _QUERY.sub(r"\1", _CREDENTIALS.sub("", value))[:MOST_CHARS]
+        return _WORD.sub(lambda word: _plain_address(word[0]), value)[:MOST_CHARS]
     if isinstance(value, dict):
         return {key: _clean(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_clean(item) for item in value]
     return value
+
+
+def _plain_address(word: str) -> str:
+    """A word; an address without login, query and fragment. In linear time, whatever it holds."""
+    scheme, *addresses = word.split("://")
+    if not addresses:
+        return word
+    plain = []
+    for address in addresses:
+        host, slash, path = address.partition("/")
+        plain.append(f"{host.rpartition('@')[2]}{slash}{path}")
+    return f"{scheme}://{_QUERY.split('://'.join(plain), maxsplit=1)[0]}"
 
 
 def _report_uncaught(report: Report) -> None:

@@ -30,6 +30,7 @@ from unoapi.web.headers import register_headers, register_loopback_check
 from unoapi.web.metrics import register_counting
 from unoapi.web.parts import EXTENSION
 from unoapi.web.rate_limits import register_limits
+from unoapi.web.request_body import register_text_check
 from unoapi.web.socketio_broadcast import register_broadcast
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def create_app(uno: Uno) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.converters |= CONVERTERS
     register_counting(app)
+    register_text_check(app)
     for resource in RESOURCES:
         app.register_blueprint(resource.routes)
     if not settings.unoapi_auth_token.get_secret_value():
@@ -62,6 +64,7 @@ def create_app(uno: Uno) -> Flask:
         refused=settings.unoapi_rate_limit_refused,
         processes=settings.unoapi_web_processes,
     )
+    contacts.register_waiting(app, threads=settings.unoapi_web_threads)
     register_broadcast(
         app, subscribe=uno.redis.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )

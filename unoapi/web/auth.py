@@ -66,16 +66,31 @@ def any_session_token(view: View) -> View:
         token = _token()
         g.operator = is_operator(token)
         if not g.operator:
-            if not token:
-                raise _refused(token)
-            g.sessions = parts().directory.opened_by(token)  # raises StoreUnavailable with Redis away: answered 503
-            if not g.sessions:
-                raise _refused(token)
+            g.sessions = _opened_sessions(token)
             limits().accept(token)
         return view(*args, **kwargs)
 
     guarded.access = "any session"  # type: ignore[attr-defined]
     return cast("View", guarded)
+
+
+def check_token() -> None:
+    """Refuse a caller whose token opens nothing at all. Raises StoreUnavailable."""
+    token = _token()
+    if not is_operator(token):
+        _opened_sessions(token)
+
+
+def _opened_sessions(token: str) -> list[Session]:
+    """The sessions that a token opens, at least one. Raises StoreUnavailable: answered 503."""
+    if not token:
+        raise _refused(token)
+    directory = parts().directory
+    guessing = limits().is_over(request.remote_addr or "")
+    sessions = directory.opened_lately(token) if guessing else directory.opened_by(token)
+    if not sessions:
+        raise _refused(token)
+    return sessions
 
 
 def visible_sessions() -> list[Session]:
@@ -143,7 +158,7 @@ def opened_phone(node: str) -> str:
         if opens(phone, token):  # raises Postponed with Redis away: answered 503
             limits().accept(token)
             return phone
-    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and parts().directory.opened_by(token):
+    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and _opened_sessions(token):
         raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
     raise _refused(token)
 

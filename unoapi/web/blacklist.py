@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.session import MAX_TTL_S
 from unoapi.web.auth import session_token
+from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields
 
@@ -32,5 +33,7 @@ class BlacklistEntry(BaseModel):
 def put(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
     entry = BlacklistEntry.model_validate(named_fields())
+    if entry.ttl and parts().sessions.find(phone).webhook(webhook_id) is None:
+        raise not_found("The number has no webhook of this id.")
     parts().blacklist.put(phone, webhook_id[:100], entry.to, ttl_s=entry.ttl)
     return jsonify(success=True)

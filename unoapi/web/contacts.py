@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, current_app, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
@@ -14,12 +14,22 @@ from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.services import contacts
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
+from unoapi.web.places import Places
 from unoapi.web.request_body import any_object
 
 if TYPE_CHECKING:
+    from flask import Flask
     from flask.typing import ResponseReturnValue
 
 routes = Blueprint("contacts", __name__)
+
+EXTENSION = "contacts"
+
+
+def register_waiting(app: Flask, *, threads: int) -> None:
+    """Let a quarter of the API's threads wait for connectors, half of these for one number."""
+    of_all = max(1, threads // 4)
+    app.extensions[EXTENSION] = Places(of_all, of_one=max(1, of_all // 2), what="look for contacts")
 
 
 class ContactsCheck(BaseModel):
@@ -41,7 +51,9 @@ def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     if wanted.webhook is not None and (why := uno.address_guard.refusal(str(wanted.webhook))):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
-    answer = {"contacts": contacts.check(phone, wanted.contacts, provider=provider)}
+    waiting: Places = current_app.extensions[EXTENSION]
+    with waiting.taken(phone):  # a connector may take its time
+        answer = {"contacts": contacts.check(phone, wanted.contacts, provider=provider)}
     if wanted.webhook is not None:
         body, url = serialise(answer), str(wanted.webhook)
         job_id = computed_id("contacts", phone, url, body, str(now_ms()))

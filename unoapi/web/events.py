@@ -19,6 +19,7 @@ from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import (
     check_operator,
     check_owner,
+    check_token,
     is_operator,
     opened_phone,
     opens,
@@ -45,6 +46,8 @@ log = get_logger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
 MAX_CHALLENGE_DIGITS = 32
+MAX_GROWTH = 4
+MIN_BOUND = 2 * 1024 * 1024
 OPERATOR, SESSION = "operator", "session"
 """Who signed a callback."""
 
@@ -57,20 +60,24 @@ def receive(phone: str) -> ResponseReturnValue:
     if not signer:
         phone = opened_phone(phone)
     changes = EventPayload.model_validate(json_object()).changes
-    return _accept(_jobs(phone, changes, trusted=signer == OPERATOR or (not signer and g.operator)))
+    trusted = signer == OPERATOR or (not signer and g.operator)
+    return _accept(_jobs(phone, changes, trusted=trusted, most_bytes=_most_bytes()))
 
 
 @routes.post("/webhooks/whatsapp")
 @owner
 def receive_any() -> ResponseReturnValue:
     """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
+    if not request.headers.get(SIGNATURE):
+        check_token()  # before the body is read
     jobs: list[EventJob] = []
     trusted: dict[str, bool] = {}
     for change in EventPayload.model_validate(json_object()).changes:
         phone = _phone_of(change.value.get("metadata") or {})
         if phone not in trusted:
             trusted[phone] = _is_trusted(phone)
-        jobs += _jobs(phone, [change], trusted=trusted[phone])
+        most_bytes = _most_bytes() - sum(len(job.body) for job in jobs)
+        jobs += _jobs(phone, [change], trusted=trusted[phone], most_bytes=most_bytes)
     return _accept(jobs)
 
 
@@ -113,7 +120,12 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node versio
     return jsonify(success=True)
 
 
-def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool) -> list[EventJob]:
+def _most_bytes() -> int:
+    """How large all events of this request may be: small ones grow by what clients need in each."""
+    return max(MIN_BOUND, MAX_GROWTH * len(raw_body()))
+
+
+def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool, most_bytes: int) -> list[EventJob]:
     """The jobs of a callback. What neither the operator sent nor the operator's app signed is of this number alone.
 
     Nor does it name files for the operator's token at Meta to fetch.
@@ -127,7 +139,7 @@ def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool) -> list[Event
     if forwarded:
         changes = [translation.with_our_ids(change, phone=phone, ids=uno.message_ids) for change in changes]
     jobs: list[EventJob] = []
-    for event in split(phone, changes):
+    for event in split(phone, changes, most_bytes=most_bytes):
         job = to_fan_out(event, phone=phone, sessions=uno.sessions)
         jobs.append(received_media.saving(job) if fetches and received_media.media_in(event) else job)
     return jobs

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 
 from unoapi import __version__
 from unoapi.errors import BrokerUnavailable, ConfigurationError
@@ -17,6 +19,25 @@ if TYPE_CHECKING:
 
 routes = Blueprint("health", __name__)
 log = get_logger(__name__)
+
+
+EXTENSION = "health"
+FRESH_S = 0.5
+
+
+class _RecentChecks:
+    """What the servers said lately: anybody may ask, so it costs the same however often they do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._checked_at = float("-inf")
+        self._checks: dict[str, str] = {}
+
+    def read(self) -> dict[str, str]:
+        with self._lock:
+            if time.monotonic() - self._checked_at > FRESH_S:
+                self._checks, self._checked_at = _checks(), time.monotonic()
+            return self._checks
 
 
 @routes.get("/ping")
@@ -40,6 +61,14 @@ def ready() -> ResponseReturnValue:
 
     So, too, when Redis refuses writes, throws sessions away, or is nearly full; `checks` has the reason.
     """
+    recent: _RecentChecks = current_app.extensions.setdefault(EXTENSION, _RecentChecks())
+    checks = recent.read()
+    if checks["rabbitmq"] != "ok":
+        return jsonify(status="unavailable", checks=checks), 503
+    return jsonify(status="ok" if checks["redis"] == "ok" else "degraded", checks=checks)
+
+
+def _checks() -> dict[str, str]:
     uno = parts()
     checks = {"rabbitmq": "ok", "redis": "ok"}
     try:
@@ -50,6 +79,4 @@ def ready() -> ResponseReturnValue:
         log.error("topology_conflict", error=f"{error}")
         checks["rabbitmq"] = "holds objects of another program; the log has their names"
     checks["redis"] = uno.redis_monitor.check().words
-    if checks["rabbitmq"] != "ok":
-        return jsonify(status="unavailable", checks=checks), 503
-    return jsonify(status="ok" if checks["redis"] == "ok" else "degraded", checks=checks)
+    return checks

@@ -8,7 +8,16 @@ from urllib.parse import quote
 from flask import Blueprint, Response, jsonify, request
 
 from unoapi.errors import MediaMissing, MediaTooLarge, RequestError
-from unoapi.models.media import FILE_NAME, MAX_BYTES, UNKNOWN, MediaFile, limit_of, type_of
+from unoapi.models.media import (
+    FILE_NAME,
+    MAX_BYTES,
+    UNKNOWN,
+    MediaFile,
+    limit_of,
+    plain_filename,
+    plain_mime_type,
+    type_of,
+)
 from unoapi.services import media as service
 from unoapi.web.auth import check_owner, owner, session_token
 from unoapi.web.parts import parts
@@ -95,7 +104,8 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     mime_type, name = type_of(file) or UNKNOWN, file
     try:
         media = uno.media_index.find(file.rpartition(".")[0], phone=phone)
-        mime_type, name = media.mime_type, media.filename or file
+        # Cleaned again: it may have been saved by an earlier version.
+        mime_type, name = plain_mime_type(media.mime_type), plain_filename(media.filename) or file
     except MediaMissing:
         pass  # saved by the Node version: the name's ending says its type
     answer = Response(pieces, mimetype=mime_type)

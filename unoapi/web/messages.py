@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 routes = Blueprint("messages", __name__)
 
 KEY_HEADER = "Idempotency-Key"
-OTHER_REQUEST_S = 1.0
+OTHER_REQUEST_S = 0.15
 BACKLOG_WAIT_S = 10
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -87,16 +87,20 @@ def _accept(phone: str, message: OutboundMessage) -> str:
         details = f"{KEY_HEADER} was used for another body within the last 24 hours."
         raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
     if not state.accepted:
-        _queue(phone, message_id, message, text)
+        try:
+            _queue(phone, message_id, message, text)
+        except RequestError:  # nothing was published
+            parts().idempotency.give_back(phone, key, digest=digest)
+            raise
         parts().idempotency.settle(phone, key, digest=digest)
     return message_id
 
 
 def _claim(phone: str, key: str, digest: str) -> KeyState:
-    """What a key stands for; one that another request has at this moment is waited for.
+    """What a key stands for; one that another request has at this moment is waited for, if only for a blink.
 
-    After the wait it is taken over: that request's process died before it could publish. Both publish the same message
-    id, and with Redis away, too, so that the claim of the send stops the copy.
+    After the wait it is taken over: that request's process died before it could publish, or is slow. Both publish the
+    same message id, and with Redis away, too, so that the claim of the send stops the copy.
     """
     deadline = time.monotonic() + OTHER_REQUEST_S
     try:

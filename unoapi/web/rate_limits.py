@@ -57,6 +57,10 @@ class Limits:
                 details="Too many requests without a token",
             )
 
+    def is_over(self, address: str) -> bool:
+        """Whether the next call of `refuse` for the address raises: its tokens should cost little by now."""
+        return self._refused is not None and not self._limiter.test(self._refused, network_of(address))
+
     def _too_many(
         self, item: RateLimitItemPerMinute, caller: str, *, code: int, title: str, details: str
     ) -> RequestError:

@@ -1,41 +1,61 @@
-"""Reading request bodies that may be anything."""
+"""Reading requests that may hold anything.
+
+All text of a request is Unicode that can be stored: half of a surrogate pair, which JSON may spell and UTF-8 may not,
+and the character U+0000 are refused here, once, for all routes.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from flask import request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from flask import Flask
+
 MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 MAX_FIELDS = 1000
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""The escapes of which emoji are made in pairs."""
 MAX_FORM_DEPTH = 10
 
 
 def json_object() -> dict[str, Any]:
     """The request's JSON object. Raises RequestError."""
-    raw = raw_body()
-    try:
-        document = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise RequestError("Invalid parameter", code=100, status=400, details="The body is not valid JSON.") from None
+    document = json_of(raw_body(), name="The body")
     if not isinstance(document, dict):
-        raise RequestError("Invalid parameter", code=100, status=400, details="The body must be a JSON object.")
-    if _is_deeper(document, MAX_DEPTH):
-        details = f"The body is nested more than {MAX_DEPTH} levels deep."
-        raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    if SURROGATE.search(raw) and _has_half_a_pair(document):
-        details = "The body has a text that is not valid Unicode: half of a surrogate pair."
-        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+        raise _invalid("The body must be a JSON object.")
     return document
+
+
+def json_of(raw: bytes | str, *, name: str) -> Any:
+    """What a JSON text stands for; `name` is what an error calls it. Raises RequestError."""
+    try:
+        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
+        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise _invalid(f"{name} is not valid JSON.") from None
+    if _is_deeper(document, MAX_DEPTH):
+        raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
+    if "\\u" in text:  # what else was read is what UTF-8 and JSON allow
+        _ensure_text(_texts(document, name))
+    return document
+
+
+def register_text_check(app: Flask) -> None:
+    """Refuse requests whose path or query is no text."""
+
+    @app.before_request
+    def _check() -> None:
+        _ensure_text([("The path", request.path)])
+        _ensure_text(("The query", part) for item in request.args.items(multi=True) for part in item)
 
 
 def any_object() -> dict[str, Any]:
@@ -57,13 +77,15 @@ def _has_pieces() -> bool:
 def _form() -> dict[str, Any]:
     """A form's fields; `webhooks[0][url]` stands for a field of an object in a list."""
     document: dict[str, Any] = {}
-    for name, written in list(request.form.items(multi=True))[:MAX_FIELDS]:
+    fields = list(request.form.items(multi=True))[:MAX_FIELDS]
+    _ensure_text(("The form", part) for field in fields for part in field)
+    for name, written in fields:
         first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
         target = document
         for part, key in zip(path, [first, *path], strict=False):
             inner = target.setdefault(key, {})
             if not isinstance(inner, dict):
-                raise RequestError("Invalid parameter", code=100, status=400, details="The form contradicts itself.")
+                raise _invalid("The form contradicts itself.")
             target, first = inner, part
         target[first] = {"true": True, "false": False}.get(written, written)
     return {key: _listed(value) for key, value in document.items()}
@@ -87,13 +109,13 @@ def raw_body() -> bytes:
     except HTTPException:
         raise
     except OSError as error:
-        raise RequestError("Invalid parameter", code=100, status=400, details="The body broke off.") from error
+        raise _invalid("The body broke off.") from error
     return raw
 
 
 def _is_deeper(document: Any, levels: int) -> bool:
     """Whether lists and objects are nested deeper than `levels`: such a body could not be written as JSON again."""
-    level = [document]
+    level = [document] if isinstance(document, dict | list) else []
     for _ in range(levels):
         parts = (part.values() if isinstance(part, dict) else part for part in level)
         level = [child for part in parts for child in part if isinstance(child, dict | list)]
@@ -102,14 +124,42 @@ def _is_deeper(document: Any, levels: int) -> bool:
     return True
 
 
-def _has_half_a_pair(document: Any) -> bool:
-    """Whether a text in it is valid in JSON and in no encoding, so that it can be neither stored nor sent."""
+def _texts(document: Any, name: str, path: str = "") -> Iterator[tuple[str, str]]:
+    """All texts in a document that is not too deep, each behind where it stands: keys and values."""
+    if isinstance(document, str):
+        yield path or name, document
+    elif isinstance(document, dict | list):
+        for key, part in document.items() if isinstance(document, dict) else enumerate(document):
+            if isinstance(key, str):
+                yield path or name, key
+            yield from _texts(part, name, f"{path}.{key}" if path else f"{key}")
+
+
+def _ensure_text(named: Iterable[tuple[str, str]]) -> None:
+    for name, text in named:
+        if "\0" in text or not _is_unicode(text):
+            details = f"{name}: holds the character U+0000 or half of a surrogate pair."
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details[:1000])
+
+
+def _is_unicode(text: str) -> bool:
     try:
-        json.dumps(document, ensure_ascii=False).encode()
+        text.encode()
     except UnicodeEncodeError:
-        return True
-    return False
+        return False
+    return True
+
+
+def _invalid(details: str) -> RequestError:
+    return RequestError("Invalid parameter", code=100, status=400, details=details)
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
+
+
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError(written)
+    return number

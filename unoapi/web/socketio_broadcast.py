@@ -1,8 +1,8 @@
 """The socket of existing front ends: Socket.IO at `/ws`, event `broadcast` with QR codes and statuses.
 
 Unlike the Node version's it needs a token with every request; a session's token shows that session alone. Each client
-takes one thread of the API while it is connected, so at most half of the threads serve the socket; the session's page
-does without it.
+takes one thread of those that wait (see `gunicorn_worker`) while it is connected, so there are as many clients as the
+API has threads, and one token's sessions have a quarter of these places; the session's page does without it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import socketio  # type: ignore[import-untyped]
 from flask import Blueprint, Response, current_app, g
 
-from unoapi.errors import RequestError, StoreUnavailable
+from unoapi.errors import StoreUnavailable
 from unoapi.services.qr_codes import data_url
 from unoapi.stores.connections import CHANNEL
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import any_session_token, visible_sessions
+from unoapi.web.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +35,8 @@ EXTENSION = "broadcast"
 ROOMS = "unoapi.rooms"
 EVERYTHING = "*"
 RECONNECT_PAUSE_S = 2.0
-RETRY_AFTER_S = 10
+MOST_CLIENTS = 32
+"""Half of the threads that wait for clients: the others read and write large files."""
 
 
 @routes.route("/ws", methods=["GET", "POST"])
@@ -51,7 +53,7 @@ def register_broadcast(
     app: Flask, *, subscribe: Callable[[str], Iterator[str]], threads: int, origins: frozenset[str]
 ) -> None:
     """Let the application serve the socket. `subscribe` gives the messages of a channel; `threads` are the API's."""
-    app.extensions[EXTENSION] = Broadcast(subscribe, most_clients=max(1, threads // 2), origins=origins)
+    app.extensions[EXTENSION] = Broadcast(subscribe, most_clients=min(threads, MOST_CLIENTS), origins=origins)
 
 
 class Broadcast:
@@ -61,7 +63,7 @@ class Broadcast:
         self, subscribe: Callable[[str], Iterator[str]], *, most_clients: int, origins: frozenset[str]
     ) -> None:
         self._subscribe = subscribe
-        self._slots = threading.BoundedSemaphore(most_clients)
+        self._places = Places(most_clients, of_one=max(2, most_clients // 4), what="are connected to the socket")
         self._server = socketio.Server(
             async_mode="threading",
             cors_allowed_origins="*" if "*" in origins else sorted(origins) or None,
@@ -73,19 +75,16 @@ class Broadcast:
         self._lock = threading.Lock()
 
     def answer(self, rooms: list[str]) -> Response:
-        """What serves this request as a member of the rooms. Raises RequestError when all slots are taken."""
-        if not self._slots.acquire(blocking=False):
-            details = "Too many clients are connected to the socket."
-            raise RequestError(
-                "Service temporarily unavailable", code=131016, status=503, details=details, retry_after_s=RETRY_AFTER_S
-            )
+        """What serves this request as a member of the rooms. Raises RequestError when all places are taken."""
+        caller = tuple(rooms)
+        self._places.take(caller)
         self._start_listener()
 
         def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             try:
                 return list(self._server.handle_request({**environ, ROOMS: rooms}, start_response))
             finally:
-                self._slots.release()
+                self._places.give_back(caller)
 
         return _Upgrade(serve)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
@@ -15,7 +14,7 @@ from unoapi.services import timers
 from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
-from unoapi.web.request_body import named_fields
+from unoapi.web.request_body import json_of, named_fields
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -49,10 +48,7 @@ def stop(phone: str, to: str) -> ResponseReturnValue:
 def _fields() -> dict[str, Any]:
     fields = named_fields()
     if isinstance(fields.get("nexts"), str):
-        try:
-            fields["nexts"] = json.loads(fields["nexts"])
-        except (ValueError, RecursionError):
-            raise RequestError("Invalid parameter", code=100, status=400, details="nexts is not JSON.") from None
+        fields["nexts"] = json_of(fields["nexts"], name="nexts")
     return fields
 
 

@@ -18,7 +18,6 @@ from tests.integration.edges.calls import (
     config_of,
     copies,
     event,
-    finding,
     happens,
     job_of,
     post_event,
@@ -128,7 +127,7 @@ def surrogates(phone: str) -> dict[str, tuple[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("tried", list(surrogates("")))
+@pytest.mark.parametrize("tried", surrogates(""))
 def test_a_body_that_is_no_text_is_refused(uno: Stack, tenant: str, tried: str) -> None:
     """H1: 400, because the body is at fault, or 401, because there is no token."""
     path, body = surrogates(tenant)[tried]
@@ -183,10 +182,41 @@ def with_sender(message: AmqpMessage, sender: str, number: int) -> AmqpMessage:
     return with_job(message, id=str(uuid.uuid4()), message_id=message_id, body=json.dumps(document))
 
 
+NUL = "a\0b"
+NO_TEXT: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "path": ("GET", "/v15.0/{phone}/messages/wamid%00/trace", {}),
+    "query": ("GET", "/v15.0/{phone}/message_templates?name=a%00b", {}),
+    "form": ("POST", "/v15.0/{phone}/register", {"data": {"label": NUL}}),
+    "parts": ("POST", "/v15.0/{phone}/register", {"files": {"label": (None, NUL)}}),
+    "JSON": ("POST", "/v15.0/{phone}/register", {"json": {"label": NUL}}),
+    "key": ("POST", "/v15.0/{phone}/register", {"json": {NUL: "x"}}),
+    "JSON in a form": ("POST", "/timer/{phone}/" + CONTACT, {"data": {"timeout": "1", "nexts": '["\\ud800"]'}}),
+    "raw surrogate": ("POST", "/v15.0/{phone}/register", {"data": b'{"label": "\xed\xa0\x80"}'}),
+    "endless number": ("POST", "/v15.0/{phone}/register", {"json": None, "data": b'{"a": 1e999}'}),
+}
+
+
+@pytest.mark.parametrize("tried", NO_TEXT)
+def test_what_is_no_text_is_refused_wherever_it_stands(uno: Stack, tenant: str, tried: str) -> None:
+    """H1: one rule for path, query, forms and JSON; U+0000 is refused, too, and what is no number."""
+    method, path, sent = NO_TEXT[tried]
+    headers = {"Authorization": f"Bearer {token_of(tenant)}"}
+
+    answer = requests.request(method, uno.url + path.format(phone=tenant), headers=headers, timeout=20, **sent)
+
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["code"] in (100, 131009)
+
+
+def test_pairs_of_surrogates_are_text(uno: Stack, tenant: str) -> None:
+    """H1, the other side: whoever spells an emoji in ASCII is understood."""
+    assert post(uno, f"/v15.0/{tenant}/register", b'{"label": "\\ud83d\\ude00"}', token=token_of(tenant)).ok
+    assert config_of(uno, tenant)["label"] == "\U0001f600"
+
+
 # --- patterns that take their time ---
 
 
-@finding(reason="security 4: the pattern of placeholders is cubic on spaces")
 @pytest.mark.parametrize("route", ["message_templates", "templates"])
 def test_a_template_of_spaces_is_shown_at_once(uno: Stack, tenant: str, route: str) -> None:
     """Security 4: 1,000 spaces take more than a second today, the 4,096 that are allowed a minute."""
@@ -202,7 +232,6 @@ def test_a_template_of_spaces_is_shown_at_once(uno: Stack, tenant: str, route: s
     assert took_s < 0.8
 
 
-@finding(reason="security 4: the pattern of mentions is quadratic on spaces")
 def test_a_text_of_spaces_to_a_group_is_sent_at_once(uno: Stack, tenant: str) -> None:
     """Security 4: 30,000 spaces take the worker some seconds today, in which nothing else goes on."""
     store(uno).set(f"unoapi-status:{tenant}", "online")
@@ -230,7 +259,6 @@ def test_a_text_of_spaces_to_a_group_is_sent_at_once(uno: Stack, tenant: str) ->
 # --- small bodies that grow ---
 
 
-@finding(reason="security 7: each item gets a copy of all other fields")
 def test_a_callback_does_not_grow_when_it_is_taken_apart(uno: Stack, neighbour: str, hooks: Receiver) -> None:
     """Security 7: 22 KB with 50 items become 1 MB today, and 1 MB with 1,000 items a gigabyte."""
     document = event(*(text(f"wamid.GROWN{number}") for number in range(50)), pad="A" * 20_000)
@@ -243,7 +271,6 @@ def test_a_callback_does_not_grow_when_it_is_taken_apart(uno: Stack, neighbour: 
     assert sum(len(request.body) for request in hooks.requests(f"/{neighbour}")) <= 5 * size
 
 
-@finding(reason="P6: lists are bound one by one, their product is not")
 def test_one_request_makes_at_most_a_thousand_events(uno: Stack, tenant: str) -> None:
     """P6: 60 x 40 events of 13 bytes; a body of 1 MiB holds 81,000."""
     entry: dict[str, Any] = {"changes": [{"value": {}}] * 40}
@@ -265,7 +292,6 @@ def test_a_thousand_events_in_one_request_are_taken(uno: Stack, tenant: str) -> 
 # --- what is stored ---
 
 
-@finding(reason="security 8: a configuration may have any size")
 def test_a_configuration_has_a_bound(uno: Stack, tenant: str) -> None:
     """Security 8: 64 KiB, in one request or in many."""
     for number in range(10):
@@ -274,7 +300,6 @@ def test_a_configuration_has_a_bound(uno: Stack, tenant: str) -> None:
     assert len(json.dumps(config_of(uno, tenant))) <= 64 * 1024
 
 
-@finding(reason="security 8: the templates of a number may have any size")
 def test_the_templates_of_a_number_have_a_bound(uno: Stack, tenant: str) -> None:
     """Security 8: 512 KiB, in one request or in many."""
     for number in range(4):
@@ -283,7 +308,6 @@ def test_the_templates_of_a_number_have_a_bound(uno: Stack, tenant: str) -> None
     assert store(uno).strlen(f"unoapi-template:{tenant}") <= 512 * 1024
 
 
-@finding(reason="security 8: any number of users may be blocked")
 def test_the_blocked_users_of_a_number_have_a_bound(uno: Stack, tenant: str) -> None:
     """Security 8: 10,000."""
     for part in range(11):
@@ -293,7 +317,6 @@ def test_the_blocked_users_of_a_number_have_a_bound(uno: Stack, tenant: str) -> 
     assert store(uno).scard(f"unoapi-blocked:{tenant}") <= 10_000
 
 
-@finding(reason="security 8: a blacklist of a webhook that nobody has is stored for ever")
 def test_a_blacklist_belongs_to_a_webhook(uno: Stack, tenant: str) -> None:
     """Security 8: any name makes a key today."""
     answer = uno.post(f"/{tenant}/blacklist/made-up", {"to": CONTACT, "ttl": -1}, token=token_of(tenant))
@@ -302,7 +325,6 @@ def test_a_blacklist_belongs_to_a_webhook(uno: Stack, tenant: str) -> None:
     assert list(store(uno).scan_iter(f"unoapi-blacklist:{tenant}:made-up:*")) == []
 
 
-@finding(reason="security 8: one slow answer of Redis makes the whole process skip Redis")
 def test_a_slow_answer_of_redis_fails_its_caller_alone(uno: Stack, tenant: str, neighbour: str) -> None:
     """Security 8: the big value of one session is an outage for all today. The big value is put there by hand."""
     client = store(uno)
@@ -333,7 +355,6 @@ def test_a_slow_answer_of_redis_fails_its_caller_alone(uno: Stack, tenant: str, 
 # --- what others read ---
 
 
-@finding(reason="security 14: the name or the type of a received file breaks its download for good")
 @pytest.mark.parametrize(
     "named",
     [("a\nb.pdf", "application/pdf"), ("a.pdf", "application/pd\u0142"), ("a.pdf", "text/plain\r\nX-Injected: yes")],
@@ -360,7 +381,6 @@ def test_a_received_file_can_be_downloaded_whatever_its_sender_calls_it(
     assert "X-Injected" not in download.headers
 
 
-@finding(reason="security 16: what a tenant wrote is read as markup by `unoapi dead list`")
 @pytest.mark.parametrize(
     "written", [["[/x]"], ["\x1b[2J\x1b]0;owned\x07", "[link=https://evil.example]click[/link]"]], ids=["tag", "others"]
 )
@@ -382,7 +402,6 @@ def test_a_list_of_dead_letters_shows_what_a_tenant_wrote_as_it_is(
     assert accepted < len(written) or "[" in listed.stdout
 
 
-@finding(reason="security 16: the id of a webhook may be anything")
 @pytest.mark.parametrize("webhook_id", ["[/x]", "\x1b[2J", "a b", "a\nb", MARKUP, "a:b"])
 def test_the_id_of_a_webhook_is_a_name(uno: Stack, tenant: str, webhook_id: str) -> None:
     """Security 16 and 18: it stands in keys, tables and callbacks."""
@@ -393,7 +412,6 @@ def test_the_id_of_a_webhook_is_a_name(uno: Stack, tenant: str, webhook_id: str)
     assert answer.status_code == 400, answer.text
 
 
-@finding(reason="security 18: the text of a callback holds what a tenant wrote as it is")
 def test_the_text_of_a_callback_holds_no_markup_of_a_tenant(uno: Stack, tenant: str, hooks: Receiver) -> None:
     """Security 18: Slack reads <!channel> and links in it."""
     problem = {"code": 131000, "title": MARKUP}

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from unoapi.models.cloud_api.as_sent import AsSent, Part
+from unoapi.models.cloud_api.event_content import ITEMS
+
+MAX_EVENTS = 1000
+"""In one request."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,33 @@ class CallbackEntry(Part):
     changes: list[CallbackChange] = Field(min_length=1, max_length=1000)
 
 
+def _count(document: Any) -> int:
+    """The events in a callback that nobody has checked: one for each item, or for a change without any."""
+    events = 0
+    for entry in _list(document, "entry"):
+        for change in _list(entry, "changes"):
+            value = change.get("value") if isinstance(change, dict) else None
+            events += max(1, sum(len(_list(value, name)) for name in ITEMS))
+    return events
+
+
+def _list(document: Any, name: str) -> list[Any]:
+    part = document.get(name) if isinstance(document, dict) else None
+    return part if isinstance(part, list) else []
+
+
 class EventPayload(Part):
     """The form of a Cloud API callback, as far as it is needed to take it apart."""
 
     entry: list[CallbackEntry] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_too_many(cls, value: Any) -> Any:
+        """Counted before anything is made of it: the bounds of the lists bound no product of them."""
+        if _count(value) > MAX_EVENTS:
+            raise ValueError(f"a request holds at most {MAX_EVENTS} events")
+        return value
 
     @property
     def changes(self) -> list[Change]:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from unoapi.errors import RequestError
 from unoapi.models.cloud_api.event_content import ITEMS, EventContent
 from unoapi.models.jobs import computed_id
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from unoapi.models.cloud_api.callbacks import Change
+
+BESIDE_ITEMS = frozenset({"messaging_product", "metadata", "contacts"})
+MOST_BYTES = 4 * 1024 * 1024
 
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
 
@@ -85,25 +89,38 @@ def error_object(code: int, title: str, details: str) -> dict[str, Any]:
     return {"code": code, "title": title, "message": title, "error_data": {"details": details}}
 
 
-def split(phone: str, changes: Iterable[Change]) -> list[Event]:
+def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES) -> list[Event]:
     """One event per message or status of a Cloud API callback.
 
     Real clients read only the first item of an event. Missing contacts are added, because clients fail without them.
-    Changes that hold neither (template updates, …) become one event each.
+    Changes that hold neither (template updates, …) become one event each. Of several items each gets what Meta says
+    beside items, and no other field: it would be copied to all of them. Raises RequestError when the bodies of the
+    events are larger than `most_bytes` together.
     """
     events: list[Event] = []
+
+    def add(value: dict[str, Any], change: Change) -> None:
+        nonlocal most_bytes
+        event = _event(phone, value, field=change.field, entry_id=change.entry_id)
+        most_bytes -= len(event.body)
+        if most_bytes < 0:
+            details = "The events of this request are too large together: post fewer at once."
+            raise RequestError("Invalid parameter", code=100, status=400, details=details)
+        events.append(event)
+
     for change in changes:
-        value, name, entry_id = change.value, change.field, change.entry_id
+        value = change.value
         lists = [key for key in ITEMS if value.get(key)]
         rest = {key: part for key, part in value.items() if key not in ITEMS}
         alone = sum(len(value[key]) for key in lists) == 1
         if not lists:
-            events.append(_event(phone, rest, field=name, entry_id=entry_id))
+            add(rest, change)
+        elif not alone:
+            rest = {key: part for key, part in rest.items() if key in BESIDE_ITEMS}
         for key in lists:
             for item in value[key]:
                 contacts = _contacts_of(item, rest.get("contacts") or [], phone=phone, alone=alone)
-                own = {**rest, "contacts": contacts, key: [_with_text_timestamp(item)]}
-                events.append(_event(phone, own, field=name, entry_id=entry_id))
+                add({**rest, "contacts": contacts, key: [_with_text_timestamp(item)]}, change)
     return events
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 UNSUPPORTED, INVALID = 131051, 131009
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
-EVERYBODY = re.compile(r"\s*@(?:todos|all)\b", re.IGNORECASE)
+EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
 
 
