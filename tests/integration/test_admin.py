@@ -53,7 +53,7 @@ def ok(answer: Any) -> Any:
 
 
 def ids(page: Any) -> list[str]:
-    return [letter["id"] for letter in page["data"]]
+    return [dead_letter["id"] for dead_letter in page["data"]]
 
 
 # --- dead letters ---
@@ -253,8 +253,8 @@ def test_what_waits_is_dropped_and_what_comes_later_is_delivered(uno: Stack, rec
 
     uno.worker()
 
-    [letter] = eventually(uno.dead, every_s=1)
-    assert letter["reason"] == "dropped"
+    [dead_letter] = eventually(uno.dead, every_s=1)
+    assert dead_letter["reason"] == "dropped"
     assert eventually(lambda: receiver.count("/hook") == 1)
     ok(uno.post("/admin/dead/replay", {"reason": "dropped"}))
     assert eventually(lambda: receiver.count("/hook") == 2), "a replay is accepted anew"

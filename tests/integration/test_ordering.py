@@ -1,6 +1,6 @@
 """Webhooks with `ordered`: one conversation's events arrive as they were accepted, and hold up no other conversation.
 
-The conditions of that promise hold here: no event is retried, parked or redelivered, and Redis is there.
+The conditions of that promise hold here: no event is retried, deferred or redelivered, and Redis is there.
 """
 
 from __future__ import annotations

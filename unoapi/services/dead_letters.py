@@ -72,12 +72,16 @@ class DeadLetters:
         dead letters per second.
         """
 
-        def put_back(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-            outcomes = [self._replay_outcome(letter, force=force) for letter in letters]
-            replayed = [letter for letter, outcome in zip(letters, outcomes, strict=True) if outcome == "replayed"]
-            for letter in replayed:
-                if isinstance(letter.job, SendMessage):
-                    self._sends.release(letter.job)  # else its claim would keep it from being sent
+        def put_back(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+            outcomes = [self._replay_outcome(dead_letter, force=force) for dead_letter in dead_letters]
+            replayed = [
+                dead_letter
+                for dead_letter, outcome in zip(dead_letters, outcomes, strict=True)
+                if outcome == "replayed"
+            ]
+            for dead_letter in replayed:
+                if isinstance(dead_letter.job, SendMessage):
+                    self._sends.release(dead_letter.job)  # else its claim would keep it from being sent
             if replayed:
                 self._queue.put_back(replayed, accepted_at_ms=now_ms())
             if rate:
@@ -87,10 +91,10 @@ class DeadLetters:
         # A batch is published at once, so that a low rate needs small ones.
         return self._walk(query, put_back, by=by, batch=None if rate is None else max(1, int(rate)), bounds=bounds)
 
-    def _replay_outcome(self, letter: DeadLetter, *, force: bool) -> Outcome:
-        if isinstance(letter.job, DeliverWebhook) and self._is_done(letter.job):
+    def _replay_outcome(self, dead_letter: DeadLetter, *, force: bool) -> Outcome:
+        if isinstance(dead_letter.job, DeliverWebhook) and self._is_done(dead_letter.job):
             return "already_delivered"
-        if letter.reason == OutcomeUnknown.reason and not force:
+        if dead_letter.reason == OutcomeUnknown.reason and not force:
             return "needs_force"
         return "replayed"
 
@@ -109,15 +113,15 @@ class DeadLetters:
         batch: int | None = None,
         bounds: Bounds,
     ) -> DeadLetterWalk:
-        def sign() -> None:
+        def register_holder() -> None:
             self._holder.write(f"`{by}` on {_this_process()}")
 
-        walk = self._queue.walk(query, settle, on_locked=sign, batch=batch, bounds=bounds)
+        walk = self._queue.walk(query, settle, on_locked=register_holder, batch=batch, bounds=bounds)
         walk.results = self._locked(walk.results)
         return walk
 
     def _locked(self, results: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
-        """The results, each replay traced; says who is busy when it is somebody else's turn."""
+        """The results, each replay traced; raises DeadLettersBusy, which names the holder, while another verb works."""
         try:
             for result in results:
                 if result.outcome == "replayed" and result.letter.job is not None:
@@ -128,22 +132,22 @@ class DeadLetters:
         self._holder.clear()
 
 
-def _keep(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-    return ["kept"] * len(letters)
+def _keep(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["kept"] * len(dead_letters)
 
 
-def _throw_away(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-    return ["purged"] * len(letters)
+def _throw_away(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["purged"] * len(dead_letters)
 
 
-def _replay_entry(letter: DeadLetter) -> TraceEntry:
+def _replay_entry(dead_letter: DeadLetter) -> TraceEntry:
     return TraceEntry(
         step="replayed",
-        phone=letter.phone,
-        message_id=letter.message_id,
-        kind=str(getattr(letter.job, "kind", letter.task)),
-        webhook=letter.webhook,
-        delivery_id=letter.id,
+        phone=dead_letter.phone,
+        message_id=dead_letter.message_id,
+        kind=str(getattr(dead_letter.job, "kind", dead_letter.task)),
+        webhook=dead_letter.webhook,
+        delivery_id=dead_letter.id,
     )
 
 
