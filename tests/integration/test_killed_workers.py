@@ -37,7 +37,7 @@ def one_webhook(uno: Stack, receiver: Receiver) -> None:
 
 def messages(receiver: Receiver, path: str) -> list[str]:
     """The message id of each request, in order."""
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in receiver.requests(path)]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in receiver.requests(path)]
     return [value["messages"][0]["id"] for value in values]
 
 

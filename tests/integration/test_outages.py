@@ -68,12 +68,12 @@ def accept(uno: Stack, phone: str, message_id: str) -> requests.Response:
 
 def messages_at(hooks: Receiver, path: str) -> set[str]:
     """Ids of the messages that came to a path."""
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in hooks.requests(path)]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in hooks.requests(path)]
     return {item["id"] for value in values for item in value.get("messages", [])}
 
 
 def statuses_at(hooks: Receiver, path: str) -> list[dict[str, Any]]:
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in hooks.requests(path)]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in hooks.requests(path)]
     return [item for value in values for item in value.get("statuses", [])]
 
 
