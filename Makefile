@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench crash-test fault-test lock whatsmeow clean
+.PHONY: help run demo test check docs bench crash-test fault-test attack-test lock whatsmeow clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -42,6 +42,9 @@ crash-test: $(VENV)/.dev ## Kill processes in the middle of work and count what 
 
 fault-test: $(VENV)/.dev ## Break one thing at a time, from RabbitMQ to a webhook's certificate, and count
 	@$(BIN)/python -m tests.fault
+
+attack-test: $(VENV)/.dev ## Attack a whole installation as two tenants and an outsider, and count
+	@$(BIN)/python -m tests.attack
 
 lock: $(VENV)/.dev ## Choose the versions of all dependencies again
 	@$(INSTALL) pip-tools

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
+from celery.worker import state as worker_state
 from pydantic import ValidationError
 
 from unoapi.broker.dead_letters import to_dead_letter
@@ -19,11 +20,20 @@ from unoapi.broker.messages import (
     to_quarantine,
     waited_in,
 )
-from unoapi.errors import BrokerUnavailable, PermanentError, Poison, Postponed, UnoError, describe, safe_traceback
+from unoapi.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    PermanentError,
+    Poison,
+    Postponed,
+    UnoError,
+    describe,
+    safe_traceback,
+)
 from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.services.failure_callbacks import follow_up_jobs
-from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, with_failure
+from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
 
@@ -39,6 +49,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 PUBLISH_DEADLINE_S = 30.0
+ALARM_PATIENCE_S = 900.0
+"""Half of the time after which RabbitMQ takes a message back that is not acknowledged."""
 EARLY_MS = 5
 MAX_REDELIVERIES = 3
 """A message that is redelivered more often may be what ends the workers."""
@@ -65,8 +77,15 @@ class UnoTask(Task[Any, Any]):
 
     @property
     def history(self) -> History:
-        """What happened to this job before."""
-        return history_of(self.request.headers)
+        """What happened to this job before, and what `carry` added."""
+        history = history_of(self.request.headers)
+        carried = getattr(self.request, "carried", None)
+        return history.model_copy(update=carried) if carried else history
+
+    def carry(self, **fields: Any) -> None:
+        """Set fields of the history that go with this job from now on: through retries, and into the dead letter."""
+        carried = getattr(self.request, "carried", None) or {}
+        vars(self.request)["carried"] = {**carried, **fields}  # the request is this run's alone
 
     @property
     def redelivered(self) -> bool:
@@ -79,12 +98,12 @@ class UnoTask(Task[Any, Any]):
 
     def __call__(self, *args: Any, **_: Any) -> Any:
         """Run the task with the job of one message."""
-        self._note_queue_ages()
-        job = self._read_job(args)
+        job = self._begin(args)
         with metrics().busy.track_inprogress(), bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             try:
                 self._ensure_due(job)
                 self._quarantine_poison(job)
+                ensure_fresh(job, max_age_s=self.uno.settings.unoapi_message_max_age)
                 return self.run(job)  # calls `retry` for errors of `autoretry_for`
             except (Ignore, Reject, Retry):
                 raise
@@ -114,6 +133,17 @@ class UnoTask(Task[Any, Any]):
         raise Retry(exc=_public(error), when=decision.delay_ms / 1000)  # type: ignore[arg-type]
 
     # --- before the task runs ---
+
+    def _begin(self, args: tuple[Any, ...]) -> Job:
+        """The job. Whatever goes wrong before there is one, the broker dead-letters it: Celery would acknowledge it."""
+        try:
+            self._note_queue_ages()
+            return self._read_job(args)
+        except Reject:
+            raise
+        except Exception as error:  # noqa: BLE001 (the message must survive any of them)
+            log.error("job_not_begun", task=self.name, task_id=self.request.id, error=describe(error))
+            raise Reject(describe(error), requeue=False) from None
 
     def _note_queue_ages(self) -> None:
         """Record when this message had come to its queue, and to the bucket where it waited before."""
@@ -196,13 +226,17 @@ class UnoTask(Task[Any, Any]):
         self._report_given_up(job, error, history)
 
     def _publish(self, envelopes: Sequence[Envelope], messages: Sequence[Message] = ()) -> None:
-        """Publish with patience. When RabbitMQ stays away the message stays on its queue: neither lost nor dead."""
-        deadline = time.monotonic() + PUBLISH_DEADLINE_S
+        """Publish with patience. When RabbitMQ stays away the message stays on its queue: neither lost nor dead.
+
+        During an alarm it is held here: to give it back counts as a delivery, and after twenty of them it is dead.
+        """
+        started = time.monotonic()
         while True:
             try:
                 return self.uno.publisher.publish(envelopes, messages=messages)
             except BrokerUnavailable as error:
-                if time.monotonic() >= deadline:
+                held = isinstance(error, BrokerBlocked) and worker_state.should_stop is None
+                if time.monotonic() - started >= (ALARM_PATIENCE_S if held else PUBLISH_DEADLINE_S):
                     log.error("not_published", error=f"{error}", hint="check RabbitMQ; the message stays on its queue")
                     raise Reject(f"{error}", requeue=True) from None
                 time.sleep(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import UnoTask
+from unoapi.errors import Unclaimed
 from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import sending
@@ -14,14 +15,20 @@ from unoapi.services import sending
 def send(self: UnoTask, job: SendMessage) -> None:
     """Send one message and queue its status events."""
     uno = self.uno
-    receipt = sending.send(
-        job,
-        redelivered=self.redelivered,
-        sessions=uno.sessions,
-        sends=uno.send_claims,
-        providers=uno.providers,
-        max_age_s=uno.settings.unoapi_send_max_age,
-    )
+    try:
+        receipt = sending.send(
+            job,
+            history=self.history.model_copy(update={"redelivered": self.redelivered}),
+            sessions=uno.sessions,
+            sends=uno.send_claims,
+            providers=uno.providers,
+            max_age_s=uno.settings.unoapi_send_max_age,
+        )
+    except Unclaimed:
+        self.carry(unclaimed=True)
+        raise
+    # Whatever goes wrong from here on: it was sent, and is neither sent again nor reported as failed.
+    self.carry(receipt=receipt.packed())
     envelopes = sending.status_envelopes(
         job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms
     )

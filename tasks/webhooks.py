@@ -55,11 +55,13 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
         _attempt(uno, job, self.history)
         return
     ordering.ensure_turn(job, uno.ordering)
+    done = False
     try:
         _attempt(uno, job, self.history)
+        done = True
     finally:
         # Retried, postponed or done: the next one need not wait for it.
-        ordering.pass_on(job, uno.ordering, lambda waiting: _attempt_for_another(uno, waiting))
+        ordering.pass_on(job, uno.ordering, lambda waiting: _attempt_for_another(uno, waiting), done=done)
 
 
 def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
@@ -92,13 +94,15 @@ def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
 
-def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> None:
-    """Make the attempt of a delivery whose message waits in RabbitMQ. When it fails, that message makes its own."""
+def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:
+    """Make the attempt of a delivery whose message waits in RabbitMQ. Whether it is done; else that message tries."""
     with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
         try:
             _attempt(uno, job, History())
         except Exception as error:  # noqa: BLE001 (the message that waits is handled as any other)
             log.info("attempt_for_another_failed", webhook_id=job.webhook_id, error=describe(error))
+            return False
+    return True
 
 
 def _report_change(uno: Uno, job: DeliverWebhook, change: EndpointChange) -> None:

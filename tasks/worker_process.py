@@ -66,6 +66,7 @@ def declare_topology(uno: Uno) -> None:
     while True:
         try:
             uno.publisher.check(timeout_s=5.0)
+            uno.redis_monitor.ensure_usable()
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(EX_CONFIG)

@@ -37,12 +37,14 @@ from unoapi.stores.connections import RedisConnections
 from unoapi.stores.dead_letter_holder import RedisDeadLetterHolder
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.idempotency import RedisIdempotency
+from unoapi.stores.link_secret import RedisLinkSecret
 from unoapi.stores.media_index import RedisMediaIndex
 from unoapi.stores.message_ids import RedisMessageIds
 from unoapi.stores.notices import RedisNotices
 from unoapi.stores.ordering import RedisOrdering
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
+from unoapi.stores.redis_health import RedisCollector, RedisMonitor
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unoapi.broker.publisher import MessagePublisher
+    from unoapi.models.provenance import OperatorAddresses
     from unoapi.ports import (
         Backlog,
         BlacklistStore,
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
     from unoapi.telemetry.logging import Report
 
 DAY_S = 86_400
+WEEK_S = 7 * DAY_S
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Uno:
     topology: Topology
     publisher: MessagePublisher
     redis: RedisClient
+    redis_monitor: RedisMonitor
     sessions: Sessions
     directory: SessionDirectory
     templates: Templates
@@ -123,6 +128,7 @@ class Uno:
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
+    operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
     callback_client: CallbackSender
     queue_monitor: QueueMonitor
@@ -145,17 +151,34 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
-    guard = AddressGuard(settings.allowed_hosts, trusted=settings.trusted_addresses, own_ports=settings.own_ports)
+    guard = AddressGuard(
+        settings.allowed_hosts,
+        own_ports=settings.own_ports,
+        local_ports=settings.local_ports,
+    )
     # A done-key lives longer than any copy of its delivery can wait.
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     amqp_url = settings.amqp_url.get_secret_value()
-    ordering = RedisOrdering(store)
+    ordering = RedisOrdering(store, done_ttl_s=done_ttl_s)
     publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering)
     deliveries, sends = RedisDeliveries(store, traces, done_ttl_s=done_ttl_s), RedisSendClaims(store, ttl_s=done_ttl_s)
-    environment = environment_config(_environment_webhook(settings), _environment_forward(settings)) | _options(
-        settings
+    environment = environment_config(
+        _environment_webhook(settings),
+        _environment_forward(settings),
+        _options(settings),
+        forward_phones=settings.forward_phones,
     )
-    sessions = RedisSessions(store, environment, check=lambda session: check_addresses(session, refusal=guard.refusal))
+    operators = environment.addresses
+    sessions = RedisSessions(
+        store,
+        environment,
+        check=lambda session: check_addresses(
+            session,
+            refusal=guard.refusal,
+            operators=operators,
+            operators_proxy=settings.proxy_url.get_secret_value(),
+        ),
+    )
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
@@ -174,13 +197,20 @@ def bootstrap(settings: Settings) -> Uno:
     queue_ages = RedisQueueAges(store, prefix=topology.prefix)
     fetcher, exchanger = Downloader(guard), ApiClient(guard)
     ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
-    links = SignedUrls(base_url=f"{settings.base_url}", key=settings.signing_key, ttl_s=settings.data_url_ttl)
+    link_secret = settings.unoapi_link_secret.get_secret_value()
+    links = SignedUrls(
+        base_url=f"{settings.base_url}",
+        read_key=(lambda: link_secret) if link_secret else RedisLinkSecret(store).read,
+        former_key=settings.former_link_key,
+        ttl_s=settings.data_url_ttl,
+    )
     forwarder = CloudApiProvider(sessions=sessions, ids=ids, index=notes, signed_urls=links, api_client=exchanger)
     return Uno(
         settings=settings,
         topology=topology,
         publisher=publisher,
         redis=store,
+        redis_monitor=RedisMonitor(store),
         sessions=sessions,
         directory=RedisSessionDirectory(store, sessions),
         templates=stored_templates,
@@ -213,9 +243,11 @@ def bootstrap(settings: Settings) -> Uno:
         remote_media=CloudApiMedia(
             sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
-        statuses=RedisStatuses(store, ttl_s=settings.data_ttl),
+        # Statuses that come twice, or in a wrong order, come soon after each other.
+        statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
-        webhook_client=WebhookClient(guard),
+        operator_addresses=operators,
+        webhook_client=WebhookClient(guard, operators),
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
             amqp_url=amqp_url,
@@ -333,8 +365,9 @@ def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
         count_open_breakers=uno.breakers.count_open,
         is_wanted=lambda: registry.has(WEB),
     )
+    redis = RedisCollector(uno.redis_monitor, is_wanted=lambda: registry.has(WEB))
     settings = uno.settings
-    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues], web=web)
+    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues, redis], web=web)
 
 
 @lru_cache(maxsize=1)

@@ -10,12 +10,15 @@ UnoError
 │   ├── FetchFailed           a file could not be fetched from the address that a client gave
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
+│   │   └── BrokerBlocked     because of an alarm: it is there, and takes no messages
 │   ├── StoreUnavailable      Redis did not answer in time
+│   │   └── StoreRefusesWrites  Redis answers, but takes no writes: full, or read-only
 │   ├── NotSent               a request certainly did not leave
 │   ├── Unanswered            a request may have left; no answer came
 │   ├── EngineUnavailable     the connector's WhatsApp library cannot do it now; certain that nothing left
 │   ├── SessionEnding         the session's process ends: its command stays with RabbitMQ
 │   └── Postponed             not a failure: come back later, no retry is used up
+│       ├── Unclaimed         Redis could not note who sends a message: its job is marked first
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
 │       ├── NoConnector       no connector owns the phone
 │       └── NobodyAnswers     a question to a connected phone had no answer
@@ -128,10 +131,22 @@ class BrokerUnavailable(TransientError):
     reason = "broker_unavailable"
 
 
+class BrokerBlocked(BrokerUnavailable):
+    """RabbitMQ takes no messages while it is short of memory or disk space."""
+
+    reason = "broker_blocked"
+
+
 class StoreUnavailable(TransientError):
     """Redis did not answer in time, or is skipped because it did not answer a moment ago."""
 
     reason = "store_unavailable"
+
+
+class StoreRefusesWrites(StoreUnavailable):
+    """Redis answers, but takes no writes: its memory is full, or it is a read-only replica. The message says what."""
+
+    reason = "store_refuses_writes"
 
 
 class NotSent(TransientError):
@@ -171,6 +186,15 @@ class Postponed(TransientError):
         self.after_ms = after_ms
         self.attempt = attempt
         self.jitter = jitter
+
+
+class Unclaimed(Postponed):
+    """Redis could not note who sends a message. It is queued again with a mark that says so, and sent then."""
+
+    reason = "unclaimed"
+
+    def __init__(self) -> None:
+        super().__init__("Redis cannot note that this message is being sent", after_ms=0, jitter=False)
 
 
 class SessionUnknown(Postponed):

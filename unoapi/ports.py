@@ -81,6 +81,9 @@ class SessionDirectory(Protocol):
     def phones_of(self, node: str) -> tuple[str, ...]:
         """The phones that a part of a path stands for: a phone, or an id that Meta gave."""
 
+    def sessions_of(self, node: str) -> list[Session]:
+        """The stored sessions that answer to an id, as they are now and not as a cache has them."""
+
     def all(self) -> list[Session]:
         """All stored sessions."""
 
@@ -150,8 +153,14 @@ class SendClaims(Protocol):
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome."""
 
+    def state(self, job: SendMessage) -> Claim:
+        """What a claim would answer now; `free` when nobody has the right."""
+
     def release(self, job: SendMessage) -> None:
         """Give the right back: it is certain that nothing left."""
+
+    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+        """Whether a person may have the job run again. A receipt stays; an unfinished claim goes with `force` alone."""
 
 
 class MessageIds(Protocol):
@@ -159,6 +168,9 @@ class MessageIds(Protocol):
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save a pair."""
+
+    def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
+        """Save which of ours one of theirs is, and not the other way."""
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
@@ -191,7 +203,7 @@ class Connections(Protocol):
         """Note that a command's result is awaited. Raises StoreUnavailable."""
 
     def settle(self, phone: str, command_id: str) -> bool:
-        """Note that the result came. True when the wait for it was given up before. Never raises."""
+        """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
 
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
@@ -296,8 +308,11 @@ class Traces(Protocol):
     def add(self, *entries: TraceEntry) -> None:
         """Append steps."""
 
-    def read(self, message_id: str) -> list[TraceEntry]:
-        """All steps of a message, oldest first. Raises StoreUnavailable."""
+    def read(self, phone: str, message_id: str) -> list[TraceEntry]:
+        """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""
+
+    def find(self, message_id: str) -> list[TraceEntry]:
+        """The last steps of a message of any phone, for an operator. Raises StoreUnavailable."""
 
 
 class WebhookSender(Protocol):
@@ -422,8 +437,11 @@ class Ordering(Protocol):
     def position(self, job: DeliverWebhook) -> int:
         """How many deliveries go before this one; 0: it is its turn. One that has to wait is saved for `leave`."""
 
-    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
-        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
+    def leave(self, job: DeliverWebhook, *, take: bool, done: bool = ...) -> DeliverWebhook | None:
+        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred.
+
+        One that is `done` is known as such from the moment at which it is not in the queue any more.
+        """
 
     def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""

@@ -32,6 +32,10 @@ PLATFORMS = {
 }
 """What platforms call these, read when the usual names are absent; the first one counts."""
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
+FLOWER_PORT = 5555
+DEFAULT_PORTS = frozenset({80, 443})
+MIN_TOKEN_LENGTH = 16
+"""Characters of the operator's token, which others may try to guess."""
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -44,7 +48,10 @@ class Settings(BaseSettings):
 
     unoapi_auth_token: SecretStr = Field(
         SecretStr(""),
-        description="The operator's token, which opens everything. Empty: the API listens on loopback only.",
+        description=(
+            "The operator's token, which opens everything: at least 16 characters. Empty or shorter: the API listens "
+            "on loopback only."
+        ),
     )
     amqp_url: SecretStr = Field(
         SecretStr("amqp://guest:guest@localhost:5672"),
@@ -221,6 +228,14 @@ class Settings(BaseSettings):
     webhook_forward_phone_number_id: str = Field("", max_length=64, description="Phone number id at Meta.")
     webhook_forward_business_account_id: str = Field("", max_length=64, description="Business account id at Meta.")
     webhook_forward_token: SecretStr = Field(SecretStr(""), description="Access token at Meta.")
+    unoapi_forward_phones: str = Field(
+        "",
+        pattern=r"^[0-9, ]*$",
+        description=(
+            "Phones that may use this account, commas between; empty: all whose `webhookForward` names nothing of an "
+            "account of their own."
+        ),
+    )
     unoapi_meta_app_secret: SecretStr = Field(SecretStr(""), description="App secret that signs Meta's callbacks.")
     unoapi_meta_verify_token: SecretStr = Field(
         SecretStr(""), description="Verify token of Meta's `hub.challenge` handshake."
@@ -232,6 +247,10 @@ class Settings(BaseSettings):
     base_store: Path = Field(Path("data"), description="Folder of the files, when there is no S3.")
     data_ttl: Seconds = Field(2_592_000, description="Seconds that files, ids and statuses of messages are kept.")
     data_url_ttl: Seconds = Field(259_200, description="Seconds that a link to a file works.")
+    unoapi_link_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Key that signs links to files. Empty: one is drawn, and kept in Redis under `unoapi-link-secret`.",
+    )
     unoapi_fetch_timeout_ms: Milliseconds = Field(30_000, description="Deadline for fetching a client's file, in ms.")
     send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
     convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
@@ -294,6 +313,11 @@ class Settings(BaseSettings):
                 f"UNOAPI_AUTH_TOKEN is empty, so the API may only listen on loopback, not on {self.listen_host!r}: "
                 "set UNOAPI_AUTH_TOKEN, or leave UNOAPI_HOST empty"
             )
+        if len(self.unoapi_auth_token.get_secret_value()) < MIN_TOKEN_LENGTH and not is_loopback(self.listen_host):
+            raise ValueError(
+                f"UNOAPI_AUTH_TOKEN has fewer than {MIN_TOKEN_LENGTH} characters, so that it may be guessed: "
+                "set a longer one (openssl rand -hex 24), or UNOAPI_HOST=127.0.0.1"
+            )
         return self
 
     @property
@@ -307,14 +331,16 @@ class Settings(BaseSettings):
         return frozenset(part.strip().rstrip("/") for part in self.unoapi_cors_origins.split(",") if part.strip())
 
     @property
-    def trusted_addresses(self) -> tuple[str, ...]:
-        """Addresses that the operator chose, and that webhooks may therefore have."""
-        return tuple(f"{url}" for url in (self.webhook_url, self.webhook_url_absolute) if url)
+    def forward_phones(self) -> frozenset[str]:
+        """The phones that may use the account at Meta of `WEBHOOK_FORWARD_*`; none named stands for all."""
+        return frozenset(part.strip() for part in self.unoapi_forward_phones.split(",") if part.strip())
 
     @property
     def own_ports(self) -> tuple[int, ...]:
-        """Ports of RabbitMQ, Redis and the metrics, which no tenant may reach."""
+        """Ports of RabbitMQ, Redis, the bucket and the metrics, which no tenant may reach."""
         found = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
+        if self.storage_endpoint is not None and (port := self.storage_endpoint.port or 0) not in {*DEFAULT_PORTS, 0}:
+            found.append(port)
         for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379), (self.rabbitmq_management_url, 15672)):
             try:
                 found.append(urlsplit(url.get_secret_value()).port or default)
@@ -323,8 +349,15 @@ class Settings(BaseSettings):
         return tuple(found)
 
     @property
-    def signing_key(self) -> str:
-        """What signs links to files: the same in all processes, and useless for anything else."""
+    def local_ports(self) -> tuple[int, ...]:
+        """Ports of this machine that may want no password: Flower's, and the API's when it wants no token."""
+        flower = os.environ.get("FLOWER_PORT", "")
+        own = () if self.unoapi_auth_token.get_secret_value() else (self.port,)
+        return (int(flower) if flower.isascii() and flower.isdigit() else FLOWER_PORT, *own)
+
+    @property
+    def former_link_key(self) -> str:
+        """What signed links to files in earlier versions: whoever has a link can try out guesses of the token on it."""
         return hashlib.sha256(b"links:" + self.unoapi_auth_token.get_secret_value().encode()).hexdigest()
 
     @property

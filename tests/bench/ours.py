@@ -26,7 +26,7 @@ from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.events import Event, split
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id
 
-TOKEN = "bench"
+TOKEN = "token-of-the-benchmarks"
 HEADERS = {"Authorization": TOKEN}
 PATH = "/ours"
 WEBHOOK = "default"

@@ -181,3 +181,22 @@ def test_the_errors_class_settles_the_message(error: Exception | None, settled: 
     consumer._settle(channel, 1, error)
 
     assert channel.settled == [settled]
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Topology("unoapi").session_queue(PHONE)
+    consumer = Consumer("amqp://127.0.0.1:1/", queue, lambda _: None, name=PHONE, on_taken=lambda *_: None)
+    rounds = []
+
+    def consume() -> None:
+        rounds.append(1)
+        if len(rounds) == 3:
+            consumer._stopping.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("unoapi.connector.consumer.PAUSE_S", 0.01)
+    monkeypatch.setattr(consumer, "_consume", consume)
+
+    consumer._run()
+
+    assert len(rounds) == 3

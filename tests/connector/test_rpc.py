@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -11,8 +12,9 @@ import pytest
 from tests.support.fakes import PHONE, MemoryConnections, MemorySessions, make_session
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
+from unoapi.connector import rpc_server
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, SimulatedEngine
-from unoapi.connector.rpc_server import answer
+from unoapi.connector.rpc_server import RpcServer, answer
 from unoapi.connector.schemas import schemas
 from unoapi.errors import NobodyAnswers
 from unoapi.models.connector.rpc import RpcRequest
@@ -20,6 +22,8 @@ from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from unoapi.devenv.servers import PrivateServers
 
 CONTACTS = {"phones": ["5549988887777", NOT_ON_WHATSAPP]}
 
@@ -85,3 +89,30 @@ def test_a_reply_of_another_form_is_no_reply(reply: dict[str, Any]) -> None:
     )  # fmt: skip
 
     assert provider.contacts(PHONE, ["+5549988887777", NOT_ON_WHATSAPP, "nobody"]) == [True, False, False]
+
+
+def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_after_an_error(
+    servers: PrivateServers, engine: SimulatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection has heartbeats, so that both ends notice when the other is gone."""
+    monkeypatch.setattr(rpc_server, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(rpc_server, "HEARTBEAT_CHECK_S", 0.3)
+    url, topology = servers.rabbit.add_vhost(f"rpc-{time.time_ns()}"), Topology("unoapi")
+    server = RpcServer(url, topology.rpc_queue(PHONE), engine)
+    serve, rounds = server._serve, []
+
+    def breaks_once() -> None:
+        rounds.append(1)
+        if len(rounds) == 1:
+            raise ZeroDivisionError
+        serve()
+
+    monkeypatch.setattr(server, "_serve", breaks_once)
+    server.start()
+    time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
+
+    reply = BrokerRpc(url, topology).ask(PHONE, "contacts.check", CONTACTS, timeout_s=5)
+    server.stop()
+
+    assert reply == {"there": [True, False]}
+    assert len(rounds) == 2

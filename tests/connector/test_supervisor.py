@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class RunningProcess:
     """A session's process that runs until it is terminated, or ends with a code."""
 
     pid = 1
-    stdin = None
+    stdin: io.StringIO | None = None
 
     def __init__(self) -> None:
         self.code: int | None = None
@@ -169,6 +170,28 @@ def test_a_suspended_session_without_a_process_is_published_as_stopped(tmp_path:
 
     assert stage.processes == []
     assert stage.published.states == ["stopped"]
+
+
+@pytest.mark.parametrize(("server", "left"), [("server_1", ""), ("server_2", f"{PHONE}:1@s.whatsapp.net")])
+def test_the_login_of_a_session_that_was_removed_goes_from_the_connector_that_is_named(
+    tmp_path: Path, server: str, left: str
+) -> None:
+    stage = Stage(tmp_path, make_session(provider="sandbox"))
+
+    stage.ask("session.logout", server=server)
+
+    assert SessionFolder(tmp_path, PHONE).login == left
+
+
+def test_a_logout_removes_the_login_also_when_the_process_is_already_ending(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.tick()
+    stage.processes[-1].stdin = io.StringIO()  # takes the instruction, and does nothing
+
+    stage.ask("session.logout")
+    stage.end(Exit.STOPPED)
+
+    assert SessionFolder(tmp_path, PHONE).login == ""
 
 
 def test_a_logout_without_a_process_removes_the_login(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_end_of_a_delivery_is_in_its_trace(redis_client: RedisClient) -> Non
     redis_deliveries(redis_client).finish("d-1", ENTRY)
 
     traces = RedisTraces(redis_client, ttl_s=60)
-    assert eventually(lambda: [entry.step for entry in traces.read("wamid.1")] == ["delivered"])
+    assert eventually(lambda: [entry.step for entry in traces.read(PHONE, "wamid.1")] == ["delivered"])
 
 
 def test_every_key_expires(redis_client: RedisClient, raw_redis: redis.Redis) -> None:

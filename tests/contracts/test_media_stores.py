@@ -148,6 +148,12 @@ def test_a_sweep_is_bounded(files: MediaStore) -> None:
     assert files.expire(older_than_s=-10, most=3) == 2
 
 
+def test_no_other_user_of_the_machine_reads_a_file(tmp_path: Path) -> None:
+    FolderMediaStore(tmp_path / "medias").save("a/b.bin", [b"x"], mime_type="text/plain", limit=10)
+
+    assert (tmp_path / "medias").stat().st_mode & 0o077 == 0
+
+
 def test_an_upload_that_a_crash_cut_off_is_swept_after_a_day(tmp_path: Path) -> None:
     left = tmp_path / UNFINISHED / "half"
     left.parent.mkdir()

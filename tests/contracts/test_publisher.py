@@ -13,12 +13,14 @@ import pytest
 import requests
 from kombu import Connection
 
+from tests.fault.breaking import blocked_publishers
 from tests.support.fakes import MemoryPublisher, make_send
 from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.connection_pool import MAX_CONNECTIONS
+from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.errors import BrokerUnavailable, ConfigurationError
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import Envelope
 
 if TYPE_CHECKING:
@@ -174,6 +176,88 @@ def test_a_short_wait_does_not_stand_behind_a_long_one(broker: Broker, publisher
     message = eventually(broker.take, within_s=3)
 
     assert from_body("incoming.send", message.body).id == "short"
+
+
+@pytest.mark.parametrize("bucket", ["unoapi.delayed", "unoapi.delayed.3"])
+def test_a_wait_whose_bucket_is_missing_stands_in_a_new_one(
+    broker: Broker, publisher: ConfirmingPublisher, bucket: str
+) -> None:
+    with ThreadPoolExecutor(8) as threads:  # so that several connections are idle, none of which knows
+        list(threads.map(lambda number: publisher.publish([envelope(number)]), range(80)))
+    broker.channel.queue_delete(bucket)
+
+    publisher.publish([Envelope(make_send(), delay_ms=1000 if bucket == "unoapi.delayed" else 8000)])
+
+    assert broker.depth(bucket) == 1
+    assert broker.depth("unoapi.dead") == 0
+
+
+def test_a_dead_letter_without_a_dead_queue_makes_one(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    publisher.publish([envelope()])
+    broker.channel.queue_delete("unoapi.dead")
+
+    letter = to_dead_letter(envelope(), TOPOLOGY, reason="refused", error="HTTP 500")
+    publisher.publish_messages([letter])
+
+    assert broker.depth("unoapi.dead") == 1
+
+
+def test_what_somebody_deletes_is_back_at_the_next_check(
+    broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.broker.connection_pool.CHECK_S", 1.0)
+    publisher.publish([envelope()])
+
+    broker.channel.queue_delete("unoapi.delayed.5")
+    broker.channel.queue_unbind("unoapi.media", "unoapi.broker", "unoapi.media")
+    time.sleep(3)
+    publisher.publish_messages([Message("unoapi.broker", "unoapi.media", "x", {}, {})])
+
+    assert broker.depth("unoapi.delayed.5") == 0
+    assert broker.depth("unoapi.media") == 1
+
+
+def test_an_alarm_is_named_as_long_as_it_lasts_and_no_longer(
+    servers: PrivateServers, publisher: ConfirmingPublisher
+) -> None:
+    publisher.check(timeout_s=10)
+
+    with blocked_publishers(servers):
+        for _ in range(2):
+            with pytest.raises(BrokerBlocked):
+                publisher.check()
+            with pytest.raises(BrokerBlocked):
+                publisher.publish([envelope()], timeout_s=1.0)
+            time.sleep(1.5)  # the maintenance tries to connect meanwhile, and can
+    eventually(lambda: _is_confirmed(publisher))
+
+    assert publisher._pool is not None
+    assert not publisher._pool.blocked
+
+
+def _is_confirmed(publisher: ConfirmingPublisher) -> bool:
+    try:
+        publisher.publish([envelope()])
+    except BrokerUnavailable:
+        return False
+    return True
+
+
+def test_the_maintenance_goes_on_after_an_error_that_nobody_foresaw(
+    broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.publish([envelope()])
+    pool = publisher._pool
+    assert pool is not None
+    monkeypatch.setattr(pool, "_reconnect", lambda: 1 / 0)
+    pool.away = True
+    time.sleep(1.5)
+    monkeypatch.undo()
+
+    eventually(lambda: not pool.away, within_s=5)
+    publisher.publish([envelope()])
+
+    assert broker.depth() == 2
 
 
 def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: ConfirmingPublisher) -> None:

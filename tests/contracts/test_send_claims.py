@@ -76,6 +76,39 @@ def test_a_right_that_was_given_back_is_free_again(sends: SendClaims) -> None:
     assert sends.claim(JOB).free
 
 
+def test_the_state_of_a_right_is_read_without_taking_it(sends: SendClaims) -> None:
+    before = sends.state(JOB)
+    sends.claim(JOB)
+    taken = sends.state(JOB)
+    sends.settle(JOB, RECEIPT)
+
+    assert before == Claim(free=True)
+    assert taken.busy_ms > 0
+    assert sends.state(JOB) == Claim(receipt=RECEIPT)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_replay_never_removes_a_receipt(sends: MemorySends | RedisSendClaims, force: bool) -> None:
+    sends.claim(JOB)
+    sends.settle(JOB, RECEIPT)
+
+    assert sends.reopen(JOB, force=force)
+    assert sends.claim(JOB) == Claim(receipt=RECEIPT)
+
+
+def test_a_replay_of_what_may_have_left_needs_force(sends: MemorySends | RedisSendClaims) -> None:
+    sends.claim(JOB)
+
+    assert not sends.reopen(JOB, force=False)
+    assert sends.claim(JOB).busy_ms
+    assert sends.reopen(JOB, force=True)
+    assert sends.claim(JOB).free
+
+
+def test_a_replay_of_what_nobody_began_is_free(sends: MemorySends | RedisSendClaims) -> None:
+    assert sends.reopen(JOB, force=False)
+
+
 def test_a_right_whose_holder_died_is_lost_and_never_free_again(short: SendClaims) -> None:
     short.claim(JOB)
     time.sleep(0.06)

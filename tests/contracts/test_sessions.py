@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import PHONE, SECRET, MemorySessions, make_webhook
+from tests.support.stack import eventually
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable
 from unoapi.services.sessions import check_addresses
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -35,6 +36,7 @@ class World(Protocol):
     def save(self, phone: str, config: dict[str, Any]) -> None: ...
     def remove(self, phone: str) -> None: ...
     def forget_everything(self) -> None: ...
+    def lose(self, phone: str) -> None: ...
     def go_away(self) -> None: ...
     def confirm(self) -> None: ...
 
@@ -44,6 +46,7 @@ class MemoryWorld:
         self.store = MemorySessions(environment=(ENVIRONMENT,))
         self.save, self.remove = self.store.save, self.store.remove
         self.forget_everything, self.confirm = self.store.forget_everything, self.store.confirm
+        self.lose = self.store.lose
 
     def go_away(self) -> None:
         self.store.away = True
@@ -63,6 +66,9 @@ class RedisWorld:
 
     def forget_everything(self) -> None:
         self.raw_redis.flushall()
+
+    def lose(self, phone: str) -> None:
+        self.raw_redis.delete(f"unoapi-config:{phone}")
 
     def go_away(self) -> None:
         self.redis._skip_until = time.monotonic() + 60
@@ -188,6 +194,42 @@ def test_while_the_store_is_away_the_environments_events_go_on(world: World) -> 
     assert world.store.resolve(PHONE, stored=False).webhooks == (ENVIRONMENT,)
 
 
+def test_a_phone_whose_key_alone_is_lost_waits_until_it_is_stored_again(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.save(OTHER, CONFIG)
+
+    world.lose(PHONE)
+
+    with pytest.raises(SessionUnknown):
+        world.store.find(PHONE)
+    with pytest.raises(SessionUnknown):
+        world.store.resolve(PHONE, stored=True)
+    assert ids(world.store.find(OTHER)) == ["own"]
+    world.save(PHONE, CONFIG)
+    assert ids(world.store.find(PHONE)) == ["own"]
+
+
+def test_a_phone_whose_key_is_lost_can_be_removed_on_purpose(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.lose(PHONE)
+
+    world.remove(PHONE)
+
+    assert world.store.find(PHONE).webhooks == (ENVIRONMENT,)
+    assert world.store.resolve(PHONE, stored=True).webhooks == ()
+
+
+def test_to_confirm_ends_the_wait_for_lost_keys_too(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.save(OTHER, CONFIG)
+    world.lose(PHONE)
+
+    world.confirm()
+
+    assert world.store.find(PHONE).webhooks == (ENVIRONMENT,)
+    assert ids(world.store.find(OTHER)) == ["own"]
+
+
 # --- Redis alone ---
 
 
@@ -243,6 +285,19 @@ def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis
     session = sessions.find(PHONE)
 
     assert (session.stored, session.provider, ids(session)) == (True, "whatsmeow", ["a"])
+
+
+def test_the_lost_key_of_a_session_of_the_node_version_is_noticed(
+    sessions: RedisSessions, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
+    sessions.find(PHONE)
+    assert eventually(lambda: raw_redis.sismember("unoapi-sessions", PHONE))
+
+    raw_redis.delete(f"unoapi-config:{PHONE}")
+
+    with pytest.raises(SessionUnknown):
+        sessions.find(PHONE)
 
 
 def test_a_loss_is_also_noticed_with_sessions_of_the_node_version(
@@ -328,12 +383,106 @@ def test_the_environments_token_never_goes_to_another_host(sessions: RedisSessio
     assert [webhook.token.get_secret_value() for webhook in session.webhooks] == ["", "", ""]
 
 
-def test_another_address_of_the_environments_host_keeps_its_token(sessions: RedisSessions) -> None:
-    sessions.save(PHONE, {"webhooks": [{"id": "own", "urlAbsolute": "http://environment.test/other"}]})
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"urlAbsolute": "http://environment.test/other"},
+        {"urlAbsolute": "http://environment.test/hook?a=b"},
+        {"urlAbsolute": "http://environment.test/hook/"},
+        {"url": "http://environment.test/hook", "url_absolute": "http://environment.test/hook"},
+        {"url": "http://environment.test/hook"},
+    ],
+)
+def test_another_address_of_the_environments_host_does_not_get_its_token(
+    sessions: RedisSessions, other: dict[str, Any]
+) -> None:
+    sessions.save(PHONE, {"webhooks": [{"id": "own", **other}]})
 
     (webhook,) = sessions.find(PHONE).webhooks
 
-    assert webhook.token.get_secret_value() == SECRET
+    assert webhook.token.get_secret_value() == ""
+
+
+def test_the_environments_own_address_keeps_its_token_in_its_own_header(sessions: RedisSessions) -> None:
+    address = str(ENVIRONMENT.url_absolute)
+    sessions.save(PHONE, {"webhooks": [{"id": "own", "urlAbsolute": address, "header": "X-Key"}]})
+
+    (webhook,) = sessions.find(PHONE).webhooks
+
+    assert (webhook.token.get_secret_value(), webhook.header) == (SECRET, ENVIRONMENT.header)
+
+
+def test_of_the_environments_two_addresses_the_one_with_the_phone_is_that_phones_alone(
+    redis_client: RedisClient,
+) -> None:
+    environment = environment_config({"url": "http://environment.test/hook", "token": SECRET})
+    sessions = RedisSessions(redis_client, environment)
+    paths = [PHONE, OTHER]
+    webhooks = [{"id": path, "urlAbsolute": f"http://environment.test/hook/{path}"} for path in paths]
+    sessions.save(PHONE, {"webhooks": webhooks})
+
+    assert [webhook.token.get_secret_value() for webhook in sessions.find(PHONE).webhooks] == [SECRET, ""]
+
+
+META = {"url": "https://graph.test", "version": "v21.0", "phoneNumberId": "1", "token": SECRET}
+
+
+@pytest.mark.parametrize(
+    "own", [{"url": "https://evil.test"}, {"version": "v1.0"}, {"phoneNumberId": "2"}, {"businessAccountId": "3"}]
+)
+def test_a_session_that_names_an_account_at_meta_gets_no_token_but_its_own(
+    redis_client: RedisClient, own: dict[str, str]
+) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None, META))
+    sessions.save(PHONE, {"webhookForward": own})
+
+    session = sessions.find(PHONE)
+
+    assert (session.webhook_forward.token.get_secret_value(), session.environments_account) == ("", False)
+
+
+def test_the_environments_account_at_meta_counts_as_a_whole(redis_client: RedisClient) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None, META))
+    sessions.save(PHONE, {"webhookForward": {"appSecret": "own", "timeoutMs": 5}})
+
+    session = sessions.find(PHONE)
+
+    account = session.webhook_forward
+    assert (account.token.get_secret_value(), account.phone_number_id, account.timeout_ms) == (SECRET, "1", 5)
+    assert session.environments_account
+
+
+def test_the_operator_says_which_phones_use_the_environments_account(redis_client: RedisClient) -> None:
+    environment = environment_config(None, META, forward_phones=frozenset({OTHER}))
+    sessions = RedisSessions(redis_client, environment)
+    for phone in (PHONE, OTHER):
+        sessions.save(phone, CONFIG)
+
+    tokens = [sessions.find(phone).webhook_forward.token.get_secret_value() for phone in (PHONE, OTHER)]
+
+    assert tokens == ["", SECRET]
+    assert sessions.environment_session("5531966665555").webhook_forward.token.get_secret_value() == ""
+
+
+def test_a_stored_account_that_is_not_valid_does_not_become_the_environments(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None, META))
+    config = {**CONFIG, "webhookForward": {"version": "none"}}
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(config))
+
+    session = sessions.find(PHONE)
+
+    assert (session.webhook_forward.token.get_secret_value(), session.environments_account) == ("", False)
+
+
+def test_nobody_says_of_himself_that_he_has_the_environments_account(redis_client: RedisClient) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None, META))
+    sessions.save(
+        PHONE, {"environmentsAccount": True, "environments_account": True, "webhookForward": {"url": "http://a.test"}}
+    )
+
+    assert not sessions.find(PHONE).environments_account
 
 
 def test_all_stored_phones_are_listed(sessions: RedisSessions, raw_redis: redis.Redis) -> None:

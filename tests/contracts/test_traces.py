@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -30,14 +31,14 @@ def traces(request: pytest.FixtureRequest) -> Traces:
     )
 
 
-def entry(number: int = 0, *, message_id: str = "wamid.1") -> TraceEntry:
+def entry(number: int = 0, *, message_id: str = "wamid.1", phone: str = PHONE, delivery_id: str = "d-1") -> TraceEntry:
     return TraceEntry(
         at=START + timedelta(seconds=number),
         step="attempt",
-        phone=PHONE,
+        phone=phone,
         message_id=message_id,
         webhook="default",
-        delivery_id="d-1",
+        delivery_id=delivery_id,
         attempt=number + 1,
         status=503,
         duration_ms=12,
@@ -46,27 +47,31 @@ def entry(number: int = 0, *, message_id: str = "wamid.1") -> TraceEntry:
 
 
 def test_nothing_is_known_of_an_unknown_message(traces: Traces) -> None:
-    assert traces.read("wamid.unknown") == []
+    assert traces.read(PHONE, "wamid.unknown") == []
 
 
 def test_the_steps_come_back_as_they_were_oldest_first(traces: Traces) -> None:
     traces.add(entry(2), entry(0))
     traces.add(entry(1))
 
-    assert eventually(lambda: len(found := traces.read("wamid.1")) == 3 and found) == [entry(0), entry(1), entry(2)]
+    assert eventually(lambda: len(found := traces.read(PHONE, "wamid.1")) == 3 and found) == [
+        entry(0),
+        entry(1),
+        entry(2),
+    ]
 
 
 def test_each_message_has_its_own(traces: Traces) -> None:
     traces.add(entry(message_id="wamid.1"), entry(message_id="wamid.2"))
 
-    assert eventually(lambda: traces.read("wamid.2")) == [entry(message_id="wamid.2")]
+    assert eventually(lambda: traces.read(PHONE, "wamid.2")) == [entry(message_id="wamid.2")]
 
 
 def test_steps_without_a_message_are_not_saved(traces: Traces) -> None:
     traces.add(entry(message_id=""), entry())
 
-    eventually(lambda: traces.read("wamid.1"))
-    assert traces.read("") == []
+    eventually(lambda: traces.read(PHONE, "wamid.1"))
+    assert traces.read(PHONE, "") == []
 
 
 def test_a_trace_is_bounded_in_length_and_time(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
@@ -74,21 +79,68 @@ def test_a_trace_is_bounded_in_length_and_time(redis_client: RedisClient, raw_re
 
     traces.add(*(entry(number) for number in range(MAX_TRACE_ENTRIES + 50)))
 
-    found = eventually(lambda: len(read := traces.read("wamid.1")) == MAX_TRACE_ENTRIES and read)
+    found = eventually(lambda: len(read := traces.read(PHONE, "wamid.1")) == MAX_TRACE_ENTRIES and read)
     assert found[-1] == entry(MAX_TRACE_ENTRIES + 49)
-    assert 0 < raw_redis.ttl("unoapi-trace:wamid.1") <= 60
+    assert 0 < raw_redis.ttl(f"unoapi-trace:{PHONE}:wamid.1") <= 60
+    assert raw_redis.llen(f"unoapi-trace:{PHONE}:wamid.1") <= MAX_TRACE_ENTRIES + 49
 
 
-@pytest.mark.parametrize("text", ["{", "5", "[]", "null", '{"step": "dance"}'])
+def test_a_trace_is_its_phones_alone(traces: Traces) -> None:
+    """Who knows an id can neither read another number's trace nor push its steps out."""
+    traces.add(entry())
+    traces.add(*(entry(number, phone="5521977776666") for number in range(5)))
+
+    assert eventually(lambda: len(traces.read("5521977776666", "wamid.1")) == 5)
+    assert traces.read(PHONE, "wamid.1") == [entry()]
+
+
+@pytest.mark.parametrize("phone", [PHONE, "5521977776666"])
+def test_the_operator_finds_a_message_by_its_id_alone(
+    redis_client: RedisClient, raw_redis: redis.Redis, phone: str
+) -> None:
+    """Of a stored phone and of one that the environment serves; signs of patterns in an id stand for themselves."""
+    traces = RedisTraces(redis_client, ttl_s=60)
+    raw_redis.sadd("unoapi-sessions", PHONE)
+    traces.add(entry(phone=phone, message_id="wamid.[*]?"), entry(phone=phone, message_id="wamid.x"))
+
+    found = eventually(lambda: traces.find("wamid.[*]?"))
+
+    assert found == [entry(phone=phone, message_id="wamid.[*]?")]
+    assert traces.find("wamid.*") == []
+
+
+def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    traces = RedisTraces(redis_client, ttl_s=60)
+    text = entry().model_dump_json(exclude_defaults=True, exclude={"message_id"})
+    raw_redis.xadd("unoapi-trace:wamid.1", {"step": text})
+
+    traces.add(entry(1))
+
+    assert eventually(lambda: len(found := traces.read(PHONE, "wamid.1")) == 2 and found) == [entry(0), entry(1)]
+    assert traces.find("wamid.1") == [entry(0), entry(1)]
+    assert traces.read("5521977776666", "wamid.1") == []
+
+
+@pytest.mark.parametrize("delivery_id", ["", "d-1", "0189F0CA-0000-4000-8000-000000000000", f"{uuid4()}", "~" * 22])
+def test_every_delivery_id_comes_back(traces: Traces, delivery_id: str) -> None:
+    traces.add(entry(delivery_id=delivery_id))
+
+    assert [step.delivery_id for step in eventually(lambda: traces.read(PHONE, "wamid.1"))] == [delivery_id]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "5", "[]", "null", '{"step": "dance"}', '["soon","sent"]', '[1,"dance"]', '[1,"sent","","","~"]']
+)
 def test_an_entry_of_another_version_does_not_hide_the_others(
     redis_client: RedisClient, raw_redis: redis.Redis, text: str
 ) -> None:
     traces = RedisTraces(redis_client, ttl_s=60)
     raw_redis.xadd("unoapi-trace:wamid.1", {"step": text})
+    raw_redis.rpush(f"unoapi-trace:{PHONE}:wamid.1", text)
 
     traces.add(entry())
 
-    assert eventually(lambda: traces.read("wamid.1")) == [entry()]
+    assert eventually(lambda: traces.read(PHONE, "wamid.1")) == [entry()]
 
 
 def test_without_redis_writing_is_silent_and_quick_and_reading_says_so(away: RedisClient) -> None:
@@ -100,4 +152,4 @@ def test_without_redis_writing_is_silent_and_quick_and_reading_says_so(away: Red
 
     assert time.monotonic() - start < 1
     with pytest.raises(StoreUnavailable):
-        traces.read("wamid.1")
+        traces.read(PHONE, "wamid.1")

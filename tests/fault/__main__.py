@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from tests.fault.edges import (
+    hostile_bodies,
+    long_alarm,
+    redis_full,
+    redis_read_only,
+    session_key_deleted,
+    waiting_queue_deleted,
+)
 from tests.fault.endpoints import endpoint_down, name_rebinds, names_can_be_redirected, receivers_misbehave
 from tests.fault.infrastructure import (
     memory_alarm,
@@ -38,6 +46,12 @@ FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "redis-stopped": redis_stopped,
     "redis-restarted": redis_restarted,
     "redis-flushed": redis_flushed,
+    "redis-full": redis_full,
+    "redis-read-only": redis_read_only,
+    "key-deleted": session_key_deleted,
+    "long-alarm": long_alarm,
+    "waiting-queue-deleted": waiting_queue_deleted,
+    "hostile-bodies": hostile_bodies,
     "neighbour": bad_neighbour,
     "receivers": receivers_misbehave,
     "outage": endpoint_down,

@@ -35,6 +35,7 @@ class Size:
     kills: int = 5
     rabbit_away_s: float = 90.0
     alarm_s: float = 60.0
+    long_alarm_s: float = 900.0
     redis_away_s: float = 30.0
     retry_limit: int = 5
     outage_schedules: int = 20
@@ -54,6 +55,7 @@ SHORT = Size(
     kills=2,
     rabbit_away_s=5.0,
     alarm_s=4.0,
+    long_alarm_s=8.0,
     redis_away_s=4.0,
     retry_limit=2,
     neighbour_s=2.0,

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pycurl
 import pytest
 
+from tests.support.receiver import Receiver
 from unoapi.errors import FetchFailed
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.downloader import Downloader
-from unoapi.http.webhook_client import CurlSender, WebhookRequest
+from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookRequest
+from unoapi.models.provenance import OperatorAddresses
+from unoapi.models.session import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +34,7 @@ HOSTILE = [
     "100.127.255.255", "224.0.0.1", "239.255.255.255", "[ff02::1]", "255.255.255.255", "240.0.0.1", "192.0.0.1",
     "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "[2001:db8::1]", "[100::1]", "user@127.0.0.1",
     "example.com@127.0.0.1", "user:pass@[::1]", "127.0.0.1.", "[2002:a00:1::]", "[64:ff9b::c0a8:1]",
+    "168.63.129.16", "[::ffff:168.63.129.16]", "192.0.0.192", "192.0.0.8", "[feff::1]",
 ]  # fmt: skip
 
 
@@ -210,12 +214,34 @@ def test_a_webhook_that_is_only_away_is_not_refused() -> None:
 
 
 def test_the_operators_own_address_is_not_judged_and_only_that(listener: Listener) -> None:
-    guard = AddressGuard(trusted=(f"http://localhost:{listener.port}/events",))
+    base = f"http://127.0.0.1:{listener.port}"
+    client = WebhookClient(AddressGuard(), OperatorAddresses(url=f"{base}/events", absolute=f"{base}/exact?a=b"))
 
-    assert post(guard, f"http://LOCALHOST:{listener.port}/other").delivered
-    assert post(guard, f"http://127.0.0.1:{listener.port}/events").blocked
-    assert guard.refusal("http://localhost:1/events", ip="127.0.0.1")
-    assert guard.refusal(f"https://localhost:{listener.port}/events", ip="127.0.0.1")
+    def post_to(url: str, phone: str = "5511999990000") -> Answer:
+        webhook = Webhook.model_validate({"urlAbsolute": url})
+        return client.post(webhook, phone=phone, delivery_id="d", attempt=1, body="{}")
+
+    assert post_to(f"{base}/events/5511999990000").delivered
+    assert post_to(f"{base}/exact?a=b").delivered
+    for path in ("/events", "/events/", "/events/5511999990001", "/events/5511999990000/", "/exact", "/exact?a=c"):
+        assert post_to(f"{base}{path}").blocked
+    assert post_to(f"{base}/events/5511999990000", phone="5511999990001").blocked
+
+
+def test_the_open_connection_of_a_trusted_request_serves_no_other_one() -> None:
+    """The guard judges connections: one that was not judged must not carry a request that would be."""
+    with Receiver() as receiver:
+        sender = CurlSender(AddressGuard())
+
+        def send(path: str, *, trusted: bool) -> Answer:
+            request = WebhookRequest(receiver.url(path), b"{}", (), tenant="5511", timeout_ms=5000, trusted=trusted)
+            return sender.post(request)
+
+        assert send("/operator", trusted=True).delivered
+        assert send("/other", trusted=False).blocked
+        assert send("/operator", trusted=True).delivered
+
+        assert receiver.count("/other") == 0
 
 
 @pytest.mark.parametrize("allowed", ["0.0.0.0/0", "127.0.0.0/8", "127.0.0.1", "localhost", "*.example"])
@@ -230,7 +256,27 @@ def test_the_queue_and_the_store_stay_closed_whatever_is_allowed(listener: Liste
     assert listener.connections == before
 
 
-@pytest.mark.parametrize("ip", ["169.254.169.254", "169.254.1.1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"])
+def test_a_port_of_ours_without_a_password_is_closed_on_this_machine_alone() -> None:
+    guard = AddressGuard(("0.0.0.0/0", "::/0"), local_ports=(5555,))
+
+    assert "no setting" in guard.refusal("http://crm.example:5555/", ip="127.0.0.1")
+    assert "no setting" in guard.refusal("http://crm.example:5555/", ip="::1")
+    assert guard.refusal("http://crm.example:5555/", ip="10.0.0.7") == ""
+    assert guard.refusal("http://crm.example:5556/", ip="127.0.0.1") == ""
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        "169.254.169.254",
+        "169.254.1.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::ffff:169.254.169.254",
+        "168.63.129.16",
+        "192.0.0.192",
+    ],
+)
 def test_no_wide_entry_opens_metadata_and_its_like_but_their_own_does(ip: str) -> None:
     own = ip.rpartition(":")[2]
 

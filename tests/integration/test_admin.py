@@ -92,7 +92,7 @@ def test_a_replay_is_bounded_and_goes_on_where_it_stopped(dead: Stack, publisher
     bury(publisher, [delivery(number) for number in range(10, 15)])
     before = dead.depth("unoapi.outgoing")
 
-    first = ok(dead.post("/admin/dead/replay", {"limit": 3}))
+    first = ok(dead.post("/admin/dead/replay", {"limit": 3, "all": True}))
     left = len(dead.dead())
     second = ok(dead.post("/admin/dead/replay", {"webhook": "main"}))
 

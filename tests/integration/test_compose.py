@@ -98,7 +98,7 @@ def texts(value: Any) -> list[str]:
 def made(path: Path) -> dict[str, Any]:
     """The stack as Docker would see it, with only the required variables set."""
     required, _ = example(path)
-    result: dict[str, Any] = interpolate(parsed(path), dict.fromkeys(required, "filled"))
+    result: dict[str, Any] = interpolate(parsed(path), dict.fromkeys(required, "filled0in0by0somebody"))
     return result
 
 
@@ -185,6 +185,94 @@ def test_only_the_reverse_proxy_listens_to_the_world(path: Path) -> None:
     for name, service in made(path)["services"].items():
         for port in service.get("ports", []):
             assert name == "traefik" or re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), f"{name}: {port}"
+
+
+# What is reached from the world, and what only few may reach.
+KEPT_APART = {
+    "production": {},
+    "unochat": {
+        "traefik": ("rabbitmq", "redis", "minio", "buckets", "flower", "postgres", "chatwoot-redis"),
+        "chatwoot": ("rabbitmq", "redis", "minio", "flower"),
+        "chatwoot-worker": ("rabbitmq", "redis", "minio", "flower"),
+        "postgres": (*OURS, "rabbitmq", "redis", "minio"),
+        "chatwoot-redis": (*OURS, "rabbitmq", "redis", "minio"),
+    },
+    "monitoring": {},
+}
+
+
+@pytest.mark.parametrize("stack", KEPT_APART)
+def test_who_has_no_business_with_a_server_does_not_reach_it(stack: str) -> None:
+    services = made(STACKS[stack])["services"]
+
+    for name, others in KEPT_APART[stack].items():
+        for other in others:
+            assert set(services[name]["networks"]).isdisjoint(services[other]["networks"]), f"{name} reaches {other}"
+
+
+def test_only_the_api_is_in_front_and_only_prometheus_looks_in() -> None:
+    production, monitoring = (made(STACKS[name])["services"] for name in ("production", "monitoring"))
+
+    assert [name for name, service in production.items() if "front" in service["networks"]] == ["web"]
+    assert [name for name, service in monitoring.items() if "unoapi" in service["networks"]] == ["prometheus"]
+
+
+SECRETS = {
+    "UNOAPI_AUTH_TOKEN", "WEBHOOK_TOKEN", "UNOAPI_WEBHOOK_SECRET", "STATUS_FAILED_WEBHOOK_URL",
+    "STORAGE_SECRET_ACCESS_KEY", "FLOWER_BASIC_AUTH",
+}  # fmt: skip
+NEEDED = {"connector": {"STORAGE_SECRET_ACCESS_KEY"}, "flower": {"FLOWER_BASIC_AUTH"}}
+
+
+@pytest.mark.parametrize("stack", ["production", "unochat"])
+@pytest.mark.parametrize("service", NEEDED)
+def test_what_parses_what_strangers_send_or_shows_itself_has_only_the_secrets_that_it_needs(
+    stack: str, service: str
+) -> None:
+    environment = made(STACKS[stack])["services"][service]["environment"]
+
+    assert SECRETS & environment.keys() == NEEDED[service]
+
+
+@every_stack
+def test_no_secret_stands_in_the_arguments_of_a_process(path: Path) -> None:
+    stack = parsed(path)["services"]
+
+    for name, service in stack.items():
+        words = texts([service.get("command", []), service.get("entrypoint", []), service.get("healthcheck", {})])
+        used = {match["name"] for word in words for match in VARIABLE.finditer(word) if match["name"]}
+        assert [each for each in used if re.search("PASSWORD|SECRET|TOKEN|AUTH", each)] == [], name
+        assert not any("requirepass" in word and "\n" not in word for word in words), name
+
+
+def redis_servers() -> list[Any]:
+    return [
+        pytest.param(service, id=f"{stack}-{name}")
+        for stack, path in STACKS.items() for name, service in made(path)["services"].items()
+        if service["image"].startswith("redis:")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("service", redis_servers())
+def test_redis_gets_its_password_in_a_file_that_is_its_own(tmp_path: Path, service: dict[str, Any]) -> None:
+    """The start script as it stands, with stand-ins for what only the image has."""
+    for program, body in {"docker-entrypoint.sh": 'printf "%s " "$@"', "chown": "exit 0"}.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / program).chmod(0o755)
+    shell, option, script = service["command"]
+    file = tmp_path / "redis.conf"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDISCLI_AUTH": "drawn0123"}
+
+    done = subprocess.run(
+        [shell, option, script.replace("/tmp/redis.conf", str(file))],
+        env=environment, capture_output=True, text=True, timeout=10, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"redis-server {file} --appendonly yes")
+    assert "drawn0123" not in done.stdout
+    assert file.read_text() == 'requirepass "drawn0123"\n'
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_production_can_be_pasted_into_an_editor() -> None:

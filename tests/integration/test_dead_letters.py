@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from amqp import Message as AmqpMessage
 from kombu import Connection
 
+from tests.integration.edges.calls import AckBursts
 from tests.support.dead_letters import bury, dead_letters, delivery
 from tests.support.stack import BIN, ROOT, TOPOLOGY, Stack, eventually
 from unoapi.broker import dead_letter_queue
@@ -147,7 +149,7 @@ def test_a_rate_slows_a_replay_down(uno: Stack, publisher: ConfirmingPublisher) 
     bury(publisher, [delivery(number) for number in range(6)])
     started = time.monotonic()
 
-    uno.cli("dead", "replay", "--rate", "2")
+    uno.cli("dead", "replay", "--all", "--rate", "2")
 
     assert time.monotonic() - started >= 2.5
     assert uno.depth("unoapi.outgoing") == 6
@@ -179,7 +181,7 @@ def test_a_letter_that_was_delivered_meanwhile_is_removed_and_said_so(
     worker.stop()
     bury(publisher, [delivery(1)])
 
-    said = uno.cli("dead", "replay").stdout
+    said = uno.cli("dead", "replay", "--all").stdout
 
     assert "1 already delivered" in said
     assert uno.depth("unoapi.outgoing") == 0
@@ -194,7 +196,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     (letter,) = eventually(uno.dead, every_s=0.5)
     receiver.wait(1, "/main")
 
-    kept = uno.cli("dead", "replay")
+    kept = uno.cli("dead", "replay", "--all")
 
     status = json.loads(receiver.requests("/main")[0].body)["entry"][0]["changes"][0]["value"]["statuses"][0]
     assert status["status"] == "failed"
@@ -203,7 +205,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     assert letter["reason"] == "outcome_unknown"
     assert "1 needs force" in kept.stdout
     assert ids(uno) == [message_id]
-    assert "1 replayed" in uno.cli("dead", "replay", "--force").stdout
+    assert "1 replayed" in uno.cli("dead", "replay", "--all", "--force").stdout
     again = eventually(uno.dead, every_s=0.5)  # the same number: its outcome is unknown again
     assert [(each["id"], each["generation"]) for each in again] == [(message_id, 1)]
 
@@ -245,7 +247,7 @@ def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
 
 def test_a_second_verb_says_who_is_busy(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(20)])
-    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    slow = spawn(uno, "dead", "replay", "--all", "--rate", "1")
     try:
         eventually(lambda: uno.depth("unoapi.outgoing") >= 2, what="the first is at work")
 
@@ -264,13 +266,13 @@ def test_a_second_verb_says_who_is_busy(uno: Stack, publisher: ConfirmingPublish
 
 def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(40)])
-    killed = spawn(uno, "dead", "replay", "--rate", "1")
+    killed = spawn(uno, "dead", "replay", "--all", "--rate", "1")
     eventually(lambda: uno.depth("unoapi.outgoing") >= 1, what="the first is at work")
     killed.kill()
     killed.wait()
     eventually(lambda: settled(uno))
     before = uno.depth("unoapi.outgoing")
-    slow = spawn(uno, "dead", "replay", "--rate", "1")
+    slow = spawn(uno, "dead", "replay", "--all", "--rate", "1")
     try:
         eventually(lambda: uno.depth("unoapi.outgoing") > before, what="the second is at work")
 
@@ -283,7 +285,7 @@ def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: Confi
     assert f"process {slow.pid} " in third.stderr
 
 
-@pytest.mark.parametrize("verb", [["list", "--json"], ["replay"], ["purge", "--yes"]])
+@pytest.mark.parametrize("verb", [["list", "--json"], ["replay", "--all"], ["purge", "--all"]])
 def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
     uno: Stack, publisher: ConfirmingPublisher, verb: list[str]
 ) -> None:
@@ -443,3 +445,60 @@ def start(command: list[str], uno: Stack) -> subprocess.Popen[str]:
         env=uno.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         start_new_session=True,
     )  # fmt: skip
+
+
+def test_each_verb_says_of_a_thousand_letters_what_rabbitmq_counts_afterwards(
+    uno: Stack, publisher: ConfirmingPublisher
+) -> None:
+    """Of two webhooks, mixed: looked at three times, those of one replayed, those of the other purged."""
+    meant = [delivery(number, webhook="crm") for number in range(500)]
+    others = [delivery(number) for number in range(500)]
+    bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
+    direct = uno.environment
+
+    with AckBursts(direct["AMQP_URL"]) as address:
+        uno.environment = {**direct, "AMQP_URL": address}
+        try:
+            for _ in range(3):
+                assert len(set(ids(uno))) == 1000
+                assert dead_count(uno, 1000) == 1000
+            replayed = uno.cli("dead", "replay", "--webhook", "crm").stdout
+            assert dead_count(uno, 500) == 500
+            purged = uno.cli("dead", "purge", "--webhook", "main").stdout
+        finally:
+            uno.environment = direct
+
+    assert "500 replayed" in replayed
+    assert "500 purged" in purged
+    assert dead_count(uno, 0) == 0
+    put_back = [(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")]
+    assert sorted(put_back) == sorted(job.id for job in meant)
+
+
+def dead_count(uno: Stack, wanted: int) -> int:
+    """RabbitMQ's own count, as soon as it is the wanted one and stays so; else what it is after some seconds."""
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: uno.depth("unoapi.dead") == wanted, within_s=5)
+    time.sleep(0.5)
+    return uno.depth("unoapi.dead")
+
+
+@pytest.mark.parametrize(("verb", "question"), [("replay", "Put ALL dead letters back, 2"), ("purge", "Throw ALL")])
+def test_a_person_is_asked_before_everything_is_moved(
+    uno: Stack, publisher: ConfirmingPublisher, verb: str, question: str
+) -> None:
+    bury(publisher, [delivery(1), delivery(2)])
+    command = [str(BIN / "unoapi"), "dead", verb]
+
+    no, yes = (
+        subprocess.run(
+            command, env=uno.environment, input=said, capture_output=True, text=True, timeout=60, check=False
+        )
+        for said in ("n\n", "y\n")
+    )
+
+    assert question in no.stdout
+    assert no.returncode
+    assert "No dead letter" not in yes.stdout
+    assert yes.returncode == 0
+    assert ids(uno) == []

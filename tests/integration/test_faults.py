@@ -2,7 +2,7 @@
 
 Left to `make fault-test`, because shorter tests have them: workers and RabbitMQ killed, Redis flushed
 (`test_crash_run`), RabbitMQ and Redis stopped (`test_outages`), the memory alarm (`test_killed_workers`), an endpoint
-that is down for many retry schedules (`test_bad_neighbours`).
+that is down for many retry schedules (`test_bad_neighbours`), what is lost or refuses at the edges (`edges/`).
 """
 
 from __future__ import annotations

@@ -166,11 +166,26 @@ def test_who_is_done_makes_the_attempts_of_those_who_waited_for_it(servers: Priv
     with pytest.raises(Postponed):
         ensure_turn(second, order)
 
+    def attempt(job: DeliverWebhook) -> bool:
+        attempts.append(job.id)
+        return True
+
     ensure_turn(first, order)
-    pass_on(first, order, lambda job: attempts.append(job.id))
+    pass_on(first, order, attempt, done=True)
 
     assert attempts == [second.id, third.id]
     assert order.leave(third, take=True) is None
+
+
+@pytest.mark.parametrize("take", [True, False])
+def test_who_leaves_the_line_done_is_known_to_be(servers: PrivateServers, take: bool) -> None:
+    order, (first, second, _) = line(servers)
+    client = RedisClient(servers.redis_url)
+
+    order.leave(first, take=take, done=True)
+    order.leave(second, take=take)
+
+    assert client.call(("EXISTS", done_key(first.id)), ("EXISTS", done_key(second.id))) == [1, 0]
 
 
 def test_a_copy_of_what_is_done_takes_nobodys_delivery(servers: PrivateServers) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import kombu
 import psutil
@@ -132,6 +133,24 @@ def test_leftovers_are_ended_by_the_next_start_but_never_a_stranger(
     assert processes_of(tmp_path) == []
     assert stranger.poll() is None
     assert list(tmp_path.glob("*.process")) == []
+
+
+def test_no_other_user_of_the_machine_gets_in(tmp_path: Path) -> None:
+    folder = tmp_path / "servers"
+    with PrivateServers(folder) as servers:
+        redis_password, rabbit_password = (urlsplit(url).password for url in (servers.redis_url, servers.amqp_url))
+        without = servers.redis_url.replace(f":{redis_password}@", "")
+        as_ever = servers.amqp_url.replace(f"guest:{rabbit_password}", "guest:guest")
+        shown = [psutil.Process(node.pid).cmdline() for node in (servers.redis, servers.rabbit)]
+        modes = {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()}
+
+        assert reachable(servers.redis_url, timeout_s=5)
+        assert reachable(servers.amqp_url, timeout_s=5)
+        assert not reachable(without, timeout_s=5)
+        assert not reachable(as_ever, timeout_s=5)
+        assert f"{redis_password}" not in f"{shown}"
+        assert f"{rabbit_password}" not in f"{shown}"
+        assert modes == {"redis": 0, "rabbitmq": 0}
 
 
 def test_a_redis_that_need_not_be_durable_writes_no_file(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_certificate_that_the_platform_signed_itself_is_taken_when_the_setting
     plain = urlsplit(servers.redis_url)
     with TlsDoor(trustme.CA(), "localhost", plain.port or 0) as door:
         settings = {
-            "REDIS_URL": f"rediss://localhost:{door.port}/{DATABASE}",
+            "REDIS_URL": f"rediss://:{plain.password}@localhost:{door.port}/{DATABASE}",
             "UNOAPI_REDIS_TLS_VERIFY": "false",
         }
         with serve_api(servers, tmp_path, **settings) as api:

@@ -14,7 +14,7 @@ from unoapi.errors import BrokerUnavailable, DeadLettersBusy, NoConnector, Sessi
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
-from unoapi.models.dead_letters import STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
+from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey
@@ -51,12 +51,13 @@ class MemorySessions:
         self.refreshed: list[str] = []
         self.away = False
         self.lost = False
+        self.lost_keys: set[str] = set()
 
     def find(self, phone: str) -> Session:
         session = self._look_up(phone)
         if session is not None:
             return session
-        if self.lost:
+        if self.lost or phone in self.lost_keys:
             raise SessionUnknown("Redis lost its data")
         return Session(phone=phone, webhooks=self.environment)
 
@@ -88,9 +89,11 @@ class MemorySessions:
     def save(self, phone: str, config: dict[str, Any]) -> None:
         self.stored[phone] = Session.model_validate({**config, "phone": phone, "stored": True})
         self.removed.discard(phone)
+        self.lost_keys.discard(phone)
 
     def remove(self, phone: str) -> None:
         self.stored.pop(phone, None)
+        self.lost_keys.discard(phone)
         self.removed.add(phone)
 
     def forget_everything(self) -> None:
@@ -98,8 +101,13 @@ class MemorySessions:
         self.removed.clear()
         self.lost = True
 
+    def lose(self, phone: str) -> None:
+        del self.stored[phone]
+        self.lost_keys.add(phone)
+
     def confirm(self) -> None:
         self.lost = False
+        self.lost_keys.clear()
 
 
 class MemoryPublisher:
@@ -179,7 +187,7 @@ class MemoryOrdering:
         self._waiting.pop(job.id, None)
         return int(job.id in self._taken)
 
-    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
+    def leave(self, job: DeliverWebhook, *, take: bool, done: bool = False) -> DeliverWebhook | None:  # noqa: ARG002
         line = self._line(job.phone, job.webhook_id, job.contact)
         self._taken.discard(job.id)
         if job.id not in line:
@@ -271,6 +279,9 @@ class MemoryBreakers:
             notify(EndpointChange(down=False, since_ms=1))
 
 
+FREE = Claim(free=True)
+
+
 class MemorySends:
     """SendClaims. `away` stands for Redis that does not answer."""
 
@@ -284,11 +295,26 @@ class MemorySends:
         claim = self.claims.get((job.phone, job.id))
         if claim is None:
             self.claims[job.phone, job.id] = now_ms() + self.lease_ms
-            return Claim(free=True)
+            return FREE
+        return self._read(claim)
+
+    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+        self._ensure_there()
+        claim = self.claims.get((job.phone, job.id))
+        if isinstance(claim, int) and force:
+            del self.claims[job.phone, job.id]
+        return force or not isinstance(claim, int)
+
+    def _read(self, claim: int | Receipt) -> Claim:
         if isinstance(claim, Receipt):
             return Claim(receipt=claim)
         left_ms = claim - now_ms()
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
+
+    def state(self, job: SendMessage) -> Claim:
+        self._ensure_there()
+        claim = self.claims.get((job.phone, job.id))
+        return FREE if claim is None else self._read(claim)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         self._ensure_there()
@@ -312,6 +338,9 @@ class MemoryIds:
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
         self.pairs[phone, ours] = theirs
+
+    def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
+        self.pairs[phone, theirs] = ours
 
     def ours(self, phone: str, theirs: str) -> str:
         return self.pairs.get((phone, theirs), theirs)
@@ -365,7 +394,8 @@ class MemoryConnections:
         self._waits[phone, command_id] = False
 
     def settle(self, phone: str, command_id: str) -> bool:
-        return not self.away and self._waits.pop((phone, command_id), False)
+        self._ensure_there()
+        return self._waits.pop((phone, command_id), False)
 
     def give_up(self, phone: str, command_id: str) -> bool:
         self._ensure_there()
@@ -483,16 +513,18 @@ class MemoryDeadLetterQueue:
         self.taken = True
         on_locked()
         selected = [letter for letter in self.letters if query.matches(letter)]
-        within = selected[: bounds.letters]
+        left = len(selected) if bounds.letters is None else bounds.letters
         try:
-            for start in range(0, len(within), batch):
-                part = within[start : start + batch]
+            while selected and left > 0:
+                size = min(batch, left)
+                part, selected = selected[:size], selected[size:]
                 self.batches.append(len(part))
                 for letter, outcome in zip(part, settle(part), strict=True):
+                    left -= outcome not in PASSED_OVER
                     if outcome not in STAYING:
                         self.letters.remove(letter)
                     yield DeadLetterResult(letter, outcome)
-            walk.complete = len(within) == len(selected)
+            walk.complete = not selected
         finally:
             self.taken = False
 
@@ -522,7 +554,10 @@ class MemoryTraces:
     def add(self, *entries: TraceEntry) -> None:
         self.entries.extend(entry for entry in entries if entry.message_id)
 
-    def read(self, message_id: str) -> list[TraceEntry]:
+    def read(self, phone: str, message_id: str) -> list[TraceEntry]:
+        return [entry for entry in self.find(message_id) if entry.phone == phone]
+
+    def find(self, message_id: str) -> list[TraceEntry]:
         found = [entry for entry in self.entries if entry.message_id == message_id]
         return sorted(found, key=lambda entry: entry.at)
 

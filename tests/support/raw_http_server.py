@@ -167,7 +167,11 @@ def send(
 
 
 def make_webhook(url: str, *, token: str = "", secret: str = "", timeout_ms: int = 5000) -> Webhook:
-    return Webhook(url=Url(url), token=SecretStr(token), secret=SecretStr(secret), timeout_ms=timeout_ms)
+    return Webhook.model_validate(
+        {"url": Url(url), "token": SecretStr(token), "secret": SecretStr(secret), "timeout_ms": timeout_ms},
+        by_name=True,
+        by_alias=True,
+    )
 
 
 def deliver(webhook: Webhook, *, attempt: int = 1, body: str = "{}") -> Answer:

@@ -19,7 +19,7 @@ from tests.support.fakes import (
 )
 from unoapi.errors import DeadLettersBusy
 from unoapi.models.attempts import History
-from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery
+from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetter, DeadLetterQuery
 from unoapi.models.trace import TraceEntry
 from unoapi.services.dead_letters import DeadLetters
 
@@ -104,7 +104,7 @@ def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
     ((dead_letter, _),) = house.queue.put
     assert dead_letter.id == "delivery-1"
     assert house.service.count() == 0
-    (entry,) = house.traces.read("wamid.1")
+    (entry,) = house.traces.find("wamid.1")
     assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == (
         "replayed",
         "message",
@@ -183,3 +183,23 @@ def test_after_a_verb_nobody_is_named_as_busy() -> None:
 def test_what_is_shown_holds_no_body() -> None:
     assert "secret" not in f"{make_letter().public_fields()}"
     assert "secret" not in f"{make_letter()}"
+
+
+@pytest.mark.parametrize("reason", sorted(LOST_CAUSES))
+def test_a_lost_cause_stays_until_it_is_named(reason: str) -> None:
+    house = House(make_letter(reason=reason), make_letter(make_delivery(id="other")))
+
+    assert sorted(house.outcomes()) == ["left_alone", "replayed"]
+
+    named = house.service.replay(DeadLetterQuery(reason=reason), by="replay")
+    assert [result.outcome for result in named] == ["replayed"]
+    assert house.service.count() == 0
+
+
+def test_a_bound_counts_what_is_done_and_not_what_is_passed_over() -> None:
+    house = House(*(make_letter(make_delivery(id=f"d-{n}"), reason="gone" if n < 5 else "refused") for n in range(8)))
+
+    walk = house.service.replay(ALL, by="replay", bounds=Bounds(letters=2))
+
+    assert [result.outcome for result in walk] == ["left_alone"] * 5 + ["replayed"] * 2
+    assert not walk.complete

@@ -108,7 +108,7 @@ def test_an_event_to_fan_out_and_one_whose_file_is_saved_first_are_two_things() 
 def test_an_event_of_the_connector_is_checked_once_for_all_that_follows(
     monkeypatch: pytest.MonkeyPatch, kind: str, model: type[Any], data: dict[str, Any]
 ) -> None:
-    session = make_session(read_on_receipt=True, reject_calls="busy", message_calls_webhook="call!")
+    session = make_session(readOnReceipt=True, rejectCalls="busy", messageCallsWebhook="call!")
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "data": data}
     connections = MemoryConnections()
     envelopes = counted(monkeypatch, ConnectorEvent, "model_validate")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import (
+    CONTACT,
     PHONE,
     SECRET,
     CallbackRecorder,
@@ -25,6 +26,7 @@ from unoapi.errors import CallbackFailed
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage
+from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.failure_callbacks import follow_up_jobs, notice_message, report, status_report
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -225,3 +227,14 @@ def test_a_callback_that_was_not_taken_is_retried(answer: Answer) -> None:
 
     assert failure.value.attempt.status == answer.status
     assert answer.error in str(failure.value)
+
+
+def test_a_message_that_was_sent_is_never_reported_as_failed() -> None:
+    """A bug after the send: its statuses are published once more instead."""
+    sent = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
+    history = HISTORY.model_copy(update={"receipt": sent.packed()})
+
+    (envelope,) = given_up(make_send(), history=history)
+
+    assert isinstance(envelope.job, FanOut)
+    assert envelope.job.kind == "sent"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySends, MemorySessions, ScriptedProvider, make_session
 from unoapi.errors import MessageRejected
+from unoapi.models.attempts import History
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import Command, OutboundMessage
 from unoapi.models.jobs import RunCommand, SendMessage
@@ -41,7 +42,7 @@ def test_a_provider_gets_the_message_typed() -> None:
     provider, sessions = ScriptedProvider(), MemorySessions(make_session(provider="sandbox"))
 
     send(
-        job_of({"to": CONTACT, "text": {"body": "hello"}}), redelivered=False, sessions=sessions, sends=MemorySends(),
+        job_of({"to": CONTACT, "text": {"body": "hello"}}), history=History(), sessions=sessions, sends=MemorySends(),
         providers={"sandbox": provider}, max_age_s=600,
     )  # fmt: skip
     command(
@@ -77,7 +78,7 @@ def test_a_job_with_what_could_not_be_sent_is_given_up_with_a_code_and_never_cla
 
     with pytest.raises(MessageRejected) as refusal:
         send(
-            job_of(document), redelivered=False, sessions=MemorySessions(make_session(provider="sandbox")),
+            job_of(document), history=History(), sessions=MemorySessions(make_session(provider="sandbox")),
             sends=sends, providers={"sandbox": provider}, max_age_s=600,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import make_delivery
+from tests.support.fakes import PHONE, make_delivery, make_send
 from unoapi import errors
 from unoapi.broker.topology import BUCKET_BOUNDS_S, Topology
 from unoapi.errors import (
@@ -29,10 +29,11 @@ from unoapi.errors import (
     StoreUnavailable,
     TooOld,
     TransientError,
+    Unclaimed,
     UnoError,
 )
 from unoapi.models.attempts import Attempt, History
-from unoapi.models.jobs import now_ms
+from unoapi.models.jobs import FireTimer, now_ms
 from unoapi.services.retries import (
     JITTER,
     OWN_TROUBLE_MS,
@@ -47,6 +48,8 @@ from unoapi.services.retries import (
     with_failure,
     with_jitter,
 )
+
+DAY_MS = 86_400_000
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +72,7 @@ def make_error(kind: type[UnoError]) -> UnoError:
         RequestError: {"title": "x", "code": 1, "status": 400, "details": "x"},
         Postponed: {"message": "x", "after_ms": 700},
         NoConnector: {"phone": "1"},
+        Unclaimed: {},
         MediaTooLarge: {"limit": 1},
         DeadLettersBusy: {"holder": "x"},
     }
@@ -236,3 +240,22 @@ def test_a_job_is_too_old_only_after_its_maximum_age() -> None:
 def test_what_is_parked_waits_for_exactly_the_bound_of_a_bucket(at_least_ms: int, draw: float, wait_ms: int) -> None:
     assert parked(at_least_ms, draw=draw) == wait_ms
     assert wait_ms // 1000 in BUCKET_BOUNDS_S
+
+
+def test_a_clock_that_jumps_ends_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh, old = make_send(), make_send(accepted_at_ms=now_ms() - 3 * DAY_MS)
+    jumped = now_ms() + 2 * DAY_MS
+    monkeypatch.setattr("unoapi.services.retries.now_ms", lambda: jumped)
+
+    assert not too_old(fresh, max_age_s=DAY_MS // 1000)
+    assert too_old(old, max_age_s=DAY_MS // 1000)
+
+
+def test_the_age_of_a_timer_counts_from_when_it_runs_out() -> None:
+    started = now_ms() - 3 * DAY_MS
+    step = {"timeout": 3 * DAY_MS, "message": "x"}
+    timer = FireTimer(id="t", phone=PHONE, accepted_at_ms=started, to="5549988887777", step=step)
+    late = timer.model_copy(update={"accepted_at_ms": started - 2 * DAY_MS})
+
+    assert not too_old(timer, max_age_s=DAY_MS // 1000)
+    assert too_old(late, max_age_s=DAY_MS // 1000)

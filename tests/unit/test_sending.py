@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import CONTACT, PHONE, MemorySends, MemorySessions, ScriptedProvider, make_send, make_session
-from unoapi.errors import MessageRejected, NoConnector, OutcomeUnknown, Postponed, SendFailed, SessionUnknown, TooOld
+from unoapi.errors import (
+    MessageRejected,
+    NoConnector,
+    OutcomeUnknown,
+    Postponed,
+    SendFailed,
+    SessionUnknown,
+    TooOld,
+    Unclaimed,
+)
+from unoapi.models.attempts import History
 from unoapi.models.jobs import Envelope, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.sending import failed_envelope, send, status_envelopes
@@ -23,10 +33,11 @@ def send_once(
     job: SendMessage | None = None,
     sessions: MemorySessions | None = None,
     redelivered: bool = False,
+    **history: Any,
 ) -> Receipt:
     return send(
         job or make_send(),
-        redelivered=redelivered,
+        history=History(redelivered=redelivered, **history),
         sessions=sessions or MemorySessions(make_session(provider="sandbox")),
         sends=sends or MemorySends(),
         providers={"sandbox": provider},
@@ -71,11 +82,13 @@ def test_a_copy_after_a_worker_died_while_sending_is_never_sent() -> None:
     assert provider.sent == []
 
 
-def test_with_the_store_away_a_first_copy_is_sent() -> None:
+def test_with_the_store_away_a_first_copy_is_marked_before_it_is_sent() -> None:
     provider, sends = ScriptedProvider(), MemorySends()
     sends.away = True
 
-    receipt = send_once(provider, sends=sends)
+    with pytest.raises(Unclaimed):
+        send_once(provider, sends=sends)
+    receipt = send_once(provider, sends=sends, unclaimed=True)
 
     assert [update.status for update in receipt.statuses] == ["sent"]
     assert len(provider.sent) == 1
@@ -89,6 +102,63 @@ def test_with_the_store_away_a_second_copy_waits() -> None:
         send_once(provider, sends=sends, redelivered=True)
 
     assert provider.sent == []
+
+
+def test_a_marked_copy_whose_worker_stopped_is_never_sent_again() -> None:
+    """Redis is there again, and knows nothing of a message that was sent without it."""
+    provider, sends = ScriptedProvider(), MemorySends()
+
+    with pytest.raises(OutcomeUnknown):
+        send_once(provider, sends=sends, job=make_send(accepted_at_ms=0), unclaimed=True, redelivered=True)
+    with pytest.raises(OutcomeUnknown):
+        send_once(provider, sends=sends, unclaimed=True, redelivered=True)
+
+    assert provider.sent == []
+
+
+def test_a_marked_copy_that_nobody_began_is_sent_with_a_claim() -> None:
+    provider, sends = ScriptedProvider(), MemorySends()
+
+    receipt = send_once(provider, sends=sends, unclaimed=True)
+
+    assert sends.state(make_send()).receipt == receipt
+
+
+def test_what_the_job_says_was_sent_is_not_sent_again() -> None:
+    provider, sends = ScriptedProvider(connected=False), MemorySends()
+    sends.away = True
+
+    receipt = send_once(provider, sends=sends, receipt=SENT.packed())
+
+    assert receipt == SENT
+    assert provider.sent == []
+
+
+@pytest.mark.parametrize("again", [{"redelivered": True}, {"replay_count": 1}])
+@pytest.mark.parametrize("age_ms", [0, 601_000])
+def test_a_copy_of_a_sent_message_does_not_wait_for_its_connector(again: dict[str, Any], age_ms: int) -> None:
+    sends, job = MemorySends(), make_send(accepted_at_ms=now_ms() - age_ms)
+    sends.settle(job, SENT)
+
+    assert send_once(ScriptedProvider(connected=False), sends=sends, job=job, **again) == SENT
+
+
+def test_what_a_stopped_worker_may_have_sent_is_unknown_though_it_is_too_old() -> None:
+    sends, job = MemorySends(lease_ms=0), make_send(accepted_at_ms=now_ms() - 601_000)
+    sends.claim(job)
+
+    with pytest.raises(OutcomeUnknown):
+        send_once(ScriptedProvider(connected=False), sends=sends, job=job, redelivered=True)
+
+
+def test_what_waits_for_its_connector_is_not_claimed() -> None:
+    """A claim that could not be given back would be an unknown outcome a minute later."""
+    sends = MemorySends()
+
+    with pytest.raises(NoConnector):
+        send_once(ScriptedProvider(connected=False), sends=sends)
+
+    assert sends.claims == {}
 
 
 def test_what_whatsapp_refuses_is_a_failed_status_with_its_code() -> None:

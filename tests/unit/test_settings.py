@@ -129,6 +129,19 @@ def test_what_platforms_call_rabbitmq_is_read_when_the_usual_name_is_absent(
     assert settings.amqp_url.get_secret_value() == "amqps://user:pass@platform.test/vhost"
 
 
+def test_the_ports_that_no_tenant_may_reach_are_those_of_the_servers_and_of_what_needs_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = load(monkeypatch, STORAGE_ENDPOINT="http://minio:9000", UNOAPI_AUTH_TOKEN="token-of-the-operator")
+    with_token = closed.local_ports
+    public = load(monkeypatch, STORAGE_ENDPOINT="https://s3.example.com", UNOAPI_AUTH_TOKEN="", FLOWER_PORT="5000")
+
+    assert {5672, 6379, 15672, 9000} <= set(closed.own_ports)
+    assert 443 not in public.own_ports
+    assert with_token == (5555,)
+    assert set(public.local_ports) == {5000, 9876}
+
+
 @pytest.mark.parametrize("name", PLATFORMS["redis_url"])
 def test_what_platforms_call_redis_is_read_when_the_usual_name_is_absent(
     monkeypatch: pytest.MonkeyPatch, name: str
@@ -186,6 +199,14 @@ def test_without_a_token_only_loopback_may_be_listened_on(monkeypatch: pytest.Mo
     assert "UNOAPI_AUTH_TOKEN is empty" in text
 
 
+def test_a_token_that_may_be_guessed_is_for_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refusal(monkeypatch, UNOAPI_AUTH_TOKEN="fifteen-letters")
+
+    assert "UNOAPI_AUTH_TOKEN has fewer than 16 characters" in text
+    assert "fifteen-letters" not in text
+    assert load(monkeypatch, UNOAPI_AUTH_TOKEN="fifteen-letters", UNOAPI_HOST="127.0.0.1").listen_host == "127.0.0.1"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
 def test_without_a_token_loopback_is_fine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     assert load(monkeypatch, UNOAPI_HOST=host).listen_host == host
@@ -213,12 +234,14 @@ def test_with_a_token_it_listens_everywhere_or_where_it_is_told(monkeypatch: pyt
 
 def test_the_file_that_dotenv_config_path_names_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.env"
-    file.write_text("# a comment\nPORT=1234\nexport WEBHOOK_HEADER='X-Key'\nUNOAPI_AUTH_TOKEN=\"a b\"\n")
+    file.write_text(
+        "# a comment\nPORT=1234\nexport WEBHOOK_HEADER='X-Key'\nUNOAPI_AUTH_TOKEN=\"a token with spaces\"\n"
+    )
 
     settings = load(monkeypatch, DOTENV_CONFIG_PATH=str(file))
 
     assert (settings.port, settings.webhook_header) == (1234, "X-Key")
-    assert settings.unoapi_auth_token.get_secret_value() == "a b"
+    assert settings.unoapi_auth_token.get_secret_value() == "a token with spaces"
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

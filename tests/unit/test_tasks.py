@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +28,7 @@ from tests.support.fakes import (
 from tests.support.worker import make_uno, run
 from unoapi.broker.dead_letters import read_dead_letter
 from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of
-from unoapi.errors import MessageRejected, SendFailed, StoreUnavailable, UnoError
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, MessageRejected, SendFailed, StoreUnavailable, UnoError
 from unoapi.models.attempts import Answer, History
 from unoapi.models.jobs import (
     JOBS,
@@ -72,7 +72,7 @@ def queues(uno: Uno) -> Any:
 
 
 def steps(uno: Uno, message_id: str = "wamid.1") -> list[str]:
-    return [entry.step for entry in uno.traces.read(message_id)]
+    return [entry.step for entry in uno.traces.find(message_id)]
 
 
 def waiting(uno: Uno) -> list[Message]:
@@ -95,8 +95,8 @@ def test_an_event_becomes_one_delivery_for_each_webhook(uno: Uno) -> None:
     (delivery,) = queues(uno).jobs("unoapi.outgoing")
     assert isinstance(delivery, DeliverWebhook)
     assert (delivery.webhook_id, delivery.body) == ("default", make_event().body)
-    (entry,) = uno.traces.read("wamid.1")
-    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("queued", "message", "default", delivery.id)
+    (entry,) = uno.traces.find("wamid.1")
+    assert (entry.step, entry.kind, entry.webhook) == ("queued", "message", "default")
 
 
 def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> None:
@@ -105,7 +105,7 @@ def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> No
     run(uno, make_fan_out())
 
     assert queues(uno).depth("unoapi.outgoing") == 0
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.webhook) == ("filtered", "default")
     assert entry.detail
 
@@ -115,7 +115,7 @@ def test_an_event_of_a_number_without_webhooks_is_traced_as_filtered() -> None:
 
     run(uno, make_fan_out(webhook_ids=[], stored=False))
 
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.webhook, entry.detail) == ("filtered", "", "the number has no webhook")
 
 
@@ -172,7 +172,7 @@ def test_a_failure_callback_is_posted_to_the_operator() -> None:
     run(uno, ReportFailure(id="r", phone=PHONE, message_id="wamid.1", body="{}", notify_on_failure=False))
 
     assert callbacks.posts == [("http://operator.test/failed", "{}")]
-    (entry,) = uno.traces.read("wamid.1")
+    (entry,) = uno.traces.find("wamid.1")
     assert (entry.step, entry.status) == ("callback", 204)
 
 
@@ -311,6 +311,7 @@ def test_a_redelivered_message_that_is_put_back_is_still_known_as_such() -> None
     with pytest.raises(Retry):  # the broker knows it no longer as a second copy, its history does
         run(uno, make_send(), history=history)
     assert provider.sent == []
+    sends.away = False
     run(uno, make_send(), history=history.next_replay())
     assert len(provider.sent) == 1
 
@@ -414,3 +415,102 @@ def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
     assert event.ordered == ("default",)
     line: Any = uno.ordering
     assert line.lines[LINE] == [delivery_id(event.id, "default")]
+
+
+@pytest.mark.parametrize("task", sorted(JOBS))
+def test_every_job_has_a_maximum_age(task: str) -> None:
+    """Waiting ends for every kind: the job is dead, with that reason."""
+    uno = make_uno(make_session())
+    fields = {
+        "body": "{}", "event": {}, "event_id": "e", "webhook_id": "default", "kind": "message", "stored": True,
+        "to": CONTACT, "step": {}, "url": "http://example.test", "text": "x", "state": "x",
+    }  # fmt: skip
+    job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
+
+    with suppress(UnoError):
+        run(uno, job)
+
+    assert [dead_letter.reason for dead_letter in dead_letters(uno)] == ["too_old"]
+    uno.close()
+
+
+class NoStore:
+    """The files' store is away."""
+
+    def fetch(self, *_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("the bucket does not answer")
+
+
+def test_a_received_file_waits_some_minutes_for_a_store_that_is_away() -> None:
+    uno = make_uno(make_session(), remote_media=NoStore())
+    job = media_job(uno)
+
+    with pytest.raises(Retry):
+        run(uno, job)
+
+    (again,) = waiting(uno)
+    assert 15_000 <= int(again.properties["expiration"]) < 20_000
+    uno.close()
+
+
+@pytest.mark.parametrize("kind", ["messages", "message_echoes"])
+def test_a_received_message_goes_on_without_its_file_when_the_store_stays_away(kind: str) -> None:
+    uno = make_uno(make_session(), remote_media=NoStore())
+    job: Any = media_job(uno)
+    body = job.body.replace('"messages":', f'"{kind}":')
+    job = job.model_copy(update={"accepted_at_ms": now_ms() - 301_000, "body": body})
+
+    run(uno, job)
+
+    (event,) = queues(uno).jobs("unoapi.outgoing")
+    (message,) = json.loads(event.body)["entry"][0]["changes"][0]["value"][kind]
+    assert message["errors"][0]["code"] == 131052
+    assert "saved" in message["errors"][0]["error_data"]["details"]
+    uno.close()
+
+
+class Clock:
+    """Time that goes on only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "is_held"), [(BrokerBlocked("alarm"), True), (BrokerUnavailable("away"), False)], ids=["alarm", "away"]
+)
+def test_a_message_is_held_during_an_alarm_and_not_given_back_again_and_again(
+    uno: Uno, monkeypatch: pytest.MonkeyPatch, error: BrokerUnavailable, is_held: bool
+) -> None:
+    clock = Clock()
+    published = queues(uno).publish
+
+    def publish(*arguments: Any, **options: Any) -> None:
+        if clock.now < 600:
+            raise error
+        published(*arguments, **options)
+
+    monkeypatch.setattr("tasks.base.time", clock)
+    monkeypatch.setattr(uno.publisher, "publish", publish)
+
+    with pytest.raises(Retry if is_held else Reject):
+        run(uno, make_fan_out())
+
+    assert bool(waiting(uno)) is is_held
+
+
+def test_an_error_before_the_job_is_read_leaves_the_message_to_the_broker(
+    uno: Uno, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.base.came_ms", lambda _: 1 / 0)
+
+    with pytest.raises(Reject) as rejection:
+        run(uno, make_delivery())
+
+    assert vars(rejection.value)["requeue"] is False

@@ -23,7 +23,7 @@ TEXT = {
 }  # fmt: skip
 
 
-SESSION = make_session(ignore_own_messages=False, ignore_group_messages=False)
+SESSION = make_session(ignoreOwnMessages=False, ignoreGroupMessages=False)
 
 
 def received(

@@ -8,6 +8,7 @@ from billiard.exceptions import WorkerLostError
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.worker.consumer import Consumer
+from celery.worker.control import Panel
 from celery.worker.request import Request
 from kombu import Exchange, Queue
 
@@ -25,10 +26,46 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 
+SWITCHED_OFF = (
+    "revoke",
+    "revoke_by_stamped_headers",
+    "terminate",
+    "shutdown",
+    "rate_limit",
+    "time_limit",
+    "pool_grow",
+    "pool_shrink",
+    "pool_restart",
+    "autoscale",
+    "add_consumer",
+    "cancel_consumer",
+)
+"""Remote control that would discard messages, or let them stand."""
+
+
+def _refuse(_state: Any, **_: Any) -> dict[str, str]:
+    log.warning("remote_control_refused", hint="workers are stopped and scaled where they run")
+    return {"error": "switched off: it could lose messages"}
+
+
+for _command in SWITCHED_OFF:
+    Panel.data[_command] = _refuse
+
+
 class SafeRequest(Request):
-    """A task request that shows its summary, not its arguments, to remote control and so to Flower."""
+    """A task request that shows its summary, not its arguments, to remote control and so to Flower.
+
+    It cannot be revoked: Celery would acknowledge it, and each later message with its id.
+    """
 
     _process_ended = False
+
+    def revoked(self) -> bool:
+        """Whether somebody wants it discarded: a list of such ids may also come from another worker."""
+        return False
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Let it go on."""
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's signature)
         """What dashboards see."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import amqp
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
-from unoapi.errors import ConfigurationError
+from unoapi.broker.messages import Message
+from unoapi.errors import ConfigurationError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.broker.messages import Message
     from unoapi.broker.topology import Topology
 
 log = get_logger(__name__)
@@ -29,6 +29,9 @@ HEARTBEAT_S = 10
 MAINTENANCE_S = 1.0
 MAX_CONNECTIONS = 16
 SPARE_AFTER_S = 60.0
+PROBE = "unoapi.probe"
+CHECK_S = 60.0
+"""Between two declarations of the whole topology, which bring back what somebody deleted."""
 
 
 class ConnectionPool:
@@ -66,16 +69,23 @@ class ConnectionPool:
         if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise TimeoutError("all connections are in use")
         try:
-            return self._idle.pop()
-        except IndexError:
-            pass
-        try:
-            return self._connect(deadline)
+            return self._with_topology(self._idle_or_new(), deadline)
         except BaseException:
             self._free.release()
             raise
 
+    def _idle_or_new(self) -> PooledConnection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._new()
+
+    def _new(self) -> PooledConnection:
+        return PooledConnection(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
+
     def _give_back(self, connection: PooledConnection) -> None:
+        if self.blocked and not connection.blocked:
+            self._on_unblocked()  # the connection that was told of the alarm is gone
         connection.used_at = time.monotonic()
         self._idle.append(connection)
         self._free.release()
@@ -100,8 +110,8 @@ class ConnectionPool:
             except IndexError:
                 return
 
-    def _connect(self, deadline: float) -> PooledConnection:
-        connection = PooledConnection(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
+    def _with_topology(self, connection: PooledConnection, deadline: float) -> PooledConnection:
+        """The connection, when the topology is there as far as this process knows; else it is declared first."""
         if self._declared:
             return connection
         try:
@@ -122,19 +132,29 @@ class ConnectionPool:
             self._declaring.release()
 
     def _maintain(self) -> None:
+        checked_at = time.monotonic()
         while not self._closed.wait(MAINTENANCE_S):
-            if self.away:
-                self._reconnect()
-            for _ in range(len(self._idle)):
-                try:
-                    connection = self._idle.popleft()
-                except IndexError:
-                    break
-                idle_s = time.monotonic() - connection.used_at
-                if idle_s > SPARE_AFTER_S and self._idle:
-                    connection.close()
-                elif idle_s < MAINTENANCE_S or self._is_alive(connection):
-                    self._idle.append(connection)
+            try:
+                if self.away:
+                    self._reconnect()
+                self._look_after_the_idle()
+                if time.monotonic() - checked_at >= CHECK_S:
+                    checked_at = time.monotonic()
+                    self._declare_again()
+            except Exception as error:  # noqa: BLE001 (without this thread a process would stay away for good)
+                log.error("publisher_maintenance_failed", error=describe(error), traceback=safe_traceback(error))
+
+    def _look_after_the_idle(self) -> None:
+        for _ in range(len(self._idle)):
+            try:
+                connection = self._idle.popleft()
+            except IndexError:
+                break
+            idle_s = time.monotonic() - connection.used_at
+            if idle_s > SPARE_AFTER_S and self._idle:
+                connection.close()
+            elif idle_s < MAINTENANCE_S or self._is_alive(connection):
+                self._idle.append(connection)
 
     def _is_alive(self, connection: PooledConnection) -> bool:
         try:
@@ -147,12 +167,37 @@ class ConnectionPool:
         return True
 
     def _reconnect(self) -> None:
+        """End `away` when a message is confirmed again: a broker that blocks publishers lets everybody connect."""
+        deadline = time.monotonic() + IO_TIMEOUT_S
         try:
-            self._idle.append(self._connect(time.monotonic() + IO_TIMEOUT_S))
+            connection = self._with_topology(self._new(), deadline)
+        except ConfigurationError:
+            self.works()  # the next caller gets it
+            return
         except BROKER_ERRORS:
             return
-        except ConfigurationError:
-            pass  # the next caller gets it
+        try:
+            connection.probe(deadline)
+        except BROKER_ERRORS:
+            connection.close()
+            return
+        self._on_unblocked()
+        self._idle.append(connection)
+        self.works()
+
+    def _declare_again(self) -> None:
+        """Declare the topology, whatever is known of it: somebody may have deleted a queue or a binding."""
+        deadline = time.monotonic() + IO_TIMEOUT_S
+        try:
+            with self.borrowed(deadline) as connection:
+                connection.declare(self._topology)
+        except ConfigurationError as conflict:
+            log.error("topology_conflict", error=f"{conflict}")
+        except BROKER_ERRORS as error:
+            log.info("topology_not_checked", error=type(error).__name__)
+
+    def works(self) -> None:
+        """RabbitMQ is there and takes messages."""
         self.away = False
 
     def _on_blocked(self, reason: str) -> None:
@@ -171,6 +216,8 @@ class PooledConnection:
 
     def __init__(self, amqp_url: str, *, on_blocked: Any, on_unblocked: Any) -> None:
         self.used_at = time.monotonic()
+        self.blocked = False
+        self._notify_blocked, self._notify_unblocked = on_blocked, on_unblocked
         self._sent = 0
         self._messages: dict[int, Message] = {}
         self._numbers: dict[int, int] = {}  # of the messages that are published and not confirmed, by delivery tag
@@ -181,8 +228,8 @@ class PooledConnection:
             transport_options={
                 "read_timeout": IO_TIMEOUT_S,
                 "write_timeout": IO_TIMEOUT_S,
-                "on_blocked": on_blocked,
-                "on_unblocked": on_unblocked,
+                "on_blocked": self._on_blocked,
+                "on_unblocked": self._on_unblocked,
                 "client_properties": {"connection_name": "unoapi publisher"},
             },
         )
@@ -205,9 +252,18 @@ class PooledConnection:
         """Declare the topology. Raises ConfigurationError for a conflict of names."""
         topology.declare(self._channel, vhost=self._connection.virtual_host or "/")
 
-    def check(self, queue: str) -> None:
-        """Make one round trip: raises unless the queue is there."""
+    def check(self, queue: str, deadline: float) -> None:
+        """Raise unless the queue is there and a message is confirmed in time."""
         self._channel.queue_declare(queue, passive=True)
+        self.probe(deadline)
+
+    def probe(self, deadline: float) -> None:
+        """Raise unless messages are confirmed in time; they go nowhere.
+
+        Only who publishes meets an alarm, and only from the second message of a connection on.
+        """
+        for _ in range(2):
+            self.publish({0: Message("", PROBE, "", {}, {})}, deadline)
 
     def publish(self, messages: dict[int, Message], deadline: float) -> None:
         """Publish, wait for all confirms, and remove the confirmed ones from `messages`: the others were refused.
@@ -216,6 +272,9 @@ class PooledConnection:
         """
         self._messages = messages
         self._numbers = dict(enumerate(messages, self._sent + 1))
+        for queue in {message.into for message in messages.values() if message.into}:
+            # Costs no round trip: RabbitMQ answers only when the queue is missing, and then takes nothing that follows.
+            self._channel.queue_declare(queue, passive=True, nowait=True)
         for message in list(messages.values()):
             prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
             self._sent += 1
@@ -237,6 +296,14 @@ class PooledConnection:
     def close(self) -> None:
         """Close without the closing handshake, which a broker that blocks publishers does not answer."""
         self._connection.collect(socket_timeout=0.5)
+
+    def _on_blocked(self, reason: str) -> None:
+        self.blocked = True
+        self._notify_blocked(reason)
+
+    def _on_unblocked(self) -> None:
+        self.blocked = False
+        self._notify_unblocked()
 
     def _answered(self, tag: int, multiple: bool) -> list[int]:
         tags = [pending for pending in self._numbers if pending <= tag] if multiple else [tag]

@@ -4,20 +4,27 @@ A queue has no other way to be read than to take its messages and give them back
 unacknowledged what stays (a process that dies gives everything back by itself), and ends by giving it back. When a
 queue is too long to be left unacknowledged at once, what stays goes to the queue's end: copied with a confirm, then
 acknowledged.
+
+RabbitMQ passes about 32 acknowledgements of a channel on to a quorum queue, and the others when those are applied. It
+forgets the others when the channel is closed first, and their messages come back. So what can be is acknowledged in
+one run, and nothing is closed before all are applied.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Self
 
 from amqp.exceptions import ResourceLocked
 
-from unoapi.broker.connection import Connection
-from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
+from unoapi.broker.connection import BROKER_ERRORS, Connection
+from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S, HEARTBEAT_S
 from unoapi.broker.dead_letters import moved_to_the_end, read_dead_letter, replayed
-from unoapi.errors import DeadLettersBusy
-from unoapi.models.dead_letters import STAYING, UNBOUNDED, Bounds, DeadLetterResult, DeadLetterWalk
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, DeadLettersBusy
+from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, Bounds, DeadLetterResult, DeadLetterWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +38,8 @@ MAX_UNACKED = 10_000
 """Dead letters left unacknowledged at most, and seconds that they are."""
 MAX_UNACKED_S = 30.0
 QUIET_S = 2.0
+READ_TIMEOUT_S = 30.0
+"""An answer that takes longer is not expected any more."""
 
 
 class BrokerDeadLetterQueue:
@@ -81,43 +90,65 @@ class BrokerDeadLetterQueue:
         size: int,
         bounds: Bounds,
     ) -> Iterator[DeadLetterResult]:
-        with self._connection() as connection:
-            channel: Any = connection.channel()
-            self._lock(connection)
-            on_locked()
-            total = self._count(channel)
-            seen = 0
-            unacked: list[tuple[int, DeadLetter]] = []
-            unacked_since = started = time.monotonic()
-            left = total if bounds.letters is None else bounds.letters
-            while seen < total:
-                if left <= 0 or (bounds.seconds is not None and time.monotonic() - started > bounds.seconds):
-                    return
-                batch = self._take(connection, channel, min(size, total - seen))
-                if not batch:
-                    break
-                seen += len(batch)
-                matching = [(tag, letter) for tag, letter in batch if query.matches(letter)]
-                selected = matching[:left]
-                outcomes = settle([letter for _, letter in selected]) if selected else ()
-                left -= sum(outcome != "needs_force" for outcome in outcomes)
-                gone = set()
-                for (tag, letter), outcome in zip(selected, outcomes, strict=True):
-                    if outcome not in STAYING:
-                        channel.basic_ack(tag)
-                        gone.add(tag)
-                    yield DeadLetterResult(letter, outcome)
-                if len(selected) < len(matching):
-                    return
-                unacked.extend((tag, letter) for tag, letter in batch if tag not in gone)
-                too_long = time.monotonic() - unacked_since >= MAX_UNACKED_S
-                if seen < total and (len(unacked) >= MAX_UNACKED or too_long):
-                    self._move_to_the_end(channel, unacked)
-                    unacked, unacked_since = [], time.monotonic()
-            walk.complete = True
-            # Closing the connection gives back what is unacknowledged.
+        try:
+            with self._connection() as connection, _Heartbeats(connection) as heartbeats:
+                channel: Any = connection.channel()
+                self._lock(connection)
+                on_locked()
+                taken = _Taken(channel)
+                try:
+                    yield from self._settled(
+                        walk, query, settle, taken=taken, heartbeats=heartbeats, size=size, bounds=bounds
+                    )
+                finally:
+                    if taken.acknowledged:
+                        self._wait_until_applied(channel)
+                # Closing the connection gives back what is unacknowledged.
+        except BROKER_ERRORS as error:
+            raise BrokerUnavailable(f"the connection to RabbitMQ was lost: {type(error).__name__}") from error
 
-    def _take(self, connection: Connection, channel: Any, count: int) -> list[tuple[int, DeadLetter]]:
+    def _settled(  # noqa: PLR0913 (the walk's own, and what a caller may say)
+        self,
+        walk: DeadLetterWalk,
+        query: DeadLetterQuery,
+        settle: Callable[[Sequence[DeadLetter]], Sequence[Outcome]],
+        *,
+        taken: _Taken,
+        heartbeats: _Heartbeats,
+        size: int,
+        bounds: Bounds,
+    ) -> Iterator[DeadLetterResult]:
+        total = self._count(taken.channel)
+        seen = 0
+        unacked_since = started = time.monotonic()
+        left = total if bounds.letters is None else bounds.letters
+        while seen < total:
+            if left <= 0 or (bounds.seconds is not None and time.monotonic() - started > bounds.seconds):
+                return
+            batch = self._take(taken, min(size, total - seen))
+            if not batch:
+                break
+            seen += len(batch)
+            matching = [(tag, letter) for tag, letter in batch if query.matches(letter)]
+            while matching and left > 0:
+                selected, matching = matching[:left], matching[left:]
+                with heartbeats.meanwhile():
+                    outcomes = settle([letter for _, letter in selected])
+                left -= sum(outcome not in PASSED_OVER for outcome in outcomes)
+                results = list(zip(selected, outcomes, strict=True))
+                taken.acknowledge({tag for (tag, _), outcome in results if outcome not in STAYING})
+                with heartbeats.meanwhile():
+                    for (_, letter), outcome in results:
+                        yield DeadLetterResult(letter, outcome)
+            if matching:
+                return
+            too_long = time.monotonic() - unacked_since >= MAX_UNACKED_S
+            if seen < total and (len(taken.unacked) >= MAX_UNACKED or too_long):
+                self._move_to_the_end(taken)
+                unacked_since = time.monotonic()
+        walk.complete = True
+
+    def _take(self, taken: _Taken, count: int) -> list[tuple[int, DeadLetter]]:
         """The next dead letters, unacknowledged.
 
         Each batch has a consumer of its own, so what is unacknowledged does not block it.
@@ -130,33 +161,52 @@ class BrokerDeadLetterQueue:
             )
             batch.append((message.delivery_info["delivery_tag"], letter))
 
+        channel = taken.channel
         channel.basic_qos(0, count, False)
         tag = channel.basic_consume(self._topology.dead, no_ack=False, callback=on_message)
         deadline = time.monotonic() + QUIET_S
         while len(batch) < count and time.monotonic() < deadline:
             before = len(batch)
             try:
-                connection.drain_events(timeout=QUIET_S)
+                channel.connection.drain_events(timeout=QUIET_S)
             except TimeoutError:
                 break
             if len(batch) > before:
                 deadline = time.monotonic() + QUIET_S
         channel.basic_cancel(tag)
+        taken.unacked.update(batch)
         return batch
 
-    def _move_to_the_end(self, channel: Any, unacked: list[tuple[int, DeadLetter]]) -> None:
+    def _move_to_the_end(self, taken: _Taken) -> None:
+        unacked = list(taken.unacked.items())
         for start in range(0, len(unacked), BATCH):
             part = unacked[start : start + BATCH]
             self._publisher.publish_messages([moved_to_the_end(letter, self._topology) for _, letter in part])
-            for tag, _ in part:
-                channel.basic_ack(tag)
+            taken.acknowledge({tag for tag, _ in part})
+
+    def _wait_until_applied(self, channel: Any) -> None:
+        """Return when the queue has applied every acknowledgement of this channel.
+
+        To add or to end a consumer is answered when the queue has applied it, and so all that was passed on before.
+        What RabbitMQ had not passed on follows then, hence the second round. What comes meanwhile is given back.
+        """
+        for _ in range(2):
+            channel.basic_qos(0, 1, False)
+            tag = channel.basic_consume(self._topology.dead, no_ack=False, callback=lambda _: None)
+            channel.basic_cancel(tag)
 
     def _count(self, channel: Any) -> int:
         return int(channel.queue_declare(self._topology.dead, passive=True).message_count)
 
     def _connection(self) -> Connection:
-        self._publisher.check()  # declares the topology, and raises when RabbitMQ is away
-        connection = Connection(self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0)
+        with suppress(BrokerBlocked):  # during an alarm letters can be read and purged
+            self._publisher.check()  # declares the topology, and raises when RabbitMQ is away
+        connection = Connection(
+            self._url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            heartbeat=HEARTBEAT_S,
+            transport_options={"read_timeout": READ_TIMEOUT_S, "write_timeout": READ_TIMEOUT_S},
+        )
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
         return connection
 
@@ -167,3 +217,67 @@ class BrokerDeadLetterQueue:
             channel.queue_declare(f"{self._topology.dead}.lock", exclusive=True, durable=False, auto_delete=True)
         except ResourceLocked:
             raise DeadLettersBusy("another process") from None
+
+
+class _Taken:
+    """The dead letters that one channel has unacknowledged, by their tags, in the order in which they came."""
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        self.unacked: dict[int, DeadLetter] = {}
+        self.acknowledged = False
+
+    def acknowledge(self, tags: set[int]) -> None:
+        """Acknowledge these: those before which nothing stays in one run, the others one by one."""
+        if not tags:
+            return
+        self.acknowledged = True
+        run = list(takewhile(tags.__contains__, self.unacked))
+        if run:
+            self.channel.basic_ack(run[-1], multiple=True)
+        for tag in sorted(tags.difference(run)):
+            self.channel.basic_ack(tag)
+        for tag in tags:
+            del self.unacked[tag]
+
+
+class _Heartbeats:
+    """Sends heartbeats while a walk does something else, so that RabbitMQ notices when the walk's host is gone.
+
+    Anything that is sent counts as one, so none is needed while the walk itself uses the connection.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._in_use = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="dead-letters", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._in_use.acquire()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._in_use.release()
+        self._thread.join()
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Send heartbeats during this block, in which the walk does not use the connection."""
+        self._in_use.release()
+        try:
+            yield
+        finally:
+            self._in_use.acquire()
+
+    def _send(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S / 2):
+            with self._in_use:
+                if self._ended.is_set():
+                    return
+                try:
+                    self._connection.connection.send_heartbeat()
+                except BROKER_ERRORS:
+                    return  # the walk meets the same error

@@ -21,6 +21,8 @@ TRACEBACK_HEADER = "unoapi-traceback"
 DIED_HEADER = "unoapi-dead-at"
 QUEUE_HEADER = "unoapi-queue"
 BROKER_HEADERS = ("x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count", "x-delivery")
+NOT_KEPT = ("application_headers", "expiration")
+"""Properties that a dead letter has no more: headers are read beside them, and no dead letter goes by itself."""
 OWN_HEADERS = (REASON_HEADER, ERROR_HEADER, TRACEBACK_HEADER, DIED_HEADER, QUEUE_HEADER)
 
 
@@ -37,7 +39,7 @@ def to_dead_letter(envelope: Envelope, topology: Topology, *, reason: str, error
     )
     if traceback:
         message.headers[TRACEBACK_HEADER] = traceback
-    return replace(message, exchange=topology.dead)
+    return replace(message, exchange=topology.dead, into=topology.dead)
 
 
 def read_dead_letter(
@@ -68,7 +70,7 @@ def read_dead_letter(
         job=job,
         body=raw,
         headers=headers,
-        properties={name: value for name, value in properties.items() if name != "application_headers"},
+        properties={name: value for name, value in properties.items() if name not in NOT_KEPT},
     )
 
 
@@ -97,7 +99,9 @@ def moved_to_the_end(dead_letter: DeadLetter, topology: Topology) -> Message:
     headers = _without(dead_letter.headers, ()) | {REASON_HEADER: dead_letter.reason, QUEUE_HEADER: dead_letter.queue}
     if dead_letter.died_at is not None:
         headers[DIED_HEADER] = dead_letter.died_at.isoformat(timespec="seconds")
-    return Message(topology.dead, dead_letter.queue, dead_letter.body, headers, dead_letter.properties)
+    return Message(
+        topology.dead, dead_letter.queue, dead_letter.body, headers, dead_letter.properties, into=topology.dead
+    )
 
 
 def _without(headers: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

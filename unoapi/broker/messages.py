@@ -26,7 +26,8 @@ LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 class Message:
     """What is published: exchange, key, body, headers and the AMQP properties.
 
-    `message_id` is the WhatsApp message that it belongs to, for the log; it is not sent.
+    `message_id` is the WhatsApp message that it belongs to, for the log; it is not sent. `into` is the queue that must
+    be there: without it RabbitMQ would confirm the message and not keep it.
     """
 
     exchange: str
@@ -35,6 +36,7 @@ class Message:
     headers: dict[str, Any]
     properties: dict[str, Any]
     message_id: str = ""
+    into: str = ""
 
 
 def to_message(envelope: Envelope, topology: Topology) -> Message:
@@ -88,10 +90,11 @@ def to_quarantine(envelope: Envelope, topology: Topology) -> Message:
 def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
     """Send a message for the waiting exchange into the bucket of its delay."""
     wait_ms = min(delay_ms, LONGEST_WAIT_MS)
-    message.headers[DELAY_HEADER] = str(topology.bucket(wait_ms))
+    number = topology.bucket(wait_ms)
+    message.headers[DELAY_HEADER] = str(number)
     message.headers[NOT_BEFORE_HEADER] = now_ms() + delay_ms
     message.properties["expiration"] = str(wait_ms)
-    return message
+    return replace(message, into=topology.bucket_queue(number))
 
 
 def from_body(task: str, body: Any) -> Job:
@@ -117,7 +120,7 @@ def waited_in(headers: dict[str, Any] | None, topology: Topology) -> tuple[str, 
     number, published = given.get(DELAY_HEADER), given.get(PUBLISHED_HEADER)
     if not isinstance(number, str) or not isinstance(published, int):
         return None
-    return topology.delayed if number == "0" else f"{topology.delayed}.{number}", published
+    return topology.bucket_queue(number), published
 
 
 def history_of(headers: dict[str, Any] | None) -> History:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from unoapi.broker.connection import BROKER_ERRORS
 from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.messages import Message, to_message
-from unoapi.errors import BrokerUnavailable, ConfigurationError
+from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import EventJob
 from unoapi.ports import Publisher
 from unoapi.telemetry.logging import PUBLISHED, get_logger
@@ -99,7 +99,7 @@ class ConfirmingPublisher:
         """Publish messages, all confirmed. Raises BrokerUnavailable after `timeout_s`."""
         pool = self._started()
         if pool.away:
-            raise BrokerUnavailable(f"RabbitMQ was not reachable a moment ago{pool.blocked}")
+            raise _unavailable("RabbitMQ was not reachable a moment ago", pool)
         deadline = time.monotonic() + timeout_s
         waiting = dict(enumerate(messages))
         error: BaseException | None = None
@@ -119,24 +119,27 @@ class ConfirmingPublisher:
         if waiting:
             pool.away = True
             log.warning("broker_unavailable", error=type(error).__name__, waiting=len(waiting))
-            raise BrokerUnavailable(f"RabbitMQ is not reachable or did not confirm in time{pool.blocked}") from error
+            raise _unavailable("RabbitMQ is not reachable or did not confirm in time", pool) from error
         if log.is_enabled_for(logging.DEBUG):
             _log_published(messages)
 
     def check(self, *, timeout_s: float = 2.0) -> None:
-        """Raise BrokerUnavailable unless RabbitMQ answers in time, ConfigurationError for a conflict of names."""
+        """Raise BrokerUnavailable unless RabbitMQ takes a message in time, ConfigurationError for a conflict of names.
+
+        A message that goes nowhere: only who publishes meets an alarm.
+        """
         pool = self._started()
         deadline = time.monotonic() + timeout_s
         while True:
             try:
                 with pool.borrowed(deadline) as connection:
-                    connection.check(self.topology.dead)
+                    connection.check(self.topology.dead, deadline)
             except BROKER_ERRORS as failed:
                 if time.monotonic() + PAUSE_S >= deadline:
-                    raise BrokerUnavailable(f"RabbitMQ is not reachable{pool.blocked}") from failed
+                    raise _unavailable("RabbitMQ is not reachable", pool) from failed
                 time.sleep(PAUSE_S)
             else:
-                pool.away = False
+                pool.works()
                 return
 
     def close(self) -> None:
@@ -154,6 +157,10 @@ class ConfirmingPublisher:
             if self._pool is None or self._pool.pid != os.getpid():
                 self._pool = ConnectionPool(self._url, self.topology)  # a parent's sockets are not ours
             return self._pool
+
+
+def _unavailable(problem: str, pool: ConnectionPool) -> BrokerUnavailable:
+    return BrokerBlocked(f"{problem}{pool.blocked}") if pool.blocked else BrokerUnavailable(problem)
 
 
 def _log_published(messages: Sequence[Message]) -> None:

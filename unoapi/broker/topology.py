@@ -123,7 +123,7 @@ class Topology:
         }
         return [
             Queue(
-                name=self.delayed if number == 0 else f"{self.delayed}.{number}",
+                name=self.bucket_queue(number),
                 exchange=self.delayed,
                 routing_key="",
                 arguments=arguments,
@@ -167,6 +167,10 @@ class Topology:
                 f"The {name} cannot be declared in the vhost {vhost!r}: {str(error)[:200]}. "
                 "Check the permissions of the user in AMQP_URL."
             ) from None
+
+    def bucket_queue(self, number: int | str) -> str:
+        """The name of a waiting bucket."""
+        return self.delayed if f"{number}" == "0" else f"{self.delayed}.{number}"
 
     def bucket(self, delay_ms: int) -> int:
         """The number of the bucket whose bound is the first at or above the delay."""

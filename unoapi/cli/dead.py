@@ -17,7 +17,8 @@ from rich.table import Table
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import screen
 from unoapi.errors import DeadLettersBusy
-from unoapi.models.dead_letters import DeadLetterQuery
+from unoapi.models.dead_letters import LOST_CAUSES, DeadLetterQuery
+from unoapi.services.dead_letters import is_left_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,20 +159,37 @@ def show(uno: Uno, letter_id: str) -> None:
 @click.option("--rate", type=click.FloatRange(min=0.01), default=None, help="At most so many dead letters per second.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
 @click.option("--force", is_flag=True, help="Also sends whose outcome is unknown: the contact may get them twice.")
+@click.option("--all", "--yes", "everything", is_flag=True, help="Do not ask before all dead letters are put back.")
 @pass_uno
-def replay(uno: Uno, letter_id: str, rate: float | None, dry_run: bool, force: bool, **selection: Any) -> None:
-    """Put dead letters back: the one with this id, or all that the options choose."""
+def replay(  # noqa: PLR0913, PLR0917 (click's options)
+    uno: Uno, letter_id: str, rate: float | None, dry_run: bool, force: bool, everything: bool, **selection: Any
+) -> None:
+    """Put dead letters back: the one with this id, or all that the options choose.
+
+    Lost causes (webhook_removed, gone, dropped, blocked, callback_failed) stay, unless --reason or the id names them.
+    """
     query = DeadLetterQuery(id=letter_id, **selection)
     dead_letters = uno.dead_letters
     if dry_run:
-        outcomes = Counter("would be replayed" for _ in dead_letters.list(query, by="dead replay"))
+        outcomes = Counter(
+            "left_alone" if is_left_alone(result.letter, query) else "would be replayed"
+            for result in dead_letters.list(query, by="dead replay")
+        )
     else:
         total = dead_letters.count()
+        if query.empty and not everything:
+            click.confirm(f"Put ALL dead letters back, {total} of them? (--all does not ask)", abort=True)
         outcomes = _count(dead_letters.replay(query, by="dead replay", force=force, rate=rate), total=total)
     if outcomes["needs_force"]:
         click.echo(
             f"{outcomes['needs_force']} sends with unknown outcome stay: they may have reached the contact. "
             "Use --force to send them again.",
+            err=True,
+        )
+    if outcomes["left_alone"]:
+        click.echo(
+            f"{outcomes['left_alone']} lost causes stay ({', '.join(sorted(LOST_CAUSES))}): they would die again. "
+            "Use --reason to put them back all the same, or purge them.",
             err=True,
         )
     _print_outcomes(outcomes, letter_id)
@@ -180,13 +198,13 @@ def replay(uno: Uno, letter_id: str, rate: float | None, dry_run: bool, force: b
 @dead.command()
 @click.argument("letter_id", default="")
 @filters
-@click.option("--yes", is_flag=True, help="Do not ask before all dead letters are thrown away.")
+@click.option("--all", "--yes", "everything", is_flag=True, help="Do not ask before all dead letters are thrown away.")
 @pass_uno
-def purge(uno: Uno, letter_id: str, yes: bool, **selection: Any) -> None:
+def purge(uno: Uno, letter_id: str, everything: bool, **selection: Any) -> None:
     """Throw dead letters away for good: the one with this id, or all that the options choose."""
     query = DeadLetterQuery(id=letter_id, **selection)
-    if query.empty and not yes:
-        click.confirm("Throw ALL dead letters away? They cannot be brought back.", abort=True)
+    if query.empty and not everything:
+        click.confirm("Throw ALL dead letters away? They cannot be brought back. (--all does not ask)", abort=True)
     dead_letters = uno.dead_letters
     _print_outcomes(_count(dead_letters.purge(query, by="dead purge"), total=dead_letters.count()), letter_id)
 

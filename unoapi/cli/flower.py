@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import flower.command  # type: ignore[import-untyped]
 from celery.bin.celery import main as celery
+from flower.api import BaseApiHandler  # type: ignore[import-untyped]
 from flower.api.tasks import GetQueueLengths  # type: ignore[import-untyped]
 from flower.app import Flower  # type: ignore[import-untyped]
 from flower.views.broker import BrokerView  # type: ignore[import-untyped]
 from flower.views.monitor import Metrics  # type: ignore[import-untyped]
-from tornado.web import authenticated
+from tornado.web import HTTPError, authenticated
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
@@ -79,6 +80,15 @@ class QueueLengths(GetQueueLengths):  # type: ignore[misc] # Flower has no types
         return AllQueues(self.application.queue_monitor)
 
 
+class SwitchedOff(BaseApiHandler):  # type: ignore[misc] # Flower has no types
+    """What would discard messages, let them stand, or make jobs that nobody has checked."""
+
+    @authenticated
+    def post(self) -> None:
+        """Say why, in the window that Flower's button opens, too."""
+        raise HTTPError(403, "Switched off: it could lose messages. Workers are stopped and scaled where they run.")
+
+
 class OwnMetrics(Metrics):  # type: ignore[misc] # Flower has no types
     """Flower's own metrics, which it would show without the password."""
 
@@ -95,7 +105,13 @@ class GuardedFlower(Flower):  # type: ignore[misc] # Flower has no types
         prefix = (self.options.url_prefix or "").strip("/")
         before = f"/{prefix}" if prefix else ""
         # Handlers that are added go before Flower's own.
-        pages = {"broker": BrokerPage, "api/queues/length": QueueLengths, "metrics": OwnMetrics}
+        pages = {
+            "broker": BrokerPage,
+            "api/queues/length": QueueLengths,
+            "metrics": OwnMetrics,
+            "api/worker/(?:shutdown|pool|queue)/.+": SwitchedOff,
+            "api/task/(?:revoke|abort|timeout|rate-limit|apply|async-apply|send-task)/.+": SwitchedOff,
+        }
         self.add_handlers(r".*", [(f"{before}/{path}", page) for path, page in pages.items()])
 
     def start_http_server(self) -> int | None:

@@ -63,7 +63,7 @@ def cli() -> None:
 @pass_uno
 def trace(uno: Uno, message_id: str, as_json: bool) -> None:
     """Follow one message: every step of its life."""
-    entries = uno.traces.read(message_id)
+    entries = uno.traces.find(message_id)
     if not entries:
         click.echo(
             f"Nothing is known of {message_id}: not accepted here, or older than UNOAPI_TRACE_TTL. "

@@ -83,7 +83,12 @@ def _redis(uno: Uno) -> Finding:
     trouble = uno.redis.trouble()
     if trouble:
         return "redis", WRONG, f"{where}: {trouble}", 1
-    return "redis", OK, f"{where}: answers", 0
+    health = uno.redis_monitor.check()
+    if health.trouble:
+        return "redis", WRONG, f"{where}: {health.trouble}", EX_CONFIG
+    if health.warnings:
+        return "redis", NOTE, f"{where}: {'; '.join(health.warnings)}", 0
+    return "redis", OK, f"{where}: answers and takes writes", 0
 
 
 def _files(settings: Settings) -> Finding:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.messages import came_ms
-from unoapi.errors import PermanentError, TransientError, describe
+from unoapi.errors import PermanentError, TransientError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ class Consumer:
                 self._consume()
             except BROKER_ERRORS as error:
                 log.warning("consumer_waits", consumer=self._name, error=type(error).__name__)
+                self._abandon_current()
+                self._stopping.wait(PAUSE_S)
+            except Exception as error:  # noqa: BLE001 (without this thread no command is sent until the next start)
+                log.error(
+                    "consumer_failed", consumer=self._name, error=describe(error), traceback=safe_traceback(error)
+                )
                 self._abandon_current()
                 self._stopping.wait(PAUSE_S)
 

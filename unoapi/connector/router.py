@@ -97,7 +97,8 @@ class Router:
     def _route_control(self, command: ConnectorCommand) -> None:
         """Hand a command to the supervisor, or to the connector that has the session."""
         try:
-            server = self._sessions.find(command.session).server
+            named = str(command.data.get("server") or "")  # of a session that is no longer stored
+            server = named or self._sessions.find(command.session).server
             owner = self._leases.other_owner(command.session) if server == self._server else server
             if owner:
                 self._leases.forward(command, owner)

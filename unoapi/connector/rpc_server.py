@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import amqp
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.connector.consumer import POLL_S
-from unoapi.errors import describe
+from unoapi.errors import describe, safe_traceback
 from unoapi.models.connector.rpc import REPLY_TO, CheckContacts, CheckedContacts, RpcReply, RpcRequest
 from unoapi.telemetry.logging import get_logger
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 PAUSE_S = 1.0
+HEARTBEAT_S = 30
+"""Half of what an answer may take before RabbitMQ counts the connection as dead."""
+HEARTBEAT_CHECK_S = 5.0
 
 
 def answer(body: bytes | str, engine: Engine) -> RpcReply:
@@ -66,16 +70,24 @@ class RpcServer:
             except BROKER_ERRORS as error:
                 log.debug("rpc_server_waits", error=type(error).__name__)
                 self._stopping.wait(PAUSE_S)
+            except Exception as error:  # noqa: BLE001 (without this thread nobody answers until the next start)
+                log.error("rpc_server_failed", error=describe(error), traceback=safe_traceback(error))
+                self._stopping.wait(PAUSE_S)
 
     def _serve(self) -> None:
-        with Connection(self._url, heartbeat=0, connect_timeout=3) as connection:
+        options = {"read_timeout": 10, "write_timeout": 10}
+        with Connection(self._url, heartbeat=HEARTBEAT_S, connect_timeout=3, transport_options=options) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             channel: Any = connection.channel()
             channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)
             channel.basic_consume(self._queue.name, callback=lambda message: self._reply(channel, message), no_ack=True)
+            checked_at = time.monotonic()
             while not self._stopping.is_set():
                 with contextlib.suppress(TimeoutError):
                     connection.drain_events(timeout=POLL_S)
+                if time.monotonic() - checked_at >= HEARTBEAT_CHECK_S:
+                    checked_at = time.monotonic()
+                    connection.heartbeat_check()
 
     def _reply(self, channel: Any, request: Any) -> None:
         reply_to = str(request.properties.get("reply_to") or "")

@@ -25,8 +25,9 @@ from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
 from unoapi.connector.rpc_server import RpcServer
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import Postponed, describe
+from unoapi.errors import NotSent, Postponed, describe
 from unoapi.models.connector.options import ConnectorOptions
+from unoapi.services.sessions import refuse_proxy
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -210,6 +211,16 @@ def _silence_the_library() -> None:
     os.close(nothing)
 
 
+def proxy_of(options: ConnectorOptions, uno: Uno) -> str:
+    """The proxy to connect through: the operator's own as it is, any other judged now. Raises NotSent."""
+    proxy = options.proxy_url.get_secret_value()
+    if not proxy or proxy == uno.settings.proxy_url.get_secret_value():
+        return proxy
+    if why := refuse_proxy(proxy, refusal=uno.address_guard.refusal):
+        raise NotSent(why)
+    return uno.address_guard.resolve(proxy)
+
+
 def main(arguments: list[str]) -> int:
     """Run one session; the exit code."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
@@ -222,10 +233,15 @@ def main(arguments: list[str]) -> int:
         log.warning("session_options_unknown", phone=phone)  # Redis is away: the proxy may be missing
         if method == "resume":
             return Exit.NETWORK
+    try:
+        proxy = proxy_of(options, uno)
+    except NotSent as error:
+        log.error("proxy_refused", phone=phone, error=f"{error}", hint="correct proxyUrl of the session")
+        return Exit.REFUSED
     login = Login(
         method=method or "resume",
         phone=pair_phone or phone,
-        proxy=options.proxy_url.get_secret_value(),
+        proxy=proxy,
         qr_timeout_s=options.qr_timeout_ms / 1000,
     )
     code = make_runner(uno, phone, login).run()

@@ -63,6 +63,7 @@ class SessionProcess:
     suspended: bool = False  # not started until a command wants it connected
     requested: bool = False  # a command wants it connected, and it is not started yet
     restarting: bool = False
+    forgetting: bool = False  # its login is removed when its process has ended
     reconnect_every_s: float = 0.0  # 0: never
 
 
@@ -191,6 +192,8 @@ class Supervisor:
             self._refresh_sessions()  # it may have been stored a moment ago
         process = self._processes.get(command.session)
         if process is None:
+            if command.type == "session.logout" and command.data.get("server") == self._server:
+                SessionFolder(self._folder, command.session).remove_login()  # the session was removed on purpose
             return
         log.info("session_command", phone=process.phone, type=command.type)
         if command.type in ("session.connect", "session.reload"):
@@ -202,6 +205,7 @@ class Supervisor:
                 self._add_state(process, "stopped", "")  # there is no process that could
         elif command.type == "session.logout":
             self._suspend(process)
+            process.forgetting = True
             if process.popen is None or not self._instruct(process, "logout"):
                 SessionFolder(self._folder, process.phone).remove_login()
                 self._add_state(process, "logged_out", "logged out")
@@ -211,6 +215,7 @@ class Supervisor:
         has_login = SessionFolder(self._folder, process.phone).login
         process.method = "resume" if has_login else ("qr" if method == "resume" else method)
         process.pair_phone = str(command.data.get("phone") or "")
+        process.forgetting = False
         process.requested, process.suspended, process.failures, process.start_at = True, False, 0, 0.0
         self._leases.resume(process.phone)
         process.refused_at.clear()
@@ -225,6 +230,9 @@ class Supervisor:
                 self._reconnect_if_due(process)
                 return
             process.popen = None
+            if process.forgetting:
+                process.forgetting = False
+                SessionFolder(self._folder, process.phone).remove_login()
             self._schedule_restart(process, code)
         if process.method and not process.suspended and time.monotonic() >= process.start_at:
             self._start(process)

@@ -57,6 +57,7 @@ def run(root: Path = ROOT) -> int:
     lock = processes.FolderLock(root / ".run")
     try:
         lock.acquire()
+        (root / ".run").chmod(0o700)  # tokens, messages and the data of sessions
         return _run(root)
     except ConfigurationError as error:
         click.echo(f"unoapi: {error}", err=True)

@@ -1,11 +1,14 @@
 """Private RabbitMQ and Redis servers, for `make run` and for everything that tests against the real ones.
 
 Each has its own loopback ports, data folder, node name, port mapper and cookie, so that several sets run side by side.
-The data stays in the folder and is there again when the same folder is used again.
+The data stays in the folder and is there again when the same folder is used again. Every user of the machine reaches
+loopback, so each server wants a password, which is drawn once and stands in files of the folder alone (mode 0700).
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import secrets
 import time
@@ -35,6 +38,7 @@ listeners.tcp.1 = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {management}
 loopback_users.guest = true
+load_definitions = {definitions}
 disk_free_limit.absolute = 50MB
 log.console = false
 log.file = rabbit.log
@@ -76,6 +80,7 @@ class _Server(ABC):
         if self.running:
             return
         self._lock.acquire()
+        self.folder.chmod(0o700)
         processes.sweep(self.folder)
         if not self._ports:
             self._ports = self._choose_ports()
@@ -117,6 +122,14 @@ class _Server(ABC):
         (self.folder / "ports.json").write_text(json.dumps(ports), "ascii")
         return ports
 
+    @property
+    def _password(self) -> str:
+        """Drawn at the first start in this folder, and the same ever after."""
+        file = self.folder / "password"
+        if not file.exists():
+            processes.write_private(file, secrets.token_hex(16))
+        return file.read_text("utf-8")
+
     def _start_process(self, command: list[str], name: str, environment: dict[str, str]) -> processes.OwnedProcess:
         clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         with (self.folder / f"{name}.output").open("wb") as output:
@@ -148,7 +161,7 @@ class RedisNode(_Server):
     @property
     def redis_url(self) -> str:
         """Where clients connect."""
-        return f"redis://127.0.0.1:{self._ports['redis']}"
+        return f"redis://:{self._password}@127.0.0.1:{self._ports['redis']}"
 
     def _launch(self) -> processes.OwnedProcess:
         program = packages.redis_server()
@@ -157,14 +170,16 @@ class RedisNode(_Server):
         options = {
             "port": str(self._ports["redis"]),
             "bind": "127.0.0.1",
-            "dir": str(self.folder),
+            "dir": json.dumps(str(self.folder), ensure_ascii=False),
+            "requirepass": self._password,
             "appendonly": "yes" if self._durable else "no",
-            "save": "",
+            "save": '""',
             "daemonize": "no",
             "loglevel": "warning",
         }
-        command = [str(program), *(word for key, value in options.items() for word in (f"--{key}", value))]
-        return self._start_process(command, "redis", {"HOME": str(self.folder)})
+        file = self.folder / "redis.conf"  # arguments are seen by everybody on this machine
+        processes.write_private(file, "".join(f"{key} {value}\n" for key, value in options.items()))
+        return self._start_process([str(program), str(file)], "redis", {"HOME": str(self.folder)})
 
     def _is_ready(self) -> bool:
         return reachable(self.redis_url, timeout_s=1)
@@ -179,12 +194,12 @@ class RabbitNode(_Server):
     @property
     def amqp_url(self) -> str:
         """Where clients connect: the virtual host `/`."""
-        return f"amqp://guest:guest@127.0.0.1:{self._ports['amqp']}"
+        return f"amqp://guest:{self._password}@127.0.0.1:{self._ports['amqp']}"
 
     @property
     def management_url(self) -> str:
         """The management API, with the login."""
-        return f"http://guest:guest@127.0.0.1:{self._ports['management']}"
+        return f"http://guest:{self._password}@127.0.0.1:{self._ports['management']}"
 
     def add_vhost(self, name: str) -> str:
         """Make a virtual host unless it exists. Returns its AMQP address."""
@@ -216,8 +231,10 @@ class RabbitNode(_Server):
         name = self.folder / "node.name"  # the data belong to the name, so it is drawn once
         if not name.exists():
             name.write_text(f"unoapi-{secrets.token_hex(4)}@localhost", "ascii")
+        definitions = self.folder / "definitions.json"
+        processes.write_private(definitions, json.dumps(_definitions(self._password)))
         files = {
-            "CONFIG_FILE": ("rabbitmq.conf", _CONFIGURATION.format_map(self._ports)),
+            "CONFIG_FILE": ("rabbitmq.conf", _CONFIGURATION.format(**self._ports, definitions=definitions)),
             "CONF_ENV_FILE": ("rabbitmq-env.conf", ""),
             "ENABLED_PLUGINS_FILE": ("enabled_plugins", "[rabbitmq_management].\n"),
         }
@@ -313,6 +330,23 @@ class PrivateServers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _definitions(password: str) -> dict[str, object]:
+    """What RabbitMQ takes over at every start, also with the data of an earlier one: a user and where it may work.
+
+    The form of the hash: https://www.rabbitmq.com/docs/passwords#computing-password-hash.
+    """
+    salt = secrets.token_bytes(4)
+    digest = hashlib.sha256(salt + password.encode()).digest()
+    guest = {
+        "name": "guest",
+        "password_hash": base64.b64encode(salt + digest).decode(),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": ["administrator"],
+    }
+    everything = {"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+    return {"users": [guest], "vhosts": [{"name": "/"}], "permissions": [everything]}
 
 
 def _read_object(path: Path) -> dict[str, object]:

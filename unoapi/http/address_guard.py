@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import pycurl
 
+from unoapi.errors import NotSent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,8 +32,14 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 METADATA = frozenset(
-    map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254"))
+    map(
+        ipaddress.ip_address,
+        # The fifth is Azure's (its "wire server"), the last Oracle's; both look public to some versions of Python.
+        ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "168.63.129.16", "192.0.0.192"),
+    )
 )
+SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
+PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 class AddressGuard:
@@ -39,15 +47,16 @@ class AddressGuard:
 
     `allowed` holds names, `*.suffixes`, addresses and networks of the operator. Metadata services, link-local,
     multicast and unspecified addresses are opened by an entry for exactly that address alone, so that 0.0.0.0/0 does
-    not open them. `trusted` are whole addresses from the operator's environment: their scheme, host and port are not
-    judged. `own_ports` are those of RabbitMQ and Redis: off the public internet nothing else than trust opens them.
+    not open them. `own_ports` are those of RabbitMQ, Redis and the like: off the public internet only trust opens them.
+    `local_ports` are ours on this machine, where they may want no password: closed on loopback in the same way.
+    Trust belongs to one request, never to a host: see `socket_opener`.
     """
 
     def __init__(
-        self, allowed: tuple[str, ...] = (), *, trusted: Iterable[str] = (), own_ports: Iterable[int] = ()
+        self, allowed: tuple[str, ...] = (), *, own_ports: Iterable[int] = (), local_ports: Iterable[int] = ()
     ) -> None:
-        self._origins = frozenset(filter(None, map(_origin, trusted)))
         self._own_ports = frozenset(own_ports)
+        self._local_ports = frozenset(local_ports)
         self._networks: list[Network] = []
         self._names: set[str] = set()
         self._suffixes: list[str] = []
@@ -69,8 +78,6 @@ class AddressGuard:
         origin = _origin(url)
         if origin is None:
             return "the address is not valid"
-        if origin in self._origins:
-            return ""
         _, host, port = origin
         address = _address(ip or host)
         if address is None:
@@ -78,14 +85,16 @@ class AddressGuard:
         return self._judge(host, port, address)
 
     def _judge(self, host: str, port: int, address: Address) -> str:
+        """The refusal, which a tenant reads: what a name of the inner network leads to is not in it."""
+        named = f"the address {address}" if _address(host) is not None else f"the address of {host}"
         rule = _rule(address)
         if not rule or self._exactly(address):
             return ""
-        if port in self._own_ports:
-            return f"port {port} of {address} is kept for the queue and the store: no setting can allow it"
+        if port in self._own_ports or (address.is_loopback and port in self._local_ports):
+            return f"port {port} of {named} is one of our own services: no setting can allow it"
         if rule in FLOOR:
-            return f"the address {address} is {rule}: only {SETTING} can allow it, with exactly this address"
-        return "" if self._allows(host, address) else f"the address {address} is {rule}: only {SETTING} can allow it"
+            return f"{named} is {rule}: only {SETTING} can allow it, with exactly this address"
+        return "" if self._allows(host, address) else f"{named} is {rule}: only {SETTING} can allow it"
 
     def _allows(self, host: str, address: Address) -> bool:
         return (
@@ -108,9 +117,32 @@ class AddressGuard:
     def _loopback_allowed(self) -> bool:
         return any(LOOPBACK in network for network in self._networks if network.version == LOOPBACK.version)
 
-    def socket_opener(self, url: str) -> SocketOpener:
-        """What libcurl has to call for each connection that it is about to make for this address."""
-        return SocketOpener(self, url)
+    def resolve(self, url: str) -> str:
+        """The address with its name resolved, for a library that makes its own connection. Raises NotSent.
+
+        Of `https` the name stays, as its certificate is for the name; all its addresses are judged.
+        """
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 1080)
+        try:
+            peers = [str(peer[4][0]) for peer in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        except (OSError, UnicodeError) as error:
+            raise NotSent("name not found") from error
+        refusals = [self.refusal(url, ip=peer) for peer in peers]
+        if refused := next(filter(None, refusals), ""):
+            raise NotSent(refused)
+        if parts.scheme == "https":
+            return url
+        login, at, _ = parts.netloc.rpartition("@")
+        literal = f"[{peers[0]}]" if ":" in peers[0] else peers[0]
+        return parts._replace(netloc=f"{login}{at}{literal}:{port}").geturl()
+
+    def socket_opener(self, url: str, *, trusted: bool = False) -> SocketOpener:
+        """What libcurl has to call for each connection that it is about to make for this address.
+
+        `trusted` is for a request to exactly an address that the operator chose: its connections are not judged.
+        """
+        return SocketOpener(self, url, trusted=trusted)
 
 
 class SocketOpener:
@@ -119,10 +151,11 @@ class SocketOpener:
     A name may have several addresses. `refusal` is the last rule that was broken when none of them could be tried.
     """
 
-    __slots__ = ("_guard", "_opened", "_refusal", "_url")
+    __slots__ = ("_guard", "_opened", "_refusal", "_trusted", "_url")
 
-    def __init__(self, guard: AddressGuard, url: str) -> None:
+    def __init__(self, guard: AddressGuard, url: str, *, trusted: bool) -> None:
         self._guard = guard
+        self._trusted = trusted
         self._url = url
         self._opened = False
         self._refusal = ""
@@ -130,7 +163,7 @@ class SocketOpener:
     def __call__(self, _: int, peer: Any) -> Any:
         """A socket for the resolved address, or none."""
         family, kind, protocol, address = peer
-        refusal = self._guard.refusal(self._url, ip=str(address[0]))
+        refusal = "" if self._trusted else self._guard.refusal(self._url, ip=str(address[0]))
         if refusal:
             self._refusal = refusal
             return pycurl.SOCKET_BAD
@@ -184,6 +217,8 @@ def _rule(address: Address) -> str:
         (address.is_multicast, "multicast"),
         (address.version == SHARED.version and address in SHARED, "shared (carrier-grade NAT)"),
         (address.version == LOCAL_NAT64.version and address in LOCAL_NAT64, "a translation of IPv4"),
+        (address.version == SITE_LOCAL.version and address in SITE_LOCAL, "site-local"),
+        (address.version == PROTOCOLS.version and address in PROTOCOLS, "kept for protocols"),
         (address.is_private, "private"),
         (address.is_reserved, "reserved"),
         (not address.is_global, "not on the public internet"),

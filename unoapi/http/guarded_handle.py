@@ -52,17 +52,24 @@ class GuardedHandle:
         self._url, self._timeout_ms, self._socket_opener = "", 1, guard.socket_opener("")
 
     def prepare(
-        self, url: str, *, headers: Headers, timeout_ms: int, on_body: Callable[[bytes], int | None]
+        self,
+        url: str,
+        *,
+        headers: Headers,
+        timeout_ms: int,
+        on_body: Callable[[bytes], int | None],
+        trusted: bool = False,
     ) -> pycurl.Curl:
         """Begin a request; nothing of the one before is left but its connection.
 
         The deadline covers the whole exchange, also the connecting. Raises NotSent for an address or a header that
-        must not be sent.
+        must not be sent. `trusted` as `AddressGuard.socket_opener` has it.
         """
         lines = header_lines(headers)
         if not url.isprintable():
             raise NotSent(BAD_ADDRESS)
-        self._url, self._timeout_ms, self._socket_opener = url, max(1, timeout_ms), self._guard.socket_opener(url)
+        self._url, self._timeout_ms = url, max(1, timeout_ms)
+        self._socket_opener = self._guard.socket_opener(url, trusted=trusted)
         self.curl.reset()
         set_option = self.curl.setopt
         for option, value in _ALWAYS:

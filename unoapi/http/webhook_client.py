@@ -13,10 +13,12 @@ from unoapi.errors import NotSent
 from unoapi.http.guarded_handle import FINAL, STOP, GuardedHandle
 from unoapi.http.signatures import build_headers
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
+from unoapi.models.provenance import NO_ADDRESSES
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
     from unoapi.http.guarded_handle import Headers
+    from unoapi.models.provenance import OperatorAddresses
     from unoapi.models.session import Webhook
 
 MAX_BODY_BYTES = 16 * 1024
@@ -30,10 +32,14 @@ _TIMINGS = (
 
 
 class WebhookClient:
-    """Posts deliveries: signed, with a deadline for the whole exchange, no connection shared between sessions."""
+    """Posts deliveries: signed, with a deadline for the whole exchange, no connection shared between sessions.
 
-    def __init__(self, guard: AddressGuard) -> None:
+    `operators` are the addresses of the environment: exactly these are not judged by the guard.
+    """
+
+    def __init__(self, guard: AddressGuard, operators: OperatorAddresses = NO_ADDRESSES) -> None:
         self._sender = CurlSender(guard)
+        self._operators = operators
 
     def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
         """Sign and send. Never raises for what the network or the receiver does."""
@@ -47,9 +53,9 @@ class WebhookClient:
             token=webhook.token.get_secret_value(),
             secret=webhook.secret.get_secret_value(),
         )
-        request = WebhookRequest(
-            url=webhook.address(phone), body=raw, headers=headers, tenant=phone, timeout_ms=webhook.deadline_ms
-        )
+        url = webhook.address(phone)
+        trusted = self._operators.include(url, phone=phone)
+        request = WebhookRequest(url, raw, headers, tenant=phone, timeout_ms=webhook.deadline_ms, trusted=trusted)
         return self._sender.post(request)
 
 
@@ -62,6 +68,7 @@ class WebhookRequest:
     headers: Headers = field(repr=False)
     tenant: str
     timeout_ms: int
+    trusted: bool = field(default=False, repr=False)
 
 
 class CurlSender(threading.local):
@@ -69,7 +76,8 @@ class CurlSender(threading.local):
 
     def __init__(self, guard: AddressGuard) -> None:
         self._handle = GuardedHandle(guard)
-        self._tenant: str | None = None  # the only tenant that an open connection can belong to
+        # The only tenant that an open connection can belong to, and whether it was opened without being judged.
+        self._tenant: tuple[str, bool] | None = None
         self._body_bytes = 0
 
     def post(self, request: WebhookRequest) -> Answer:
@@ -77,18 +85,23 @@ class CurlSender(threading.local):
         self._body_bytes = 0
         try:
             curl = self._handle.prepare(
-                request.url, headers=request.headers, timeout_ms=request.timeout_ms, on_body=self._on_body
+                request.url,
+                headers=request.headers,
+                timeout_ms=request.timeout_ms,
+                on_body=self._on_body,
+                trusted=request.trusted,
             )
         except NotSent as error:
             return Answer(error=f"{error}")
-        is_new_tenant = request.tenant != self._tenant
+        tenant = (request.tenant, request.trusted)
+        is_new_tenant = tenant != self._tenant
         curl.setopt(pycurl.MAXCONNECTS, 1)
         curl.setopt(pycurl.FRESH_CONNECT, int(is_new_tenant))
         curl.setopt(pycurl.POSTFIELDS, request.body)
         failure = self._handle.perform()
         if is_new_tenant:
             # The old tenant's connection gives way only to a new one that stays open; until then nobody may reuse one.
-            self._tenant = request.tenant if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
+            self._tenant = tenant if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
         timings_ms = {name: curl.getinfo(info) // 1000 for name, info in _TIMINGS}
         if not curl.getinfo(pycurl.HEADER_SIZE):
             timings_ms["first_byte"] = 0  # libcurl gives the end of the exchange here

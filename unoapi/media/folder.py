@@ -29,6 +29,7 @@ class FolderMediaStore:
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:  # noqa: ARG002 (the port's)
         """Save a file. Raises MediaTooLarge, and OSError for a full disk; nothing is left of it then."""
         target = self._path(key)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who wants to share it may open it
         unfinished = self._folder / UNFINISHED / uuid.uuid4().hex
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)

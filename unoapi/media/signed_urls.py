@@ -7,25 +7,42 @@ from urllib.parse import quote
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from unoapi.errors import StoreUnavailable
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.models.media import MediaFile
 
 
 class SignedUrls:
-    """Makes and checks signed URLs. Processes with the same key accept each other's."""
+    """Makes and checks signed URLs. Processes with the same key accept each other's.
 
-    def __init__(self, *, base_url: str, key: str, ttl_s: int) -> None:
+    `read_key` gives the key, or raises StoreUnavailable. `former_key` signed the URLs of earlier versions, and signs
+    while the key cannot be read: whoever makes a URL may be sending a message, and must not fail for it.
+    """
+
+    def __init__(self, *, base_url: str, read_key: Callable[[], str], former_key: str, ttl_s: int) -> None:
         self._base_url = base_url.rstrip("/")
-        self._signer = URLSafeTimedSerializer(key, salt="media")
+        self._read_key = read_key
+        self._former_key = former_key
         self._ttl_s = ttl_s
 
     def make(self, media: MediaFile) -> str:
         """A URL that opens the file for `DATA_URL_TTL` seconds."""
-        return f"{self._base_url}/v15.0/download/{quote(media.key)}?signature={self._signer.dumps(media.key)}"
+        try:
+            signer = self._signer(self._read_key())
+        except StoreUnavailable:
+            signer = self._signer()
+        return f"{self._base_url}/v15.0/download/{quote(media.key)}?signature={signer.dumps(media.key)}"
 
     def opens(self, key: str, signature: str) -> bool:
-        """Whether a signature is ours, for this file and not too old."""
+        """Whether a signature is ours, for this file and not too old. Raises StoreUnavailable: nobody can say."""
         try:
-            return bool(self._signer.loads(signature, max_age=self._ttl_s) == key)
+            return bool(self._signer(self._read_key()).loads(signature, max_age=self._ttl_s) == key)
         except BadSignature:
             return False
+
+    def _signer(self, *newer: str) -> URLSafeTimedSerializer:
+        """It signs with the last key and checks with all."""
+        return URLSafeTimedSerializer([self._former_key, *newer], salt="media")

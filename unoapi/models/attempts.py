@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,7 +33,9 @@ class History(BaseModel):
 
     `tries` counts all tries since the last replay (a postponed one too, when a request was made); `attempts` are the
     last 50 of all. `redelivered` stays true once a worker stopped in the middle: a message that is put back for later
-    is a new one to the broker, which then no longer knows. `internal_errors` counts our own bugs, and `worker_losses`
+    is a new one to the broker, which then no longer knows. `unclaimed`: the message may be sent though Redis could not
+    note its claim; a copy that comes back with it may have been sent. `receipt` is the outcome of a send whose statuses
+    are not published yet, as `models.receipts` has it. `internal_errors` counts our own bugs, and `worker_losses`
     the processes that ended while they had this job and nothing else. The aliases are the names in stored jobs.
     """
 
@@ -46,6 +49,8 @@ class History(BaseModel):
     redelivered: bool = False
     internal_errors: int = Field(default=0, ge=0, alias="faults")
     worker_losses: int = Field(default=0, ge=0, alias="deaths")
+    unclaimed: bool = False
+    receipt: dict[str, Any] | None = None
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
@@ -53,8 +58,8 @@ class History(BaseModel):
         return self.model_copy(update={"tries": self.tries + 1, "attempts": attempts})
 
     def next_replay(self) -> History:
-        """The history of a replay: a new budget, the old attempts still there to read."""
-        fresh = {"tries": 0, "redelivered": False, "internal_errors": 0, "worker_losses": 0}
+        """The history of a replay: a new budget, the old attempts still there to read. What was sent stays sent."""
+        fresh = {"tries": 0, "redelivered": False, "internal_errors": 0, "worker_losses": 0, "unclaimed": False}
         return self.model_copy(update={"replay_count": self.replay_count + 1, **fresh})
 
 

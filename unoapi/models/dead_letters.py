@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import History
     from unoapi.models.jobs import Job
 
-Outcome = Literal["kept", "replayed", "already_delivered", "needs_force", "purged"]
-"""What a verb did with a dead letter. `needs_force`: a send with unknown outcome, which stays until it is forced."""
-STAYING: frozenset[Outcome] = frozenset({"kept", "needs_force"})
+Outcome = Literal["kept", "replayed", "already_delivered", "needs_force", "left_alone", "purged"]
+"""What a verb did with a dead letter.
+
+`needs_force`: a send with unknown outcome, which stays until it is forced. `left_alone`: a lost cause, which stays
+until it is named.
+"""
+PASSED_OVER: frozenset[Outcome] = frozenset({"needs_force", "left_alone"})
+"""Of these a verb may meet any number: they do not count for its bound."""
+STAYING: frozenset[Outcome] = PASSED_OVER | {"kept"}
 """After these the dead letter is still in its queue."""
+LOST_CAUSES = frozenset({"webhook_removed", "gone", "dropped", "blocked", "callback_failed"})
+"""Reasons of dead letters that would only die again, and of reports that nobody may want any more."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,11 @@ class DeadLetterQuery:
             and self.reason in ("", dead_letter.reason)
             and (self.older_than is None or dead_letter.age >= self.older_than)
         )
+
+    @property
+    def names_a_cause(self) -> bool:
+        """Whether it selects by reason, or one dead letter."""
+        return bool(self.id or self.reason)
 
     @property
     def empty(self) -> bool:

@@ -54,6 +54,11 @@ class Job(BaseModel):
         """What dashboards and logs may show: ids only."""
         return f"phone={self.phone} message_id={self.message_id}"
 
+    @property
+    def due_at_ms(self) -> int:
+        """When it was to be done first: its age counts from then, in Unix milliseconds."""
+        return self.accepted_at_ms
+
 
 class SendMessage(Job):
     """One message on its way to WhatsApp. `id` is the message id that the client was given."""
@@ -73,6 +78,12 @@ class FireTimer(Job):
     to: str = Field(min_length=1, max_length=128)
     step: dict[str, object]
     nexts: tuple[dict[str, object], ...] = ()
+
+    @property
+    def due_at_ms(self) -> int:
+        """When the timer runs out."""
+        timeout_ms = self.step.get("timeout")
+        return self.accepted_at_ms + (timeout_ms if isinstance(timeout_ms, int) else 0)
 
 
 class PostContacts(Job):

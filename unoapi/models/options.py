@@ -25,9 +25,7 @@ MAX_FORWARD_TIMEOUT_MS = 50_000
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
 
 
 class Forward(_Stored):

@@ -27,3 +27,7 @@ class Receipt(BaseModel):
     recipient: str
     at_ms: int = Field(default_factory=now_ms)
     statuses: tuple[StatusUpdate, ...] = ()
+
+    def packed(self) -> dict[str, Any]:
+        """The receipt as JSON without what is a default, to be stored with each message."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"at_ms": self.at_ms}

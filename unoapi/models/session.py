@@ -23,15 +23,16 @@ MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
 MAX_TTL_S = 315_360_000
 
+MIN_TOKEN_LENGTH = 16
+"""Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
+
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Webhook(BaseModel):
     """One client address with its token, filters and limits."""
 
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
 
     id: str = Field(default="default", min_length=1, max_length=100)
     url: Annotated[WebUrl | None, EmptyIsAbsent] = None
@@ -74,15 +75,15 @@ class Webhook(BaseModel):
 class Session(ConnectorOptions):
     """The options of one phone. `stored` is false when they are the environment's.
 
+    `environments_account`: the account at Meta is the environment's, with the operator's token.
     Unknown fields stay in Redis but are not read here, so that going back to the Node version stays possible.
     """
 
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
 
     phone: str = Field(pattern=r"^[0-9]{1,20}$")
     stored: bool = False
+    environments_account: bool = False
     provider: Literal["whatsmeow", "forwarder", "sandbox"] = "whatsmeow"
     label: str = Field(default="", max_length=200)
     auth_token: SecretStr = Field(
@@ -131,6 +132,11 @@ class Session(ConnectorOptions):
             self.phone, self.webhook_forward.phone_number_id
         )
 
+    @property
+    def has_short_token(self) -> bool:
+        """Whether its token may be guessed: one that was stored before there was a bound."""
+        return 0 < len(self.auth_token.get_secret_value()) < MIN_TOKEN_LENGTH
+
     def answers_to(self, node: str) -> bool:
         """Whether an id of the Graph's name space means this number."""
         return node in (self.phone, self.phone_number_id, self.waba_id)
@@ -149,8 +155,10 @@ def computed_waba_id(phone: str, phone_number_id: str = "") -> str:
 
 
 SECRET_FIELDS = frozenset(
-    {"authToken", "token", "secret", "wavoipToken", "openaiApiKey", "groqApiKey", "proxyUrl", "verify_token"}
+    {"authtoken", "token", "secret", "wavoiptoken", "openaiapikey", "groqapikey", "proxyurl", "verifytoken"}
 )
+"""Under every spelling: capitals and underscores do not count."""
+SECRET_ENDINGS = ("secret", "secretaccesskey", "password")
 
 
 def without_secrets(config: Any) -> Any:
@@ -162,7 +170,7 @@ def without_secrets(config: Any) -> Any:
         return {
             key: without_secrets(value)
             for key, value in config.items()
-            if key not in SECRET_FIELDS and not key.lower().endswith(("secret", "secretaccesskey", "password"))
+            if (name := key.replace("_", "").lower()) not in SECRET_FIELDS and not name.endswith(SECRET_ENDINGS)
         }
     if isinstance(config, list):
         return [without_secrets(item) for item in config]

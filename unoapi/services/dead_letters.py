@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from unoapi.errors import DeadLettersBusy, OutcomeUnknown, StoreUnavailable
-from unoapi.models.dead_letters import UNBOUNDED, DeadLetterQuery, DeadLetterWalk
+from unoapi.models.dead_letters import LOST_CAUSES, UNBOUNDED, DeadLetterQuery, DeadLetterWalk
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
+
+BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen", "unroutable", "poison"})
+"""Of letters that no worker gave up by its own decision: how far it came is not known."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,20 +71,18 @@ class DeadLetters:
     ) -> DeadLetterWalk:
         """Put the selected dead letters back on their queues; each is removed only after the confirmed publish.
 
-        What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`. `rate` is in
-        dead letters per second.
+        What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`, whatever the
+        reason of its dead letter. Of what was sent only the statuses are published again. Lost causes stay unless
+        they are named, by their reason or their id. `rate` is in dead letters per second.
         """
 
         def put_back(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-            outcomes = [self._replay_outcome(dead_letter, force=force) for dead_letter in dead_letters]
+            outcomes = [self._replay_outcome(dead_letter, query, force=force) for dead_letter in dead_letters]
             replayed = [
                 dead_letter
                 for dead_letter, outcome in zip(dead_letters, outcomes, strict=True)
                 if outcome == "replayed"
             ]
-            for dead_letter in replayed:
-                if isinstance(dead_letter.job, SendMessage):
-                    self._sends.release(dead_letter.job)  # else its claim would keep it from being sent
             if replayed:
                 self._queue.put_back(replayed, accepted_at_ms=now_ms())
             if rate:
@@ -91,10 +92,14 @@ class DeadLetters:
         # A batch is published at once, so that a low rate needs small ones.
         return self._walk(query, put_back, by=by, batch=None if rate is None else max(1, int(rate)), bounds=bounds)
 
-    def _replay_outcome(self, dead_letter: DeadLetter, *, force: bool) -> Outcome:
+    def _replay_outcome(self, dead_letter: DeadLetter, query: DeadLetterQuery, *, force: bool) -> Outcome:
         if isinstance(dead_letter.job, DeliverWebhook) and self._is_done(dead_letter.job):
             return "already_delivered"
-        if dead_letter.reason == OutcomeUnknown.reason and not force:
+        if is_left_alone(dead_letter, query):
+            return "left_alone"
+        if _may_have_left(dead_letter) and not force:
+            return "needs_force"
+        if isinstance(dead_letter.job, SendMessage) and not self._sends.reopen(dead_letter.job, force=force):
             return "needs_force"
         return "replayed"
 
@@ -132,6 +137,11 @@ class DeadLetters:
         self._holder.clear()
 
 
+def is_left_alone(dead_letter: DeadLetter, query: DeadLetterQuery) -> bool:
+    """Whether a replay of this selection leaves the dead letter where it is, because it would only die again."""
+    return dead_letter.reason in LOST_CAUSES and not query.names_a_cause
+
+
 def _keep(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
     return ["kept"] * len(dead_letters)
 
@@ -153,3 +163,11 @@ def _replay_entry(dead_letter: DeadLetter) -> TraceEntry:
 
 def _this_process() -> str:
     return f"{socket.gethostname()} process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC"
+
+
+def _may_have_left(dead_letter: DeadLetter) -> bool:
+    """Whether it may have been sent, by what the letter itself says."""
+    unnoted = (
+        dead_letter.history.unclaimed and dead_letter.history.receipt is None and dead_letter.reason in BROKER_REASONS
+    )
+    return dead_letter.reason == OutcomeUnknown.reason or (isinstance(dead_letter.job, SendMessage) and unnoted)

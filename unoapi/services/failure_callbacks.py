@@ -12,13 +12,15 @@ from unoapi.models.jobs import (
     FanOut,
     Job,
     NotifyNumber,
+    PrepareVoice,
     ReportFailure,
     SaveMedia,
     SendMessage,
     computed_id,
 )
+from unoapi.models.receipts import Receipt
 from unoapi.services.received_media import without_media
-from unoapi.services.sending import failed_envelope
+from unoapi.services.sending import failed_envelope, status_envelopes
 
 if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
@@ -37,7 +39,9 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
     notices: bool,
 ) -> list[Envelope]:
     """The jobs that follow from one that was given up. Nothing follows from what a report itself caused."""
-    if isinstance(job, SendMessage):
+    if isinstance(job, SendMessage) and history.receipt is not None:  # sent, though its statuses could not be made
+        return status_envelopes(job, Receipt.model_validate(history.receipt), sessions=sessions)
+    if isinstance(job, (SendMessage, PrepareVoice)):
         return [failed_envelope(job, reason=reason, error=error, sessions=sessions)]
     if isinstance(job, SaveMedia):
         return [Envelope(without_media(job))]  # no message is lost for a picture

@@ -33,11 +33,16 @@ def ensure_turn(job: DeliverWebhook, order: Ordering) -> None:
         raise Postponed("an earlier event of the conversation is on its way", after_ms=wait_ms)
 
 
-def pass_on(job: DeliverWebhook, order: Ordering, attempt: Callable[[DeliverWebhook], None]) -> None:
-    """Let the next delivery go, and make the attempts of those that wait already. `attempt` must not raise."""
+def pass_on(
+    job: DeliverWebhook, order: Ordering, attempt: Callable[[DeliverWebhook], bool], *, done: bool = False
+) -> None:
+    """Let the next delivery go, and make the attempts of those that wait already.
+
+    `done` is whether the job was delivered; `attempt` says the same of the others, and must not raise.
+    """
     deadline = time.monotonic() + LONGEST_RUN_S
-    following = order.leave(job, take=True)
+    following = order.leave(job, take=True, done=done)
     while following is not None:
-        attempt(following)
+        done = attempt(following)
         # When the time is up, the next one is left to the message that comes by itself.
-        following = order.leave(following, take=time.monotonic() < deadline)
+        following = order.leave(following, take=time.monotonic() < deadline, done=done)

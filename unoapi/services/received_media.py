@@ -8,11 +8,12 @@ import json
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import FetchFailed
+from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.jobs import FanOut, SaveMedia
 from unoapi.models.media import MAX_BYTES
 from unoapi.services.media import MEDIA_TYPES, save
+from unoapi.services.retries import too_old
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from unoapi.ports import MediaIndex, MediaStore, RemoteMedia
 
 CHUNK = 256 * 1024
-
+STORE_WAIT_MS = 15_000
+LONGEST_WAIT_S = 300
+"""A received message waits so long for its file while the store is away: the file is fetched anew at each try."""
 
 DOWNLOAD_FAILED = 131052
 
@@ -45,7 +48,27 @@ def save_media(
     index: MediaIndex,
     link: Callable[[MediaFile], str],
 ) -> FanOut:
-    """Fetch the event's file and let the event go on with our id for it. Raises FetchFailed (retry)."""
+    """Fetch the event's file and let the event go on with our id for it.
+
+    Raises FetchFailed (retry). While the files' store is away it raises Postponed, for some minutes; then the event
+    goes on without its file.
+    """
+    try:
+        return _with_media(job, remote=remote, files=files, index=index, link=link)
+    except StoreUnavailable as error:
+        if too_old(job, max_age_s=LONGEST_WAIT_S):
+            return without_media(job, details="The file could not be saved.")
+        raise Postponed(f"the file cannot be stored: {error}", after_ms=STORE_WAIT_MS) from error
+
+
+def _with_media(
+    job: SaveMedia,
+    *,
+    remote: RemoteMedia,
+    files: MediaStore,
+    index: MediaIndex,
+    link: Callable[[MediaFile], str],
+) -> FanOut:
     document = json.loads(job.body)
     holder = _holder(document["entry"][0]["changes"][0]["value"])
     if holder is None:
@@ -74,13 +97,15 @@ def save_media(
     return _going_on(job, document)
 
 
-def without_media(job: SaveMedia) -> FanOut:
+def without_media(job: SaveMedia, *, details: str = "The file could not be fetched from Meta.") -> FanOut:
     """The event without its file, which could not be had: the message goes on all the same."""
-    document = json.loads(job.body)
-    message = document["entry"][0]["changes"][0]["value"]["messages"][0]
-    message["errors"] = [
-        error_object(DOWNLOAD_FAILED, "Media download error", "The file could not be fetched from Meta.")
-    ]
+    try:
+        document = json.loads(job.body)
+        value = document["entry"][0]["changes"][0]["value"]
+        message = (value.get("messages") or value["message_echoes"])[0]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return FanOut.model_validate(job.model_dump())  # whoever reads it next says what is wrong with it
+    message["errors"] = [error_object(DOWNLOAD_FAILED, "Media download error", details)]
     return _going_on(job, document)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ OWN_TROUBLE = (BrokerUnavailable, StoreUnavailable)
 """RabbitMQ or Redis is away: not the receiver's fault, so it uses up no retry."""
 OWN_TROUBLE_MS = 2000
 
+SMALLEST_JUMP_MS = 60_000
+_CLOCKS_APART_MS = now_ms() - time.monotonic_ns() // 1_000_000
 JITTER = 0.1
 """Largest added share of a wait. Added only: a wait is never early."""
 
@@ -121,8 +124,18 @@ def parked(at_least_ms: int, *, draw: float) -> int:
 
 
 def too_old(job: Job, *, max_age_s: int) -> bool:
-    """Whether the job has waited longer than it may."""
-    return now_ms() - job.accepted_at_ms > max_age_s * 1000
+    """Whether the job has waited longer than it may, by a clock that did not jump since this process started."""
+    age_ms = now_ms() - job.due_at_ms
+    return age_ms > max_age_s * 1000 and age_ms - _jumped_ms() > max_age_s * 1000
+
+
+def _jumped_ms() -> int:
+    """By how much the clock was set forward since this process started; 0 for less than `SMALLEST_JUMP_MS`.
+
+    Else a clock that is set wrong for a moment would end all waiting.
+    """
+    jumped_ms = now_ms() - time.monotonic_ns() // 1_000_000 - _CLOCKS_APART_MS
+    return jumped_ms if jumped_ms >= SMALLEST_JUMP_MS else 0
 
 
 def ensure_fresh(job: Job, *, max_age_s: int) -> None:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.errors import MessageRejected, OutcomeUnknown, Postponed, SendFailed, StoreUnavailable, TooOld
+from unoapi.errors import (
+    MessageRejected,
+    OutcomeUnknown,
+    Postponed,
+    SendFailed,
+    StoreUnavailable,
+    TooOld,
+    Unclaimed,
+)
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
-from unoapi.models.jobs import Envelope, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.retries import ensure_fresh, too_old
@@ -16,6 +24,7 @@ from unoapi.services.webhooks import to_fan_out
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from unoapi.models.attempts import History
     from unoapi.ports import Provider, SendClaims, SessionStore
 
 WAIT_FOR_STORE_MS = 5000
@@ -26,31 +35,33 @@ TRACKER = "biz_opaque_callback_data"
 def send(  # noqa: PLR0913 (collaborators)
     job: SendMessage,
     *,
-    redelivered: bool,
+    history: History,
     sessions: SessionStore,
     sends: SendClaims,
     providers: Mapping[str, Provider],
     max_age_s: int,
 ) -> Receipt:
-    """Send one message, at most once.
+    """Send one message, at most once. In `history`, `redelivered` is whether a worker stopped with this job.
 
-    Raises SendFailed (retry: nothing left), Postponed (wait), TooOld, MessageRejected (no message that could be
-    sent), OutcomeUnknown (never repeated by itself).
+    Raises SendFailed (retry: nothing left), Postponed (wait), Unclaimed (mark the job, and come again), TooOld,
+    MessageRejected (no message that could be sent), OutcomeUnknown (never repeated by itself).
     """
+    if history.receipt is not None:
+        return Receipt.model_validate(history.receipt)
     message = message_of(job)  # before the claim: what cannot be read is not left as claimed
-    claim = _claim(job, redelivered=redelivered, sends=sends, max_age_s=max_age_s)
-    if claim.receipt is not None:
-        return claim.receipt
-    if claim.lost:
-        raise OutcomeUnknown("a worker stopped while it was sending this message: it may have left or not")
-    if claim.busy_ms:
-        raise Postponed("another worker is sending this message", after_ms=claim.busy_ms)
     try:
         provider = providers[sessions.find(job.phone).provider]
         _ensure_ready(job, provider, max_age_s=max_age_s)
     except Exception:
-        _release(job, sends)  # nothing was tried yet
+        # Nothing is claimed while a message only waits. But an earlier run may have sent it.
+        again = history.redelivered or history.replay_count
+        receipt = _earlier(job, history=history, sends=sends, max_age_s=max_age_s) if again else None
+        if receipt is not None:
+            return receipt
         raise
+    receipt = _outcome(_claim(job, history=history, sends=sends, max_age_s=max_age_s))
+    if receipt is not None:
+        return receipt
     try:
         receipt = provider.send(message, phone=job.phone, message_id=job.id)
     except MessageRejected as error:
@@ -87,16 +98,46 @@ def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_
     ensure_fresh(job, max_age_s=max_age_s)
 
 
-def _claim(job: SendMessage, *, redelivered: bool, sends: SendClaims, max_age_s: int) -> Claim:
+def _claim(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: int) -> Claim:
+    """The right to send. Without Redis the job itself has to carry that it was begun, before it is begun."""
     try:
-        return sends.claim(job)
+        claim = sends.claim(job)
     except StoreUnavailable as error:
-        if redelivered and too_old(job, max_age_s=max_age_s):
-            raise OutcomeUnknown("a worker stopped with this message, and Redis cannot say whether it left") from error
-        if redelivered:
-            # Only the claim knows whether the first copy left.
-            raise Postponed("a second copy waits until Redis answers", after_ms=WAIT_FOR_STORE_MS) from error
+        if history.redelivered:
+            raise _undecided(job, error, max_age_s=max_age_s) from error
+        if not history.unclaimed:
+            raise Unclaimed from error
         return Claim(free=True)
+    return _unless_begun(claim, history)
+
+
+def _earlier(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: int) -> Receipt | None:
+    """The outcome of an earlier copy. Raises OutcomeUnknown, or Postponed while it cannot be known."""
+    try:
+        return _outcome(_unless_begun(sends.state(job), history))
+    except StoreUnavailable as error:
+        raise _undecided(job, error, max_age_s=max_age_s) from error
+
+
+def _unless_begun(claim: Claim, history: History) -> Claim:
+    """A copy that was marked as sent without a claim, and whose worker stopped, is not free."""
+    return Claim(lost=True) if claim.free and history.unclaimed and history.redelivered else claim
+
+
+def _outcome(claim: Claim) -> Receipt | None:
+    """The receipt of a message that was sent; none when nobody has the right to send it, or the caller has it now."""
+    if claim.lost:
+        raise OutcomeUnknown("a worker stopped while it was sending this message: it may have left or not")
+    if claim.busy_ms:
+        raise Postponed("another worker is sending this message", after_ms=claim.busy_ms)
+    return claim.receipt
+
+
+def _undecided(job: SendMessage, error: StoreUnavailable, *, max_age_s: int) -> Postponed | OutcomeUnknown:
+    """Only the claim knows whether the first copy left."""
+    if too_old(job, max_age_s=max_age_s):
+        return OutcomeUnknown(f"a worker stopped with this message, and whether it left cannot be read: {error}")
+    return Postponed("a second copy waits until Redis answers", after_ms=WAIT_FOR_STORE_MS)
 
 
 def _release(job: SendMessage, sends: SendClaims) -> None:
@@ -158,7 +199,7 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     )
 
 
-def failed_envelope(job: SendMessage, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
+def failed_envelope(job: SendMessage | PrepareVoice, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
     """The `failed` status of a message that was given up."""
     unknown = reason == OutcomeUnknown.reason
     details = f"{error}. It is not sent again by itself." if unknown else f"{error}"

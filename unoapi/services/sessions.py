@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from unoapi.errors import RequestError
 from unoapi.models.options import BusinessProfile
+from unoapi.models.provenance import NO_ADDRESSES
+from unoapi.models.session import MIN_TOKEN_LENGTH, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from pydantic import SecretStr
+
+    from unoapi.models.provenance import OperatorAddresses
     from unoapi.models.session import Session
-    from unoapi.ports import Sessions
+    from unoapi.ports import SessionDirectory, Sessions
 
 DAY_S = 86_400
 
@@ -29,11 +39,79 @@ CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
 """Providers that are always there; the connector writes the status of the others."""
 
 
-def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions) -> dict[str, Any]:
-    """Save what is named of a configuration; returns all of it. See `merge`."""
-    config = merge(sessions.config(phone) or {}, wanted)
+TOKEN_NAMES = ("authToken", "auth_token")
+
+
+class OperatorOptions(BaseModel):
+    """What only the operator may set of a session: where it is connected, through what, and as whom.
+
+    They decide which of the operator's machines, networks and accounts the session uses, and which ids it answers to.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
+
+    provider: Any = None
+    server: Any = None
+    proxy_url: Any = None
+    webhook_forward: Any = None
+
+
+OPERATOR_OPTIONS = frozenset(field.alias or name for name, field in OperatorOptions.model_fields.items())
+
+
+def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operator: bool) -> dict[str, Any]:
+    """Save what is named of a configuration; returns all of it. See `merge`.
+
+    Raises RequestError for a short token, and without the operator's token for a change of `OperatorOptions`.
+    """
+    stored = sessions.config(phone) or {}
+    _check_token(stored, wanted, by_operator=by_operator)
+    config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
     sessions.save(phone, config)
     return config
+
+
+def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator: bool) -> None:
+    for name in TOKEN_NAMES:
+        token = wanted.get(name)
+        if name not in wanted or token == stored.get(name) or (by_operator and token in (None, "")):
+            continue  # without a token of its own only the operator's opens the session
+        if token is None or (isinstance(token, str) and len(token) < MIN_TOKEN_LENGTH):
+            details = f"{name}: a token has at least {MIN_TOKEN_LENGTH} characters."
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+
+
+def _own_options(stored: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a session's own token may change. The operator's options may come back as an answer showed them."""
+    named = OPERATOR_OPTIONS & wanted.keys()
+    changed = sorted(name for name in named if _shown(wanted[name]) != _shown(stored.get(name)))
+    if changed:
+        details = f"Only the operator's token may change {', '.join(changed)}."
+        raise RequestError("Permission denied", code=10, status=403, details=details)
+    return {key: value for key, value in wanted.items() if key not in named}
+
+
+def _shown(value: Any) -> Any:
+    """A value as an answer shows it; `baileys` and no value stand for the provider that is the default."""
+    return None if value in ("baileys", "whatsmeow") else without_secrets(value) or None
+
+
+def check_ids(phone: str, wanted: dict[str, Any], *, directory: SessionDirectory) -> None:
+    """Raise RequestError (409) for an id at Meta that is another number's: an id means one number.
+
+    Numbers may share a business account that the operator names for each; a computed account is its number's alone.
+    """
+    account = wanted.get("webhookForward")
+    if not isinstance(account, dict):
+        return
+    for name in ("phoneNumberId", "businessAccountId"):
+        node = str(account.get(name) or "")
+        others = [session for session in directory.sessions_of(node) if session.phone != phone] if node else []
+        if name == "businessAccountId":
+            others = [session for session in others if session.webhook_forward.business_account_id != node]
+        if others:
+            details = f"webhookForward.{name} is another number's."
+            raise RequestError("Id already in use", code=100, status=409, details=details)
 
 
 def change_business_profile(phone: str, wanted: dict[str, Any], *, sessions: Sessions) -> None:
@@ -119,8 +197,18 @@ def status_of(session: Session, stored: str | None) -> str:
     return CONNECTED_ELSEWHERE.get(session.provider) or stored or "disconnected"
 
 
-def phone_object(session: Session) -> dict[str, Any]:
+def shown_address(address: str, *, phone: str, operators: OperatorAddresses) -> str:
+    """A webhook's address as an answer may show it: the operator's without its login and its query."""
+    if not operators.include(address, phone=phone):
+        return address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def phone_object(session: Session, *, operators: OperatorAddresses = NO_ADDRESSES) -> dict[str, Any]:
     """A phone number as Meta's Graph shows it."""
+    address = session.webhooks[0].address(session.phone) if session.webhooks else ""
+    shown = shown_address(address, phone=session.phone, operators=operators)
     return {
         "id": session.phone_number_id,
         "business_account_id": session.waba_id,
@@ -133,9 +221,7 @@ def phone_object(session: Session) -> dict[str, Any]:
         "name_status": "APPROVED",
         "throughput": {"level": "STANDARD"},
         "platform_type": "CLOUD_API",
-        "webhook_configuration": {"application": session.webhooks[0].address(session.phone)}
-        if session.webhooks
-        else {},
+        "webhook_configuration": {"application": shown} if shown else {},
     }
 
 
@@ -144,17 +230,57 @@ def chosen(document: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key == "id" or key in fields} if fields else document
 
 
-def check_addresses(session: Session, *, refusal: Callable[[str], str]) -> None:
-    """Raise RequestError for a webhook without an address, or with one that may never be called.
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-    `refusal` says why an address may not be called, or nothing. A name is judged when it is called.
+
+def _tokens(session: Session) -> Iterator[tuple[str, SecretStr]]:
+    """What is sent as a header line, by the name that its owner knows it by."""
+    yield "webhookForward.token", session.webhook_forward.token
+    for webhook in session.webhooks:
+        yield f"The token of webhook {webhook.id!r}", webhook.token
+
+
+PROXY_SCHEMES = frozenset({"http", "https", "socks5"})
+
+
+def refuse_proxy(url: str, *, refusal: Callable[[str], str]) -> str:
+    """Why a proxy may not be used, or nothing. `refusal` judges its address."""
+    try:
+        parts = urlsplit(url)
+        complete = parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete or not url.isprintable():
+        return f"a proxy is {', '.join(sorted(f'{scheme}://host:port' for scheme in PROXY_SCHEMES))}"
+    return refusal(url)
+
+
+def check_addresses(
+    session: Session,
+    *,
+    refusal: Callable[[str], str],
+    operators: OperatorAddresses = NO_ADDRESSES,
+    operators_proxy: str = "",
+) -> None:
+    """Raise RequestError for what can or may never be called: a missing or refused address, a proxy, a header line.
+
+    `refusal` says why an address may not be called, or nothing; those of `operators`, and `operators_proxy`, are not
+    judged. A name is judged when it is called.
     """
+    proxy = session.proxy_url.get_secret_value()
+    if proxy and proxy != operators_proxy and (why := refuse_proxy(proxy, refusal=refusal)):
+        raise RequestError("Proxy not allowed", code=100, status=400, details=f"proxyUrl: {why}.")
     if session.session_webhook is not None and (why := refusal(f"{session.session_webhook}")):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"sessionWebhook: {why}.")
+    for name, token in _tokens(session):
+        if not HEADER_VALUE.fullmatch(token.get_secret_value()):
+            details = f"{name}: it has characters, such as line breaks, that a header cannot carry."
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     for webhook in session.webhooks:
         if webhook.url is None and webhook.url_absolute is None:
             details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."
             raise RequestError("Webhook without an address", code=100, status=400, details=details)
-        if why := refusal(webhook.address(session.phone)):
+        address = webhook.address(session.phone)
+        if not operators.include(address, phone=session.phone) and (why := refusal(address)):
             details = f"Webhook {webhook.id!r}: {why}."
             raise RequestError("Webhook address not allowed", code=100, status=400, details=details)

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from unoapi.errors import ConversionFailed, FetchFailed, MediaMissing, MessageRejected
+from unoapi.errors import (
+    ConversionFailed,
+    FetchFailed,
+    MediaMissing,
+    MediaTooLarge,
+    MessageRejected,
+    StoreUnavailable,
+    describe,
+)
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import AudioMessage
 from unoapi.models.jobs import PrepareVoice, SendMessage
@@ -61,8 +69,10 @@ def prepare(  # noqa: PLR0913 (collaborators)
             )
             audio = {key: value for key, value in document["audio"].items() if key != "link"}
             document["audio"] = {**audio, "id": media.id, "voice": True}
-        except (ConversionFailed, FetchFailed, MediaMissing) as error:
+        except (ConversionFailed, FetchFailed, MediaMissing, MediaTooLarge, StoreUnavailable) as error:
             problem = f"{error}"
+        except OSError as error:  # the temporary folder is full
+            problem = describe(error)
     sent = SendMessage(
         id=job.id,
         phone=job.phone,

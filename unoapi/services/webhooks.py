@@ -84,7 +84,7 @@ class FannedOut:
             return [TraceEntry.of(job, "filtered", detail="the number has no webhook")]
         return [
             *(TraceEntry.of(job, "filtered", webhook=webhook, detail=why) for webhook, why in self.filters.items()),
-            *(TraceEntry.of(delivery, "queued") for delivery in self.deliveries),
+            *(TraceEntry.of(job, "queued", webhook=delivery.webhook_id) for delivery in self.deliveries),
         ]
 
 

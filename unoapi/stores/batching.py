@@ -115,5 +115,7 @@ class Batcher(Generic[Item, Result]):
             results = self._run([item for item, _ in wanted])
         except Exception as error:  # noqa: BLE001 (raised to every caller of the batch)
             results = [error] * len(wanted)
+        if len(results) != len(wanted):
+            results = [RuntimeError(f"{self._name}: {len(results)} results of {len(wanted)} items")] * len(wanted)
         for (_, future), result in zip(wanted, results, strict=True):
             future.set_result(result)

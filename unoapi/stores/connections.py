@@ -75,7 +75,8 @@ class RedisConnections:
     ) -> None:
         """Save the key of a message. Never raises, never waits."""
         key = {"id": theirs or message_id, "chat": chat, "participant": participant, "from_me": from_me}
-        self._redis.post(("SET", _message_key(phone, message_id), json.dumps(key), "EX", self._ttl_s))
+        text = json.dumps({name: value for name, value in key.items() if value}, separators=(",", ":"))
+        self._redis.post(("SET", _message_key(phone, message_id), text, "EX", self._ttl_s))
 
     def key(self, phone: str, message_id: str) -> MessageKey | None:
         """The key of a message, if it is known. Raises StoreUnavailable."""
@@ -90,11 +91,8 @@ class RedisConnections:
         self._redis.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + 3600))
 
     def settle(self, phone: str, command_id: str) -> bool:
-        """Note that the result came. True when the wait for it was given up before. Never raises."""
-        try:
-            (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
-        except StoreUnavailable:
-            return False
+        """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
+        (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
         return bool(waiting == GIVEN_UP)
 
     def give_up(self, phone: str, command_id: str) -> bool:

@@ -24,6 +24,10 @@ class RedisMessageIds:
             ("SET", f"unoapi-id:{phone}:{ours}", theirs, "EX", self._ttl_s),
         )
 
+    def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
+        """Save which of ours one of theirs is, for a provider that needs no more. Never raises, never waits."""
+        self._redis.post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
+
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known."""
         return self._other(phone, theirs)

@@ -31,6 +31,8 @@ PASSED_MS = 3_000
 """Until whoever takes a delivery marks it again for `TAKEN_MS`; Redis's answer to it may have been lost."""
 TAKEN_MS = 75_000
 """Longer than any attempt may take: after it, whoever made it has died."""
+DONE_TTL_S = 3 * 86_400
+"""That of the done-keys, with the default of the maximum age."""
 MAX_OWED = 2000
 MAX_COPY_CHARS = 65_536
 LONGEST_BLOCK_MS = 10_000
@@ -71,6 +73,7 @@ if ARGV[6] ~= '' then redis.call('SET', ARGV[5] .. ARGV[1], ARGV[6], 'PX', ARGV[
 return position
 """
 _LEAVE = """
+if ARGV[6] ~= '0' then redis.call('SET', ARGV[5] .. ARGV[1], 1, 'EX', ARGV[6]) end
 redis.call('DEL', ARGV[3] .. ARGV[1])
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return false end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
@@ -84,8 +87,11 @@ return copy
 class RedisOrdering:
     """Ordering in Redis; while it is away nobody waits."""
 
-    def __init__(self, redis: RedisClient, *, longest_block_ms: int = LONGEST_BLOCK_MS) -> None:
+    def __init__(
+        self, redis: RedisClient, *, done_ttl_s: int = DONE_TTL_S, longest_block_ms: int = LONGEST_BLOCK_MS
+    ) -> None:
         self._redis = redis
+        self._done_ttl_s = done_ttl_s
         self._longest_block_ms = longest_block_ms
         self._owed: deque[Command] = deque(maxlen=MAX_OWED)
 
@@ -117,15 +123,22 @@ class RedisOrdering:
             return 0
         return int(position)
 
-    def leave(self, job: DeliverWebhook, *, take: bool) -> DeliverWebhook | None:
-        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred."""
+    def leave(self, job: DeliverWebhook, *, take: bool, done: bool = False) -> DeliverWebhook | None:
+        """Take a finished delivery out of its queue. With `take`, the caller gets the next one, if it is deferred.
+
+        The done-key of one that is `done` is written in the same step: its own message may come back at any moment,
+        and finds it in the queue or done.
+        """
         queue = _queue_key(job.phone, job.webhook_id, job.contact)
-        gone: tuple[Command, ...] = (("ZREM", queue, job.id), ("DEL", _passed_key(job.id)))
+        ttl_s = self._done_ttl_s if done else 0
+        marked: tuple[Command, ...] = (("SET", done_key(job.id), "1", "EX", ttl_s),) if done else ()
+        gone: tuple[Command, ...] = (*marked, ("ZREM", queue, job.id), ("DEL", _passed_key(job.id)))
         try:
             if not take:
                 self._call(*gone)
                 return None
-            (copy,) = self._call(("EVAL", _LEAVE, 1, queue, job.id, _deferred_key(""), _passed_key(""), PASSED_MS))
+            prefixes = (_deferred_key(""), _passed_key(""), PASSED_MS, done_key(""))
+            (copy,) = self._call(("EVAL", _LEAVE, 1, queue, job.id, *prefixes, ttl_s))
             if not copy:
                 return None
             taken = DeliverWebhook.model_validate_json(copy)

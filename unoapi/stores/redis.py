@@ -1,7 +1,8 @@
 """The Redis client: the commands of all threads travel in shared pipelines.
 
-Redis is never needed for a message to survive. A call ends within 200 ms; after a failure Redis is skipped for a few
-seconds, so that its absence costs each message almost nothing.
+Redis is never needed for a message to survive. A call ends within 200 ms; after trouble with the connection Redis is
+skipped for a few seconds, so that its absence costs each message almost nothing. What is wrong with one caller's
+commands, or slow about their answer, is that caller's alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from unoapi.errors import StoreUnavailable, describe, safe_traceback
+from unoapi.errors import StoreRefusesWrites, StoreUnavailable, describe, safe_traceback
 from unoapi.stores.batching import Batcher, BatchFuture
 from unoapi.telemetry.logging import get_logger
+from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,11 +32,25 @@ log = get_logger(__name__)
 
 REDIS_ERRORS = (redis.RedisError, OSError)
 """What the library raises when Redis is away, refuses or breaks off."""
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""Trouble with the connection, after which Redis is skipped."""
+PACKABLE = (str, int, float, bytes)
 CALL_TIMEOUT_S = 0.2
+POST_TIMEOUT_S = 1.0
+"""Nobody waits for what is posted: a Redis that is busy for a moment still gets it."""
 SKIP_S = 3.0
 PATIENT_S = 5.0
 CALL_LINGER_S = 0.001
 POST_LINGER_S = 0.02
+REFUSAL_LOG_S = 60.0
+
+REFUSALS = {
+    "OOM": "its memory is full (maxmemory): give it more, or shorten UNOAPI_TRACE_TTL and DATA_TTL",
+    "READONLY": "it is a read-only replica: REDIS_URL must lead to the primary",
+    "MISCONF": "it cannot save to its disk: look at its log, and make room there",
+    "NOREPLICAS": "it has too few replicas (min-replicas-to-write)",
+}
+"""Why a Redis that answers takes no writes, by the first word of its error."""
 
 Command = tuple[str | int | bytes, ...]
 OnResults = Callable[[list[Any]], None]
@@ -57,31 +74,30 @@ class RedisClient:
     def __init__(self, url: str, *, verify: bool = True) -> None:
         self._url = url
         self._tls = {"ssl_cert_reqs": "none"} if url.startswith("rediss:") and not verify else {}
-        self._client = redis.Redis.from_url(
-            url,
-            **self._tls,
-            decode_responses=True,
-            socket_timeout=CALL_TIMEOUT_S * 0.9,
-            socket_connect_timeout=CALL_TIMEOUT_S * 0.9,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._call_client = self._client(CALL_TIMEOUT_S * 0.9)
+        self._post_client = self._client(POST_TIMEOUT_S)
         self._skip_until = 0.0
+        self._refusal_logged = -REFUSAL_LOG_S
         self._calls: Batcher[_CommandGroup, list[Any]] | None = None
         self._posts: Batcher[_CommandGroup, list[Any]] | None = None
         self._lock = threading.Lock()
         self._pid = 0
 
     def call(self, *commands: Command) -> list[Any]:
-        """The results of the commands, in order. Raises StoreUnavailable within 200 ms."""
+        """The results of the commands, in order.
+
+        Raises StoreUnavailable within 200 ms, StoreRefusesWrites when Redis answers so, and TypeError for an argument
+        that is neither text nor a number.
+        """
         future = self._submit(_CommandGroup(commands), awaited=True)
         try:
             return future.result(CALL_TIMEOUT_S)
         except TimeoutError as error:
-            self._skip("timeout")
+            # No reason to skip Redis: if it is silent, the socket says so; it may be busy with one large answer.
             raise StoreUnavailable("Redis did not answer within 200 ms") from error
 
     def post(self, *commands: Command, on_results: OnResults | None = None) -> None:
-        """Run the commands within milliseconds, without waiting for them. Never raises.
+        """Run the commands within milliseconds, without waiting for them. Never raises; what cannot be sent is logged.
 
         `on_results` gets the results, if there are any, in the thread that runs all other commands, too: it must seldom
         be slow.
@@ -90,6 +106,8 @@ class RedisClient:
             self._submit(_CommandGroup(commands, on_results), awaited=False)
         except StoreUnavailable:
             return
+        except TypeError as error:
+            log.error("not_written", error=describe(error), traceback=safe_traceback(error))
 
     def subscribe(self, channel: str) -> Iterator[str]:
         """The messages of a channel as they are published, on a connection of its own, without end.
@@ -109,16 +127,14 @@ class RedisClient:
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis is not reachable ({type(error).__name__})") from error
 
-    def ping(self) -> None:
-        """Raise StoreUnavailable unless Redis answers now, skipped or not."""
+    def stop_skipping(self) -> None:
+        """Let the next call reach Redis, though it did not answer a moment ago."""
         self._skip_until = 0.0
-        self.call(("PING",))
 
     def trouble(self) -> str:
         """Why Redis does not answer, in words for a person; empty when it does. Waits for up to 5 seconds."""
-        patient = {"socket_timeout": PATIENT_S, "socket_connect_timeout": PATIENT_S, "retry": Retry(NoBackoff(), 0)}
         try:
-            with redis.Redis.from_url(self._url, **self._tls, **patient) as client:
+            with self._client(PATIENT_S) as client:
                 client.ping()
         except redis.AuthenticationError:
             return "refuses the login; check the password in REDIS_URL"
@@ -131,6 +147,14 @@ class RedisClient:
             return f"does not answer ({type(error).__name__}); check REDIS_URL"
         return ""
 
+    def info_now(self) -> dict[str, Any]:
+        """What Redis says of itself; empty when it does not answer, or may not say. Waits for up to 5 seconds."""
+        try:
+            with self._client(PATIENT_S) as client:
+                return dict(client.info())
+        except REDIS_ERRORS:
+            return {}
+
     def close(self) -> None:
         """Run what is waiting and stop."""
         with self._lock:
@@ -139,11 +163,26 @@ class RedisClient:
         for batcher in batchers:
             if batcher is not None and self._pid == os.getpid():
                 batcher.close()
-        self._client.close()
+        self._call_client.close()
+        self._post_client.close()
+
+    def _client(self, timeout_s: float) -> redis.Redis:
+        return redis.Redis.from_url(
+            self._url,
+            **self._tls,
+            decode_responses=True,
+            # Half a surrogate pair is valid in JSON and in no UTF-8: neither to write nor to read it may raise, because
+            # the commands and answers of other callers are in the same pipeline.
+            encoding_errors="backslashreplace",
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def _submit(self, group: _CommandGroup, *, awaited: bool) -> BatchFuture[list[Any]]:
         if time.monotonic() < self._skip_until:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
+        _ensure_packable(group.commands)
         try:
             calls, posts = self._started()
             return (calls if awaited else posts).submit(group)
@@ -157,38 +196,67 @@ class RedisClient:
         with self._lock:
             if self._calls is None or self._posts is None or self._pid != os.getpid():
                 if self._pid:
-                    self._client.connection_pool.reset()  # a parent's sockets are not ours
+                    for client in (self._call_client, self._post_client):
+                        client.connection_pool.reset()  # a parent's sockets are not ours
                 self._pid = os.getpid()
-                self._calls = Batcher(self._run, name="redis calls", linger_s=CALL_LINGER_S)
-                self._posts = Batcher(self._run, name="redis posts", linger_s=POST_LINGER_S)
+                self._calls = Batcher(partial(self._run, self._call_client), name="redis calls", linger_s=CALL_LINGER_S)
+                self._posts = Batcher(partial(self._run, self._post_client), name="redis posts", linger_s=POST_LINGER_S)
             return self._calls, self._posts
 
     def _skip(self, why: str) -> None:
         if time.monotonic() >= self._skip_until:
             log.warning("redis_skipped", seconds=SKIP_S, why=why)
+            metrics().skipped_redis()
         self._skip_until = time.monotonic() + SKIP_S
 
-    def _run(self, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
+    def _run(self, client: redis.Redis, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
         if time.monotonic() < self._skip_until:
             return [StoreUnavailable("Redis is skipped for some seconds")] * len(batch)
-        pipeline = self._client.pipeline(transaction=False)
-        for group in batch:
-            for command in group.commands:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
+            pipeline = client.pipeline(transaction=False)
+            for group in batch:
+                for command in group.commands:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             answers = pipeline.execute(raise_on_error=False)
-        except REDIS_ERRORS as error:
+        except UNREACHABLE as error:
             self._skip(type(error).__name__)
             return [StoreUnavailable(f"Redis is not reachable ({type(error).__name__})")] * len(batch)
+        except Exception as error:  # noqa: BLE001 (a bug; nobody knows which commands Redis has carried out)
+            log.error("redis_batch_failed", error=describe(error), traceback=safe_traceback(error))
+            return [StoreUnavailable(f"Redis: {type(error).__name__}")] * len(batch)
         results: list[list[Any] | Exception] = []
         remaining = iter(answers)
         for group in batch:
             own = list(islice(remaining, len(group.commands)))
             wrong = next((answer for answer in own if isinstance(answer, Exception)), None)
-            results.append(own if wrong is None else StoreUnavailable(f"Redis: {type(wrong).__name__}"))
+            results.append(own if wrong is None else self._refused(wrong))
             if group.on_results is not None and wrong is None:
                 _call_back(group.on_results, own)
         return results
+
+    def _refused(self, error: Exception) -> StoreUnavailable:
+        """What a caller is told of an error that Redis answered. That writes are refused is logged now and then."""
+        why = refusal_of(error)
+        if not why:
+            return StoreUnavailable(f"Redis: {type(error).__name__}")
+        if time.monotonic() >= self._refusal_logged + REFUSAL_LOG_S:
+            self._refusal_logged = time.monotonic()
+            log.error("redis_refuses_writes", hint=why)
+        return StoreRefusesWrites(f"Redis refuses writes: {why}")
+
+
+def refusal_of(error: Exception) -> str:
+    """Why Redis takes no writes, if that is what an error says; else empty."""
+    word = str(getattr(error, "status_code", None) or f"{error}".partition(" ")[0])
+    return REFUSALS.get(word, "")
+
+
+def _ensure_packable(commands: Sequence[Command]) -> None:
+    """Raise TypeError for an argument that the library would refuse, in the middle of the commands of others."""
+    for command in commands:
+        for argument in command:
+            if isinstance(argument, bool) or not isinstance(argument, PACKABLE):
+                raise TypeError(f"{command[0]!s:.20} has an argument of the type {type(argument).__name__}")
 
 
 def _call_back(on_results: OnResults, results: list[Any]) -> None:

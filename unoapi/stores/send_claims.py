@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 LEASE_MS = 60_000
 """Longer than any provider may take to send; after it the outcome of an unfinished send is unknown."""
+REOPEN = """
+local claim = redis.call('GET', KEYS[1])
+if not claim or string.find(claim, '{"receipt"', 1, true) == 1 then return 1 end
+if ARGV[1] == '0' then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+"""
 
 
 class RedisSendClaims:
@@ -30,25 +37,41 @@ class RedisSendClaims:
         taken, stored = self._redis.call(
             ("SET", _send_key(job), claim, "NX", "EX", self._ttl_s), ("GET", _send_key(job))
         )
-        if taken:
-            return Claim(free=True)
-        try:
-            state = json.loads(stored or "{}")
-            if "receipt" in state:
-                return Claim(receipt=Receipt.model_validate(state["receipt"]))
-            left_ms = int(state.get("until_ms", 0)) - now_ms()
-        except (ValueError, TypeError, AttributeError):  # not in our form: the outcome is unknown
-            left_ms = 0
-        return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
+        return Claim(free=True) if taken else _read(stored)
+
+    def state(self, job: SendMessage) -> Claim:
+        """What a claim would answer now; `free` when nobody has the right. Raises StoreUnavailable."""
+        (stored,) = self._redis.call(("GET", _send_key(job)))
+        return Claim(free=True) if stored is None else _read(stored)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome. Raises StoreUnavailable."""
-        state = json.dumps({"receipt": receipt.model_dump(mode="json")})
+        state = json.dumps({"receipt": receipt.packed()}, separators=(",", ":"))
         self._redis.call(("SET", _send_key(job), state, "EX", self._ttl_s))
 
     def release(self, job: SendMessage) -> None:
         """Give the right back. Raises StoreUnavailable."""
         self._redis.call(("DEL", _send_key(job)))
+
+    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+        """Whether a person may have the job run again. Raises StoreUnavailable.
+
+        A receipt stays: then only the statuses are published again. A claim without one may mean that the message left;
+        it is given back with `force` alone.
+        """
+        (may_run,) = self._redis.call(("EVAL", REOPEN, 1, _send_key(job), int(force)))
+        return bool(may_run)
+
+
+def _read(stored: str | None) -> Claim:
+    try:
+        state = json.loads(stored or "{}")
+        if "receipt" in state:
+            return Claim(receipt=Receipt.model_validate(state["receipt"]))
+        left_ms = int(state.get("until_ms", 0)) - now_ms()
+    except (ValueError, TypeError, AttributeError):  # not in our form: the outcome is unknown
+        left_ms = 0
+    return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
 
 
 def _send_key(job: SendMessage) -> str:

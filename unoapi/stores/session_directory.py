@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.session_index import ALL, index_commands, node_key
+from unoapi.stores.session_index import ALL, node_key, reindex_commands
 from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ class RedisSessionDirectory:
             self._nodes.clear()
         self._nodes[node] = (time.monotonic(), phones)
         return phones
+
+    def sessions_of(self, node: str) -> list[Session]:
+        """The stored sessions that answer to an id, as they are now. Raises StoreUnavailable."""
+        self._index_stored()
+        (members,) = self._redis.call(("SMEMBERS", node_key(node)))
+        return [session for session in self._sessions.many(sorted({node, *members})) if session.answers_to(node)]
 
     def all(self) -> list[Session]:
         """All stored sessions, by phone. Raises StoreUnavailable."""
@@ -99,7 +105,7 @@ class RedisSessionDirectory:
             commands = [
                 command
                 for session in self._sessions.many(self._sessions.phones())
-                for command in index_commands(session)
+                for command in reindex_commands(session)
             ]
             for start in range(0, len(commands), AT_ONCE):
                 self._redis.call(*commands[start : start + AT_ONCE])

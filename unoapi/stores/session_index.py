@@ -9,13 +9,20 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import Command
 
 ALL = "unoapi-sessions"
-"""The set of stored phones; to scan all keys of Redis takes too long for a request."""
+"""The set of stored phones. A phone in it whose configuration is gone was lost, not removed."""
+ADD_STORED = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('SADD', KEYS[2], ARGV[1])"
 
 
 def index_commands(session: Session) -> tuple[Command, ...]:
     """The commands that index a session."""
     nodes = {session.phone_number_id, session.waba_id} - {session.phone}
     return (("SADD", ALL, session.phone), *(("SADD", node_key(node), session.phone) for node in sorted(nodes)))
+
+
+def reindex_commands(session: Session) -> tuple[Command, ...]:
+    """The commands that index a session which was stored before, unless it was removed meanwhile."""
+    _, *nodes = index_commands(session)
+    return (("EVAL", ADD_STORED, 2, f"unoapi-config:{session.phone}", ALL, session.phone), *nodes)
 
 
 def node_key(node: str) -> str:

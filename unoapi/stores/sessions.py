@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from unoapi.errors import SessionUnknown, StoreUnavailable, describe
+from unoapi.models.options import Forward
+from unoapi.models.provenance import Environment
 from unoapi.models.session import Session, Webhook
-from unoapi.stores.redis_marker import READ, RedisMarker, write_first
-from unoapi.stores.session_index import ALL, index_commands
+from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
+from unoapi.stores.session_index import ALL, index_commands, reindex_commands
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -36,17 +37,20 @@ class RedisSessions:
     """Sessions by phone.
 
     After a loss of Redis's data (see `redis_marker`) events of unknown phones wait, instead of going to the
-    environment's webhook, until `confirm`. `check` may refuse a session before it is stored.
+    environment's webhook, until `confirm`. A phone whose key is gone alone (evicted, or newer than the backup that was
+    restored) is still in the index of stored phones: its events wait until it is stored again or removed on purpose.
+    `check` may refuse a session before it is stored.
     """
 
     def __init__(
-        self, redis: RedisClient, environment: dict[str, Any], *, check: Callable[[Session], None] = lambda _: None
+        self, redis: RedisClient, environment: Environment, *, check: Callable[[Session], None] = lambda _: None
     ) -> None:
         self._redis = redis
         self._check = check
         self._environment = environment
         self._cache: dict[str, tuple[float, Session | None]] = {}
         self._marker = RedisMarker(redis)
+        self._lost: set[str] = set()
 
     def load_marker(self) -> None:
         """Read the marker now, so that a loss is noticed that happens before the first event. Never raises."""
@@ -84,7 +88,7 @@ class RedisSessions:
 
     def environment_session(self, phone: str) -> Session:
         """The session of a phone that was never stored."""
-        return Session.model_validate({**self._environment, "phone": phone, "stored": False})
+        return self._environment.session(phone)
 
     def config(self, phone: str) -> dict[str, Any] | None:
         """The stored configuration as it is. Raises StoreUnavailable."""
@@ -155,8 +159,9 @@ class RedisSessions:
 
     def remove(self, phone: str, *, remember_s: int) -> bool:
         """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason."""
-        removed, *_ = self._redis.call(
-            ("DEL", _key(phone)), ("SET", _removed_key(phone), "1", "EX", remember_s), ("SREM", ALL, phone)
+        # In this order: a key that is gone while the phone is in the index is a loss.
+        *_, removed = self._redis.call(
+            ("SREM", ALL, phone), ("SET", _removed_key(phone), "1", "EX", remember_s), ("DEL", _key(phone))
         )
         self._remember(phone, None)
         return bool(removed)
@@ -164,6 +169,19 @@ class RedisSessions:
     def confirm(self) -> None:
         """Say that the phones which Redis knows now are all there are. Raises StoreUnavailable."""
         self._marker.confirm()
+        (phones,) = self._redis.call(("SMEMBERS", ALL))
+        gone = sorted(set(phones) - set(self._stored(phones)))
+        for start in range(0, len(gone), AT_ONCE):
+            self._redis.call(("SREM", ALL, *gone[start : start + AT_ONCE]))
+
+    def _stored(self, phones: Iterable[str]) -> list[str]:
+        """Those of the phones whose configuration is there, readable or not. Raises StoreUnavailable."""
+        wanted, stored = sorted(phones), []
+        for start in range(0, len(wanted), AT_ONCE):
+            part = wanted[start : start + AT_ONCE]
+            there = self._redis.call(*(("EXISTS", _key(phone)) for phone in part))
+            stored += [phone for phone, exists in zip(part, there, strict=True) if exists]
+        return stored
 
     def _look_up(self, phone: str) -> Session | None:
         seen = self._cache.get(phone)
@@ -171,12 +189,14 @@ class RedisSessions:
         if seen is not None and seen[1] is not None and now - seen[0] < FRESH_S:
             return seen[1]  # a missing session is never taken from here: another process may know of a loss by now
         try:
-            text, marker = self._redis.call(("GET", _key(phone)), READ)
+            (text, marker), indexed = self._redis.call(("MGET", _key(phone), KEY), ("SISMEMBER", ALL, phone))
         except StoreUnavailable as error:
             if seen is not None and now - seen[0] < STALE_S and seen[1] is not None:
                 return seen[1]
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
         self._marker.observe(marker, stored=text is not None)
+        if text is None and indexed:
+            raise self._key_lost(phone)
         session = None
         if text is not None:
             try:
@@ -184,8 +204,24 @@ class RedisSessions:
             except (TypeError, ValueError) as error:  # pydantic's is a ValueError
                 log.error("session_unreadable", phone=phone, error=describe(error), hint="correct it with register")
                 raise SessionUnknown(f"the stored configuration of {phone} is not valid: {describe(error)}") from None
+            if seen is None and session.has_short_token:
+                log.warning("session_token_short", phone=phone, hint="give it at least 16 characters with register")
+        self._lost.discard(phone)
+        if session is not None and not indexed:
+            self._redis.post(*reindex_commands(session))  # the Node version's, or older than the index
         self._remember(phone, session)
         return session
+
+    def _key_lost(self, phone: str) -> SessionUnknown:
+        if phone not in self._lost and len(self._lost) < MAX_CACHED:
+            self._lost.add(phone)
+            log.error(
+                "session_lost",
+                phone=phone,
+                hint="its key is gone from Redis: store it again with register, or deregister it; its events wait. "
+                "See that maxmemory-policy is noeviction",
+            )
+        return SessionUnknown(f"the configuration of {phone} is gone from Redis: store it again, or deregister it")
 
     def _remember(self, phone: str, session: Session | None) -> None:
         if len(self._cache) >= MAX_CACHED:
@@ -201,53 +237,26 @@ class RedisSessions:
             if not wrong or wrong & ESSENTIAL:
                 raise
             log.warning("session_options_ignored", phone=phone, fields=sorted(wrong), hint="correct them with register")
-            return self._session(phone, {key: value for key, value in config.items() if key not in wrong})
+            return self._session(phone, config, invalid=frozenset(wrong))
 
-    def _session(self, phone: str, config: dict[str, Any]) -> Session:
-        merged = {key: value for key, value in {**self._environment, **config}.items() if value is not None}
-        # An empty list never silences a session: it counts as absent.
-        stored = config.get("webhooks") or []
-        if not isinstance(stored, list):
-            merged["webhooks"] = stored  # for the validation to refuse
-        elif stored:
-            merged["webhooks"] = [self._inherit(webhook) for webhook in stored]
-        else:
-            merged["webhooks"] = self._environment["webhooks"]
-        forward = config.get("webhookForward")
-        if forward is None or isinstance(forward, dict):
-            own = {key: value for key, value in (forward or {}).items() if value}
-            merged["webhookForward"] = {**self._environment.get("webhookForward", {}), **own}
-        return Session.model_validate({**merged, "phone": phone, "stored": True})
-
-    def _inherit(self, webhook: Any) -> Any:
-        """Missing fields come from the environment's webhook; its token and secret only where it points itself."""
-        if not isinstance(webhook, dict) or not self._environment["webhooks"]:
-            return webhook
-        inherited = dict(self._environment["webhooks"][0])
-        own = {key: value for key, value in webhook.items() if value is not None}
-        if own.get("url") or own.get("urlAbsolute"):
-            if _host(own) != _host(inherited):
-                for field in ("token", "secret", "header"):
-                    inherited.pop(field, None)
-            inherited.pop("url", None)
-            inherited.pop("urlAbsolute", None)
-        return {**inherited, **own}
+    def _session(self, phone: str, config: dict[str, Any], *, invalid: frozenset[str] = frozenset()) -> Session:
+        return self._environment.complete(phone, config, invalid=invalid)
 
 
-def environment_config(webhook: dict[str, Any] | None, forward: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration that the environment gives to every phone."""
-    account = {"webhookForward": forward} if forward else {}
-    if webhook is None:
-        return {"webhooks": [], **account}
-    return {"webhooks": [Webhook.model_validate(webhook).model_dump(mode="python", by_alias=True)], **account}
-
-
-def _host(webhook: dict[str, Any]) -> str:
-    try:
-        parts = urlsplit(str(webhook.get("urlAbsolute") or webhook.get("url") or ""))
-    except ValueError:
-        return ""  # no address, as the validation says
-    return f"{parts.scheme}://{parts.netloc}".lower()
+def environment_config(
+    webhook: dict[str, Any] | None,
+    forward: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    *,
+    forward_phones: frozenset[str] = frozenset(),
+) -> Environment:
+    """What the environment gives to the phones: its webhook (Python's names), its account at Meta, its options."""
+    return Environment(
+        webhook=None if webhook is None else Webhook.model_validate(webhook, by_name=True, by_alias=True),
+        forward=Forward.model_validate(forward or {}),
+        options=options or {},
+        forward_phones=forward_phones,
+    )
 
 
 def _parsed(phone: str, text: str) -> dict[str, Any]:

@@ -1,20 +1,45 @@
-"""The steps of each message: `unoapi-trace:<id>`. They may be lost."""
+"""The steps of each message: `unoapi-trace:<P>:<id>`, a list of packed steps. They may be lost.
+
+Each message has a trace, so its size is most of what Redis needs: a list takes what its steps take; a stream begins
+with 4 KB. Until the version after next the streams `unoapi-trace:<id>` of the version before are read, too.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
-from typing import TYPE_CHECKING
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from unoapi.errors import StoreUnavailable
 from unoapi.models.trace import TraceEntry
+from unoapi.stores.session_index import ALL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unoapi.stores.redis import Command, RedisClient
 
 MAX_TRACE_ENTRIES = 200
+TRIM_EVERY = 16
+"""One step in so many, drawn by chance, also cuts the list: a command less for all others."""
+PACKED = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", "detail")
+"""The fields of a packed step after its time (ms since EPOCH) and its word, without what says nothing at the end."""
+WORDS = (
+    "accepted", "queued", "sent", "received", "delivered", "attempt", "postponed", "filtered",
+    "message", "text", "read", "failed", "default",
+)  # fmt: skip
+"""Steps, kinds and webhooks that nearly every message has: a packed step has their number, from 1 on. Only append."""
+CODES = {word: number for number, word in enumerate(WORDS, start=1)}
+AT_ONCE = 200
+EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 class RedisTraces:
-    """Traces: a stream per message id, bounded in length and time."""
+    """Traces: a list per phone and message id, bounded in length and time."""
 
     def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
         self._redis = redis
@@ -28,21 +53,109 @@ class RedisTraces:
         """The commands that append one step."""
         if not entry.message_id:
             return ()
-        key = _trace_key(entry.message_id)
-        text = entry.model_dump_json(exclude_defaults=True, exclude={"message_id"})
-        return (("XADD", key, "MAXLEN", MAX_TRACE_ENTRIES, "*", "step", text), ("EXPIRE", key, self._ttl_s))
+        key = _trace_key(entry.phone, entry.message_id)
+        append: tuple[Command, ...] = (("RPUSH", key, _packed(entry)), ("EXPIRE", key, self._ttl_s))
+        if random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
+            return append
+        return (*append, ("LTRIM", key, -MAX_TRACE_ENTRIES, -1))
 
-    def read(self, message_id: str) -> list[TraceEntry]:
-        """All steps of a message, oldest first. Raises StoreUnavailable."""
-        (items,) = self._redis.call(("XRANGE", _trace_key(message_id), "-", "+"))
+    def read(self, phone: str, message_id: str) -> list[TraceEntry]:
+        """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""
+        (texts,) = self._redis.call(("LRANGE", _trace_key(phone, message_id), -MAX_TRACE_ENTRIES, -1))
+        entries = [entry for text in texts if (entry := _unpacked(phone, message_id, text)) is not None]
+        earlier = [entry for entry in self._read_stream(message_id) if entry.phone == phone]
+        return sorted([*earlier, *entries], key=lambda entry: entry.at)
+
+    def find(self, message_id: str) -> list[TraceEntry]:
+        """The last steps of a message of any phone. Raises StoreUnavailable.
+
+        For a person: with a phone that was never stored all keys of Redis are walked.
+        """
+        phones = {entry.phone for entry in self._read_stream(message_id)} | set(self._phones_with(message_id))
+        entries = [entry for phone in sorted(phones) for entry in self.read(phone, message_id)]
+        return sorted(entries, key=lambda entry: entry.at)
+
+    def _phones_with(self, message_id: str) -> Iterator[str]:
+        (stored,) = self._redis.call(("SMEMBERS", ALL))
+        phones, found = sorted(stored), False
+        for start in range(0, len(phones), AT_ONCE):
+            part = phones[start : start + AT_ONCE]
+            there = self._redis.call(*(("EXISTS", _trace_key(phone, message_id)) for phone in part))
+            for phone, exists in zip(part, there, strict=True):
+                if exists:
+                    found = True
+                    yield phone
+        if not found:
+            yield from self._walk(message_id)
+
+    def _walk(self, message_id: str) -> Iterator[str]:
+        ending, cursor = f":{message_id}", "0"
+        pattern = _trace_key("*", "".join(f"\\{sign}" if sign in "*?[]\\^" else sign for sign in message_id))
+        while True:
+            ((cursor, keys),) = self._redis.call(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "list"))
+            yield from (str(key).removeprefix("unoapi-trace:").removesuffix(ending) for key in keys)
+            if str(cursor) == "0":
+                return
+
+    def _read_stream(self, message_id: str) -> list[TraceEntry]:
+        """The steps that the version before wrote. Another key of this name is none of them."""
+        try:
+            (items,) = self._redis.call(("XRANGE", f"unoapi-trace:{message_id}", "-", "+"))
+        except StoreUnavailable:
+            return []
         entries = []
         for _, fields in items:
             try:
                 entries.append(TraceEntry.model_validate({**json.loads(fields["step"]), "message_id": message_id}))
             except (ValueError, TypeError, LookupError):
                 continue  # an entry of another version is no reason to hide the others
-        return sorted(entries, key=lambda entry: entry.at)
+        return entries
 
 
-def _trace_key(message_id: str) -> str:
-    return f"unoapi-trace:{message_id}"
+def _packed(entry: TraceEntry) -> str:
+    values: list[Any] = [(entry.at - EPOCH) // timedelta(milliseconds=1), entry.step]
+    values += [getattr(entry, name) or 0 for name in PACKED]
+    values[1:4] = (CODES.get(word, word) for word in values[1:4])
+    values[4] = _short(entry.delivery_id)
+    while not values[-1]:
+        values.pop()
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+
+
+def _unpacked(phone: str, message_id: str, text: str) -> TraceEntry | None:
+    """The step, or none: one of another version is no reason to hide the others."""
+    try:
+        at_ms, *values = json.loads(text)
+        values[:3] = (WORDS[word - 1] if isinstance(word, int) and word else word for word in values[:3])
+        step, *values = values
+        fields = {name: value for name, value in zip(PACKED, values, strict=False) if value}
+        if "delivery_id" in fields:
+            fields["delivery_id"] = _long(fields["delivery_id"])
+        at = EPOCH + timedelta(milliseconds=at_ms)
+        return TraceEntry.model_validate({**fields, "at": at, "step": step, "phone": phone, "message_id": message_id})
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None
+
+
+def _short(delivery_id: str) -> str | list[str] | int:
+    """22 characters for a UUID, which is what a delivery has; anything else in a list."""
+    try:
+        uuid = UUID(delivery_id)
+    except ValueError:
+        return [delivery_id] if delivery_id else 0
+    if f"{uuid}" != delivery_id:
+        return [delivery_id]
+    return base64.urlsafe_b64encode(uuid.bytes).decode().rstrip("=")
+
+
+def _long(short: str | list[str]) -> str:
+    if isinstance(short, list):
+        return short[0]
+    try:
+        return f"{UUID(bytes=base64.urlsafe_b64decode(short + '=='))}"
+    except binascii.Error as error:
+        raise ValueError("no delivery id") from error
+
+
+def _trace_key(phone: str, message_id: str) -> str:
+    return f"unoapi-trace:{phone}:{message_id}"

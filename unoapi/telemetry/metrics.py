@@ -29,6 +29,9 @@ class Metrics:
         )
         self._retries = Counter("unoapi_retries", "Jobs put back for later.", ["class"], registry=registry)
         self._dead = Counter("unoapi_dead", "Jobs given up by a worker.", ["reason"], registry=registry)
+        self._redis_skips = Counter(
+            "unoapi_redis_skips", "Times that Redis did not answer and was skipped for some seconds.", registry=registry
+        )
         self._requests = Counter("unoapi_requests", "Answers of the API.", ["route", "status"], registry=registry)
         self._request_seconds = Histogram(
             "unoapi_request_seconds", "From a request to its answer.", buckets=REQUEST_BUCKETS_S, registry=registry
@@ -59,6 +62,10 @@ class Metrics:
     def died(self, reason: str) -> None:
         """Count a job that was given up."""
         self._dead.labels(reason).inc()
+
+    def skipped_redis(self) -> None:
+        """Count a time that Redis did not answer."""
+        self._redis_skips.inc()
 
     def answered(self, route: str, status: int, *, seconds: float) -> None:
         """Count an answer. `route` is the rule that matched, never the path."""

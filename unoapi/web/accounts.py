@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, g, jsonify, request
 
 from unoapi.errors import RequestError
 from unoapi.services import sessions
-from unoapi.web.auth import any_session_token, session_token, token_opens, visible_sessions
+from unoapi.web.auth import any_session_token, refuse_guess, session_token, token_opens, visible_sessions
 from unoapi.web.graph import page
 from unoapi.web.parts import parts
 from unoapi.web.phones import CallbackOverride, session_of
@@ -35,6 +35,8 @@ def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any versi
     """Say whether `input_token`, else the caller's own, opens anything, and what."""
     given = request.args.get("input_token", "")
     valid, opened = token_opens(given) if given else (True, visible_sessions())
+    if not valid and not g.operator:
+        refuse_guess()
     data: dict[str, Any] = {
         "is_valid": valid,
         "app_id": APP_ID,
@@ -67,7 +69,8 @@ def subscribed_apps(version: str, phone: str) -> ResponseReturnValue:  # noqa: A
     }
     absolute = next((webhook.url_absolute for webhook in session_of(phone).webhooks), None)
     if absolute is not None:
-        app["override_callback_uri"] = str(absolute)
+        operators = parts().operator_addresses
+        app["override_callback_uri"] = sessions.shown_address(str(absolute), phone=phone, operators=operators)
     return jsonify(data=[app])
 
 

@@ -67,12 +67,23 @@ class Purge(DeadLetterSelection):
     all: bool = False
     limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
 
+    def named(self, why: str) -> DeadLetterQuery:
+        """The selection. Raises RequestError when it is everything and nobody said so."""
+        query = self.query()
+        if query.empty and not self.all:
+            details = f'Name a filter, or send {{"all": true}}: {why}.'
+            raise RequestError("Invalid parameter", code=100, status=400, details=details)
+        return query
 
-class Replay(DeadLetterSelection):
-    """Dead letters to put back. `force`: also sends whose outcome is unknown."""
+
+class Replay(Purge):
+    """Dead letters to put back, all as in a purge. `force`: also sends whose outcome is unknown.
+
+    Lost causes (`webhook_removed`, `gone`, `dropped`, `blocked`, `callback_failed`) stay unless `id` or `reason` names
+    them.
+    """
 
     force: bool = False
-    limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
 
 
 class Pause(_Body):
@@ -113,7 +124,10 @@ def replay() -> ResponseReturnValue:
     """Put dead letters back on their queues; ask again until `complete`."""
     asked = Replay.model_validate(json_object())
     walk = parts().dead_letters.replay(
-        asked.query(), by="POST /admin/dead/replay", force=asked.force, bounds=Bounds(asked.limit, WITHIN_S)
+        asked.named("every message is sent or delivered again"),
+        by="POST /admin/dead/replay",
+        force=asked.force,
+        bounds=Bounds(asked.limit, WITHIN_S),
     )
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
@@ -123,11 +137,9 @@ def replay() -> ResponseReturnValue:
 def purge() -> ResponseReturnValue:
     """Throw dead letters away for good; ask again until `complete`."""
     asked = Purge.model_validate(json_object())
-    if asked.query().empty and not asked.all:
-        details = 'Name a filter, or send {"all": true}: letters that are thrown away cannot be brought back.'
-        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    query = asked.named("letters that are thrown away cannot be brought back")
     bounds = Bounds(asked.limit, WITHIN_S)
-    walk = parts().dead_letters.purge(asked.query(), by="POST /admin/dead/purge", bounds=bounds)
+    walk = parts().dead_letters.purge(query, by="POST /admin/dead/purge", bounds=bounds)
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
 
@@ -182,9 +194,10 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
             "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
             "paused_ms": state.paused_ms,
             "dropped_until_ms": state.dropped_until_ms or None,
-            "error": uno.address_guard.refusal(webhook.address(phone)),
+            "error": "" if uno.operator_addresses.include(address, phone=phone) else uno.address_guard.refusal(address),
         }
         for webhook, state in zip(webhooks, states, strict=True)
+        for address in [webhook.address(phone)]
     ]
 
 

@@ -26,7 +26,7 @@ from unoapi.web import (
 )
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
-from unoapi.web.headers import register_headers
+from unoapi.web.headers import register_headers, register_loopback_check
 from unoapi.web.metrics import register_counting
 from unoapi.web.parts import EXTENSION
 from unoapi.web.rate_limits import register_limits
@@ -52,6 +52,8 @@ def create_app(uno: Uno) -> Flask:
     register_counting(app)
     for resource in RESOURCES:
         app.register_blueprint(resource.routes)
+    if not settings.unoapi_auth_token.get_secret_value():
+        register_loopback_check(app, origins=settings.cors_origins)
     register_errors(app)
     register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
     register_limits(

@@ -52,7 +52,7 @@ def session_token(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        return view(*args, **{**kwargs, "phone": _opened_phone(str(kwargs["phone"]))})
+        return view(*args, **{**kwargs, "phone": opened_phone(str(kwargs["phone"]))})
 
     guarded.access = "session"  # type: ignore[attr-defined]
     return cast("View", guarded)
@@ -96,21 +96,40 @@ def token_opens(token: str) -> tuple[bool, list[Session]]:
 
 
 def owner(view: View) -> View:
-    """Whoever owns the thing in the path may call it: the view looks it up and calls `check_phone`."""
+    """Whoever owns the thing in the path may call it: the view calls `opened_phone` or `check_owner`."""
     view.access = "owner"  # type: ignore[attr-defined]
     return view
 
 
-def check_phone(phone: str | None) -> None:
-    """Refuse a caller who may not see what belongs to this phone; None for what belongs to nobody."""
-    if phone is not None:
-        _opened_phone(phone)
-    elif not _token() and not is_operator(""):
-        raise _refused("")
+def check_owner(phone: str | None) -> None:
+    """Refuse a caller who may not see what belongs to exactly this phone; None for what belongs to nobody.
+
+    Of what belongs to nobody a caller hears that only when the token opens something. Raises Postponed and
+    StoreUnavailable with Redis away: answered 503.
+    """
+    token = _token()
+    g.operator = is_operator(token)
+    if g.operator:
+        return
+    if not token or not (opens(phone, token) if phone is not None else parts().directory.opened_by(token)):
+        raise _refused(token)
+    limits().accept(token)
 
 
-def _opened_phone(node: str) -> str:
-    """The phone that the caller's token opens, out of those that the id means."""
+def check_operator() -> None:
+    """Refuse everybody but the operator."""
+    token = _token()
+    if not is_operator(token):
+        raise _refused(token)
+
+
+def refuse_guess() -> None:
+    """Count a wrong token that is answered otherwise than with 401. Raises RequestError over the bound."""
+    limits().refuse(request.remote_addr or "")
+
+
+def opened_phone(node: str) -> str:
+    """The phone that the caller's token opens, out of those that the id means: go on with this one, not with the id."""
     token = _token()
     g.operator = is_operator(token)
     if not token and not g.operator:
@@ -119,7 +138,7 @@ def _opened_phone(node: str) -> str:
     if g.operator:
         if not phones:
             raise _unknown_id()
-        return phones[0]
+        return _only(node, phones)
     for phone in phones:
         if opens(phone, token):  # raises Postponed with Redis away: answered 503
             limits().accept(token)
@@ -127,6 +146,19 @@ def _opened_phone(node: str) -> str:
     if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and parts().directory.opened_by(token):
         raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
     raise _refused(token)
+
+
+def _only(node: str, phones: list[str]) -> str:
+    """The number of an id. Raises RequestError (409) when several claim it as theirs; an account may have several."""
+    claiming = [phone for phone in phones if len(phones) > 1 and _session_of(phone).phone_number_id == node]
+    if len(claiming) > 1:
+        details = f"The numbers {', '.join(claiming[:5])} all have the phone number id {node}: use their phones."
+        raise RequestError("Ambiguous id", code=100, status=409, details=details)
+    return claiming[0] if claiming else phones[0]
+
+
+def _session_of(phone: str) -> Session:
+    return parts().sessions.find(phone)
 
 
 def _refused(token: str) -> RequestError:
@@ -142,13 +174,7 @@ def _unknown_id() -> RequestError:
 def _token() -> str:
     """The first token that the request carries: the configured header, Authorization, then the query."""
     name = parts().settings.unoapi_header_name
-    value = (
-        request.headers.get(name)
-        or request.headers.get("Authorization")
-        or request.args.get("access_token")
-        or request.args.get("hub.verify_token")
-        or ""
-    )
+    value = request.headers.get(name) or request.headers.get("Authorization") or request.args.get("access_token") or ""
     return value[len(BEARER) :].strip() if value.lower().startswith(BEARER) else value.strip()
 
 

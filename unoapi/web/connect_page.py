@@ -16,7 +16,7 @@ from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import Connect, ConnectorCommand
 from unoapi.models.jobs import now_ms
 from unoapi.services.qr_codes import data_url
-from unoapi.web.auth import check_phone, session_token
+from unoapi.web.auth import opened_phone, session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
 
@@ -47,7 +47,7 @@ def page(phone: str) -> ResponseReturnValue:
     """The page. It shows nothing but the number in its own address; without a token it asks for one."""
     status = 200
     try:
-        check_phone(phone)
+        opened_phone(phone)
     except RequestError as error:
         if error.status not in REFUSALS:
             raise

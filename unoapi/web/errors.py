@@ -14,6 +14,7 @@ from unoapi.errors import (
     DeadLettersBusy,
     Postponed,
     RequestError,
+    StoreRefusesWrites,
     StoreUnavailable,
     describe,
     safe_traceback,
@@ -89,6 +90,11 @@ def register_errors(app: Flask) -> None:
     def _no_broker(error: BrokerUnavailable) -> Response:
         log.error("request_not_accepted", error=f"{error}", hint="check RabbitMQ")
         return _answer(503, "Service temporarily unavailable", 131016, "The queue did not take it. Try again.", 5)
+
+    @app.errorhandler(StoreRefusesWrites)
+    def _store_refuses(error: StoreRefusesWrites) -> Response:
+        log.error("request_not_served", error=f"{error}", hint="check Redis")
+        return _answer(503, "Service temporarily unavailable", 131016, f"{error}.", 60)
 
     @app.errorhandler(StoreUnavailable)
     @app.errorhandler(Postponed)

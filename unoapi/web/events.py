@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.http.signatures import sign_hub
@@ -16,7 +16,17 @@ from unoapi.providers.cloud_api import translation
 from unoapi.services import received_media
 from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, get_logger
-from unoapi.web.auth import check_phone, is_operator, opens, owner, public, same
+from unoapi.web.auth import (
+    check_operator,
+    check_owner,
+    is_operator,
+    opened_phone,
+    opens,
+    owner,
+    public,
+    refuse_guess,
+    same,
+)
 from unoapi.web.errors import forbidden
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
@@ -35,16 +45,19 @@ log = get_logger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
 MAX_CHALLENGE_DIGITS = 32
+OPERATOR, SESSION = "operator", "session"
+"""Who signed a callback."""
 
 
 @routes.post("/webhooks/whatsapp/<digits:phone>")
 @owner
 def receive(phone: str) -> ResponseReturnValue:
     """Accept events of one number: 200 only after the queue has confirmed all of them."""
-    signed = _is_signed(phone)
-    if not signed:
-        check_phone(phone)
-    return _accept(_jobs(phone, EventPayload.model_validate(json_object()).changes))
+    signer = _signer(phone)
+    if not signer:
+        phone = opened_phone(phone)
+    changes = EventPayload.model_validate(json_object()).changes
+    return _accept(_jobs(phone, changes, trusted=signer == OPERATOR or (not signer and g.operator)))
 
 
 @routes.post("/webhooks/whatsapp")
@@ -52,14 +65,24 @@ def receive(phone: str) -> ResponseReturnValue:
 def receive_any() -> ResponseReturnValue:
     """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
     jobs: list[EventJob] = []
-    checked = set[str]()
+    trusted: dict[str, bool] = {}
     for change in EventPayload.model_validate(json_object()).changes:
         phone = _phone_of(change.value.get("metadata") or {})
-        if phone not in checked and not _is_signed(phone):
-            check_phone(phone)
-        checked.add(phone)
-        jobs += _jobs(phone, [change])
+        if phone not in trusted:
+            trusted[phone] = _is_trusted(phone)
+        jobs += _jobs(phone, [change], trusted=trusted[phone])
     return _accept(jobs)
+
+
+def _is_trusted(phone: str) -> bool:
+    """Whether the operator, or the operator's app at Meta, sent it.
+
+    Raises RequestError for a caller whose token does not open the phone.
+    """
+    signer = _signer(phone)
+    if not signer:
+        check_owner(phone)
+    return signer == OPERATOR or (not signer and bool(g.operator))
 
 
 @routes.get("/webhooks/whatsapp/<digits:phone>")
@@ -72,6 +95,8 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
     allowed = token and (
         is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token))
     )
+    if not allowed:
+        refuse_guess()
     if not allowed or request.args.get("hub.mode") != "subscribe":
         raise RequestError(
             "Verification failed", code=100, status=403, details="hub.mode or hub.verify_token is wrong."
@@ -88,16 +113,23 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node versio
     return jsonify(success=True)
 
 
-def _jobs(phone: str, changes: Sequence[Change]) -> list[EventJob]:
+def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool) -> list[EventJob]:
+    """The jobs of a callback. What neither the operator sent nor the operator's app signed is of this number alone.
+
+    Nor does it name files for the operator's token at Meta to fetch.
+    """
     uno = parts()
     session = _session(phone)
     forwarded = session is not None and session.provider == "forwarder"
+    fetches = forwarded and (trusted or not (session is None or session.environments_account))
+    if not trusted:
+        changes = [change.about(phone, number_id=session.phone_number_id if session else phone) for change in changes]
     if forwarded:
         changes = [translation.with_our_ids(change, phone=phone, ids=uno.message_ids) for change in changes]
     jobs: list[EventJob] = []
     for event in split(phone, changes):
         job = to_fan_out(event, phone=phone, sessions=uno.sessions)
-        jobs.append(received_media.saving(job) if forwarded and received_media.media_in(event) else job)
+        jobs.append(received_media.saving(job) if fetches and received_media.media_in(event) else job)
     return jobs
 
 
@@ -118,6 +150,8 @@ def _phone_of(metadata: dict[str, Any]) -> str:
     phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
     registered = next((phone for phone in phones if parts().sessions.find(phone).stored), None)
     if registered is None:
+        if not _signer(""):
+            check_operator()  # a number that nobody has looks like one that the token does not open
         details = "metadata.phone_number_id and .display_phone_number are no registered number's."
         raise RequestError("Unknown phone number id", code=100, status=400, details=details)
     return registered
@@ -130,14 +164,18 @@ def _session(phone: str) -> Session | None:
         return None  # accepted as it is: the event waits until the session can be read
 
 
-def _is_signed(phone: str) -> bool:
-    """Whether Meta signed the exact bytes with the app's secret. A wrong signature is refused whatever else comes."""
+def _signer(phone: str) -> str:
+    """Whose app's secret signed the exact bytes: the operator's, the session's own, or nobody's.
+
+    A session may know its own secret: its signature opens its number, and proves no more than its token does. A wrong
+    signature is refused whatever else comes.
+    """
     given = request.headers.get(SIGNATURE, "")
-    session = _session(phone) if given else None
-    secret = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
-    secret = secret or parts().settings.unoapi_meta_app_secret.get_secret_value()
+    session = _session(phone) if given and phone else None
+    own = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
+    secret = own or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:
-        return False
+        return ""
     if not same(given, sign_hub(secret, raw_body())):
         raise forbidden()
-    return True
+    return SESSION if own and session is not None and not session.environments_account else OPERATOR

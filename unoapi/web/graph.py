@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
 MAX_PAGE = 1000
+NOT_REPEATED = frozenset({"after", "before", "access_token", "hub.verify_token"})
+"""Arguments that the address of the next page does not have: cursors, and tokens under every name."""
 
 
 class Page(BaseModel):
@@ -44,9 +46,7 @@ def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     if shown:
         answer["paging"] = {"cursors": {"before": str(shown[0].get("id")), "after": str(shown[-1].get("id"))}}
         if end < len(items):
-            others = {
-                key: value for key, value in request.args.items() if key not in ("after", "before", "access_token")
-            }
+            others = {key: value for key, value in request.args.items() if key not in NOT_REPEATED}
             arguments = urlencode({**others, "after": ids[end - 1]})
             answer["paging"]["next"] = f"{request.base_url}?{arguments}"
     return answer

@@ -50,6 +50,7 @@ def on_starting(_: Any) -> None:
     """Declare the topology once, before the first request. RabbitMQ may come later; a conflict ends the start."""
     publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
     try:
+        unoapi().redis_monitor.ensure_usable()
         publisher.check(timeout_s=5.0)
     except BrokerUnavailable:
         return  # requests are answered 503 until it is there

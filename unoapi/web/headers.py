@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from flask import request
+
+from unoapi.errors import RequestError
+from unoapi.settings import is_loopback
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -22,6 +26,30 @@ CORS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
     "Access-Control-Max-Age": "600",
 }
+
+
+def register_loopback_check(app: Flask, *, origins: frozenset[str]) -> None:
+    """Refuse what pages of the web may have asked for, where no token keeps them out: without one everybody is let in.
+
+    A page that this machine's browser shows reaches loopback, too: by its own name after DNS rebinding (`Host`), or
+    from its own origin (`Origin`). `origins` are those that the operator allows by name.
+    """
+
+    @app.before_request
+    def _from_this_machine() -> None:
+        origin = request.headers.get("Origin")
+        own_page = origin is None or origin in origins or is_loopback(_host_of(origin))
+        if not own_page or not is_loopback(_host_of(f"//{request.host}")):
+            details = "Without UNOAPI_AUTH_TOKEN only programs and pages of this machine are served."
+            raise RequestError("Permission denied", code=10, status=403, details=details)
+
+
+def _host_of(url: str) -> str:
+    """The host; of what is no address something that is no host."""
+    try:
+        return urlsplit(url).hostname or "?"
+    except ValueError:
+        return "?"
 
 
 def register_headers(app: Flask, *, origins: frozenset[str], token_header: str) -> None:

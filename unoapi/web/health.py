@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, jsonify
 
 from unoapi import __version__
-from unoapi.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import public
 from unoapi.web.parts import parts
@@ -36,7 +36,10 @@ def live() -> ResponseReturnValue:
 @routes.get("/health/ready")
 @public
 def ready() -> ResponseReturnValue:
-    """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`."""
+    """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`.
+
+    So, too, when Redis refuses writes, throws sessions away, or is nearly full; `checks` has the reason.
+    """
     uno = parts()
     checks = {"rabbitmq": "ok", "redis": "ok"}
     try:
@@ -46,10 +49,7 @@ def ready() -> ResponseReturnValue:
     except ConfigurationError as error:
         log.error("topology_conflict", error=f"{error}")
         checks["rabbitmq"] = "holds objects of another program; the log has their names"
-    try:
-        uno.redis.ping()
-    except StoreUnavailable:
-        checks["redis"] = "not reachable"
+    checks["redis"] = uno.redis_monitor.check().words
     if checks["rabbitmq"] != "ok":
         return jsonify(status="unavailable", checks=checks), 503
     return jsonify(status="ok" if checks["redis"] == "ok" else "degraded", checks=checks)

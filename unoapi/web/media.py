@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from unoapi.errors import MediaMissing, MediaTooLarge, RequestError
 from unoapi.models.media import FILE_NAME, MAX_BYTES, UNKNOWN, MediaFile, limit_of, type_of
 from unoapi.services import media as service
-from unoapi.web.auth import check_phone, owner, session_token
+from unoapi.web.auth import check_owner, owner, session_token
 from unoapi.web.parts import parts
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     key = f"{phone}/{file}"
     signature = request.args.get("signature", "")
     if not (signature and parts().signed_urls.opens(key, signature)):
-        check_phone(phone)
+        check_owner(phone)
     uno = parts()
     try:
         size, pieces = uno.media_store.size(key), uno.media_store.read(key)
@@ -120,9 +120,9 @@ def _find(media_id: str, phone: str | None = None) -> MediaFile:
     try:
         media = parts().media_index.find(media_id, phone=phone)
     except MediaMissing:
-        check_phone(phone)
+        check_owner(phone)
         raise _unknown() from None
-    check_phone(media.phone)
+    check_owner(media.phone)
     return media
 
 

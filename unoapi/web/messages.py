@@ -147,7 +147,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first."""
-    entries = [entry for entry in parts().traces.read(message_id) if entry.phone == phone]
+    entries = parts().traces.read(phone, message_id)
     if not entries:
         details = "Nothing is known of this message: another number's, older than UNOAPI_TRACE_TTL, or not accepted."
         raise RequestError("Unknown message", code=100, status=404, details=details)

@@ -69,7 +69,7 @@ def session_of(phone: str) -> Session:
 def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The phone object with status, templates and configuration, or those `fields` of it."""
     uno, session, fields = parts(), session_of(phone), asked_fields()
-    document = phone_object(session)
+    document = phone_object(session, operators=uno.operator_addresses)
     if not fields or "status" in fields:
         document["status"] = status_of(session, uno.directory.statuses([phone]).get(phone))
     if not fields or "message_templates" in fields:
@@ -97,7 +97,9 @@ def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
     own = session_of(phone)
     account = [session for session in parts().directory.all() if session.waba_id == own.waba_id] if own.stored else []
     visible = [session for session in account if g.operator or session.phone == phone] or [own]
-    return jsonify(page([chosen(phone_object(session), asked_fields()) for session in visible]))
+    operators = parts().operator_addresses
+    listed = [chosen(phone_object(session, operators=operators), asked_fields()) for session in visible]
+    return jsonify(page(listed))
 
 
 @routes.get("/<version>/<node:phone>/whatsapp_business_profile")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from flask import request
@@ -14,6 +15,8 @@ MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 MAX_FIELDS = 1000
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The escapes of which emoji are made in pairs."""
 MAX_FORM_DEPTH = 10
 
 
@@ -21,13 +24,16 @@ def json_object() -> dict[str, Any]:
     """The request's JSON object. Raises RequestError."""
     raw = raw_body()
     try:
-        document = json.loads(raw, parse_constant=_no_constant)
+        document = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise RequestError("Invalid parameter", code=100, status=400, details="The body is not valid JSON.") from None
     if not isinstance(document, dict):
         raise RequestError("Invalid parameter", code=100, status=400, details="The body must be a JSON object.")
     if _is_deeper(document, MAX_DEPTH):
         details = f"The body is nested more than {MAX_DEPTH} levels deep."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    if SURROGATE.search(raw) and _has_half_a_pair(document):
+        details = "The body has a text that is not valid Unicode: half of a surrogate pair."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
     return document
 
@@ -94,6 +100,15 @@ def _is_deeper(document: Any, levels: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _has_half_a_pair(document: Any) -> bool:
+    """Whether a text in it is valid in JSON and in no encoding, so that it can be neither stored nor sent."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _no_constant(name: str) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, g, jsonify
 
+from unoapi.errors import Postponed
+from unoapi.models.cloud_api.messages import new_message_id
+from unoapi.models.connector.commands import ConnectorCommand, Logout
+from unoapi.models.jobs import now_ms
 from unoapi.models.session import without_secrets
 from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
@@ -22,17 +26,40 @@ routes = Blueprint("sessions", __name__)
 @session_token
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
-    config = service.change(phone, any_object(), sessions=parts().sessions)
+    uno, wanted = parts(), any_object()
+    if g.operator:
+        service.check_ids(phone, wanted, directory=uno.directory)
+    config = service.change(phone, wanted, sessions=uno.sessions, by_operator=g.operator)
     return jsonify({**without_secrets(config), "success": True, "display_phone_number": phone})
 
 
 @routes.post("/<version>/<node:phone>/deregister")
 @session_token
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Remove the session on purpose. Its waiting deliveries become dead letters."""
+    """Remove the session on purpose, with its login at WhatsApp. Its waiting deliveries become dead letters."""
     uno = parts()
+    try:
+        session = uno.sessions.find(phone)
+    except Postponed:  # what is stored cannot be read; it is removed all the same
+        server = uno.settings.unoapi_server_name
+    else:
+        server = session.server if session.stored and session.provider == "whatsmeow" else ""
+    if server:
+        uno.connector_commands.put([_forget_login(phone, server)])
     service.remove(phone, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
     return "", 204
+
+
+def _forget_login(phone: str, server: str) -> ConnectorCommand:
+    """The command that reaches the login's connector also when the session is no longer stored, whenever it runs."""
+    now = now_ms()
+    return ConnectorCommand(
+        type="session.logout",
+        command_id=new_message_id(),
+        session=phone,
+        created_at=now,
+        data=Logout(server=server).model_dump(),
+    )
 
 
 @routes.post("/<digits:phone>/request_code")
@@ -40,7 +67,7 @@ def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Connect with a pairing code instead of a QR code."""
-    service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions)
+    service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions, by_operator=g.operator)
     return jsonify(success=True)
 
 

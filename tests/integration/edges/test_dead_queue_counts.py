@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from celery import Celery
 from kombu import Connection
 
 from tests.integration.edges.calls import (
     AckBursts,
     arranged,
     event,
-    finding,
     happens,
     post_event,
     registered,
@@ -109,7 +109,6 @@ def bursts(uno: Stack) -> Iterator[None]:
     uno.environment = before
 
 
-@finding(reason="N100: what is acknowledged one by one comes back when the connection closes")
 @pytest.mark.usefixtures("bursts")
 def test_a_purge_that_says_so_has_thrown_all_letters_away(uno: Stack, phone: str) -> None:
     """N100: "153 purged", and 120, 46 and 27 were still there in three rounds."""
@@ -121,7 +120,6 @@ def test_a_purge_that_says_so_has_thrown_all_letters_away(uno: Stack, phone: str
     assert settled(uno, 0) == 0
 
 
-@finding(reason="N100: a purge with a filter leaves what it says it threw away")
 @pytest.mark.usefixtures("bursts")
 def test_a_purge_of_one_webhook_leaves_the_letters_of_the_other(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: what is kept and what goes lie mixed."""
@@ -138,7 +136,6 @@ def test_a_purge_of_one_webhook_leaves_the_letters_of_the_other(uno: Stack, phon
     assert [letter["webhook"] for letter in left] == ["second"] * (LETTERS // 2)
 
 
-@finding(reason="N100: letters that were replayed come back when the connection closes")
 @pytest.mark.usefixtures("bursts")
 def test_a_replay_takes_each_letter_out_of_the_queue(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: else a second replay runs them again."""
@@ -154,7 +151,6 @@ def test_a_replay_takes_each_letter_out_of_the_queue(uno: Stack, phone: str, hoo
     assert {requests for requests, _ in hooks.ids("/gone").values()} == {1}
 
 
-@finding(reason="N100: callbacks that were replayed are posted again by the next replay")
 @pytest.mark.usefixtures("bursts")
 def test_callbacks_are_replayed_once(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: 60 letters made 75 requests; no done-key stops these copies."""
@@ -199,7 +195,6 @@ def replay_by_api(uno: Stack, phone: str) -> None:
     assert uno.post("/admin/dead/replay", {"phone": phone}).ok
 
 
-@finding(reason="N43: a replay puts back what can only die again")
 @pytest.mark.parametrize("replay", [replay_by_command, replay_by_api])
 def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
     uno: Stack, phone: str, hooks: Receiver, replay: Callable[[Stack, str], None]
@@ -218,7 +213,6 @@ def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
     assert unnamed == 0
 
 
-@finding(reason="N43: failed callbacks are replayed with all others, and make the flood larger")
 def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N43: with the address of the callbacks away each dead letter makes a second one."""
     hooks.script("/callback", Behaviour(status=500))
@@ -233,7 +227,6 @@ def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack
     assert len(uno.get("/admin/dead?reason=callback_failed").json()["data"]) == 1
 
 
-@finding(reason="N30: a replay of everything asks nobody")
 def test_a_replay_of_everything_has_to_be_asked_for(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N30: as a purge does, on the command line and over HTTP."""
     bury(uno, phone, 2)
@@ -285,7 +278,6 @@ def answers(address: str) -> bool:
         return False
 
 
-@finding(reason="L6: a delivery that is revoked in Flower is discarded and acknowledged")
 def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str, hooks: Receiver, flower: str) -> None:
     """L6: the command is switched off, or its effect is a dead letter with the reason `revoked`."""
     hooks.script("/down", Behaviour(status=500))
@@ -300,10 +292,46 @@ def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str
     assert hooks.count("/down") > 1 or counted(uno) == 1, (answer.status_code, answer.text)
 
 
+def test_no_command_of_a_dashboard_stops_or_throttles_a_worker(
+    uno: Stack, phone: str, hooks: Receiver, flower: str
+) -> None:
+    """L6: Flower says that they are switched off, and so does a worker to whoever asks it directly."""
+    hooks.script("/up", Behaviour())
+    registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/up")}], phone=phone)
+    control = Celery(broker=uno.environment["AMQP_URL"], set_as_current=False).control
+    names: list[dict[str, Any]] = arranged(lambda: control.ping(timeout=2), what="the workers answer")
+
+    answers = [
+        requests.post(f"{flower}/api/{path}", params=values, auth=LOGIN, timeout=10)
+        for name in [next(iter(worker)) for worker in names]
+        for path, values in (
+            (f"worker/shutdown/{name}", {}),
+            (f"worker/pool/shrink/{name}", {"n": "20"}),
+            (f"worker/queue/cancel-consumer/{name}", {"queue": "unoapi.outgoing"}),
+            ("task/rate-limit/outgoing.deliver", {"workername": name, "ratelimit": "1/h"}),
+        )
+    ]
+    commands: dict[str, dict[str, Any]] = {
+        "shutdown": {},
+        "rate_limit": {"task_name": "outgoing.deliver", "rate_limit": "1/h"},
+        "cancel_consumer": {"queue": "unoapi.outgoing"},
+        "pool_shrink": {"n": 20},
+    }
+    replies: list[dict[str, Any]] = []
+    for command, arguments in commands.items():
+        replies += control.broadcast(command, arguments=arguments, reply=True, timeout=2) or []
+    assert post_event(uno, phone, event(*(text(f"wamid.CONTROL{number}") for number in range(5)))).ok
+    delivered = happens(lambda: hooks.count("/up") == 5, within_s=10)
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert len(replies) == 4 * len(names)
+    assert all("error" in said for reply in replies for said in reply.values())
+    assert delivered
+
+
 # --- ordered webhooks ---
 
 
-@finding(reason="D3: who was passed on leaves the line some 20 ms before its done-key is written")
 def test_an_ordered_delivery_leaves_its_line_together_with_its_done_key(
     uno: Stack, phone: str, hooks: Receiver
 ) -> None:

@@ -13,7 +13,6 @@ from tests.integration.edges.calls import (
     arranged,
     config_of,
     event,
-    finding,
     happens,
     is_over,
     post_event,
@@ -123,7 +122,6 @@ def gets(uno: Stack, phone: str, message_id: str = "wamid.EDGE", **value: Any) -
 # --- the operator's account at Meta ---
 
 
-@finding(reason="security 1: a session that names its own address gets the environment's token at Meta")
 @pytest.mark.parametrize("who", ["tenant", "operator"])
 def test_the_operators_token_at_meta_never_goes_to_an_address_of_a_session(
     uno: Stack, tenant: str, evil: Receiver, who: str
@@ -137,7 +135,6 @@ def test_the_operators_token_at_meta_never_goes_to_an_address_of_a_session(
     assert META_TOKEN not in said(evil.requests())
 
 
-@finding(reason="security 1: a session that names another number id sends with the environment's token at Meta")
 def test_the_operators_token_at_meta_never_sends_as_a_number_that_a_tenant_names(
     uno: Stack, tenant: str, graph: Graph
 ) -> None:
@@ -148,7 +145,6 @@ def test_the_operators_token_at_meta_never_sends_as_a_number_that_a_tenant_names
     assert [sent.path for sent in list(graph.sent) if META_TOKEN in sent.token] == []
 
 
-@finding(reason="security 1: any media id in a tenant's event is fetched with the environment's token at Meta")
 def test_a_file_at_meta_that_a_tenant_names_is_not_fetched_with_the_operators_token(
     uno: Stack, tenant: str, graph: Graph
 ) -> None:
@@ -178,10 +174,7 @@ def by_another_host(_: Receiver, evil: Receiver) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "webhook",
     [
-        pytest.param(
-            by_its_python_name,
-            marks=finding(reason="security 2: `url_absolute` is not looked at when the token is given, but is called"),
-        ),
+        by_its_python_name,
         by_another_host,
     ],
 )
@@ -200,7 +193,6 @@ def test_the_operators_webhook_token_and_signature_never_go_to_another_server(
     assert [request.path for request in evil.requests() if SIGNATURE in request.headers] == []
 
 
-@finding(reason="security 3a: the environment's token and signature belong to the whole host")
 @pytest.mark.parametrize("path", ["/api/v1/agents?agent[role]=administrator", f"/operator/{VICTIM}"])
 def test_the_operators_token_never_goes_to_a_path_that_a_tenant_chose(
     uno: Stack, tenant: str, operators: Receiver, path: str
@@ -209,12 +201,11 @@ def test_the_operators_token_never_goes_to_a_path_that_a_tenant_chose(
     register(uno, tenant, {"webhooks": [{"urlAbsolute": operators.url(path)}]})
     gets(uno, tenant)
 
-    elsewhere = [request for request in operators.requests() if request.path != f"/operator/{tenant}"]
+    elsewhere = operators.requests(path.partition("?")[0])
     assert WEBHOOK_TOKEN not in said(elsewhere)
     assert [request.path for request in elsewhere if SIGNATURE in request.headers] == []
 
 
-@finding(reason="security 3b: the metadata of an event that a tenant posts are believed")
 def test_an_event_that_meta_did_not_sign_speaks_only_of_the_number_whose_token_came_with_it(
     uno: Stack, tenant: str, operators: Receiver
 ) -> None:
@@ -225,7 +216,6 @@ def test_an_event_that_meta_did_not_sign_speaks_only_of_the_number_whose_token_c
     assert VICTIM not in said(posted)
 
 
-@finding(reason="security 3c: the trust in the environment's webhook holds for links, too")
 def test_a_link_in_a_message_never_reaches_the_operators_private_server(
     uno: Stack, tenant: str, operators: Receiver
 ) -> None:
@@ -245,7 +235,6 @@ def test_a_link_in_a_message_never_reaches_the_operators_private_server(
     assert operators.count("/private") == 0
 
 
-@finding(reason="security 3c: the trust in the environment's webhook holds for webhookForward, too")
 def test_a_session_at_meta_never_reaches_the_operators_private_server(
     uno: Stack, tenant: str, operators: Receiver
 ) -> None:
@@ -265,7 +254,6 @@ def test_a_session_at_meta_never_reaches_the_operators_private_server(
     "proxy",
     ["http://169.254.169.254:80", "socks5://127.0.0.1:5672", "http://[::1]:6379", "gopher://example.com", "nonsense"],
 )
-@finding(reason="security 10: proxyUrl may be anything")
 def test_a_proxy_inside_is_refused(uno: Stack, tenant: str, proxy: str) -> None:
     """Security 10: the connector would connect to it from inside."""
     answer = register(uno, tenant, {"proxyUrl": proxy})
@@ -283,7 +271,6 @@ def test_a_proxy_inside_is_refused(uno: Stack, tenant: str, proxy: str) -> None:
         ("webhookForward", {"phoneNumberId": "106540352249999", "token": "t"}),
     ],
 )
-@finding(reason="security 11: a session's token sets what should be the operator's")
 def test_a_sessions_token_does_not_set_what_is_the_operators(uno: Stack, tenant: str, field: str, value: Any) -> None:
     """Security 11: those fields are a model of their own, for the operator's token."""
     before = config_of(uno, tenant).get(field)
@@ -294,7 +281,6 @@ def test_a_sessions_token_does_not_set_what_is_the_operators(uno: Stack, tenant:
 
 
 @pytest.mark.parametrize("short", ["", "x", "fifteen-letters"])
-@finding(reason="security 11: a session's token may be empty or short")
 def test_a_short_token_is_refused(uno: Stack, tenant: str, short: str) -> None:
     """Security 11: at least 16 characters, so that nobody guesses it."""
     answer = register(uno, tenant, {"authToken": short})
@@ -303,7 +289,6 @@ def test_a_short_token_is_refused(uno: Stack, tenant: str, short: str) -> None:
     assert config_of(uno, tenant)["authToken"] == token_of(tenant)
 
 
-@finding(reason="security 11: who registers a number next gets the login of the one before")
 def test_a_number_that_was_deregistered_has_to_be_connected_anew(uno: Stack, tenant: str) -> None:
     """Security 11: the login at WhatsApp goes with the session."""
     phone = Phone(uno, tenant)
@@ -323,7 +308,6 @@ def test_a_number_that_was_deregistered_has_to_be_connected_anew(uno: Stack, ten
 # --- header lines ---
 
 
-@finding(reason="security 12: CR LF in webhookForward.token is stored")
 def test_a_token_that_is_no_header_is_refused(uno: Stack, tenant: str, evil: Receiver) -> None:
     """Security 12: what cannot be a header line is not stored, whoever says it."""
     forward = {"url": at(evil, "/graph"), "phoneNumberId": f"1{tenant}", "token": "x\r\nX-Injected: yes"}
@@ -364,7 +348,6 @@ def test_a_token_that_cannot_be_sent_is_no_unknown_outcome(
 # --- what is shown ---
 
 
-@finding(reason="security 21: the login in WEBHOOK_URL is shown to every session")
 def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
     tenant: str, servers: PrivateServers, operators: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -385,7 +368,6 @@ def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
     assert [answer for answer in shown if "canary" in answer] == []
 
 
-@finding(reason="security 21: a refusal names the private address that a name resolves to")
 def test_a_refusal_does_not_name_the_address_behind_a_name(uno: Stack, tenant: str) -> None:
     """Security 21: else the trace is a map of the inner network."""
     name = socket.gethostname()
@@ -398,7 +380,6 @@ def test_a_refusal_does_not_name_the_address_behind_a_name(uno: Stack, tenant: s
     assert [entry for entry in entries if address in json.dumps(entry)] == []
 
 
-@finding(reason="security 21: secrets under their other accepted names are shown")
 @pytest.mark.parametrize("name", ["auth_token", "proxy_url"])
 def test_a_secret_is_hidden_under_each_name_that_is_accepted(uno: Stack, tenant: str, name: str) -> None:
     """Security 21: the names of Python are not accepted, or their values are hidden."""

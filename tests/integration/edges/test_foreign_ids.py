@@ -15,7 +15,6 @@ from tests.integration.edges.calls import (
     arranged,
     config_of,
     event,
-    finding,
     happens,
     is_over,
     post_event,
@@ -83,7 +82,6 @@ def shown_phone(uno: Stack, node: str) -> str:
     return str(uno.get(f"/v15.0/{node}").json().get("display_phone_number"))
 
 
-@finding(reason="security 5a: an id of a session decides what a phone in a path means")
 @pytest.mark.parametrize("kind", CLAIMS)
 def test_a_number_that_is_not_stored_means_itself_whatever_another_claims(
     uno: Stack, numbers: tuple[str, str], kind: str
@@ -98,7 +96,6 @@ def test_a_number_that_is_not_stored_means_itself_whatever_another_claims(
     assert not happens(lambda: "sent" in steps(uno, attacker, message_id), within_s=3)
 
 
-@finding(reason="security 5a: the operator's register of a claimed number changes the claimer's session")
 @pytest.mark.parametrize("kind", CLAIMS)
 def test_registering_a_claimed_number_stores_that_number(uno: Stack, numbers: tuple[str, str], kind: str) -> None:
     """Security 5a: the operator's own act is for the number in the path."""
@@ -111,7 +108,6 @@ def test_registering_a_claimed_number_stores_that_number(uno: Stack, numbers: tu
     assert config_of(uno, attacker)["authToken"] == token_of(attacker)
 
 
-@finding(reason="security 5b: who claims a number's id posts events of that number")
 def test_a_claim_does_not_open_the_events_of_a_number(uno: Stack, numbers: tuple[str, str], hooks: Receiver) -> None:
     """Security 5b: the environment's webhook is reached in the victim's name, signed and with its token."""
     attacker, victim = numbers
@@ -123,7 +119,6 @@ def test_a_claim_does_not_open_the_events_of_a_number(uno: Stack, numbers: tuple
     assert not happens(lambda: hooks.count(f"/environment/{victim}"), within_s=1)
 
 
-@finding(reason="security 5b: who claims a number's id opens its files")
 def test_a_claim_does_not_open_the_files_of_a_number(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 5b: the folder is the victim's."""
     attacker, victim = numbers
@@ -138,7 +133,6 @@ def test_a_claim_does_not_open_the_files_of_a_number(uno: Stack, numbers: tuple[
     assert answer.content != PNG
 
 
-@finding(reason="security 5c: of two sessions with one id the operator gets the first by phone")
 @pytest.mark.parametrize("kind", CLAIMS)
 def test_an_id_stays_with_who_had_it_first(uno: Stack, numbers: tuple[str, str], kind: str) -> None:
     """Security 5c: the attacker's number sorts first."""
@@ -150,7 +144,6 @@ def test_an_id_stays_with_who_had_it_first(uno: Stack, numbers: tuple[str, str],
     assert shown_phone(uno, node) == victim
 
 
-@finding(reason="security 5c: a session may claim the account id that is computed of another's phone")
 def test_a_computed_account_id_cannot_be_claimed(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 5c: anybody can compute it of the phone."""
     attacker, victim = numbers
@@ -163,7 +156,6 @@ def test_a_computed_account_id_cannot_be_claimed(uno: Stack, numbers: tuple[str,
     assert [number["display_phone_number"] for number in listed] == [victim]
 
 
-@finding(reason="security 5c: Meta's callback for one number reaches the webhook of another that claims its id")
 def test_metas_callback_reaches_the_number_whose_id_it_names(
     uno: Stack, numbers: tuple[str, str], hooks: Receiver
 ) -> None:
@@ -187,7 +179,6 @@ def test_metas_callback_reaches_the_number_whose_id_it_names(
     assert hooks.count(f"/{attacker}") == 0
 
 
-@finding(reason="security 19: a trace belongs to a message id, whoever writes it")
 def test_a_trace_cannot_be_pushed_out_by_another_number(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 19: an id that two numbers use has two traces."""
     attacker, victim = numbers
@@ -203,7 +194,6 @@ def test_a_trace_cannot_be_pushed_out_by_another_number(uno: Stack, numbers: tup
     assert steps(uno, victim, message_id)[: len(before)] == before
 
 
-@finding(reason="security 22: a callback for an unknown number is answered otherwise than for a known one")
 @pytest.mark.parametrize("token", ["", "made-up"])
 def test_without_a_token_a_known_number_looks_like_an_unknown_one(
     uno: Stack, numbers: tuple[str, str], token: str
@@ -221,7 +211,6 @@ def test_without_a_token_a_known_number_looks_like_an_unknown_one(
     assert len({_without_ids(answer.json()) for answer in answers}) == 1
 
 
-@finding(reason="security 22: with a made-up token an unknown file is answered otherwise than a known one")
 def test_with_a_made_up_token_a_known_file_looks_like_an_unknown_one(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 22: nobody finds out which files are there."""
     media_id = upload(uno, numbers[1])
@@ -232,7 +221,6 @@ def test_with_a_made_up_token_a_known_file_looks_like_an_unknown_one(uno: Stack,
     assert [answer.status_code for answer in answers] == [401, 401]
 
 
-@finding(reason="security 26: hub.verify_token counts as a token on every route")
 def test_metas_query_field_is_a_token_in_the_handshake_alone(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 26: elsewhere a token in the query would stand in logs that nobody expects it in."""
     attacker, _ = numbers
@@ -249,7 +237,6 @@ def test_metas_query_field_is_a_token_in_the_handshake_alone(uno: Stack, numbers
     assert answer.status_code == 401
 
 
-@finding(reason="security 26: hub.verify_token stays in the address of the next page")
 def test_no_token_stands_in_the_address_of_the_next_page(uno: Stack, numbers: tuple[str, str]) -> None:
     """Security 26: what looks like a token in the query does not come back."""
     attacker, _ = numbers

@@ -18,7 +18,6 @@ from tests.integration.edges.calls import (
     arranged,
     copies,
     event,
-    finding,
     happens,
     is_over,
     post_event,
@@ -138,7 +137,6 @@ def test_events_of_a_number_that_was_removed_on_purpose_are_not_kept_waiting(
     arranged(lambda: is_over(uno, phone, "wamid.REMOVED"), what="it is filtered")
 
 
-@finding(reason="L1: one session's key goes, and its events are filtered or go to the environment's webhook")
 @pytest.mark.parametrize("which", ["uno", "served"])
 def test_events_of_a_number_whose_key_is_lost_wait_for_it(
     request: pytest.FixtureRequest, hooks: Receiver, phone: str, which: str
@@ -159,7 +157,6 @@ def test_events_of_a_number_whose_key_is_lost_wait_for_it(
     assert hooks.count("/environment") == 0
 
 
-@finding(reason="L1: nobody looks at the policy by which Redis throws keys away")
 def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> None:
     """L1: with `allkeys-*` a session's key goes when the memory is full."""
     client = store(uno)
@@ -175,7 +172,6 @@ def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> N
 # --- one waiting queue ---
 
 
-@finding(reason="L3: a retry for a waiting queue that is missing lies in the dead queue until it expires, and is gone")
 def test_a_retry_whose_waiting_queue_is_missing_is_not_lost(uno: Stack, hooks: Receiver, phone: str) -> None:
     """L3: it is waiting, tried again or dead, but never away."""
     hooked(uno, hooks, phone, path="/down")
@@ -212,7 +208,6 @@ def footprint(uno: Stack) -> tuple[int, dict[str, tuple[int, int]]]:
     return sum(total for _, total in kinds.values()), kinds
 
 
-@finding(reason="K1: Redis needs about 6 KB for a sent message and 5 KB for a received one")
 @pytest.mark.parametrize(("direction", "most"), [("sent", 2048), ("received", 1024)])
 def test_a_message_needs_little_memory_in_redis(
     uno: Stack, hooks: Receiver, phone: str, direction: str, most: int
@@ -223,7 +218,7 @@ def test_a_message_needs_little_memory_in_redis(
         skipped = times_skipped(uno)
         hooks.clear()
         before, _ = footprint(uno)
-        with ThreadPoolExecutor(4) as clients:
+        with ThreadPoolExecutor(2) as clients:
             if direction == "sent":
                 list(clients.map(lambda number: uno.send(f"{number}", phone=phone), range(MEASURED)))
             else:
@@ -271,7 +266,6 @@ def stopped(servers: PrivateServers) -> Iterator[None]:
         servers.redis.wait_ready()
 
 
-@finding(reason="K5: a message is claimed before it is known whether its provider is ready")
 def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     uno: Stack, hooks: Receiver, phone: str
 ) -> None:
@@ -286,7 +280,6 @@ def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     assert store(uno).get(f"unoapi-send:{phone}:{message_id}") is None
 
 
-@finding(reason="D1: what was sent while Redis was away is sent again when its worker is killed")
 def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     uno: Stack, servers: PrivateServers, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
@@ -312,7 +305,6 @@ def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     assert status["status"] == "failed"
 
 
-@finding(reason="D2: a replay without --force deletes the claim, and sends again what was sent")
 def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
     """D2: the letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
     forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t"}
@@ -334,7 +326,6 @@ def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver,
     assert len(graph.messages_to(to)) == 1
 
 
-@finding(reason="D5: a result during a hiccup of Redis leaves the wait for it, which later reports `failed`")
 def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hooks: Receiver, phone: str) -> None:
     """D5: the end of the wait is brought forward; by itself it comes after UNOAPI_SEND_MAX_AGE and 30 seconds."""
     simulated = Phone(uno, phone)
@@ -361,7 +352,6 @@ def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hoo
 # --- every message ends ---
 
 
-@finding(reason="L5: a voice note whose file cannot be stored is tried again without end")
 def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     served: Stack, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
@@ -377,7 +367,6 @@ def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     assert ended, trace(served, phone, message_id)
 
 
-@finding(reason="L5: a voice message that is given up has no status")
 def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
     """L5: whatever the reason; here its body cannot be read."""
     path = hooked(uno, hooks, phone)
@@ -393,7 +382,6 @@ def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver,
     assert [status["status"] for status in ended] == ["failed"]
 
 
-@finding(reason="K9: an event of the connector waits without end for a session that cannot be read")
 def test_an_event_of_the_connector_has_a_maximum_age(uno: Stack, hooks: Receiver, phone: str) -> None:
     """K9: UNOAPI_MESSAGE_MAX_AGE ends all waiting. It came three days ago, and its session is unreadable."""
     hooked(uno, hooks, phone, provider="whatsmeow")
@@ -446,7 +434,6 @@ def read_only(uno: Stack) -> Iterator[None]:
 REFUSING = pytest.mark.parametrize("broken", [full, read_only])
 
 
-@finding(reason="N49: a Redis that refuses writes is called ok")
 @REFUSING
 def test_readiness_says_that_redis_refuses_writes(uno: Stack, broken: Any) -> None:
     """N49, promise 9: 200 and degraded, with the reason, and the same at `unoapi release`."""
@@ -460,7 +447,6 @@ def test_readiness_says_that_redis_refuses_writes(uno: Stack, broken: Any) -> No
     assert "write" in released.stdout + released.stderr
 
 
-@finding(reason="N49: who cannot store a session reads that Redis does not answer")
 @REFUSING
 def test_who_cannot_store_a_session_learns_why(uno: Stack, phone: str, broken: Any) -> None:
     """N49: it answers, and trying again helps nobody."""

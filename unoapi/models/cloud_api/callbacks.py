@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -17,6 +17,11 @@ class Change:
     value: dict[str, Any]
     field: str = "messages"
     entry_id: str = ""
+
+    def about(self, phone: str, *, number_id: str) -> Change:
+        """The same change, of this number and no other: clients find the number by the metadata."""
+        metadata = {"display_phone_number": phone, "phone_number_id": number_id}
+        return replace(self, value={**self.value, "metadata": metadata}, entry_id="")
 
 
 class CallbackItem(Part):

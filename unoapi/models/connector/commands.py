@@ -67,6 +67,12 @@ class Nothing(Base):
     """No data."""
 
 
+class Logout(Base):
+    """Remove the login. `server` is the connector that has it, for a session that is no longer stored."""
+
+    server: str = ""
+
+
 class ConnectorCommand(Base):
     """The envelope of every command. Times are milliseconds since the epoch."""
 
@@ -88,6 +94,6 @@ COMMANDS: dict[str, type[Base]] = {
     "call.reject": RejectCall,
     "session.connect": Connect,
     "session.disconnect": Nothing,
-    "session.logout": Nothing,
+    "session.logout": Logout,
     "session.reload": Nothing,
 }

@@ -144,11 +144,12 @@ def _wait_for_result(age_ms: int) -> None:
 
 def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: Connections | None) -> list[Event]:
     if connections is not None:
+        # Without it the wait for this result would end in a failed status: the result waits for Redis instead.
         given_up = connections.settle(phone, result.command_id)
         if given_up and result.status == "failed":
             return []  # the client got a failed status when the wait ended
     if result.wa_id:
-        ids.remember(phone, theirs=result.wa_id, ours=result.command_id)
+        ids.remember_ours(phone, theirs=result.wa_id, ours=result.command_id)
         if connections is not None:
             chat = result.chat or result.to
             connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=result.wa_id)

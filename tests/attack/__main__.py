@@ -1,0 +1,74 @@
+"""Attack a whole installation and count; exit code 1 when somebody got in, got hold of something, or harmed others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.attack.honest import Honest
+from tests.attack.parts import PARTS, SHORT, Row, Size
+from tests.attack.stage import staged
+from tests.support.harness import end_on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
+    """The rows of the named parts, in their own order."""
+    rows = []
+    with staged() as stage:
+        with Honest(stage.uno.url, stage.honest) as alone:
+            time.sleep(size.alone_s)
+        console.print(f"the honest caller alone: {alone.median_ms:.0f} ms", highlight=False)
+        for name in (part for part in PARTS if part in names):
+            began = time.monotonic()
+            rows.append(measure(name, partial(PARTS[name], stage, size, alone.median_ms), console))
+            console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
+    return rows
+
+
+def measure(name: str, part: Callable[[], Row], console: Console) -> Row:
+    """The row of one part; after an error one with the reason: what the others found is still worth printing."""
+    try:
+        return part()
+    except Exception as error:  # noqa: BLE001 (see above)
+        console.print_exception()
+        return Row(name, problems=[f"not measured: {type(error).__name__}: {error}"[:300]])
+
+
+def table(rows: Sequence[Row]) -> Table:
+    shown = Table(title="Attack run", title_justify="left")
+    shown.add_column("part")
+    shown.add_column("tried", justify="right")
+    shown.add_column("result")
+    for row in rows:
+        result = row.note if row.ok else "\n".join(["BROKEN", *row.problems, row.note])
+        shown.add_row(row.part, f"{row.tried:,}", result.replace("[", r"\["))
+    return shown
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="one hostile value a field, and fewer connections")
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; can be repeated")
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    end_on_signals()
+    try:
+        rows = run(SHORT if options.short else Size(), options.only or list(PARTS), console)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    console.print(table(rows))
+    return 0 if rows and all(row.ok for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

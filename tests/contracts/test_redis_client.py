@@ -1,0 +1,161 @@
+"""The Redis client: what is wrong with one caller's commands is that caller's alone."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import redis
+
+from tests.support.stack import eventually
+from unoapi.errors import StoreRefusesWrites, StoreUnavailable
+from unoapi.stores.redis import RedisClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.devenv.servers import PrivateServers
+
+HALF = "\ud800"
+"""Half of a surrogate pair: valid in JSON, and in no UTF-8."""
+BUSY = """
+local function now() local t = redis.call('TIME') return t[1] + t[2] / 1000000 end
+local over = now() + 0.5
+while now() < over do end
+"""
+
+
+@pytest.fixture
+def full(raw_redis: redis.Redis) -> Iterator[None]:
+    """No memory left, and nothing may be thrown away."""
+    raw_redis.config_set("maxmemory", "1mb")
+    yield
+    raw_redis.config_set("maxmemory", "0")
+
+
+@pytest.fixture
+def prompt(servers: PrivateServers, raw_redis: redis.Redis) -> Iterator[RedisClient]:  # noqa: ARG001 (empties it)
+    """With the real deadlines."""
+    running = RedisClient(servers.redis_url)
+    yield running
+    running.close()
+
+
+def test_text_that_is_in_no_encoding_is_stored_and_read_all_the_same(redis_client: RedisClient) -> None:
+    assert redis_client.call(("SET", f"key {HALF}", f"a{HALF}b"), ("GET", f"key {HALF}")) == [True, "a\\ud800b"]
+
+
+def test_bytes_that_are_no_text_do_not_harm_who_reads_at_the_same_time(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set("bytes", b"\xff\xfe")
+    raw_redis.set("honest", "read")
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(
+            threads.map(lambda number: redis_client.call(("GET", "honest" if number % 2 else "bytes")), range(200))
+        )
+
+    assert answers[1::2] == [["read"]] * 100
+
+
+@pytest.mark.parametrize("argument", [None, True, ["a"], {"a": 1}])
+def test_an_argument_of_a_wrong_type_is_refused_to_its_caller_alone(redis_client: RedisClient, argument: Any) -> None:
+    refused = 0
+
+    def run(number: int) -> Any:
+        nonlocal refused
+        if number % 2:
+            return redis_client.call(("ECHO", f"{number}"))
+        with pytest.raises(TypeError):
+            redis_client.call(("ECHO", cast("str", argument)))
+        refused += 1
+        return None
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(run, range(200)))
+
+    assert answers[1::2] == [[f"{number}"] for number in range(1, 200, 2)]
+    assert refused == 100
+
+
+def test_what_nobody_waits_for_is_dropped_alone(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    redis_client.post(("SET", "a", "1"))
+    redis_client.post(("SET", "hostile", cast("str", None)))
+    redis_client.post(("SET", "b", "1"))
+
+    assert eventually(lambda: raw_redis.exists("a", "b") == 2)
+
+
+def test_a_bug_in_the_library_ends_no_thread_and_skips_nothing(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_client.call(("PING",))
+    with monkeypatch.context() as broken:
+        broken.setattr(redis_client._call_client, "pipeline", lambda **_: 1 / 0)
+        with pytest.raises(StoreUnavailable):
+            redis_client.call(("PING",))
+
+    assert redis_client.call(("PING",)) == [True]
+
+
+def test_one_slow_answer_is_no_reason_to_skip_redis(prompt: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Security 8: the caller of one large value waits in vain; the next command of somebody else is carried out."""
+    prompt.call(("PING",))
+    execute = redis.client.Pipeline.execute
+
+    def slowly(pipeline: Any, **options: Any) -> Any:
+        answers = execute(pipeline, **options)
+        if "large" in answers:
+            time.sleep(0.4)  # takes the answer apart
+        return answers
+
+    monkeypatch.setattr(redis.client.Pipeline, "execute", slowly)
+
+    with pytest.raises(StoreUnavailable, match="200 ms"):
+        prompt.call(("ECHO", "large"))
+    time.sleep(0.4)
+
+    assert prompt.call(("ECHO", "honest")) == ["honest"]
+
+
+def test_a_redis_that_is_silent_is_skipped() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = RedisClient(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(StoreUnavailable):
+            client.call(("PING",))
+
+        eventually(lambda: client._skip_until)
+        began = time.monotonic()
+        for _ in range(1000):
+            with pytest.raises(StoreUnavailable, match="skipped"):
+                client.call(("PING",))
+        took_s = time.monotonic() - began
+
+        client.close()
+    assert took_s < 1
+
+
+def test_what_nobody_waits_for_survives_a_redis_that_is_busy_for_a_moment(
+    prompt: RedisClient, raw_redis: redis.Redis
+) -> None:
+    prompt.call(("PING",))
+    busy = threading.Thread(target=raw_redis.execute_command, args=("EVAL", BUSY, 0))
+    busy.start()
+    time.sleep(0.05)
+
+    prompt.post(("SET", "written", "1"))
+    busy.join()
+
+    assert eventually(lambda: raw_redis.get("written") == "1")
+
+
+def test_a_full_redis_is_said_to_refuse_writes(redis_client: RedisClient, full: None) -> None:  # noqa: ARG001 (is)
+    with pytest.raises(StoreRefusesWrites, match=r"refuses writes.*maxmemory"):
+        redis_client.call(("SET", "a", "1"))
+
+    assert redis_client.call(("GET", "a")) == [None]
