@@ -27,7 +27,7 @@ from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
-from unoapi.services.retries import RetrySchedule, parked
+from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
@@ -195,8 +195,11 @@ def bootstrap(settings: Settings) -> Uno:
     )
     files = _files(settings)
     queue_ages = RedisQueueAges(store, prefix=topology.prefix)
-    fetcher, exchanger = Downloader(guard), ApiClient(guard)
-    ids, notes = RedisMessageIds(store, ttl_s=settings.data_ttl), RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
+    downloader, api_client = Downloader(guard), ApiClient(guard)
+    ids, media_index = (
+        RedisMessageIds(store, ttl_s=settings.data_ttl),
+        RedisMediaIndex(store, files, ttl_s=settings.data_ttl),
+    )
     link_secret = settings.unoapi_link_secret.get_secret_value()
     links = SignedUrls(
         base_url=f"{settings.base_url}",
@@ -204,7 +207,9 @@ def bootstrap(settings: Settings) -> Uno:
         former_key=settings.former_link_key,
         ttl_s=settings.data_url_ttl,
     )
-    forwarder = CloudApiProvider(sessions=sessions, ids=ids, index=notes, signed_urls=links, api_client=exchanger)
+    forwarder = CloudApiProvider(
+        sessions=sessions, ids=ids, index=media_index, signed_urls=links, api_client=api_client
+    )
     return Uno(
         settings=settings,
         topology=topology,
@@ -221,7 +226,7 @@ def bootstrap(settings: Settings) -> Uno:
             store,
             failures=settings.unoapi_breaker_failures,
             pause_ms=settings.unoapi_message_retry_delay,
-            spread=lambda wait_ms: parked(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
+            spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
         bulkhead=Bulkhead(settings.unoapi_worker_threads),
         ordering=ordering,
@@ -236,12 +241,12 @@ def bootstrap(settings: Settings) -> Uno:
             store, traces, most=settings.unoapi_session_backlog_max, max_age_s=settings.unoapi_send_max_age
         ),
         media_store=files,
-        media_index=notes,
+        media_index=media_index,
         signed_urls=links,
         address_guard=guard,
-        downloader=fetcher,
+        downloader=downloader,
         remote_media=CloudApiMedia(
-            sessions=sessions, api_client=exchanger, downloader=fetcher, timeout_ms=settings.unoapi_fetch_timeout_ms
+            sessions=sessions, api_client=api_client, downloader=downloader, timeout_ms=settings.unoapi_fetch_timeout_ms
         ),
         # Statuses that come twice, or in a wrong order, come soon after each other.
         statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),

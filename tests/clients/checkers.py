@@ -35,13 +35,13 @@ def envelope(event: dict[str, Any]) -> Iterator[str]:
 def items(event: dict[str, Any]) -> Iterator[str]:
     """Rules R2, R3, R5, R14 and R19, of events that hold messages or statuses."""
     value = event["entry"][0]["changes"][0]["value"]
-    found = [*value.get("messages", []), *value.get("statuses", [])]
-    if len(found) != 1:
-        yield f"exactly one message or status, not {len(found)}"
+    items = [*value.get("messages", []), *value.get("statuses", [])]
+    if len(items) != 1:
+        yield f"exactly one message or status, not {len(items)}"
     for contact in value.get("contacts") or [{}]:
         if not contact.get("profile", {}).get("name") or not contact.get("wa_id") or "user_id" not in contact:
             yield "contacts[0] with profile.name, wa_id and user_id"
-    for item in found:
+    for item in items:
         if not isinstance(item.get("timestamp"), str) or len(item["timestamp"]) != len("1767225600"):
             yield "timestamp is a text of seconds"
         if "conversation" in item and "origin" not in item["conversation"]:

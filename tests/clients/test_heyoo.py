@@ -28,7 +28,7 @@ def talked(gateway: Stack, hooks: Receiver, tmp_path_factory: pytest.TempPathFac
         gateway.post(f"/sandbox/{PHONE}/messages", {"from": CONTACT, "profile": {"name": "Maria"}, **message})
     gateway.send("with statuses")
     eventually(lambda: hooks.count("/main") >= len(RECEIVED) + 3, within_s=20, what="the events")
-    events = "".join(f"{each.body}\n" for each in hooks.requests("/main"))
+    events = "".join(f"{request.body}\n" for request in hooks.requests("/main"))
     link = "https://files.example.com/a.png"
     folder = tmp_path_factory.mktemp("heyoo")
     return call("heyoo-0.1.2", "heyoo_talks.py", gateway.url, PHONE, TOKEN, link, folder=folder, stdin=events)

@@ -63,12 +63,12 @@ def test_media_go_up_and_come_down_as_they_were(talked: dict[str, dict[str, Any]
 
 
 def test_our_errors_are_its_typed_exceptions(talked: dict[str, dict[str, Any]]) -> None:
-    told = {name: talked[name] for name in ERRORS}
+    refused = {name: talked[name] for name in ERRORS}
 
-    assert {name for name, result in told.items() if result["ok"]} == set()
-    assert {name: result for name, result in told.items() if result["code"] not in ERRORS[name]} == {}
+    assert {name for name, result in refused.items() if result["ok"]} == set()
+    assert {name: result for name, result in refused.items() if result["code"] not in ERRORS[name]} == {}
     for name, classes in TYPED.items():
-        assert told[name]["error"] in classes
+        assert refused[name]["error"] in classes
 
 
 @pytest.fixture(params=VERSIONS)

@@ -145,14 +145,14 @@ def test_chatwoot_makes_finds_and_deletes_its_survey_template(gateway: Stack) ->
     }
 
     made = requests.post(address, json=body, headers=JSON, timeout=10)
-    found = requests.get(address, params={"name": name}, headers=BEARER, timeout=10).json()
+    page = requests.get(address, params={"name": name}, headers=BEARER, timeout=10).json()
     deleted = requests.delete(address, params={"name": name}, headers=BEARER, timeout=10)
     gone = requests.get(address, params={"name": name}, headers=BEARER, timeout=10).json()
 
     assert made.status_code == 200
     assert made.json()["id"]
-    assert [template["name"] for template in found["data"]] == [name]
-    assert found["data"][0].keys() >= {"id", "status", "language"}
+    assert [template["name"] for template in page["data"]] == [name]
+    assert page["data"][0].keys() >= {"id", "status", "language"}
     assert deleted.status_code == 200
     assert gone["data"] == []
 

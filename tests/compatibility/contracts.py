@@ -34,13 +34,16 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 PROSE = {"description", "summary"}
-RENAMED_SCHEMAS = {"Wish": "ConnectRequest"}
-"""Labels within the OpenAPI document, which no request and no answer carries: the old name and the new one."""
 SETTINGS = (
     "import json; from unoapi.settings import Settings; "
     "print(json.dumps(Settings.model_json_schema()['properties'], default=str))"
 )
-TASKS = "import json; from tasks.app import app; print(json.dumps(sorted(map(str, app.tasks))))"
+TASKS = (
+    "import json; from tasks.app import app; app.loader.import_default_modules(); "
+    "print(json.dumps(sorted(map(str, app.tasks))))"
+)
+MENDED = {"ignoreYourselfMessages": False}
+"""Options of a session whose default older documents showed wrongly: what it is, and always was, without an option."""
 WIDE = "400"
 
 
@@ -90,7 +93,7 @@ def contracts(root: Path, servers: PrivateServers, folder: Path, *, vhost: str) 
     return {
         "processes": processes,
         "settings": _lines(json.loads(_output(root, environment, "-c", SETTINGS))),
-        "openapi": _lines(_with_new_labels(json.loads(openapi))),
+        "openapi": _lines(_mended(json.loads(openapi))),
         "topology": _output(root, environment, "-m", "unoapi.cli", "topology").splitlines(),
         "tasks": _lines(json.loads(_output(root, environment, "-c", TASKS).splitlines()[-1])),
         "metrics": sorted({f"{family.type} {family.name}" for family in text_string_to_metric_families(metrics)}),
@@ -117,13 +120,11 @@ def _lines(document: Any) -> list[str]:
     return json.dumps(_without_prose(document), indent=1, sort_keys=True).splitlines()
 
 
-def _with_new_labels(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {RENAMED_SCHEMAS.get(key, key): _with_new_labels(item) for key, item in value.items()}
-    if isinstance(value, str):
-        reference, slash, label = value.rpartition("/")
-        return f"{reference}{slash}{RENAMED_SCHEMAS.get(label, label)}"
-    return [_with_new_labels(item) for item in value] if isinstance(value, list) else value
+def _mended(document: Any) -> Any:
+    properties = document["components"]["schemas"]["Session"]["properties"]
+    for name, default in MENDED.items():
+        properties[name]["default"] = default
+    return document
 
 
 def _without_prose(value: Any) -> Any:

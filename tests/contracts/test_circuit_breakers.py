@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import PHONE
 from unoapi.models.endpoints import Endpoint, EndpointChange, Permit
-from unoapi.services.retries import parked
+from unoapi.services.retries import bucket_wait_ms
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
@@ -26,7 +26,7 @@ class Worker:
     def __init__(self, redis_client: RedisClient) -> None:
         self.deliveries = RedisDeliveries(redis_client, RedisTraces(redis_client, ttl_s=60), done_ttl_s=60)
         self.breakers = RedisBreakers(
-            redis_client, failures=5, pause_ms=PAUSE_MS, spread=lambda wait_ms: parked(wait_ms, draw=0.5)
+            redis_client, failures=5, pause_ms=PAUSE_MS, spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=0.5)
         )
 
     def permit(self, delivery_id: str, webhook_id: str = "a") -> Permit:

@@ -37,8 +37,8 @@ MESSAGES = [
 def queue(request: pytest.FixtureRequest) -> Iterator[DeadLetterQueue]:
     """Four dead letters, one of them of the webhook `crm`."""
     if request.param == "memory":
-        letters = [read_dead_letter(m.body, m.headers, m.properties, m.routing_key) for m in MESSAGES]
-        yield MemoryDeadLetterQueue(*letters)
+        dead_letters = [read_dead_letter(m.body, m.headers, m.properties, m.routing_key) for m in MESSAGES]
+        yield MemoryDeadLetterQueue(*dead_letters)
         return
     servers: PrivateServers = request.getfixturevalue("servers")
     url = servers.rabbit.add_vhost(f"contract-{time.time_ns()}")
@@ -49,12 +49,12 @@ def queue(request: pytest.FixtureRequest) -> Iterator[DeadLetterQueue]:
     publisher.close()
 
 
-def keep(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-    return ["kept"] * len(letters)
+def keep(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["kept"] * len(dead_letters)
 
 
-def purge(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-    return ["purged"] * len(letters)
+def purge(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["purged"] * len(dead_letters)
 
 
 def seen(queue: DeadLetterQueue, query: DeadLetterQuery = ALL) -> list[str]:
@@ -80,9 +80,9 @@ def test_what_is_settled_leaves_and_what_is_not_selected_stays(queue: DeadLetter
 def test_a_walk_decides_on_a_batch_at_a_time(queue: DeadLetterQueue) -> None:
     batches: list[int] = []
 
-    def settle(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-        batches.append(len(letters))
-        return keep(letters)
+    def settle(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+        batches.append(len(dead_letters))
+        return keep(dead_letters)
 
     list(queue.walk(ALL, settle, batch=3))
 

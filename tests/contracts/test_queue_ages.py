@@ -82,11 +82,11 @@ def test_nothing_is_stored_of_queues_that_come_and_go_while_they_are_empty(
     queue_ages.taken("session.2", LONG_AGO)
     written(raw_redis)
 
-    found = queue_ages.since({}, passing={"session.1": 2, "session.2": 0, "session.3": 1, "session.4": 0})
+    ages = queue_ages.since({}, passing={"session.1": 2, "session.2": 0, "session.3": 1, "session.4": 0})
     written(raw_redis)
 
-    assert found["session.1"] == LONG_AGO
-    assert found.keys() == {"session.1", "session.3"}
+    assert ages["session.1"] == LONG_AGO
+    assert ages.keys() == {"session.1", "session.3"}
     assert set(raw_redis.hgetall("unoapi-queue-clock:unoapi")) == {"taken:session.1", "empty:session.3"}
 
 

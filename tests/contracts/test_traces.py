@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 
@@ -121,7 +120,7 @@ def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisCl
     assert traces.read("5521977776666", "wamid.1") == []
 
 
-@pytest.mark.parametrize("delivery_id", ["", "d-1", "0189F0CA-0000-4000-8000-000000000000", f"{uuid4()}", "~" * 22])
+@pytest.mark.parametrize("delivery_id", ["", "d-1", "0189F0CA-0000-4000-8000-000000000000", OTHER_UUID, "~" * 22])
 def test_every_delivery_id_comes_back(traces: Traces, delivery_id: str) -> None:
     traces.add(entry(delivery_id=delivery_id))
 

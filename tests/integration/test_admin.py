@@ -53,7 +53,7 @@ def ok(answer: Any) -> Any:
 
 
 def ids(page: Any) -> list[str]:
-    return [letter["id"] for letter in page["data"]]
+    return [dead_letter["id"] for dead_letter in page["data"]]
 
 
 # --- dead letters ---
@@ -217,16 +217,16 @@ def test_a_test_says_where_it_broke(api: Stack) -> None:
             connection.close()
 
         threading.Thread(target=answer_nonsense, daemon=True).start()
-        places = {
+        addresses = {
             "answer": f"http://127.0.0.1:{silent.getsockname()[1]}/",
             "connection": f"http://127.0.0.1:{closed.getsockname()[1]}/",
             "status": f"http://127.0.0.1:{plain.getsockname()[1]}/",
             "name": "http://no-such-host.invalid/",
             "tls": f"https://127.0.0.1:{api.port}/",
         }
-        found = {step: trying(api, url) for step, url in places.items()}
+        found = {step: trying(api, url) for step, url in addresses.items()}
 
-    assert {step: each["failed_at"] for step, each in found.items()} == {step: step for step in places}
+    assert {step: each["failed_at"] for step, each in found.items()} == {step: step for step in addresses}
     assert found["status"]["status"] == 404
     assert all(each["hint"] for each in found.values())
 
@@ -253,8 +253,8 @@ def test_what_waits_is_dropped_and_what_comes_later_is_delivered(uno: Stack, rec
 
     uno.worker()
 
-    [letter] = eventually(uno.dead, every_s=1)
-    assert letter["reason"] == "dropped"
+    [dead_letter] = eventually(uno.dead, every_s=1)
+    assert dead_letter["reason"] == "dropped"
     assert eventually(lambda: receiver.count("/hook") == 1)
     ok(uno.post("/admin/dead/replay", {"reason": "dropped"}))
     assert eventually(lambda: receiver.count("/hook") == 2), "a replay is accepted anew"

@@ -1,4 +1,4 @@
-"""An endpoint that is down longer than its whole ladder, and what it costs: no attempts, no message."""
+"""An endpoint that is down longer than its whole retry schedule, and what it costs: no attempts, no message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def short(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterat
         yield running
 
 
-def test_an_outage_of_twenty_ladders_kills_only_what_ended_before_the_breaker_opened(
+def test_an_outage_of_twenty_retry_schedules_kills_only_what_ended_before_the_breaker_opened(
     short: Stack, receiver: Receiver
 ) -> None:
     receiver.script("/crm", Behaviour(status=500))
@@ -49,15 +49,15 @@ def test_an_outage_of_twenty_ladders_kills_only_what_ended_before_the_breaker_op
 
     eventually(lambda: len(delivered()) + short.depth("unoapi.dead") >= len(ids), within_s=40, every_s=0.5)
     eventually(lambda: short.waiting() == 0, within_s=10, every_s=0.5)
-    dead = {letter["message_id"] for letter in short.dead()}
+    dead = {dead_letter["message_id"] for dead_letter in short.dead()}
     assert delivered() | dead == ids
     assert not delivered() & dead
     assert len(dead) <= 4  # a fifth different failure opens the breaker
-    assert failed <= 30 + 20  # the first wave, the ladders of four, and few probes
-    told = eventually(
+    assert failed <= 30 + 20  # the first wave, the retry schedules of four, and few probes
+    reports = eventually(
         lambda: (
             len(found := [json.loads(request.body)["type"] for request in receiver.requests("/callback")]) >= 2
             and found
         )
     )
-    assert told.count("endpoint.down") == told.count("endpoint.up") == 1
+    assert reports.count("endpoint.down") == reports.count("endpoint.up") == 1

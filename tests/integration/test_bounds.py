@@ -50,24 +50,24 @@ def test_a_session_over_its_backlog_is_told_to_wait_and_nobody_else_is(
 def test_dead_letters_end_at_their_age_when_one_is_set_and_never_otherwise(
     servers: PrivateServers, tmp_path: Path
 ) -> None:
-    def letters(uno_url: str) -> None:
+    def dead_letters(uno_url: str) -> None:
         publisher = ConfirmingPublisher(uno_url, TOPOLOGY)
         for name, age in (("old", timedelta(hours=2)), ("young", timedelta(minutes=1))):
             job = DeliverWebhook(
                 id=name, phone=PHONE, event_id="e", webhook_id="w", kind="message", stored=True, body="{}"
             )
-            letter = to_dead_letter(Envelope(job), TOPOLOGY, reason="refused", error="HTTP 500")
-            letter.headers[DIED_HEADER] = (datetime.now(UTC) - age).isoformat(timespec="seconds")
-            publisher.publish_messages([letter])
+            dead_letter = to_dead_letter(Envelope(job), TOPOLOGY, reason="refused", error="HTTP 500")
+            dead_letter.headers[DIED_HEADER] = (datetime.now(UTC) - age).isoformat(timespec="seconds")
+            publisher.publish_messages([dead_letter])
         publisher.close()
 
     with stack(servers, tmp_path) as uno:
         uno.suspect().stop()
-        letters(uno.environment["AMQP_URL"])
+        dead_letters(uno.environment["AMQP_URL"])
         uno.suspect().stop()
-        assert {letter["id"] for letter in uno.dead()} == {"old", "young"}
+        assert {dead_letter["id"] for dead_letter in uno.dead()} == {"old", "young"}
 
         uno.environment["UNOAPI_DEAD_MAX_AGE"] = "3600"
         suspect = uno.suspect()
         eventually(lambda: "dead_letters_expired" in suspect.output())
-        assert {letter["id"] for letter in uno.dead()} == {"young"}
+        assert {dead_letter["id"] for dead_letter in uno.dead()} == {"young"}

@@ -38,7 +38,7 @@ def publisher(uno: Stack) -> Iterator[ConfirmingPublisher]:
 
 
 def ids(uno: Stack, *arguments: str) -> list[str]:
-    return [letter["id"] for letter in uno.dead(*arguments)]
+    return [dead_letter["id"] for dead_letter in uno.dead(*arguments)]
 
 
 def messages(uno: Stack, queue: str) -> list[AmqpMessage]:
@@ -113,7 +113,7 @@ def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_
 
     for generation in (1, 2):
         reject(uno, "unoapi.outgoing")
-        (letter,) = eventually(uno.dead, every_s=0.5)
+        (dead_letter,) = eventually(uno.dead, every_s=0.5)
         ((raw, _),) = raw_letters(uno)
         uno.cli("dead", "replay", delivery(1).id)
         with Connection(uno.environment["AMQP_URL"]) as connection:
@@ -121,8 +121,8 @@ def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_
             message = channel.basic_get("unoapi.outgoing")
             headers: dict[str, Any] = message.headers  # given back when the connection closes
 
-        assert letter["reason"] == "rejected"
-        assert letter["queue"] == "unoapi.outgoing"
+        assert dead_letter["reason"] == "rejected"
+        assert dead_letter["queue"] == "unoapi.outgoing"
         assert "x-death" in (raw.headers or {})
         assert not [name for name in headers if name.startswith("x-") and name != "x-delivery-count"]
         told = json.loads(headers["unoapi-history"])
@@ -193,7 +193,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     uno.worker()
     uno.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
     message_id = uno.send("did it leave?", to="15550000007").json()["messages"][0]["id"]
-    (letter,) = eventually(uno.dead, every_s=0.5)
+    (dead_letter,) = eventually(uno.dead, every_s=0.5)
     receiver.wait(1, "/main")
 
     kept = uno.cli("dead", "replay", "--all")
@@ -202,7 +202,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     assert status["status"] == "failed"
     assert status["id"] == message_id
     assert "not sent again by itself" in status["errors"][0]["error_data"]["details"]
-    assert letter["reason"] == "outcome_unknown"
+    assert dead_letter["reason"] == "outcome_unknown"
     assert "1 needs force" in kept.stdout
     assert ids(uno) == [message_id]
     assert "1 replayed" in uno.cli("dead", "replay", "--all", "--force").stdout
@@ -229,9 +229,9 @@ def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
                 continue
             channel.basic_reject(message.delivery_tag, requeue=True)
 
-    letters = eventually(lambda: (found := uno.dead()) and len(found) == 3 and found, every_s=0.5)
+    dead_letters = eventually(lambda: (found := uno.dead()) and len(found) == 3 and found, every_s=0.5)
 
-    assert {letter["id"]: letter["reason"] for letter in letters} == {
+    assert {dead_letter["id"]: dead_letter["reason"] for dead_letter in dead_letters} == {
         "unroutable-1": "unroutable",
         "unknown-1": "unknown_task",
         "killer-1": "delivery_limit",
@@ -311,15 +311,17 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
         assert left + replayed >= amount
     found = [result.letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")]
     assert len(found) == left
-    letters = [letter.id for letter in found]
+    left_ids = [dead_letter.id for dead_letter in found]
     known = {job.id: job for job in buried}
-    assert all(letter.job == known[letter.id] for letter in found)
-    assert {(letter.reason, len(letter.history.attempts)) for letter in found} == {("delivery_failed", 1)}
+    assert all(dead_letter.job == known[dead_letter.id] for dead_letter in found)
+    assert {(dead_letter.reason, len(dead_letter.history.attempts)) for dead_letter in found} == {
+        ("delivery_failed", 1)
+    }
     if verb[0] == "replay":
         moved = {(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")}
-        assert set(letters) | moved == set(known)
+        assert set(left_ids) | moved == set(known)
     if verb[0] == "purge":
-        assert len(set(letters)) == left
+        assert len(set(left_ids)) == left
 
 
 def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
@@ -335,11 +337,11 @@ def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
         seen = [result.letter for result in queue.list(DeadLetterQuery(), by="a test")]
         eventually(lambda: queue.count() == len(jobs))
 
-        assert sorted(letter.id for letter in seen) == sorted(job.id for job in jobs)
-        assert {letter.reason for letter in seen} == {"too_old"}
-        assert {letter.job for letter in seen} == set(jobs)
-        assert all(letter.history.attempts[0].status == 500 for letter in seen)
-        assert all(letter.died_at is not None for letter in seen)
+        assert sorted(dead_letter.id for dead_letter in seen) == sorted(job.id for job in jobs)
+        assert {dead_letter.reason for dead_letter in seen} == {"too_old"}
+        assert {dead_letter.job for dead_letter in seen} == set(jobs)
+        assert all(dead_letter.history.attempts[0].status == 500 for dead_letter in seen)
+        assert all(dead_letter.died_at is not None for dead_letter in seen)
 
 
 def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
@@ -367,9 +369,11 @@ def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     assert {(m.headers or {})["id"] for m in messages(uno, "unoapi.outgoing")} == {job.id for job in meant}
     eventually(lambda: queue.count() == 63)
     left = [result.letter for result in queue.list(DeadLetterQuery(), by="a test")]
-    assert {letter.id for letter in left if letter.job} == {job.id for job in others}
-    assert sorted(letter.body for letter in left if not letter.job) == plain
-    assert {(letter.reason, letter.queue) for letter in left if not letter.job} == {("unroutable", "unoapi.nowhere")}
+    assert {dead_letter.id for dead_letter in left if dead_letter.job} == {job.id for job in others}
+    assert sorted(dead_letter.body for dead_letter in left if not dead_letter.job) == plain
+    assert {(dead_letter.reason, dead_letter.queue) for dead_letter in left if not dead_letter.job} == {
+        ("unroutable", "unoapi.nowhere")
+    }
     eventually(lambda: queue.count() == 63)
     assert content(raw_letters(uno)) <= before
 
@@ -393,7 +397,7 @@ def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publ
 
     found = [result.letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")]
     assert len(found) == left >= amount
-    assert {letter.job for letter in found} == set(buried)
+    assert {dead_letter.job for dead_letter in found} == set(buried)
 
 
 def content(found: list[tuple[AmqpMessage, str]]) -> set[tuple[bytes, str, str, str]]:

@@ -1,4 +1,4 @@
-"""The main job on real servers: a message in, webhooks out, retried, given up, told, replayed."""
+"""The main job on real servers: a message in, webhooks out, retried, given up, reported, replayed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def told(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[Stack]:
+def reporting(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[Stack]:
     with stack(servers, tmp_path, STATUS_FAILED_WEBHOOK_URL=receiver.url("/callback")) as running:
         running.web()
         running.worker()
@@ -26,14 +26,14 @@ def told(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterato
 
 
 def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_back(
-    told: Stack, receiver: Receiver
+    reporting: Stack, receiver: Receiver
 ) -> None:
     receiver.script("/flaky", Behaviour(failures=2, failure_statuses=(503,)))
     receiver.script("/down", Behaviour(status=500))
-    told.register([{"id": name, "urlAbsolute": receiver.url(f"/{name}")} for name in ("fine", "flaky", "down")])
+    reporting.register([{"id": name, "urlAbsolute": receiver.url(f"/{name}")} for name in ("fine", "flaky", "down")])
 
-    message_id = told.contact_writes("hello")
-    letters = eventually(told.dead, within_s=20, every_s=0.5)
+    message_id = reporting.contact_writes("hello")
+    dead_letters = eventually(reporting.dead, within_s=20, every_s=0.5)
     receiver.wait(1, "/callback")
     receiver.wait(3, "/flaky")
 
@@ -42,10 +42,10 @@ def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_
         first, second, third = receiver.times(f"/{name}")
         assert 1.0 <= second - first < 2.2
         assert 2.0 <= third - second < 4.2
-    (letter,) = letters
-    assert letter["webhook"] == "down"
-    assert letter["message_id"] == message_id
-    assert [attempt["status"] for attempt in letter["attempts"]] == [500, 500, 500]
+    (dead_letter,) = dead_letters
+    assert dead_letter["webhook"] == "down"
+    assert dead_letter["message_id"] == message_id
+    assert [attempt["status"] for attempt in dead_letter["attempts"]] == [500, 500, 500]
     (callback,) = [json.loads(request.body) for request in receiver.requests("/callback")]
     assert callback["type"] == "webhook.failed"
     assert callback["phone"] == PHONE
@@ -57,10 +57,10 @@ def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_
     assert value["messages"][0]["text"]["body"] == "hello"
 
     receiver.script("/down", Behaviour(status=200))
-    told.cli("dead", "replay", letter["id"])
+    reporting.cli("dead", "replay", dead_letter["id"])
     receiver.wait(4, "/down")
 
     ids = {request.headers["webhook-id"] for request in receiver.requests("/down")}
-    assert ids == {letter["id"]}
-    eventually(lambda: told.depth("unoapi.dead") == 0)
-    assert told.dead() == []
+    assert ids == {dead_letter["id"]}
+    eventually(lambda: reporting.depth("unoapi.dead") == 0)
+    assert reporting.dead() == []

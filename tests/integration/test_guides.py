@@ -66,8 +66,8 @@ def failing(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iter
         uno.worker()
         uno.register([{"id": "crm", "urlAbsolute": receiver.url("/crm")}])
         message_id = uno.contact_writes("where is it?")
-        (letter,) = eventually(uno.dead, every_s=0.3)
-        yield uno, message_id, str(letter["id"])
+        (dead_letter,) = eventually(uno.dead, every_s=0.3)
+        yield uno, message_id, str(dead_letter["id"])
 
 
 @pytest.mark.parametrize("document", FOLLOWING)
@@ -91,7 +91,7 @@ def test_the_commands_for_following_a_message_work_as_they_stand(
     answers: dict[str, str] = {}
     for line in filter(None, map(without_comments, commands.splitlines())):
         if "purge" in line:
-            eventually(uno.dead, every_s=0.3, what="the letter that was put back dies again")
+            eventually(uno.dead, every_s=0.3, what="the dead letter that was put back dies again")
         answers[" ".join(line.split()[1:3])] = said(line)
     checkpoints = [said(without_comments(line)) for line in greps.splitlines()]
 

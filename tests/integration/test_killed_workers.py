@@ -37,7 +37,7 @@ def one_webhook(uno: Stack, receiver: Receiver) -> None:
 
 def messages(receiver: Receiver, path: str) -> list[str]:
     """The message id of each request, in order."""
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in receiver.requests(path)]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in receiver.requests(path)]
     return [value["messages"][0]["id"] for value in values]
 
 
@@ -112,15 +112,15 @@ def test_a_send_whose_worker_was_killed_is_never_repeated_and_told_as_unknown(un
 
     uno.worker()
     receiver.wait(1, "/main", timeout_s=20)
-    time.sleep(3)  # a send would tell sent, delivered and read within that time
+    time.sleep(3)  # a send would report sent, delivered and read within that time
 
     (request,) = receiver.requests("/main")
     (status,) = json.loads(request.body)["entry"][0]["changes"][0]["value"]["statuses"]
     assert (status["id"], status["status"]) == (message_id, "failed")
     assert status["errors"][0]["title"] == "Outcome unknown"
     assert "may have left or not" in status["errors"][0]["error_data"]["details"]
-    (letter,) = uno.dead()
-    assert (letter["message_id"], letter["reason"]) == (message_id, "outcome_unknown")
+    (dead_letter,) = uno.dead()
+    assert (dead_letter["message_id"], dead_letter["reason"]) == (message_id, "outcome_unknown")
 
 
 def test_a_worker_that_is_asked_to_end_finishes_what_it_began(uno: Stack, receiver: Receiver) -> None:
@@ -148,7 +148,7 @@ def test_a_worker_that_is_asked_to_end_finishes_what_it_began(uno: Stack, receiv
     assert sorted(messages(receiver, "/main")) == sorted(written)
 
 
-def test_a_bug_is_retried_on_the_ladder_and_kept_with_its_traceback(
+def test_a_bug_is_retried_on_the_schedule_and_saved_with_its_traceback(
     servers: PrivateServers, receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.script("/main", Behaviour(status=500))
@@ -170,13 +170,13 @@ def test_a_bug_is_retried_on_the_ladder_and_kept_with_its_traceback(
         eventually(lambda: uno.depth("unoapi.dead") == 3, within_s=20, every_s=0.2)
         time.sleep(1)
 
-        letters = {letter["id"]: letter for letter in uno.dead()}
-        assert set(letters) == {"broken-fan-out", "broken-delivery", "bad"}
-        assert letters["broken-fan-out"]["reason"] == "bug"
-        assert len(letters["broken-fan-out"]["attempts"]) == 3
-        assert letters["broken-delivery"]["reason"] == "refused"
-        assert len(letters["broken-delivery"]["attempts"]) == receiver.count("/main") == 3
-        assert letters["bad"]["reason"] == "invalid_task"
+        dead_letters = {dead_letter["id"]: dead_letter for dead_letter in uno.dead()}
+        assert set(dead_letters) == {"broken-fan-out", "broken-delivery", "bad"}
+        assert dead_letters["broken-fan-out"]["reason"] == "bug"
+        assert len(dead_letters["broken-fan-out"]["attempts"]) == 3
+        assert dead_letters["broken-delivery"]["reason"] == "refused"
+        assert len(dead_letters["broken-delivery"]["attempts"]) == receiver.count("/main") == 3
+        assert dead_letters["bad"]["reason"] == "invalid_task"
         shown = uno.cli("dead", "show", "broken-fan-out").stdout
         assert "in fan_out" in shown
         assert "JSONDecodeError" in shown

@@ -1,6 +1,6 @@
 """Webhooks with `ordered`: one conversation's events arrive as they were accepted, and hold up no other conversation.
 
-The conditions of that promise hold here: no event is retried, parked or redelivered, and Redis is there.
+The conditions of that promise hold here: no event is retried, deferred or redelivered, and Redis is there.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def test_each_conversation_arrives_in_its_order_and_a_slow_one_holds_up_nobody(
             pytest.skip("the machine is too busy: Redis did not answer within 200 ms in any round")
 
         for contact in contacts:
-            of_contact = sorted((each for each in seen if each[0] == contact), key=lambda each: each[2])
+            of_contact = sorted((post for post in seen if post[0] == contact), key=lambda post: post[2])
             assert [text for _, text, _, _ in of_contact] == [f"{number}" for number in range(len(of_contact))]
             assert all(one[3] <= other[2] for one, other in pairwise(of_contact))
         assert median(took_s[contact] for contact in contacts[1:]) < took_s[SLOW]
@@ -124,9 +124,9 @@ def conversation(
     with ThreadPoolExecutor(CONVERSATIONS) as clients:
         list(clients.map(writes, contacts))
     expected = EVENTS * (CONVERSATIONS - 1) + EVENTS // 3
-    eventually(lambda: len({(each[0], each[1]) for each in receiver.seen}) >= expected, within_s=90)
+    eventually(lambda: len({(post[0], post[1]) for post in receiver.seen}) >= expected, within_s=90)
     seen = list(receiver.seen)
-    return seen, {contact: max(each[3] for each in seen if each[0] == contact) - began for contact in contacts}
+    return seen, {contact: max(post[3] for post in seen if post[0] == contact) - began for contact in contacts}
 
 
 def line(servers: PrivateServers, *, longest_block_ms: int = 60_000) -> tuple[RedisOrdering, list[DeliverWebhook]]:
@@ -260,4 +260,4 @@ def test_only_ordered_webhooks_have_a_line() -> None:
 
     assert job.ordered == ("b",)
     assert job.contact
-    assert {each.webhook_id: each.contact for each in deliveries} == {"a": "", "b": job.contact}
+    assert {delivery.webhook_id: delivery.contact for delivery in deliveries} == {"a": "", "b": job.contact}

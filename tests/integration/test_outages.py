@@ -68,12 +68,12 @@ def accept(uno: Stack, phone: str, message_id: str) -> requests.Response:
 
 def messages_at(hooks: Receiver, path: str) -> set[str]:
     """Ids of the messages that came to a path."""
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in hooks.requests(path)]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in hooks.requests(path)]
     return {item["id"] for value in values for item in value.get("messages", [])}
 
 
 def statuses_at(hooks: Receiver, path: str) -> list[dict[str, Any]]:
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in hooks.requests(path)]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in hooks.requests(path)]
     return [item for value in values for item in value.get("statuses", [])]
 
 
@@ -218,9 +218,9 @@ def test_a_webhook_or_session_removed_on_purpose_ends_its_deliveries(live: Stack
     live.cli("session", "remove", phones[1])
     eventually(lambda: live.depth("unoapi.dead") == 2, within_s=20, every_s=0.2)
 
-    letters = live.dead()
-    assert {letter["message_id"] for letter in letters} == sent
-    assert {(letter["phone"], letter["webhook"], letter["reason"]) for letter in letters} == {
+    dead_letters = live.dead()
+    assert {dead_letter["message_id"] for dead_letter in dead_letters} == sent
+    assert {(dead_letter["phone"], dead_letter["webhook"], dead_letter["reason"]) for dead_letter in dead_letters} == {
         (phone, "down", "webhook_removed") for phone in phones
     }
     assert hooks.count("/other") == 0
@@ -282,11 +282,11 @@ def test_waiting_ends_with_the_maximum_age(faulty: PrivateServers, hooks: Receiv
         eventually(lambda: statuses_at(hooks, "/main"), within_s=30)
         eventually(lambda: uno.depth("unoapi.dead") == 2, within_s=20, every_s=0.2)
 
-        letters = {letter["message_id"]: letter for letter in uno.dead()}
-        assert letters[delivered]["reason"] == "too_old"
-        assert {attempt["status"] for attempt in letters[delivered]["attempts"]} == {500}
-        assert letters[sent]["reason"] == "too_old"
+        dead_letters = {dead_letter["message_id"]: dead_letter for dead_letter in uno.dead()}
+        assert dead_letters[delivered]["reason"] == "too_old"
+        assert {attempt["status"] for attempt in dead_letters[delivered]["attempts"]} == {500}
+        assert dead_letters[sent]["reason"] == "too_old"
         (status,) = statuses_at(hooks, "/main")
         assert (status["id"], status["status"]) == (sent, "failed")
         assert "no connector" in status["errors"][0]["error_data"]["details"]
-        assert OPERATOR not in json.dumps(letters)
+        assert OPERATOR not in json.dumps(dead_letters)

@@ -1,4 +1,4 @@
-"""A message that ends every process which handles it: the others arrive, and it alone is dead, and told."""
+"""A message that ends every process which handles it: the others arrive, and it alone is dead, and reported."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 WORD = "KILLER"
 MESSAGES = 500
 THREADS = 10
-DEATHS = 4
+LOSSES = 4
 """A worker's: the first delivery and three redeliveries; the fifth is not risked."""
 
 
 @pytest.fixture
-def told(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[Stack]:
+def killing(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[Stack]:
     with stack(
         servers, tmp_path, STATUS_FAILED_WEBHOOK_URL=receiver.url("/callback"), TESTS_KILLER_WORD=WORD
     ) as running:
@@ -44,60 +44,62 @@ def arrived(receiver: Receiver) -> set[str]:
     }
 
 
-def test_among_many_messages_a_killer_ends_dead_and_nothing_else_does(told: Stack, receiver: Receiver) -> None:
-    told.worker().stop()
-    told.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
-    harmless = {told.contact_writes(f"message {number}") for number in range(MESSAGES // 2)}
-    killer = told.contact_writes(f"the {WORD} is here")
-    harmless |= {told.contact_writes(f"message {number}") for number in range(MESSAGES // 2, MESSAGES - 1)}
-    suspect = told.suspect(app="tests.support.killed_worker_app")
+def test_among_many_messages_a_killer_ends_dead_and_nothing_else_does(killing: Stack, receiver: Receiver) -> None:
+    killing.worker().stop()
+    killing.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
+    harmless = {killing.contact_writes(f"message {number}") for number in range(MESSAGES // 2)}
+    killer = killing.contact_writes(f"the {WORD} is here")
+    harmless |= {killing.contact_writes(f"message {number}") for number in range(MESSAGES // 2, MESSAGES - 1)}
+    suspect = killing.suspect(app="tests.support.killed_worker_app")
 
-    deaths = 0
-    worker = told.worker(threads=THREADS, app="tests.support.killed_worker_app")
+    losses = 0
+    worker = killing.worker(threads=THREADS, app="tests.support.killed_worker_app")
     deadline = time.monotonic() + 90
-    while told.depth("unoapi.dead") == 0 or arrived(receiver) != harmless:
+    while killing.depth("unoapi.dead") == 0 or arrived(receiver) != harmless:
         assert time.monotonic() < deadline, (
-            f"{deaths} deaths, {len(arrived(receiver))} arrived, {told.depth('unoapi.suspect')} suspect"
+            f"{losses} losses, {len(arrived(receiver))} arrived, {killing.depth('unoapi.suspect')} suspect"
         )
         if not worker.running():
-            deaths += 1
-            worker = told.worker(threads=THREADS, app="tests.support.killed_worker_app")
+            losses += 1
+            worker = killing.worker(threads=THREADS, app="tests.support.killed_worker_app")
         time.sleep(0.2)
 
-    assert deaths == DEATHS
+    assert losses == LOSSES
     assert suspect.running()
-    (letter,) = told.dead()
-    assert (letter["message_id"], letter["reason"]) == (killer, "poison")
-    assert "3 processes ended" in letter["error"]
+    (dead_letter,) = killing.dead()
+    assert (dead_letter["message_id"], dead_letter["reason"]) == (killer, "poison")
+    assert "3 processes ended" in dead_letter["error"]
     receiver.wait(1, "/callback")
     (report,) = [json.loads(request.body) for request in receiver.requests("/callback")]
     assert (report["type"], report["message_id"], report["reason"]) == ("webhook.failed", killer, "poison")
-    assert receiver.count("/main") <= MESSAGES - 1 + DEATHS * 2 * THREADS  # at most what was held is made again
-    assert "suspected" in told.get(f"/v15.0/{PHONE}/messages/{killer}/trace").text
+    assert (
+        receiver.count("/main") <= MESSAGES - 1 + LOSSES * 2 * THREADS
+    )  # at most what was unacknowledged is made again
+    assert "suspected" in killing.get(f"/v15.0/{PHONE}/messages/{killer}/trace").text
 
 
-def test_a_suspect_that_is_harmless_is_delivered_by_the_process_for_suspects(told: Stack, receiver: Receiver) -> None:
-    told.worker().stop()
-    told.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
-    message_id = told.contact_writes(f"the {WORD} is here")
-    for _ in range(DEATHS):
-        worker = told.worker(app="tests.support.killed_worker_app")
+def test_a_harmless_message_is_delivered_from_quarantine(killing: Stack, receiver: Receiver) -> None:
+    killing.worker().stop()
+    killing.register([{"id": "main", "urlAbsolute": receiver.url("/main")}])
+    message_id = killing.contact_writes(f"the {WORD} is here")
+    for _ in range(LOSSES):
+        worker = killing.worker(app="tests.support.killed_worker_app")
         eventually(lambda worker=worker: not worker.running())  # type: ignore[misc]
-    told.worker()  # the bug is mended meanwhile
-    told.suspect()
+    killing.worker()  # the bug is mended meanwhile
+    killing.suspect()
 
     eventually(lambda: arrived(receiver) == {message_id})
-    eventually(lambda: told.depth("unoapi.suspect") == 0)
-    assert told.depth("unoapi.dead") == 0
+    eventually(lambda: killing.depth("unoapi.suspect") == 0)
+    assert killing.depth("unoapi.dead") == 0
 
 
 def test_a_poisonous_letter_goes_back_to_the_process_for_suspects() -> None:
     job = DeliverWebhook(id="d", phone=PHONE, event_id="e", webhook_id="w", kind="message", stored=True, body="{}")
     history = History(worker_losses=3, internal_errors=1).with_attempt(Attempt(error="x"))
     message = to_dead_letter(Envelope(job, history=history), TOPOLOGY, reason="poison", error="x")
-    letter = read_dead_letter(message.body, message.headers, message.properties, message.routing_key)
+    dead_letter = read_dead_letter(message.body, message.headers, message.properties, message.routing_key)
 
-    again = replayed(letter, TOPOLOGY, accepted_at_ms=1)
+    again = replayed(dead_letter, TOPOLOGY, accepted_at_ms=1)
 
     assert again.routing_key == "unoapi.suspect"
     fresh = history_of(again.headers)

@@ -204,11 +204,11 @@ def test_a_refused_delivery_is_dead_at_once_with_the_rule(
 
         running.contact_writes("hello")
 
-        [letter] = eventually(running.dead, every_s=1)
-        assert letter["reason"] == "blocked"
-        assert "loopback" in letter["error"]
-        assert "UNOAPI_ALLOWED_HOSTS" in letter["error"]
-        assert len(letter["attempts"]) == 1
+        [dead_letter] = eventually(running.dead, every_s=1)
+        assert dead_letter["reason"] == "blocked"
+        assert "loopback" in dead_letter["error"]
+        assert "UNOAPI_ALLOWED_HOSTS" in dead_letter["error"]
+        assert len(dead_letter["attempts"]) == 1
         assert receiver.count("/inner") == 0
 
 

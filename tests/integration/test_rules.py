@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from pydantic import SecretStr
@@ -22,7 +22,9 @@ from tests.support.stack import OPERATOR, ROOT
 from unoapi.broker.topology import WORK_QUEUES
 from unoapi.devenv import docs
 from unoapi.models.jobs import JOBS, Job
+from unoapi.models.session import Session
 from unoapi.settings import Settings
+from unoapi.web.app import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +97,9 @@ def procfile() -> dict[str, list[str]]:
     """Each process with the words of its command, variables replaced by their defaults."""
     processes: dict[str, list[str]] = {}
     for line in (ROOT / "Procfile").read_text().splitlines():
-        found = re.fullmatch(r"([a-z]+): (\S.*)", line)
-        assert found, f"not a process: {line!r}"
-        name, command = found.groups()
+        match = re.fullmatch(r"([a-z]+): (\S.*)", line)
+        assert match, f"not a process: {line!r}"
+        name, command = match.groups()
         assert name not in processes, f"twice: {name}"
         processes[name] = shlex.split(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", command))
     return processes
@@ -159,7 +161,7 @@ def access(app: Flask, rule: Rule) -> str:
 
 def path_of(rule: Rule, phone: str) -> str:
     values = {"phone": phone, "version": "v15.0", "media_id": "3141" + "0" * 20}
-    return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values.get(found[1], "x"), rule.rule)
+    return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: values.get(match[1], "x"), rule.rule)
 
 
 def status_of(app: Flask, rule: Rule, token: str | None) -> dict[str, int]:
@@ -173,6 +175,16 @@ def test_every_route_has_a_decision_on_who_may_call_it(app: Flask) -> None:
     undecided = [f"{rule.rule}: {access(app, rule)}" for rule in rules(app) if access(app, rule) not in ACCESS]
 
     assert undecided == []
+
+
+def test_every_resource_of_the_api_is_served() -> None:
+    resources = {path.stem for path in (ROOT / "unoapi" / "web").glob("*.py") if "= Blueprint(" in path.read_text()}
+
+    assert resources == {resource.__name__.rpartition(".")[2] for resource in RESOURCES}
+
+
+def test_every_provider_of_a_session_is_there(api: Api) -> None:
+    assert api.uno.providers.keys() == set(get_args(Session.model_fields["provider"].annotation))
 
 
 def test_the_socket_of_front_ends_is_a_route_like_the_others(app: Flask) -> None:
@@ -246,7 +258,7 @@ def test_the_generated_documents_are_up_to_date() -> None:
 def test_every_setting_has_a_line_in_the_example_and_every_line_a_setting() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
-    named = [found[1] for line in lines if (found := re.match(r"#? ?([A-Z][A-Z0-9_]+)=", line))]
+    named = [match[1] for line in lines if (match := re.match(r"#? ?([A-Z][A-Z0-9_]+)=", line))]
     assert sorted(named) == SETTINGS
 
 
@@ -287,9 +299,9 @@ def test_every_setting_has_a_portuguese_text_and_every_text_a_setting(tmp_path: 
 
 @pytest.mark.parametrize("name", [docs.EXAMPLE, docs.ENGLISH, docs.PORTUGUESE])
 def test_a_document_that_was_edited_by_hand_is_out_of_date(tmp_path: Path, name: str) -> None:
-    for each in (docs.EXAMPLE, docs.ENGLISH, docs.PORTUGUESE, docs.TEXTS):
-        (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / each, tmp_path / each)
+    for document in (docs.EXAMPLE, docs.ENGLISH, docs.PORTUGUESE, docs.TEXTS):
+        (tmp_path / document).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / document, tmp_path / document)
     (tmp_path / name).write_text((ROOT / name).read_text().replace("12000", "12001"))
 
     assert docs.outdated(tmp_path) == [name]

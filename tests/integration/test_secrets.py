@@ -134,7 +134,7 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     watched.post(f"/v15.0/{PHONE}/messages?access_token={SESSION}", {"messaging_product": "whatsapp", "text": BODY})
     watched.post(f"/v15.0/{PHONE}/messages", {"text": {"body": BODY}}, token="wrong")
     spoil_configuration(watched)
-    eventually(lambda: "bug" in {letter["reason"] for letter in watched.dead()}, within_s=40, every_s=0.5)
+    eventually(lambda: "bug" in {dead_letter["reason"] for dead_letter in watched.dead()}, within_s=40, every_s=0.5)
     eventually(lambda: len(watched.dead()) >= 5, within_s=40, every_s=0.5)
     eventually(lambda: "task-retried" in str(watcher.events), every_s=0.5)
     dashboards = [str(flower_says(port, path)) for path in ("/api/tasks?limit=500", "/api/workers?refresh=1")]
@@ -149,7 +149,7 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     events, queued = "".join(watcher.events), "".join(watcher.queued)
     assert "webhook_delivered" in logs
     assert "given_up" in logs
-    assert "'unoapi-traceback': " in queued, "a bug is told with its place"
+    assert "'unoapi-traceback': " in queued, "a bug is reported with its traceback"
     for place in (logs, events, queued, dashboards[0]):
         assert PLANTED in place, "what is planted must be found, else the search proves nothing"
     assert "task-succeeded" in events

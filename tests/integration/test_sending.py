@@ -34,7 +34,7 @@ def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempP
 
 
 def statuses(hooks: Receiver) -> list[dict[str, Any]]:
-    values = [json.loads(each.body)["entry"][0]["changes"][0]["value"] for each in hooks.requests("/main")]
+    values = [json.loads(request.body)["entry"][0]["changes"][0]["value"] for request in hooks.requests("/main")]
     return [status for value in values for status in value.get("statuses", [])]
 
 
@@ -59,7 +59,7 @@ def test_a_brazilian_number_gets_its_ninth_digit_in_the_answer_and_in_the_status
 
     assert answer["contacts"] == [{"input": "+55 (49) 8888-7777", "wa_id": CONTACT}]
     message_id = answer["messages"][0]["id"]
-    (status, *_) = eventually(lambda: [each for each in statuses(hooks) if each["id"] == message_id])
+    (status, *_) = eventually(lambda: [status for status in statuses(hooks) if status["id"] == message_id])
     assert status["recipient_id"] == CONTACT
 
 
@@ -142,8 +142,12 @@ def test_the_same_key_and_body_is_one_message_with_one_answer(uno: Stack, hooks:
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     message_id = answers[0].json()["messages"][0]["id"]
-    eventually(lambda: [each["status"] for each in statuses(hooks) if each["id"] == message_id][-1:] == ["read"])
-    assert [each["status"] for each in statuses(hooks) if each["id"] == message_id] == ["sent", "delivered", "read"]
+    eventually(lambda: [status["status"] for status in statuses(hooks) if status["id"] == message_id][-1:] == ["read"])
+    assert [status["status"] for status in statuses(hooks) if status["id"] == message_id] == [
+        "sent",
+        "delivered",
+        "read",
+    ]
 
 
 def test_the_same_key_with_another_body_is_refused(uno: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Sentry is told by every kind of process, also by one that is asked to end at that moment."""
+"""Every kind of process reports to Sentry, also one that is asked to end at that moment."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ def test_an_error_of_the_api_is_told(uno: Stack, ingest: Ingest) -> None:
     uno.get(f"/v15.0/{other}")
     end(web)
 
-    told = {event["fingerprint"][0]: event for event in ingest.events}
-    assert told["session_unreadable"]["tags"]["phone"] == other
+    reported = {event["fingerprint"][0]: event for event in ingest.events}
+    assert reported["session_unreadable"]["tags"]["phone"] == other
     assert BODY not in ingest.text

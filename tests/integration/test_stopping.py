@@ -128,12 +128,16 @@ def test_the_connector_ends_while_messages_leave(uno: Stack, receiver: Receiver)
     eventually(lambda: len(phone.sent()) >= messages, within_s=40, every_s=0.2)
     # A later status may overtake the first one, which is then not reported any more.
     reported = {"sent", "delivered", "read"}
-    eventually(lambda: all(reported & set(statuses_of(receiver, one)) for one in written), within_s=30, every_s=0.5)
+    eventually(
+        lambda: all(reported & set(statuses_of(receiver, message_id)) for message_id in written),
+        within_s=30,
+        every_s=0.5,
+    )
     time.sleep(1)
 
     assert max(took) < HURRY_S, took
     assert len(phone.sent()) == messages
-    assert not any("failed" in statuses_of(receiver, one) for one in written)
+    assert not any("failed" in statuses_of(receiver, message_id) for message_id in written)
 
 
 def statuses_of(receiver: Receiver, message_id: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The objects in RabbitMQ are those of the design, and a conflict is told, not looped on."""
+"""The objects in RabbitMQ are those of the design, and a conflict is reported, not retried for ever."""
 
 from __future__ import annotations
 

@@ -473,8 +473,8 @@ class MemoryNotices:
 class MemoryDeadLetterQueue:
     """DeadLetterQueue. `taken` while a walk goes on, perhaps in another process."""
 
-    def __init__(self, *letters: DeadLetter) -> None:
-        self.letters = list(letters)
+    def __init__(self, *dead_letters: DeadLetter) -> None:
+        self.letters = list(dead_letters)
         self.put: list[tuple[DeadLetter, int]] = []
         self.batches: list[int] = []
         self.taken = False
@@ -495,8 +495,8 @@ class MemoryDeadLetterQueue:
         walk.results = self._walk(walk, query, settle, on_locked=on_locked, batch=batch or 200, bounds=bounds)
         return walk
 
-    def put_back(self, letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
-        self.put.extend((letter, accepted_at_ms) for letter in letters)
+    def put_back(self, dead_letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
+        self.put.extend((dead_letter, accepted_at_ms) for dead_letter in dead_letters)
 
     def _walk(
         self,
@@ -512,18 +512,18 @@ class MemoryDeadLetterQueue:
             raise DeadLettersBusy("another process")
         self.taken = True
         on_locked()
-        selected = [letter for letter in self.letters if query.matches(letter)]
+        selected = [dead_letter for dead_letter in self.letters if query.matches(dead_letter)]
         left = len(selected) if bounds.letters is None else bounds.letters
         try:
             while selected and left > 0:
                 size = min(batch, left)
                 part, selected = selected[:size], selected[size:]
                 self.batches.append(len(part))
-                for letter, outcome in zip(part, settle(part), strict=True):
+                for dead_letter, outcome in zip(part, settle(part), strict=True):
                     left -= outcome not in PASSED_OVER
                     if outcome not in STAYING:
-                        self.letters.remove(letter)
-                    yield DeadLetterResult(letter, outcome)
+                        self.letters.remove(dead_letter)
+                    yield DeadLetterResult(dead_letter, outcome)
             walk.complete = not selected
         finally:
             self.taken = False

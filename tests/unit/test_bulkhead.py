@@ -1,4 +1,4 @@
-"""The share of an endpoint, and the news about it."""
+"""How many threads one endpoint may use, and the reports when it goes down or comes back."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from unoapi.services.failure_callbacks import endpoint_report
 
 
 def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
-    share = Bulkhead(4)
+    bulkhead = Bulkhead(4)
 
-    with ExitStack() as held:
+    with ExitStack() as permits:
         for _ in range(4):
-            held.enter_context(share.taken(Endpoint(PHONE, "a")))
+            permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
 
 
 def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
-    share = Bulkhead(4)
-    with share.taken(Endpoint(PHONE, "b")):
+    bulkhead = Bulkhead(4)
+    with bulkhead.taken(Endpoint(PHONE, "b")):
         pass
 
-    with ExitStack() as held:
-        held.enter_context(share.taken(Endpoint(PHONE, "a")))
-        held.enter_context(share.taken(Endpoint(PHONE, "a")))
-        with pytest.raises(Postponed) as caught, share.taken(Endpoint(PHONE, "a")):
+    with ExitStack() as permits:
+        permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
+        permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
+        with pytest.raises(Postponed) as caught, bulkhead.taken(Endpoint(PHONE, "a")):
             pass
-        held.enter_context(share.taken(Endpoint(PHONE, "b")))
+        permits.enter_context(bulkhead.taken(Endpoint(PHONE, "b")))
 
     assert 1000 <= caught.value.after_ms <= 5000
     assert caught.value.attempt is None
 
 
 def test_a_thread_is_given_back_after_an_error() -> None:
-    share = Bulkhead(2)
-    with share.taken(Endpoint(PHONE, "b")):
+    bulkhead = Bulkhead(2)
+    with bulkhead.taken(Endpoint(PHONE, "b")):
         pass
 
     for _ in range(5):
-        with pytest.raises(ValueError, match="x"), share.taken(Endpoint(PHONE, "a")):
+        with pytest.raises(ValueError, match="x"), bulkhead.taken(Endpoint(PHONE, "a")):
             raise ValueError("x")
 
-    with share.taken(Endpoint(PHONE, "a")):
+    with bulkhead.taken(Endpoint(PHONE, "a")):
         pass
 
 
-def test_the_news_of_one_outage_keep_their_ids() -> None:
+def test_the_reports_of_one_outage_share_an_id() -> None:
     down, again, up = (
         endpoint_report(make_delivery(id=f"d-{number}"), EndpointChange(down=is_down, since_ms=7))
         for number, is_down in enumerate((True, True, False))

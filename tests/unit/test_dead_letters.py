@@ -44,8 +44,8 @@ def make_letter(job: Job | None = None, **fields: Any) -> DeadLetter:
 class House:
     """The service, and the parts in memory that it works on."""
 
-    def __init__(self, *letters: DeadLetter) -> None:
-        self.queue = MemoryDeadLetterQueue(*letters)
+    def __init__(self, *dead_letters: DeadLetter) -> None:
+        self.queue = MemoryDeadLetterQueue(*dead_letters)
         self.holder = MemoryDeadLetterHolder()
         self.deliveries = MemoryDeliveries()
         self.sends = MemorySends()
@@ -81,7 +81,7 @@ def test_a_bound_ends_a_list_early_and_it_says_so() -> None:
 def test_one_is_shown_by_its_id() -> None:
     house = House(make_letter(), make_letter(make_delivery(id="other")))
 
-    assert [letter.id for letter in house.service.show("other", by="show")] == ["other"]
+    assert [dead_letter.id for dead_letter in house.service.show("other", by="show")] == ["other"]
     assert house.service.show("nothing", by="show") == []
 
 
@@ -93,7 +93,7 @@ def test_a_purge_removes_what_is_selected_and_nothing_else() -> None:
     results = list(house.service.purge(DeadLetterQuery(older_than=timedelta(hours=1)), by="purge"))
 
     assert [(result.letter.id, result.outcome) for result in results] == [("old", "purged")]
-    assert [letter.id for letter in house.queue.letters] == ["delivery-1", "undated"]
+    assert [dead_letter.id for dead_letter in house.queue.letters] == ["delivery-1", "undated"]
 
 
 def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
@@ -101,11 +101,16 @@ def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
 
     assert house.outcomes() == ["replayed"]
 
-    ((letter, _),) = house.queue.put
-    assert letter.id == "delivery-1"
+    ((dead_letter, _),) = house.queue.put
+    assert dead_letter.id == "delivery-1"
     assert house.service.count() == 0
     (entry,) = house.traces.find("wamid.1")
-    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == ("replayed", "message", "default", letter.id)
+    assert (entry.step, entry.kind, entry.webhook, entry.delivery_id) == (
+        "replayed",
+        "message",
+        "default",
+        dead_letter.id,
+    )
 
 
 def test_what_was_delivered_meanwhile_is_removed_and_not_put_back() -> None:

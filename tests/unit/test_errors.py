@@ -58,7 +58,7 @@ def convert_badly() -> None:
 
 
 @pytest.mark.parametrize("trouble", [decode_badly, look_up_badly, convert_badly])
-def test_a_foreign_error_is_told_by_its_class_and_place(trouble: Any) -> None:
+def test_a_foreign_error_is_shown_by_its_class_and_place(trouble: Any) -> None:
     error = caught(trouble)
 
     text = describe(error)
@@ -76,14 +76,14 @@ def test_our_own_errors_speak_for_themselves() -> None:
     assert describe(NoConnector("5511")) == "no connector is connected for 5511"
 
 
-def test_our_own_error_does_not_tell_its_foreign_cause() -> None:
+def test_our_own_error_does_not_show_its_foreign_cause() -> None:
     error = UnoError("the step failed")
     error.__cause__ = ValueError(SECRET)
 
     assert describe(error) == "the step failed"
 
 
-def test_an_invalid_model_is_told_by_its_field_and_rule() -> None:
+def test_an_invalid_model_is_shown_by_its_field_and_rule() -> None:
     error = caught(Loose.model_validate, {"count": SECRET})
 
     assert isinstance(error, ValidationError)

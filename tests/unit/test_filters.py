@@ -20,6 +20,7 @@ from tests.support.fakes import (
 )
 from unoapi.models.cloud_api.event_content import EventContent, Traits
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.models.session import Webhook
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.sending import new_message_envelopes
 from unoapi.services.webhooks import fan_out
@@ -44,26 +45,34 @@ class Blocked:
         return self.webhook_ids & set(webhook_ids)
 
 
-@pytest.mark.parametrize(
-    ("fields", "event", "why"),
-    [
-        ({}, make_event(), ""),
-        ({"sendIncomingMessages": False}, make_event(), "sendIncomingMessages"),
-        ({"sendOutgoingMessages": False}, OWN, "sendOutgoingMessages"),
-        ({"sendUpdateMessages": False}, make_status(), "sendUpdateMessages"),
-        ({"sendGroupMessages": False}, make_event(group_id=GROUP), "sendGroupMessages"),
-        ({}, make_event(group_id="1@newsletter"), "sendNewsletterMessages"),
-        ({"sendNewsletterMessages": True}, make_event(group_id="1@newsletter"), ""),
-        ({"sendNewsletterMessages": True, "sendGroupMessages": False}, make_event(group_id="1@newsletter"),
-         "sendGroupMessages"),
-    ],
-)  # fmt: skip
-def test_the_filter_that_holds_an_event_back_is_named(fields: dict[str, Any], event: Event, why: str) -> None:
+REFUSALS: list[tuple[dict[str, Any], Event, str]] = [
+    ({}, make_event(), ""),
+    ({"sendIncomingMessages": False}, make_event(), "sendIncomingMessages"),
+    ({"sendOutgoingMessages": False}, OWN, "sendOutgoingMessages"),
+    ({"sendUpdateMessages": False}, make_status(), "sendUpdateMessages"),
+    ({"sendGroupMessages": False}, make_event(group_id=GROUP), "sendGroupMessages"),
+    ({}, make_event(group_id="1@newsletter"), "sendNewsletterMessages"),
+    ({"sendNewsletterMessages": True}, make_event(group_id="1@newsletter"), ""),
+    ({"sendNewsletterMessages": True, "sendGroupMessages": False}, make_event(group_id="1@newsletter"),
+     "sendGroupMessages"),
+]  # fmt: skip
+ADDS = {"sendNewMessages"}
+"""Adds events of its own and stops none."""
+
+
+@pytest.mark.parametrize(("fields", "event", "why"), REFUSALS)
+def test_the_filter_that_stops_an_event_is_named(fields: dict[str, Any], event: Event, why: str) -> None:
     assert refusal(make_webhook(**fields), event.content.traits(PHONE)) == why
 
 
+def test_every_filter_of_a_webhook_has_a_row() -> None:
+    names = {str(field.alias) for name, field in Webhook.model_fields.items() if name.startswith("send_")}
+
+    assert names - ADDS == {why for _, _, why in REFUSALS} - {""}
+
+
 @pytest.mark.parametrize("event", [make_event(), OWN, make_status()], ids=["received", "own", "status"])
-def test_the_blacklist_holds_back_everything_of_the_contact(event: Event) -> None:
+def test_the_blacklist_stops_everything_of_the_contact(event: Event) -> None:
     session = make_session(make_webhook(id="a"), make_webhook(id="b"))
     job, blocked = make_fan_out(event, webhook_ids=["a", "b"]), Blocked("a")
 
@@ -97,7 +106,7 @@ def test_the_blacklist_is_asked_about_the_chat(event: Event, counterparty: str) 
     [(OWN, 60, {"default": 60}), (OWN, None, {}), (OWN, 0, {}), (OWN, -1, {"default": -1}), (make_event(), 60, {})],
     ids=["own", "unset", "zero", "for-ever", "received"],
 )
-def test_an_own_message_silences_its_contact_and_goes_out_itself(
+def test_an_own_message_mutes_its_contact_and_goes_out_itself(
     event: Event, ttl_s: int | None, muted: dict[str, int]
 ) -> None:
     session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=ttl_s))

@@ -41,9 +41,9 @@ from unoapi.services.retries import (
     RetryAfter,
     RetrySchedule,
     backoff,
+    bucket_wait_ms,
     decide,
     ensure_fresh,
-    parked,
     too_old,
     with_failure,
     with_jitter,
@@ -238,7 +238,7 @@ def test_a_job_is_too_old_only_after_its_maximum_age() -> None:
     ],
 )
 def test_what_is_parked_waits_for_exactly_the_bound_of_a_bucket(at_least_ms: int, draw: float, wait_ms: int) -> None:
-    assert parked(at_least_ms, draw=draw) == wait_ms
+    assert bucket_wait_ms(at_least_ms, draw=draw) == wait_ms
     assert wait_ms // 1000 in BUCKET_BOUNDS_S
 
 

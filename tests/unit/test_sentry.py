@@ -1,4 +1,4 @@
-"""What Sentry is told: every error, once, by its kind, with ids and without secrets; and nothing while all is well."""
+"""What Sentry gets: every error, once, by its kind, with ids and without secrets; and nothing while all is well."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ingest() -> Iterator[Ingest]:
         yield running
 
 
-def told(ingest: Ingest, *, level: str = "info") -> Any:
+def reporting(ingest: Ingest, *, level: str = "info") -> Any:
     """A logger of a process that has this Sentry."""
     configure_logging(level, "json", start_sentry(ingest.dsn, environment="tests"))
     return get_logger("unoapi.test")
@@ -81,7 +81,7 @@ def give_up(log: Any, number: int, *, reason: str = "refused", task: str = "outg
 
 
 def test_a_line_that_is_an_error_is_an_event_with_its_ids_as_tags(ingest: Ingest) -> None:
-    give_up(told(ingest), 1)
+    give_up(reporting(ingest), 1)
 
     (event,) = events(ingest)
     assert event["tags"] == {
@@ -94,7 +94,7 @@ def test_a_line_that_is_an_error_is_an_event_with_its_ids_as_tags(ingest: Ingest
 
 
 def test_there_is_one_issue_for_a_kind_of_failure_not_for_a_message(ingest: Ingest) -> None:
-    log = told(ingest)
+    log = reporting(ingest)
 
     for number in range(5):
         give_up(log, number)
@@ -106,7 +106,7 @@ def test_there_is_one_issue_for_a_kind_of_failure_not_for_a_message(ingest: Inge
 
 
 def test_nothing_but_errors_is_told(ingest: Ingest) -> None:
-    log = told(ingest, level="debug")
+    log = reporting(ingest, level="debug")
 
     log.info("webhook_delivered", message_id="wamid.1")
     log.warning("will_retry", message_id="wamid.1")
@@ -120,7 +120,7 @@ def test_nothing_but_errors_is_told(ingest: Ingest) -> None:
 def test_errors_are_told_whatever_the_level_of_the_log_is(
     ingest: Ingest, level: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = told(ingest, level=level)
+    log = reporting(ingest, level=level)
 
     log.error("outbox_not_written")
     logging.getLogger("gunicorn.error").error("Worker (pid:%s) was sent SIGKILL!", 5)
@@ -132,7 +132,7 @@ def test_errors_are_told_whatever_the_level_of_the_log_is(
 
 
 def test_a_bug_is_told_with_the_way_to_it_and_without_values(ingest: Ingest) -> None:
-    log = told(ingest)
+    log = reporting(ingest)
     try:
         stumble(SECRET)
     except ValueError:
@@ -149,7 +149,7 @@ def test_a_bug_is_told_with_the_way_to_it_and_without_values(ingest: Ingest) -> 
 
 
 def test_of_a_chain_of_errors_only_our_own_words_are_told(ingest: Ingest) -> None:
-    log = told(ingest)
+    log = reporting(ingest)
     try:
         try:
             try:
@@ -169,7 +169,7 @@ def test_of_a_chain_of_errors_only_our_own_words_are_told(ingest: Ingest) -> Non
 
 
 def test_a_failure_that_is_no_bug_has_no_stack(ingest: Ingest) -> None:
-    log = told(ingest)
+    log = reporting(ingest)
     try:
         refuse()
     except DeliveryFailed:
@@ -180,7 +180,7 @@ def test_a_failure_that_is_no_bug_has_no_stack(ingest: Ingest) -> None:
 
 
 def test_texts_of_libraries_are_told_without_what_is_put_into_them(ingest: Ingest) -> None:
-    told(ingest)
+    reporting(ingest)
     logging.getLogger("celery.worker").error("Cannot connect to %s", URL)
     logging.getLogger("other").error(f"made of {BODY}")  # noqa: G004 (that is the case)
     try:
@@ -215,7 +215,7 @@ def test_what_nobody_caught_is_told(ingest: Ingest) -> None:
 
 
 def test_a_flood_of_one_kind_is_bounded_and_leaves_room_for_the_others(ingest: Ingest) -> None:
-    log = told(ingest)
+    log = reporting(ingest)
 
     for number in range(MOST_PER_MINUTE + 30):
         give_up(log, number)
@@ -229,7 +229,7 @@ def test_a_flood_of_one_kind_is_bounded_and_leaves_room_for_the_others(ingest: I
 
 def test_the_minute_passes(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentry, "MOST_PER_MINUTE", 1)
-    log = told(ingest)
+    log = reporting(ingest)
     now = time.monotonic()
 
     give_up(log, 1)
@@ -244,7 +244,7 @@ def test_the_minute_passes(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("away", ["refuses", "hangs"])
 def test_a_sentry_that_is_away_holds_up_nobody(ingest: Ingest, away: str, capsys: pytest.CaptureFixture[str]) -> None:
     ingest.answer_after_s = 5.0
-    log = told(ingest)
+    log = reporting(ingest)
     if away == "refuses":
         ingest.__exit__()
     started = time.monotonic()

@@ -118,15 +118,15 @@ def test_a_message_has_the_headers_and_properties_that_it_had() -> None:
 
 
 def test_a_dead_letter_that_stands_in_its_queue_is_read() -> None:
-    letter = read_dead_letter(DELIVERY_BODY, DEAD_HEADERS, PROPERTIES, "unoapi.outgoing")
+    dead_letter = read_dead_letter(DELIVERY_BODY, DEAD_HEADERS, PROPERTIES, "unoapi.outgoing")
 
-    assert letter.job == DELIVERY
-    assert letter.history == PAST
-    assert (letter.id, letter.reason, letter.error, letter.queue) == (
+    assert dead_letter.job == DELIVERY
+    assert dead_letter.history == PAST
+    assert (dead_letter.id, dead_letter.reason, dead_letter.error, dead_letter.queue) == (
         "delivery-1", "refused", "HTTP 500", "unoapi.outgoing",
     )  # fmt: skip
-    assert letter.died_at == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
-    assert letter.public_fields()["generation"] == 2
+    assert dead_letter.died_at == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+    assert dead_letter.public_fields()["generation"] == 2
 
 
 def test_a_dead_letter_is_written_as_it_was() -> None:
@@ -138,18 +138,18 @@ def test_a_dead_letter_is_written_as_it_was() -> None:
 
 
 def test_a_dead_letter_goes_to_the_end_of_its_queue_as_it_is() -> None:
-    letter = read_dead_letter(DELIVERY_BODY, DEAD_HEADERS, PROPERTIES, "unoapi.outgoing")
+    dead_letter = read_dead_letter(DELIVERY_BODY, DEAD_HEADERS, PROPERTIES, "unoapi.outgoing")
 
-    message = moved_to_the_end(letter, TOPOLOGY)
+    message = moved_to_the_end(dead_letter, TOPOLOGY)
 
     assert message.body == DELIVERY_BODY.encode()
     assert message.headers == DEAD_HEADERS
 
 
 def test_a_replay_of_a_dead_letter_raises_its_generation() -> None:
-    letter = read_dead_letter(DELIVERY_BODY, DEAD_HEADERS, PROPERTIES, "unoapi.outgoing")
+    dead_letter = read_dead_letter(DELIVERY_BODY, DEAD_HEADERS, PROPERTIES, "unoapi.outgoing")
 
-    message = replayed(letter, TOPOLOGY, accepted_at_ms=1767225600000)
+    message = replayed(dead_letter, TOPOLOGY, accepted_at_ms=1767225600000)
 
     assert message.body == DELIVERY_BODY
     attempts = HISTORY[HISTORY.index('"attempts"') : HISTORY.index(',"redelivered"')]

@@ -81,7 +81,7 @@ def waiting(uno: Uno) -> list[Message]:
     return [message for bucket in buckets for message in iter(lambda bucket=bucket: queues(uno).take(bucket), None)]  # type: ignore[misc]
 
 
-def letters(uno: Uno) -> list[DeadLetter]:
+def dead_letters(uno: Uno) -> list[DeadLetter]:
     messages: list[Message] = list(iter(lambda: queues(uno).take(uno.topology.dead), None))
     return [read_dead_letter(each.body, each.headers, each.properties, each.routing_key) for each in messages]
 
@@ -133,7 +133,7 @@ def test_a_delivery_that_arrives_is_done_and_traced(uno: Uno) -> None:
 
     assert uno.deliveries.is_done("delivery-1")
     assert waiting(uno) == []
-    assert letters(uno) == []
+    assert dead_letters(uno) == []
 
 
 def test_a_delivery_that_was_done_before_is_not_posted_again(uno: Uno) -> None:
@@ -161,7 +161,7 @@ def test_a_message_that_whatsapp_refuses_is_failed_and_not_dead() -> None:
 
     (event,) = queues(uno).jobs("unoapi.outgoing")
     assert event.kind == "failed"
-    assert letters(uno) == []
+    assert dead_letters(uno) == []
     assert steps(uno) == ["failed"]
 
 
@@ -217,9 +217,9 @@ def test_after_the_last_retry_a_delivery_is_dead_and_reported() -> None:
     with pytest.raises(UnoError, match="refused: HTTP 500"):
         run(uno, make_delivery(), retries=2)
 
-    (letter,) = letters(uno)
-    assert (letter.id, letter.reason, letter.queue) == ("delivery-1", "refused", "unoapi.outgoing")
-    assert letter.job == make_delivery(accepted_at_ms=letter.job.accepted_at_ms if letter.job else 0)
+    (dead_letter,) = dead_letters(uno)
+    assert (dead_letter.id, dead_letter.reason, dead_letter.queue) == ("delivery-1", "refused", "unoapi.outgoing")
+    assert dead_letter.job == make_delivery(accepted_at_ms=dead_letter.job.accepted_at_ms if dead_letter.job else 0)
     (report,) = queues(uno).jobs("unoapi.webhook.status.failed")
     assert json.loads(report.body)["type"] == "webhook.failed"
     (notice,) = queues(uno).jobs("unoapi.notification")
@@ -233,8 +233,8 @@ def test_a_delivery_to_an_endpoint_that_is_gone_is_dead_at_once() -> None:
     with pytest.raises(UnoError):
         run(uno, make_delivery())
 
-    (letter,) = letters(uno)
-    assert letter.reason == "gone"
+    (dead_letter,) = dead_letters(uno)
+    assert dead_letter.reason == "gone"
     assert waiting(uno) == []
 
 
@@ -260,9 +260,9 @@ def test_a_bug_is_counted_apart_and_its_dead_letter_has_a_traceback() -> None:
         run(uno, make_delivery(), history=history)
 
     assert (message.headers["retries"], history.internal_errors) == (0, 1)
-    (letter,) = letters(uno)
-    assert letter.reason == "bug"
-    assert "fakes.py" in letter.traceback
+    (dead_letter,) = dead_letters(uno)
+    assert dead_letter.reason == "bug"
+    assert "fakes.py" in dead_letter.traceback
 
 
 def test_a_job_is_validated_once_a_run_also_when_it_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,8 +356,8 @@ def test_in_quarantine_a_message_is_tried_until_it_ended_three_processes() -> No
         run(uno, make_delivery(id="poison"), queue="suspect", headers=often, history=History(worker_losses=3))
 
     assert uno.deliveries.is_done("delivery-1")
-    (letter,) = letters(uno)
-    assert letter.reason == "poison"
+    (dead_letter,) = dead_letters(uno)
+    assert dead_letter.reason == "poison"
 
 
 def test_what_a_bug_keeps_from_being_given_up_is_left_to_the_broker() -> None:
@@ -430,7 +430,7 @@ def test_every_job_has_a_maximum_age(task: str) -> None:
     with suppress(UnoError):
         run(uno, job)
 
-    assert [letter.reason for letter in letters(uno)] == ["too_old"]
+    assert [dead_letter.reason for dead_letter in dead_letters(uno)] == ["too_old"]
     uno.close()
 
 

@@ -258,14 +258,14 @@ def test_any_2xx_is_done(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 304, 400, 401, 403, 404, 422, 429, 500, 502, 503])
-def test_any_other_answer_goes_up_the_ladder(status: int) -> None:
+def test_any_other_answer_walks_the_retry_schedule(status: int) -> None:
     with pytest.raises(DeliveryFailed, match=f"HTTP {status}") as failure:
         deliver_once(Answer(status=status))
 
     assert failure.value.attempt.status == status
 
 
-def test_no_answer_goes_up_the_ladder_and_says_why() -> None:
+def test_no_answer_walks_the_retry_schedule_and_says_why() -> None:
     with pytest.raises(DeliveryFailed, match="connection refused") as failure:
         deliver_once(Answer(error="connection refused"))
 

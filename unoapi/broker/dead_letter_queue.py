@@ -74,10 +74,10 @@ class BrokerDeadLetterQueue:
         walk.results = self._walk(walk, query, settle, on_locked=on_locked, size=size, bounds=bounds)
         return walk
 
-    def put_back(self, letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
+    def put_back(self, dead_letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
         """Publish dead letters again on their queues, all confirmed. Raises BrokerUnavailable."""
         self._publisher.publish_messages(
-            [replayed(letter, self._topology, accepted_at_ms=accepted_at_ms) for letter in letters]
+            [replayed(dead_letter, self._topology, accepted_at_ms=accepted_at_ms) for dead_letter in dead_letters]
         )
 
     def _walk(  # noqa: PLR0913 (the walk's own, and what a caller may say)
@@ -129,17 +129,17 @@ class BrokerDeadLetterQueue:
             if not batch:
                 break
             seen += len(batch)
-            matching = [(tag, letter) for tag, letter in batch if query.matches(letter)]
+            matching = [(tag, dead_letter) for tag, dead_letter in batch if query.matches(dead_letter)]
             while matching and left > 0:
                 selected, matching = matching[:left], matching[left:]
                 with heartbeats.meanwhile():
-                    outcomes = settle([letter for _, letter in selected])
+                    outcomes = settle([dead_letter for _, dead_letter in selected])
                 left -= sum(outcome not in PASSED_OVER for outcome in outcomes)
                 results = list(zip(selected, outcomes, strict=True))
                 taken.acknowledge({tag for (tag, _), outcome in results if outcome not in STAYING})
                 with heartbeats.meanwhile():
-                    for (_, letter), outcome in results:
-                        yield DeadLetterResult(letter, outcome)
+                    for (_, dead_letter), outcome in results:
+                        yield DeadLetterResult(dead_letter, outcome)
             if matching:
                 return
             too_long = time.monotonic() - unacked_since >= MAX_UNACKED_S
@@ -156,10 +156,10 @@ class BrokerDeadLetterQueue:
         batch: list[tuple[int, DeadLetter]] = []
 
         def on_message(message: Any) -> None:
-            letter = read_dead_letter(
+            dead_letter = read_dead_letter(
                 message.body, message.headers, message.properties, message.delivery_info["routing_key"]
             )
-            batch.append((message.delivery_info["delivery_tag"], letter))
+            batch.append((message.delivery_info["delivery_tag"], dead_letter))
 
         channel = taken.channel
         channel.basic_qos(0, count, False)
@@ -181,7 +181,7 @@ class BrokerDeadLetterQueue:
         unacked = list(taken.unacked.items())
         for start in range(0, len(unacked), BATCH):
             part = unacked[start : start + BATCH]
-            self._publisher.publish_messages([moved_to_the_end(letter, self._topology) for _, letter in part])
+            self._publisher.publish_messages([moved_to_the_end(dead_letter, self._topology) for _, dead_letter in part])
             taken.acknowledge({tag for tag, _ in part})
 
     def _wait_until_applied(self, channel: Any) -> None:

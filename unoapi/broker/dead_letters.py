@@ -74,26 +74,34 @@ def read_dead_letter(
     )
 
 
-def replayed(letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> Message:
+def replayed(dead_letter: DeadLetter, topology: Topology, *, accepted_at_ms: int) -> Message:
     """The message that runs a dead letter again: same id, replay count raised, none of the broker's headers.
 
     It has a new budget of attempts, and of time from `accepted_at_ms` on. A dead letter without a task of ours is
     published again as it came, with its routing key.
     """
-    if letter.job is not None:
-        job = letter.job.model_copy(update={"accepted_at_ms": accepted_at_ms})
-        envelope = Envelope(job, history=letter.history.next_replay())
+    if dead_letter.job is not None:
+        job = dead_letter.job.model_copy(update={"accepted_at_ms": accepted_at_ms})
+        envelope = Envelope(job, history=dead_letter.history.next_replay())
         # What ended workers before must not meet those of everybody again.
-        return (to_quarantine if letter.reason == Poison.reason else to_message)(envelope, topology)
-    return Message(topology.broker, letter.queue, letter.body, _without(letter.headers, OWN_HEADERS), letter.properties)
+        return (to_quarantine if dead_letter.reason == Poison.reason else to_message)(envelope, topology)
+    return Message(
+        topology.broker,
+        dead_letter.queue,
+        dead_letter.body,
+        _without(dead_letter.headers, OWN_HEADERS),
+        dead_letter.properties,
+    )
 
 
-def moved_to_the_end(letter: DeadLetter, topology: Topology) -> Message:
+def moved_to_the_end(dead_letter: DeadLetter, topology: Topology) -> Message:
     """The same dead letter for the end of its queue; what the broker's headers said is saved in ours."""
-    headers = _without(letter.headers, ()) | {REASON_HEADER: letter.reason, QUEUE_HEADER: letter.queue}
-    if letter.died_at is not None:
-        headers[DIED_HEADER] = letter.died_at.isoformat(timespec="seconds")
-    return Message(topology.dead, letter.queue, letter.body, headers, letter.properties, into=topology.dead)
+    headers = _without(dead_letter.headers, ()) | {REASON_HEADER: dead_letter.reason, QUEUE_HEADER: dead_letter.queue}
+    if dead_letter.died_at is not None:
+        headers[DIED_HEADER] = dead_letter.died_at.isoformat(timespec="seconds")
+    return Message(
+        topology.dead, dead_letter.queue, dead_letter.body, headers, dead_letter.properties, into=topology.dead
+    )
 
 
 def _without(headers: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

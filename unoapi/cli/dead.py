@@ -112,15 +112,15 @@ def _print_page(page: list[DeadLetter], *, first: bool) -> None:
     for name, width in (("id", 36), ("died (UTC)", 14), ("number", 15), ("webhook", 12), ("reason", 16), ("tries", 5)):
         table.add_column(name, min_width=width, no_wrap=True)
     table.add_column("queue, message, error", overflow="fold")
-    for letter in page:
+    for dead_letter in page:
         cells = (
-            letter.id,
-            f"{letter.died_at:%m-%d %H:%M:%S}" if letter.died_at else "",
-            letter.phone,
-            letter.webhook,
-            letter.reason,
-            str(len(letter.history.attempts)),
-            f"{letter.queue} {letter.message_id} {letter.error}",
+            dead_letter.id,
+            f"{dead_letter.died_at:%m-%d %H:%M:%S}" if dead_letter.died_at else "",
+            dead_letter.phone,
+            dead_letter.webhook,
+            dead_letter.reason,
+            str(len(dead_letter.history.attempts)),
+            f"{dead_letter.queue} {dead_letter.message_id} {dead_letter.error}",
         )
         table.add_row(*(_shown(cell) for cell in cells))
     console.print(table)
@@ -131,32 +131,32 @@ def _print_page(page: list[DeadLetter], *, first: bool) -> None:
 @pass_uno
 def show(uno: Uno, letter_id: str) -> None:
     """Show one dead letter with all its attempts."""
-    letters = uno.dead_letters.show(letter_id, by="dead show")
-    if not letters:
+    dead_letters = uno.dead_letters.show(letter_id, by="dead show")
+    if not dead_letters:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         sys.exit(1)
-    for letter in letters:
-        console.print(_shown(letter.id), f" generation {letter.history.replay_count}", style="bold")
+    for dead_letter in dead_letters:
+        console.print(_shown(dead_letter.id), f" generation {dead_letter.history.replay_count}", style="bold")
         for name, value in (
-            ("queue", letter.queue),
-            ("task", letter.task),
-            ("number", letter.phone),
-            ("webhook", letter.webhook),
-            ("message", letter.message_id),
-            ("reason", letter.reason),
-            ("error", letter.error),
-            ("died", letter.died_at.isoformat() if letter.died_at else ""),
-            ("size", f"{len(letter.body)} bytes"),
+            ("queue", dead_letter.queue),
+            ("task", dead_letter.task),
+            ("number", dead_letter.phone),
+            ("webhook", dead_letter.webhook),
+            ("message", dead_letter.message_id),
+            ("reason", dead_letter.reason),
+            ("error", dead_letter.error),
+            ("died", dead_letter.died_at.isoformat() if dead_letter.died_at else ""),
+            ("size", f"{len(dead_letter.body)} bytes"),
         ):
             console.print(_shown(f"  {name:8} {value}"), highlight=False)
         table = Table("at (UTC)", "status", "ms", "error", title="Attempts", title_justify="left")
-        for attempt in letter.history.attempts:
+        for attempt in dead_letter.history.attempts:
             status = "" if attempt.status is None else str(attempt.status)
             error = _shown(attempt.error)
             table.add_row(attempt.at.isoformat(timespec="milliseconds"), status, str(attempt.duration_ms), error)
         console.print(table)
-        if letter.traceback:
-            console.print(_shown(letter.traceback), highlight=False)
+        if dead_letter.traceback:
+            console.print(_shown(dead_letter.traceback), highlight=False)
 
 
 @dead.command()
@@ -175,17 +175,17 @@ def replay(  # noqa: PLR0913, PLR0917 (click's options)
     Lost causes (webhook_removed, gone, dropped, blocked, callback_failed) stay, unless --reason or the id names them.
     """
     query = DeadLetterQuery(id=letter_id, **selection)
-    letters = uno.dead_letters
+    dead_letters = uno.dead_letters
     if dry_run:
         outcomes = Counter(
             "left_alone" if is_left_alone(result.letter, query) else "would be replayed"
-            for result in letters.list(query, by="dead replay")
+            for result in dead_letters.list(query, by="dead replay")
         )
     else:
-        total = letters.count()
+        total = dead_letters.count()
         if query.empty and not everything:
             click.confirm(f"Put ALL dead letters back, {total} of them? (--all does not ask)", abort=True)
-        outcomes = _count(letters.replay(query, by="dead replay", force=force, rate=rate), total=total)
+        outcomes = _count(dead_letters.replay(query, by="dead replay", force=force, rate=rate), total=total)
     if outcomes["needs_force"]:
         click.echo(
             f"{outcomes['needs_force']} sends with unknown outcome stay: they may have reached the contact. "
@@ -211,8 +211,8 @@ def purge(uno: Uno, letter_id: str, everything: bool, **selection: Any) -> None:
     query = DeadLetterQuery(id=letter_id, **selection)
     if query.empty and not everything:
         click.confirm("Throw ALL dead letters away? They cannot be brought back. (--all does not ask)", abort=True)
-    letters = uno.dead_letters
-    _print_outcomes(_count(letters.purge(query, by="dead purge"), total=letters.count()), letter_id)
+    dead_letters = uno.dead_letters
+    _print_outcomes(_count(dead_letters.purge(query, by="dead purge"), total=dead_letters.count()), letter_id)
 
 
 def _count(results: DeadLetterWalk, *, total: int) -> Counter[str]:

@@ -2,7 +2,7 @@
 
     python -m unoapi.cli.flower [Flower's own options]
 
-Flower asks the broker only for queues that a worker consumes, so what waits, what is suspect and what is dead would be
+Flower asks the broker only for queues that a worker consumes, so what waits, is in quarantine or is dead would be
 missing; here it asks us. Without `FLOWER_BASIC_AUTH` it listens on loopback only, or does not start.
 """
 
@@ -143,7 +143,7 @@ def remember(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run Flower until it is told to stop."""
+    """Run Flower until SIGTERM or SIGINT."""
     try:
         uno = unoapi()
     except ConfigurationError as error:

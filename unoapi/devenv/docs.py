@@ -163,7 +163,7 @@ def _choices(name: str, words: str, quote: str = "") -> str:
 
 def _platforms(name: str, words: str, quote: str = "") -> str:
     names = PLATFORMS.get(name)
-    return f"{words}: {', '.join(f'{quote}{each}{quote}' for each in names)}." if names else ""
+    return f"{words}: {', '.join(f'{quote}{name}{quote}' for name in names)}." if names else ""
 
 
 def _with_tables(path: Path, language: Language) -> str:

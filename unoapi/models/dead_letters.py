@@ -91,15 +91,18 @@ class DeadLetterQuery:
     reason: str = ""
     older_than: timedelta | None = None
 
-    def matches(self, letter: DeadLetter) -> bool:
+    def matches(self, dead_letter: DeadLetter) -> bool:
         """Whether this dead letter is selected. `queue` may be named with or without the installation's prefix."""
         return (
-            self.id in ("", letter.id)
-            and (not self.queue or letter.queue in (self.queue, f"{letter.queue.partition('.')[0]}.{self.queue}"))
-            and self.phone in ("", letter.phone)
-            and self.webhook in ("", letter.webhook)
-            and self.reason in ("", letter.reason)
-            and (self.older_than is None or letter.age >= self.older_than)
+            self.id in ("", dead_letter.id)
+            and (
+                not self.queue
+                or dead_letter.queue in (self.queue, f"{dead_letter.queue.partition('.')[0]}.{self.queue}")
+            )
+            and self.phone in ("", dead_letter.phone)
+            and self.webhook in ("", dead_letter.webhook)
+            and self.reason in ("", dead_letter.reason)
+            and (self.older_than is None or dead_letter.age >= self.older_than)
         )
 
     @property

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed
-from unoapi.services.retries import parked
+from unoapi.services.retries import bucket_wait_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Bulkhead:
             busy = self._busy.get(name, 0)
             others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0
             if busy >= self._half and others:
-                wait_ms = parked(SHARE_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
+                wait_ms = bucket_wait_ms(SHARE_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
                 raise Postponed("the endpoint has its share of the threads", after_ms=wait_ms, jitter=False)
             self._busy[name] = busy + 1
         try:

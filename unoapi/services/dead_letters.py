@@ -72,13 +72,17 @@ class DeadLetters:
         """Put the selected dead letters back on their queues; each is removed only after the confirmed publish.
 
         What was delivered meanwhile is removed. A send whose outcome is unknown stays unless `force`, whatever the
-        reason of its letter. Of what was sent only the statuses are published again. Lost causes stay unless they are
-        named, by their reason or their id. `rate` is in dead letters per second.
+        reason of its dead letter. Of what was sent only the statuses are published again. Lost causes stay unless
+        they are named, by their reason or their id. `rate` is in dead letters per second.
         """
 
-        def put_back(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-            outcomes = [self._replay_outcome(letter, query, force=force) for letter in letters]
-            replayed = [letter for letter, outcome in zip(letters, outcomes, strict=True) if outcome == "replayed"]
+        def put_back(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+            outcomes = [self._replay_outcome(dead_letter, query, force=force) for dead_letter in dead_letters]
+            replayed = [
+                dead_letter
+                for dead_letter, outcome in zip(dead_letters, outcomes, strict=True)
+                if outcome == "replayed"
+            ]
             if replayed:
                 self._queue.put_back(replayed, accepted_at_ms=now_ms())
             if rate:
@@ -88,14 +92,14 @@ class DeadLetters:
         # A batch is published at once, so that a low rate needs small ones.
         return self._walk(query, put_back, by=by, batch=None if rate is None else max(1, int(rate)), bounds=bounds)
 
-    def _replay_outcome(self, letter: DeadLetter, query: DeadLetterQuery, *, force: bool) -> Outcome:
-        if isinstance(letter.job, DeliverWebhook) and self._is_done(letter.job):
+    def _replay_outcome(self, dead_letter: DeadLetter, query: DeadLetterQuery, *, force: bool) -> Outcome:
+        if isinstance(dead_letter.job, DeliverWebhook) and self._is_done(dead_letter.job):
             return "already_delivered"
-        if is_left_alone(letter, query):
+        if is_left_alone(dead_letter, query):
             return "left_alone"
-        if _may_have_left(letter) and not force:
+        if _may_have_left(dead_letter) and not force:
             return "needs_force"
-        if isinstance(letter.job, SendMessage) and not self._sends.reopen(letter.job, force=force):
+        if isinstance(dead_letter.job, SendMessage) and not self._sends.reopen(dead_letter.job, force=force):
             return "needs_force"
         return "replayed"
 
@@ -114,15 +118,15 @@ class DeadLetters:
         batch: int | None = None,
         bounds: Bounds,
     ) -> DeadLetterWalk:
-        def sign() -> None:
+        def register_holder() -> None:
             self._holder.write(f"`{by}` on {_this_process()}")
 
-        walk = self._queue.walk(query, settle, on_locked=sign, batch=batch, bounds=bounds)
+        walk = self._queue.walk(query, settle, on_locked=register_holder, batch=batch, bounds=bounds)
         walk.results = self._locked(walk.results)
         return walk
 
     def _locked(self, results: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
-        """The results, each replay traced; says who is busy when it is somebody else's turn."""
+        """The results, each replay traced; raises DeadLettersBusy, which names the holder, while another verb works."""
         try:
             for result in results:
                 if result.outcome == "replayed" and result.letter.job is not None:
@@ -133,27 +137,27 @@ class DeadLetters:
         self._holder.clear()
 
 
-def is_left_alone(letter: DeadLetter, query: DeadLetterQuery) -> bool:
+def is_left_alone(dead_letter: DeadLetter, query: DeadLetterQuery) -> bool:
     """Whether a replay of this selection leaves the dead letter where it is, because it would only die again."""
-    return letter.reason in LOST_CAUSES and not query.names_a_cause
+    return dead_letter.reason in LOST_CAUSES and not query.names_a_cause
 
 
-def _keep(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-    return ["kept"] * len(letters)
+def _keep(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["kept"] * len(dead_letters)
 
 
-def _throw_away(letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
-    return ["purged"] * len(letters)
+def _throw_away(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+    return ["purged"] * len(dead_letters)
 
 
-def _replay_entry(letter: DeadLetter) -> TraceEntry:
+def _replay_entry(dead_letter: DeadLetter) -> TraceEntry:
     return TraceEntry(
         step="replayed",
-        phone=letter.phone,
-        message_id=letter.message_id,
-        kind=str(getattr(letter.job, "kind", letter.task)),
-        webhook=letter.webhook,
-        delivery_id=letter.id,
+        phone=dead_letter.phone,
+        message_id=dead_letter.message_id,
+        kind=str(getattr(dead_letter.job, "kind", dead_letter.task)),
+        webhook=dead_letter.webhook,
+        delivery_id=dead_letter.id,
     )
 
 
@@ -161,7 +165,9 @@ def _this_process() -> str:
     return f"{socket.gethostname()} process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC"
 
 
-def _may_have_left(letter: DeadLetter) -> bool:
+def _may_have_left(dead_letter: DeadLetter) -> bool:
     """Whether it may have been sent, by what the letter itself says."""
-    unnoted = letter.history.unclaimed and letter.history.receipt is None and letter.reason in BROKER_REASONS
-    return letter.reason == OutcomeUnknown.reason or (isinstance(letter.job, SendMessage) and unnoted)
+    unnoted = (
+        dead_letter.history.unclaimed and dead_letter.history.receipt is None and dead_letter.reason in BROKER_REASONS
+    )
+    return dead_letter.reason == OutcomeUnknown.reason or (isinstance(dead_letter.job, SendMessage) and unnoted)

@@ -111,7 +111,7 @@ def with_jitter(wait_ms: int, *, draw: float) -> int:
     return wait_ms + int(wait_ms * JITTER * draw)
 
 
-def parked(at_least_ms: int, *, draw: float) -> int:
+def bucket_wait_ms(at_least_ms: int, *, draw: float) -> int:
     """A wait for what may go on later: the next power of two seconds, or twice that.
 
     Those are the bounds of the waiting buckets, in which only the first message can expire: one that waits for exactly

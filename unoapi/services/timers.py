@@ -31,7 +31,8 @@ def envelope(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *
 def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
     """The message to send and the next timer; nothing when the timer was stopped or started again, or was answered.
 
-    Raises StoreUnavailable: a timer that cannot be judged waits. A repeated job makes the same message.
+    Raises StoreUnavailable: the timer waits until Redis can say whether it still counts.
+    A repeated job makes the same message.
     """
     state = timers.state(job.phone, job.to)
     if state.last_ms is None or state.last_ms > job.accepted_at_ms or state.direction != "incoming":

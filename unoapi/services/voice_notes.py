@@ -1,4 +1,4 @@
-"""Which messages become voice index, and how one is prepared before it is sent."""
+"""Which messages become voice notes, and how one is prepared before it is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether Redis lost its data: a marker key tells "never stored" from "lost".
+"""Whether Redis lost its data: a marker key distinguishes "never stored" from "lost".
 
 `unoapi-marker` is written with the first stored session. A process that has seen it and finds it gone, or replaced,
 knows that the data went; it writes that into the marker, for the processes that start later. `confirm` ends that.

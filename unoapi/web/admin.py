@@ -99,10 +99,10 @@ def dead_letters() -> ResponseReturnValue:
     asked = Listing.model_validate(request.args.to_dict())
     last = asked.offset + asked.limit
     walk = parts().dead_letters.list(asked.query(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
-    letters = [result.letter for result in walk]
-    shown = [letter.public_fields() for letter in letters[asked.offset :]]
+    dead_letters = [result.letter for result in walk]
+    shown = [dead_letter.public_fields() for dead_letter in dead_letters[asked.offset :]]
     page: dict[str, Any] = {"data": shown, "complete": walk.complete}
-    if not walk.complete and len(letters) == last:
+    if not walk.complete and len(dead_letters) == last:
         page["next_offset"] = last
     return jsonify(page)
 
@@ -111,11 +111,11 @@ def dead_letters() -> ResponseReturnValue:
 @operator
 def dead_letter(letter_id: str) -> ResponseReturnValue:
     """Show one dead letter with all its attempts."""
-    letters = parts().dead_letters.show(letter_id, by="GET /admin/dead/<id>", bounds=Bounds(1, WITHIN_S))
-    if not letters:
+    dead_letters = parts().dead_letters.show(letter_id, by="GET /admin/dead/<id>", bounds=Bounds(1, WITHIN_S))
+    if not dead_letters:
         raise not_found("There is no such dead letter.")
-    (letter,) = letters
-    return jsonify({**letter.public_fields(), "traceback": letter.traceback, "size": len(letter.body)})
+    (dead_letter,) = dead_letters
+    return jsonify({**dead_letter.public_fields(), "traceback": dead_letter.traceback, "size": len(dead_letter.body)})
 
 
 @routes.post("/dead/replay")
@@ -137,7 +137,7 @@ def replay() -> ResponseReturnValue:
 def purge() -> ResponseReturnValue:
     """Throw dead letters away for good; ask again until `complete`."""
     asked = Purge.model_validate(json_object())
-    query = asked.named("letters that are thrown away cannot be brought back")
+    query = asked.named("dead letters that are thrown away cannot be brought back")
     bounds = Bounds(asked.limit, WITHIN_S)
     walk = parts().dead_letters.purge(query, by="POST /admin/dead/purge", bounds=bounds)
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from werkzeug.routing import Rule
 
 PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
-PATTERNS = {name: f"^{converter.regex}$" for name, converter in CONVERTERS.items()} | {
+PATTERNS = {name: f"^{converter.regex.replace('(?:', '(')}$" for name, converter in CONVERTERS.items()} | {
     "path": r"^[0-9A-Za-z][0-9A-Za-z._-]{0,199}$",
 }
 BODIES: dict[str, tuple[type[BaseModel], ...]] = {
@@ -53,11 +54,21 @@ FILES = frozenset({"media.upload"})
 PLAIN = {
     "health.ping": "text/plain",
     "events.verify": "text/plain",
-    "broadcast.connect": "text/plain",
     "qr.page": "text/html",
     "docs.page": "text/html",
 }
 STREAMED = frozenset({"media.download"})
+NOT_DESCRIBED = frozenset({"broadcast.connect"})
+"""Socket.IO, which OpenAPI has no words for."""
+LABELS = {
+    "CallbackChange": "_Change",
+    "CallbackEntry": "_Entry",
+    "CallbackItem": "_Item",
+    "CallbackValue": "_Value",
+    "ConnectRequest": "Wish",
+}
+"""Models whose schemas have another label in the document: programs that were generated from it use these names."""
+LABEL = re.compile(rf"(?<![A-Za-z])({'|'.join(LABELS)})(?![A-Za-z])")
 ACCESS = {
     "public": "Anybody may call it.",
     "operator": "The operator's token opens it.",
@@ -95,13 +106,14 @@ def describe(app: Flask) -> dict[str, Any]:
     )
     paths: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in NOT_DESCRIBED]
+    for rule in sorted(rules, key=lambda rule: (rule.rule, rule.endpoint)):
         shape = PARAMETER.sub("{}", rule.rule)
         path = names.setdefault(shape, PARAMETER.sub(r"{\2}", rule.rule))
         given = re.findall(r"{(\w+)}", path)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             _add(paths.setdefault(path, {}), method.lower(), _operation(app, rule, method, given))
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Uno API",
@@ -118,6 +130,7 @@ def describe(app: Flask) -> dict[str, Any]:
             },
         },
     }
+    return dict(json.loads(LABEL.sub(lambda match: LABELS[match[0]], json.dumps(document))))
 
 
 def _add(operations: dict[str, Any], method: str, operation: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ results: dict[str, Any] = {}
 def attempt(name: str, call: Callable[[], Any]) -> Any:
     try:
         results[name] = call()
-    except Exception as error:  # noqa: BLE001 (told to the test)
+    except Exception as error:  # noqa: BLE001 (reported to the test)
         results[name] = {"raised": type(error).__name__, "text": f"{error}"[:300]}
     return results[name]
 
@@ -90,7 +90,7 @@ for line in sys.stdin:
     for helper in helpers:
         try:
             read[helper] = getattr(wa, helper)(event)
-        except Exception as error:  # noqa: BLE001 (told to the test)
+        except Exception as error:  # noqa: BLE001 (reported to the test)
             read[helper] = {"raised": type(error).__name__}
     results["events"].append(read)
 

@@ -1,7 +1,7 @@
 """Run with pywa's own interpreter: its webhook server, which notes for each event the handler that ran.
 
 `python pywa_receives.py <port> <phone> <app secret> <notes file>`. pywa answers 200 even when it could not parse an
-event, so that only the notes tell.
+event, so that only the notes show it.
 """
 
 import json

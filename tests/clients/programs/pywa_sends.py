@@ -43,7 +43,7 @@ def attempt(name: str, call: Callable[[], Any]) -> Any:
     """Make one call and note its result, or its error with pywa's class and code."""
     try:
         value = call()
-    except Exception as error:  # noqa: BLE001 (told to the test)
+    except Exception as error:  # noqa: BLE001 (reported to the test)
         results[name] = {
             "ok": False,
             "error": type(error).__name__,
