@@ -120,6 +120,10 @@ def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisCl
     assert traces.read("5521977776666", "wamid.1") == []
 
 
+OTHER_UUID = "5c3ee5b8-5bd6-4a77-9a39-3f8a0b5a7d11"
+"""A fixed one: all test processes must collect the same cases."""
+
+
 @pytest.mark.parametrize("delivery_id", ["", "d-1", "0189F0CA-0000-4000-8000-000000000000", OTHER_UUID, "~" * 22])
 def test_every_delivery_id_comes_back(traces: Traces, delivery_id: str) -> None:
     traces.add(entry(delivery_id=delivery_id))
