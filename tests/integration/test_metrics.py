@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -132,6 +133,7 @@ def running(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -
     }
     with stack(servers, tmp_path_factory.mktemp("metrics"), **settings) as uno:
         uno.environment["TMPDIR"] = str(uno.folder)
+        redis.Redis.from_url(servers.redis_url).config_set("maxmemory", "1gb")  # without one there is nothing to show
         uno.web()
         uno.worker()
         media(uno)

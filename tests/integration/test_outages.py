@@ -151,10 +151,11 @@ def test_without_redis_known_sessions_are_served_and_deliveries_go_out(
             "session": timed(lambda: live.send("session", token=SESSION_TOKEN)),
             "unseen": timed(lambda: live.send("unseen", phone=unseen, token="token-of-the-unseen")),
             "wrong": timed(lambda: live.send("wrong", token="wrong")),
-            "ready": timed(lambda: live.get("/health/ready")),
             "event": timed(lambda: accept(live, PHONE, "wamid.NOREDIS")),
         }
         answers |= {f"session {n}": timed(lambda: live.send("session", token=SESSION_TOKEN)) for n in range(10)}
+        eventually(lambda: live.get("/health/ready").json()["status"] == "degraded", within_s=10)
+        answers["ready"] = timed(lambda: live.get("/health/ready"))
         written = live.contact_writes("while Redis is away")
         eventually(lambda: {written, "wamid.NOREDIS"} <= messages_at(hooks, "/main"), within_s=15)
         sent = answers["session"][0].json()["messages"][0]["id"]
@@ -173,7 +174,7 @@ def test_without_redis_known_sessions_are_served_and_deliveries_go_out(
     assert answers["ready"][0].json() == {"status": "degraded", "checks": {"rabbitmq": "ok", "redis": "not reachable"}}
     assert max(seconds for _, seconds in answers.values()) < 1.0
     assert before in messages_at(hooks, "/main")
-    assert live.get("/health/ready").json()["status"] == "ok"
+    eventually(lambda: live.get("/health/ready").json()["status"] == "ok", within_s=10)
     trace = f"/v15.0/{unseen}/messages/{normal.json()['messages'][0]['id']}/trace"
     eventually(lambda: live.get(trace).status_code == 200, within_s=10)
 
@@ -270,7 +271,7 @@ def test_after_a_flush_events_wait_for_the_configuration_and_never_go_to_the_env
 def test_waiting_ends_with_the_maximum_age(faulty: PrivateServers, hooks: Receiver, tmp_path: Path) -> None:
     hooks.script("/down", Behaviour(status=500))
     unconnected = "5511900000006"
-    ages = {"UNOAPI_MESSAGE_MAX_AGE": "3", "UNOAPI_SEND_MAX_AGE": "2", "UNOAPI_MESSAGE_RETRY_LIMIT": "50"}
+    ages = {"UNOAPI_MESSAGE_MAX_AGE": "8", "UNOAPI_SEND_MAX_AGE": "2", "UNOAPI_MESSAGE_RETRY_LIMIT": "50"}
     with stack(faulty, tmp_path, **ages) as uno:
         uno.web()
         uno.worker()

@@ -623,7 +623,11 @@ def make_webhook(**fields: Any) -> Webhook:
 
 def make_session(*webhooks: Webhook, **fields: Any) -> Session:
     """A stored session; with one webhook when none is given."""
-    return Session(phone=PHONE, stored=True, webhooks=webhooks or (make_webhook(),), **fields)
+    aliases = {name: field.alias or name for name, field in Session.model_fields.items()}
+    stored = {
+        aliases.get(name, name): value for name, value in fields.items()
+    }  # configurations are read by alias alone
+    return Session(phone=PHONE, stored=True, webhooks=webhooks or (make_webhook(),), **stored)
 
 
 def make_event(**message: Any) -> Event:

@@ -68,7 +68,7 @@ LABELS = {
     "ConnectRequest": "Wish",
 }
 """Models whose schemas have another label in the document: programs that were generated from it use these names."""
-LABEL = re.compile(rf"(?<![A-Za-z])({'|'.join(LABELS)})(?![A-Za-z])")
+WORD = re.compile(r"[A-Za-z]+")
 ACCESS = {
     "public": "Anybody may call it.",
     "operator": "The operator's token opens it.",
@@ -130,7 +130,7 @@ def describe(app: Flask) -> dict[str, Any]:
             },
         },
     }
-    return dict(json.loads(LABEL.sub(lambda match: LABELS[match[0]], json.dumps(document))))
+    return dict(json.loads(WORD.sub(lambda match: LABELS.get(match[0], match[0]), json.dumps(document))))
 
 
 def _add(operations: dict[str, Any], method: str, operation: dict[str, Any]) -> None:
