@@ -24,21 +24,8 @@ def rows() -> dict[str, Row]:
     return dict(zip(PARTS, made, strict=True))
 
 
-PENDING = {
-    "bodies": "a template of spaces stops the API; a callback's bulk is copied into each of its events",
-    "connections": "as many idle connections as threads stop the API",
-}
-"""Found, and not mended on this branch: the mark goes with the mending."""
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "part",
-    [
-        pytest.param(part, marks=pytest.mark.xfail(reason=PENDING[part], strict=False)) if part in PENDING else part
-        for part in PARTS
-    ],
-)
+@pytest.mark.parametrize("part", PARTS)
 def test_nobody_gets_in_gets_hold_of_something_or_harms_others(rows: dict[str, Row], part: str) -> None:
     assert rows[part].problems == []
     assert rows[part].tried > 0

@@ -221,7 +221,6 @@ def test_every_setting_that_a_guide_names_exists(document: str) -> None:
     assert {name for name in named - known if name not in stacks + elsewhere} == set()
 
 
-@pytest.mark.xfail(reason="some come with the other branches of this issue", strict=False)
 def test_every_test_that_the_threat_model_names_is_there() -> None:
     text = (ROOT / "docs" / "threat-model.md").read_text()
 
