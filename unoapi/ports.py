@@ -236,7 +236,7 @@ class BlacklistStore(Blacklist, Protocol):
         """Give webhooks, by id, no events of the contact for so many seconds. Never raises."""
 
     def put(self, phone: str, webhook_id: str, contact: str, *, ttl_s: int) -> None:
-        """Add a contact for a time, or remove it with 0. Raises StoreUnavailable."""
+        """Add a contact for a time, or remove it with 0. Raises RequestError for too many, StoreUnavailable."""
 
     def block(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
         """Add contacts until they are removed. Raises RequestError for too many, StoreUnavailable."""
@@ -279,10 +279,13 @@ class QueueAges(Protocol):
 
 
 class Timers(Protocol):
-    """When a contact's timer was started or stopped last, and who wrote last."""
+    """When a contact's timer was started or stopped last, who wrote last, and how many timers wait."""
 
     def state(self, phone: str, contact: str) -> TimerState:
         """What is known when a timer runs out. Raises StoreUnavailable."""
+
+    def waits(self, phone: str, timer_id: str, *, until_ms: int) -> None:
+        """Count a timer that waits until then. Never raises."""
 
 
 class TimerStore(Timers, Protocol):
@@ -293,6 +296,9 @@ class TimerStore(Timers, Protocol):
 
         Raises StoreUnavailable.
         """
+
+    def waiting(self, phone: str) -> int:
+        """How many timers of a number wait. Raises StoreUnavailable."""
 
     def wrote(self, phone: str, contact: str, *, own: bool) -> None:
         """Record who wrote last. Never raises."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.fakes import CONTACT, PHONE, make_webhook
-from unoapi.errors import StoreUnavailable
+from unoapi.errors import RequestError, StoreUnavailable
+from unoapi.models.jobs import now_ms
 from unoapi.models.session import computed_waba_id
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.session_directory import RedisSessionDirectory
@@ -90,7 +92,64 @@ def test_blocked_users_are_listed_until_they_are_unblocked(redis_client: RedisCl
     assert blacklist.blocking(PHONE, ["a", "b"], CONTACT) == set()
 
 
+def test_a_full_blacklist_takes_no_other_contact_and_keeps_those_it_has(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.blacklist.MAX_ENTRIES", 2)
+    blacklist = RedisBlacklist(redis_client)
+    blacklist.put(PHONE, "a", CONTACT, ttl_s=60)
+    blacklist.put(PHONE, "b", CONTACT, ttl_s=-1)
+
+    with pytest.raises(RequestError):
+        blacklist.put(PHONE, "a", OTHER, ttl_s=60)
+    blacklist.put(PHONE, "a", CONTACT, ttl_s=120)
+    blacklist.mute(PHONE, OTHER, {"b": 60})
+    redis_client.close()  # runs what was posted
+
+    assert blacklist.blocking(PHONE, ["a", "b"], CONTACT) == {"a", "b"}
+    assert blacklist.blocking(PHONE, ["a", "b"], OTHER) == set()
+
+
+@pytest.mark.parametrize("way", ["taken off", "unblocked", "over"])
+def test_an_entry_that_has_ended_leaves_room_for_another(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("unoapi.stores.blacklist.MAX_ENTRIES", 1)
+    blacklist = RedisBlacklist(redis_client)
+    blacklist.put(PHONE, "a", CONTACT, ttl_s=1)
+
+    if way == "taken off":
+        blacklist.put(PHONE, "a", CONTACT, ttl_s=0)
+    elif way == "unblocked":
+        blacklist.unblock(PHONE, ["a"], [CONTACT])
+    else:
+        time.sleep(2.1)
+    blacklist.put(PHONE, "a", OTHER, ttl_s=60)
+
+    assert blacklist.blocking(PHONE, ["a"], OTHER) == {"a"}
+
+
+def test_muted_contacts_count(redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unoapi.stores.blacklist.MAX_ENTRIES", 1)
+    RedisBlacklist(redis_client).mute(PHONE, CONTACT, {"a": -1})
+    redis_client.close()  # runs what was posted
+
+    with pytest.raises(RequestError):
+        RedisBlacklist(redis_client).put(PHONE, "a", OTHER, ttl_s=60)
+
+
 # --- timers ---
+
+
+def test_a_timer_counts_until_its_time_is_over(redis_client: RedisClient) -> None:
+    timers = RedisTimers(redis_client, ttl_s=60)
+
+    timers.waits(PHONE, "one", until_ms=now_ms() + 60_000)
+    timers.waits(PHONE, "one", until_ms=now_ms() + 60_000)
+    timers.waits(PHONE, "over", until_ms=now_ms() - 1)
+    redis_client.close()  # runs what was posted
+
+    assert (timers.waiting(PHONE), timers.waiting(OTHER)) == (1, 0)
 
 
 def test_a_timer_knows_its_last_touch_and_who_wrote_last(redis_client: RedisClient) -> None:

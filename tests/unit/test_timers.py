@@ -22,10 +22,15 @@ class Known:
 
     def __init__(self, last_ms: int | None = START, direction: str = "incoming") -> None:
         self.state_now = TimerState(last_ms=last_ms, direction=direction)
+        self.counted: dict[str, int] = {}
 
     def state(self, phone: str, contact: str) -> TimerState:
         assert (phone, contact) == (PHONE, CONTACT)
         return self.state_now
+
+    def waits(self, phone: str, timer_id: str, *, until_ms: int) -> None:
+        assert phone == PHONE
+        self.counted[timer_id] = until_ms
 
 
 def timer(*nexts: TimerStep) -> FireTimer:
@@ -74,6 +79,14 @@ def test_the_next_timer_starts_when_one_has_fired_with_the_rest() -> None:
     assert isinstance(job, FireTimer)
     assert (following.delay_ms, job.step["message"], len(job.nexts)) == (7000, "again", 1)
     assert job.accepted_at_ms == START + STEP.timeout
+
+
+def test_the_next_timer_counts_until_it_fires() -> None:
+    timers = Known()
+
+    _, following = fire(timer(TimerStep(timeout=7000, message="again")), timers=timers)
+
+    assert timers.counted == {following.job.id: START + STEP.timeout + 7000}
 
 
 def test_a_timer_that_runs_twice_makes_the_same_message_and_the_same_next_timer() -> None:

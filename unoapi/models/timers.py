@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_TIMEOUT_MS = 30 * 86_400_000
 MAX_NEXTS = 50
+MAX_TIMERS = 10_000
+"""Timers of a number that wait, stopped ones included: each stands in RabbitMQ until its time is over."""
+MAX_TIMER_BYTES = 256 * 1024
 
 
 class TimerStep(BaseModel):

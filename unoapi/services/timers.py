@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.jobs import Envelope, FireTimer, SendMessage, computed_id
-from unoapi.models.timers import TimerStep
+from unoapi.models.timers import MAX_TIMER_BYTES, MAX_TIMERS, TimerStep
 from unoapi.services.message_parsing import parse_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.ports import Timers
+    from unoapi.models.timers import TimerRequest
+    from unoapi.ports import Timers, TimerStore
+
+TIMERS_WAIT_S = 60
+
+
+def start(phone: str, to: str, request: TimerRequest, *, at_ms: int, timers: TimerStore) -> Envelope:
+    """Count a timer and make the job that waits. `at_ms`: its start, in milliseconds since the epoch.
+
+    Raises RequestError for one that is too large, and when too many of the number wait; StoreUnavailable.
+    """
+    started = envelope(phone, to, request, request.nexts, at_ms=at_ms)
+    if len(started.job.model_dump_json().encode()) > MAX_TIMER_BYTES:
+        details = f"A timer and those that follow it have at most {MAX_TIMER_BYTES} bytes of JSON."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    if timers.waiting(phone) >= MAX_TIMERS:
+        details = f"{MAX_TIMERS} timers of {phone} wait already, stopped ones included; each counts until its timeout."
+        raise RequestError("Rate limit hit", code=130429, status=429, details=details, retry_after_s=TIMERS_WAIT_S)
+    timers.touch(phone, to, at_ms=at_ms)
+    timers.waits(phone, started.job.id, until_ms=at_ms + request.timeout)
+    return started
 
 
 def envelope(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *, at_ms: int) -> Envelope:
@@ -46,4 +67,5 @@ def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
         # Its start is computed, not read from the clock: a repeated job makes the same timer.
         started_ms = job.accepted_at_ms + step.timeout
         envelopes.append(envelope(job.phone, job.to, following, nexts, at_ms=started_ms))
+        timers.waits(job.phone, envelopes[-1].job.id, until_ms=started_ms + following.timeout)
     return envelopes

@@ -1,11 +1,15 @@
-"""Timers, and who wrote last: `unoapi-timer:<P>:<contact>`, `unoapi-message-direction:<P>:<contact>`."""
+"""Timers, and who wrote last: `unoapi-timer:<P>:<contact>`, `unoapi-message-direction:<P>:<contact>`.
+
+`unoapi-timers:<P>` counts the timers that wait in RabbitMQ, stopped ones included, by the time when each leaves it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from unoapi.models.contacts import contact_key
-from unoapi.models.timers import TimerState
+from unoapi.models.jobs import now_ms
+from unoapi.models.timers import MAX_TIMEOUT_MS, TimerState
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
@@ -27,6 +31,17 @@ class RedisTimers:
         ((last, direction),) = self._redis.call(("MGET", _timer_key(phone, contact), _direction_key(phone, contact)))
         return TimerState(last_ms=int(last) if str(last or "").isdigit() else None, direction=str(direction or ""))
 
+    def waiting(self, phone: str) -> int:
+        """How many timers of a number wait in RabbitMQ, as far as that is known. Raises StoreUnavailable."""
+        key = _waiting_key(phone)
+        _, count = self._redis.call(("ZREMRANGEBYSCORE", key, "-inf", now_ms()), ("ZCARD", key))
+        return int(count)
+
+    def waits(self, phone: str, timer_id: str, *, until_ms: int) -> None:
+        """Count a timer until then, in milliseconds since the epoch. Never raises, never waits."""
+        key = _waiting_key(phone)
+        self._redis.post(("ZADD", key, until_ms, timer_id), ("PEXPIREAT", key, now_ms() + MAX_TIMEOUT_MS))
+
     def wrote(self, phone: str, contact: str, *, own: bool) -> None:
         """Remember who wrote last: the number itself, or the contact. Never raises, never waits."""
         if contact:
@@ -36,6 +51,10 @@ class RedisTimers:
 
 def _timer_key(phone: str, contact: str) -> str:
     return f"unoapi-timer:{phone}:{contact_key(contact)}"
+
+
+def _waiting_key(phone: str) -> str:
+    return f"unoapi-timers:{phone}"
 
 
 def _direction_key(phone: str, contact: str) -> str:

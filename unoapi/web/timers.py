@@ -31,8 +31,7 @@ def start(phone: str, to: str) -> ResponseReturnValue:
     for step in (asked, *asked.nexts):
         parse_message(step.send_body(contact))  # refused here, while the client can read why
     uno = parts()
-    uno.timers.touch(phone, contact, at_ms=at_ms)
-    uno.publisher.publish([timers.envelope(phone, contact, asked, asked.nexts, at_ms=at_ms)])
+    uno.publisher.publish([timers.start(phone, contact, asked, at_ms=at_ms, timers=uno.timers)])
     return jsonify(success=True)
 
 

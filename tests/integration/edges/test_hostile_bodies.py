@@ -317,6 +317,44 @@ def test_the_blocked_users_of_a_number_have_a_bound(uno: Stack, tenant: str) -> 
     assert store(uno).scard(f"unoapi-blocked:{tenant}") <= 10_000
 
 
+def test_the_blacklists_of_a_number_have_a_bound(uno: Stack, neighbour: str) -> None:
+    """Security 8: 20,000 contacts; who is on one may be put there again, and others have room."""
+    path, ends = f"/{neighbour}/blacklist/main", time.time() + 600
+    store(uno).zadd(f"unoapi-blacklisted:{neighbour}", {f"main:5511{number:09}": ends for number in range(20_000)})
+
+    over = uno.post(path, {"to": CONTACT, "ttl": -1}, token=token_of(neighbour))
+    again = uno.post(path, {"to": "5511000000001", "ttl": 60}, token=token_of(neighbour))
+
+    assert (over.status_code, again.status_code) == (400, 200), over.text
+    assert over.json()["error"]["message"].endswith("Too many contacts on the blacklist")
+    assert store(uno).exists(f"unoapi-blacklist:{neighbour}:main:{CONTACT}") == 0
+
+
+def test_the_timers_of_a_number_have_a_bound(uno: Stack, tenant: str, neighbour: str) -> None:
+    """Security 8: 10,000 that wait, started anew for the same contact or not: each stands in RabbitMQ."""
+    key, timer = f"unoapi-timers:{tenant}", {"timeout": 600_000, "message": "are you there?"}
+    for _ in range(2):
+        assert uno.post(f"/timer/{tenant}/{CONTACT}", timer, token=token_of(tenant)).ok
+    arranged(lambda: store(uno).zcard(key) == 2, what="both timers count")
+    store(uno).zadd(key, {f"{number}": (time.time() + 600) * 1000 for number in range(9_998)})
+
+    over = uno.post(f"/timer/{tenant}/{CONTACT}", timer, token=token_of(tenant))
+    others = uno.post(f"/timer/{neighbour}/{CONTACT}", timer, token=token_of(neighbour))
+
+    assert (over.status_code, others.status_code) == (429, 200), over.text
+    assert over.json()["error"]["code"] == 130429
+
+
+def test_a_timer_has_a_size(uno: Stack, tenant: str) -> None:
+    """Security 8: it waits for up to 30 days, and so do those that follow it."""
+    step = {"timeout": 600_000, "message": "é" * 4096}
+
+    answer = uno.post(f"/timer/{tenant}/{CONTACT}", {**step, "nexts": [step] * 39}, token=token_of(tenant))
+
+    assert answer.status_code == 400, answer.text
+    assert "bytes" in answer.json()["error"]["error_data"]["details"]
+
+
 def test_a_blacklist_belongs_to_a_webhook(uno: Stack, tenant: str) -> None:
     """Security 8: any name makes a key today."""
     answer = uno.post(f"/{tenant}/blacklist/made-up", {"to": CONTACT, "ttl": -1}, token=token_of(tenant))
