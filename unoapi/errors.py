@@ -317,7 +317,7 @@ def describe(error: BaseException) -> str:
     """One line for operators, at most 300 characters, that cannot hold a message body or a token.
 
     Our own errors and pydantic's (which hide their input) speak for themselves. Of any other error only the class and
-    the place are named, because its text may quote the data that it stumbled over.
+    the line are named, because its text may quote the data that it stumbled over.
     """
     if isinstance(error, UnoError):
         return f"{error}"[:300]
@@ -326,8 +326,8 @@ def describe(error: BaseException) -> str:
         field = ".".join(str(part) for part in first["loc"])
         return f"{error.title}: {field}: {first['type']}"[:300]
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {frames[-1].name} ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}{place}"[:300]
+    location = f" in {frames[-1].name} ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{location}"[:300]
 
 
 def safe_traceback(error: BaseException) -> str:

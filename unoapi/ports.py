@@ -480,7 +480,7 @@ class DeadLetterQueue(Protocol):
         DeadLettersBusy while another walk goes on, and calls `on_locked` when it begins.
         """
 
-    def put_back(self, letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
+    def put_back(self, dead_letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
         """Publish dead letters again on their queues, all confirmed. Raises BrokerUnavailable."""
 
 

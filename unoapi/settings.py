@@ -338,15 +338,15 @@ class Settings(BaseSettings):
     @property
     def own_ports(self) -> tuple[int, ...]:
         """Ports of RabbitMQ, Redis, the bucket and the metrics, which no tenant may reach."""
-        found = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
+        ports = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
         if self.storage_endpoint is not None and (port := self.storage_endpoint.port or 0) not in {*DEFAULT_PORTS, 0}:
-            found.append(port)
+            ports.append(port)
         for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379), (self.rabbitmq_management_url, 15672)):
             try:
-                found.append(urlsplit(url.get_secret_value()).port or default)
+                ports.append(urlsplit(url.get_secret_value()).port or default)
             except ValueError:
-                found.append(default)
-        return tuple(found)
+                ports.append(default)
+        return tuple(ports)
 
     @property
     def local_ports(self) -> tuple[int, ...]:
@@ -370,8 +370,8 @@ class Settings(BaseSettings):
 
 class _PlatformNames(PydanticBaseSettingsSource):
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base's)
-        found = (os.environ.get(name) for name in PLATFORMS.get(field_name, ()))
-        return next(filter(None, found), None), field_name, False
+        values = (os.environ.get(name) for name in PLATFORMS.get(field_name, ()))
+        return next(filter(None, values), None), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values = {name: self.get_field_value(None, name)[0] for name in PLATFORMS}

@@ -45,6 +45,6 @@ class Canaries:
         for name, url in (("rabbitmq", servers.amqp_url), ("redis", servers.redis_url)):
             self.secrets[name] = urlsplit(url).password or ""
 
-    def found(self, text: str, *, where: str, own: Iterable[str] = ()) -> list[Leak]:
+    def leaks(self, text: str, *, where: str, own: Iterable[str] = ()) -> list[Leak]:
         """The secrets in a text, but those that belong there."""
         return [Leak(name, where) for name, secret in self.secrets.items() if name not in set(own) and secret in text]

@@ -57,10 +57,10 @@ class Honest:
     def problems(self, alone_ms: float) -> list[str]:
         """What he suffered, compared with his median when nobody attacks."""
         bar = max(SLOWER * alone_ms, FLOOR_MS)
-        found = [f"the honest caller was refused {len(self.refused)} x: {self.refused[0]}"] if self.refused else []
+        problems = [f"the honest caller was refused {len(self.refused)} x: {self.refused[0]}"] if self.refused else []
         if self.p95_ms > bar:
-            found.append(f"the honest caller waited {self.p95_ms:.0f} ms (95th percentile; bar {bar:.0f} ms)")
-        return found
+            problems.append(f"the honest caller waited {self.p95_ms:.0f} ms (95th percentile; bar {bar:.0f} ms)")
+        return problems
 
     def _work(self) -> None:
         with requests.Session() as session:

@@ -71,26 +71,29 @@ def attempts(
     callers: list[Caller],
     *,
     paths: Callable[[str, str, int], str],
-    each: int,
+    values_per_field: int,
     hostile: list[Any],
 ) -> Iterator[tuple[str, list[Attempt]]]:
-    """For each operation of the description its requests: `each` hostile values for every field, in turn.
+    """For each operation of the description its requests: `values_per_field` hostile values for every field, in turn.
 
     `paths` fills in the parameters of a path: what it gets is the path, the caller's own number and a count.
     """
-    turn = 0
+    count = 0
     for path, operations in sorted(document["paths"].items()):
         for method in (name for name in METHODS if name in operations):
             operation = operations[method]
             public = not operation["security"]
             made: list[Attempt] = []
             plain = [("no body", _nothing)] * (2 * len(callers))
-            for what, make in [*plain, *(pair for pair in ways(operation, document, method) for _ in range(each))]:
-                caller = callers[turn % len(callers)]
-                body, query, kind = make(hostile[turn % len(hostile)])
-                filled_in = paths(path, caller.phone, turn) + query
+            for what, make in [
+                *plain,
+                *(pair for pair in ways(operation, document, method) for _ in range(values_per_field)),
+            ]:
+                caller = callers[count % len(callers)]
+                body, query, kind = make(hostile[count % len(hostile)])
+                filled_in = paths(path, caller.phone, count) + query
                 made.append(Attempt(method.upper(), filled_in, body, caller, what, public, kind))
-                turn += 1
+                count += 1
             yield f"{method.upper()} {path}", made
 
 
@@ -98,15 +101,15 @@ def ways(operation: dict[str, Any], document: dict[str, Any], method: str) -> li
     """The places of a request that can be hostile, each with what makes the request from a value."""
     declared = [part["name"] for part in operation["parameters"] if part["in"] == "query"]
     names = sorted({*declared, *QUERIES}) if method == "get" else []
-    found: list[tuple[str, Make]] = [(f"query {name}", partial(_in_query, name)) for name in names]
+    makers: list[tuple[str, Make]] = [(f"query {name}", partial(_in_query, name)) for name in names]
     content = (operation.get("requestBody") or {}).get("content", {})
-    found += [("form", _in_form)] * (10 if FORM in content else 0)
+    makers += [("form", _in_form)] * (10 if FORM in content else 0)
     for number, good in enumerate(bodies(content[JSON], document) if JSON in content else []):
-        found += [
+        makers += [
             (f"{number} {'.'.join(map(str, where))}", partial(_in_body, good, where))
             for where in list(places(good))[:FIELDS]
         ]
-    return found
+    return makers
 
 
 def _nothing(_: Any) -> tuple[bytes | None, str, str]:
@@ -190,15 +193,15 @@ def _in_form(value: Any) -> tuple[bytes | None, str, str]:
 def filler(others: list[str], odd: list[str]) -> Callable[[str, str, int], str]:
     """Fill in the parameters of paths: mostly the caller's own number; odd words for ids."""
 
-    def path(template: str, own: str, turn: int) -> str:
+    def path(template: str, own: str, count: int) -> str:
         numbers = [own, *others]
 
         def word(match: re.Match[str]) -> str:
             if match[1] == "version":
                 return "v15.0"
             if match[1] in {"phone", "phone_id", "waba_id", "business_id"}:
-                return others[turn // 6 % len(others)] if others and turn % 6 == 0 else own
-            return [*odd, own, *others][turn % (len(odd) + len(numbers))]
+                return others[count // 6 % len(others)] if others and count % 6 == 0 else own
+            return [*odd, own, *others][count % (len(odd) + len(numbers))]
 
         return re.sub(r"{(\w+)}", word, template)
 

@@ -35,7 +35,7 @@ UNAVAILABLE = {501, 503}
 class Size:
     """How much is tried."""
 
-    each: int = 8
+    values_per_field: int = 8
     """Hostile values for every field."""
     connections: int = 500
     slow_s: float = 20.0
@@ -43,7 +43,7 @@ class Size:
     alone_s: float = 5.0
 
 
-SHORT = Size(each=1, connections=60, slow_s=4.0, events=81_000, alone_s=3.0)
+SHORT = Size(values_per_field=1, connections=60, slow_s=4.0, events=81_000, alone_s=3.0)
 
 
 @dataclass
@@ -82,9 +82,15 @@ def fields(stage: Stage, size: Size, alone_ms: float) -> Row:
     """Every route with hostile values in every field, as each caller."""
     callers = [*[stage.attacker] * 3, stage.stranger, *[stage.attacker] * 3, stage.outsider]
     row, statuses, slow = Row("every route, hostile values in every field"), Counter[int](), Counter[str]()
-    found: Counter[str] = Counter()
+    problems: Counter[str] = Counter()
     paths = hostile.filler([VICTIM, UNSTORED], ODD)
-    plan = hostile.attempts(stage.document, callers, paths=paths, each=size.each, hostile=hostile.values(stage.closed))
+    plan = hostile.attempts(
+        stage.document,
+        callers,
+        paths=paths,
+        values_per_field=size.values_per_field,
+        hostile=hostile.values(stage.closed),
+    )
 
     restoring = threading.Lock()
 
@@ -99,11 +105,11 @@ def fields(stage: Stage, size: Size, alone_ms: float) -> Row:
         statuses[status] += 1
         label = f"{attempt.method} {attempt.path[:80]} by the {attempt.caller.name} ({attempt.what})"
         if status == 0 or (status >= 500 and status not in UNAVAILABLE):
-            found[f"{status or text}: {label}"] += 1
-        for leak in stage.canaries.found(text, where=label, own=attempt.caller.knows):
-            found[f"{leak.secret} in the answer to {leak.where}"] += 1
+            problems[f"{status or text}: {label}"] += 1
+        for leak in stage.canaries.leaks(text, where=label, own=attempt.caller.knows):
+            problems[f"{leak.secret} in the answer to {leak.where}"] += 1
         if _another(attempt) and status < 300 and not attempt.public:
-            found[f"{status} for another's number: {label}"] += 1
+            problems[f"{status} for another's number: {label}"] += 1
         slow[label] = int(took_s * 1000)
 
     with Honest(stage.uno.url, stage.honest) as honest, ThreadPoolExecutor(THREADS) as pool:
@@ -111,10 +117,10 @@ def fields(stage: Stage, size: Size, alone_ms: float) -> Row:
             row.tried += len(made)
             list(pool.map(check, made))
             stage.restore()
-    row.problems += _first(found) + honest.problems(alone_ms)
-    known = ", ".join(f"{number} x {status}" for status, number in sorted(statuses.items()))
+    row.problems += _first(problems) + honest.problems(alone_ms)
+    counts = ", ".join(f"{number} x {status}" for status, number in sorted(statuses.items()))
     row.note = (
-        f"{known}; slowest {max(slow.values())} ms; honest: {honest.median_ms:.0f} ms, p95 {honest.p95_ms:.0f} ms"
+        f"{counts}; slowest {max(slow.values())} ms; honest: {honest.median_ms:.0f} ms, p95 {honest.p95_ms:.0f} ms"
     )
     return row
 
@@ -178,7 +184,7 @@ def _drip(made: socket.socket) -> None:
 
 def bodies(stage: Stage, size: Size, alone_ms: float) -> Row:
     """Bodies that are large, deep or wide, and the worst cases of patterns, beside an honest caller."""
-    row, found = Row("large, deep and wide bodies"), Counter[str]()
+    row, problems = Row("large, deep and wide bodies"), Counter[str]()
     event = {"from": "1", "id": "m", "type": "text", "text": {"body": "x"}}
     template = {"name": "t", "language": "en", "category": "UTILITY"}
     many = {"entry": [{"id": "1", "changes": [{"field": "messages", "value": {"messages": [{}] * size.events}}]}]}
@@ -204,16 +210,16 @@ def bodies(stage: Stage, size: Size, alone_ms: float) -> Row:
     }  # fmt: skip
     with Honest(stage.uno.url, stage.honest) as honest, requests.Session() as session:
         session.trust_env = False
-        for _ in range(size.each):
+        for _ in range(size.values_per_field):
             for what, (method, path, text) in texts.items():
                 attempt = hostile.Attempt(method, path, text.encode() or None, stage.attacker, what, public=False)
                 status, answer, took_s = _ask(stage, attempt, session)
                 row.tried += 1
                 if status == 0 or (status >= 500 and status not in UNAVAILABLE):
-                    found[f"{status or answer} after {took_s:.1f} s: {what}"] += 1
+                    problems[f"{status or answer} after {took_s:.1f} s: {what}"] += 1
         stage.restore()
         time.sleep(1.0)
-    row.problems += _first(found) + honest.problems(alone_ms)
+    row.problems += _first(problems) + honest.problems(alone_ms)
     row.note = f"honest: {honest.median_ms:.0f} ms, p95 {honest.p95_ms:.0f} ms, slowest {honest.slowest_ms:.0f} ms"
     return row
 
@@ -255,16 +261,16 @@ def _callback(message: dict[str, Any]) -> dict[str, Any]:
 def credentials(stage: Stage, size: Size, alone_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
     """The attacker has messages and events sent to himself, with every mixture of his fields and the operator's."""
     row, uno, token = Row("credentials of others, asked for"), stage.uno, str(stage.attacker.token)
-    mine, environment = stage.theirs.url("/attacker"), uno.environment["WEBHOOK_URL"]
+    own_url, environment = stage.theirs.url("/attacker"), uno.environment["WEBHOOK_URL"]
     configurations: list[dict[str, Any]] = [
-        {"provider": "forwarder", "webhookForward": {"url": mine, "phoneNumberId": "1"}},
-        {"provider": "forwarder", "webhookForward": {"url": mine}},
-        {"provider": "forwarder", "webhookForward": {"phoneNumberId": "1", "version": f"../../{mine}"}},
-        {"webhooks": [{"url": environment, "url_absolute": mine}]},
-        {"webhooks": [{"url": environment, "urlAbsolute": mine}]},
-        {"webhooks": [{"id": "default", "url_absolute": mine}]},
-        {"webhooks": [{"id": "default", "urlAbsolute": f"{mine}#{environment}"}]},
-        {"webhooks": [{"id": "default", "urlAbsolute": mine.replace("http://", f"http://{environment[7:]}@", 1)}]},
+        {"provider": "forwarder", "webhookForward": {"url": own_url, "phoneNumberId": "1"}},
+        {"provider": "forwarder", "webhookForward": {"url": own_url}},
+        {"provider": "forwarder", "webhookForward": {"phoneNumberId": "1", "version": f"../../{own_url}"}},
+        {"webhooks": [{"url": environment, "url_absolute": own_url}]},
+        {"webhooks": [{"url": environment, "urlAbsolute": own_url}]},
+        {"webhooks": [{"id": "default", "url_absolute": own_url}]},
+        {"webhooks": [{"id": "default", "urlAbsolute": f"{own_url}#{environment}"}]},
+        {"webhooks": [{"id": "default", "urlAbsolute": own_url.replace("http://", f"http://{environment[7:]}@", 1)}]},
         {"webhooks": [{"id": "default", "urlAbsolute": f"{environment}/../x", "header": "X-Mine"}]},
         {"webhookForward": {"phoneNumberId": VICTIM}},
         {"webhookForward": {"businessAccountId": VICTIM}},
@@ -291,12 +297,12 @@ def traces(stage: Stage, size: Size, alone_ms: float) -> Row:  # noqa: ARG001 (a
         for request in receiver.requests("/"):
             row.tried += 1
             seen = f"{request.path} {request.headers} {request.body}"
-            leaks += stage.canaries.found(
+            leaks += stage.canaries.leaks(
                 seen, where=f"a request to {request.path[:40]}", own=own or _own(request.path)
             )
     for name, text in stage.logs().items():
         row.tried += 1
-        leaks += stage.canaries.found(text, where=f"the log {name.partition('-')[0]}")
+        leaks += stage.canaries.leaks(text, where=f"the log {name.partition('-')[0]}")
         if "Traceback" in text:
             row.problems.append(f"a traceback in the log {name.partition('-')[0]}")
     row.problems += _first(Counter(f"{leak.secret} in {leak.where}" for leak in leaks))

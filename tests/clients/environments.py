@@ -14,7 +14,7 @@ from typing import Any
 from tests.support.stack import ROOT
 
 HERE = Path(__file__).parent
-KEPT = ROOT / ".run" / "clients"
+SAVED = ROOT / ".run" / "clients"
 PREPARE_S = 180
 CALL_S = 120
 
@@ -22,11 +22,11 @@ CALL_S = 120
 def python_of(client: str) -> Path:
     """The interpreter that has this client; made at the first call from its lock."""
     lock = HERE / "requirements" / f"{client}.txt"
-    folder = KEPT / client
+    folder = SAVED / client
     made = folder / "made-from"
-    KEPT.mkdir(parents=True, exist_ok=True)
-    with (KEPT / f"{client}.lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    SAVED.mkdir(parents=True, exist_ok=True)
+    with (SAVED / f"{client}.lock").open("w") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         if not made.exists() or made.read_text() != lock.read_text():
             shutil.rmtree(folder, ignore_errors=True)
             run([sys.executable, "-m", "venv", str(folder)])

@@ -58,13 +58,13 @@ def purge(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
 
 
 def seen(queue: DeadLetterQueue, query: DeadLetterQuery = ALL) -> list[str]:
-    return sorted(result.letter.id for result in queue.walk(query, keep))
+    return sorted(result.dead_letter.id for result in queue.walk(query, keep))
 
 
 def test_a_walk_sees_every_dead_letter_once_and_says_that_it_did(queue: DeadLetterQueue) -> None:
     walk = queue.walk(ALL, keep)
 
-    assert sorted(result.letter.id for result in walk) == ["d-0", "d-1", "d-2", "d-3"]
+    assert sorted(result.dead_letter.id for result in walk) == ["d-0", "d-1", "d-2", "d-3"]
     assert walk.complete
     assert eventually(lambda: queue.count() == 4)
 
@@ -72,7 +72,7 @@ def test_a_walk_sees_every_dead_letter_once_and_says_that_it_did(queue: DeadLett
 def test_what_is_settled_leaves_and_what_is_not_selected_stays(queue: DeadLetterQueue) -> None:
     results = list(queue.walk(DeadLetterQuery(webhook="crm"), purge))
 
-    assert [(result.letter.id, result.outcome) for result in results] == [("d-1", "purged")]
+    assert [(result.dead_letter.id, result.outcome) for result in results] == [("d-1", "purged")]
     assert eventually(lambda: queue.count() == 3)
     assert seen(queue) == ["d-0", "d-2", "d-3"]
 
@@ -90,7 +90,7 @@ def test_a_walk_decides_on_a_batch_at_a_time(queue: DeadLetterQueue) -> None:
 
 
 def test_a_bounded_walk_ends_early_and_says_so(queue: DeadLetterQueue) -> None:
-    walk = queue.walk(ALL, purge, bounds=Bounds(letters=3))
+    walk = queue.walk(ALL, purge, bounds=Bounds(dead_letters=3))
 
     assert len(list(walk)) == 3
     assert not walk.complete

@@ -100,7 +100,7 @@ def test_every_key_expires(redis_client: RedisClient, raw_redis: redis.Redis) ->
     deliveries.finish("d-1", ENTRY)
     deliveries.pause(Endpoint(PHONE, "a"), pause_ms=30_000)
 
-    keys = eventually(lambda: len(found := raw_redis.keys("*")) >= 3 and found)
+    keys = eventually(lambda: len(keys := raw_redis.keys("*")) >= 3 and keys)
     assert all(0 < raw_redis.ttl(key) <= 60 for key in keys)
 
 

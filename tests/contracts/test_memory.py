@@ -63,8 +63,8 @@ class Stores:
         accepted = TraceEntry(step="accepted", phone=PHONE, message_id=message_id, kind="text")
         self.traces.add(accepted)
         self.sends.claim(job)
-        told = ("sent",) if provider == "forwarder" else ()
-        self.sends.settle(job, Receipt(recipient=CONTACT, statuses=tuple(StatusUpdate(status="sent") for _ in told)))
+        sent = ("sent",) if provider == "forwarder" else ()
+        self.sends.settle(job, Receipt(recipient=CONTACT, statuses=tuple(StatusUpdate(status="sent") for _ in sent)))
         self.traces.add(TraceEntry(step="sent", phone=PHONE, message_id=message_id))
         if provider == "whatsmeow":
             self.connections.expect(PHONE, message_id, within_s=600)
@@ -105,9 +105,9 @@ def test_a_message_needs_little_memory(
             _caught_up(redis_client)
     more, all_keys = _settled(raw_redis)
 
-    bytes_each, keys_each = (more - used) / MESSAGES, (all_keys - keys) / MESSAGES
-    assert keys_each >= (8 if direction == "sent" else 3 if provider == "whatsmeow" else 2), "all is written"
-    assert bytes_each <= most, f"{bytes_each:.0f} bytes, {keys_each:.1f} keys"
+    bytes_per_message, keys_per_message = (more - used) / MESSAGES, (all_keys - keys) / MESSAGES
+    assert keys_per_message >= (8 if direction == "sent" else 3 if provider == "whatsmeow" else 2), "all is written"
+    assert bytes_per_message <= most, f"{bytes_per_message:.0f} bytes, {keys_per_message:.1f} keys"
 
 
 def _caught_up(client: RedisClient) -> None:

@@ -196,8 +196,8 @@ def test_a_dead_letter_without_a_dead_queue_makes_one(broker: Broker, publisher:
     publisher.publish([envelope()])
     broker.channel.queue_delete("unoapi.dead")
 
-    letter = to_dead_letter(envelope(), TOPOLOGY, reason="refused", error="HTTP 500")
-    publisher.publish_messages([letter])
+    dead_letter = to_dead_letter(envelope(), TOPOLOGY, reason="refused", error="HTTP 500")
+    publisher.publish_messages([dead_letter])
 
     assert broker.depth("unoapi.dead") == 1
 

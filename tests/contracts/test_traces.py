@@ -53,7 +53,7 @@ def test_the_steps_come_back_as_they_were_oldest_first(traces: Traces) -> None:
     traces.add(entry(2), entry(0))
     traces.add(entry(1))
 
-    assert eventually(lambda: len(found := traces.read(PHONE, "wamid.1")) == 3 and found) == [
+    assert eventually(lambda: len(entries := traces.read(PHONE, "wamid.1")) == 3 and entries) == [
         entry(0),
         entry(1),
         entry(2),
@@ -81,8 +81,8 @@ def test_a_trace_is_bounded_in_length_and_time(
 
     traces.add(*(entry(number) for number in range(MAX_TRACE_ENTRIES + 50)))
 
-    found = eventually(lambda: len(read := traces.read(PHONE, "wamid.1")) == MAX_TRACE_ENTRIES and read)
-    assert found[-1] == entry(MAX_TRACE_ENTRIES + 49)
+    entries = eventually(lambda: len(read := traces.read(PHONE, "wamid.1")) == MAX_TRACE_ENTRIES and read)
+    assert entries[-1] == entry(MAX_TRACE_ENTRIES + 49)
     assert 0 < raw_redis.ttl(f"unoapi-trace:{PHONE}:wamid.1") <= 60
     assert raw_redis.llen(f"unoapi-trace:{PHONE}:wamid.1") == MAX_TRACE_ENTRIES
 
@@ -105,9 +105,9 @@ def test_the_operator_finds_a_message_by_its_id_alone(
     raw_redis.sadd("unoapi-sessions", PHONE)
     traces.add(entry(phone=phone, message_id="wamid.[*]?"), entry(phone=phone, message_id="wamid.x"))
 
-    found = eventually(lambda: traces.find("wamid.[*]?"))
+    entries = eventually(lambda: traces.find("wamid.[*]?"))
 
-    assert found == [entry(phone=phone, message_id="wamid.[*]?")]
+    assert entries == [entry(phone=phone, message_id="wamid.[*]?")]
     assert traces.find("wamid.*") == []
 
 
@@ -118,7 +118,7 @@ def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisCl
 
     traces.add(entry(1))
 
-    assert eventually(lambda: len(found := traces.read(PHONE, "wamid.1")) == 2 and found) == [entry(0), entry(1)]
+    assert eventually(lambda: len(entries := traces.read(PHONE, "wamid.1")) == 2 and entries) == [entry(0), entry(1)]
     assert traces.find("wamid.1") == [entry(0), entry(1)]
     assert traces.read("5521977776666", "wamid.1") == []
 

@@ -103,12 +103,12 @@ class Sends:
         return [f"{number} {what}" for what, number in counts.items() if number]
 
     def _statuses(self) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {"sent": set(), "failed": set()}
+        statuses: dict[str, set[str]] = {"sent": set(), "failed": set()}
         for request in self._hook.requests("/"):
             value = json.loads(request.body)["entry"][0]["changes"][0]["value"]
             for status in value.get("statuses", []):
-                found.setdefault(status["status"], set()).add(status["id"])
-        return found
+                statuses.setdefault(status["status"], set()).add(status["id"])
+        return statuses
 
     def _work(self) -> None:
         number = 0
@@ -228,9 +228,9 @@ def hostile_bodies(stage: Stage) -> Row:
         stop.set()
         thread.join(40)
         stage.uno.request("POST", f"/v15.0/{hostile}/deregister", token=OPERATOR)
-    known = ", ".join(f"{number} x {status}" for status, number in sorted(answers.items()))
+    counts = ", ".join(f"{number} x {status}" for status, number in sorted(answers.items()))
     broken = [f"{answers[500]} hostile bodies were answered with 500"] if answers[500] else []
-    return replace(result, note=f"{result.note}; hostile: {known}", problems=[*result.problems, *broken])
+    return replace(result, note=f"{result.note}; hostile: {counts}", problems=[*result.problems, *broken])
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def ids(page: Any) -> list[str]:
 # --- dead letters ---
 
 
-def test_letters_are_listed_by_filter_in_pages_and_stay(dead: Stack, publisher: ConfirmingPublisher) -> None:
+def test_dead_letters_are_listed_by_filter_in_pages_and_stay(dead: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(5)])
     bury(publisher, [delivery(6, webhook="crm")], reason="too_old")
 
@@ -77,7 +77,7 @@ def test_letters_are_listed_by_filter_in_pages_and_stay(dead: Stack, publisher: 
     assert len(dead.dead()) == 6
 
 
-def test_one_letter_is_shown_without_its_body(dead: Stack, publisher: ConfirmingPublisher) -> None:
+def test_one_dead_letter_is_shown_without_its_body(dead: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(1)])
 
     shown = ok(dead.get(f"/admin/dead/{delivery(1).id}"))
@@ -144,14 +144,14 @@ def test_a_sessions_token_opens_none_of_it(api: Stack) -> None:
 # --- queues ---
 
 
-def test_queues_tell_what_stands_in_them(api: Stack, publisher: ConfirmingPublisher) -> None:
+def test_queues_show_what_stands_in_them(api: Stack, publisher: ConfirmingPublisher) -> None:
     publisher.publish([Envelope(delivery(40))])
 
-    found = {line["queue"]: line for line in ok(api.get("/admin/queues"))["data"]}
+    depths = {line["queue"]: line for line in ok(api.get("/admin/queues"))["data"]}
 
-    assert set(found) == {queue.name for queue in TOPOLOGY.queues}
-    assert found["unoapi.outgoing"]["ready"] >= 1
-    assert found["unoapi.outgoing"]["consumers"] == 0
+    assert set(depths) == {queue.name for queue in TOPOLOGY.queues}
+    assert depths["unoapi.outgoing"]["ready"] >= 1
+    assert depths["unoapi.outgoing"]["consumers"] == 0
 
 
 # --- endpoints ---
@@ -196,9 +196,9 @@ def trying(api: Stack, url: str) -> Any:
 
 
 def test_a_test_event_arrives_like_a_delivery_and_is_no_message(api: Stack, receiver: Receiver) -> None:
-    found = trying(api, receiver.url("/try"))
+    result = trying(api, receiver.url("/try"))
 
-    assert (found["delivered"], found["failed_at"], found["status"]) == (True, "", 200)
+    assert (result["delivered"], result["failed_at"], result["status"]) == (True, "", 200)
     assert receiver.count("/try") == 1
 
 
@@ -224,11 +224,11 @@ def test_a_test_says_where_it_broke(api: Stack) -> None:
             "name": "http://no-such-host.invalid/",
             "tls": f"https://127.0.0.1:{api.port}/",
         }
-        found = {step: trying(api, url) for step, url in addresses.items()}
+        results = {step: trying(api, url) for step, url in addresses.items()}
 
-    assert {step: each["failed_at"] for step, each in found.items()} == {step: step for step in addresses}
-    assert found["status"]["status"] == 404
-    assert all(each["hint"] for each in found.values())
+    assert {step: result["failed_at"] for step, result in results.items()} == {step: step for step in addresses}
+    assert results["status"]["status"] == 404
+    assert all(result["hint"] for result in results.values())
 
 
 def test_the_command_line_has_the_same_verbs(api: Stack) -> None:

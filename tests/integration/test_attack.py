@@ -36,10 +36,10 @@ def test_a_canary_is_found_wherever_it_does_not_belong() -> None:
     secret = canaries.make("meta")
     canaries.make("webhook")
 
-    (leak,) = canaries.found(f"Authorization: Bearer {secret}", where="a request")
+    (leak,) = canaries.leaks(f"Authorization: Bearer {secret}", where="a request")
 
     assert (leak.secret, leak.where) == ("meta", "a request")
-    assert canaries.found(secret, where="a request", own=("meta",)) == []
+    assert canaries.leaks(secret, where="a request", own=("meta",)) == []
 
 
 def test_a_row_that_tried_nothing_is_not_fine() -> None:
@@ -74,7 +74,7 @@ def test_every_field_gets_a_hostile_value_and_every_kind_of_caller_asks() -> Non
     callers = [Caller("attacker", ATTACKER, "t"), Caller("outsider", ATTACKER, None)]
 
     ((label, made),) = hostile.attempts(
-        document, callers, paths=hostile.filler([], ["odd"]), each=2, hostile=["\ud800", 10**400]
+        document, callers, paths=hostile.filler([], ["odd"]), values_per_field=2, hostile=["\ud800", 10**400]
     )
 
     assert label == "POST /{version}/{phone}/messages"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from unoapi.devenv.servers import PrivateServers
 
-LADDER_S = 0.2 + 0.4
+RETRY_SCHEDULE_S = 0.2 + 0.4
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_an_outage_of_twenty_retry_schedules_kills_only_what_ended_before_the_br
     short.register([{"id": "crm", "urlAbsolute": receiver.url("/crm")}])
 
     ids = {short.contact_writes(f"hello {number}") for number in range(30)}
-    time.sleep(20 * LADDER_S)
+    time.sleep(20 * RETRY_SCHEDULE_S)
     failed = receiver.count("/crm")
     receiver.script("/crm", Behaviour(status=200))
 
@@ -56,8 +56,8 @@ def test_an_outage_of_twenty_retry_schedules_kills_only_what_ended_before_the_br
     assert failed <= 30 + 20  # the first wave, the retry schedules of four, and few probes
     reports = eventually(
         lambda: (
-            len(found := [json.loads(request.body)["type"] for request in receiver.requests("/callback")]) >= 2
-            and found
+            len(types := [json.loads(request.body)["type"] for request in receiver.requests("/callback")]) >= 2
+            and types
         )
     )
     assert reports.count("endpoint.down") == reports.count("endpoint.up") == 1

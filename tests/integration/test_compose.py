@@ -188,7 +188,7 @@ def test_only_the_reverse_proxy_listens_to_the_world(path: Path) -> None:
 
 
 # What is reached from the world, and what only few may reach.
-KEPT_APART = {
+SEPARATED = {
     "production": {},
     "unochat": {
         "traefik": ("rabbitmq", "redis", "minio", "buckets", "flower", "postgres", "chatwoot-redis"),
@@ -201,11 +201,11 @@ KEPT_APART = {
 }
 
 
-@pytest.mark.parametrize("stack", KEPT_APART)
+@pytest.mark.parametrize("stack", SEPARATED)
 def test_who_has_no_business_with_a_server_does_not_reach_it(stack: str) -> None:
     services = made(STACKS[stack])["services"]
 
-    for name, others in KEPT_APART[stack].items():
+    for name, others in SEPARATED[stack].items():
         for other in others:
             assert set(services[name]["networks"]).isdisjoint(services[other]["networks"]), f"{name} reaches {other}"
 
@@ -241,7 +241,7 @@ def test_no_secret_stands_in_the_arguments_of_a_process(path: Path) -> None:
     for name, service in stack.items():
         words = texts([service.get("command", []), service.get("entrypoint", []), service.get("healthcheck", {})])
         used = {match["name"] for word in words for match in VARIABLE.finditer(word) if match["name"]}
-        assert [each for each in used if re.search("PASSWORD|SECRET|TOKEN|AUTH", each)] == [], name
+        assert [variable for variable in used if re.search("PASSWORD|SECRET|TOKEN|AUTH", variable)] == [], name
         assert not any("requirepass" in word and "\n" not in word for word in words), name
 
 

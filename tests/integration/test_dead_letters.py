@@ -51,7 +51,7 @@ def messages(uno: Stack, queue: str) -> list[AmqpMessage]:
     return taken
 
 
-def test_filters_choose_letters(uno: Stack, publisher: ConfirmingPublisher) -> None:
+def test_filters_choose_dead_letters(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(1), delivery(2, webhook="crm"), delivery(3, phone="5511000000000")])
     bury(publisher, [delivery(4)], reason="too_old")
 
@@ -72,7 +72,7 @@ def test_filters_choose_letters(uno: Stack, publisher: ConfirmingPublisher) -> N
     assert uno.cli("dead", "show", "nothing", check=False).returncode == 1
 
 
-def test_fifty_lists_leave_every_letter_there(uno: Stack, publisher: ConfirmingPublisher) -> None:
+def test_fifty_lists_leave_every_dead_letter_there(uno: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(number) for number in range(7)])
     queue = dead_letters(uno, publisher)
 
@@ -105,7 +105,7 @@ def test_a_replay_keeps_the_id_raises_the_generation_and_strips_the_brokers_head
     assert ids(uno) == [delivery(2).id]
 
 
-def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_later_each_time(
+def test_a_dead_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_later_each_time(
     uno: Stack, publisher: ConfirmingPublisher
 ) -> None:
     history = History().with_attempt(Attempt(status=503, duration_ms=3))
@@ -114,7 +114,7 @@ def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_
     for generation in (1, 2):
         reject(uno, "unoapi.outgoing")
         (dead_letter,) = eventually(uno.dead, every_s=0.5)
-        ((raw, _),) = raw_letters(uno)
+        ((raw, _),) = raw_dead_letters(uno)
         uno.cli("dead", "replay", delivery(1).id)
         with Connection(uno.environment["AMQP_URL"]) as connection:
             channel: Any = connection.channel()
@@ -133,7 +133,7 @@ def test_a_letter_the_broker_made_of_a_task_comes_back_clean_and_one_generation_
     assert ids(uno) == []
 
 
-def test_a_letter_of_unknown_age_is_never_taken_for_an_old_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
+def test_a_dead_letter_of_unknown_age_is_never_taken_for_an_old_one(uno: Stack, publisher: ConfirmingPublisher) -> None:
     publisher.check()
     with Connection(uno.environment["AMQP_URL"]) as connection:
         channel: Any = connection.channel()
@@ -170,7 +170,7 @@ def test_purging_takes_what_is_chosen_and_everything_only_when_asked_twice(
     assert ids(uno) == []
 
 
-def test_a_letter_that_was_delivered_meanwhile_is_removed_and_said_so(
+def test_a_dead_letter_that_was_delivered_meanwhile_is_removed_and_said_so(
     uno: Stack, receiver: Receiver, publisher: ConfirmingPublisher
 ) -> None:
     uno.web()
@@ -210,7 +210,7 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     assert [(each["id"], each["generation"]) for each in again] == [(message_id, 1)]
 
 
-def test_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
+def test_dead_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
     uno: Stack, publisher: ConfirmingPublisher
 ) -> None:
     uno.worker()
@@ -286,7 +286,7 @@ def test_a_killed_verb_is_not_named_as_the_busy_one(uno: Stack, publisher: Confi
 
 
 @pytest.mark.parametrize("verb", [["list", "--json"], ["replay", "--all"], ["purge", "--all"]])
-def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
+def test_a_kill_in_the_middle_of_a_verb_leaves_every_dead_letter(
     uno: Stack, publisher: ConfirmingPublisher, verb: list[str]
 ) -> None:
     amount = 4000
@@ -309,17 +309,19 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_every_letter(
         assert left == amount
     if verb[0] == "replay":
         assert left + replayed >= amount
-    found = [result.letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")]
-    assert len(found) == left
-    left_ids = [dead_letter.id for dead_letter in found]
-    known = {job.id: job for job in buried}
-    assert all(dead_letter.job == known[dead_letter.id] for dead_letter in found)
-    assert {(dead_letter.reason, len(dead_letter.history.attempts)) for dead_letter in found} == {
+    dead_letters_left = [
+        result.dead_letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")
+    ]
+    assert len(dead_letters_left) == left
+    left_ids = [dead_letter.id for dead_letter in dead_letters_left]
+    jobs = {job.id: job for job in buried}
+    assert all(dead_letter.job == jobs[dead_letter.id] for dead_letter in dead_letters_left)
+    assert {(dead_letter.reason, len(dead_letter.history.attempts)) for dead_letter in dead_letters_left} == {
         ("delivery_failed", 1)
     }
     if verb[0] == "replay":
         moved = {(message.headers or {})["id"] for message in messages(uno, "unoapi.outgoing")}
-        assert set(left_ids) | moved == set(known)
+        assert set(left_ids) | moved == set(jobs)
     if verb[0] == "purge":
         assert len(set(left_ids)) == left
 
@@ -334,7 +336,7 @@ def test_a_long_queue_is_walked_to_its_end_and_stays_whole(
     queue = dead_letters(uno, publisher)
 
     for _ in range(3):
-        seen = [result.letter for result in queue.list(DeadLetterQuery(), by="a test")]
+        seen = [result.dead_letter for result in queue.list(DeadLetterQuery(), by="a test")]
         eventually(lambda: queue.count() == len(jobs))
 
         assert sorted(dead_letter.id for dead_letter in seen) == sorted(job.id for job in jobs)
@@ -360,7 +362,7 @@ def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     bury(publisher, [job for pair in zip(meant, others, strict=True) for job in pair])
     queue = dead_letters(uno, publisher)
     eventually(lambda: queue.count() == 123)
-    before = content(raw_letters(uno))
+    before = content(raw_dead_letters(uno))
     eventually(lambda: queue.count() == 123)
 
     results = list(queue.replay(DeadLetterQuery(webhook="crm"), by="a test"))
@@ -368,14 +370,14 @@ def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     assert [result.outcome for result in results] == ["replayed"] * 60
     assert {(m.headers or {})["id"] for m in messages(uno, "unoapi.outgoing")} == {job.id for job in meant}
     eventually(lambda: queue.count() == 63)
-    left = [result.letter for result in queue.list(DeadLetterQuery(), by="a test")]
+    left = [result.dead_letter for result in queue.list(DeadLetterQuery(), by="a test")]
     assert {dead_letter.id for dead_letter in left if dead_letter.job} == {job.id for job in others}
     assert sorted(dead_letter.body for dead_letter in left if not dead_letter.job) == plain
     assert {(dead_letter.reason, dead_letter.queue) for dead_letter in left if not dead_letter.job} == {
         ("unroutable", "unoapi.nowhere")
     }
     eventually(lambda: queue.count() == 63)
-    assert content(raw_letters(uno)) <= before
+    assert content(raw_dead_letters(uno)) <= before
 
 
 def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publisher: ConfirmingPublisher) -> None:
@@ -395,32 +397,34 @@ def test_a_kill_while_a_long_queue_is_turned_over_loses_nothing(uno: Stack, publ
     process.wait()
     left = eventually(lambda: settled(uno), what="everything is given back")
 
-    found = [result.letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")]
-    assert len(found) == left >= amount
-    assert {dead_letter.job for dead_letter in found} == set(buried)
+    dead_letters_left = [
+        result.dead_letter for result in dead_letters(uno, publisher).list(DeadLetterQuery(), by="a test")
+    ]
+    assert len(dead_letters_left) == left >= amount
+    assert {dead_letter.job for dead_letter in dead_letters_left} == set(buried)
 
 
-def content(found: list[tuple[AmqpMessage, str]]) -> set[tuple[bytes, str, str, str]]:
-    """What of letters must never change: bytes, the product's headers, the properties of others, the key."""
-    kept = set()
-    for message, key in found:
+def content(messages: list[tuple[AmqpMessage, str]]) -> set[tuple[bytes, str, str, str]]:
+    """What of dead letters must never change: bytes, the product's headers, the properties of others, the key."""
+    contents = set()
+    for message, key in messages:
         body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
         headers = {name: value for name, value in (message.headers or {}).items() if not name.startswith("x-")}
         for name in ("unoapi-reason", "unoapi-queue"):
-            headers.pop(name, None)  # written down when a letter that the broker made goes to the queue's end
+            headers.pop(name, None)  # written down when a dead letter that the broker made goes to the queue's end
         properties = {name: message.properties.get(name) for name in ("content_type", "message_id", "correlation_id")}
-        kept.add((body, json.dumps(headers, sort_keys=True), json.dumps(properties), key))
-    return kept
+        contents.add((body, json.dumps(headers, sort_keys=True), json.dumps(properties), key))
+    return contents
 
 
-def raw_letters(uno: Stack) -> list[tuple[AmqpMessage, str]]:
-    """All letters as the broker holds them, with their routing keys; they are given back."""
-    found = []
+def raw_dead_letters(uno: Stack) -> list[tuple[AmqpMessage, str]]:
+    """All dead letters as the broker has them, with their routing keys; they are given back."""
+    messages = []
     with Connection(uno.environment["AMQP_URL"]) as connection:
         channel: Any = connection.channel()
         while (message := channel.basic_get("unoapi.dead")) is not None:
-            found.append((message, str(message.delivery_info["routing_key"])))
-    return found
+            messages.append((message, str(message.delivery_info["routing_key"])))
+    return messages
 
 
 def reject(uno: Stack, queue: str) -> None:

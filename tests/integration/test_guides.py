@@ -34,7 +34,8 @@ WEBHOOKS = ("docs/webhooks.md", "docs/pt-BR/webhooks.md")
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 FOLDERS = [ROOT / name for name in ("docs", "compose", "unoapi")]
 DOCUMENTS = sorted(
-    str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(each for on in FOLDERS for each in on.rglob("*.md")))
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in folder.rglob("*.md")))
 )
 GUIDES = [name for name in DOCUMENTS if name.startswith(("README", "docs/", "compose/"))]
 READ_BESIDE_THE_SETTINGS = {"SSL_CERT_FILE", "DOTENV_CONFIG_PATH"}
@@ -59,7 +60,7 @@ def without_comments(line: str) -> str:
 
 @pytest.fixture
 def failing(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iterator[tuple[Stack, str, str]]:
-    """A stack with one dead letter: the stack, the message id and the letter's id."""
+    """A stack with one dead letter: the stack, the message id and the dead letter's id."""
     receiver.script("/crm", Behaviour(status=500))
     with stack(servers, tmp_path, UNOAPI_MESSAGE_RETRY_LIMIT="1", UNOAPI_MESSAGE_RETRY_DELAY="200") as uno:
         uno.web()
@@ -74,13 +75,13 @@ def failing(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> Iter
 def test_the_commands_for_following_a_message_work_as_they_stand(
     failing: tuple[Stack, str, str], tmp_path: Path, document: str
 ) -> None:
-    uno, message_id, letter_id = failing
+    uno, message_id, dead_letter_id = failing
     commands, greps = blocks((ROOT / document).read_text(), "sh")
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     (tmp_path / "unoapi.log").write_text("".join(process.output() for process in uno.processes))
 
     def said(line: str) -> str:
-        words = line.replace("wamid.…", message_id).replace("<id>", letter_id).replace("<P>", PHONE)
+        words = line.replace("wamid.…", message_id).replace("<id>", dead_letter_id).replace("<P>", PHONE)
         done = subprocess.run(
             ["/bin/sh", "-c", words.replace("<webhook>", "crm")],
             env=uno.environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
@@ -98,10 +99,10 @@ def test_the_commands_for_following_a_message_work_as_they_stand(
     assert all(step in answers[f"trace {'wamid.…'}"] for step in ("accepted", "queued", "attempt", "dead", "500"))
     assert message_id in answers["dead list"]
     assert "HTTP 500" in answers["dead show"]
-    assert letter_id in answers["dead replay"] or "1" in answers["dead replay"]
+    assert dead_letter_id in answers["dead replay"] or "1" in answers["dead replay"]
     assert uno.dead() == []
     assert "500" in answers["endpoint test"]
-    assert all(message_id in found for found in checkpoints)
+    assert all(message_id in checkpoint for checkpoint in checkpoints)
 
 
 # --- receivers ---
@@ -150,7 +151,7 @@ def test_the_receivers_of_the_guide_take_our_deliveries_and_nobody_elses(
         signed = {"webhook-id": "x", "webhook-timestamp": "1", "webhook-signature": "v1,Zm9yZ2Vk"}
         wrong = requests.post(url, json={"entry": []}, headers=signed, timeout=5)
 
-        (line,) = [each for each in output.read_text().splitlines() if each.startswith("{")]
+        (line,) = [line for line in output.read_text().splitlines() if line.startswith("{")]
         assert json.loads(line)["messages"][0]["id"] == message_id
         assert (forged.status_code, wrong.status_code) == (401, 401)
         trace = f"/v15.0/{PHONE}/messages/{message_id}/trace"
@@ -173,16 +174,16 @@ def test_both_guides_show_the_same_code() -> None:
 def verbs(command: click.Command, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     if not isinstance(command, click.Group):
         return {path}
-    return {path}.union(*(verbs(each, (*path, name)) for name, each in command.commands.items()))
+    return {path}.union(*(verbs(child, (*path, name)) for name, child in command.commands.items()))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_that_a_document_names_is_there(document: str) -> None:
     text = (ROOT / document).read_text()
-    known, groups = verbs(program), {name for name, each in program.commands.items() if isinstance(each, click.Group)}
+    paths, groups = verbs(program), {name for name, verb in program.commands.items() if isinstance(verb, click.Group)}
     code = re.findall(r"`([^`\n]+)`", text) + [line for block in blocks(text, "sh") for line in block.splitlines()]
     lines = [
-        re.sub(r"^.*?\bunoapi(?= [a-z])", "unoapi", each) for each in code if re.search(r"(^|[ /])unoapi [a-z]", each)
+        re.sub(r"^.*?\bunoapi(?= [a-z])", "unoapi", line) for line in code if re.search(r"(^|[ /])unoapi [a-z]", line)
     ]
 
     for line in lines:
@@ -190,9 +191,9 @@ def test_every_command_that_a_document_names_is_there(document: str) -> None:
         if words[0] in {"web", "worker", "media", "suspect", "flower", "<user>"} or line.startswith("unoapi -"):
             continue  # the image's commands
         path = tuple(words[:2]) if words[0] in groups and len(words) > 1 else (words[0],)
-        assert path in known, line
+        assert path in paths, line
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {each for line in code for each in re.findall(r"(?:^|&& )make ([a-z-]+)", line)} <= targets
+    assert {target for line in code for target in re.findall(r"(?:^|&& )make ([a-z-]+)", line)} <= targets
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -208,17 +209,19 @@ def test_every_link_within_the_documents_leads_somewhere(document: str) -> None:
         assert path.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.+)$", without_code(path.read_text()), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, target
+            assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
+                target
+            )
 
 
 @pytest.mark.parametrize("document", GUIDES)
 def test_every_setting_that_a_guide_names_exists(document: str) -> None:
-    known = {name.upper() for name in Settings.model_fields} | READ_BESIDE_THE_SETTINGS
+    settings = {name.upper() for name in Settings.model_fields} | READ_BESIDE_THE_SETTINGS
     stacks = "".join(path.read_text() for path in (ROOT / "compose").rglob("docker-compose.yml"))
     elsewhere = "".join((ROOT / name).read_text() for name in ("Procfile", "compose/Dockerfile", ".env.example"))
     named = set(re.findall(r"`((?:[A-Z][A-Z0-9]*_)+[A-Z0-9]+)\b", (ROOT / document).read_text()))
 
-    assert {name for name in named - known if name not in stacks + elsewhere} == set()
+    assert {name for name in named - settings if name not in stacks + elsewhere} == set()
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:

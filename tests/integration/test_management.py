@@ -212,8 +212,8 @@ def test_the_numbers_of_an_account_are_listed_without_a_null_next(api: Api) -> N
 def test_a_token_is_really_checked(api: Api) -> None:
     def data(token: str) -> dict[str, Any]:
         answer = ask(api, "GET", f"{V}/debug_token", OPERATOR, params={"input_token": token})
-        found: dict[str, Any] = answer.json()["data"]
-        return found
+        data: dict[str, Any] = answer.json()["data"]
+        return data
 
     assert data("wrong")["is_valid"] is False
     own = data(TOKEN)
@@ -354,8 +354,8 @@ def test_a_template_that_cannot_be_sent_is_refused_at_the_door(
     api: Api, provider: str, template: dict[str, Any], status: int, code: int | None
 ) -> None:
     ask(api, "POST", f"{V}/{OTHER}/register", json={"provider": provider})
-    known = {"name": "known", "language": "en", "components": [{"type": "BODY", "text": "Hi {{1}}"}]}
-    api.redis.set(f"unoapi-template:{OTHER}", json.dumps([known]))
+    stored = {"name": "known", "language": "en", "components": [{"type": "BODY", "text": "Hi {{1}}"}]}
+    api.redis.set(f"unoapi-template:{OTHER}", json.dumps([stored]))
     body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template"}
 
     answer = ask(

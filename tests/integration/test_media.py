@@ -262,12 +262,12 @@ def test_100_mb_go_up_and_down_without_passing_through_the_memory(uno: Stack, tm
     family = [psutil.Process(web.pid), *psutil.Process(web.pid).children(recursive=True)]
     done = threading.Event()
 
-    def watch() -> None:
+    def measure() -> None:
         nonlocal most
         while not done.wait(0.05):
             most = max(most, *(member.memory_info().rss / 1e6 for member in family))
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=measure)
     watcher.start()
     try:
         body = tmp_path / "body"

@@ -299,12 +299,12 @@ def test_a_read_ends_in_time_while_the_servers_are_away(registry: ProcessRegistr
             redis_url=f"redis://127.0.0.1:{port}",
             rabbitmq_management_url=f"http://guest:guest@127.0.0.1:{port}",
         )
-        standing = collector(settings, registry)
+        queue_collector = collector(settings, registry)
 
         began = time.monotonic()
-        families: list[Metric] = list(standing.collect())
+        families: list[Metric] = list(queue_collector.collect())
         first = time.monotonic() - began
-        again = list(standing.collect())
+        again = list(queue_collector.collect())
 
     assert {family.name for family in families} >= {"unoapi_queue_messages", "unoapi_breakers_open"}
     assert [sample for family in [*families, *again] for sample in family.samples] == []

@@ -50,7 +50,7 @@ def test_among_many_messages_a_killer_ends_dead_and_nothing_else_does(killing: S
     harmless = {killing.contact_writes(f"message {number}") for number in range(MESSAGES // 2)}
     killer = killing.contact_writes(f"the {WORD} is here")
     harmless |= {killing.contact_writes(f"message {number}") for number in range(MESSAGES // 2, MESSAGES - 1)}
-    suspect = killing.suspect(app="tests.support.killed_worker_app")
+    quarantine = killing.suspect(app="tests.support.killed_worker_app")
 
     losses = 0
     worker = killing.worker(threads=THREADS, app="tests.support.killed_worker_app")
@@ -65,7 +65,7 @@ def test_among_many_messages_a_killer_ends_dead_and_nothing_else_does(killing: S
         time.sleep(0.2)
 
     assert losses == LOSSES
-    assert suspect.running()
+    assert quarantine.running()
     (dead_letter,) = killing.dead()
     assert (dead_letter["message_id"], dead_letter["reason"]) == (killer, "poison")
     assert "3 processes ended" in dead_letter["error"]
@@ -93,7 +93,7 @@ def test_a_harmless_message_is_delivered_from_quarantine(killing: Stack, receive
     assert killing.depth("unoapi.dead") == 0
 
 
-def test_a_poisonous_letter_goes_back_to_the_process_for_suspects() -> None:
+def test_a_poisonous_dead_letter_goes_back_to_the_process_for_suspects() -> None:
     job = DeliverWebhook(id="d", phone=PHONE, event_id="e", webhook_id="w", kind="message", stored=True, body="{}")
     history = History(worker_losses=3, internal_errors=1).with_attempt(Attempt(error="x"))
     message = to_dead_letter(Envelope(job, history=history), TOPOLOGY, reason="poison", error="x")

@@ -107,11 +107,11 @@ def procfile() -> dict[str, list[str]]:
 
 def consumed() -> list[str]:
     """The queues that the processes of the Procfile take from, without the prefix."""
-    found = []
+    queues = []
     for words in procfile().values():
         if "--queues" in words:
-            found += words[words.index("--queues") + 1].split(",")
-    return [queue.removeprefix("unoapi.") for queue in found]
+            queues += words[words.index("--queues") + 1].split(",")
+    return [queue.removeprefix("unoapi.") for queue in queues]
 
 
 def test_the_procfile_starts_programs_that_are_there() -> None:
@@ -358,15 +358,15 @@ def test_connections_to_rabbitmq_are_ours_which_check_the_host() -> None:
 
 @pytest.mark.parametrize("what", NOT_IN_FILES)
 def test_no_file_names_the_place_it_was_made_at(what: str) -> None:
-    found = []
+    matches = []
     for path in tracked_files():
         try:
             text = path.read_text()
         except UnicodeDecodeError:
             continue
-        found += [f"{short(path)}: {match[0]}" for match in NOT_IN_FILES[what].finditer(text)]
+        matches += [f"{short(path)}: {match[0]}" for match in NOT_IN_FILES[what].finditer(text)]
 
-    assert found == []
+    assert matches == []
 
 
 def test_the_version_is_one() -> None:

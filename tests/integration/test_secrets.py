@@ -150,8 +150,8 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     assert "webhook_delivered" in logs
     assert "given_up" in logs
     assert "'unoapi-traceback': " in queued, "a bug is reported with its traceback"
-    for place in (logs, events, queued, dashboards[0]):
-        assert PLANTED in place, "what is planted must be found, else the search proves nothing"
+    for text in (logs, events, queued, dashboards[0]):
+        assert PLANTED in text, "what is planted must be found, else the search proves nothing"
     assert "task-succeeded" in events
     assert "task-failed" in events
     assert "outgoing.deliver" in dashboards[0]
@@ -161,12 +161,12 @@ def test_no_token_and_no_body_is_found_where_people_look(watched: Stack, receive
     stored = redis.Redis.from_url(redis_url, decode_responses=True).get(f"unoapi-config:{PHONE}")
     assert TOKEN in str(stored), "the configuration holds the token, so there is something to find"
     for token in TOKENS:
-        for place, text in {"logs": logs, "events": events, "queues": queued, "dashboards": str(dashboards),
+        for source, text in {"logs": logs, "events": events, "queues": queued, "dashboards": str(dashboards),
                             "answer": answer.text, "callbacks": all_bodies(receiver)}.items():  # fmt: skip
-            assert token not in text, f"{token} in {place}"
-    for place, text in {"logs": logs, "events": events, "dashboards": str(dashboards)}.items():
-        assert BODY not in text, f"a message body in {place}"
-        assert URL_KEY not in text, f"a webhook's address in {place}"
+            assert token not in text, f"{token} in {source}"
+    for source, text in {"logs": logs, "events": events, "dashboards": str(dashboards)}.items():
+        assert BODY not in text, f"a message body in {source}"
+        assert URL_KEY not in text, f"a webhook's address in {source}"
     assert URL_KEY not in queued
     assert URL_KEY in "".join(request.path for request in receiver.requests("/")), "the address holds it"
 

@@ -24,10 +24,10 @@ def bindings(uno: Stack) -> dict[str, list[tuple[str, str]]]:
     """For each exchange the queues bound to it, with their keys."""
     vhost = uno.environment["AMQP_URL"].rpartition("/")[2]
     answer = requests.get(f"{uno.servers.management_url}/api/bindings/{vhost}", timeout=10)
-    found: dict[str, list[tuple[str, str]]] = {}
+    queues: dict[str, list[tuple[str, str]]] = {}
     for item in answer.json():
-        found.setdefault(item["source"], []).append((item["destination"], item["routing_key"]))
-    return found
+        queues.setdefault(item["source"], []).append((item["destination"], item["routing_key"]))
+    return queues
 
 
 def test_every_queue_and_exchange_of_the_design_is_declared_with_its_arguments(uno: Stack) -> None:
@@ -58,12 +58,12 @@ def test_every_queue_and_exchange_of_the_design_is_declared_with_its_arguments(u
 def test_every_work_queue_is_bound_with_exactly_its_own_name_after_the_start_of_a_worker(uno: Stack) -> None:
     uno.worker()
 
-    found = bindings(uno)
+    bound = bindings(uno)
 
     work = [f"unoapi.{name}" for name in WORK_QUEUES]
-    assert sorted(found["unoapi.broker"]) == sorted((name, name) for name in work)
-    assert found["unoapi.dead"] == [("unoapi.dead", "")]
-    assert len(found["unoapi.delayed"]) == 18
+    assert sorted(bound["unoapi.broker"]) == sorted((name, name) for name in work)
+    assert bound["unoapi.dead"] == [("unoapi.dead", "")]
+    assert len(bound["unoapi.delayed"]) == 18
 
 
 def test_the_topology_command_prints_every_object(uno: Stack) -> None:

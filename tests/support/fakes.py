@@ -358,12 +358,12 @@ class MemoryConnections:
         self._statuses: dict[str, str] = {}
         self._keys: dict[tuple[str, str], MessageKey] = {}
         self._waits: dict[tuple[str, str], bool] = {}
-        self._rings: dict[tuple[str, str], str] = {}
+        self._calls: dict[tuple[str, str], str] = {}
 
     def record(self, phone: str, change: SessionState | QrCode | PairingCode, *, at_ms: int, seq: int) -> None:
         self._ensure_there()
-        known_ms, known_seq, shown = self._changes.get(phone, (0, 0, {}))
-        if known_ms < now_ms() + 60_000 and (at_ms, seq) < (known_ms, known_seq):
+        last_ms, last_seq, shown = self._changes.get(phone, (0, 0, {}))
+        if last_ms < now_ms() + 60_000 and (at_ms, seq) < (last_ms, last_seq):
             return
         kind = {QrCode: "qr", PairingCode: "pairing_code"}.get(type(change), "state")
         shown = {} if kind == "state" else dict(shown)
@@ -405,7 +405,7 @@ class MemoryConnections:
         return True
 
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
-        return self.away or self._rings.setdefault((phone, caller), call_id) == call_id
+        return self.away or self._calls.setdefault((phone, caller), call_id) == call_id
 
     def _ensure_there(self) -> None:
         if self.away:
@@ -474,13 +474,13 @@ class MemoryDeadLetterQueue:
     """DeadLetterQueue. `taken` while a walk goes on, perhaps in another process."""
 
     def __init__(self, *dead_letters: DeadLetter) -> None:
-        self.letters = list(dead_letters)
+        self.dead_letters = list(dead_letters)
         self.put: list[tuple[DeadLetter, int]] = []
         self.batches: list[int] = []
         self.taken = False
 
     def count(self) -> int:
-        return len(self.letters)
+        return len(self.dead_letters)
 
     def walk(
         self,
@@ -512,8 +512,8 @@ class MemoryDeadLetterQueue:
             raise DeadLettersBusy("another process")
         self.taken = True
         on_locked()
-        selected = [dead_letter for dead_letter in self.letters if query.matches(dead_letter)]
-        left = len(selected) if bounds.letters is None else bounds.letters
+        selected = [dead_letter for dead_letter in self.dead_letters if query.matches(dead_letter)]
+        left = len(selected) if bounds.dead_letters is None else bounds.dead_letters
         try:
             while selected and left > 0:
                 size = min(batch, left)
@@ -522,7 +522,7 @@ class MemoryDeadLetterQueue:
                 for dead_letter, outcome in zip(part, settle(part), strict=True):
                     left -= outcome not in PASSED_OVER
                     if outcome not in STAYING:
-                        self.letters.remove(dead_letter)
+                        self.dead_letters.remove(dead_letter)
                     yield DeadLetterResult(dead_letter, outcome)
             walk.complete = not selected
         finally:
@@ -558,8 +558,8 @@ class MemoryTraces:
         return [entry for entry in self.find(message_id) if entry.phone == phone]
 
     def find(self, message_id: str) -> list[TraceEntry]:
-        found = [entry for entry in self.entries if entry.message_id == message_id]
-        return sorted(found, key=lambda entry: entry.at)
+        entries = [entry for entry in self.entries if entry.message_id == message_id]
+        return sorted(entries, key=lambda entry: entry.at)
 
 
 class WebhookRecorder:
@@ -646,16 +646,22 @@ def make_status(status: str = "delivered", *, recipient: str = CONTACT, error: d
 def make_fan_out(event: Event | None = None, **fields: Any) -> FanOut:
     """The job of an event that was accepted for the only webhook of a stored session."""
     event = event or make_event()
-    known = {"id": event.event_id, "phone": PHONE, "message_id": event.message_id, "kind": event.kind}
-    return FanOut.model_validate({**known, "body": event.body, "webhook_ids": ["default"], "stored": True, **fields})
+    identity = {"id": event.event_id, "phone": PHONE, "message_id": event.message_id, "kind": event.kind}
+    return FanOut.model_validate({**identity, "body": event.body, "webhook_ids": ["default"], "stored": True, **fields})
 
 
 def make_delivery(**fields: Any) -> DeliverWebhook:
     """One event on its way to the webhook `default` of a stored session."""
     event = make_event()
-    known = {"id": "delivery-1", "phone": PHONE, "message_id": "wamid.1", "event_id": event.event_id, "kind": "message"}
+    identity = {
+        "id": "delivery-1",
+        "phone": PHONE,
+        "message_id": "wamid.1",
+        "event_id": event.event_id,
+        "kind": "message",
+    }
     return DeliverWebhook.model_validate(
-        {**known, "webhook_id": "default", "stored": True, "body": event.body, **fields}
+        {**identity, "webhook_id": "default", "stored": True, "body": event.body, **fields}
     )
 
 

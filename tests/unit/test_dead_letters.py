@@ -64,7 +64,7 @@ def test_a_list_leaves_every_dead_letter_there() -> None:
 
     walk = house.service.list(DeadLetterQuery(webhook="crm"), by="list")
 
-    assert [(result.letter.id, result.outcome) for result in walk] == [("other", "kept")]
+    assert [(result.dead_letter.id, result.outcome) for result in walk] == [("other", "kept")]
     assert walk.complete
     assert house.service.count() == 2
 
@@ -72,7 +72,7 @@ def test_a_list_leaves_every_dead_letter_there() -> None:
 def test_a_bound_ends_a_list_early_and_it_says_so() -> None:
     house = House(make_letter(), make_letter(make_delivery(id="other")))
 
-    walk = house.service.list(ALL, by="list", bounds=Bounds(letters=1))
+    walk = house.service.list(ALL, by="list", bounds=Bounds(dead_letters=1))
 
     assert len(list(walk)) == 1
     assert not walk.complete
@@ -92,8 +92,8 @@ def test_a_purge_removes_what_is_selected_and_nothing_else() -> None:
 
     results = list(house.service.purge(DeadLetterQuery(older_than=timedelta(hours=1)), by="purge"))
 
-    assert [(result.letter.id, result.outcome) for result in results] == [("old", "purged")]
-    assert [dead_letter.id for dead_letter in house.queue.letters] == ["delivery-1", "undated"]
+    assert [(result.dead_letter.id, result.outcome) for result in results] == [("old", "purged")]
+    assert [dead_letter.id for dead_letter in house.queue.dead_letters] == ["delivery-1", "undated"]
 
 
 def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
@@ -199,7 +199,7 @@ def test_a_lost_cause_stays_until_it_is_named(reason: str) -> None:
 def test_a_bound_counts_what_is_done_and_not_what_is_passed_over() -> None:
     house = House(*(make_letter(make_delivery(id=f"d-{n}"), reason="gone" if n < 5 else "refused") for n in range(8)))
 
-    walk = house.service.replay(ALL, by="replay", bounds=Bounds(letters=2))
+    walk = house.service.replay(ALL, by="replay", bounds=Bounds(dead_letters=2))
 
     assert [result.outcome for result in walk] == ["left_alone"] * 5 + ["replayed"] * 2
     assert not walk.complete

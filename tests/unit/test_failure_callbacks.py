@@ -56,9 +56,9 @@ def test_the_callback_of_a_delivery_holds_the_documented_fields() -> None:
 
     (callback,) = given_up(job, notices=False)
 
-    told = document(callback)
-    assert told.pop("id") == callback.job.id
-    assert told == {
+    report = document(callback)
+    assert report.pop("id") == callback.job.id
+    assert report == {
         "text": f"Session {PHONE}, webhook default: 1 attempt failed (HTTP 503)",
         "type": "webhook.failed",
         "phone": PHONE,
@@ -75,9 +75,9 @@ def test_several_attempts_are_counted_in_the_text() -> None:
 
     (callback,) = given_up(make_delivery(), notices=False, history=history)
 
-    told = document(callback)
-    assert "2 attempts failed" in told["text"]
-    assert told["attempts"][1]["status"] is None
+    report = document(callback)
+    assert "2 attempts failed" in report["text"]
+    assert report["attempts"][1]["status"] is None
 
 
 def test_the_callback_has_one_id_per_failure_and_generation() -> None:
@@ -145,10 +145,10 @@ def test_a_failed_status_is_told_once_with_its_error() -> None:
     callback = status_report(make_fan_out(event))
 
     assert callback is not None
-    told = json.loads(callback.body)
-    assert (told["type"], told["webhook"], told["attempts"]) == ("message.failed", "", [])
-    assert told["text"] == f"Session {PHONE}: message wamid.1 failed (131026 Message undeliverable)"
-    assert told["payload"] == json.loads(event.body)
+    report = json.loads(callback.body)
+    assert (report["type"], report["webhook"], report["attempts"]) == ("message.failed", "", [])
+    assert report["text"] == f"Session {PHONE}: message wamid.1 failed (131026 Message undeliverable)"
+    assert report["payload"] == json.loads(event.body)
     again = status_report(make_fan_out(event))
     assert again is not None
     assert again.model_copy(update={"accepted_at_ms": callback.accepted_at_ms}) == callback

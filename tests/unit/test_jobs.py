@@ -49,7 +49,7 @@ ALL: list[Job] = [
     ReportFailure(id="1", phone=PHONE, body=BODY),
     NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
 ]
-EACH = pytest.mark.parametrize("job", ALL, ids=[job.task for job in ALL])
+every_job = pytest.mark.parametrize("job", ALL, ids=[job.task for job in ALL])
 
 
 def test_all_kinds_of_jobs_are_tried_here() -> None:
@@ -74,7 +74,7 @@ def test_any_text_has_a_computed_id_without_dots(text: str) -> None:
     assert str(UUID(computed)) == computed
 
 
-@EACH
+@every_job
 def test_dashboards_see_ids_only(job: Job) -> None:
     message = to_message(Envelope(job, retries=2), TOPOLOGY)
 
@@ -85,14 +85,14 @@ def test_dashboards_see_ids_only(job: Job) -> None:
     assert message.headers["argsrepr"] == job.summary
 
 
-@EACH
+@every_job
 def test_a_job_comes_back_from_its_queue_as_it_was(job: Job) -> None:
     message = to_message(Envelope(job), TOPOLOGY)
 
     assert from_body(job.task, message.body) == job
 
 
-@EACH
+@every_job
 def test_a_job_goes_to_its_queue_under_its_id(job: Job) -> None:
     message = to_message(Envelope(job), TOPOLOGY)
 
@@ -101,7 +101,7 @@ def test_a_job_goes_to_its_queue_under_its_id(job: Job) -> None:
     assert job.queue in WORK_QUEUES
 
 
-@EACH
+@every_job
 def test_a_job_that_is_not_valid_is_not_quoted(job: Job) -> None:
     with pytest.raises(ValidationError) as refusal:
         type(job).model_validate({**job.model_dump(), "phone": BODY, "accepted_at_ms": BODY})

@@ -32,7 +32,7 @@ class Use(NamedTuple):
 def uses() -> list[Use]:
     """All uses of patterns in the source. A compiled one counts for all calls on its name."""
     everything = "\n".join(path.read_text() for path in SOURCES)
-    found = []
+    all_uses = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and node.args):
@@ -44,17 +44,17 @@ def uses() -> list[Use]:
             where = f"{path.relative_to(ROOT)}:{node.lineno}"
             flags = sum(int(getattr(re, word)) for word in re.findall(r"re\.([A-Z]+)\b", ast.unparse(node)))
             if name != "compile":
-                found.append(Use(where, pattern, flags, name))
+                all_uses.append(Use(where, pattern, flags, name))
                 continue
             (line,) = path.read_text().splitlines()[node.lineno - 1 : node.lineno]
             own = line.split("=")[0].strip()
             calls = set(re.findall(rf"\b{re.escape(own)}\.(\w+)\(", everything)) & CALLS
             assert calls, f"{where}: {own} is used in no way that this test knows"
-            found += [Use(where, pattern, flags, call) for call in sorted(calls)]
-    return found
+            all_uses += [Use(where, pattern, flags, call) for call in sorted(calls)]
+    return all_uses
 
 
-def letters(pattern: str) -> list[str]:
+def samples(pattern: str) -> list[str]:
     """One character for each set or literal of a pattern, and two that it may not want."""
     chars = {"\n", "!"}
     todo: list[Any] = list(parser.parse(pattern))
@@ -84,7 +84,7 @@ def literal_runs(pattern: str) -> list[str]:
 
 def hostile_texts(pattern: str, size: int) -> list[str]:
     """Texts that begin what the pattern wants again and again, and never end it."""
-    chars = letters(pattern)
+    chars = samples(pattern)
     texts = [start + char * size + end for start, char, end in product(literal_runs(pattern), chars, ("", "!", "\n"))]
     texts += [(first + second) * (size // 2) for first, second in product(chars, chars)]
     texts += [(run + char) * (size // (len(run) + 1)) for run, char in product(literal_runs(pattern), chars)]

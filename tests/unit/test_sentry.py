@@ -64,8 +64,8 @@ def events(ingest: Ingest) -> list[dict[str, Any]]:
 
 
 def stumble(secret: str) -> None:
-    held = {"token": secret}
-    raise ValueError(f"cannot read {held}")
+    credentials = {"token": secret}
+    raise ValueError(f"cannot read {credentials}")
 
 
 def refuse() -> None:
@@ -162,7 +162,7 @@ def test_of_a_chain_of_errors_only_our_own_words_are_told(ingest: Ingest) -> Non
         log.exception("unhandled_error")
 
     (event,) = events(ingest)
-    values = [(each["type"], each["value"]) for each in event["exception"]["values"]]
+    values = [(error["type"], error["value"]) for error in event["exception"]["values"]]
     assert values[:2] == [("ValueError", ""), ("UnoError", "ours may be read")]
     assert values[2][1].startswith("RuntimeError in ")
     assert SECRET not in ingest.text

@@ -77,7 +77,7 @@ def test_a_webhook_gets_what_its_flags_say(case: dict[str, Any]) -> None:
 def test_a_timer_that_ran_out_is_judged(case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
 
-    class Known:
+    class KnownTimers:
         def state(self, phone: str, contact: str) -> TimerState:
             assert (phone, contact) == (PHONE, "5549988887777")
             return TimerState(last_ms=given["last_timer"], direction=given["last_direction"])
@@ -89,7 +89,7 @@ def test_a_timer_that_ran_out_is_judged(case: dict[str, Any]) -> None:
         id="1", phone=PHONE, to="5549988887777", accepted_at_ms=given["time"],
         step={"timeout": 1, "message": given.get("message", "hey")}, nexts=tuple(given.get("nexts", ())),
     )  # fmt: skip
-    envelopes = fire(job, timers=Known())
+    envelopes = fire(job, timers=KnownTimers())
 
     assert bool(envelopes) is out["sent"]
     if "new_timer" in out:

@@ -83,7 +83,9 @@ def waiting(uno: Uno) -> list[Message]:
 
 def dead_letters(uno: Uno) -> list[DeadLetter]:
     messages: list[Message] = list(iter(lambda: queues(uno).take(uno.topology.dead), None))
-    return [read_dead_letter(each.body, each.headers, each.properties, each.routing_key) for each in messages]
+    return [
+        read_dead_letter(message.body, message.headers, message.properties, message.routing_key) for message in messages
+    ]
 
 
 # --- the work ---

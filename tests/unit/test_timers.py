@@ -17,7 +17,7 @@ START = 1_767_225_600_000
 STEP = TimerStep(timeout=5000, message="are you there?")
 
 
-class Known:
+class KnownTimers:
     """Timers, in one state."""
 
     def __init__(self, last_ms: int | None = START, direction: str = "incoming") -> None:
@@ -58,11 +58,11 @@ def test_a_timer_waits_in_the_broker() -> None:
 def test_a_timer_fires_only_when_it_was_not_stopped_and_nobody_answered(
     last_ms: int | None, direction: str, sent: bool
 ) -> None:
-    assert bool(fire(timer(), timers=Known(last_ms, direction))) is sent
+    assert bool(fire(timer(), timers=KnownTimers(last_ms, direction))) is sent
 
 
 def test_what_goes_out_is_a_message_like_any_other() -> None:
-    (sent,) = fire(timer(), timers=Known())
+    (sent,) = fire(timer(), timers=KnownTimers())
 
     assert isinstance(sent.job, SendMessage)
     assert json.loads(sent.job.body) == {
@@ -73,7 +73,7 @@ def test_what_goes_out_is_a_message_like_any_other() -> None:
 def test_the_next_timer_starts_when_one_has_fired_with_the_rest() -> None:
     again, last = TimerStep(timeout=7000, message="again"), TimerStep(timeout=9000, message="bye")
 
-    _, following = fire(timer(again, last), timers=Known())
+    _, following = fire(timer(again, last), timers=KnownTimers())
 
     job = following.job
     assert isinstance(job, FireTimer)
@@ -90,7 +90,7 @@ def test_the_next_timer_counts_until_it_fires() -> None:
 
 
 def test_a_timer_that_runs_twice_makes_the_same_message_and_the_same_next_timer() -> None:
-    first, second = (fire(timer(STEP), timers=Known()) for _ in range(2))
+    first, second = (fire(timer(STEP), timers=KnownTimers()) for _ in range(2))
 
     assert [envelope.job.id for envelope in first] == [envelope.job.id for envelope in second]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
 
 CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT, "push_name": "Maria"}
-MINE = {"jid": f"{PHONE}@s.whatsapp.net", "kind": "user", "phone": PHONE, "push_name": "Shop"}
+OWN_CHAT = {"jid": f"{PHONE}@s.whatsapp.net", "kind": "user", "phone": PHONE, "push_name": "Shop"}
 TEXT = {
     "id": "3EB0C767D097B7C7C030", "chat": CHAT, "sender": CHAT, "timestamp_ms": 1_767_225_600_999,
     "content": {"kind": "text", "body": "hello"},
@@ -64,7 +64,7 @@ def test_the_same_event_twice_is_the_same_job_twice() -> None:
 
 
 def test_the_numbers_own_message_is_from_the_number_and_about_its_counterparty() -> None:
-    (job,) = received("message", {**TEXT, "from_me": True, "sender": MINE})
+    (job,) = received("message", {**TEXT, "from_me": True, "sender": OWN_CHAT})
 
     value = value_of(job)
     assert value["messages"][0]["from"] == PHONE

@@ -137,14 +137,14 @@ class ConnectionPool:
             try:
                 if self.away:
                     self._reconnect()
-                self._look_after_the_idle()
+                self._maintain_idle()
                 if time.monotonic() - checked_at >= CHECK_S:
                     checked_at = time.monotonic()
                     self._declare_again()
             except Exception as error:  # noqa: BLE001 (without this thread a process would stay away for good)
                 log.error("publisher_maintenance_failed", error=describe(error), traceback=safe_traceback(error))
 
-    def _look_after_the_idle(self) -> None:
+    def _maintain_idle(self) -> None:
         for _ in range(len(self._idle)):
             try:
                 connection = self._idle.popleft()

@@ -121,7 +121,7 @@ class BrokerDeadLetterQueue:
         total = self._count(taken.channel)
         seen = 0
         unacked_since = started = time.monotonic()
-        left = total if bounds.letters is None else bounds.letters
+        left = total if bounds.dead_letters is None else bounds.dead_letters
         while seen < total:
             if left <= 0 or (bounds.seconds is not None and time.monotonic() - started > bounds.seconds):
                 return
@@ -199,7 +199,7 @@ class BrokerDeadLetterQueue:
         return int(channel.queue_declare(self._topology.dead, passive=True).message_count)
 
     def _connection(self) -> Connection:
-        with suppress(BrokerBlocked):  # during an alarm letters can be read and purged
+        with suppress(BrokerBlocked):  # during an alarm dead letters can be read and purged
             self._publisher.check()  # declares the topology, and raises when RabbitMQ is away
         connection = Connection(
             self._url,

@@ -21,7 +21,7 @@ TRACEBACK_HEADER = "unoapi-traceback"
 DIED_HEADER = "unoapi-dead-at"
 QUEUE_HEADER = "unoapi-queue"
 BROKER_HEADERS = ("x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count", "x-delivery")
-NOT_KEPT = ("application_headers", "expiration")
+NOT_SAVED = ("application_headers", "expiration")
 """Properties that a dead letter has no more: headers are read beside them, and no dead letter goes by itself."""
 OWN_HEADERS = (REASON_HEADER, ERROR_HEADER, TRACEBACK_HEADER, DIED_HEADER, QUEUE_HEADER)
 
@@ -57,9 +57,9 @@ def read_dead_letter(
             job = None
     death = _last_death(headers)
     reason = str(headers.get(REASON_HEADER) or "") or _broker_reason(death, task, job)
-    letter_id = str(headers.get("id") or properties.get("message_id") or hashlib.sha256(raw).hexdigest()[:32])
+    dead_letter_id = str(headers.get("id") or properties.get("message_id") or hashlib.sha256(raw).hexdigest()[:32])
     return DeadLetter(
-        id=letter_id,
+        id=dead_letter_id,
         queue=str(headers.get(QUEUE_HEADER) or death.get("queue") or routing_key),
         reason=reason,
         error=str(headers.get(ERROR_HEADER) or ""),
@@ -70,7 +70,7 @@ def read_dead_letter(
         job=job,
         body=raw,
         headers=headers,
-        properties={name: value for name, value in properties.items() if name not in NOT_KEPT},
+        properties={name: value for name, value in properties.items() if name not in NOT_SAVED},
     )
 
 

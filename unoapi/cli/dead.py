@@ -80,18 +80,18 @@ def dead() -> None:
 @filters
 @click.option("--json", "json_lines", is_flag=True, help="One object a line.")
 @pass_uno
-def list_letters(uno: Uno, json_lines: bool, **selection: Any) -> None:
+def list_dead_letters(uno: Uno, json_lines: bool, **selection: Any) -> None:
     """List dead letters. Nothing is changed."""
     count = 0
     reasons: Counter[str] = Counter()
     page: list[DeadLetter] = []
     for result in uno.dead_letters.list(DeadLetterQuery(**selection), by="dead list"):
         count += 1
-        reasons[result.letter.reason] += 1
+        reasons[result.dead_letter.reason] += 1
         if json_lines:
-            click.echo(json.dumps(result.letter.public_fields()))
+            click.echo(json.dumps(result.dead_letter.public_fields()))
             continue
-        page.append(result.letter)
+        page.append(result.dead_letter)
         if len(page) == 100:  # noqa: PLR2004 (a screen or two)
             _print_page(page, first=count == len(page))
             page = []
@@ -178,7 +178,7 @@ def replay(  # noqa: PLR0913, PLR0917 (click's options)
     dead_letters = uno.dead_letters
     if dry_run:
         outcomes = Counter(
-            "left_alone" if is_left_alone(result.letter, query) else "would be replayed"
+            "left_alone" if is_left_alone(result.dead_letter, query) else "would be replayed"
             for result in dead_letters.list(query, by="dead replay")
         )
     else:

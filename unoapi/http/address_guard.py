@@ -82,9 +82,9 @@ class AddressGuard:
         address = _address(ip or host)
         if address is None:
             return f"{ip} is no address of the internet" if ip else self._local_name(host)
-        return self._judge(host, port, address)
+        return self._refusal_of(host, port, address)
 
-    def _judge(self, host: str, port: int, address: Address) -> str:
+    def _refusal_of(self, host: str, port: int, address: Address) -> str:
         """The refusal, which a tenant reads: what a name of the inner network leads to is not in it."""
         named = f"the address {address}" if _address(host) is not None else f"the address of {host}"
         rule = _rule(address)

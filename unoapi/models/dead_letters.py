@@ -120,7 +120,7 @@ class DeadLetterQuery:
 class DeadLetterResult:
     """One selected dead letter, and what was done with it."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     outcome: Outcome
 
 
@@ -128,7 +128,7 @@ class DeadLetterResult:
 class Bounds:
     """How much one verb does: so many dead letters, for so many seconds. None is without a bound."""
 
-    letters: int | None = None
+    dead_letters: int | None = None
     seconds: float | None = None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +53,7 @@ def plain_filename(text: str) -> str:
 
 
 class MediaFile(BaseModel):
-    """One saved file. `key` is its name in the store, `sha256` is hexadecimal, `kept_at_s` seconds since the epoch."""
+    """One saved file. `key` is its name in the store, `sha256` is hexadecimal."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -65,7 +64,6 @@ class MediaFile(BaseModel):
     file_size: int = 0
     filename: str = Field(default="", max_length=512)
     key: str
-    kept_at_s: int = Field(default_factory=lambda: int(time.time()))
 
     def described(self, url: str) -> dict[str, Any]:
         """The six fields that every client reads, and the file's name."""
@@ -91,7 +89,6 @@ def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> Medi
         sha256=bytes(sha.values()).hex() if isinstance(sha, dict) else str(sha or ""),
         file_size=int(stored.get("file_size") or 0),
         key=key if key.startswith(f"{phone}/") else f"{phone}/{key}",
-        kept_at_s=0,
     )
 
 

@@ -118,5 +118,5 @@ class Environment:
             return own.model_copy(
                 update={"url": own.url or environment.url, "version": own.version or environment.version}
             ), False
-        kept = {name: getattr(own, name) for name in own.model_fields_set & {"app_secret", "timeout_ms"}}
-        return environment.model_copy(update=kept), bool(environment.token.get_secret_value())
+        own_fields = {name: getattr(own, name) for name in own.model_fields_set & {"app_secret", "timeout_ms"}}
+        return environment.model_copy(update=own_fields), bool(environment.token.get_secret_value())

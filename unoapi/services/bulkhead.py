@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SEEN_S = 5.0
 """For so long after a post an endpoint still counts as one that has work."""
-SHARE_WAIT_MS = 2000
+PERMIT_WAIT_MS = 2000
 
 
 class Bulkhead:
@@ -45,7 +45,7 @@ class Bulkhead:
             busy = self._busy.get(name, 0)
             others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0
             if busy >= self._half and others:
-                wait_ms = bucket_wait_ms(SHARE_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
+                wait_ms = bucket_wait_ms(PERMIT_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
                 raise Postponed("the endpoint has its share of the threads", after_ms=wait_ms, jitter=False)
             self._busy[name] = busy + 1
         try:

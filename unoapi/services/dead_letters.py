@@ -14,7 +14,7 @@ from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen", "unroutable", "poison"})
-"""Of letters that no worker gave up by its own decision: how far it came is not known."""
+"""Of dead letters that no worker gave up by its own decision: how far it came is not known."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,11 +50,11 @@ class DeadLetters:
 
     def list(self, query: DeadLetterQuery, *, by: str, bounds: Bounds = UNBOUNDED) -> DeadLetterWalk:
         """The selected dead letters; every one stays."""
-        return self._walk(query, _keep, by=by, bounds=bounds)
+        return self._walk(query, _leave, by=by, bounds=bounds)
 
-    def show(self, letter_id: str, *, by: str, bounds: Bounds = UNBOUNDED) -> Sequence[DeadLetter]:
+    def show(self, dead_letter_id: str, *, by: str, bounds: Bounds = UNBOUNDED) -> Sequence[DeadLetter]:
         """The dead letters with this id; more than one when a copy was given up, too."""
-        return [result.letter for result in self.list(DeadLetterQuery(id=letter_id), by=by, bounds=bounds)]
+        return [result.dead_letter for result in self.list(DeadLetterQuery(id=dead_letter_id), by=by, bounds=bounds)]
 
     def purge(self, query: DeadLetterQuery, *, by: str, bounds: Bounds = UNBOUNDED) -> DeadLetterWalk:
         """Throw the selected dead letters away."""
@@ -129,8 +129,8 @@ class DeadLetters:
         """The results, each replay traced; raises DeadLettersBusy, which names the holder, while another verb works."""
         try:
             for result in results:
-                if result.outcome == "replayed" and result.letter.job is not None:
-                    self._traces.add(_replay_entry(result.letter))
+                if result.outcome == "replayed" and result.dead_letter.job is not None:
+                    self._traces.add(_replay_entry(result.dead_letter))
                 yield result
         except DeadLettersBusy as error:
             raise DeadLettersBusy(self._holder.read() or error.holder) from None
@@ -142,7 +142,7 @@ def is_left_alone(dead_letter: DeadLetter, query: DeadLetterQuery) -> bool:
     return dead_letter.reason in LOST_CAUSES and not query.names_a_cause
 
 
-def _keep(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+def _leave(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
     return ["kept"] * len(dead_letters)
 
 
@@ -166,7 +166,7 @@ def _this_process() -> str:
 
 
 def _may_have_left(dead_letter: DeadLetter) -> bool:
-    """Whether it may have been sent, by what the letter itself says."""
+    """Whether it may have been sent, by what the dead letter itself says."""
     unnoted = (
         dead_letter.history.unclaimed and dead_letter.history.receipt is None and dead_letter.reason in BROKER_REASONS
     )

@@ -78,10 +78,10 @@ def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
 
     Older ones keep theirs: they are stored, and deliveries wait for them.
     """
-    known = {_id(webhook) for webhook in stored.get("webhooks") or [] if _has_an_id(webhook)}
+    stored_ids = {_id(webhook) for webhook in stored.get("webhooks") or [] if _has_an_id(webhook)}
     new = wanted.get("webhooks")
     for webhook in new if isinstance(new, list) else []:
-        if _has_an_id(webhook) and _id(webhook) not in known and not WEBHOOK_ID.fullmatch(_id(webhook)):
+        if _has_an_id(webhook) and _id(webhook) not in stored_ids and not WEBHOOK_ID.fullmatch(_id(webhook)):
             details = "webhooks.id: 1 to 100 letters, digits, '.', '_' and '-'."
             raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
 

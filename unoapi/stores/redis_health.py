@@ -57,7 +57,7 @@ class RedisMonitor:
         """The health of at most three seconds ago. Ends within half a second. Never raises."""
         with self._lock:
             if time.monotonic() - self._at >= CHECK_EVERY_S:
-                self._health = self._look()
+                self._health = self._inspect()
                 self._at = time.monotonic()
             return self._health
 
@@ -72,7 +72,7 @@ class RedisMonitor:
         for warning in memory_warnings(info):
             log.warning("redis_warning", hint=warning)
 
-    def _look(self) -> RedisHealth:
+    def _inspect(self) -> RedisHealth:
         self._redis.stop_skipping()
         try:
             info = self._info()

@@ -77,20 +77,20 @@ class RedisTraces:
 
     def _phones_with(self, message_id: str) -> Iterator[str]:
         (stored,) = self._redis.call(("SMEMBERS", ALL))
-        phones, found = sorted(stored), False
+        phones, any_trace = sorted(stored), False
         for start in range(0, len(phones), AT_ONCE):
             part = phones[start : start + AT_ONCE]
             there = self._redis.call(*(("EXISTS", _trace_key(phone, message_id)) for phone in part))
             for phone, exists in zip(part, there, strict=True):
                 if exists:
-                    found = True
+                    any_trace = True
                     yield phone
-        if not found:
+        if not any_trace:
             yield from self._walk(message_id)
 
     def _walk(self, message_id: str) -> Iterator[str]:
         ending, cursor = f":{message_id}", "0"
-        pattern = _trace_key("*", "".join(f"\\{sign}" if sign in "*?[]\\^" else sign for sign in message_id))
+        pattern = _trace_key("*", "".join(f"\\{char}" if char in "*?[]\\^" else char for char in message_id))
         while True:
             ((cursor, keys),) = self._redis.call(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "list"))
             yield from (str(key).removeprefix("unoapi-trace:").removesuffix(ending) for key in keys)

@@ -28,7 +28,7 @@ routes = Blueprint("admin", __name__, url_prefix="/admin")
 WITHIN_S = 15.0
 """A request works for about so long; `complete` tells whether there is more to do."""
 MAX_OFFSET = 10_000
-MAX_LETTERS = 1000
+MAX_DEAD_LETTERS = 1000
 Text = Annotated[str, Field(max_length=256)]
 
 
@@ -57,7 +57,7 @@ class DeadLetterSelection(_Body):
 class Listing(DeadLetterSelection):
     """A page of dead letters."""
 
-    limit: int = Field(default=100, ge=1, le=MAX_LETTERS)
+    limit: int = Field(default=100, ge=1, le=MAX_DEAD_LETTERS)
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
 
 
@@ -65,7 +65,7 @@ class Purge(DeadLetterSelection):
     """Dead letters to throw away. Without any filter `all` must be true."""
 
     all: bool = False
-    limit: int = Field(default=MAX_LETTERS, ge=1, le=MAX_LETTERS)
+    limit: int = Field(default=MAX_DEAD_LETTERS, ge=1, le=MAX_DEAD_LETTERS)
 
     def named(self, why: str) -> DeadLetterQuery:
         """The selection. Raises RequestError when it is everything and nobody said so."""
@@ -99,7 +99,7 @@ def dead_letters() -> ResponseReturnValue:
     asked = Listing.model_validate(request.args.to_dict())
     last = asked.offset + asked.limit
     walk = parts().dead_letters.list(asked.query(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
-    dead_letters = [result.letter for result in walk]
+    dead_letters = [result.dead_letter for result in walk]
     shown = [dead_letter.public_fields() for dead_letter in dead_letters[asked.offset :]]
     page: dict[str, Any] = {"data": shown, "complete": walk.complete}
     if not walk.complete and len(dead_letters) == last:

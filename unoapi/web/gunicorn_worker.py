@@ -44,7 +44,7 @@ LEAST_BYTES_PER_S = 32 * 1024
 """Of files: a client that is slower than this for half a minute is cut off."""
 MAX_HEAD = 64 * 1024
 EARLY_BODY = 64 * 1024
-"""So much of a body is kept before anybody has looked at the token."""
+"""So much of a body is buffered before the token is checked."""
 MAX_BODY = 2 * 1024 * 1024
 """Larger bodies are read by a thread of the lane."""
 MAX_BODIES = 64 * 1024 * 1024
@@ -150,7 +150,7 @@ class _Connection(TConn):  # type: ignore[misc]
         self.outbox: _Outbox | None = None
         self.wants_body = False
         self.in_lane = False
-        self.kept_bytes = 0
+        self.reserved_bytes = 0
         self.then: Callable[[], None] | None = None
 
 
@@ -185,7 +185,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._heads = _Waiting(HEAD_S)
-        self._looks = _Waiting(GRACE_S)
+        self._waits_for_body = _Waiting(GRACE_S)
         self._bodies = _Waiting(BODY_S)
         self._flushes = _Waiting(FLUSH_S)
         self._lingers = _Waiting(LINGER_S)
@@ -211,20 +211,20 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._begin(_Connection(self.cfg, sock, address, listener.getsockname()))
 
     def on_client_socket_readable(self, conn: _Connection, client: socket.socket) -> None:
-        """A kept connection has its next request."""
+        """A persistent connection has its next request."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._begin(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Also what is due."""
-        everything = (self._heads, self._looks, self._bodies, self._flushes, self._lingers)
+        everything = (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers)
         due = min(waiting.next_due for waiting in everything)
         super().wait_for_and_dispatch_events(timeout=max(0.0, min(timeout, due - time.monotonic())))
         now = time.monotonic()
         while not self.alive and (conn := self._heads.oldest) is not None and not conn.inbox.data:
             self._drop(conn)  # it would hold up the end of the process
-        while (conn := self._looks.oldest) is not None and self._looks.next_due <= now:
+        while (conn := self._waits_for_body.oldest) is not None and self._waits_for_body.next_due <= now:
             self._dispatch(conn)
         for waiting in (self._heads, self._bodies):
             while (conn := waiting.oldest) is not None and waiting.next_due <= now:
@@ -247,7 +247,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         elif callable(result):
             self._enter_lane(conn, result)
         else:
-            then = self._keep if result else self._linger
+            then = self._await_next_request if result else self._linger
             if conn.outbox is not None and conn.outbox.waiting:
                 self._flush(conn, then)
             else:
@@ -261,7 +261,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(conn.sock, EVENT_READ, partial(self._receive, conn))
         self._heads.add(conn)
         if data:
-            self._judge(conn)
+            self._proceed(conn)
 
     def _receive(self, conn: _Connection, _: Any = None) -> None:
         try:
@@ -274,10 +274,10 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._drop(conn)
             return
         conn.inbox.feed(data)
-        self._judge(conn)
+        self._proceed(conn)
 
-    def _judge(self, conn: _Connection) -> None:
-        """Whether a thread can do something about what has come."""
+    def _proceed(self, conn: _Connection) -> None:
+        """Give the request to a thread as soon as one can do something about what has come."""
         inbox = conn.inbox
         if not inbox.has_head:
             if len(inbox.data) > MAX_HEAD:
@@ -291,7 +291,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._dispatch(conn)
         else:
             self._heads.discard(conn)
-            self._looks.add(conn)
+            self._waits_for_body.add(conn)
 
     def _dispatch(self, conn: _Connection, *, in_lane: bool = False) -> None:
         """Give a request to a thread."""
@@ -313,7 +313,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         if self._bodies_size + size > MAX_BODIES:
             self._refuse(conn, 503, "Service Unavailable")
             return
-        conn.kept_bytes = size
+        conn.reserved_bytes = size
         self._bodies_size += size
         conn.sock.setblocking(False)
         self.poller.register(conn.sock, EVENT_READ, partial(self._receive, conn))
@@ -360,7 +360,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._forget(conn)
             conn.then()
 
-    def _keep(self, conn: _Connection) -> None:
+    def _await_next_request(self, conn: _Connection) -> None:
         """Wait for the next request, which may have come already."""
         rest = bytes(conn.parser.unreader.take_buffered())
         if rest:
@@ -417,14 +417,14 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
     def _forget(self, conn: _Connection) -> None:
         """Take a connection out of the loop."""
-        for waiting in (self._heads, self._looks, self._bodies, self._flushes, self._lingers):
+        for waiting in (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers):
             waiting.discard(conn)
         with contextlib.suppress(OSError, KeyError, ValueError):
             self.poller.unregister(conn.sock)
 
     def _forget_body(self, conn: _Connection) -> None:
-        self._bodies_size -= conn.kept_bytes
-        conn.kept_bytes = 0
+        self._bodies_size -= conn.reserved_bytes
+        conn.reserved_bytes = 0
 
     def _drop(self, conn: _Connection) -> None:
         self._forget(conn)

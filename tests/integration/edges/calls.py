@@ -141,8 +141,8 @@ def values(received: Sequence[Received]) -> list[dict[str, Any]]:
 
 def statuses(hooks: Receiver, message_id: str, path: str) -> list[dict[str, Any]]:
     """The statuses of one message that a webhook got."""
-    found = [status for value in values(hooks.requests(path)) for status in value.get("statuses", [])]
-    return [status for status in found if status["id"] == message_id]
+    statuses = [status for value in values(hooks.requests(path)) for status in value.get("statuses", [])]
+    return [status for status in statuses if status["id"] == message_id]
 
 
 def said(received: Sequence[Received]) -> str:
@@ -164,13 +164,13 @@ class Copies:
         )
         return message
 
-    def look(self, *, within_s: float) -> AmqpMessage | None:
+    def take_in_time(self, *, within_s: float) -> AmqpMessage | None:
         """The next copy, if there is one in time."""
         message: AmqpMessage | None = happens(lambda: self._channel.basic_get(self._queue), within_s=within_s)
         return message
 
     def bury(self, message: AmqpMessage) -> None:
-        """Make a letter of a copy, by the broker's own hand."""
+        """Make a dead letter of a copy, by the broker's own hand."""
         self._channel.basic_reject(message.delivery_tag, requeue=False)
 
     def publish(self, message: AmqpMessage, key: str) -> None:
@@ -247,19 +247,19 @@ class AckBursts:
             client.shutdown(socket.SHUT_WR)
 
     def _forth(self, client: socket.socket, server: socket.socket) -> None:
-        held, holding = b"", False
+        gathered, gathering = b"", False
         with suppress(OSError, ValueError):
             while True:
-                if holding and not select.select([client], [], [], self._SILENCE_S)[0]:
-                    server.sendall(held)
-                    held, holding = b"", False
+                if gathering and not select.select([client], [], [], self._SILENCE_S)[0]:
+                    server.sendall(gathered)
+                    gathered, gathering = b"", False
                     continue
                 piece = client.recv(1 << 16)
-                holding = holding or self._ACK in piece
-                held += piece
-                if not holding or not piece:
-                    server.sendall(held)
-                    held = b""
+                gathering = gathering or self._ACK in piece
+                gathered += piece
+                if not gathering or not piece:
+                    server.sendall(gathered)
+                    gathered = b""
                 if not piece:
                     server.shutdown(socket.SHUT_WR)
                     return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from unoapi.devenv.servers import PrivateServers
 
-LETTERS = 160
+DEAD_LETTERS = 160
 CALLBACKS = 60
 LOGIN = ("admin", "password-of-flower")
 
@@ -110,54 +110,54 @@ def bursts(uno: Stack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("bursts")
-def test_a_purge_that_says_so_has_thrown_all_letters_away(uno: Stack, phone: str) -> None:
+def test_a_purge_that_says_so_has_thrown_all_dead_letters_away(uno: Stack, phone: str) -> None:
     """N100: "153 purged", and 120, 46 and 27 were still there in three rounds."""
-    bury(uno, phone, LETTERS)
+    bury(uno, phone, DEAD_LETTERS)
 
     said = uno.cli("dead", "purge", "--yes").stdout
 
-    assert f"{LETTERS} purged" in said
+    assert f"{DEAD_LETTERS} purged" in said
     assert settled(uno, 0) == 0
 
 
 @pytest.mark.usefixtures("bursts")
-def test_a_purge_of_one_webhook_leaves_the_letters_of_the_other(uno: Stack, phone: str, hooks: Receiver) -> None:
+def test_a_purge_of_one_webhook_leaves_the_dead_letters_of_the_other(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: what is kept and what goes lie mixed."""
     both = [{"id": name, "urlAbsolute": hooks.url(f"/gone/{name}")} for name in ("first", "second")]
     registered(uno, both, phone=phone)
-    messages = [text(f"wamid.BOTH{number}") for number in range(LETTERS // 2)]
+    messages = [text(f"wamid.BOTH{number}") for number in range(DEAD_LETTERS // 2)]
     assert post_event(uno, phone, event(*messages)).ok
-    arranged(lambda: counted(uno) == LETTERS, what="all letters", within_s=40)
+    arranged(lambda: counted(uno) == DEAD_LETTERS, what="all dead letters", within_s=40)
 
     uno.cli("dead", "purge", "--webhook", "first")
 
-    assert settled(uno, LETTERS // 2) == LETTERS // 2
+    assert settled(uno, DEAD_LETTERS // 2) == DEAD_LETTERS // 2
     left = uno.get("/admin/dead?limit=1000").json()["data"]
-    assert [letter["webhook"] for letter in left] == ["second"] * (LETTERS // 2)
+    assert [dead_letter["webhook"] for dead_letter in left] == ["second"] * (DEAD_LETTERS // 2)
 
 
 @pytest.mark.usefixtures("bursts")
-def test_a_replay_takes_each_letter_out_of_the_queue(uno: Stack, phone: str, hooks: Receiver) -> None:
+def test_a_replay_takes_each_dead_letter_out_of_the_queue(uno: Stack, phone: str, hooks: Receiver) -> None:
     """N100: else a second replay runs them again."""
-    bury(uno, phone, LETTERS)
+    bury(uno, phone, DEAD_LETTERS)
     hooks.script("/gone", Behaviour())
     hooks.clear()
 
     said = uno.cli("dead", "replay", "--reason", "gone").stdout
-    arranged(lambda: hooks.count("/gone") >= LETTERS, what="all are delivered", within_s=40, every_s=0.1)
+    arranged(lambda: hooks.count("/gone") >= DEAD_LETTERS, what="all are delivered", within_s=40, every_s=0.1)
 
-    assert f"{LETTERS} replayed" in said
+    assert f"{DEAD_LETTERS} replayed" in said
     assert settled(uno, 0) == 0
     assert {requests for requests, _ in hooks.ids("/gone").values()} == {1}
 
 
 @pytest.mark.usefixtures("bursts")
 def test_callbacks_are_replayed_once(uno: Stack, phone: str, hooks: Receiver) -> None:
-    """N100: 60 letters made 75 requests; no done-key stops these copies."""
+    """N100: 60 dead letters made 75 requests; no done-key stops these copies."""
     hooks.script("/callback", Behaviour(status=500))
     messages = [text(f"wamid.CALLBACK{number}") for number in range(CALLBACKS)]
     assert post_event(uno, phone, event(*messages)).ok
-    arranged(lambda: counted(uno) == 2 * CALLBACKS, what="letters of deliveries and callbacks", within_s=40)
+    arranged(lambda: counted(uno) == 2 * CALLBACKS, what="dead letters of deliveries and callbacks", within_s=40)
     hooks.script("/callback", Behaviour())
     hooks.clear()
 
@@ -170,18 +170,18 @@ def test_callbacks_are_replayed_once(uno: Stack, phone: str, hooks: Receiver) ->
     assert settled(uno, CALLBACKS) == CALLBACKS
 
 
-def test_lists_leave_every_letter_and_show_as_many_as_rabbitmq_counts(uno: Stack, phone: str) -> None:
+def test_lists_leave_every_dead_letter_and_show_as_many_as_rabbitmq_counts(uno: Stack, phone: str) -> None:
     """N100, where it does not hold: what is only looked at is there for the next look."""
-    bury(uno, phone, LETTERS)
+    bury(uno, phone, DEAD_LETTERS)
 
     shown = [
-        {letter["id"] for letter in uno.dead()},
-        *({letter["id"] for letter in uno.get("/admin/dead?limit=1000").json()["data"]} for _ in range(2)),
+        {dead_letter["id"] for dead_letter in uno.dead()},
+        *({dead_letter["id"] for dead_letter in uno.get("/admin/dead?limit=1000").json()["data"]} for _ in range(2)),
     ]
 
-    assert [len(ids) for ids in shown] == [LETTERS] * 3
+    assert [len(ids) for ids in shown] == [DEAD_LETTERS] * 3
     assert shown[0] == shown[1] == shown[2]
-    assert settled(uno, LETTERS) == LETTERS
+    assert settled(uno, DEAD_LETTERS) == DEAD_LETTERS
 
 
 # --- a replay leaves lost causes alone ---

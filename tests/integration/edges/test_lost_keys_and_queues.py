@@ -391,7 +391,7 @@ def test_an_event_of_the_connector_has_a_maximum_age(uno: Stack, hooks: Receiver
         "version": 1, "event_id": str(uuid.uuid4()), "type": "message", "session": phone, "seq": 1,
         "data": {**message, "content": {"kind": "text", "body": "x"}},
     }  # fmt: skip
-    with copies(uno, "unoapi.outgoing") as jobs, copies(uno, "", exchange="unoapi.dead") as letters:
+    with copies(uno, "unoapi.outgoing") as jobs, copies(uno, "", exchange="unoapi.dead") as dead_letters:
         assert post_event(uno, phone, event(text("wamid.PATTERN")), token=OPERATOR).ok
         pattern = jobs.take()
         store(uno).set(f"unoapi-config:{phone}", "not JSON")
@@ -400,10 +400,10 @@ def test_an_event_of_the_connector_has_a_maximum_age(uno: Stack, hooks: Receiver
         job.properties["application_headers"]["task"] = "incoming.receive"
         jobs.publish(job, "unoapi.incoming.whatsmeow")
 
-        letter = letters.look(within_s=4)
+        dead_letter = dead_letters.take_in_time(within_s=4)
 
-    assert letter is not None
-    assert (letter.headers or {}).get("unoapi-reason") == "too_old"
+    assert dead_letter is not None
+    assert (dead_letter.headers or {}).get("unoapi-reason") == "too_old"
 
 
 # --- Redis that refuses writes ---

@@ -129,14 +129,16 @@ def test_a_proxy_of_the_operators_api_is_judged_too(api: Api, proxy: str) -> Non
 
 
 def test_a_proxy_is_judged_by_what_its_name_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    guard, found = AddressGuard(), ["93.184.216.34"]
+    guard, addresses = AddressGuard(), ["93.184.216.34"]
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in found]
+        socket,
+        "getaddrinfo",
+        lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in addresses],
     )
 
     assert guard.resolve("socks5://u:p@proxy.example:1080") == "socks5://u:p@93.184.216.34:1080"
     assert guard.resolve("https://proxy.example:3128") == "https://proxy.example:3128"
-    found.append("169.254.169.254")
+    addresses.append("169.254.169.254")
     for scheme in ("http", "https", "socks5"):
         with pytest.raises(NotSent, match="metadata"):
             guard.resolve(f"{scheme}://proxy.example:3128")
@@ -173,14 +175,14 @@ def test_a_sessions_own_app_signs_for_its_own_number_alone(api: Api, account: di
 
 def test_the_key_of_links_says_nothing_of_the_operators_token(api: Api) -> None:
     derived = hashlib.sha256(f"links:{OPERATOR}".encode()).hexdigest()
-    former = URLSafeTimedSerializer(derived, salt="media")
+    former_signer = URLSafeTimedSerializer(derived, salt="media")
     key = f"{PHONE}/1.png"
 
     made = api.uno.signed_urls._signer(api.uno.signed_urls._read_key()).dumps(key)
 
-    assert not former.loads_unsafe(made)[0]
+    assert not former_signer.loads_unsafe(made)[0]
     assert api.uno.signed_urls.opens(key, made)
-    assert api.uno.signed_urls.opens(key, former.dumps(key))  # one that an earlier version made
+    assert api.uno.signed_urls.opens(key, former_signer.dumps(key))  # one that an earlier version made
     assert not api.uno.signed_urls.opens(f"{OTHER}/1.png", made)
 
 

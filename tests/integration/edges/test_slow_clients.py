@@ -263,7 +263,7 @@ def test_a_look_at_the_health_does_not_make_others_wait_for_redis(uno: Stack) ->
 
     over = threading.Event()
 
-    def look() -> None:
+    def ask_health() -> None:
         while not over.is_set():
             requests.get(f"{uno.url}/health/ready", timeout=10)
 
@@ -272,7 +272,7 @@ def test_a_look_at_the_health_does_not_make_others_wait_for_redis(uno: Stack) ->
         requests.get(path, headers=headers, timeout=10)
         took_s = []
         with ThreadPoolExecutor(3) as clients:
-            looking = [clients.submit(look) for _ in range(3)]
+            looking = [clients.submit(ask_health) for _ in range(3)]
             for _ in range(30):
                 began = time.monotonic()
                 requests.get(path, headers=headers, timeout=10)
@@ -284,7 +284,7 @@ def test_a_look_at_the_health_does_not_make_others_wait_for_redis(uno: Stack) ->
         os.kill(pid, signal.SIGCONT)
     arranged(lambda: uno.get("/health/ready").json()["checks"]["redis"] == "ok", what="Redis is used again")
 
-    assert sum(each > SLOW_S for each in took_s) <= 4
+    assert sum(wait_s > SLOW_S for wait_s in took_s) <= 4
 
 
 # --- guesses ---
