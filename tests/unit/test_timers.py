@@ -82,7 +82,7 @@ def test_the_next_timer_starts_when_one_has_fired_with_the_rest() -> None:
 
 
 def test_the_next_timer_counts_until_it_fires() -> None:
-    timers = Known()
+    timers = KnownTimers()
 
     _, following = fire(timer(TimerStep(timeout=7000, message="again")), timers=timers)
 
