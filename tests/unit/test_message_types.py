@@ -31,6 +31,11 @@ def buttons(*several: dict[str, Any]) -> dict[str, Any]:
     return interactive("button", {"buttons": list(several)})
 
 
+def template(*parameters: dict[str, Any]) -> dict[str, Any]:
+    components = [{"type": "body", "parameters": list(parameters)}]
+    return message("template", {"name": "hello", "components": components})
+
+
 def rows(count: int, *, sections: int = 1, title: str | None = "S") -> dict[str, Any]:
     section = [
         {"rows": [{"id": f"{part}-{n}", "title": "One"} for n in range(count)]} | ({"title": title} if title else {})
@@ -98,6 +103,7 @@ TAKEN = {
             "components": [{"type": "BODY", "parameters": [{"type": "text", "text": "v"}]}],
         },
     ),
+    "template with a long value": template({"type": "text", "text": "x" * 32_768}),
     "template with null components": message("template", {"name": "hello", "components": None}),
 }
 
@@ -115,6 +121,12 @@ def test_it_is_taken_and_nothing_is_lost(body: dict[str, Any]) -> None:
 REFUSED = {
     "text too long": (message("text", {"body": "x" * 4097}), "text.body"),
     "mark too long": (message("text", {"body": "x"}, biz_opaque_callback_data="x" * 513), "biz_opaque_callback_data"),
+    "parameter too long": (template({"type": "text", "text": "x" * 32_769}), "parameters"),
+    "parameter too long inside": (
+        template({"type": "currency", "currency": {"fallback_value": "x" * 32_769}}),
+        "param",
+    ),
+    "parameter's name too long": (template({"type": "text", "parameter_name": "x" * 513, "text": "x"}), "parameters"),
     "caption too long": (message("image", {**LINK, "caption": "x" * 1025}), "image.caption"),
     "no file": (message("image", {}), "image"),
     "a file on disk": (message("image", {"link": "file:///etc/passwd"}), "image.link"),

@@ -67,6 +67,17 @@ def test_named_values_go_where_their_name_stands() -> None:
     assert text_of(template, {"type": "body", "parameters": values}) == "LAST, FIRST"
 
 
+def test_a_value_is_not_multiplied_without_end() -> None:
+    """Security 8: 800 placeholders of one name and one long value would be a text of 26 MB in each process."""
+    template = {"name": "many", "components": [{"type": "BODY", "text": "{{x}}" * 800}]}
+    values = [{"type": "text", "parameter_name": "x", "text": "A" * 32_768}]
+
+    with pytest.raises(RequestError) as refused:
+        text_of(template, {"type": "body", "parameters": values})
+
+    assert refused.value.code == 132005
+
+
 def test_amounts_and_dates_are_written_as_the_client_wrote_them() -> None:
     values = [
         {"type": "currency", "currency": {"fallback_value": "R$ 1,00", "code": "BRL", "amount_1000": 1000}},

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 """Linear on any text: spaces around the name are cut off afterwards."""
 MAX_TEMPLATES_BYTES = 500 * 1024
+MAX_TEXT_CHARS = 65_536
+"""WhatsApp's limit of a text; here also of one that a template and its values make: they multiply."""
 TEXTS = ("header", "body", "footer")
 MEDIA = frozenset({"image", "video", "document"})
 PRESSED: dict[str, type[BaseModel]] = {
@@ -236,7 +238,7 @@ def _unlimited(model: type[Model], fields: dict[str, Any]) -> Model:
 
 
 def bind_named(everything: Sequence[Stored], request: Template) -> Stored:
-    """What `bind` makes of the template that a request names. Raises RequestError 132001, 132000."""
+    """What `bind` makes of the template that a request names. Raises RequestError 132001, 132000, 132005."""
     template = find(everything, request.name, request.language.code if request.language else "")
     return bind(template, request)
 
@@ -247,7 +249,7 @@ def bind(template: Stored, request: Template) -> Stored:
     The texts of the components that it names go out, one
     after the other, each parameter in place of the first placeholder that is left; when it names none, all texts do.
     With buttons it is an interactive message; with a media header and no buttons, the media with a caption.
-    Raises RequestError 132000 when nothing was given for the placeholders.
+    Raises RequestError 132000 when nothing was given for the placeholders, 132005 for too long a text.
     """
     parts = {component.type: component.parameters for component in request.components}
     texts = _texts(template)
@@ -274,7 +276,10 @@ def bind(template: Stored, request: Template) -> Stored:
 
 
 def _fill(text: str, parameters: Sequence[Stored]) -> str:
-    """Every value literally, in one pass: what looks like a placeholder in a value stays."""
+    """Every value literally, in one pass: what looks like a placeholder in a value stays.
+
+    Raises RequestError 132005 for a text that becomes too long, before it is made.
+    """
     values = [
         (str(parameter.get("parameter_name") or ""), _value(parameter))
         for parameter in parameters
@@ -282,10 +287,17 @@ def _fill(text: str, parameters: Sequence[Stored]) -> str:
     ]
     by_name = {name: value for name, value in values if name}
     in_order = iter([value for name, value in values if not name])
+    chars = len(text)
 
     def replace(placeholder: re.Match[str]) -> str:
+        nonlocal chars
         name = placeholder[1].strip()
-        return by_name[name] if name in by_name else next(in_order, placeholder[0])
+        value = by_name[name] if name in by_name else next(in_order, placeholder[0])
+        chars += len(value)
+        if chars > MAX_TEXT_CHARS:
+            details = f"With its values a text of the template has more than {MAX_TEXT_CHARS} characters."
+            raise RequestError("Translated text too long", code=132005, status=400, details=details)
+        return value
 
     return PLACEHOLDER.sub(replace, text)
 

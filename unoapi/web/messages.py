@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 routes = Blueprint("messages", __name__)
 
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Several times what the largest types need: unknown fields are passed on, and thousands may wait."""
 KEY_HEADER = "Idempotency-Key"
 OTHER_REQUEST_S = 0.15
 BACKLOG_WAIT_S = 10
@@ -72,6 +74,9 @@ def _accept(phone: str, message: OutboundMessage) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
     media.check(message, phone=phone, index=parts().media_index)
     text = serialise(message.to_wire())
+    if len(text.encode()) > MAX_MESSAGE_BYTES:
+        details = f"A message has at most {MAX_MESSAGE_BYTES} bytes of JSON."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
     key = request.headers.get(KEY_HEADER)
     if key is None:
         message_id = new_message_id()

@@ -345,6 +345,16 @@ def test_the_timers_of_a_number_have_a_bound(uno: Stack, tenant: str, neighbour:
     assert over.json()["error"]["code"] == 130429
 
 
+def test_a_message_has_a_size(uno: Stack, tenant: str) -> None:
+    """Security 8: unknown fields are passed on, and 10,000 messages of a number may wait."""
+    message = {"to": CONTACT, "type": "text", "text": {"body": "x"}, "unknown": "x" * 300_000}
+
+    answer = uno.post(f"/v15.0/{tenant}/messages", message, token=token_of(tenant))
+
+    assert answer.status_code == 400, answer.text
+    assert "bytes" in answer.json()["error"]["error_data"]["details"]
+
+
 def test_a_timer_has_a_size(uno: Stack, tenant: str) -> None:
     """Security 8: it waits for up to 30 days, and so do those that follow it."""
     step = {"timeout": 600_000, "message": "é" * 4096}

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from unoapi.models.cloud_api.as_sent import Part
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAX_ROWS = 10
 MAX_COMPONENTS = 20
+MAX_PARAMETER_CHARS = 32_768
+"""Of one text in a template's parameter, as in Meta's reference."""
+MAX_PARAMETER_NAME_CHARS = 512
 PassedOn = Literal[
     "location_request_message", "flow", "product", "product_list", "catalog_message", "address_message",
     "call_permission_request", "voice_call", "carousel", "cta_call", "request_contact_info",
@@ -253,14 +268,34 @@ class Language(Part):
     code: Annotated[str, StringConstraints(min_length=1, max_length=16)]
 
 
+def _ensure_short(parameter: dict[str, Any]) -> dict[str, Any]:
+    """Raise ValueError for a text that is too long, at any depth."""
+    if len(str(parameter.get("parameter_name") or "")) > MAX_PARAMETER_NAME_CHARS:
+        raise ValueError(f"parameter_name has at most {MAX_PARAMETER_NAME_CHARS} characters")
+    if any(len(text) > MAX_PARAMETER_CHARS for text in _texts(parameter)):
+        raise ValueError(f"a text has at most {MAX_PARAMETER_CHARS} characters")
+    return parameter
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value if isinstance(value, list) else (*value, *value.values()):
+            yield from _texts(part)
+
+
+Parameter = Annotated[dict[str, Any], AfterValidator(_ensure_short)]
+
+
 class Component(Part):
     """The values for one part of a template."""
 
     type: Annotated[str, StringConstraints(to_lower=True, min_length=1, max_length=32)]
     sub_type: Annotated[str | None, Field(max_length=32)] = None
     index: Annotated[int | str | None, Field()] = None
-    parameters: Annotated[list[dict[str, Any]], Field(max_length=100), BeforeValidator(lambda value: value or [])] = (
-        Field(default=[])
+    parameters: Annotated[list[Parameter], Field(max_length=100), BeforeValidator(lambda value: value or [])] = Field(
+        default=[]
     )
 
 
