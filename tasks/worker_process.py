@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 
 from tasks import dead_letters, media
-from unoapi.bootstrap import count_metrics, expose_metrics
+from unoapi.bootstrap import count_metrics, ensure_usable, expose_metrics
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
@@ -65,8 +65,7 @@ def declare_topology(uno: Uno) -> None:
     """Declare everything before consuming; wait for RabbitMQ, but end the process for objects that do not fit."""
     while True:
         try:
-            uno.publisher.check(timeout_s=5.0)
-            uno.redis_monitor.ensure_usable()
+            ensure_usable(uno)
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(EX_CONFIG)

@@ -350,6 +350,16 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def ensure_usable(uno: Uno, publisher: MessagePublisher | None = None) -> None:
+    """At the start of every process: refuse a Redis that cannot do the work, and declare the topology.
+
+    `publisher` in the place of the parts' own, for who forks later. Raises ConfigurationError; BrokerUnavailable while
+    RabbitMQ is away.
+    """
+    uno.redis_monitor.ensure_usable()
+    (publisher or uno.publisher).check(timeout_s=5.0)
+
+
 def count_metrics(uno: Uno) -> ProcessRegistry | None:
     """Count where all processes of this host count, if metrics are switched on."""
     installation = f"{uno.topology.prefix} {uno.settings.amqp_url.get_secret_value()}"

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from unoapi.bootstrap import unoapi
+from unoapi.bootstrap import ensure_usable, unoapi
 from unoapi.connector.engines.registry import is_installed
 from unoapi.connector.leases import RedisLeases
 from unoapi.connector.router import Router
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import threading
 
     from unoapi.bootstrap import Uno
-    from unoapi.broker.publisher import MessagePublisher
 
 log = get_logger(__name__)
 
@@ -63,7 +62,7 @@ def main() -> int:
         supervisor.stopping.wait()
         return 0
     try:
-        _wait_for_rabbitmq(uno.publisher, supervisor.stopping)
+        _wait_for_rabbitmq(uno, supervisor.stopping)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EX_CONFIG
@@ -79,10 +78,10 @@ def main() -> int:
     return 0
 
 
-def _wait_for_rabbitmq(publisher: MessagePublisher, stopping: threading.Event) -> None:
+def _wait_for_rabbitmq(uno: Uno, stopping: threading.Event) -> None:
     while not stopping.is_set():
         try:
-            publisher.check(timeout_s=5.0)
+            ensure_usable(uno)
         except BrokerUnavailable as error:
             log.warning("waiting_for_rabbitmq", error=f"{error}")
         else:

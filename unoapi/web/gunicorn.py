@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from unoapi.bootstrap import expose_metrics, unoapi
+from unoapi.bootstrap import ensure_usable, expose_metrics, unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.web.app import create_app
@@ -50,8 +50,7 @@ def on_starting(_: Any) -> None:
     """Declare the topology once, before the first request. RabbitMQ may come later; a conflict ends the start."""
     publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
     try:
-        unoapi().redis_monitor.ensure_usable()
-        publisher.check(timeout_s=5.0)
+        ensure_usable(unoapi(), publisher)
     except BrokerUnavailable:
         return  # requests are answered 503 until it is there
     except ConfigurationError as error:
