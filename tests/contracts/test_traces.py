@@ -30,6 +30,9 @@ def traces(request: pytest.FixtureRequest) -> Traces:
     )
 
 
+MINUTE = timedelta(minutes=1)
+
+
 def entry(number: int = 0, *, message_id: str = "wamid.1", phone: str = PHONE, delivery_id: str = "d-1") -> TraceEntry:
     return TraceEntry(
         at=START + timedelta(seconds=number),
@@ -58,6 +61,21 @@ def test_the_steps_come_back_as_they_were_oldest_first(traces: Traces) -> None:
         entry(1),
         entry(2),
     ]
+
+
+def test_a_queued_step_has_the_id_of_its_delivery_from_the_first_attempt_on(traces: Traces) -> None:
+    def queued(webhook: str, kind: str) -> TraceEntry:
+        return entry().model_copy(
+            update={"step": "queued", "webhook": webhook, "kind": kind, "delivery_id": "", "at": START - MINUTE}
+        )
+
+    attempt = entry().model_copy(update={"webhook": "crm", "kind": "message"})
+    traces.add(queued("crm", "message"), queued("bot", "message"), queued("crm", "edited"), attempt)
+
+    entries = eventually(lambda: len(entries := traces.read(PHONE, "wamid.1")) == 4 and entries)
+
+    named = {(entry.webhook, entry.kind): entry.delivery_id for entry in entries if entry.step == "queued"}
+    assert named == {("crm", "message"): "d-1", ("bot", "message"): "", ("crm", "edited"): ""}
 
 
 def test_each_message_has_its_own(traces: Traces) -> None:

@@ -20,6 +20,7 @@ from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, de
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
+from unoapi.models.trace import with_delivery_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -559,7 +560,7 @@ class MemoryTraces:
 
     def find(self, message_id: str) -> list[TraceEntry]:
         entries = [entry for entry in self.entries if entry.message_id == message_id]
-        return sorted(entries, key=lambda entry: entry.at)
+        return with_delivery_ids(sorted(entries, key=lambda entry: entry.at))
 
 
 class WebhookRecorder:

@@ -65,3 +65,18 @@ class TraceEntry(BaseModel):
             duration_ms=attempt.duration_ms if attempt else None,
             detail=detail[:MAX_DETAIL_CHARS],
         )
+
+
+def with_delivery_ids(entries: list[TraceEntry]) -> list[TraceEntry]:
+    """The steps, oldest first, each `queued` one with the id of its delivery as soon as a later step names it.
+
+    It is not stored with `queued`: traces are most of what Redis keeps of a message.
+    """
+    complete, ids = list[TraceEntry](), dict[tuple[str, str], str]()
+    for entry in reversed(entries):
+        about = (entry.webhook, entry.kind)
+        if entry.delivery_id:
+            ids[about] = entry.delivery_id
+        known = ids.get(about, "") if entry.step == "queued" and entry.webhook else ""
+        complete.append(entry.model_copy(update={"delivery_id": known}) if known else entry)
+    return complete[::-1]

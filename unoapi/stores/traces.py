@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.trace import TraceEntry
+from unoapi.models.trace import TraceEntry, with_delivery_ids
 from unoapi.stores.session_index import ALL
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class RedisTraces:
         (texts,) = self._redis.call(("LRANGE", _trace_key(phone, message_id), -MAX_TRACE_ENTRIES, -1))
         entries = [entry for text in texts if (entry := _unpacked(phone, message_id, text)) is not None]
         earlier = [entry for entry in self._read_stream(message_id) if entry.phone == phone]
-        return sorted([*earlier, *entries], key=lambda entry: entry.at)
+        return with_delivery_ids(sorted([*earlier, *entries], key=lambda entry: entry.at))
 
     def find(self, message_id: str) -> list[TraceEntry]:
         """The last steps of a message of any phone. Raises StoreUnavailable.
