@@ -8,16 +8,17 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from tests.attack.honest import Honest
 from tests.attack.parts import PARTS, SHORT, Row, Size
 from tests.attack.stage import staged
-from tests.support.harness import end_on_signals
+from tests.support.harness import print_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from rich.console import Console, RenderableType
 
 
 def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
@@ -59,15 +60,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="one hostile value a field, and fewer connections")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; can be repeated")
     options = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 180)
-    end_on_signals()
-    try:
-        rows = run(SHORT if options.short else Size(), options.only or list(PARTS), console)
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 130
-    console.print(table(rows))
-    return 0 if rows and all(row.ok for row in rows) else 1
+    size, names = SHORT if options.short else Size(), options.only or list(PARTS)
+
+    def run_all(console: Console) -> tuple[RenderableType, bool]:
+        rows = run(size, names, console)
+        return table(rows), bool(rows) and all(row.ok for row in rows)
+
+    return print_outcome(run_all, width=180)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from tests.crash.run import SMALL, Size, crash_run
-from tests.support.harness import end_on_signals
+from tests.support.harness import print_outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 
 def main() -> int:
@@ -20,15 +22,12 @@ def main() -> int:
     size = SMALL if options.small else Size()
     if options.events:
         size = replace(size, events=options.events)
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    end_on_signals()
-    try:
+
+    def run(console: Console) -> tuple[RenderableType, bool]:
         outcome = crash_run(size, console)
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 130
-    console.print(outcome.table())
-    return 0 if outcome.ok else 1
+        return outcome.table(), outcome.ok
+
+    return print_outcome(run, width=110)
 
 
 if __name__ == "__main__":

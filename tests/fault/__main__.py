@@ -8,8 +8,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from tests.fault.edges import (
     hostile_bodies,
     long_alarm,
@@ -32,10 +30,12 @@ from tests.fault.infrastructure import (
 from tests.fault.neighbour import bad_neighbour
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
-from tests.support.harness import end_on_signals
+from tests.support.harness import print_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from rich.console import Console, RenderableType
 
 FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "workers": workers_killed,
@@ -92,15 +92,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="small numbers and short absences")
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault; can be repeated")
     options = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 180)
-    end_on_signals()
-    try:
-        rows = run(SHORT if options.short else Size(), options.only or list(FAULTS), console)
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 130
-    console.print(table(rows))
-    return 0 if rows and all(row.ok for row in rows) else 1
+    size, names = SHORT if options.short else Size(), options.only or list(FAULTS)
+
+    def run_all(console: Console) -> tuple[RenderableType, bool]:
+        rows = run(size, names, console)
+        return table(rows), bool(rows) and all(row.ok for row in rows)
+
+    return print_outcome(run_all, width=180)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
+from rich.console import Console
 
 from tests.support.constants import ROOT
 from unoapi.devenv.servers import PrivateServers
@@ -18,6 +19,8 @@ from unoapi.devenv.servers import PrivateServers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from rich.console import RenderableType
 
     from tests.support.stack import Stack
 
@@ -45,6 +48,22 @@ def end_on_signals() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def print_outcome(run: Callable[[Console], tuple[RenderableType, bool]], *, width: int) -> int:
+    """Run, and print the table that comes back. The exit code: 0 when all is well, 130 after Ctrl-C, otherwise 1.
+
+    `width` counts characters; a terminal has its own.
+    """
+    console = Console(width=None if sys.stdout.isatty() else width)
+    end_on_signals()
+    try:
+        table, ok = run(console)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    console.print(table)
+    return 0 if ok else 1
 
 
 def checkout(commit: str, folder: Path) -> Path:
