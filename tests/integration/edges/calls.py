@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -62,16 +62,23 @@ def happens(check: Callable[[], Any], *, within_s: float, every_s: float = 0.05)
     return result
 
 
-def second_stack(servers: PrivateServers, folder: Path, **settings: str) -> Stack:
-    """A stack beside one that runs: on a vhost and a database of Redis of its own. The caller closes it."""
+@contextmanager
+def second_stack(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[Stack]:
+    """A stack beside one that runs: on a vhost and a database of Redis of its own."""
     amqp_url = servers.rabbit.add_vhost(f"edge-{time.time_ns()}")
     database = next(_databases)
-    return Stack(servers, amqp_url, folder, REDIS_URL=f"{servers.redis_url}/{database}", **settings)
+    with closing(Stack(servers, amqp_url, folder, REDIS_URL=f"{servers.redis_url}/{database}", **settings)) as running:
+        yield running
 
 
 def store(uno: Stack) -> Any:
     """The stack's Redis."""
     return redis.Redis.from_url(uno.environment["REDIS_URL"], decode_responses=True)
+
+
+def new_number(uno: Stack) -> str:
+    """A phone number that no other test has."""
+    return f"55119{store(uno).incr('edges-numbers'):08}"
 
 
 def token_of(phone: str) -> str:

@@ -15,6 +15,7 @@ from tests.integration.edges.calls import (
     arranged,
     event,
     happens,
+    new_number,
     post_event,
     registered,
     store,
@@ -58,7 +59,7 @@ def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def phone(uno: Stack, hooks: Receiver) -> Iterator[str]:
     """A number whose webhook is gone: each event is a dead letter at once."""
-    number = f"55119{store(uno).incr('edges-numbers'):08}"
+    number = new_number(uno)
     hooks.script("/gone", Behaviour(status=410))
     hooks.script("/callback", Behaviour())
     hooks.clear()

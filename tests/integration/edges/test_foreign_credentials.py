@@ -15,6 +15,7 @@ from tests.integration.edges.calls import (
     event,
     happens,
     is_over,
+    new_number,
     post_event,
     register,
     registered,
@@ -91,7 +92,7 @@ def uno(
 @pytest.fixture
 def tenant(uno: Stack, operators: Receiver, evil: Receiver, graph: Graph) -> str:
     """A number of the attacker's, registered by the operator. Its events go to the environment's webhook."""
-    phone = f"55119{store(uno).incr('edges-tenants'):08}"
+    phone = new_number(uno)
     registered(uno, [], phone=phone)
     operators.clear()
     evil.clear()
@@ -354,16 +355,13 @@ def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
     """Security 21: an address may hold a login and a key."""
     address = operators.url("/operator?key=canary-key").replace("http://", "http://user:canary-password@")
     folder = tmp_path_factory.mktemp("shown")
-    other = second_stack(servers, folder, WEBHOOK_URL_ABSOLUTE=address, UNOAPI_ALLOWED_HOSTS="localhost")
-    try:
+    with second_stack(servers, folder, WEBHOOK_URL_ABSOLUTE=address, UNOAPI_ALLOWED_HOSTS="localhost") as other:
         other.web()
         registered(other, [], phone=tenant)
         shown = [
             other.get(path, token=token_of(tenant)).text
             for path in (f"/v15.0/{tenant}", f"/v15.0/{tenant}/subscribed_apps", "/sessions")
         ]
-    finally:
-        other.close()
 
     assert [answer for answer in shown if "canary" in answer] == []
 

@@ -20,6 +20,7 @@ from tests.integration.edges.calls import (
     event,
     happens,
     job_of,
+    new_number,
     post_event,
     register,
     registered,
@@ -70,7 +71,7 @@ def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def tenant(uno: Stack, hooks: Receiver) -> str:
     """A number of the attacker's, without a webhook."""
-    phone = f"55119{store(uno).incr('edges-tenants'):08}"
+    phone = new_number(uno)
     registered(uno, [], phone=phone)
     hooks.clear()
     return phone
@@ -79,7 +80,7 @@ def tenant(uno: Stack, hooks: Receiver) -> str:
 @pytest.fixture
 def neighbour(uno: Stack, hooks: Receiver) -> str:
     """An honest tenant's number with a webhook."""
-    phone = f"55118{store(uno).incr('edges-tenants'):08}"
+    phone = new_number(uno)
     registered(uno, [{"id": "main", "urlAbsolute": hooks.url(f"/{phone}")}], phone=phone)
     return phone
 

@@ -20,6 +20,7 @@ from tests.integration.edges.calls import (
     event,
     happens,
     is_over,
+    new_number,
     post_event,
     registered,
     second_stack,
@@ -83,13 +84,10 @@ def served(
         "STORAGE_SECRET_ACCESS_KEY": "secret",
         "STORAGE_TIMEOUT_MS": "1000",
     }
-    running = second_stack(servers, tmp_path_factory.mktemp("served"), **settings)
-    try:
+    with second_stack(servers, tmp_path_factory.mktemp("served"), **settings) as running:
         running.web()
         running.worker()
         yield running
-    finally:
-        running.close()
     assert uno.port != running.port
 
 
@@ -97,7 +95,7 @@ def served(
 def phone(uno: Stack, hooks: Receiver) -> str:
     """A number of its own for each test."""
     hooks.clear()
-    return f"55119{store(uno).incr('edges-numbers'):08}"
+    return new_number(uno)
 
 
 def hooked(uno: Stack, hooks: Receiver, phone: str, *, path: str = "", **config: Any) -> str:

@@ -48,25 +48,19 @@ def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> It
 def door(uno: Stack, servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An API that counts what it refuses."""
     folder = tmp_path_factory.mktemp("door")
-    running = second_stack(servers, folder, UNOAPI_RATE_LIMIT_REFUSED=f"{GUESSES}")
-    try:
+    with second_stack(servers, folder, UNOAPI_RATE_LIMIT_REFUSED=f"{GUESSES}") as running:
         running.web()
         registered(running, [])
         yield running
-    finally:
-        running.close()
     assert uno.port != running.port
 
 
 @pytest.fixture(scope="module")
 def open_door(uno: Stack, servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An API on loopback without an operator's token."""
-    running = second_stack(servers, tmp_path_factory.mktemp("open"), UNOAPI_AUTH_TOKEN="")
-    try:
+    with second_stack(servers, tmp_path_factory.mktemp("open"), UNOAPI_AUTH_TOKEN="") as running:
         running.web()
         yield running
-    finally:
-        running.close()
     assert uno.port != running.port
 
 
