@@ -9,10 +9,11 @@ from flask import Blueprint, g, jsonify, request
 from unoapi.errors import RequestError
 from unoapi.services import sessions
 from unoapi.web.auth import any_session_token, refuse_guess, session_token, token_opens, visible_sessions
-from unoapi.web.graph import page
+from unoapi.web.graph import Page, page
 from unoapi.web.parts import parts
 from unoapi.web.phones import CallbackOverride, session_of
 from unoapi.web.request_body import any_object
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -52,6 +53,7 @@ def debug_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any versi
 
 @routes.get("/<version>/me/whatsapp_business_accounts")
 @any_session_token
+@schema(query=Page)
 def accounts(version: str) -> ResponseReturnValue:  # noqa: ARG001
     """The business accounts that the token may see."""
     names = {session.waba_id: session.label or session.phone for session in visible_sessions()}

@@ -17,7 +17,7 @@ from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
-from unoapi.web.request_body import json_object
+from unoapi.web.schemas import body, query
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -46,7 +46,7 @@ class DeadLetterSelection(_Body):
     reason: Text = ""
     older_than_s: int | None = Field(default=None, ge=0, le=1_000_000_000)
 
-    def query(self) -> DeadLetterQuery:
+    def selection(self) -> DeadLetterQuery:
         """The selection without its bounds."""
         age = None if self.older_than_s is None else timedelta(seconds=self.older_than_s)
         return DeadLetterQuery(
@@ -69,7 +69,7 @@ class Purge(DeadLetterSelection):
 
     def named(self, why: str) -> DeadLetterQuery:
         """The selection. Raises RequestError when it is everything and nobody said so."""
-        query = self.query()
+        query = self.selection()
         if query.empty and not self.all:
             details = f'Name a filter, or send {{"all": true}}: {why}.'
             raise RequestError("Invalid parameter", code=100, status=400, details=details)
@@ -94,13 +94,13 @@ class Pause(_Body):
 
 @routes.get("/dead")
 @operator
-def dead_letters() -> ResponseReturnValue:
+@query(Listing)
+def dead_letters(query: Listing) -> ResponseReturnValue:
     """List dead letters; every one stays. `next_offset` is there when there may be more."""
-    asked = Listing.model_validate(request.args.to_dict())
-    last = asked.offset + asked.limit
-    walk = parts().dead_letters.list(asked.query(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
+    last = query.offset + query.limit
+    walk = parts().dead_letters.list(query.selection(), by="GET /admin/dead", bounds=Bounds(last, WITHIN_S))
     dead_letters = [result.dead_letter for result in walk]
-    shown = [dead_letter.public_fields() for dead_letter in dead_letters[asked.offset :]]
+    shown = [dead_letter.public_fields() for dead_letter in dead_letters[query.offset :]]
     page: dict[str, Any] = {"data": shown, "complete": walk.complete}
     if not walk.complete and len(dead_letters) == last:
         page["next_offset"] = last
@@ -120,25 +120,25 @@ def dead_letter(letter_id: str) -> ResponseReturnValue:
 
 @routes.post("/dead/replay")
 @operator
-def replay() -> ResponseReturnValue:
+@body(Replay)
+def replay(body: Replay) -> ResponseReturnValue:
     """Put dead letters back on their queues; ask again until `complete`."""
-    asked = Replay.model_validate(json_object())
     walk = parts().dead_letters.replay(
-        asked.named("every message is sent or delivered again"),
+        body.named("every message is sent or delivered again"),
         by="POST /admin/dead/replay",
-        force=asked.force,
-        bounds=Bounds(asked.limit, WITHIN_S),
+        force=body.force,
+        bounds=Bounds(body.limit, WITHIN_S),
     )
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
 
 @routes.post("/dead/purge")
 @operator
-def purge() -> ResponseReturnValue:
+@body(Purge)
+def purge(body: Purge) -> ResponseReturnValue:
     """Throw dead letters away for good; ask again until `complete`."""
-    asked = Purge.model_validate(json_object())
-    query = asked.named("dead letters that are thrown away cannot be brought back")
-    bounds = Bounds(asked.limit, WITHIN_S)
+    query = body.named("dead letters that are thrown away cannot be brought back")
+    bounds = Bounds(body.limit, WITHIN_S)
     walk = parts().dead_letters.purge(query, by="POST /admin/dead/purge", bounds=bounds)
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
 
@@ -203,12 +203,12 @@ def _endpoints_of(phone: str) -> list[dict[str, Any]]:
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/pause")
 @operator
-def pause(phone: str, webhook_id: str) -> ResponseReturnValue:
+@body(Pause)
+def pause(phone: str, webhook_id: str, body: Pause) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
-    asked = Pause.model_validate(json_object())
     _webhook(phone, webhook_id)
-    parts().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=asked.seconds * 1000)
-    return jsonify(success=True, paused_ms=asked.seconds * 1000)
+    parts().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=body.seconds * 1000)
+    return jsonify(success=True, paused_ms=body.seconds * 1000)
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/resume")

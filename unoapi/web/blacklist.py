@@ -12,6 +12,7 @@ from unoapi.web.auth import session_token
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields
+from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -30,10 +31,10 @@ class BlacklistEntry(BaseModel):
 
 @routes.post("/<digits:phone>/blacklist/<webhook_id>")
 @session_token
-def put(phone: str, webhook_id: str) -> ResponseReturnValue:
+@body(BlacklistEntry, read=named_fields)
+def put(phone: str, webhook_id: str, body: BlacklistEntry) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
-    entry = BlacklistEntry.model_validate(named_fields())
-    if entry.ttl and parts().sessions.find(phone).webhook(webhook_id) is None:
+    if body.ttl and parts().sessions.find(phone).webhook(webhook_id) is None:
         raise not_found("The number has no webhook of this id.")
-    parts().blacklist.put(phone, webhook_id[:100], entry.to, ttl_s=entry.ttl)
+    parts().blacklist.put(phone, webhook_id[:100], body.to, ttl_s=body.ttl)
     return jsonify(success=True)

@@ -18,7 +18,7 @@ from unoapi.models.jobs import now_ms
 from unoapi.services.qr_codes import data_url
 from unoapi.web.auth import opened_phone, session_token
 from unoapi.web.parts import parts
-from unoapi.web.request_body import json_object
+from unoapi.web.schemas import body, schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -43,6 +43,7 @@ class ConnectRequest(BaseModel):
 
 
 @routes.get("/session/<node:phone>")
+@schema(answer="text/html")
 def page(phone: str) -> ResponseReturnValue:
     """The page. It shows nothing but the number in its own address; without a token it asks for one."""
     status = 200
@@ -89,12 +90,12 @@ def state(phone: str) -> ResponseReturnValue:
 
 @routes.post("/session/<node:phone>/connect")
 @session_token
-def connect(phone: str) -> ResponseReturnValue:
+@body(ConnectRequest)
+def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
-    wanted = ConnectRequest.model_validate(json_object())
     session = parts().sessions.find(phone)
-    method = wanted.method or ("code" if session.connection_type == "pairing_code" else "qr")
-    return _publish(phone, "session.connect", Connect(method=method, phone=wanted.phone or phone).model_dump())
+    method = body.method or ("code" if session.connection_type == "pairing_code" else "qr")
+    return _publish(phone, "session.connect", Connect(method=method, phone=body.phone or phone).model_dump())
 
 
 @routes.post("/session/<node:phone>/disconnect")

@@ -16,6 +16,7 @@ from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.places import Places
 from unoapi.web.request_body import any_object
+from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -44,18 +45,18 @@ class ContactsCheck(BaseModel):
 @routes.post("/<digits:phone>/contacts")
 @routes.post("/<version>/<node:phone>/contacts")
 @session_token
-def check(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
+@body(ContactsCheck, read=any_object)
+def check(phone: str, body: ContactsCheck, version: str = "") -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say of each number whether it is on WhatsApp."""
-    wanted = ContactsCheck.model_validate(any_object())
     uno = parts()
-    if wanted.webhook is not None and (why := uno.address_guard.refusal(str(wanted.webhook))):
+    if body.webhook is not None and (why := uno.address_guard.refusal(str(body.webhook))):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
     waiting: Places = current_app.extensions[EXTENSION]
     with waiting.taken(phone):  # a connector may take its time
-        answer = {"contacts": contacts.check(phone, wanted.contacts, provider=provider)}
-    if wanted.webhook is not None:
-        body, url = serialise(answer), str(wanted.webhook)
-        job_id = computed_id("contacts", phone, url, body, str(now_ms()))
-        uno.publisher.publish([Envelope(PostContacts(id=job_id, phone=phone, url=url, body=body))])
+        answer = {"contacts": contacts.check(phone, body.contacts, provider=provider)}
+    if body.webhook is not None:
+        text, url = serialise(answer), str(body.webhook)
+        job_id = computed_id("contacts", phone, url, text, str(now_ms()))
+        uno.publisher.publish([Envelope(PostContacts(id=job_id, phone=phone, url=url, body=text))])
     return jsonify(answer)

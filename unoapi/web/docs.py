@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template_str
 
 from unoapi.web.auth import public
 from unoapi.web.openapi import describe
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -39,6 +40,7 @@ pre { background: #f6f8fa; overflow-x: auto; padding: .75rem } b { display: inli
 
 @routes.get("/docs")
 @public
+@schema(answer="text/html")
 def page() -> ResponseReturnValue:
     """The description for people: every route with its examples."""
     document = _document(current_app._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 (Flask's way)

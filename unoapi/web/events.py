@@ -31,6 +31,7 @@ from unoapi.web.auth import (
 from unoapi.web.errors import forbidden
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object, raw_body
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,7 @@ OPERATOR, SESSION = "operator", "session"
 
 @routes.post("/webhooks/whatsapp/<digits:phone>")
 @owner
+@schema(body=(EventPayload,))
 def receive(phone: str) -> ResponseReturnValue:
     """Accept events of one number: 200 only after the queue has confirmed all of them."""
     signer = _signer(phone)
@@ -66,6 +68,7 @@ def receive(phone: str) -> ResponseReturnValue:
 
 @routes.post("/webhooks/whatsapp")
 @owner
+@schema(body=(EventPayload,))
 def receive_any() -> ResponseReturnValue:
     """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
     if not request.headers.get(SIGNATURE):
@@ -95,6 +98,7 @@ def _is_trusted(phone: str) -> bool:
 @routes.get("/webhooks/whatsapp/<digits:phone>")
 @routes.get("/webhooks/whatsapp")
 @public
+@schema(answer="text/plain")
 def verify(phone: str | None = None) -> ResponseReturnValue:
     """Meta's handshake: the challenge goes back to who knows a token."""
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")

@@ -13,6 +13,7 @@ from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import public
 from unoapi.web.parts import parts
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -42,6 +43,7 @@ class _RecentChecks:
 
 @routes.get("/ping")
 @public
+@schema(answer="text/plain")
 def ping() -> ResponseReturnValue:
     """Say that the process answers."""
     return Response("pong!", mimetype="text/plain")
@@ -56,6 +58,7 @@ def live() -> ResponseReturnValue:
 
 @routes.get("/health/ready")
 @public
+@schema(also={"503": "RabbitMQ is not reachable."}, refuses=False)
 def ready() -> ResponseReturnValue:
     """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`.
 

@@ -21,6 +21,7 @@ from unoapi.models.media import (
 from unoapi.services import media as service
 from unoapi.web.auth import check_owner, owner, session_token
 from unoapi.web.parts import parts
+from unoapi.web.schemas import STREAM, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ VAGUE = ("", UNKNOWN, "binary/octet-stream")
 
 @routes.post("/<version>/<node:phone>/media")
 @session_token
+@schema(takes_file=True)
 def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Save a file for a message that is sent later. It goes through the disk, never as a whole through the memory."""
     request.max_content_length = MAX_BYTES + FORM_BYTES
@@ -88,6 +90,7 @@ def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: AR
 
 @routes.get("/<version>/download/<digits:phone>/<path:file>")
 @owner
+@schema(answer=STREAM)
 def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noqa: ARG001
     """The bytes. A signed address needs no token."""
     if not FILE_NAME.fullmatch(file) or ".." in file:

@@ -12,7 +12,7 @@ from flask import Blueprint, jsonify, request
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.claims import KeyState
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import Command, TemplateMessage, computed_message_id, new_message_id
+from unoapi.models.cloud_api.messages import MESSAGES, Command, TemplateMessage, computed_message_id, new_message_id
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import media, voice_notes
@@ -20,6 +20,7 @@ from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
+from unoapi.web.schemas import schema
 from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 @routes.post("/<version>/<node:phone>/messages")
 @routes.post("/<version>/<node:phone>/marketing_messages")
 @session_token
+@schema(body=(*MESSAGES.values(), Command))
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
     body = json_object()

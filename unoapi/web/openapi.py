@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1), made from the routes themselves and from the models that validate."""
+"""The description of the API (OpenAPI 3.1), made from the routes and from what their views say (`schemas`)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from unoapi import __version__
-from unoapi.models.cloud_api.callbacks import EventPayload
-from unoapi.models.cloud_api.messages import MESSAGES, Command, SandboxMessage
-from unoapi.models.options import BusinessProfile
-from unoapi.models.session import Session
-from unoapi.models.timers import TimerRequest
-from unoapi.web import admin, blacklist, connect_page, contacts, phones
 from unoapi.web.converters import CONVERTERS
-from unoapi.web.graph import Page
+from unoapi.web.schemas import JSON, STREAM, RouteSchema, schema_of
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -27,39 +21,6 @@ PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 PATTERNS = {name: f"^{converter.regex.replace('(?:', '(')}$" for name, converter in CONVERTERS.items()} | {
     "path": r"^[0-9A-Za-z][0-9A-Za-z._-]{0,199}$",
 }
-BODIES: dict[str, tuple[type[BaseModel], ...]] = {
-    "messages.send_message": (*MESSAGES.values(), Command),
-    "sessions.register": (Session,),
-    "sandbox.contact_writes": (SandboxMessage,),
-    "events.receive": (EventPayload,),
-    "events.receive_any": (EventPayload,),
-    "blacklist.put": (blacklist.BlacklistEntry,),
-    "contacts.check": (contacts.ContactsCheck,),
-    "timers.start": (TimerRequest,),
-    "phones.change": (phones.PhoneChange,),
-    "phones.change_business_profile": (BusinessProfile,),
-    "admin.replay": (admin.Replay,),
-    "admin.purge": (admin.Purge,),
-    "admin.pause": (admin.Pause,),
-    "qr.connect": (connect_page.ConnectRequest,),
-}
-"""What a request's body is checked with. Others take any JSON object, or none."""
-QUERIES: dict[str, tuple[type[BaseModel], ...]] = {
-    "admin.dead_letters": (admin.Listing,),
-    "templates.list_templates": (Page,),
-    "phones.phone_numbers": (Page,),
-    "meta.accounts": (Page,),
-}
-FILES = frozenset({"media.upload"})
-PLAIN = {
-    "health.ping": "text/plain",
-    "events.verify": "text/plain",
-    "qr.page": "text/html",
-    "docs.page": "text/html",
-}
-STREAMED = frozenset({"media.download"})
-NOT_DESCRIBED = frozenset({"broadcast.connect"})
-"""Socket.IO, which OpenAPI has no words for."""
 LABELS = {
     "CallbackChange": "_Change",
     "CallbackEntry": "_Entry",
@@ -68,6 +29,7 @@ LABELS = {
     "ConnectRequest": "Wish",
 }
 """Models whose schemas have another label in the document: programs that were generated from it use these names."""
+NO_CONTENT = "204"
 WORD = re.compile(r"[A-Za-z]+")
 ACCESS = {
     "public": "Anybody may call it.",
@@ -100,13 +62,14 @@ ERROR = {
 
 def describe(app: Flask) -> dict[str, Any]:
     """The whole description. Paths that differ in the names of their parameters alone are one path with both uses."""
-    models = sorted({model for body in BODIES.values() for model in body}, key=lambda model: model.__name__)
+    schemas = {endpoint: schema_of(view) for endpoint, view in app.view_functions.items()}
+    models = sorted({model for schema in schemas.values() for model in schema.body}, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
-    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in NOT_DESCRIBED]
+    rules = [rule for rule in app.url_map.iter_rules() if schemas[rule.endpoint].described]
     for rule in sorted(rules, key=lambda rule: (rule.rule, rule.endpoint)):
         shape = PARAMETER.sub("{}", rule.rule)
         path = names.setdefault(shape, PARAMETER.sub(r"{\2}", rule.rule))
@@ -148,6 +111,7 @@ def _add(operations: dict[str, Any], method: str, operation: dict[str, Any]) -> 
 
 def _operation(app: Flask, rule: Rule, method: str, given: list[str]) -> dict[str, Any]:
     view = app.view_functions[rule.endpoint]
+    schema = schema_of(view)
     access = str(getattr(view, "access", "public"))
     lines = (view.__doc__ or rule.endpoint).strip().split("\n")
     operation: dict[str, Any] = {
@@ -167,13 +131,13 @@ def _operation(app: Flask, rule: Rule, method: str, given: list[str]) -> dict[st
                 }
                 for name, (kind, _) in zip(given, PARAMETER.findall(rule.rule), strict=True)
             ),
-            *(parameter for model in QUERIES.get(rule.endpoint, ()) for parameter in _query(model)),
+            *(_query(schema.query) if schema.query else ()),
         ],
-        "responses": _responses(rule.endpoint),
+        "responses": _responses(schema),
         "security": [] if access == "public" else [{"bearer": []}, {"query": []}],
     }
-    if method in ("POST", "PUT", "PATCH") and (content := _content(rule.endpoint)):
-        operation["requestBody"] = {"content": content}
+    if method in ("POST", "PUT", "PATCH"):
+        operation["requestBody"] = {"content": _content(schema)}
     return operation
 
 
@@ -185,42 +149,37 @@ def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def _content(endpoint: str) -> dict[str, Any]:
-    if endpoint in FILES:
+def _content(schema: RouteSchema) -> dict[str, Any]:
+    if schema.takes_file:
         form = {"file": {"type": "string", "format": "binary"}, "type": {"type": "string"}}
         return {"multipart/form-data": {"schema": {"type": "object", "properties": form, "required": ["file"]}}}
-    models = BODIES.get(endpoint, ())
-    if not models:
-        return {"application/json": {"schema": {"type": "object"}}}
-    schemas = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+    if not schema.body:
+        return _json({"type": "object"})
+    references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in schema.body]
     examples = {
         model.__name__: {"value": example}
-        for model in models
+        for model in schema.body
         for example in (model.model_config.get("json_schema_extra") or {}).get("examples", [])  # type: ignore[union-attr]
     }
-    content: dict[str, Any] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+    content = _json(references[0] if len(references) == 1 else {"anyOf": references})
     if examples:
-        content["examples"] = examples
-    return {"application/json": content}
+        content[JSON]["examples"] = examples
+    return content
 
 
-def _responses(endpoint: str) -> dict[str, Any]:
+def _responses(schema: RouteSchema) -> dict[str, Any]:
+    good = {STREAM: {}, JSON: _json({"type": "object"})[JSON]}.get(schema.answer, {"schema": {"type": "string"}})
+    content = {schema.answer: good}
+    answers: dict[str, Any] = {"200": {"description": "Done, or accepted by the queue.", "content": content}}
+    for status, description in schema.also.items():
+        answers[status] = {"description": description} | ({} if status == NO_CONTENT else {"content": content})
+    if not schema.refuses:
+        return answers
     error = {"description": "What is wrong, and what to do.", "content": _json({"$ref": "#/components/schemas/Error"})}
-    if endpoint in PLAIN:
-        good: dict[str, Any] = {PLAIN[endpoint]: {"schema": {"type": "string"}}}
-    elif endpoint in STREAMED:
-        good = {"*/*": {}}
-    else:
-        good = _json({"type": "object"})
-    answers: dict[str, Any] = {"200": {"description": "Done, or accepted by the queue.", "content": good}}
-    if endpoint == "sessions.deregister":
-        answers["204"] = {"description": "Removed."}
-    if endpoint == "health.ready":
-        return {**answers, "503": {"description": "RabbitMQ is not reachable.", "content": good}}
     busy = {**error, "description": "RabbitMQ or Redis is not reachable now; Retry-After says when to come again."}
     later = {**error, "description": "Not built yet."}
     return {**answers, "4XX": error, "501": later, "503": busy}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+    return {JSON: {"schema": schema}}

@@ -9,14 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
 from unoapi.models.contacts import contact_key, is_phone
-from unoapi.models.options import WebUrl
+from unoapi.models.options import BusinessProfile, WebUrl
 from unoapi.models.session import without_secrets
 from unoapi.services import sessions, templates
 from unoapi.services.sessions import chosen, phone_object, status_of
 from unoapi.web.auth import session_token
-from unoapi.web.graph import asked_fields, page
+from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.request_body import any_object
+from unoapi.web.schemas import body, schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -83,15 +84,17 @@ def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any 
 
 @routes.post("/<graph:version>/<node:phone>")
 @session_token
-def change(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+@body(PhoneChange, read=any_object)
+def change(version: str, phone: str, body: PhoneChange) -> ResponseReturnValue:  # noqa: ARG001
     """Set the number's webhook the way Meta does: `webhook_configuration`."""
-    override = PhoneChange.model_validate(any_object()).webhook_configuration
-    sessions.override_callback(phone, str(override.override_callback_uri), sessions=parts().sessions)
+    url = body.webhook_configuration.override_callback_uri
+    sessions.override_callback(phone, str(url), sessions=parts().sessions)
     return jsonify(success=True)
 
 
 @routes.get("/<version>/<node:phone>/phone_numbers")
 @session_token
+@schema(query=Page)
 def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """The numbers of the business account that the token opens."""
     own = session_of(phone)
@@ -114,6 +117,7 @@ def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: 
 
 @routes.post("/<version>/<node:phone>/whatsapp_business_profile")
 @session_token
+@schema(body=(BusinessProfile,))
 def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Change what is named of the business profile."""
     sessions.change_business_profile(phone, any_object(), sessions=parts().sessions)

@@ -16,7 +16,7 @@ from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
-from unoapi.web.request_body import json_object
+from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -27,20 +27,20 @@ log = get_logger(__name__)
 
 @routes.post("/sandbox/<digits:phone>/messages")
 @session_token
-def contact_writes(phone: str) -> ResponseReturnValue:
+@body(SandboxMessage)
+def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
     """A contact writes to the session, with any received type. The answer carries the message's id."""
-    written = SandboxMessage.model_validate(json_object())
     uno = parts()
     if uno.sessions.find(phone).provider != "sandbox":
         details = 'Register the session with {"provider": "sandbox"} first.'
         raise RequestError("The session is not in the sandbox", code=100, status=400, details=details)
-    if written.type != "unsupported" and written.type not in written.message:
-        details = f"{written.type}: the object of the message's type is missing"
+    if body.type != "unsupported" and body.type not in body.message:
+        details = f"{body.type}: the object of the message's type is missing"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
-    message_id = written.id or new_message_id()
-    message = {**written.message, "id": message_id, "timestamp": str(written.timestamp or int(time.time()))}
+    message_id = body.id or new_message_id()
+    message = {**body.message, "id": message_id, "timestamp": str(body.timestamp or int(time.time()))}
     log.debug(UPSERT, message_id=message_id, phone=phone)
-    event = message_event(phone, message, contacts=[contact(written.sender, written.profile.name)])
+    event = message_event(phone, message, contacts=[contact(body.sender, body.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
     uno.publisher.publish([Envelope(to_fan_out(event, phone=phone, sessions=uno.sessions))])

@@ -10,11 +10,12 @@ from unoapi.errors import Postponed
 from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import ConnectorCommand, Logout
 from unoapi.models.jobs import now_ms
-from unoapi.models.session import without_secrets
+from unoapi.models.session import Session, without_secrets
 from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
 from unoapi.web.parts import parts
 from unoapi.web.request_body import any_object
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -24,6 +25,7 @@ routes = Blueprint("sessions", __name__)
 
 @routes.post("/<version>/<node:phone>/register")
 @session_token
+@schema(body=(Session,))
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
     uno, wanted = parts(), any_object()
@@ -35,6 +37,7 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
 
 @routes.post("/<version>/<node:phone>/deregister")
 @session_token
+@schema(also={"204": "Removed."})
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Remove the session on purpose, with its login at WhatsApp. Its waiting deliveries become dead letters."""
     uno = parts()

@@ -21,6 +21,7 @@ from unoapi.stores.connections import CHANNEL
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import any_session_token, visible_sessions
 from unoapi.web.places import Places
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,7 @@ MOST_CLIENTS = 32
 @routes.route("/ws", methods=["GET", "POST"])
 @routes.get("/ws", websocket=True)  # an upgrade matches no other rule
 @any_session_token
+@schema(described=False)  # OpenAPI has no words for Socket.IO
 def connect() -> ResponseReturnValue:
     """Socket.IO: codes and connection states of the sessions that the token opens, as they change."""
     rooms = [EVERYTHING] if g.operator else [session.phone for session in visible_sessions()]

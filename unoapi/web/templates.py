@@ -11,9 +11,10 @@ from unoapi.models.cloud_api.templates import MAX_TEMPLATES
 from unoapi.services import templates
 from unoapi.services.sessions import chosen
 from unoapi.web.auth import session_token
-from unoapi.web.graph import asked_fields, page
+from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_object
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -48,6 +49,7 @@ def _shown(phone: str) -> list[dict[str, Any]]:
 @routes.get("/<version>/<node:phone>/message_templates")
 @routes.get("/<version>/<node:phone>/templates")
 @session_token
+@schema(query=Page)
 def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The templates, with `fields`, `limit`, `after`, `before`, `summary` and by name, language, status, category."""
     everything = _shown(phone)

@@ -15,6 +15,7 @@ from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_of, named_fields
+from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -22,16 +23,23 @@ if TYPE_CHECKING:
 routes = Blueprint("timers", __name__)
 
 
+def _fields() -> dict[str, Any]:
+    fields = named_fields()
+    if isinstance(fields.get("nexts"), str):
+        fields["nexts"] = json_of(fields["nexts"], name="nexts")
+    return fields
+
+
 @routes.post("/timer/<digits:phone>/<to>")
 @session_token
-def start(phone: str, to: str) -> ResponseReturnValue:
+@body(TimerRequest, read=_fields)
+def start(phone: str, to: str, body: TimerRequest) -> ResponseReturnValue:
     """Start a timer; one that waits for the same contact stops. Fields in the body or the query."""
-    asked = TimerRequest.model_validate(_fields())
     contact, at_ms = _contact(to), now_ms()
-    for step in (asked, *asked.nexts):
+    for step in (body, *body.nexts):
         parse_message(step.send_body(contact))  # refused here, while the client can read why
     uno = parts()
-    uno.publisher.publish([timers.start(phone, contact, asked, at_ms=at_ms, timers=uno.timers)])
+    uno.publisher.publish([timers.start(phone, contact, body, at_ms=at_ms, timers=uno.timers)])
     return jsonify(success=True)
 
 
@@ -42,13 +50,6 @@ def stop(phone: str, to: str) -> ResponseReturnValue:
     # A millisecond later, so that a timer of the same one stops, too.
     parts().timers.touch(phone, _contact(to), at_ms=now_ms() + 1)
     return jsonify(success=True)
-
-
-def _fields() -> dict[str, Any]:
-    fields = named_fields()
-    if isinstance(fields.get("nexts"), str):
-        fields["nexts"] = json_of(fields["nexts"], name="nexts")
-    return fields
 
 
 def _contact(to: str) -> str:

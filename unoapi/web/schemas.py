@@ -1,0 +1,75 @@
+"""What a route takes and answers: said once, at its view, for the check of requests and for the API's description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from flask import request
+
+from unoapi.web.request_body import json_object
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+View = TypeVar("View", bound=Callable[..., Any])
+JSON = "application/json"
+STREAM = "*/*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteSchema:
+    """The models and media types of one route. Without any it takes a JSON object or nothing, and answers with JSON."""
+
+    body: tuple[type[BaseModel], ...] = ()
+    query: type[BaseModel] | None = None
+    takes_file: bool = False
+    answer: str = JSON
+    also: dict[str, str] = field(default_factory=dict)
+    """What it answers beside 200, by status."""
+    refuses: bool = True
+    """Whether it answers with errors, too."""
+    described: bool = True
+
+
+def schema_of(view: Callable[..., Any]) -> RouteSchema:
+    """What was said of a view."""
+    return cast("RouteSchema", getattr(view, "schema", RouteSchema()))
+
+
+def schema(**fields: Any) -> Callable[[View], View]:
+    """Say what a view takes and answers, when it or a service checks it. The fields are those of `RouteSchema`."""
+
+    def decorate(view: View) -> View:
+        view.schema = replace(schema_of(view), **fields)  # type: ignore[attr-defined]
+        return view
+
+    return decorate
+
+
+def body(model: type[BaseModel], *, read: Callable[[], dict[str, Any]] = json_object) -> Callable[[View], View]:
+    """Check what `read` finds in the request; the view gets it as `body`. Stands below who may call the route."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            return view(*args, body=model.model_validate(read()), **kwargs)
+
+        return schema(body=(model,))(cast("View", checked))
+
+    return decorate
+
+
+def query(model: type[BaseModel]) -> Callable[[View], View]:
+    """Check the query; the view gets it as `query`. Stands below who may call the route."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            return view(*args, query=model.model_validate(request.args.to_dict()), **kwargs)
+
+        return schema(query=model)(cast("View", checked))
+
+    return decorate
