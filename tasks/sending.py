@@ -5,7 +5,6 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import UnoTask
-from unoapi.errors import Unclaimed
 from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import sending
@@ -15,30 +14,22 @@ from unoapi.services import sending
 def send(self: UnoTask, job: SendMessage) -> None:
     """Send one message and queue its status events."""
     uno = self.uno
-    try:
-        receipt = sending.send(
-            job,
-            history=self.history.model_copy(update={"redelivered": self.redelivered}),
-            sessions=uno.sessions,
-            sends=uno.send_claims,
-            providers=uno.providers,
-            max_age_s=uno.settings.unoapi_send_max_age,
-        )
-    except Unclaimed:
-        self.carry(unclaimed=True)
-        raise
+    receipt = sending.send(
+        job,
+        history=self.history.model_copy(update={"redelivered": self.redelivered}),
+        sessions=uno.sessions,
+        sends=uno.send_claims,
+        providers=uno.providers,
+        max_age_s=uno.settings.unoapi_send_max_age,
+    )
     # Whatever goes wrong from here on: it was sent, and is neither sent again nor reported as failed.
     self.carry(receipt=receipt.packed())
-    envelopes = sending.status_envelopes(
-        job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms
-    )
-    envelopes += sending.new_message_envelopes(job, receipt, sessions=uno.sessions)
+    envelopes = sending.event_envelopes(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
     if envelopes:
         uno.publisher.publish(envelopes)
     uno.backlog.leave(job.phone, job.id)
     uno.timers.wrote(job.phone, receipt.recipient, own=True)
-    for update in receipt.statuses[:1]:
-        uno.traces.add(TraceEntry.of(job, "failed" if update.error else "sent"))
+    uno.traces.add(*sending.trace(job, receipt))
 
 
 @shared_task(name=RunCommand.task, base=UnoTask, bind=True)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from celery import shared_task
 
 from tasks.base import UnoTask
-from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Postponed, describe
+from unoapi.errors import BrokerUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
 from unoapi.models.trace import TraceEntry
 from unoapi.services import failure_callbacks, ordering, webhooks
 from unoapi.telemetry.logging import bound, get_logger
-from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
@@ -27,23 +26,18 @@ log = get_logger(__name__)
 def fan_out(self: UnoTask, job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event."""
     uno = self.uno
-    if not uno.statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
-        uno.ordering.skip(job, job.ordered)
-        uno.traces.add(TraceEntry.of(job, "superseded", detail="a later status was published already"))
-        return
     fanned = webhooks.fan_out(
-        job, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age, blacklist=uno.blacklist
+        job,
+        sessions=uno.sessions,
+        max_age_s=uno.settings.unoapi_message_max_age,
+        statuses=uno.statuses,
+        blacklist=uno.blacklist,
     )
-    envelopes = [Envelope(delivery) for delivery in fanned.deliveries]
-    report = failure_callbacks.status_report(job) if uno.settings.status_failed_webhook_url else None
-    if report is not None:
-        envelopes.append(Envelope(report))
-    if envelopes:
-        uno.publisher.publish(envelopes)
-    uno.ordering.skip(job, [webhook_id for webhook_id in job.ordered if webhook_id in fanned.filters])
-    uno.blacklist.mute(job.phone, fanned.counterparty, fanned.muted)
-    if fanned.wrote:
-        uno.timers.wrote(job.phone, fanned.counterparty, own=fanned.wrote == "own")
+    callbacks = uno.settings.status_failed_webhook_url is not None
+    reports = failure_callbacks.status_reports(job, superseded=fanned.superseded, callbacks=callbacks)
+    if fanned.deliveries or reports:
+        uno.publisher.publish([Envelope(following) for following in (*fanned.deliveries, *reports)])
+    webhooks.remember(job, fanned, ordering=uno.ordering, blacklist=uno.blacklist, timers=uno.timers)
     uno.traces.add(*fanned.trace(job))
 
 
@@ -65,33 +59,17 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
 
 
 def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
-    """Make one attempt, and record what became of it. Raises what `webhooks.deliver` raises."""
-    try:
-        attempt = webhooks.deliver(
-            job,
-            history=history,
-            context=webhooks.DeliveryContext(
-                sessions=uno.sessions,
-                deliveries=uno.deliveries,
-                sender=uno.webhook_client,
-                breakers=uno.breakers,
-                bulkhead=uno.bulkhead,
-                notify=partial(_report_change, uno),
-                max_age_s=uno.settings.unoapi_message_max_age,
-            ),
-        )
-    except (DeliveryFailed, DeliveryRefused, Postponed) as error:
-        if error.attempt is not None:
-            metrics().attempted(error.attempt.outcome, duration_ms=error.attempt.duration_ms)
-        raise
-    if attempt is None:
-        if not job.contact:  # there it is the message that waited, whose delivery another task has made
-            uno.traces.add(TraceEntry.of(job, "duplicate"))
-        log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
-        return
-    metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
-    uno.deliveries.finish(job.id, TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt))
-    log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
+    """Make one attempt with the parts of this worker. Raises what `webhooks.deliver` raises."""
+    context = webhooks.DeliveryContext(
+        sessions=uno.sessions,
+        deliveries=uno.deliveries,
+        sender=uno.webhook_client,
+        breakers=uno.breakers,
+        bulkhead=uno.bulkhead,
+        notify=partial(_report_change, uno),
+        max_age_s=uno.settings.unoapi_message_max_age,
+    )
+    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
 def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:

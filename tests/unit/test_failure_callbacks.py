@@ -27,7 +27,7 @@ from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.services.failure_callbacks import follow_up_jobs, notice_message, report, status_report
+from unoapi.services.failure_callbacks import follow_up_jobs, notice_message, report, status_report, status_reports
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 HISTORY = History().with_attempt(Attempt(at=AT, status=503, error="HTTP 503", duration_ms=12, timings_ms={"tls": 3}))
@@ -152,6 +152,14 @@ def test_a_failed_status_is_told_once_with_its_error() -> None:
     again = status_report(make_fan_out(event))
     assert again is not None
     assert again.model_copy(update={"accepted_at_ms": callback.accepted_at_ms}) == callback
+
+
+def test_a_failed_status_is_reported_only_to_who_wants_callbacks_and_only_while_it_is_the_latest() -> None:
+    job = make_fan_out(make_status("failed"))
+
+    assert len(status_reports(job, superseded=False, callbacks=True)) == 1
+    assert status_reports(job, superseded=False, callbacks=False) == []
+    assert status_reports(job, superseded=True, callbacks=True) == []
 
 
 @pytest.mark.parametrize("errors", [None, [], [None], {"code": 1}, "text", [{}]])

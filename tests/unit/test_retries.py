@@ -170,6 +170,12 @@ def test_a_failure_is_recorded_as_an_attempt_when_one_was_made(
     assert (history.tries, history.internal_errors, len(history.attempts)) == (tries, internal_errors, tries)
 
 
+def test_a_send_that_could_not_be_claimed_is_marked_and_costs_no_attempt() -> None:
+    history = with_failure(NEW, Unclaimed())
+
+    assert (history.unclaimed, history.tries) == (True, 0)
+
+
 def test_the_attempt_of_a_bug_names_its_class_and_quotes_nothing() -> None:
     (attempt,) = with_failure(NEW, ValueError("a body that must not show")).attempts
 

@@ -399,6 +399,23 @@ def overdue_result(uno: Uno) -> Job:
     return AwaitResult(id="a", phone=PHONE, message_id="wamid.1", recipient=CONTACT)
 
 
+def test_a_status_that_a_later_one_overtook_goes_to_nobody_and_leaves_the_line() -> None:
+    class Overtaken:
+        def admit(self, *_: Any, **__: Any) -> bool:
+            return False
+
+    uno = make_uno(ORDERED, settings=CALLBACKS, statuses=Overtaken())
+    job = make_fan_out(make_status("failed"), contact=CONTACT, ordered=["default"])
+    uno.ordering.join([job])
+
+    run(uno, job)
+
+    assert queues(uno).depth("unoapi.outgoing") == queues(uno).depth("unoapi.webhook.status.failed") == 0
+    assert steps(uno) == ["superseded"]
+    line: Any = uno.ordering
+    assert line.lines[LINE] == []
+
+
 @pytest.mark.parametrize("make_job", [given_up_send, media_job, overdue_result])
 def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
     class NoFiles:

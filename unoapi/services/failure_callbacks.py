@@ -70,6 +70,12 @@ def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, h
     )
 
 
+def status_reports(job: FanOut, *, superseded: bool, callbacks: bool) -> list[ReportFailure]:
+    """The report of a status, if it is `failed`, is the latest, and somebody wants `callbacks`."""
+    report = status_report(job) if callbacks and not superseded else None
+    return [] if report is None else [report]
+
+
 def status_report(job: FanOut) -> ReportFailure | None:
     """The callback about a message whose WhatsApp status is `failed`."""
     if job.kind != "failed" or not job.notify_on_failure:

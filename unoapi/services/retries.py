@@ -12,6 +12,7 @@ from unoapi.errors import (
     Postponed,
     StoreUnavailable,
     TooOld,
+    Unclaimed,
     UnoError,
     describe,
 )
@@ -85,6 +86,8 @@ def decide(
 
 def with_failure(history: History, error: BaseException) -> History:
     """The history after this error. A bug counts as an attempt, too; a wait without a request does not."""
+    if isinstance(error, Unclaimed):
+        history = history.model_copy(update={"unclaimed": True})
     attempt: Attempt | None = getattr(error, "attempt", None)
     is_bug = not isinstance(error, UnoError)
     if is_bug:

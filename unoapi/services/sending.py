@@ -17,6 +17,7 @@ from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.retries import ensure_fresh, too_old
 from unoapi.services.webhooks import to_fan_out
@@ -154,6 +155,14 @@ def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:
         return  # a copy after a crash then ends as an unknown outcome: never sent twice
 
 
+def event_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int) -> list[Envelope]:
+    """All events of a sent message: its statuses, none before `hold_ms`, and the message itself where it is wanted."""
+    return [
+        *status_envelopes(job, receipt, sessions=sessions, hold_ms=hold_ms),
+        *new_message_envelopes(job, receipt, sessions=sessions),
+    ]
+
+
 def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
     """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
     envelopes = []
@@ -197,6 +206,11 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
         if job_of_event.webhook_ids is not None
         else []
     )
+
+
+def trace(job: SendMessage, receipt: Receipt) -> list[TraceEntry]:
+    """The step of a sent message. None when its provider reports the first status later."""
+    return [TraceEntry.of(job, "failed" if update.error else "sent") for update in receipt.statuses[:1]]
 
 
 def failed_envelope(job: SendMessage | PrepareVoice, *, reason: str, error: str, sessions: SessionStore) -> Envelope:

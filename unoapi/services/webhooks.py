@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from unoapi.errors import DeliveryRefused, Postponed, StoreUnavailable
+from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
 from unoapi.models.trace import TraceEntry
 from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
+from unoapi.telemetry.logging import get_logger
+from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +23,21 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.events import Event
     from unoapi.models.endpoints import DeliveryState, EndpointChange
     from unoapi.models.session import Session
-    from unoapi.ports import Blacklist, Breakers, Deliveries, SessionStore, WebhookSender
+    from unoapi.ports import (
+        Blacklist,
+        BlacklistStore,
+        Breakers,
+        Deliveries,
+        Ordering,
+        SessionStore,
+        Statuses,
+        TimerStore,
+        Traces,
+        WebhookSender,
+    )
     from unoapi.services.bulkhead import Bulkhead
+
+log = get_logger(__name__)
 
 DOWN_WAIT_MS = 1000
 LONGEST_PAUSE_MS = 300_000
@@ -65,6 +80,7 @@ class FannedOut:
     `counterparty` is whom the number talks with, `wrote` who wrote ("own", "contact"; empty for what is no message) and
     `muted` for how many seconds which webhooks get nothing more of the counterparty. To be remembered after the
     deliveries are published: a fan-out that is repeated must choose the same.
+    A status that is `superseded` goes to nobody: a later one was published already.
     """
 
     deliveries: list[DeliverWebhook] = field(default_factory=list)
@@ -72,6 +88,7 @@ class FannedOut:
     counterparty: str = ""
     wrote: str = ""
     muted: dict[str, int] = field(default_factory=dict)
+    superseded: bool = False
 
     @property
     def filtered(self) -> list[str]:
@@ -80,6 +97,8 @@ class FannedOut:
 
     def trace(self, job: FanOut) -> list[TraceEntry]:
         """The steps of the event at each webhook, in the order of the webhooks that get it."""
+        if self.superseded:
+            return [TraceEntry.of(job, "superseded", detail="a later status was published already")]
         if not self.deliveries and not self.filters:
             return [TraceEntry.of(job, "filtered", detail="the number has no webhook")]
         return [
@@ -88,8 +107,17 @@ class FannedOut:
         ]
 
 
-def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: Blacklist | None = None) -> FannedOut:
+def fan_out(
+    job: FanOut,
+    *,
+    sessions: SessionStore,
+    max_age_s: int,
+    statuses: Statuses | None = None,
+    blacklist: Blacklist | None = None,
+) -> FannedOut:
     """Choose the webhooks that want this event. Raises SessionUnknown when their filters cannot be read now."""
+    if statuses and not statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
+        return FannedOut(superseded=True)
     ensure_fresh(job, max_age_s=max_age_s)
     if job.webhook_ids is None:
         session = sessions.find(job.phone)
@@ -127,6 +155,17 @@ def fan_out(job: FanOut, *, sessions: SessionStore, max_age_s: int, blacklist: B
             )
         )
     return fanned
+
+
+def remember(
+    job: FanOut, fanned: FannedOut, *, ordering: Ordering, blacklist: BlacklistStore, timers: TimerStore
+) -> None:
+    """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last."""
+    without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
+    ordering.skip(job, without)
+    blacklist.mute(job.phone, fanned.counterparty, fanned.muted)
+    if fanned.wrote:
+        timers.wrote(job.phone, fanned.counterparty, own=fanned.wrote == "own")
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:
@@ -181,6 +220,24 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
         raise _failure(job, answer, context)
     breakers.succeeded(endpoint, notify=partial(context.notify, job))
     return answer.as_attempt()
+
+
+def deliver_and_record(job: DeliverWebhook, *, history: History, context: DeliveryContext, traces: Traces) -> None:
+    """Make one attempt, and record what became of it. Raises what `deliver` raises."""
+    try:
+        attempt = deliver(job, history=history, context=context)
+    except (DeliveryFailed, DeliveryRefused, Postponed) as error:
+        if error.attempt is not None:
+            metrics().attempted(error.attempt.outcome, duration_ms=error.attempt.duration_ms)
+        raise
+    if attempt is None:
+        if not job.contact:  # there it is the message that waited, whose delivery another task has made
+            traces.add(TraceEntry.of(job, "duplicate"))
+        log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
+        return
+    metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
+    context.deliveries.finish(job.id, TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt))
+    log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
 
 def _ensure_due(job: DeliverWebhook, state: DeliveryState, *, max_age_s: int) -> None:
