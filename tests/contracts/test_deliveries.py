@@ -50,7 +50,7 @@ def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
     assert not state(deliveries, "d-2").done
 
 
-def test_a_person_is_told_whether_a_delivery_is_done(request: pytest.FixtureRequest) -> None:
+def test_a_person_sees_whether_a_delivery_is_done(request: pytest.FixtureRequest) -> None:
     redis: Deliveries = redis_deliveries(request.getfixturevalue("redis_client"))
     for deliveries in (MemoryDeliveries(), redis):
         deliveries.finish("d-1", ENTRY)

@@ -117,7 +117,7 @@ def test_what_is_allowed_allows_nothing_else(listener: Listener, allowed: str) -
         fetch(AddressGuard((allowed,)), f"http://127.0.0.1:{listener.port}/")
 
 
-def test_a_name_is_judged_by_what_it_resolves_to_at_the_connection() -> None:
+def test_a_name_is_checked_by_what_it_resolves_to_at_the_connection() -> None:
     """Resolving twice would judge the first answer and call the second."""
     guard = AddressGuard()
 
@@ -140,7 +140,7 @@ def test_names_and_suffixes_are_allowed_with_any_address(host: str, open_: bool)
     assert (guard.refusal(f"http://{host}/", ip="172.18.0.5") == "") is open_
 
 
-def test_a_redirect_is_judged_like_the_first_address(listener: Listener) -> None:
+def test_a_redirect_is_checked_like_the_first_address(listener: Listener) -> None:
     answers: list[Any] = []
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -213,7 +213,7 @@ def test_a_webhook_that_is_only_away_is_not_refused() -> None:
     assert (answer.blocked, answer.status, answer.error) == (False, None, "connection refused")
 
 
-def test_the_operators_own_address_is_not_judged_and_only_that(listener: Listener) -> None:
+def test_the_operators_own_address_is_not_checked_and_only_that(listener: Listener) -> None:
     base = f"http://127.0.0.1:{listener.port}"
     client = WebhookClient(AddressGuard(), OperatorAddresses(url=f"{base}/events", absolute=f"{base}/exact?a=b"))
 

@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused(api: Stack, body: dict[str, Any]) -> None:
     assert api.post("/admin/dead/replay", body).status_code == 400
 
 
-def test_a_second_one_at_the_dead_queue_is_told_who_is_busy(dead: Stack, publisher: ConfirmingPublisher) -> None:
+def test_a_second_one_at_the_dead_queue_sees_who_is_busy(dead: Stack, publisher: ConfirmingPublisher) -> None:
     bury(publisher, [delivery(30)])
     walk = iter(dead_letters(dead, publisher).list(DeadLetterQuery(), by="a test"))
     next(walk)

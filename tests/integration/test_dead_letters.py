@@ -125,9 +125,9 @@ def test_a_dead_letter_the_broker_made_of_a_task_comes_back_clean_and_one_genera
         assert dead_letter["queue"] == "unoapi.outgoing"
         assert "x-death" in (raw.headers or {})
         assert not [name for name in headers if name.startswith("x-") and name != "x-delivery-count"]
-        told = json.loads(headers["unoapi-history"])
-        assert told["generation"] == generation
-        assert [attempt["status"] for attempt in told["attempts"]] == [503]
+        history = json.loads(headers["unoapi-history"])
+        assert history["generation"] == generation
+        assert [attempt["status"] for attempt in history["attempts"]] == [503]
         assert headers["retries"] == 0
         eventually(lambda: uno.depth("unoapi.outgoing") == 1)
     assert ids(uno) == []
@@ -240,8 +240,8 @@ def test_dead_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
     (message,) = messages(uno, "unoapi.suspect")
     assert message.body == plain
     assert message.delivery_info["routing_key"] == "unoapi.suspect"
-    told = {name: value for name, value in (message.headers or {}).items() if name.startswith(("x-", "unoapi-"))}
-    assert told in ({}, {"x-delivery-count": 0}), "the broker counts anew"
+    counted = {name: value for name, value in (message.headers or {}).items() if name.startswith(("x-", "unoapi-"))}
+    assert counted in ({}, {"x-delivery-count": 0}), "the broker counts anew"
     assert publisher.topology.dead == "unoapi.dead"
 
 
@@ -428,7 +428,7 @@ def raw_dead_letters(uno: Stack) -> list[tuple[AmqpMessage, str]]:
 
 
 def reject(uno: Stack, queue: str) -> None:
-    """Let the broker make a letter of the next message."""
+    """Let the broker make a dead letter of the next message."""
     with Connection(uno.environment["AMQP_URL"]) as connection:
         channel: Any = connection.channel()
         message = eventually(lambda: channel.basic_get(queue))
@@ -436,7 +436,7 @@ def reject(uno: Stack, queue: str) -> None:
 
 
 def settled(uno: Stack) -> int:
-    """Letters in the dead queue, once the count does not change any more."""
+    """Dead letters in the dead queue, once the count does not change any more."""
     before = uno.depth("unoapi.dead")
     time.sleep(0.7)
     after = uno.depth("unoapi.dead")

@@ -102,7 +102,9 @@ def test_an_event_that_is_fanned_out_twice_is_delivered_once(uno: Stack, receive
     assert messages(receiver, "/main") == ["wamid.TWICE", marker]
 
 
-def test_a_send_whose_worker_was_killed_is_never_repeated_and_told_as_unknown(uno: Stack, receiver: Receiver) -> None:
+def test_a_send_whose_worker_was_killed_is_never_repeated_and_reported_as_unknown(
+    uno: Stack, receiver: Receiver
+) -> None:
     uno.web()
     uno.worker().stop()
     one_webhook(uno, receiver)

@@ -160,7 +160,7 @@ def test_another_number_id_than_the_files_is_an_error(uno: Stack, media_id: str)
         ("/some/where/unknown", "", {}, "application/octet-stream"),
     ],
 )
-def test_the_type_is_found_however_the_client_tells_it(
+def test_the_type_is_found_however_the_client_names_it(
     uno: Stack, name: str, mime_type: str, form: dict[str, str], expected: str
 ) -> None:
     media_id = upload(uno, name=name, mime_type=mime_type, form=form).json()["id"]

@@ -57,7 +57,7 @@ def end(process: Process) -> None:
 
 
 @pytest.mark.parametrize(("job", "pool"), [(FAN_OUT, "threads"), (VOICE, "prefork")])
-def test_a_bug_in_a_worker_is_told_with_its_place_and_without_the_message(
+def test_a_bug_in_a_worker_is_reported_with_its_line_and_without_the_message(
     uno: Stack, ingest: Ingest, job: Job, pool: str
 ) -> None:
     publish(uno, job)
@@ -76,7 +76,7 @@ def test_a_bug_in_a_worker_is_told_with_its_place_and_without_the_message(
     assert OPERATOR not in ingest.text
 
 
-def test_a_connectors_trouble_is_told_by_its_session(uno: Stack, ingest: Ingest) -> None:
+def test_a_connectors_trouble_is_reported_with_its_session(uno: Stack, ingest: Ingest) -> None:
     uno.web()
     uno.worker()
     phone = Phone(uno)
@@ -93,7 +93,7 @@ def test_a_connectors_trouble_is_told_by_its_session(uno: Stack, ingest: Ingest)
     assert BODY not in ingest.text
 
 
-def test_an_error_of_the_api_is_told(uno: Stack, ingest: Ingest) -> None:
+def test_an_error_of_the_api_is_reported(uno: Stack, ingest: Ingest) -> None:
     other = "5511000000009"
     web = uno.web()
     spoilt = json.dumps({"authToken": BODY, "webhooks": [{"url": BODY}]})

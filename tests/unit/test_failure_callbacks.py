@@ -1,4 +1,4 @@
-"""A failure is told, and no report causes another."""
+"""A failure is reported, and no report causes another."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_callback_has_one_id_per_failure_and_generation() -> None:
     assert len({first, replayed, other}) == 3
 
 
-def test_a_given_up_fan_out_is_told_for_all_its_webhooks() -> None:
+def test_a_given_up_fan_out_is_reported_for_all_its_webhooks() -> None:
     (callback,) = given_up(make_fan_out())
 
     assert document(callback)["webhook"] == "*"
@@ -102,7 +102,7 @@ def test_without_an_address_for_callbacks_none_is_queued() -> None:
     assert [type(envelope.job) for envelope in envelopes] == [NotifyNumber]
 
 
-def test_without_the_wish_for_notices_none_is_queued() -> None:
+def test_a_number_that_wants_no_notices_gets_none() -> None:
     envelopes = given_up(make_delivery(), notices=False)
 
     assert [type(envelope.job) for envelope in envelopes] == [ReportFailure]
@@ -120,7 +120,7 @@ def test_nothing_follows_from_what_a_report_caused(job: Job) -> None:
     assert given_up(job) == []
 
 
-def test_nothing_is_told_of_a_connectors_event_whose_owner_is_not_known_to_want_it() -> None:
+def test_nothing_is_reported_of_a_connectors_event_whose_owner_is_not_known_to_want_it() -> None:
     assert given_up(ReceiveEvent(id="1", phone=PHONE, event={})) == []
 
 
@@ -139,7 +139,7 @@ def test_a_given_up_notice_ends_without_an_echo() -> None:
     assert given_up(envelope.job) == []
 
 
-def test_a_failed_status_is_told_once_with_its_error() -> None:
+def test_a_failed_status_is_reported_once_with_its_error() -> None:
     event = make_status("failed", error=error_object(131026, "Message undeliverable", "not on WhatsApp"))
 
     callback = status_report(make_fan_out(event))
@@ -163,7 +163,7 @@ def test_a_failed_status_is_reported_only_to_who_wants_callbacks_and_only_while_
 
 
 @pytest.mark.parametrize("errors", [None, [], [None], {"code": 1}, "text", [{}]])
-def test_a_failed_status_with_a_strange_error_is_told_all_the_same(errors: object) -> None:
+def test_a_failed_status_with_a_strange_error_is_reported_all_the_same(errors: object) -> None:
     event = make_status("failed")
     body = json.loads(event.body)
     body["entry"][0]["changes"][0]["value"]["statuses"][0]["errors"] = errors

@@ -59,7 +59,7 @@ def test_bound_ids_are_in_every_line_and_gone_afterwards(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_an_exception_is_told_without_its_text(capsys: pytest.CaptureFixture[str], form: str) -> None:
+def test_an_exception_is_logged_without_its_text(capsys: pytest.CaptureFixture[str], form: str) -> None:
     configure_logging("info", form)
 
     try:

@@ -121,7 +121,7 @@ def test_a_pattern_takes_linear_time_on_a_hundred_kilobytes(use: Use) -> None:
     "pattern",
     [r"\{\{\s*([^{}]*?)\s*\}\}", r"\s*@(?:todos|all)\b", r"(\w+://[^\s?#]+)[?#]\S*"],
 )
-def test_the_former_patterns_are_found_slow(pattern: str) -> None:
+def test_the_earlier_patterns_are_found_slow(pattern: str) -> None:
     """The test would have found them: placeholders (cubic), mentions and addresses (quadratic)."""
     assert slow_text(Use("", pattern, 0, "search")) is not None
 

@@ -243,7 +243,7 @@ def test_a_job_is_too_old_only_after_its_maximum_age() -> None:
         (60_000, 1.0, 128_000),
     ],
 )
-def test_what_is_parked_waits_for_exactly_the_bound_of_a_bucket(at_least_ms: int, draw: float, wait_ms: int) -> None:
+def test_what_is_deferred_waits_for_exactly_the_bound_of_a_bucket(at_least_ms: int, draw: float, wait_ms: int) -> None:
     assert bucket_wait_ms(at_least_ms, draw=draw) == wait_ms
     assert wait_ms // 1000 in BUCKET_BOUNDS_S
 

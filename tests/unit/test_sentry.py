@@ -105,7 +105,7 @@ def test_there_is_one_issue_for_a_kind_of_failure_not_for_a_message(ingest: Inge
     assert sorted(ingest.issues().values()) == [1, 1, 5]
 
 
-def test_nothing_but_errors_is_told(ingest: Ingest) -> None:
+def test_nothing_but_errors_is_reported(ingest: Ingest) -> None:
     log = reporting(ingest, level="debug")
 
     log.info("webhook_delivered", message_id="wamid.1")
@@ -117,7 +117,7 @@ def test_nothing_but_errors_is_told(ingest: Ingest) -> None:
 
 
 @pytest.mark.parametrize("level", ["fatal", "error", "trace"])
-def test_errors_are_told_whatever_the_level_of_the_log_is(
+def test_errors_are_reported_whatever_the_level_of_the_log_is(
     ingest: Ingest, level: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = reporting(ingest, level=level)
@@ -131,7 +131,7 @@ def test_errors_are_told_whatever_the_level_of_the_log_is(
     assert ("outbox_not_written" in capsys.readouterr().out) == (level != "fatal")
 
 
-def test_a_bug_is_told_with_the_way_to_it_and_without_values(ingest: Ingest) -> None:
+def test_a_bug_is_reported_with_the_way_to_it_and_without_values(ingest: Ingest) -> None:
     log = reporting(ingest)
     try:
         stumble(SECRET)
@@ -148,7 +148,7 @@ def test_a_bug_is_told_with_the_way_to_it_and_without_values(ingest: Ingest) -> 
     assert SECRET not in ingest.text
 
 
-def test_of_a_chain_of_errors_only_our_own_words_are_told(ingest: Ingest) -> None:
+def test_of_a_chain_of_errors_only_our_own_words_are_reported(ingest: Ingest) -> None:
     log = reporting(ingest)
     try:
         try:
@@ -179,7 +179,7 @@ def test_a_failure_that_is_no_bug_has_no_stack(ingest: Ingest) -> None:
     assert "exception" not in event
 
 
-def test_texts_of_libraries_are_told_without_what_is_put_into_them(ingest: Ingest) -> None:
+def test_texts_of_libraries_are_reported_without_what_is_put_into_them(ingest: Ingest) -> None:
     reporting(ingest)
     logging.getLogger("celery.worker").error("Cannot connect to %s", URL)
     logging.getLogger("other").error(f"made of {BODY}")  # noqa: G004 (that is the case)
@@ -193,7 +193,7 @@ def test_texts_of_libraries_are_told_without_what_is_put_into_them(ingest: Inges
     assert BODY not in ingest.text
 
 
-def test_what_nobody_caught_is_told(ingest: Ingest) -> None:
+def test_what_nobody_caught_is_reported(ingest: Ingest) -> None:
     program = (
         "import sys, threading\n"
         "from unoapi.telemetry.sentry import start_sentry\n"

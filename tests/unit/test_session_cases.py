@@ -74,7 +74,7 @@ def test_a_webhook_gets_what_its_flags_say(case: dict[str, Any]) -> None:
 
 
 @cases("timer_job")
-def test_a_timer_that_ran_out_is_judged(case: dict[str, Any]) -> None:
+def test_a_timer_that_ran_out_is_sent_or_not(case: dict[str, Any]) -> None:
     given, out = case["in"], expected(case)
 
     class KnownTimers:

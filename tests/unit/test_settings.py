@@ -36,7 +36,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     return str(error.value)
 
 
-def test_without_any_variable_the_defaults_of_the_former_program_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_variable_the_defaults_of_the_node_version_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch)
 
     assert settings.port == 9876

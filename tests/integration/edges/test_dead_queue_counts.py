@@ -85,11 +85,11 @@ def bury(uno: Stack, phone: str, count: int, *, prefix: str = "wamid.DEAD") -> N
     before = counted(uno)
     messages = [text(f"{prefix}{number}", text={"body": f"{number}"}) for number in range(count)]
     assert post_event(uno, phone, event(*messages)).ok
-    arranged(lambda: counted(uno) == before + count, what=f"{count} letters", within_s=40, every_s=0.1)
+    arranged(lambda: counted(uno) == before + count, what=f"{count} dead letters", within_s=40, every_s=0.1)
 
 
 def counted(uno: Stack) -> int:
-    """Letters by RabbitMQ's own count, as soon as nobody holds any: what was held comes back within a moment."""
+    """Dead letters by RabbitMQ's own count, as soon as nobody has any: what was taken comes back within a moment."""
     return uno.depth("unoapi.dead")
 
 
@@ -200,7 +200,7 @@ def replay_by_api(uno: Stack, phone: str) -> None:
 def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
     uno: Stack, phone: str, hooks: Receiver, replay: Callable[[Stack, str], None]
 ) -> None:
-    """N43: `gone` here; `webhook_removed`, `dropped` and `blocked` alike. 85 letters replayed were 140 dead."""
+    """N43: `gone` here; `webhook_removed`, `dropped` and `blocked` alike. 85 dead letters replayed were 140 dead."""
     bury(uno, phone, 3)
     hooks.clear()
 
@@ -218,7 +218,7 @@ def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack
     """N43: with the address of the callbacks away each dead letter makes a second one."""
     hooks.script("/callback", Behaviour(status=500))
     assert post_event(uno, phone, event(text("wamid.CALLBACK"))).ok
-    arranged(lambda: counted(uno) == 2, what="letters of the delivery and of the callback", within_s=20)
+    arranged(lambda: counted(uno) == 2, what="dead letters of the delivery and of the callback", within_s=20)
     hooks.clear()
 
     assert uno.post("/admin/dead/replay", {"phone": phone}).ok

@@ -440,7 +440,7 @@ def test_a_list_of_dead_letters_shows_what_a_tenant_wrote_as_it_is(
     register(uno, tenant, {"webhooks": [{"id": "gone", "urlAbsolute": hooks.url("/gone")}]})
 
     accepted = sum(post_event(uno, tenant, event(text(f"wamid{part}"))).ok for part in written)
-    arranged(lambda: uno.depth("unoapi.dead") == accepted, what="the letters are there")
+    arranged(lambda: uno.depth("unoapi.dead") == accepted, what="the dead letters are there")
     listed = uno.cli("dead", "list", check=False)
     with Connection(uno.environment["AMQP_URL"]) as connection:
         channel: Any = connection.channel()

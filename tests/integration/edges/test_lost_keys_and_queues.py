@@ -304,7 +304,7 @@ def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
 
 
 def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
-    """D2: the letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
+    """D2: the dead letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
     forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t"}
     path = hooked(uno, hooks, phone, provider="forwarder", webhookForward=forward)
     to = f"44{phone[-10:]}"
@@ -313,7 +313,7 @@ def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver,
         copy = jobs.take()
         arranged(lambda: statuses(hooks, message_id, path), what="it is sent")
         jobs.bury(copy)
-    arranged(lambda: uno.depth("unoapi.dead"), what="the letter")
+    arranged(lambda: uno.depth("unoapi.dead"), what="the dead letter")
 
     uno.cli("dead", "replay", message_id)
     happens(lambda: len(graph.messages_to(to)) > 1, within_s=3)

@@ -123,12 +123,12 @@ def test_a_short_token_that_is_stored_goes_on_working(api: Api) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:8080", "ftp://proxy.example", "socks5://", "http://10.0.0.1:3128"])
-def test_a_proxy_of_the_operators_api_is_judged_too(api: Api, proxy: str) -> None:
+def test_a_proxy_of_the_operators_api_is_checked_too(api: Api, proxy: str) -> None:
     assert register(api, {"proxyUrl": proxy}).status_code == 400
     assert register(api, {"proxyUrl": "socks5://user:login@proxy.example:1080"}).status_code == 200
 
 
-def test_a_proxy_is_judged_by_what_its_name_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_checked_by_what_its_name_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
     guard, addresses = AddressGuard(), ["93.184.216.34"]
     monkeypatch.setattr(
         socket,
