@@ -13,8 +13,8 @@ from unoapi.models.jobs import Envelope, PostContacts, computed_id, now_ms
 from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.services import contacts
 from unoapi.web.auth import session_token
+from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
-from unoapi.web.places import Places
 from unoapi.web.request_body import any_object
 from unoapi.web.schemas import body
 
@@ -30,7 +30,7 @@ EXTENSION = "contacts"
 def register_waiting(app: Flask, *, threads: int) -> None:
     """Let a quarter of the API's threads wait for connectors, half of these for one number."""
     of_all = max(1, threads // 4)
-    app.extensions[EXTENSION] = Places(of_all, of_one=max(1, of_all // 2), what="look for contacts")
+    app.extensions[EXTENSION] = ConcurrencyLimit(of_all, of_one=max(1, of_all // 2), what="look for contacts")
 
 
 class ContactsCheck(BaseModel):
@@ -52,8 +52,8 @@ def check(phone: str, body: ContactsCheck, version: str = "") -> ResponseReturnV
     if body.webhook is not None and (why := uno.address_guard.refusal(str(body.webhook))):
         raise RequestError("Webhook address not allowed", code=100, status=400, details=f"{why}.")
     provider = uno.providers[uno.sessions.find(phone).provider]
-    waiting: Places = current_app.extensions[EXTENSION]
-    with waiting.taken(phone):  # a connector may take its time
+    limit: ConcurrencyLimit = current_app.extensions[EXTENSION]
+    with limit.taken(phone):  # a connector may take its time
         answer = {"contacts": contacts.check(phone, body.contacts, provider=provider)}
     if body.webhook is not None:
         text, url = serialise(answer), str(body.webhook)

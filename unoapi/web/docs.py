@@ -1,4 +1,4 @@
-"""The description of the API for programs and for people."""
+"""Serves the description of the API: `/docs` for people, `/docs/openapi.json` for programs."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Unlike the Node version's it needs a token with every request; a session's token shows that session alone. Each client
 takes one thread of those that wait (see `gunicorn_worker`) while it is connected, so there are as many clients as the
-API has threads, and one token's sessions have a quarter of these places; the session's page does without it.
+API has threads, and one token's sessions have a quarter of these threads; the session's page does without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unoapi.services.qr_codes import data_url
 from unoapi.stores.connections import CHANNEL
 from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import any_session_token, visible_sessions
-from unoapi.web.places import Places
+from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Broadcast:
         self, subscribe: Callable[[str], Iterator[str]], *, most_clients: int, origins: frozenset[str]
     ) -> None:
         self._subscribe = subscribe
-        self._places = Places(most_clients, of_one=max(2, most_clients // 4), what="are connected to the socket")
+        self._limit = ConcurrencyLimit(
+            most_clients, of_one=max(2, most_clients // 4), what="are connected to the socket"
+        )
         self._server = socketio.Server(
             async_mode="threading",
             cors_allowed_origins="*" if "*" in origins else sorted(origins) or None,
@@ -79,14 +81,14 @@ class Broadcast:
     def answer(self, rooms: list[str]) -> Response:
         """What serves this request as a member of the rooms. Raises RequestError when all places are taken."""
         caller = tuple(rooms)
-        self._places.take(caller)
+        self._limit.take(caller)
         self._start_listener()
 
         def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             try:
                 return list(self._server.handle_request({**environ, ROOMS: rooms}, start_response))
             finally:
-                self._places.give_back(caller)
+                self._limit.give_back(caller)
 
         return _Upgrade(serve)
 

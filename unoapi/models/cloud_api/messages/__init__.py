@@ -1,5 +1,6 @@
 """What an API client sends, checked at the door with the Cloud API's limits."""
 
+from unoapi.models.cloud_api.messages.command import Command
 from unoapi.models.cloud_api.messages.contents import (
     AudioMessage,
     CaptionedMedia,
@@ -13,7 +14,6 @@ from unoapi.models.cloud_api.messages.contents import (
     TextMessage,
 )
 from unoapi.models.cloud_api.messages.interactive import InteractiveMessage, Template, TemplateMessage
-from unoapi.models.cloud_api.messages.marks import Command
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage, computed_message_id, new_message_id
 from unoapi.models.cloud_api.messages.sandbox import SandboxMessage
 from unoapi.models.cloud_api.messages.types import MESSAGES

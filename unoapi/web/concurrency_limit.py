@@ -1,4 +1,4 @@
-"""A bounded number of requests that may hold a thread at one time, and of one caller's among them."""
+"""A concurrency limit: how many requests may hold a thread at one time, and how many of them are one caller's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RETRY_AFTER_S = 10
 
 
-class Places:
+class ConcurrencyLimit:
     """`of_all` requests at one time, at most `of_one` of them one caller's; `what` they do is said in errors."""
 
     def __init__(self, of_all: int, *, of_one: int, what: str) -> None:
@@ -24,7 +24,7 @@ class Places:
         self._lock = threading.Lock()
 
     def take(self, caller: Hashable) -> None:
-        """Take a place. Raises RequestError: 429 when the caller has all of its own, 503 when all are taken."""
+        """Take a permit. Raises RequestError: 429 when the caller has all of its own, 503 when all are taken."""
         with self._lock:
             if self._taken[caller] >= self._of_one:
                 raise self._refusal("Rate limit hit", code=130429, status=429, whose="of this caller ")
@@ -33,7 +33,7 @@ class Places:
             self._taken[caller] += 1
 
     def give_back(self, caller: Hashable) -> None:
-        """Let others have the place."""
+        """Let others have the permit."""
         with self._lock:
             self._taken[caller] -= 1
             if self._taken[caller] <= 0:
@@ -41,7 +41,7 @@ class Places:
 
     @contextmanager
     def taken(self, caller: Hashable) -> Iterator[None]:
-        """A place for as long as the block runs. Raises RequestError."""
+        """A permit for as long as the block runs. Raises RequestError."""
         self.take(caller)
         try:
             yield

@@ -1,4 +1,4 @@
-"""What a client does with messages that are there already."""
+"""A command on a message that is there already: mark it as read, show typing, delete it."""
 
 from __future__ import annotations
 
