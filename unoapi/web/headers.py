@@ -32,15 +32,17 @@ def register_loopback_check(app: Flask, *, origins: frozenset[str]) -> None:
     """Refuse what pages of the web may have asked for, where no token keeps them out: without one everybody is let in.
 
     A page that this machine's browser shows reaches loopback, too: by its own name after DNS rebinding (`Host`), or
-    from its own origin (`Origin`). `origins` are those that the operator allows by name.
+    from its own origin (`Origin`). `origins` are those that the operator allows by name. Browsers name the origin of
+    each POST; one that is too old to do so may still send JSON as plain text, which no program has a reason to. Forms
+    are served: programs send them, too.
     """
 
     @app.before_request
     def _from_this_machine() -> None:
         origin = request.headers.get("Origin")
         own_page = origin is None or origin in origins or is_loopback(_host_of(origin))
-        if not own_page or not is_loopback(_host_of(f"//{request.host}")):
-            details = "Without UNOAPI_AUTH_TOKEN only programs and pages of this machine are served."
+        if not own_page or not is_loopback(_host_of(f"//{request.host}")) or request.mimetype == "text/plain":
+            details = "Without UNOAPI_AUTH_TOKEN only programs and pages of this machine are served, and no plain text."
             raise RequestError("Permission denied", code=10, status=403, details=details)
 
 

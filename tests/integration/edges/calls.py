@@ -12,7 +12,6 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import pytest
 import redis
 from amqp import Message as AmqpMessage
 from kombu import Connection
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
 
     from tests.support.receiver import Received, Receiver
     from unoapi.devenv.servers import PrivateServers
-
-
-def finding(*, reason: str) -> pytest.MarkDecorator:
-    """Marks a test that fails today, for the reason that it names. Whoever mends the finding removes the mark.
-
-    Only what the test itself asserts counts as that: any other error fails the test.
-    """
-    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
 
 
 _databases = cycle(range(1, 15))
