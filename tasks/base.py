@@ -228,15 +228,15 @@ class UnoTask(Task[Any, Any]):
     def _publish(self, envelopes: Sequence[Envelope], messages: Sequence[Message] = ()) -> None:
         """Publish with patience. When RabbitMQ stays away the message stays on its queue: neither lost nor dead.
 
-        During an alarm it is held here: to give it back counts as a delivery, and after twenty of them it is dead.
+        During an alarm it waits here: to give it back counts as a delivery, and after twenty of them it is dead.
         """
         started = time.monotonic()
         while True:
             try:
                 return self.uno.publisher.publish(envelopes, messages=messages)
             except BrokerUnavailable as error:
-                held = isinstance(error, BrokerBlocked) and worker_state.should_stop is None
-                if time.monotonic() - started >= (ALARM_PATIENCE_S if held else PUBLISH_DEADLINE_S):
+                alarm = isinstance(error, BrokerBlocked) and worker_state.should_stop is None
+                if time.monotonic() - started >= (ALARM_PATIENCE_S if alarm else PUBLISH_DEADLINE_S):
                     log.error("not_published", error=f"{error}", hint="check RabbitMQ; the message stays on its queue")
                     raise Reject(f"{error}", requeue=True) from None
                 time.sleep(1.0)

@@ -13,12 +13,12 @@ from rich.table import Table
 from tests.attack.honest import Honest
 from tests.attack.parts import PARTS, SHORT, Row, Size
 from tests.attack.stage import staged
-from tests.support.harness import print_outcome
+from tests.support.harness import run_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 
 def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
@@ -58,15 +58,9 @@ def table(rows: Sequence[Row]) -> Table:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
     parser.add_argument("--short", action="store_true", help="one hostile value a field, and fewer connections")
-    parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; can be repeated")
-    options = parser.parse_args()
-    size, names = SHORT if options.short else Size(), options.only or list(PARTS)
-
-    def run_all(console: Console) -> tuple[RenderableType, bool]:
-        rows = run(size, names, console)
-        return table(rows), bool(rows) and all(row.ok for row in rows)
-
-    return print_outcome(run_all, width=180)
+    return run_parts(
+        parser, PARTS, lambda short, names, console: run(SHORT if short else Size(), names, console), table
+    )
 
 
 if __name__ == "__main__":

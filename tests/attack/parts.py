@@ -320,9 +320,9 @@ def _own(path: str) -> tuple[str, ...]:
     return next((names for prefix, names in belongs.items() if path.startswith(prefix)), ())
 
 
-def _first(found: Counter[str]) -> list[str]:
-    shown = [f"{text} ({number} x)" if number > 1 else text for text, number in found.most_common(SHOWN)]
-    return [*shown, f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else shown
+def _first(problems: Counter[str]) -> list[str]:
+    shown = [f"{text} ({number} x)" if number > 1 else text for text, number in problems.most_common(SHOWN)]
+    return [*shown, f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else shown
 
 
 PARTS: dict[str, Callable[[Stage, Size, float], Row]] = {

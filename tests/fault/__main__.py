@@ -30,12 +30,12 @@ from tests.fault.infrastructure import (
 from tests.fault.neighbour import bad_neighbour
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
-from tests.support.harness import print_outcome
+from tests.support.harness import run_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "workers": workers_killed,
@@ -90,15 +90,9 @@ def measure(name: str, fault: Callable[[], Row | list[Row]], console: Console) -
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
     parser.add_argument("--short", action="store_true", help="small numbers and short absences")
-    parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault; can be repeated")
-    options = parser.parse_args()
-    size, names = SHORT if options.short else Size(), options.only or list(FAULTS)
-
-    def run_all(console: Console) -> tuple[RenderableType, bool]:
-        rows = run(size, names, console)
-        return table(rows), bool(rows) and all(row.ok for row in rows)
-
-    return print_outcome(run_all, width=180)
+    return run_parts(
+        parser, FAULTS, lambda short, names, console: run(SHORT if short else Size(), names, console), table
+    )
 
 
 if __name__ == "__main__":

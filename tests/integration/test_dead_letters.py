@@ -196,18 +196,18 @@ def test_a_send_with_unknown_outcome_goes_again_only_by_force(uno: Stack, receiv
     (dead_letter,) = eventually(uno.dead, every_s=0.5)
     receiver.wait(1, "/main")
 
-    kept = uno.cli("dead", "replay", "--all")
+    unforced = uno.cli("dead", "replay", "--all")
 
     status = json.loads(receiver.requests("/main")[0].body)["entry"][0]["changes"][0]["value"]["statuses"][0]
     assert status["status"] == "failed"
     assert status["id"] == message_id
     assert "not sent again by itself" in status["errors"][0]["error_data"]["details"]
     assert dead_letter["reason"] == "outcome_unknown"
-    assert "1 needs force" in kept.stdout
+    assert "1 needs force" in unforced.stdout
     assert ids(uno) == [message_id]
     assert "1 replayed" in uno.cli("dead", "replay", "--all", "--force").stdout
     again = eventually(uno.dead, every_s=0.5)  # the same number: its outcome is unknown again
-    assert [(each["id"], each["generation"]) for each in again] == [(message_id, 1)]
+    assert [(dead_letter["id"], dead_letter["generation"]) for dead_letter in again] == [(message_id, 1)]
 
 
 def test_dead_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
@@ -229,7 +229,7 @@ def test_dead_letters_by_the_brokers_own_hand_are_in_the_list_with_their_reason(
                 continue
             channel.basic_reject(message.delivery_tag, requeue=True)
 
-    dead_letters = eventually(lambda: (found := uno.dead()) and len(found) == 3 and found, every_s=0.5)
+    dead_letters = eventually(lambda: len(listed := uno.dead()) == 3 and listed, every_s=0.5)
 
     assert {dead_letter["id"]: dead_letter["reason"] for dead_letter in dead_letters} == {
         "unroutable-1": "unroutable",

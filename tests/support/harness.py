@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import psutil
 from rich.console import Console
@@ -17,13 +17,16 @@ from tests.support.constants import ROOT
 from unoapi.devenv.servers import PrivateServers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import argparse
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from tests.support.stack import Stack
 
+AnyRow = TypeVar("AnyRow", bound="Measured")
 POLL_S = 0.25
 EMPTY_READS = 4
 """So many reads in a row must find all queues empty: between two queues a job is on none."""
@@ -64,6 +67,30 @@ def print_outcome(run: Callable[[Console], tuple[RenderableType, bool]], *, widt
         return 130
     console.print(table)
     return 0 if ok else 1
+
+
+class Measured(Protocol):
+    """A row of a table that says whether its part ended as it must."""
+
+    @property
+    def ok(self) -> bool: ...
+
+
+def run_parts(
+    parser: argparse.ArgumentParser,
+    parts: Iterable[str],
+    run: Callable[[bool, Sequence[str], Console], Sequence[AnyRow]],
+    table: Callable[[Sequence[AnyRow]], Table],
+) -> int:
+    """Run the parts that the command line names, or all; `run` gets whether in short. Returns the exit code."""
+    parser.add_argument("--only", action="append", choices=list(parts), help="only this one; can be repeated")
+    options = parser.parse_args()
+
+    def measure(console: Console) -> tuple[RenderableType, bool]:
+        rows = run(options.short, options.only or list(parts), console)
+        return table(rows), bool(rows) and all(row.ok for row in rows)
+
+    return print_outcome(measure, width=180)
 
 
 def checkout(commit: str, folder: Path) -> Path:

@@ -30,15 +30,15 @@ ALL = DeadLetterQuery()
 DONE = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1")
 
 
-def make_letter(job: Job | None = None, **fields: Any) -> DeadLetter:
+def make_dead_letter(job: Job | None = None, **fields: Any) -> DeadLetter:
     """The dead letter of a delivery."""
     job = job or make_delivery()
-    known: dict[str, Any] = {
+    given_up: dict[str, Any] = {
         "id": job.id, "queue": f"unoapi.{job.queue}", "reason": "refused", "error": "HTTP 500", "traceback": "",
         "died_at": datetime.now(UTC), "task": job.task, "history": History(), "job": job, "body": b"a secret body",
         "headers": {}, "properties": {},
     }  # fmt: skip
-    return DeadLetter(**{**known, **fields})
+    return DeadLetter(**{**given_up, **fields})
 
 
 class House:
@@ -60,7 +60,7 @@ class House:
 
 
 def test_a_list_leaves_every_dead_letter_there() -> None:
-    house = House(make_letter(), make_letter(make_delivery(id="other", webhook_id="crm")))
+    house = House(make_dead_letter(), make_dead_letter(make_delivery(id="other", webhook_id="crm")))
 
     walk = house.service.list(DeadLetterQuery(webhook="crm"), by="list")
 
@@ -70,7 +70,7 @@ def test_a_list_leaves_every_dead_letter_there() -> None:
 
 
 def test_a_bound_ends_a_list_early_and_it_says_so() -> None:
-    house = House(make_letter(), make_letter(make_delivery(id="other")))
+    house = House(make_dead_letter(), make_dead_letter(make_delivery(id="other")))
 
     walk = house.service.list(ALL, by="list", bounds=Bounds(dead_letters=1))
 
@@ -79,16 +79,16 @@ def test_a_bound_ends_a_list_early_and_it_says_so() -> None:
 
 
 def test_one_is_shown_by_its_id() -> None:
-    house = House(make_letter(), make_letter(make_delivery(id="other")))
+    house = House(make_dead_letter(), make_dead_letter(make_delivery(id="other")))
 
     assert [dead_letter.id for dead_letter in house.service.show("other", by="show")] == ["other"]
     assert house.service.show("nothing", by="show") == []
 
 
 def test_a_purge_removes_what_is_selected_and_nothing_else() -> None:
-    old = make_letter(make_delivery(id="old"), died_at=datetime.now(UTC) - timedelta(hours=2))
-    undated = make_letter(make_delivery(id="undated"), died_at=None)
-    house = House(make_letter(), old, undated)
+    old = make_dead_letter(make_delivery(id="old"), died_at=datetime.now(UTC) - timedelta(hours=2))
+    undated = make_dead_letter(make_delivery(id="undated"), died_at=None)
+    house = House(make_dead_letter(), old, undated)
 
     results = list(house.service.purge(DeadLetterQuery(older_than=timedelta(hours=1)), by="purge"))
 
@@ -97,7 +97,7 @@ def test_a_purge_removes_what_is_selected_and_nothing_else() -> None:
 
 
 def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
-    house = House(make_letter())
+    house = House(make_dead_letter())
 
     assert house.outcomes() == ["replayed"]
 
@@ -114,7 +114,7 @@ def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
 
 
 def test_what_was_delivered_meanwhile_is_removed_and_not_put_back() -> None:
-    house = House(make_letter())
+    house = House(make_dead_letter())
     house.deliveries.finish("delivery-1", DONE)
 
     assert house.outcomes() == ["already_delivered"]
@@ -123,14 +123,14 @@ def test_what_was_delivered_meanwhile_is_removed_and_not_put_back() -> None:
 
 
 def test_with_redis_away_a_delivery_is_put_back_and_the_worker_asks_again() -> None:
-    house = House(make_letter())
+    house = House(make_dead_letter())
     house.deliveries.away = True
 
     assert house.outcomes() == ["replayed"]
 
 
 def test_a_send_with_unknown_outcome_stays_until_it_is_forced() -> None:
-    house = House(make_letter(make_send(), reason="outcome_unknown"))
+    house = House(make_dead_letter(make_send(), reason="outcome_unknown"))
     house.sends.claim(make_send())
 
     assert house.outcomes() == ["needs_force"]
@@ -145,7 +145,7 @@ def test_a_send_with_unknown_outcome_stays_until_it_is_forced() -> None:
 def test_a_rate_is_kept_by_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("unoapi.services.dead_letters.time.sleep", pauses.append)
-    house = House(*(make_letter(make_delivery(id=f"d-{number}")) for number in range(5)))
+    house = House(*(make_dead_letter(make_delivery(id=f"d-{number}")) for number in range(5)))
 
     assert house.outcomes(rate=2.0) == ["replayed"] * 5
 
@@ -154,7 +154,7 @@ def test_a_rate_is_kept_by_small_batches(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_second_verb_says_who_is_busy_with_which() -> None:
-    house = House(make_letter())
+    house = House(make_dead_letter())
     first = iter(house.service.list(ALL, by="GET /admin/dead"))
     next(first)
 
@@ -173,7 +173,7 @@ def test_when_nobody_knows_who_is_busy_it_is_another_process() -> None:
 
 
 def test_after_a_verb_nobody_is_named_as_busy() -> None:
-    house = House(make_letter())
+    house = House(make_dead_letter())
 
     list(house.service.list(ALL, by="list"))
 
@@ -181,13 +181,13 @@ def test_after_a_verb_nobody_is_named_as_busy() -> None:
 
 
 def test_what_is_shown_holds_no_body() -> None:
-    assert "secret" not in f"{make_letter().public_fields()}"
-    assert "secret" not in f"{make_letter()}"
+    assert "secret" not in f"{make_dead_letter().public_fields()}"
+    assert "secret" not in f"{make_dead_letter()}"
 
 
 @pytest.mark.parametrize("reason", sorted(LOST_CAUSES))
 def test_a_lost_cause_stays_until_it_is_named(reason: str) -> None:
-    house = House(make_letter(reason=reason), make_letter(make_delivery(id="other")))
+    house = House(make_dead_letter(reason=reason), make_dead_letter(make_delivery(id="other")))
 
     assert sorted(house.outcomes()) == ["left_alone", "replayed"]
 
@@ -197,7 +197,9 @@ def test_a_lost_cause_stays_until_it_is_named(reason: str) -> None:
 
 
 def test_a_bound_counts_what_is_done_and_not_what_is_passed_over() -> None:
-    house = House(*(make_letter(make_delivery(id=f"d-{n}"), reason="gone" if n < 5 else "refused") for n in range(8)))
+    house = House(
+        *(make_dead_letter(make_delivery(id=f"d-{n}"), reason="gone" if n < 5 else "refused") for n in range(8))
+    )
 
     walk = house.service.replay(ALL, by="replay", bounds=Bounds(dead_letters=2))
 

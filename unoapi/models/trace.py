@@ -77,6 +77,6 @@ def with_delivery_ids(entries: list[TraceEntry]) -> list[TraceEntry]:
         about = (entry.webhook, entry.kind)
         if entry.delivery_id:
             ids[about] = entry.delivery_id
-        known = ids.get(about, "") if entry.step == "queued" and entry.webhook else ""
-        complete.append(entry.model_copy(update={"delivery_id": known}) if known else entry)
+        delivery_id = ids.get(about, "") if entry.step == "queued" and entry.webhook else ""
+        complete.append(entry.model_copy(update={"delivery_id": delivery_id}) if delivery_id else entry)
     return complete[::-1]
