@@ -15,8 +15,10 @@ import yaml
 from jsonschema import Draft7Validator
 
 from tests.support.dockerfile import steps
-from tests.support.stack import ROOT
+from tests.support.stack import PHONE, ROOT
 from unoapi import __version__
+from unoapi.http.address_guard import AddressGuard
+from unoapi.models.provenance import OperatorAddresses
 from unoapi.settings import Settings
 
 if TYPE_CHECKING:
@@ -232,6 +234,19 @@ def test_what_parses_what_strangers_send_or_shows_itself_has_only_the_secrets_th
     environment = made(STACKS[stack])["services"][service]["environment"]
 
     assert SECRETS & environment.keys() == NEEDED[service]
+
+
+@pytest.mark.parametrize("service", ["web", "worker", "media", "suspect", "connector"])
+def test_chatwoot_gets_its_events_and_is_closed_to_whatever_tenants_name(service: str) -> None:
+    """Security 3: its address inside is the operator's webhook alone; its files have public addresses."""
+    environment = made(STACKS["unochat"])["services"][service]["environment"]
+    operators, inside = OperatorAddresses(url=environment["WEBHOOK_URL"]), "172.20.0.5"
+    guard = AddressGuard(tuple(filter(None, environment["UNOAPI_ALLOWED_HOSTS"].split(","))))
+
+    assert operators.include(f"http://chatwoot:3000/webhooks/whatsapp/{PHONE}", phone=PHONE)
+    for path in ("api/v1/accounts/1/agents", "rails/active_storage/blobs/1", "webhooks/whatsapp/5511000000000"):
+        assert not operators.include(f"http://chatwoot:3000/{path}", phone=PHONE)
+        assert guard.refusal(f"http://chatwoot:3000/{path}", ip=inside)
 
 
 @every_stack
