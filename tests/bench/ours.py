@@ -107,10 +107,10 @@ def endurance(stage: Stage) -> Figures:
     return {**part("early", tenth), **part("late", amount - tenth)}
 
 
-def requests(stage: Stage) -> Figures:
-    """Messages per second that the API accepts, each with a confirmed publish."""
+def requests(stage: Stage, *, checkout: Path = ROOT) -> Figures:
+    """Messages per second that the API of this checkout or of another one accepts, each with a confirmed publish."""
     prepare(stage)
-    with web(stage) as port:
+    with web(stage, checkout=checkout) as port:
         figures = requests_per_second(port, f"/v15.0/{PHONE}/messages", message("{n}"), stage, HEADERS)
     if (queued := queues.depth(stage.amqp_url, TOPOLOGY.queue("incoming"))) != stage.sizes.requests:
         raise RuntimeError(f"{stage.sizes.requests} messages were accepted and {queued} queued")
@@ -245,11 +245,11 @@ def workers(
 
 
 @contextlib.contextmanager
-def web(stage: Stage) -> Iterator[int]:
+def web(stage: Stage, *, checkout: Path = ROOT) -> Iterator[int]:
     """One web process as the Procfile starts it; gives its port."""
     port = free_port()
     settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port)}
-    command = ["sh", "-c", "exec " + procfile("web")]
-    with running(command, environment=settings, folder=stage.folder):
+    command = ["sh", "-c", "exec " + procfile("web", checkout)]
+    with running(command, environment=settings, folder=stage.folder, checkout=checkout):
         eventually(lambda: accepts(port), what="our web process", within_s=30)
         yield port

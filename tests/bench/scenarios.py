@@ -33,17 +33,27 @@ def deliveries(stage: Stage) -> list[Row]:
 
 
 def before(stage: Stage) -> list[Row]:
-    """Deliveries of this commit and of an older one (`--before`), in turn."""
+    """Deliveries and accepted requests of this commit and of an older one (`--before`), in turn."""
     if stage.before is None:
         return []
-    rounds = interleaved(
+    deliveries = interleaved(
         {
             "before": partial(ours.deliveries, stage, checkout=stage.before),
             "now": partial(ours.deliveries, stage),
         },
         stage.sizes.rounds,
     )
-    return [compared("deliveries/s, now : before", rounds, "now", "before", "per_s", at_least=0.9)]
+    requests = interleaved(
+        {
+            "before": partial(ours.requests, stage, checkout=stage.before),
+            "now": partial(ours.requests, stage),
+        },
+        stage.sizes.rounds,
+    )
+    return [
+        compared("deliveries/s, now : before", deliveries, "now", "before", "per_s", at_least=0.9),
+        compared("accepted requests/s, now : before", requests, "now", "before", "per_s", at_least=0.9),
+    ]
 
 
 def events(stage: Stage) -> list[Row]:

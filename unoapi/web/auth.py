@@ -14,6 +14,7 @@ from unoapi.errors import RequestError
 from unoapi.web.errors import forbidden, unauthorised
 from unoapi.web.parts import parts
 from unoapi.web.rate_limits import limits
+from unoapi.web.waiting import is_repeated, let_in
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session
@@ -35,9 +36,7 @@ def operator(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        token = _token()
-        if not is_operator(token):
-            raise _refused(token)
+        check_operator()
         return view(*args, **kwargs)
 
     guarded.access = "operator"  # type: ignore[attr-defined]
@@ -67,7 +66,7 @@ def any_session_token(view: View) -> View:
         g.operator = is_operator(token)
         if not g.operator:
             g.sessions = _opened_sessions(token)
-            limits().accept(token)
+        _accept(token)
         return view(*args, **kwargs)
 
     guarded.access = "any session"  # type: ignore[attr-defined]
@@ -79,6 +78,7 @@ def check_token() -> None:
     token = _token()
     if not is_operator(token):
         _opened_sessions(token)
+    let_in(request.environ, token)
 
 
 def _opened_sessions(token: str) -> list[Session]:
@@ -124,11 +124,13 @@ def check_owner(phone: str | None) -> None:
     """
     token = _token()
     g.operator = is_operator(token)
-    if g.operator:
-        return
-    if not token or not (opens(phone, token) if phone is not None else parts().directory.opened_by(token)):
+    if not (g.operator or (token and _opens_thing_of(phone, token))):
         raise _refused(token)
-    limits().accept(token)
+    _accept(token)
+
+
+def _opens_thing_of(phone: str | None, token: str) -> bool:
+    return opens(phone, token) if phone is not None else bool(parts().directory.opened_by(token))
 
 
 def check_operator() -> None:
@@ -136,6 +138,7 @@ def check_operator() -> None:
     token = _token()
     if not is_operator(token):
         raise _refused(token)
+    let_in(request.environ, token)
 
 
 def refuse_guess() -> None:
@@ -153,10 +156,11 @@ def opened_phone(node: str) -> str:
     if g.operator:
         if not phones:
             raise _unknown_id()
+        _accept(token)
         return _only(node, phones)
     for phone in phones:
         if opens(phone, token):  # raises Postponed with Redis away: answered 503
-            limits().accept(token)
+            _accept(token)
             return phone
     if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and _opened_sessions(token):
         raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
@@ -174,6 +178,13 @@ def _only(node: str, phones: list[str]) -> str:
 
 def _session_of(phone: str) -> Session:
     return parts().sessions.find(phone)
+
+
+def _accept(token: str) -> None:
+    """Let the caller in and count it, but for the operator, and once for a request that is run anew."""
+    let_in(request.environ, token)
+    if not g.operator and not is_repeated(request.environ):
+        limits().accept(token)
 
 
 def _refused(token: str) -> RequestError:

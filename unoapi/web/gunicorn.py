@@ -6,6 +6,7 @@ environment when it is imported.
 
 from __future__ import annotations
 
+import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,14 @@ from unoapi.web.app import create_app
 if TYPE_CHECKING:
     from flask import Flask
 
+MIN_FILES = 4096
+"""Connections are files: 1,000 of clients, and those to RabbitMQ and Redis, which must not be refused for them."""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 try:
     _settings = unoapi().settings
 except ConfigurationError as error:
@@ -24,7 +33,7 @@ except ConfigurationError as error:
     sys.exit(EX_CONFIG)
 
 wsgi_app = "unoapi.web.gunicorn:application()"
-bind = f"{_settings.listen_host}:{_settings.port}"
+bind = f"{_bracketed(_settings.listen_host)}:{_settings.port}"
 worker_class = "unoapi.web.gunicorn_worker.DiscreetWorker"
 workers = _settings.unoapi_web_processes
 threads = _settings.unoapi_web_threads
@@ -48,6 +57,7 @@ def application() -> Flask:
 
 def on_starting(_: Any) -> None:
     """Declare the topology once, before the first request. RabbitMQ may come later; a conflict ends the start."""
+    _allow_files()
     publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
     try:
         ensure_usable(unoapi(), publisher)
@@ -58,6 +68,14 @@ def on_starting(_: Any) -> None:
         sys.exit(EX_CONFIG)
     finally:
         publisher.close()
+
+
+def _allow_files() -> None:
+    """Raise the bound on open files as far as it is allowed: many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MIN_FILES if hard == resource.RLIM_INFINITY else min(MIN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def post_worker_init(_: Any) -> None:

@@ -2,9 +2,9 @@
 
 Threads are for work. The main loop reads requests and writes what a client does not take at once; a thread gets a
 request when its head and body have come. Who is slow to send a body is looked at before it: the application runs on
-the head, so that it refuses whoever has no token. If it asks for the body (`NotHereError`), the request is run anew
-when that has come. What takes long by its nature (large files, sockets) has threads of its own, a bounded number for
-each client.
+the head, so that it refuses whoever has no token. If it asks for the body, the request is run anew when that has come.
+What takes long by its nature (large files, sockets) has threads of its own, the lane: a bounded number for each caller
+that the application let in, and for all others together.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
+import sys
+import threading
 import time
 from collections import Counter, OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
@@ -22,10 +26,13 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import http  # type: ignore[import-untyped]
 from gunicorn.http import wsgi  # type: ignore[import-untyped]
-from gunicorn.http.unreader import Unreader  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from werkzeug.exceptions import ClientDisconnected
 
+from unoapi.errors import EX_CONFIG
+from unoapi.web.client_sockets import PIECE, READ_S, WRITE_S, ClientsBody, Gathered, Outbox, PatientSocket, Streamed
 from unoapi.web.request_framing import Inbox
+from unoapi.web.waiting import CALLER, MAY_WAIT, REPEATED, BodyNotHereError, MayNotWaitError, RunAnewError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,108 +43,20 @@ HEAD_S = 10.0
 """For the whole head of a request, from its first byte or from the connection's beginning."""
 GRACE_S = 0.05
 """A body that follows its head this soon is waited for; else the head is looked at alone."""
-BODY_S = 30.0
 LINGER_S = 2.0
-FLUSH_S = 30.0
-"""For an answer that the client does not take at once."""
-LEAST_BYTES_PER_S = 32 * 1024
-"""Of files: a client that is slower than this for half a minute is cut off."""
 MAX_HEAD = 64 * 1024
 EARLY_BODY = 64 * 1024
 """So much of a body is buffered before the token is checked."""
 MAX_BODY = 2 * 1024 * 1024
 """Larger bodies are read by a thread of the lane."""
-MAX_BODIES = 64 * 1024 * 1024
-"""All bodies that are gathered at one time."""
+MAX_BUFFERED = 64 * 1024 * 1024
+"""All bodies that were asked for and all answers that clients have not taken, as far as they lie in memory."""
 MAX_ANSWER = 256 * 1024
 """Larger answers are written by a thread of the lane."""
 LANE_THREADS = 64
-LANE_THREADS_PER_CLIENT = 24
+LANE_THREADS_PER_CALLER = 24
 SPARE_CONNECTIONS = 20
-PIECE = 64 * 1024
-SOCKETS = (b"/ws", b"/ws/")
-
-WANTED = object()
-"""What `handle` returns when the application asks for a body that is not here."""
-
-
-class NotHereError(BaseException):
-    """The application reads what has not come yet. No Exception, so that it passes all handlers of errors."""
-
-
-class _Gathered(Unreader):  # type: ignore[misc] # gunicorn has no types
-    """What has come of a request; it never waits."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.unread(data)
-
-    def chunk(self, size_hint: int | None = None) -> bytes:  # noqa: ARG002 (gunicorn's)
-        raise NotHereError
-
-
-class _Streamed(Unreader):  # type: ignore[misc]
-    """What has come, then the socket, for as long as the client is not too slow."""
-
-    def __init__(self, data: bytes, sock: socket.socket) -> None:
-        super().__init__()
-        self.unread(data)
-        self._sock = sock
-        self._began = time.monotonic()
-        self._read = 0
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        left_s = self._began + BODY_S + self._read / LEAST_BYTES_PER_S - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the body comes too slowly")
-        self._sock.settimeout(left_s)
-        data = self._sock.recv(min(max(size_hint or 0, PIECE), 1024 * 1024))
-        self._read += len(data)
-        return data
-
-
-class _Outbox:
-    """The socket as a thread sees it: what the client does not take at once is left to the main loop."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.waiting = bytearray()
-
-    def sendall(self, data: bytes) -> None:
-        if not self.waiting:
-            sent = 0
-            with contextlib.suppress(BlockingIOError):
-                sent = self._sock.send(data, socket.MSG_DONTWAIT)
-            data = data[sent:]
-        self.waiting += data
-
-    send = sendall
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-
-class _Slow:
-    """The socket in the lane: waits for the client, as long as it is not too slow."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._began = time.monotonic()
-        self._sent = 0
-
-    def sendall(self, data: bytes) -> None:
-        for start in range(0, len(data), PIECE):
-            left_s = self._began + FLUSH_S + self._sent / LEAST_BYTES_PER_S - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError("the client reads too slowly")
-            self._sock.settimeout(left_s)
-            self._sock.sendall(data[start : start + PIECE])
-            self._sent += PIECE
-
-    send = sendall
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+RETRY_AFTER_S = 10
 
 
 class _Connection(TConn):  # type: ignore[misc]
@@ -147,11 +66,21 @@ class _Connection(TConn):  # type: ignore[misc]
         super().__init__(*args)
         self.initialized = True  # no TLS, no HTTP/2: a proxy speaks those
         self.inbox = Inbox()
-        self.outbox: _Outbox | None = None
+        self.outbox: Outbox | None = None
+        self.runs = 0
+        """How often the application saw the request."""
         self.wants_body = False
-        self.in_lane = False
-        self.reserved_bytes = 0
-        self.then: Callable[[], None] | None = None
+        self.continues = False
+        """The client waits to hear that its body is wanted."""
+        self.caller = ""
+        """Whose right opened the request, by the application's word; empty for everybody else."""
+        self.lane_caller: str | None = None
+        """Who has a thread of the lane for it."""
+        self.waits = False
+        """The application waits for the client, perhaps for hours."""
+        self.buffered_bytes = 0
+        self.then: Callable[[_Connection], None] | None = None
+        self.closed = False
 
 
 class _Waiting:
@@ -175,8 +104,26 @@ class _Waiting:
     def next_due(self) -> float:
         return next(iter(self._due.values()), float("inf"))
 
+    def overdue(self, now: float) -> _Connection | None:
+        """The oldest, if its time is over."""
+        return self.oldest if self.next_due <= now else None
+
     def __contains__(self, conn: object) -> bool:
         return conn in self._due
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer that is not written yet."""
+
+    response: Any
+    pieces: Any
+    request: Any
+    environ: dict[str, Any]
+    began: datetime
 
 
 class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
@@ -186,14 +133,31 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._heads = _Waiting(HEAD_S)
         self._waits_for_body = _Waiting(GRACE_S)
-        self._bodies = _Waiting(BODY_S)
-        self._flushes = _Waiting(FLUSH_S)
+        self._bodies = _Waiting(READ_S)
+        self._flushes = _Waiting(WRITE_S)
         self._lingers = _Waiting(LINGER_S)
-        self._bodies_size = 0
-        self._lane_users: Counter[tuple[Any, bytes]] = Counter()
-        self._lane: ThreadPoolExecutor | None = None
+        self._idle = _Waiting(self.cfg.keepalive)
+        self._stopped_at = float("inf")
+        self._buffered_bytes = 0
+        self._in_lane: set[_Connection] = set()
+        self._lane_callers: Counter[str] = Counter()
+        self._over = False
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Refuse what this worker would serve wrongly, without a word."""
+        if cfg.is_ssl or cfg.proxy_protocol != "off" or "h2" in cfg.http_protocols:
+            log.error("TLS, HTTP/2 and the PROXY protocol are a proxy's business in front of this API: not served here")
+            sys.exit(EX_CONFIG)
 
     # --- in the main loop ---
+
+    def run(self) -> None:
+        """Serve until the end. A thread of the lane may outlive it: it has nobody to report to then."""
+        try:
+            super().run()
+        finally:
+            self._over = True
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection. The oldest silent one makes room when there are too many."""
@@ -201,51 +165,80 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._make_room()
         try:
             sock, address = listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
+        except OSError as error:  # of the connection that is not there any more, or of this process's files
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self._make_room()
-            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
-                raise
             return
         self.nr_conns += 1
-        self._begin(_Connection(self.cfg, sock, address, listener.getsockname()))
-
-    def on_client_socket_readable(self, conn: _Connection, client: socket.socket) -> None:
-        """A persistent connection has its next request."""
-        self.poller.unregister(client)
-        self.keepalived_conns.remove(conn)
-        self._begin(conn)
+        conn = _Connection(self.cfg, sock, address, listener.getsockname())
+        self._step(conn, self._begin)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Also what is due."""
-        everything = (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers)
+        """Do what is ready and what is due. What goes wrong with one connection ends that one."""
+        everything = (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers, self._idle)
         due = min(waiting.next_due for waiting in everything)
-        super().wait_for_and_dispatch_events(timeout=max(0.0, min(timeout, due - time.monotonic())))
+        if self._idle or self._heads:
+            due = min(due, self._stopped_at + LINGER_S)
+        for key, _ in self.poller.select(max(0.0, min(timeout, due - time.monotonic()))):
+            key.data(key.fileobj)
         now = time.monotonic()
-        while not self.alive and (conn := self._heads.oldest) is not None and not conn.inbox.data:
-            self._drop(conn)  # it would hold up the end of the process
-        while (conn := self._waits_for_body.oldest) is not None and self._waits_for_body.next_due <= now:
-            self._dispatch(conn)
+        while (conn := self._waits_for_body.overdue(now)) is not None:
+            self._step(conn, self._dispatch)
         for waiting in (self._heads, self._bodies):
-            while (conn := waiting.oldest) is not None and waiting.next_due <= now:
-                self._refuse(conn, 408, "Request Timeout")
-        for waiting in (self._flushes, self._lingers):
-            while (conn := waiting.oldest) is not None and waiting.next_due <= now:
+            while (conn := waiting.overdue(now)) is not None:
+                self._step(conn, partial(self._refuse, status=408, reason="Request Timeout"))
+        for waiting in (self._flushes, self._lingers, self._idle):
+            while (conn := waiting.overdue(now)) is not None:
                 self._drop(conn)
+        if not self.alive:
+            self._hurry(now)
 
-    def finish_request(self, conn: _Connection, fs: Any) -> None:
+    def finish_request(self, conn: _Connection, fs: Future[Any]) -> None:
         """A thread is done with a connection."""
-        if conn.in_lane:
-            self._leave_lane(conn)
+        self._leave_lane(conn)
+        if conn.closed:
+            conn.close()
+        self._step(conn, partial(self._go_on, done=fs))
+
+    def _step(self, conn: _Connection, step: Callable[[_Connection], None], _: Any = None) -> None:
+        """One step with a connection. It may have been dropped since the event came that this is about."""
+        if conn.closed:
+            return
         try:
-            result = False if fs.cancelled() else fs.result()
+            step(conn)
+        except Exception:
+            self.log.exception("a connection is dropped")
+            self._drop(conn)
+
+    def _watch(self, conn: _Connection, event: int, step: Callable[[_Connection], None]) -> None:
+        conn.sock.setblocking(False)
+        self.poller.register(conn.sock, event, partial(self._step, conn, step))
+
+    def _hurry(self, now: float) -> None:
+        """Drop what would hold up the end of the process: who is silent, and who may wait for hours."""
+        self._stopped_at = min(self._stopped_at, now)
+        while (conn := self._heads.oldest) is not None and not conn.inbox.data:
+            self._drop(conn)
+        if self._stopped_at + LINGER_S <= now:
+            while (conn := self._idle.oldest or self._heads.oldest) is not None:
+                self._drop(conn)
+        for conn in [conn for conn in self._in_lane if conn.waits]:
+            self._drop(conn)
+
+    def _go_on(self, conn: _Connection, *, done: Future[Any]) -> None:
+        try:
+            result = False if done.cancelled() else done.result()
         except BaseException:  # noqa: BLE001 (whatever it was, the connection is of no more use)
             self._drop(conn)
             return
-        if result is WANTED:
+        if isinstance(result, BodyNotHereError):
             self._gather_body(conn)
-        elif callable(result):
-            self._enter_lane(conn, result)
+        elif isinstance(result, MayNotWaitError):
+            conn.waits = True
+            self._enter_lane(conn, partial(self.handle, conn))
+        elif isinstance(result, _Answer):
+            if not self._enter_lane(conn, partial(self._finish, conn, result)):
+                _close(result.pieces)
         else:
             then = self._await_next_request if result else self._linger
             if conn.outbox is not None and conn.outbox.waiting:
@@ -255,15 +248,19 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
     def _begin(self, conn: _Connection, data: bytes = b"") -> None:
         """Wait for a request."""
-        self._forget_body(conn)
-        conn.inbox, conn.outbox, conn.wants_body = Inbox(data), None, False
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, EVENT_READ, partial(self._receive, conn))
+        self._forget_request(conn)
         self._heads.add(conn)
+        self._watch(conn, EVENT_READ, self._receive)
         if data:
+            conn.inbox.feed(data)
             self._proceed(conn)
 
-    def _receive(self, conn: _Connection, _: Any = None) -> None:
+    def _forget_request(self, conn: _Connection) -> None:
+        conn.inbox, conn.outbox, conn.parser = Inbox(), None, None
+        conn.runs, conn.wants_body, conn.continues, conn.caller, conn.waits = 0, False, False, "", False
+        self._count_bytes(conn, 0)
+
+    def _receive(self, conn: _Connection) -> None:
         try:
             data = conn.sock.recv(PIECE)
         except (BlockingIOError, InterruptedError):
@@ -273,7 +270,14 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         if not data:
             self._drop(conn)
             return
+        if conn in self._idle:
+            self._idle.discard(conn)
+            self._heads.add(conn)
         conn.inbox.feed(data)
+        if conn.wants_body:
+            self._count_bytes(conn, len(conn.inbox.data))
+            if conn not in self._bodies:
+                return
         self._proceed(conn)
 
     def _proceed(self, conn: _Connection) -> None:
@@ -286,108 +290,99 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._dispatch(conn)
         elif conn.wants_body:
             if inbox.body_here > MAX_BODY:  # in pieces: nobody said how large
-                self._dispatch(conn, in_lane=True)
+                self._forget(conn)
+                self._enter_lane(conn, partial(self.handle, conn))
         elif inbox.expects_continue or inbox.body_here > EARLY_BODY:
             self._dispatch(conn)
         else:
             self._heads.discard(conn)
             self._waits_for_body.add(conn)
 
-    def _dispatch(self, conn: _Connection, *, in_lane: bool = False) -> None:
+    def _dispatch(self, conn: _Connection) -> None:
         """Give a request to a thread."""
         self._forget(conn)
-        if in_lane or conn.inbox.path in SOCKETS:
-            self._enter_lane(conn, partial(self.handle, conn))
-        else:
-            self.enqueue_req(conn)
+        self.enqueue_req(conn)
 
     def _gather_body(self, conn: _Connection) -> None:
         """The application wants a body that has not come."""
+        if conn.inbox.complete:  # what ends here does not end for the parser: it would be run with every byte
+            self._refuse(conn, 400, "Bad Request")
+            return
         conn.wants_body = True
-        length = conn.inbox.body_length
-        if (length or 0) > MAX_BODY:
+        if conn.continues:
+            conn.continues = False
+            conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n", socket.MSG_DONTWAIT)
+        if (conn.inbox.body_length or 0) > MAX_BODY:
             self._enter_lane(conn, partial(self.handle, conn))
             return
-        self._forget_body(conn)
-        size = MAX_BODY if length is None else length
-        if self._bodies_size + size > MAX_BODIES:
-            self._refuse(conn, 503, "Service Unavailable")
-            return
-        conn.reserved_bytes = size
-        self._bodies_size += size
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, EVENT_READ, partial(self._receive, conn))
         self._bodies.add(conn)
+        self._watch(conn, EVENT_READ, self._receive)
+        self._count_bytes(conn, len(conn.inbox.data))
 
-    def _enter_lane(self, conn: _Connection, work: Callable[[], Any]) -> None:
-        """Run what takes long by its nature; refused when the client, or all together, have too much of it."""
-        user = (conn.client[0] if isinstance(conn.client, tuple) else "", conn.inbox.authorization)
-        if self._lane_users.total() >= LANE_THREADS or self._lane_users[user] >= LANE_THREADS_PER_CLIENT:
+    def _enter_lane(self, conn: _Connection, work: Callable[[], Any]) -> bool:
+        """Run what takes long by its nature; refused when the caller, or all together, have too much of it."""
+        if len(self._in_lane) >= LANE_THREADS or self._lane_callers[conn.caller] >= LANE_THREADS_PER_CALLER:
             self._refuse(conn, 503, "Service Unavailable")
-            return
-        if self._lane is None:
-            self._lane = ThreadPoolExecutor(LANE_THREADS, thread_name_prefix="lane")
-        self._lane_users[user] += 1
-        conn.in_lane = True
-        done = self._lane.submit(work)
-        done.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, conn, future))
+            return False
+        conn.lane_caller = conn.caller
+        self._in_lane.add(conn)
+        self._lane_callers[conn.caller] += 1
+        try:
+            threading.Thread(target=self._run_in_lane, args=(conn, work), name="lane", daemon=True).start()
+        except RuntimeError:  # no thread is to be had
+            self._leave_lane(conn)
+            raise
+        return True
 
     def _leave_lane(self, conn: _Connection) -> None:
-        user = (conn.client[0] if isinstance(conn.client, tuple) else "", conn.inbox.authorization)
-        self._lane_users[user] -= 1
-        if self._lane_users[user] <= 0:
-            del self._lane_users[user]
-        conn.in_lane = False
+        if conn.lane_caller is None:
+            return
+        self._in_lane.discard(conn)
+        self._lane_callers[conn.lane_caller] -= 1
+        if self._lane_callers[conn.lane_caller] <= 0:
+            del self._lane_callers[conn.lane_caller]
+        conn.lane_caller = None
 
     def _flush(self, conn: _Connection, then: Callable[[_Connection], None]) -> None:
         """Write the rest of an answer as the client takes it."""
-        conn.then = partial(then, conn)
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, EVENT_WRITE, partial(self._flush_some, conn))
+        conn.inbox, conn.then = Inbox(), then
         self._flushes.add(conn)
+        self._watch(conn, EVENT_WRITE, self._flush_some)
+        self._count_bytes(conn, len(conn.outbox.waiting) if conn.outbox else 0)
 
-    def _flush_some(self, conn: _Connection, _: Any = None) -> None:
+    def _flush_some(self, conn: _Connection) -> None:
         assert conn.outbox is not None  # noqa: S101 (only who has one waits for it)
+        assert conn.then is not None  # noqa: S101 (as above)
         try:
-            sent = conn.sock.send(conn.outbox.waiting)
-        except (BlockingIOError, InterruptedError):
-            return
+            conn.outbox.push()
         except OSError:
             self._drop(conn)
             return
-        del conn.outbox.waiting[:sent]
-        if not conn.outbox.waiting and conn.then is not None:
+        if not conn.outbox.waiting:
             self._forget(conn)
-            conn.then()
+            conn.then(conn)
 
     def _await_next_request(self, conn: _Connection) -> None:
         """Wait for the next request, which may have come already."""
-        rest = bytes(conn.parser.unreader.take_buffered())
-        if rest:
+        if rest := bytes(conn.parser.unreader.take_buffered()):
             self._begin(conn, rest)
             return
-        self._forget_body(conn)
-        conn.inbox, conn.parser = Inbox(), None
-        conn.sock.setblocking(False)
-        conn.set_timeout()
-        if not self.alive:
-            conn.timeout = min(conn.timeout, time.monotonic() + LINGER_S)
-        self.keepalived_conns.append(conn)
-        self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
+        self._forget_request(conn)
+        self._idle.add(conn)
+        self._watch(conn, EVENT_READ, self._receive)
 
     def _linger(self, conn: _Connection) -> None:
         """Close for writing, and throw away what still comes: closing at once would cut off the answer."""
-        self._forget_body(conn)
+        self._forget_request(conn)
         try:
-            conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
-            self.poller.register(conn.sock, EVENT_READ, partial(self._throw_away, conn))
-        except (OSError, ValueError):
+        except OSError:
             self._drop(conn)
             return
         self._lingers.add(conn)
+        self._watch(conn, EVENT_READ, self._throw_away)
 
-    def _throw_away(self, conn: _Connection, _: Any = None) -> None:
+    def _throw_away(self, conn: _Connection) -> None:
         try:
             if conn.sock.recv(PIECE):
                 return
@@ -400,105 +395,134 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     def _refuse(self, conn: _Connection, status: int, reason: str) -> None:
         """Answer without the application."""
         self._forget(conn)
-        answer = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        later = f"Retry-After: {RETRY_AFTER_S}\r\n" if status == 503 else ""  # noqa: PLR2004 (reads as what it is)
+        answer = f"HTTP/1.1 {status} {reason}\r\n{later}Connection: close\r\nContent-Length: 0\r\n\r\n"
         if conn.inbox.data:  # who said nothing is not answered
             with contextlib.suppress(OSError):
-                conn.sock.send(answer.encode())
+                conn.sock.send(answer.encode(), socket.MSG_DONTWAIT)
         self._linger(conn)
 
     def _make_room(self) -> None:
-        for waiting in (self._lingers, self._heads, self._bodies, self._flushes):
+        for waiting in (self._lingers, self._heads, self._bodies, self._flushes, self._idle):
             if waiting.oldest is not None:
                 self._drop(waiting.oldest)
                 return
-        if self.keepalived_conns:
-            conn = self.keepalived_conns.popleft()
-            self._drop(conn)
+
+    def _count_bytes(self, conn: _Connection, size: int) -> None:
+        """Count what a connection takes of the memory; whoever waits longest makes room when that is too much."""
+        self._buffered_bytes += size - conn.buffered_bytes
+        conn.buffered_bytes = size
+        while self._buffered_bytes > MAX_BUFFERED:
+            if (oldest := self._bodies.oldest) is not None:
+                self._refuse(oldest, 503, "Service Unavailable")
+            elif (oldest := self._flushes.oldest) is not None:
+                self._drop(oldest)
+            else:
+                return
 
     def _forget(self, conn: _Connection) -> None:
         """Take a connection out of the loop."""
-        for waiting in (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers):
+        for waiting in (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers, self._idle):
             waiting.discard(conn)
         with contextlib.suppress(OSError, KeyError, ValueError):
             self.poller.unregister(conn.sock)
 
-    def _forget_body(self, conn: _Connection) -> None:
-        self._bodies_size -= conn.reserved_bytes
-        conn.reserved_bytes = 0
-
     def _drop(self, conn: _Connection) -> None:
+        if conn.closed:
+            return
+        conn.closed = True
         self._forget(conn)
-        self._forget_body(conn)
+        self._count_bytes(conn, 0)
         self.nr_conns -= 1
-        conn.close()
+        if conn.lane_caller is None:
+            conn.close()
+            return
+        with contextlib.suppress(OSError):
+            conn.sock.shutdown(socket.SHUT_RDWR)  # the thread that waits for it wakes up; closed when that is done
 
     # --- in a thread ---
 
+    def _run_in_lane(self, conn: _Connection, work: Callable[[], Any]) -> None:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (the main loop hears of it)
+            done.set_exception(error)
+        if not self._over:
+            self.method_queue.defer(self.finish_request, conn, done)
+
     def handle(self, conn: _Connection) -> Any:
-        """Run one request. True keeps the connection, a function is to be run in the lane."""
+        """Run one request. True keeps the connection; what is neither true nor false is for the main loop."""
         conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
         data = bytes(conn.inbox.data)
-        streamed = conn.in_lane and conn.wants_body
-        conn.parser.unreader = _Streamed(data, conn.sock) if streamed else _Gathered(data)
+        streamed = conn.lane_caller is not None and conn.wants_body
+        conn.parser.unreader = Streamed(data, conn.sock) if streamed else Gathered(data)
         try:
             return super().handle(conn)
-        except NotHereError:
-            return WANTED
+        except RunAnewError as why:
+            return why
 
     def handle_request(self, req: Any, conn: _Connection) -> Any:
         """Run the application. As gunicorn's, but that no thread waits for the client."""
-        if conn.wants_body:
-            req._expected_100_continue = False  # noqa: SLF001 (it was said when the head was looked at)
-        if not conn.inbox.complete or not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+        in_lane = conn.lane_caller is not None
+        conn.continues = req._expected_100_continue and not conn.wants_body  # noqa: SLF001 (gunicorn has no other name)
+        req._expected_100_continue = False  # noqa: SLF001 (said when the application asks for the body, not before)
+        if not conn.inbox.complete or not self.alive or len(self._idle) >= self.max_keepalived:
             req.force_close()
-        upgrade = conn.inbox.path in SOCKETS
-        conn.outbox = None if upgrade else _Outbox(conn.sock)
+        req.body = ClientsBody(req.body.reader)
+        conn.outbox = Outbox(conn.sock)
         began = datetime.now()  # noqa: DTZ005 (for gunicorn, which subtracts it)
-        resp, environ = wsgi.create(req, conn.outbox or conn.sock, conn.client, conn.server, self.cfg)
-        environ["wsgi.multithread"] = True
+        resp, environ = wsgi.create(req, conn.outbox, conn.client, conn.server, self.cfg)
+        environ |= {"wsgi.multithread": True, MAY_WAIT: in_lane, REPEATED: conn.runs > 0}
         environ.pop("wsgi.file_wrapper", None)
+        if conn.waits:
+            environ["gunicorn.socket"] = _bounded_writes(conn.sock)
+        conn.runs += 1
         self.nr += 1
-        pieces = self.wsgi(environ, resp.start_response)
+        try:
+            pieces = self.wsgi(environ, resp.start_response)
+        finally:
+            conn.caller = environ.get(CALLER, "")
+        answer = _Answer(resp, pieces, req, environ, began)
         length = resp.response_length
         without_body = resp.status_code in (204, 304) or req.method == "HEAD"
-        if not upgrade and not without_body and (length is None or length > MAX_ANSWER):
-            if conn.in_lane:
-                return self._write(resp, pieces, req, environ, began, _Slow(conn.sock))
-            return partial(self._finish, conn, partial(self._write, resp, pieces, req, environ, began))
-        return self._write(resp, pieces, req, environ, began)
+        if without_body or (length is not None and length <= MAX_ANSWER):
+            return self._write(answer, conn.outbox)
+        return self._write(answer, PatientSocket(conn.sock)) if in_lane else answer
 
-    def _finish(self, conn: _Connection, write: Callable[[Any], bool]) -> bool:
+    def _finish(self, conn: _Connection, answer: _Answer) -> bool:
         """Write a large answer, in the lane."""
         try:
-            return bool(self._keepalive_after(conn, write(_Slow(conn.sock))))
+            return bool(self._keepalive_after(conn, self._write(answer, PatientSocket(conn.sock))))
         except OSError:
             return False
 
-    def _write(self, resp: Any, pieces: Any, req: Any, environ: Any, began: datetime, sock: Any = None) -> bool:  # noqa: PLR0913, PLR0917
-        if sock is not None:
-            resp.sock = sock
+    def _write(self, answer: _Answer, sock: Outbox | PatientSocket) -> bool:
+        response = answer.response
+        response.sock = sock
         try:
-            for piece in pieces:
-                resp.write(piece)
-            resp.close()
+            for piece in answer.pieces:
+                response.write(piece)
+            response.close()
+            if isinstance(sock, Outbox):
+                sock.push()
         except Exception:
-            if resp.headers_sent:
+            if response.headers_sent:
                 self.log.debug("the answer broke off")
                 return False
             raise
         finally:
-            self.log.access(resp, req, environ, datetime.now() - began)  # noqa: DTZ005
-            if hasattr(pieces, "close"):
-                pieces.close()
-        return not resp.should_close()
+            self.log.access(response, answer.request, answer.environ, datetime.now() - answer.began)  # noqa: DTZ005
+            _close(answer.pieces)
+        return not response.should_close()
 
     def _keepalive_after(self, conn: _Connection, keepalive: Any) -> Any:
         """Whether the connection can be used again. What came of a body that nobody read is thrown away."""
-        if callable(keepalive):
+        if isinstance(keepalive, _Answer):
             return keepalive
         try:
             return bool(keepalive) and conn.inbox.complete and bool(conn.parser.finish_body())
-        except NotHereError:  # the answer is written: nothing is run anew
+        except (BodyNotHereError, ClientDisconnected):  # the answer is written: nothing is run anew
             return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
@@ -510,3 +534,14 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             with contextlib.suppress(TypeError):
                 exc.__class__ = type(kind.__name__, (kind,), {"__str__": lambda _: BROKEN})
         super().handle_error(req, client, addr, exc)
+
+
+def _bounded_writes(sock: socket.socket) -> socket.socket:
+    """The same socket: a write that the client does not take in time fails, while a read may take hours."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(WRITE_S), 0))
+    return sock
+
+
+def _close(pieces: Any) -> None:
+    if hasattr(pieces, "close"):
+        pieces.close()

@@ -22,6 +22,7 @@ from unoapi.services import media as service
 from unoapi.web.auth import check_owner, owner, session_token
 from unoapi.web.parts import parts
 from unoapi.web.schemas import STREAM, schema
+from unoapi.web.waiting import let_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,9 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         raise RequestError("Invalid parameter", code=100, status=400, details="This is not the name of a file.")
     key = f"{phone}/{file}"
     signature = request.args.get("signature", "")
-    if not (signature and parts().signed_urls.opens(key, signature)):
+    if signature and parts().signed_urls.opens(key, signature):
+        let_in(request.environ, f"links of {phone}")
+    else:
         check_owner(phone)
     uno = parts()
     try:

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from flask import request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
 
@@ -106,9 +106,7 @@ def raw_body() -> bytes:
         raw = request.get_data()
         if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
             raise RequestEntityTooLarge  # a body in pieces is cut off at the limit, without a word
-    except HTTPException:
-        raise
-    except OSError as error:
+    except (ClientDisconnected, OSError) as error:
         raise _invalid("The body broke off.") from error
     return raw
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HEAD_END = b"\r\n\r\n"
-MAX_SIZE_DIGITS = 15
+MAX_SIZE = 10**15
 
 
 class Inbox:
@@ -18,11 +18,11 @@ class Inbox:
         self.body_length: int | None = None
         """Of a body whose length the head names."""
         self.expects_continue = False
-        self.path = b""
-        self.authorization = b""
         self._body_start = 0
         self._chunked = False
         self._next_size = 0
+        self._searched = 0
+        self._trailers = -1
         self._over = False
         self.feed(data)
 
@@ -60,32 +60,39 @@ class Inbox:
             self._over = self.body_here >= (self.body_length or 0)
 
     def _read_head(self, head: bytes) -> None:
-        first, *lines = head.split(b"\r\n")
-        self.path = first.partition(b" ")[2].partition(b"?")[0]
-        for line in lines:
+        for line in head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             name, value = name.lower(), value.strip()
-            if name == b"content-length" and value.isdigit() and len(value) <= MAX_SIZE_DIGITS:
-                self.body_length = int(value)
+            if name == b"content-length" and value.isdigit():
+                self.body_length = _number(value, base=10)
             elif name == b"transfer-encoding":
                 self._chunked = True
             elif name == b"expect":
                 self.expects_continue = True
-            elif name == b"authorization":
-                self.authorization = value
 
     def _skip_chunks(self) -> None:
-        """Walk from one chunk's size to the next, as far as they have come."""
-        while not self._over and (end := self.data.find(b"\r\n", self._next_size)) >= 0:
-            size = bytes(self.data[self._next_size : end]).partition(b";")[0].strip()
-            try:
-                length = int(size, 16) if len(size) <= MAX_SIZE_DIGITS else -1
-            except ValueError:
-                length = -1
-            if length > 0:
-                self._next_size = end + 2 + length + 2
-            elif length == 0:  # trailers, if any, end with an empty line
-                self._over = self.data.find(HEAD_END, end) >= 0
+        """Walk from one chunk's size to the next, as far as they have come. No byte is searched twice."""
+        while not self._over and self._trailers < 0:
+            end = self.data.find(b"\r\n", max(self._next_size, self._searched))
+            if end < 0:
+                self._searched = len(self.data) - 1
                 return
+            length = _number(bytes(self.data[self._next_size : end]).partition(b";")[0].strip(), base=16)
+            if length:
+                self._next_size = end + 2 + length + 2
+            elif length == 0:
+                self._trailers = self._searched = end
             else:
                 self._over = True
+        if not self._over:  # trailers, if any, end with an empty line
+            self._over = self.data.find(HEAD_END, self._searched) >= 0
+            self._searched = max(self._trailers, len(self.data) - len(HEAD_END) + 1)
+
+
+def _number(digits: bytes, *, base: int) -> int | None:
+    """What digits stand for, however many zeros lead them; None for what is no number, or one too large to be meant."""
+    try:
+        number = int(digits, base)
+    except ValueError:
+        return None
+    return number if 0 <= number < MAX_SIZE else None

@@ -1,7 +1,7 @@
 """The socket of existing front ends: Socket.IO at `/ws`, event `broadcast` with QR codes and statuses.
 
 Unlike the Node version's it needs a token with every request; a session's token shows that session alone. Each client
-takes one thread of those that wait (see `gunicorn_worker`) while it is connected, so there are as many clients as the
+takes one thread of those that may wait (see `waiting`) while it is connected, so there are as many clients as the
 API has threads, and one token's sessions have a quarter of these threads; the session's page does without it.
 """
 
@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import socketio  # type: ignore[import-untyped]
-from flask import Blueprint, Response, current_app, g
+from engineio.async_drivers.threading import SimpleWebSocketWSGI  # type: ignore[import-untyped]
+from flask import Blueprint, Response, current_app, g, request
 
 from unoapi.errors import StoreUnavailable
 from unoapi.services.qr_codes import data_url
@@ -22,6 +23,7 @@ from unoapi.telemetry.logging import get_logger
 from unoapi.web.auth import any_session_token, visible_sessions
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.schemas import schema
+from unoapi.web.waiting import ensure_may_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +38,8 @@ EXTENSION = "broadcast"
 ROOMS = "unoapi.rooms"
 EVERYTHING = "*"
 RECONNECT_PAUSE_S = 2.0
+MAX_MESSAGE = 10_000
+"""Bytes; clients have nothing to say but that they are there."""
 MOST_CLIENTS = 32
 """Half of the threads that wait for clients: the others read and write large files."""
 
@@ -46,6 +50,7 @@ MOST_CLIENTS = 32
 @schema(described=False)  # OpenAPI has no words for Socket.IO
 def connect() -> ResponseReturnValue:
     """Socket.IO: codes and connection states of the sessions that the token opens, as they change."""
+    ensure_may_wait(request.environ)
     rooms = [EVERYTHING] if g.operator else [session.phone for session in visible_sessions()]
     broadcast: Broadcast = current_app.extensions[EXTENSION]
     return broadcast.answer(rooms)
@@ -71,9 +76,10 @@ class Broadcast:
         self._server = socketio.Server(
             async_mode="threading",
             cors_allowed_origins="*" if "*" in origins else sorted(origins) or None,
-            max_http_buffer_size=10_000,
+            max_http_buffer_size=MAX_MESSAGE,
             http_compression=False,
         )
+        self._server.eio._async = {**self._server.eio._async, "websocket": _bounded_socket}  # noqa: SLF001 (see there)
         self._server.on("connect", self._enter_rooms)
         self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -115,6 +121,11 @@ class Broadcast:
         shown = broadcast_of(change)
         self._server.emit("broadcast", shown, room=change["phone"])
         self._server.emit("broadcast", shown, room=EVERYTHING)
+
+
+def _bounded_socket(*args: Any) -> SimpleWebSocketWSGI:
+    """The library's own, which looks at the size of a message when all of it lies in memory, however large it is."""
+    return SimpleWebSocketWSGI(*args, max_message_size=MAX_MESSAGE)
 
 
 class _Upgrade(Response):

@@ -1,0 +1,338 @@
+"""Whatever comes on a connection: no request that only looks like one, no thread, memory or stop that waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from tests.integration.edges.calls import registered, second_stack, token_of
+from tests.integration.edges.test_slow_clients import UPGRADE, answers, connections, head, status_of
+from tests.support.stack import OPERATOR, PHONE, ROOT, Stack, stack
+from unoapi.devenv.ports import free_port
+from unoapi.errors import EX_CONFIG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from unoapi.devenv.servers import PrivateServers
+
+THREADS = 16
+RATE = 5
+PLACES = 60
+"""Connections of the crowded API; it begins to make room at 40."""
+TENANTS = tuple(f"55119000000{number}" for number in range(10, 18))
+PING = head("GET", "/ping")
+SIGNED = {"X_Hub_Signature_256": "sha256=00", "Content_Type": "application/json"}
+BODY = json.dumps({"label": "slow"}).encode()
+
+
+@pytest.fixture(scope="module")
+def uno(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {"UNOAPI_META_APP_SECRET": "secret-of-the-app"}
+    with stack(servers, tmp_path_factory.mktemp("raw"), **settings) as running:
+        running.web()
+        for phone in (PHONE, *TENANTS):
+            registered(running, [], phone=phone)
+        yield running
+
+
+@contextmanager
+def second_api(uno: Stack, folder: Path, **settings: str) -> Iterator[Stack]:
+    """An API of its own beside the first."""
+    with second_stack(uno.servers, folder, **settings) as running:
+        running.web()
+        registered(running, [])
+        yield running
+
+
+def answer_to(uno: Stack, raw: bytes, *, within_s: float = 5) -> str:
+    """Everything that comes back for these bytes until the API closes, or is silent."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", uno.port), timeout=within_s) as connection, suppress(OSError):
+        connection.sendall(raw)
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer.decode("latin-1")
+
+
+def websocket(path: str, token: str) -> bytes:
+    return head("GET", f"{path}?EIO=4&transport=websocket&access_token={token}", **UPGRADE)
+
+
+def registering(**headers: str) -> bytes:
+    """The head of a request that a session's token opens, and whose body is `BODY`."""
+    length = {"Content_Length": f"{len(BODY)}"}
+    token = {"Authorization": f"Bearer {token_of(PHONE)}"}
+    return head("POST", f"/v15.0/{PHONE}/register", **{**length, **token, **headers})
+
+
+# --- where a request ends ---
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length: +0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length : 0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n 5\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\x00: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /ping HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_a_request_with_two_readings_ends_its_connection(uno: Stack, raw: bytes) -> None:
+    answer = answer_to(uno, raw + PING)
+
+    assert answer.count("HTTP/1.1 ") + answer.count("HTTP/1.0 ") == 1, answer
+    assert answer.split()[1] in {"400", "405", "501"}, answer
+    assert "pong!" not in answer
+
+
+@pytest.mark.parametrize("size", [b"0x5", b"+5", b"5_0", b"-1", b"", b"5;a\rb"])
+def test_a_chunk_whose_size_has_two_readings_is_refused(uno: Stack, size: bytes) -> None:
+    chunked = head("POST", f"/v15.0/{PHONE}/register", Authorization=f"Bearer {OPERATOR}", Transfer_Encoding="chunked")
+
+    answer = answer_to(uno, chunked + size + b"\r\nhello\r\n0\r\n\r\n" + PING)
+
+    assert answer.startswith("HTTP/1.1 400 "), answer
+    assert "pong!" not in answer
+
+
+def test_requests_in_one_packet_are_answered_in_their_order(uno: Stack) -> None:
+    sized = registering() + BODY
+    last = head("GET", "/ping", Connection="close")
+
+    answer = answer_to(uno, PING + sized + PING + last)
+
+    assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == ["200"] * 4
+    assert answer.count("pong!") == 3
+
+
+def test_a_request_of_http_1_0_is_answered_and_its_connection_closed(uno: Stack) -> None:
+    answer = answer_to(uno, b"GET /ping HTTP/1.0\r\n\r\n")
+
+    assert answer.startswith("HTTP/1.0 200 ")
+    assert "Connection: close" in answer
+
+
+@pytest.mark.parametrize("digits", ["0" * 30 + f"{len(BODY)}", f"{len(BODY)}"], ids=["zeros before it", "plain"])
+def test_a_body_that_comes_byte_by_byte_is_taken(uno: Stack, digits: str) -> None:
+    with connections(uno, 1, registering(Content_Length=digits)) as (connection,):
+        for byte in BODY:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.01)
+        status = status_of(connection, within_s=5)
+
+    assert status == 200
+
+
+# --- 100-continue ---
+
+
+def test_who_is_refused_is_not_asked_for_the_body(uno: Stack) -> None:
+    answer = answer_to(uno, registering(Expect="100-continue", Authorization="Bearer wrong"))
+
+    assert answer.startswith("HTTP/1.1 401 "), answer
+
+
+# --- threads ---
+
+
+@pytest.mark.parametrize("path", ["/%77s/", "/ws", "http://api/ws"], ids=["quoted", "plain", "absolute"])
+def test_sockets_of_many_tenants_hold_no_thread_of_others(uno: Stack, path: str) -> None:
+    """However the path is spelled; each token has a quarter of the places."""
+    with connections(uno, 0, b"") as opened:
+        for tenant in TENANTS:
+            for _ in range(4):
+                connection = socket.create_connection(("127.0.0.1", uno.port), timeout=10)
+                connection.sendall(websocket(path, token_of(tenant)))
+                opened.append(connection)
+        served = [status_of(connection, within_s=3) for connection in opened]
+        answered = answers(uno, within_s=3)
+        for connection in opened:
+            connection.close()
+
+    assert served.count(101) >= THREADS
+    assert answered
+
+
+def test_bodies_that_nobody_vouches_for_do_not_keep_out_a_tenants(uno: Stack) -> None:
+    """A signature is read with its body; whoever names any may announce one."""
+    announced = head("POST", f"/webhooks/whatsapp/{PHONE}", Content_Length=f"{1024 * 1024}", **SIGNED)
+
+    with connections(uno, 80, announced), connections(uno, 1, registering()) as (connection,):
+        connection.sendall(BODY)
+        status = status_of(connection, within_s=5)
+
+    assert status == 200
+
+
+def test_large_bodies_that_nobody_vouches_for_do_not_keep_out_a_tenants_file(uno: Stack, tmp_path: Path) -> None:
+    """However many names their senders give themselves."""
+    size = 3 * 1024 * 1024
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+    form = form + bytes(size) + b"\r\n--b--\r\n"
+    file = {"Content_Type": "multipart/form-data; boundary=b", "Content_Length": f"{len(form)}"}
+    upload = head("POST", f"/v15.0/{PHONE}/media", Authorization=f"Bearer {token_of(PHONE)}", **file)
+    settings = {"UNOAPI_META_APP_SECRET": "secret-of-the-app", "UNOAPI_BODY_MAX_BYTES": f"{2 * size}"}
+
+    with second_api(uno, tmp_path, **settings) as running, ExitStack() as opened:
+        for number in range(80):
+            name = {"Authorization": f"{number}", "Content_Length": f"{size}"}
+            said = head("POST", f"/webhooks/whatsapp/{PHONE}", **SIGNED, **name)
+            opened.enter_context(socket.create_connection(("127.0.0.1", running.port))).sendall(said)
+        time.sleep(1)
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as honest:
+            with suppress(OSError):
+                honest.sendall(upload + form)
+            status = status_of(honest, within_s=10)
+
+    assert status == 200
+
+
+# --- the socket's messages ---
+
+
+def test_a_message_of_the_socket_is_not_gathered_without_a_bound(uno: Stack) -> None:
+    size = 64 * 1024 * 1024
+    frame = b"\x81" + bytes([0x80 | 127]) + struct.pack(">Q", size) + bytes(4)
+    sent = 0
+
+    with connections(uno, 1, websocket("/ws", token_of(PHONE))) as (connection,), suppress(OSError):
+        connection.sendall(frame)
+        while sent < size:
+            connection.sendall(bytes(65536))
+            sent += 65536
+
+    assert sent < size
+
+
+# --- counting ---
+
+
+def test_a_request_whose_body_comes_late_counts_once(uno: Stack, tmp_path: Path) -> None:
+    with second_api(uno, tmp_path, UNOAPI_RATE_LIMIT=f"{RATE}") as running:
+        statuses = []
+        for _ in range(RATE):
+            with connections(running, 1, registering()) as (connection,):
+                connection.sendall(BODY)
+                statuses.append(status_of(connection, within_s=5))
+
+    assert statuses == [200] * RATE
+
+
+# --- many connections ---
+
+
+def test_a_crowd_of_connections_does_not_end_the_process(uno: Stack, tmp_path: Path) -> None:
+    """Each new one takes the place of one that may be about to speak."""
+    over = threading.Event()
+    spoken = []
+
+    def speak(running: Stack) -> None:
+        while not over.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", running.port), timeout=2) as connection:
+                for _ in range(20):
+                    connection.sendall(PING)
+                    if not connection.recv(4096):
+                        break
+                    spoken.append(1)
+
+    with second_api(uno, tmp_path, GUNICORN_CMD_ARGS=f"--worker-connections {PLACES}") as running:
+        speakers = [threading.Thread(target=speak, args=(running,)) for _ in range(PLACES)]
+        for speaker in speakers:
+            speaker.start()
+        time.sleep(6)
+        over.set()
+        for speaker in speakers:
+            speaker.join(20)
+        log = running.processes[0].output()
+
+        assert len(spoken) > PLACES
+        assert "Exception in worker process" not in log
+        assert "a connection is dropped" not in log
+        assert answers(running, within_s=3)
+
+
+def test_the_api_may_open_more_files_than_it_has_clients(uno: Stack, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        with second_stack(uno.servers, tmp_path) as running:
+            allowed, _ = resource.prlimit(running.web().pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert allowed >= min(2048, hard)
+
+
+# --- the end, and the beginning ---
+
+
+def test_open_connections_do_not_hold_up_the_end(uno: Stack, tmp_path: Path) -> None:
+    """A socket that is connected, a poll that waits, a silent client, and one that was answered."""
+    with second_api(uno, tmp_path) as running:
+        web = running.processes[0]
+        opened = requests.get(
+            f"{running.url}/ws/?EIO=4&transport=polling", headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=5
+        )
+        session = json.loads(opened.text[1:])["sid"]
+        poll = head("GET", f"/ws/?EIO=4&transport=polling&sid={session}", Authorization=f"Bearer {OPERATOR}")
+        kept = []
+        for said in (websocket("/ws", OPERATOR), poll, b"G", PING):
+            connection = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+            connection.sendall(said)
+            kept.append(connection)
+        time.sleep(1)
+        began = time.monotonic()
+        os.kill(web.pid, signal.SIGTERM)
+        code = web.wait(60)
+        took_s = time.monotonic() - began
+        for connection in kept:
+            connection.close()
+
+    assert code == 0, web.output()
+    assert took_s < 9
+
+
+@pytest.mark.parametrize("option", ["--proxy-protocol auto", "--certfile /dev/null --keyfile /dev/null"])
+def test_what_the_worker_does_not_speak_is_refused_at_the_start(uno: Stack, option: str) -> None:
+    """It would serve TLS's port without TLS, and take any request's first line for the proxy's word."""
+    environment = {**uno.environment, "GUNICORN_CMD_ARGS": option, "PORT": f"{free_port()}"}
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:unoapi.web.gunicorn"]
+
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.returncode == EX_CONFIG, done.stderr
+    assert "proxy's business" in done.stderr
+
+
+def test_an_address_of_ipv6_is_listened_on(uno: Stack, tmp_path: Path) -> None:
+    with second_stack(uno.servers, tmp_path, UNOAPI_HOST="::1") as running:
+        running.url = f"http://[::1]:{running.port}"
+        running.web()
+        answered = answers(running, within_s=5)
+
+    assert answered
