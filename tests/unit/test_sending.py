@@ -94,6 +94,19 @@ def test_with_the_store_away_a_first_copy_is_marked_before_it_is_sent() -> None:
     assert len(provider.sent) == 1
 
 
+def test_with_the_store_away_a_message_with_a_clients_key_waits() -> None:
+    """Its repetition would be marked, too, and both would be sent."""
+    provider, sends = ScriptedProvider(), MemorySends()
+    sends.away = True
+
+    for unclaimed in (False, True):
+        with pytest.raises(Postponed) as waits:
+            send_once(provider, sends=sends, job=make_send(claimed_only=True), unclaimed=unclaimed)
+        assert not isinstance(waits.value, Unclaimed)
+
+    assert provider.sent == []
+
+
 def test_with_the_store_away_a_second_copy_waits() -> None:
     provider, sends = ScriptedProvider(), MemorySends()
     sends.away = True

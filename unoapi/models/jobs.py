@@ -67,6 +67,7 @@ class SendMessage(Job):
     queue: ClassVar[str] = "incoming"
 
     body: str  # the client's message, as JSON
+    claimed_only: bool = False  # whether a copy may be queued, by a client's key: never sent while Redis is away
 
 
 class FireTimer(Job):
@@ -112,6 +113,7 @@ class PrepareVoice(Job):
     queue: ClassVar[str] = "media"
 
     body: str  # the client's message, as JSON
+    claimed_only: bool = False  # as SendMessage has it
 
 
 class RunCommand(Job):

@@ -100,12 +100,17 @@ def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_
 
 
 def _claim(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: int) -> Claim:
-    """The right to send. Without Redis the job itself has to carry that it was begun, before it is begun."""
+    """The right to send. Without Redis the job itself has to carry that it was begun, before it is begun.
+
+    Two copies that a client's repetition made do not know of each other: they wait.
+    """
     try:
         claim = sends.claim(job)
     except StoreUnavailable as error:
         if history.redelivered:
             raise _undecided(job, error, max_age_s=max_age_s) from error
+        if job.claimed_only:
+            raise Postponed("a message with an Idempotency-Key waits for Redis", after_ms=WAIT_FOR_STORE_MS) from error
         if not history.unclaimed:
             raise Unclaimed from error
         return Claim(free=True)

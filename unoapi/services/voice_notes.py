@@ -79,6 +79,7 @@ def prepare(  # noqa: PLR0913 (collaborators)
         message_id=job.message_id,
         accepted_at_ms=job.accepted_at_ms,
         notify_on_failure=job.notify_on_failure,
+        claimed_only=job.claimed_only,
         body=serialise(document),
     )
     return sent, problem

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from unoapi.errors import RequestError, StoreUnavailable
-from unoapi.models.claims import KeyState
+from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Command, TemplateMessage, computed_message_id, new_message_id
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
@@ -26,6 +25,7 @@ from unoapi.web.templates import ensure_bindable
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
+    from unoapi.models.claims import KeyState
     from unoapi.models.cloud_api.messages import OutboundMessage
 
 routes = Blueprint("messages", __name__)
@@ -82,7 +82,7 @@ def _accept(phone: str, message: OutboundMessage) -> str:
     key = request.headers.get(KEY_HEADER)
     if key is None:
         message_id = new_message_id()
-        _queue(phone, message_id, message, text)
+        _queue(phone, message_id, message, text, claimed_only=False)
         return message_id
     if not KEY.fullmatch(key):
         details = f"{KEY_HEADER} must have 1 to 255 visible ASCII characters."
@@ -95,7 +95,7 @@ def _accept(phone: str, message: OutboundMessage) -> str:
         raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
     if not state.accepted:
         try:
-            _queue(phone, message_id, message, text)
+            _queue(phone, message_id, message, text, claimed_only=True)
         except RequestError:  # nothing was published
             parts().idempotency.give_back(phone, key, digest=digest)
             raise
@@ -107,20 +107,18 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
     """What a key stands for; one that another request has at this moment is waited for, if only for a blink.
 
     After the wait it is taken over: that request's process died before it could publish, or is slow. Both publish the
-    same message id, and with Redis away, too, so that the claim of the send stops the copy.
+    same message id, so that the claim of the send stops the copy. Raises StoreUnavailable: answered 503, because
+    without Redis nobody knows whether the key stands for another message.
     """
     deadline = time.monotonic() + OTHER_REQUEST_S
-    try:
+    state = parts().idempotency.claim(phone, key, digest=digest)
+    while state.taken and not state.accepted and not state.other_body and time.monotonic() < deadline:
+        time.sleep(0.05)
         state = parts().idempotency.claim(phone, key, digest=digest)
-        while state.taken and not state.accepted and not state.other_body and time.monotonic() < deadline:
-            time.sleep(0.05)
-            state = parts().idempotency.claim(phone, key, digest=digest)
-    except StoreUnavailable:
-        return KeyState()
     return state
 
 
-def _queue(phone: str, message_id: str, message: OutboundMessage, text: str) -> None:
+def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, claimed_only: bool) -> None:
     uno = parts()
     settings = uno.settings
     if uno.backlog.is_full(phone):
@@ -137,7 +135,8 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str) -> 
     )
     kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type)
-    uno.publisher.publish([Envelope(kind(id=message_id, phone=phone, message_id=message_id, body=text))])
+    job = kind(id=message_id, phone=phone, message_id=message_id, body=text, claimed_only=claimed_only)
+    uno.publisher.publish([Envelope(job)])
     uno.backlog.enter(phone, message_id, accepted)
 
 

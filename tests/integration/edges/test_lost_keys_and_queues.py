@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import uuid
 import wave
@@ -38,6 +39,8 @@ from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -301,6 +304,67 @@ def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     message_id = answer.json()["messages"][0]["id"]
     (status,) = arranged(lambda: statuses(hooks, message_id, path), what="the client gets a status")
     assert status["status"] == "failed"
+
+
+@pytest.fixture
+def sender(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> str:
+    """A number at Meta, which the processes know already when Redis goes away."""
+    forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t"}
+    path = hooked(uno, hooks, phone, provider="forwarder", webhookForward=forward)
+    first = uno.send("so that the worker knows the session", phone=phone).json()["messages"][0]["id"]
+    arranged(lambda: statuses(hooks, first, path), what="the worker knows the session")
+    return phone
+
+
+def with_key(uno: Stack, phone: str, to: str) -> requests.Response:
+    """The same request, each time."""
+    body = {"to": to, "type": "text", "text": {"body": "once"}}
+    return uno.post(f"/v15.0/{phone}/messages", body, headers={"Idempotency-Key": f"order-{to}"})
+
+
+def test_a_key_of_a_client_is_not_taken_for_free_while_redis_is_away(
+    uno: Stack, servers: PrivateServers, graph: Graph, sender: str
+) -> None:
+    """Neither that it was accepted nor that it was sent can be known: each repetition left for Meta."""
+    to = f"44{sender[-9:]}1"
+
+    with stopped(servers):
+        away = [with_key(uno, sender, to) for _ in range(2)]
+        happens(lambda: graph.messages_to(to), within_s=3)
+        sent_meanwhile = len(graph.messages_to(to))
+    back = [arranged(lambda: (answer := with_key(uno, sender, to)).ok and answer, what="Redis is used") for _ in "ab"]
+    arranged(lambda: graph.messages_to(to), what="Meta has it")
+    happens(lambda: len(graph.messages_to(to)) > 1, within_s=3)
+
+    assert [answer.status_code for answer in away] == [503, 503], away[0].text
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in away)
+    assert sent_meanwhile == 0
+    assert len({answer.json()["messages"][0]["id"] for answer in back}) == 1
+    assert len(graph.messages_to(to)) == 1
+
+
+def test_copies_that_a_client_made_by_its_key_wait_for_redis(
+    uno: Stack, servers: PrivateServers, graph: Graph, sender: str
+) -> None:
+    """Accepted twice, because the first answer was lost; then Redis went away before either was sent."""
+    to, other = f"44{sender[-9:]}2", f"44{sender[-9:]}3"
+    with copies(uno, "unoapi.incoming") as jobs:
+        assert with_key(uno, sender, other).ok
+        copy = jobs.take()
+        body = json.dumps({"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": "once"}})
+        another = with_job(copy, id="wamid.KEYED", message_id="wamid.KEYED", body=body)
+        arranged(lambda: graph.messages_to(other), what="the first one is sent")
+
+        with stopped(servers):
+            for _ in range(2):
+                jobs.publish(another, "unoapi.incoming")
+            happens(lambda: graph.messages_to(to), within_s=4)
+            sent_meanwhile = len(graph.messages_to(to))
+    arranged(lambda: graph.messages_to(to), what="it is sent when Redis is there again", within_s=30)
+    happens(lambda: len(graph.messages_to(to)) > 1, within_s=4)
+
+    assert sent_meanwhile == 0
+    assert len(graph.messages_to(to)) == 1
 
 
 def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
