@@ -36,6 +36,7 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
         downloader=uno.downloader,
         convert=to_voice,
         timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
+        quota=uno.settings.unoapi_session_media_max,
     )
     uno.publisher.publish([Envelope(send)])
     if problem:

@@ -28,6 +28,7 @@ UnoError
     ├── Poison                processes ended again and again while they had it
     ├── MediaMissing          no such file: never here, deleted or expired
     ├── MediaTooLarge         larger than its type may be
+    ├── MediaQuotaReached     the files that a number made have as many bytes together as they may
     ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
     ├── SendRefused           the connector cannot send this; carries a Cloud API error code
@@ -258,6 +259,16 @@ class MediaTooLarge(PermanentError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the file is larger than {limit} bytes")
+        self.limit = limit
+
+
+class MediaQuotaReached(PermanentError):
+    """The files that a number made have as many bytes together as they may; `limit` is in bytes."""
+
+    reason = "media_quota_reached"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the files of the number have the {limit} bytes of UNOAPI_SESSION_MEDIA_MAX already")
         self.limit = limit
 
 

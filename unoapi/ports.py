@@ -414,6 +414,9 @@ class MediaIndex(Protocol):
     def remove(self, media: MediaFile) -> None:
         """Remove the metadata of a file."""
 
+    def counted_bytes(self, phone: str) -> int:
+        """The bytes of the files that count against a number's quota. Never raises; it fails open."""
+
 
 class RemoteMedia(Protocol):
     """Files that WhatsApp's side stores for a while."""

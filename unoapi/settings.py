@@ -122,6 +122,14 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Messages of one session that may wait to be sent; beyond it the API answers 429. 0: no limit.",
     )
+    unoapi_session_media_max: int = Field(
+        10 * 1024**3,
+        ge=0,
+        description=(
+            "Bytes that the files of one session may have together: uploads and voice notes, until `DATA_TTL` or their "
+            "deletion; each counts 64 KiB or more. Beyond it uploads are refused. 0: no limit."
+        ),
+    )
     unoapi_dead_max_age: int = Field(
         0, ge=0, le=315_360_000, description="Seconds after which dead letters are thrown away. 0: never."
     )

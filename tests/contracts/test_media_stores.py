@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from tests.support.constants import PHONE
+from tests.support.stack import eventually
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
 from unoapi.media.folder import UNFINISHED, FolderMediaStore
 from unoapi.media.s3 import S3MediaStore
-from unoapi.models.media import MediaFile
+from unoapi.models.media import LEAST_COUNTED_BYTES, MediaFile
 from unoapi.stores.media_index import RedisMediaIndex
 
 if TYPE_CHECKING:
@@ -207,6 +208,30 @@ def test_metadata_are_found_with_and_without_the_phone(
     assert index.find(media.id) == media  # from the store, when Redis forgot
     with pytest.raises(MediaMissing):
         index.find(media.id, phone="5511000000000")
+
+
+def test_the_files_that_a_number_made_count_until_they_are_gone(
+    redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path
+) -> None:
+    index, today = RedisMediaIndex(redis_client, FolderMediaStore(tmp_path), ttl_s=100), int(time.time()) // 86_400
+    large = make_media().model_copy(update={"counted_on": today, "file_size": 1_000_000})
+    small = make_media("314100000000000000000002").model_copy(update={"counted_on": today})
+    received = make_media("314100000000000000000003")
+
+    for media in (large, small, received):
+        index.write(media)
+    raw_redis.hset(f"unoapi-media-bytes:{PHONE}", str(today - 5), 7)  # expired since
+    assert eventually(lambda: index.counted_bytes(PHONE) == 1_000_000 + LEAST_COUNTED_BYTES)
+    index.remove(large)
+    index.remove(received)
+
+    assert eventually(lambda: index.counted_bytes(PHONE) == LEAST_COUNTED_BYTES)
+    assert eventually(lambda: raw_redis.hkeys(f"unoapi-media-bytes:{PHONE}") == [f"{today}"])
+    assert index.counted_bytes("5511000000000") == 0
+
+
+def test_without_redis_no_file_counts(away: RedisClient, tmp_path: Path) -> None:
+    assert RedisMediaIndex(away, FolderMediaStore(tmp_path), ttl_s=100).counted_bytes(PHONE) == 0
 
 
 def test_without_redis_the_metadata_in_the_media_store_serve(away: RedisClient, tmp_path: Path) -> None:

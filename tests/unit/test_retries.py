@@ -18,6 +18,7 @@ from unoapi.errors import (
     DeliveryFailed,
     DeliveryRefused,
     FetchFailed,
+    MediaQuotaReached,
     MediaTooLarge,
     MessageRejected,
     NoConnector,
@@ -74,6 +75,7 @@ def make_error(kind: type[UnoError]) -> UnoError:
         NoConnector: {"phone": "1"},
         Unclaimed: {},
         MediaTooLarge: {"limit": 1},
+        MediaQuotaReached: {"limit": 1},
         DeadLettersBusy: {"holder": "x"},
     }
     make: Callable[..., UnoError] = kind

@@ -19,6 +19,8 @@ MEGABYTE = 1_048_576
 LIMITS = {"image": 5 * MEGABYTE, "audio": 16 * MEGABYTE, "video": 16 * MEGABYTE}
 """Largest files in bytes, by the first half of the media type; from Meta's reference."""
 MAX_BYTES = 100 * MEGABYTE
+LEAST_COUNTED_BYTES = 64 * 1024
+"""What a file counts at least: its name and its entry in the index need room, too."""
 UNKNOWN = "application/octet-stream"
 OFFICE = "application/vnd.openxmlformats-officedocument"
 EXTENSIONS = {
@@ -53,7 +55,10 @@ def plain_filename(text: str) -> str:
 
 
 class MediaFile(BaseModel):
-    """One saved file. `key` is its name in the store, `sha256` is hexadecimal."""
+    """One saved file. `key` is its name in the store, `sha256` is hexadecimal.
+
+    `counted_on` is the day, since the epoch, on which it began to count against its number's quota; 0: it does not.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -64,6 +69,12 @@ class MediaFile(BaseModel):
     file_size: int = 0
     filename: str = Field(default="", max_length=512)
     key: str
+    counted_on: int = 0
+
+    @property
+    def counted_bytes(self) -> int:
+        """What it takes of its number's quota."""
+        return max(self.file_size, LEAST_COUNTED_BYTES) if self.counted_on else 0
 
     def described(self, url: str) -> dict[str, Any]:
         """The six fields that every client reads, and the file's name."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import MediaMissing, RequestError
+from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError
 from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id, plain_filename, plain_mime_type
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import MediaIndex, MediaStore
 
+DAY_S = 86_400
 MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
 
 
@@ -26,8 +28,15 @@ def save(  # noqa: PLR0913 (collaborators)
     index: MediaIndex,
     limit: int | None = None,
     media_id: str | None = None,
+    quota: int | None = None,
 ) -> MediaFile:
-    """Save a file of a session. Raises MediaTooLarge, StoreUnavailable. First the file, then its entry in the index."""
+    """Save a file of a session. First the file, then its entry in the index.
+
+    With `quota` it counts: the bytes that all files may have together which the number made, 0 for no limit.
+    Raises MediaTooLarge, MediaQuotaReached, StoreUnavailable.
+    """
+    if quota and index.counted_bytes(phone) >= quota:
+        raise MediaQuotaReached(quota)
     own_id, mime_type = media_id or new_media_id(), plain_mime_type(mime_type)
     key = file_key(phone, own_id, mime_type)
     saved = files.save(key, chunks, mime_type=mime_type, limit=limit_of(mime_type) if limit is None else limit)
@@ -39,6 +48,7 @@ def save(  # noqa: PLR0913 (collaborators)
         file_size=saved.size,
         filename=plain_filename(filename)[-255:],
         key=key,
+        counted_on=0 if quota is None else int(time.time()) // DAY_S,
     )
     index.write(media)
     return media

@@ -11,6 +11,7 @@ from unoapi.errors import (
     ConversionFailed,
     FetchFailed,
     MediaMissing,
+    MediaQuotaReached,
     MediaTooLarge,
     MessageRejected,
     StoreUnavailable,
@@ -48,6 +49,7 @@ def prepare(  # noqa: PLR0913 (collaborators)
     downloader: FileDownloader,
     convert: Callable[[Path, Path], None],
     timeout_ms: int,
+    quota: int,
 ) -> tuple[SendMessage, str]:
     """The message with a voice note in the place of its audio, and why it has none, if so.
 
@@ -65,11 +67,24 @@ def prepare(  # noqa: PLR0913 (collaborators)
             _fetch(message.audio, source, job.phone, files, index, downloader, timeout_ms)
             convert(source, target)
             media = save(
-                job.phone, _chunks(target), mime_type="audio/ogg", filename="voice.ogg", files=files, index=index
+                job.phone,
+                _chunks(target),
+                mime_type="audio/ogg",
+                filename="voice.ogg",
+                files=files,
+                index=index,
+                quota=quota,
             )
             audio = {key: value for key, value in document["audio"].items() if key != "link"}
             document["audio"] = {**audio, "id": media.id, "voice": True}
-        except (ConversionFailed, FetchFailed, MediaMissing, MediaTooLarge, StoreUnavailable) as error:
+        except (
+            ConversionFailed,
+            FetchFailed,
+            MediaMissing,
+            MediaQuotaReached,
+            MediaTooLarge,
+            StoreUnavailable,
+        ) as error:
             problem = f"{error}"
         except OSError as error:  # the temporary folder is full
             problem = describe(error)

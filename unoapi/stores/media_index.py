@@ -1,8 +1,12 @@
-"""Metadata of saved files: in Redis, and beside the files for when Redis lost it."""
+"""Metadata of saved files: in Redis, and beside the files for when Redis lost it.
+
+`unoapi-media-bytes:<P>` has the bytes of the files that count against a number's quota, by day.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 MAX_METADATA_BYTES = 64 * 1024
+DAY_S = 86_400
 METADATA_TYPE = "application/json"
 
 
@@ -29,7 +34,7 @@ class RedisMediaIndex:
         """Save the metadata of a file. Raises StoreUnavailable of the bucket, OSError of the disk."""
         text = media.model_dump_json()
         self._files.save(_metadata_key(media.id), [text.encode()], mime_type=METADATA_TYPE, limit=MAX_METADATA_BYTES)
-        self._redis.post(*self._commands(media, text))
+        self._redis.post(*self._commands(media, text), *self._counting(media, media.counted_bytes))
 
     def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
         """The metadata of a file. Raises MediaMissing."""
@@ -55,7 +60,32 @@ class RedisMediaIndex:
         gone = ("DEL", _key(media.phone, media.id), _owner_key(media.id))
         with suppress(StoreUnavailable):
             self._redis.call(gone)
-        self._redis.post(gone)  # after a write that is still on its way there
+        self._redis.post(
+            gone, *self._counting(media, -media.counted_bytes)
+        )  # after a write that is still on its way there
+
+    def counted_bytes(self, phone: str) -> int:
+        """The bytes of the files that count, as far as Redis knows. Never raises; it fails open."""
+        key, oldest = _bytes_key(phone), self._oldest_day()
+        try:
+            (days,) = self._redis.call(("HGETALL", key))
+        except StoreUnavailable:
+            return 0
+        by_day = {int(day): int(count) for day, count in days.items()}
+        if over := [day for day in by_day if day < oldest]:
+            self._redis.post(("HDEL", key, *over))
+        return sum(count for day, count in by_day.items() if day >= oldest)
+
+    def _oldest_day(self) -> int:
+        """The day of the oldest files that are there: all others have expired."""
+        return (int(time.time()) - self._ttl_s) // DAY_S
+
+    def _counting(self, media: MediaFile, count: int) -> tuple[tuple[Any, ...], ...]:
+        """Add to the day of a file, or subtract from it."""
+        if not count or media.counted_on < self._oldest_day():
+            return ()
+        key = _bytes_key(media.phone)
+        return ("HINCRBY", key, media.counted_on, count), ("EXPIRE", key, self._ttl_s + DAY_S)
 
     def _owner(self, media_id: str) -> str | None:
         (owner,) = self._redis.call(("GET", _owner_key(media_id)))
@@ -85,6 +115,10 @@ def _key(phone: str, media_id: str) -> str:
 
 def _owner_key(media_id: str) -> str:
     return f"unoapi-media-owner:{media_id}"
+
+
+def _bytes_key(phone: str) -> str:
+    return f"unoapi-media-bytes:{phone}"
 
 
 def _metadata_key(media_id: str) -> str:

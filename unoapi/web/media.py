@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, jsonify, request
 
-from unoapi.errors import MediaMissing, MediaTooLarge, RequestError
+from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
 from unoapi.models.media import (
     FILE_NAME,
     MAX_BYTES,
@@ -57,7 +57,11 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
             filename=_name_of(file),
             files=uno.media_store,
             index=uno.media_index,
+            quota=uno.settings.unoapi_session_media_max,
         )
+    except MediaQuotaReached as error:
+        details = f"file: {error}; delete some, or wait: each expires after DATA_TTL."
+        raise RequestError("Media upload error", code=131053, status=400, details=details) from None
     except MediaTooLarge:
         details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
         raise RequestError("Media upload error", code=131053, status=400, details=details) from None

@@ -356,6 +356,27 @@ def test_a_message_has_a_size(uno: Stack, tenant: str) -> None:
     assert "bytes" in answer.json()["error"]["error_data"]["details"]
 
 
+def test_the_files_that_a_number_uploads_have_a_bound(uno: Stack, tenant: str, neighbour: str) -> None:
+    """Security 8: 10 GiB together; a deleted one makes room."""
+    key, today = f"unoapi-media-bytes:{tenant}", int(time.time()) // 86_400
+
+    def upload(phone: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token_of(phone)}"}
+        files = {"file": ("a.png", b"\x89PNG", "image/png")}
+        return requests.post(f"{uno.url}/v15.0/{phone}/media", files=files, headers=headers, timeout=10)
+
+    first = upload(tenant)
+    arranged(lambda: store(uno).hget(key, f"{today}"), what="it counts")
+    store(uno).hset(key, f"{today}", 10 * 1024**3)
+    over, others = upload(tenant), upload(neighbour)
+    uno.request("DELETE", f"/v15.0/{first.json()['id']}", token=token_of(tenant))
+
+    assert (over.status_code, others.status_code) == (400, 200), over.text
+    assert over.json()["error"]["code"] == 131053
+    assert "UNOAPI_SESSION_MEDIA_MAX" in over.json()["error"]["error_data"]["details"]
+    assert happens(lambda: upload(tenant).ok, within_s=5)
+
+
 def test_a_timer_has_a_size(uno: Stack, tenant: str) -> None:
     """Security 8: it waits for up to 30 days, and so do those that follow it."""
     step = {"timeout": 600_000, "message": "é" * 4096}
