@@ -193,6 +193,36 @@ def test_calls_and_keys_are_forgotten(redis_client: RedisClient, raw_redis: redi
     assert 50 < raw_redis.ttl(f"unoapi-key:{PHONE}:m") <= 60
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        MessageKey("3EB0", "1@g.us", "2@s.whatsapp.net", from_me=True),
+        MessageKey("3EB0", "2@s.whatsapp.net", from_me=True),
+        MessageKey("3EB0", "5@lid", "2:7@s.whatsapp.net"),
+        MessageKey("3EB0", "2@s.whatsapp.net"),
+    ],
+    ids=str,
+)
+def test_a_key_is_read_as_it_was_also_one_of_the_version_before(
+    redis_client: RedisClient, raw_redis: redis.Redis, key: MessageKey
+) -> None:
+    connections = RedisConnections(redis_client, ttl_s=60)
+    connections.remember_key(
+        PHONE, "new", chat=key.chat, participant=key.participant, from_me=key.from_me, theirs="3EB0"
+    )
+    raw_redis.set(f"unoapi-key:{PHONE}:old", json.dumps({name: value for name, value in vars(key).items() if value}))
+
+    assert eventually(lambda: connections.key(PHONE, "new"), what="the key is written soon") == key
+    assert connections.key(PHONE, "old") == key
+
+
+@pytest.mark.parametrize("text", ["{", "5", "null", "[]", '["3EB0"]', '["3EB0",5]', '{"chat":"1"}'])
+def test_a_key_that_cannot_be_read_is_none(redis_client: RedisClient, raw_redis: redis.Redis, text: str) -> None:
+    raw_redis.set(f"unoapi-key:{PHONE}:m", text)
+
+    assert RedisConnections(redis_client, ttl_s=60).key(PHONE, "m") is None
+
+
 def test_a_late_result_and_the_end_of_the_wait_never_both_answer(redis_client: RedisClient) -> None:
     """The client gets exactly one answer: from whichever comes first."""
     connections = RedisConnections(redis_client, ttl_s=60)

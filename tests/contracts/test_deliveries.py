@@ -59,6 +59,15 @@ def test_a_person_sees_whether_a_delivery_is_done(request: pytest.FixtureRequest
         assert not deliveries.is_done("d-2")
 
 
+def test_a_delivery_that_the_version_before_finished_is_done(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    delivery_id = "5c3ee5b8-5bd6-4a77-9a39-3f8a0b5a7d11"
+    raw_redis.set(f"unoapi-done:{delivery_id}", "1")
+    deliveries = redis_deliveries(redis_client)
+
+    assert state(deliveries, delivery_id).done
+    assert deliveries.is_done(delivery_id)
+
+
 def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> None:
     deliveries.pause(Endpoint(PHONE, "a"), pause_ms=60_000)
 

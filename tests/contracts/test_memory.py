@@ -30,7 +30,9 @@ MESSAGES = int(os.environ.get("MEASURED_MESSAGES", "2000"))
 """The long form is 10,000."""
 DAY_S = 86_400
 CHAT = f"{CONTACT}@s.whatsapp.net"
-SENT_KB, RECEIVED_KB = 2048, 1024
+SENT_B, RECEIVED_B = 2048, 1024
+SPARE = 0.1
+"""Of that, for longer numbers, names and tables: a message of the tests needs less."""
 
 
 class Stores:
@@ -89,7 +91,7 @@ class Stores:
 
 @pytest.mark.timeout(120 + MESSAGES // 10)
 @pytest.mark.parametrize("provider", ["whatsmeow", "forwarder"])
-@pytest.mark.parametrize(("direction", "most"), [("sent", SENT_KB), ("received", RECEIVED_KB)])
+@pytest.mark.parametrize(("direction", "most"), [("sent", SENT_B), ("received", RECEIVED_B)])
 def test_a_message_needs_little_memory(
     redis_client: RedisClient, raw_redis: redis.Redis, provider: str, direction: str, most: int
 ) -> None:
@@ -107,7 +109,7 @@ def test_a_message_needs_little_memory(
 
     bytes_per_message, keys_per_message = (more - used) / MESSAGES, (all_keys - keys) / MESSAGES
     assert keys_per_message >= (8 if direction == "sent" else 3 if provider == "whatsmeow" else 2), "all is written"
-    assert bytes_per_message <= most, f"{bytes_per_message:.0f} bytes, {keys_per_message:.1f} keys"
+    assert bytes_per_message <= (1 - SPARE) * most, f"{bytes_per_message:.0f} bytes, {keys_per_message:.1f} keys"
 
 
 def _caught_up(client: RedisClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -140,7 +141,8 @@ def test_of_many_at_once_exactly_one_may_send(sends: SendClaims) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}']
+    "text",
+    ["", "{", "[]", "[5]", "5", "null", '{"until_ms": "soon"}', '{"until_ms": null}', '{"receipt": {}}', '["1", 1, 5]'],
 )
 def test_a_claim_that_cannot_be_read_is_lost_and_never_free(
     redis_client: RedisClient, raw_redis: redis.Redis, text: str
@@ -148,6 +150,14 @@ def test_a_claim_that_cannot_be_read_is_lost_and_never_free(
     raw_redis.set(f"unoapi-send:{JOB.phone}:{JOB.id}", text)
 
     assert RedisSendClaims(redis_client, ttl_s=60).claim(JOB) == Claim(lost=True)
+
+
+def test_a_receipt_of_the_version_before_is_read_and_stays(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    sends = RedisSendClaims(redis_client, ttl_s=60)
+    raw_redis.set(f"unoapi-send:{JOB.phone}:{JOB.id}", json.dumps({"receipt": RECEIPT.packed()}))
+
+    assert sends.reopen(JOB, force=True)
+    assert sends.claim(JOB) == Claim(receipt=RECEIPT)
 
 
 def test_a_claim_expires(redis_client: RedisClient, raw_redis: redis.Redis) -> None:

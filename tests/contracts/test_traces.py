@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 from tests.support.fakes import PHONE, MemoryTraces
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
-from unoapi.models.trace import TraceEntry
-from unoapi.stores.traces import MAX_TRACE_ENTRIES, RedisTraces
+from unoapi.models.trace import Step, TraceEntry
+from unoapi.stores.traces import LETTERS, MAX_TRACE_ENTRIES, WORDS, RedisTraces
 
 if TYPE_CHECKING:
     import redis
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+OTHER_UUID = "5c3ee5b8-5bd6-4a77-9a39-3f8a0b5a7d11"
+"""A fixed one: all test processes must collect the same cases."""
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -129,6 +131,55 @@ def test_the_operator_finds_a_message_by_its_id_alone(
     assert traces.find("wamid.*") == []
 
 
+def test_steps_of_the_version_before_are_read_beside_those_of_this_one(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    """Until the version after next: JSON lists, with numbers for the words that nearly every message has."""
+    traces = RedisTraces(redis_client, ttl_s=60)
+    raw_redis.rpush(
+        f"unoapi-trace:{PHONE}:wamid.1",
+        '[31536000000,"attempt",0,13,["d-1"],1,503,12,"HTTP 503"]',
+        '[31536001000,5,"message","crm","XD7luFvWSneaOT-KC1p9EQ",2,200]',
+    )
+    traces.add(entry(2))
+
+    steps = eventually(lambda: len(found := traces.read(PHONE, "wamid.1")) == 3 and found)
+
+    delivered = TraceEntry(
+        at=START + timedelta(seconds=1), step="delivered", phone=PHONE, message_id="wamid.1", kind="message",
+        webhook="crm", delivery_id=OTHER_UUID, attempt=2, status=200,
+    )  # fmt: skip
+    assert steps == [entry(0), delivered, entry(2)]
+
+
+def test_every_step_has_a_letter() -> None:
+    assert set(get_args(Step)) <= LETTERS.keys()
+    assert len(LETTERS) == len(set(LETTERS.values())) == len(WORDS)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"kind": "text"},
+        {"kind": "-", "webhook": "b"},
+        {"webhook": ":default", "detail": "-"},
+        {"attempt": 1, "status": 200, "duration_ms": 0},
+        {"attempt": 1},
+        {"attempt": 0, "detail": "[1,2] : two, three"},
+        {"status": 200},
+        {"duration_ms": 5},
+    ],
+    ids=str,
+)
+def test_a_step_comes_back_as_it_was(traces: Traces, fields: dict[str, Any]) -> None:
+    step = TraceEntry(at=START, step="delivered", phone=PHONE, message_id="wamid.1", **fields)
+
+    traces.add(step)
+
+    assert eventually(lambda: traces.read(PHONE, "wamid.1")) == [step]
+
+
 def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     traces = RedisTraces(redis_client, ttl_s=60)
     text = entry().model_dump_json(exclude_defaults=True, exclude={"message_id"})
@@ -141,11 +192,9 @@ def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisCl
     assert traces.read("5521977776666", "wamid.1") == []
 
 
-OTHER_UUID = "5c3ee5b8-5bd6-4a77-9a39-3f8a0b5a7d11"
-"""A fixed one: all test processes must collect the same cases."""
-
-
-@pytest.mark.parametrize("delivery_id", ["", "d-1", "0189F0CA-0000-4000-8000-000000000000", OTHER_UUID, "~" * 22])
+@pytest.mark.parametrize(
+    "delivery_id", ["", "d-1", "0189F0CA-0000-4000-8000-000000000000", OTHER_UUID, "~" * 22, ":" * 20]
+)
 def test_every_delivery_id_comes_back(traces: Traces, delivery_id: str) -> None:
     traces.add(entry(delivery_id=delivery_id))
 
@@ -153,7 +202,23 @@ def test_every_delivery_id_comes_back(traces: Traces, delivery_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "5", "[]", "null", '{"step": "dance"}', '["soon","sent"]', '[1,"dance"]', '[1,"sent","","","~"]']
+    "text",
+    [
+        "{",
+        "5",
+        "[]",
+        "null",
+        '{"step": "dance"}',
+        '["soon","sent"]',
+        '[1,"dance"]',
+        '[1,"sent","","","~"]',
+        "",
+        "DfddjjU",
+        "DfddjjU~",
+        "DfddjjUaQQ",
+        "DfddjjUe-\x1f-\x1fshort",
+        "DfddjjUe-\x1f-\x1f-\x1fone",
+    ],
 )
 def test_an_entry_of_another_version_does_not_hide_the_others(
     redis_client: RedisClient, raw_redis: redis.Redis, text: str

@@ -17,6 +17,8 @@ CHANNEL = "unoapi-broadcast"
 """The channel for front ends: `{"phone", "type", "content"}`."""
 RING_MS = 10_000
 """Further calls of one caller within this time count as the same call."""
+PERSON = "@s.whatsapp.net"
+"""The end of most addresses, which is left out in the key of a message."""
 WAITED, GIVEN_UP = "waited", "given up"
 # Newer by time, then by number; a time far in the future is a clock that was wrong.
 _RECORD = """
@@ -74,16 +76,16 @@ class RedisConnections:
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
     ) -> None:
         """Save the key of a message. Never raises, never waits."""
-        key = {"id": theirs or message_id, "chat": chat, "participant": participant, "from_me": from_me}
-        text = json.dumps({name: value for name, value in key.items() if value}, separators=(",", ":"))
+        values = [theirs or message_id, chat.removesuffix(PERSON), int(from_me), participant.removesuffix(PERSON)]
+        text = json.dumps(values if participant else values[:3], separators=(",", ":"))
         self._redis.post(("SET", _message_key(phone, message_id), text, "EX", self._ttl_s))
 
     def key(self, phone: str, message_id: str) -> MessageKey | None:
         """The key of a message, if it is known. Raises StoreUnavailable."""
         (text,) = self._redis.call(("GET", _message_key(phone, message_id)))
         try:
-            return MessageKey(**json.loads(text)) if text else None
-        except (ValueError, TypeError):
+            return _read_key(json.loads(text)) if text else None
+        except (ValueError, TypeError, AttributeError):
             return None
 
     def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
@@ -108,6 +110,18 @@ class RedisConnections:
         except StoreUnavailable:
             return True
         return first in (None, call_id)
+
+
+def _read_key(stored: Any) -> MessageKey:
+    """The key as a list; or as an object, in which form the version before wrote it, until the version after next."""
+    if isinstance(stored, dict):
+        return MessageKey(**stored)
+    message_id, chat, from_me, participant = (*stored, "")[:4]
+    return MessageKey(message_id, _address(chat), _address(participant), from_me=bool(from_me))
+
+
+def _address(short: str) -> str:
+    return f"{short}{PERSON}" if short and "@" not in short else short
 
 
 def _status_key(phone: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unoapi.stores.traces import RedisTraces
 
 MAX_REMEMBERED = 10_000
+DONE_PREFIX = "unoapi-done:"
 
 
 class RedisDeliveries:
@@ -36,14 +37,17 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            ((done, paused_until_ms, dropped_until_ms, breaker),) = self._redis.call(
-                ("MGET", done_key(delivery_id), _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint))
-            )
+            ((done, done_earlier, paused_until_ms, dropped_until_ms, breaker),) = self._redis.call(
+                (
+                    "MGET", done_key(delivery_id), earlier_done_key(delivery_id),
+                    _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint),
+                )
+            )  # fmt: skip
         except StoreUnavailable:
             paused_s = self._pauses_here.get(endpoint.key, 0.0) - time.monotonic()
             return DeliveryState(paused_ms=max(0, int(paused_s * 1000)), breaker=None)
         paused_ms = max(0, int(paused_until_ms or 0) - now_ms())
-        return DeliveryState(bool(done), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
+        return DeliveryState(bool(done or done_earlier), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done.
@@ -60,7 +64,7 @@ class RedisDeliveries:
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""
-        (done,) = self._redis.call(("EXISTS", done_key(delivery_id)))
+        (done,) = self._redis.call(("EXISTS", done_key(delivery_id), earlier_done_key(delivery_id)))
         return bool(done)
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
@@ -103,8 +107,13 @@ class RedisDeliveries:
 
 
 def done_key(delivery_id: str) -> str:
-    """The key that marks a delivery as done."""
-    return f"unoapi-done:{delivery_id}"
+    """The key that marks a delivery as done: without the dashes of its id, which cost 16 bytes of memory."""
+    return f"{DONE_PREFIX}{delivery_id.replace('-', '')}"
+
+
+def earlier_done_key(delivery_id: str) -> str:
+    """The same as the version before wrote it; read until the version after next."""
+    return f"{DONE_PREFIX}{delivery_id}"
 
 
 def _drop_key(endpoint: Endpoint) -> str:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import DeliverWebhook, delivery_id
-from unoapi.stores.deliveries import done_key
+from unoapi.stores.deliveries import DONE_PREFIX, done_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,8 @@ if block[1] == first then
     redis.call('ZREMRANGEBYRANK', KEYS[1], 0, position - 1)
     return 0
   end
-  if blocked_ms > 500 and redis.call('EXISTS', ARGV[4] .. first) == 1 then
+  local done = ARGV[4] .. string.gsub(first, '-', '')
+  if blocked_ms > 500 and redis.call('EXISTS', done, ARGV[4] .. first) > 0 then
     redis.call('ZREM', KEYS[1], first)
     position = position - 1
     if position == 0 then return 0 end
@@ -73,7 +74,7 @@ if ARGV[6] ~= '' then redis.call('SET', ARGV[5] .. ARGV[1], ARGV[6], 'PX', ARGV[
 return position
 """
 _LEAVE = """
-if ARGV[6] ~= '0' then redis.call('SET', ARGV[5] .. ARGV[1], 1, 'EX', ARGV[6]) end
+if ARGV[6] ~= '0' then redis.call('SET', ARGV[5], 1, 'EX', ARGV[6]) end
 redis.call('DEL', ARGV[3] .. ARGV[1])
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return false end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
@@ -113,7 +114,7 @@ class RedisOrdering:
         """How many deliveries go before this one; 0: it is its turn. One that has to wait is saved for `leave`."""
         queue, copy = _queue_key(job.phone, job.webhook_id, job.contact), job.model_dump_json()
         keys = (queue, f"{queue}:held")
-        limits = (QUEUE_TTL_MS, self._longest_block_ms, done_key(""), _deferred_key(""))
+        limits = (QUEUE_TTL_MS, self._longest_block_ms, DONE_PREFIX, _deferred_key(""))
         saved = copy if len(copy) <= MAX_COPY_CHARS else ""
         try:
             (position,) = self._call(
@@ -137,8 +138,8 @@ class RedisOrdering:
             if not take:
                 self._call(*gone)
                 return None
-            prefixes = (_deferred_key(""), _passed_key(""), PASSED_MS, done_key(""))
-            (copy,) = self._call(("EVAL", _LEAVE, 1, queue, job.id, *prefixes, ttl_s))
+            names = (_deferred_key(""), _passed_key(""), PASSED_MS, done_key(job.id))
+            (copy,) = self._call(("EVAL", _LEAVE, 1, queue, job.id, *names, ttl_s))
             if not copy:
                 return None
             taken = DeliverWebhook.model_validate_json(copy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unoapi.models.claims import Claim
 from unoapi.models.jobs import now_ms
@@ -17,7 +17,7 @@ LEASE_MS = 60_000
 """Longer than any provider may take to send; after it the outcome of an unfinished send is unknown."""
 REOPEN = """
 local claim = redis.call('GET', KEYS[1])
-if not claim or string.find(claim, '{"receipt"', 1, true) == 1 then return 1 end
+if not claim or string.sub(claim, 1, 1) == '[' or string.find(claim, '{"receipt"', 1, true) == 1 then return 1 end
 if ARGV[1] == '0' then return 0 end
 redis.call('DEL', KEYS[1])
 return 1
@@ -46,8 +46,7 @@ class RedisSendClaims:
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome. Raises StoreUnavailable."""
-        state = json.dumps({"receipt": receipt.packed()}, separators=(",", ":"))
-        self._redis.call(("SET", _send_key(job), state, "EX", self._ttl_s))
+        self._redis.call(("SET", _send_key(job), _packed(receipt), "EX", self._ttl_s))
 
     def release(self, job: SendMessage) -> None:
         """Give the right back. Raises StoreUnavailable."""
@@ -63,9 +62,25 @@ class RedisSendClaims:
         return bool(may_run)
 
 
+def _packed(receipt: Receipt) -> str:
+    """A list: recipient, time, and each status, by its word alone when it has no more."""
+    statuses = (update.model_dump(mode="json", exclude_defaults=True) for update in receipt.statuses)
+    short = (update["status"] if len(update) == 1 else update for update in statuses)
+    return json.dumps([receipt.recipient, receipt.at_ms, *short], separators=(",", ":"))
+
+
+def _unpacked(stored: list[Any]) -> Receipt:
+    recipient, at_ms, *statuses = stored
+    updates = [{"status": update} if isinstance(update, str) else update for update in statuses]
+    return Receipt.model_validate({"recipient": recipient, "at_ms": at_ms, "statuses": updates})
+
+
 def _read(stored: str | None) -> Claim:
+    """A lease, or a receipt: a list, or the object that the version before wrote, until the version after next."""
     try:
         state = json.loads(stored or "{}")
+        if isinstance(state, list):
+            return Claim(receipt=_unpacked(state))
         if "receipt" in state:
             return Claim(receipt=Receipt.model_validate(state["receipt"]))
         left_ms = int(state.get("until_ms", 0)) - now_ms()

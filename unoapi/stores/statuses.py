@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
@@ -11,18 +12,24 @@ if TYPE_CHECKING:
 
 RANKS = {"sent": 10, "failed": 15, "delivered": 20, "read": 30, "played": 40, "deleted": 50}
 """`failed` may be corrected: a message whose outcome nobody knew can still be delivered."""
-EVENT_CHARS = 13
-"""Of an event's id: enough to tell the few of one message apart."""
+EVENT_DIGITS = 14
+"""Of a digest of the event's id: enough to tell the few of one message apart, and few enough for a number, which Redis
+needs no text for."""
+EARLIER_CHARS = 13
+"""Of the event's id itself, in what the version before wrote; read until the version after next."""
 ADMIT = """
 local last = redis.call('GET', KEYS[1])
 if last then
-  local rank, event = string.match(last, '^(%d+):(.*)$')
-  if rank and tonumber(rank) > tonumber(ARGV[1]) then return 0 end
-  if rank and tonumber(rank) == tonumber(ARGV[1]) then
-    return string.sub(event, 1, string.len(ARGV[2])) == ARGV[2] and 1 or 0
+  local rank, event = string.match(last, '^(%d%d):(.*)$')
+  local same = event and string.sub(event, 1, string.len(ARGV[3])) == ARGV[3]
+  if not rank then
+    rank, event = string.match(last, '^(%d%d)(%d+)$')
+    same = event == ARGV[2]
   end
+  if rank and tonumber(rank) > tonumber(ARGV[1]) then return 0 end
+  if rank and tonumber(rank) == tonumber(ARGV[1]) then return same and 1 or 0 end
 end
-redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'EX', ARGV[3])
+redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'EX', ARGV[4])
 return 1
 """
 
@@ -41,7 +48,13 @@ class RedisStatuses:
             return True
         key = f"unoapi-told:{phone}:{message_id}"
         try:
-            (admitted,) = self._redis.call(("EVAL", ADMIT, 1, key, rank, event_id[:EVENT_CHARS], self._ttl_s))
+            event = (_digits(event_id), event_id[:EARLIER_CHARS])
+            (admitted,) = self._redis.call(("EVAL", ADMIT, 1, key, rank, *event, self._ttl_s))
         except StoreUnavailable:
             return True
         return bool(admitted)
+
+
+def _digits(event_id: str) -> str:
+    digest = int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:8], "big")
+    return f"{digest % 10**EVENT_DIGITS:0{EVENT_DIGITS}}"

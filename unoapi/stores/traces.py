@@ -1,16 +1,17 @@
 """The steps of each message: `unoapi-trace:<P>:<id>`, a list of packed steps. They may be lost.
 
 Each message has a trace, so its size is most of what Redis needs: a list takes what its steps take; a stream begins
-with 4 KB. Until the version after next the streams `unoapi-trace:<id>` of the version before are read, too.
+with 4 KB. A step is text without names: `_packed`. What the version before wrote is read until the version after
+next: steps that are JSON lists, and the streams `unoapi-trace:<id>`.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -26,14 +27,28 @@ if TYPE_CHECKING:
 MAX_TRACE_ENTRIES = 200
 TRIM_EVERY = 16
 """One step in so many, drawn by chance, also cuts the list: a command less for all others."""
-PACKED = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", "detail")
-"""The fields of a packed step after its time (ms since EPOCH) and its word, without what says nothing at the end."""
+TIME_BYTES, TIME_CHARS = 5, 7
+"""Milliseconds since EPOCH, in URL-safe base 64: until the year 2059."""
+FIELDS = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", "detail")
+"""The fields of a packed step after its time and the letter of its word, without what says nothing at the end."""
+NOTHING = "-"
+SEPARATOR = "\x1f"
+UUID_CHARS = 20
+"""Of a UUID in base 85."""
+LITERAL = ":"
+"""Before a word that has no letter, and a delivery id that is no UUID. No base 85 begins so."""
+COMMON = {"attempt": 1, "status": 200}
+"""What an empty field stands for."""
 WORDS = (
     "accepted", "queued", "sent", "received", "delivered", "attempt", "postponed", "filtered",
-    "message", "text", "read", "failed", "default",
+    "message", "text", "read", "failed", "default", "status", "event", "duplicate", "superseded",
+    "suspected", "endpoint", "dead", "replayed", "notified", "callback",
 )  # fmt: skip
-"""Steps, kinds and webhooks that nearly every message has: a packed step has their number, from 1 on. Only append."""
-CODES = {word: number for number, word in enumerate(WORDS, start=1)}
+"""All steps, and kinds and webhooks that nearly every message has: a packed step has their letter. Only append."""
+LETTERS = dict(zip(WORDS, ascii_letters, strict=False))
+MEANINGS = {letter: word for word, letter in LETTERS.items()}
+LISTED = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", "detail")
+"""The fields of a step that the version before packed as a JSON list, after its time and its word."""
 AT_ONCE = 200
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -113,48 +128,82 @@ class RedisTraces:
 
 
 def _packed(entry: TraceEntry) -> str:
-    values: list[Any] = [(entry.at - EPOCH) // timedelta(milliseconds=1), entry.step]
-    values += [getattr(entry, name) or 0 for name in PACKED]
-    values[1:4] = (CODES.get(word, word) for word in values[1:4])
-    values[4] = _short(entry.delivery_id)
-    while not values[-1]:
+    ms = max(0, (entry.at - EPOCH) // timedelta(milliseconds=1))
+    time = base64.urlsafe_b64encode(ms.to_bytes(TIME_BYTES, "big"))[:TIME_CHARS].decode()
+    values = [
+        _word(entry.kind), _word(entry.webhook), _short(entry.delivery_id),
+        *(_number(name, getattr(entry, name)) for name in ("attempt", "status", "duration_ms")),
+        f"{LITERAL}{entry.detail}" if entry.detail else NOTHING,
+    ]  # fmt: skip
+    while values and values[-1] == NOTHING:
         values.pop()
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    return f"{time}{LETTERS[entry.step]}{SEPARATOR.join(value.replace(SEPARATOR, ' ') for value in values)}"
 
 
 def _unpacked(phone: str, message_id: str, text: str) -> TraceEntry | None:
     """The step, or none: one of another version is no reason to hide the others."""
     try:
-        at_ms, *values = json.loads(text)
-        values[:3] = (WORDS[word - 1] if isinstance(word, int) and word else word for word in values[:3])
-        step, *values = values
-        fields = {name: value for name, value in zip(PACKED, values, strict=False) if value}
-        if "delivery_id" in fields:
-            fields["delivery_id"] = _long(fields["delivery_id"])
+        at_ms, step, fields = _listed(text) if text.startswith("[") else _fields(text)
         at = EPOCH + timedelta(milliseconds=at_ms)
         return TraceEntry.model_validate({**fields, "at": at, "step": step, "phone": phone, "message_id": message_id})
     except (ValueError, TypeError, LookupError, OverflowError):
         return None
 
 
-def _short(delivery_id: str) -> str | list[str] | int:
-    """22 characters for a UUID, which is what a delivery has; anything else in a list."""
+def _fields(text: str) -> tuple[int, str, dict[str, Any]]:
+    """Time, word and fields of a packed step."""
+    at_ms = int.from_bytes(base64.urlsafe_b64decode(f"{text[:TIME_CHARS]}="), "big")
+    fields: dict[str, Any] = {}
+    for name, value in zip(FIELDS, text[TIME_CHARS + 1 :].split(SEPARATOR), strict=False):
+        if value == NOTHING or (not value and name not in COMMON):
+            continue
+        if name in ("attempt", "status", "duration_ms"):
+            fields[name] = int(value) if value else COMMON[name]
+        elif value.startswith(LITERAL):
+            fields[name] = value[1:]
+        else:
+            fields[name] = _long(value) if name == "delivery_id" else MEANINGS[value]
+    return at_ms, MEANINGS[text[TIME_CHARS]], fields
+
+
+def _listed(text: str) -> tuple[int, str, dict[str, Any]]:
+    """The same of a step in the form of the version before, until the version after next."""
+    at_ms, *values = json.loads(text)
+    values[:3] = (WORDS[word - 1] if isinstance(word, int) and word else word for word in values[:3])
+    step, *values = values
+    fields = {name: value for name, value in zip(LISTED, values, strict=False) if value}
+    if "delivery_id" in fields:
+        fields["delivery_id"] = _long(fields["delivery_id"])
+    return at_ms, step, fields
+
+
+def _word(word: str) -> str:
+    return LETTERS.get(word) or f"{LITERAL}{word}" if word else NOTHING
+
+
+def _number(name: str, value: int | None) -> str:
+    if value is None:
+        return NOTHING
+    return "" if value == COMMON.get(name) else f"{value}"
+
+
+def _short(delivery_id: str) -> str:
+    """20 characters for a UUID, which is what a delivery has; anything else as it is."""
     try:
         uuid = UUID(delivery_id)
     except ValueError:
-        return [delivery_id] if delivery_id else 0
+        return f"{LITERAL}{delivery_id}" if delivery_id else NOTHING
     if f"{uuid}" != delivery_id:
-        return [delivery_id]
-    return base64.urlsafe_b64encode(uuid.bytes).decode().rstrip("=")
+        return f"{LITERAL}{delivery_id}"
+    return base64.b85encode(uuid.bytes).decode()
 
 
 def _long(short: str | list[str]) -> str:
+    """The delivery id of a packed step, also of one in the form of the version before."""
     if isinstance(short, list):
         return short[0]
-    try:
-        return f"{UUID(bytes=base64.urlsafe_b64decode(short + '=='))}"
-    except binascii.Error as error:
-        raise ValueError("no delivery id") from error
+    packed = base64.b85decode(short) if len(short) == UUID_CHARS else base64.urlsafe_b64decode(f"{short}==")
+    return f"{UUID(bytes=packed)}"
 
 
 def _trace_key(phone: str, message_id: str) -> str:

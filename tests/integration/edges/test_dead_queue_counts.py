@@ -24,6 +24,7 @@ from tests.integration.edges.calls import (
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import BIN, Process, Stack, stack
 from unoapi.devenv.ports import free_port
+from unoapi.stores.deliveries import done_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -361,7 +362,7 @@ def test_an_ordered_delivery_leaves_its_line_together_with_its_done_key(
 
 def _gap_s(seen: list[tuple[float, str]], delivery: str) -> float | None:
     """Seconds from when a delivery left its line to when its done-key was written; none if it was not seen leaving."""
-    done = [at for at, command in seen if command.upper().startswith("SET ") and f"unoapi-done:{delivery}" in command]
+    done = [at for at, command in seen if command.upper().startswith("SET ") and done_key(delivery) in command]
     left = [at for at, command in seen if command.upper().startswith("ZREM ") and delivery in command]
     if not left:
         return None

@@ -32,6 +32,7 @@ from tests.integration.edges.calls import (
 from tests.support.fake_graph_api import Graph
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import CONTACT, Stack, stack
+from unoapi.stores.deliveries import done_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +170,7 @@ def test_events_of_others_are_noted_beside_one_that_is_no_text(
             assert post_event(uno, neighbour, event(text(f"wamid.HONEST{number}"))).ok
 
     arranged(lambda: hooks.count(f"/{neighbour}") >= 100, what="all are delivered", within_s=30)
-    keys = [f"unoapi-done:{delivery}" for delivery in hooks.ids(f"/{neighbour}")]
+    keys = [done_key(delivery) for delivery in hooks.ids(f"/{neighbour}")]
     happens(lambda: store(uno).exists(*keys) == 100, within_s=2)
 
     assert store(uno).exists(*keys) == len(keys) == 100
