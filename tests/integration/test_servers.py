@@ -192,6 +192,25 @@ def test_missing_servers_without_root_name_the_three_ways_out(monkeypatch: pytes
         find_or_install()
 
 
+def test_the_programs_of_a_named_installation_come_before_those_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("rabbitmq-server", "epmd"):
+        (tmp_path / program).touch(mode=0o755)
+    monkeypatch.setenv("UNOAPI_RABBITMQ_BIN", str(tmp_path))
+
+    assert (packages.rabbitmq_server(), packages.epmd()) == (tmp_path / "rabbitmq-server", tmp_path / "epmd")
+
+
+def test_a_named_installation_that_is_not_there_is_a_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNOAPI_RABBITMQ_BIN", str(tmp_path))
+
+    with pytest.raises(ConfigurationError, match=r"UNOAPI_RABBITMQ_BIN names .*, where no program rabbitmq-server is"):
+        find_or_install()
+
+
 APT_GET = """#!/bin/sh
 mkdir "$FOLDER/busy" || { echo "Could not get lock" >&2; exit 100; }
 sleep 0.3

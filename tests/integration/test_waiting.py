@@ -100,11 +100,11 @@ def test_a_message_that_comes_home_before_its_time_waits_on(
     uno: Stack, receiver: Receiver, publisher: ConfirmingPublisher
 ) -> None:
     uno.environment["STATUS_FAILED_WEBHOOK_URL"] = receiver.url("/callback")
+    uno.worker()
     message = to_message(Envelope(ReportFailure(id="early", phone=PHONE, body="{}")), TOPOLOGY)
     message.headers[NOT_BEFORE_HEADER] = now_ms() + 3000
     started = time.time()
     publisher.publish_messages([message])
-    uno.worker()
 
     eventually(lambda: uno.waiting() == 1, within_s=2.5, what="it is put back")
     receiver.wait(1, "/callback", timeout_s=15)

@@ -31,13 +31,21 @@ _EPMD_PATTERNS = ("lib/erlang/erts-*/bin/epmd", "lib64/erlang/erts-*/bin/epmd", 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _APT_TIMEOUT_S = 900
 
+RABBITMQ_FOLDER = "UNOAPI_RABBITMQ_BIN"
+"""Environment variable that names a folder with `rabbitmq-server`, `rabbitmqctl` and `epmd`, used instead of those of
+this machine."""
 RABBITMQ = "rabbitmq-server"
 REDIS = "redis-server"
 FFMPEG = "ffmpeg"
 
 
 def rabbitmq_server() -> Path | None:
-    """Find the start script of RabbitMQ that works for every user."""
+    """Find the start script of RabbitMQ that works for every user, or take that of `UNOAPI_RABBITMQ_BIN`.
+
+    Raises ConfigurationError when the named folder has none.
+    """
+    if named := _from_named_folder("rabbitmq-server"):
+        return named
     fixed = [Path(path) for path in _RABBITMQ_SERVERS]
     in_path = shutil.which("rabbitmq-server")
     return _first(
@@ -46,7 +54,9 @@ def rabbitmq_server() -> Path | None:
 
 
 def epmd() -> Path | None:
-    """Find Erlang's port mapper, which comes with RabbitMQ."""
+    """Find Erlang's port mapper, which comes with RabbitMQ, as `rabbitmq_server` does."""
+    if named := _from_named_folder("epmd"):
+        return named
     in_path = shutil.which("epmd")
     globbed = [path for pattern in _EPMD_PATTERNS for path in sorted(Path("/usr").glob(pattern), reverse=True)]
     return _first([*([Path(in_path)] if in_path else []), *globbed])
@@ -125,6 +135,15 @@ def _apt_get(*words: str) -> None:
     if done.returncode != 0:
         last = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-3:]
         raise ConfigurationError(f"{' '.join(command)} failed: {' / '.join(last)[:500]}")
+
+
+def _from_named_folder(program: str) -> Path | None:
+    if not (folder := os.environ.get(RABBITMQ_FOLDER)):
+        return None
+    path = Path(folder, program)
+    if not os.access(path, os.X_OK):
+        raise ConfigurationError(f"{RABBITMQ_FOLDER} names {folder}, where no program {program} is")
+    return path
 
 
 def _first(paths: list[Path]) -> Path | None:
