@@ -263,6 +263,7 @@ class UnoTask(Task[Any, Any]):
     def _report_given_up(self, job: Job, error: Exception, history: History) -> None:
         reason = _reason(error)
         metrics().died(reason)
+        self.uno.dead_letter_counts.add(job.phone)
         detail = f"{reason}: {describe(error)}"
         self.uno.traces.add(_entry(job, "dead", history, detail=detail, attempt=_attempt_of(error)))
         log.error(

@@ -34,6 +34,7 @@ from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
+from unoapi.stores.dead_letter_counts import RedisDeadLetterCounts
 from unoapi.stores.dead_letter_holder import RedisDeadLetterHolder
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.idempotency import RedisIdempotency
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         CallbackSender,
         Commands,
         Connections,
+        DeadLetterCounts,
         Deliveries,
         FileDownloader,
         Idempotency,
@@ -133,6 +135,7 @@ class Uno:
     callback_client: CallbackSender
     queue_monitor: QueueMonitor
     dead_letters: DeadLetters
+    dead_letter_counts: DeadLetterCounts
     retry_schedule: RetrySchedule
     providers: Mapping[str, Provider]
 
@@ -267,6 +270,7 @@ def bootstrap(settings: Settings) -> Uno:
             sends=sends,
             traces=traces,
         ),
+        dead_letter_counts=RedisDeadLetterCounts(store),
         retry_schedule=RetrySchedule(
             limit=settings.unoapi_message_retry_limit,
             base_ms=settings.unoapi_message_retry_delay,
@@ -378,6 +382,7 @@ def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
         uno.queue_monitor,
         prefix=uno.topology.prefix,
         count_open_breakers=uno.breakers.count_open,
+        most_dead_letters=uno.dead_letter_counts.largest,
         is_wanted=lambda: registry.has(WEB),
     )
     redis = RedisCollector(uno.redis_monitor, is_wanted=lambda: registry.has(WEB))

@@ -304,6 +304,16 @@ class TimerStore(Timers, Protocol):
         """Record who wrote last. Never raises."""
 
 
+class DeadLetterCounts(Protocol):
+    """Which number makes how many dead letters a day."""
+
+    def add(self, phone: str) -> None:
+        """Count a dead letter. Never raises."""
+
+    def largest(self) -> int:
+        """How many the number with the most made today. Raises StoreUnavailable."""
+
+
 class Notices(Protocol):
     """At most one notice per endpoint and time."""
 

@@ -195,6 +195,7 @@ def test_what_dashboard_and_alerts_use_is_exposed_and_nothing_else(running: Stac
             page.total("unoapi_deliveries_total", outcome="delivered") >= 3
             and page.total("unoapi_dead_total", reason="gone") == 3
             and page.total("unoapi_breakers_open") == 1
+            and page.total("unoapi_dead_letters_of_one_number") == 3
             and page.total("unoapi_retries_total") > 0
             and page.total("unoapi_queue_messages", queue="dead", state="ready") == 3
             and page.waiting() > 0
@@ -286,6 +287,7 @@ def collector(settings: Settings, registry: ProcessRegistry) -> QueueCollector:
         uno.queue_monitor,
         prefix=uno.topology.prefix,
         count_open_breakers=uno.breakers.count_open,
+        most_dead_letters=uno.dead_letter_counts.largest,
         is_wanted=lambda: registry.has(WEB),
     )
 
@@ -323,7 +325,7 @@ def test_without_redis_counts_are_exported_and_ages_are_not(servers: PrivateServ
 
     media = [sample for sample in samples if sample.labels.get("queue") == "media"]
     assert [(sample.name, sample.value) for sample in media] == [("unoapi_queue_messages", 1)]
-    assert "unoapi_breakers_open" not in {sample.name for sample in samples}
+    assert not {"unoapi_breakers_open", "unoapi_dead_letters_of_one_number"} & {sample.name for sample in samples}
 
 
 def test_a_host_without_a_web_process_does_not_look(tmp_path: Path) -> None:

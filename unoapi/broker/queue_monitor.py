@@ -72,11 +72,13 @@ class QueueCollector(Collector):
         *,
         prefix: str,
         count_open_breakers: Callable[[], int],
+        most_dead_letters: Callable[[], int],
         is_wanted: Callable[[], bool],
     ) -> None:
         self._monitor = monitor
         self._prefix = prefix
         self._count_open_breakers = count_open_breakers
+        self._most_dead_letters = most_dead_letters
         self._is_wanted = is_wanted
         self._lock = threading.Lock()
         self._read_at = -FRESH_S
@@ -92,7 +94,7 @@ class QueueCollector(Collector):
             return []
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH_S:
-                self._metrics = [*self._queues(), *self._breakers()]
+                self._metrics = [*self._queues(), *self._breakers(), *self._dead_letters()]
                 self._read_at = time.monotonic()
             return self._metrics
 
@@ -117,3 +119,9 @@ class QueueCollector(Collector):
         with contextlib.suppress(StoreUnavailable):
             breakers.add_metric([], self._count_open_breakers())
         return [breakers]
+
+    def _dead_letters(self) -> list[Metric]:
+        most = GaugeMetricFamily("unoapi_dead_letters_of_one_number", "Most dead letters of one number today (UTC).")
+        with contextlib.suppress(StoreUnavailable):
+            most.add_metric([], self._most_dead_letters())
+        return [most]
