@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from queue import SimpleQueue
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-
 from werkzeug.exceptions import ClientDisconnected
 
 from unoapi.errors import EX_CONFIG
+from unoapi.telemetry.logging import get_logger
 from unoapi.web.client_sockets import PIECE, READ_S, WRITE_S, ClientsBody, Gathered, Outbox, PatientSocket, Streamed
 from unoapi.web.request_framing import Inbox
 from unoapi.web.waiting import CALLER, MAY_WAIT, REPEATED, BodyNotHereError, MayNotWaitError, RunAnewError
@@ -37,6 +38,7 @@ from unoapi.web.waiting import CALLER, MAY_WAIT, REPEATED, BodyNotHereError, May
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = get_logger(__name__)
 BROKEN = "the request is not valid HTTP"
 
 HEAD_S = 10.0
@@ -64,7 +66,6 @@ class _Connection(TConn):  # type: ignore[misc]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.initialized = True  # no TLS, no HTTP/2: a proxy speaks those
         self.inbox = Inbox()
         self.outbox: Outbox | None = None
         self.runs = 0
@@ -79,6 +80,10 @@ class _Connection(TConn):  # type: ignore[misc]
         self.waits = False
         """The application waits for the client, perhaps for hours."""
         self.buffered_bytes = 0
+        self.watched_for = 0
+        """The events that the loop gets, perhaps longer than it wants them: most requests end before the next event."""
+        self.on_event: Callable[[_Connection], None] | None = None
+        """What to do then; None while a thread has the connection."""
         self.then: Callable[[_Connection], None] | None = None
         self.closed = False
 
@@ -126,6 +131,29 @@ class _Answer:
     began: datetime
 
 
+class _Pool:
+    """Threads that work off a queue, as far as the process has not ended: none of them holds that up."""
+
+    def __init__(self, count: int) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        for number in range(count):
+            threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Queue something. What it raises is logged."""
+        self._work.put(work)
+
+    def shutdown(self, *, wait: bool) -> None:
+        """Do nothing; `ThreadWorker` calls it at its end, when it has waited for what was under way."""
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._work.get()()
+            except BaseException:
+                log.exception("request_thread_failed")
+
+
 class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     """See the module. Log lines and answers quote neither the request line nor a header."""
 
@@ -159,6 +187,14 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         finally:
             self._over = True
 
+    def get_thread_pool(self) -> _Pool:
+        """The threads for work."""
+        return _Pool(self.cfg.threads)
+
+    def enqueue_req(self, conn: _Connection) -> None:
+        """Give a request to a thread."""
+        self.tpool.submit(partial(self._run, conn, partial(self.handle, conn)))
+
     def accept(self, listener: socket.socket) -> None:
         """Take a connection. The oldest silent one makes room when there are too many."""
         if self.nr_conns >= self.worker_connections - SPARE_CONNECTIONS:
@@ -170,6 +206,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 self._make_room()
             return
         self.nr_conns += 1
+        sock.setblocking(False)
         conn = _Connection(self.cfg, sock, address, listener.getsockname())
         self._step(conn, self._begin)
 
@@ -182,6 +219,10 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         for key, _ in self.poller.select(max(0.0, min(timeout, due - time.monotonic()))):
             key.data(key.fileobj)
         now = time.monotonic()
+        if not self.alive:
+            self._hurry(now)
+        if due > now:
+            return
         while (conn := self._waits_for_body.overdue(now)) is not None:
             self._step(conn, self._dispatch)
         for waiting in (self._heads, self._bodies):
@@ -190,18 +231,22 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         for waiting in (self._flushes, self._lingers, self._idle):
             while (conn := waiting.overdue(now)) is not None:
                 self._drop(conn)
-        if not self.alive:
-            self._hurry(now)
 
-    def finish_request(self, conn: _Connection, fs: Future[Any]) -> None:
+    def finish_request(self, conn: _Connection, result: Any) -> None:
         """A thread is done with a connection."""
-        self._leave_lane(conn)
-        if conn.closed:
-            conn.close()
-        self._step(conn, partial(self._go_on, done=fs))
+        if conn.lane_caller is not None:
+            self._leave_lane(conn)
+        self._step(conn, partial(self._go_on, result=result))
 
-    def _step(self, conn: _Connection, step: Callable[[_Connection], None], _: Any = None) -> None:
-        """One step with a connection. It may have been dropped since the event came that this is about."""
+    def _happened(self, conn: _Connection, _: Any) -> None:
+        """An event came. The connection may have been dropped since."""
+        if conn.on_event is not None:
+            self._step(conn, conn.on_event)
+        elif conn.watched_for:
+            self._unwatch(conn)
+
+    def _step(self, conn: _Connection, step: Callable[[_Connection], None]) -> None:
+        """One step with a connection: what goes wrong with it ends it."""
         if conn.closed:
             return
         try:
@@ -210,9 +255,18 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("a connection is dropped")
             self._drop(conn)
 
-    def _watch(self, conn: _Connection, event: int, step: Callable[[_Connection], None]) -> None:
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, event, partial(self._step, conn, step))
+    def _watch(self, conn: _Connection, event: int, then: Callable[[_Connection], None]) -> None:
+        conn.on_event = then
+        if conn.watched_for == event:
+            return
+        self._unwatch(conn)
+        self.poller.register(conn.sock, event, partial(self._happened, conn))
+        conn.watched_for = event
+
+    def _unwatch(self, conn: _Connection) -> None:
+        if conn.watched_for:
+            conn.watched_for = 0
+            self.poller.unregister(conn.sock)
 
     def _hurry(self, now: float) -> None:
         """Drop what would hold up the end of the process: who is silent, and who may wait for hours."""
@@ -225,12 +279,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         for conn in [conn for conn in self._in_lane if conn.waits]:
             self._drop(conn)
 
-    def _go_on(self, conn: _Connection, *, done: Future[Any]) -> None:
-        try:
-            result = False if done.cancelled() else done.result()
-        except BaseException:  # noqa: BLE001 (whatever it was, the connection is of no more use)
-            self._drop(conn)
-            return
+    def _go_on(self, conn: _Connection, *, result: Any) -> None:
         if isinstance(result, BodyNotHereError):
             self._gather_body(conn)
         elif isinstance(result, MayNotWaitError):
@@ -299,7 +348,6 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._waits_for_body.add(conn)
 
     def _dispatch(self, conn: _Connection) -> None:
-        """Give a request to a thread."""
         self._forget(conn)
         self.enqueue_req(conn)
 
@@ -328,20 +376,23 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._in_lane.add(conn)
         self._lane_callers[conn.caller] += 1
         try:
-            threading.Thread(target=self._run_in_lane, args=(conn, work), name="lane", daemon=True).start()
+            threading.Thread(target=self._run, args=(conn, work), name="lane", daemon=True).start()
         except RuntimeError:  # no thread is to be had
             self._leave_lane(conn)
             raise
         return True
 
     def _leave_lane(self, conn: _Connection) -> None:
-        if conn.lane_caller is None:
-            return
+        assert conn.lane_caller is not None  # noqa: S101 (only who is there leaves)
         self._in_lane.discard(conn)
         self._lane_callers[conn.lane_caller] -= 1
         if self._lane_callers[conn.lane_caller] <= 0:
             del self._lane_callers[conn.lane_caller]
         conn.lane_caller = None
+        if conn.closed:
+            conn.close()
+        else:
+            conn.sock.setblocking(False)
 
     def _flush(self, conn: _Connection, then: Callable[[_Connection], None]) -> None:
         """Write the rest of an answer as the client takes it."""
@@ -421,17 +472,17 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 return
 
     def _forget(self, conn: _Connection) -> None:
-        """Take a connection out of the loop."""
+        """Let a connection wait for nothing."""
         for waiting in (self._heads, self._waits_for_body, self._bodies, self._flushes, self._lingers, self._idle):
             waiting.discard(conn)
-        with contextlib.suppress(OSError, KeyError, ValueError):
-            self.poller.unregister(conn.sock)
+        conn.on_event = None
 
     def _drop(self, conn: _Connection) -> None:
         if conn.closed:
             return
         conn.closed = True
         self._forget(conn)
+        self._unwatch(conn)
         self._count_bytes(conn, 0)
         self.nr_conns -= 1
         if conn.lane_caller is None:
@@ -442,14 +493,13 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
     # --- in a thread ---
 
-    def _run_in_lane(self, conn: _Connection, work: Callable[[], Any]) -> None:
-        done: Future[Any] = Future()
+    def _run(self, conn: _Connection, work: Callable[[], Any]) -> None:
+        result: Any = False
         try:
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 (the main loop hears of it)
-            done.set_exception(error)
-        if not self._over:
-            self.method_queue.defer(self.finish_request, conn, done)
+            result = work()
+        finally:
+            if not self._over:
+                self.method_queue.defer(self.finish_request, conn, result)
 
     def handle(self, conn: _Connection) -> Any:
         """Run one request. True keeps the connection; what is neither true nor false is for the main loop."""
@@ -457,10 +507,17 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         data = bytes(conn.inbox.data)
         streamed = conn.lane_caller is not None and conn.wants_body
         conn.parser.unreader = Streamed(data, conn.sock) if streamed else Gathered(data)
+        req = None
         try:
-            return super().handle(conn)
+            req = next(conn.parser)
+            return self._keepalive_after(conn, self.handle_request(req, conn))
         except RunAnewError as why:
             return why
+        except (OSError, StopIteration) as error:  # StopIteration: Socket.IO is done with its socket
+            self.log.debug("a connection ended: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 (answered and logged)
+            self.handle_error(req, conn.sock, conn.client, error)
+        return False
 
     def handle_request(self, req: Any, conn: _Connection) -> Any:
         """Run the application. As gunicorn's, but that no thread waits for the client."""
@@ -538,6 +595,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
 def _bounded_writes(sock: socket.socket) -> socket.socket:
     """The same socket: a write that the client does not take in time fails, while a read may take hours."""
+    sock.setblocking(True)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(WRITE_S), 0))
     return sock
 

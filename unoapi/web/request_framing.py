@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+FRAMING = re.compile(r"(?i)\r\n(content-length|transfer-encoding|expect):([^\r]*)")
 HEAD_END = b"\r\n\r\n"
 MAX_SIZE = 10**15
 
@@ -53,21 +56,20 @@ class Inbox:
             if end < 0:
                 return
             self._body_start = self._next_size = end + len(HEAD_END)
-            self._read_head(bytes(self.data[:end]))
+            self._read_head(self.data[:end].decode("latin-1"))
         if self._chunked:
             self._skip_chunks()
         else:
             self._over = self.body_here >= (self.body_length or 0)
 
-    def _read_head(self, head: bytes) -> None:
-        for line in head.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            name, value = name.lower(), value.strip()
-            if name == b"content-length" and value.isdigit():
-                self.body_length = _number(value, base=10)
-            elif name == b"transfer-encoding":
+    def _read_head(self, head: str) -> None:
+        for name, value in FRAMING.findall(head):
+            if name[0] in "cC":
+                length = value.strip()
+                self.body_length = _number(length, base=10) if length.isdigit() else self.body_length
+            elif name[0] in "tT":
                 self._chunked = True
-            elif name == b"expect":
+            else:
                 self.expects_continue = True
 
     def _skip_chunks(self) -> None:
@@ -89,7 +91,7 @@ class Inbox:
             self._searched = max(self._trailers, len(self.data) - len(HEAD_END) + 1)
 
 
-def _number(digits: bytes, *, base: int) -> int | None:
+def _number(digits: str | bytes, *, base: int) -> int | None:
     """What digits stand for, however many zeros lead them; None for what is no number, or one too large to be meant."""
     try:
         number = int(digits, base)
