@@ -97,6 +97,23 @@ def test_a_bounded_walk_ends_early_and_says_so(queue: DeadLetterQueue) -> None:
     assert eventually(lambda: queue.count() == 1)
 
 
+def test_a_long_walk_keeps_its_connection(queue: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K8: with heartbeats RabbitMQ notices a dead reader; so a living one that is busy has to send them."""
+    monkeypatch.setattr("unoapi.broker.dead_letter_queue.HEARTBEAT_S", 1)
+
+    def slowly(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
+        time.sleep(5)  # RabbitMQ ends a silent connection after 2 to 3 s
+        return purge(dead_letters)
+
+    results = []
+    for result in queue.walk(ALL, slowly):
+        results.append(result.outcome)
+        time.sleep(1.5)
+
+    assert results == ["purged"] * 4
+    assert eventually(lambda: queue.count() == 0)
+
+
 def test_a_walk_begins_when_it_is_iterated(queue: DeadLetterQueue) -> None:
     locked: list[bool] = []
     walk = queue.walk(ALL, keep, on_locked=lambda: locked.append(True))

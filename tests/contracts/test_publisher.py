@@ -16,7 +16,7 @@ from kombu import Connection
 from tests.fault.breaking import blocked_publishers
 from tests.support.fakes import MemoryPublisher, make_send
 from tests.support.stack import TOPOLOGY, eventually
-from unoapi.broker.connection_pool import MAX_CONNECTIONS
+from unoapi.broker.connection_pool import MAX_CONNECTIONS, PooledConnection
 from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.messages import Message, from_body
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -346,6 +346,44 @@ def test_without_a_broker_it_says_so_within_five_seconds(
 
     assert time.monotonic() - start < 6
     publisher.close()
+
+
+def test_who_found_it_away_refuses_the_others_at_once() -> None:
+    """P6: a thread that waits for the whole time each is one that others need."""
+    publisher = ConfirmingPublisher("amqp://guest:guest@127.0.0.1:1", TOPOLOGY)
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([envelope()], timeout_s=1.0)
+
+    start = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(BrokerUnavailable):
+            publisher.publish([envelope()])
+
+    assert time.monotonic() - start < 0.5
+    publisher.close()
+
+
+def test_a_slow_batch_does_not_refuse_the_others(
+    broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: RabbitMQ confirmed some in time, so it is there."""
+    publisher.publish([envelope(0)])
+    publish = PooledConnection.publish
+
+    def confirms_one(self: PooledConnection, waiting: dict[int, Message], deadline: float) -> None:
+        first = dict([waiting.popitem()])
+        publish(self, first, deadline)
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        raise TimeoutError
+
+    monkeypatch.setattr(PooledConnection, "publish", confirms_one)
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([envelope(number) for number in range(1, 9)], timeout_s=0.5)
+    monkeypatch.undo()
+
+    publisher.publish([envelope(9)])
+
+    assert broker.depth() == 3
 
 
 def test_a_queue_with_other_arguments_is_named(broker: Broker, publisher: ConfirmingPublisher) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +16,10 @@ from tests.support.api import api as serve_api
 from tests.support.fakes import PHONE as NUMBER
 from tests.support.stack import CONTACT, OPERATOR, Stack, eventually, stack
 from unoapi.models.session import computed_waba_id
+from unoapi.web.parts import EXTENSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.support.receiver import Receiver
     from unoapi.devenv.servers import PrivateServers
@@ -418,6 +422,46 @@ def test_contacts_are_checked(api: Api) -> None:
 )  # fmt: skip
 def test_wrong_timers_are_refused(api: Api, wrong: dict[str, Any]) -> None:
     refused(ask(api, "POST", f"/timer/{SHOP}/{CONTACT}", TOKEN, json=wrong), 400)
+
+
+class SlowContacts:
+    """A connector that answers when it is allowed to."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.may_answer = threading.Event()
+
+    def contacts(self, _: str, numbers: Sequence[str]) -> list[bool]:
+        self.asked.release()
+        self.may_answer.wait(20)
+        return [True] * len(numbers)
+
+
+def test_checks_of_contacts_hold_a_quarter_of_the_threads_and_half_of_these_for_one_number(api: Api) -> None:
+    """Security 6: each may wait for its connector for 8 seconds. Four threads of 16, two of them for one number."""
+    slow, body, numbers = SlowContacts(), {"contacts": [CONTACT]}, [SHOP, "5511900000071", "5511900000072"]
+    for number in numbers[1:]:
+        api.register([], phone=number)
+    uno = api.app.extensions[EXTENSION]
+    api.app.extensions[EXTENSION] = replace(uno, providers={**uno.providers, "sandbox": slow})
+
+    def check(number: str) -> int:
+        return int(api.post(f"/{number}/contacts", body).status_code)
+
+    try:
+        with ThreadPoolExecutor(4) as clients:
+            waiting = [clients.submit(check, number) for number in numbers[:2] for _ in range(2)]
+            assert all(slow.asked.acquire(timeout=10) for _ in waiting)
+            refused_at_once = [check(number) for number in (SHOP, numbers[2])]
+            slow.may_answer.set()
+            answered = [client.result() for client in waiting]
+        free_again = check(numbers[2])
+    finally:
+        slow.may_answer.set()
+        api.app.extensions[EXTENSION] = uno
+
+    assert refused_at_once == [429, 503]
+    assert [*answered, free_again] == [200] * 5
 
 
 @pytest.mark.parametrize("part", ["bulk", "transcriptions", "speech", "commander"])

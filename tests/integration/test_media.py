@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ import requests
 from tasks.media import LEASE
 from tests.support.stack import CONTACT, OPERATOR, PHONE, QUEUES, Stack, eventually, stack
 from unoapi.devenv.packages import FFMPEG, find_or_install
-from unoapi.errors import ConfigurationError
+from unoapi.errors import ConfigurationError, ConversionFailed
+from unoapi.media.ffmpeg import to_voice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -352,6 +354,55 @@ def sounds(ffmpeg: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@contextmanager
+def listener() -> Iterator[tuple[int, list[object]]]:
+    """A port, and what connected to it."""
+    came: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, address = server.accept()
+                    came.append(address)
+                    connection.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1], came
+
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{place}\n#EXT-X-ENDLIST\n"
+DASH = (
+    '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period><AdaptationSet>'
+    '<Representation id="1" mimeType="audio/mp4"><BaseURL>{place}</BaseURL></Representation>'
+    "</AdaptationSet></Period></MPD>"
+)
+HOSTILE_SOUNDS = {
+    "a playlist": HLS,
+    "a list to join": "ffconcat version 1.0\nfile '{place}'\n",
+    "a manifest": DASH,
+    "a list of lists": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{place}\n",
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_SOUNDS)
+@pytest.mark.parametrize("names", ["an address", "a file"])
+def test_a_file_that_names_others_opens_none_of_them(ffmpeg: str, tmp_path: Path, hostile: str, names: str) -> None:
+    """Security 20: neither an address inside nor the file of another session."""
+    others, source, target = tmp_path / "others.wav", tmp_path / "source", tmp_path / "voice.ogg"
+    sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=1"]
+    subprocess.run([ffmpeg, "-loglevel", "error", *sound, str(others)], check=True, timeout=60)
+
+    with listener() as (port, came):
+        place = str(others) if names == "a file" else f"http://127.0.0.1:{port}/a.wav"
+        source.write_text(HOSTILE_SOUNDS[hostile].format(place=place))
+        with pytest.raises(ConversionFailed, match="could not read"):
+            to_voice(source, target)
+
+    assert came == []
+    assert not target.exists() or target.stat().st_size == 0
 
 
 def steps_of(uno: Stack, message_id: str) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from unoapi.errors import DeadLettersBusy
 from unoapi.models.attempts import History
 from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetter, DeadLetterQuery
 from unoapi.models.trace import TraceEntry
-from unoapi.services.dead_letters import DeadLetters
+from unoapi.services.dead_letters import BROKER_REASONS, DeadLetters
 
 if TYPE_CHECKING:
     from unoapi.models.jobs import Job
@@ -140,6 +140,42 @@ def test_a_send_with_unknown_outcome_stays_until_it_is_forced() -> None:
     assert house.outcomes(force=True) == ["replayed"]
     assert house.sends.claim(make_send()).free
     assert house.service.count() == 0
+
+
+UNCLAIMED = History(unclaimed=True)
+"""Sent without a claim, or about to be, when the message left the worker."""
+
+
+@pytest.mark.parametrize("reason", sorted(BROKER_REASONS))
+def test_what_the_broker_gave_up_while_nobody_could_claim_it_needs_force(reason: str) -> None:
+    """D2: the broker's reason says nothing of whether it was sent, and Redis knows nothing of it either."""
+    house = House(make_dead_letter(make_send(), reason=reason, history=UNCLAIMED))
+
+    assert house.outcomes() == ["needs_force"]
+    assert house.outcomes(force=True) == ["replayed"]
+
+
+@pytest.mark.parametrize(
+    ("job", "history", "reason"),
+    [
+        (make_send(), History(), "delivery_limit"),
+        (make_send(), UNCLAIMED.model_copy(update={"receipt": {"recipient": "1"}}), "delivery_limit"),
+        (make_send(), UNCLAIMED, "too_old"),
+        (make_delivery(), UNCLAIMED, "delivery_limit"),
+    ],
+    ids=["nobody began it", "it says itself that it was sent", "a worker gave it up", "a delivery may come twice"],
+)
+def test_what_cannot_be_sent_twice_needs_no_force(job: Job, history: History, reason: str) -> None:
+    house = House(make_dead_letter(job, reason=reason, history=history))
+
+    assert house.outcomes() == ["replayed"]
+
+
+def test_a_claim_without_an_outcome_needs_force_whatever_the_reason() -> None:
+    house = House(make_dead_letter(make_send(), reason="delivery_limit"))
+    house.sends.claim(make_send())
+
+    assert house.outcomes() == ["needs_force"]
 
 
 def test_a_rate_is_kept_by_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:

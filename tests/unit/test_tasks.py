@@ -28,7 +28,15 @@ from tests.support.fakes import (
 from tests.support.worker import make_uno, run
 from unoapi.broker.dead_letters import read_dead_letter
 from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of
-from unoapi.errors import BrokerBlocked, BrokerUnavailable, MessageRejected, SendFailed, StoreUnavailable, UnoError
+from unoapi.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    MessageRejected,
+    SendFailed,
+    StoreUnavailable,
+    TooOld,
+    UnoError,
+)
 from unoapi.models.attempts import Answer, History
 from unoapi.models.jobs import (
     JOBS,
@@ -43,6 +51,7 @@ from unoapi.models.jobs import (
     delivery_id,
     now_ms,
 )
+from unoapi.models.receipts import Receipt
 from unoapi.services.received_media import saving
 from unoapi.services.webhooks import to_fan_out
 
@@ -210,6 +219,43 @@ def test_a_failed_delivery_waits_with_its_attempt_in_a_bucket() -> None:
     assert message.headers["retries"] == 1
     assert [attempt.status for attempt in history_of(message.headers).attempts] == [500]
     assert steps(uno) == ["attempt"]
+
+
+class FailingTimers:
+    """Timers that fail after the message was sent."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def wrote(self, *_: object, **__: object) -> None:
+        raise self.error
+
+
+def test_a_receipt_goes_with_the_job_through_its_retries() -> None:
+    """D1, D2: what was sent is not sent again, whatever goes wrong from then on."""
+    provider = ScriptedProvider()
+    parts: dict[str, Any] = {"timers": FailingTimers(RuntimeError("a bug")), "providers": {"whatsmeow": provider}}
+    uno = make_uno(make_session(), **parts)
+    with pytest.raises(Retry):
+        run(uno, make_send())
+    (message,) = waiting(uno)
+    history = history_of(message.headers)
+
+    with pytest.raises(Retry):
+        run(make_uno(make_session(), **parts), make_send(), history=history, retries=1)
+
+    assert Receipt.model_validate(history.receipt).recipient == CONTACT
+    assert len(provider.sent) == 1
+
+
+def test_a_receipt_goes_with_the_job_into_its_dead_letter() -> None:
+    uno = make_uno(make_session(), timers=FailingTimers(TooOld("given up after it was sent")))
+
+    with pytest.raises(UnoError, match="too_old"):
+        run(uno, make_send())
+
+    (dead_letter,) = dead_letters(uno)
+    assert Receipt.model_validate(dead_letter.history.receipt).recipient == CONTACT
 
 
 def test_after_the_last_retry_a_delivery_is_dead_and_reported() -> None:
