@@ -77,6 +77,25 @@ def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> N
     assert state(deliveries, phone="5521977776666").paused_ms == 0
 
 
+def test_a_pause_counts_from_the_next_attempt_on(deliveries: Deliveries) -> None:
+    """P7: what is on its way to Redis let 20 to 50 more attempts through after each 429."""
+    state(deliveries)  # the connection is there
+
+    deliveries.pause(Endpoint(PHONE, "a"), pause_ms=60_000)
+
+    assert state(deliveries, "d-2").paused_ms > 50_000
+
+
+def test_a_pause_that_a_person_ended_elsewhere_ends_here(redis_client: RedisClient) -> None:
+    here, there = redis_deliveries(redis_client), redis_deliveries(redis_client)
+    here.pause(Endpoint(PHONE, "a"), pause_ms=60_000)
+    eventually(lambda: state(there).paused_ms)
+
+    there.resume(Endpoint(PHONE, "a"))
+
+    assert eventually(lambda: state(here).paused_ms == 0, within_s=5)
+
+
 def test_a_pause_ends(deliveries: Deliveries) -> None:
     deliveries.pause(Endpoint(PHONE, "a"), pause_ms=100)
     time.sleep(0.15)

@@ -27,7 +27,7 @@ from tests.support.fakes import (
 )
 from tests.support.worker import make_uno, run
 from unoapi.broker.dead_letters import read_dead_letter
-from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, history_of
+from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, PUBLISHED_HEADER, history_of
 from unoapi.errors import (
     BrokerBlocked,
     BrokerUnavailable,
@@ -219,6 +219,23 @@ def test_a_failed_delivery_waits_with_its_attempt_in_a_bucket() -> None:
     assert message.headers["retries"] == 1
     assert [attempt.status for attempt in history_of(message.headers).attempts] == [500]
     assert steps(uno) == ["attempt"]
+
+
+class FailingAges:
+    """Ages of queues that cannot be recorded, for a reason that nobody foresaw."""
+
+    def taken(self, *_: object) -> None:
+        raise RuntimeError("a bug")
+
+
+def test_a_message_whose_job_cannot_be_begun_is_dead_lettered_by_the_broker() -> None:
+    """Celery would acknowledge it, and it would be nowhere."""
+    uno = make_uno(make_session(), queue_ages=FailingAges())
+
+    with pytest.raises(Reject) as rejected:
+        run(uno, make_send(), headers={PUBLISHED_HEADER: now_ms()})
+
+    assert rejected.value.args[1] is False  # it is not queued again
 
 
 class FailingTimers:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MAX_REMEMBERED = 10_000
 DONE_PREFIX = "unoapi-done:"
+NO_PAUSE = (0.0, float("-inf"))
+ON_ITS_WAY_S = 1.0
+"""What is posted to Redis is there after so long, or never."""
 
 
 class RedisDeliveries:
@@ -30,7 +33,7 @@ class RedisDeliveries:
         self._traces = traces
         self._done_ttl_s = done_ttl_s
         self._done_here: dict[str, None] = {}
-        self._pauses_here: dict[str, float] = {}
+        self._pauses_here: dict[str, tuple[float, float]] = {}  # until when, and since when
 
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         """What is known before an attempt."""
@@ -44,10 +47,18 @@ class RedisDeliveries:
                 )
             )  # fmt: skip
         except StoreUnavailable:
-            paused_s = self._pauses_here.get(endpoint.key, 0.0) - time.monotonic()
-            return DeliveryState(paused_ms=max(0, int(paused_s * 1000)), breaker=None)
-        paused_ms = max(0, int(paused_until_ms or 0) - now_ms())
+            return DeliveryState(paused_ms=self._pause_here_ms(endpoint), breaker=None)
+        paused_ms = max(0, int(paused_until_ms or 0) - now_ms(), self._pause_on_its_way_ms(endpoint))
         return DeliveryState(bool(done or done_earlier), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
+
+    def _pause_here_ms(self, endpoint: Endpoint) -> int:
+        until, _ = self._pauses_here.get(endpoint.key, NO_PAUSE)
+        return max(0, int((until - time.monotonic()) * 1000))
+
+    def _pause_on_its_way_ms(self, endpoint: Endpoint) -> int:
+        """A pause that Redis may not have yet. Later only Redis counts, where a person may have ended it."""
+        _, posted_at = self._pauses_here.get(endpoint.key, NO_PAUSE)
+        return self._pause_here_ms(endpoint) if time.monotonic() < posted_at + ON_ITS_WAY_S else 0
 
     def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         """Remember that the delivery is done.
@@ -71,7 +82,8 @@ class RedisDeliveries:
         """Pause the endpoint for `pause_ms` milliseconds. Never raises, never waits."""
         if len(self._pauses_here) >= MAX_REMEMBERED:
             self._pauses_here.clear()
-        self._pauses_here[endpoint.key] = time.monotonic() + pause_ms / 1000
+        now = time.monotonic()
+        self._pauses_here[endpoint.key] = (now + pause_ms / 1000, now)
         self._redis.post(("SET", _pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
@@ -83,6 +95,7 @@ class RedisDeliveries:
         ended, _ = self._redis.call(
             ("DEL", _pause_key(endpoint), breaker_key(endpoint)), ("DEL", failing_key(endpoint))
         )
+        self._pauses_here.pop(endpoint.key, None)
         return bool(ended)
 
     def drop(self, endpoint: Endpoint) -> int:
