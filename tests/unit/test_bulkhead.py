@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -36,6 +37,29 @@ def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
 
     assert 1000 <= caught.value.after_ms <= 5000
     assert caught.value.attempt is None
+
+
+def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.05)
+    bulkhead = Bulkhead(4)
+    for name in ("b", "c"):
+        with bulkhead.taken(Endpoint(PHONE, name)):
+            pass
+    time.sleep(0.06)
+
+    with ExitStack() as permits:
+        for _ in range(4):
+            permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
+
+
+def test_what_a_permit_costs_does_not_grow_with_the_number_of_endpoints() -> None:
+    """P7: 1.4 ms each under the lock with 20,000 endpoints."""
+    bulkhead, began = Bulkhead(50), time.monotonic()
+    for number in range(20_000):
+        with bulkhead.taken(Endpoint(PHONE, f"w-{number}")):
+            pass
+
+    assert time.monotonic() - began < 4  # with the growth it is more than 10 s
 
 
 def test_a_thread_is_given_back_after_an_error() -> None:

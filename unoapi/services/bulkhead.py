@@ -40,8 +40,10 @@ class Bulkhead:
         name = endpoint.key
         with self._lock:
             now = time.monotonic()
-            self._seen = {key: at for key, at in self._seen.items() if now - at < SEEN_S}
-            self._seen[name] = now
+            self._seen.pop(name, None)
+            self._seen[name] = now  # at the end: the first ones are those that were seen longest ago
+            while now - self._seen[oldest := next(iter(self._seen))] >= SEEN_S:
+                del self._seen[oldest]
             busy = self._busy.get(name, 0)
             others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0
             if busy >= self._half and others:
