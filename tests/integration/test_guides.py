@@ -196,6 +196,17 @@ def test_every_command_that_a_document_names_is_there(document: str) -> None:
     assert {target for line in code for target in re.findall(r"(?:^|&& )make ([a-z-]+)", line)} <= targets
 
 
+@pytest.mark.parametrize("folder", ["docs", "docs/pt-BR"])
+def test_every_command_stands_in_a_guide(folder: str) -> None:
+    text = "\n".join(page.read_text() for page in (ROOT / folder).glob("*.md"))
+    leaves = [path for path in verbs(program) if path and not any(path == other[:-1] for other in verbs(program))]
+    missing = [
+        path for path in leaves if not re.search(r"\bunoapi " + r" (?:[a-z]+\|)*".join(path) + r"(?![a-z])", text)
+    ]
+
+    assert missing == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_within_the_documents_leads_somewhere(document: str) -> None:
     folder = (ROOT / document).parent

@@ -187,6 +187,57 @@ def test_every_provider_of_a_session_is_there(api: Api) -> None:
     assert api.uno.providers.keys() == set(get_args(Session.model_fields["provider"].annotation))
 
 
+# --- parts ---
+
+
+def code_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def attributes(tree: ast.AST) -> set[str]:
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def test_every_setting_is_used_by_a_part_that_it_is_passed_to() -> None:
+    """A property of the settings passes on what it is made of. A check of the settings alone is no use."""
+    own = ROOT / "unoapi" / "settings.py"
+    used = {name for path in SOURCES if path != own for name in attributes(code_of(path))}
+    functions = [node for node in ast.walk(code_of(own)) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        if function.name in used:
+            used |= attributes(function)
+
+    assert Settings.model_fields.keys() - used == set()
+
+
+def test_every_media_store_is_chosen_somewhere_and_passes_the_contract() -> None:
+    stores = {
+        node.name
+        for path in (ROOT / "unoapi" / "media").glob("*.py")
+        for node in code_of(path).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("MediaStore")
+    }
+
+    for user in ("unoapi/bootstrap.py", "tests/contracts/test_media_stores.py"):
+        called = {ast.unparse(node.func) for node in ast.walk(code_of(ROOT / user)) if isinstance(node, ast.Call)}
+        assert stores - called == set(), user
+
+
+def test_every_whatsapp_library_can_be_chosen() -> None:
+    folder = ROOT / "unoapi" / "connector" / "engines"
+    engines = {
+        node.name
+        for path in folder.glob("*.py")
+        for node in code_of(path).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Engine") and path.stem != "base"
+    }
+    registry = code_of(folder / "registry.py")
+    called = {ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(registry) if isinstance(node, ast.Call)}
+
+    assert len(engines) >= 2
+    assert engines - called == set()
+
+
 def test_the_socket_of_front_ends_is_a_route_like_the_others(app: Flask) -> None:
     assert {rule.rule: access(app, rule) for rule in rules(app)}[SOCKET] == "any session"
 

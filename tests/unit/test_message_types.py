@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.messages import MESSAGES, Command, InteractiveMessage, computed_message_id
 from unoapi.models.cloud_api.messages.interactive import Buttons
+from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.services.message_parsing import parse_message
 
 TO = {"messaging_product": "whatsapp", "to": "5549988887777"}
@@ -191,6 +192,13 @@ def test_speech_is_for_later() -> None:
         parse_message(message("speech", {"body": "hello"}))
 
     assert refusal.value.status == 501
+
+
+def test_every_message_has_a_type() -> None:
+    def children(model: type[OutboundMessage]) -> set[type[OutboundMessage]]:
+        return {kind for child in model.__subclasses__() for kind in (child, *children(child))}
+
+    assert children(OutboundMessage) - set(MESSAGES.values()) == set()
 
 
 def test_every_type_has_an_example_that_is_taken() -> None:
