@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from tests.attack.honest import Honest
-from tests.attack.parts import PARTS, SHORT, Row, Size
+from tests.attack.parts import PARTS, SHORT, Row, Size, harmless_load
 from tests.attack.stage import staged
 from tests.support.harness import run_parts
 
@@ -27,10 +27,12 @@ def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
     with staged() as stage:
         with Honest(stage.uno.url, stage.honest) as alone:
             time.sleep(size.alone_s)
-        console.print(f"the honest caller alone: {alone.median_ms:.0f} ms", highlight=False)
+        with Honest(stage.uno.url, stage.honest) as beside, harmless_load(stage):
+            time.sleep(size.alone_s)
+        console.print(f"alone: {alone}\nbeside harmless load: {beside}", highlight=False)
         for name in (part for part in PARTS if part in names):
             began = time.monotonic()
-            rows.append(measure(name, partial(PARTS[name], stage, size, alone.median_ms), console))
+            rows.append(measure(name, partial(PARTS[name], stage, size, beside.median_ms), console))
             console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
     return rows
 

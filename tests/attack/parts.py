@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tests.attack.honest import Honest
 from tests.attack.stage import ATTACKER, UNSTORED, VICTIM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.attack.canaries import Leak
     from tests.attack.stage import Caller, Stage
@@ -29,6 +30,7 @@ TIMEOUT_S = 30.0
 SHOWN = 5
 ODD = ["0", "%00", "..%2f..%2fetc%2fpasswd", "%ff", "wamid.x", "a" * 3000, "%F0%9F%98%80"]
 UNAVAILABLE = {501, 503}
+HARMLESS = {"messaging_product": "whatsapp", "to": "5549988887777", "type": "text", "text": {"body": "hello"}}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,30 @@ def _ask(stage: Stage, attempt: hostile.Attempt, session: requests.Session) -> t
     return status, text, time.monotonic() - began
 
 
-def fields(stage: Stage, size: Size, alone_ms: float) -> Row:
+@contextmanager
+def harmless_load(stage: Stage) -> Iterator[None]:
+    """As many callers as attack at once, as busy as those, who do nothing wrong: what the machine makes of any load."""
+    attempt = hostile.Attempt(
+        "POST", f"/v15.0/{ATTACKER}/messages", json.dumps(HARMLESS).encode(), stage.attacker, "harmless", public=False
+    )
+    ended = threading.Event()
+
+    def send() -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            while not ended.is_set():
+                _ask(stage, attempt, session)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(THREADS):
+            pool.submit(send)
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def fields(stage: Stage, size: Size, harmless_ms: float) -> Row:
     """Every route with hostile values in every field, as each caller."""
     callers = [*[stage.attacker] * 3, stage.stranger, *[stage.attacker] * 3, stage.outsider]
     row, statuses, slow = Row("every route, hostile values in every field"), Counter[int](), Counter[str]()
@@ -117,7 +142,7 @@ def fields(stage: Stage, size: Size, alone_ms: float) -> Row:
             row.tried += len(made)
             list(pool.map(check, made))
             stage.restore()
-    row.problems += _first(problems) + honest.problems(alone_ms)
+    row.problems += _first(problems) + honest.problems(harmless_ms)
     counts = ", ".join(f"{number} x {status}" for status, number in sorted(statuses.items()))
     row.note = (
         f"{counts}; slowest {max(slow.values())} ms; honest: {honest.median_ms:.0f} ms, p95 {honest.p95_ms:.0f} ms"
@@ -132,7 +157,7 @@ def _another(attempt: hostile.Attempt) -> bool:
     return bool(named) and named[0] != own  # the second one is a contact
 
 
-def connections(stage: Stage, size: Size, alone_ms: float) -> Row:
+def connections(stage: Stage, size: Size, harmless_ms: float) -> Row:
     """Connections that say nothing, or little by little, beside an honest caller."""
     row = Row(f"{size.connections} idle and slow connections")
     said = (
@@ -162,8 +187,8 @@ def connections(stage: Stage, size: Size, alone_ms: float) -> Row:
     finally:
         for made in opened:
             made.close()
-    row.problems += honest.problems(alone_ms)
-    row.note += f"honest: {honest.median_ms:.0f} ms, p95 {honest.p95_ms:.0f} ms, slowest {honest.slowest_ms:.0f} ms"
+    row.problems += honest.problems(harmless_ms)
+    row.note += f"{honest}"
     return row
 
 
@@ -182,7 +207,7 @@ def _drip(made: socket.socket) -> None:
         return  # closed by the API, as it should be
 
 
-def bodies(stage: Stage, size: Size, alone_ms: float) -> Row:
+def bodies(stage: Stage, size: Size, harmless_ms: float) -> Row:
     """Bodies that are large, deep or wide, and the worst cases of patterns, beside an honest caller."""
     row, problems = Row("large, deep and wide bodies"), Counter[str]()
     event = {"from": "1", "id": "m", "type": "text", "text": {"body": "x"}}
@@ -219,12 +244,12 @@ def bodies(stage: Stage, size: Size, alone_ms: float) -> Row:
                     problems[f"{status or answer} after {took_s:.1f} s: {what}"] += 1
         stage.restore()
         time.sleep(1.0)
-    row.problems += _first(problems) + honest.problems(alone_ms)
-    row.note = f"honest: {honest.median_ms:.0f} ms, p95 {honest.p95_ms:.0f} ms, slowest {honest.slowest_ms:.0f} ms"
+    row.problems += _first(problems) + honest.problems(harmless_ms)
+    row.note = f"{honest}"
     return row
 
 
-def addresses(stage: Stage, size: Size, alone_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
+def addresses(stage: Stage, size: Size, harmless_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
     """The attacker's webhooks, links, proxy and Meta address lead where the guard has closed."""
     row, uno, token = Row("addresses that the guard closes"), stage.uno, str(stage.attacker.token)
     path = f"/v15.0/{ATTACKER}"
@@ -258,7 +283,7 @@ def _callback(message: dict[str, Any]) -> dict[str, Any]:
     return {"entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]}
 
 
-def credentials(stage: Stage, size: Size, alone_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
+def credentials(stage: Stage, size: Size, harmless_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
     """The attacker has messages and events sent to himself, with every mixture of his fields and the operator's."""
     row, uno, token = Row("credentials of others, asked for"), stage.uno, str(stage.attacker.token)
     own_url, environment = stage.theirs.url("/attacker"), uno.environment["WEBHOOK_URL"]
@@ -289,7 +314,7 @@ def credentials(stage: Stage, size: Size, alone_ms: float) -> Row:  # noqa: ARG0
     return row
 
 
-def traces(stage: Stage, size: Size, alone_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
+def traces(stage: Stage, size: Size, harmless_ms: float) -> Row:  # noqa: ARG001 (all parts are called alike)
     """At the end: no canary in what the attacker's webhook got, in what others got, or in a log."""
     row = Row("canaries in webhooks and logs")
     leaks: list[Leak] = []

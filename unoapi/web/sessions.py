@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, g, jsonify
+from flask import Blueprint, g, jsonify, request
 
 from unoapi.errors import Postponed
 from unoapi.models.cloud_api.messages import new_message_id
@@ -20,6 +20,9 @@ from unoapi.web.schemas import schema
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
+MAX_BYTES = 256 * 1024
+"""Of a configuration's request: four times what is stored. More would only cost time that others wait for."""
+
 routes = Blueprint("sessions", __name__)
 
 
@@ -28,6 +31,7 @@ routes = Blueprint("sessions", __name__)
 @schema(body=(Session,))
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
+    request.max_content_length = MAX_BYTES
     uno, wanted = parts(), any_object()
     if g.operator:
         service.check_ids(phone, wanted, directory=uno.directory)
