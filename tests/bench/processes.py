@@ -69,6 +69,12 @@ def megabytes(processes: list[psutil.Process]) -> float:
     return sum(member.memory_info().rss for member in family) / 1e6
 
 
+def cpu_s(processes: list[psutil.Process]) -> float:
+    """Processor time of the processes and all their children so far, in seconds."""
+    family = [member for process in processes for member in (process, *process.children(recursive=True))]
+    return sum(times.user + times.system for member in family for times in [member.cpu_times()])
+
+
 def accepts(port: int) -> bool:
     """Whether a server listens on a loopback port."""
     with socket.socket() as client:

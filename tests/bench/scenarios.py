@@ -52,6 +52,7 @@ def before(stage: Stage) -> list[Row]:
     )
     return [
         compared("deliveries/s, now : before", deliveries, "now", "before", "per_s", at_least=0.9),
+        compared("processor time of a delivery in us, now : before", deliveries, "now", "before", "cpu_us"),
         compared("accepted requests/s, now : before", requests, "now", "before", "per_s", at_least=0.9),
     ]
 
