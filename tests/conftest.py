@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import warm_start
 from tests.support.harness import throw_away_servers
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, stack
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 os.environ["AMQP_URL"] = "amqp://hostile:hostile@127.0.0.1:1/hostile"
 os.environ["REDIS_URL"] = "redis://127.0.0.1:1"
 os.environ["DOTENV_CONFIG_PATH"] = os.devnull
+warm_start.use()
 
 
 @pytest.fixture(scope="session")

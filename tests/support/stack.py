@@ -8,17 +8,19 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests.support import warm_start
 from tests.support.constants import BIN, CONTACT, OPERATOR, PHONE, REGISTERED_S, ROOT
 from unoapi.broker.topology import Topology
 from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -48,10 +50,7 @@ class Process:
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
         self.log = folder / f"{name}-{time.time_ns()}.log"
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        self._process = warm_start.start(command, environment=environment, folder=ROOT, output=self.log)
 
     @property
     def pid(self) -> int:
@@ -160,10 +159,16 @@ class Stack:
 
     def cli(self, *arguments: str, check: bool = True, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run the command line program."""
-        done = subprocess.run(
-            ["unoapi", *arguments],
-            env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
+        with TemporaryDirectory(dir=self.folder) as name:
+            out, err = Path(name) / "out", Path(name) / "err"
+            process = warm_start.start(
+                [str(BIN / "unoapi"), *arguments], environment=self.environment, folder=ROOT, output=out, errors=err
+            )
+            try:
+                code = process.wait(timeout_s)
+            finally:
+                process.kill()
+            done = subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
         if check and done.returncode:
             raise AssertionError(f"unoapi {arguments}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
