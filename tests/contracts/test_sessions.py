@@ -274,6 +274,19 @@ def test_a_change_of_another_process_is_seen_within_half_a_second(
     assert sessions.find(PHONE).provider == "forwarder"
 
 
+def test_a_configuration_that_stays_the_same_is_parsed_once(
+    sessions: RedisSessions, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)  # each look-up reads Redis
+    sessions.save(PHONE, CONFIG)
+    first, second = sessions.find(PHONE), sessions.find(PHONE)
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps({**CONFIG, "rejectCalls": "no calls, please"}))
+    changed = sessions.find(PHONE)
+
+    assert first is second
+    assert (first.reject_calls, changed.reject_calls) == ("", "no calls, please")
+
+
 def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis: redis.Redis) -> None:
     stored = {
         "provider": "baileys",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -34,6 +34,18 @@ ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
 
+class _Seen(NamedTuple):
+    """What Redis said of a phone, when (`time.monotonic`), and the hash of the text that was read then."""
+
+    at: float
+    session: Session | None
+    text_hash: int | None = None
+
+    def session_of(self, text: str) -> Session | None:
+        """The session, if it was made of this text: to make it costs more than to read it, and it seldom changes."""
+        return self.session if self.text_hash == hash(text) else None
+
+
 class RedisSessions:
     """Sessions by phone.
 
@@ -49,7 +61,7 @@ class RedisSessions:
         self._redis = redis
         self._check = check
         self._environment = environment
-        self._cache: dict[str, tuple[float, Session | None]] = {}
+        self._cache: dict[str, _Seen] = {}
         self._marker = RedisMarker(redis)
         self._lost: set[str] = set()
 
@@ -85,7 +97,7 @@ class RedisSessions:
         """Read this phone from Redis next time: what was expected is not in the configuration seen last."""
         seen = self._cache.get(phone)
         if seen is not None:
-            self._cache[phone] = (min(seen[0], time.monotonic() - FRESH_S), seen[1])
+            self._cache[phone] = seen._replace(at=min(seen.at, time.monotonic() - FRESH_S))
 
     def environment_session(self, phone: str) -> Session:
         """The session of a phone that was never stored."""
@@ -108,7 +120,7 @@ class RedisSessions:
     def is_known(self, phone: str) -> bool:
         """Whether this process has seen the phone's stored configuration lately. Asks nobody."""
         seen = self._cache.get(phone)
-        return seen is not None and seen[1] is not None and time.monotonic() - seen[0] < STALE_S
+        return seen is not None and seen.session is not None and time.monotonic() - seen.at < STALE_S
 
     def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The stored configurations as they are; those that are gone or no JSON are left out.
@@ -192,19 +204,19 @@ class RedisSessions:
     def _look_up(self, phone: str) -> Session | None:
         seen = self._cache.get(phone)
         now = time.monotonic()
-        if seen is not None and seen[1] is not None and now - seen[0] < FRESH_S:
-            return seen[1]  # a missing session is never taken from here: another process may know of a loss by now
+        if seen is not None and seen.session is not None and now - seen.at < FRESH_S:
+            return seen.session  # a missing session is never taken from here: another process may know of a loss by now
         try:
             (text, marker), indexed = self._redis.call(("MGET", _key(phone), KEY), ("SISMEMBER", ALL, phone))
         except StoreUnavailable as error:
-            if seen is not None and now - seen[0] < STALE_S and seen[1] is not None:
-                return seen[1]
+            if seen is not None and now - seen.at < STALE_S and seen.session is not None:
+                return seen.session
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
         self._marker.observe(marker, stored=text is not None)
         if text is None and indexed:
             raise self._key_lost(phone)
-        session = None
-        if text is not None:
+        session = seen.session_of(text) if seen is not None and text is not None else None
+        if text is not None and session is None:
             try:
                 session = self._readable(phone, _parsed(phone, text))
             except (TypeError, ValueError) as error:  # pydantic's is a ValueError
@@ -215,7 +227,7 @@ class RedisSessions:
         self._lost.discard(phone)
         if session is not None and not indexed:
             self._redis.post(*reindex_commands(session))  # the Node version's, or older than the index
-        self._remember(phone, session)
+        self._remember(phone, session, text_hash=hash(text))
         return session
 
     def _key_lost(self, phone: str) -> SessionUnknown:
@@ -229,10 +241,10 @@ class RedisSessions:
             )
         return SessionUnknown(f"the configuration of {phone} is gone from Redis: store it again, or deregister it")
 
-    def _remember(self, phone: str, session: Session | None) -> None:
+    def _remember(self, phone: str, session: Session | None, *, text_hash: int | None = None) -> None:
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
-        self._cache[phone] = (time.monotonic(), session)
+        self._cache[phone] = _Seen(time.monotonic(), session, text_hash)
 
     def _readable(self, phone: str, config: dict[str, Any]) -> Session:
         """A stored configuration, perhaps the Node version's, without the options that are not valid."""
