@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,17 +68,13 @@ def test_a_received_message_passes_all_checkpoints_on_its_way_from_a_phone(uno: 
     eventually(lambda: grep(uno, message_id, "webhook_delivered"))
 
     lines = checkpoints(uno, message_id)
-    assert [line["event"] for line in lines] == [
-        "messages.upsert",
-        "Publishing at exchange",  # the connector's event
-        "Listener receive message",
-        "Publishing at exchange",  # the Cloud API event
-        "Publishing at exchange",  # the delivery
-    ]
+    assert lines[0]["event"] == "messages.upsert"
+    # Who publishes writes its line after the confirm: whoever receives may write first.
+    assert Counter(line["event"] for line in lines[1:]) == {"Publishing at exchange": 3, "Listener receive message": 1}
     assert {(line["message_id"], line["level"]) for line in lines} == {(message_id, "debug")}
     published = [line for line in lines if line["event"] == CHECKPOINTS[2]]
     keys = ["unoapi.incoming.whatsmeow", "unoapi.outgoing", "unoapi.outgoing"]
-    assert [line["routing_key"] for line in published] == keys
+    assert sorted(line["routing_key"] for line in published) == keys
     assert {line["exchange"] for line in published} == {"unoapi.broker"}
     assert grep(uno, BODY) == []
 

@@ -236,7 +236,11 @@ def test_without_a_token_no_page_of_the_web_is_the_operator(
     body = json.dumps({"provider": "sandbox"})
 
     answer = open_api.request(
-        "POST", f"/v15.0/{PHONE}/register", token=None, data=body, headers={"Content-Type": "application/json", **headers}
+        "POST",
+        f"/v15.0/{PHONE}/register",
+        token=None,
+        data=body,
+        headers={"Content-Type": "application/json", **headers},
     )
 
     assert answer.status_code == status, answer.text
