@@ -43,6 +43,7 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
         recovered_s = time.monotonic() - mended
         clients.wait(clients.finished, timeout_s=size.within_s)
     waiting = stage.drain(lambda: clients.accepted <= stage.arrived(path), within_s=30)
+    where = [f"{count} in {queue}" for queue, count in stage.uno.unfinished_by_queue().items()] if waiting else []
     dead = {dead_letter["message_id"] for dead_letter in stage.uno.dead("--phone", phone)}
     died = (clients.accepted & dead) - stage.arrived(path)
     refused = ", ".join(f"{number} x {answer}" for answer, number in sorted(clients.refusals.items()))
@@ -55,7 +56,7 @@ def row(stage: Stage, fault: str, breaks: Callable[[str], None]) -> Row:
         waiting=waiting,
         recovered_s=recovered_s,
         note=f"refused and repeated by the clients: {refused}" if refused else "",
-        problems=[f"{len(died)} dead, though their endpoint answered"] if died else [],
+        problems=[*([f"{len(died)} dead, though their endpoint answered"] if died else []), *where],
     )
 
 

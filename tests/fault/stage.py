@@ -134,5 +134,6 @@ def staged(size: Size) -> Iterator[Stage]:
             web = uno.web()
             stage = Stage(size, folder, servers, receiver, uno, context, web)
             stage.restart_workers()
+            uno.suspect()  # what a fault had redelivered too often goes on there
             stage.declared = time.monotonic()
             yield stage

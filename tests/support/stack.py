@@ -225,12 +225,17 @@ class Stack:
 
     def unfinished(self) -> int:
         """Ready messages on all queues but the dead one, as the broker counts them now."""
+        return sum(self.unfinished_by_queue().values())
+
+    def unfinished_by_queue(self) -> dict[str, int]:
+        """The same for each queue that has some."""
         from kombu import Connection  # noqa: PLC0415 (only tests of queues need it)
 
         with Connection(self.environment["AMQP_URL"]) as connection:
             channel: Any = connection.channel()
             names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
-            return sum(int(channel.queue_declare(name, passive=True).message_count) for name in names)
+            counts = {name: int(channel.queue_declare(name, passive=True).message_count) for name in names}
+        return {name: count for name, count in counts.items() if count}
 
     def waiting(self) -> int:
         """Messages in all waiting buckets."""
