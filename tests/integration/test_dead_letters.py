@@ -352,7 +352,7 @@ def test_a_filtered_replay_through_a_long_queue_leaves_the_others_as_they_were(
     monkeypatch.setattr(dead_letter_queue, "MAX_UNACKED", 30)
     monkeypatch.setattr(dead_letter_queue, "BATCH", 20)
     plain = [f'{{"command_id": "c-{number}"}}'.encode() for number in range(3)]
-    with Connection(uno.environment["AMQP_URL"]) as connection:
+    with Connection(uno.environment["AMQP_URL"], transport_options={"confirm_publish": True}) as connection:
         channel: Any = connection.channel()
         for body in plain:
             channel.basic_publish(AmqpMessage(body, content_type="text/x", application_headers={"n": 1}),

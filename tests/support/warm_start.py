@@ -32,6 +32,8 @@ _IMPORTED = (
 )  # fmt: skip
 """None of them reads the environment or starts anything when it is imported."""
 _SCRIPTS = ("celery", "gunicorn", "unoapi")
+_READ_BY_INTERPRETER = ("PYTHON", "LD_")
+"""Variables that count when an interpreter starts: a program that has one starts as a user would start it."""
 _starting = threading.Lock()
 _used = False
 
@@ -73,7 +75,7 @@ def start(
     command: Sequence[str], *, environment: Mapping[str, str], folder: Path, output: Path, errors: Path | None = None
 ) -> Program | subprocess.Popen[bytes]:
     """Start a program; its output goes to the files. Without `errors` both go to `output`."""
-    if _used and _is_ours(command):
+    if _used and _is_ours(command) and not any(name.startswith(_READ_BY_INTERPRETER) for name in environment):
         arguments = (tuple(command), dict(environment), f"{folder}", f"{output}", f"{errors or ''}")
         for file in filter(None, (output, errors)):
             file.touch()  # it may be read before the program runs
