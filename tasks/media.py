@@ -53,7 +53,7 @@ def save_media(self: UnoTask, job: SaveMedia) -> None:
         job, remote=uno.remote_media, files=uno.media_store, index=uno.media_index, link=uno.signed_urls.make
     )
     uno.publisher.publish([Envelope(event)])
-    uno.traces.add(TraceEntry.of(job, "queued", detail="its file is kept"))
+    uno.traces.add(TraceEntry.of(job, "queued", detail="its file is saved"))
 
 
 def sweep(uno: Uno) -> int:

@@ -1,4 +1,4 @@
-"""Every environment variable, typed and frozen: the only page that reads the environment.
+"""Every setting, typed and frozen: the one place where the environment becomes settings.
 
 Names without the prefix `UNOAPI_` are those of the program that this one takes the place of.
 """

@@ -31,11 +31,11 @@ ELSEWHERE = {
 LATER = "bulk, transcription, speech and the commander come later: 501 until then"
 LIBRARY = "of the Node version's WhatsApp library, which the connector does not use"
 LEFT_OUT: dict[str, str] = {
-    "queue_retry": "DESIGN.md decides otherwise: exponential backoff, retries counted after the first attempt",
-    "queue_topology": "DESIGN.md decides otherwise: its own exchanges and queues",
+    "queue_retry": "decided otherwise: exponential backoff, retries counted after the first attempt",
+    "queue_topology": "decided otherwise: its own exchanges and queues",
     "chat_number_id": "chat, writer, phone and LID come apart: text_* and group_* in raw_to_event",
     "session_standby": "attempts are counted by the supervisor: tests/connector/test_processes.py",
-    "send_error_codes": "DESIGN.md decides otherwise: Meta's own error codes",
+    "send_error_codes": "decided otherwise: Meta's own error codes",
     "first_message_delay": "nothing sleeps in a worker: a webhook that needs the order says `ordered`",
     "fork_groups": "group management is not part of this installation",
     "fork_transient_infra_error": LIBRARY,
@@ -50,7 +50,7 @@ LEFT_OUT: dict[str, str] = {
     "commander": LATER,
 }
 OTHERS: dict[str, str] = {
-    "auth_no_master_configured": "DESIGN.md decides otherwise: without a token the API listens on loopback alone",
+    "auth_no_master_configured": "decided otherwise: without a token the API listens on loopback alone",
     "auth_no_phone_any_session": "there is no such route of a message: see any_session_token in test_rules.py",
     "messages_sender_fails": "nothing is sent while the client waits: a wrong body is refused, which is tried below",
     "debug_token": "ours checks the token: tests/clients and tests/integration/test_management.py",
@@ -69,7 +69,7 @@ OTHERS: dict[str, str] = {
     "rw_message": "bodies of messages are not stored in Redis",
     "rw_message_status": "unoapi-told has the last status of a message",
     "rw_bulk": LATER,
-    "rw_media": "ours also has where the file is: tests/contracts/test_media_stores.py reads the former form",
+    "rw_media": "ours also has where the file is: tests/contracts/test_media_stores.py reads the Node version's form",
     "rw_session_status": "tests/contracts/test_connections.py",
     "rw_direction": "tests/integration/test_management.py: timers know who wrote last",
     "rw_blacklist_remove": "tried by bl_removed",

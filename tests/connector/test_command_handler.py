@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.broker.topology import Topology
-from unoapi.connector.command_handler import CommandHandler, RateLimiter, RetrySchedule
+from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
 from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, UNCLEAR, UNSTEADY, SimulatedEngine
 from unoapi.connector.outbox import Outbox
@@ -39,7 +39,7 @@ class Session:
             fetch_file=lambda media: (media, b"file"),
             republish=lambda command, delay_ms: self.republished.append((command, delay_ms)),
             rate_limiter=RateLimiter(1000),
-            retry_schedule=RetrySchedule(limit=2, base_ms=1000, cap_ms=60_000),
+            retry_schedule=SendRetrySchedule(limit=2, base_ms=1000, cap_ms=60_000),
             stopping=self.stopping,
         )
 

@@ -166,7 +166,7 @@ def test_nobody_else_gets_onto_the_socket(uno: Stack, query: str) -> None:
 
 
 def test_the_page_is_one_file_that_loads_nothing_from_elsewhere() -> None:
-    text = (ROOT / "unoapi" / "web" / "pages" / "session.html").read_text("utf-8")
+    text = (ROOT / "unoapi" / "web" / "connect_page.html").read_text("utf-8")
 
     assert "http://" not in text
     assert "https://" not in text

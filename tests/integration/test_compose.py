@@ -30,7 +30,7 @@ STACKS = {
     "monitoring": COMPOSE / "monitoring" / "docker-compose.yml",
     "unochat": COMPOSE / "unochat" / "docker-compose.yml",
 }
-OURS = ("web", "worker", "media", "suspect", "connector", "flower")
+OURS = sorted(set(re.findall(r"^([a-z]+):", (ROOT / "Procfile").read_text(), re.MULTILINE)) - {"release"})
 FLOWERS_OWN = {
     "FLOWER_ADDRESS",
     "FLOWER_PORT",
@@ -301,11 +301,11 @@ def test_production_can_be_pasted_into_an_editor() -> None:
 
 @pytest.mark.parametrize("stack", ["production", "unochat"])
 def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
-    procfile = set(re.findall(r"^([a-z]+):", (ROOT / "Procfile").read_text(), re.MULTILINE)) - {"release"}
     services = made(STACKS[stack])["services"]
+    commands = {name: service["command"] for name, service in services.items() if name in OURS}
 
-    assert all(services[name]["command"] == [name] for name in OURS)
-    assert procfile == set(OURS)
+    assert len(OURS) >= 6
+    assert commands == {name: [name] for name in OURS}
 
 
 @pytest.mark.parametrize("stack", ["production", "unochat"])

@@ -19,6 +19,7 @@ from tests.support.receiver import Behaviour
 from tests.support.stack import PHONE, ROOT, Stack, eventually, stack
 from unoapi.cli.main import cli as program
 from unoapi.devenv.ports import free_port
+from unoapi.models.session import Webhook
 from unoapi.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 READMES = ("README.md", "README.pt-BR.md")
 FOLLOWING = ("docs/following-a-message.md", "docs/pt-BR/following-a-message.md")
 WEBHOOKS = ("docs/webhooks.md", "docs/pt-BR/webhooks.md")
+OPERATING = ("docs/operating.md", "docs/pt-BR/operating.md")
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 FOLDERS = [ROOT / name for name in ("docs", "compose", "unoapi")]
 DOCUMENTS = sorted(
@@ -257,6 +259,22 @@ def test_every_page_is_there_in_both_languages_with_the_same_headings_and_tables
     assert shape(english) == shape(portuguese)
     assert f"[Português](pt-BR/{page})" in english
     assert f"[English](../{page})" in portuguese
+
+
+@pytest.mark.parametrize("document", WEBHOOKS)
+def test_every_field_of_a_webhook_has_a_row(document: str) -> None:
+    rows = [line.split("|")[1] for line in (ROOT / document).read_text().splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    assert {str(field.alias) for field in Webhook.model_fields.values()} - named == set()
+
+
+@pytest.mark.parametrize("document", OPERATING)
+def test_every_process_of_the_procfile_has_a_row(document: str) -> None:
+    processes = set(re.findall(r"^([a-z]+):", (ROOT / "Procfile").read_text(), re.MULTILINE)) - {"release"}
+    rows = set(re.findall(r"^\| `(\w+)` \|", (ROOT / document).read_text(), re.MULTILINE))
+
+    assert processes - rows == set()
 
 
 def test_no_page_is_in_portuguese_alone() -> None:

@@ -1,4 +1,4 @@
-"""Files over HTTP: up, described, down, gone; large ones, former ones, and ways out of the folder."""
+"""Files over HTTP: up, described, down, gone; large ones, those of the Node version, and ways out of the folder."""
 
 from __future__ import annotations
 

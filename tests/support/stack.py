@@ -16,7 +16,7 @@ import requests
 
 from tests.support import warm_start
 from tests.support.constants import BIN, CONTACT, OPERATOR, PHONE, REGISTERED_S, ROOT
-from unoapi.broker.topology import Topology
+from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ __all__ = [
 ]  # fmt: skip
 
 TOPOLOGY = Topology("unoapi")
-QUEUES = ("incoming", "outgoing", "media", "notification", "webhook.status.failed", "incoming.whatsmeow")
+QUEUES = tuple(name for name in WORK_QUEUES if name not in {"outgoing.whatsmeow", "suspect"})
+"""Those that a worker takes from in a test that names none."""
 
 
 def eventually(check: Callable[[], Any], *, within_s: float = 20.0, every_s: float = 0.05, what: str = "") -> Any:

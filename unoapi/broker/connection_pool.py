@@ -85,7 +85,7 @@ class ConnectionPool:
 
     def _give_back(self, connection: PooledConnection) -> None:
         if self.blocked and not connection.blocked:
-            self._on_unblocked()  # the connection that was told of the alarm is gone
+            self._on_unblocked()  # the connection that heard of the alarm is gone
         connection.used_at = time.monotonic()
         self._idle.append(connection)
         self._free.release()

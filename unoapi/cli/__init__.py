@@ -1,1 +1,1 @@
-"""The command line program and what it starts."""
+"""The command line program `unoapi`, and Flower as the Procfile starts it."""

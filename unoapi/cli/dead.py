@@ -1,4 +1,4 @@
-"""`unoapi dead`: list dead letters, put them back, throw them away."""
+"""`unoapi dead`: list, show, replay and purge dead letters."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself.
 
 
 @dataclass(frozen=True)
-class RetrySchedule:
+class SendRetrySchedule:
     """How often and when a send that certainly did not leave is tried again."""
 
     limit: int
@@ -79,7 +79,7 @@ class CommandHandler:
         fetch_file: FetchFile,
         republish: Republish,
         rate_limiter: RateLimiter,
-        retry_schedule: RetrySchedule,
+        retry_schedule: SendRetrySchedule,
         stopping: threading.Event,
     ) -> None:
         self._engine = engine

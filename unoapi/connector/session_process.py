@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.connector_commands import command_message
-from unoapi.connector.command_handler import CommandHandler, RateLimiter, RetrySchedule
+from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
 from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.base import Ended, Exit, Login
 from unoapi.connector.engines.registry import make_engine
@@ -177,7 +177,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
         fetch_file=media.fetch,
         republish=republish,
         rate_limiter=RateLimiter(settings.unoapi_connector_sends_per_second),
-        retry_schedule=RetrySchedule(
+        retry_schedule=SendRetrySchedule(
             settings.unoapi_message_retry_limit,
             settings.unoapi_message_retry_delay,
             settings.unoapi_message_retry_max_delay,
@@ -212,7 +212,7 @@ def _silence_the_library() -> None:
 
 
 def proxy_of(options: ConnectorOptions, uno: Uno) -> str:
-    """The proxy to connect through: the operator's own as it is, any other judged now. Raises NotSent."""
+    """The proxy to connect through: the operator's own as it is, any other checked now. Raises NotSent."""
     proxy = options.proxy_url.get_secret_value()
     if not proxy or proxy == uno.settings.proxy_url.get_secret_value():
         return proxy

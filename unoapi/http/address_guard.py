@@ -1,7 +1,7 @@
 """Which addresses a tenant may make us connect to: the public internet, and what the operator allows.
 
-The address is judged when the connection is made, so that a name cannot resolve to something else after the check.
-Host forms such as octal, decimal and hexadecimal are left to the resolver: the address that it gives is judged.
+The address is checked when the connection is made, so that a name cannot resolve to something else after the check.
+Host forms such as octal, decimal and hexadecimal are left to the resolver: the address that it gives is checked.
 
 One guard serves all such addresses. `refusal(url)` gives an early answer to whoever configures an address;
 `socket_opener(url)`, pycurl's OPENSOCKETFUNCTION, is the guarantee. It is called for new connections only, so a
@@ -73,7 +73,7 @@ class AddressGuard:
     def refusal(self, url: str, *, ip: str | None = None) -> str:
         """Why this address may not be called, with the setting that allows it; empty when it may.
 
-        Without `ip` only a host that is written as an address can be judged.
+        Without `ip` only a host that is written as an address can be checked.
         """
         origin = _origin(url)
         if origin is None:
@@ -120,7 +120,7 @@ class AddressGuard:
     def resolve(self, url: str) -> str:
         """The address with its name resolved, for a library that makes its own connection. Raises NotSent.
 
-        Of `https` the name stays, as its certificate is for the name; all its addresses are judged.
+        Of `https` the name stays, as its certificate is for the name; all its addresses are checked.
         """
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 1080)
@@ -140,7 +140,7 @@ class AddressGuard:
     def socket_opener(self, url: str, *, trusted: bool = False) -> SocketOpener:
         """What libcurl has to call for each connection that it is about to make for this address.
 
-        `trusted` is for a request to exactly an address that the operator chose: its connections are not judged.
+        `trusted` is for a request to exactly an address that the operator chose: its connections are not checked.
         """
         return SocketOpener(self, url, trusted=trusted)
 

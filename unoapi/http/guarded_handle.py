@@ -42,7 +42,7 @@ _ALWAYS = (
 class GuardedHandle:
     """A pycurl handle, for one thread. `curl` takes the options of a single request, between `prepare` and `perform`.
 
-    The guard judges each address when its connection is opened.
+    The guard checks each address when its connection is opened.
     """
 
     def __init__(self, guard: AddressGuard) -> None:
@@ -122,6 +122,6 @@ def header_lines(headers: Headers) -> list[bytes]:
         if not _HEADER.fullmatch(line):
             # A name that is none may be a token in the wrong place, so it is not shown.
             raise NotSent(f"header {name if _HEADER.fullmatch(f'{name}: ') else 'name'} cannot be sent")
-        # libcurl reads a header without a value as the wish to remove it, unless it ends in a semicolon.
+        # libcurl reads a header without a value as a request to remove it, unless it ends in a semicolon.
         lines.append(line.encode("latin-1") if value.strip() else f"{name};".encode("latin-1"))
     return lines

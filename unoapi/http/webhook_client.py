@@ -34,7 +34,7 @@ _TIMINGS = (
 class WebhookClient:
     """Posts deliveries: signed, with a deadline for the whole exchange, no connection shared between sessions.
 
-    `operators` are the addresses of the environment: exactly these are not judged by the guard.
+    `operators` are the addresses of the environment: the guard checks all but exactly these.
     """
 
     def __init__(self, guard: AddressGuard, operators: OperatorAddresses = NO_ADDRESSES) -> None:
@@ -76,7 +76,7 @@ class CurlSender(threading.local):
 
     def __init__(self, guard: AddressGuard) -> None:
         self._handle = GuardedHandle(guard)
-        # The only tenant that an open connection can belong to, and whether it was opened without being judged.
+        # The only tenant that an open connection can belong to, and whether it was opened without being checked.
         self._tenant: tuple[str, bool] | None = None
         self._body_bytes = 0
 

@@ -127,7 +127,7 @@ class Session(ConnectorOptions):
 
     @property
     def waba_id(self) -> str:
-        """The WhatsApp business account: the one at Meta, else one computed as the original's fork does."""
+        """The WhatsApp business account: the one at Meta, else one computed as the Node version's fork does."""
         return self.webhook_forward.business_account_id or computed_waba_id(
             self.phone, self.webhook_forward.phone_number_id
         )

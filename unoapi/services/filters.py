@@ -14,7 +14,7 @@ BLACKLIST = "blacklist"
 def refusal(webhook: Webhook, traits: Traits, *, blocked: bool = False) -> str:
     """The name of the filter that stops an event; empty when it goes out.
 
-    In the order of the original's decisions: the blacklist, the kind of chat, then the kind of event.
+    In the order of the Node version's decisions: the blacklist, the kind of chat, then the kind of event.
     """
     checks = (
         (BLACKLIST, blocked),

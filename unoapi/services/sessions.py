@@ -259,7 +259,7 @@ PROXY_SCHEMES = frozenset({"http", "https", "socks5"})
 
 
 def refuse_proxy(url: str, *, refusal: Callable[[str], str]) -> str:
-    """Why a proxy may not be used, or nothing. `refusal` judges its address."""
+    """Why a proxy may not be used, or nothing. `refusal` checks its address."""
     try:
         parts = urlsplit(url)
         complete = parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
@@ -280,7 +280,7 @@ def check_addresses(
     """Raise RequestError for what can or may never be called: a missing or refused address, a proxy, a header line.
 
     `refusal` says why an address may not be called, or nothing; those of `operators`, and `operators_proxy`, are not
-    judged. A name is judged when it is called.
+    checked. A name is checked when it is called.
     """
     proxy = session.proxy_url.get_secret_value()
     if proxy and proxy != operators_proxy and (why := refuse_proxy(proxy, refusal=refusal)):

@@ -235,7 +235,7 @@ class RedisClient:
         return results
 
     def _refused(self, error: Exception) -> StoreUnavailable:
-        """What a caller is told of an error that Redis answered. That writes are refused is logged now and then."""
+        """The error that a caller gets for one that Redis answered. That writes are refused is logged now and then."""
         why = refusal_of(error)
         if not why:
             return StoreUnavailable(f"Redis: {type(error).__name__}")

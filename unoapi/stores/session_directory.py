@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from unoapi.stores.sessions import RedisSessions
 
 FRESH_S = 0.5
-MISSED_S = 0.05
-"""What was not found is looked for again in what is this fresh."""
 """Results are cached for this time; a session that changed is seen within a second."""
+MISSED_S = 0.05
+"""A token that opens nothing is looked for once more in sessions that were loaded this recently."""
 
 
 class RedisSessionDirectory:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")
 WITHIN_S = 15.0
-"""A request works for about so long; `complete` tells whether there is more to do."""
+"""A request works for about so long; `complete` says whether there is more to do."""
 MAX_OFFSET = 10_000
 MAX_DEAD_LETTERS = 1000
 Text = Annotated[str, Field(max_length=256)]

@@ -1,4 +1,4 @@
-"""A client's socket as threads see it: for those of the pool nothing on it waits, in the lane it waits for so long."""
+"""A client's socket as threads see it: a thread of the pool never waits for it, one of the lane for a bounded time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ClientsBody(Body):  # type: ignore[misc]
             raise ClientDisconnected from error
 
 
-class Outbox:
+class AnswerBuffer:
     """Gathers an answer and sends it at once; what the client does not take is left in `waiting`."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -73,7 +73,7 @@ class Outbox:
         self.waiting = bytearray()
 
     def sendall(self, data: bytes) -> None:
-        """Keep it until `push`."""
+        """Gather it until `push`."""
         self.waiting += data
 
     send = sendall

@@ -139,4 +139,4 @@ def _is_valid(code: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=1)
 def _page() -> str:
-    return (Path(__file__).parent / "pages" / "session.html").read_text("utf-8")
+    return (Path(__file__).with_suffix(".html")).read_text("utf-8")

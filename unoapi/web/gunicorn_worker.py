@@ -31,7 +31,16 @@ from werkzeug.exceptions import ClientDisconnected
 
 from unoapi.errors import EX_CONFIG
 from unoapi.telemetry.logging import get_logger
-from unoapi.web.client_sockets import PIECE, READ_S, WRITE_S, ClientsBody, Gathered, Outbox, PatientSocket, Streamed
+from unoapi.web.client_sockets import (
+    PIECE,
+    READ_S,
+    WRITE_S,
+    AnswerBuffer,
+    ClientsBody,
+    Gathered,
+    PatientSocket,
+    Streamed,
+)
 from unoapi.web.request_framing import Inbox
 from unoapi.web.waiting import CALLER, MAY_WAIT, REPEATED, BodyNotHereError, MayNotWaitError, RunAnewError
 
@@ -67,7 +76,7 @@ class _Connection(TConn):  # type: ignore[misc]
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.inbox = Inbox()
-        self.outbox: Outbox | None = None
+        self.answer_buffer: AnswerBuffer | None = None
         self.runs = 0
         """How often the application saw the request."""
         self.wants_body = False
@@ -290,7 +299,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 _close(result.pieces)
         else:
             then = self._await_next_request if result else self._linger
-            if conn.outbox is not None and conn.outbox.waiting:
+            if conn.answer_buffer is not None and conn.answer_buffer.waiting:
                 self._flush(conn, then)
             else:
                 then(conn)
@@ -305,7 +314,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self._proceed(conn)
 
     def _forget_request(self, conn: _Connection) -> None:
-        conn.inbox, conn.outbox, conn.parser = Inbox(), None, None
+        conn.inbox, conn.answer_buffer, conn.parser = Inbox(), None, None
         conn.runs, conn.wants_body, conn.continues, conn.caller, conn.waits = 0, False, False, "", False
         self._count_bytes(conn, 0)
 
@@ -399,17 +408,17 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         conn.inbox, conn.then = Inbox(), then
         self._flushes.add(conn)
         self._watch(conn, EVENT_WRITE, self._flush_some)
-        self._count_bytes(conn, len(conn.outbox.waiting) if conn.outbox else 0)
+        self._count_bytes(conn, len(conn.answer_buffer.waiting) if conn.answer_buffer else 0)
 
     def _flush_some(self, conn: _Connection) -> None:
-        assert conn.outbox is not None  # noqa: S101 (only who has one waits for it)
+        assert conn.answer_buffer is not None  # noqa: S101 (only who has one waits for it)
         assert conn.then is not None  # noqa: S101 (as above)
         try:
-            conn.outbox.push()
+            conn.answer_buffer.push()
         except OSError:
             self._drop(conn)
             return
-        if not conn.outbox.waiting:
+        if not conn.answer_buffer.waiting:
             self._forget(conn)
             conn.then(conn)
 
@@ -527,9 +536,9 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         if not conn.inbox.complete or not self.alive or len(self._idle) >= self.max_keepalived:
             req.force_close()
         req.body = ClientsBody(req.body.reader)
-        conn.outbox = Outbox(conn.sock)
+        conn.answer_buffer = AnswerBuffer(conn.sock)
         began = datetime.now()  # noqa: DTZ005 (for gunicorn, which subtracts it)
-        resp, environ = wsgi.create(req, conn.outbox, conn.client, conn.server, self.cfg)
+        resp, environ = wsgi.create(req, conn.answer_buffer, conn.client, conn.server, self.cfg)
         environ |= {"wsgi.multithread": True, MAY_WAIT: in_lane, REPEATED: conn.runs > 0}
         environ.pop("wsgi.file_wrapper", None)
         if conn.waits:
@@ -544,7 +553,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         length = resp.response_length
         without_body = resp.status_code in (204, 304) or req.method == "HEAD"
         if without_body or (length is not None and length <= MAX_ANSWER):
-            return self._write(answer, conn.outbox)
+            return self._write(answer, conn.answer_buffer)
         return self._write(answer, PatientSocket(conn.sock)) if in_lane else answer
 
     def _finish(self, conn: _Connection, answer: _Answer) -> bool:
@@ -554,14 +563,14 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             return False
 
-    def _write(self, answer: _Answer, sock: Outbox | PatientSocket) -> bool:
+    def _write(self, answer: _Answer, sock: AnswerBuffer | PatientSocket) -> bool:
         response = answer.response
         response.sock = sock
         try:
             for piece in answer.pieces:
                 response.write(piece)
             response.close()
-            if isinstance(sock, Outbox):
+            if isinstance(sock, AnswerBuffer):
                 sock.push()
         except Exception:
             if response.headers_sent:

@@ -29,7 +29,7 @@ FILTERS = ("name", "language", "status", "category")
 def ensure_bindable(phone: str, named: Template) -> None:
     """Refuse a message whose template is unknown here, or gets no values: RequestError 132001 (404), 132000.
 
-    Meta and the sandbox know their own templates. With Redis away the message is accepted, and judged when it is sent.
+    Meta and the sandbox know their own templates. With Redis away the message is accepted, and checked when it is sent.
     """
     uno = parts()
     try:

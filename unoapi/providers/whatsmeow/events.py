@@ -89,7 +89,7 @@ def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connection
     """The `failed` status of a message of which no connector reported a result; none when one did."""
     if not connections.give_up(job.phone, job.message_id):
         return None
-    details = "No connector told in time what became of it. It is not sent again by itself."
+    details = "No connector reported in time what became of it. It is not sent again by itself."
     event = status_event(
         job.phone,
         message_id=job.message_id,
