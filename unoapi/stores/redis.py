@@ -78,6 +78,7 @@ class RedisClient:
         self._post_client = self._client(POST_TIMEOUT_S)
         self._skip_until = 0.0
         self._refusal_logged = -REFUSAL_LOG_S
+        self._slow_logged = -SKIP_S
         self._calls: Batcher[_CommandGroup, list[Any]] | None = None
         self._posts: Batcher[_CommandGroup, list[Any]] | None = None
         self._lock = threading.Lock()
@@ -94,6 +95,7 @@ class RedisClient:
             return future.result(CALL_TIMEOUT_S)
         except TimeoutError as error:
             # No reason to skip Redis: if it is silent, the socket says so; it may be busy with one large answer.
+            self._note_slow()
             raise StoreUnavailable("Redis did not answer within 200 ms") from error
 
     def post(self, *commands: Command, on_results: OnResults | None = None) -> None:
@@ -202,6 +204,12 @@ class RedisClient:
                 self._calls = Batcher(partial(self._run, self._call_client), name="redis calls", linger_s=CALL_LINGER_S)
                 self._posts = Batcher(partial(self._run, self._post_client), name="redis posts", linger_s=POST_LINGER_S)
             return self._calls, self._posts
+
+    def _note_slow(self) -> None:
+        """Log now and then that somebody went on without an answer."""
+        if time.monotonic() >= self._slow_logged + SKIP_S:
+            self._slow_logged = time.monotonic()
+            log.warning("redis_slow", over_ms=int(CALL_TIMEOUT_S * 1000), hint="see its load, and that of this machine")
 
     def _skip(self, why: str) -> None:
         if time.monotonic() >= self._skip_until:
