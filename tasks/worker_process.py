@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 
 from tasks import dead_letters, media
-from unoapi.bootstrap import count_metrics, ensure_usable, expose_metrics
+from unoapi.bootstrap import count_metrics, ensure_usable, expose_metrics, freeze_imports
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
@@ -41,6 +41,7 @@ def connect(uno: Uno) -> None:
     def ready(sender: Any = None, **_: Any) -> None:
         """In the main process, after the pool's children are made: they only count."""
         expose_metrics(uno)
+        freeze_imports()
         queues = getattr(getattr(sender, "task_consumer", None), "queues", [])
         consumed = {queue.name for queue in queues}
         for queue, work in HOURLY.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,6 +93,8 @@ if TYPE_CHECKING:
     from unoapi.telemetry.exporter import Listener, ProcessRegistry
     from unoapi.telemetry.logging import Report
 
+GC_THRESHOLD = 10_000
+"""New objects until the collector looks at them. Python's 700 is for programs that make few a second."""
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 
@@ -368,6 +371,13 @@ def count_metrics(uno: Uno) -> ProcessRegistry | None:
     """Count where all processes of this host count, if metrics are switched on."""
     installation = f"{uno.topology.prefix} {uno.settings.amqp_url.get_secret_value()}"
     return count_together(uno.settings.unoapi_metrics_port, installation=installation)
+
+
+def freeze_imports() -> None:
+    """Take what is there when a process begins its work out of the garbage collector's rounds: it stays for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
 
 
 def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:

@@ -10,7 +10,7 @@ import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
-from unoapi.bootstrap import ensure_usable, expose_metrics, unoapi
+from unoapi.bootstrap import ensure_usable, expose_metrics, freeze_imports, unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.web.app import create_app
@@ -82,6 +82,7 @@ def post_worker_init(_: Any) -> None:
     """Load Redis's marker, so that a loss of its data is noticed from the first request on; count the requests."""
     unoapi().sessions.load_marker()
     expose_metrics(unoapi(), web=True)
+    freeze_imports()
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn counts the arguments)
