@@ -26,7 +26,7 @@ os.environ["DOTENV_CONFIG_PATH"] = os.devnull
 warm_start.use()
 
 
-LONG_ONES_FIRST = ("integration", "connector", "clients", "contracts")
+LONG_ONES_FIRST = ("contracts", "integration", "connector", "clients")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

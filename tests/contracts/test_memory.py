@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from unoapi.stores.redis import RedisClient
 
-MESSAGES = int(os.environ.get("MEASURED_MESSAGES", "2000"))
+MESSAGES = int(os.environ.get("MEASURED_MESSAGES", "1000"))
 """The long form is 10,000."""
 DAY_S = 86_400
 CHAT = f"{CONTACT}@s.whatsapp.net"
