@@ -6,7 +6,6 @@ import base64
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -168,6 +167,4 @@ def test_nobody_else_gets_onto_the_socket(uno: Stack, query: str) -> None:
 def test_the_page_is_one_file_that_loads_nothing_from_elsewhere() -> None:
     text = (ROOT / "unoapi" / "web" / "connect_page.html").read_text("utf-8")
 
-    assert "http://" not in text
-    assert "https://" not in text
-    assert Path(ROOT / "unoapi" / "web" / "pages").is_dir()
+    assert [word for word in ("http://", "https://", "src=", "href=", "url(", "@import") if word in text] == []
