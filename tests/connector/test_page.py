@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 TOKEN = f"session-token-{PHONE}"
+SIMULATED = "5511999990001"
 PNG = b"\x89PNG\r\n\x1a\n"
 SCREENSHOTS = ROOT / ".run" / "screenshots"
 
@@ -119,6 +120,16 @@ def test_the_page_shows_the_code_fresh_and_the_connection_without_reloading(
 
     assert uno.get(f"/session/{PHONE}/state").json()["settings"]["label"] == "Front desk"
     assert browser.execute_script("return window.stillTheSamePage") is True
+
+
+def test_the_page_of_a_simulated_number_asks_nobody_to_scan(uno: Stack, browser: webdriver.Chrome) -> None:
+    uno.register([], phone=SIMULATED)
+
+    browser.get(f"{uno.url}/session/{SIMULATED}?access_token={OPERATOR}")
+
+    eventually(lambda: shown(browser, "status") == "online", what="the connection")
+    assert "no phone to connect" in shown(browser, "reason")
+    assert [button for button in ("connect", "pair", "disconnect", "logout") if shown(browser, button)] == []
 
 
 def test_a_pairing_code_can_be_typed_instead(uno: Stack, phone: Phone) -> None:

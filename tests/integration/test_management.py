@@ -519,3 +519,12 @@ def test_the_command_line_remembers_a_removed_session_as_long_as_the_api(gateway
 
     left_s = int(redis.Redis.from_url(gateway.servers.redis_url).ttl(f"unoapi-removed:{SHOP}"))
     assert REMEMBERED_S - 60 < left_s <= REMEMBERED_S
+
+
+@pytest.mark.parametrize("provider", ["sandbox", "forwarder"])
+def test_the_page_of_a_number_without_a_phone_offers_no_connection(api: Api, provider: str) -> None:
+    ask(api, "POST", f"{V}/{SHOP}/register", json={"provider": provider})
+
+    state = got(api, f"/session/{SHOP}/state")
+
+    assert (state["provider"], state["status"], state["state"]) == (provider, "online", "online")

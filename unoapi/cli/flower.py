@@ -9,6 +9,7 @@ missing; here it asks us. Without `FLOWER_BASIC_AUTH` it listens on loopback onl
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
@@ -153,6 +154,7 @@ def main() -> None:
     for name in [name for name, value in os.environ.items() if name.startswith("FLOWER_") and not value]:
         del os.environ[name]  # an empty variable counts as not set
     remember(uno.settings.base_store)
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)  # it warns while no worker has started yet
     os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
     GuardedFlower.queue_monitor = uno.queue_monitor  # Flower makes its application itself
     flower.command.Flower = GuardedFlower

@@ -114,7 +114,7 @@ def queues(uno: Uno, everything: bool, as_json: bool) -> None:
         for depth in depths:
             click.echo(json.dumps(asdict(depth)))
         return
-    table = Table("queue", "ready", "held", "consumers", "oldest, at most", "for")
+    table = Table("queue", "ready", "unacked", "consumers", "oldest, at most", "for")
     for number in range(1, 5):
         table.columns[number].justify = "right"
     for depth in depths:

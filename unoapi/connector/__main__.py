@@ -58,7 +58,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stopping.set())
     if not is_installed(uno.settings):
-        log.info("no_whatsapp_engine", hint="pip install '.[whatsmeow]' to connect phones; all else works without it")
+        log.info("no_whatsapp_engine", hint="make whatsmeow installs what connects phones; all else works without it")
         supervisor.stopping.wait()
         return 0
     try:

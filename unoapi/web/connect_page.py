@@ -16,6 +16,7 @@ from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import Connect, ConnectorCommand
 from unoapi.models.jobs import now_ms
 from unoapi.services.qr_codes import data_url
+from unoapi.services.sessions import CONNECTED_ELSEWHERE, status_of
 from unoapi.web.auth import opened_phone, session_token
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body, schema
@@ -71,14 +72,17 @@ def state(phone: str) -> ResponseReturnValue:
     """The connection's state, the code to scan or to type while it lives, and the settings that the page shows."""
     uno = parts()
     details = uno.connections.details(phone)
-    connection = details.get("state") or {}
-    session = uno.sessions.find(phone).model_dump(by_alias=True, mode="json")
+    session = uno.sessions.find(phone)
+    settings = session.model_dump(by_alias=True, mode="json")
+    status = status_of(session, details["status"])
+    connection = {} if session.provider in CONNECTED_ELSEWHERE else details.get("state") or {}
     answer: dict[str, Any] = {
         "phone": phone,
-        "status": details["status"],
-        "state": connection.get("state", details["status"]),
+        "provider": session.provider,
+        "status": status,
+        "state": connection.get("state", status),
         "reason": connection.get("reason", ""),
-        "settings": {name: session.get(name) for name in SHOWN},
+        "settings": {name: settings.get(name) for name in SHOWN},
     }
     qr, pairing = details.get("qr"), details.get("pairing_code")
     if qr and _is_valid(qr):
