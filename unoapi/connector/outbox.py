@@ -6,9 +6,11 @@ has returned. The send log has what became of each command (table `ledger`), so 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from unoapi.connector.engines.base import CONTRACT_EVENT, contract_event
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_ROWS = 100_000
@@ -60,6 +63,7 @@ class Outbox:
             time.sleep(FULL_PAUSE_S)
         with self._lock:
             seq = self._insert(kind, payload)
+            self._rows += 1
         self._wake_up.set()
         return seq
 
@@ -71,16 +75,17 @@ class Outbox:
         """The oldest events, in order, except those with a `seq` in `without`."""
         with self._lock:
             rows = self._file.execute(
-                "SELECT seq, kind, payload, at_ms FROM spool ORDER BY seq LIMIT ?", (limit + len(without),)
+                "SELECT seq, kind, payload, at_ms FROM spool WHERE seq NOT IN (SELECT value FROM json_each(?)) "
+                "ORDER BY seq LIMIT ?",
+                (json.dumps(list(without)), limit),
             ).fetchall()
-        return [OutboxRow(*row) for row in rows if row[0] not in without][:limit]
+        return [OutboxRow(*row) for row in rows]
 
     def remove(self, seqs: list[int]) -> None:
         """Delete events that RabbitMQ has confirmed."""
         with self._lock:
-            self._file.execute("BEGIN")
-            self._file.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
-            self._file.execute("COMMIT")
+            with self._transaction():
+                self._file.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
             self._rows -= len(seqs)
 
     def wait(self, timeout_s: float) -> None:
@@ -123,18 +128,14 @@ class Outbox:
         """Write a command's state and the event with its result: both or neither."""
         event = contract_event("send_result", result)
         with self._lock:
-            self._file.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction():
                 self._file.execute(
                     "INSERT INTO ledger VALUES (?, ?, 1, ?) ON CONFLICT (command_id) DO UPDATE SET "
                     "state = excluded.state, at_ms = excluded.at_ms",
                     (command_id, result["status"], now_ms()),
                 )
                 self._insert(CONTRACT_EVENT, event)
-            except BaseException:
-                self._file.execute("ROLLBACK")
-                raise
-            self._file.execute("COMMIT")
+            self._rows += 1
         self._wake_up.set()
 
     def close(self) -> None:
@@ -142,11 +143,22 @@ class Outbox:
         with self._lock:
             self._file.close()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all of this block, or nothing. What stayed open after an error would take every later event with it."""
+        self._file.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._file.execute("COMMIT")
+        except BaseException:
+            if self._file.in_transaction:  # a full disk has ended it already
+                self._file.execute("ROLLBACK")
+            raise
+
     def _insert(self, kind: str, payload: bytes) -> int:
         cursor = self._file.execute(
             "INSERT INTO spool (kind, payload, at_ms) VALUES (?, ?, ?)", (kind, payload, now_ms())
         )
-        self._rows += 1
         return int(cursor.lastrowid or 0)
 
     def _mark(self, command_id: str, state: str) -> None:

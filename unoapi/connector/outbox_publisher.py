@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
 from unoapi.connector.engines.base import CONTRACT_EVENT, EngineEvent
-from unoapi.errors import BrokerUnavailable, describe
+from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.telemetry.logging import UPSERT, get_logger
 
@@ -87,6 +87,17 @@ class OutboxPublisher:
                 published = self.step()
             except BrokerUnavailable as error:
                 log.warning("outbox_waits", rows=len(self._outbox), error=f"{error}")
+                published = False
+                if self._stopping.wait(IDLE_S):
+                    return
+            except Exception as error:  # noqa: BLE001 (without this thread nobody hears of any event until the next start)
+                log.error(
+                    "outbox_not_published",
+                    rows=len(self._outbox),
+                    error=describe(error),
+                    traceback=safe_traceback(error),
+                    hint="check the disk of UNOAPI_CONNECTOR_STORE",
+                )
                 published = False
                 if self._stopping.wait(IDLE_S):
                     return
@@ -185,7 +196,9 @@ class OutboxPublisher:
                 break
             except Exception as error:  # noqa: BLE001 (no file may stop its message)
                 media["state"] = "failed"
-                log.warning("media_not_fetched", message_id=event.data["id"], attempt=attempt, error=describe(error))
+                log.warning(
+                    "media_not_fetched", message_id=event.data.get("id"), attempt=attempt, error=describe(error)
+                )
                 if attempt < MEDIA_ATTEMPTS and self._stopping.wait(MEDIA_PAUSE_S * attempt):
                     self._fetching.discard(row.seq)  # the next process tries again
                     return

@@ -1,0 +1,104 @@
+"""The outbox of a session, and its publisher: no event is lost or left lying after an error of the disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fakes import PHONE, MemoryPublisher
+from tests.support.stack import TOPOLOGY, eventually
+from unoapi.connector import outbox_publisher
+from unoapi.connector.engines.simulated import SimulatedEngine
+from unoapi.connector.outbox import Outbox
+from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KIND, MIB = "kind", 1024 * 1024
+EVENTS = "unoapi.incoming.whatsmeow"
+REFUSE_DELETES = "CREATE TRIGGER refusing BEFORE DELETE ON spool BEGIN SELECT RAISE(FAIL, 'disk'); END"
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    opened = Outbox(tmp_path / "outbox.db")
+    yield opened
+    opened.close()
+
+
+def change_file(tmp_path: Path, statement: str) -> None:
+    with sqlite3.connect(tmp_path / "outbox.db") as file:
+        file.execute(statement)
+
+
+def rows_on_disk(tmp_path: Path) -> int:
+    """As another process sees them: only what is committed."""
+    with sqlite3.connect(tmp_path / "outbox.db") as file:
+        return int(file.execute("SELECT count(*) FROM spool").fetchone()[0])
+
+
+def test_events_that_are_left_out_are_not_read(outbox: Outbox) -> None:
+    """P7: while files are fetched, each step would read all that wait for one, with everything in them."""
+    fetching = frozenset(outbox.append(KIND, bytes(MIB)) for _ in range(20))
+    last = outbox.append(KIND, b"last")
+
+    tracemalloc.start()
+    rows = outbox.oldest(5, without=fetching)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert [row.seq for row in rows] == [last]
+    assert peak < MIB
+
+
+def test_after_a_removal_that_failed_events_are_on_the_disk_again(outbox: Outbox, tmp_path: Path) -> None:
+    """L4: a transaction that stayed open would take all later events with it when the process ends."""
+    first = outbox.append(KIND, b"first")
+    change_file(tmp_path, REFUSE_DELETES)
+
+    with pytest.raises(sqlite3.Error):
+        outbox.remove([first])
+    outbox.append(KIND, b"second")
+
+    assert rows_on_disk(tmp_path) == len(outbox) == 2
+
+
+def test_a_result_that_cannot_be_written_is_not_counted(outbox: Outbox, tmp_path: Path) -> None:
+    """L4: what was taken back is not in the outbox, and its own error is shown."""
+    change_file(tmp_path, "CREATE TRIGGER full BEFORE INSERT ON spool BEGIN SELECT RAISE(ROLLBACK, 'disk'); END")
+
+    with pytest.raises(sqlite3.Error, match="disk"):
+        outbox.finish("c-1", {"command_id": "c-1", "status": "sent"})
+
+    assert (len(outbox), outbox.state_of("c-1")) == (0, "")
+
+
+def test_an_error_of_the_disk_does_not_end_the_publisher(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L4: the process would go on, and nobody would hear of any event until it is started again."""
+    monkeypatch.setattr(outbox_publisher, "IDLE_S", 0.05)
+    queues = MemoryPublisher(TOPOLOGY)
+    publisher = OutboxPublisher(
+        outbox=outbox,
+        publisher=queues,
+        engine=SimulatedEngine(tmp_path / "engine", PHONE),
+        source=EventSource(PHONE, "server", "simulated"),
+        save_file=lambda *_: {},
+    )
+    change_file(tmp_path, REFUSE_DELETES)
+    outbox.append_event("session", {"state": "connected"})
+    publisher.start()
+    eventually(lambda: queues.depth(EVENTS) == 1, what="the event is published")
+
+    change_file(tmp_path, "DROP TRIGGER refusing")
+    outbox.append_event("session", {"state": "disconnected"})
+
+    eventually(lambda: len(outbox) == 0, what="the outbox is empty")
+    publisher.stop(5)
+    assert queues.depth(EVENTS) == 2
