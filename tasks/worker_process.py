@@ -11,7 +11,7 @@ from celery.signals import celeryd_init, setup_logging, worker_process_shutdown,
 
 from tasks import dead_letters, media
 from unoapi.bootstrap import count_metrics, ensure_usable, expose_metrics, freeze_imports
-from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
 
@@ -79,11 +79,14 @@ def declare_topology(uno: Uno) -> None:
 
 
 def start_hourly(work: Callable[[Uno], object], uno: Uno, *, stopped: threading.Event, name: str) -> None:
-    """Do the work now, and then every hour, in a thread. `work` must not raise."""
+    """Do the work now, and then every hour, in a thread."""
 
     def run() -> None:
         while True:
-            work(uno)
+            try:
+                work(uno)
+            except Exception as error:  # noqa: BLE001 (without this thread it is not done again until the next start)
+                log.error("hourly_work_failed", work=name, error=describe(error), traceback=safe_traceback(error))
             if stopped.wait(HOUR_S):
                 return
 

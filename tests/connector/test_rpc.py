@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 
 from tests.support.fakes import PHONE, MemoryConnections, MemorySessions, make_session
+from unoapi.broker.connection import Connection
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
 from unoapi.connector import rpc_server
@@ -21,6 +26,7 @@ from unoapi.models.connector.rpc import RpcRequest
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from unoapi.devenv.servers import PrivateServers
@@ -116,3 +122,49 @@ def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_a
 
     assert reply == {"there": [True, False]}
     assert len(rounds) == 2
+
+
+@contextmanager
+def broker_that_opens_no_channel(servers: PrivateServers) -> Iterator[str]:
+    """RabbitMQ behind a network that takes everything but passes on nothing of a channel: its address."""
+    host = urlsplit(servers.amqp_url)
+    with socket.create_server(("127.0.0.1", 0)) as door, suppress(OSError):
+        url = host._replace(netloc=f"{host.netloc.rpartition('@')[0]}@127.0.0.1:{door.getsockname()[1]}").geturl()
+        threading.Thread(target=_relay, args=(door, (host.hostname, host.port)), daemon=True).start()
+        yield url
+
+
+def _relay(door: socket.socket, broker: Any) -> None:
+    client, _ = door.accept()
+    server = socket.create_connection(broker)
+    threading.Thread(target=_copy, args=(server, client), daemon=True).start()
+    with suppress(OSError):
+        while frame := client.recv(65536):
+            if frame.startswith(b"AMQP") or frame[1:3] == b"\0\0":  # the channel of the connection itself
+                server.sendall(frame)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+
+
+def test_a_question_ends_though_the_network_forgets_the_connection(
+    servers: PrivateServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K8: the API's thread that asks would wait for ever, whatever the question's own deadline is."""
+    monkeypatch.setattr(Connection, "io_timeout_s", 0.5)
+    began = time.monotonic()
+
+    with broker_that_opens_no_channel(servers) as url, pytest.raises(NobodyAnswers):
+        BrokerRpc(url, Topology("unoapi")).ask(PHONE, "contacts.check", CONTACTS, timeout_s=1)
+
+    assert time.monotonic() - began < 10
+
+
+def test_every_connection_to_rabbitmq_has_deadlines_of_its_own() -> None:
+    """K8: by form, not by memory. Celery's connections have heartbeats in a loop of Celery's own."""
+    bounds = Connection("amqp://127.0.0.1", transport_options={"read_timeout": 3}).transport_options
+
+    assert bounds == {"read_timeout": 3, "write_timeout": Connection.io_timeout_s}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from tests.support.constants import PHONE
+from tests.support.raw_http_server import PARTIAL, Receiver, close, say
 from tests.support.stack import eventually
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
 from unoapi.media.folder import UNFINISHED, FolderMediaStore
@@ -257,3 +258,12 @@ def test_metadata_of_the_node_version_are_read(
 
     assert (media.id, media.key, media.sha256) == (f"{PHONE}/UNO.OUT.1", f"{PHONE}/UNO.OUT.1.jpeg", "ff01")
     assert (media.mime_type, media.file_size) == ("image/jpeg", 5)
+
+
+def test_a_bucket_that_breaks_off_in_a_file_is_away() -> None:
+    """L5: whoever reads a file waits then, or goes on without it, as when nothing comes at all."""
+    with Receiver(say(PARTIAL, then=close)) as bucket:
+        pieces = s3(bucket.url).read(KEY)
+
+        with pytest.raises(StoreUnavailable):
+            list(pieces)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -159,3 +161,35 @@ def test_a_full_redis_is_said_to_refuse_writes(redis_client: RedisClient, full: 
         redis_client.call(("SET", "a", "1"))
 
     assert redis_client.call(("GET", "a")) == [None]
+
+
+@pytest.mark.parametrize("connected", [False, True], ids=["from the beginning", "later"])
+def test_a_channel_that_is_silent_though_asked_is_given_up(
+    servers: PrivateServers, redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch, *, connected: bool
+) -> None:
+    """K8: a connection that a network has forgotten would be listened to for ever."""
+    for name, limit_s in (("PING_S", 0.1), ("SILENT_S", 0.5), ("PATIENT_S", 0.5)):
+        monkeypatch.setattr(f"unoapi.stores.redis.{name}", limit_s)
+    messages = redis_client.subscribe("silent")
+    if connected:
+        threading.Timer(0.3, redis_client.post, (("PUBLISH", "silent", "first"),)).start()
+        assert next(messages) == "first"
+
+    os.kill(servers.redis.pid, signal.SIGSTOP)
+    threading.Timer(3, os.kill, (servers.redis.pid, signal.SIGCONT)).start()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        next(messages)
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_channel_on_which_nothing_is_published_is_listened_to(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K8, the other side: signs of life are answered, and are no messages."""
+    monkeypatch.setattr("unoapi.stores.redis.PING_S", 0.1)
+    monkeypatch.setattr("unoapi.stores.redis.SILENT_S", 0.5)
+    threading.Timer(1.5, redis_client.post, (("PUBLISH", "quiet", "at last"),)).start()
+
+    assert next(redis_client.subscribe("quiet")) == "at last"

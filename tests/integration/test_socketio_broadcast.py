@@ -17,6 +17,7 @@ from tests.support.tls import TlsDoor
 from unoapi.models.connector.events import PairingCode
 from unoapi.models.jobs import now_ms
 from unoapi.stores.connections import CHANNEL
+from unoapi.web import socketio_broadcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,3 +167,20 @@ def test_a_certificate_that_the_platform_signed_itself_is_taken_when_the_setting
             record_pairing_code(api, PHONE, "ABCD1234")
 
             assert front_end.events()[0][1]["phone"] == PHONE
+
+
+@pytest.mark.parametrize(
+    "odd", ["no JSON", "[]", '{"phone": "1", "type": "qr", "content": "as the Node version has it"}']
+)
+def test_what_nobody_understands_does_not_end_the_broadcast(
+    api: Api, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    """The channel is anybody's who has Redis, the Node version's too; its listener is started once."""
+    monkeypatch.setattr(socketio_broadcast, "RECONNECT_PAUSE_S", 0.05)
+    front_end = FrontEnd(api, TOKEN)
+
+    api.redis.publish(CHANNEL, odd)
+    threading.Timer(1.0, record_pairing_code, (api, PHONE, "ABCD1234")).start()
+
+    (event,) = front_end.events()
+    assert event[1]["content"] == "pairing code: ABCD-1234"

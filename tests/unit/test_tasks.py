@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
 
+from tasks import worker_process
 from tests.support.fakes import (
     CONTACT,
     PHONE,
@@ -596,3 +598,19 @@ def test_an_error_before_the_job_is_read_leaves_the_message_to_the_broker(
         run(uno, make_delivery())
 
     assert vars(rejection.value)["requeue"] is False
+
+
+def test_hourly_work_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its thread, files and dead letters would not expire until the worker is started again."""
+    monkeypatch.setattr(worker_process, "HOUR_S", 0.01)
+    stopped, done = threading.Event(), []
+
+    def work(_: object) -> None:
+        done.append(1)
+        if len(done) >= 3:
+            stopped.set()
+        raise LookupError("unforeseen")
+
+    worker_process.start_hourly(work, make_uno(), stopped=stopped, name="test")
+
+    assert stopped.wait(5)

@@ -147,6 +147,8 @@ class SafeConsumer(Consumer):
 class EagerConnection(Connection):
     """A connection that is back within seconds after an outage; kombu's own pauses grow to half a minute."""
 
+    io_timeout_s = None  # Celery's loop has heartbeats, and waits by its own rules
+
     def ensure_connection(self, *args: Any, **options: Any) -> Any:
         """Connect, however long it takes."""
         pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 3.0}

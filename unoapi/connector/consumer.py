@@ -80,7 +80,7 @@ class Consumer:
 
     def _consume(self) -> None:
         properties = {"connection_name": f"unoapi connector {self._name}"}
-        options = {"client_properties": properties, "read_timeout": 10, "write_timeout": 10}
+        options = {"client_properties": properties}
         with Connection(self._url, heartbeat=HEARTBEAT_S, connect_timeout=3, transport_options=options) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             channel: Any = connection.channel()

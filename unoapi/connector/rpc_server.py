@@ -75,8 +75,7 @@ class RpcServer:
                 self._stopping.wait(PAUSE_S)
 
     def _serve(self) -> None:
-        options = {"read_timeout": 10, "write_timeout": 10}
-        with Connection(self._url, heartbeat=HEARTBEAT_S, connect_timeout=3, transport_options=options) as connection:
+        with Connection(self._url, heartbeat=HEARTBEAT_S, connect_timeout=3) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             channel: Any = connection.channel()
             channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)

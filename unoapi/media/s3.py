@@ -59,9 +59,7 @@ class S3MediaStore:
 
     def read(self, key: str) -> Iterator[bytes]:
         """The file in pieces. Raises MediaMissing, StoreUnavailable."""
-        body = self._get(self._s3.get_object, key)["Body"]
-        pieces: Iterator[bytes] = body.iter_chunks(CHUNK_BYTES)
-        return pieces
+        return _pieces(self._get(self._s3.get_object, key)["Body"])
 
     def size(self, key: str) -> int:
         """Bytes of a file. Raises MediaMissing, StoreUnavailable."""
@@ -96,6 +94,16 @@ class S3MediaStore:
             if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in MISSING:
                 raise MediaMissing(key) from None
             raise _unavailable(error) from None
+
+
+def _pieces(body: Any) -> Iterator[bytes]:
+    """The pieces of a file that the bucket may stop sending. Raises StoreUnavailable."""
+    try:
+        yield from body.iter_chunks(CHUNK_BYTES)
+    except BUCKET_ERRORS as error:
+        raise _unavailable(error) from None
+    finally:
+        body.close()
 
 
 def _unavailable(error: BotoCoreError | ClientError) -> StoreUnavailable:

@@ -40,6 +40,9 @@ POST_TIMEOUT_S = 1.0
 """Nobody waits for what is posted: a Redis that is busy for a moment still gets it."""
 SKIP_S = 3.0
 PATIENT_S = 5.0
+PING_S = 10.0
+SILENT_S = 30.0
+"""A channel on which nothing is published is asked for a sign of life so often, and given up after this time."""
 CALL_LINGER_S = 0.001
 POST_LINGER_S = 0.02
 REFUSAL_LOG_S = 60.0
@@ -114,18 +117,25 @@ class RedisClient:
     def subscribe(self, channel: str) -> Iterator[str]:
         """The messages of a channel as they are published, on a connection of its own, without end.
 
-        Raises StoreUnavailable when Redis is away.
+        Raises StoreUnavailable when Redis is away, or silent though it was asked for a sign of life: a connection that
+        a network has forgotten says nothing of it.
         """
         try:
             with (
-                redis.Redis.from_url(
-                    self._url, **self._tls, decode_responses=True, socket_connect_timeout=PATIENT_S
-                ) as client,
-                client.pubsub(ignore_subscribe_messages=True) as subscription,
+                self._client(PATIENT_S) as client,
+                client.pubsub() as subscription,
             ):
                 subscription.subscribe(channel)
-                for message in subscription.listen():
-                    yield str(message["data"])
+                heard_at = time.monotonic()
+                while time.monotonic() - heard_at < SILENT_S:
+                    message = subscription.get_message(timeout=PING_S)
+                    if message is None:
+                        subscription.ping()
+                        continue
+                    heard_at = time.monotonic()  # whatever it is, also the answer to a ping
+                    if message["type"] == "message":
+                        yield str(message["data"])
+                raise StoreUnavailable(f"Redis has been silent for {SILENT_S:g} s")
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis is not reachable ({type(error).__name__})") from error
 

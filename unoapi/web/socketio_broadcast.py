@@ -16,7 +16,7 @@ import socketio  # type: ignore[import-untyped]
 from engineio.async_drivers.threading import SimpleWebSocketWSGI  # type: ignore[import-untyped]
 from flask import Blueprint, Response, current_app, g, request
 
-from unoapi.errors import StoreUnavailable
+from unoapi.errors import StoreUnavailable, describe, safe_traceback
 from unoapi.services.qr_codes import data_url
 from unoapi.stores.connections import CHANNEL
 from unoapi.telemetry.logging import get_logger
@@ -113,9 +113,11 @@ class Broadcast:
             try:
                 for message in self._subscribe(CHANNEL):
                     self._emit(json.loads(message))
-            except (StoreUnavailable, ValueError) as error:
+            except StoreUnavailable as error:
                 log.warning("broadcast_interrupted", error=f"{error}")
-                time.sleep(RECONNECT_PAUSE_S)
+            except Exception as error:  # noqa: BLE001 (without this thread no front end hears anything any more)
+                log.error("broadcast_failed", error=describe(error), traceback=safe_traceback(error))
+            time.sleep(RECONNECT_PAUSE_S)
 
     def _emit(self, change: dict[str, Any]) -> None:
         shown = broadcast_of(change)
