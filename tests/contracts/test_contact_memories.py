@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
 from tests.support.fakes import CONTACT, PHONE, make_webhook
+from tests.support.stack import eventually
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.jobs import now_ms
 from unoapi.models.session import computed_waba_id
@@ -257,3 +259,44 @@ def test_a_refresh_sees_what_another_process_stored_a_moment_ago(redis_client: R
     here.refresh(PHONE)
 
     assert here.find(PHONE).label == "new"
+
+
+def test_wrong_tokens_do_not_make_all_sessions_anew(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P7: anybody may send them, and 2,000 sessions take a second of the processor."""
+    for number in range(2000):
+        stored(raw_redis, f"551190000{number:04}", authToken=f"token-{number}")
+    sessions = sessions_on(redis_client)
+    directory = RedisSessionDirectory(redis_client, sessions)
+    assert [session.phone for session in directory.opened_by("token-7")] == ["5511900000007"]
+    make = mock.Mock(side_effect=sessions._readable)
+    monkeypatch.setattr(sessions, "_readable", make)
+    reads = int(raw_redis.info("commandstats")["cmdstat_mget"]["calls"])
+
+    began = time.monotonic()
+    refused = [directory.opened_by(f"wrong-{number}") for number in range(500)]
+    took_s = time.monotonic() - began
+
+    rounds = (int(raw_redis.info("commandstats")["cmdstat_mget"]["calls"]) - reads) / 10
+    assert refused == [[]] * 500
+    assert make.call_count == 0
+    assert rounds <= 2 + 20 * took_s
+
+
+def test_a_token_that_was_registered_or_taken_away_just_now_is_known(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    """P7, the other side: all sessions are kept, and only what changed is made anew."""
+    for number in range(200):
+        stored(raw_redis, f"551190000{number:04}", authToken=f"token-{number}")
+    directory, other_process = RedisSessionDirectory(redis_client, sessions_on(redis_client)), sessions_on(redis_client)
+    assert directory.opened_by("new") == []
+    assert directory.opened_by("token-7")
+
+    other_process.save(PHONE, {"authToken": "new"})
+    other_process.save("5511900000007", {"authToken": "other"})
+
+    eventually(lambda: directory.opened_by("new"), within_s=2, what="the new token opens its session")
+    eventually(lambda: not directory.opened_by("token-7"), within_s=2, what="the token that was taken away opens none")
+    assert [session.phone for session in directory.opened_by("other")] == ["5511900000007"]

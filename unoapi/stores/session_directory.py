@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     from unoapi.models.session import Session
     from unoapi.stores.redis import RedisClient
-    from unoapi.stores.sessions import RedisSessions
+    from unoapi.stores.sessions import RedisSessions, Seen
 
 FRESH_S = 0.5
 """Results are cached for this time; a session that changed is seen within a second."""
-MISSED_S = 0.05
-"""A token that opens nothing is looked for once more in sessions that were loaded this recently."""
+MISSED_S, LONGEST_PAUSE_S = 0.05, 1.0
+PAUSE_RATIO = 20
+"""A token that was not found may have been registered just now, so all sessions are read again; but anybody may send
+such tokens, so between two readings is a pause of so many times what one takes, within these bounds."""
 
 
 class RedisSessionDirectory:
@@ -32,6 +34,8 @@ class RedisSessionDirectory:
         self._sessions = sessions
         self._nodes: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._snapshot: tuple[float, list[Session]] = (float("-inf"), [])
+        self._seen: dict[str, Seen] = {}
+        self._loading_took_s = 0.0
         self._complete = False
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -69,18 +73,26 @@ class RedisSessionDirectory:
         """All stored sessions as they were at most so long ago. One caller loads, the others take what it got."""
         with self._loading:
             at, sessions = self._snapshot
-            if time.monotonic() - at < within_s:
+            began = time.monotonic()
+            if began - at < within_s:
                 return sessions
             self._index_stored()
             (phones,) = self._redis.call(("SMEMBERS", ALL))
-            sessions = self._sessions.many(sorted(phones))
-            self._snapshot = (time.monotonic(), sessions)
+            self._seen = self._sessions.read_again(sorted(phones), self._seen)
+            sessions = [seen.session for seen in self._seen.values() if seen.session is not None]
+            now = time.monotonic()
+            self._snapshot, self._loading_took_s = (now, sessions), now - began
             return sessions
 
     def opened_by(self, token: str) -> list[Session]:
         """The sessions that a token opens. Raises StoreUnavailable."""
-        opened = _opened(self.all(), token)
-        return opened or _opened(self._loaded(within_s=MISSED_S), token)  # it may have been registered just now
+        _, sessions = self._snapshot
+        within_s = FRESH_S if _opened(sessions, token) else self._pause_s
+        return _opened(self._loaded(within_s=within_s), token)
+
+    @property
+    def _pause_s(self) -> float:
+        return min(max(MISSED_S, PAUSE_RATIO * self._loading_took_s), LONGEST_PAUSE_S)
 
     def opened_lately(self, token: str) -> list[Session]:
         """The same among the sessions that were loaded last: costs Redis nothing. Raises StoreUnavailable."""

@@ -17,7 +17,7 @@ from unoapi.stores.session_index import ALL, index_commands, reindex_commands
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from unoapi.stores.redis import RedisClient
 
@@ -34,7 +34,7 @@ ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What Redis said of a phone, when (`time.monotonic`), and the hash of the text that was read then."""
 
     at: float
@@ -61,7 +61,7 @@ class RedisSessions:
         self._redis = redis
         self._check = check
         self._environment = environment
-        self._cache: dict[str, _Seen] = {}
+        self._cache: dict[str, Seen] = {}
         self._marker = RedisMarker(redis)
         self._lost: set[str] = set()
 
@@ -127,30 +127,45 @@ class RedisSessions:
 
         Raises StoreUnavailable.
         """
-        wanted = [phone for phone in phones if phone.isdigit()]
         configs = {}
+        for phone, text in self._texts(phones):
+            try:
+                configs[phone] = _parsed(phone, text)
+            except SessionUnknown:
+                continue
+        return configs
+
+    def _texts(self, phones: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """What Redis has of these phones, as far as it has something. Raises StoreUnavailable."""
+        wanted = [phone for phone in phones if phone.isdigit()]
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
             (texts,) = self._redis.call(("MGET", *(_key(phone) for phone in part)))
-            for phone, text in zip(part, texts, strict=True):
-                try:
-                    configs.update({phone: _parsed(phone, text)} if text is not None else {})
-                except SessionUnknown:
-                    continue
-        return configs
+            yield from ((phone, text) for phone, text in zip(part, texts, strict=True) if text is not None)
 
     def many(self, phones: Iterable[str]) -> list[Session]:
         """The stored sessions of these phones; those that are gone or cannot be read are left out.
 
         Raises StoreUnavailable.
         """
-        sessions = []
-        for phone, config in self.configs(phones).items():
-            try:
-                sessions.append(self._readable(phone, config))
-            except (TypeError, ValueError):
-                continue
-        return sessions
+        return [seen.session for seen in self.read_again(phones, {}).values() if seen.session is not None]
+
+    def read_again(self, phones: Iterable[str], earlier: Mapping[str, Seen]) -> dict[str, Seen]:
+        """What is stored of these phones; of what did not change since `earlier`, the session that was made then.
+
+        A configuration that cannot be read has no session. Raises StoreUnavailable.
+        """
+        read = {}
+        for phone, text in self._texts(phones):
+            seen = earlier.get(phone)
+            if seen is None or seen.text_hash != hash(text):
+                try:
+                    session = self._readable(phone, _parsed(phone, text))
+                except (TypeError, ValueError, SessionUnknown):
+                    session = None
+                seen = Seen(time.monotonic(), session, hash(text))
+            read[phone] = seen
+        return read
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration.
@@ -244,7 +259,7 @@ class RedisSessions:
     def _remember(self, phone: str, session: Session | None, *, text_hash: int | None = None) -> None:
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
-        self._cache[phone] = _Seen(time.monotonic(), session, text_hash)
+        self._cache[phone] = Seen(time.monotonic(), session, text_hash)
 
     def _readable(self, phone: str, config: dict[str, Any]) -> Session:
         """A stored configuration, perhaps the Node version's, without the options that are not valid."""

@@ -76,7 +76,8 @@ def any_session_token(view: View) -> View:
 def check_token() -> None:
     """Refuse a caller whose token opens nothing at all. Raises StoreUnavailable."""
     token = _token()
-    if not is_operator(token):
+    g.operator = is_operator(token)
+    if not g.operator:
         _opened_sessions(token)
     let_in(request.environ, token)
 
@@ -85,12 +86,17 @@ def _opened_sessions(token: str) -> list[Session]:
     """The sessions that a token opens, at least one. Raises StoreUnavailable: answered 503."""
     if not token:
         raise _refused(token)
-    directory = parts().directory
-    guessing = limits().is_over(request.remote_addr or "")
-    sessions = directory.opened_lately(token) if guessing else directory.opened_by(token)
+    sessions = _opened_by(token)
     if not sessions:
         raise _refused(token)
     return sessions
+
+
+def _opened_by(token: str) -> list[Session]:
+    """The sessions that a token opens; from an address that guesses, only as they were read last."""
+    directory = parts().directory
+    guessing = limits().is_over(request.remote_addr or "")
+    return directory.opened_lately(token) if guessing else directory.opened_by(token)
 
 
 def visible_sessions() -> list[Session]:
@@ -103,10 +109,9 @@ def visible_sessions() -> list[Session]:
 
 def token_opens(token: str) -> tuple[bool, list[Session]]:
     """Whether a token opens anything, and the sessions that it opens. Raises StoreUnavailable."""
-    directory = parts().directory
     if token and is_operator(token):
-        return True, directory.all()
-    opened = directory.opened_by(token) if token else []
+        return True, parts().directory.all()
+    opened = _opened_by(token) if token else []
     return bool(opened), opened
 
 
@@ -130,7 +135,7 @@ def check_owner(phone: str | None) -> None:
 
 
 def _opens_thing_of(phone: str | None, token: str) -> bool:
-    return opens(phone, token) if phone is not None else bool(parts().directory.opened_by(token))
+    return opens(phone, token) if phone is not None else bool(_opened_by(token))
 
 
 def check_operator() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import socket
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from itsdangerous import URLSafeTimedSerializer
@@ -205,6 +206,24 @@ def test_wrong_tokens_are_counted_wherever_they_may_be_tried(api: Api) -> None:
     assert api.get("/webhooks/whatsapp", token=None, params=handshake).status_code == 429
     assert api.get("/v15.0/debug_token", token=TOKEN, params={"input_token": "guess"}).status_code == 429
     assert api.get("/v15.0/debug_token", token=TOKEN, params={"input_token": TOKEN}).status_code == 200
+
+
+def test_who_guesses_does_not_make_all_sessions_be_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7: over the bound a token is compared with what was read last, wherever it is tried."""
+    for number in range(4):
+        api.get("/sessions", token=f"guess-{number}")
+    load = mock.Mock(return_value=[])
+    monkeypatch.setattr(api.uno.directory, "_loaded", load)
+
+    tried = {
+        "sessions": api.get("/sessions", token="guess"),
+        "a file that nobody has": api.get("/v15.0/31410000000000000001", token="guess"),
+        "an id that nobody has": api.get("/v15.0/waba-of-nobody/phone_numbers", token="guess"),
+        "a token that is looked at": api.get("/v15.0/debug_token", token=TOKEN, params={"input_token": "guess"}),
+    }
+
+    assert {name: answer.status_code for name, answer in tried.items()} == dict.fromkeys(tried, 429)
+    assert load.call_count == 0
 
 
 # --- without a token ---
