@@ -67,6 +67,8 @@ MAX_ANSWER = 256 * 1024
 LANE_THREADS = 64
 LANE_THREADS_PER_CALLER = 24
 SPARE_CONNECTIONS = 20
+REST_S = 0.5
+"""Without a file for another connection, and with none that could be closed for it, so long nobody is taken."""
 RETRY_AFTER_S = 10
 
 
@@ -175,6 +177,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._lingers = _Waiting(LINGER_S)
         self._idle = _Waiting(self.cfg.keepalive)
         self._stopped_at = float("inf")
+        self._rests_until = 0.0
         self._buffered_bytes = 0
         self._in_lane: set[_Connection] = set()
         self._lane_callers: Counter[str] = Counter()
@@ -211,13 +214,22 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         try:
             sock, address = listener.accept()
         except OSError as error:  # of the connection that is not there any more, or of this process's files
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._make_room()
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM) and not self._make_room():
+                self._rest()
             return
         self.nr_conns += 1
         sock.setblocking(False)
         conn = _Connection(self.cfg, sock, address, listener.getsockname())
         self._step(conn, self._begin)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take connections or not. `ThreadWorker` asks for it in each round."""
+        super().set_accept_enabled(enabled and time.monotonic() >= self._rests_until)
+
+    def _rest(self) -> None:
+        """Take nobody for a moment: a connection that cannot be taken stays ready, and the loop would never wait."""
+        self._rests_until = time.monotonic() + REST_S
+        self.set_accept_enabled(False)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Do what is ready and what is due. What goes wrong with one connection ends that one."""
@@ -462,11 +474,13 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 conn.sock.send(answer.encode(), socket.MSG_DONTWAIT)
         self._linger(conn)
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> bool:
+        """Drop who waits longest. Whether there was anybody."""
         for waiting in (self._lingers, self._heads, self._bodies, self._flushes, self._idle):
             if waiting.oldest is not None:
                 self._drop(waiting.oldest)
-                return
+                return True
+        return False
 
     def _count_bytes(self, conn: _Connection, size: int) -> None:
         """Count what a connection takes of the memory; whoever waits longest makes room when that is too much."""

@@ -13,20 +13,24 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import requests
 
 from tests.integration.edges.calls import registered, second_stack, token_of
 from tests.integration.edges.test_slow_clients import UPGRADE, answers, connections, head, status_of
+from tests.support.impatient_worker import WRITE_S
 from tests.support.stack import OPERATOR, PHONE, ROOT, Stack, stack
 from unoapi.devenv.ports import free_port
 from unoapi.errors import EX_CONFIG
+from unoapi.web.gunicorn_worker import MAX_BUFFERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -286,6 +290,100 @@ def test_the_api_may_open_more_files_than_it_has_clients(uno: Stack, tmp_path: P
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert allowed >= min(2048, hard)
+
+
+def test_without_a_file_for_another_connection_the_process_rests(uno: Stack, tmp_path: Path) -> None:
+    """There is nobody whose connection could be closed for it: it stays ready, and the loop must not turn for it."""
+    with second_api(uno, tmp_path) as running:
+        (child,) = psutil.Process(running.processes[0].pid).children()
+        before = child.rlimit(psutil.RLIMIT_NOFILE)
+        time.sleep(3)  # until the connection of the last request is closed
+        child.rlimit(psutil.RLIMIT_NOFILE, (lowest_free_file(child.pid), before[1]))
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as waiting:
+            began = processor_s(child)
+            time.sleep(2)
+            used_s = processor_s(child) - began
+            child.rlimit(psutil.RLIMIT_NOFILE, before)
+            waiting.sendall(PING)
+            status = status_of(waiting, within_s=5)
+
+    assert used_s < 0.5
+    assert status == 200
+
+
+def lowest_free_file(pid: int) -> int:
+    used = {int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in range(4096) if number not in used)
+
+
+def processor_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def test_the_bodies_that_clients_are_slow_to_send_have_a_bound_together(uno: Stack, tmp_path: Path) -> None:
+    """64 MB: whoever waits longest makes room, and is asked to come later."""
+    size, here = 1024 * 1024, 1_000_000
+    settings = {"UNOAPI_META_APP_SECRET": "secret-of-the-app"}
+    said = head("POST", f"/webhooks/whatsapp/{PHONE}", Content_Length=f"{size}", **SIGNED)
+
+    with second_api(uno, tmp_path, **settings) as running, ExitStack() as opened:
+        (child,) = psutil.Process(running.processes[0].pid).children()
+        before = child.memory_info().rss
+        slow = []
+        for _ in range(100):
+            slow.append(opened.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10)))
+            with suppress(OSError):
+                slow[-1].sendall(said)
+                time.sleep(0.1)  # so that its body is asked for
+                slow[-1].sendall(bytes(here))
+        taken = child.memory_info().rss - before
+        refused = [status_of(connection, within_s=0.1) for connection in slow].count(503)
+        answered = answers(running, within_s=3)
+
+    assert 100 - MAX_BUFFERED // here <= refused <= 50
+    assert taken < 1.5 * MAX_BUFFERED
+    assert answered
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["answers", "file"])
+def test_a_client_that_does_not_read_its_answer_is_cut_off(uno: Stack, tmp_path: Path, *, large: bool) -> None:
+    """Else its answer stays in the memory, or its thread with it, for as long as it likes."""
+    worker = "--worker-class tests.support.impatient_worker.ImpatientWorker"
+    with second_api(uno, tmp_path, GUNICORN_CMD_ARGS=worker) as running:
+        path, count = (path_of_a_file(running), 1) if large else (path_of_templates(running), 80)
+        whole = count * len(running.get(path).content)
+        asked = count * head("GET", path, Authorization=f"Bearer {OPERATOR}")
+        with connections(running, 1, asked, window=4096) as (client,):
+            time.sleep(4 * WRITE_S)
+            got = len(all_of(client))
+
+    assert 0 < got < whole
+
+
+def path_of_a_file(uno: Stack) -> str:
+    files, headers = {"file": ("a.mp4", bytes(14 * 1024 * 1024), "video/mp4")}, {"Authorization": f"Bearer {OPERATOR}"}
+    media_id = requests.post(f"{uno.url}/v15.0/{PHONE}/media", files=files, headers=headers, timeout=20).json()["id"]
+    link = urlsplit(uno.get(f"/v15.0/{media_id}").json()["url"])
+    return f"{link.path}?{link.query}"
+
+
+def path_of_templates(uno: Stack) -> str:
+    """An answer that no thread writes: almost as large as may be."""
+    for number in range(60):
+        body = {"name": f"t{number}", "components": [{"type": "BODY", "text": "x" * 4000}]}
+        assert uno.post(f"/v15.0/{PHONE}/message_templates", body).ok
+    return f"/v15.0/{PHONE}/message_templates?limit=1000"
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    got = b""
+    connection.settimeout(20)
+    with suppress(OSError):
+        while piece := connection.recv(65536):
+            got += piece
+    return got
 
 
 # --- the end, and the beginning ---
