@@ -230,13 +230,14 @@ class TestCallbackPoster:
         ("reply", "error"),
         [
             pytest.param(mute, "did not answer within 200 ms", id="mute"),
-            pytest.param(close, "connection lost before the answer was complete", id="closed"),
-            pytest.param(reset, "connection lost before the answer was complete", id="reset"),
             pytest.param(
-                say(b"SSH-2.0-OpenSSH_9.2\r\n", then=close),
-                "connection lost before the answer was complete",
-                id="SSH",
+                say(b"HTTP/1.1 100 Continue\r\n", then=repeat(b"X: a\r\n", pause_s=0.05)),
+                "did not answer within 200 ms",
+                id="headers, one after the other",
             ),
+            pytest.param(close, "closed the connection without an answer", id="closed"),
+            pytest.param(reset, "connection lost before the answer was complete", id="reset"),
+            pytest.param(say(b"SSH-2.0-OpenSSH_9.2\r\n", then=close), "did not answer in HTTP", id="SSH"),
         ],
     )
     def test_what_is_no_answer_has_no_status(self, listen: Listen, reply: Reply, error: str) -> None:
@@ -254,6 +255,7 @@ class TestCallbackPoster:
             pytest.param(answer_with(200, body=bytes(10_000_000)), id="10 MB"),
             pytest.param(say(ENDLESS, then=mute), id="mute"),
             pytest.param(say(ENDLESS, then=repeat(b".", pause_s=0.05)), id="drop by drop"),
+            pytest.param(say(b"HTTP/1.1 200 OK\r\n", then=repeat(b"X: a\r\n", pause_s=0.05)), id="headers alone"),
             pytest.param(say(PARTIAL, then=reset), id="reset"),
         ],
     )

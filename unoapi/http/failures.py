@@ -1,4 +1,4 @@
-"""Why an exchange failed, in words for a person: one table for each library that makes exchanges.
+"""Why an exchange failed, in words for a person.
 
 No sentence can hold a token, a body or the address: libcurl's own text is quoted for TLS only, where it names no more
 than the host.
@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
-import ssl
 from dataclasses import dataclass
 
 import pycurl
-import requests
 
 BAD_ADDRESS = "the address is not valid"
 NO_NAME = "name not found"
@@ -38,12 +35,6 @@ CURL_ERRORS = {
     pycurl.E_SEND_ERROR: ("", "connection lost while sending"),
     pycurl.E_RECV_ERROR: ("", LOST),
 }
-REQUESTS_ERRORS: tuple[tuple[type[BaseException], str], ...] = (
-    (ssl.SSLCertVerificationError, "certificate not valid: {text}"),
-    (requests.Timeout, "did not answer within {timeout_ms} ms"),
-    (socket.gaierror, NO_NAME),
-    (ConnectionRefusedError, REFUSED),
-)
 
 
 @dataclass(frozen=True)
@@ -71,14 +62,3 @@ def _unfinished_step(curl: pycurl.Curl, *, secure: bool) -> str:
     if secure:
         steps.append(("tls", pycurl.APPCONNECT_TIME_T))
     return next((step for step, info in steps if not curl.getinfo(info)), "answer")
-
-
-def explain_requests(error: BaseException, *, timeout_ms: int) -> str:
-    """The sentence for an exception of requests or urllib3: its first cause that has one decides."""
-    cause: BaseException | None = error
-    while cause is not None:
-        for kind, sentence in REQUESTS_ERRORS:
-            if isinstance(cause, kind):
-                return sentence.format(text=getattr(cause, "verify_message", ""), timeout_ms=timeout_ms)
-        cause = cause.__cause__ or cause.__context__
-    return BAD_ADDRESS if isinstance(error, ValueError) else LOST

@@ -66,7 +66,7 @@ class GuardedHandle:
         must not be sent. `trusted` as `AddressGuard.socket_opener` has it.
         """
         lines = header_lines(headers)
-        if not url.isprintable():
+        if not url.isprintable() or "://" not in url:  # libcurl would guess the scheme
             raise NotSent(BAD_ADDRESS)
         self._url, self._timeout_ms = url, max(1, timeout_ms)
         self._socket_opener = self._guard.socket_opener(url, trusted=trusted)
