@@ -1,7 +1,8 @@
 """Reading requests that may hold anything.
 
 All text of a request is Unicode that can be stored: half of a surrogate pair, which JSON may spell and UTF-8 may not,
-and the character U+0000 are refused here, once, for all routes.
+and the character U+0000 are refused here, once, for all routes. In what WhatsApp sends they are mended: nobody there
+reads the refusal, and no message may be lost for what a contact wrote beside it.
 """
 
 from __future__ import annotations
@@ -24,19 +25,41 @@ MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 MAX_FIELDS = 1000
+_ESCAPE = b"\\u"
+"""Without it, what was read is what UTF-8 and JSON allow."""
 MAX_FORM_DEPTH = 10
 
 
 def json_object() -> dict[str, Any]:
     """The request's JSON object. Raises RequestError."""
-    document = json_of(raw_body(), name="The body")
+    return _object(json_of(raw_body(), name="The body"))
+
+
+def mended_object() -> dict[str, Any]:
+    """The request's JSON object as WhatsApp sent it: without U+0000, and U+FFFD stands for half a pair.
+
+    Raises RequestError.
+    """
+    raw = raw_body()
+    document = _object(_parsed(raw, name="The body"))
+    return _mended(document) if _ESCAPE in raw else document
+
+
+def json_of(raw: bytes | str, *, name: str) -> Any:
+    """What a JSON text stands for; `name` is what an error calls it. Raises RequestError."""
+    document = _parsed(raw, name=name)
+    if _ESCAPE in (raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw):
+        _ensure_text(_texts(document, name))
+    return document
+
+
+def _object(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _invalid("The body must be a JSON object.")
     return document
 
 
-def json_of(raw: bytes | str, *, name: str) -> Any:
-    """What a JSON text stands for; `name` is what an error calls it. Raises RequestError."""
+def _parsed(raw: bytes | str, *, name: str) -> Any:
     try:
         text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
         document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
@@ -44,8 +67,6 @@ def json_of(raw: bytes | str, *, name: str) -> Any:
         raise _invalid(f"{name} is not valid JSON.") from None
     if _is_deeper(document, MAX_DEPTH):
         raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
-    if "\\u" in text:  # what else was read is what UTF-8 and JSON allow
-        _ensure_text(_texts(document, name))
     return document
 
 
@@ -131,6 +152,15 @@ def _texts(document: Any, name: str, path: str = "") -> Iterator[tuple[str, str]
             if isinstance(key, str):
                 yield path or name, key
             yield from _texts(part, name, f"{path}.{key}" if path else f"{key}")
+
+
+def _mended(document: Any) -> Any:
+    """A document that is not too deep, in which all is text: keys and values."""
+    if isinstance(document, str):
+        return document.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(document, dict):
+        return {_mended(key): _mended(part) for key, part in document.items()}
+    return [_mended(part) for part in document] if isinstance(document, list) else document
 
 
 def _ensure_text(named: Iterable[tuple[str, str]]) -> None:

@@ -27,11 +27,13 @@ from tests.integration.edges.calls import (
     store,
     text,
     token_of,
+    values,
     with_job,
 )
 from tests.support.fake_graph_api import Graph
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import CONTACT, Stack, stack
+from tests.support.stack import CONTACT, OPERATOR, Stack, stack
+from unoapi.http.signatures import sign_hub
 from unoapi.stores.deliveries import done_key
 
 if TYPE_CHECKING:
@@ -208,6 +210,31 @@ def test_what_is_no_text_is_refused_wherever_it_stands(uno: Stack, tenant: str, 
 
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] in (100, 131009)
+
+
+def test_what_is_no_text_in_a_callback_of_metas_does_not_cost_its_messages(
+    uno: Stack, neighbour: str, hooks: Receiver
+) -> None:
+    """H1, the other side: Meta would repeat a callback that is refused for days, and all that is in it is lost."""
+    secret = "secret-of-the-app"
+    registered(uno, [], phone=neighbour, webhookForward={"appSecret": secret})
+    document = event(text("wamid.ODD", text={"body": f"a\0b{HALF}c"}), text("wamid.EVEN"), contacts=[{"profile": HALF}])
+    raw = json.dumps(document).encode()
+    signed = {"X-Hub-Signature-256": sign_hub(secret, raw), "Content-Type": "application/json"}
+
+    by_meta = requests.post(f"{uno.url}/webhooks/whatsapp/{neighbour}", data=raw, headers=signed, timeout=20)
+    arranged(lambda: hooks.count(f"/{neighbour}") >= 2, what="both messages are delivered")
+    document["entry"][0]["changes"][0]["value"]["messages"][0]["id"] = "wamid.THIRD"
+    by_operator = post(uno, f"/webhooks/whatsapp/{neighbour}", document, token=OPERATOR)
+    arranged(lambda: hooks.count(f"/{neighbour}") >= 3, what="the operator's, too")
+
+    bodies = {
+        message["id"]: message["text"]["body"]
+        for value in values(hooks.requests(f"/{neighbour}"))
+        for message in value["messages"]
+    }
+    assert (by_meta.status_code, by_operator.status_code) == (200, 200), by_meta.text
+    assert bodies == {"wamid.ODD": "ab\ufffdc", "wamid.EVEN": "hi", "wamid.THIRD": "ab\ufffdc"}
 
 
 def test_pairs_of_surrogates_are_text(uno: Stack, tenant: str) -> None:
