@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.connector.phones import CHAT
 from tests.support.fakes import PHONE, MemoryPublisher
 from tests.support.stack import TOPOLOGY, eventually
 from unoapi.connector import outbox_publisher
@@ -40,6 +41,16 @@ def rows_on_disk(tmp_path: Path) -> int:
     """As another process sees them: only what is committed."""
     with sqlite3.connect(tmp_path / "outbox.db") as file:
         return int(file.execute("SELECT count(*) FROM spool").fetchone()[0])
+
+
+def publisher_of(outbox: Outbox, queues: MemoryPublisher, tmp_path: Path) -> OutboxPublisher:
+    return OutboxPublisher(
+        outbox=outbox,
+        publisher=queues,
+        engine=SimulatedEngine(tmp_path / "engine", PHONE),
+        source=EventSource(PHONE, "server", "simulated"),
+        save_file=lambda *_: {},
+    )
 
 
 def test_events_that_are_left_out_are_not_read(outbox: Outbox) -> None:
@@ -84,13 +95,7 @@ def test_an_error_of_the_disk_does_not_end_the_publisher(
     """L4: the process would go on, and nobody would hear of any event until it is started again."""
     monkeypatch.setattr(outbox_publisher, "IDLE_S", 0.05)
     queues = MemoryPublisher(TOPOLOGY)
-    publisher = OutboxPublisher(
-        outbox=outbox,
-        publisher=queues,
-        engine=SimulatedEngine(tmp_path / "engine", PHONE),
-        source=EventSource(PHONE, "server", "simulated"),
-        save_file=lambda *_: {},
-    )
+    publisher = publisher_of(outbox, queues, tmp_path)
     change_file(tmp_path, REFUSE_DELETES)
     outbox.append_event("session", {"state": "connected"})
     publisher.start()
@@ -102,3 +107,19 @@ def test_an_error_of_the_disk_does_not_end_the_publisher(
     eventually(lambda: len(outbox) == 0, what="the outbox is empty")
     publisher.stop(5)
     assert queues.depth(EVENTS) == 2
+
+
+def test_a_message_is_not_lost_for_a_character_that_nobody_can_store(outbox: Outbox, tmp_path: Path) -> None:
+    """H1, from the phone's side: it became a dead letter, with the name of a contact as the reason."""
+    queues = MemoryPublisher(TOPOLOGY)
+    sender = {**CHAT, "push_name": "Maria \ud83d"}
+    content = {"kind": "text", "body": "a\0b"}
+    outbox.append_event(
+        "message", {"id": "3EB0", "chat": CHAT, "sender": sender, "timestamp_ms": 1, "content": content}
+    )
+
+    assert publisher_of(outbox, queues, tmp_path).step()
+
+    (job,) = queues.jobs(EVENTS)
+    assert (queues.depth("unoapi.dead"), job.event["data"]["content"]["body"]) == (0, "ab")
+    assert job.event["data"]["sender"]["push_name"] == "Maria \ufffd"

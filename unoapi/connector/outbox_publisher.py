@@ -15,6 +15,7 @@ from unoapi.broker.messages import Message, to_message
 from unoapi.connector.engines.base import CONTRACT_EVENT, EngineEvent
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
+from unoapi.models.text import mended
 from unoapi.telemetry.logging import UPSERT, get_logger
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class OutboxPublisher:
             "seq": row.seq,
             "occurred_at": datetime.fromtimestamp(row.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
             "partition_key": f"{session}|{event.partition}",
-            "data": event.data,
+            "data": mended(event.data),
         }
         message_id = str(event.data.get("command_id") or event.data.get("id") or "")[:512]
         if event.type == "message":

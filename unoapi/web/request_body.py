@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
+from unoapi.models.text import is_text, mended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def mended_object() -> dict[str, Any]:
     """
     raw = raw_body()
     document = _object(_parsed(raw, name="The body"))
-    return _mended(document) if _ESCAPE in raw else document
+    return cast("dict[str, Any]", mended(document)) if _ESCAPE in raw else document
 
 
 def json_of(raw: bytes | str, *, name: str) -> Any:
@@ -154,28 +155,11 @@ def _texts(document: Any, name: str, path: str = "") -> Iterator[tuple[str, str]
             yield from _texts(part, name, f"{path}.{key}" if path else f"{key}")
 
 
-def _mended(document: Any) -> Any:
-    """A document that is not too deep, in which all is text: keys and values."""
-    if isinstance(document, str):
-        return document.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(document, dict):
-        return {_mended(key): _mended(part) for key, part in document.items()}
-    return [_mended(part) for part in document] if isinstance(document, list) else document
-
-
 def _ensure_text(named: Iterable[tuple[str, str]]) -> None:
     for name, text in named:
-        if "\0" in text or not _is_unicode(text):
+        if not is_text(text):
             details = f"{name}: holds the character U+0000 or half of a surrogate pair."
             raise RequestError("Parameter value is not valid", code=131009, status=400, details=details[:1000])
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _invalid(details: str) -> RequestError:
