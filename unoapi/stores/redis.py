@@ -65,6 +65,7 @@ class _CommandGroup:
 
     commands: Sequence[Command]
     on_results: OnResults | None = None
+    on_lost: Callable[[], None] | None = None
 
 
 class RedisClient:
@@ -101,16 +102,19 @@ class RedisClient:
             self._note_slow()
             raise StoreUnavailable("Redis did not answer within 200 ms") from error
 
-    def post(self, *commands: Command, on_results: OnResults | None = None) -> None:
+    def post(
+        self, *commands: Command, on_results: OnResults | None = None, on_lost: Callable[[], None] | None = None
+    ) -> None:
         """Run the commands within milliseconds, without waiting for them. Never raises; what cannot be sent is logged.
 
         `on_results` gets the results, if there are any, in the thread that runs all other commands, too: it must seldom
-        be slow.
+        be slow. `on_lost` is called when it is not certain that the commands were carried out.
         """
         try:
-            self._submit(_CommandGroup(commands, on_results), awaited=False)
+            self._submit(_CommandGroup(commands, on_results, on_lost), awaited=False)
         except StoreUnavailable:
-            return
+            if on_lost is not None:
+                on_lost()
         except TypeError as error:
             log.error("not_written", error=describe(error), traceback=safe_traceback(error))
 
@@ -228,6 +232,16 @@ class RedisClient:
         self._skip_until = time.monotonic() + SKIP_S
 
     def _run(self, client: redis.Redis, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
+        results = self._results_of(client, batch)
+        for group, result in zip(batch, results, strict=True):
+            if not isinstance(result, Exception):
+                if group.on_results is not None:
+                    _call_back(partial(group.on_results, result))
+            elif group.on_lost is not None:
+                _call_back(group.on_lost)
+        return results
+
+    def _results_of(self, client: redis.Redis, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
         if time.monotonic() < self._skip_until:
             return [StoreUnavailable("Redis is skipped for some seconds")] * len(batch)
         try:
@@ -248,8 +262,6 @@ class RedisClient:
             own = list(islice(remaining, len(group.commands)))
             wrong = next((answer for answer in own if isinstance(answer, Exception)), None)
             results.append(own if wrong is None else self._refused(wrong))
-            if group.on_results is not None and wrong is None:
-                _call_back(group.on_results, own)
         return results
 
     def _refused(self, error: Exception) -> StoreUnavailable:
@@ -277,9 +289,9 @@ def _ensure_packable(commands: Sequence[Command]) -> None:
                 raise TypeError(f"{command[0]!s:.20} has an argument of the type {type(argument).__name__}")
 
 
-def _call_back(on_results: OnResults, results: list[Any]) -> None:
+def _call_back(callback: Callable[[], None]) -> None:
     """A bug in a callback must not reach the commands of others."""
     try:
-        on_results(results)
+        callback()
     except Exception as error:  # noqa: BLE001 (see above)
         log.error("callback_failed", error=describe(error), traceback=safe_traceback(error))
