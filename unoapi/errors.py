@@ -18,6 +18,7 @@ UnoError
 │   ├── EngineUnavailable     the connector's WhatsApp library cannot do it now; certain that nothing left
 │   ├── SessionEnding         the session's process ends: its command stays with RabbitMQ
 │   └── Postponed             not a failure: come back later, no retry is used up
+│       ├── SendPostponed     WhatsApp takes no message now, and it is certain that nothing left
 │       ├── Unclaimed         Redis could not note who sends a message: its job is marked first
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
 │       ├── NoConnector       no connector owns the phone
@@ -187,6 +188,12 @@ class Postponed(TransientError):
         self.after_ms = after_ms
         self.attempt = attempt
         self.jitter = jitter
+
+
+class SendPostponed(Postponed):
+    """A provider that was asked to send cannot do it now, and it is certain that nothing left."""
+
+    reason = "send_postponed"
 
 
 class Unclaimed(Postponed):

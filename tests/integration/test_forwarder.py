@@ -127,7 +127,7 @@ def test_what_meta_refuses_is_a_failed_status_with_metas_code(
     assert len(graph.messages_to(to)) == 1
 
 
-@pytest.mark.parametrize("to", ["15550000105", "15550000106", "15550000107"])
+@pytest.mark.parametrize("to", ["15550000105", "15550000106", "15550000107", "15550000109"])
 def test_what_meta_cannot_do_now_is_tried_again(uno: Stack, graph: Graph, hooks: Receiver, to: str) -> None:
     message_id = uno.send("again", to=to).json()["messages"][0]["id"]
 

@@ -34,10 +34,12 @@ SCRIPT: dict[str, tuple[int, dict[str, Any]]] = {
     "15550000106": error(130429, "Rate limit hit", "Cloud API message throughput has been reached."),
     "15550000107": (502, {}),
     "15550000108": (200, {}),
+    "15550000109": error(130429, "Rate limit hit", "Try again in a second.", status=429),
 }
 """Recipients that are answered with an error, every time or (see ONCE) the first time only."""
-ONCE = {"15550000105", "15550000106", "15550000107"}
+ONCE = {"15550000105", "15550000106", "15550000107", "15550000109"}
 SILENT, SLOW, BROKEN = "15550000110", "15550000111", "15550000112"
+PAUSES_S = {SILENT: 8, SLOW: 1}
 
 
 @dataclass
@@ -69,10 +71,7 @@ class Graph:
                 body = json.loads(self.rfile.read(length))
                 graph.sent.append(Sent("POST", self.path, body, self.headers.get("Authorization") or ""))
                 to = str(body.get("to"))
-                if to == SILENT:
-                    time.sleep(8)
-                if to == SLOW:
-                    time.sleep(1)
+                time.sleep(PAUSES_S.get(to, 0))
                 if to == BROKEN:
                     self.close_connection = True
                     return
@@ -99,6 +98,8 @@ class Graph:
                 body = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
+                if status == 429:
+                    self.send_header("Retry-After", "1")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -14,6 +14,7 @@ from unoapi.errors import (
     OutcomeUnknown,
     Postponed,
     SendFailed,
+    SendPostponed,
     SessionUnknown,
     TooOld,
     Unclaimed,
@@ -200,11 +201,12 @@ def test_a_refused_message_is_not_sent_again_by_a_copy() -> None:
     assert later.sent == []
 
 
-def test_what_certainly_did_not_leave_may_be_sent_again() -> None:
+@pytest.mark.parametrize("trouble", [SendFailed("not reachable"), SendPostponed("a pause is asked for", after_ms=1000)])
+def test_what_certainly_did_not_leave_may_be_sent_again(trouble: Exception) -> None:
     sends, later = MemorySends(), ScriptedProvider()
 
-    with pytest.raises(SendFailed):
-        send_once(ScriptedProvider(SendFailed("not reachable")), sends=sends)
+    with pytest.raises(type(trouble)):
+        send_once(ScriptedProvider(trouble), sends=sends)
     send_once(later, sends=sends)
 
     assert len(later.sent) == 1

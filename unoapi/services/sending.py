@@ -9,6 +9,7 @@ from unoapi.errors import (
     OutcomeUnknown,
     Postponed,
     SendFailed,
+    SendPostponed,
     StoreUnavailable,
     TooOld,
     Unclaimed,
@@ -68,7 +69,7 @@ def send(  # noqa: PLR0913 (collaborators)
     except MessageRejected as error:
         failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
         receipt = Receipt(recipient=message.addressee, statuses=(failed,))
-    except SendFailed:
+    except (SendFailed, SendPostponed):
         _release(job, sends)
         raise
     except OutcomeUnknown:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import MediaMissing, MessageRejected, NotSent, OutcomeUnknown, Postponed, SendFailed, Unanswered
+from unoapi.errors import (
+    MediaMissing,
+    MessageRejected,
+    NotSent,
+    OutcomeUnknown,
+    Postponed,
+    SendFailed,
+    SendPostponed,
+    StoreUnavailable,
+    Unanswered,
+)
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error, read_json
@@ -49,7 +59,7 @@ class CloudApiProvider:
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Pass one message on.
 
-        Raises MessageRejected (with Meta's code), SendFailed or Postponed (certain that nothing left), OutcomeUnknown.
+        Raises MessageRejected (with Meta's code), SendFailed or SendPostponed (nothing left), OutcomeUnknown.
         """
         try:
             resolved = media.resolve(message.to_wire(), phone=phone, index=self._index, link=self._signed_urls.make)
@@ -57,6 +67,8 @@ class CloudApiProvider:
             raise MessageRejected(
                 "Media missing", code=131053, details="The uploaded file was deleted or has expired."
             ) from None
+        except StoreUnavailable as error:
+            raise SendFailed(f"the uploaded file cannot be read: {error}") from error
         answer = self._post(phone, with_their_ids(resolved, phone=phone, ids=self._ids))
         theirs = _sent_id(answer)
         if not theirs:
@@ -77,7 +89,10 @@ class CloudApiProvider:
             raise SendFailed(f"{error}") from error  # it may be repeated
 
     def _post(self, phone: str, body: dict[str, Any]) -> HttpAnswer:
-        account = self._sessions.find(phone).webhook_forward
+        try:
+            account = self._sessions.find(phone).webhook_forward
+        except Postponed as error:
+            raise SendPostponed(f"{error}", after_ms=error.after_ms) from error
         if account.url is None or not account.phone_number_id or not account.token.get_secret_value():
             details = "Set webhookForward.phoneNumberId and .token of the session, or WEBHOOK_FORWARD_*."
             raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
@@ -112,7 +127,7 @@ def bearer(account: Forward) -> tuple[str, str]:
 def _refuse(answer: HttpAnswer, phone: str) -> None:
     error = read_error(answer.body, answer.status)
     if answer.retry_after_s and (answer.status == TOO_MANY or error.code in RATE_LIMITS):
-        raise Postponed(f"Meta asks for a pause ({error.code})", after_ms=answer.retry_after_s * 1000)
+        raise SendPostponed(f"Meta asks for a pause ({error.code})", after_ms=answer.retry_after_s * 1000)
     if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
         raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})")
     if answer.status == UNAUTHORISED or error.code == 190:  # noqa: PLR2004 (an access token that is no good)
