@@ -13,9 +13,11 @@ from tests.connector.phones import CHAT
 from tests.support.fakes import PHONE, MemoryIds, MemorySessions, make_session
 from unoapi.connector.convert.outbound import message_of
 from unoapi.connector.schemas import FOLDER, schemas
+from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.connector import content as content_models
 from unoapi.models.connector.commands import Send
 from unoapi.models.connector.content import KINDS
-from unoapi.models.jobs import ReceiveEvent
+from unoapi.models.jobs import EventJob, ReceiveEvent
 from unoapi.providers.whatsmeow.events import receive
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
@@ -26,6 +28,16 @@ def test_the_files_are_those_of_the_models() -> None:
     stored = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.json")}
 
     assert stored == schemas(), "run: python -m unoapi.connector.schemas"
+
+
+def test_every_content_has_its_kind() -> None:
+    contents = {model for model in vars(content_models).values() if isinstance(model, type) and "kind" in fields(model)}
+
+    assert contents - {content_models.Unsupported} == set(KINDS.values())
+
+
+def fields(model: type) -> set[str]:
+    return set(getattr(model, "model_fields", ()))
 
 
 def test_there_is_an_example_of_every_kind() -> None:
@@ -43,6 +55,8 @@ def test_every_kind_that_is_received_fits_its_schema_and_becomes_an_event(conten
     jobs, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(make_session()))
 
     assert len(jobs) == (0 if content["kind"] in SILENT else 1)
+    types = [EventContent.of(job.body, kind="message").item.get("type") for job in jobs if isinstance(job, EventJob)]
+    assert ("unsupported" in types) == (content["kind"] == "unsupported"), "unoapi/providers/whatsmeow/content.py"
 
 
 @pytest.mark.parametrize("mode", ["text", "classic", "native"])

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -389,6 +390,20 @@ def test_every_locked_package_has_a_hash(name: str) -> None:
 
 
 # --- files ---
+
+
+def test_every_module_and_folder_has_its_layer() -> None:
+    """A new one beside them gets a line in the layers of `setup.cfg`, or goes into one of those that are there."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    layers = re.findall(r"unoapi\.(\w+)", config["importlinter:contract:layers"]["layers"])
+
+    there = {
+        path.relative_to(ROOT / "unoapi").parts[0].removesuffix(".py")
+        for path in SOURCES
+        if ROOT / "unoapi" in path.parents
+    }
+    assert there - {"__init__"} == set(layers)
 
 
 def test_there_is_no_drawer_for_everything() -> None:

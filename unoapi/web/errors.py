@@ -89,7 +89,13 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(BrokerUnavailable)
     def _no_broker(error: BrokerUnavailable) -> Response:
         log.error("request_not_accepted", error=f"{error}", hint="check RabbitMQ")
-        return _answer(503, "Service temporarily unavailable", 131016, "The queue did not take it. Try again.", 5)
+        return _answer(
+            503,
+            "Service temporarily unavailable",
+            131016,
+            "RabbitMQ does not answer, or takes no messages. Try again.",
+            5,
+        )
 
     @app.errorhandler(StoreRefusesWrites)
     def _store_refuses(error: StoreRefusesWrites) -> Response:
