@@ -14,5 +14,9 @@ def post(self: UnoTask, job: PostContacts) -> None:
     """Make one attempt to post the answer to the client's address."""
     uno = self.uno
     contacts.post_answer(
-        job, history=self.history, sender=uno.webhook_client, max_age_s=uno.settings.unoapi_message_max_age
+        job,
+        history=self.history,
+        sender=uno.webhook_client,
+        bulkhead=uno.bulkhead,
+        max_age_s=uno.settings.unoapi_message_max_age,
     )

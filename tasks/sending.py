@@ -20,6 +20,7 @@ def send(self: UnoTask, job: SendMessage) -> None:
         sessions=uno.sessions,
         sends=uno.send_claims,
         providers=uno.providers,
+        bulkhead=uno.bulkhead,
         max_age_s=uno.settings.unoapi_send_max_age,
     )
     # Whatever goes wrong from here on: it was sent, and is neither sent again nor reported as failed.
@@ -36,5 +37,11 @@ def send(self: UnoTask, job: SendMessage) -> None:
 def command(self: UnoTask, job: RunCommand) -> None:
     """Carry out one command on a message."""
     uno = self.uno
-    sending.command(job, sessions=uno.sessions, providers=uno.providers, max_age_s=uno.settings.unoapi_send_max_age)
+    sending.command(
+        job,
+        sessions=uno.sessions,
+        providers=uno.providers,
+        bulkhead=uno.bulkhead,
+        max_age_s=uno.settings.unoapi_send_max_age,
+    )
     uno.traces.add(TraceEntry.of(job, "sent", kind="command"))

@@ -18,5 +18,6 @@ def post(self: UnoTask, job: PostSessionState) -> None:
         history=self.history,
         sessions=uno.sessions,
         sender=uno.webhook_client,
+        bulkhead=uno.bulkhead,
         max_age_s=uno.settings.unoapi_send_max_age,
     )

@@ -231,7 +231,6 @@ def bootstrap(settings: Settings) -> Uno:
         breakers=RedisBreakers(
             store,
             failures=settings.unoapi_breaker_failures,
-            pause_ms=settings.unoapi_message_retry_delay,
             spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
         bulkhead=Bulkhead(settings.unoapi_worker_threads),

@@ -100,14 +100,23 @@ class SessionDirectory(Protocol):
 class Breakers(Protocol):
     """Which endpoints are down. Never raises; with Redis away each process decides from its own memory."""
 
-    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:
+    def permit(  # noqa: PLR0913 (what is known of the delivery)
+        self,
+        delivery_id: str,
+        endpoint: Endpoint,
+        *,
+        state: str | None,
+        deadline_ms: int,
+        accepted_at_ms: int,
+        may_probe: bool,
+    ) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
 
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember the state that was read."""
 
-    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:
-        """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
+    def failed(self, delivery_id: str, endpoint: Endpoint, *, took_ms: int) -> tuple[bool, EndpointChange | None]:
+        """Count a failure, and what it cost. Whether the endpoint is down now, and the change if this made it so."""
 
     def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
@@ -373,6 +382,9 @@ class Provider(Protocol):
 
     def ready(self, phone: str) -> None:
         """Raise Postponed when nobody is there to take a message of this phone."""
+
+    def address(self, phone: str) -> str:
+        """The address of the server that takes this phone's messages; empty when none is asked."""
 
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Send one Cloud API message.

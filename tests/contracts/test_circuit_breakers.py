@@ -9,15 +9,19 @@ import pytest
 
 from tests.support.fakes import PHONE
 from unoapi.models.endpoints import Endpoint, EndpointChange, Permit
+from unoapi.models.jobs import now_ms
 from unoapi.services.retries import bucket_wait_ms
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
+    import redis
+
     from unoapi.stores.redis import RedisClient
 
 PAUSE_MS = 200
+FAILING_MS = 100
 
 
 class Worker:
@@ -26,17 +30,36 @@ class Worker:
     def __init__(self, redis_client: RedisClient) -> None:
         self.deliveries = RedisDeliveries(redis_client, RedisTraces(redis_client, ttl_s=60), done_ttl_s=60)
         self.breakers = RedisBreakers(
-            redis_client, failures=5, pause_ms=PAUSE_MS, spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=0.5)
+            redis_client,
+            failures=5,
+            spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=0.5),
+            failing_ms=FAILING_MS,
+            shortest_pause_ms=PAUSE_MS,
         )
 
-    def permit(self, delivery_id: str, webhook_id: str = "a") -> Permit:
+    def permit(
+        self,
+        delivery_id: str,
+        webhook_id: str = "a",
+        *,
+        accepted_at_ms: int = 0,
+        may_probe: bool = True,
+        deadline_ms: int = 100,
+    ) -> Permit:
         state = self.deliveries.state(delivery_id, Endpoint(PHONE, webhook_id)).breaker
         if state is not None:
             self.breakers.seen(Endpoint(PHONE, webhook_id), state=state)
-        return self.breakers.permit(delivery_id, Endpoint(PHONE, webhook_id), state=state, deadline_ms=100)
+        return self.breakers.permit(
+            delivery_id,
+            Endpoint(PHONE, webhook_id),
+            state=state,
+            deadline_ms=deadline_ms,
+            accepted_at_ms=accepted_at_ms,
+            may_probe=may_probe,
+        )
 
-    def fail(self, delivery_id: str) -> tuple[bool, EndpointChange | None]:
-        return self.breakers.failed(delivery_id, Endpoint(PHONE, "a"))
+    def fail(self, delivery_id: str, *, took_ms: int = 1) -> tuple[bool, EndpointChange | None]:
+        return self.breakers.failed(delivery_id, Endpoint(PHONE, "a"), took_ms=took_ms)
 
     def succeed(self) -> EndpointChange | None:
         changes: list[EndpointChange] = []
@@ -51,9 +74,11 @@ def worker(request: pytest.FixtureRequest) -> Worker:
 
 
 def open_it(worker: Worker) -> EndpointChange:
-    outcomes = [worker.fail(f"d-{number}") for number in range(5)]
-    assert [down for down, _ in outcomes] == [False] * 4 + [True]
-    change = outcomes[-1][1]
+    for number in range(4):
+        assert worker.fail(f"d-{number}") == (False, None)
+    time.sleep(FAILING_MS / 1000 + 0.02)
+    down, change = worker.fail("d-4")
+    assert down
     assert change is not None
     return change
 
@@ -80,14 +105,61 @@ def test_a_success_between_begins_the_count_again(worker: Worker) -> None:
     assert worker.fail("d-5") == (False, None)
 
 
-def test_one_probe_at_a_time_by_different_deliveries_with_growing_pauses(worker: Worker) -> None:
+def test_many_failures_at_once_open_nothing_and_wait(worker: Worker) -> None:
+    outcomes = [worker.fail(f"d-{number}") for number in range(20)]
+
+    assert outcomes == [(False, None)] * 4 + [(True, None)] * 16
+    assert worker.permit("d-9") == Permit()
+
+
+def test_a_receiver_that_fails_for_a_part_of_its_messages_is_never_down(worker: Worker) -> None:
+    for number in range(12):
+        assert worker.fail(f"d-{number}") == (False, None)
+        if number % 4 == 3:
+            worker.succeed()
+
+    assert worker.permit("d-20") == Permit()
+
+
+def test_the_pause_between_probes_is_twenty_times_what_the_last_one_cost(worker: Worker) -> None:
+    open_it(worker)
+    time.sleep(PAUSE_MS / 1000 + 0.05)
+    assert worker.permit("d-1").probe
+    worker.fail("d-1", took_ms=3 * PAUSE_MS // 20)
+
+    time.sleep(1.5 * PAUSE_MS / 1000)
+    assert not worker.permit("d-2").probe
+    time.sleep(2 * PAUSE_MS / 1000)
+    assert worker.permit("d-2").probe
+
+
+def test_nobody_probes_without_a_thread_for_it(worker: Worker) -> None:
+    open_it(worker)
+    time.sleep(PAUSE_MS / 1000 + 0.05)
+
+    assert worker.permit("d-1", may_probe=False).wait_ms
+    assert worker.permit("d-1").probe
+
+
+def test_the_failures_that_the_version_before_counted_are_no_hindrance(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    raw_redis.sadd(f"unoapi-failing:{PHONE}:a", "d-0", "d-1", "d-2", "d-3")
+    worker = Worker(redis_client)
+
+    open_it(worker)
+
+    assert worker.permit("d-9").wait_ms
+
+
+def test_one_probe_at_a_time_by_different_deliveries(worker: Worker) -> None:
     open_it(worker)
     time.sleep(PAUSE_MS / 1000 + 0.05)
 
     first = worker.permit("d-1")
     second = worker.permit("d-2")
     worker.fail("d-1")
-    time.sleep(2 * PAUSE_MS / 1000 + 0.05)
+    time.sleep(1.5 * PAUSE_MS / 1000)
     same = worker.permit("d-1")
     other = worker.permit("d-2")
 
@@ -101,8 +173,7 @@ def test_one_probe_at_a_time_by_different_deliveries_with_growing_pauses(worker:
 def test_a_failed_probe_does_not_hold_the_next_one_for_its_whole_deadline(worker: Worker) -> None:
     open_it(worker)
     time.sleep(PAUSE_MS / 1000 + 0.05)
-    state = worker.deliveries.state("d-1", Endpoint(PHONE, "a")).breaker
-    probe = worker.breakers.permit("d-1", Endpoint(PHONE, "a"), state=state, deadline_ms=60_000)
+    probe = worker.permit("d-1", deadline_ms=60_000)
 
     worker.fail("d-1")
     time.sleep(2 * PAUSE_MS / 1000 + 0.05)
@@ -154,11 +225,14 @@ def test_any_success_closes_it_also_one_that_began_before_it_opened(redis_client
     assert first.succeed() is None
 
 
-def test_deliveries_come_back_on_a_ramp_and_not_as_a_flood(redis_client: RedisClient) -> None:
+def test_what_waited_comes_back_on_a_ramp_and_what_is_new_at_once(redis_client: RedisClient) -> None:
     worker = Worker(redis_client)
     open_it(worker)
     worker.succeed()
+    closed_ms = now_ms()
 
-    permits = [worker.permit(f"d-{number}") for number in range(100)]
+    permits = [worker.permit(f"d-{number}", accepted_at_ms=closed_ms - 1000) for number in range(150)]
+    new = [worker.permit(f"d-{number}", accepted_at_ms=closed_ms + 1) for number in range(150, 170)]
 
-    assert 10 <= sum(not permit.wait_ms for permit in permits) <= 40
+    assert 100 <= sum(not permit.wait_ms for permit in permits) < 150
+    assert new == [Permit()] * 20

@@ -259,7 +259,7 @@ class MemoryBreakers:
         self.open = False
         self.wait_ms = 0
 
-    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:  # noqa: ARG002
+    def permit(self, delivery_id: str, endpoint: Endpoint, **_: object) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
@@ -268,7 +268,7 @@ class MemoryBreakers:
     def count_open(self) -> int:
         return int(self.open)
 
-    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
+    def failed(self, delivery_id: str, endpoint: Endpoint, *, took_ms: int) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
         self.failing.add(delivery_id)
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
@@ -604,6 +604,9 @@ class ScriptedProvider:
     def ready(self, phone: str) -> None:
         if not self.connected:
             raise NoConnector(phone)
+
+    def address(self, phone: str) -> str:  # noqa: ARG002
+        return ""
 
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:  # noqa: ARG002 (the port's)
         if self.trouble is not None:

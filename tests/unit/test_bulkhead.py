@@ -14,26 +14,28 @@ from unoapi.models.endpoints import Endpoint, EndpointChange
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.failure_callbacks import endpoint_report
 
+A, B = "https://a.example/hook", "https://b.example/hook"
+
 
 def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
     bulkhead = Bulkhead(4)
 
     with ExitStack() as permits:
         for _ in range(4):
-            permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
+            permits.enter_context(bulkhead.taken(A, Endpoint(PHONE, "a")))
 
 
 def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
     bulkhead = Bulkhead(4)
-    with bulkhead.taken(Endpoint(PHONE, "b")):
+    with bulkhead.taken(B, Endpoint(PHONE, "b")):
         pass
 
     with ExitStack() as permits:
-        permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
-        permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
-        with pytest.raises(Postponed) as caught, bulkhead.taken(Endpoint(PHONE, "a")):
+        permits.enter_context(bulkhead.taken(A, Endpoint(PHONE, "a")))
+        permits.enter_context(bulkhead.taken(A, Endpoint(PHONE, "a")))
+        with pytest.raises(Postponed) as caught, bulkhead.taken(A, Endpoint(PHONE, "a")):
             pass
-        permits.enter_context(bulkhead.taken(Endpoint(PHONE, "b")))
+        permits.enter_context(bulkhead.taken(B, Endpoint(PHONE, "b")))
 
     assert 1000 <= caught.value.after_ms <= 5000
     assert caught.value.attempt is None
@@ -43,20 +45,20 @@ def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: p
     monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.05)
     bulkhead = Bulkhead(4)
     for name in ("b", "c"):
-        with bulkhead.taken(Endpoint(PHONE, name)):
+        with bulkhead.taken(f"https://{name}.example", Endpoint(PHONE, name)):
             pass
     time.sleep(0.06)
 
     with ExitStack() as permits:
         for _ in range(4):
-            permits.enter_context(bulkhead.taken(Endpoint(PHONE, "a")))
+            permits.enter_context(bulkhead.taken(A, Endpoint(PHONE, "a")))
 
 
 def test_what_a_permit_costs_does_not_grow_with_the_number_of_endpoints() -> None:
     """P7: 1.4 ms each under the lock with 20,000 endpoints."""
     bulkhead, began = Bulkhead(50), time.monotonic()
     for number in range(20_000):
-        with bulkhead.taken(Endpoint(PHONE, f"w-{number}")):
+        with bulkhead.taken(f"https://{number}.example", Endpoint(PHONE, f"w-{number}")):
             pass
 
     assert time.monotonic() - began < 4  # with the growth it is more than 10 s
@@ -64,15 +66,52 @@ def test_what_a_permit_costs_does_not_grow_with_the_number_of_endpoints() -> Non
 
 def test_a_thread_is_given_back_after_an_error() -> None:
     bulkhead = Bulkhead(2)
-    with bulkhead.taken(Endpoint(PHONE, "b")):
+    with bulkhead.taken(B, Endpoint(PHONE, "b")):
         pass
 
     for _ in range(5):
-        with pytest.raises(ValueError, match="x"), bulkhead.taken(Endpoint(PHONE, "a")):
+        with pytest.raises(ValueError, match="x"), bulkhead.taken(A, Endpoint(PHONE, "a")):
             raise ValueError("x")
 
-    with bulkhead.taken(Endpoint(PHONE, "a")):
+    with bulkhead.taken(A, Endpoint(PHONE, "a")):
         pass
+
+
+def test_all_endpoints_of_one_origin_get_half_of_the_threads_together() -> None:
+    bulkhead = Bulkhead(4)
+    with bulkhead.taken(B, Endpoint(PHONE, "b")):
+        pass
+
+    with ExitStack() as permits:
+        permits.enter_context(bulkhead.taken("https://A.example:443/1", Endpoint("1", "a")))
+        permits.enter_context(bulkhead.taken("https://a.example/2?x=1", Endpoint("2", "a")))
+        with pytest.raises(Postponed), bulkhead.taken("https://a.example/3", Endpoint("3", "a")):
+            pass
+        permits.enter_context(bulkhead.taken("http://a.example/4", Endpoint("4", "a")))
+
+
+def test_requests_that_are_no_deliveries_count_for_their_origin() -> None:
+    bulkhead = Bulkhead(4)
+    with bulkhead.taken(B):
+        pass
+
+    with ExitStack() as permits:
+        permits.enter_context(bulkhead.taken(A))
+        permits.enter_context(bulkhead.taken(A))
+        with pytest.raises(Postponed), bulkhead.taken(A, Endpoint(PHONE, "a")):
+            pass
+
+
+def test_probes_use_a_tenth_of_the_threads() -> None:
+    bulkhead = Bulkhead(20)
+
+    with ExitStack() as permits:
+        for _ in range(2):
+            assert bulkhead.may_probe
+            permits.enter_context(bulkhead.probing(True))
+        permits.enter_context(bulkhead.probing(False))
+        assert not bulkhead.may_probe
+    assert bulkhead.may_probe
 
 
 def test_the_reports_of_one_outage_share_an_id() -> None:

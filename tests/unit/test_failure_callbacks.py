@@ -27,6 +27,7 @@ from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.failure_callbacks import follow_up_jobs, notice_message, report, status_report, status_reports
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -222,7 +223,7 @@ def test_a_notice_goes_to_the_sessions_own_number_with_a_computed_id() -> None:
 def test_a_callback_that_was_taken_is_done() -> None:
     sender = CallbackRecorder(Answer(status=204))
 
-    attempt = report(REPORT, url="http://operator.test/", sender=sender)
+    attempt = report(REPORT, url="http://operator.test/", sender=sender, bulkhead=Bulkhead(10))
 
     assert attempt.status == 204
     assert sender.posts == [("http://operator.test/", REPORT.body)]
@@ -231,7 +232,7 @@ def test_a_callback_that_was_taken_is_done() -> None:
 @pytest.mark.parametrize("answer", [Answer(status=500), Answer(status=302), Answer(error="connection refused")])
 def test_a_callback_that_was_not_taken_is_retried(answer: Answer) -> None:
     with pytest.raises(CallbackFailed) as failure:
-        report(REPORT, url="http://operator.test/", sender=CallbackRecorder(answer))
+        report(REPORT, url="http://operator.test/", sender=CallbackRecorder(answer), bulkhead=Bulkhead(10))
 
     assert failure.value.attempt.status == answer.status
     assert answer.error in str(failure.value)

@@ -16,6 +16,7 @@ from unoapi.models.cloud_api.messages import Command, OutboundMessage
 from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.providers.whatsmeow.commands import commands_for
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.message_parsing import command_of, message_of, parse_message
 from unoapi.services.sending import command, send
 
@@ -43,11 +44,11 @@ def test_a_provider_gets_the_message_typed() -> None:
 
     send(
         job_of({"to": CONTACT, "text": {"body": "hello"}}), history=History(), sessions=sessions, sends=MemorySends(),
-        providers={"sandbox": provider}, max_age_s=600,
+        providers={"sandbox": provider}, max_age_s=600, bulkhead=Bulkhead(10),
     )  # fmt: skip
     command(
         RunCommand(id="1", phone=PHONE, body=serialise(MARK)), sessions=sessions, providers={"sandbox": provider},
-        max_age_s=600,
+        max_age_s=600, bulkhead=Bulkhead(10),
     )  # fmt: skip
 
     message, mark = provider.sent
@@ -79,7 +80,7 @@ def test_a_job_with_what_could_not_be_sent_is_given_up_with_a_code_and_never_cla
     with pytest.raises(MessageRejected) as refusal:
         send(
             job_of(document), history=History(), sessions=MemorySessions(make_session(provider="sandbox")),
-            sends=sends, providers={"sandbox": provider}, max_age_s=600,
+            sends=sends, providers={"sandbox": provider}, max_age_s=600, bulkhead=Bulkhead(10),
         )  # fmt: skip
 
     assert refusal.value.code in (131009, 131051)

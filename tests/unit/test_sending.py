@@ -22,6 +22,7 @@ from unoapi.errors import (
 from unoapi.models.attempts import History
 from unoapi.models.jobs import Envelope, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.sending import failed_envelope, send, status_envelopes
 
 SENT = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
@@ -43,6 +44,7 @@ def send_once(
         sends=sends or MemorySends(),
         providers={"sandbox": provider},
         max_age_s=600,
+        bulkhead=Bulkhead(10),
     )
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import urlsplit
+
+PORTS = {"http": 80, "https": 443}
 
 
 class Endpoint(NamedTuple):
@@ -16,6 +20,17 @@ class Endpoint(NamedTuple):
     def key(self) -> str:
         """Its name in Redis keys and memories: `<phone>:<webhook id>`."""
         return f"{self.phone}:{self.webhook_id}"
+
+
+@lru_cache(maxsize=4096)
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address: who is behind it. An address that is none is its own."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{(parts.hostname or '').rstrip('.')}:{port}"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
-"""The bulkhead between endpoints: one that is slow or greedy leaves threads to the others."""
+"""The bulkhead between receivers: one that is slow or greedy leaves threads to the others."""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
+from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed
+from unoapi.models.endpoints import origin_of
 from unoapi.services.retries import bucket_wait_ms
 
 if TYPE_CHECKING:
@@ -17,43 +19,89 @@ if TYPE_CHECKING:
     from unoapi.models.endpoints import Endpoint
 
 SEEN_S = 5.0
-"""For so long after a post an endpoint still counts as one that has work."""
+"""For so long after a request an endpoint or an origin still counts as one that has work."""
 PERMIT_WAIT_MS = 2000
 
 
 class Bulkhead:
-    """The threads of one process, shared between endpoints.
+    """The threads of one process, shared between endpoints, and between the origins (scheme, host, port) behind them.
 
-    One endpoint may use all of them while no other has work, otherwise at most half. It counts in the memory of this
+    One of either may use all of them while no other has work, otherwise at most half. It counts in the memory of this
     process, so that a crash leaves nothing behind.
     """
 
     def __init__(self, threads: int) -> None:
         self._half = max(1, threads // 2)
-        self._busy: dict[str, int] = {}
-        self._seen: dict[str, float] = {}
+        self._tenth = max(1, threads // 10)
+        self._endpoints, self._origins = _Account(), _Account()
+        self._probes = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def taken(self, endpoint: Endpoint) -> Iterator[None]:
-        """Use one thread for an endpoint. Raises Postponed when it uses its share already."""
-        name = endpoint.key
+    def taken(self, url: str, endpoint: Endpoint | None = None) -> Iterator[None]:
+        """Use one thread for a request to an address. Raises Postponed when its share is in use already.
+
+        An empty address takes none.
+        """
         with self._lock:
+            accounts = [(self._origins, origin_of(url))] if url else []
+            if endpoint is not None:
+                accounts.append((self._endpoints, endpoint.key))
             now = time.monotonic()
-            self._seen.pop(name, None)
-            self._seen[name] = now  # at the end: the first ones are those that were seen longest ago
-            while now - self._seen[oldest := next(iter(self._seen))] >= SEEN_S:
-                del self._seen[oldest]
-            busy = self._busy.get(name, 0)
-            others = len(self._seen) > 1 or len(self._busy.keys() - {name}) > 0
-            if busy >= self._half and others:
+            over = [
+                name for account, name in accounts if account.note_work(name, now) and account.busy(name) >= self._half
+            ]
+            if over:
                 wait_ms = bucket_wait_ms(PERMIT_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
-                raise Postponed("the endpoint has its share of the threads", after_ms=wait_ms, jitter=False)
-            self._busy[name] = busy + 1
+                raise Postponed("its receiver has its share of the threads", after_ms=wait_ms, jitter=False)
+            for account, name in accounts:
+                account.take(name)
         try:
             yield
         finally:
             with self._lock:
-                self._busy[name] -= 1
-                if not self._busy[name]:
-                    del self._busy[name]
+                for account, name in accounts:
+                    account.give_back(name)
+
+    @property
+    def may_probe(self) -> bool:
+        """Whether one more probe of an endpoint that is down leaves nine tenths of the threads to the others."""
+        return self._probes < self._tenth
+
+    @contextmanager
+    def probing(self, probe: bool) -> Iterator[None]:
+        """Count a request that is a probe."""
+        with self._lock:
+            self._probes += probe
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._probes -= probe
+
+
+class _Account:
+    """Who uses how many threads, and who had work lately. What each call does is the same however many there are."""
+
+    def __init__(self) -> None:
+        self._busy: dict[str, int] = {}
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def note_work(self, name: str, now: float) -> bool:
+        """Note that a name has work now (`time.monotonic`). Whether another one has some, too."""
+        self._seen[name] = now
+        self._seen.move_to_end(name)
+        while now - next(iter(self._seen.values())) >= SEEN_S:
+            self._seen.popitem(last=False)
+        return len(self._seen) > 1 or len(self._busy) > (name in self._busy)
+
+    def busy(self, name: str) -> int:
+        return self._busy.get(name, 0)
+
+    def take(self, name: str) -> None:
+        self._busy[name] = self.busy(name) + 1
+
+    def give_back(self, name: str) -> None:
+        self._busy[name] -= 1
+        if not self._busy[name]:
+            del self._busy[name]

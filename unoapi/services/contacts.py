@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
     from unoapi.models.jobs import PostContacts, PostSessionState
     from unoapi.ports import Provider, WebhookSender
+    from unoapi.services.bulkhead import Bulkhead
 
 
 def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dict[str, Any]]:
@@ -34,16 +35,21 @@ def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dic
     ]
 
 
-def post_answer(job: PostContacts, *, history: History, sender: WebhookSender, max_age_s: int) -> Attempt:
-    """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
+def post_answer(
+    job: PostContacts, *, history: History, sender: WebhookSender, bulkhead: Bulkhead, max_age_s: int
+) -> Attempt:
+    """Make one attempt. Raises DeliveryFailed (retry), Postponed (wait), DeliveryRefused, TooOld (give up)."""
     ensure_fresh(job, max_age_s=max_age_s)
-    return post(job, url=job.url, history=history, sender=sender)
+    return post(job, url=job.url, history=history, sender=sender, bulkhead=bulkhead)
 
 
-def post(job: PostContacts | PostSessionState, *, url: str, history: History, sender: WebhookSender) -> Attempt:
-    """Post a job's body once. Raises DeliveryFailed (retry), DeliveryRefused (give up)."""
+def post(
+    job: PostContacts | PostSessionState, *, url: str, history: History, sender: WebhookSender, bulkhead: Bulkhead
+) -> Attempt:
+    """Post a job's body once. Raises DeliveryFailed (retry), Postponed (wait), DeliveryRefused (give up)."""
     webhook = Webhook.model_validate({"id": job.task, "urlAbsolute": url})
-    answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+    with bulkhead.taken(url):
+        answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if not answer.delivered:
         raise delivery_error(answer)
     return answer.as_attempt()

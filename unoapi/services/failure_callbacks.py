@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
     from unoapi.models.endpoints import EndpointChange
     from unoapi.ports import CallbackSender, SessionStore
+    from unoapi.services.bulkhead import Bulkhead
 
 
 def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
@@ -167,9 +168,10 @@ def _notice(job: DeliverWebhook, *, error: str, history: History) -> NotifyNumbe
     )
 
 
-def report(job: ReportFailure, *, url: str, sender: CallbackSender) -> Attempt:
-    """Post one failure callback. Raises CallbackFailed (retry)."""
-    answer = sender.post(url, job.body)
+def report(job: ReportFailure, *, url: str, sender: CallbackSender, bulkhead: Bulkhead) -> Attempt:
+    """Post one failure callback. Raises CallbackFailed (retry), Postponed (wait)."""
+    with bulkhead.taken(url):
+        answer = sender.post(url, job.body)
     attempt = answer.as_attempt()
     if not answer.delivered:
         raise CallbackFailed(answer.summary, attempt=attempt)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unoapi.models.attempts import History
+    from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import Provider, SendClaims, SessionStore
+    from unoapi.services.bulkhead import Bulkhead
 
 WAIT_FOR_STORE_MS = 5000
 TRACKER = "biz_opaque_callback_data"
@@ -41,6 +43,7 @@ def send(  # noqa: PLR0913 (collaborators)
     sessions: SessionStore,
     sends: SendClaims,
     providers: Mapping[str, Provider],
+    bulkhead: Bulkhead,
     max_age_s: int,
 ) -> Receipt:
     """Send one message, at most once. In `history`, `redelivered` is whether a worker stopped with this job.
@@ -61,9 +64,12 @@ def send(  # noqa: PLR0913 (collaborators)
         if receipt is not None:
             return receipt
         raise
-    receipt = _outcome(_claim(job, history=history, sends=sends, max_age_s=max_age_s))
-    if receipt is not None:
-        return receipt
+    with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread is not claimed
+        receipt = _outcome(_claim(job, history=history, sends=sends, max_age_s=max_age_s))
+        return receipt or _send_claimed(job, message, provider=provider, sends=sends)
+
+
+def _send_claimed(job: SendMessage, message: OutboundMessage, *, provider: Provider, sends: SendClaims) -> Receipt:
     try:
         receipt = provider.send(message, phone=job.phone, message_id=job.id)
     except MessageRejected as error:
@@ -80,14 +86,22 @@ def send(  # noqa: PLR0913 (collaborators)
     return receipt
 
 
-def command(job: RunCommand, *, sessions: SessionStore, providers: Mapping[str, Provider], max_age_s: int) -> None:
+def command(
+    job: RunCommand,
+    *,
+    sessions: SessionStore,
+    providers: Mapping[str, Provider],
+    bulkhead: Bulkhead,
+    max_age_s: int,
+) -> None:
     """Carry out one command; it may be repeated.
 
     Raises SendFailed (retry), Postponed (wait), TooOld, MessageRejected.
     """
     provider = providers[sessions.find(job.phone).provider]
     _ensure_ready(job, provider, max_age_s=max_age_s)
-    provider.command(command_of(job), phone=job.phone)
+    with bulkhead.taken(provider.address(job.phone)):
+        provider.command(command_of(job), phone=job.phone)
 
 
 def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_s: int) -> None:

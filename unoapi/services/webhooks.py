@@ -209,13 +209,21 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
     if state.breaker is not None:
         breakers.seen(endpoint, state=state.breaker)
-    with context.bulkhead.taken(endpoint):
-        permit = breakers.permit(job.id, endpoint, state=state.breaker, deadline_ms=webhook.deadline_ms)
+    with context.bulkhead.taken(webhook.address(job.phone), endpoint):
+        permit = breakers.permit(
+            job.id,
+            endpoint,
+            state=state.breaker,
+            deadline_ms=webhook.deadline_ms,
+            accepted_at_ms=job.accepted_at_ms,
+            may_probe=context.bulkhead.may_probe,
+        )
         if permit.wait_ms:
             raise Postponed("the endpoint is down, or has just come back", after_ms=permit.wait_ms, jitter=False)
-        answer = context.sender.post(
-            webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body
-        )
+        with context.bulkhead.probing(permit.probe):
+            answer = context.sender.post(
+                webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body
+            )
     if not answer.delivered:
         raise _failure(job, answer, context)
     breakers.succeeded(endpoint, notify=partial(context.notify, job))
@@ -258,7 +266,7 @@ def _failure(job: DeliverWebhook, answer: Answer, context: DeliveryContext) -> U
         pause_ms = max(1000, answer.retry_after_s * 1000)
         context.deliveries.pause(job.endpoint, pause_ms=pause_ms)
         return Postponed(f"{answer.summary} with Retry-After", after_ms=pause_ms, attempt=error.attempt)
-    down, went_down = context.breakers.failed(job.id, job.endpoint)
+    down, went_down = context.breakers.failed(job.id, job.endpoint, took_ms=answer.duration_ms)
     if went_down is not None:
         context.notify(job, went_down)
     if down:

@@ -1,8 +1,9 @@
 """The circuit breakers: which endpoints are down. All workers share them in Redis; without it each has its own memory.
 
-Two keys per endpoint (session and webhook): `unoapi-failing:…` is the set of deliveries that failed since the last
-success, also while the endpoint is down; `unoapi-breaker:…` is `open <since> <next probe> <pause> <last prober>` or
-`ramp <since> <closed at>`. `unoapi-breakers-open` lists all endpoints that went down. Times are Unix milliseconds.
+Two keys per endpoint (session and webhook): `unoapi-failing:…` has the deliveries that failed since the last success,
+by the time of their first failure, also while the endpoint is down; `unoapi-breaker:…` is
+`open <since> <next probe> <pause> <last prober>` or `ramp <since> <closed at>`. `unoapi-breakers-open` lists all
+endpoints that went down. Times are Unix milliseconds.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
     from unoapi.models.endpoints import Endpoint
     from unoapi.stores.redis import RedisClient
 
-LONGEST_PAUSE_MS = 60_000
+FAILING_MS = 1000
+"""An endpoint is down when its failures have gone on for at least so long."""
+SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
+PAUSE_PER_PROBE = 20
+"""The pause before the next probe is so many times what the last one cost: at most a twentieth of a thread."""
+WAIT_PER_AGE = 8
+"""What waits comes back after the eighth part of the outage's age: sooner costs more than it gives."""
+LONGEST_WAIT_MS = 300_000
 RAMP_MS = 8_000
-RAMP_FIRST = 10
-"""Deliveries in the first second after an outage; then twice as many each second."""
+RAMP_FIRST = 100
+"""Of the deliveries that waited, so many in the first second after an outage; then twice as many each second."""
+RAMP_WAIT_MS = 1_000
 TTL_MS = 3 * 86_400_000
 MAX_ENDPOINTS = 10_000
 OPEN_KEY = "unoapi-breakers-open"
@@ -33,16 +42,18 @@ MAX_COUNTED = 10_000
 _FAIL = """
 local state = redis.call('GET', KEYS[2])
 if state and string.sub(state, 1, 4) == 'open' then
-  local since, pause, prober = string.match(state, '^open (%d+) %d+ (%d+) (.*)$')
+  local since, prober = string.match(state, '^open (%d+) %d+ %d+ (.*)$')
   if prober == ARGV[1] then
-    state = 'open ' .. since .. ' ' .. string.format('%.0f', ARGV[3] + pause) .. ' ' .. pause .. ' ' .. prober
+    state = 'open ' .. since .. ' ' .. string.format('%.0f', ARGV[3] + ARGV[4]) .. ' ' .. ARGV[4] .. ' ' .. prober
     redis.call('SET', KEYS[2], state, 'PX', ARGV[5])
   end
   return {0, state}
 end
-redis.call('SADD', KEYS[1], ARGV[1])
+if redis.call('TYPE', KEYS[1]).ok == 'set' then redis.call('DEL', KEYS[1]) end
+redis.call('ZADD', KEYS[1], 'NX', ARGV[3], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if redis.call('SCARD', KEYS[1]) < tonumber(ARGV[2]) then return {0, ''} end
+if redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[2]) then return {0, ''} end
+if ARGV[3] - redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] < tonumber(ARGV[6]) then return {0, 'failing'} end
 state = 'open ' .. ARGV[3] .. ' ' .. string.format('%.0f', ARGV[3] + ARGV[4]) .. ' ' .. ARGV[4] .. ' ' .. ARGV[1]
 redis.call('SET', KEYS[2], state, 'PX', ARGV[5])
 redis.call('ZADD', KEYS[3], ARGV[3], KEYS[2])
@@ -76,56 +87,86 @@ def failing_key(endpoint: Endpoint) -> str:
 
 
 class RedisBreakers:
-    """Breakers. `failures` different deliveries open one (0: never); `pause_ms` is the wait before the first probe.
+    """Breakers. `failures` different deliveries within at least `failing_ms` open one (0: never).
 
-    `spread` makes the wait of one delivery, always above 0, of the least wait that serves, so that not all come back at
-    once.
+    `shortest_pause_ms` is the least time between two probes. `spread` makes the wait of one delivery, always above 0,
+    of the least wait that serves, so that not all come back at once.
     """
 
-    def __init__(self, redis: RedisClient, *, failures: int, pause_ms: int, spread: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        redis: RedisClient,
+        *,
+        failures: int,
+        spread: Callable[[int], int],
+        failing_ms: int = FAILING_MS,
+        shortest_pause_ms: int = SHORTEST_PAUSE_MS,
+    ) -> None:
         self._redis = redis
         self._failures = failures
-        self._pause_ms = min(pause_ms, LONGEST_PAUSE_MS)
+        self._failing_ms = failing_ms
+        self._shortest_pause_ms = shortest_pause_ms
         self._spread = spread
         self._lock = threading.Lock()
-        self._failing_here: dict[str, set[str]] = {}
+        self._failing_here: dict[str, dict[str, int]] = {}
         self._states_here: dict[str, str] = {}
 
-    def permit(self, delivery_id: str, endpoint: Endpoint, *, state: str | None, deadline_ms: int) -> Permit:
-        """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`; None: Redis is away."""
+    def permit(  # noqa: PLR0913 (what is known of the delivery)
+        self,
+        delivery_id: str,
+        endpoint: Endpoint,
+        *,
+        state: str | None,
+        deadline_ms: int,
+        accepted_at_ms: int,
+        may_probe: bool,
+    ) -> Permit:
+        """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`; None: Redis is away.
+
+        `may_probe`: whether this process has a thread for one more probe.
+        """
         key = breaker_key(endpoint)
         current = self._states_here.get(key, "") if state is None else state
         if not current or not self._failures:
             return Permit()
         kind, *words = current.split(" ")
         if kind == "ramp":
-            return self._ramp(key, int(words[1]), away=state is None)
-        next_ms, pause_ms, prober = int(words[1]), int(words[2]), words[3]
-        left_ms = next_ms - now_ms()
+            is_new = accepted_at_ms > int(words[1])
+            return Permit() if is_new or state is None else self._ramp(key, int(words[1]))
+        since_ms, next_ms, pause_ms, prober = int(words[0]), int(words[1]), int(words[2]), words[3]
+        now = now_ms()
+        left_ms = next_ms - now
         # Whoever probed last lets others try first; it probes again only when nobody came.
-        if left_ms > 0 or (prober == delivery_id and left_ms > -pause_ms):
-            return Permit(wait_ms=self._spread(left_ms))
-        longer_ms = min(pause_ms * 2, LONGEST_PAUSE_MS)
-        until_next_ms = max(longer_ms, deadline_ms)
-        changed = f"open {words[0]} {now_ms() + until_next_ms} {longer_ms} {delivery_id}"
+        if left_ms > 0 or not may_probe or (prober == delivery_id and left_ms > -pause_ms):
+            return self._wait(left_ms, since_ms, now)
+        # Reserved until its deadline; when it fails sooner, the next one follows after the pause.
+        reserved_ms = max(pause_ms, deadline_ms)
+        changed = f"open {since_ms} {now + reserved_ms} {pause_ms} {delivery_id}"
         if self._swap(key, current, changed, here=state is None):
             return Permit(probe=True)
-        return Permit(wait_ms=self._spread(until_next_ms))
+        return self._wait(pause_ms, since_ms, now)
 
-    def failed(self, delivery_id: str, endpoint: Endpoint) -> tuple[bool, EndpointChange | None]:
-        """Count a failure. Whether the endpoint is down now, and the change if this failure made it so."""
+    def _wait(self, at_least_ms: int, since_ms: int, now: int) -> Permit:
+        age_ms = max(0, now - since_ms)
+        return Permit(wait_ms=self._spread(max(at_least_ms, min(age_ms // WAIT_PER_AGE, LONGEST_WAIT_MS))))
+
+    def failed(self, delivery_id: str, endpoint: Endpoint, *, took_ms: int) -> tuple[bool, EndpointChange | None]:
+        """Count a failure, and what it cost. Whether the endpoint is down now, and the change if this made it so.
+
+        It counts as down already when only the time is missing: what fails now will find it down, or up again.
+        """
         if not self._failures:
             return False, None
         key, now = breaker_key(endpoint), now_ms()
         keys = (failing_key(endpoint), key)
+        pause_ms = min(max(PAUSE_PER_PROBE * took_ms, self._shortest_pause_ms), LONGEST_PAUSE_MS)
+        bounds = (self._failures, now, pause_ms, TTL_MS, self._failing_ms)
         try:
-            ((opened, state),) = self._redis.call(
-                ("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, self._failures, now, self._pause_ms, TTL_MS)
-            )
+            ((opened, state),) = self._redis.call(("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, *bounds))
         except StoreUnavailable:
-            opened, state = self._fail_here(key, delivery_id, now)
+            opened, state = self._fail_here(key, delivery_id, now, pause_ms)
         else:
-            self._remember(key, state)
+            self._remember(key, state if state != "failing" else "")
         return bool(state), EndpointChange(down=True, since_ms=now) if opened else None
 
     def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
@@ -197,31 +238,34 @@ class RedisBreakers:
             self._states_here[key] = after
             return True
 
-    def _fail_here(self, key: str, delivery_id: str, now: int) -> tuple[bool, str]:
+    def _fail_here(self, key: str, delivery_id: str, now: int, pause_ms: int) -> tuple[bool, str]:
         with self._lock:
             state = self._states_here.get(key, "")
             if state.startswith("open"):
-                _, since, _, pause, prober = state.split(" ")
+                _, since, _, _, prober = state.split(" ")
                 if prober == delivery_id:
-                    state = self._states_here[key] = f"open {since} {now + int(pause)} {pause} {prober}"
+                    state = self._states_here[key] = f"open {since} {now + pause_ms} {pause_ms} {prober}"
                 return False, state
             if len(self._failing_here) >= MAX_ENDPOINTS:
                 self._failing_here.clear()
-            failing = self._failing_here.setdefault(key, set())
-            failing.add(delivery_id)
+            failing = self._failing_here.setdefault(key, {})
+            failing.setdefault(delivery_id, now)
             if len(failing) < self._failures:
                 return False, ""
+            if now - min(failing.values()) < self._failing_ms:
+                return False, "failing"
             del self._failing_here[key]
-            self._states_here[key] = f"open {now} {now + self._pause_ms} {self._pause_ms} {delivery_id}"
+            self._states_here[key] = f"open {now} {now + pause_ms} {pause_ms} {delivery_id}"
             return True, self._states_here[key]
 
-    def _ramp(self, key: str, closed_ms: int, *, away: bool) -> Permit:
+    def _ramp(self, key: str, closed_ms: int) -> Permit:
+        """One that waited: of these, so many a second."""
         second = max(0, now_ms() - closed_ms) // 1000
-        if second * 1000 >= RAMP_MS or away:
+        if second * 1000 >= RAMP_MS:
             return Permit()
         counter = f"{key}:{second}"
         try:
             count, _ = self._redis.call(("INCR", counter), ("EXPIRE", counter, RAMP_MS // 1000))
         except StoreUnavailable:
             return Permit()
-        return Permit() if count <= RAMP_FIRST << second else Permit(wait_ms=self._spread(2000))
+        return Permit() if count <= RAMP_FIRST << second else Permit(wait_ms=self._spread(RAMP_WAIT_MS))

@@ -56,6 +56,10 @@ class CloudApiProvider:
     def ready(self, phone: str) -> None:
         """Return: whether Meta takes a message is known when it is asked."""
 
+    def address(self, phone: str) -> str:
+        """Meta's, or the one that the session has in its place."""
+        return str(self._sessions.find(phone).webhook_forward.url or "")
+
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Pass one message on.
 

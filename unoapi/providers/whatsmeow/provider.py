@@ -48,6 +48,10 @@ class WhatsmeowProvider:
         self._max_age_s = max_age_s
         self._rpc = rpc
 
+    def address(self, phone: str) -> str:  # noqa: ARG002 (the port's)
+        """No server is asked: RabbitMQ takes the commands."""
+        return ""
+
     def ready(self, phone: str) -> None:
         """Raise NoConnector unless the phone is connected."""
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt, History
     from unoapi.models.session import Session
     from unoapi.ports import SessionStore, WebhookSender
+    from unoapi.services.bulkhead import Bulkhead
 
     ConnectionChange = SessionState | QrCode | PairingCode
     SavePicture = Callable[[bytes, str], dict[str, Any]]
@@ -86,13 +87,21 @@ def job_for(change: ConnectionChange, *, session: Session, event_id: str, at_ms:
     return PostSessionState(id=job_id, phone=session.phone, body=serialise(document), notify_on_failure=False)
 
 
-def post_state(
-    job: PostSessionState, *, history: History, sessions: SessionStore, sender: WebhookSender, max_age_s: int
+def post_state(  # noqa: PLR0913 (collaborators)
+    job: PostSessionState,
+    *,
+    history: History,
+    sessions: SessionStore,
+    sender: WebhookSender,
+    bulkhead: Bulkhead,
+    max_age_s: int,
 ) -> Attempt | None:
-    """Make one attempt. Raises DeliveryFailed (retry), DeliveryRefused, TooOld (give up)."""
+    """Make one attempt. Raises DeliveryFailed (retry), Postponed (wait), DeliveryRefused, TooOld (give up)."""
     ensure_fresh(job, max_age_s=max_age_s)
     url = sessions.find(job.phone).session_webhook
-    return post(job, url=f"{url}", history=history, sender=sender) if url is not None else None
+    if url is None:
+        return None
+    return post(job, url=f"{url}", history=history, sender=sender, bulkhead=bulkhead)
 
 
 def text_of(change: ConnectionChange, *, session: Session) -> str | None:
