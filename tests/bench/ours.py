@@ -3,7 +3,9 @@
 import contextlib
 import json
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import redis
 from kombu import Connection
 
 from tests.bench import queues
-from tests.bench.contenders import PATIENCE_S, arrivals, load, requests_per_second
+from tests.bench.contenders import PATIENCE_S, accepted, arrivals, load, requests_per_second
 from tests.bench.measure import Figures, percentiles
 from tests.bench.processes import accepts, cpu_s, megabytes, procfile, running
 from tests.bench.stage import Stage, event, message
@@ -34,6 +36,9 @@ SLOW_MS = 200
 SLOW_THREADS = 200
 THREADS = 50
 BATCH = 1000
+PACE_PER_S = 100
+BEFORE_S, AFTER_S = 2.0, 8.0
+"""So long events come before an outage, and after it."""
 numbers = count()  # of all events of all runs: what was delivered once is not delivered again
 
 
@@ -146,6 +151,43 @@ def latency(stage: Stage) -> Figures:
         arrivals(stage.receiver, amount, PATH)
     came = {message_number(request.body): request.received_at for request in stage.receiver.requests(PATH)}
     return percentiles(came[number] - answered[number] for number in sorted(answered))
+
+
+def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
+    """After an outage at 100 events a second, with the default settings: how long what waited and what is new take.
+
+    `last_s`: from the healing to the last arrival. `new_p50_ms`: from the API's answer to the arrival of events that
+    were accepted after the healing. `requests`: requests for each event. `dead`: dead letters.
+    """
+    amount = int(PACE_PER_S * (BEFORE_S + outage_s + AFTER_S))
+    prepare(stage)
+    stage.receiver.record("full")
+    first = next(numbers)
+    for _ in range(amount):
+        next(numbers)
+    with web(stage) as port, workers(stage), ThreadPoolExecutor(1) as pool:
+        eventually(lambda: consumers(stage) > 0, what="our worker", within_s=30)
+        path = f"/webhooks/whatsapp/{PHONE}"
+        loading = pool.submit(load, port, path, event(f"{first}-{{n}}"), amount, HEADERS, per_s=PACE_PER_S)
+        eventually(lambda: stage.receiver.count(PATH) >= BEFORE_S * PACE_PER_S, what="some events", within_s=30)
+        stage.receiver.script(PATH, outage)
+        time.sleep(outage_s)
+        stage.receiver.script(PATH, Behaviour())
+        healed = time.time()
+        answered = loading.result(PATIENCE_S)
+        eventually(
+            lambda: accepted(stage.receiver, PATH) >= amount, what=f"{amount} events", within_s=PATIENCE_S, every_s=1
+        )
+        dead = queues.depth(stage.amqp_url, TOPOLOGY.dead)
+    requests = stage.receiver.requests(PATH)
+    came = {message_number(request.body): request.received_at for request in requests}  # the last one was the taken one
+    new = [came[number] - at for number, at in answered.items() if at > healed]
+    return {
+        "last_s": max(came.values()) - healed,
+        "new_p50_ms": statistics.median(new) * 1000,
+        "requests": len(requests) / amount,
+        "dead": dead,
+    }
 
 
 def message_number(body: str) -> int:

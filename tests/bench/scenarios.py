@@ -7,7 +7,17 @@ from tests.bench import contenders, ours
 from tests.bench.measure import Rounds, Row, compared, interleaved
 from tests.bench.stage import Stage
 from tests.support.fake_sentry import Ingest
+from tests.support.receiver import Behaviour
 from unoapi.devenv.ports import free_port
+
+OUTAGES = {
+    "503": Behaviour(status=503),
+    "broken connections": Behaviour(status=0),
+    "hanging": Behaviour(delay_ms=60_000),
+}
+RECOVERY_S = 5
+HANGING_S = 3 + 60
+"""The longest pause between two probes is 60 s: what it costs to find out is 20 times that."""
 
 
 def deliveries(stage: Stage) -> list[Row]:
@@ -118,6 +128,25 @@ def latency(stage: Stage) -> list[Row]:
     ]
 
 
+def recovery(stage: Stage) -> list[Row]:
+    """What the first seconds after an outage are like."""
+    outages = {
+        f"{seconds:.0f} s of {name}": partial(ours.recovery, stage, outage, seconds)
+        for name, outage in OUTAGES.items()
+        for seconds in stage.sizes.outages_s
+    }
+    rounds = interleaved(outages, 1)
+    rows = []
+    for name in outages:
+        longest_s = HANGING_S if name.endswith("hanging") else RECOVERY_S
+        rows += [
+            against(f"{name}: last arrival in s : {longest_s}", rounds, name, "last_s", longest_s, at_most=1),
+            against(f"{name}: new ones, median in ms : 100", rounds, name, "new_p50_ms", 100, at_most=1),
+            against(f"{name}: dead letters", rounds, name, "dead", 1, at_most=0),
+        ]
+    return rows
+
+
 def watching(stage: Stage) -> list[Row]:
     """What being watched costs: Celery's task events, which Flower shows, and counting for Prometheus."""
     rounds = interleaved(
@@ -160,5 +189,5 @@ def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: fl
 
 SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
     scenario.__name__: scenario
-    for scenario in (before, deliveries, events, sentry, slow, api, validation, latency, watching, endurance)
+    for scenario in (before, deliveries, events, sentry, slow, api, validation, latency, recovery, watching, endurance)
 }

@@ -19,9 +19,10 @@ class Sizes:
     requests: int = 8_000
     paced: int = 2_000
     endurance: int = 100_000
+    outages_s: tuple[float, ...] = (3.0, 20.0)
 
 
-QUICK = Sizes(rounds=1, messages=400, slow_messages=1_000, requests=400, paced=200, endurance=4_000)
+QUICK = Sizes(rounds=1, messages=400, slow_messages=1_000, requests=400, paced=200, endurance=4_000, outages_s=(3.0,))
 
 
 @dataclass(frozen=True, kw_only=True)
