@@ -108,7 +108,11 @@ class Settings(BaseSettings):
         3_600_000, description="Longest wait between two attempts, in ms."
     )
     unoapi_breaker_failures: int = Field(
-        5, ge=0, le=1000, description="Different deliveries that fail in a row until an endpoint is down. 0: never."
+        5,
+        ge=0,
+        le=1000,
+        description="Different deliveries that fail over at least a second, with no success between, until an "
+        "endpoint is down. 0: never.",
     )
     unoapi_message_max_age: Seconds = Field(
         172_800, description="Seconds after which a delivery is given up, however it waited."
