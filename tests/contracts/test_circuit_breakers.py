@@ -133,6 +133,14 @@ def test_the_pause_between_probes_is_twenty_times_what_the_last_one_cost(worker:
     assert worker.permit("d-2").probe
 
 
+def test_nobody_waits_for_the_deadline_of_a_probe_that_may_succeed_at_any_moment(worker: Worker) -> None:
+    open_it(worker)
+    time.sleep(PAUSE_MS / 1000 + 0.05)
+    assert worker.permit("d-1", deadline_ms=60_000).probe
+
+    assert 0 < worker.permit("d-2", deadline_ms=60_000).wait_ms <= 2000
+
+
 def test_nobody_probes_without_a_thread_for_it(worker: Worker) -> None:
     open_it(worker)
     time.sleep(PAUSE_MS / 1000 + 0.05)

@@ -138,7 +138,8 @@ class RedisBreakers:
         left_ms = next_ms - now
         # Whoever probed last lets others try first; it probes again only when nobody came.
         if left_ms > 0 or not may_probe or (prober == delivery_id and left_ms > -pause_ms):
-            return self._wait(left_ms, since_ms, now)
+            # More is left only while a probe is under way: until its deadline, but it may succeed at any moment.
+            return self._wait(min(left_ms, pause_ms), since_ms, now)
         # Reserved until its deadline; when it fails sooner, the next one follows after the pause.
         reserved_ms = max(pause_ms, deadline_ms)
         changed = f"open {since_ms} {now + reserved_ms} {pause_ms} {delivery_id}"
