@@ -19,7 +19,7 @@ demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
 	@$(BIN)/python -m unoapi.devenv.demo
 
 test: $(VENV)/.dev ## Run all tests, on throw-away servers
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Lint, check the format, the types and the layers
 	@$(BIN)/ruff check .

@@ -19,8 +19,6 @@ RATE = 20.0
 """Messages per second to the healthy endpoint, and as many to its neighbour, if there is one."""
 HANGS_MS = 60_000
 BAR = 2.0
-FLOOR_MS = 10.0
-"""A 95th percentile below this is the machine's, not ours: it counts as this much."""
 
 
 def bad_neighbour(stage: Stage) -> Row:
@@ -38,7 +36,8 @@ def bad_neighbour(stage: Stage) -> Row:
                 messages, delivered = messages + sent, delivered + len(latencies)
     finally:
         receiver.record("count", key=ID_PATTERN)
-    before, after = max(statistics.median(alone), FLOOR_MS), max(statistics.median(bad), FLOOR_MS)
+    floor_ms = size.neighbour_floor_ms
+    before, after = max(statistics.median(alone), floor_ms), max(statistics.median(bad), floor_ms)
     ratio = after / before
     note = f"p95 of the healthy half {after:.0f} ms, alone {before:.0f} ms: {ratio:.2f} x (bar {BAR:g})"
     return Row(

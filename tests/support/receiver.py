@@ -274,7 +274,7 @@ class Receiver:
         """Requests and 2xx answers by what the `key` pattern found in the body."""
         return {name: (requests, accepted) for name, (requests, accepted) in self._control("keys", path=path).items()}
 
-    def wait(self, count: int, path: str = "/", *, timeout_s: float = 10) -> int:
+    def wait(self, count: int, path: str = "/", *, timeout_s: float = 20) -> int:
         """Wait until at least `count` requests came; returns how many, raises TimeoutError when too few did."""
         deadline = time.monotonic() + timeout_s
         while (came := self.count(path)) < count:
