@@ -61,7 +61,7 @@ SHORT = Size(
     retry_limit=2,
     neighbour_s=2.0,
     neighbour_rounds=3,
-    neighbour_floor_ms=250.0,  # other tests run beside; without a bulkhead it is the deadline of 2 s
+    neighbour_floor_ms=250.0,  # other tests run beside; without a bulkhead it is the deadline, 1.5 s
     neighbour_deadline_ms=1_500,
     within_s=60.0,
 )
