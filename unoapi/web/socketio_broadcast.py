@@ -37,6 +37,7 @@ log = get_logger(__name__)
 EXTENSION = "broadcast"
 ROOMS = "unoapi.rooms"
 EVERYTHING = "*"
+LOG_EVERY_S = 60.0
 RECONNECT_PAUSE_S = 2.0
 MAX_MESSAGE = 10_000
 """Bytes; clients have nothing to say but that they are there."""
@@ -109,12 +110,15 @@ class Broadcast:
                 self._listener.start()
 
     def _listen(self) -> None:
+        logged = -LOG_EVERY_S
         while True:
             try:
                 for message in self._subscribe(CHANNEL):
                     self._emit(json.loads(message))
             except StoreUnavailable as error:
-                log.warning("broadcast_interrupted", error=f"{error}")
+                if time.monotonic() >= logged + LOG_EVERY_S:
+                    logged = time.monotonic()
+                    log.warning("broadcast_interrupted", error=f"{error}")
             except Exception as error:  # noqa: BLE001 (without this thread no front end hears anything any more)
                 log.error("broadcast_failed", error=describe(error), traceback=safe_traceback(error))
             time.sleep(RECONNECT_PAUSE_S)
