@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pycurl
 
 from unoapi.errors import NotSent
+from unoapi.models.endpoints import DEFAULT_PORTS, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 SETTING = "UNOAPI_ALLOWED_HOSTS"
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 METADATA = frozenset(
@@ -75,7 +75,7 @@ class AddressGuard:
 
         Without `ip` only a host that is written as an address can be checked.
         """
-        origin = _origin(url)
+        origin = origin_of(url)
         if origin is None:
             return "the address is not valid"
         _, host, port = origin
@@ -174,15 +174,6 @@ class SocketOpener:
     def refusal(self) -> str:
         """Why no connection was tried; empty when one was, or when none was asked for."""
         return "" if self._opened else self._refusal
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None for what is no address."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
-    except ValueError:
-        return None
 
 
 def _address(text: str) -> Address | None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Endpoint(NamedTuple):
@@ -23,14 +23,13 @@ class Endpoint(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an address: who is behind it. An address that is none is its own."""
+def origin_of(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an address: who is behind it. None for what is no address."""
     try:
         parts = urlsplit(url)
-        port = parts.port or PORTS.get(parts.scheme, 0)
+        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
-        return url
-    return f"{parts.scheme}://{(parts.hostname or '').rstrip('.')}:{port}"
+        return None
 
 
 @dataclass(frozen=True)

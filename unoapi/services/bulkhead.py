@@ -44,7 +44,7 @@ class Bulkhead:
         An empty address takes none.
         """
         with self._lock:
-            accounts = [(self._origins, origin_of(url))] if url else []
+            accounts = [(self._origins, f"{origin_of(url) or url}")] if url else []
             if endpoint is not None:
                 accounts.append((self._endpoints, endpoint.key))
             now = time.monotonic()
