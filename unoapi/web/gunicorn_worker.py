@@ -309,6 +309,8 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         elif isinstance(result, _Answer):
             if not self._enter_lane(conn, partial(self._finish, conn, result)):
                 _close(result.pieces)
+        elif result is None:
+            self._drop(conn)
         else:
             then = self._await_next_request if result else self._linger
             if conn.answer_buffer is not None and conn.answer_buffer.waiting:
@@ -508,11 +510,10 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._unwatch(conn)
         self._count_bytes(conn, 0)
         self.nr_conns -= 1
-        if conn.lane_caller is None:
-            conn.close()
-            return
         with contextlib.suppress(OSError):
-            conn.sock.shutdown(socket.SHUT_RDWR)  # the thread that waits for it wakes up; closed when that is done
+            conn.sock.shutdown(socket.SHUT_RDWR)  # a thread that waits for it, or for a copy, wakes up
+        if conn.lane_caller is None:  # else closed when that thread is done
+            conn.close()
 
     # --- in a thread ---
 
@@ -525,7 +526,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 self.method_queue.defer(self.finish_request, conn, result)
 
     def handle(self, conn: _Connection) -> Any:
-        """Run one request. True keeps the connection; what is neither true nor false is for the main loop."""
+        """Run one request. True keeps the connection, None drops it; other values are for the main loop."""
         conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
         data = bytes(conn.inbox.data)
         streamed = conn.lane_caller is not None and conn.wants_body
@@ -538,6 +539,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             return why
         except (OSError, StopIteration) as error:  # StopIteration: Socket.IO is done with its socket
             self.log.debug("a connection ended: %s", type(error).__name__)
+            return None
         except Exception as error:  # noqa: BLE001 (answered and logged)
             self.handle_error(req, conn.sock, conn.client, error)
         return False
@@ -555,14 +557,19 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         resp, environ = wsgi.create(req, conn.answer_buffer, conn.client, conn.server, self.cfg)
         environ |= {"wsgi.multithread": True, MAY_WAIT: in_lane, REPEATED: conn.runs > 0}
         environ.pop("wsgi.file_wrapper", None)
-        if conn.waits:
-            environ["gunicorn.socket"] = _bounded_writes(conn.sock)
+        sockets_own = _copy_with_bounded_writes(conn.sock) if conn.waits else None
+        environ["gunicorn.socket"] = sockets_own
         conn.runs += 1
         self.nr += 1
         try:
             pieces = self.wsgi(environ, resp.start_response)
+        except StopIteration:
+            sockets_own = None  # a websocket was made of it, whose thread closes it
+            raise
         finally:
             conn.caller = environ.get(CALLER, "")
+            if sockets_own is not None:
+                sockets_own.close()
         answer = _Answer(resp, pieces, req, environ, began)
         length = resp.response_length
         without_body = resp.status_code in (204, 304) or req.method == "HEAD"
@@ -616,11 +623,14 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         super().handle_error(req, client, addr, exc)
 
 
-def _bounded_writes(sock: socket.socket) -> socket.socket:
-    """The same socket: a write that the client does not take in time fails, while a read may take hours."""
+def _copy_with_bounded_writes(sock: socket.socket) -> socket.socket:
+    """A socket to give away: a write that the client does not take in time fails, while a read may take hours.
+
+    A copy, because who gets it closes it, while the main loop watches ours: its number would go to the next connection.
+    """
     sock.setblocking(True)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(WRITE_S), 0))
-    return sock
+    return sock.dup()
 
 
 def _close(pieces: Any) -> None:

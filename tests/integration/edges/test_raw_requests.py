@@ -233,6 +233,21 @@ def test_a_message_of_the_socket_is_not_gathered_without_a_bound(uno: Stack) -> 
     assert sent < size
 
 
+def test_the_end_of_a_socket_costs_nobody_else_a_connection(uno: Stack) -> None:
+    """The socket's library closes what it was given: a number that the main loop still watches goes to the next."""
+    close = b"\x88\x80" + bytes(4)
+    answers_of_others = []
+
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", uno.port), timeout=5) as connection:
+            connection.sendall(websocket("/ws", token_of(PHONE)))
+            assert status_of(connection, within_s=5) == 101
+            connection.sendall(close)
+            answers_of_others += [answer_to(uno, head("GET", "/ping", Connection="close")) for _ in range(10)]
+
+    assert [answer for answer in answers_of_others if "pong!" not in answer] == []
+
+
 # --- counting ---
 
 
