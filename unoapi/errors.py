@@ -95,9 +95,13 @@ class DeadLettersBusy(UnoError):
 
 
 class TransientError(UnoError):
-    """May go well later."""
+    """May go well later.
+
+    `held_claim` is the claim that the job may still hold, though nothing left: Redis did not say that it is gone.
+    """
 
     reason = "transient"
+    held_claim = ""
 
 
 class DeliveryFailed(TransientError):

@@ -159,20 +159,23 @@ class Deliveries(Protocol):
 class SendClaims(Protocol):
     """The rights to send, so that no message is sent twice. Raises StoreUnavailable."""
 
-    def claim(self, job: SendMessage) -> Claim:
-        """Ask for the right to send."""
+    def claim(self, job: SendMessage, *, name: str = ..., held: Sequence[str] = ...) -> Claim:
+        """Ask for the right to send, as a claim of this name. One of a name in `held` is the caller's to take over."""
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome."""
 
-    def state(self, job: SendMessage) -> Claim:
-        """What a claim would answer now; `free` when nobody has the right."""
+    def state(self, job: SendMessage, *, held: Sequence[str] = ...) -> Claim:
+        """What a claim would answer now; `free` when nobody else has the right."""
 
-    def release(self, job: SendMessage) -> None:
-        """Give the right back: it is certain that nothing left."""
+    def release(self, job: SendMessage, *, name: str = ...) -> None:
+        """Give the right of this name back: it is certain that nothing left."""
 
-    def reopen(self, job: SendMessage, *, force: bool) -> bool:
-        """Whether a person may have the job run again. A receipt stays; an unfinished claim goes with `force` alone."""
+    def reopen(self, job: SendMessage, *, force: bool, held: Sequence[str] = ...) -> bool:
+        """Whether a person may have the job run again. A receipt stays; an unfinished claim goes with `force` alone.
+
+        A claim that the job holds is not in its way.
+        """
 
 
 class MessageIds(Protocol):

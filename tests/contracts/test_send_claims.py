@@ -77,6 +77,48 @@ def test_a_right_that_was_given_back_is_free_again(sends: SendClaims) -> None:
     assert sends.claim(JOB).free
 
 
+def test_a_right_is_given_back_by_its_holder_alone(sends: SendClaims) -> None:
+    sends.claim(JOB, name="mine")
+
+    sends.release(JOB, name="another's")
+
+    assert sends.claim(JOB).busy_ms
+
+
+def test_a_receipt_is_never_given_back(sends: SendClaims) -> None:
+    sends.claim(JOB, name="mine")
+    sends.settle(JOB, RECEIPT)
+
+    sends.release(JOB, name="mine")
+
+    assert sends.claim(JOB, held=["mine"]) == Claim(receipt=RECEIPT)
+
+
+def test_a_right_that_a_job_holds_is_taken_over_once(sends: SendClaims) -> None:
+    sends.claim(JOB, name="first")
+
+    assert sends.state(JOB, held=["other", "first"]).free
+    assert sends.claim(JOB, name="second", held=["other", "first"]).free
+    assert sends.claim(JOB, name="third", held=["other", "first"]).busy_ms
+    assert sends.state(JOB, held=["other", "first"]).busy_ms
+
+
+def test_a_right_that_a_job_holds_is_taken_over_though_its_time_is_up(short: SendClaims) -> None:
+    short.claim(JOB, name="first")
+    time.sleep(0.06)
+
+    assert short.claim(JOB, name="second", held=["first"]).free
+    assert short.claim(JOB).busy_ms
+
+
+def test_a_replay_of_what_the_dead_letter_holds_needs_no_force(sends: MemorySends | RedisSendClaims) -> None:
+    sends.claim(JOB, name="first")
+
+    assert not sends.reopen(JOB, force=False, held=["other"])
+    assert sends.reopen(JOB, force=False, held=["other", "first"])
+    assert sends.claim(JOB, held=["first"]).free
+
+
 def test_the_state_of_a_right_is_read_without_taking_it(sends: SendClaims) -> None:
     before = sends.state(JOB)
     sends.claim(JOB)

@@ -289,22 +289,34 @@ class MemorySends:
     def __init__(self, *, lease_ms: int = 60_000) -> None:
         self.lease_ms = lease_ms
         self.claims: dict[tuple[str, str], int | Receipt] = {}
+        self.names: dict[tuple[str, str], str] = {}
         self.away = False
+        self.unheard = False
+        """Redis carries a claim out, and its answer is lost."""
 
-    def claim(self, job: SendMessage) -> Claim:
+    def claim(self, job: SendMessage, *, name: str = "", held: Sequence[str] = ()) -> Claim:
         self._ensure_there()
-        claim = self.claims.get((job.phone, job.id))
-        if claim is None:
-            self.claims[job.phone, job.id] = now_ms() + self.lease_ms
+        key = (job.phone, job.id)
+        claim = self.claims.get(key)
+        if claim is None or self._is_held(key, held):
+            self.claims[key], self.names[key] = now_ms() + self.lease_ms, name
+            if self.unheard:
+                raise StoreUnavailable("Redis did not answer")
             return FREE
         return self._read(claim)
 
-    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+    def reopen(self, job: SendMessage, *, force: bool, held: Sequence[str] = ()) -> bool:
         self._ensure_there()
-        claim = self.claims.get((job.phone, job.id))
-        if isinstance(claim, int) and force:
-            del self.claims[job.phone, job.id]
-        return force or not isinstance(claim, int)
+        key = (job.phone, job.id)
+        claim = self.claims.get(key)
+        if isinstance(claim, Receipt) or self._is_held(key, held):
+            return True
+        if claim is not None and force:
+            del self.claims[key]
+        return force or claim is None
+
+    def _is_held(self, key: tuple[str, str], held: Sequence[str]) -> bool:
+        return not isinstance(self.claims.get(key), Receipt) and self.names.get(key) in held
 
     def _read(self, claim: int | Receipt) -> Claim:
         if isinstance(claim, Receipt):
@@ -312,18 +324,22 @@ class MemorySends:
         left_ms = claim - now_ms()
         return Claim(busy_ms=left_ms) if left_ms > 0 else Claim(lost=True)
 
-    def state(self, job: SendMessage) -> Claim:
+    def state(self, job: SendMessage, *, held: Sequence[str] = ()) -> Claim:
         self._ensure_there()
         claim = self.claims.get((job.phone, job.id))
-        return FREE if claim is None else self._read(claim)
+        return FREE if claim is None or self._is_held((job.phone, job.id), held) else self._read(claim)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         self._ensure_there()
         self.claims[job.phone, job.id] = receipt
 
-    def release(self, job: SendMessage) -> None:
+    def release(self, job: SendMessage, *, name: str = "") -> None:
         self._ensure_there()
-        self.claims.pop((job.phone, job.id), None)
+        if (
+            not isinstance(self.claims.get((job.phone, job.id)), Receipt)
+            and self.names.get((job.phone, job.id)) == name
+        ):
+            self.claims.pop((job.phone, job.id), None)
 
     def _ensure_there(self) -> None:
         if self.away:

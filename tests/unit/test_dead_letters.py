@@ -178,6 +178,14 @@ def test_a_claim_without_an_outcome_needs_force_whatever_the_reason() -> None:
     assert house.outcomes() == ["needs_force"]
 
 
+def test_a_claim_that_the_dead_letter_holds_needs_no_force() -> None:
+    """It was given up with certainty that nothing left, while Redis was away."""
+    house = House(make_dead_letter(make_send(), reason="send_failed", history=History(held_claims=("mine",))))
+    house.sends.claim(make_send(), name="mine")
+
+    assert house.outcomes() == ["replayed"]
+
+
 def test_a_rate_is_kept_by_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("unoapi.services.dead_letters.time.sleep", pauses.append)

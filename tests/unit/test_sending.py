@@ -16,13 +16,15 @@ from unoapi.errors import (
     SendFailed,
     SendPostponed,
     SessionUnknown,
+    StoreUnavailable,
     TooOld,
     Unclaimed,
 )
-from unoapi.models.attempts import History
+from unoapi.models.attempts import MAX_HELD_CLAIMS, History
 from unoapi.models.jobs import Envelope, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.retries import with_failure
 from unoapi.services.sending import failed_envelope, send, status_envelopes
 
 SENT = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
@@ -212,6 +214,80 @@ def test_what_certainly_did_not_leave_may_be_sent_again(trouble: Exception) -> N
     send_once(later, sends=sends)
 
     assert len(later.sent) == 1
+
+
+class LostRelease(MemorySends):
+    """Redis is away exactly when a claim is given back."""
+
+    def release(self, job: SendMessage, *, name: str = "") -> None:  # noqa: ARG002 (the port's)
+        raise StoreUnavailable("Redis is away")
+
+
+def history_after(error: pytest.ExceptionInfo[Exception], **before: Any) -> dict[str, Any]:
+    """What the job carries after this error."""
+    return with_failure(History(**before), error.value).model_dump(include={"held_claims", "unclaimed"})
+
+
+@pytest.mark.parametrize("lease_ms", [60_000, 0])
+@pytest.mark.parametrize("trouble", [SendFailed("not reachable"), SendPostponed("a pause is asked for", after_ms=1000)])
+def test_what_did_not_leave_is_sent_again_though_its_claim_could_not_be_given_back(
+    trouble: Exception, lease_ms: int
+) -> None:
+    sends, later = LostRelease(lease_ms=lease_ms), ScriptedProvider()
+
+    with pytest.raises(type(trouble)) as failure:
+        send_once(ScriptedProvider(trouble), sends=sends)
+    send_once(later, sends=sends, **history_after(failure))
+
+    assert len(later.sent) == 1
+
+
+@pytest.mark.parametrize("job", [make_send(), make_send(claimed_only=True)], ids=["a mark", "a client's key"])
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_a_claim_whose_answer_was_lost_is_no_unknown_outcome(job: SendMessage, *, redelivered: bool) -> None:
+    sends, provider = MemorySends(lease_ms=0), ScriptedProvider()
+    sends.unheard = True
+
+    with pytest.raises(Postponed) as wait:
+        send_once(provider, sends=sends, job=job, redelivered=redelivered)
+    sends.unheard = False
+    send_once(provider, sends=sends, job=job, redelivered=redelivered, **history_after(wait))
+
+    assert len(provider.sent) == 1
+
+
+def test_of_two_copies_that_hold_one_claim_only_one_is_sent() -> None:
+    """A publish whose confirm was lost is repeated, so that a retry may come twice."""
+    sends, provider = LostRelease(), ScriptedProvider()
+    with pytest.raises(SendFailed) as failure:
+        send_once(ScriptedProvider(SendFailed("not reachable")), sends=sends)
+    held = history_after(failure)
+
+    with pytest.raises(OutcomeUnknown):
+        send_once(ScriptedProvider(OutcomeUnknown("no answer")), sends=sends, **held)
+    with pytest.raises(Postponed):
+        send_once(provider, sends=sends, **held)
+
+    assert provider.sent == []
+
+
+def test_a_held_claim_is_in_nobodys_way_while_its_message_waits_for_a_connector() -> None:
+    sends = LostRelease(lease_ms=0)
+    with pytest.raises(SendFailed) as failure:
+        send_once(ScriptedProvider(SendFailed("not reachable")), sends=sends)
+
+    with pytest.raises(NoConnector):
+        send_once(ScriptedProvider(connected=False), sends=sends, redelivered=True, **history_after(failure))
+
+
+def test_of_many_held_claims_the_first_and_the_last_are_carried() -> None:
+    history = History()
+
+    for number in range(1000):
+        history = history.with_held_claim(f"{number}")
+
+    assert len(history.held_claims) == MAX_HELD_CLAIMS
+    assert (history.held_claims[0], history.held_claims[-2:]) == ("0", ("998", "999"))
 
 
 @pytest.mark.parametrize("trouble", [RuntimeError("?"), KeyError("to"), TimeoutError(), NoConnector(PHONE)])

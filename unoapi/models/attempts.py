@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_ATTEMPTS_SAVED = 50
 MAX_ERROR_CHARS = 300
+MAX_HELD_CLAIMS = 20
 
 
 class Attempt(BaseModel):
@@ -34,7 +35,8 @@ class History(BaseModel):
     `tries` counts all tries since the last replay (a postponed one too, when a request was made); `attempts` are the
     last 50 of all. `redelivered` stays true once a worker stopped in the middle: a message that is put back for later
     is a new one to the broker, which then no longer knows. `unclaimed`: the message may be sent though Redis could not
-    note its claim; a copy that comes back with it may have been sent. `receipt` is the outcome of a send whose statuses
+    note its claim; a copy that comes back with it may have been sent. `held_claims` are those that it may still hold in
+    Redis though nothing left under them. `receipt` is the outcome of a send whose statuses
     are not published yet, as `models.receipts` has it. `internal_errors` counts our own bugs, and `worker_losses`
     the processes that ended while they had this job and nothing else. The aliases are the names in stored jobs.
     """
@@ -50,12 +52,18 @@ class History(BaseModel):
     internal_errors: int = Field(default=0, ge=0, alias="faults")
     worker_losses: int = Field(default=0, ge=0, alias="deaths")
     unclaimed: bool = False
+    held_claims: tuple[str, ...] = ()
     receipt: dict[str, Any] | None = None
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
         attempts = (*self.attempts, attempt)[-MAX_ATTEMPTS_SAVED:]
         return self.model_copy(update={"tries": self.tries + 1, "attempts": attempts})
+
+    def with_held_claim(self, claim: str) -> History:
+        """The history of a job that may hold one more claim: of many the first, which Redis may have, and the last."""
+        held = (*self.held_claims[:1], *self.held_claims[1:][2 - MAX_HELD_CLAIMS :], claim)
+        return self.model_copy(update={"held_claims": held})
 
     def next_replay(self) -> History:
         """The history of a replay: a new budget, the old attempts still there to read. What was sent stays sent."""

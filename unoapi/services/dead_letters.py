@@ -99,7 +99,8 @@ class DeadLetters:
             return "left_alone"
         if _may_have_left(dead_letter) and not force:
             return "needs_force"
-        if isinstance(dead_letter.job, SendMessage) and not self._sends.reopen(dead_letter.job, force=force):
+        held = dead_letter.history.held_claims
+        if isinstance(dead_letter.job, SendMessage) and not self._sends.reopen(dead_letter.job, force=force, held=held):
             return "needs_force"
         return "replayed"
 

@@ -12,6 +12,7 @@ from unoapi.errors import (
     Postponed,
     StoreUnavailable,
     TooOld,
+    TransientError,
     Unclaimed,
     UnoError,
     describe,
@@ -88,6 +89,8 @@ def with_failure(history: History, error: BaseException) -> History:
     """The history after this error. A bug counts as an attempt, too; a wait without a request does not."""
     if isinstance(error, Unclaimed):
         history = history.model_copy(update={"unclaimed": True})
+    if isinstance(error, TransientError) and error.held_claim:
+        history = history.with_held_claim(error.held_claim)
     attempt: Attempt | None = getattr(error, "attempt", None)
     is_bug = not isinstance(error, UnoError)
     if is_bug:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from unoapi.errors import (
@@ -12,6 +13,7 @@ from unoapi.errors import (
     SendPostponed,
     StoreUnavailable,
     TooOld,
+    TransientError,
     Unclaimed,
 )
 from unoapi.models.claims import Claim
@@ -64,19 +66,25 @@ def send(  # noqa: PLR0913 (collaborators)
         if receipt is not None:
             return receipt
         raise
+    claim = secrets.token_hex(4)
     with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread is not claimed
-        receipt = _outcome(_claim(job, history=history, sends=sends, max_age_s=max_age_s))
-        return receipt or _send_claimed(job, message, provider=provider, sends=sends)
+        receipt = _outcome(_claim(job, claim, history=history, sends=sends, max_age_s=max_age_s))
+        return receipt or _send_claimed(job, message, claim, provider=provider, sends=sends)
 
 
-def _send_claimed(job: SendMessage, message: OutboundMessage, *, provider: Provider, sends: SendClaims) -> Receipt:
+def _send_claimed(
+    job: SendMessage, message: OutboundMessage, claim: str, *, provider: Provider, sends: SendClaims
+) -> Receipt:
     try:
         receipt = provider.send(message, phone=job.phone, message_id=job.id)
     except MessageRejected as error:
         failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
         receipt = Receipt(recipient=message.addressee, statuses=(failed,))
-    except (SendFailed, SendPostponed):
-        _release(job, sends)
+    except (SendFailed, SendPostponed) as error:
+        try:
+            sends.release(job, name=claim)
+        except StoreUnavailable:
+            _holding(claim, error)
         raise
     except OutcomeUnknown:
         raise
@@ -114,20 +122,22 @@ def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_
     ensure_fresh(job, max_age_s=max_age_s)
 
 
-def _claim(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: int) -> Claim:
+def _claim(job: SendMessage, name: str, *, history: History, sends: SendClaims, max_age_s: int) -> Claim:
     """The right to send. Without Redis the job itself has to carry that it was begun, before it is begun.
 
-    Two copies that a client's repetition made do not know of each other: they wait.
+    It carries the claim as well, which Redis may have taken all the same. Two copies that a client's repetition made do
+    not know of each other: they wait.
     """
     try:
-        claim = sends.claim(job)
+        claim = sends.claim(job, name=name, held=history.held_claims)
     except StoreUnavailable as error:
         if history.redelivered:
-            raise _undecided(job, error, max_age_s=max_age_s) from error
+            raise _holding(name, _undecided(job, error, max_age_s=max_age_s)) from error
         if job.claimed_only:
-            raise Postponed("a message with an Idempotency-Key waits for Redis", after_ms=WAIT_FOR_STORE_MS) from error
+            waiting = Postponed("a message with an Idempotency-Key waits for Redis", after_ms=WAIT_FOR_STORE_MS)
+            raise _holding(name, waiting) from error
         if not history.unclaimed:
-            raise Unclaimed from error
+            raise _holding(name, Unclaimed()) from error
         return Claim(free=True)
     return _unless_begun(claim, history)
 
@@ -135,7 +145,7 @@ def _claim(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: 
 def _earlier(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: int) -> Receipt | None:
     """The outcome of an earlier copy. Raises OutcomeUnknown, or Postponed while it cannot be known."""
     try:
-        return _outcome(_unless_begun(sends.state(job), history))
+        return _outcome(_unless_begun(sends.state(job, held=history.held_claims), history))
     except StoreUnavailable as error:
         raise _undecided(job, error, max_age_s=max_age_s) from error
 
@@ -154,18 +164,18 @@ def _outcome(claim: Claim) -> Receipt | None:
     return claim.receipt
 
 
-def _undecided(job: SendMessage, error: StoreUnavailable, *, max_age_s: int) -> Postponed | OutcomeUnknown:
-    """Only the claim knows whether the first copy left."""
+def _holding(claim: str, error: TransientError) -> TransientError:
+    """The error with the claim that goes with the job: nothing left under it, and Redis may have it."""
+    error.held_claim = claim
+    return error
+
+
+def _undecided(job: SendMessage, error: StoreUnavailable, *, max_age_s: int) -> Postponed:
+    """Only the claim knows whether the first copy left. Raises OutcomeUnknown when it is too late to wait for it."""
     if too_old(job, max_age_s=max_age_s):
-        return OutcomeUnknown(f"a worker stopped with this message, and whether it left cannot be read: {error}")
+        unknown = f"a worker stopped with this message, and whether it left cannot be read: {error}"
+        raise OutcomeUnknown(unknown) from error
     return Postponed("a second copy waits until Redis answers", after_ms=WAIT_FOR_STORE_MS)
-
-
-def _release(job: SendMessage, sends: SendClaims) -> None:
-    try:
-        sends.release(job)
-    except StoreUnavailable:
-        return  # the claim runs out by itself, and then ends as an unknown outcome: never sent twice
 
 
 def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:

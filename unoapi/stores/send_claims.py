@@ -10,14 +10,28 @@ from unoapi.models.jobs import now_ms
 from unoapi.models.receipts import Receipt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unoapi.models.jobs import SendMessage
     from unoapi.stores.redis import RedisClient
 
 LEASE_MS = 60_000
 """Longer than any provider may take to send; after it the outcome of an unfinished send is unknown."""
+TAKE_OVER = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+RELEASE = """
+local claim = redis.call('GET', KEYS[1])
+if claim and string.find(claim, ARGV[1], 1, true) then redis.call('DEL', KEYS[1]) end
+"""
 REOPEN = """
 local claim = redis.call('GET', KEYS[1])
 if not claim or string.sub(claim, 1, 1) == '[' or string.find(claim, '{"receipt"', 1, true) == 1 then return 1 end
+for held = 2, #ARGV do
+  if string.find(claim, ARGV[held], 1, true) then return 1 end
+end
 if ARGV[1] == '0' then return 0 end
 redis.call('DEL', KEYS[1])
 return 1
@@ -25,41 +39,60 @@ return 1
 
 
 class RedisSendClaims:
-    """Claims of sends. A claim is a lease: an unfinished one that ran out means an unknown outcome."""
+    """Claims of sends. A claim is a lease: an unfinished one that ran out means an unknown outcome.
+
+    Its name tells a job that comes again whether it is its own, which Redis did not say was given back.
+    """
 
     def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
 
-    def claim(self, job: SendMessage) -> Claim:
+    def claim(self, job: SendMessage, *, name: str = "", held: Sequence[str] = ()) -> Claim:
         """Ask for the right to send. Raises StoreUnavailable."""
-        claim = json.dumps({"until_ms": now_ms() + LEASE_MS})
-        taken, stored = self._redis.call(
-            ("SET", _send_key(job), claim, "NX", "EX", self._ttl_s), ("GET", _send_key(job))
-        )
+        key = _send_key(job)
+        claim = json.dumps({"until_ms": now_ms() + LEASE_MS, "name": name})
+        taken, stored = self._redis.call(("SET", key, claim, "NX", "EX", self._ttl_s), ("GET", key))
+        if not taken and _name(stored) in held:
+            (taken,) = self._redis.call(("EVAL", TAKE_OVER, 1, key, stored, claim, self._ttl_s))
         return Claim(free=True) if taken else _read(stored)
 
-    def state(self, job: SendMessage) -> Claim:
-        """What a claim would answer now; `free` when nobody has the right. Raises StoreUnavailable."""
+    def state(self, job: SendMessage, *, held: Sequence[str] = ()) -> Claim:
+        """What a claim would answer now; `free` when nobody else has the right. Raises StoreUnavailable."""
         (stored,) = self._redis.call(("GET", _send_key(job)))
-        return Claim(free=True) if stored is None else _read(stored)
+        return Claim(free=True) if stored is None or _name(stored) in held else _read(stored)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome. Raises StoreUnavailable."""
         self._redis.call(("SET", _send_key(job), _packed(receipt), "EX", self._ttl_s))
 
-    def release(self, job: SendMessage) -> None:
+    def release(self, job: SendMessage, *, name: str = "") -> None:
         """Give the right back. Raises StoreUnavailable."""
-        self._redis.call(("DEL", _send_key(job)))
+        self._redis.call(("EVAL", RELEASE, 1, _send_key(job), _named(name)))
 
-    def reopen(self, job: SendMessage, *, force: bool) -> bool:
+    def reopen(self, job: SendMessage, *, force: bool, held: Sequence[str] = ()) -> bool:
         """Whether a person may have the job run again. Raises StoreUnavailable.
 
         A receipt stays: then only the statuses are published again. A claim without one may mean that the message left;
-        it is given back with `force` alone.
+        it is given back with `force` alone, but for one that the job holds.
         """
-        (may_run,) = self._redis.call(("EVAL", REOPEN, 1, _send_key(job), int(force)))
+        names = (_named(name) for name in held)
+        (may_run,) = self._redis.call(("EVAL", REOPEN, 1, _send_key(job), int(force), *names))
         return bool(may_run)
+
+
+def _named(name: str) -> str:
+    """What stands in a claim of this name, as JSON has it."""
+    return f'"name": "{name}"'
+
+
+def _name(stored: str | None) -> str:
+    """The name of a claim that is not settled; empty when it has none."""
+    try:
+        state = json.loads(stored or "{}")
+    except ValueError:
+        return ""
+    return str(state.get("name") or "") if isinstance(state, dict) else ""
 
 
 def _packed(receipt: Receipt) -> str:
