@@ -179,7 +179,7 @@ class SendClaims(Protocol):
 
 
 class MessageIds(Protocol):
-    """Which of WhatsApp's message ids is which of ours. Fails open: an unknown id is its own."""
+    """Which of WhatsApp's message ids is which of ours. An unknown id is its own."""
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save a pair."""
@@ -188,10 +188,10 @@ class MessageIds(Protocol):
         """Save which of ours one of theirs is, and not the other way."""
 
     def ours(self, phone: str, theirs: str) -> str:
-        """Our id, or theirs when no pair is known."""
+        """Our id, or theirs when no pair is known. Never raises; it fails open."""
 
     def theirs(self, phone: str, ours: str) -> str:
-        """Their id, or ours when no pair is known."""
+        """Their id, or ours when no pair is known. Raises StoreUnavailable."""
 
 
 class Connections(Protocol):
@@ -392,12 +392,12 @@ class Provider(Protocol):
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Send one Cloud API message.
 
-        Raises MessageRejected (WhatsApp refused it), SendFailed (certain that nothing left). Anything else means that
-        nobody knows.
+        Raises MessageRejected (WhatsApp refused it), SendFailed or SendPostponed (certain that nothing left). Anything
+        else means that nobody knows.
         """
 
     def command(self, command: MessageCommand, *, phone: str) -> None:
-        """Mark as read, show typing or delete. It may be repeated. Raises SendFailed, MessageRejected."""
+        """Mark as read, show typing or delete. It may be repeated. Raises TransientError, MessageRejected."""
 
 
 @runtime_checkable

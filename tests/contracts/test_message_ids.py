@@ -10,6 +10,7 @@ import redis
 
 from tests.support.fakes import PHONE, MemoryIds
 from tests.support.stack import eventually
+from unoapi.errors import StoreUnavailable
 from unoapi.stores.message_ids import RedisMessageIds
 from unoapi.stores.redis import RedisClient
 
@@ -43,12 +44,17 @@ def test_the_newest_pair_counts(ids: MessageIds) -> None:
     assert eventually(lambda: ids.ours(PHONE, "3EB0AA") == "wamid.2")
 
 
-def test_without_redis_every_id_is_its_own(away: RedisClient) -> None:
-    ids = RedisMessageIds(away, ttl_s=60)
+def test_without_redis_every_id_of_theirs_is_its_own_and_none_of_ours_is_taken_for_theirs(away: RedisClient) -> None:
+    memory, real = MemoryIds(), RedisMessageIds(away, ttl_s=60)
+    memory.away = True
+    both: tuple[MessageIds, ...] = (memory, real)
 
-    ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
+    for ids in both:
+        ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
 
-    assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
+        assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
+        with pytest.raises(StoreUnavailable):
+            ids.theirs(PHONE, "wamid.1")
 
 
 def test_the_key_is_the_one_that_other_programs_read_and_it_expires(

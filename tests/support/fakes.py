@@ -347,9 +347,10 @@ class MemorySends:
 
 
 class MemoryIds:
-    """MessageIds."""
+    """MessageIds. `away` stands for Redis that does not answer."""
 
     def __init__(self) -> None:
+        self.away = False
         self.pairs: dict[tuple[str, str], str] = {}
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
@@ -360,9 +361,11 @@ class MemoryIds:
         self.pairs[phone, theirs] = ours
 
     def ours(self, phone: str, theirs: str) -> str:
-        return self.pairs.get((phone, theirs), theirs)
+        return theirs if self.away else self.pairs.get((phone, theirs), theirs)
 
     def theirs(self, phone: str, ours: str) -> str:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
         return self.pairs.get((phone, ours), ours)
 
 

@@ -104,7 +104,7 @@ def command(
 ) -> None:
     """Carry out one command; it may be repeated.
 
-    Raises SendFailed (retry), Postponed (wait), TooOld, MessageRejected.
+    Raises SendFailed (retry), Postponed or StoreUnavailable (wait), TooOld, MessageRejected.
     """
     provider = providers[sessions.find(job.phone).provider]
     _ensure_ready(job, provider, max_age_s=max_age_s)

@@ -39,18 +39,18 @@ class RedisMessageIds:
         self._post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
 
     def ours(self, phone: str, theirs: str) -> str:
-        """Our id, or theirs when no pair is known."""
-        return self._other(phone, theirs)
+        """Our id, or theirs when no pair is known. Never raises."""
+        try:
+            return self._other(phone, theirs)
+        except StoreUnavailable:
+            return theirs
 
     def theirs(self, phone: str, ours: str) -> str:
-        """Their id, or ours when no pair is known."""
+        """Their id, or ours when no pair is known. Raises StoreUnavailable."""
         return self._other(phone, ours)
 
     def _other(self, phone: str, message_id: str) -> str:
-        try:
-            (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{message_id}"))
-        except StoreUnavailable:
-            return message_id
+        (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{message_id}"))
         if self._owed:
             self._post()
         return str(other) if other else message_id

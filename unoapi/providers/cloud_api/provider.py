@@ -20,6 +20,7 @@ from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error, read_json
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.services import media
+from unoapi.services.sending import WAIT_FOR_STORE_MS
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -67,13 +68,16 @@ class CloudApiProvider:
         """
         try:
             resolved = media.resolve(message.to_wire(), phone=phone, index=self._index, link=self._signed_urls.make)
+            body = with_their_ids(resolved, phone=phone, ids=self._ids)
         except MediaMissing:
             raise MessageRejected(
                 "Media missing", code=131053, details="The uploaded file was deleted or has expired."
             ) from None
         except StoreUnavailable as error:
-            raise SendFailed(f"the uploaded file cannot be read: {error}") from error
-        answer = self._post(phone, with_their_ids(resolved, phone=phone, ids=self._ids))
+            raise SendPostponed(
+                f"what the message is about cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
+            ) from error
+        answer = self._post(phone, body)
         theirs = _sent_id(answer)
         if not theirs:
             raise OutcomeUnknown("Meta answered without a message id")
@@ -81,7 +85,10 @@ class CloudApiProvider:
         return Receipt(recipient=_recipient(answer, message), statuses=(StatusUpdate(status="sent"),))
 
     def command(self, command: Command, *, phone: str) -> None:
-        """Pass a read mark or a typing indicator on; Meta knows no deletion."""
+        """Pass a read mark or a typing indicator on; Meta knows no deletion.
+
+        Raises MessageRejected, SendFailed or SendPostponed, StoreUnavailable.
+        """
         if command.status == "deleted":
             raise MessageRejected(
                 "Unsupported", code=131051, details="Meta's Cloud API does not delete messages for everybody."

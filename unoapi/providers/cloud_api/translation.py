@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
-    """A message or command in which the messages that it is about have Meta's ids."""
+    """A message or command in which the messages that it is about have Meta's ids.
+
+    Raises StoreUnavailable while those cannot be read: Meta knows no others.
+    """
     changed = dict(message)
     context = message.get("context")
     if isinstance(context, dict):

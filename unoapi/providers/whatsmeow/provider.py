@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, SendPostponed, StoreUnavailable
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
 from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
 from unoapi.providers.whatsmeow.commands import commands_for, marks_for
+from unoapi.services.sending import WAIT_FOR_STORE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
-STORE_WAIT_MS = 5000
 ASK_S = 8.0
 NUMBER = re.compile(r"[0-9]{5,15}")
 
@@ -57,12 +57,14 @@ class WhatsmeowProvider:
         try:
             status = self._connections.status(phone)
         except StoreUnavailable as error:
-            raise Postponed(f"whether {phone} is connected cannot be read: {error}", after_ms=STORE_WAIT_MS) from error
+            raise Postponed(
+                f"whether {phone} is connected cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
+            ) from error
         if status != "online":
             raise NoConnector(phone)
 
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
-        """Put the message on the connector's queue. Raises MessageRejected, SendFailed."""
+        """Put the message on the connector's queue. Raises MessageRejected, SendFailed, SendPostponed."""
         until_ms = now_ms() + self._max_age_s * 1000
         try:
             session = self._sessions.find(phone)
@@ -74,8 +76,12 @@ class WhatsmeowProvider:
                 until_ms=until_ms,
             )
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
-        except (Postponed, StoreUnavailable) as error:
-            raise SendFailed(f"{error}") from error
+        except Postponed as error:
+            raise SendPostponed(f"{error}", after_ms=error.after_ms) from error
+        except StoreUnavailable as error:
+            raise SendPostponed(
+                f"what the message needs cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
+            ) from error
         to = message.addressee
         then = []
         if any(command.type == "send" for command in commands):
@@ -91,14 +97,14 @@ class WhatsmeowProvider:
         return Receipt(recipient=to)
 
     def command(self, command: Command, *, phone: str) -> None:
-        """Mark as read, show typing or delete. Raises SendFailed, MessageRejected."""
+        """Mark as read, show typing or delete.
+
+        Raises MessageRejected, Postponed, StoreUnavailable, BrokerUnavailable.
+        """
         until_ms = now_ms() + self._max_age_s * 1000
-        try:
-            session = self._sessions.find(phone)
-            marks = marks_for(command, session=session, keys=lambda about: self._key(phone, about), until_ms=until_ms)
-            self._commands.put(marks)
-        except (Postponed, StoreUnavailable, BrokerUnavailable) as error:
-            raise SendFailed(f"{error}") from error
+        session = self._sessions.find(phone)
+        marks = marks_for(command, session=session, keys=lambda about: self._key(phone, about), until_ms=until_ms)
+        self._commands.put(marks)
 
     def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
         """Whether each number is on WhatsApp, as WhatsApp says; while the phone is not there, as its form says."""

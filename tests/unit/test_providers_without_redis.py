@@ -1,0 +1,129 @@
+"""What a provider does while Redis cannot be read: nothing leaves that would be about the wrong message."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+from unittest import mock
+
+import pytest
+
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemoryConnections,
+    MemoryIds,
+    MemoryPublisher,
+    MemorySessions,
+    make_session,
+)
+from unoapi.broker.connector_commands import CommandQueue
+from unoapi.errors import SendPostponed, StoreUnavailable
+from unoapi.http.api_client import HttpAnswer
+from unoapi.models.cloud_api.messages import Command
+from unoapi.providers.cloud_api.provider import CloudApiProvider
+from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
+from unoapi.services.message_parsing import parse_message
+
+if TYPE_CHECKING:
+    from unoapi.ports import Provider
+
+ACCOUNT = {"url": "http://graph.test", "version": "v21.0", "phoneNumberId": "1001", "token": "t" * 20}
+SESSION = make_session(provider="forwarder", webhook_forward=ACCOUNT)
+TO = {"messaging_product": "whatsapp", "to": CONTACT}
+QUOTE = {**TO, "type": "text", "text": {"body": "yes"}, "context": {"message_id": "wamid.1"}}
+REACTION = {**TO, "type": "reaction", "reaction": {"message_id": "wamid.1", "emoji": "👍"}}
+FILE = {**TO, "type": "image", "image": {"id": f"{PHONE}/12345"}}
+READ = Command(status="read", message_id="wamid.1")
+
+
+class Meta:
+    """ApiClient: remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+
+    def request(self, *_: object, body: bytes, **__: object) -> HttpAnswer:
+        self.bodies.append(json.loads(body))
+        return HttpAnswer(200, b'{"messages": [{"id": "wamid.META2"}]}')
+
+
+class UnreadableIndex:
+    """MediaIndex while Redis is away."""
+
+    def find(self, *_: object, **__: object) -> NoReturn:
+        raise StoreUnavailable("Redis is away")
+
+
+def provider_of_meta(meta: Meta, ids: MemoryIds) -> CloudApiProvider:
+    collaborators: dict[str, Any] = {"index": UnreadableIndex(), "signed_urls": mock.Mock(), "api_client": meta}
+    return CloudApiProvider(sessions=MemorySessions(SESSION), ids=ids, **collaborators)
+
+
+def provider_of_phones(queues: MemoryPublisher, connections: MemoryConnections) -> WhatsmeowProvider:
+    return WhatsmeowProvider(
+        commands=CommandQueue(queues),
+        connections=connections,
+        sessions=MemorySessions(make_session()),
+        rendered=lambda message, _: message,
+        max_age_s=600,
+    )
+
+
+def send(provider: Provider, message: dict[str, Any]) -> None:
+    provider.send(parse_message(message), phone=PHONE, message_id="wamid.2")
+
+
+@pytest.mark.parametrize("message", [QUOTE, REACTION, FILE], ids=["quote", "reaction", "file"])
+def test_what_is_about_something_of_ours_waits_and_is_not_sent_to_meta(message: dict[str, Any]) -> None:
+    meta, ids = Meta(), MemoryIds()
+    ids.remember(PHONE, theirs="wamid.META1", ours="wamid.1")
+    ids.away = True
+
+    with pytest.raises(SendPostponed):
+        send(provider_of_meta(meta, ids), message)
+
+    assert meta.bodies == []
+
+
+def test_a_read_mark_for_meta_waits_and_uses_up_no_retry() -> None:
+    meta, ids = Meta(), MemoryIds()
+    ids.away = True
+
+    with pytest.raises(StoreUnavailable):
+        provider_of_meta(meta, ids).command(READ, phone=PHONE)
+
+    assert meta.bodies == []
+
+
+@pytest.mark.parametrize(("message", "field"), [(QUOTE, "context"), (REACTION, "reaction")])
+def test_it_goes_to_meta_with_metas_id_afterwards(message: dict[str, Any], field: str) -> None:
+    meta, ids = Meta(), MemoryIds()
+    ids.remember(PHONE, theirs="wamid.META1", ours="wamid.1")
+
+    send(provider_of_meta(meta, ids), message)
+
+    assert [body[field]["message_id"] for body in meta.bodies] == ["wamid.META1"]
+
+
+def test_what_is_about_nothing_of_ours_does_not_wait_for_redis() -> None:
+    meta, ids = Meta(), MemoryIds()
+    ids.away = True
+
+    send(provider_of_meta(meta, ids), {**TO, "type": "text", "text": {"body": "hello"}})
+
+    assert len(meta.bodies) == 1
+
+
+@pytest.mark.parametrize("message", [QUOTE, REACTION], ids=["quote", "reaction"])
+def test_what_is_for_a_phone_waits_and_uses_up_no_retry(message: dict[str, Any]) -> None:
+    queues, connections = MemoryPublisher(), MemoryConnections()
+    connections.away = True
+    provider = provider_of_phones(queues, connections)
+
+    with pytest.raises(SendPostponed):
+        send(provider, message)
+    with pytest.raises(StoreUnavailable):
+        provider.command(READ, phone=PHONE)
+
+    assert queues.depth("unoapi.outgoing.whatsmeow") == 0
