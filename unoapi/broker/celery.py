@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from billiard.exceptions import WorkerLostError
-from celery import Celery
+from celery import Celery, concurrency
 from celery.app.amqp import AMQP
+from celery.concurrency.thread import TaskPool
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request
 from kombu import Exchange, Queue
+from kombu.asynchronous import get_event_loop
 
 from unoapi.broker.connection import Connection
 from unoapi.broker.messages import from_body, history_of, to_quarantine
@@ -20,6 +23,8 @@ from unoapi.models.jobs import JOBS, Envelope
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from unoapi.broker.messages import Message
     from unoapi.broker.publisher import MessagePublisher
 
@@ -48,8 +53,42 @@ def _refuse(_state: Any, **_: Any) -> dict[str, str]:
     return {"error": "switched off: it could lose messages"}
 
 
+DRAIN_STEP_S = 0.05
+
 for _command in SWITCHED_OFF:
     Panel.data[_command] = _refuse
+
+
+class DrainingPool(TaskPool):
+    """Celery's threads, with heartbeats and acknowledgements while the last tasks of a stopping worker end.
+
+    Celery's own pool waits in the thread that sends them. RabbitMQ then takes the connection for lost, and gives
+    another worker what this one is still posting, or has done and not acknowledged.
+    """
+
+    executor: ThreadPoolExecutor
+
+    def on_stop(self) -> None:
+        """End the threads when their tasks are done. What has not begun stays with RabbitMQ."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        hub = get_event_loop()
+        while any(thread.is_alive() for thread in self.executor._threads):  # noqa: SLF001 (as Celery's own does)
+            if hub is not None:
+                hub.fire_timers()
+                _acknowledge(hub)
+            time.sleep(DRAIN_STEP_S)
+        if hub is not None:
+            _acknowledge(hub)
+
+
+def _acknowledge(hub: Any) -> None:
+    """Send what tasks that ended left for the loop, which does not run any more: their acknowledgements."""
+    for send in hub._pop_ready():  # noqa: SLF001 (Celery's prefork does the same)
+        if send:
+            send()
+
+
+vars(concurrency)["ALIASES"]["threads"] = f"{__name__}:DrainingPool"
 
 
 class SafeRequest(Request):
