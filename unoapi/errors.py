@@ -323,6 +323,16 @@ class SendRefused(PermanentError):
         self.code = code
 
 
+class NewChatsRefused(SendRefused):
+    """WhatsApp lets the number write to nobody new for a while. Every further try makes that longer."""
+
+    reason = "new_chats_refused"
+
+    def __init__(self, message: str, *, until_s: int = 0) -> None:
+        super().__init__(message, code=131049)
+        self.until_s = until_s
+
+
 class InvalidCommand(PermanentError):
     """A message on a queue of commands that is no command of the contract."""
 

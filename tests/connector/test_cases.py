@@ -191,6 +191,9 @@ def test_voice_notes_and_native_buttons(case: dict[str, Any]) -> None:
             if "copy_code" in parameters:
                 parameters.pop("id")  # WhatsApp shows the same without it
         assert ours == theirs
+    elif payload.get("interactive", {}).get("type") == "list":  # field report 32: classic lists are not shown
+        (button,) = native(message)["buttons"]
+        assert (button[0], button[1]["title"]) == ("single_select", payload["interactive"]["action"]["button"])
     elif "interactiveMessage" in message:
         assert native(message)["buttons"] == [("cta_url", {"display_text": "More", "url": "https://example.com"})]
     else:

@@ -5,10 +5,12 @@ Keys are compared in lower case, because the libraries disagree about them (`fil
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert import interactive
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
+from unoapi.connector.convert.words import target_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +21,10 @@ WRAPPERS = frozenset(
         "ephemeralmessage", "lottiestickermessage", "editedmessage", "devicesentmessage", "associatedchildmessage",
         "groupmentionedmessage", "groupstatusmessage", "groupstatusmessagev2", "botinvokemessage",
         "botforwardedmessage",
-        "statusaddyours", "spoilermessage",
+        "statusaddyours", "spoilermessage", "questionmessage", "questionreplymessage", "pollcreationmessagev4",
+        "pollcreationoptionimagemessage", "eventcoverimage", "bottaskmessage", "limitsharingmessage",
+        "newsletteradminprofilemessage", "newsletteradminprofilestatusmessage", "newsletterscheduledmessage",
+        "audiostickermessage",
     }
 )  # fmt: skip
 HOUSEKEEPING = frozenset(
@@ -41,7 +46,13 @@ MEDIA = {
 }
 POLLS = frozenset({"pollcreationmessage", *(f"pollcreationmessagev{number}" for number in range(2, 7))})
 RESULTS = frozenset({"pollresultsnapshotmessage", "pollresultsnapshotmessagev3"})
+ABOUT = (
+    "questionresponsemessage", "statusquestionanswermessage", "commentmessage", "requestpaymentmessage",
+    "sendpaymentmessage",
+)  # fmt: skip
 MAX_DEPTH = 12
+MAX_TIME_S = 32_503_680_000
+"""The year 3000: a time beyond it is none."""
 
 
 def content_of(message: Raw) -> dict[str, Any]:
@@ -51,11 +62,14 @@ def content_of(message: Raw) -> dict[str, Any]:
 
 def context_of(message: Raw) -> dict[str, Any] | None:
     """What the message answers to, and whether it was forwarded or comes from an advertisement."""
-    info = _find_context(lowered(message), 0)
-    if info is None:
+    plain = lowered(message)
+    info = _find_context(plain, 0)
+    about = _target(plain)
+    if info is None and not about:
         return None
+    info = info or {}
     context: dict[str, Any] = {
-        "id": text_at(info, "stanzaid"),
+        "id": text_at(info, "stanzaid") or about,
         "participant": text_at(info, "participant"),
         "forwarded": bool(info.get("isforwarded")),
         "forwarding_score": int_at(info, "forwardingscore"),
@@ -81,6 +95,12 @@ def context_of(message: Raw) -> dict[str, Any] | None:
     return context if any(context.values()) else None
 
 
+def _target(message: Raw) -> str:
+    """The message that one of a newer kind is about: it names it outside of the context."""
+    parts = (object_at(message, name) for name in ABOUT)
+    return next((target for part in parts if part and (target := target_of(part))), "")
+
+
 def _content(message: Raw, depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH:
         return {"kind": "unsupported", "field": "nested"}
@@ -103,24 +123,30 @@ def _plain(message: Raw, depth: int) -> dict[str, Any]:
             return convert(part)
     if isinstance(message.get("protocolmessage"), dict):
         return _protocol(message["protocolmessage"], depth)
-    return _other(message)
+    return _other(message, depth)
 
 
-def _other(message: Raw) -> dict[str, Any]:
+def _other(message: Raw, depth: int) -> dict[str, Any]:
     name = next((name for name in message if name not in HOUSEKEEPING), "")
     if not name:
         return {"kind": "protocol", "name": next(iter(message), "empty")}
     part = object_at(message, name)
     if name in POLLS:
         options = [text_at(option, "optionname") for option in objects_at(part, "options")]
-        return {"kind": "poll", "name": text_at(part, "name"), "options": options}
+        selectable = int_at(part, "selectableoptionscount")
+        return {"kind": "poll", "name": text_at(part, "name"), "options": options, "selectable": selectable}
     if name in RESULTS:
         votes = [
             f"{text_at(vote, 'optionname')}: {int_at(vote, 'optionvotecount')}"
             for vote in objects_at(part, "pollvotes")
         ]
         return {"kind": "text", "body": "\n".join([f"*{text_at(part, 'name')}*", *votes])}
-    return {"kind": "unsupported", "field": name}
+    inner = object_at(part, "message")
+    content = _content(inner, depth + 1) if inner else {}
+    if content.get("kind") not in (None, "unsupported", "protocol"):
+        return content
+    words = words_of(part)
+    return {"kind": "text", "body": words} if words else {"kind": "unsupported", "field": name}
 
 
 def _media(kind: str, part: Raw, *, note: bool) -> dict[str, Any]:
@@ -131,6 +157,7 @@ def _media(kind: str, part: Raw, *, note: bool) -> dict[str, Any]:
         "filename": text_at(part, "filename") or (text_at(part, "title") if kind == "document" else ""),
         "voice": bool(part.get("ptt")) or note,
         "animated": bool(part.get("isanimated")),
+        "view_once": bool(part.get("viewonce")),
         "seconds": int_at(part, "seconds"),
         "width": int_at(part, "width"),
         "height": int_at(part, "height"),
@@ -230,7 +257,36 @@ def _vote(part: Raw) -> dict[str, Any]:
 
 
 def _event(part: Raw) -> dict[str, Any]:
-    return _lines("Event", f"*{text_at(part, 'name')}*", text_at(part, "description"), text_at(part, "joinlink"))
+    place = object_at(part, "location")
+    where = ", ".join(word for word in (text_at(place, "name"), text_at(place, "address")) if word)
+    begins = int_at(part, "starttime")
+    when = datetime.fromtimestamp(begins, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < begins < MAX_TIME_S else ""
+    lines = ("Event", f"*{text_at(part, 'name')}*", when, where, text_at(part, "description"))
+    return _lines(*lines, text_at(part, "joinlink"))
+
+
+def _highly_structured(part: Raw) -> dict[str, Any]:
+    """A template in its old form, as it is shown."""
+    shown = object_at(part, "hydratedhsm")
+    return interactive.template_message(shown) if shown else {"kind": "unsupported", "field": "highlystructuredmessage"}
+
+
+def _sticker_pack(part: Raw) -> dict[str, Any]:
+    return _lines("Sticker pack", f"*{text_at(part, 'name')}*", text_at(part, "publisher"), text_at(part, "caption"))
+
+
+def _payment(label: str) -> Callable[[Raw], dict[str, Any]]:
+    """A payment or the wish for one: how much, and the words beside it."""
+
+    def convert(part: Raw) -> dict[str, Any]:
+        money = object_at(part, "amount") or object_at(part, "totalamount")
+        offset = int_at(money, "offset") or 1000
+        value = int_at(money, "value") / offset if money else int_at(part, "amount1000") / 1000
+        currency = text_at(money, "currencycode") or text_at(part, "currencycodeiso4217")
+        amount = f"{currency} {value:.2f}".strip() if value else ""
+        return _lines(label, amount, words_of({key: item for key, item in part.items() if key != "amount"}))
+
+    return convert
 
 
 def _group_invite(part: Raw) -> dict[str, Any]:
@@ -289,6 +345,12 @@ _CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
     "calllogmesssage": _call_log,
     "statusquotedmessage": _status_quoted,
     "scheduledcallcreationmessage": _scheduled_call,
+    "highlystructuredmessage": _highly_structured,
+    "stickerpackmessage": _sticker_pack,
+    "requestpaymentmessage": _payment("Payment request"),
+    "sendpaymentmessage": _payment("Payment"),
+    "paymentremindermessage": _payment("Payment reminder"),
+    "splitpaymentmessage": _payment("Split payment"),
 }
 
 

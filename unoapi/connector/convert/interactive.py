@@ -7,6 +7,7 @@ from typing import Any
 from unoapi.connector.convert.json_fields import Raw, json_object, lowered, object_at, objects_at, text_at
 
 BUTTON_TYPES = {"quick_reply": "reply", "cta_url": "url", "cta_call": "call", "cta_copy": "copy_code"}
+MAX_CARDS = 10
 
 
 def list_response(part: Raw) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def interactive_response(part: Raw) -> dict[str, Any]:
     chosen = text_at(params, "id")
     name = text_at(flow, "name")
     if chosen and name != "flow":
-        if name in ("menu_options", "single_select") and (text_at(params, "description")):
+        if name in ("menu_options", "single_select"):
             description = text_at(params, "description")
             return {
                 "kind": "list_reply",
@@ -69,27 +70,13 @@ def interactive_response(part: Raw) -> dict[str, Any]:
 
 def list_message(part: Raw) -> dict[str, Any]:
     """A list to choose from."""
-    sections = [
-        {
-            "title": text_at(section, "title"),
-            "rows": [
-                {
-                    "id": text_at(row, "rowid"),
-                    "title": text_at(row, "title"),
-                    "description": text_at(row, "description"),
-                }
-                for row in objects_at(section, "rows")
-            ],
-        }
-        for section in objects_at(part, "sections")
-    ]
     return {
         "kind": "list",
         "header": text_at(part, "title"),
         "body": text_at(part, "description"),
         "footer": text_at(part, "footertext"),
         "button": text_at(part, "buttontext"),
-        "sections": sections,
+        "sections": _sections(objects_at(part, "sections"), row_id="rowid"),
     }
 
 
@@ -137,25 +124,55 @@ def template_message(part: Raw) -> dict[str, Any]:
 
 
 def interactive_message(part: Raw) -> dict[str, Any]:
-    """A text with native buttons; a payment key becomes a text."""
+    """A text with native buttons; a payment key becomes a text, one button with rows a list, cards their words."""
     buttons = []
+    sections: list[Raw] = []
+    menu = ""
     for button in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
         params = lowered(json_object(text_at(button, "buttonparamsjson")))
         pix = _pix(params)
         if pix:
             return {"kind": "text", "body": pix}
+        if text_at(button, "name") == "single_select":
+            menu = text_at(params, "title")
+            sections += objects_at(params, "sections")
+            continue
         kind = BUTTON_TYPES.get(text_at(button, "name"), "other")
         value = text_at(params, "url") or text_at(params, "phonenumber") or text_at(params, "copycode")
         title = text_at(params, "displaytext") or text_at(params, "title") or text_at(button, "name")
         buttons.append({"type": kind, "title": title, "value": value, "id": text_at(params, "id")})
-    header = object_at(part, "header")
-    return {
-        "kind": "buttons",
-        "header": text_at(header, "title"),
-        "body": text_at(object_at(part, "body"), "text"),
+    cards = [interactive_message(card) for card in objects_at(object_at(part, "carouselmessage"), "cards")[:MAX_CARDS]]
+    body = text_at(object_at(part, "body"), "text")
+    frame = {
+        "header": text_at(object_at(part, "header"), "title"),
+        "body": "\n\n".join(words for words in (body, *(_words(card) for card in cards)) if words),
         "footer": text_at(object_at(part, "footer"), "text"),
-        "buttons": buttons,
     }
+    if sections:
+        return {"kind": "list", **frame, "button": menu, "sections": _sections(sections, row_id="id")}
+    buttons += [button for card in cards for button in card.get("buttons", [])]
+    return {"kind": "buttons", **frame, "buttons": buttons}
+
+
+def _words(card: Raw) -> str:
+    return "\n".join(card[name] for name in ("header", "body", "footer") if card.get(name))
+
+
+def _sections(sections: list[Raw], *, row_id: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": text_at(section, "title"),
+            "rows": [
+                {
+                    "id": text_at(row, row_id),
+                    "title": text_at(row, "title"),
+                    "description": text_at(row, "description"),
+                }
+                for row in objects_at(section, "rows")
+            ],
+        }
+        for section in sections
+    ]
 
 
 def _pix(params: Raw) -> str:
@@ -164,5 +181,11 @@ def _pix(params: Raw) -> str:
         for name in ("pixstaticcode", "pixdynamiccode"):
             code = object_at(setting, name)
             if code:
-                return f"*{text_at(code, 'merchantname')}*\nPIX *{text_at(code, 'keytype')}*: {text_at(code, 'key')}"
+                key = f"PIX *{text_at(code, 'keytype')}*: {text_at(code, 'key')}"
+                lines = [
+                    f"*{text_at(code, 'merchantname')}*",
+                    key if text_at(code, "key") else "",
+                    text_at(code, "code"),
+                ]
+                return "\n".join(line for line in lines if line)
     return ""

@@ -42,6 +42,8 @@ def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -
             item = text
     if isinstance(item, content.Media):
         message = _media(item, uploaded or {})
+    elif isinstance(item, content.ListMenu) and send.interactive_mode == "native":
+        message = _native_list(item)
     elif isinstance(item, content.Buttons):
         message = (_native if send.interactive_mode == "native" else _classic)(item, uploaded)
     else:
@@ -167,18 +169,42 @@ def _list(item: content.ListMenu, _: str) -> dict[str, Any]:
     }
 
 
-def _native(item: content.Buttons, uploaded: dict[str, Any] | None) -> dict[str, Any]:
+def _native_list(item: content.ListMenu) -> dict[str, Any]:
+    sections = [
+        {
+            "title": section.title,
+            "rows": [
+                {"header": "", "title": row.title, "description": row.description, "id": row.id}
+                for row in section.rows
+            ],
+        }
+        for section in item.sections
+    ]  # fmt: skip
+    button = {"name": "single_select", "buttonParamsJSON": _compact({"title": item.button, "sections": sections})}
+    return {"interactiveMessage": _native_frame(item, [button])}
+
+
+def _native_frame(item: content.ListMenu | content.Buttons, buttons: list[dict[str, Any]]) -> dict[str, Any]:
     message: dict[str, Any] = {
         "body": {"text": item.body},
-        "nativeFlowMessage": {"buttons": [_native_button(button) for button in item.buttons], "messageVersion": 1},
+        "nativeFlowMessage": {"buttons": buttons, "messageParamsJSON": "{}", "messageVersion": 1},
     }
     if item.footer:
         message["footer"] = {"text": item.footer}
+    if item.header:
+        message["header"] = {"title": item.header, "hasMediaAttachment": False}
+    return message
+
+
+def _compact(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _native(item: content.Buttons, uploaded: dict[str, Any] | None) -> dict[str, Any]:
+    message = _native_frame(item, [_native_button(button) for button in item.buttons])
     if item.header_media is not None and item.header_media.kind in ("image", "video", "document"):
         media = _media(item.header_media.model_copy(update={"caption": ""}), uploaded or {})
         message["header"] = {"title": item.header, "hasMediaAttachment": True, **media}
-    elif item.header:
-        message["header"] = {"title": item.header, "hasMediaAttachment": False}
     return {"interactiveMessage": message}
 
 
@@ -191,8 +217,7 @@ def _native_button(button: content.Button) -> dict[str, Any]:
     }
     if button.type not in values:
         raise SendRefused(f"buttons of type {button.type} cannot be sent", code=UNSUPPORTED)
-    params = json.dumps(values[button.type], ensure_ascii=False, separators=(",", ":"))
-    return {"name": NATIVE_NAMES[button.type], "buttonParamsJSON": params}
+    return {"name": NATIVE_NAMES[button.type], "buttonParamsJSON": _compact(values[button.type])}
 
 
 def _classic(item: content.Buttons, uploaded: dict[str, Any] | None) -> dict[str, Any]:

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from unoapi.connector.engines.base import Exit
-from unoapi.errors import EngineUnavailable, SendRefused
+from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused
 
 NOT_SENT = ("websocket not connected", "the store doesn't contain a device JID", "client is nil", "not logged in")
+NOT_THERE = ("no LID found", "can't send message to unknown server")
+"""Who is addressed has no account."""
+PREPARATION = (
+    "failed to get group members", "failed to get broadcast list members", "failed to get device list",
+    "failed to get user devices", "failed to get privacy token", "failed to get original message secret",
+    "failed to encrypt", "failed to marshal", "failed to create sender key", "failed to process prekey",
+    "failed to fetch prekeys", "cipher encryption failed", "no signal session", "untrusted identity",
+    "failed to query usync", "info query", "recipient JID", "failed to get LID", "failed to migrate",
+)  # fmt: skip
+"""What whatsmeow does before the message's frame is written: its text means that nothing left."""
+NO_MEMBER = ("403", "forbidden", "404", "item-not-found", "401", "not-authorized")
+"""Answers to questions before the send that no second try changes: a group that was left, or is gone."""
+UNDELIVERABLE = 131026
+NEW_CHATS_REFUSED = "463"
 NO_NETWORK = ("dial", "lookup", "no such host", "network is unreachable", "connection refused", "i/o timeout")
 SERVER_ERROR = "server returned error "
 
@@ -16,11 +30,21 @@ def classify_error(error: Exception) -> Exception:
     if any(words in text for words in NOT_SENT):
         return EngineUnavailable("the connection is not there")
     if SERVER_ERROR in text:
-        code = text.partition(SERVER_ERROR)[2][:3]
-        if code.startswith("5"):
-            return EngineUnavailable(f"WhatsApp answered {code}")
-        return SendRefused(f"WhatsApp refused the message ({code})", code=131049 if code == "463" else 131000)
-    return error
+        return _refused(text.partition(SERVER_ERROR)[2][:3])
+    if any(words in text for words in NOT_THERE):
+        return SendRefused("the recipient is not on WhatsApp", code=UNDELIVERABLE)
+    step = next((words for words in PREPARATION if words in text), "")
+    if step and any(words in text for words in NO_MEMBER):
+        return SendRefused(f"{step}: this number is no member, or the group is gone", code=UNDELIVERABLE)
+    return EngineUnavailable(f"nothing left: {step}") if step else error
+
+
+def _refused(code: str) -> Exception:
+    if code.startswith("5"):
+        return EngineUnavailable(f"WhatsApp answered {code}")
+    if code == NEW_CHATS_REFUSED:
+        return NewChatsRefused(f"WhatsApp lets this number write to nobody new for a while ({code})")
+    return SendRefused(f"WhatsApp refused the message ({code})")
 
 
 def classify_connection_error(error: Exception) -> tuple[Exit, str]:

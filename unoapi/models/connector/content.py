@@ -61,6 +61,7 @@ class Media(Base):
     filename: str = Field(default="", max_length=1024)
     voice: bool = False
     animated: bool = False
+    view_once: bool = False
     seconds: int = 0
     width: int = 0
     height: int = 0

@@ -62,6 +62,8 @@ def _media(item: content.Media, message_id: str) -> dict[str, Any]:
         file["voice"] = item.voice
     if item.kind == "sticker":
         file["animated"] = item.animated
+    if item.view_once:
+        file["view_once"] = True
     digest = saved.sha256 or (saved.descriptor.file_sha256 if saved.descriptor else "")
     if digest:
         file["sha256"] = digest

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, contact, message_event, split, status_event
-from unoapi.models.connector.content import Edit, Media, Reaction, Revoke, Text
+from unoapi.models.connector.content import Edit, Media, PollVote, Reaction, Revoke, Text
 from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import user_of, with_ninth_digit
@@ -14,6 +14,7 @@ from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.content import cloud_content
 
 if TYPE_CHECKING:
+    from unoapi.models.connector.content import Content
     from unoapi.models.connector.events import ContextInfo, Party, Undecryptable
     from unoapi.models.session import Session
     from unoapi.ports import Connections, MessageIds
@@ -30,14 +31,11 @@ def events_of(
     if received.history or session.ignores(chat=received.chat.jid, phone=phone, from_me=received.from_me):
         return []
     counterparty = received.chat if received.from_me and received.chat.kind == "user" else received.sender
-    inner, target = received.content, ""
+    inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
         return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
-    if edited is not None:
-        inner, target = _edited(edited), ids.ours(phone, edited.target_id)
-    elif isinstance(inner, Reaction):
-        inner, target = _reaction(inner, phone=phone, ids=ids, as_reply=session.send_reaction_as_reply)
+    inner, target = _shown(received, phone=phone, ids=ids, reaction_as_reply=session.send_reaction_as_reply)
     body = cloud_content(inner, message_id=received.id)
     if body is None:
         return []
@@ -53,6 +51,21 @@ def events_of(
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
         return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
+
+
+def _shown(received: ReceivedMessage, *, phone: str, ids: MessageIds, reaction_as_reply: bool) -> tuple[Content, str]:
+    """The content that the event has, and our id of what it answers to."""
+    inner: Content = received.content
+    match inner:
+        case Edit():
+            return _edited(inner), ids.ours(phone, inner.target_id)
+        case Reaction():
+            return _reaction(inner, phone=phone, ids=ids, as_reply=reaction_as_reply)
+        case PollVote() if inner.poll_id:
+            return inner, ids.ours(phone, inner.poll_id)
+        case Media() if received.view_once:
+            return inner.model_copy(update={"view_once": True}), ""
+    return inner, ""
 
 
 def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, phone: str, ids: MessageIds) -> Event:
