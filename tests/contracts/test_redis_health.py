@@ -64,13 +64,14 @@ def test_a_replica_refuses_writes(monitor: RedisMonitor, settings: redis.Redis) 
     assert "read-only replica" in monitor.check().words
 
 
-def test_a_redis_that_throws_sessions_away_is_a_warning(monitor: RedisMonitor, settings: redis.Redis) -> None:
-    settings.config_set("maxmemory-policy", "allkeys-lru")
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_redis_that_throws_keys_away_is_a_warning(monitor: RedisMonitor, settings: redis.Redis, policy: str) -> None:
+    settings.config_set("maxmemory-policy", policy)
 
     health = monitor.check()
 
     assert health.trouble == ""
-    assert "allkeys-lru" in health.words
+    assert policy in health.words
 
 
 def test_a_redis_that_is_away_is_not_reachable(away: RedisClient) -> None:
@@ -106,8 +107,12 @@ def test_a_cluster_is_refused_at_the_start(monitor: RedisMonitor, monkeypatch: p
         ({"used_memory": 79, "maxmemory": 100}, []),
         ({"used_memory": 80, "maxmemory": 100}, ["80 %"]),
         ({"used_memory": 80, "maxmemory": 0}, []),
-        ({"maxmemory_policy": "volatile-lru"}, []),
-        ({"maxmemory_policy": "allkeys-random"}, ["noeviction"]),
+        ({"maxmemory_policy": "noeviction"}, []),
+        *(
+            ({"maxmemory_policy": f"volatile-{kind}"}, ["twice; set noeviction"])
+            for kind in ("lru", "lfu", "random", "ttl")
+        ),
+        *(({"maxmemory_policy": f"allkeys-{kind}"}, ["sessions; set noeviction"]) for kind in ("lru", "lfu", "random")),
     ],
 )
 def test_what_is_said_of_the_memory(info: dict[str, Any], words: list[str]) -> None:

@@ -139,9 +139,10 @@ def memory_warnings(info: dict[str, Any]) -> list[str]:
     warnings = []
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy.startswith("allkeys"):
+    if policy != "noeviction":
+        lost = "sessions" if policy.startswith("allkeys") else "what was sent and delivered, which then may come twice"
         warnings.append(
-            f"maxmemory-policy is {policy}: when the memory is full, Redis throws sessions away; set noeviction"
+            f"maxmemory-policy is {policy}: when the memory is full, Redis throws away {lost}; set noeviction"
         )
     if most and used >= NEARLY_FULL * most:
         warnings.append(f"{used * 100 // most} % of its maxmemory are used: give it more before it refuses writes")

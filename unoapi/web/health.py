@@ -62,7 +62,7 @@ def live() -> ResponseReturnValue:
 def ready() -> ResponseReturnValue:
     """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`.
 
-    So, too, when Redis refuses writes, throws sessions away, or is nearly full; `checks` has the reason.
+    So, too, when Redis refuses writes, throws keys away, or is nearly full; `checks` has the reason.
     """
     recent: _RecentChecks = current_app.extensions.setdefault(EXTENSION, _RecentChecks())
     checks = recent.read()
