@@ -12,7 +12,8 @@ UnoError
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   │   └── BrokerBlocked     because of an alarm: it is there, and takes no messages
 │   ├── StoreUnavailable      Redis did not answer in time
-│   │   └── StoreRefusesWrites  Redis answers, but takes no writes: full, or read-only
+│   │   ├── StoreRefusesWrites  Redis answers, but takes no writes: full, or read-only
+│   │   └── CommandRefused      Redis answers that this command is wrong
 │   ├── NotSent               a request certainly did not leave
 │   ├── Unanswered            a request may have left; no answer came
 │   ├── EngineUnavailable     the connector's WhatsApp library cannot do it now; certain that nothing left
@@ -153,6 +154,12 @@ class StoreRefusesWrites(StoreUnavailable):
     """Redis answers, but takes no writes: its memory is full, or it is a read-only replica. The message says what."""
 
     reason = "store_refuses_writes"
+
+
+class CommandRefused(StoreUnavailable):
+    """Redis answers that a command is wrong, as when its key holds something else. To repeat it does not help."""
+
+    reason = "command_refused"
 
 
 class NotSent(TransientError):

@@ -94,7 +94,7 @@ def test_a_pair_that_was_lost_on_its_way_is_written_later(servers: PrivateServer
     ids = RedisMessageIds(client, ttl_s=60)
     client._post_client, there = redis.Redis(port=1), client._post_client
     ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
-    eventually(lambda: ids._owed, what="the pair is owed")
+    eventually(lambda: len(ids._owed), what="the pair is owed")
 
     client._post_client = there
     client._calls = client._posts = None

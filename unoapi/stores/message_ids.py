@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
+from unoapi.stores.owed import OwedCommands
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import Command, RedisClient
-
-MAX_OWED = 2_000
+    from unoapi.stores.redis import RedisClient
 
 
 class RedisMessageIds:
@@ -25,18 +21,18 @@ class RedisMessageIds:
     def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
-        self._owed: deque[Command] = deque(maxlen=MAX_OWED)
+        self._owed = OwedCommands(redis)
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save a pair, both ways. Never raises, never waits."""
-        self._post(
+        self._owed.post(
             ("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s),
             ("SET", f"unoapi-id:{phone}:{ours}", theirs, "EX", self._ttl_s),
         )
 
     def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save which of ours one of theirs is, for a provider that needs no more. Never raises, never waits."""
-        self._post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
+        self._owed.post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known. Never raises."""
@@ -51,15 +47,5 @@ class RedisMessageIds:
 
     def _other(self, phone: str, message_id: str) -> str:
         (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{message_id}"))
-        if self._owed:
-            self._post()
+        self._owed.settle()
         return str(other) if other else message_id
-
-    def _post(self, *commands: Command) -> None:
-        """Write pairs, after those that are owed."""
-        owed: list[Command] = []
-        with suppress(IndexError):
-            while True:
-                owed.append(self._owed.popleft())
-        together = (*owed, *commands)
-        self._redis.post(*together, on_lost=partial(self._owed.extend, together))

@@ -9,7 +9,6 @@ It holds delivery ids by the time they came, by Redis's own clock, so that all p
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import DeliverWebhook, delivery_id
 from unoapi.stores.deliveries import DONE_PREFIX, done_key
+from unoapi.stores.owed import OwedCommands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,6 @@ TAKEN_MS = 75_000
 """Longer than any attempt may take: after it, whoever made it has died."""
 DONE_TTL_S = 3 * 86_400
 """That of the done-keys, with the default of the maximum age."""
-MAX_OWED = 2000
 MAX_COPY_CHARS = 65_536
 LONGEST_BLOCK_MS = 10_000
 """Longer than a file mostly takes to be fetched. After it the first delivery counts as lost."""
@@ -94,7 +93,7 @@ class RedisOrdering:
         self._redis = redis
         self._done_ttl_s = done_ttl_s
         self._longest_block_ms = longest_block_ms
-        self._owed: deque[Command] = deque(maxlen=MAX_OWED)
+        self._owed = OwedCommands(redis)
 
     def join(self, events: Sequence[EventJob]) -> None:
         """Queue the events, in this order, at each ordered webhook. One that is queued already keeps its position."""
@@ -145,7 +144,7 @@ class RedisOrdering:
             taken = DeliverWebhook.model_validate_json(copy)
             self._call(("SET", _passed_key(taken.id), "1", "PX", TAKEN_MS))
         except StoreUnavailable:
-            self._owed.extend(gone)  # one that stays in the queue blocks all others
+            self._owed.post(*gone)  # one that stays in the queue blocks all others
             return None
         except ValidationError:
             return None  # of another version; its message comes by itself
@@ -160,21 +159,12 @@ class RedisOrdering:
         try:
             self._call(*gone)
         except StoreUnavailable:
-            self._owed.extend(gone)
+            self._owed.post(*gone)
 
     def _call(self, *commands: Command) -> list[Any]:
-        """Run the commands, after what is owed from a time when Redis was away. Raises StoreUnavailable."""
-        if not commands:
-            return []
-        owed: list[Command] = []
-        with suppress(IndexError):
-            while True:
-                owed.append(self._owed.popleft())
-        try:
-            return self._redis.call(*owed, *commands)[len(owed) :]
-        except StoreUnavailable:
-            self._owed.extend(owed)
-            raise
+        """Run the commands. What is owed from a time when Redis was away goes beside them. Raises StoreUnavailable."""
+        self._owed.settle()
+        return self._redis.call(*commands) if commands else []
 
 
 def _queue_key(phone: str, webhook_id: str, contact: str) -> str:

@@ -20,7 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from unoapi.errors import StoreRefusesWrites, StoreUnavailable, describe, safe_traceback
+from unoapi.errors import CommandRefused, StoreRefusesWrites, StoreUnavailable, describe, safe_traceback
 from unoapi.stores.batching import Batcher, BatchFuture
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
@@ -54,6 +54,8 @@ REFUSALS = {
     "NOREPLICAS": "it has too few replicas (min-replicas-to-write)",
 }
 """Why a Redis that answers takes no writes, by the first word of its error."""
+WRONG_COMMAND = frozenset({"ERR", "WRONGTYPE"})
+"""The first words of errors that the same command has again."""
 
 Command = tuple[str | int | bytes, ...]
 OnResults = Callable[[list[Any]], None]
@@ -108,7 +110,7 @@ class RedisClient:
         """Run the commands within milliseconds, without waiting for them. Never raises; what cannot be sent is logged.
 
         `on_results` gets the results, if there are any, in the thread that runs all other commands, too: it must seldom
-        be slow. `on_lost` is called when it is not certain that the commands were carried out.
+        be slow. `on_lost` is called when the commands were perhaps not carried out, and to repeat them may help.
         """
         try:
             self._submit(_CommandGroup(commands, on_results, on_lost), awaited=False)
@@ -142,6 +144,11 @@ class RedisClient:
                 raise StoreUnavailable(f"Redis has been silent for {SILENT_S:g} s")
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis is not reachable ({type(error).__name__})") from error
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether Redis did not answer a moment ago, so that it is not asked now."""
+        return time.monotonic() < self._skip_until
 
     def stop_skipping(self) -> None:
         """Let the next call reach Redis, though it did not answer a moment ago."""
@@ -196,7 +203,7 @@ class RedisClient:
         )
 
     def _submit(self, group: _CommandGroup, *, awaited: bool) -> BatchFuture[list[Any]]:
-        if time.monotonic() < self._skip_until:
+        if self.is_skipped:
             raise StoreUnavailable("Redis did not answer a moment ago and is skipped for some seconds")
         _ensure_packable(group.commands)
         try:
@@ -237,12 +244,12 @@ class RedisClient:
             if not isinstance(result, Exception):
                 if group.on_results is not None:
                     _call_back(partial(group.on_results, result))
-            elif group.on_lost is not None:
+            elif group.on_lost is not None and not isinstance(result, CommandRefused):
                 _call_back(group.on_lost)
         return results
 
     def _results_of(self, client: redis.Redis, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
-        if time.monotonic() < self._skip_until:
+        if self.is_skipped:
             return [StoreUnavailable("Redis is skipped for some seconds")] * len(batch)
         try:
             pipeline = client.pipeline(transaction=False)
@@ -265,20 +272,27 @@ class RedisClient:
         return results
 
     def _refused(self, error: Exception) -> StoreUnavailable:
-        """The error that a caller gets for one that Redis answered. That writes are refused is logged now and then."""
-        why = refusal_of(error)
-        if not why:
-            return StoreUnavailable(f"Redis: {type(error).__name__}")
-        if time.monotonic() >= self._refusal_logged + REFUSAL_LOG_S:
+        """The error that a caller gets for one that Redis answered, which is logged now and then."""
+        why, is_wrong = refusal_of(error), _code(error) in WRONG_COMMAND
+        if (why or is_wrong) and time.monotonic() >= self._refusal_logged + REFUSAL_LOG_S:
             self._refusal_logged = time.monotonic()
-            log.error("redis_refuses_writes", hint=why)
-        return StoreRefusesWrites(f"Redis refuses writes: {why}")
+            if why:
+                log.error("redis_refuses_writes", hint=why)
+            else:
+                log.error("redis_refuses_command", code=_code(error), hint="a key holds what another program wrote")
+        if is_wrong:
+            return CommandRefused(f"Redis: {_code(error)}")
+        return StoreRefusesWrites(f"Redis refuses writes: {why}") if why else StoreUnavailable(f"Redis: {_code(error)}")
 
 
 def refusal_of(error: Exception) -> str:
     """Why Redis takes no writes, if that is what an error says; else empty."""
-    word = str(getattr(error, "status_code", None) or f"{error}".partition(" ")[0])
-    return REFUSALS.get(word, "")
+    return REFUSALS.get(_code(error), "")
+
+
+def _code(error: Exception) -> str:
+    """The first word of an error that Redis answered."""
+    return str(getattr(error, "status_code", None) or f"{error}".partition(" ")[0])[:20]
 
 
 def _ensure_packable(commands: Sequence[Command]) -> None:
