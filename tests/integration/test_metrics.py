@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
 import socket
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 import redis
@@ -348,6 +352,55 @@ def test_a_port_of_another_program_is_named_once(tmp_path: Path) -> None:
 
     assert page == 200
     assert [line["event"] for line in lines] == ["metrics_port_not_free", "metrics_listening"]
+
+
+@pytest.fixture
+def metrics_port(tmp_path: Path) -> Iterator[int]:
+    """The port of a listener that nothing else of a process goes with."""
+    port = free_port()
+    listener = Listener(ProcessRegistry(tmp_path), host="127.0.0.1", port=port)
+    listener.start()
+    eventually(lambda: answers(port))
+    yield port
+    listener.stop()
+
+
+def test_without_a_file_for_a_connection_the_listener_rests(metrics_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[float] = []
+
+    def no_file_left(server: object) -> NoReturn:  # noqa: ARG001 (the base's signature)
+        tries.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with socket.create_connection(("127.0.0.1", metrics_port)):
+        with monkeypatch.context() as patched:
+            patched.setattr(WSGIServer, "get_request", no_file_left)
+            eventually(lambda: len(tries) >= 2)
+            time.sleep(1.0)
+
+        assert len(tries) < 10
+    assert eventually(lambda: answers(metrics_port)) == 200
+
+
+def test_a_reader_that_sends_a_byte_now_and_then_holds_up_no_other(
+    metrics_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.telemetry.exporter.REQUEST_S", 1.0)
+    stop = threading.Event()
+
+    def trickle() -> None:
+        with socket.create_connection(("127.0.0.1", metrics_port)) as slow, suppress(OSError):
+            while not stop.wait(0.2):
+                slow.sendall(b"G")
+
+    slow_reader = threading.Thread(target=trickle)
+    slow_reader.start()
+    time.sleep(0.3)
+    try:
+        assert eventually(lambda: answers(metrics_port), within_s=8) == 200
+    finally:
+        stop.set()
+        slow_reader.join()
 
 
 def answers(port: int) -> int | None:

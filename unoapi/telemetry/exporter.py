@@ -13,8 +13,12 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import socket
 import tempfile
 import threading
+import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from socketserver import TCPServer
 from typing import IO, TYPE_CHECKING, Any
@@ -37,6 +41,7 @@ log = get_logger(__name__)
 TRY_S = 1.0
 REQUEST_S = 5.0
 """The longest time that one reader may occupy the listener."""
+REST_S = 0.5
 MAX_SLOTS = 4096
 
 
@@ -129,6 +134,24 @@ class _Server(WSGIServer):
 
     timeout = 0.5
 
+    def get_request(self) -> Any:
+        """The next connection. Without a file for it the listener rests: the connection goes on waiting."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(REST_S)
+            raise
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer one reader, and end its connection when the time is up: a byte now and then is no reason to wait."""
+        deadline = threading.Timer(REQUEST_S, partial(_end, request))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            deadline.cancel()
+
     def server_bind(self) -> None:
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
@@ -136,6 +159,11 @@ class _Server(WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base's signature)
         log.warning("metrics_not_read")
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
