@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from typing import Annotated, Any, Literal
@@ -25,6 +26,9 @@ MAX_TTL_S = 315_360_000
 
 MIN_TOKEN_LENGTH = 16
 """Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
+
+STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
+"""How a secret of Standard Webhooks begins; base64 of the key follows."""
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -144,6 +148,16 @@ class Session(ConnectorOptions):
     def webhook(self, webhook_id: str) -> Webhook | None:
         """The webhook with this id, if there is one."""
         return next((webhook for webhook in self.webhooks if webhook.id == webhook_id), None)
+
+
+def is_usable_secret(secret: str) -> bool:
+    """Whether receivers can decode a webhook's secret: base64 follows `whsec_`; any other is taken as it stands."""
+    if not secret.startswith(STANDARD_SECRET):
+        return True
+    try:
+        return bool(base64.b64decode(secret.removeprefix(STANDARD_SECRET), validate=True))
+    except ValueError:
+        return False
 
 
 def computed_waba_id(phone: str, phone_number_id: str = "") -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
+from unoapi.errors.validation import did_you_mean, refused
 from unoapi.models.cloud_api.messages import MESSAGES, Command
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 LATER = frozenset({"speech"})
 """What the Node version takes and this one does not yet."""
 INVALID = 131009
+MODELS = {model.__name__: model for model in MESSAGES.values()}
 
 
 def parse_message(document: dict[str, Any]) -> OutboundMessage:
     """Check a client's message.
 
-    Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest.
+    Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest: see `refusal_of`.
     """
     kind = document.get("type", "text")
     if isinstance(kind, str) and kind in LATER:
@@ -30,9 +32,31 @@ def parse_message(document: dict[str, Any]) -> OutboundMessage:
         raise RequestError("Not implemented", code=131051, status=501, details=details)
     model = MESSAGES.get(kind) if isinstance(kind, str) else None
     if model is None:
-        details = f"Messages of type {str(kind)[:40]!r} are not supported. Supported: {', '.join(MESSAGES)}."
+        meant = did_you_mean(str(kind), MESSAGES)
+        details = (
+            f"Messages of type {str(kind)[:40]!r} are not supported{meant or '.'} Supported: {', '.join(MESSAGES)}."
+        )
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
     return model.model_validate(document)
+
+
+def refusal_of(error: ValidationError) -> RequestError:
+    """What is said of a body that is not valid; when the whole object of a message is wrong, with an example."""
+    model = MODELS.get(error.title)
+    if model is None:
+        return refused(error)
+    refusal = refused(error, place=_place)
+    (example,) = cast("Any", model.model_config["json_schema_extra"])["examples"]
+    kind = example["type"]
+    if any(problem["loc"] == (kind,) for problem in error.errors(include_input=False)):
+        shown = json.dumps({kind: example[kind]}, ensure_ascii=False)
+        refusal.details = f"{refusal.details}; for example {shown}"
+    return refusal
+
+
+def _place(loc: tuple[Any, ...]) -> str:
+    """Where something stands in a message; the kind of an interactive message is no field of it."""
+    return ".".join(f"{part}" for position, part in enumerate(loc) if (position, loc[0]) != (1, "interactive"))
 
 
 def message_of(job: SendMessage | PrepareVoice) -> OutboundMessage:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from unoapi.errors import RequestError
-from unoapi.models.options import BusinessProfile
+from unoapi.errors.validation import names_of, nearest, refused
+from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.models.session import MIN_TOKEN_LENGTH, without_secrets
+from unoapi.models.session import MIN_TOKEN_LENGTH, Session, Webhook, is_usable_secret, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from unoapi.models.provenance import OperatorAddresses
-    from unoapi.models.session import Session
     from unoapi.ports import SessionDirectory, Sessions
 
 DAY_S = 86_400
@@ -33,7 +34,7 @@ GRAPH_FIELDS = (
 )  # fmt: skip
 NOT_CONFIGURATION = frozenset(
     {"messaging_product", "pin", "data_localization_region", "backup", "overrideWebhooks", "phone", "stored", "success",
-     "access_token", *GRAPH_FIELDS}
+     "access_token", "warnings", *GRAPH_FIELDS}
 )  # fmt: skip
 """Also what only our answers hold, so that a client may post them back."""
 CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
@@ -41,6 +42,26 @@ CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
 
 
 TOKEN_NAMES = ("authToken", "auth_token")
+NODE_OPTIONS = frozenset(
+    {"authHeader", "retryRequestDelayMs", "logLevel", "whatsappVersion", "wavoipToken", "useRedis", "useS3",
+     "baseStore", "storage", "ignoreDataStore", "notifyFailedMessages", "rejectCallsWebhook", "throwWebhookError",
+     "openaiApiKey",
+     "openaiApiTranscribeModel", "openaiAssistantId", "openaiApiSpeechVoice", "openaiApiSpeechModel", "openaiBaseUrl",
+     "ignoreGroupIndividualReceipts", "groupOnlyDeliveredStatus", "readOnReply", "markOnlineOnConnect",
+     "clearAppStateSyncOnConnect", "allowFullHistorySync", "voipServiceUrl", "voipServiceToken", "voipServiceTimeoutMs",
+     "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds", "groqApiKey", "groqApiTranscribeModel",
+     "groqApiBaseUrl"}
+)  # fmt: skip
+"""Names that the Node version reads and this one only keeps."""
+KNOWN = (*names_of(Session), "overrideWebhooks", *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *TOKEN_NAMES)
+"""Where two names are equally near, the first one is meant."""
+WEBHOOK_NAMES = (*names_of(Webhook), "sendTranscribeAudio", "typebot")
+PARTS = {
+    "webhookForward": tuple(names_of(Forward)),
+    "businessProfile": (*names_of(BusinessProfile), "messaging_product"),
+}
+MAX_NAMES = 50
+MAX_NAME_CHARS = 64
 
 
 class OperatorOptions(BaseModel):
@@ -63,14 +84,79 @@ OPERATOR_OPTIONS = frozenset(field.alias or name for name, field in OperatorOpti
 def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operator: bool) -> dict[str, Any]:
     """Save what is named of a configuration; returns all of it. See `merge`.
 
-    Raises RequestError for a short token, and without the operator's token for a change of `OperatorOptions`.
+    Raises RequestError for what is not valid, for a name that nearly is one of ours, for a short token, and without the
+    operator's token for a change of `OperatorOptions`.
     """
     stored = sessions.config(phone) or {}
     _ensure_names(wanted, stored)
+    _ensure_known(wanted, stored)
+    _check_secrets(wanted, stored)
     _check_token(stored, wanted, by_operator=by_operator)
     config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
-    sessions.save(phone, config)
+    try:
+        sessions.save(phone, config)
+    except ValidationError as error:
+        raise refused(error, place=partial(_place, config)) from None
     return config
+
+
+def unread(wanted: dict[str, Any]) -> list[str]:
+    """A sentence for each field that is kept, because another version may know it, and that nothing here reads."""
+    return [
+        f"{place}{_printable(name)}: kept, and read by nothing here"
+        for place, given, known, _ in _objects(wanted, {})
+        for name in list(given)[:MAX_NAMES]
+        if name not in known
+    ][:MAX_NAMES]
+
+
+def _ensure_known(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Raise RequestError for a field whose name nearly is one of ours: it would be kept, and do nothing."""
+    slips = [
+        f"{place}{_printable(name)}: is not known; did you mean {right}?"
+        for place, given, known, kept in _objects(wanted, stored)
+        for name in list(given)[:MAX_NAMES]
+        if name not in known and name not in kept and (right := nearest(name, known))
+    ]
+    if not isinstance(wanted.get("webhooks") or [], list) or wanted.get("webhooks") == {}:
+        slips.append("webhooks: must be a list: [{…}]")
+    if slips:
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details="; ".join(slips[:5]))
+
+
+def _objects(wanted: dict[str, Any], stored: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], Any]]:
+    """The objects of a configuration: where each stands, its fields, the names that are known there, what is stored."""
+    yield "", wanted, KNOWN, stored
+    for name, known in PARTS.items():
+        if isinstance(part := wanted.get(name), dict):
+            yield f"{name}.", part, known, stored.get(name) or {}
+    by_id = {_id(webhook): webhook for webhook in stored.get("webhooks") or [] if _has_an_id(webhook)}
+    webhooks = wanted.get("webhooks")
+    for webhook in webhooks if isinstance(webhooks, list) else []:
+        if _has_an_id(webhook):
+            yield f"webhooks[{_printable(_id(webhook))}].", webhook, WEBHOOK_NAMES, by_id.get(_id(webhook), {})
+
+
+def _check_secrets(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Raise RequestError for a new secret in the form of Standard Webhooks that no receiver can decode."""
+    for place, webhook, known, kept in _objects(wanted, stored):
+        secret = webhook.get("secret") if known is WEBHOOK_NAMES else None
+        if isinstance(secret, str) and secret != kept.get("secret") and not is_usable_secret(secret):
+            details = f"{place}secret: base64 must follow whsec_; this makes one: echo whsec_$(openssl rand -base64 24)"
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+
+
+def _place(config: dict[str, Any], loc: tuple[Any, ...]) -> str:
+    """Where something stands in a configuration: a webhook is named by its id, not by its place in the merged list."""
+    if len(loc) > 1 and loc[0] == "webhooks" and isinstance(loc[1], int):
+        webhook = config["webhooks"][loc[1]]
+        name = _printable(_id(webhook)) if _has_an_id(webhook) else f"{loc[1]}"
+        return ".".join([f"webhooks[{name}]", *(f"{part}" for part in loc[2:])])
+    return ".".join(f"{part}" for part in loc)
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name[:MAX_NAME_CHARS])
 
 
 def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:

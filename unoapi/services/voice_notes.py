@@ -58,7 +58,7 @@ def prepare(  # noqa: PLR0913 (collaborators)
     """
     message = message_of(job)
     if not isinstance(message, AudioMessage):
-        raise MessageRejected("Parameter value is not valid", code=INVALID, details="audio: Field required")
+        raise MessageRejected("Parameter value is not valid", code=INVALID, details="audio: is missing")
     document = message.to_wire()
     problem = ""
     with tempfile.TemporaryDirectory(prefix="unoapi-voice-") as folder:

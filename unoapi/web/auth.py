@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flask import g, request
 
 from unoapi.errors import RequestError
-from unoapi.web.errors import forbidden, unauthorised
+from unoapi.web.errors import ANY_NUMBERS, NUMBERS, OPERATORS, forbidden, unauthorised
 from unoapi.web.parts import parts
 from unoapi.web.rate_limits import limits
 from unoapi.web.waiting import is_repeated, let_in
@@ -84,11 +84,9 @@ def check_token() -> None:
 
 def _opened_sessions(token: str) -> list[Session]:
     """The sessions that a token opens, at least one. Raises StoreUnavailable: answered 503."""
-    if not token:
-        raise _refused(token)
-    sessions = _opened_by(token)
+    sessions = _opened_by(token) if token else []
     if not sessions:
-        raise _refused(token)
+        raise _refused(token, ANY_NUMBERS)
     return sessions
 
 
@@ -142,7 +140,7 @@ def check_operator() -> None:
     """Refuse everybody but the operator."""
     token = _token()
     if not is_operator(token):
-        raise _refused(token)
+        raise _refused(token, OPERATORS)
     let_in(request.environ, token)
 
 
@@ -192,9 +190,9 @@ def _accept(token: str) -> None:
         limits().accept(token)
 
 
-def _refused(token: str) -> RequestError:
+def _refused(token: str, wanted: str = NUMBERS) -> RequestError:
     limits().refuse(request.remote_addr or "")
-    return forbidden() if token else unauthorised()
+    return forbidden(wanted) if token else unauthorised(wanted)
 
 
 def _unknown_id() -> RequestError:

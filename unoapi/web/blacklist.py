@@ -8,8 +8,8 @@ from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.session import MAX_TTL_S
+from unoapi.services.endpoint_test import find_webhook
 from unoapi.web.auth import session_token
-from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields
 from unoapi.web.schemas import body
@@ -34,7 +34,7 @@ class BlacklistEntry(BaseModel):
 @body(BlacklistEntry, read=named_fields)
 def put(phone: str, webhook_id: str, body: BlacklistEntry) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
-    if body.ttl and parts().sessions.find(phone).webhook(webhook_id) is None:
-        raise not_found("The number has no webhook of this id.")
+    if body.ttl:
+        find_webhook(parts().sessions.find(phone), webhook_id)
     parts().blacklist.put(phone, webhook_id[:100], body.to, ttl_s=body.ttl)
     return jsonify(success=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -19,7 +19,9 @@ from unoapi.errors import (
     describe,
     safe_traceback,
 )
+from unoapi.services.message_parsing import refusal_of
 from unoapi.telemetry.logging import get_logger
+from unoapi.web import paths
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -27,18 +29,26 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 OAUTH = "OAuthException"
-MISSING_TYPES = frozenset({"missing"})
-TITLES = {0: "AuthException", 190: "Invalid token", 10: "Permission denied", 100: "Invalid parameter"}
+QUIET = frozenset({401, 429})
+"""What strangers can cause as often as they like is logged at debug only."""
 
 
-def unauthorised() -> RequestError:
-    """No token came with the request."""
-    return RequestError("Access token is missing", code=0, status=401, details="Send Authorization: Bearer <token>.")
+OPERATORS = "the operator's token (UNOAPI_AUTH_TOKEN)"
+NUMBERS = f"the number's token (its authToken), or {OPERATORS}"
+ANY_NUMBERS = f"the token of a number that is registered, or {OPERATORS}"
+"""Which token a route wants, for whoever came without it."""
 
 
-def forbidden() -> RequestError:
-    """The token does not open this phone."""
-    return RequestError("Invalid access token", code=190, status=401, details="The token is not valid for this number.")
+def unauthorised(wanted: str = NUMBERS) -> RequestError:
+    """No token came with the request; `wanted` says which it needs."""
+    details = f"Send Authorization: Bearer <token>, with {wanted}."
+    return RequestError("Access token is missing", code=0, status=401, details=details)
+
+
+def forbidden(wanted: str = NUMBERS) -> RequestError:
+    """The token does not open this; `wanted` says which does."""
+    details = f"The token does not open this: send {wanted}."
+    return RequestError("Invalid access token", code=190, status=401, details=details)
 
 
 def not_found(details: str) -> RequestError:
@@ -59,22 +69,6 @@ def error_body(title: str, code: int, details: str) -> dict[str, Any]:
     }
 
 
-def invalid(error: ValidationError) -> RequestError:
-    """A body that does not validate. Names the fields, never their values."""
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
-    missing = all(problem["type"] in MISSING_TYPES for problem in problems)
-    sentences = [
-        ": ".join(filter(None, (".".join(str(part) for part in problem["loc"]), problem["msg"])))
-        for problem in problems[:5]
-    ]
-    return RequestError(
-        "Required parameter is missing" if missing else "Parameter value is not valid",
-        code=131008 if missing else 131009,
-        status=400,
-        details="; ".join(sentences)[:1000],
-    )
-
-
 def register_errors(app: Flask) -> None:
     """Answer every error in the Cloud API's shape."""
 
@@ -84,7 +78,7 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(ValidationError)
     def _not_valid(error: ValidationError) -> Response:
-        return _refused(invalid(error))
+        return _refused(refusal_of(error))
 
     @app.errorhandler(BrokerUnavailable)
     def _no_broker(error: BrokerUnavailable) -> Response:
@@ -115,14 +109,15 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
         status = error.code or 500
+        allowed = getattr(error, "valid_methods", None) or []
         details = {
-            404: "There is no such path.",
-            405: "The method is not allowed on this path.",
-            413: "The request body is larger than UNOAPI_BODY_MAX_BYTES.",
-        }.get(status, error.name)
+            404: lambda: paths.no_such_path(app.url_map, request.method, request.path),
+            405: lambda: paths.no_such_method(request.method, allowed),
+            413: lambda: _too_large(app.config["MAX_CONTENT_LENGTH"]),
+        }.get(status, lambda: error.name)()
         answer = _answer(status, error.name, 100 if status < 500 else 131000, details)  # noqa: PLR2004
-        if error.get_response() and (allow := error.get_response().headers.get("Allow")):
-            answer.headers["Allow"] = allow
+        if allowed:
+            answer.headers["Allow"] = ", ".join(allowed)
         return answer
 
     @app.errorhandler(Exception)
@@ -131,8 +126,16 @@ def register_errors(app: Flask) -> None:
         return _answer(500, "Something went wrong", 131000, "An unexpected error; the log has it.")
 
 
+def _too_large(usual: int) -> str:
+    most = request.max_content_length
+    return f"The request body is larger than {most} bytes{' (UNOAPI_BODY_MAX_BYTES)' if most == usual else ''}."
+
+
 def _answer(status: int, title: str, code: int, details: str, retry_after_s: int | None = None) -> Response:
-    answer = jsonify(error_body(title, code, details))
+    body = error_body(title, code, details)
+    level = log.debug if status in QUIET else log.info
+    level("request_refused", status=status, code=code, fbtrace_id=body["error"]["fbtrace_id"], details=details)
+    answer = jsonify(body)
     answer.status_code = status
     if retry_after_s is not None:
         answer.headers["Retry-After"] = str(retry_after_s)

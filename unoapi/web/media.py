@@ -46,7 +46,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     request.max_form_memory_size = FORM_BYTES
     file = request.files.get("file")
     if file is None:
-        raise RequestError("Required parameter is missing", code=131008, status=400, details="file: Field required")
+        raise RequestError("Required parameter is missing", code=131008, status=400, details="file: is missing")
     mime_type = _type_of(file)
     uno = parts()
     try:

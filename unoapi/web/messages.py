@@ -7,9 +7,9 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, g, jsonify, request
 
-from unoapi.errors import RequestError
+from unoapi.errors import Postponed, RequestError, StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Command, TemplateMessage, computed_message_id, new_message_id
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
@@ -35,6 +35,7 @@ MAX_MESSAGE_BYTES = 256 * 1024
 KEY_HEADER = "Idempotency-Key"
 OTHER_REQUEST_S = 0.15
 BACKLOG_WAIT_S = 10
+DISCONNECTED = "disconnected"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -45,6 +46,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
     body = json_object()
+    _ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
     message = parse_message(body)
@@ -63,6 +65,29 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
 def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """Delete a message for everybody."""
     return _command(phone, {"status": "deleted", "message_id": message_id})
+
+
+def _ensure_served(phone: str) -> None:
+    """Refuse the operator's message of a number that nothing serves: a slip in the path would wait and end as dead."""
+    if not g.operator:
+        return
+    uno = parts()
+    try:
+        session = uno.sessions.find(phone)
+        served = (
+            session.stored
+            or session.webhooks
+            or session.environments_account
+            or uno.connections.status(phone) != DISCONNECTED
+        )
+    except (Postponed, StoreUnavailable):  # nobody knows now
+        return
+    if not served:
+        details = (
+            f"The number {phone} is not registered: POST /v15.0/{phone}/register first. Numbers without a "
+            "configuration need WEBHOOK_URL or WEBHOOK_FORWARD_TOKEN in the environment."
+        )
+        raise RequestError("Unsupported request: unknown number", code=100, status=404, details=details)
 
 
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:

@@ -56,7 +56,7 @@ def json_of(raw: bytes | str, *, name: str) -> Any:
 
 def _object(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise _invalid("The body must be a JSON object.")
+        raise _invalid("The body must be a JSON object: {…}.")
     return document
 
 
@@ -64,8 +64,8 @@ def _parsed(raw: bytes | str, *, name: str) -> Any:
     try:
         text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
         document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
-        raise _invalid(f"{name} is not valid JSON.") from None
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"{name} is not valid JSON{_where(error)}.") from None
     if _is_deeper(document, MAX_DEPTH):
         raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
     return document
@@ -164,6 +164,17 @@ def _ensure_text(named: Iterable[tuple[str, str]]) -> None:
 
 def _invalid(details: str) -> RequestError:
     return RequestError("Invalid parameter", code=100, status=400, details=details)
+
+
+def _where(error: Exception) -> str:
+    """The place of a mistake in JSON, as far as it is known, and what is wrong there; never what was read."""
+    if isinstance(error, json.JSONDecodeError):
+        if not error.doc.strip():
+            return ": it is empty"
+        return f": {error.msg[0].lower()}{error.msg[1:]}, line {error.lineno}, column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return f": it is not UTF-8, byte {error.start}"
+    return ""
 
 
 def _no_constant(name: str) -> None:

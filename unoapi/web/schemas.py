@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from flask import request
+from pydantic import BaseModel, ValidationError
 
+from unoapi.errors.validation import names_of, refused
 from unoapi.web.request_body import json_object
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
+Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
 JSON = "application/json"
 STREAM = "*/*"
@@ -55,7 +55,7 @@ def body(model: type[BaseModel], *, read: Callable[[], dict[str, Any]] = json_ob
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, body=model.model_validate(read()), **kwargs)
+            return view(*args, body=_checked(model, read()), **kwargs)
 
         return schema(body=(model,))(cast("View", checked))
 
@@ -68,8 +68,15 @@ def query(model: type[BaseModel]) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, query=model.model_validate(request.args.to_dict()), **kwargs)
+            return view(*args, query=_checked(model, request.args.to_dict()), **kwargs)
 
         return schema(query=model)(cast("View", checked))
 
     return decorate
+
+
+def _checked(model: type[Model], document: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise refused(error, known=names_of(model)) from None

@@ -36,7 +36,11 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
     if g.operator:
         service.check_ids(phone, wanted, directory=uno.directory)
     config = service.change(phone, wanted, sessions=uno.sessions, by_operator=g.operator)
-    return jsonify({**without_secrets(config), "success": True, "display_phone_number": phone})
+    answer = {**without_secrets(config), "success": True, "display_phone_number": phone}
+    if isinstance(webhooks := answer.get("webhooks"), list):
+        answer["webhooks"] = [{"id": "default", **webhook} for webhook in webhooks]
+    warnings = service.unread(wanted)
+    return jsonify({**answer, "warnings": warnings} if warnings else answer)
 
 
 @routes.post("/<version>/<node:phone>/deregister")

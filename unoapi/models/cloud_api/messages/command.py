@@ -32,5 +32,5 @@ class Command(AsSent):
     @model_validator(mode="after")
     def _names_a_message(self) -> Self:
         if self.message_id is None:
-            raise PydanticCustomError("missing", "message_id: Field required")
+            raise PydanticCustomError("missing", "message_id: is missing")
         return self

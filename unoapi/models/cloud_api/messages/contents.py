@@ -226,5 +226,5 @@ class EditMessage(OutboundMessage):
     @model_validator(mode="after")
     def _names_the_message(self) -> Self:
         if self.context is None or not self.context.message_id:
-            raise PydanticCustomError("missing", "context.message_id: Field required")
+            raise PydanticCustomError("missing", "context.message_id: is missing")
         return self

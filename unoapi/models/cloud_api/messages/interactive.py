@@ -64,7 +64,7 @@ class Header(Part):
     @model_validator(mode="after")
     def _has_its_object(self) -> Self:
         if getattr(self, self.type) is None:
-            raise PydanticCustomError("missing", f"{self.type}: Field required")
+            raise PydanticCustomError("missing", f"{self.type}: is missing")
         return self
 
 
@@ -121,7 +121,7 @@ class Button(Part):
     @model_validator(mode="after")
     def _has_its_object(self) -> Self:
         if getattr(self, self.type) is None:
-            raise PydanticCustomError("missing", f"{self.type}: Field required")
+            raise PydanticCustomError("missing", f"{self.type}: is missing")
         return self
 
 
@@ -239,7 +239,11 @@ Interactive = Annotated[
     | Annotated[List, Tag("list")]
     | Annotated[UrlLink, Tag("cta_url")]
     | Annotated[OtherInteractive, Tag("other")],
-    Discriminator(_kind),
+    Discriminator(
+        _kind,
+        custom_error_type="interactive_type",
+        custom_error_message=f"type must be one of button, list, cta_url, {', '.join(get_args(PassedOn))}",
+    ),
 ]
 
 

@@ -64,7 +64,7 @@ class OutboundMessage(AsSent):
     @model_validator(mode="after")
     def _has_a_recipient(self) -> Self:
         if self.to is None and self.recipient is None:
-            raise PydanticCustomError("missing", "to: Field required")
+            raise PydanticCustomError("missing", "to: is missing")
         if self.to is not None and "@" not in self.to:
             self.to = f"{self.to}@g.us" if self.recipient_type == "group" else to_phone(self.to)
         return self

@@ -1,0 +1,256 @@
+"""Mistakes that people make over HTTP: each answer names what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.api import api as serve_api
+from tests.support.fakes import CONTACT, PHONE
+from unoapi.errors.validation import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.api import Answer, Api
+    from unoapi.devenv.servers import PrivateServers
+
+SESSION_TOKEN = f"session-token-{PHONE}"
+MESSAGES, REGISTER = f"/v15.0/{PHONE}/messages", f"/v15.0/{PHONE}/register"
+TEXT = {"to": CONTACT, "type": "text", "text": {"body": "hello"}}
+HOOK = {"id": "crm", "urlAbsolute": "https://crm.example/hook"}
+BUTTONS = [{"type": "reply", "reply": {"id": f"{number}", "title": f"Button {number}"}} for number in range(4)]
+NOTHING = object()
+
+
+@pytest.fixture(scope="module")
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve_api(servers, tmp_path_factory.mktemp("mistakes")) as running:
+        running.register([HOOK])
+        yield running
+
+
+def interactive(**fields: Any) -> dict[str, Any]:
+    return {"to": CONTACT, "type": "interactive", "interactive": {"body": {"text": "Shall we?"}, **fields}}
+
+
+MESSAGE_MISTAKES: list[tuple[Any, str]] = [
+    ({"type": "text", "text": {"body": "x"}}, "to: is missing"),
+    ({**TEXT, "to": "abc"}, "to: must be a phone number in international form"),
+    ({**TEXT, "to": [CONTACT]}, "to: must be text"),
+    ({"to": CONTACT, "type": "text"}, 'text: is missing; for example {"text": {"body": '),
+    ({"to": CONTACT, "type": "text", "txt": {"body": "x"}}, "text: is missing; did you mean text by txt?"),
+    ({**TEXT, "text": "hello"}, 'text: must be an object: {…}; for example {"text": {"body": '),
+    ({**TEXT, "text": {"boddy": "x"}}, "text.body: is missing; did you mean body by boddy?"),
+    ({**TEXT, "text": {"body": ""}}, "text.body: must not be empty"),
+    ({**TEXT, "text": {"body": 5}}, "text.body: must be text"),
+    ({**TEXT, "text": {"body": "x", "preview_url": "perhaps"}}, "text.preview_url: must be true or false"),
+    ({**TEXT, "type": "txt"}, "Messages of type 'txt' are not supported; did you mean text? Supported: text, image"),
+    ({**TEXT, "messaging_product": "whatsap"}, "messaging_product: must be 'whatsapp'"),
+    ({**TEXT, "recipient_type": "grup"}, "recipient_type: must be 'individual' or 'group'; did you mean group?"),
+    ({**TEXT, "ttl": -1}, "ttl: must be at least 0"),
+    ({**TEXT, "context": "wamid.X"}, "context: must be an object"),
+    ({"to": CONTACT, "type": "image", "image": {}}, "image: either id or link is required; for example"),
+    ({"to": CONTACT, "type": "image", "image": {"link": "a.jpg"}}, "image.link: must be a complete address such as"),
+    (
+        {"to": CONTACT, "type": "location", "location": {"latitude": "x", "longitude": 1}},
+        "location.latitude: must be a",
+    ),
+    ({"to": CONTACT, "type": "contacts", "contacts": {}}, "contacts: must be a list: […]"),
+    ({"to": CONTACT, "type": "reaction", "reaction": {"emoji": "👍"}}, "reaction.message_id: is missing"),
+    (interactive(type="button", action={"buttons": BUTTONS}), "interactive.action.buttons: has at most 3 items, not 4"),
+    (interactive(type="buttons", action={}), "interactive: type must be one of button, list, cta_url"),
+    (
+        interactive(type="list", action={"button": "Open", "sections": []}),
+        "interactive.action.sections: must not be em",
+    ),
+    (interactive(type="button", header={"type": "image"}, action={"buttons": BUTTONS[:1]}), "header.image: is missing"),
+    ({"status": "readd", "message_id": "wamid.X"}, "status: must be 'read' or 'deleted'; did you mean read?"),
+    ({"status": "read"}, "message_id: is missing"),
+    ([TEXT], "The body must be a JSON object"),
+]
+
+REGISTER_MISTAKES: list[tuple[Any, str]] = [
+    ({"webhoks": []}, "webhoks: is not known; did you mean webhooks?"),
+    ({"auth-token": "x" * 20}, "auth-token: is not known; did you mean authToken?"),
+    ({"webhooks": {}}, "webhooks: must be a list"),
+    ({"webhooks": HOOK}, "webhooks: must be a list"),
+    ({"webhooks": [{**HOOK, "urlAbsolut": "x"}]}, "webhooks[crm].urlAbsolut: is not known; did you mean urlAbsolute?"),
+    ({"webhooks": [{**HOOK, "urlAbsolute": "crm.example/hook"}]}, "webhooks[crm].urlAbsolute: must be a complete addr"),
+    (
+        {"webhooks": [{**HOOK, "urlAbsolute": "ftp://crm.example"}]},
+        "webhooks[crm].urlAbsolute: must begin with http://",
+    ),
+    ({"webhooks": [{"id": "two", "timeoutMs": "5s"}]}, "webhooks[two].timeoutMs: must be a whole number"),
+    (
+        {"webhooks": [{**HOOK, "sendGroupMessages": "perhaps"}]},
+        "webhooks[crm].sendGroupMessages: must be true or false",
+    ),
+    ({"webhooks": [{**HOOK, "secret": "whsec_…"}]}, "webhooks[crm].secret: base64 must follow whsec_; this makes one"),
+    ({"webhooks": [{**HOOK, "id": "a b"}]}, "webhooks.id: 1 to 100 letters, digits"),
+    ({"webhooks": [{"id": "three"}]}, "Webhook 'three' needs a url or urlAbsolute"),
+    ({"webhooks": [{**HOOK, "urlAbsolute": "http://127.0.0.1/x"}]}, "only UNOAPI_ALLOWED_HOSTS can allow it"),
+    ({"authToken": "a"}, "authToken: a token has at least 16 characters"),
+    ({"provider": "sandbx"}, "did you mean sandbox?"),
+    ({"connectionType": "qr"}, "connectionType: must be 'qrcode', 'pairing_code' or 'forward'"),
+    ({"webhookForward": {"version": "21"}}, "webhookForward.version: must have the form v21.0"),
+    (
+        {"webhookForward": {"phone_number_id": "1"}},
+        "webhookForward.phone_number_id: is not known; did you mean phoneNu",
+    ),
+    ({"ignoreGroupMessages": "perhaps"}, "ignoreGroupMessages: must be true or false"),
+]
+
+PATH_MISTAKES: list[tuple[str, str, Any, int, str]] = [
+    ("POST", f"/v15.0/{PHONE}/message", TEXT, 404, "did you mean POST /<version>/<phone>/messages? See /docs"),
+    ("POST", f"/{PHONE}/messages", TEXT, 404, "did you mean POST /<version>/<phone>/messages?"),
+    ("POST", f"/v15.0/+{PHONE}/messages", TEXT, 404, "a number in a path is digits only, without +"),
+    ("GET", MESSAGES, NOTHING, 405, "GET is not allowed on this path, but POST"),
+    ("GET", "/health/redy", NOTHING, 404, "did you mean GET /health/ready?"),
+    ("GET", "/admin/deads", NOTHING, 404, "did you mean GET /admin/dead?"),
+    ("GET", "/admin/dead?older_than=3", NOTHING, 400, "older_than: is not known here; did you mean older_than_s?"),
+    ("GET", "/admin/dead?limit=0", NOTHING, 400, "limit: must be at least 1"),
+    ("POST", "/admin/dead/replay", {}, 400, 'Name a filter, or send {"all": true}'),
+    ("POST", "/admin/dead/purge", {"fone": "1"}, 400, "fone: is not known here; there are id, queue, phone, webhook"),
+    ("POST", f"/admin/endpoints/{PHONE}/crmm/test", NOTHING, 404, "has no webhook 'crmm'. It has: 'crm'"),
+    ("POST", f"/admin/endpoints/{PHONE}/crm/pause", {"seconds": "1h"}, 400, "seconds: must be a whole number"),
+    ("POST", f"/{PHONE}/blacklist/crmm", {"to": CONTACT, "ttl": 5}, 404, "has no webhook 'crmm'. It has: 'crm'"),
+    ("POST", f"/v15.0/{PHONE}/templates", {"name": "a b"}, 400, "name: must be letters, digits, '_' and '-' only"),
+    ("POST", f"/v15.0/{PHONE}/media", {}, 400, "file: is missing"),
+    ("POST", f"/sandbox/{PHONE}/messages", {"from": "abc", "type": "text"}, 400, "from: must be 5 to 20 digits"),
+    (
+        "POST",
+        "/sandbox/5511888880000/messages",
+        {"from": CONTACT, "type": "text"},
+        400,
+        'with {"provider": "sandbox"} f',
+    ),
+    ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": "x"}, 400, "timeout: is missing"),
+    ("POST", f"/{PHONE}/contacts", {"contacts": CONTACT}, 400, "contacts: must be a list"),
+    (
+        "GET",
+        f"{MESSAGES}/wamid.nope/trace",
+        NOTHING,
+        404,
+        "another number's, older than UNOAPI_TRACE_TTL, or not accept",
+    ),
+]
+
+
+def details(answer: Answer) -> str:
+    return str(answer.json()["error"]["error_data"]["details"])
+
+
+@pytest.mark.parametrize(("body", "words"), MESSAGE_MISTAKES, ids=[words[:40] for _, words in MESSAGE_MISTAKES])
+def test_a_mistake_in_a_message_is_named(api: Api, body: Any, words: str) -> None:
+    answer = api.post(MESSAGES, body)
+
+    assert answer.status_code == 400
+    assert words in details(answer)
+    assert api.queues.depth() == 0
+
+
+@pytest.mark.parametrize(("body", "words"), REGISTER_MISTAKES, ids=[words[:40] for _, words in REGISTER_MISTAKES])
+def test_a_mistake_in_a_configuration_is_named_and_nothing_is_stored(api: Api, body: Any, words: str) -> None:
+    before = api.uno.sessions.config(PHONE)
+
+    answer = api.post(REGISTER, body)
+
+    assert answer.status_code == 400
+    assert words in details(answer)
+    assert api.uno.sessions.config(PHONE) == before
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "words"), PATH_MISTAKES)
+def test_a_mistake_in_a_path_or_a_filter_is_named(  # noqa: PLR0917 (a row of the table)
+    api: Api, method: str, path: str, body: Any, status: int, words: str
+) -> None:
+    answer = api.request(method, path, **({} if body is NOTHING else {"json": body}))
+
+    assert answer.status_code == status
+    assert words in details(answer)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ('{"to": 1,,}', "line 1, column 10"),
+        ('{"to": "1"\n "type": "text"}', "expecting ',' delimiter, line 2, column 2"),
+        ("", "it is empty"),
+        (b'{"to": "\xff"}', "it is not UTF-8, byte 8"),
+    ],
+)
+def test_a_body_that_is_no_json_is_answered_with_the_place(api: Api, raw: Any, words: str) -> None:
+    answer = api.post(MESSAGES, data=raw, content_type="application/json")
+
+    assert answer.status_code == 400
+    assert words in details(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "words"),
+    [
+        ("/admin/dead", SESSION_TOKEN, "send the operator's token (UNOAPI_AUTH_TOKEN)"),
+        ("/admin/dead", None, "Send Authorization: Bearer <token>, with the operator's token"),
+        (f"/v15.0/{PHONE}", "a-wrong-token-of-somebody", "send the number's token (its authToken), or the operator's"),
+        (f"/v15.0/{PHONE}", None, "Send Authorization: Bearer <token>, with the number's token"),
+        ("/sessions", "a-wrong-token-of-somebody", "send the token of a number that is registered, or the operator's"),
+    ],
+)
+def test_a_refused_token_is_answered_with_the_one_that_is_needed(
+    api: Api, path: str, token: str | None, words: str
+) -> None:
+    answer = api.get(path, token=token)
+
+    assert answer.status_code == 401
+    assert words in details(answer)
+
+
+def test_a_message_of_a_number_that_nothing_serves_is_refused_with_what_to_do(api: Api) -> None:
+    answer = api.send("hello", phone="5511888880000")
+
+    assert answer.status_code == 404
+    assert "5511888880000 is not registered: POST /v15.0/5511888880000/register first" in details(answer)
+    assert api.queues.depth() == 0
+
+
+def test_a_message_of_a_number_that_is_connected_is_taken_though_it_was_never_stored(api: Api) -> None:
+    api.redis.set("unoapi-status:5511888880001", "online")
+
+    answer = api.send("hello", phone="5511888880001")
+
+    assert answer.status_code == 200
+    api.queues.jobs("unoapi.incoming")
+
+
+def test_a_field_that_nothing_reads_is_kept_and_named_and_one_of_the_node_version_is_not(api: Api) -> None:
+    answer = api.post(REGISTER, {"crmTeam": "a", "wavoipToken": "b"}).json()
+
+    assert answer["crmTeam"] == "a"
+    assert answer["warnings"] == ["crmTeam: kept, and read by nothing here"]
+
+
+def test_an_answer_of_register_can_be_posted_back_and_shows_the_id_of_each_webhook(api: Api) -> None:
+    api.post(REGISTER, {"webhooks": [{"urlAbsolute": "https://crm.example/other"}]})
+    answer = api.post(REGISTER, {"crmTeam": "a"}).json()
+
+    again = api.post(REGISTER, answer)
+
+    assert again.status_code == 200
+    assert {webhook["id"] for webhook in again.json()["webhooks"]} == {"crm", "default"}
+
+
+def test_the_trace_id_of_an_answer_is_in_the_log_and_no_value_of_the_request(api: Api) -> None:
+    answer = api.post(MESSAGES, {**TEXT, "to": "a-secret-that-is-no-number"})
+
+    assert answer.json()["error"]["fbtrace_id"] in api.log.getvalue()
+    assert "a-secret-that-is-no-number" not in api.log.getvalue() + answer.text
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("webhoks", "webhooks"), ("WEBHOOKS", "webhooks"), ("web_hooks", "webhooks"), ("colour", ""), ("w" * 10_000, "")],
+)
+def test_a_name_is_compared_by_its_letters_and_only_when_it_is_short(written: str, meant: str) -> None:
+    assert nearest(written, ["webhooks", "label"]) == meant

@@ -1,0 +1,56 @@
+"""What is said of a path that is not there: the one that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from werkzeug.routing import Map
+
+MAX_CHARS = 120
+"""Of a path that is compared with the routes; ours are shorter, and comparing takes quadratic time."""
+SIMILAR = 0.7
+SEE = "See /docs for all paths."
+VERSION = re.compile(r"v[0-9]{1,3}(\.[0-9]{1,3})?")
+PHONE = re.compile(r"(%2B|\+)?[0-9]{5,20}")
+CONVERTER = re.compile(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>")
+
+
+def no_such_path(routes: Map, method: str, path: str) -> str:
+    """The details of a 404."""
+    if re.search(r"/\+[0-9]", path):
+        return f"There is no such path: a number in a path is digits only, without +. {SEE}"
+    if len(path) > MAX_CHARS:
+        return f"There is no such path. {SEE}"
+    words = "/".join(_meant(part) for part in path.split("/"))
+    near = _nearest(words, method, _rules(routes))
+    return f"There is no such path; did you mean {method} {near}? {SEE}" if near else f"There is no such path. {SEE}"
+
+
+def no_such_method(method: str, allowed: Iterable[str]) -> str:
+    """The details of a 405."""
+    named = sorted(set(allowed) - {"HEAD", "OPTIONS"})
+    return f"{method} is not allowed on this path, but {' and '.join(named)}. {SEE}"
+
+
+def _rules(routes: Map) -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple((CONVERTER.sub(r"<\1>", rule.rule), frozenset(rule.methods or ())) for rule in routes.iter_rules())
+
+
+@lru_cache(maxsize=256)
+def _nearest(words: str, method: str, rules: tuple[tuple[str, frozenset[str]], ...]) -> str:
+    shown = {re.sub(r"<(?!version|phone)\w+>", "<id>", rule): rule for rule, methods in rules if method in methods}
+    versioned = f"/<version>{words}"
+    near = [versioned] if versioned in shown else difflib.get_close_matches(words, shown, n=1, cutoff=SIMILAR)
+    return shown[near[0]] if near else ""
+
+
+def _meant(part: str) -> str:
+    if VERSION.fullmatch(part):
+        return "<version>"
+    return "<phone>" if PHONE.fullmatch(part) else part
