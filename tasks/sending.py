@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import UnoTask
+from unoapi.models.cloud_api.events import read_document
 from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import sending
@@ -29,7 +30,8 @@ def send(self: UnoTask, job: SendMessage) -> None:
     if envelopes:
         uno.publisher.publish(envelopes)
     uno.backlog.leave(job.phone, job.id)
-    uno.timers.wrote(job.phone, receipt.recipient, own=True)
+    for key in sending.receiver(read_document(job.body), receipt).keys:
+        uno.timers.wrote(job.phone, key, own=True)
     uno.traces.add(*sending.trace(job, receipt))
 
 

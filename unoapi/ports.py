@@ -237,8 +237,8 @@ class Commands(Protocol):
 class Blacklist(Protocol):
     """Contacts whose events a webhook does not get."""
 
-    def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
-        """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
+    def blocking(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> set[str]:
+        """The webhooks, out of these, that get no events of any of the contacts. Never raises; it fails open."""
 
 
 class BlacklistStore(Blacklist, Protocol):
@@ -376,8 +376,8 @@ class Idempotency(Protocol):
 class Statuses(Protocol):
     """The status that was published last of each message. Never raises; it fails open."""
 
-    def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
-        """Whether a status may be published: statuses never go backwards."""
+    def admit(self, phone: str, message_id: str, *, status: str, event_id: str, member: str = "") -> bool:
+        """Whether a status may be published: statuses never go backwards, in a group those of each member."""
 
 
 class Provider(Protocol):

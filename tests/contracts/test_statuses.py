@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE
-from unoapi.stores.statuses import RANKS, RedisStatuses
+from unoapi.stores.statuses import MAX_MEMBERS, RANKS, RedisStatuses
 
 if TYPE_CHECKING:
     import redis
@@ -90,3 +90,22 @@ def test_the_last_status_takes_no_more_than_a_number_and_is_forgotten(
 
 def test_without_redis_every_status_passes(away: RedisClient) -> None:
     assert admit(RedisStatuses(away, ttl_s=60), "sent")
+
+
+def test_field_report_8_in_a_group_each_member_has_a_last_status_of_its_own(statuses: RedisStatuses) -> None:
+    def read(member: str, status: str = "read", event_id: str = EVENT) -> bool:
+        return statuses.admit(PHONE, "wamid.1", status=status, event_id=event_id, member=member)
+
+    assert [read("777@lid"), read("888@lid", event_id=OTHER_EVENT)] == [True, True]
+    assert not read("777@lid", "delivered")
+    assert read("777@lid"), "the same event passes again"
+    assert not read("777@lid", event_id=OTHER_EVENT)
+
+
+def test_the_members_of_a_large_group_take_no_more_memory(statuses: RedisStatuses, raw_redis: redis.Redis) -> None:
+    for number in range(MAX_MEMBERS + 5):
+        assert statuses.admit(PHONE, "wamid.1", status="read", event_id=f"event-{number}", member=f"{number}@lid")
+
+    assert raw_redis.hlen(f"{KEY}:members") == MAX_MEMBERS
+    assert raw_redis.object("encoding", f"{KEY}:members") == "listpack"
+    assert 0 < int(raw_redis.ttl(f"{KEY}:members")) <= 60

@@ -16,6 +16,7 @@ from unoapi.models.cloud_api.events import Event, contact, message_event, status
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+from unoapi.models.identity import Identity
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -661,8 +662,9 @@ def make_event(**message: Any) -> Event:
 
 def make_status(status: str = "delivered", *, recipient: str = CONTACT, error: dict[str, Any] | None = None) -> Event:
     """A status of a sent message."""
+    whose = Identity.of(recipient)
     return status_event(
-        PHONE, message_id="wamid.1", status=status, recipient=recipient, timestamp_s=1767225600, error=error
+        PHONE, message_id="wamid.1", status=status, recipient=whose, timestamp_s=1767225600, error=error
     )
 
 

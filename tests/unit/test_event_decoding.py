@@ -66,7 +66,7 @@ def test_a_fan_out_decodes_its_event_once(monkeypatch: pytest.MonkeyPatch) -> No
     decodings = counted(monkeypatch, json, "loads")
 
     fanned = fan_out(job, sessions=sessions, max_age_s=DAY_S)
-    assert (len(fanned.deliveries), len(decodings), fanned.counterparty) == (1, 1, CONTACT)
+    assert (len(fanned.deliveries), len(decodings), fanned.counterparty) == (1, 1, (CONTACT,))
 
     # The callback's own document quotes the whole event.
     assert status_report(job) is not None

@@ -39,9 +39,9 @@ class Blocked:
         self.webhook_ids = set(webhook_ids)
         self.asked: list[str] = []
 
-    def blocking(self, phone: str, webhook_ids: Any, contact: str) -> set[str]:
+    def blocking(self, phone: str, webhook_ids: Any, contacts: Any) -> set[str]:
         assert phone == PHONE
-        self.asked.append(contact)
+        self.asked += contacts
         return self.webhook_ids & set(webhook_ids)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from unoapi.models.identity import is_user_id
 from unoapi.models.phones import with_ninth_digit
 
 PUNCTUATION = re.compile(r"[\s()+.-]")
@@ -12,10 +13,12 @@ USER_SUFFIX = "@s.whatsapp.net"
 
 
 def contact_key(written: str) -> str:
-    """A contact as it is remembered: digits, Brazilian mobiles with their ninth one; groups as they are."""
+    """A contact as it is remembered: digits, Brazilian mobiles with their ninth one; other ids as they are."""
     text = written.strip().removesuffix(USER_SUFFIX)
     if "@" in text:
         return text.lower()
+    if is_user_id(text):
+        return text
     return with_ninth_digit(PUNCTUATION.sub("", text))
 
 

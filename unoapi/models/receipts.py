@@ -20,11 +20,15 @@ class StatusUpdate(BaseModel):
 
 
 class Receipt(BaseModel):
-    """The outcome of one send. Statuses that come later, from the connector or from Meta, are not in it."""
+    """The outcome of one send. Statuses that come later, from the connector or from Meta, are not in it.
+
+    `recipient` is the address that it went to, `user_id` what the provider calls the same person besides.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     recipient: str
+    user_id: str = ""
     at_ms: int = Field(default_factory=now_ms)
     statuses: tuple[StatusUpdate, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import (
     MessageRejected,
@@ -17,7 +17,8 @@ from unoapi.errors import (
     Unclaimed,
 )
 from unoapi.models.claims import Claim
-from unoapi.models.cloud_api.events import contact, error_object, message_event, read_document, status_event
+from unoapi.models.cloud_api.events import error_object, message_event, read_document, status_event
+from unoapi.models.identity import GROUP, Identity
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
@@ -196,13 +197,14 @@ def event_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStor
 def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
     """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
     envelopes = []
-    tracker = read_document(job.body).get(TRACKER)
+    message = read_document(job.body)
+    recipient, tracker = receiver(message, receipt), message.get(TRACKER)
     for update in receipt.statuses:
         event = status_event(
             job.phone,
             message_id=job.id,
             status=update.status,
-            recipient=receipt.recipient,
+            recipient=recipient,
             timestamp_s=(receipt.at_ms + update.after_ms) // 1000,
             error=update.error,
             tracker=tracker,
@@ -214,6 +216,13 @@ def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionSto
             )
         )
     return envelopes
+
+
+def receiver(message: dict[str, Any], receipt: Receipt | None = None) -> Identity:
+    """To whom a message went, by the provider's word if there is one."""
+    address = receipt.recipient if receipt else str(message.get("to") or message.get("recipient") or "")
+    identity = Identity.of(address, group=message.get("recipient_type") == GROUP)
+    return identity.joined(Identity(user_id=receipt.user_id if receipt else ""))
 
 
 def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Envelope]:
@@ -229,7 +238,7 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     if not wanting:
         return []
     sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
-    event = message_event(job.phone, sent, contacts=[contact(receipt.recipient)])
+    event = message_event(job.phone, sent, contacts=[receiver(message, receipt).as_contact()])
     job_of_event = to_fan_out(event, phone=job.phone, sessions=sessions)
     return (
         [Envelope(job_of_event.model_copy(update={"webhook_ids": wanting}))]
@@ -253,7 +262,7 @@ def failed_envelope(job: SendMessage | PrepareVoice, *, reason: str, error: str,
         job.phone,
         message_id=job.id,
         status="failed",
-        recipient=str(message.get("to") or message.get("recipient") or ""),
+        recipient=receiver(message),
         timestamp_s=job.accepted_at_ms // 1000,
         error=failure,
         tracker=message.get(TRACKER),

@@ -56,9 +56,11 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
         session = sessions.find(phone)
         webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
         ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
+        account_id = session.webhook_forward.business_account_id or phone
+        event = event.addressed(number_id=session.phone_number_id, account_id=account_id)
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
-    contact = event.content.counterparty(phone)[:256] if ordered else ""
+    contact = event.content.counterparty(phone).key[:256] if ordered else ""
     return FanOut(
         id=event.event_id,
         phone=phone,
@@ -77,15 +79,15 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
 class FannedOut:
     """One delivery per webhook that wants the event, and the filters of those that do not.
 
-    `counterparty` is whom the number talks with, `wrote` who wrote ("own", "contact"; empty for what is no message) and
-    `muted` for how many seconds which webhooks get nothing more of the counterparty. To be remembered after the
-    deliveries are published: a fan-out that is repeated must choose the same.
+    `counterparty` is whom the number talks with, by all keys, `wrote` who wrote ("own", "contact"; empty for what is no
+    message) and `muted` for how many seconds which webhooks get nothing more of the counterparty. To be remembered
+    after the deliveries are published: a fan-out that is repeated must choose the same.
     A status that is `superseded` goes to nobody: a later one was published already.
     """
 
     deliveries: list[DeliverWebhook] = field(default_factory=list)
     filters: dict[str, str] = field(default_factory=dict)
-    counterparty: str = ""
+    counterparty: tuple[str, ...] = ()
     wrote: str = ""
     muted: dict[str, int] = field(default_factory=dict)
     superseded: bool = False
@@ -116,7 +118,9 @@ def fan_out(
     blacklist: Blacklist | None = None,
 ) -> FannedOut:
     """Choose the webhooks that want this event. Raises SessionUnknown when their filters cannot be read now."""
-    if statuses and not statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id):
+    counterparty = job.content.counterparty(job.phone)
+    member = next(iter(counterparty.names), "") if counterparty.chat else ""
+    if statuses and not statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id, member=member):
         return FannedOut(superseded=True)
     ensure_fresh(job, max_age_s=max_age_s)
     if job.webhook_ids is None:
@@ -126,10 +130,9 @@ def fan_out(
         webhook_ids, stored = job.webhook_ids, job.stored
         session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
     traits = job.content.traits(job.phone)
-    counterparty = job.content.counterparty(job.phone)
-    blocked = blacklist.blocking(job.phone, webhook_ids, counterparty) if blacklist else set()
+    blocked = blacklist.blocking(job.phone, webhook_ids, counterparty.keys) if blacklist else set()
     wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
-    fanned = FannedOut(counterparty=counterparty, wrote=wrote)
+    fanned = FannedOut(counterparty=counterparty.keys, wrote=wrote)
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
         # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is reported.
@@ -163,9 +166,10 @@ def remember(
     """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last."""
     without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
     ordering.skip(job, without)
-    blacklist.mute(job.phone, fanned.counterparty, fanned.muted)
-    if fanned.wrote:
-        timers.wrote(job.phone, fanned.counterparty, own=fanned.wrote == "own")
+    for key in fanned.counterparty:
+        blacklist.mute(job.phone, key, fanned.muted)
+        if fanned.wrote:
+            timers.wrote(job.phone, key, own=fanned.wrote == "own")
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:

@@ -40,17 +40,16 @@ class RedisBlacklist:
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
-    def blocking(self, phone: str, webhook_ids: Sequence[str], contact: str) -> set[str]:
-        """The webhooks, out of these, that get no events of the contact. Never raises; it fails open."""
-        if not webhook_ids or not contact:
+    def blocking(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> set[str]:
+        """The webhooks, out of these, that get no events of any of the contacts. Never raises; it fails open."""
+        entries = [(webhook_id, contact) for webhook_id in webhook_ids for contact in contacts]
+        if not entries:
             return set()
         try:
-            (values,) = self._redis.call(
-                ("MGET", *(_key(phone, _entry(webhook_id, contact)) for webhook_id in webhook_ids))
-            )
+            (values,) = self._redis.call(("MGET", *(_key(phone, _entry(*entry)) for entry in entries)))
         except StoreUnavailable:
             return set()
-        return {webhook_id for webhook_id, value in zip(webhook_ids, values, strict=True) if value is not None}
+        return {webhook_id for (webhook_id, _), value in zip(entries, values, strict=True) if value is not None}
 
     def put(self, phone: str, webhook_id: str, contact: str, *, ttl_s: int) -> None:
         """Block for `ttl_s` seconds; 0 ends it, below 0 is for ever.

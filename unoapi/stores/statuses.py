@@ -1,4 +1,7 @@
-"""The status that was published last of each message (`unoapi-told:<P>:<id>`): statuses never go backwards."""
+"""The status that was published last of each message (`unoapi-told:<P>:<id>`): statuses never go backwards.
+
+Of a message to a group it is that of each member (`unoapi-told:<P>:<id>:members`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, RedisClient
 
 RANKS = {"sent": 10, "failed": 15, "delivered": 20, "read": 30, "played": 40, "deleted": 50}
 """`failed` may be corrected: a message whose outcome nobody knew can still be delivered."""
@@ -17,8 +20,9 @@ EVENT_DIGITS = 14
 needs no text for."""
 EARLIER_CHARS = 13
 """Of the event's id itself, in what the version before wrote; read until the version after next."""
-ADMIT = """
-local last = redis.call('GET', KEYS[1])
+MAX_MEMBERS = 128
+"""Of a group whose statuses of one message are remembered; those of further ones all pass."""
+_DECIDE = """
 if last then
   local rank, event = string.match(last, '^(%d%d):(.*)$')
   local same = event and string.sub(event, 1, string.len(ARGV[3])) == ARGV[3]
@@ -29,7 +33,20 @@ if last then
   if rank and tonumber(rank) > tonumber(ARGV[1]) then return 0 end
   if rank and tonumber(rank) == tonumber(ARGV[1]) then return same and 1 or 0 end
 end
+"""
+ADMIT = f"""
+local last = redis.call('GET', KEYS[1])
+{_DECIDE}
 redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'EX', ARGV[4])
+return 1
+"""
+ADMIT_MEMBER = f"""
+local last = redis.call('HGET', KEYS[1], ARGV[5])
+{_DECIDE}
+if last or redis.call('HLEN', KEYS[1]) < tonumber(ARGV[6]) then
+  redis.call('HSET', KEYS[1], ARGV[5], ARGV[1] .. ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+end
 return 1
 """
 
@@ -41,15 +58,22 @@ class RedisStatuses:
         self._redis = redis
         self._ttl_s = ttl_s
 
-    def admit(self, phone: str, message_id: str, *, status: str, event_id: str) -> bool:
-        """Whether a status may be published: it is higher than the last one, or the same event again. Never raises."""
+    def admit(self, phone: str, message_id: str, *, status: str, event_id: str, member: str = "") -> bool:
+        """Whether a status may be published: it is higher than the last one, or the same event again. Never raises.
+
+        In a group each `member` has a last one of its own.
+        """
         rank = RANKS.get(status)
         if rank is None or not message_id:
             return True
         key = f"unoapi-told:{phone}:{message_id}"
         try:
             event = (_digits(event_id), event_id[:EARLIER_CHARS])
-            (admitted,) = self._redis.call(("EVAL", ADMIT, 1, key, rank, *event, self._ttl_s))
+            command: Command = ("EVAL", ADMIT, 1, key, rank, *event, self._ttl_s)
+            if member:
+                whose = (_digits(member), MAX_MEMBERS)
+                command = ("EVAL", ADMIT_MEMBER, 1, f"{key}:members", rank, *event, self._ttl_s, *whose)
+            (admitted,) = self._redis.call(command)
         except StoreUnavailable:
             return True
         return bool(admitted)

@@ -9,8 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-ITEMS = ("messages", "message_echoes", "statuses")
+from unoapi.models.identity import Identity, is_same_phone
+
+ECHOES = "message_echoes"
+ITEMS = ("messages", ECHOES, "statuses")
 """The lists of a change's value; an event that we make has one item in one of them."""
+OTHER_ITEMS = ("calls", "user_preferences")
+"""Lists of which each element is about one contact, too; such an event's kind is its field."""
 
 
 class Traits(BaseModel):
@@ -44,29 +49,26 @@ class EventContent:
 
     def traits(self, phone: str) -> Traits:
         """What the filters of a webhook decide by, for events of the number `phone`."""
-        group = str(self.item.get("group_id") or self._contact.get("group_id") or "")
-        if not group and self.item.get("recipient_type") == "group":
-            group = str(self.item.get("recipient_id") or "")
+        chat = self.counterparty(phone).chat
         return Traits(
             status=self.kind != "message",
-            group=bool(group) and not group.endswith("@newsletter"),
-            newsletter=group.endswith("@newsletter"),
-            own=self.kind == "message" and str(self.item.get("from", "")) == phone,
+            group=bool(chat) and not chat.endswith("@newsletter"),
+            newsletter=chat.endswith("@newsletter"),
+            own=self.kind == "message" and self._is_own(phone),
         )
 
-    def counterparty(self, phone: str) -> str:
-        """With whom the number `phone` talks here: a contact, or a group. Empty when the event names nobody."""
-        sender = str(self.item.get("from") or "")
-        candidates = (
-            self.item.get("group_id"),
-            self._contact.get("group_id"),
-            self.item.get("recipient_id") or self.item.get("to"),
-            sender if sender != phone else "",
-            self._contact.get("wa_id"),
-        )
-        return next((str(candidate) for candidate in candidates if candidate), "")
+    def counterparty(self, phone: str) -> Identity:
+        """With whom the number `phone` talks here: a contact, or somebody in a group. Empty for nobody."""
+        named = Identity.of_counterparty(self.item, phone=phone, echo=bool(self.value.get(ECHOES)))
+        contact = Identity.of_contact(self._contact)
+        return named if named.person.contradicts(contact.person) else named.joined(contact)
+
+    def _is_own(self, phone: str) -> bool:
+        sender, metadata = str(self.item.get("from") or ""), self.value.get("metadata") or {}
+        return is_same_phone(sender, phone) or is_same_phone(sender, str(metadata.get("display_phone_number") or ""))
 
     @property
     def _contact(self) -> dict[str, Any]:
-        contact: dict[str, Any] = (self.value.get("contacts") or [{}])[0]
-        return contact
+        contacts = self.value.get("contacts")
+        first = contacts[0] if isinstance(contacts, list) and contacts else {}
+        return first if isinstance(first, dict) else {}

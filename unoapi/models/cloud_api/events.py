@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.event_content import ITEMS, EventContent
+from unoapi.models.cloud_api.event_content import ECHOES, ITEMS, OTHER_ITEMS, EventContent
+from unoapi.models.identity import ADDRESS_FIELDS, Identity, is_same_phone
 from unoapi.models.jobs import computed_id
 
 if TYPE_CHECKING:
@@ -26,14 +29,46 @@ STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
 class Event:
     """One Cloud API event with what the gateway must know about it.
 
-    `kind` is "message" or the status; `body` is the exact text that is signed and sent, and `content` what it says.
+    `kind` is "message", the status, or the field of any other event. `account_id` and `number_id` are empty where
+    nobody has said yet under which ids the client knows the number: it is the phone then.
     """
 
     event_id: str
     message_id: str
     kind: str
-    body: str = field(repr=False)
-    content: EventContent = field(repr=False, compare=False)
+    phone: str
+    value: dict[str, Any] = field(repr=False, compare=False)
+    change_field: str = "messages"
+    account_id: str = ""
+    number_id: str = ""
+
+    def addressed(self, *, number_id: str, account_id: str) -> Event:
+        """The same event under the number's own ids, where the callback did not name others."""
+        if self.number_id and self.account_id:
+            return self
+        return replace(self, number_id=self.number_id or number_id, account_id=self.account_id or account_id)
+
+    @cached_property
+    def body(self) -> str:
+        """The exact text that is signed and sent."""
+        entry = {
+            "id": self.account_id or self.phone,
+            "changes": [{"value": self.content.value, "field": self.change_field}],
+        }
+        return serialise({"object": "whatsapp_business_account", "entry": [entry]})
+
+    @cached_property
+    def content(self) -> EventContent:
+        """What the event says."""
+        given = self.value.get("metadata") or {}
+        shown = "".join(figure for figure in str(given.get("display_phone_number") or "") if figure.isdigit())
+        metadata = {
+            **given,
+            "display_phone_number": shown or self.phone,
+            "phone_number_id": self.number_id or self.phone,
+        }
+        others = {key: part for key, part in self.value.items() if key != "metadata"}
+        return EventContent(self.kind, {"messaging_product": "whatsapp", "metadata": metadata, **others})
 
 
 def serialise(document: Any) -> str:
@@ -50,9 +85,9 @@ def read_document(body: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def contact(phone: str, name: str = "") -> dict[str, Any]:
-    """A contact as real clients need it: `user_id` is the plain phone, `profile.name` is never absent."""
-    return {"profile": {"name": name or phone}, "wa_id": phone, "user_id": phone}
+def contact(address: str, name: str = "") -> dict[str, Any]:
+    """The contact of an address, as real clients need it."""
+    return Identity.of(address).as_contact(name)
 
 
 def message_event(phone: str, message: dict[str, Any], *, contacts: list[dict[str, Any]]) -> Event:
@@ -65,7 +100,7 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     *,
     message_id: str,
     status: str,
-    recipient: str,
+    recipient: Identity,
     timestamp_s: int,
     error: dict[str, Any] | None = None,
     tracker: object = None,
@@ -75,13 +110,13 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
         "id": message_id,
         "status": status,
         "timestamp": str(timestamp_s),
-        "recipient_id": recipient,
+        **recipient.as_recipient(),
     }
     if error is not None:
         item["errors"] = [error]
     if isinstance(tracker, str) and tracker:
         item["biz_opaque_callback_data"] = tracker
-    return _event(phone, {"contacts": [contact(recipient)], "statuses": [item]}, field="messages")
+    return _event(phone, {"contacts": [recipient.as_contact()], "statuses": [item]}, field="messages")
 
 
 def error_object(code: int, title: str, details: str) -> dict[str, Any]:
@@ -90,7 +125,7 @@ def error_object(code: int, title: str, details: str) -> dict[str, Any]:
 
 
 def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES) -> list[Event]:
-    """One event per message or status of a Cloud API callback.
+    """One event per message or status of a Cloud API callback, each with its own contact.
 
     Real clients read only the first item of an event. Missing contacts are added, because clients fail without them.
     Changes that hold neither (template updates, …) become one event each. Of several items each gets what Meta says
@@ -110,8 +145,8 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
 
     for change in changes:
         value = change.value
-        lists = [key for key in ITEMS if value.get(key)]
-        rest = {key: part for key, part in value.items() if key not in ITEMS}
+        lists = [key for key in (*ITEMS, *OTHER_ITEMS) if value.get(key)]
+        rest = {key: part for key, part in value.items() if key not in lists and key not in ITEMS}
         alone = sum(len(value[key]) for key in lists) == 1
         if not lists:
             add(rest, change)
@@ -119,26 +154,23 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
             rest = {key: part for key, part in rest.items() if key in BESIDE_ITEMS}
         for key in lists:
             for item in value[key]:
-                contacts = _contacts_of(item, rest.get("contacts") or [], phone=phone, alone=alone)
-                add({**rest, "contacts": contacts, key: [_with_text_timestamp(item)]}, change)
+                counterparty = Identity.of_counterparty(item, phone=phone, echo=key == ECHOES)
+                contacts = _contacts_of(counterparty, value.get("contacts") or [], alone=alone)
+                if key in ITEMS or "contacts" in rest:
+                    rest = {**rest, "contacts": contacts}
+                add({**rest, key: [_with_text_timestamp(item) if key in ITEMS else item]}, change)
     return events
 
 
-def _contacts_of(
-    item: dict[str, Any], contacts: list[dict[str, Any]], *, phone: str, alone: bool
-) -> list[dict[str, Any]]:
-    """The contact that the item is about. Another one's only where it cannot be a mistake: clients believe it."""
-    counterparty = str(item.get("recipient_id") or item.get("to") or item.get("from") or "")
-    meant = [candidate for candidate in contacts if str(candidate.get("wa_id") or "") == counterparty]
-    if not meant and (alone or counterparty in ("", phone)):
-        meant = contacts[:1]
-    filled = []
-    for given in meant:
-        wa_id = str(given.get("wa_id") or "")
-        profile = dict(given["profile"]) if isinstance(given.get("profile"), dict) else {}
-        profile["name"] = str(profile.get("name") or wa_id or counterparty)
-        filled.append({**given, "profile": profile, "wa_id": wa_id, "user_id": str(given.get("user_id") or wa_id)})
-    return filled or [contact(counterparty)]
+def _contacts_of(counterparty: Identity, contacts: list[dict[str, Any]], *, alone: bool) -> list[dict[str, Any]]:
+    """The one contact that an item is about. Another one's only where it cannot be a mistake: clients believe it."""
+    person = counterparty.person
+    graded = [(person.likeness(Identity.of_contact(candidate)), candidate) for candidate in contacts]
+    grade, given = max(graded, key=itemgetter(0), default=(0, None))
+    if not grade:
+        only = contacts[0] if len(contacts) == 1 and (alone or not person) else None
+        given = None if only is None or person.contradicts(Identity.of_contact(only).person) else only
+    return [counterparty.as_contact(given=given)]
 
 
 def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
@@ -147,33 +179,34 @@ def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "") -> Event:
-    metadata = dict(value.get("metadata") or {})
-    shown = "".join(figure for figure in str(metadata.get("display_phone_number") or "") if figure.isdigit())
-    metadata |= {
-        "display_phone_number": shown or phone,
-        "phone_number_id": str(metadata.get("phone_number_id") or phone),
-    }
-    full = {
-        "messaging_product": "whatsapp",
-        "metadata": metadata,
-        **{k: v for k, v in value.items() if k != "metadata"},
-    }
-    items: list[dict[str, Any]] = next((full[key] for key in ITEMS if full.get(key)), [])
-    item = items[0] if items else {}
-    kind = str(item.get("status") or "unknown") if full.get("statuses") else "message" if items else field
+    content = {key: part for key, part in value.items() if key not in BESIDE_ITEMS}
+    name = next((key for key in (*ITEMS, *OTHER_ITEMS) if value.get(key)), "")
+    item = value[name][0] if name else {}
+    kind = field
+    if name == "statuses":
+        kind = str(item.get("status") or "unknown")
+    elif name in ITEMS:
+        kind = "message"
+        content[name] = [_without_addresses(item), is_same_phone(str(item.get("from") or ""), phone)]
     message_id = str(item.get("id") or "")
-    content = {key: part for key, part in full.items() if key not in ("contacts", "metadata", "messaging_product")}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-    body = serialise(
-        {
-            "object": "whatsapp_business_account",
-            "entry": [{"id": entry_id or phone, "changes": [{"value": full, "field": field}]}],
-        }
-    )
+    metadata = value.get("metadata") or {}
     return Event(
         event_id=computed_id("event", phone, message_id, kind, digest),
         message_id=message_id,
         kind=kind,
-        body=body,
-        content=EventContent(kind, full),
+        phone=phone,
+        value=value,
+        change_field=field,
+        account_id=entry_id,
+        number_id=str(metadata.get("phone_number_id") or ""),
     )
+
+
+def _without_addresses(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without who wrote it: told once with a LID and once with a phone it is the same message."""
+    context = message.get("context")
+    told = {key: part for key, part in message.items() if key not in ADDRESS_FIELDS}
+    if isinstance(context, dict):
+        told["context"] = {key: part for key, part in context.items() if key not in ADDRESS_FIELDS}
+    return told

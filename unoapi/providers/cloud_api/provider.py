@@ -82,7 +82,10 @@ class CloudApiProvider:
         if not theirs:
             raise OutcomeUnknown("Meta answered without a message id")
         self._ids.remember(phone, theirs=theirs, ours=message_id)
-        return Receipt(recipient=_recipient(answer, message), statuses=(StatusUpdate(status="sent"),))
+        contact = _contact(answer)
+        recipient = str(contact.get("wa_id") or message.addressee)
+        user_id = str(contact.get("user_id") or "")
+        return Receipt(recipient=recipient, user_id=user_id, statuses=(StatusUpdate(status="sent"),))
 
     def command(self, command: Command, *, phone: str) -> None:
         """Pass a read mark or a typing indicator on; Meta knows no deletion.
@@ -150,8 +153,8 @@ def _sent_id(answer: HttpAnswer) -> str:
     return message_id(answer.body)
 
 
-def _recipient(answer: HttpAnswer, message: OutboundMessage) -> str:
+def _contact(answer: HttpAnswer) -> dict[str, Any]:
+    """Whom Meta calls the recipient."""
     contacts = read_json(answer.body).get("contacts")
     first = contacts[0] if isinstance(contacts, list) and contacts else None
-    wa_id = first.get("wa_id") if isinstance(first, dict) else None
-    return str(wa_id or message.addressee)
+    return first if isinstance(first, dict) else {}

@@ -14,16 +14,17 @@ from unoapi.models.connector.events import (
     ConnectorEvent,
     MessageReceipt,
     PairingCode,
+    Party,
     QrCode,
     ReceivedMessage,
     SendResult,
     SessionState,
     Undecryptable,
 )
+from unoapi.models.identity import Identity
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.phones import phone_or_jid, user_of, with_ninth_digit
 from unoapi.providers.whatsmeow import session_notices as notices
-from unoapi.providers.whatsmeow.inbound import events_of, number_of, placeholder_for
+from unoapi.providers.whatsmeow.inbound import events_of, identity_of, placeholder_for, recipient_in
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connection
         job.phone,
         message_id=job.message_id,
         status="failed",
-        recipient=phone_or_jid(job.recipient),
+        recipient=Identity.of(job.recipient),
         timestamp_s=int(time.time()),
         error=error_object(131000, "No connector", details),
     )
@@ -121,18 +122,25 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
     ours = {message_id: ids.ours(phone, message_id) for message_id in receipt.ids}
     if any(our_id == message_id for message_id, our_id in ours.items()):
         _wait_for_result(age_ms)
-    who = receipt.participant or receipt.chat
-    recipient = user_of(who.get("phone") or who.get("jid") or "" if isinstance(who, dict) else str(who or ""))
+    chat, member = _party_of(receipt.chat), _party_of(receipt.participant)
+    recipient = recipient_in(chat, member if receipt.participant else chat)
     return [
         status_event(
             phone,
             message_id=ours[message_id],
             status="read" if receipt.status == "played" else receipt.status,
-            recipient=with_ninth_digit(recipient),
+            recipient=recipient,
             timestamp_s=receipt.timestamp or int(time.time()),
         )
         for message_id in receipt.ids
     ]
+
+
+def _party_of(told: object) -> Party:
+    """A chat or a member of a receipt, as an address or as an object."""
+    if not isinstance(told, dict):
+        return Party(jid=str(told or ""))
+    return Party.model_validate({key: part for key, part in told.items() if isinstance(part, str)})
 
 
 def _wait_for_result(age_ms: int) -> None:
@@ -165,7 +173,7 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
             phone,
             message_id=result.command_id,
             status="failed" if failure else "sent",
-            recipient=phone_or_jid(result.to),
+            recipient=Identity.of(result.to),
             timestamp_s=result.timestamp or int(time.time()),
             error=failure,
         )
@@ -192,15 +200,15 @@ def _call(call: Call, session: Session, connections: Connections | None) -> tupl
 
 
 def _call_event(call: Call, session: Session) -> Event:
-    caller = number_of(call.sender)
+    caller = identity_of(call.sender)
     message = {
-        "from": caller,
+        **caller.as_sender(),
         "id": f"UNO.CALL.{computed_id('call', session.phone, call.id).upper()}",
         "timestamp": str(call.timestamp or int(time.time())),
         "type": "text",
         "text": {"body": session.message_calls_webhook},
     }
-    return message_event(session.phone, message, contacts=[contact(caller, call.sender.push_name)])
+    return message_event(session.phone, message, contacts=[caller.as_contact(call.sender.push_name)])
 
 
 def _refuse(call: Call, session: Session) -> list[ConnectorCommand]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.callbacks import Change
-from unoapi.models.cloud_api.events import Event, contact, message_event, split, status_event
+from unoapi.models.cloud_api.events import Event, message_event, split, status_event
 from unoapi.models.connector.content import Edit, Media, PollVote, Reaction, Revoke, Text
 from unoapi.models.connector.events import ReceivedMessage
+from unoapi.models.identity import Identity
 from unoapi.models.jobs import now_ms
-from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.models.phones import LID
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.content import cloud_content
 
@@ -30,7 +32,7 @@ def events_of(
     phone = session.phone
     if received.history or session.ignores(chat=received.chat.jid, phone=phone, from_me=received.from_me):
         return []
-    counterparty = received.chat if received.from_me and received.chat.kind == "user" else received.sender
+    counterparty = _counterparty(received)
     inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
@@ -47,7 +49,8 @@ def events_of(
     if edited is not None:
         message |= _edit_marks(edited)
     if received.from_me and session.outgoing_messages_coex:
-        echo = {**message, "to": number_of(counterparty)}
+        chat = received.chat.jid if received.chat.kind != "user" else ""
+        echo = {**message, **replace(identity_of(counterparty), chat=chat).as_addressee()}
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
         return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
@@ -68,24 +71,28 @@ def _shown(received: ReceivedMessage, *, phone: str, ids: MessageIds, reaction_a
     return inner, ""
 
 
+def _counterparty(received: ReceivedMessage | Undecryptable) -> Party:
+    """With whom the number talks: whom it wrote to, else who wrote."""
+    return received.chat if received.from_me and received.chat.kind == "user" else received.sender
+
+
 def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, phone: str, ids: MessageIds) -> Event:
     return status_event(
         phone,
         message_id=ids.ours(phone, revoke.target_id),
         status="deleted",
-        recipient=number_of(counterparty),
+        recipient=recipient_in(received.chat, counterparty),
         timestamp_s=received.timestamp_ms // 1000,
     )
 
 
 def _head(received: ReceivedMessage, *, counterparty: Party, phone: str) -> dict[str, Any]:
+    sender = Identity(phone) if received.from_me else identity_of(counterparty)
     head: dict[str, Any] = {
-        "from": phone if received.from_me else number_of(counterparty),
+        **sender.as_sender(),
         "id": received.id,
         "timestamp": str(received.timestamp_ms // 1000),
     }
-    if not received.from_me and counterparty.lid:
-        head["from_user_id"] = _lid(counterparty)
     if received.chat.kind in ("group", "newsletter"):
         head["group_id"] = received.chat.jid
     return head
@@ -122,7 +129,8 @@ def _context(
     parts: dict[str, Any] = {}
     if context.id:
         quoted = ids.ours(phone, context.id)
-        parts["from"] = with_ninth_digit(user_of(context.participant)) or number_of(counterparty)
+        author = Identity.of(context.participant) if context.participant else identity_of(counterparty)
+        parts |= author.as_sender()
         parts |= {"message_id": quoted, "id": quoted}
     if context.forwarding_score >= FREQUENTLY:
         parts["frequently_forwarded"] = True
@@ -138,13 +146,9 @@ def _context(
 
 def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
     """The one the message is about. `user_id` is the LID where there is one, as newer clients expect."""
-    number = number_of(counterparty)
     name = "" if received.from_me else counterparty.verified_name or counterparty.push_name or counterparty.username
-    described = contact(number, name or number or _lid(counterparty))
-    if counterparty.lid:
-        described["user_id"] = _lid(counterparty)
-    if counterparty.username:
-        described["profile"]["username"] = counterparty.username
+    identity = identity_of(counterparty)
+    described = identity.as_contact(name or identity.phone or identity.user_id)
     if counterparty.picture:
         described["profile"]["picture"] = counterparty.picture
     if received.chat.kind in ("group", "newsletter"):
@@ -166,18 +170,19 @@ def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
         timestamp_ms=lost.timestamp_ms or now_ms(),
         content=Text(body=notices.UNDECRYPTABLE),
     )
-    counterparty = lost.chat if lost.from_me and lost.chat.kind == "user" else lost.sender
+    counterparty = _counterparty(lost)
     body = {"type": "text", "text": {"body": notices.UNDECRYPTABLE}}
     message = _head(placeholder, counterparty=counterparty, phone=session.phone) | body
     return [message_event(session.phone, message, contacts=[_contact(counterparty, placeholder)])]
 
 
-def number_of(party: Party) -> str:
-    """The phone number of a party; empty for one of whom only the LID is known."""
-    if party.phone:
-        return with_ninth_digit(user_of(party.phone))
-    return "" if party.jid.endswith("@lid") else with_ninth_digit(user_of(party.jid))
+def identity_of(party: Party) -> Identity:
+    """Who a party is: the phone, as far as it is known, and the LID."""
+    address, lid = Identity.of(party.phone or party.jid), party.lid
+    own_lid = Identity.of(lid if "@" in lid else f"{lid}@{LID}") if lid else Identity()
+    return Identity(address.phone, own_lid.user_id or address.user_id, username=party.username, chat=address.chat)
 
 
-def _lid(party: Party) -> str:
-    return party.lid if "@" in party.lid else f"{party.lid}@lid"
+def recipient_in(chat: Party, person: Party) -> Identity:
+    """Whose a status is: in a group the group's, with the member."""
+    return replace(identity_of(person), chat=Identity.of(chat.jid).chat)

@@ -1,0 +1,364 @@
+"""Who somebody is in an event, whatever names Meta and WhatsApp give: one person never stands under another's name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import CONTACT, GROUP, PHONE, MemorySessions, make_fan_out, make_send, make_session
+from unoapi.models.cloud_api.callbacks import Change
+from unoapi.models.cloud_api.events import Event, split
+from unoapi.models.contacts import contact_key
+from unoapi.models.identity import Identity, is_same_phone
+from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.services.sending import event_envelopes, failed_envelope
+from unoapi.services.webhooks import fan_out, to_fan_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ANA, BIA = "BR.111", "BR.222"
+LID = "777@lid"
+DAY_S = 86_400
+
+
+def events_of(value: dict[str, Any], *, field: str = "messages") -> list[Event]:
+    return split(PHONE, [Change(value, field=field, entry_id="2001")])
+
+
+def contacts_in(events: list[Event]) -> list[list[dict[str, Any]]]:
+    return [json.loads(event.body)["entry"][0]["changes"][0]["value"]["contacts"] for event in events]
+
+
+def a_contact(user_id: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"profile": {"name": name}, "user_id": user_id, **more}
+
+
+def items(kind: str, ids: Sequence[str], **more: Any) -> list[dict[str, Any]]:
+    """Items of one list that name their contacts by user id, with what `more` says besides."""
+    name = {"messages": "from_user_id", "message_echoes": "to_user_id", "statuses": "recipient_user_id"}[kind]
+    own = {"from": PHONE} if kind == "message_echoes" else {"status": "read"} if kind == "statuses" else {}
+    return [{"id": f"wamid.{number}", "timestamp": "1", **more, **own, name: one} for number, one in enumerate(ids)]
+
+
+EMPTY = {"messages": {"from": ""}, "message_echoes": {"to": ""}, "statuses": {"recipient_id": ""}}
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
+@pytest.mark.parametrize("kind", ["messages", "message_echoes", "statuses"])
+def test_field_report_1_each_item_has_its_own_contact_alone(kind: str, empty: bool) -> None:
+    blank = {"wa_id": ""} if empty else {}
+    value = {
+        "contacts": [a_contact(ANA, "Ana", **blank), a_contact(BIA, "Bia", **blank)],
+        kind: items(kind, [BIA, ANA], **(EMPTY[kind] if empty else {})),
+    }
+
+    contacts = contacts_in(events_of(value))
+
+    assert [[contact["user_id"] for contact in own] for own in contacts] == [[BIA], [ANA]]
+    assert [own[0]["profile"]["name"] for own in contacts] == ["Bia", "Ana"]
+
+
+@pytest.mark.parametrize("name", ["user_id", "parent_user_id", "wa_id"])
+def test_a_contact_is_joined_by_any_name_that_both_have(name: str) -> None:
+    field = {"user_id": "from_user_id", "parent_user_id": "from_parent_user_id", "wa_id": "from"}[name]
+    others = {"wa_id": "5521977776666", "user_id": ANA, "parent_user_id": "BR.ENT.1"}
+    own = {"user_id": BIA, "parent_user_id": "BR.ENT.2", "wa_id": CONTACT}[name]
+    contacts = [{"profile": {"name": "Ana"}, **others}, {"profile": {"name": "Bia"}, name: own}]
+
+    (first, _) = contacts_in(events_of({"contacts": contacts, "messages": [{"id": "1", field: own}, {"id": "2"}]}))
+
+    assert [contact["profile"]["name"] for contact in first] == ["Bia"]
+
+
+def test_the_ninth_digit_and_a_plus_make_nobody_another_person() -> None:
+    contacts = [
+        {"profile": {"name": "Ana"}, "wa_id": "554988887777"},
+        {"profile": {"name": "B"}, "wa_id": "4917012345"},
+    ]
+    messages = [{"id": "1", "from": "4917012345"}, {"id": "2", "from": f"+{CONTACT}"}]
+
+    _, second = contacts_in(events_of({"contacts": contacts, "messages": messages}))
+
+    assert [contact["profile"]["name"] for contact in second] == ["Ana"]
+
+
+def test_the_only_contact_of_the_only_message_is_somebody_elses_when_the_user_ids_differ() -> None:
+    (contacts,) = contacts_in(events_of({"contacts": [a_contact(ANA, "Ana")], "messages": items("messages", [BIA])}))
+
+    assert contacts == [{"profile": {"name": BIA}, "wa_id": "", "user_id": BIA}]
+
+
+@pytest.mark.parametrize(
+    ("value", "contact"),
+    [
+        ({"statuses": items("statuses", [ANA])}, {"profile": {"name": ANA}, "wa_id": "", "user_id": ANA}),
+        ({"messages": items("messages", [ANA])}, {"profile": {"name": ANA}, "wa_id": "", "user_id": ANA}),
+        (
+            {"messages": items("messages", [ANA]), "contacts": [{"profile": {"username": "@ana"}, "user_id": ANA}]},
+            {"profile": {"username": "@ana", "name": "@ana"}, "wa_id": "", "user_id": ANA},
+        ),
+        (
+            {"messages": [{"id": "1", "from": CONTACT, "from_user_id": ANA}], "contacts": [a_contact(ANA, "Ana")]},
+            {"profile": {"name": "Ana"}, "wa_id": CONTACT, "user_id": ANA},
+        ),
+        (
+            {"messages": [{"id": "1", "type": "system", "system": {"user_id": BIA, "type": "user_changed_user_id"}}]},
+            {"profile": {"name": BIA}, "wa_id": "", "user_id": BIA},
+        ),
+    ],
+    ids=["status", "message", "username", "phone-of-the-message", "system"],
+)
+def test_field_report_2_nobody_is_an_empty_contact(value: dict[str, Any], contact: dict[str, Any]) -> None:
+    (contacts,) = contacts_in(events_of(value))
+
+    assert contacts == [contact]
+
+
+def statuses_of(recipient: str, **receipt: Any) -> list[dict[str, Any]]:
+    body = json.dumps({"recipient": recipient, "type": "text", "text": {"body": "oi"}})
+    job = make_send(body=body)
+    sent = Receipt(recipient=recipient, statuses=(StatusUpdate(status="sent"),), **receipt)
+    sessions = MemorySessions(make_session())
+    envelopes = [
+        *event_envelopes(job, sent, sessions=sessions, hold_ms=0),
+        failed_envelope(job, reason="rejected", error="no", sessions=sessions),
+    ]
+    return [json.loads(envelope.job.body)["entry"][0]["changes"][0]["value"] for envelope in envelopes]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("recipient", ["BR.134912", "BR.ENT.134912", LID])
+def test_field_report_2_statuses_of_a_send_by_user_id_name_no_phone(recipient: str) -> None:
+    for value in statuses_of(recipient):
+        (status,), (contact,) = value["statuses"], value["contacts"]
+        assert (status["recipient_id"], status["recipient_user_id"]) == ("", recipient)
+        assert (contact["wa_id"], contact["user_id"], contact["profile"]["name"]) == ("", recipient, recipient)
+
+
+def test_what_the_provider_calls_the_recipient_stands_in_the_status() -> None:
+    sent, *_ = statuses_of(CONTACT, user_id=ANA)
+
+    assert sent["statuses"][0]["recipient_user_id"] == ANA
+    assert sent["contacts"] == [{"profile": {"name": CONTACT}, "wa_id": CONTACT, "user_id": ANA}]
+
+
+@pytest.mark.parametrize(("to", "chat"), [(GROUP, GROUP), ("Y2FwaV9ncm91cDox", "Y2FwaV9ncm91cDox")])
+def test_statuses_of_a_send_to_a_group_have_the_groups_form(to: str, chat: str) -> None:
+    body = json.dumps({"to": to, "recipient_type": "group", "type": "text", "text": {"body": "oi"}})
+    sent = Receipt(recipient=to, statuses=(StatusUpdate(status="sent"),))
+
+    (envelope,) = event_envelopes(make_send(body=body), sent, sessions=MemorySessions(make_session()), hold_ms=0)
+
+    (status,) = json.loads(envelope.job.body)["entry"][0]["changes"][0]["value"]["statuses"]  # type: ignore[attr-defined]
+    assert (status["recipient_type"], status["recipient_id"]) == ("group", chat)
+
+
+@pytest.mark.parametrize("number", [PHONE, "", f"+{PHONE}"])
+def test_the_counterparty_of_an_event_is_known_by_all_of_its_names(number: str) -> None:
+    value = {
+        "contacts": [a_contact(ANA, "Ana", wa_id=CONTACT, parent_user_id="BR.ENT.1")],
+        "messages": [{"id": "1", "from": number, "from_user_id": ANA}],
+    }
+    (event,) = events_of(value)
+
+    assert event.content.counterparty(PHONE).keys == (CONTACT, ANA, "BR.ENT.1")
+
+
+def test_a_contact_is_blocked_and_muted_under_each_of_its_names() -> None:
+    asked: list[str] = []
+
+    class Blocked:
+        def blocking(self, phone: str, webhook_ids: Any, contacts: Any) -> set[str]:  # noqa: ARG002 (the port's)
+            asked.extend(contacts)
+            return {"default"} if ANA in contacts else set()
+
+    value = {"contacts": [a_contact(ANA, "Ana", wa_id=CONTACT)], "messages": [{"id": "1", "from": CONTACT}]}
+    (event,) = events_of(value)
+
+    fanned = fan_out(make_fan_out(event), sessions=MemorySessions(make_session()), max_age_s=DAY_S, blacklist=Blocked())
+
+    assert asked == [CONTACT, ANA]
+    assert fanned.filters == {"default": "blacklist"}
+    assert fanned.counterparty == (CONTACT, ANA)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"statuses": [{"id": "1", "status": "read", "recipient_id": GROUP, "recipient_type": "group",
+                       "recipient_participant_id": CONTACT}]},
+        {"messages": [{"id": "1", "from": CONTACT, "group_id": GROUP}]},
+        {"message_echoes": [{"id": "1", "from": PHONE, "to": GROUP}]},
+    ],
+)  # fmt: skip
+def test_whatever_happens_in_a_group_is_the_groups(item: dict[str, Any]) -> None:
+    (event,) = events_of(item)
+
+    assert event.content.counterparty(PHONE).key == GROUP
+    assert event.content.traits(PHONE).group
+
+
+def test_calls_and_preferences_have_their_own_contact_each() -> None:
+    contacts = [a_contact(ANA, "Ana"), a_contact(BIA, "Bia")]
+    calls = [{"id": "wacid.1", "from_user_id": BIA, "to": PHONE}, {"id": "wacid.2", "from": PHONE, "to_user_id": ANA}]
+    wishes = [{"user_id": BIA, "value": "stop"}, {"user_id": ANA, "value": "resume"}]
+
+    called = events_of({"contacts": contacts, "calls": calls}, field="calls")
+    wished = events_of({"contacts": contacts, "user_preferences": wishes}, field="user_preferences")
+
+    for events, kind in ((called, "calls"), (wished, "user_preferences")):
+        assert [event.kind for event in events] == [kind, kind]
+        assert [[contact["user_id"] for contact in own] for own in contacts_in(events)] == [[BIA], [ANA]]
+
+
+# --- under which ids the client knows the number ---
+
+
+def metadata_of(event: Event, **forward: str) -> tuple[str, str]:
+    job = to_fan_out(event, phone=PHONE, sessions=MemorySessions(make_session(webhook_forward=forward)))
+    (entry,) = json.loads(job.body)["entry"]
+    return entry["id"], entry["changes"][0]["value"]["metadata"]["phone_number_id"]
+
+
+OWN_IDS = {"phoneNumberId": "1001", "businessAccountId": "2001"}
+
+
+def test_field_report_x2_what_we_say_ourselves_carries_the_ids_of_the_session() -> None:
+    job = make_send()
+    sessions = MemorySessions(make_session(webhook_forward=OWN_IDS))
+    sent = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
+
+    for envelope in (
+        *event_envelopes(job, sent, sessions=sessions, hold_ms=0),
+        failed_envelope(job, reason="rejected", error="no", sessions=sessions),
+    ):
+        (entry,) = json.loads(envelope.job.body)["entry"]  # type: ignore[attr-defined]
+        metadata = entry["changes"][0]["value"]["metadata"]
+        assert (entry["id"], metadata) == ("2001", {"display_phone_number": PHONE, "phone_number_id": "1001"})
+
+
+def test_field_report_x2_an_account_event_without_metadata_has_the_ids_of_the_session() -> None:
+    (event,) = events_of({"event": "APPROVED"}, field="message_template_status_update")
+
+    assert metadata_of(event, **OWN_IDS) == ("2001", "1001")
+
+
+def test_what_a_callback_says_of_its_ids_stays() -> None:
+    (event,) = split(PHONE, [Change({"metadata": {"phone_number_id": "9"}, "messages": [{"id": "1"}]}, entry_id="8")])
+
+    assert metadata_of(event, **OWN_IDS) == ("8", "9")
+
+
+def test_a_number_without_ids_at_meta_is_named_by_its_phone() -> None:
+    (event,) = split(PHONE, [Change({"messages": [{"id": "1"}]})])
+
+    assert metadata_of(event) == (PHONE, PHONE)
+
+
+# --- any callback ---
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+UNKNOWN = st.dictionaries(TEXT.map(lambda name: f"x_{name}"), TEXT | st.none() | st.integers(), max_size=2)
+NAMES = ("wa_id", "user_id", "parent_user_id")
+FIELDS = {
+    "messages": ("from", "from_user_id", "from_parent_user_id"),
+    "message_echoes": ("to", "to_user_id", "to_parent_user_id"),
+    "statuses": ("recipient_id", "recipient_user_id", "recipient_parent_user_id"),
+}
+PEOPLE = [
+    {"wa_id": f"55119888800{number:02}", "user_id": f"BR.{number}7", "parent_user_id": f"BR.ENT.{number}9"}
+    for number in range(1, 7)
+]
+
+
+def flip(draw: st.DrawFn) -> bool:
+    return draw(st.booleans())
+
+
+def some_names(draw: st.DrawFn, person: int, common: str, fields: tuple[str, ...] = NAMES) -> dict[str, str]:
+    """The common name of a person and perhaps others, in these fields; what Meta leaves out is absent or empty."""
+    told = draw(st.sets(st.sampled_from(NAMES))) | {common}
+    there = told | draw(st.sets(st.sampled_from(NAMES)))
+    pairs = zip(fields, NAMES, strict=True)
+    return {field: PEOPLE[person][name] if name in told else "" for field, name in pairs if name in there}
+
+
+@st.composite
+def callbacks(draw: st.DrawFn) -> tuple[dict[str, Any], list[int]]:
+    """A value in Meta's documented forms, and whom each of its items is about, in order."""
+    people = draw(st.lists(st.sampled_from(range(len(PEOPLE))), unique=True, min_size=1))
+    common = {person: draw(st.sampled_from(NAMES)) for person in people}
+    value: dict[str, Any] = {"messaging_product": "whatsapp", **draw(UNKNOWN)}
+    contacts: list[dict[str, Any]] = []
+    for person in draw(st.lists(st.sampled_from(people), unique=True)):
+        profile = draw(st.sampled_from([{}, {"name": f"Name {person}"}, {"username": f"@{person}"}]))
+        more = {"profile": profile} if profile or flip(draw) else {}
+        contacts.append({**more, **some_names(draw, person, common[person]), **draw(UNKNOWN)})
+    about: list[int] = []
+    for kind, fields in FIELDS.items():
+        listed = []
+        for number, person in enumerate(draw(st.lists(st.sampled_from(people), max_size=4))):
+            own: dict[str, Any] = {"id": f"wamid.{kind}{number}", "timestamp": "1795600000", **draw(UNKNOWN)}
+            own |= {"from": PHONE} if kind == "message_echoes" else {}
+            own |= {"status": "delivered"} if kind == "statuses" else {"type": "text", "text": {"body": draw(TEXT)}}
+            listed.append({**own, **some_names(draw, person, common[person], fields)})
+            about.append(person)
+        value |= {kind: listed} if listed or flip(draw) else {}
+    return value | ({"contacts": contacts} if contacts or flip(draw) else {}), about
+
+
+@given(callbacks())
+def test_any_callback_is_one_event_per_item_each_with_its_own_contact(drawn: tuple[dict[str, Any], list[int]]) -> None:
+    value, about = drawn
+
+    events = [event for event in events_of(value) if event.message_id]
+
+    assert len(events) == len(about)
+    for event, person, contacts in zip(events, about, contacts_in(events), strict=True):
+        (contact,), names = contacts, PEOPLE[person]
+        plain = contact["wa_id"] or contact["user_id"] or contact["parent_user_id"]
+        assert contact["profile"]["name"] in (f"Name {person}", f"@{person}", plain)
+        assert plain
+        assert all(contact.get(name, "") in ("", *names.values()) for name in NAMES)
+        assert set(event.content.counterparty(PHONE).keys) <= set(names.values())
+        described: list[dict[str, Any]] = value.get("contacts", [])
+        own = [one for one in described if any(one.get(name) == names[name] for name in NAMES)]
+        if own and own[0].get("profile"):
+            assert contact["profile"]["name"] in own[0]["profile"].values()
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("address", "identity"),
+    [
+        (CONTACT, Identity(phone=CONTACT)),
+        (f"+{CONTACT}", Identity(phone=CONTACT)),
+        (f"{CONTACT}:12@s.whatsapp.net", Identity(phone=CONTACT)),
+        ("554988887777", Identity(phone=CONTACT)),
+        ("777:3@lid", Identity(user_id=LID)),
+        (ANA, Identity(user_id=ANA)),
+        (GROUP, Identity(chat=GROUP)),
+        ("status@broadcast", Identity(chat="status@broadcast")),
+        ("@s.whatsapp.net", Identity()),
+        ("@lid", Identity()),
+        ("", Identity()),
+    ],
+)
+def test_an_address_means_one_somebody(address: str, identity: Identity) -> None:
+    assert Identity.of(address) == identity
+
+
+@pytest.mark.parametrize("user_id", [ANA, "BR.ENT.1a2B"])
+def test_a_user_id_is_remembered_as_it_is(user_id: str) -> None:
+    assert contact_key(user_id) == user_id
+
+
+def test_nobody_is_the_same_as_nobody() -> None:
+    assert not is_same_phone("", "")
+    assert not is_same_phone("abcd", "xbcd")

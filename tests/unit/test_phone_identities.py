@@ -1,0 +1,181 @@
+"""Who somebody is in what the connector reports: a LID is no phone, and a group's status is the group's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryIds, MemorySessions, make_session, make_webhook
+from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent, now_ms
+from unoapi.providers.whatsmeow.events import overdue, receive
+from unoapi.services.webhooks import fan_out
+
+if TYPE_CHECKING:
+    from unoapi.models.session import Session
+
+LID = "777@lid"
+GROUP_CHAT = {"jid": GROUP, "kind": "group"}
+MEMBER = {"jid": LID, "kind": "user", "lid": LID}
+PERSON = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT, "push_name": "Ana", "lid": LID}
+OWN = {"jid": f"{PHONE}@s.whatsapp.net", "kind": "user", "phone": PHONE}
+SESSION = make_session(ignoreOwnMessages=False, ignoreGroupMessages=False)
+TEXT = {"id": "3EB0AA", "timestamp_ms": 1_795_600_000_000, "content": {"kind": "text", "body": "um"}}
+DAY_S = 86_400
+
+
+def received(kind: str, data: dict[str, Any], *, session: Session = SESSION) -> list[FanOut]:
+    event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "occurred_at": "now", "data": data}
+    job = ReceiveEvent(id="e-1", phone=PHONE, event=event, accepted_at_ms=now_ms() - 60_000)
+    events, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(session))
+    return [event for event in events if isinstance(event, FanOut)]
+
+
+def value_of(job: FanOut) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+    return value
+
+
+def status_of(kind: str, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    (job,) = received(kind, data)
+    value = value_of(job)
+    return value["statuses"][0], value["contacts"][0]
+
+
+def test_field_report_7_the_same_message_with_a_lid_and_with_a_phone_is_one_event() -> None:
+    (first,) = received("message", {**TEXT, "chat": MEMBER, "sender": MEMBER})
+    (second,) = received("message", {**TEXT, "chat": PERSON, "sender": PERSON})
+    (without,) = received("message", {**TEXT, "chat": {**PERSON, "lid": ""}, "sender": {**PERSON, "lid": ""}})
+
+    assert first.id == second.id == without.id
+
+
+def test_the_same_words_in_a_group_and_in_person_are_two_events() -> None:
+    (in_person,) = received("message", {**TEXT, "chat": PERSON, "sender": PERSON})
+    (in_group,) = received("message", {**TEXT, "chat": GROUP_CHAT, "sender": PERSON})
+    (own,) = received("message", {**TEXT, "chat": PERSON, "sender": OWN, "from_me": True})
+
+    assert len({in_person.id, in_group.id, own.id}) == 3
+
+
+@pytest.mark.parametrize(
+    ("member", "told", "contact"),
+    [
+        (MEMBER, {"recipient_participant_user_id": LID}, ("", LID)),
+        (PERSON, {"recipient_participant_id": CONTACT, "recipient_participant_user_id": LID}, (CONTACT, LID)),
+        (LID, {"recipient_participant_user_id": LID}, ("", LID)),
+        (f"{CONTACT}@s.whatsapp.net", {"recipient_participant_id": CONTACT}, (CONTACT, CONTACT)),
+    ],
+)
+@pytest.mark.parametrize("chat", [GROUP_CHAT, GROUP])
+def test_field_report_8_a_receipt_in_a_group_is_the_groups(
+    chat: object, member: object, told: dict[str, str], contact: tuple[str, str]
+) -> None:
+    receipt = {"status": "read", "ids": ["3EB0X1"], "chat": chat, "participant": member, "timestamp": 1_795_600_000}
+
+    status, described = status_of("receipt", receipt)
+
+    assert status == {
+        "id": "3EB0X1", "status": "read", "timestamp": "1795600000", "recipient_id": GROUP, "recipient_type": "group",
+        **told,
+    }  # fmt: skip
+    assert (described["wa_id"], described["user_id"]) == contact
+
+
+@pytest.mark.parametrize("chat", [MEMBER, LID])
+def test_field_report_8_a_receipt_of_a_lid_names_no_phone(chat: object) -> None:
+    status, contact = status_of("receipt", {"status": "read", "ids": ["3EB0X1"], "chat": chat, "timestamp": 1})
+
+    assert (status["recipient_id"], status["recipient_user_id"]) == ("", LID)
+    assert contact == {"profile": {"name": LID}, "wa_id": "", "user_id": LID}
+
+
+@pytest.mark.parametrize("result", [{"status": "sent"}, {"status": "failed"}, {"status": "ambiguous"}])
+def test_field_report_8_the_result_of_a_send_to_a_lid_names_no_phone(result: dict[str, Any]) -> None:
+    status, contact = status_of("send_result", {"command_id": "wamid.1", "to": LID, **result})
+
+    assert (status["recipient_id"], status["recipient_user_id"]) == ("", LID)
+    assert (contact["wa_id"], contact["user_id"]) == ("", LID)
+
+
+def test_field_report_8_a_message_that_nobody_sent_names_the_group_or_the_lid() -> None:
+    class Connections:
+        def give_up(self, phone: str, command_id: str) -> bool:  # noqa: ARG002 (the port's)
+            return True
+
+    def told(recipient: str) -> dict[str, Any]:
+        job = AwaitResult(id="a", phone=PHONE, message_id="wamid.1", recipient=recipient)
+        event = overdue(job, sessions=MemorySessions(SESSION), connections=Connections())  # type: ignore[arg-type]
+        assert event is not None
+        (status,) = value_of(event)["statuses"]
+        return dict(status)
+
+    assert told(LID)["recipient_user_id"] == LID
+    assert told(GROUP)["recipient_type"] == "group"
+
+
+def test_field_report_8_a_deletion_in_a_group_is_the_groups() -> None:
+    gone = {"kind": "revoke", "target_id": "3EB0BB"}
+
+    status, _ = status_of("message", {**TEXT, "content": gone, "chat": GROUP_CHAT, "sender": PERSON})
+
+    assert (status["recipient_id"], status["recipient_type"]) == (GROUP, "group")
+    assert status["recipient_participant_id"] == CONTACT
+
+
+@pytest.mark.parametrize("cloud_format", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("receipt", {"status": "read", "ids": ["1"], "chat": GROUP_CHAT, "participant": MEMBER}),
+        ("message", {**TEXT, "content": {"kind": "revoke", "target_id": "2"}, "chat": GROUP_CHAT, "sender": PERSON}),
+        ("send_result", {"command_id": "wamid.1", "to": GROUP, "status": "sent"}),
+    ],
+)
+def test_field_report_8_a_webhook_without_groups_gets_no_status_of_them(
+    kind: str, data: dict[str, Any], cloud_format: bool
+) -> None:
+    session = make_session(
+        make_webhook(sendGroupMessages=False), ignoreGroupMessages=False, groupMessagesCloudFormat=cloud_format
+    )
+
+    (job,) = received(kind, data, session=session)
+
+    assert fan_out(job, sessions=MemorySessions(session), max_age_s=DAY_S).filtered == ["default"]
+
+
+def test_field_report_2_a_call_of_a_lid_tells_the_lid() -> None:
+    session = make_session(message_calls_webhook="ligou")
+
+    (job,) = received("call", {"id": "C1", "from": {"jid": LID, "lid": LID}, "phase": "offer"}, session=session)
+
+    value = value_of(job)
+    assert (value["messages"][0]["from"], value["messages"][0]["from_user_id"]) == ("", LID)
+    assert value["contacts"] == [{"profile": {"name": LID}, "wa_id": "", "user_id": LID}]
+
+
+def test_an_answer_to_the_words_of_a_lid_names_no_phone() -> None:
+    (job,) = received("message", {**TEXT, "chat": PERSON, "sender": PERSON, "context": {"id": "X", "participant": LID}})
+
+    context = value_of(job)["messages"][0]["context"]
+    assert (context["from"], context["from_user_id"]) == ("", LID)
+
+
+@pytest.mark.parametrize(
+    ("chat", "to"),
+    [
+        (GROUP_CHAT, {"to": GROUP}),
+        (PERSON, {"to": CONTACT, "to_user_id": LID}),
+        (MEMBER, {"to": "", "to_user_id": LID}),
+    ],
+    ids=["group", "person", "lid"],
+)
+def test_field_report_98s_an_echo_goes_to_whom_it_went(chat: dict[str, str], to: dict[str, str]) -> None:
+    session = make_session(outgoingMessagesCoex=True, ignoreOwnMessages=False, ignoreGroupMessages=False)
+
+    (job,) = received("message", {**TEXT, "chat": chat, "sender": OWN, "from_me": True}, session=session)
+
+    (echo,) = value_of(job)["message_echoes"]
+    assert {name: echo[name] for name in ("to", "to_user_id") if name in echo} == to
+    assert echo["from"] == PHONE

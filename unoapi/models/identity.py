@@ -1,0 +1,199 @@
+"""Who somebody is: a phone, or an id of Meta's or WhatsApp's where the phone is not known."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+from unoapi.models.phones import LID, USER, digits_of, user_of, with_ninth_digit
+
+USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII)
+"""A business-scoped user id of Meta's; with `ENT.` one that several accounts of a business share."""
+GROUP = "group"
+_FROM = ("from", "from_user_id", "from_parent_user_id")
+_TO = ("to", "to_user_id", "to_parent_user_id")
+_RECIPIENT = ("recipient_id", "recipient_user_id", "recipient_parent_user_id")
+_MEMBER = ("recipient_participant_id", "recipient_participant_user_id", "recipient_participant_parent_user_id")
+_RECIPIENTS = frozenset((*_RECIPIENT, *_MEMBER))
+_CONTACT = ("wa_id", "user_id", "parent_user_id")
+ADDRESS_FIELDS = frozenset((*_FROM, *_TO))
+"""By which names a message calls those who talk. The same message may come with others."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Somebody, by as many names as are known; an empty one is absent.
+
+    `phone` is digits without a plus, `user_id` a business-scoped id of Meta's or a LID (`111@lid`), `parent_user_id`
+    the id that the accounts of one business share. `chat` is the address of a group, a newsletter or a broadcast list,
+    and the others then name who it is in there.
+    """
+
+    phone: str = ""
+    user_id: str = ""
+    parent_user_id: str = ""
+    username: str = ""
+    chat: str = ""
+
+    @classmethod
+    def of(cls, address: str, *, group: bool = False) -> Identity:
+        """Whom an address means: a phone, a jid or a user id. `group`: it is a group's, whatever it looks like."""
+        host = address.partition("@")[2]
+        if group or host not in ("", USER, LID):
+            return cls(chat=address)
+        if host == LID:
+            return cls(user_id=f"{user_of(address)}@{LID}" if user_of(address) else "")
+        return cls(user_id=address) if is_user_id(address) else cls(phone=with_ninth_digit(user_of(address)))
+
+    @classmethod
+    def of_contact(cls, contact: dict[str, Any]) -> Identity:
+        """Whom an element of `contacts` describes."""
+        profile = contact.get("profile")
+        username = _text(profile, "username") if isinstance(profile, dict) else ""
+        named = _named(contact, _CONTACT)
+        return replace(named, username=username, chat=_text(contact, "group_id") or named.chat)
+
+    @classmethod
+    def of_counterparty(cls, item: dict[str, Any], *, phone: str, echo: bool = False) -> Identity:
+        """With whom the number `phone` talks in a message, an `echo` or a status; an empty one when it names nobody.
+
+        In a group it is the member, as far as the item names one.
+        """
+        if not _RECIPIENTS.isdisjoint(item):
+            recipient = _named(item, _RECIPIENT)
+            if recipient.chat or _text(item, "recipient_type") == GROUP:
+                return replace(_named(item, _MEMBER), chat=_text(item, "recipient_id"))
+            parent = recipient.parent_user_id or _text(item, "parent_recipient_user_id")
+            return replace(recipient, parent_user_id=parent)
+        own = echo or is_same_phone(_text(item, "from"), phone)
+        named = _named(item, _TO if own else _FROM)
+        if not named and not own:  # a user who got another number or id: only the object of the type names the user
+            system = item.get("system")
+            named = _named(system, _CONTACT) if isinstance(system, dict) else _named(item, _CONTACT)
+        return replace(named, chat=_text(item, "group_id") or named.chat)
+
+    def __bool__(self) -> bool:
+        """Whether anything is known."""
+        return bool(self.keys)
+
+    @property
+    def person(self) -> Identity:
+        """The same without the chat."""
+        return replace(self, chat="")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands for the person, the phone first. Memories know a person by any of them."""
+        return tuple(filter(None, (self.phone, self.user_id, self.parent_user_id)))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What stands for the other side of the conversation: the chat, else the names of the person."""
+        return (self.chat,) if self.chat else self.names
+
+    @property
+    def key(self) -> str:
+        """The first of the keys; empty for nobody."""
+        return next(iter(self.keys), "")
+
+    def joined(self, other: Identity) -> Identity:
+        """The same somebody, with the names of the other one where they are missing here."""
+        return Identity(*(own or more for own, more in zip(astuple(self), astuple(other), strict=True)))
+
+    def likeness(self, other: Identity) -> int:
+        """How surely it is the same person: 3 by the user id, 2 by the parent's, 1 by the phone, 0 not at all."""
+        shared = (
+            (3, self.user_id and self.user_id == other.user_id),
+            (2, self.parent_user_id and self.parent_user_id == other.parent_user_id),
+            (1, self.phone and is_same_phone(self.phone, other.phone)),
+        )
+        return next((grade for grade, same in shared if same), 0)
+
+    def contradicts(self, other: Identity) -> bool:
+        """Whether it is certainly somebody else: both have a name of one kind, and share none."""
+        if self.likeness(other):
+            return False
+        return bool(
+            (self.user_id and other.user_id)
+            or (self.parent_user_id and other.parent_user_id)
+            or (self.phone and other.phone and not _alike(self.phone, other.phone))
+        )
+
+    def as_contact(self, name: str = "", *, given: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A contact as real clients need it: `profile.name` is never empty, and all three names of it are there.
+
+        `user_id` is the plain phone where nothing else is known. `given` is the contact as it came, whose fields stay.
+        """
+        given = given or {}
+        told = Identity.of_contact(given)
+        profile = dict(given["profile"]) if isinstance(given.get("profile"), dict) else {}
+        phone, user_id = told.phone or self.phone, told.user_id or self.user_id
+        username = told.username or self.username
+        plain = phone or user_id or self.parent_user_id or self.chat
+        profile["name"] = _text(profile, "name") or name or username or plain
+        if username:
+            profile["username"] = username
+        contact = {**given, "profile": profile, "wa_id": phone or ("" if user_id else plain)}
+        contact["user_id"] = user_id or contact["wa_id"]
+        if parent := told.parent_user_id or self.parent_user_id:
+            contact["parent_user_id"] = parent
+        return contact
+
+    def as_sender(self) -> dict[str, str]:
+        """The fields of a message that say who wrote it."""
+        return {"from": self.phone} | ({"from_user_id": self.user_id} if self.user_id else {})
+
+    def as_addressee(self) -> dict[str, str]:
+        """The fields of an echo that say to whom it went."""
+        if self.chat:
+            return {"to": self.chat}
+        return {"to": self.phone} | ({"to_user_id": self.user_id} if self.user_id else {})
+
+    def as_recipient(self) -> dict[str, str]:
+        """The fields of a status that say whose it is: a person's, or a group's with its member."""
+        if not self.chat:
+            return {"recipient_id": self.phone} | _optional(recipient_user_id=self.user_id)
+        if not self.chat.endswith("@g.us") and "@" in self.chat:
+            return {"recipient_id": self.chat}
+        member = _optional(recipient_participant_id=self.phone, recipient_participant_user_id=self.user_id)
+        return {"recipient_id": self.chat, "recipient_type": GROUP} | member
+
+
+def is_user_id(text: str) -> bool:
+    """Whether it is a business-scoped user id."""
+    return USER_ID.fullmatch(text) is not None
+
+
+def is_same_phone(one: str, other: str) -> bool:
+    """Whether two phones are the same, with or without plus, punctuation and the Brazilian ninth digit."""
+    if not one or one == other:
+        return bool(one)
+    return one[-4:] == other[-4:] and _plain(one) == _plain(other) != ""
+
+
+def _plain(phone: str) -> str:
+    return with_ninth_digit(digits_of(user_of(phone)))
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two forms may be one phone: WhatsApp writes some countries' numbers with a digit more or less."""
+    return one[:2] == other[:2] and one[-8:] == other[-8:]
+
+
+def _named(part: dict[str, Any], fields: tuple[str, str, str]) -> Identity:
+    phone, user_id, parent = (_text(part, field) for field in fields)
+    known = "" if user_id == phone else user_id  # our own events say the phone where no user id is known
+    address = Identity.of(phone)
+    if address.phone:
+        return Identity(phone=phone, user_id=known, parent_user_id=parent)
+    return replace(address, user_id=known or address.user_id, parent_user_id=parent)
+
+
+def _text(part: dict[str, Any], field: str) -> str:
+    value = part.get(field)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _optional(**fields: str) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value}
