@@ -26,6 +26,7 @@ def receive(self: UnoTask, job: ReceiveEvent) -> None:
         ids=uno.message_ids,
         sessions=uno.sessions,
         connections=uno.connections,
+        chats=uno.chats,
         save_picture=partial(media.save_picture, job.phone, files=uno.media_store, index=uno.media_index),
     )
     if received:

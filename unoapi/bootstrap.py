@@ -33,6 +33,7 @@ from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
+from unoapi.stores.chats import RedisChats
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
 from unoapi.stores.dead_letter_counts import RedisDeadLetterCounts
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         BlacklistStore,
         Breakers,
         CallbackSender,
+        Chats,
         Commands,
         Connections,
         DeadLetterCounts,
@@ -122,6 +124,7 @@ class Uno:
     message_ids: MessageIds
     notices: Notices
     connections: Connections
+    chats: Chats
     connector_commands: Commands
     idempotency: Idempotency
     backlog: Backlog
@@ -186,11 +189,13 @@ def bootstrap(settings: Settings) -> Uno:
         ),
     )
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
+    chats = RedisChats(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
     whatsmeow = WhatsmeowProvider(
         commands=commands,
         connections=connections,
+        chats=chats,
         sessions=sessions,
         rendered=lambda message, phone: templates.rendered(
             message,
@@ -240,6 +245,7 @@ def bootstrap(settings: Settings) -> Uno:
         message_ids=ids,
         notices=RedisNotices(store),
         connections=connections,
+        chats=chats,
         connector_commands=commands,
         idempotency=RedisIdempotency(store),
         backlog=RedisBacklog(

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from unoapi.models.attempts import Answer
+    from unoapi.models.chats import Chat, Menu
     from unoapi.models.claims import Claim, KeyState
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
@@ -225,6 +226,19 @@ class Connections(Protocol):
 
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         """Whether this is the caller's first call in ten seconds, or the same call again. Never raises."""
+
+
+class Chats(Protocol):
+    """What is remembered of chats. A chat has several names: a phone, a LID, a group's address. All may be lost."""
+
+    def remember_menu(self, phone: str, chat: str, menu: Menu) -> None:
+        """Save the menu that was sent last. Never raises."""
+
+    def remember_timer(self, phone: str, chat: str, seconds: int) -> None:
+        """Save after how long the chat's messages disappear; 0: they stay. Never raises."""
+
+    def find(self, phone: str, chats: Sequence[str]) -> Chat:
+        """What is known of a chat under the first of its names that has something. Never raises; it fails open."""
 
 
 class Commands(Protocol):

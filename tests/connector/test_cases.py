@@ -10,7 +10,7 @@ import pytest
 from tests.compatibility.census import GROUPS, cases
 from tests.connector.phones import CHAT
 from tests.connector.raw import received
-from tests.support.fakes import PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
+from tests.support.fakes import PHONE, MemoryChats, MemoryConnections, MemoryIds, MemorySessions, make_session
 from unoapi.connector.convert.events import convert_event
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import media_of, message_of
@@ -353,7 +353,7 @@ def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
     writer = f"{CALLER}@s.whatsapp.net"
     connections.remember_key(PHONE, "UNO.OUT.1", chat=chat, participant=writer, theirs="3EB0AA")
     provider = WhatsmeowProvider(
-        commands=recorder, connections=connections, sessions=MemorySessions(make_session()),
+        commands=recorder, connections=connections, chats=MemoryChats(), sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message, max_age_s=60,
     )  # fmt: skip
 

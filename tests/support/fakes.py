@@ -11,9 +11,11 @@ from unoapi.broker.messages import from_body, to_message
 from unoapi.broker.publisher import events_in
 from unoapi.broker.topology import DELAY_HEADER, Topology
 from unoapi.errors import BrokerUnavailable, DeadLettersBusy, NoConnector, SessionUnknown, StoreUnavailable
+from unoapi.models.chats import NO_CHAT, Chat
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
+from unoapi.models.contacts import contact_key
 from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
 from unoapi.models.identity import Identity
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from unoapi.broker.messages import Message
     from unoapi.models.attempts import Answer
+    from unoapi.models.chats import Menu
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import ConnectorCommand
@@ -431,6 +434,30 @@ class MemoryConnections:
     def _ensure_there(self) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
+
+
+class MemoryChats:
+    """Chats."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._chats: dict[tuple[str, str], Chat] = {}
+
+    def remember_menu(self, phone: str, chat: str, menu: Menu) -> None:
+        self._change(phone, chat, menu=menu)
+
+    def remember_timer(self, phone: str, chat: str, seconds: int) -> None:
+        self._change(phone, chat, timer_s=max(0, seconds))
+
+    def find(self, phone: str, chats: Sequence[str]) -> Chat:
+        known = [self._chats.get((phone, contact_key(chat)), NO_CHAT) for chat in chats if not self.away]
+        menu = next((chat.menu for chat in known if chat.menu is not None), None)
+        return Chat(menu=menu, timer_s=next((chat.timer_s for chat in known if chat.timer_s), 0))
+
+    def _change(self, phone: str, chat: str, **fields: object) -> None:
+        if not self.away:
+            key = (phone, contact_key(chat))
+            self._chats[key] = self._chats.get(key, NO_CHAT).model_copy(update=fields)
 
 
 class MemoryLeases:

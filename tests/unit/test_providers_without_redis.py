@@ -11,6 +11,7 @@ import pytest
 from tests.support.fakes import (
     CONTACT,
     PHONE,
+    MemoryChats,
     MemoryConnections,
     MemoryIds,
     MemoryPublisher,
@@ -64,6 +65,7 @@ def provider_of_phones(queues: MemoryPublisher, connections: MemoryConnections) 
     return WhatsmeowProvider(
         commands=CommandQueue(queues),
         connections=connections,
+        chats=MemoryChats(),
         sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message,
         max_age_s=600,

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from unoapi.broker.connector_commands import parse_command
 from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
 from unoapi.errors import EngineUnavailable, SendRefused, SessionEnding, describe
-from unoapi.models.connector.commands import COMMANDS, ConnectorCommand, Read, RejectCall, Send, Typing
+from unoapi.models.connector.commands import COMMANDS, ConnectorCommand, Quote, Read, RejectCall, Send, Typing
 from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke
+from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.services.retries import backoff
 from unoapi.telemetry.logging import get_logger
@@ -142,7 +143,7 @@ class CommandHandler:
             else:
                 self._retry(command, describe(error))
         else:
-            self._finish_sent(command, sent, to)
+            self._finish_sent(command, send, sent, to)
 
     def _wait_for_rate_limit(self) -> None:
         self._rate_limiter.wait(self._stopping)
@@ -152,6 +153,7 @@ class CommandHandler:
     def _prepare(self, command: ConnectorCommand, send: Send) -> tuple[str, dict[str, Any]]:
         """WhatsApp's address and message; a file is fetched and uploaded."""
         to = self._engine.resolve(command.to)
+        send = send.model_copy(update={"context": self._quote(send.context)}) if send.context else send
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
             self._stopping.wait(COMPOSING_S)
@@ -166,6 +168,14 @@ class CommandHandler:
             content = send.content.model_copy(update={"header_media": described})
         uploaded = self._engine.upload(media.kind, data)
         return to, message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
+
+    def _quote(self, quote: Quote) -> Quote:
+        """The quote with what this session knows of its message: its content and its writer."""
+        quoted = quote.quoted or self._outbox.quoted(quote.id)
+        from_me = quote.from_me or (quoted is not None and quoted.from_me)
+        writer = quote.participant or (quoted.sender if quoted is not None else "")
+        participant = (self._engine.account or writer) if from_me else writer
+        return quote.model_copy(update={"quoted": quoted, "participant": participant})
 
     def _retry(self, command: ConnectorCommand, reason: str) -> None:
         """Publish a command again that certainly did not leave, until the schedule is at its end."""
@@ -187,9 +197,10 @@ class CommandHandler:
                 raise SessionEnding("the session's process ends before it was connected")
         return False
 
-    def _finish_sent(self, command: ConnectorCommand, sent: Sent, to: str) -> None:
+    def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
-        self._outbox.finish(command.command_id, _result(command, "sent") | result)
+        quoted = quoted_of(send.content.model_dump(mode="json"), sender=self._engine.account, from_me=True)
+        self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted)
 
     def _finish_unsent(self, command: ConnectorCommand, status: str, reason: str, *, code: int = 131000) -> None:
         """Record `failed` (certain that nothing left) or `ambiguous` (it may have left)."""

@@ -1,7 +1,8 @@
 """The outbox of a session, and its send log: one SQLite file, written through to the disk.
 
 The outbox has the events that RabbitMQ has not confirmed yet (table `spool`): an event counts as received when `append`
-has returned. The send log has what became of each command (table `ledger`), so that none is sent twice.
+has returned. The send log has what became of each command (table `ledger`), so that none is sent twice. Beside them
+stands what answers repeat of the last messages (table `quotes`); without it they would be empty bubbles.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.engines.base import CONTRACT_EVENT, contract_event
+from unoapi.models.connector.quoting import Quoted
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MAX_ROWS = 100_000
 FULL_PAUSE_S = 0.05
 SEND_LOG_AGE_MS = 7 * 86_400_000
+QUOTE_AGE_MS = 30 * 86_400_000
+MAX_QUOTES = 50_000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, payload BLOB NOT NULL,
                                   at_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger (command_id TEXT PRIMARY KEY, state TEXT NOT NULL, tries INTEGER NOT NULL,
                                    at_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS quotes (message_id TEXT PRIMARY KEY, quoted TEXT NOT NULL, at_ms INTEGER NOT NULL);
 """
 
 
@@ -55,6 +60,11 @@ class Outbox:
         self._file.execute("PRAGMA synchronous=FULL")
         self._file.executescript(_TABLES)
         self._file.execute("DELETE FROM ledger WHERE at_ms < ?", (now_ms() - SEND_LOG_AGE_MS,))
+        self._file.execute("DELETE FROM quotes WHERE at_ms < ?", (now_ms() - QUOTE_AGE_MS,))
+        self._file.execute(
+            "DELETE FROM quotes WHERE rowid <= (SELECT rowid FROM quotes ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+            (MAX_QUOTES,),
+        )
         (self._rows,) = self._file.execute("SELECT count(*) FROM spool").fetchone()
 
     def append(self, kind: str, payload: bytes) -> int:
@@ -81,11 +91,13 @@ class Outbox:
             ).fetchall()
         return [OutboxRow(*row) for row in rows]
 
-    def remove(self, seqs: list[int]) -> None:
-        """Delete events that RabbitMQ has confirmed."""
+    def remove(self, seqs: list[int], *, quotes: Mapping[str, Quoted] | None = None) -> None:
+        """Delete events that RabbitMQ has confirmed, and save what answers to them will repeat."""
         with self._lock:
             with self._transaction():
                 self._file.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
+                for message_id, quoted in (quotes or {}).items():
+                    self._save_quote(message_id, quoted)
             self._rows -= len(seqs)
 
     def wait(self, timeout_s: float) -> None:
@@ -124,8 +136,14 @@ class Outbox:
         """It is certain that nothing left: the command may be tried again."""
         self._mark(command_id, "new")
 
-    def finish(self, command_id: str, result: dict[str, Any]) -> None:
-        """Write a command's state and the event with its result: both or neither."""
+    def quoted(self, message_id: str) -> Quoted | None:
+        """What an answer to a message repeats of it, by WhatsApp's id; none when it is not known."""
+        with self._lock:
+            row = self._file.execute("SELECT quoted FROM quotes WHERE message_id = ?", (message_id,)).fetchone()
+        return Quoted.model_validate_json(row[0]) if row else None
+
+    def finish(self, command_id: str, result: dict[str, Any], *, quoted: Quoted | None = None) -> None:
+        """Write a command's state and the event with its result: both or neither. `quoted` is of what was sent."""
         event = contract_event("send_result", result)
         with self._lock:
             with self._transaction():
@@ -135,6 +153,8 @@ class Outbox:
                     (command_id, result["status"], now_ms()),
                 )
                 self._insert(CONTRACT_EVENT, event)
+                if quoted is not None:
+                    self._save_quote(str(result["wa_id"]), quoted)
             self._rows += 1
         self._wake_up.set()
 
@@ -160,6 +180,10 @@ class Outbox:
             "INSERT INTO spool (kind, payload, at_ms) VALUES (?, ?, ?)", (kind, payload, now_ms())
         )
         return int(cursor.lastrowid or 0)
+
+    def _save_quote(self, message_id: str, quoted: Quoted) -> None:
+        text = quoted.model_dump_json(exclude_defaults=True)
+        self._file.execute("INSERT OR REPLACE INTO quotes VALUES (?, ?, ?)", (message_id, text, now_ms()))
 
     def _mark(self, command_id: str, state: str) -> None:
         with self._lock:

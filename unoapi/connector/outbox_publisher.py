@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
 from unoapi.connector.engines.base import CONTRACT_EVENT, EngineEvent
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
+from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.models.text import mended
 from unoapi.telemetry.logging import UPSERT, get_logger
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from unoapi.broker.publisher import MessagePublisher
     from unoapi.connector.engines.base import Engine
     from unoapi.connector.outbox import Outbox, OutboxRow
+    from unoapi.models.connector.quoting import Quoted
 
     SaveFile = Callable[[bytes, str, str], dict[str, Any]]
     """Stores a received file (bytes, MIME type, file name); the fields `key`, `sha256`, `size`."""
@@ -70,6 +73,7 @@ class OutboxPublisher:
         self._fetching: set[int] = set()  # rows whose file is being downloaded
         self._fetched: dict[int, Message] = {}
         self._published_ids: dict[str, None] = {}
+        self._quotes: dict[str, Quoted] = {}  # of this batch
         self._media = ThreadPoolExecutor(MEDIA_WORKERS, thread_name_prefix="media")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -110,6 +114,7 @@ class OutboxPublisher:
     def step(self) -> bool:
         """Publish one batch. False when there was nothing. Raises BrokerUnavailable; then no event is removed."""
         messages: dict[int, list[Message]] = {}
+        self._quotes = {}
         for seq in list(self._fetched):
             messages[seq] = [self._fetched[seq]]
         for row in self._outbox.oldest(BATCH, without=frozenset(self._fetching)):
@@ -126,7 +131,7 @@ class OutboxPublisher:
         copies = by_id.keys() & self._published_ids.keys()
         self._publisher.publish_messages([message for event_id, message in by_id.items() if event_id not in copies])
         self._remember(by_id)
-        self._outbox.remove(list(messages))
+        self._outbox.remove(list(messages), quotes=self._quotes)
         for seq in messages:
             self._fetched.pop(seq, None)
             self._fetching.discard(seq)
@@ -141,7 +146,7 @@ class OutboxPublisher:
     def _messages_of(self, row: OutboxRow) -> list[Message] | None:
         """The messages of a row; None while its file is being downloaded."""
         try:
-            events = self._events_of(row)
+            events = [self._completed(event) for event in self._events_of(row)]
             if len(events) == 1 and _pending_file(events[0]) is not None:
                 self._fetching.add(row.seq)
                 self._media.submit(self._fetch, row, events[0])
@@ -163,6 +168,30 @@ class OutboxPublisher:
             retry_count = str(data.get("retry_count", 0))
             parts = (str(data["chat"]["jid"]), str(data["sender"]["jid"]), str(data["id"]), retry_count)
         return [EngineEvent(kind, data, parts=parts)]
+
+    def _completed(self, event: EngineEvent) -> EngineEvent:
+        """The event, with the names of the options that a vote chose; what answers to it repeat is saved."""
+        content = event.data.get("content") if event.type == "message" else None
+        if not isinstance(content, dict):
+            return event
+        if content.get("kind") == "poll_vote":
+            data = {**event.data, "content": self._named(content)}
+            return replace(event, data=data)
+        sender = event.data.get("sender")
+        jid = str(sender.get("jid") or "") if isinstance(sender, dict) else ""
+        quoted = quoted_of(content, sender=jid, from_me=bool(event.data.get("from_me")))
+        if quoted is not None:
+            edited = content.get("target_id") if content["kind"] == "edit" else None
+            self._quotes[str(edited or event.data.get("id"))[:512]] = quoted
+        return event
+
+    def _named(self, vote: dict[str, Any]) -> dict[str, Any]:
+        hashes = vote.get("option_hashes")
+        poll = self._outbox.quoted(str(vote.get("poll_id") or "")) if hashes and not vote.get("options") else None
+        if poll is None or not isinstance(hashes, list):
+            return vote
+        names = {hashlib.sha256(option.encode()).hexdigest(): option for option in poll.options}
+        return {**vote, "options": [names[digest] for digest in hashes if digest in names]}
 
     def _message(self, row: OutboxRow, event: EngineEvent, position: int) -> Message:
         session = self._source.session

@@ -191,7 +191,7 @@ def _protocol(part: Raw, depth: int) -> dict[str, Any]:
             "target_from_me": bool(object_at(part, "key").get("fromme")),
             "target_participant": participant,
         }
-    return {"kind": "protocol", "name": str(kind)}
+    return {"kind": "protocol", "name": str(kind), "seconds": int_at(part, "ephemeralexpiration")}
 
 
 def _extended(part: Raw) -> dict[str, Any]:
@@ -252,8 +252,14 @@ def _product(part: Raw) -> dict[str, Any]:
 
 
 def _vote(part: Raw) -> dict[str, Any]:
-    poll = text_at(object_at(part, "pollcreationmessagekey"), "id")
-    return {"kind": "poll_vote", "poll_id": poll, "options": [str(option) for option in list_at(part, "options")]}
+    """A vote. Its hashes are no field of WhatsApp's: the engine adds them where it has the poll's secret."""
+    hashes = [str(digest) for digest in list_at(part, "optionhashes")][:1000]
+    return {
+        "kind": "poll_vote",
+        "poll_id": text_at(object_at(part, "pollcreationmessagekey"), "id"),
+        "option_hashes": hashes,
+        "options": [str(option) for option in list_at(part, "options")],
+    }
 
 
 def _event(part: Raw) -> dict[str, Any]:

@@ -5,11 +5,15 @@ Field names are those of the protobuf (`fileSHA256`, `stanzaID`); bytes are base
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import SendRefused
 from unoapi.models.connector import content
+from unoapi.models.connector.quoting import Quoted
 from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:
@@ -136,15 +140,18 @@ def _edit(item: content.Edit, to: str) -> dict[str, Any]:
     if not isinstance(item.content, content.Text):
         raise SendRefused("only texts can be edited", code=UNSUPPORTED)
     edited = {"conversation": item.content.body}
-    inner = {"key": _key(item, to), "type": "MESSAGE_EDIT", "editedMessage": edited}
+    at_ms = item.at_ms or time.time_ns() // 1_000_000
+    inner = {"key": _key(item, to), "type": "MESSAGE_EDIT", "editedMessage": edited, "timestampMS": f"{at_ms}"}
     return {"editedMessage": {"message": {"protocolMessage": inner}}}
 
 
 def _poll(item: content.Poll, _: str) -> dict[str, Any]:
     options = [{"optionName": option} for option in item.options]
-    return {
-        "pollCreationMessage": {"name": item.name, "options": options, "selectableOptionsCount": item.selectable}
-    }  # fmt: skip
+    poll = {"name": item.name, "options": options, "selectableOptionsCount": item.selectable}
+    field = "pollCreationMessageV3" if item.selectable == 1 else "pollCreationMessage"
+    # Without a secret nobody could read the votes.
+    secret = base64.b64encode(secrets.token_bytes(32)).decode()
+    return {field: poll, "messageContextInfo": {"messageSecret": secret}}
 
 
 def _list(item: content.ListMenu, _: str) -> dict[str, Any]:
@@ -261,7 +268,7 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
         context["expiration"] = send.ephemeral_seconds
     if not context:
         return message
-    ((name, part),) = message.items()
+    (name, part), *others = message.items()
     if name == "conversation":
         return {"extendedTextMessage": {"text": part, "contextInfo": context}}
     if name in ("reactionMessage", "protocolMessage", "editedMessage"):
@@ -269,9 +276,28 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
     if name == "documentWithCaptionMessage":
         part["message"]["documentMessage"]["contextInfo"] = context
         return message
-    return {name: {**part, "contextInfo": context}}
+    return {name: {**part, "contextInfo": context}, **dict(others)}
 
 
 def _quoted(quote: Quote) -> dict[str, Any]:
-    quoted: dict[str, Any] = {"stanzaID": quote.id, "quotedMessage": {"conversation": quote.text}}
+    quoted: dict[str, Any] = {"stanzaID": quote.id, "quotedMessage": _repeated(quote)}
     return quoted | ({"participant": quote.participant} if quote.participant else {})
+
+
+def _repeated(quote: Quote) -> dict[str, Any]:
+    """The quoted message as far as an answer shows it."""
+    quoted = quote.quoted or Quoted(kind="text", text=quote.text)
+    text = quoted.text
+    shown: dict[str, dict[str, Any]] = {
+        "image": {"imageMessage": {"caption": text}},
+        "video": {"videoMessage": {"caption": text}},
+        "audio": {"audioMessage": {"PTT": quoted.voice}},
+        "document": {"documentMessage": {"fileName": text or "file", "title": text or "file"}},
+        "sticker": {"stickerMessage": {"isAnimated": False}},
+        "location": {"locationMessage": {"name": text}},
+        "contacts": {"contactMessage": {"displayName": text}},
+        "poll": {
+            "pollCreationMessage": {"name": text, "options": [{"optionName": option} for option in quoted.options]}
+        },
+    }
+    return shown.get(quoted.kind, {"conversation": text})

@@ -85,6 +85,10 @@ class Engine(Protocol):
     name: str
     capabilities: dict[str, bool]
 
+    @property
+    def account(self) -> str:
+        """The address of the account that is connected, without a device; empty before it is known."""
+
     def run(self, login: Login, emit: Emit) -> Ended:
         """Connect, and return when the connection is over for good."""
 

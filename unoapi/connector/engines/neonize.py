@@ -19,7 +19,7 @@ from unoapi.connector.convert.events import address_of, convert_event
 from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
 from unoapi.connector.engines.whatsmeow_errors import classify_connection_error, classify_error
 from unoapi.errors import EngineUnavailable, SendRefused, describe
-from unoapi.models.phones import user_of, with_ninth_digit
+from unoapi.models.phones import user_of, with_ninth_digit, without_device
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ class NeonizeEngine:
         self._addresses: dict[str, str] = {}
 
     @property
+    def account(self) -> str:
+        """The address that was logged in: it may lack the ninth digit that the session's number has."""
+        return without_device(self._folder.login)
+
+    @property
     def connected(self) -> bool:
         """Whether a message could be sent now."""
         return self._connected
@@ -108,7 +113,20 @@ class NeonizeEngine:
     def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
         event = SAVED_EVENTS[kind].FromString(payload)
-        return convert_event(kind, json_format.MessageToDict(event, preserving_proto_field_name=True))
+        document = json_format.MessageToDict(event, preserving_proto_field_name=True)
+        if kind == "Message" and event.Message.HasField("pollUpdateMessage"):
+            document["Message"]["pollUpdateMessage"]["optionHashes"] = self._votes(event)
+        return convert_event(kind, document)
+
+    def _votes(self, event: Any) -> list[str]:
+        """The hashes of the options that a vote chose; none when the poll's secret is not known, or not connected."""
+        if not self._connected:
+            return []  # a call before the connection would abort the process
+        try:
+            return [option.hex() for option in self._client.decrypt_poll_vote(event).selectedOptions]
+        except Exception as error:  # noqa: BLE001 (the vote is reported without its options)
+            log.info("vote_not_decrypted", error=describe(error))
+            return []
 
     def resolve(self, to: str) -> str:
         """The address that WhatsApp knows a number by: Brazil's mobiles may lack the ninth digit there."""

@@ -53,6 +53,11 @@ class SimulatedEngine:
         self._lock = threading.Lock()
 
     @property
+    def account(self) -> str:
+        """The session's own number."""
+        return to_jid(self._phone)
+
+    @property
     def connected(self) -> bool:
         """Whether a message could be sent now."""
         return self._connected

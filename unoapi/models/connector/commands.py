@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from unoapi.models.connector.content import Base, Content
+from unoapi.models.connector.quoting import Quoted
 
 VERSION = 1
 CONTROL = frozenset({"session.connect", "session.disconnect", "session.logout", "session.reload"})
@@ -14,11 +15,13 @@ CONTROL = frozenset({"session.connect", "session.disconnect", "session.logout", 
 
 
 class Quote(Base):
-    """The message that a sent one answers to."""
+    """The message that a sent one answers to. `from_me`: the number's own, whose address the engine knows best."""
 
     id: str
     participant: str = ""
+    from_me: bool = False
     text: str = ""
+    quoted: Quoted | None = None
 
 
 class Send(Base):

@@ -232,10 +232,11 @@ class Revoke(Base):
 
 
 class Protocol(Base):
-    """Housekeeping between devices: no event."""
+    """Housekeeping between devices: no event. `seconds` is the chat's new timer, in a change of it."""
 
     kind: Literal["protocol"] = "protocol"
     name: str = ""
+    seconds: int = 0
 
 
 class Unsupported(Base):

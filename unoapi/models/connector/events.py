@@ -61,10 +61,11 @@ class Referral(Base):
 
 
 class ContextInfo(Base):
-    """What a message answers to, and how it came about."""
+    """What a message answers to, and how it came about. `from_us`: it is known to be the number's own message."""
 
     id: str = ""
     participant: str = ""
+    from_us: bool = False
     forwarded: bool = False
     forwarding_score: int = 0
     mentions: tuple[str, ...] = ()

@@ -9,12 +9,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import ValidationError
 
 from unoapi.errors import MessageRejected
+from unoapi.models.chats import MAX_ROWS, Menu, MenuRow
 from unoapi.models.cloud_api.messages import (
     ContactsMessage,
     EditMessage,
     InteractiveMessage,
     LocationMessage,
     MediaObject,
+    PollMessage,
     ReactionMessage,
     TextMessage,
 )
@@ -45,18 +47,27 @@ if TYPE_CHECKING:
 
     Keys = Callable[[str], MessageKey | None]
 
-UNSUPPORTED, INVALID = 131051, 131009
+UNSUPPORTED, INVALID, UNDELIVERABLE = 131051, 131009, 131026
+MAX_TIMER_S = 366 * 86_400
+"""More than any phone offers; a number that does not fit would spoil the whole message."""
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
+OWN_IDS = ("wamid.", "UNO.")
 EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
 
 
-def commands_for(
-    message: OutboundMessage, *, message_id: str, session: Session, keys: Keys, until_ms: int
+def commands_for(  # noqa: PLR0913 (what a message depends on)
+    message: OutboundMessage, *, message_id: str, session: Session, keys: Keys, until_ms: int, timer_s: int = 0
 ) -> list[ConnectorCommand]:
-    """The commands that a message needs. Raises MessageRejected for what cannot be sent."""
+    """The commands that a message needs; it disappears after `timer_s`.
+
+    Raises MessageRejected for what cannot be sent.
+    """
     to = message.to or ""
+    if not to:
+        details = "recipient: a phone's connection cannot address user ids; give the phone in `to`."
+        _refuse(UNDELIVERABLE, "Message undeliverable", details)
     try:
         body, everybody = _without_mention(_content(message, to=to, keys=keys), message, to=to)
         send = Send(
@@ -64,12 +75,26 @@ def commands_for(
             context=_quote(message, keys),
             mentions=_mentions(message),
             mention_all=everybody,
+            ephemeral_seconds=min(timer_s, MAX_TIMER_S),
             composing=session.composing_message,
             interactive_mode=session.interactive_mode,
         )
     except ValidationError:  # fields that Meta does not know, and the connector does
         _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
     return [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
+
+
+def menu_of(message: OutboundMessage, *, message_id: str) -> Menu | None:
+    """What a contact may choose from in a message; none when there is nothing to choose."""
+    if not isinstance(message, InteractiveMessage) or not isinstance(message.interactive, List | Buttons):
+        return None
+    item = _interactive(message.interactive)
+    if isinstance(item, content.ListMenu):
+        rows = [MenuRow(id=row.id, title=row.title, description=row.description)
+                for section in item.sections for row in section.rows]  # fmt: skip
+        return Menu(message_id=message_id, kind="list", rows=tuple(rows[:MAX_ROWS]))
+    rows = [MenuRow(id=button.id if button.type == "reply" else "", title=button.title) for button in item.buttons]
+    return Menu(message_id=message_id, kind="button", rows=tuple(rows)) if any(row.id for row in rows) else None
 
 
 def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> list[ConnectorCommand]:
@@ -130,6 +155,8 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys) -> content.Conten
                 target_participant=key.participant,
                 emoji=reaction.emoji,
             )
+        case PollMessage(poll=poll):
+            item = content.Poll(name=poll.name, options=tuple(poll.options), selectable=poll.selectable_count)
         case InteractiveMessage():
             item = _interactive(message.interactive)
         case _:
@@ -234,7 +261,11 @@ def _quote(message: OutboundMessage, keys: Keys) -> Quote | None:
     if not quoted or isinstance(message, EditMessage):
         return None
     key = keys(quoted)
-    return Quote(id=key.id if key else quoted, participant=key.participant if key else "")
+    if key is None and quoted.startswith(OWN_IDS):
+        return None  # WhatsApp does not know our ids: the phones would show nothing to tap on
+    if key is None:
+        return Quote(id=quoted)
+    return Quote(id=key.id, participant=key.participant, from_me=key.from_me)
 
 
 def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:

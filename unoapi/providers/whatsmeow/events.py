@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from unoapi.models.jobs import AwaitResult, FanOut, PostSessionState, ReceiveEvent
     from unoapi.models.session import Session
-    from unoapi.ports import Connections, MessageIds, SessionStore
+    from unoapi.ports import Chats, Connections, MessageIds, SessionStore
 
 PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
 """Up to this age, wait so long for the send result that a receipt belongs to."""
@@ -46,12 +46,13 @@ class Received(NamedTuple):
     commands: Sequence[ConnectorCommand] = ()
 
 
-def receive(
+def receive(  # noqa: PLR0913 (collaborators)
     job: ReceiveEvent,
     *,
     ids: MessageIds,
     sessions: SessionStore,
     connections: Connections | None = None,
+    chats: Chats | None = None,
     save_picture: notices.SavePicture | None = None,
 ) -> Received:
     """Events for the webhooks, and what the session's options make us answer: mark as read, refuse a call.
@@ -67,7 +68,7 @@ def receive(
     match event.type:
         case "message":
             message, session = ReceivedMessage.model_validate(event.data), sessions.find(phone)
-            events = events_of(message, session=session, ids=ids, connections=connections)
+            events = events_of(message, session=session, ids=ids, connections=connections, chats=chats)
             commands = _read_marks(message, session)
         case "undecryptable":
             events = placeholder_for(Undecryptable.model_validate(event.data), session=sessions.find(phone))

@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, message_event, split, status_event
-from unoapi.models.connector.content import Edit, Media, PollVote, Reaction, Revoke, Text
+from unoapi.models.connector.content import Edit, Media, PollVote, Protocol, Reaction, Revoke, Text
 from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import LID
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.content import cloud_content
+from unoapi.providers.whatsmeow.menu_answers import answered, names_of
 
 if TYPE_CHECKING:
     from unoapi.models.connector.content import Content
     from unoapi.models.connector.events import ContextInfo, Party, Undecryptable
     from unoapi.models.session import Session
-    from unoapi.ports import Connections, MessageIds
+    from unoapi.ports import Chats, Connections, MessageIds
 
+TIMER_CHANGES = ("3", "EPHEMERAL_SETTING")
 FREQUENTLY = 4
 """From this score on WhatsApp calls a message forwarded many times."""
 
 
 def events_of(
-    received: ReceivedMessage, *, session: Session, ids: MessageIds, connections: Connections | None
+    received: ReceivedMessage,
+    *,
+    session: Session,
+    ids: MessageIds,
+    connections: Connections | None,
+    chats: Chats | None = None,
 ) -> list[Event]:
     """The events of a message; none when the session ignores it or when it is housekeeping."""
     phone = session.phone
@@ -37,6 +44,9 @@ def events_of(
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
         return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
+    if chats is not None:
+        _remember_timer(received, phone=phone, chats=chats)
+        received = answered(received, phone=phone, ids=ids, chats=chats)
     inner, target = _shown(received, phone=phone, ids=ids, reaction_as_reply=session.send_reaction_as_reply)
     body = cloud_content(inner, message_id=received.id)
     if body is None:
@@ -54,6 +64,18 @@ def events_of(
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
         return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
+
+
+def _remember_timer(received: ReceivedMessage, *, phone: str, chats: Chats) -> None:
+    """The contact decides after how long messages disappear; answers that say nothing of it would seem to stay."""
+    content = received.content
+    if isinstance(content, Protocol) and content.name not in TIMER_CHANGES:
+        return
+    if isinstance(content, Reaction | PollVote | Edit):
+        return  # they carry no timer
+    seconds = content.seconds if isinstance(content, Protocol) else received.ephemeral_seconds
+    for name in names_of(received.chat):
+        chats.remember_timer(phone, name, seconds)
 
 
 def _shown(received: ReceivedMessage, *, phone: str, ids: MessageIds, reaction_as_reply: bool) -> tuple[Content, str]:
@@ -130,7 +152,7 @@ def _context(
     if context.id:
         quoted = ids.ours(phone, context.id)
         author = Identity.of(context.participant) if context.participant else identity_of(counterparty)
-        parts |= author.as_sender()
+        parts |= {"from": phone} if context.from_us else author.as_sender()
         parts |= {"message_id": quoted, "id": quoted}
     if context.forwarding_score >= FREQUENTLY:
         parts["frequently_forwarded"] = True

@@ -11,7 +11,7 @@ from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
 from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
-from unoapi.providers.whatsmeow.commands import commands_for, marks_for
+from unoapi.providers.whatsmeow.commands import commands_for, marks_for, menu_of
 from unoapi.services.sending import WAIT_FOR_STORE_MS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from unoapi.models.cloud_api.messages import Command, OutboundMessage
     from unoapi.models.message_keys import MessageKey
-    from unoapi.ports import Commands, Connections, Rpc, SessionStore
+    from unoapi.ports import Chats, Commands, Connections, Rpc, SessionStore
 
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
@@ -35,6 +35,7 @@ class WhatsmeowProvider:
         *,
         commands: Commands,
         connections: Connections,
+        chats: Chats,
         sessions: SessionStore,
         rendered: Callable[[OutboundMessage, str], OutboundMessage],
         max_age_s: int,
@@ -44,6 +45,7 @@ class WhatsmeowProvider:
         self._rendered = rendered
         self._commands = commands
         self._connections = connections
+        self._chats = chats
         self._sessions = sessions
         self._max_age_s = max_age_s
         self._rpc = rpc
@@ -68,13 +70,18 @@ class WhatsmeowProvider:
         until_ms = now_ms() + self._max_age_s * 1000
         try:
             session = self._sessions.find(phone)
+            shown = self._rendered(message, phone)
             commands = commands_for(
-                self._rendered(message, phone),
+                shown,
                 message_id=message_id,
                 session=session,
                 keys=lambda about: self._key(phone, about),
                 until_ms=until_ms,
+                timer_s=self._timer(message, phone),
             )
+            menu = menu_of(shown, message_id=message_id)
+            if menu is not None:  # before it leaves: the answer may be there before its result
+                self._chats.remember_menu(phone, message.addressee, menu)
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except Postponed as error:
             raise SendPostponed(f"{error}", after_ms=error.after_ms) from error
@@ -118,6 +125,10 @@ class WhatsmeowProvider:
         except (Postponed, ValueError):
             return [is_valid(key) for key in keys]
         return [there.get(key, False) for key in keys]
+
+    def _timer(self, message: OutboundMessage, phone: str) -> int:
+        """After how long a message disappears, in seconds: as its client says, else as the contact has set the chat."""
+        return self._chats.find(phone, [message.addressee]).timer_s if message.ttl is None else message.ttl
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         return self._connections.key(phone, message_id)

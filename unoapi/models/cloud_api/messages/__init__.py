@@ -9,6 +9,7 @@ from unoapi.models.cloud_api.messages.contents import (
     ImageMessage,
     LocationMessage,
     MediaObject,
+    PollMessage,
     ReactionMessage,
     Text,
     TextMessage,
@@ -20,6 +21,6 @@ from unoapi.models.cloud_api.messages.types import MESSAGES
 
 __all__ = [
     "MESSAGES", "AudioMessage", "CaptionedMedia", "Command", "ContactsMessage", "EditMessage", "ImageMessage",
-    "InteractiveMessage", "LocationMessage", "MediaObject", "OutboundMessage", "ReactionMessage", "SandboxMessage",
-    "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
+    "InteractiveMessage", "LocationMessage", "MediaObject", "OutboundMessage", "PollMessage", "ReactionMessage",
+    "SandboxMessage", "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
 ]  # fmt: skip

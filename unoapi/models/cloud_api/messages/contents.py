@@ -212,6 +212,34 @@ class ReactionMessage(OutboundMessage):
     reaction: Reaction
 
 
+class Poll(Part):
+    """A question with options."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    options: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=100)]], Field(min_length=2, max_length=12)
+    ]
+    selectable_count: int = Field(default=1, ge=0, le=12, description="How many may be chosen; 0: all.")
+
+    @model_validator(mode="after")
+    def _options_differ(self) -> Self:
+        if len(set(self.options)) != len(self.options):
+            raise PydanticCustomError("value_error", "options: each must be there once")
+        return self
+
+
+class PollMessage(OutboundMessage):
+    """A poll, for connected phones: Meta's own API has none. Votes come as texts that answer to it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "poll",
+                                         "poll": {"name": "Which day?", "options": ["Monday", "Tuesday"],
+                                                  "selectable_count": 1}}]}
+    )  # fmt: skip
+    type: Literal["poll"]
+    poll: Poll
+
+
 class EditMessage(OutboundMessage):
     """New words for a text that was sent before; `context` names it."""
 

@@ -19,6 +19,7 @@ MESSAGES: dict[str, type[OutboundMessage]] = {
     "location": contents.LocationMessage,
     "contacts": contents.ContactsMessage,
     "reaction": contents.ReactionMessage,
+    "poll": contents.PollMessage,
     "message_edit": contents.EditMessage,
     "interactive": interactive.InteractiveMessage,
     "template": interactive.TemplateMessage,

@@ -1,0 +1,139 @@
+"""A phone in one process: the provider, the connector's command handler and outbox, on fakes and the simulated engine.
+
+What clients send passes the whole way to the engine, what the engine receives the whole way to the events.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemoryChats,
+    MemoryConnections,
+    MemoryIds,
+    MemoryPublisher,
+    MemorySessions,
+    make_session,
+)
+from unoapi.broker.topology import Topology
+from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
+from unoapi.connector.engines.base import CONTRACT_EVENT, contract_event
+from unoapi.connector.engines.simulated import SimulatedEngine
+from unoapi.connector.outbox import Outbox
+from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
+from unoapi.models.cloud_api.messages import Command
+from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
+from unoapi.models.jobs import Envelope, EventJob, ReceiveEvent, now_ms
+from unoapi.providers.whatsmeow.events import receive
+from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
+from unoapi.services import templates
+from unoapi.services.message_parsing import parse_message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from unoapi.models.connector.commands import ConnectorCommand
+    from unoapi.models.connector.content import Media
+
+CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT, "push_name": "Ana"}
+EVERYTHING = {
+    "ignoreOwnMessages": False, "ignoreGroupMessages": False, "ignoreNewsletterMessages": False,
+    "ignoreBroadcastStatuses": False,
+}  # fmt: skip
+
+
+class Pocket:
+    """One session with everything around it. `events` are the values that a webhook gets, in order."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.session = make_session(**{**EVERYTHING, **options})
+        self.ids, self.connections, self.chats = MemoryIds(), MemoryConnections(), MemoryChats()
+        self.engine = SimulatedEngine(folder / "engine", PHONE)
+        self.engine._connected = True
+        self.outbox = Outbox(folder / "outbox.db")
+        self.files: dict[str, tuple[dict[str, Any], bytes]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.republished: list[ConnectorCommand] = []
+        self._sent = folder / "engine" / "sent.jsonl"
+        self._queue = MemoryPublisher(Topology("unoapi"))
+        self._publisher = OutboxPublisher(
+            outbox=self.outbox, publisher=cast("Any", self._queue), engine=self.engine,
+            source=EventSource(PHONE, "server_1", self.engine.name),
+            save_file=lambda data, *_: {"key": "3141", "sha256": "", "size": len(data)},
+        )  # fmt: skip
+        self._provider = WhatsmeowProvider(
+            commands=self, connections=self.connections, chats=self.chats, sessions=MemorySessions(self.session),
+            rendered=lambda message, _: templates.rendered(message, lambda: DEFAULT_TEMPLATES), max_age_s=600,
+        )  # fmt: skip
+        self.handler = CommandHandler(
+            engine=self.engine, outbox=self.outbox, fetch_file=self._fetch,
+            republish=lambda command, _: self.republished.append(command), rate_limiter=RateLimiter(10_000),
+            retry_schedule=SendRetrySchedule(limit=2, base_ms=1, cap_ms=1), stopping=threading.Event(),
+        )  # fmt: skip
+
+    def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Envelope] = ()) -> None:  # noqa: ARG002
+        """Commands reach the session's process at once."""
+        for command in commands:
+            self.handler.handle(command.model_dump_json())
+        self.publish()
+
+    def send(self, message_id: str = "wamid.OUT", *, to: str = CONTACT, **message: Any) -> dict[str, Any]:
+        """What leaves for WhatsApp of a client's message; an empty object when nothing does."""
+        before = len(self.sent())
+        body = {"messaging_product": "whatsapp", **({} if message.get("recipient") else {"to": to}), **message}
+        self._provider.send(parse_message(body), phone=PHONE, message_id=message_id)
+        left = self.sent()[before:]
+        return dict(left[0]["message"]) if left else {}
+
+    def mark(self, **command: Any) -> None:
+        self._provider.command(Command.model_validate(command), phone=PHONE)
+
+    def sent(self) -> list[dict[str, Any]]:
+        """All messages that left."""
+        return [line for line in self.written() if "message" in line]
+
+    def written(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._sent.read_text().splitlines()] if self._sent.exists() else []
+
+    def receives(self, content: dict[str, Any], message_id: str = "3EB0AA", **more: Any) -> dict[str, Any]:
+        """The Cloud API message of what a contact writes; an empty object when there is no event."""
+        data = {"id": message_id, "chat": CHAT, "sender": more.get("chat") or CHAT, "timestamp_ms": now_ms()}
+        before = len(self.events)
+        self.reports("message", **{**data, "content": content, **more})
+        new = [message for value in self.events[before:] for message in value.get("messages", [])]
+        return dict(new[0]) if new else {}
+
+    def reports(self, kind: str, **data: Any) -> None:
+        """The engine reports an event of the contract."""
+        self.outbox.append(CONTRACT_EVENT, contract_event(kind, data))
+        self.publish()
+
+    def statuses(self, message_id: str = "wamid.OUT") -> list[dict[str, Any]]:
+        every = [status for value in self.events for status in value.get("statuses", [])]
+        return [status for status in every if status["id"] == message_id]
+
+    def publish(self) -> None:
+        """What stands in the outbox passes RabbitMQ and the worker."""
+        while self._publisher.step():
+            pass
+        for job in self._queue.jobs("unoapi.incoming.whatsmeow"):
+            self.take(job)
+
+    def take(self, job: ReceiveEvent) -> None:
+        """What the worker does with an event of the connector."""
+        received, commands = receive(
+            job, ids=self.ids, sessions=MemorySessions(self.session), connections=self.connections, chats=self.chats
+        )
+        for event in received:
+            if isinstance(event, EventJob):
+                self.events.append(json.loads(event.body)["entry"][0]["changes"][0]["value"])
+        self.put(commands)
+
+    def _fetch(self, media: Media) -> tuple[Media, bytes]:
+        fields, data = self.files.get(media.media.key if media.media else media.link, ({}, b"file"))
+        return media.model_copy(update=fields), data

@@ -1,0 +1,226 @@
+"""Menus: whatever way a contact answers, the client gets the reply with the right id (field report 31)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.connector.pocket import CHAT, Pocket
+from tests.support.fakes import GROUP, PHONE
+from unoapi.models.chats import Menu, MenuRow
+from unoapi.services.menus import chosen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = [{"id": "a", "title": "Plano A"}, {"id": "b", "title": "Plano B", "description": "com TV"}]
+LIST: dict[str, Any] = {
+    "type": "list", "body": {"text": "Escolha"}, "action": {"button": "Ver", "sections": [{"title": "S", "rows": ROWS}]}
+}  # fmt: skip
+BUTTONS: dict[str, Any] = {
+    "type": "button", "body": {"text": "Confirma?"},
+    "action": {"buttons": [{"type": "reply", "reply": {"id": "yes", "title": "Sim"}},
+                           {"type": "reply", "reply": {"id": "no", "title": "Não"}}]},
+}  # fmt: skip
+MENU = Menu(message_id="m", kind="list", rows=(MenuRow(id="x1", title="Plano A"), MenuRow(id="x2", title="Plano Bê")))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "2", "2.", " 2 ", "(2)", "2)", "2️⃣", "２", "*2*", "02", "opção 2", "Opcao: 2", "nº 2", "número 2", "#2",  # noqa: RUF001
+        "2 - Plano Bê", "2. plano be", "2 plano bê", "B", "b)", "b.", "letra b", "Plano Bê", "plano be", "PLANO BÊ!",
+        "  plano   bê ",
+        "\u200e2", "x2", "X2",
+    ],
+)  # fmt: skip
+def test_field_report_31_an_answer_means_the_second_row(answer: str) -> None:
+    row = chosen(answer, MENU)
+
+    assert row is not None
+    assert row.id == "x2"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "3", "0", "22", "2 horas", "12", "oi", "o que é isso", "plano", "c)", "2 plano a", "sim", "x" * 500, "-", "."],
+)
+def test_field_report_31_other_words_mean_no_row(answer: str) -> None:
+    assert chosen(answer, MENU) is None
+
+
+def test_a_title_that_is_a_number_goes_before_the_position() -> None:
+    scale = Menu(message_id="m", kind="list", rows=tuple(MenuRow(id=f"n{n}", title=f"{n}") for n in (5, 4, 3, 2, 1)))
+
+    row = chosen("2", scale)
+
+    assert row is not None
+    assert row.id == "n2"
+
+
+def test_a_link_cannot_be_chosen_and_counts_all_the_same() -> None:
+    menu = Menu(message_id="m", kind="button", rows=(MenuRow(title="Site"), MenuRow(id="y", title="Sim")))
+
+    assert chosen("1", menu) is None
+    assert chosen("2", menu) == menu.rows[1]
+
+
+@pytest.mark.parametrize("mode", ["text", "classic", "native"])
+@pytest.mark.parametrize("answer", ["2", "2.", " 2 ", "B", "b)", "plano b"])
+def test_field_report_31_the_answer_to_a_list_is_a_list_reply(tmp_path: Path, mode: str, answer: str) -> None:
+    pocket = Pocket(tmp_path, interactiveMode=mode)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+
+    message = pocket.receives({"kind": "text", "body": answer})
+
+    assert message["type"] == "interactive"
+    reply = message["interactive"]
+    assert (reply["type"], reply["list_reply"]["id"], reply["list_reply"]["title"]) == ("list_reply", "b", "Plano B")
+    assert message["context"] == {"from": PHONE, "id": "wamid.MENU", "message_id": "wamid.MENU"}
+    assert "text" not in message
+
+
+@pytest.mark.parametrize("answer", ["1", "1)", "sim", "SIM!", "a"])
+def test_field_report_31_the_answer_to_buttons_is_a_button_reply(tmp_path: Path, answer: str) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=BUTTONS)
+
+    message = pocket.receives({"kind": "text", "body": answer})
+
+    assert message["interactive"] == {"type": "button_reply", "button_reply": {"id": "yes", "title": "Sim"}}
+
+
+@pytest.mark.parametrize(
+    "tap",
+    [
+        {"kind": "list_reply", "id": "b"},
+        {"kind": "button_reply", "id": "b"},
+        {"kind": "template_button", "payload": "b"},
+    ],
+)
+def test_a_tap_is_told_as_the_menus_reply_with_its_title(tmp_path: Path, tap: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path, interactiveMode="native")
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+
+    message = pocket.receives(tap)
+
+    assert message["interactive"]["list_reply"] == {"id": "b", "title": "Plano B", "description": "com TV"}
+    assert message["context"]["id"] == "wamid.MENU"
+
+
+def test_of_two_menus_in_a_row_the_last_one_is_answered(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.FIRST", type="interactive", interactive=LIST)
+    pocket.send("wamid.SECOND", type="interactive", interactive=BUTTONS)
+
+    message = pocket.receives({"kind": "text", "body": "2"})
+
+    assert (message["interactive"]["button_reply"]["id"], message["context"]["id"]) == ("no", "wamid.SECOND")
+
+
+def test_an_answer_after_other_words_counts_and_other_words_stay_words(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+
+    words = pocket.receives({"kind": "text", "body": "quanto custa?"}, "3EB01")
+    answer = pocket.receives({"kind": "text", "body": "1"}, "3EB02")
+
+    assert (words["type"], words["text"]["body"]) == ("text", "quanto custa?")
+    assert answer["interactive"]["list_reply"]["id"] == "a"
+
+
+def test_what_quotes_another_message_is_no_answer_to_the_menu(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+
+    message = pocket.receives({"kind": "text", "body": "2"}, context={"id": "3EB0OTHER"})
+
+    assert message["type"] == "text"
+
+
+def test_the_numbers_own_words_answer_nothing(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+
+    assert pocket.receives({"kind": "text", "body": "2"}, from_me=True)["type"] == "text"
+
+
+def test_a_menu_in_a_group_is_answered_by_any_member(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", to=GROUP, type="interactive", interactive=LIST)
+
+    message = pocket.receives({"kind": "text", "body": "2"}, chat={"jid": GROUP, "kind": "group"}, sender=CHAT)
+
+    assert message["interactive"]["list_reply"]["id"] == "b"
+
+
+def test_a_contact_who_answers_by_lid_answers_all_the_same(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+    chat = {**CHAT, "jid": "111@lid", "lid": "111@lid"}
+
+    assert pocket.receives({"kind": "text", "body": "2"}, chat=chat)["interactive"]["list_reply"]["id"] == "b"
+
+
+def test_while_redis_is_away_the_words_arrive_as_words(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+    pocket.chats.away = True
+
+    assert pocket.receives({"kind": "text", "body": "2"})["text"] == {"body": "2"}
+
+
+def test_field_report_32_a_list_in_native_form_is_one_button_with_all_rows(tmp_path: Path) -> None:
+    left = Pocket(tmp_path, interactiveMode="native").send(type="interactive", interactive=LIST)
+
+    (button,) = left["interactiveMessage"]["nativeFlowMessage"]["buttons"]
+    assert button["name"] == "single_select"
+    assert '"id":"a"' in button["buttonParamsJSON"]
+
+
+# --- polls: field report 28 ---
+
+POLL = {"name": "Which day?", "options": ["Monday", "Tuesday"], "selectable_count": 1}
+
+
+def vote(*options: str) -> dict[str, Any]:
+    """What a library reports that has the secret: the hashes of the chosen options."""
+    return {"kind": "poll_vote", "option_hashes": [hashlib.sha256(option.encode()).hexdigest() for option in options]}
+
+
+def test_field_report_28_a_poll_is_sent_with_the_secret_that_its_votes_need(tmp_path: Path) -> None:
+    left = Pocket(tmp_path).send(type="poll", poll=POLL)
+
+    assert left["pollCreationMessageV3"] == {
+        "name": "Which day?", "options": [{"optionName": "Monday"}, {"optionName": "Tuesday"}],
+        "selectableOptionsCount": 1,
+    }  # fmt: skip
+    assert len(base64.b64decode(left["messageContextInfo"]["messageSecret"])) == 32
+
+
+def test_field_report_28_a_vote_names_its_options_and_its_poll(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.POLL", type="poll", poll=POLL)
+    (sent,) = pocket.sent()
+
+    message = pocket.receives({**vote("Tuesday"), "poll_id": sent["id"]})
+
+    assert (message["text"]["body"], message["context"]["id"]) == ("Tuesday", "wamid.POLL")
+
+
+def test_field_report_28_votes_in_a_contacts_poll_are_named_too(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "poll", "name": "Q", "options": ["A", "B", "C"]}, "3EB0P")
+
+    message = pocket.receives({**vote("A", "C"), "poll_id": "3EB0P"}, "3EB0V")
+
+    assert (message["text"]["body"], message["context"]["id"]) == ("A, C", "3EB0P")
+
+
+def test_field_report_28_a_vote_in_a_poll_that_nobody_knows_answers_to_it_all_the_same(tmp_path: Path) -> None:
+    message = Pocket(tmp_path).receives({**vote("A"), "poll_id": "3EB0GONE"})
+
+    assert (message["text"]["body"], message["context"]["id"]) == ("(a vote in a poll)", "3EB0GONE")

@@ -1,0 +1,129 @@
+"""Answers repeat what they answer to, and disappear when the chat's messages do (field reports 29 and 30)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.connector.pocket import CHAT, Pocket
+from tests.support.fakes import CONTACT, GROUP, PHONE
+from unoapi.errors import MessageRejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JID, OWN = f"{CONTACT}@s.whatsapp.net", f"{PHONE}@s.whatsapp.net"
+MEDIA = {"state": "ready", "key": "1"}
+RECEIVED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"kind": "text", "body": "preço?"}, {"conversation": "preço?"}),
+    ({"kind": "image", "caption": "Look", "media": MEDIA}, {"imageMessage": {"caption": "Look"}}),
+    ({"kind": "video", "caption": "Look", "media": MEDIA}, {"videoMessage": {"caption": "Look"}}),
+    ({"kind": "audio", "voice": True, "media": MEDIA}, {"audioMessage": {"PTT": True}}),
+    ({"kind": "document", "filename": "a.pdf", "media": MEDIA},
+     {"documentMessage": {"fileName": "a.pdf", "title": "a.pdf"}}),
+    ({"kind": "sticker", "media": MEDIA}, {"stickerMessage": {"isAnimated": False}}),
+    ({"kind": "location", "latitude": 1, "longitude": 2, "name": "Bar"}, {"locationMessage": {"name": "Bar"}}),
+    ({"kind": "contacts", "contacts": [{"name": "Bia", "vcard": ""}]}, {"contactMessage": {"displayName": "Bia"}}),
+    ({"kind": "poll", "name": "Q", "options": ["A"]},
+     {"pollCreationMessage": {"name": "Q", "options": [{"optionName": "A"}]}}),
+    ({"kind": "button_reply", "id": "x", "title": "Sim"}, {"conversation": "Sim"}),
+]  # fmt: skip
+
+
+def answer(pocket: Pocket, about: str, **more: Any) -> dict[str, Any]:
+    left = pocket.send("wamid.ANSWER", type="text", text={"body": "10"}, context={"message_id": about}, **more)
+    return dict(left["extendedTextMessage"]["contextInfo"])
+
+
+@pytest.mark.parametrize(("content", "repeated"), RECEIVED, ids=[str(content["kind"]) for content, _ in RECEIVED])
+def test_field_report_30_an_answer_repeats_what_it_answers_to(
+    tmp_path: Path, content: dict[str, Any], repeated: dict[str, Any]
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives(content, "3EB0AA")
+
+    assert answer(pocket, "3EB0AA") == {"stanzaID": "3EB0AA", "participant": JID, "quotedMessage": repeated}
+
+
+def test_field_report_30_an_answer_in_a_group_names_the_writer_and_repeats_the_caption(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    content = {"kind": "image", "caption": "Look", "media": MEDIA}
+    pocket.receives(content, "3EB0AA", chat={"jid": GROUP, "kind": "group"}, sender=CHAT)
+
+    context = answer(pocket, "3EB0AA", to=GROUP)
+
+    assert (context["participant"], context["quotedMessage"]) == (JID, {"imageMessage": {"caption": "Look"}})
+
+
+def test_field_report_30_an_answer_to_the_numbers_own_message_names_the_number(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.OWN", type="text", text={"body": "Quantos?"})
+
+    context = answer(pocket, "wamid.OWN")
+
+    assert (context["participant"], context["quotedMessage"]) == (OWN, {"conversation": "Quantos?"})
+    assert context["stanzaID"] == pocket.sent()[0]["id"]
+
+
+def test_an_edited_message_is_repeated_as_it_reads_now(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "10"}, "3EB0AA")
+    pocket.receives({"kind": "edit", "target_id": "3EB0AA", "content": {"kind": "text", "body": "20"}}, "3EB0BB")
+
+    assert answer(pocket, "3EB0AA")["quotedMessage"] == {"conversation": "20"}
+
+
+def test_field_report_30_an_id_that_whatsapp_cannot_know_is_not_quoted(tmp_path: Path) -> None:
+    left = Pocket(tmp_path).send(type="text", text={"body": "10"}, context={"message_id": "wamid.FORGOTTEN"})
+
+    assert left == {"conversation": "10"}
+
+
+IMAGE: dict[str, Any] = {"type": "image", "image": {"link": "https://h.test/a.jpg", "caption": "c"}}
+TEXT: dict[str, Any] = {"type": "text", "text": {"body": "r"}}
+
+
+@pytest.mark.parametrize(("message", "field"), [(TEXT, "extendedTextMessage"), (IMAGE, "imageMessage")])
+def test_field_report_29_ttl_is_the_messages_timer(tmp_path: Path, message: dict[str, Any], field: str) -> None:
+    left = Pocket(tmp_path).send(**message, ttl=3600)
+
+    assert left[field]["contextInfo"]["expiration"] == 3600
+
+
+@pytest.mark.parametrize(("message", "field"), [(TEXT, "extendedTextMessage"), (IMAGE, "imageMessage")])
+def test_field_report_29_an_answer_disappears_as_the_chats_messages_do(
+    tmp_path: Path, message: dict[str, Any], field: str
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "oi"}, ephemeral_seconds=86400)
+
+    assert pocket.send(**message)[field]["contextInfo"]["expiration"] == 86400
+
+
+def test_field_report_29_a_timer_that_was_switched_off_is_off(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "oi"}, "3EB01", ephemeral_seconds=86400)
+    pocket.receives({"kind": "reaction", "target_id": "3EB01", "emoji": "x"}, "3EB02")
+    assert "extendedTextMessage" in pocket.send("wamid.1", **TEXT)
+
+    pocket.receives({"kind": "protocol", "name": "EPHEMERAL_SETTING", "seconds": 0}, "3EB03")
+
+    assert pocket.send("wamid.2", **TEXT) == {"conversation": "r"}
+
+
+def test_field_report_29_a_ttl_of_none_lets_the_message_stay(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "oi"}, ephemeral_seconds=86400)
+
+    assert pocket.send(**TEXT, ttl=0) == {"conversation": "r"}
+
+
+def test_field_report_5_nothing_leaves_for_a_user_id(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+
+    for message in (TEXT, IMAGE, {"type": "reaction", "reaction": {"message_id": "3EB0", "emoji": "x"}}):
+        with pytest.raises(MessageRejected) as refused:
+            pocket.send(recipient="BR.1234567890", **message)
+        assert "user ids" in refused.value.details
+    assert pocket.sent() == []

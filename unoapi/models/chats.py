@@ -1,0 +1,41 @@
+"""What is remembered of a chat: the last menu that was sent into it, and after how long its messages disappear."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_ROWS = 100
+
+
+class MenuRow(BaseModel):
+    """A row or a button. Without an id it cannot be chosen, as a link; its number counts all the same."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    id: str = ""
+    title: str = ""
+    description: str = ""
+
+
+class Menu(BaseModel):
+    """A menu as it was sent. `message_id` is ours."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    message_id: str
+    kind: Literal["list", "button"]
+    rows: tuple[MenuRow, ...] = Field(max_length=MAX_ROWS)
+
+
+class Chat(BaseModel):
+    """What is known of a chat. `timer_s` is 0 where messages stay."""
+
+    model_config = ConfigDict(frozen=True)
+
+    menu: Menu | None = None
+    timer_s: int = 0
+
+
+NO_CHAT = Chat()

@@ -1,0 +1,63 @@
+"""What is remembered of a chat: `unoapi-chat:<P>:<chat>`, with the last menu and the timer. All of it may be lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from unoapi.errors import StoreUnavailable
+from unoapi.models.chats import NO_CHAT, Chat, Menu
+from unoapi.models.contacts import contact_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unoapi.stores.redis import RedisClient
+
+MENU, TIMER = "menu", "timer"
+
+
+class RedisChats:
+    """The chats of all sessions. A chat is forgotten `ttl_s` after the last thing that was remembered of it."""
+
+    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+        self._redis = redis
+        self._ttl_s = ttl_s
+
+    def remember_menu(self, phone: str, chat: str, menu: Menu) -> None:
+        """Save the menu that was sent last. Never raises, never waits."""
+        self._set(phone, chat, MENU, menu.model_dump_json(exclude_defaults=True))
+
+    def remember_timer(self, phone: str, chat: str, seconds: int) -> None:
+        """Save after how long the chat's messages disappear; 0: they stay. Never raises, never waits."""
+        if seconds > 0:
+            self._set(phone, chat, TIMER, seconds)
+        else:
+            self._redis.post(("HDEL", _key(phone, chat), TIMER))
+
+    def find(self, phone: str, chats: Sequence[str]) -> Chat:
+        """What is known of a chat under the first of its names that has something. Never raises; it fails open."""
+        names = [chat for chat in dict.fromkeys(chats) if chat]
+        try:
+            answers = self._redis.call(*(("HMGET", _key(phone, chat), MENU, TIMER) for chat in names))
+        except StoreUnavailable:
+            return NO_CHAT
+        menu = next((text for text, _ in answers if text), None)
+        timer = str(next((text for _, text in answers if text), ""))
+        return Chat(menu=_menu(menu), timer_s=int(timer) if timer.isdigit() else 0)
+
+    def _set(self, phone: str, chat: str, field: str, value: str | int) -> None:
+        key = _key(phone, chat)
+        self._redis.post(("HSET", key, field, value), ("EXPIRE", key, self._ttl_s))
+
+
+def _menu(text: str | None) -> Menu | None:
+    try:
+        return Menu.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def _key(phone: str, chat: str) -> str:
+    return f"unoapi-chat:{phone}:{contact_key(chat)}"
