@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MOST_PER_SWEEP = 10_000
-LEASE = "unoapi-media-sweep"
-LEASE_S = 3540
-"""A little less than the hour between two sweeps."""
 
 
 @shared_task(name=PrepareVoice.task, base=UnoTask, bind=True)
@@ -59,8 +56,9 @@ def save_media(self: UnoTask, job: SaveMedia) -> None:
 def sweep(uno: Uno) -> int:
     """Remove files older than `DATA_TTL`, unless another process does it now. Returns how many. Never raises."""
     try:
-        (leased,) = uno.redis.call(("SET", LEASE, "1", "NX", "EX", LEASE_S))
-        removed = uno.media_store.expire(older_than_s=uno.settings.data_ttl, most=MOST_PER_SWEEP) if leased else 0
+        if not uno.media_index.claim_sweep():
+            return 0
+        removed = uno.media_store.expire(older_than_s=uno.settings.data_ttl, most=MOST_PER_SWEEP)
     except (StoreUnavailable, OSError) as error:
         log.warning("media_sweep_failed", error=describe(error), hint="it is tried again in an hour")
         return 0

@@ -298,10 +298,16 @@ class Templates(Protocol):
 
 
 class QueueAges(Protocol):
-    """When the message that was taken last had come to its queue."""
+    """When the messages of each queue can have come."""
 
     def taken(self, queue: str, came_ms: int) -> None:
         """Record that a message was taken which had come then, in Unix milliseconds. Never raises."""
+
+    def since(self, ready: Mapping[str, int], *, passing: Mapping[str, int]) -> dict[str, int]:
+        """For each queue that is not empty the time before which nothing in it came, in Unix milliseconds.
+
+        `ready` are the counts of just now, `passing` those of queues that come and go. Raises StoreUnavailable.
+        """
 
 
 class Timers(Protocol):
@@ -455,6 +461,9 @@ class MediaIndex(Protocol):
 
     def counted_bytes(self, phone: str) -> int:
         """The bytes of the files that count against a number's quota. Never raises; it fails open."""
+
+    def claim_sweep(self) -> bool:
+        """Whether the caller may remove old files now: one process an hour. Raises StoreUnavailable."""
 
 
 class RemoteMedia(Protocol):

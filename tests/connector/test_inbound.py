@@ -14,6 +14,7 @@ from tests.compatibility.census import GROUPS, OTHERS
 from tests.connector.raw import received
 from tests.support.fakes import PHONE, MemoryIds, MemorySessions, make_session
 from unoapi.connector.convert.inbound import WRAPPERS, content_of, context_of
+from unoapi.models.connector.content import KINDS
 from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.jobs import ReceiveEvent
 from unoapi.providers.whatsmeow.events import receive
@@ -46,6 +47,24 @@ def test_all_cases_of_the_node_version_are_here() -> None:
     assert {case["id"] for case in CASES} == wanted
     for case in CASES:
         assert all_cases[case["id"]]["in"] == {"config": case["config"], "raw": case["raw"]}
+
+
+OF_OTHER_LIBRARIES: dict[str, dict[str, Any]] = {
+    "poll_vote": {"pollUpdateMessage": {"pollCreationMessageKey": {"id": "P1"}, "vote": {}}},
+    "flow_reply": {
+        "interactiveResponseMessage": {
+            "nativeFlowResponseMessage": {"name": "flow", "paramsJson": '{"screen": "END", "flow_token": "t"}'}
+        }
+    },
+}
+"""Kinds of which the Node version knew no case."""
+
+
+def test_every_kind_comes_out_of_some_message() -> None:
+    """A converter that is not registered makes no error: its message would be "unsupported"."""
+    messages = [case["raw"]["message"] for case in CASES] + list(OF_OTHER_LIBRARIES.values())
+
+    assert {content_of(message)["kind"] for message in messages} == set(KINDS)
 
 
 JSON = st.recursive(

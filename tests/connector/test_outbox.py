@@ -54,7 +54,7 @@ def publisher_of(outbox: Outbox, queues: MemoryPublisher, tmp_path: Path) -> Out
 
 
 def test_events_that_are_left_out_are_not_read(outbox: Outbox) -> None:
-    """P7: while files are fetched, each step would read all that wait for one, with everything in them."""
+    """While files are fetched, each step would read all that wait for one, with everything in them."""
     fetching = frozenset(outbox.append(KIND, bytes(MIB)) for _ in range(20))
     last = outbox.append(KIND, b"last")
 
@@ -68,7 +68,7 @@ def test_events_that_are_left_out_are_not_read(outbox: Outbox) -> None:
 
 
 def test_after_a_removal_that_failed_events_are_on_the_disk_again(outbox: Outbox, tmp_path: Path) -> None:
-    """L4: a transaction that stayed open would take all later events with it when the process ends."""
+    """A transaction that stayed open would take all later events with it when the process ends."""
     first = outbox.append(KIND, b"first")
     change_file(tmp_path, REFUSE_DELETES)
 
@@ -80,7 +80,7 @@ def test_after_a_removal_that_failed_events_are_on_the_disk_again(outbox: Outbox
 
 
 def test_a_result_that_cannot_be_written_is_not_counted(outbox: Outbox, tmp_path: Path) -> None:
-    """L4: what was taken back is not in the outbox, and its own error is shown."""
+    """What was taken back is not in the outbox, and its own error is shown."""
     change_file(tmp_path, "CREATE TRIGGER full BEFORE INSERT ON spool BEGIN SELECT RAISE(ROLLBACK, 'disk'); END")
 
     with pytest.raises(sqlite3.Error, match="disk"):
@@ -92,7 +92,7 @@ def test_a_result_that_cannot_be_written_is_not_counted(outbox: Outbox, tmp_path
 def test_an_error_of_the_disk_does_not_end_the_publisher(
     outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L4: the process would go on, and nobody would hear of any event until it is started again."""
+    """The process would go on, and nobody would hear of any event until it is started again."""
     monkeypatch.setattr(outbox_publisher, "IDLE_S", 0.05)
     queues = MemoryPublisher(TOPOLOGY)
     publisher = publisher_of(outbox, queues, tmp_path)
@@ -110,7 +110,7 @@ def test_an_error_of_the_disk_does_not_end_the_publisher(
 
 
 def test_a_message_is_not_lost_for_a_character_that_nobody_can_store(outbox: Outbox, tmp_path: Path) -> None:
-    """H1, from the phone's side: it became a dead letter, with the name of a contact as the reason."""
+    """From the phone's side: it became a dead letter, with the name of a contact as the reason."""
     queues = MemoryPublisher(TOPOLOGY)
     sender = {**CHAT, "push_name": "Maria \ud83d"}
     content = {"kind": "text", "body": "a\0b"}

@@ -153,7 +153,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 def test_a_question_ends_though_the_network_forgets_the_connection(
     servers: PrivateServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K8: the API's thread that asks would wait for ever, whatever the question's own deadline is."""
+    """The API's thread that asks would wait for ever, whatever the question's own deadline is."""
     monkeypatch.setattr(Connection, "io_timeout_s", 0.5)
     began = time.monotonic()
 
@@ -164,7 +164,7 @@ def test_a_question_ends_though_the_network_forgets_the_connection(
 
 
 def test_every_connection_to_rabbitmq_has_deadlines_of_its_own() -> None:
-    """K8: by form, not by memory. Celery's connections have heartbeats in a loop of Celery's own."""
+    """By form, not by memory. Celery's connections have heartbeats in a loop of Celery's own."""
     bounds = Connection("amqp://127.0.0.1", transport_options={"read_timeout": 3}).transport_options
 
     assert bounds == {"read_timeout": 3, "write_timeout": Connection.io_timeout_s}

@@ -264,7 +264,7 @@ def test_a_refresh_sees_what_another_process_stored_a_moment_ago(redis_client: R
 def test_wrong_tokens_do_not_make_all_sessions_anew(
     redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P7: anybody may send them, and 2,000 sessions take a second of the processor."""
+    """Anybody may send them, and 2,000 sessions take a second of the processor."""
     for number in range(2000):
         stored(raw_redis, f"551190000{number:04}", authToken=f"token-{number}")
     sessions = sessions_on(redis_client)
@@ -287,7 +287,7 @@ def test_wrong_tokens_do_not_make_all_sessions_anew(
 def test_a_token_that_was_registered_or_taken_away_just_now_is_known(
     redis_client: RedisClient, raw_redis: redis.Redis
 ) -> None:
-    """P7, the other side: all sessions are kept, and only what changed is made anew."""
+    """The other side: all sessions are kept, and only what changed is made anew."""
     for number in range(200):
         stored(raw_redis, f"551190000{number:04}", authToken=f"token-{number}")
     directory, other_process = RedisSessionDirectory(redis_client, sessions_on(redis_client)), sessions_on(redis_client)

@@ -98,7 +98,7 @@ def test_a_bounded_walk_ends_early_and_says_so(queue: DeadLetterQueue) -> None:
 
 
 def test_a_long_walk_keeps_its_connection(queue: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """K8: with heartbeats RabbitMQ notices a dead reader; so a living one that is busy has to send them."""
+    """With heartbeats RabbitMQ notices a dead reader; so a living one that is busy has to send them."""
     monkeypatch.setattr("unoapi.broker.dead_letter_queue.HEARTBEAT_S", 1)
 
     def slowly(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:

@@ -78,7 +78,7 @@ def test_a_pause_is_for_one_endpoint_of_one_session(deliveries: Deliveries) -> N
 
 
 def test_a_pause_counts_from_the_next_attempt_on(deliveries: Deliveries) -> None:
-    """P7: what is on its way to Redis let 20 to 50 more attempts through after each 429."""
+    """What is on its way to Redis let 20 to 50 more attempts through after each 429."""
     state(deliveries)  # the connection is there
 
     deliveries.pause(Endpoint(PHONE, "a"), pause_ms=60_000)

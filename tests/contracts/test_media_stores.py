@@ -261,7 +261,7 @@ def test_metadata_of_the_node_version_are_read(
 
 
 def test_a_bucket_that_breaks_off_in_a_file_is_away() -> None:
-    """L5: whoever reads a file waits then, or goes on without it, as when nothing comes at all."""
+    """Whoever reads a file waits then, or goes on without it, as when nothing comes at all."""
     with Receiver(say(PARTIAL, then=close)) as bucket:
         pieces = s3(bucket.url).read(KEY)
 

@@ -71,7 +71,7 @@ def test_the_key_is_the_one_that_other_programs_read_and_it_expires(
 def test_a_pair_that_redis_did_not_take_is_written_later(
     redis_client: RedisClient, raw_redis: redis.Redis, *, asked: bool
 ) -> None:
-    """D5: the statuses of a message that was sent during a hiccup would have an id that its client does not know."""
+    """The statuses of a message that was sent during a hiccup would have an id that its client does not know."""
     ids = RedisMessageIds(redis_client, ttl_s=60)
     redis_client._skip_until = time.monotonic() + 60
     ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
@@ -89,7 +89,7 @@ def test_a_pair_that_redis_did_not_take_is_written_later(
 
 @pytest.mark.usefixtures("raw_redis")
 def test_a_pair_that_was_lost_on_its_way_is_written_later(servers: PrivateServers) -> None:
-    """D5: nobody knew yet that Redis is away."""
+    """Nobody knew yet that Redis is away."""
     client = RedisClient(servers.redis_url)
     ids = RedisMessageIds(client, ttl_s=60)
     client._post_client, there = redis.Redis(port=1), client._post_client

@@ -349,7 +349,7 @@ def test_without_a_broker_it_says_so_within_five_seconds(
 
 
 def test_who_found_it_away_refuses_the_others_at_once() -> None:
-    """P6: a thread that waits for the whole time each is one that others need."""
+    """A thread that waits for the whole time each is one that others need."""
     publisher = ConfirmingPublisher("amqp://guest:guest@127.0.0.1:1", TOPOLOGY)
     with pytest.raises(BrokerUnavailable):
         publisher.publish([envelope()], timeout_s=1.0)
@@ -366,7 +366,7 @@ def test_who_found_it_away_refuses_the_others_at_once() -> None:
 def test_a_slow_batch_does_not_refuse_the_others(
     broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P6: RabbitMQ confirmed some in time, so it is there."""
+    """RabbitMQ confirmed some in time, so it is there."""
     publisher.publish([envelope(0)])
     publish = PooledConnection.publish
 

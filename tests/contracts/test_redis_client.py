@@ -106,7 +106,7 @@ def test_a_bug_in_the_library_ends_no_thread_and_skips_nothing(
 
 
 def test_one_slow_answer_is_no_reason_to_skip_redis(prompt: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Security 8: the caller of one large value waits in vain; the next command of somebody else is carried out."""
+    """The caller of one large value waits in vain; the next command of somebody else is carried out."""
     prompt.call(("PING",))
     execute = redis.client.Pipeline.execute
 
@@ -167,7 +167,7 @@ def test_a_full_redis_is_said_to_refuse_writes(redis_client: RedisClient, full: 
 def test_a_channel_that_is_silent_though_asked_is_given_up(
     servers: PrivateServers, redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch, *, connected: bool
 ) -> None:
-    """K8: a connection that a network has forgotten would be listened to for ever."""
+    """A connection that a network has forgotten would be listened to for ever."""
     for name, limit_s in (("PING_S", 0.1), ("SILENT_S", 0.5), ("PATIENT_S", 0.5)):
         monkeypatch.setattr(f"unoapi.stores.redis.{name}", limit_s)
     messages = redis_client.subscribe("silent")
@@ -187,7 +187,7 @@ def test_a_channel_that_is_silent_though_asked_is_given_up(
 def test_a_channel_on_which_nothing_is_published_is_listened_to(
     redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K8, the other side: signs of life are answered, and are no messages."""
+    """The other side: signs of life are answered, and are no messages."""
     monkeypatch.setattr("unoapi.stores.redis.PING_S", 0.1)
     monkeypatch.setattr("unoapi.stores.redis.SILENT_S", 0.5)
     threading.Timer(1.5, redis_client.post, (("PUBLISH", "quiet", "at last"),)).start()

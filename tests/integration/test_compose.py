@@ -238,7 +238,7 @@ def test_what_parses_what_strangers_send_or_shows_itself_has_only_the_secrets_th
 
 @pytest.mark.parametrize("service", ["web", "worker", "media", "suspect", "connector"])
 def test_chatwoot_gets_its_events_and_is_closed_to_whatever_tenants_name(service: str) -> None:
-    """Security 3: its address inside is the operator's webhook alone; its files have public addresses."""
+    """Its address inside is the operator's webhook alone; its files have public addresses."""
     environment = made(STACKS["unochat"])["services"][service]["environment"]
     operators, inside = OperatorAddresses(url=environment["WEBHOOK_URL"]), "172.20.0.5"
     guard = AddressGuard(tuple(filter(None, environment["UNOAPI_ALLOWED_HOSTS"].split(","))))

@@ -438,7 +438,7 @@ class SlowContacts:
 
 
 def test_checks_of_contacts_hold_a_quarter_of_the_threads_and_half_of_these_for_one_number(api: Api) -> None:
-    """Security 6: each may wait for its connector for 8 seconds. Four threads of 16, two of them for one number."""
+    """Each may wait for its connector for 8 seconds. Four threads of 16, two of them for one number."""
     slow, body, numbers = SlowContacts(), {"contacts": [CONTACT]}, [SHOP, "5511900000071", "5511900000072"]
     for number in numbers[1:]:
         api.register([], phone=number)

@@ -18,11 +18,11 @@ import pytest
 import redis
 import requests
 
-from tasks.media import LEASE
 from tests.support.stack import CONTACT, OPERATOR, PHONE, QUEUES, Stack, eventually, stack
 from unoapi.devenv.packages import FFMPEG, find_or_install
 from unoapi.errors import ConfigurationError, ConversionFailed
 from unoapi.media.ffmpeg import to_voice
+from unoapi.stores.media_index import SWEEP_LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def media_id(uno: Stack) -> str:
 
 def test_the_media_worker_sweeps_under_a_lease(uno: Stack, servers: PrivateServers) -> None:
     assert uno.processes
-    assert eventually(lambda: redis.Redis.from_url(servers.redis_url).exists(LEASE), within_s=5)
+    assert eventually(lambda: redis.Redis.from_url(servers.redis_url).exists(SWEEP_LEASE), within_s=5)
 
 
 def test_a_file_is_described_with_all_six_fields(uno: Stack, media_id: str) -> None:
@@ -390,7 +390,7 @@ HOSTILE_SOUNDS = {
 @pytest.mark.parametrize("hostile", HOSTILE_SOUNDS)
 @pytest.mark.parametrize("names", ["an address", "a file"])
 def test_a_file_that_names_others_opens_none_of_them(ffmpeg: str, tmp_path: Path, hostile: str, names: str) -> None:
-    """Security 20: neither an address inside nor the file of another session."""
+    """Neither an address inside nor the file of another session."""
     others, source, target = tmp_path / "others.wav", tmp_path / "source", tmp_path / "voice.ogg"
     sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=1"]
     subprocess.run([ffmpeg, "-loglevel", "error", *sound, str(others)], check=True, timeout=60)

@@ -416,6 +416,19 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [short(path) for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
+def test_every_private_function_and_class_is_used() -> None:
+    """One that is forgotten in a registry, as a converter of messages, makes no other error."""
+    forgotten = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text("utf-8"))
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        defined = (node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
+        forgotten += [f"{short(path)}: {name}" for name in defined if name.startswith("_") and name not in names]
+
+    assert [name for name in forgotten if not name.endswith("__getattr__")] == []
+
+
 def test_connections_to_rabbitmq_are_ours_which_check_the_host() -> None:
     kombus = re.compile(r"from kombu import .*\bConnection\b|kombu\.Connection\(")
 

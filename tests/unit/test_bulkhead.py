@@ -55,7 +55,7 @@ def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: p
 
 
 def test_what_a_permit_costs_does_not_grow_with_the_number_of_endpoints() -> None:
-    """P7: 1.4 ms each under the lock with 20,000 endpoints."""
+    """1.4 ms each under the lock with 20,000 endpoints."""
     bulkhead, began = Bulkhead(50), time.monotonic()
     for number in range(20_000):
         with bulkhead.taken(f"https://{number}.example", Endpoint(PHONE, f"w-{number}")):

@@ -148,7 +148,7 @@ UNCLAIMED = History(unclaimed=True)
 
 @pytest.mark.parametrize("reason", sorted(BROKER_REASONS))
 def test_what_the_broker_gave_up_while_nobody_could_claim_it_needs_force(reason: str) -> None:
-    """D2: the broker's reason says nothing of whether it was sent, and Redis knows nothing of it either."""
+    """The broker's reason says nothing of whether it was sent, and Redis knows nothing of it either."""
     house = House(make_dead_letter(make_send(), reason=reason, history=UNCLAIMED))
 
     assert house.outcomes() == ["needs_force"]

@@ -251,7 +251,7 @@ class FailingTimers:
 
 
 def test_a_receipt_goes_with_the_job_through_its_retries() -> None:
-    """D1, D2: what was sent is not sent again, whatever goes wrong from then on."""
+    """What was sent is not sent again, whatever goes wrong from then on."""
     provider = ScriptedProvider()
     parts: dict[str, Any] = {"timers": FailingTimers(RuntimeError("a bug")), "providers": {"whatsmeow": provider}}
     uno = make_uno(make_session(), **parts)

@@ -68,7 +68,7 @@ def test_named_values_go_where_their_name_stands() -> None:
 
 
 def test_a_value_is_not_multiplied_without_end() -> None:
-    """Security 8: 800 placeholders of one name and one long value would be a text of 26 MB in each process."""
+    """800 placeholders of one name and one long value would be a text of 26 MB in each process."""
     template = {"name": "many", "components": [{"type": "BODY", "text": "{{x}}" * 800}]}
     values = [{"type": "text", "parameter_name": "x", "text": "A" * 32_768}]
 

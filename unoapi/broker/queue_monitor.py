@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from prometheus_client.core import GaugeMetricFamily
@@ -17,22 +17,16 @@ from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from prometheus_client import Metric
 
     from unoapi.broker.queue_depths import Depth
     from unoapi.broker.topology import Topology
+    from unoapi.ports import QueueAges
 
 FRESH_S = 5.0
 """Prometheus gets the same figures for so long, also those of a read that failed."""
-
-
-class QueueAges(Protocol):
-    """When the messages of each queue can have come."""
-
-    def since(self, ready: Mapping[str, int], *, passing: Mapping[str, int]) -> dict[str, int]:
-        """See `RedisQueueAges.since`."""
 
 
 class QueueMonitor:

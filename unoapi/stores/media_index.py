@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_METADATA_BYTES = 64 * 1024
 DAY_S = 86_400
 METADATA_TYPE = "application/json"
+SWEEP_LEASE, SWEEP_LEASE_S = "unoapi-media-sweep", 3540
+"""A little less than the hour between two sweeps."""
 
 
 class RedisMediaIndex:
@@ -52,6 +54,11 @@ class RedisMediaIndex:
             raise MediaMissing(media_id)
         self._redis.post(*self._commands(media, media.model_dump_json()))
         return media
+
+    def claim_sweep(self) -> bool:
+        """Whether the caller may remove old files now: one process an hour. Raises StoreUnavailable."""
+        (leased,) = self._redis.call(("SET", SWEEP_LEASE, "1", "NX", "EX", SWEEP_LEASE_S))
+        return bool(leased)
 
     def remove(self, media: MediaFile) -> None:
         """Remove the metadata of a file, at once. With Redis away what is there expires by itself."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 BEARER = "bearer "
 MAY_BE_PHONE = re.compile(r"[0-9]{1,15}", re.ASCII)
+"""Or an account id, which anybody can compute of a phone (`computed_waba_id`): that one is nobody's must look like
+a wrong token, else a tenant could ask which phones are here."""
 IS_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 

@@ -113,7 +113,7 @@ def bursts(uno: Stack) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bursts")
 def test_a_purge_that_says_so_has_thrown_all_dead_letters_away(uno: Stack, phone: str) -> None:
-    """N100: "153 purged", and 120, 46 and 27 were still there in three rounds."""
+    """It said "153 purged", and 120, 46 and 27 were still there in three rounds."""
     bury(uno, phone, DEAD_LETTERS)
 
     said = uno.cli("dead", "purge", "--yes").stdout
@@ -124,7 +124,7 @@ def test_a_purge_that_says_so_has_thrown_all_dead_letters_away(uno: Stack, phone
 
 @pytest.mark.usefixtures("bursts")
 def test_a_purge_of_one_webhook_leaves_the_dead_letters_of_the_other(uno: Stack, phone: str, hooks: Receiver) -> None:
-    """N100: what is kept and what goes lie mixed."""
+    """What is kept and what goes lie mixed."""
     both = [{"id": name, "urlAbsolute": hooks.url(f"/gone/{name}")} for name in ("first", "second")]
     registered(uno, both, phone=phone)
     messages = [text(f"wamid.BOTH{number}") for number in range(DEAD_LETTERS // 2)]
@@ -140,7 +140,7 @@ def test_a_purge_of_one_webhook_leaves_the_dead_letters_of_the_other(uno: Stack,
 
 @pytest.mark.usefixtures("bursts")
 def test_a_replay_takes_each_dead_letter_out_of_the_queue(uno: Stack, phone: str, hooks: Receiver) -> None:
-    """N100: else a second replay runs them again."""
+    """Else a second replay runs them again."""
     bury(uno, phone, DEAD_LETTERS)
     hooks.script("/gone", Behaviour())
     hooks.clear()
@@ -155,7 +155,7 @@ def test_a_replay_takes_each_dead_letter_out_of_the_queue(uno: Stack, phone: str
 
 @pytest.mark.usefixtures("bursts")
 def test_callbacks_are_replayed_once(uno: Stack, phone: str, hooks: Receiver) -> None:
-    """N100: 60 dead letters made 75 requests; no done-key stops these copies."""
+    """60 dead letters made 75 requests; no done-key stops these copies."""
     hooks.script("/callback", Behaviour(status=500))
     messages = [text(f"wamid.CALLBACK{number}") for number in range(CALLBACKS)]
     assert post_event(uno, phone, event(*messages)).ok
@@ -173,7 +173,7 @@ def test_callbacks_are_replayed_once(uno: Stack, phone: str, hooks: Receiver) ->
 
 
 def test_lists_leave_every_dead_letter_and_show_as_many_as_rabbitmq_counts(uno: Stack, phone: str) -> None:
-    """N100, where it does not hold: what is only looked at is there for the next look."""
+    """Where it does not hold: what is only looked at is there for the next look."""
     bury(uno, phone, DEAD_LETTERS)
 
     shown = [
@@ -201,7 +201,7 @@ def replay_by_api(uno: Stack, phone: str) -> None:
 def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
     uno: Stack, phone: str, hooks: Receiver, replay: Callable[[Stack, str], None]
 ) -> None:
-    """N43: `gone` here; `webhook_removed`, `dropped` and `blocked` alike. 85 dead letters replayed were 140 dead."""
+    """`gone` here; `webhook_removed`, `dropped` and `blocked` alike. 85 dead letters replayed were 140 dead."""
     bury(uno, phone, 3)
     hooks.clear()
 
@@ -216,7 +216,7 @@ def test_a_replay_leaves_lost_causes_alone_unless_they_are_named(
 
 
 def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack, phone: str, hooks: Receiver) -> None:
-    """N43: with the address of the callbacks away each dead letter makes a second one."""
+    """With the address of the callbacks away each dead letter makes a second one."""
     hooks.script("/callback", Behaviour(status=500))
     assert post_event(uno, phone, event(text("wamid.CALLBACK"))).ok
     arranged(lambda: counted(uno) == 2, what="dead letters of the delivery and of the callback", within_s=20)
@@ -230,7 +230,7 @@ def test_a_replay_leaves_failed_callbacks_alone_unless_they_are_named(uno: Stack
 
 
 def test_a_replay_of_everything_has_to_be_asked_for(uno: Stack, phone: str, hooks: Receiver) -> None:
-    """N30: as a purge does, on the command line and over HTTP."""
+    """As a purge does, on the command line and over HTTP."""
     bury(uno, phone, 2)
     hooks.clear()
 
@@ -245,7 +245,6 @@ def test_a_replay_of_everything_has_to_be_asked_for(uno: Stack, phone: str, hook
 
 
 def test_a_purge_of_everything_has_to_be_asked_for(uno: Stack, phone: str) -> None:
-    """N30, the other side."""
     bury(uno, phone, 2)
 
     by_command = uno.cli("dead", "purge", check=False)
@@ -281,7 +280,7 @@ def answers(address: str) -> bool:
 
 
 def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str, hooks: Receiver, flower: str) -> None:
-    """L6: the command is switched off, or its effect is a dead letter with the reason `revoked`."""
+    """The command is switched off, or its effect is a dead letter with the reason `revoked`."""
     hooks.script("/down", Behaviour(status=500))
     registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/down")}], phone=phone)
     assert post_event(uno, phone, event(text("wamid.REVOKED"))).ok
@@ -297,7 +296,7 @@ def test_a_delivery_that_is_revoked_in_flower_is_not_lost(uno: Stack, phone: str
 def test_no_command_of_a_dashboard_stops_or_throttles_a_worker(
     uno: Stack, phone: str, hooks: Receiver, flower: str
 ) -> None:
-    """L6: Flower says that they are switched off, and so does a worker to whoever asks it directly."""
+    """Flower says that they are switched off, and so does a worker to whoever asks it directly."""
     hooks.script("/up", Behaviour())
     registered(uno, [{"id": "gone", "urlAbsolute": hooks.url("/up")}], phone=phone)
     control = Celery(broker=uno.environment["AMQP_URL"], set_as_current=False).control
@@ -337,7 +336,7 @@ def test_no_command_of_a_dashboard_stops_or_throttles_a_worker(
 def test_an_ordered_delivery_leaves_its_line_together_with_its_done_key(
     uno: Stack, phone: str, hooks: Receiver
 ) -> None:
-    """D3: in the gap its own message, coming back at another worker, finds neither. Seen at Redis, as it happens."""
+    """In the gap its own message, coming back at another worker, finds neither. Seen at Redis, as it happens."""
     hooks.script("/ordered", Behaviour(delay_ms=50))
     registered(uno, [{"id": "ordered", "urlAbsolute": hooks.url("/ordered"), "ordered": True}], phone=phone)
     messages = [text(f"wamid.ORDERED{number}") for number in range(8)]

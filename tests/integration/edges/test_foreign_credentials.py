@@ -127,7 +127,7 @@ def gets(uno: Stack, phone: str, message_id: str = "wamid.EDGE", **value: Any) -
 def test_the_operators_token_at_meta_never_goes_to_an_address_of_a_session(
     uno: Stack, tenant: str, evil: Receiver, who: str
 ) -> None:
-    """Security 1: whoever stored it, the environment's account counts as a whole or not at all."""
+    """Whoever stored it, the environment's account counts as a whole or not at all."""
     forward = {"provider": "forwarder", "webhookForward": {"url": at(evil, "/graph"), "phoneNumberId": f"1{tenant}"}}
 
     register(uno, tenant, forward, token=OPERATOR if who == "operator" else token_of(tenant))
@@ -139,7 +139,7 @@ def test_the_operators_token_at_meta_never_goes_to_an_address_of_a_session(
 def test_the_operators_token_at_meta_never_sends_as_a_number_that_a_tenant_names(
     uno: Stack, tenant: str, graph: Graph
 ) -> None:
-    """Security 1: another number of the operator's account is not the tenant's to send from."""
+    """Another number of the operator's account is not the tenant's to send from."""
     register(uno, tenant, {"provider": "forwarder", "webhookForward": {"phoneNumberId": "106540352249999"}})
     sends(uno, tenant)
 
@@ -149,7 +149,7 @@ def test_the_operators_token_at_meta_never_sends_as_a_number_that_a_tenant_names
 def test_a_file_at_meta_that_a_tenant_names_is_not_fetched_with_the_operators_token(
     uno: Stack, tenant: str, graph: Graph
 ) -> None:
-    """Security 1: only a callback that Meta signed can name a file of the operator's account."""
+    """Only a callback that Meta signed can name a file of the operator's account."""
     register(uno, tenant, {"provider": "forwarder", "webhookForward": {"phoneNumberId": f"1{tenant}"}})
     picture = text(f"wamid.STOLEN.{tenant}", type="image", image={"id": "1003383421387256", "mime_type": "image/png"})
 
@@ -186,7 +186,7 @@ def test_the_operators_webhook_token_and_signature_never_go_to_another_server(
     evil: Receiver,
     webhook: Callable[[Receiver, Receiver], dict[str, Any]],
 ) -> None:
-    """Security 2: the decision is made on the address that is called, under whatever name it came in."""
+    """The decision is made on the address that is called, under whatever name it came in."""
     register(uno, tenant, {"webhooks": [webhook(operators, evil)]})
     gets(uno, tenant)
 
@@ -256,7 +256,7 @@ def test_a_session_at_meta_never_reaches_the_operators_private_server(
     ["http://169.254.169.254:80", "socks5://127.0.0.1:5672", "http://[::1]:6379", "gopher://example.com", "nonsense"],
 )
 def test_a_proxy_inside_is_refused(uno: Stack, tenant: str, proxy: str) -> None:
-    """Security 10: the connector would connect to it from inside."""
+    """The connector would connect to it from inside."""
     answer = register(uno, tenant, {"proxyUrl": proxy})
 
     assert answer.status_code in (400, 401, 403), answer.text
@@ -273,7 +273,7 @@ def test_a_proxy_inside_is_refused(uno: Stack, tenant: str, proxy: str) -> None:
     ],
 )
 def test_a_sessions_token_does_not_set_what_is_the_operators(uno: Stack, tenant: str, field: str, value: Any) -> None:
-    """Security 11: those fields are a model of their own, for the operator's token."""
+    """Those fields are a model of their own, for the operator's token."""
     before = config_of(uno, tenant).get(field)
 
     register(uno, tenant, {field: value})
@@ -283,7 +283,7 @@ def test_a_sessions_token_does_not_set_what_is_the_operators(uno: Stack, tenant:
 
 @pytest.mark.parametrize("short", ["", "x", "fifteen-letters"])
 def test_a_short_token_is_refused(uno: Stack, tenant: str, short: str) -> None:
-    """Security 11: at least 16 characters, so that nobody guesses it."""
+    """At least 16 characters, so that nobody guesses it."""
     answer = register(uno, tenant, {"authToken": short})
 
     assert answer.status_code in (400, 401, 403), answer.text
@@ -291,7 +291,7 @@ def test_a_short_token_is_refused(uno: Stack, tenant: str, short: str) -> None:
 
 
 def test_a_number_that_was_deregistered_has_to_be_connected_anew(uno: Stack, tenant: str) -> None:
-    """Security 11: the login at WhatsApp goes with the session."""
+    """The login at WhatsApp goes with the session."""
     phone = Phone(uno, tenant)
     phone.log_in()
     registered(uno, [], phone=tenant, provider="whatsmeow")
@@ -310,7 +310,7 @@ def test_a_number_that_was_deregistered_has_to_be_connected_anew(uno: Stack, ten
 
 
 def test_a_token_that_is_no_header_is_refused(uno: Stack, tenant: str, evil: Receiver) -> None:
-    """Security 12: what cannot be a header line is not stored, whoever says it."""
+    """What cannot be a header line is not stored, whoever says it."""
     forward = {"url": at(evil, "/graph"), "phoneNumberId": f"1{tenant}", "token": "x\r\nX-Injected: yes"}
 
     answer = register(uno, tenant, {"webhookForward": forward}, token=OPERATOR)
@@ -319,7 +319,7 @@ def test_a_token_that_is_no_header_is_refused(uno: Stack, tenant: str, evil: Rec
 
 
 def test_a_stored_token_never_becomes_more_than_one_header(uno: Stack, tenant: str, evil: Receiver) -> None:
-    """Security 12: also one that an older version stored."""
+    """Also one that an older version stored."""
     forward = {"url": at(evil, "/graph"), "phoneNumberId": f"1{tenant}", "token": "x\r\nX-Injected: yes"}
     config = {**config_of(uno, tenant), "provider": "forwarder", "webhookForward": forward}
     store(uno).set(f"unoapi-config:{tenant}", json.dumps(config))
@@ -334,7 +334,7 @@ def test_a_stored_token_never_becomes_more_than_one_header(uno: Stack, tenant: s
 def test_a_token_that_cannot_be_sent_is_no_unknown_outcome(
     uno: Stack, tenant: str, evil: Receiver, operators: Receiver
 ) -> None:
-    """Security 12: nothing left, so the status says what is wrong instead of that it may have left."""
+    """Nothing left, so the status says what is wrong instead of that it may have left."""
     forward = {"url": at(evil, "/graph"), "phoneNumberId": f"1{tenant}", "token": "caf\u00e9"}
     config = {**config_of(uno, tenant), "provider": "forwarder", "webhookForward": forward}
     store(uno).set(f"unoapi-config:{tenant}", json.dumps(config))
@@ -352,7 +352,7 @@ def test_a_token_that_cannot_be_sent_is_no_unknown_outcome(
 def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
     tenant: str, servers: PrivateServers, operators: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Security 21: an address may hold a login and a key."""
+    """An address may hold a login and a key."""
     address = operators.url("/operator?key=canary-key").replace("http://", "http://user:canary-password@")
     folder = tmp_path_factory.mktemp("shown")
     with second_stack(servers, folder, WEBHOOK_URL_ABSOLUTE=address, UNOAPI_ALLOWED_HOSTS="localhost") as other:
@@ -367,7 +367,7 @@ def test_the_login_in_the_environments_webhook_is_shown_to_nobody(
 
 
 def test_a_refusal_does_not_name_the_address_behind_a_name(uno: Stack, tenant: str) -> None:
-    """Security 21: else the trace is a map of the inner network."""
+    """Else the trace is a map of the inner network."""
     name = socket.gethostname()
     address = socket.gethostbyname(name)  # private: this machine's
     register(uno, tenant, {"webhooks": [{"id": "inner", "urlAbsolute": f"http://{name}:8080/x"}]})
@@ -380,7 +380,7 @@ def test_a_refusal_does_not_name_the_address_behind_a_name(uno: Stack, tenant: s
 
 @pytest.mark.parametrize("name", ["auth_token", "proxy_url"])
 def test_a_secret_is_hidden_under_each_name_that_is_accepted(uno: Stack, tenant: str, name: str) -> None:
-    """Security 21: the names of Python are not accepted, or their values are hidden."""
+    """The names of Python are not accepted, or their values are hidden."""
     register(uno, tenant, {name: "http://canary-of-the-session.example"}, token=OPERATOR)
 
     assert "canary-of-the-session" not in uno.get("/sessions").text

@@ -180,7 +180,7 @@ def test_metas_callback_reaches_the_number_whose_id_it_names(
 
 
 def test_a_trace_cannot_be_pushed_out_by_another_number(uno: Stack, numbers: tuple[str, str]) -> None:
-    """Security 19: an id that two numbers use has two traces."""
+    """An id that two numbers use has two traces."""
     attacker, victim = numbers
     registered(uno, [], phone=victim)
     message_id = uno.contact_writes("followed", phone=victim)
@@ -198,7 +198,7 @@ def test_a_trace_cannot_be_pushed_out_by_another_number(uno: Stack, numbers: tup
 def test_without_a_token_a_known_number_looks_like_an_unknown_one(
     uno: Stack, numbers: tuple[str, str], token: str
 ) -> None:
-    """Security 22: nobody finds out which numbers are served."""
+    """Nobody finds out which numbers are served."""
     attacker, unknown = numbers
     headers = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -212,7 +212,7 @@ def test_without_a_token_a_known_number_looks_like_an_unknown_one(
 
 
 def test_with_a_made_up_token_a_known_file_looks_like_an_unknown_one(uno: Stack, numbers: tuple[str, str]) -> None:
-    """Security 22: nobody finds out which files are there."""
+    """Nobody finds out which files are there."""
     media_id = upload(uno, numbers[1])
     unknown = f"{int(media_id) + 1:0{len(media_id)}}"
 
@@ -222,7 +222,7 @@ def test_with_a_made_up_token_a_known_file_looks_like_an_unknown_one(uno: Stack,
 
 
 def test_metas_query_field_is_a_token_in_the_handshake_alone(uno: Stack, numbers: tuple[str, str]) -> None:
-    """Security 26: elsewhere a token in the query would stand in logs that nobody expects it in."""
+    """Elsewhere a token in the query would stand in logs that nobody expects it in."""
     attacker, _ = numbers
     query = {"hub.verify_token": token_of(attacker)}
 
@@ -238,7 +238,7 @@ def test_metas_query_field_is_a_token_in_the_handshake_alone(uno: Stack, numbers
 
 
 def test_no_token_stands_in_the_address_of_the_next_page(uno: Stack, numbers: tuple[str, str]) -> None:
-    """Security 26: what looks like a token in the query does not come back."""
+    """What looks like a token in the query does not come back."""
     attacker, _ = numbers
     query = f"limit=1&hub.verify_token={token_of(attacker)}&access_token={token_of(attacker)}"
 

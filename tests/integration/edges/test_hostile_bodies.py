@@ -133,7 +133,7 @@ def surrogates(phone: str) -> dict[str, tuple[str, Any]]:
 
 @pytest.mark.parametrize("tried", surrogates(""))
 def test_a_body_that_is_no_text_is_refused(uno: Stack, tenant: str, tried: str) -> None:
-    """H1: 400, because the body is at fault, or 401, because there is no token."""
+    """400, because the body is at fault, or 401, because there is no token."""
     path, body = surrogates(tenant)[tried]
 
     answer = post(uno, path, body, token="" if tried == "callback" else token_of(tenant))
@@ -142,7 +142,7 @@ def test_a_body_that_is_no_text_is_refused(uno: Stack, tenant: str, tried: str) 
 
 
 def test_honest_callers_do_not_notice_a_callback_that_is_no_text(uno: Stack, neighbour: str) -> None:
-    """H1: three hostile clients without a token, in a loop, beside an honest one."""
+    """Three hostile clients without a token, in a loop, beside an honest one."""
     over = threading.Event()
     path = f"/v15.0/{neighbour}/messages/wamid.NONE/trace"  # asks Redis each time
 
@@ -163,7 +163,7 @@ def test_honest_callers_do_not_notice_a_callback_that_is_no_text(uno: Stack, nei
 def test_events_of_others_are_noted_beside_one_that_is_no_text(
     uno: Stack, tenant: str, neighbour: str, hooks: Receiver
 ) -> None:
-    """H1, in the worker: such an event may be queued already, whatever the API refuses by now."""
+    """In the worker: such an event may be queued already, whatever the API refuses by now."""
     with copies(uno, "unoapi.outgoing") as jobs:
         assert post_event(uno, tenant, event(text("wamid.COPIED"))).ok
         hostile = jobs.take()
@@ -202,7 +202,7 @@ NO_TEXT: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("tried", NO_TEXT)
 def test_what_is_no_text_is_refused_wherever_it_stands(uno: Stack, tenant: str, tried: str) -> None:
-    """H1: one rule for path, query, forms and JSON; U+0000 is refused, too, and what is no number."""
+    """One rule for path, query, forms and JSON; U+0000 is refused, too, and what is no number."""
     method, path, sent = NO_TEXT[tried]
     headers = {"Authorization": f"Bearer {token_of(tenant)}"}
 
@@ -215,7 +215,7 @@ def test_what_is_no_text_is_refused_wherever_it_stands(uno: Stack, tenant: str, 
 def test_what_is_no_text_in_a_callback_of_metas_does_not_cost_its_messages(
     uno: Stack, neighbour: str, hooks: Receiver
 ) -> None:
-    """H1, the other side: Meta would repeat a callback that is refused for days, and all that is in it is lost."""
+    """The other side: Meta would repeat a callback that is refused for days, and all that is in it is lost."""
     secret = "secret-of-the-app"
     registered(uno, [], phone=neighbour, webhookForward={"appSecret": secret})
     document = event(text("wamid.ODD", text={"body": f"a\0b{HALF}c"}), text("wamid.EVEN"), contacts=[{"profile": HALF}])
@@ -238,7 +238,7 @@ def test_what_is_no_text_in_a_callback_of_metas_does_not_cost_its_messages(
 
 
 def test_pairs_of_surrogates_are_text(uno: Stack, tenant: str) -> None:
-    """H1, the other side: whoever spells an emoji in ASCII is understood."""
+    """The other side: whoever spells an emoji in ASCII is understood."""
     assert post(uno, f"/v15.0/{tenant}/register", b'{"label": "\\ud83d\\ude00"}', token=token_of(tenant)).ok
     assert config_of(uno, tenant)["label"] == "\U0001f600"
 
@@ -248,7 +248,7 @@ def test_pairs_of_surrogates_are_text(uno: Stack, tenant: str) -> None:
 
 @pytest.mark.parametrize("route", ["message_templates", "templates"])
 def test_a_template_of_spaces_is_shown_at_once(uno: Stack, tenant: str, route: str) -> None:
-    """Security 4: 1,000 spaces take more than a second today, the 4,096 that are allowed a minute."""
+    """1,000 spaces take more than a second today, the 4,096 that are allowed a minute."""
     template = {"name": "t", "components": [{"type": "BODY", "text": "{{" + " " * 1000}]}
 
     began = time.monotonic()
@@ -262,7 +262,7 @@ def test_a_template_of_spaces_is_shown_at_once(uno: Stack, tenant: str, route: s
 
 
 def test_a_text_of_spaces_to_a_group_is_sent_at_once(uno: Stack, tenant: str) -> None:
-    """Security 4: 30,000 spaces take the worker some seconds today, in which nothing else goes on."""
+    """30,000 spaces take the worker some seconds today, in which nothing else goes on."""
     store(uno).set(f"unoapi-status:{tenant}", "online")
     register(uno, tenant, {"provider": "whatsmeow"}, token=uno.environment["UNOAPI_AUTH_TOKEN"])
     template = {"name": "t", "language": "en", "components": [{"type": "BODY", "text": "{{1}}"}]}
@@ -289,7 +289,7 @@ def test_a_text_of_spaces_to_a_group_is_sent_at_once(uno: Stack, tenant: str) ->
 
 
 def test_a_callback_does_not_grow_when_it_is_taken_apart(uno: Stack, neighbour: str, hooks: Receiver) -> None:
-    """Security 7: 22 KB with 50 items become 1 MB today, and 1 MB with 1,000 items a gigabyte."""
+    """22 KB with 50 items become 1 MB today, and 1 MB with 1,000 items a gigabyte."""
     document = event(*(text(f"wamid.GROWN{number}") for number in range(50)), pad="A" * 20_000)
     size = len(json.dumps(document))
 
@@ -301,7 +301,7 @@ def test_a_callback_does_not_grow_when_it_is_taken_apart(uno: Stack, neighbour: 
 
 
 def test_one_request_makes_at_most_a_thousand_events(uno: Stack, tenant: str) -> None:
-    """P6: 60 x 40 events of 13 bytes; a body of 1 MiB holds 81,000."""
+    """60 x 40 events of 13 bytes; a body of 1 MiB holds 81,000."""
     entry: dict[str, Any] = {"changes": [{"value": {}}] * 40}
 
     answer = post(uno, f"/webhooks/whatsapp/{tenant}", {"entry": [entry] * 60}, token=token_of(tenant))
@@ -310,7 +310,7 @@ def test_one_request_makes_at_most_a_thousand_events(uno: Stack, tenant: str) ->
 
 
 def test_a_thousand_events_in_one_request_are_taken(uno: Stack, tenant: str) -> None:
-    """P6, the other side: what is within the bound is accepted."""
+    """The other side: what is within the bound is accepted."""
     entry: dict[str, Any] = {"changes": [{"value": {}}] * 40}
 
     answer = post(uno, f"/webhooks/whatsapp/{tenant}", {"entry": [entry] * 25}, token=token_of(tenant))
@@ -322,7 +322,7 @@ def test_a_thousand_events_in_one_request_are_taken(uno: Stack, tenant: str) -> 
 
 
 def test_a_configuration_has_a_bound(uno: Stack, tenant: str) -> None:
-    """Security 8: 64 KiB, in one request or in many."""
+    """64 KiB, in one request or in many."""
     for number in range(10):
         register(uno, tenant, {f"x{number}": "A" * 20_000})
 
@@ -341,7 +341,7 @@ def test_a_configuration_of_many_times_the_bound_is_refused_before_it_is_parsed(
 
 
 def test_the_templates_of_a_number_have_a_bound(uno: Stack, tenant: str) -> None:
-    """Security 8: 512 KiB, in one request or in many."""
+    """512 KiB, in one request or in many."""
     for number in range(4):
         uno.post(f"/v15.0/{tenant}/templates", {"name": f"t{number}", "x": "A" * 250_000}, token=token_of(tenant))
 
@@ -349,7 +349,7 @@ def test_the_templates_of_a_number_have_a_bound(uno: Stack, tenant: str) -> None
 
 
 def test_the_blocked_users_of_a_number_have_a_bound(uno: Stack, tenant: str) -> None:
-    """Security 8: 10,000."""
+    """10,000."""
     for part in range(11):
         users = [{"user": f"55119{part:02}{number:06}"} for number in range(1000)]
         uno.post(f"/v15.0/{tenant}/block_users", {"block_users": users}, token=token_of(tenant))
@@ -358,7 +358,7 @@ def test_the_blocked_users_of_a_number_have_a_bound(uno: Stack, tenant: str) -> 
 
 
 def test_the_blacklists_of_a_number_have_a_bound(uno: Stack, neighbour: str) -> None:
-    """Security 8: 20,000 contacts; who is on one may be put there again, and others have room."""
+    """20,000 contacts; who is on one may be put there again, and others have room."""
     path, ends = f"/{neighbour}/blacklist/main", time.time() + 600
     store(uno).zadd(f"unoapi-blacklisted:{neighbour}", {f"main:5511{number:09}": ends for number in range(20_000)})
 
@@ -371,7 +371,7 @@ def test_the_blacklists_of_a_number_have_a_bound(uno: Stack, neighbour: str) -> 
 
 
 def test_the_timers_of_a_number_have_a_bound(uno: Stack, tenant: str, neighbour: str) -> None:
-    """Security 8: 10,000 that wait, started anew for the same contact or not: each stands in RabbitMQ."""
+    """10,000 that wait, started anew for the same contact or not: each stands in RabbitMQ."""
     key, timer = f"unoapi-timers:{tenant}", {"timeout": 600_000, "message": "are you there?"}
     for _ in range(2):
         assert uno.post(f"/timer/{tenant}/{CONTACT}", timer, token=token_of(tenant)).ok
@@ -386,7 +386,7 @@ def test_the_timers_of_a_number_have_a_bound(uno: Stack, tenant: str, neighbour:
 
 
 def test_a_message_has_a_size(uno: Stack, tenant: str) -> None:
-    """Security 8: unknown fields are passed on, and 10,000 messages of a number may wait."""
+    """Unknown fields are passed on, and 10,000 messages of a number may wait."""
     message = {"to": CONTACT, "type": "text", "text": {"body": "x"}, "unknown": "x" * 300_000}
 
     answer = uno.post(f"/v15.0/{tenant}/messages", message, token=token_of(tenant))
@@ -396,7 +396,7 @@ def test_a_message_has_a_size(uno: Stack, tenant: str) -> None:
 
 
 def test_the_files_that_a_number_uploads_have_a_bound(uno: Stack, tenant: str, neighbour: str) -> None:
-    """Security 8: 10 GiB together; a deleted one makes room."""
+    """10 GiB together; a deleted one makes room."""
     key, today = f"unoapi-media-bytes:{tenant}", int(time.time()) // 86_400
 
     def upload(phone: str) -> requests.Response:
@@ -417,7 +417,7 @@ def test_the_files_that_a_number_uploads_have_a_bound(uno: Stack, tenant: str, n
 
 
 def test_a_timer_has_a_size(uno: Stack, tenant: str) -> None:
-    """Security 8: it waits for up to 30 days, and so do those that follow it."""
+    """It waits for up to 30 days, and so do those that follow it."""
     step = {"timeout": 600_000, "message": "é" * 4096}
 
     answer = uno.post(f"/timer/{tenant}/{CONTACT}", {**step, "nexts": [step] * 39}, token=token_of(tenant))
@@ -427,7 +427,7 @@ def test_a_timer_has_a_size(uno: Stack, tenant: str) -> None:
 
 
 def test_a_blacklist_belongs_to_a_webhook(uno: Stack, tenant: str) -> None:
-    """Security 8: any name makes a key today."""
+    """Any name makes a key today."""
     answer = uno.post(f"/{tenant}/blacklist/made-up", {"to": CONTACT, "ttl": -1}, token=token_of(tenant))
 
     assert answer.status_code in (400, 404), answer.text
@@ -435,7 +435,7 @@ def test_a_blacklist_belongs_to_a_webhook(uno: Stack, tenant: str) -> None:
 
 
 def test_a_slow_answer_of_redis_fails_its_caller_alone(uno: Stack, tenant: str, neighbour: str) -> None:
-    """Security 8: the big value of one session is an outage for all today. The big value is put there by hand."""
+    """The big value of one session is an outage for all today. The big value is put there by hand."""
     client = store(uno)
     for part in range(20):
         client.sadd(f"unoapi-blocked:{tenant}", *(f"55{part:02}{number:08}" for number in range(10_000)))
@@ -471,7 +471,7 @@ def test_a_slow_answer_of_redis_fails_its_caller_alone(uno: Stack, tenant: str, 
 def test_a_received_file_can_be_downloaded_whatever_its_sender_calls_it(
     uno: Stack, graph: Graph, hooks: Receiver, neighbour: str, named: tuple[str, str]
 ) -> None:
-    """Security 14: name and type come from the contact's program."""
+    """Name and type come from the contact's program."""
     filename, mime_type = named
     graph.files["777"] = ("application/pdf", b"%PDF a file")
     forward = {"url": graph.url, "token": "t", "phoneNumberId": f"1{neighbour}"}
@@ -496,7 +496,7 @@ def test_a_received_file_can_be_downloaded_whatever_its_sender_calls_it(
 def test_a_list_of_dead_letters_shows_what_a_tenant_wrote_as_it_is(
     uno: Stack, tenant: str, hooks: Receiver, written: list[str]
 ) -> None:
-    """Security 16: an id of an event is free text; it neither breaks the list nor reaches the terminal as a command."""
+    """An id of an event is free text; it neither breaks the list nor reaches the terminal as a command."""
     register(uno, tenant, {"webhooks": [{"id": "gone", "urlAbsolute": hooks.url("/gone")}]})
 
     accepted = sum(post_event(uno, tenant, event(text(f"wamid{part}"))).ok for part in written)
@@ -513,7 +513,7 @@ def test_a_list_of_dead_letters_shows_what_a_tenant_wrote_as_it_is(
 
 @pytest.mark.parametrize("webhook_id", ["[/x]", "\x1b[2J", "a b", "a\nb", MARKUP, "a:b"])
 def test_the_id_of_a_webhook_is_a_name(uno: Stack, tenant: str, webhook_id: str) -> None:
-    """Security 16 and 18: it stands in keys, tables and callbacks."""
+    """It stands in keys, tables and callbacks."""
     webhook = {"id": webhook_id, "urlAbsolute": "https://crm.example/hook"}
 
     answer = register(uno, tenant, {"webhooks": [webhook]})
@@ -522,7 +522,7 @@ def test_the_id_of_a_webhook_is_a_name(uno: Stack, tenant: str, webhook_id: str)
 
 
 def test_the_text_of_a_callback_holds_no_markup_of_a_tenant(uno: Stack, tenant: str, hooks: Receiver) -> None:
-    """Security 18: Slack reads <!channel> and links in it."""
+    """Slack reads <!channel> and links in it."""
     problem = {"code": 131000, "title": MARKUP}
     failed = {"id": f"wamid.{MARKUP}", "status": "failed", "recipient_id": CONTACT, "errors": [problem]}
 

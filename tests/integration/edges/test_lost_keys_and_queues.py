@@ -129,7 +129,7 @@ def sound() -> bytes:
 def test_events_of_a_number_that_was_removed_on_purpose_are_not_kept_waiting(
     uno: Stack, hooks: Receiver, phone: str
 ) -> None:
-    """L1, the other side: a key that is gone because somebody wanted it is no loss."""
+    """The other side: a key that is gone because somebody wanted it is no loss."""
     hooked(uno, hooks, phone)
     assert uno.post(f"/v15.0/{phone}/deregister").status_code == 204
 
@@ -142,7 +142,7 @@ def test_events_of_a_number_that_was_removed_on_purpose_are_not_kept_waiting(
 def test_events_of_a_number_whose_key_is_lost_wait_for_it(
     request: pytest.FixtureRequest, hooks: Receiver, phone: str, which: str
 ) -> None:
-    """L1: the index still knows the number, so it was stored and is lost."""
+    """The index still knows the number, so it was stored and is lost."""
     stacked: Stack = request.getfixturevalue(which)
     path = hooked(stacked, hooks, phone)
     store(stacked).delete(f"unoapi-config:{phone}")
@@ -159,7 +159,7 @@ def test_events_of_a_number_whose_key_is_lost_wait_for_it(
 
 
 def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> None:
-    """L1: with `allkeys-*` a session's key goes when the memory is full."""
+    """With `allkeys-*` a session's key goes when the memory is full."""
     client = store(uno)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -174,7 +174,7 @@ def test_a_redis_that_throws_keys_away_is_reported_at_the_start(uno: Stack) -> N
 
 
 def test_a_retry_whose_waiting_queue_is_missing_is_not_lost(uno: Stack, hooks: Receiver, phone: str) -> None:
-    """L3: it is waiting, tried again or dead, but never away."""
+    """It is waiting, tried again or dead, but never away."""
     hooked(uno, hooks, phone, path="/down")
     dead_before = uno.depth("unoapi.dead")
     try:
@@ -213,7 +213,7 @@ def footprint(uno: Stack) -> tuple[int, dict[str, tuple[int, int]]]:
 def test_a_message_needs_little_memory_in_redis(
     uno: Stack, hooks: Receiver, phone: str, direction: str, most: int
 ) -> None:
-    """K1, promise 10: with the defaults, all its statuses and one webhook."""
+    """Promise 10: with the defaults, all its statuses and one webhook."""
     path = hooked(uno, hooks, phone)
     for _ in range(3):
         skipped = times_skipped(uno)
@@ -270,7 +270,7 @@ def stopped(servers: PrivateServers) -> Iterator[None]:
 def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
     uno: Stack, hooks: Receiver, phone: str
 ) -> None:
-    """K5: a claim that could not be given back is an unknown outcome a minute later, though nothing was ever tried."""
+    """A claim that could not be given back is an unknown outcome a minute later, though nothing was ever tried."""
     hooked(uno, hooks, phone, provider="whatsmeow")
 
     with refusing(uno, "del"):
@@ -284,7 +284,7 @@ def test_a_message_that_only_waits_for_its_connector_is_not_taken_for_tried(
 def test_a_send_without_a_claim_is_not_repeated_after_a_kill(
     uno: Stack, servers: PrivateServers, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
-    """D1: that it was begun without a claim has to travel with the message."""
+    """That it was begun without a claim has to travel with the message."""
     forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t", "timeoutMs": 20_000}
     path = hooked(uno, hooks, phone, provider="forwarder", webhookForward=forward)
     first = uno.send("so that the worker knows the session", phone=phone).json()["messages"][0]["id"]
@@ -368,7 +368,7 @@ def test_copies_that_a_client_made_by_its_key_wait_for_redis(
 
 
 def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
-    """D2: the dead letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
+    """The dead letter is the broker's, so its reason says nothing of the outcome; the receipt does."""
     forward = {"url": graph.url, "phoneNumberId": f"1{phone}", "token": "t"}
     path = hooked(uno, hooks, phone, provider="forwarder", webhookForward=forward)
     to = f"44{phone[-10:]}"
@@ -389,7 +389,7 @@ def test_a_replay_does_not_send_again_what_was_sent(uno: Stack, hooks: Receiver,
 
 
 def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hooks: Receiver, phone: str) -> None:
-    """D5: the end of the wait is brought forward; by itself it comes after UNOAPI_SEND_MAX_AGE and 30 seconds."""
+    """The end of the wait is brought forward; by itself it comes after UNOAPI_SEND_MAX_AGE and 30 seconds."""
     simulated = Phone(uno, phone)
     simulated.log_in()
     path = hooked(uno, hooks, phone, provider="whatsmeow")
@@ -417,7 +417,7 @@ def test_a_sent_message_is_not_failed_because_redis_had_a_hiccup(uno: Stack, hoo
 def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
     served: Stack, hooks: Receiver, graph: Graph, phone: str
 ) -> None:
-    """L5: it is sent as it came; so says its own docstring."""
+    """It is sent as it came; so says its own docstring."""
     path = hooked(served, hooks, phone)
     audio = {"link": f"{graph.url}/files/voice", "voice": True}
 
@@ -430,7 +430,7 @@ def test_a_voice_message_ends_in_a_status_while_the_bucket_is_away(
 
 
 def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver, graph: Graph, phone: str) -> None:
-    """L5: whatever the reason; here its body cannot be read."""
+    """Whatever the reason; here its body cannot be read."""
     path = hooked(uno, hooks, phone)
     audio = {"link": f"{graph.url}/files/voice", "voice": True}
     with copies(uno, "unoapi.media") as jobs:
@@ -445,7 +445,7 @@ def test_a_voice_message_that_is_given_up_is_failed(uno: Stack, hooks: Receiver,
 
 
 def test_an_event_of_the_connector_has_a_maximum_age(uno: Stack, hooks: Receiver, phone: str) -> None:
-    """K9: UNOAPI_MESSAGE_MAX_AGE ends all waiting. It came three days ago, and its session is unreadable."""
+    """UNOAPI_MESSAGE_MAX_AGE ends all waiting. It came three days ago, and its session is unreadable."""
     hooked(uno, hooks, phone, provider="whatsmeow")
     old = {"accepted_at_ms": time.time_ns() // 1_000_000 - 3 * DAY_MS, "id": str(uuid.uuid4())}
     message = {"id": "3EB0OLD", "chat": CHAT, "sender": CHAT, "timestamp_ms": 1}
@@ -498,7 +498,7 @@ REFUSING = pytest.mark.parametrize("broken", [full, read_only])
 
 @REFUSING
 def test_readiness_says_that_redis_refuses_writes(uno: Stack, broken: Any) -> None:
-    """N49, promise 9: 200 and degraded, with the reason, and the same at `unoapi release`."""
+    """Promise 9: 200 and degraded, with the reason, and the same at `unoapi release`."""
     with broken(uno):
         answer = uno.get("/health/ready")
         released = uno.cli("release", check=False)
@@ -511,7 +511,7 @@ def test_readiness_says_that_redis_refuses_writes(uno: Stack, broken: Any) -> No
 
 @REFUSING
 def test_who_cannot_store_a_session_learns_why(uno: Stack, phone: str, broken: Any) -> None:
-    """N49: it answers, and trying again helps nobody."""
+    """It answers, and trying again helps nobody."""
     with broken(uno):
         answer = uno.post(f"/v15.0/{phone}/register", {"provider": "sandbox"})
 
@@ -540,4 +540,4 @@ def test_messages_are_sent_and_delivered_while_redis_refuses_writes(
 
 @pytest.mark.skip(reason="K2 belongs to the next issue: outages and recovery")
 def test_a_breaker_holds_while_redis_refuses_writes() -> None:
-    """K2: of 200 failing deliveries 80 used up attempts, and none waited."""
+    """Of 200 failing deliveries 80 used up attempts, and none waited."""

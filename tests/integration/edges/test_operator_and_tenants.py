@@ -209,7 +209,7 @@ def test_wrong_tokens_are_counted_wherever_they_may_be_tried(api: Api) -> None:
 
 
 def test_who_guesses_does_not_make_all_sessions_be_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P7: over the bound a token is compared with what was read last, wherever it is tried."""
+    """Over the bound a token is compared with what was read last, wherever it is tried."""
     for number in range(4):
         api.get("/sessions", token=f"guess-{number}")
     load = mock.Mock(return_value=[])

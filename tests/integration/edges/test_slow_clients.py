@@ -105,7 +105,7 @@ UNSENT = {"Content_Type": "application/json", "Content_Length": "100000"}
     ids=["one byte", "half a head", "no body"],
 )
 def test_as_many_silent_connections_as_threads_do_not_stop_the_api(uno: Stack, said: bytes) -> None:
-    """Security 6: without a token, and for as long as they like."""
+    """Without a token, and for as long as they like."""
     with connections(uno, THREADS, said):
         answered = answers(uno, within_s=3)
 
@@ -113,7 +113,7 @@ def test_as_many_silent_connections_as_threads_do_not_stop_the_api(uno: Stack, s
 
 
 def test_five_hundred_slow_connections_do_not_stop_the_api(uno: Stack) -> None:
-    """Security 6: each sends a byte now and then."""
+    """Each sends a byte now and then."""
     with connections(uno, 500, b"GET /ping HTTP/1.1\r\nX-Slow: ") as slow:
         answered = []
         for _ in range(3):
@@ -131,7 +131,7 @@ SLOW_BODY = json.dumps({"label": "slow"}).encode()
 @pytest.mark.parametrize("continues", [False, True], ids=["as it is", "asks first"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["sized", "in pieces"])
 def test_a_body_that_comes_late_is_taken(uno: Stack, *, chunked: bool, continues: bool) -> None:
-    """Security 6, the other side: who is slow and has a token is served, once."""
+    """The other side: who is slow and has a token is served, once."""
     length = {"Transfer_Encoding": "chunked"} if chunked else {"Content_Length": f"{len(SLOW_BODY)}"}
     asks = {"Expect": "100-continue"} if continues else {}
     said = head("POST", f"/v15.0/{PHONE}/register", Authorization=f"Bearer {OPERATOR}", **length, **asks)
@@ -148,7 +148,7 @@ def test_a_body_that_comes_late_is_taken(uno: Stack, *, chunked: bool, continues
 
 
 def test_idle_connections_that_were_answered_cost_nothing(uno: Stack) -> None:
-    """Security 6, where it does not hold: kept-alive connections wait in the main loop, not in a thread."""
+    """Where it does not hold: kept-alive connections wait in the main loop, not in a thread."""
     with connections(uno, 100, head("GET", "/ping")):
         answered = answers(uno, within_s=3)
 
@@ -166,7 +166,7 @@ def test_idle_connections_that_were_answered_cost_nothing(uno: Stack) -> None:
     ],
 )
 def test_who_has_no_token_is_refused_before_the_body(uno: Stack, path: str, token: str) -> None:
-    """Security 6: nothing has to be read to know that there is no right token, and the thread is free at once."""
+    """Nothing has to be read to know that there is no right token, and the thread is free at once."""
     authorization = {"Authorization": f"Bearer {token}"} if token else {}
     said = head("POST", path, **UNSENT, **authorization)
 
@@ -179,7 +179,7 @@ def test_who_has_no_token_is_refused_before_the_body(uno: Stack, path: str, toke
 
 
 def test_a_signature_alone_does_not_stop_the_api(uno: Stack) -> None:
-    """Security 6: the body of a signed callback has to be read, but not by a thread that others need."""
+    """The body of a signed callback has to be read, but not by a thread that others need."""
     said = head("POST", f"/webhooks/whatsapp/{PHONE}", X_Hub_Signature_256="sha256=00", **UNSENT)
 
     with connections(uno, THREADS, said):
@@ -189,7 +189,7 @@ def test_a_signature_alone_does_not_stop_the_api(uno: Stack) -> None:
 
 
 def test_slow_readers_of_a_file_do_not_stop_the_api(uno: Stack) -> None:
-    """Security 6: a signed link is all that is needed."""
+    """A signed link is all that is needed."""
     files = {"file": ("a.mp4", bytes(14 * 1024 * 1024), "video/mp4")}
     headers = {"Authorization": f"Bearer {OPERATOR}"}
     media_id = requests.post(f"{uno.url}/v15.0/{PHONE}/media", files=files, headers=headers, timeout=20).json()["id"]
@@ -202,7 +202,7 @@ def test_slow_readers_of_a_file_do_not_stop_the_api(uno: Stack) -> None:
 
 
 def test_one_client_does_not_take_all_places_of_the_socket(uno: Stack) -> None:
-    """Security 6: half of the threads are given to the socket, all of them to the first who asks."""
+    """Half of the threads are given to the socket, all of them to the first who asks."""
     other = "5511900000077"
     registered(uno, [], phone=other)
     said = head("GET", f"/ws/?EIO=4&transport=websocket&access_token={token_of(PHONE)}", **UPGRADE)
@@ -232,7 +232,7 @@ def status_of(connection: socket.socket, *, within_s: float) -> int:
 
 
 def test_a_repeated_key_of_a_refused_message_is_answered_at_once(uno: Stack) -> None:
-    """P5: the key of a request that was refused is given back, so its repetition waits for nobody."""
+    """The key of a request that was refused is given back, so its repetition waits for nobody."""
     registered(uno, [], provider="whatsmeow")
     body = {"to": CONTACT, "type": "text", "text": {"body": "x"}}
 
@@ -250,7 +250,7 @@ def test_a_repeated_key_of_a_refused_message_is_answered_at_once(uno: Stack) -> 
 
 
 def test_a_look_at_the_health_does_not_make_others_wait_for_redis(uno: Stack) -> None:
-    """Security 23: while Redis hangs, it is asked once in three seconds, whoever looks."""
+    """While Redis hangs, it is asked once in three seconds, whoever looks."""
     path = f"{uno.url}/v15.0/{PHONE}/messages/wamid.NONE/trace"
     headers = {"Authorization": f"Bearer {OPERATOR}"}
     pid = uno.servers.redis.pid
@@ -305,14 +305,13 @@ def unknown_number(door: Stack, guess: str) -> requests.Response:
 
 @pytest.mark.parametrize("guesses", [handshake, socket_token, debugged, unknown_number])
 def test_wrong_guesses_are_counted_everywhere(door: Stack, guesses: Callable[[Stack, str], requests.Response]) -> None:
-    """Security 13 (tokens) and 22 (numbers): over the bound the answer is 429."""
+    """Over the bound the answer is 429."""
     answered = [guesses(door, f"guess-{number}").status_code for number in range(GUESSES + 2)]
 
     assert answered[-1] == 429, answered
 
 
 def test_wrong_tokens_are_counted_on_the_routes_of_sessions(door: Stack) -> None:
-    """Security 13, where it does not hold."""
     answered = [
         door.get(f"/v15.0/{PHONE}", token=f"guess-{number}").status_code for number in range(GUESSES + 2)
     ]  # fmt: skip
@@ -321,7 +320,7 @@ def test_wrong_tokens_are_counted_on_the_routes_of_sessions(door: Stack) -> None
 
 
 def test_a_short_operators_token_is_refused_at_the_start(uno: Stack) -> None:
-    """Security 13: at least 16 characters when the API listens to the world."""
+    """At least 16 characters when the API listens to the world."""
     before = dict(uno.environment)
     uno.environment |= {"UNOAPI_AUTH_TOKEN": "a", "UNOAPI_HOST": "0.0.0.0"}
     try:
@@ -334,7 +333,7 @@ def test_a_short_operators_token_is_refused_at_the_start(uno: Stack) -> None:
 
 
 def test_a_link_tells_nothing_of_the_operators_token(uno: Stack) -> None:
-    """Security 13: whoever gets a link could try tokens without asking us."""
+    """Whoever gets a link could try tokens without asking us."""
     files = {"file": ("a.png", b"\x89PNG", "image/png")}
     headers = {"Authorization": f"Bearer {OPERATOR}"}
     media_id = requests.post(f"{uno.url}/v15.0/{PHONE}/media", files=files, headers=headers, timeout=10).json()["id"]
@@ -356,14 +355,14 @@ def opens(signature: str, key: str) -> bool:
 
 
 def test_a_program_on_this_machine_needs_no_token(open_door: Stack) -> None:
-    """Security 15, the other side: on loopback an empty token is allowed."""
+    """The other side: on loopback an empty token is allowed."""
     answer = requests.post(f"{open_door.url}/v15.0/{PHONE}/register", json={"provider": "sandbox"}, timeout=10)
 
     assert answer.status_code == 200, answer.text
 
 
 def test_a_form_of_a_program_on_this_machine_needs_no_token(open_door: Stack) -> None:
-    """Security 15, the other side: `curl -d` without a type; pages send an Origin with their forms."""
+    """The other side: `curl -d` without a type; pages send an Origin with their forms."""
     own = requests.post(f"{open_door.url}/v15.0/{PHONE}/register", data={"label": "own"}, timeout=10)
     page = requests.post(
         f"{open_door.url}/v15.0/{PHONE}/register", data={"label": "owned"}, headers={"Origin": PAGE}, timeout=10
@@ -384,7 +383,7 @@ def test_a_form_of_a_program_on_this_machine_needs_no_token(open_door: Stack) ->
     ids=["a page", "a page that speaks JSON", "no JSON", "a page without a name", "another host"],
 )
 def test_without_a_token_a_page_in_a_browser_is_refused(open_door: Stack, headers: dict[str, Any]) -> None:
-    """Security 15: foreign Origin, foreign Host, or a body that a page may send without asking."""
+    """Foreign Origin, foreign Host, or a body that a page may send without asking."""
     body = b'{"label": "owned"}'
 
     answer = requests.post(f"{open_door.url}/v15.0/{PHONE}/register", data=body, headers=headers, timeout=10)
@@ -393,13 +392,13 @@ def test_without_a_token_a_page_in_a_browser_is_refused(open_door: Stack, header
 
 
 def test_without_a_token_another_host_reads_nothing(open_door: Stack) -> None:
-    """Security 15: DNS rebinding."""
+    """DNS rebinding."""
     answer = requests.get(f"{open_door.url}/sessions", headers={"Host": "rebound.evil.example"}, timeout=10)
 
     assert 400 <= answer.status_code < 500, answer.text
 
 
 def test_threads_are_as_many_as_the_tests_think(uno: Stack) -> None:
-    """Security 6: 16 requests that wait are served at once, so 16 connections are what it takes."""
+    """16 requests that wait are served at once, so 16 connections are what it takes."""
     with ThreadPoolExecutor(THREADS) as clients:
         assert all(clients.map(lambda _: answers(uno, within_s=5), range(THREADS)))
