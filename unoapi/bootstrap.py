@@ -267,6 +267,7 @@ def bootstrap(settings: Settings) -> Uno:
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
             amqp_url=amqp_url,
+            vhost=settings.amqp_vhost,
             management_url=settings.rabbitmq_management_url.get_secret_value(),
             topology=topology,
             queue_ages=queue_ages,

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, UrlConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import Url
@@ -348,14 +348,26 @@ class Settings(BaseSettings):
         return frozenset(part.strip() for part in self.unoapi_forward_phones.split(",") if part.strip())
 
     @property
+    def amqp_urls(self) -> tuple[str, ...]:
+        """The nodes of RabbitMQ, one or several."""
+        return tuple(filter(None, (url.strip() for url in self.amqp_url.get_secret_value().split(";"))))
+
+    @property
+    def amqp_vhost(self) -> str:
+        """The virtual host, the same on all nodes."""
+        return unquote(urlsplit(self.amqp_urls[0]).path[1:]) or "/"
+
+    @property
     def own_ports(self) -> tuple[int, ...]:
         """Ports of RabbitMQ, Redis, the bucket and the metrics, which no tenant may reach."""
         ports = [self.unoapi_metrics_port] if self.unoapi_metrics_port else []
         if self.storage_endpoint is not None and (port := self.storage_endpoint.port or 0) not in {*DEFAULT_PORTS, 0}:
             ports.append(port)
-        for url, default in ((self.amqp_url, 5672), (self.redis_url, 6379), (self.rabbitmq_management_url, 15672)):
+        nodes = [(url, 5671 if url.startswith("amqps") else 5672) for url in self.amqp_urls]
+        others = ((self.redis_url, 6379), (self.rabbitmq_management_url, 15672))
+        for url, default in (*nodes, *((secret.get_secret_value(), port) for secret, port in others)):
             try:
-                ports.append(urlsplit(url.get_secret_value()).port or default)
+                ports.append(urlsplit(url).port or default)
             except ValueError:
                 ports.append(default)
         return tuple(ports)

@@ -142,6 +142,21 @@ def test_the_ports_that_no_tenant_may_reach_are_those_of_the_servers_and_of_what
     assert set(public.local_ports) == {5000, 9876}
 
 
+@pytest.mark.parametrize(
+    ("url", "ports", "vhost"),
+    [
+        ("amqp://a:5673/uno%2Fapi;amqp://b:5674/uno%2Fapi", {5673, 5674}, "uno/api"),
+        ("amqp://a; amqp://b:5674/;", {5672, 5674}, "/"),
+        ("amqps://a/x;amqps://b:5674/x", {5671, 5674}, "x"),
+    ],
+)
+def test_all_nodes_of_rabbitmq_count(monkeypatch: pytest.MonkeyPatch, url: str, ports: set[int], vhost: str) -> None:
+    settings = load(monkeypatch, AMQP_URL=url)
+
+    assert ports <= set(settings.own_ports)
+    assert settings.amqp_vhost == vhost
+
+
 @pytest.mark.parametrize("name", PLATFORMS["redis_url"])
 def test_what_platforms_call_redis_is_read_when_the_usual_name_is_absent(
     monkeypatch: pytest.MonkeyPatch, name: str

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -32,11 +31,12 @@ FRESH_S = 5.0
 class QueueMonitor:
     """Reads the queues. Each read is bounded: a connection, one request per queue, at most two further requests."""
 
-    def __init__(self, *, amqp_url: str, management_url: str, topology: Topology, queue_ages: QueueAges) -> None:
+    def __init__(
+        self, *, amqp_url: str, vhost: str, management_url: str, topology: Topology, queue_ages: QueueAges
+    ) -> None:
         self._url = amqp_url
         self._topology = topology
         self._queue_ages = queue_ages
-        vhost = unquote(urlsplit(amqp_url).path[1:]) or "/"
         self._management = ManagementApi(management_url, vhost=vhost)
 
     def queues(self) -> list[Depth]:
