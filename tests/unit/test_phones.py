@@ -8,6 +8,7 @@ from unoapi.models.phones import (
     is_individual,
     is_valid,
     phone_or_jid,
+    read_address,
     to_jid,
     to_phone,
     with_ninth_digit,
@@ -49,3 +50,36 @@ def test_addresses_become_phones_and_back() -> None:
     assert [is_valid(number) for number in ("5549988887777", "+5549988887777", "554988887777", "x", "")] == [
         True, True, False, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "address"),
+    [
+        ("11 8888-7777", "5511999990000", "5511988887777"),
+        ("+55 11 8888-7777", "351912345678", "5511988887777"),
+        ("(33) 99999-0000", "5511999990000", "5533999990000"),
+        ("33999990000", "5511999990000", "33999990000"),
+        ("55 99999-0000", "5511999990000", "5555999990000"),
+        ("0981 234567", "595981234567", "595981234567"),
+        ("912 345 678", "351912345678", "351912345678"),
+        ("(201) 555-0123", "12015550100", "12015550123"),
+        ("011 55 11 99999-0000", "12015550100", "5511999990000"),
+        ("020 7946 0018", "442079460000", "442079460018"),
+        ("+44 (0)20 7946 0018", "", "442079460018"),
+        ("00390612345678", "5511999990000", "390612345678"),
+        ("15550000001", "5511999990000", "15550000001"),
+        ("5215512345678", "5511999990000", "5215512345678"),
+        ("5491123456789", "5511999990000", "5491123456789"),
+        ("999990000", "5511999990000", "999990000"),
+        ("11999990000", "", "11999990000"),
+    ],
+)
+def test_field_report_14_a_number_without_its_country_is_of_the_sessions(written: str, own: str, address: str) -> None:
+    """In no other way when another country has that number; the marks of a national form decide."""
+    assert read_address(written, own=own) == address
+
+
+@pytest.mark.parametrize("written", ["0119999", "011 99999-0000", "00", "0" * 12])
+def test_field_report_14_no_country_begins_with_zero(written: str) -> None:
+    with pytest.raises(ValueError, match="international form"):
+        read_address(written)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import re
+from unoapi.models.phones import read_address, with_ninth_digit
 
-from unoapi.models.identity import is_user_id
-from unoapi.models.phones import with_ninth_digit
-
-PUNCTUATION = re.compile(r"[\s()+.-]")
-PHONE = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
-USER_SUFFIX = "@s.whatsapp.net"
+MIN_PHONE_DIGITS = 8
 
 
 def contact_key(written: str) -> str:
-    """A contact as it is remembered: digits, Brazilian mobiles with their ninth one; other ids as they are."""
-    text = written.strip().removesuffix(USER_SUFFIX)
-    if "@" in text:
-        return text.lower()
-    if is_user_id(text):
-        return text
-    return with_ninth_digit(PUNCTUATION.sub("", text))
+    """A contact as it is remembered: digits, Brazilian mobiles with their ninth one; groups as they are.
+
+    What is neither a number nor the address of a chat stays as it is, without spaces around it.
+    """
+    if written.isascii() and written.isdigit():
+        return with_ninth_digit(written)  # as events have them
+    try:
+        return read_address(written)
+    except ValueError:
+        return written.strip().lower() if "@" in written else written.strip()
 
 
-def is_phone(written: str) -> bool:
-    """Whether this can be a phone in international form: 8 to 15 digits (E.164)."""
-    return PHONE.fullmatch(PUNCTUATION.sub("", written.strip().removesuffix(USER_SUFFIX))) is not None
+def is_phone(written: str, *, own: str = "") -> bool:
+    """Whether this can be a phone: 8 to 15 digits in international form (E.164), however it is written."""
+    try:
+        address = read_address(written, own=own)
+    except ValueError:
+        return False
+    return "@" not in address and len(address) >= MIN_PHONE_DIGITS

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import phonenumbers
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 USER = "s.whatsapp.net"
 LID = "lid"
+GROUP = "g.us"
+PERSONS = frozenset({USER, "c.us"})
+"""Hosts of addresses that are a phone; `c.us` is that of WhatsApp Web and of the gateways built on it."""
+STATUS_POSTS = "status@broadcast"
+MIN_DIGITS, MAX_DIGITS = 5, 20
+MAX_WRITTEN_CHARS = 128
+DEVICE = re.compile(r"[.:_].*")
+"""What follows the phone in the address of one of its devices."""
+CHAT_ID = re.compile(r"[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
+NEW_GROUP = re.compile(r"120363[0-9]{12,14}", re.ASCII)
+"""A group's id without its host: longer than any phone."""
+BEFORE_A_NUMBER = re.compile(
+    r"(?:whatsapp|tel|sms):|https?://(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?phone=)", re.IGNORECASE
+)
+MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me"})
+"""Unicode categories of what is copied with a number: invisible marks, spaces, the frames of keycaps."""
+SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022~")
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
 """A Brazilian mobile number as it was before the ninth digit: country, area, eight digits that begin with 6 to 9."""
 
@@ -19,6 +42,110 @@ def to_phone(address: str) -> str:
     """
     number = address.partition("@")[0].partition(":")[0].removeprefix("+")
     return number if address.endswith(f"@{LID}") else with_ninth_digit(number)
+
+
+def read_address(written: str, *, own: str = "") -> str:
+    """The one reader of numbers and addresses as people write them.
+
+    Gives the digits of a phone in international form, with the Brazilian ninth digit, or the address of a chat:
+    `…@lid`, `…@g.us`, `…@newsletter`, `status@broadcast`. `own` is the phone of the session: numbers without a country
+    are read as those of its country, if in no other way. Raises ValueError with what is wrong.
+    """
+    if written.isascii() and written.isdigit() and _is_surely_international(written, own):
+        return with_ninth_digit(written)  # nearly all of them, and the library takes its time
+    if len(written) > MAX_WRITTEN_CHARS:
+        raise ValueError(f"has more than {MAX_WRITTEN_CHARS} characters")
+    text = "".join(_meaningful(written))
+    text = text[found.end() :] if (found := BEFORE_A_NUMBER.match(text)) else text
+    user, at, host = text.partition("@")
+    host = host.lower()
+    if at and host not in PERSONS:
+        return _chat(user, host)
+    digits, is_international, is_national = _digits(DEVICE.sub("", user) if at else user)
+    if not at and NEW_GROUP.fullmatch(digits):
+        return f"{digits}@{GROUP}"
+    if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
+        raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
+    region = "" if at or is_international else region_of(own)
+    readings = (region, "") if is_national else ("", region)
+    number = next(filter(None, (_planned(digits, reading) for reading in dict.fromkeys(readings))), "")
+    if not number and digits.startswith("0"):
+        raise ValueError("must be a phone number in international form: no country code begins with 0")
+    return number or digits
+
+
+def is_group(address: str) -> bool:
+    """Whether it is the address of a group of phones."""
+    return address.endswith(f"@{GROUP}")
+
+
+def _meaningful(written: str) -> Iterator[str]:
+    """The characters that mean something: wide ones in their usual form, dashes of every kind as one."""
+    for character in unicodedata.normalize("NFKC", written):
+        category = unicodedata.category(character)
+        if category not in MEANINGLESS:
+            yield "-" if category == "Pd" else character
+
+
+def _chat(user: str, host: str) -> str:
+    if f"{user}@{host}" == STATUS_POSTS:
+        return STATUS_POSTS
+    if host not in (LID, GROUP, "newsletter"):
+        raise ValueError("must be a phone number or the address of a chat: the part behind the @ is unknown")
+    user = user.partition(":")[0]  # without the device
+    if not CHAT_ID.fullmatch(user):
+        raise ValueError(f"must be digits before @{host}")
+    return f"{user}@{host}"
+
+
+def _digits(text: str) -> tuple[str, bool, bool]:
+    """The digits, whether they are marked as international (`+`, `00`), and as national (an area in brackets, a 0)."""
+    kept = "".join(character for character in text if character not in SEPARATORS)
+    digits = kept.removeprefix("+")
+    if not digits.isascii() or not digits.isdigit():
+        raise ValueError("must be a phone number in international form, digits only, or the address of a chat")
+    if kept != digits:
+        return digits, True, False
+    if digits.startswith("00"):
+        return digits[2:], True, False
+    return digits, False, digits.startswith("0") or text.startswith("(")
+
+
+def _is_surely_international(digits: str, own: str) -> bool:
+    """Whether they are too many for a number of the session's country without its code, and hold no trunk zero."""
+    return _longest_national(own) < len(digits) <= MAX_DIGITS and "0" not in digits[:4]
+
+
+@lru_cache(maxsize=4096)
+def _longest_national(own: str) -> int:
+    """Digits of the longest number in a phone's country, without the country's code."""
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region_of(own), None)
+    plan = metadata.general_desc if metadata is not None else None
+    return max(plan.possible_length) if plan is not None else MIN_DIGITS
+
+
+@lru_cache(maxsize=4096)
+def _planned(digits: str, region: str) -> str:
+    """The number in its plan's form, without trunk zeros: that of a country, else international. Empty: not in it."""
+    try:
+        parsed = phonenumbers.parse(digits if region else f"+{digits}", region or None)
+    except phonenumbers.NumberParseException:
+        return ""
+    number = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:]
+    if OLD_MOBILE.fullmatch(number):
+        return with_ninth_digit(number)
+    return number if phonenumbers.is_valid_number(parsed) else ""
+
+
+@lru_cache(maxsize=4096)
+def region_of(phone: str) -> str:
+    """The country of a phone in international form, as `BR`; empty when there is none."""
+    try:
+        parsed = phonenumbers.parse(f"+{phone}")
+    except phonenumbers.NumberParseException:
+        return ""
+    region = phonenumbers.region_code_for_number(parsed)
+    return region or phonenumbers.region_code_for_country_code(parsed.country_code or 0).replace("ZZ", "")
 
 
 def with_ninth_digit(number: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.contacts import contact_key
-from unoapi.models.phones import is_valid
+from unoapi.models.contacts import is_phone
+from unoapi.models.phones import is_valid, read_address
 from unoapi.models.session import Webhook
 from unoapi.ports import KnowsContacts
 from unoapi.services.answers import delivery_error
@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 
 def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dict[str, Any]]:
     """The contacts of the Cloud API, in order: `input`, `status` (valid or invalid) and, of valid ones, `wa_id`."""
-    there = (
-        provider.contacts(phone, numbers)
-        if isinstance(provider, KnowsContacts)
-        else [is_valid(contact_key(number)) for number in numbers]
-    )
+    read = [_phone(number, own=phone) for number in numbers]
+    asked = list(dict.fromkeys(filter(None, read)))
+    there = provider.contacts(phone, asked) if isinstance(provider, KnowsContacts) else map(is_valid, asked)
+    valid = {number for number, known in zip(asked, there, strict=True) if known}
     return [
-        {"input": number, "status": "valid", "wa_id": contact_key(number)}
-        if valid
-        else {"input": number, "status": "invalid"}
-        for number, valid in zip(numbers, there, strict=True)
+        {"input": written, "status": "valid", "wa_id": number}
+        if number in valid
+        else {"input": written, "status": "invalid"}
+        for written, number in zip(numbers, read, strict=True)
     ]
+
+
+def _phone(written: str, *, own: str) -> str:
+    """The phone that a text means; empty when it means none."""
+    return read_address(written, own=own) if is_phone(written, own=own) else ""
 
 
 def post_answer(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
 from unoapi.errors.validation import did_you_mean, refused
-from unoapi.models.cloud_api.messages import MESSAGES, Command
+from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, Sender
 
 if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
@@ -19,10 +19,11 @@ LATER = frozenset({"speech"})
 """What the Node version takes and this one does not yet."""
 INVALID = 131009
 MODELS = {model.__name__: model for model in MESSAGES.values()}
+ACCEPTED = Sender(accepted=True)
 
 
-def parse_message(document: dict[str, Any]) -> OutboundMessage:
-    """Check a client's message.
+def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
+    """Check a client's message; `sender` says what its numbers and texts are checked by.
 
     Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest: see `refusal_of`.
     """
@@ -37,7 +38,7 @@ def parse_message(document: dict[str, Any]) -> OutboundMessage:
             f"Messages of type {str(kind)[:40]!r} are not supported{meant or '.'} Supported: {', '.join(MESSAGES)}."
         )
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
-    return model.model_validate(document)
+    return model.model_validate(document, context=sender)
 
 
 def refusal_of(error: ValidationError) -> RequestError:
@@ -62,7 +63,7 @@ def _place(loc: tuple[Any, ...]) -> str:
 def message_of(job: SendMessage | PrepareVoice) -> OutboundMessage:
     """The message of a job. Raises MessageRejected for one that no version of this program would have accepted."""
     try:
-        return parse_message(json.loads(job.body))
+        return parse_message(json.loads(job.body), sender=ACCEPTED)
     except RequestError as error:
         raise MessageRejected(error.title, code=error.code, details=error.details) from error
     except ValidationError as error:

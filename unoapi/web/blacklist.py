@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.session import MAX_TTL_S
 from unoapi.services.endpoint_test import find_webhook
+from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import named_fields
@@ -25,7 +26,7 @@ class BlacklistEntry(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
-    to: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,128}$")]
+    to: Annotated[str, Field(min_length=1, max_length=128)]
     ttl: int = Field(default=0, ge=-MAX_TTL_S, le=MAX_TTL_S)
 
 
@@ -34,7 +35,8 @@ class BlacklistEntry(BaseModel):
 @body(BlacklistEntry, read=named_fields)
 def put(phone: str, webhook_id: str, body: BlacklistEntry) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
+    contact = contact_of(body.to, own=phone, field="to")
     if body.ttl:
         find_webhook(parts().sessions.find(phone), webhook_id)
-    parts().blacklist.put(phone, webhook_id[:100], body.to, ttl_s=body.ttl)
+    parts().blacklist.put(phone, webhook_id[:100], contact, ttl_s=body.ttl)
     return jsonify(success=True)

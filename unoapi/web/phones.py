@@ -8,8 +8,9 @@ from flask import Blueprint, g, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
-from unoapi.models.contacts import contact_key, is_phone
+from unoapi.models.contacts import is_phone
 from unoapi.models.options import BusinessProfile, WebUrl
+from unoapi.models.phones import read_address
 from unoapi.models.session import without_secrets
 from unoapi.services import sessions, templates
 from unoapi.services.sessions import chosen, phone_object, status_of
@@ -138,15 +139,16 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Block users: no webhook of the number gets their events. DELETE unblocks them."""
     names = [user.name for user in _Users.model_validate(any_object()).block_users]
-    wrong = [name for name in names if not is_phone(name)]
+    wrong = [name for name in names if not is_phone(name, own=phone)]
     if wrong:
         details = f"{len(wrong)} of the users are no phone numbers; nobody was changed."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     uno = parts()
     webhook_ids = [webhook.id for webhook in session_of(phone).webhooks]
-    users: list[dict[str, Any]] = [{"input": name, "wa_id": contact_key(name)} for name in names]
+    users: list[dict[str, Any]] = [{"input": name, "wa_id": read_address(name, own=phone)} for name in names]
+    numbers = [user["wa_id"] for user in users]
     if request.method == "POST":
-        uno.blacklist.block(phone, webhook_ids, names)
+        uno.blacklist.block(phone, webhook_ids, numbers)
         return jsonify(messaging_product="whatsapp", block_users={"added_users": users})
-    uno.blacklist.unblock(phone, webhook_ids, names)
+    uno.blacklist.unblock(phone, webhook_ids, numbers)
     return jsonify(messaging_product="whatsapp", block_users={"removed_users": users})

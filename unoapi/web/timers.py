@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
 
-from unoapi.errors import RequestError
-from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import now_ms
 from unoapi.models.timers import TimerRequest
 from unoapi.services import timers
 from unoapi.services.message_parsing import parse_message
+from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_of, named_fields
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 routes = Blueprint("timers", __name__)
+PLACE = "The end of the path"
 
 
 def _fields() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _fields() -> dict[str, Any]:
 @body(TimerRequest, read=_fields)
 def start(phone: str, to: str, body: TimerRequest) -> ResponseReturnValue:
     """Start a timer; one that waits for the same contact stops. Fields in the body or the query."""
-    contact, at_ms = _contact(to), now_ms()
+    contact, at_ms = contact_of(to, own=phone, field=PLACE), now_ms()
     for step in (body, *body.nexts):
         parse_message(step.send_body(contact))  # refused here, while the client can read why
     uno = parts()
@@ -48,12 +48,5 @@ def start(phone: str, to: str, body: TimerRequest) -> ResponseReturnValue:
 def stop(phone: str, to: str) -> ResponseReturnValue:
     """Stop the contact's timer."""
     # A millisecond later, so that a timer of the same one stops, too.
-    parts().timers.touch(phone, _contact(to), at_ms=now_ms() + 1)
+    parts().timers.touch(phone, contact_of(to, own=phone, field=PLACE), at_ms=now_ms() + 1)
     return jsonify(success=True)
-
-
-def _contact(to: str) -> str:
-    contact = contact_key(to)[:128]
-    if not contact or not ("@" in contact or contact.isdigit()):
-        raise RequestError("Invalid parameter", code=100, status=400, details="The path must end with a phone.")
-    return contact

@@ -35,7 +35,7 @@ from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import MessageKey
-from unoapi.models.phones import to_jid, user_of
+from unoapi.models.phones import read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
 
 if TYPE_CHECKING:
@@ -68,12 +68,14 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
     if not to:
         details = "recipient: a phone's connection cannot address user ids; give the phone in `to`."
         _refuse(UNDELIVERABLE, "Message undeliverable", details)
+    if to and "@" not in to and not to.isdigit():
+        _refuse(INVALID, "Parameter value is not valid", "to: only a number at Meta can send to Meta's groups.")
     try:
         body, everybody = _without_mention(_content(message, to=to, keys=keys), message, to=to)
         send = Send(
             content=body,
             context=_quote(message, keys),
-            mentions=_mentions(message),
+            mentions=_mentions(message, own=session.phone),
             mention_all=everybody,
             ephemeral_seconds=min(timer_s, MAX_TIMER_S),
             composing=session.composing_message,
@@ -176,12 +178,23 @@ def _text(text: Text) -> content.Text:
     return content.Text(body=text.body, preview_url=bool(text.preview_url))
 
 
-def _mentions(message: OutboundMessage) -> tuple[str, ...]:
+def _mentions(message: OutboundMessage, *, own: str) -> tuple[str, ...]:
     """The members of a group that a text names: a field of the Node version."""
     mentions = getattr(message, "mentions", None) or []
     if not isinstance(mentions, list):
         _refuse(INVALID, "Parameter value is not valid", "mentions must be a list of phones.")
-    return tuple(to_jid(str(phone)) for phone in mentions)
+    return tuple(_member(str(written), own=own) for written in mentions)
+
+
+def _member(written: str, *, own: str) -> str:
+    """The address of somebody who is mentioned: "@55 11 9…" as in the text, or a plain number."""
+    name = written.strip().removeprefix("@")
+    try:
+        return to_jid(read_address(name, own=own))
+    except ValueError as error:
+        if name.isdigit():
+            return to_jid(name)
+        _refuse(INVALID, "Parameter value is not valid", f"mentions: {error}.")
 
 
 def _without_mention(item: content.Content, message: OutboundMessage, *, to: str) -> tuple[content.Content, bool]:

@@ -15,12 +15,18 @@ from unoapi.models.cloud_api.messages.contents import (
     TextMessage,
 )
 from unoapi.models.cloud_api.messages.interactive import InteractiveMessage, Template, TemplateMessage
-from unoapi.models.cloud_api.messages.outbound import OutboundMessage, computed_message_id, new_message_id
+from unoapi.models.cloud_api.messages.outbound import (
+    OutboundMessage,
+    computed_message_id,
+    new_message_id,
+)
 from unoapi.models.cloud_api.messages.sandbox import SandboxMessage
+from unoapi.models.cloud_api.messages.sender import MAX_TEXT_CHARS, UNKNOWN, Sender
 from unoapi.models.cloud_api.messages.types import MESSAGES
 
 __all__ = [
-    "MESSAGES", "AudioMessage", "CaptionedMedia", "Command", "ContactsMessage", "EditMessage", "ImageMessage",
-    "InteractiveMessage", "LocationMessage", "MediaObject", "OutboundMessage", "PollMessage", "ReactionMessage",
-    "SandboxMessage", "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
+    "MAX_TEXT_CHARS", "MESSAGES", "UNKNOWN", "AudioMessage", "CaptionedMedia", "Command",
+    "ContactsMessage", "EditMessage", "ImageMessage", "InteractiveMessage", "LocationMessage", "MediaObject",
+    "OutboundMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender", "Template", "TemplateMessage",
+    "Text", "TextMessage", "computed_message_id", "new_message_id",
 ]  # fmt: skip

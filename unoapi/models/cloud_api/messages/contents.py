@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, Url
 
 from unoapi.models.cloud_api.as_sent import Part
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
+from unoapi.models.cloud_api.messages.sender import AtMost, sender_of
 
 MAX_LINK_CHARS = 4096
 MAX_CONTACTS = 257
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
-Caption = Annotated[str | None, Field(max_length=1024)]
+Caption = Annotated[str, AtMost(1024)] | None
 MediaId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,255}$"), AfterValidator(lambda value: value)]
 
 
@@ -29,7 +39,7 @@ Link = Annotated[str, Field(max_length=MAX_LINK_CHARS), AfterValidator(_web_addr
 class Text(Part):
     """The object of a text."""
 
-    body: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    body: Annotated[str, StringConstraints(min_length=1), AtMost(4096)]
     preview_url: bool | None = False
 
 
@@ -105,11 +115,31 @@ class ContactCard(Part):
     )
 
 
+ONE_EMOJI = re.compile(
+    r"[\U0001f1e6-\U0001f1ff]{2}|[0-9#*]\ufe0f?\u20e3|"
+    r"(?:(?:^|\u200d)[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2900-\u297f"
+    r"\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]"
+    r"[\ufe0e\ufe0f]?[\U0001f3fb-\U0001f3ff]?[\U000e0020-\U000e007f]*)+"
+)
+"""A flag, a keycap, or signs joined to one: by Unicode's blocks (UTS 51), so that new emojis are taken, too."""
+
+
+def _one_emoji(value: str, info: ValidationInfo) -> str:
+    if value and not sender_of(info).accepted and not ONE_EMOJI.fullmatch(value):
+        raise ValueError("must be one emoji, or an empty text, which takes the reaction away")
+    return value
+
+
 class Reaction(Part):
     """An emoji on a message; an empty one takes it away."""
 
     message_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    emoji: Annotated[str, Field(max_length=64), BeforeValidator(lambda value: "" if value is None else value)] = ""
+    emoji: Annotated[
+        str,
+        Field(max_length=64),
+        BeforeValidator(lambda value: "" if value is None else value),
+        AfterValidator(_one_emoji),
+    ]
 
 
 class TextMessage(OutboundMessage):

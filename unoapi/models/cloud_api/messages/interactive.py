@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from unoapi.models.cloud_api.as_sent import Part
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
+from unoapi.models.cloud_api.messages.sender import AtMost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +50,14 @@ def _from_text(value: Any) -> Any:
 class Footer(Part):
     """The small print."""
 
-    text: Annotated[str, StringConstraints(max_length=60)]
+    text: Annotated[str, AtMost(60)]
 
 
 class Header(Part):
     """The head: a line of text, or a file."""
 
     type: Literal["text", "image", "video", "document"] = "text"
-    text: Annotated[str | None, Field(max_length=60)] = None
+    text: Annotated[str, AtMost(60)] | None = None
     image: CaptionedMedia | None = None
     video: CaptionedMedia | None = None
     document: Document | None = None
@@ -71,33 +72,33 @@ class Header(Part):
 class Body(Part):
     """The words of a message with buttons."""
 
-    text: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    text: Annotated[str, StringConstraints(min_length=1), AtMost(1024)]
 
 
 class LongBody(Part):
     """The words of a list."""
 
-    text: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    text: Annotated[str, StringConstraints(min_length=1), AtMost(4096)]
 
 
 class Reply(Part):
     """A quick reply."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    title: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    title: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
 
 
 class UrlButton(Part):
     """Opens an address."""
 
-    title: Annotated[str, StringConstraints(min_length=1, max_length=25)]
+    title: Annotated[str, StringConstraints(min_length=1), AtMost(25)]
     link: Link
 
 
 class CallButton(Part):
     """Calls a number."""
 
-    title: Annotated[str, StringConstraints(min_length=1, max_length=25)]
+    title: Annotated[str, StringConstraints(min_length=1), AtMost(25)]
     phone_number: Annotated[str, StringConstraints(min_length=1, max_length=32)]
 
 
@@ -105,7 +106,7 @@ class CopyCodeButton(Part):
     """Copies a code."""
 
     id: Annotated[str | None, Field(max_length=256)] = None
-    title: Annotated[str, StringConstraints(min_length=1, max_length=25)]
+    title: Annotated[str, StringConstraints(min_length=1), AtMost(25)]
     code: Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -144,21 +145,21 @@ class Row(Part):
     """One choice of a list."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    title: Annotated[str, StringConstraints(min_length=1, max_length=24)]
-    description: Annotated[str | None, Field(max_length=72)] = None
+    title: Annotated[str, StringConstraints(min_length=1), AtMost(24)]
+    description: Annotated[str, AtMost(72)] | None = None
 
 
 class Section(Part):
     """A group of choices."""
 
-    title: Annotated[str | None, Field(max_length=24)] = None
+    title: Annotated[str, AtMost(24)] | None = None
     rows: list[Row] = Field(min_length=1, max_length=MAX_ROWS)
 
 
 class ListAction(Part):
     """Up to ten choices in all."""
 
-    button: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    button: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
     sections: list[Section] = Field(min_length=1, max_length=10)
 
     @model_validator(mode="after")
@@ -176,7 +177,7 @@ class ListAction(Part):
 class UrlParameters(Part):
     """Where a button leads."""
 
-    display_text: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    display_text: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
     url: Link
 
 

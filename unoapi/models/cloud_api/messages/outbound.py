@@ -7,15 +7,15 @@ import re
 import secrets
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from unoapi.models.cloud_api.as_sent import AsSent, Part
-from unoapi.models.phones import to_phone
+from unoapi.models.cloud_api.messages.sender import sender_of
+from unoapi.models.phones import GROUP, read_address
 
-PUNCTUATION = re.compile(r"[\s()+.-]")
-MIN_DIGITS, MAX_DIGITS = 5, 20
-CHAT = re.compile(r"[\w.-]{1,64}@(g\.us|lid|newsletter|s\.whatsapp\.net)|status@broadcast", re.ASCII)
+GROUP_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{16,128}|[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
+"""A group's id: Meta's is a text in base64, a phone's are digits without their host."""
 USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
 """A business-scoped user id: what stands for a contact whose phone is not known."""
 
@@ -48,25 +48,25 @@ class OutboundMessage(AsSent):
 
     @field_validator("to", mode="before")
     @classmethod
-    def _plain_recipient(cls, value: object) -> object:
-        """Digits of a phone, or the address of a chat. Clients write "+55 11 9…" too."""
+    def _plain_recipient(cls, value: object, info: ValidationInfo) -> object:
+        """Digits of a phone, or the address of a chat, out of what people write: "+55 (11) 9…", "…@c.us"."""
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
             return value
-        if CHAT.fullmatch(value):
+        sender = sender_of(info)
+        if info.data.get("recipient_type") == "group" and GROUP_ID.fullmatch(value):
+            if value.replace("-", "").isdigit():
+                return f"{value}@{GROUP}"
+            if not sender.at_meta:
+                raise ValueError("only a number at Meta can send to a group of Meta's")
             return value
-        digits = PUNCTUATION.sub("", value)
-        if not digits.isascii() or not digits.isdigit() or not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
-            raise ValueError("must be a phone number in international form, digits only, or the address of a chat")
-        return digits
+        return read_address(value, own=sender.phone)
 
     @model_validator(mode="after")
     def _has_a_recipient(self) -> Self:
         if self.to is None and self.recipient is None:
             raise PydanticCustomError("missing", "to: is missing")
-        if self.to is not None and "@" not in self.to:
-            self.to = f"{self.to}@g.us" if self.recipient_type == "group" else to_phone(self.to)
         return self
 
     @property

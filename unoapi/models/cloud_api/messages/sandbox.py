@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from unoapi.models.phones import read_address
 
 
 class SandboxProfile(BaseModel):
@@ -25,6 +27,11 @@ class SandboxMessage(BaseModel):
     type: str = Field(pattern=r"^[a-z_]{1,32}$")
     id: str | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")
     timestamp: str | int | None = None
+
+    @field_validator("sender", mode="before")
+    @classmethod
+    def _plain_sender(cls, value: object) -> object:
+        return read_address(value) if isinstance(value, str) else value
 
     @property
     def message(self) -> dict[str, Any]:
