@@ -13,7 +13,6 @@ from tests.support.fakes import CONTACT, PHONE, make_webhook
 from tests.support.stack import eventually
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.jobs import now_ms
-from unoapi.models.session import computed_waba_id
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -183,22 +182,6 @@ def stored(raw_redis: redis.Redis, phone: str, **config: Any) -> None:
     raw_redis.set(f"unoapi-config:{phone}", json.dumps(config))
 
 
-@pytest.mark.parametrize("node", [PHONE, "pnid", "waba"])
-def test_a_session_is_found_by_each_of_its_ids(redis_client: RedisClient, node: str) -> None:
-    sessions = sessions_on(redis_client)
-    sessions.save(PHONE, {"webhookForward": META})
-
-    assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(node) == (PHONE,)
-
-
-def test_a_session_without_an_account_has_a_computed_one(redis_client: RedisClient) -> None:
-    sessions = sessions_on(redis_client)
-    sessions.save(PHONE, {})
-
-    assert RedisSessionDirectory(redis_client, sessions).phones_of(computed_waba_id(PHONE)) == (PHONE,)
-    assert computed_waba_id(PHONE) == "145130418570703"
-
-
 def test_sessions_of_the_node_version_are_found(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     stored(raw_redis, PHONE, webhookForward=META)
     stored(raw_redis, OTHER, webhookForward={"businessAccountId": "waba"})
@@ -207,38 +190,6 @@ def test_sessions_of_the_node_version_are_found(redis_client: RedisClient, raw_r
 
     assert directory.phones_of("waba") == (PHONE, OTHER)
     assert [session.phone for session in directory.all()] == [PHONE, OTHER]
-
-
-def test_an_id_that_a_session_has_no_more_does_not_mean_it(redis_client: RedisClient) -> None:
-    sessions = sessions_on(redis_client)
-    sessions.save(PHONE, {"webhookForward": META})
-    sessions.save(PHONE, {"webhookForward": {"phoneNumberId": "new"}})
-
-    assert RedisSessionDirectory(redis_client, sessions).phones_of("pnid") == ("pnid",)
-    assert RedisSessionDirectory(redis_client, sessions).phones_of("new") == (PHONE,)
-
-
-def test_an_unknown_id_stands_for_itself_also_with_redis_away(redis_client: RedisClient, away: RedisClient) -> None:
-    assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(OTHER) == (OTHER,)
-    assert RedisSessionDirectory(away, sessions_on(away)).phones_of(OTHER) == (OTHER,)
-
-
-def test_a_phone_goes_before_another_ones_id(redis_client: RedisClient) -> None:
-    sessions = sessions_on(redis_client)
-    sessions.save(PHONE, {"webhookForward": {"phoneNumberId": OTHER}})
-    sessions.save(OTHER, {})
-
-    assert RedisSessionDirectory(redis_client, sessions_on(redis_client)).phones_of(OTHER) == (OTHER,)
-
-
-def test_a_token_opens_the_sessions_that_have_it(redis_client: RedisClient) -> None:
-    sessions = sessions_on(redis_client)
-    sessions.save(PHONE, {"authToken": "a"})
-    sessions.save(OTHER, {})
-    directory = RedisSessionDirectory(redis_client, sessions)
-
-    assert [session.phone for session in directory.opened_by("a")] == [PHONE]
-    assert directory.opened_by("") == directory.opened_by("b") == []
 
 
 def test_options_that_are_not_valid_count_as_absent(redis_client: RedisClient, raw_redis: redis.Redis) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import redis
 
-    from unoapi.ports import SessionStore
+    from unoapi.models.session import Session
+    from unoapi.ports import Sessions
     from unoapi.stores.redis import RedisClient
 
 OTHER = "5521977776666"
@@ -28,13 +29,18 @@ ENVIRONMENT = make_webhook(id="default", urlAbsolute="http://environment.test/ho
 CONFIG = {"provider": "sandbox", "webhooks": [{"id": "own", "urlAbsolute": "http://own.test/hook"}]}
 
 
+def refuse_forbidden(session: Session) -> None:
+    if session.label == "forbidden":
+        raise RequestError("Not allowed", code=100, status=400, details="label")
+
+
 class World(Protocol):
     """A store, and what changes the data under it."""
 
     @property
-    def store(self) -> SessionStore: ...
-    def save(self, phone: str, config: dict[str, Any]) -> None: ...
-    def remove(self, phone: str) -> None: ...
+    def store(self) -> Sessions: ...
+    def save(self, phone: str, config: dict[str, Any]) -> Session: ...
+    def remove(self, phone: str) -> bool: ...
     def forget_everything(self) -> None: ...
     def lose(self, phone: str) -> None: ...
     def go_away(self) -> None: ...
@@ -43,7 +49,7 @@ class World(Protocol):
 
 class MemoryWorld:
     def __init__(self) -> None:
-        self.store = MemorySessions(environment=(ENVIRONMENT,))
+        self.store = MemorySessions(environment=(ENVIRONMENT,), check=refuse_forbidden)
         self.save, self.remove = self.store.save, self.store.remove
         self.forget_everything, self.confirm = self.store.forget_everything, self.store.confirm
         self.lose = self.store.lose
@@ -55,14 +61,11 @@ class MemoryWorld:
 class RedisWorld:
     def __init__(self, redis_client: RedisClient, raw_redis: redis.Redis) -> None:
         self.redis, self.raw_redis = redis_client, raw_redis
-        self.store = RedisSessions(redis_client, environment_config(ENVIRONMENT.model_dump()))
-        self.confirm = self.store.confirm
+        self.store = RedisSessions(redis_client, environment_config(ENVIRONMENT.model_dump()), check=refuse_forbidden)
+        self.confirm, self.save = self.store.confirm, self.store.save
 
-    def save(self, phone: str, config: dict[str, Any]) -> None:
-        self.store.save(phone, config)
-
-    def remove(self, phone: str) -> None:
-        self.store.remove(phone, remember_s=60)
+    def remove(self, phone: str) -> bool:
+        return self.store.remove(phone, remember_s=60)
 
     def forget_everything(self) -> None:
         self.raw_redis.flushall()
@@ -228,6 +231,63 @@ def test_to_confirm_ends_the_wait_for_lost_keys_too(world: World) -> None:
 
     assert world.store.find(PHONE).webhooks == (ENVIRONMENT,)
     assert ids(world.store.find(OTHER)) == ["own"]
+
+
+def test_what_is_stored_is_given_as_it_came(world: World) -> None:
+    config = {**CONFIG, "authToken": SECRET, "anOptionOfAFutureVersion": {"a": 1}}
+
+    saved = world.save(PHONE, config)
+    world.save(OTHER, CONFIG)
+
+    assert saved == world.store.find(PHONE)
+    assert world.store.config(PHONE) == config
+    assert world.store.config("5511900000000") is None
+    assert world.store.configs([PHONE, OTHER, "5511900000000"]) == {PHONE: config, OTHER: CONFIG}
+    assert world.store.phones() == sorted([PHONE, OTHER])
+
+
+def test_what_a_caller_does_to_a_configuration_changes_nothing(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    read = world.store.config(PHONE) or {}
+    read["webhooks"].clear()
+
+    assert world.store.config(PHONE) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("config", "error"), [({"provider": "telegram"}, ValidationError), ({"label": "forbidden"}, RequestError)]
+)
+def test_what_is_refused_is_not_stored(world: World, config: dict[str, Any], error: type[Exception]) -> None:
+    world.save(PHONE, CONFIG)
+
+    with pytest.raises(error):
+        world.save(PHONE, config)
+
+    assert world.store.config(PHONE) == CONFIG
+
+
+def test_a_removal_says_whether_there_was_something(world: World) -> None:
+    world.save(PHONE, CONFIG)
+
+    assert (world.remove(PHONE), world.remove(PHONE)) == (True, False)
+    assert world.store.config(PHONE) is None
+    assert world.store.phones() == []
+
+
+def test_while_the_store_is_away_nothing_is_changed_or_read(world: World) -> None:
+    world.go_away()
+
+    for ask in (
+        lambda: world.save(PHONE, CONFIG),
+        lambda: world.remove(PHONE),
+        lambda: world.store.config(PHONE),
+        lambda: world.store.configs([PHONE]),
+        world.store.phones,
+    ):
+        with pytest.raises(StoreUnavailable):
+            ask()
+    world.store.load_marker()
 
 
 # --- Redis alone ---

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from unoapi.broker.dead_letters import read_dead_letter, replayed
 from unoapi.broker.messages import from_body, to_message
 from unoapi.broker.publisher import events_in
 from unoapi.broker.topology import DELAY_HEADER, Topology
@@ -21,12 +23,13 @@ from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Per
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey
+from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import with_delivery_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from unoapi.broker.messages import Message
     from unoapi.models.attempts import Answer
@@ -46,11 +49,18 @@ SECRET = "token-that-must-not-show"
 
 
 class MemorySessions:
-    """SessionStore. `away` and `lost` stand for Redis that does not answer, and that forgot."""
+    """Sessions. `away` and `lost` stand for Redis that does not answer, and that forgot."""
 
-    def __init__(self, *stored: Session, environment: tuple[Webhook, ...] = ()) -> None:
+    def __init__(
+        self,
+        *stored: Session,
+        environment: tuple[Webhook, ...] = (),
+        check: Callable[[Session], None] = lambda _: None,
+    ) -> None:
         self.stored = {session.phone: session for session in stored}
         self.environment = environment
+        self._check = check
+        self._configs: dict[str, dict[str, Any]] = {}
         self.removed: set[str] = set()
         self.changed: dict[str, Session] = {}  # seen after a refresh only
         self.refreshed: list[str] = []
@@ -76,10 +86,19 @@ class MemorySessions:
             return Session(phone=phone, stored=True)
         raise SessionUnknown("gone from Redis")
 
+    def load_marker(self) -> None:
+        """There is none."""
+
     def phones(self) -> list[str]:
-        if self.away:
-            raise StoreUnavailable("Redis is away")
+        self._ensure_there()
         return sorted(self.stored)
+
+    def config(self, phone: str) -> dict[str, Any] | None:
+        self._ensure_there()
+        return copy.deepcopy(self._configs.get(phone))
+
+    def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
+        return {phone: config for phone in phones if (config := self.config(phone)) is not None}
 
     def refresh(self, phone: str) -> None:
         self.refreshed.append(phone)
@@ -91,28 +110,69 @@ class MemorySessions:
             raise SessionUnknown("Redis is away")
         return self.stored.get(phone)
 
-    def save(self, phone: str, config: dict[str, Any]) -> None:
-        self.stored[phone] = Session.model_validate({**config, "phone": phone, "stored": True})
+    def save(self, phone: str, config: dict[str, Any]) -> Session:
+        session = Environment(webhook=next(iter(self.environment), None)).complete(phone, config)
+        self._check(session)
+        self._ensure_there()
+        self.stored[phone], self._configs[phone] = session, copy.deepcopy(config)
         self.removed.discard(phone)
         self.lost_keys.discard(phone)
+        return session
 
-    def remove(self, phone: str) -> None:
-        self.stored.pop(phone, None)
+    def remove(self, phone: str, *, remember_s: int = 60) -> bool:  # noqa: ARG002 (the port's)
+        self._ensure_there()
+        self._configs.pop(phone, None)
         self.lost_keys.discard(phone)
         self.removed.add(phone)
+        return self.stored.pop(phone, None) is not None
+
+    def _ensure_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
 
     def forget_everything(self) -> None:
         self.stored.clear()
+        self._configs.clear()
         self.removed.clear()
         self.lost = True
 
     def lose(self, phone: str) -> None:
         del self.stored[phone]
+        self._configs.pop(phone, None)
         self.lost_keys.add(phone)
 
     def confirm(self) -> None:
         self.lost = False
         self.lost_keys.clear()
+
+
+class MemoryDirectory:
+    """SessionDirectory, over sessions in memory."""
+
+    def __init__(self, sessions: MemorySessions) -> None:
+        self._sessions = sessions
+
+    def phones_of(self, node: str) -> tuple[str, ...]:
+        try:
+            phones = tuple(session.phone for session in self.sessions_of(node))
+        except StoreUnavailable:
+            return (node,)
+        return (node,) if node in phones else phones or (node,)
+
+    def sessions_of(self, node: str) -> list[Session]:
+        return [session for session in self.all() if session.answers_to(node)]
+
+    def all(self) -> list[Session]:
+        return [self._sessions.stored[phone] for phone in self._sessions.phones()]
+
+    def opened_by(self, token: str) -> list[Session]:
+        return [session for session in self.all() if token and session.auth_token.get_secret_value() == token]
+
+    def opened_lately(self, token: str) -> list[Session]:
+        return self.opened_by(token)
+
+    def statuses(self, phones: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 (the port's)
+        return {}
 
 
 class MemoryPublisher:
@@ -519,16 +579,29 @@ class MemoryNotices:
 
 
 class MemoryDeadLetterQueue:
-    """DeadLetterQueue. `taken` while a walk goes on, perhaps in another process."""
+    """DeadLetterQueue. `taken` while a walk goes on, perhaps in another process.
 
-    def __init__(self, *dead_letters: DeadLetter) -> None:
+    With `queues` its dead letters are those that are published there, and what is put back is published again.
+    """
+
+    def __init__(self, *dead_letters: DeadLetter, queues: MemoryPublisher | None = None) -> None:
         self.dead_letters = list(dead_letters)
+        self._queues = queues
         self.put: list[tuple[DeadLetter, int]] = []
         self.batches: list[int] = []
         self.taken = False
 
     def count(self) -> int:
+        self._collect()
         return len(self.dead_letters)
+
+    def _collect(self) -> None:
+        if self._queues is not None:
+            self._queues.check()
+            self.dead_letters += [
+                read_dead_letter(message.body, message.headers, message.properties, message.routing_key)
+                for message in iter(functools.partial(self._queues.take, self._queues.topology.dead), None)
+            ]
 
     def walk(
         self,
@@ -545,6 +618,11 @@ class MemoryDeadLetterQueue:
 
     def put_back(self, dead_letters: Sequence[DeadLetter], *, accepted_at_ms: int) -> None:
         self.put.extend((dead_letter, accepted_at_ms) for dead_letter in dead_letters)
+        if self._queues is not None:
+            topology = self._queues.topology
+            self._queues.publish_messages(
+                [replayed(dead_letter, topology, accepted_at_ms=accepted_at_ms) for dead_letter in dead_letters]
+            )
 
     def _walk(
         self,
@@ -558,6 +636,7 @@ class MemoryDeadLetterQueue:
     ) -> Iterator[DeadLetterResult]:
         if self.taken:
             raise DeadLettersBusy("another process")
+        self._collect()
         self.taken = True
         on_locked()
         selected = [dead_letter for dead_letter in self.dead_letters if query.matches(dead_letter)]

@@ -1,0 +1,130 @@
+"""SessionDirectory: finding sessions by their ids and tokens."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from tests.support.fakes import PHONE, MemoryDirectory, MemorySessions, make_webhook
+from unoapi.errors import StoreUnavailable
+from unoapi.models.session import computed_waba_id
+from unoapi.stores.session_directory import RedisSessionDirectory
+from unoapi.stores.sessions import RedisSessions, environment_config
+
+if TYPE_CHECKING:
+    from unoapi.models.session import Session
+    from unoapi.ports import SessionDirectory
+    from unoapi.stores.redis import RedisClient
+
+OTHER = "5521977776666"
+META = {"phoneNumberId": "pnid", "businessAccountId": "waba"}
+
+
+class World(Protocol):
+    """Where sessions are stored, and a directory that has not seen them yet."""
+
+    def save(self, phone: str, config: dict[str, Any]) -> Session: ...
+    def directory(self) -> SessionDirectory: ...
+    def go_away(self) -> None: ...
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self._sessions = MemorySessions(environment=(make_webhook(),))
+        self.save = self._sessions.save
+
+    def directory(self) -> MemoryDirectory:
+        return MemoryDirectory(self._sessions)
+
+    def go_away(self) -> None:
+        self._sessions.away = True
+
+
+class RedisWorld:
+    def __init__(self, redis_client: RedisClient) -> None:
+        self._redis = redis_client
+        self.save = self._sessions().save
+
+    def directory(self) -> RedisSessionDirectory:
+        return RedisSessionDirectory(self._redis, self._sessions())
+
+    def go_away(self) -> None:
+        self._redis._skip_until = time.monotonic() + 60
+
+    def _sessions(self) -> RedisSessions:
+        return RedisSessions(self._redis, environment_config(make_webhook().model_dump()))
+
+
+@pytest.fixture(params=["memory", "redis"])
+def world(request: pytest.FixtureRequest) -> World:
+    return MemoryWorld() if request.param == "memory" else RedisWorld(request.getfixturevalue("redis_client"))
+
+
+def phones(sessions: list[Session]) -> list[str]:
+    return [session.phone for session in sessions]
+
+
+@pytest.mark.parametrize("node", [PHONE, "pnid", "waba"])
+def test_a_session_is_found_by_each_of_its_ids(world: World, node: str) -> None:
+    world.save(PHONE, {"webhookForward": META})
+    world.save(OTHER, {})
+
+    assert world.directory().phones_of(node) == (PHONE,)
+    assert phones(world.directory().sessions_of(node)) == [PHONE]
+
+
+def test_a_session_without_an_account_has_a_computed_one(world: World) -> None:
+    world.save(PHONE, {})
+
+    assert world.directory().phones_of(computed_waba_id(PHONE)) == (PHONE,)
+    assert computed_waba_id(PHONE) == "145130418570703"
+
+
+def test_numbers_of_one_account_are_all_found_by_it(world: World) -> None:
+    world.save(OTHER, {"webhookForward": {"businessAccountId": "waba"}})
+    world.save(PHONE, {"webhookForward": META})
+
+    assert world.directory().phones_of("waba") == (PHONE, OTHER)
+    assert phones(world.directory().sessions_of("waba")) == phones(world.directory().all()) == [PHONE, OTHER]
+
+
+def test_an_id_that_a_session_has_no_more_does_not_mean_it(world: World) -> None:
+    world.save(PHONE, {"webhookForward": META})
+    world.save(PHONE, {"webhookForward": {"phoneNumberId": "new"}})
+
+    assert world.directory().phones_of("pnid") == ("pnid",)
+    assert world.directory().phones_of("new") == (PHONE,)
+
+
+def test_an_unknown_id_stands_for_itself_also_while_the_store_is_away(world: World) -> None:
+    there = world.directory().phones_of(OTHER)
+    world.go_away()
+
+    assert there == world.directory().phones_of(OTHER) == (OTHER,)
+    for ask in (world.directory().all, lambda: world.directory().opened_by("a")):
+        with pytest.raises(StoreUnavailable):
+            ask()
+
+
+def test_a_phone_goes_before_another_ones_id(world: World) -> None:
+    world.save(PHONE, {"webhookForward": {"phoneNumberId": OTHER}})
+    world.save(OTHER, {})
+
+    assert world.directory().phones_of(OTHER) == (OTHER,)
+
+
+def test_a_token_opens_the_sessions_that_have_it(world: World) -> None:
+    world.save(PHONE, {"authToken": "a"})
+    world.save(OTHER, {})
+    directory = world.directory()
+
+    assert phones(directory.opened_by("a")) == phones(directory.opened_lately("a")) == [PHONE]
+    assert directory.opened_by("") == directory.opened_by("b") == []
+
+
+def test_a_number_without_a_status_is_left_out(world: World) -> None:
+    world.save(PHONE, {})
+
+    assert world.directory().statuses([PHONE]) == world.directory().statuses([]) == {}
