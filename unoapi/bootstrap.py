@@ -199,7 +199,7 @@ def bootstrap(settings: Settings) -> Uno:
         sessions=sessions,
         rendered=lambda message, phone: templates.rendered(
             message,
-            lambda: templates.shown(phone, stored_templates.get(phone), only_hello=settings.only_hello_template),
+            lambda: templates.of_session(stored_templates.get(phone), only_hello=settings.only_hello_template),
         ),
         max_age_s=settings.unoapi_send_max_age,
         rpc=BrokerRpc(amqp_url, topology),

@@ -270,3 +270,58 @@ def test_field_report_23_a_reaction_without_emoji_takes_none_away(api: Api) -> N
     answer = send(api, PHONE, NUMBER, type="reaction", reaction={"message_id": "3EB0AA"})
 
     is_refused(answer, "reaction.emoji", code=131008)
+
+
+# --- templates ---
+
+
+def store(api: Api, *templates: dict[str, Any], phone: str = PHONE) -> None:
+    api.redis.set(f"unoapi-template:{phone}", json.dumps(list(templates)))
+
+
+def ask_template(api: Api, name: str, *components: dict[str, Any], language: str = "pt_BR") -> Any:
+    template = {"name": name, "language": {"code": language}, "components": list(components)}
+    return send(api, PHONE, NUMBER, type="template", template=template)
+
+
+def test_field_report_62_a_template_that_does_not_fit_is_refused_at_the_door(api: Api) -> None:
+    store(api, {"name": "t", "language": "pt_BR", "components": [{"type": "BODY", "text": "Oi {{1}}, pedido {{2}}"}]})
+    before = api.queues.depth()
+
+    answer = ask_template(api, "t", {"type": "body", "parameters": [{"type": "text", "text": "Ana"}]})
+
+    is_refused(answer, "body", "(1)", "(2)", code=132000)
+    assert api.queues.depth() == before
+
+
+def test_field_report_59_a_header_without_its_picture_is_refused_at_the_door(api: Api) -> None:
+    parts = [{"type": "HEADER", "format": "IMAGE"}, {"type": "BODY", "text": "Texto fixo"}]
+    store(api, {"name": "t", "language": "pt_BR", "components": parts})
+
+    is_refused(ask_template(api, "t"), "header", "IMAGE", code=132012)
+
+
+def test_a_template_in_a_language_that_is_not_there_is_refused_at_the_door(api: Api) -> None:
+    store(api, {"name": "t", "language": "pt_BR", "components": [{"type": "BODY", "text": "Oi"}]})
+
+    answer = ask_template(api, "t", language="de")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, 132001)
+    assert ask_template(api, "t", language="pt-br").status_code == 200
+
+
+def test_field_report_67s_a_category_and_types_may_be_written_in_small_letters(api: Api) -> None:
+    api.redis.delete(f"unoapi-template:{PHONE}")
+    template = {
+        "name": "n", "language": "pt_BR", "category": "utility", "parameter_format": "named",
+        "components": [{"type": "body", "text": "Oi {{nome}}"}, {"type": "buttons", "buttons": []}],
+    }  # fmt: skip
+
+    created = api.post(f"/v21.0/{PHONE}/message_templates", template)
+    listed = api.get(f"/v21.0/{PHONE}/message_templates", params={"category": "UTILITY", "name": "n"}).json()["data"]
+
+    assert (created.status_code, created.json()["category"]) == (200, "UTILITY")
+    assert [(item["category"], item["parameter_format"]) for item in listed] == [("UTILITY", "NAMED")]
+    assert [part["type"] for part in listed[0]["components"]] == ["BODY", "BUTTONS"]
+    named = {"type": "body", "parameters": [{"type": "text", "parameter_name": "nome", "text": "Ana"}]}
+    assert ask_template(api, "n", named).status_code == 200

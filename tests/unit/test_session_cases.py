@@ -18,7 +18,7 @@ from unoapi.models.session import computed_waba_id
 from unoapi.models.timers import TimerState
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.sessions import merge
-from unoapi.services.templates import bind
+from unoapi.services.template_binding import bind
 from unoapi.services.timers import fire
 
 FLAGS = (
@@ -27,6 +27,8 @@ FLAGS = (
 INSTEAD = {
     "tpl_static_without_components": {"text": "No variables"},
     "tpl_dollar_sign_value": {"text": "US$& 5"},
+    "tpl_only_body_given": {"$error": True},  # decided: as Meta does, no contact reads a placeholder
+    "tpl_missing_value_keeps_placeholder": {"$error": True},
     "cs_stored_wins": {"webhooks": [{"id": "default", "url": "https://new", "token": "t"}]},
     "cs_new_id_dropped": {"webhooks": [{"id": "default", "url": "https://old"}, {"id": "other", "url": "https://new"}]},
     "cs_webhook_without_id": {"webhooks": [{"id": "default", "url": "https://new"}]},  # as in cs_stored_wins

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -34,50 +33,54 @@ from unoapi.models.cloud_api.templates import (
     DEFAULT_TEMPLATES,
     HELLO,
     MAX_TEMPLATES,
+    Stored,
     StoredTemplate,
+    components_of,
     computed_template_id,
+    placeholders,
 )
+from unoapi.services.template_binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unoapi.models.cloud_api.messages import OutboundMessage, Template
-    from unoapi.models.cloud_api.messages.interactive import Component
 
-PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
-"""Linear on any text: spaces around the name are cut off afterwards."""
 MAX_TEMPLATES_BYTES = 500 * 1024
-MAX_TEXT_CHARS = 65_536
-"""WhatsApp's limit of a text; here also of one that a template and its values make: they multiply."""
-TEXTS = ("header", "body", "footer")
-MEDIA = frozenset({"image", "video", "document"})
 PRESSED: dict[str, type[BaseModel]] = {
     "reply": Reply, "url": UrlButton, "call": CallButton, "copy_code": CopyCodeButton
 }  # fmt: skip
 
-Stored = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def shown(phone: str, stored: Sequence[Stored] | None, *, only_hello: bool) -> list[Stored]:
     """The templates of a session with every field that clients read. The default ones when none were ever stored."""
-    templates = stored if stored is not None else [HELLO] if only_hello else DEFAULT_TEMPLATES
-    return [_complete(phone, template) for template in templates]
+    return [_complete(phone, template) for template in of_session(stored, only_hello=only_hello)]
+
+
+def of_session(stored: Sequence[Stored] | None, *, only_hello: bool) -> Sequence[Stored]:
+    """The templates of a session as they are stored; the default ones when none were ever stored."""
+    return stored if stored is not None else [HELLO] if only_hello else DEFAULT_TEMPLATES
 
 
 def _complete(phone: str, template: Stored) -> Stored:
     name, language = str(template["name"]), _language(template)
-    components = template.get("components")
     return {
         "status": "APPROVED",
-        "category": "UTILITY",
         **template,
+        "category": str(template.get("category") or "UTILITY").upper(),
         "id": template_id(phone, template),
         "name": name,
         "language": language,
-        "components": [_with_example(part) for part in components] if isinstance(components, list) else [],
+        "components": [_with_example(_in_capitals(part)) for part in components_of(template)],
         "parameter_format": _format(template),
     }
+
+
+def _in_capitals(part: Stored) -> Stored:
+    """A part with its type as Meta writes it."""
+    return {**part, "type": str(part.get("type", "")).upper()}
 
 
 def template_id(phone: str, template: Stored) -> str:
@@ -93,34 +96,18 @@ def _language(template: Stored) -> str:
     return str(language.get("code") or DEFAULT_LANGUAGE) if isinstance(language, dict) else str(language)
 
 
-def _texts(template: Stored) -> dict[str, str]:
-    """The texts of header, body and footer that a template has."""
-    texts: dict[str, str] = {}
-    for part in template.get("components") or []:
-        if isinstance(part, dict) and (kind := str(part.get("type", "")).lower()) in TEXTS and part.get("text"):
-            texts[kind] = str(part["text"])
-    return texts
-
-
 def _format(template: Stored) -> str:
-    given = template.get("parameter_format")
+    given = str(template.get("parameter_format") or "").upper()
     if given in ("NAMED", "POSITIONAL"):
-        return str(given)
-    names = [name for text in _texts(template).values() for name in _names(text)]
+        return given
+    names = [name for part in components_of(template) for name in placeholders(str(part.get("text") or ""))]
     return "NAMED" if names and not all(name.isdigit() for name in names) else "POSITIONAL"
 
 
-def _names(text: str) -> list[str]:
-    """The names in the placeholders of a text."""
-    return [name.strip() for name in PLACEHOLDER.findall(text)]
-
-
-def _with_example(part: Any) -> Any:
+def _with_example(part: Stored) -> Stored:
     """A text with placeholders carries an example: clients read it."""
-    if not isinstance(part, dict) or part.get("example") or str(part.get("type", "")).upper() not in ("BODY", "HEADER"):
-        return part
-    names = _names(str(part.get("text") or ""))
-    if not names:
+    names = placeholders(str(part.get("text") or ""))
+    if part.get("example") or not names or part["type"] not in ("BODY", "HEADER"):
         return part
     kind = str(part["type"]).lower()
     if not all(name.isdigit() for name in names):
@@ -170,12 +157,31 @@ def delete(phone: str, stored: Sequence[Stored], id_or_name: str, *, template_id
 
 
 def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
-    """The template with this name, if possible in this language. Raises RequestError 132001."""
+    """The template with this name, in this language if one is named. Raises RequestError 132001.
+
+    A template that says no language of its own, as those of the Node version, is taken for every language.
+    """
     named = [template for template in templates if template.get("name") == name]
     if not named:
         details = f"There is no template {name[:100]!r}: save it first, or list message_templates."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
-    return next((template for template in named if _language(template) == language), named[0])
+    asked = _plain(language)
+    fitting = [template for template in named if asked in ("", _plain(_language(template)))]
+    found = fitting or [template for template in named if not template.get("language") or template in DEFAULT_TEMPLATES]
+    if not found:
+        there = ", ".join(sorted(_language(template) for template in named)[:20])
+        details = f"The template {name[:100]!r} is not there in {language!r}, but in {there}."
+        raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
+    return next((template for template in found if _language(template) == DEFAULT_LANGUAGE), found[0])
+
+
+def _plain(language: str) -> str:
+    return language.replace("-", "_").lower()
+
+
+def bind_named(everything: Sequence[Stored], request: Template) -> Stored:
+    """What `bind` makes of the template that a request names. Raises RequestError 132001, and what `bind` raises."""
+    return bind(find(everything, request.name, request.language.code if request.language else ""), request)
 
 
 def rendered(message: OutboundMessage, everything: Callable[[], Sequence[Stored]]) -> OutboundMessage:
@@ -235,120 +241,3 @@ def _file(kind: str, content: Stored) -> MediaObject:
 def _unlimited(model: type[Model], fields: dict[str, Any]) -> Model:
     """An object of a message whose texts are a stored template's: they may be longer than those that clients send."""
     return model.model_construct(**fields)
-
-
-def bind_named(everything: Sequence[Stored], request: Template) -> Stored:
-    """What `bind` makes of the template that a request names. Raises RequestError 132001, 132000, 132005."""
-    template = find(everything, request.name, request.language.code if request.language else "")
-    return bind(template, request)
-
-
-def bind(template: Stored, request: Template) -> Stored:
-    """The message that a template and the parameters of a request make: Cloud API fields, beginning with `type`.
-
-    The texts of the components that it names go out, one
-    after the other, each parameter in place of the first placeholder that is left; when it names none, all texts do.
-    With buttons it is an interactive message; with a media header and no buttons, the media with a caption.
-    Raises RequestError 132000 when nothing was given for the placeholders, 132005 for too long a text.
-    """
-    parts = {component.type: component.parameters for component in request.components}
-    texts = _texts(template)
-    named = [kind for kind in TEXTS if kind in parts]
-    if not named and any(PLACEHOLDER.search(text) for text in texts.values()):
-        details = "The template has placeholders, and the message names no component with parameters for them."
-        raise RequestError("Number of parameters does not match", code=132000, status=400, details=details)
-    bound = {kind: _fill(text, parts.get(kind, [])) for kind, text in texts.items() if not named or kind in named}
-    media = next(
-        (parameter for parameter in parts.get("header", []) if str(parameter.get("type")).lower() in MEDIA), None
-    )
-    buttons = _buttons(template, request.components)
-    if buttons:
-        return {"type": "interactive", "interactive": _interactive(bound, media, buttons)}
-    text = "".join(bound[kind] for kind in TEXTS if kind in bound)
-    if media is not None:
-        kind = str(media["type"]).lower()
-        content = media.get(kind)
-        return {
-            "type": kind,
-            kind: {**(content if isinstance(content, dict) else {}), **({"caption": text} if text else {})},
-        }
-    return {"type": "text", "text": {"body": text}}
-
-
-def _fill(text: str, parameters: Sequence[Stored]) -> str:
-    """Every value literally, in one pass: what looks like a placeholder in a value stays.
-
-    Raises RequestError 132005 for a text that becomes too long, before it is made.
-    """
-    values = [
-        (str(parameter.get("parameter_name") or ""), _value(parameter))
-        for parameter in parameters
-        if str(parameter.get("type")).lower() not in MEDIA
-    ]
-    by_name = {name: value for name, value in values if name}
-    in_order = iter([value for name, value in values if not name])
-    chars = len(text)
-
-    def replace(placeholder: re.Match[str]) -> str:
-        nonlocal chars
-        name = placeholder[1].strip()
-        value = by_name[name] if name in by_name else next(in_order, placeholder[0])
-        chars += len(value)
-        if chars > MAX_TEXT_CHARS:
-            details = f"With its values a text of the template has more than {MAX_TEXT_CHARS} characters."
-            raise RequestError("Translated text too long", code=132005, status=400, details=details)
-        return value
-
-    return PLACEHOLDER.sub(replace, text)
-
-
-def _value(parameter: Stored) -> str:
-    """The text of a parameter; of an amount or a date what the client says for those who cannot format it."""
-    kind = str(parameter.get("type", "text")).lower()
-    if kind in ("currency", "date_time"):
-        content = parameter.get(kind)
-        return str(content.get("fallback_value", "")) if isinstance(content, dict) else ""
-    value = parameter.get("text", parameter.get("payload", ""))
-    return "" if value is None else str(value)
-
-
-def _interactive(bound: dict[str, str], media: Stored | None, buttons: list[Stored]) -> Stored:
-    interactive: Stored = {"type": "button", "body": {"text": bound.get("body", "")}, "action": {"buttons": buttons}}
-    if media is not None:
-        kind = str(media["type"]).lower()
-        interactive["header"] = {"type": kind, kind: media.get(kind) or {}}
-    elif bound.get("header"):
-        interactive["header"] = {"type": "text", "text": bound["header"]}
-    if bound.get("footer"):
-        interactive["footer"] = {"text": bound["footer"]}
-    return interactive
-
-
-def _buttons(template: Stored, components: Sequence[Component]) -> list[Stored]:
-    """The buttons of a template with the request's parameters, in the form of an interactive message."""
-    asked = {
-        str(0 if component.index is None else component.index): component.parameters
-        for component in components
-        if component.type == "button"
-    }
-    buttons: list[Stored] = []
-    for part in template.get("components") or []:
-        if not isinstance(part, dict) or str(part.get("type", "")).upper() != "BUTTONS":
-            continue
-        for index, button in enumerate(part.get("buttons") or []):
-            if isinstance(button, dict):
-                buttons.append(_button(button, asked.get(str(index), [])))
-    return buttons
-
-
-def _button(button: Stored, parameters: Sequence[Stored]) -> Stored:
-    kind, title = str(button.get("type", "")).upper(), str(button.get("text") or "")
-    first = parameters[0] if parameters else None
-    if kind == "URL":
-        return {"type": "url", "url": {"title": title, "link": _fill(str(button.get("url") or ""), parameters)}}
-    if kind == "PHONE_NUMBER":
-        return {"type": "call", "call": {"title": title, "phone_number": str(button.get("phone_number") or "")}}
-    if kind == "COPY_CODE":
-        code = str((first or {}).get("coupon_code") or (_value(first) if first else button.get("example") or ""))
-        return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title, "code": code}}
-    return {"type": "reply", "reply": {"id": (_value(first) if first else "") or title, "title": title}}

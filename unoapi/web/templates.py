@@ -35,10 +35,10 @@ def ensure_bindable(phone: str, named: Template) -> None:
     try:
         if uno.sessions.find(phone).provider in NATIVE:
             return
-        everything = _shown(phone)
+        stored = uno.templates.get(phone)
     except (Postponed, StoreUnavailable):
         return
-    templates.bind_named(everything, named)
+    templates.bind_named(templates.of_session(stored, only_hello=uno.settings.only_hello_template), named)
 
 
 def _shown(phone: str) -> list[dict[str, Any]]:
@@ -55,7 +55,9 @@ def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: AR
     everything = _shown(phone)
     wanted = {key: request.args[key] for key in FILTERS if request.args.get(key)}
     matching = [
-        template for template in everything if all(str(template.get(key)) == value for key, value in wanted.items())
+        template
+        for template in everything
+        if all(str(template.get(key)).lower() == value.lower() for key, value in wanted.items())
     ]
     answer = page(matching)
     fields = asked_fields()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 MAX_TEMPLATES = 1000
+PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
+"""Linear on any text: spaces around the name are cut off afterwards."""
 DEFAULT_LANGUAGE = "pt_BR"
+
+Stored = dict[str, Any]
+"""A template, or a part of one, as it is stored: with whatever its client gave."""
 
 
 class StoredButton(BaseModel):
@@ -39,7 +45,7 @@ class StoredTemplate(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
     id: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
     language: str = Field(default=DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")
-    category: str = Field(default="UTILITY", pattern=r"^[A-Z_]{1,32}$")
+    category: str = Field(default="UTILITY", pattern=r"^[A-Za-z_]{1,32}$")
     components: list[StoredComponent] = Field(default=[], max_length=20)
 
     @field_validator("id", mode="before")
@@ -51,6 +57,17 @@ class StoredTemplate(BaseModel):
     @classmethod
     def _code_of_a_language(cls, value: object) -> object:
         return value.get("code") if isinstance(value, dict) else value
+
+
+def components_of(template: Stored) -> list[Stored]:
+    """The parts of a template that are some."""
+    parts = template.get("components")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def placeholders(text: str) -> list[str]:
+    """The names in the placeholders of a text, each once, in order."""
+    return list(dict.fromkeys(name.strip() for name in PLACEHOLDER.findall(text)))
 
 
 def computed_template_id(phone: str, name: str, language: str) -> str:

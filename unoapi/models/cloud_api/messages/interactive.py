@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10
 MAX_COMPONENTS = 20
+MAX_CARDS = 10
 MAX_PARAMETER_CHARS = 32_768
 """Of one text in a template's parameter, as in Meta's reference."""
 MAX_PARAMETER_NAME_CHARS = 512
@@ -302,13 +303,27 @@ class Component(Part):
     parameters: Annotated[list[Parameter], Field(max_length=100), BeforeValidator(lambda value: value or [])] = Field(
         default=[]
     )
+    cards: Annotated[list[CardValues], Field(max_length=MAX_CARDS), BeforeValidator(lambda value: value or [])] = Field(
+        default=[]
+    )
+
+
+class CardValues(Part):
+    """The values for one card of a carousel; it counts from 0."""
+
+    card_index: int | None = Field(default=None, ge=0)
+    components: Annotated[
+        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
+    ] = Field(default=[])
 
 
 class Template(Part):
     """A template by its name, with values for its placeholders."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    language: Language | None = None
+    language: Annotated[
+        Language | None, BeforeValidator(lambda value: {"code": value} if isinstance(value, str) else value)
+    ] = None
     components: Annotated[
         list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
     ] = Field(default=[])

@@ -1,0 +1,399 @@
+"""What a contact sees of a template and the values of a message: all of its parts, or an error with Meta's code.
+
+The codes are those of Meta's reference: 132000 for the number of values, 132012 for their form, 100 for their name,
+131008 for one that is missing, 132018 for anything else about them, 132005 for too long a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic import ValidationError
+
+from unoapi.errors import RequestError
+from unoapi.models.cloud_api.messages import MAX_TEXT_CHARS
+from unoapi.models.cloud_api.messages.contents import Location
+from unoapi.models.cloud_api.templates import PLACEHOLDER, Stored, components_of, placeholders
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterator, Sequence
+
+    from unoapi.models.cloud_api.messages import Template
+    from unoapi.models.cloud_api.messages.interactive import CardValues, Component
+
+FILES = {"IMAGE": "image", "VIDEO": "video", "DOCUMENT": "document", "GIF": "video"}
+"""The formats of headers with a file, and what they are sent as: WhatsApp shows a GIF as a video."""
+WORDS = frozenset({"text", "currency", "date_time"})
+TITLES = {
+    100: "Invalid parameter",
+    131008: "Required parameter is missing",
+    131051: "Message type is not supported",
+    132000: "Number of parameters does not match the expected number of params",
+    132005: "Translated text too long",
+    132012: "Parameter format does not match format in the created template",
+    132018: "There is an issue with the parameters in the template",
+}
+MAP = "https://maps.google.com/?q={latitude},{longitude}"
+SENTENCES = {
+    "en": (
+        "*{{1}}* is your verification code.", "For your security, do not share this code.",
+        "This code expires in {} minutes.",
+    ),
+    "pt": (
+        "*{{1}}* é seu código de verificação.", "Para sua segurança, não o compartilhe.",
+        "Este código expira em {} minutos.",
+    ),
+    "es": (
+        "Tu código de verificación es *{{1}}*.", "Por tu seguridad, no lo compartas.",
+        "Este código caduca en {} minutos.",
+    ),
+}  # fmt: skip
+"""The words of templates for codes: Meta fixes them, and their clients store none."""
+
+
+def bind(template: Stored, request: Template) -> Stored:
+    """The message that a template and the values of a request make: Cloud API fields, beginning with `type`.
+
+    Every part of the template is sent, named or not. With buttons it is an interactive message; with a file above and
+    no buttons, the file with a caption; otherwise a text. Raises RequestError for values that do not fit, 131051 for a
+    part that only Meta can send.
+    """
+    return _message(_Parts(template, _language(template)), _Values(request.components))
+
+
+class _Parts:
+    """The parts of a stored template, or of one of its cards, by their types."""
+
+    def __init__(self, template: Stored, language: str) -> None:
+        self.by_type = {str(part.get("type", "")).upper(): part for part in components_of(template)}
+        self.language = language
+        self.is_for_codes = str(template.get("category") or "").upper() == "AUTHENTICATION"
+        for kind in self.by_type:
+            if kind not in ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_OFFER"):
+                _refuse(131051, f"This connection cannot send the part {kind[:40]} of the template.")
+
+    @property
+    def format(self) -> str:
+        """What the header is: TEXT, a file, LOCATION; empty without one."""
+        header = self.by_type.get("HEADER")
+        return "" if header is None else str(header.get("format") or "TEXT").upper()
+
+    def text(self, kind: str) -> str:
+        """The words of a part, with their placeholders; empty when it has none."""
+        part = self.by_type.get(kind)
+        if part is None or (kind == "HEADER" and self.format != "TEXT"):
+            return ""
+        if not part.get("text") and self.is_for_codes:
+            return self._sentence(kind, part)
+        return str(part.get("text") or "")
+
+    def _sentence(self, kind: str, part: Stored) -> str:
+        code, warning, expiry = SENTENCES.get(self.language[:2].lower(), SENTENCES["en"])
+        if kind == "BODY":
+            return f"{code} {warning}" if part.get("add_security_recommendation") else code
+        minutes = part.get("code_expiration_minutes")
+        return expiry.format(minutes) if kind == "FOOTER" and isinstance(minutes, int) else ""
+
+    @property
+    def buttons(self) -> list[Stored]:
+        """The stored buttons."""
+        listed = self.by_type.get("BUTTONS", {}).get("buttons")
+        return [button for button in listed if isinstance(button, dict)] if isinstance(listed, list) else []
+
+    @property
+    def cards(self) -> list[Stored]:
+        """The stored cards of a carousel."""
+        listed = self.by_type.get("CAROUSEL", {}).get("cards")
+        return [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+
+
+class _Values:
+    """What a request gives for the parts of a template."""
+
+    def __init__(self, components: Sequence[Component]) -> None:
+        self.by_type: dict[str, list[Stored]] = {}
+        self.buttons: dict[int, Component] = {}
+        self.cards: list[CardValues] = []
+        for component in components:
+            if component.type == "button":
+                self.buttons[_index(component)] = component
+            elif component.type == "carousel":
+                self.cards = component.cards
+            elif component.type in ("header", "body", "footer", "limited_time_offer"):
+                self.by_type[component.type] = component.parameters
+            elif component.parameters:
+                _refuse(132018, f"{component.type}: the template has no such part.")
+
+    def of(self, kind: str) -> list[Stored]:
+        """The values for a part."""
+        return self.by_type.get(kind.lower(), [])
+
+
+def _message(parts: _Parts, values: _Values) -> Stored:
+    above = _above(parts, values)
+    header = "" if above else _fill(parts.text("HEADER"), _words("header", values), "header")
+    body = _joined(
+        above if isinstance(above, str) else "",
+        _offer(parts, values),
+        _fill(parts.text("BODY"), _words("body", values), "body"),
+        *_carousel(parts, values),
+    )
+    footer = _fill(parts.text("FOOTER"), _words("footer", values), "footer")
+    text = _joined(header, body, footer)
+    if len(text) > MAX_TEXT_CHARS:
+        _too_long()
+    buttons = list(_buttons(parts.buttons, values))
+    file = above if isinstance(above, dict) else None
+    if buttons:
+        interactive: Stored = {"type": "button", "body": {"text": body}, "action": {"buttons": buttons}}
+        if file is not None or header:
+            interactive["header"] = {"type": "text", "text": header} if file is None else file
+        if footer:
+            interactive["footer"] = {"text": footer}
+        return {"type": "interactive", "interactive": interactive}
+    if file is None:
+        return {"type": "text", "text": {"body": text}}
+    kind = file["type"]
+    return {**file, kind: {**file[kind], **({"caption": text} if text else {})}}
+
+
+def _joined(*texts: str) -> str:
+    """Parts of a message one below the other. A text that ends with a space of its own goes on in the same line."""
+    joined = ""
+    for text in filter(None, texts):
+        joined += text if not joined or joined[-1].isspace() else f"\n\n{text}"
+    return joined
+
+
+def _above(parts: _Parts, values: _Values) -> Stored | str:
+    """What stands above the words: a file as `type` and its object, the lines of a place, or nothing."""
+    expected, given = parts.format, values.of("header")
+    kind = str(given[0].get("type") or "").lower() if given else "unknown"
+    if not expected and kind in FILES.values():
+        expected = kind.upper()  # the Node version takes a file over any template without a header
+    if expected in ("", "TEXT"):
+        return ""
+    if expected not in FILES and expected != "LOCATION":
+        _refuse(131051, f"This connection cannot send a header of the format {expected[:40]}.")
+    content = given[0].get(kind) if given else None
+    if not isinstance(content, dict) or kind not in (expected.lower(), FILES.get(expected)):
+        _refuse(132012, f"header: Format mismatch, expected {expected}, received {kind.upper()[:40]}.")
+    if len(given) > 1:
+        _wrong_number("header", given=len(given), expected=1)
+    return _place(content) if expected == "LOCATION" else {"type": FILES[expected], FILES[expected]: content}
+
+
+def _place(content: Stored) -> str:
+    """A place as lines that every phone shows, with a link to a map."""
+    try:
+        place = Location.model_validate(content)
+    except ValidationError:
+        _refuse(132012, "header: location needs a latitude and a longitude in degrees.")
+    link = MAP.format(latitude=f"{place.latitude:.7g}", longitude=f"{place.longitude:.7g}")
+    return "\n".join(filter(None, (f"\U0001f4cd {place.name}" if place.name else "", place.address, link)))
+
+
+def _offer(parts: _Parts, values: _Values) -> str:
+    """The words of a limited-time offer, with its end."""
+    offer = parts.by_type.get("LIMITED_TIME_OFFER", {}).get("limited_time_offer")
+    if not isinstance(offer, dict):
+        return ""
+    given = values.of("limited_time_offer")
+    content = given[0].get("limited_time_offer") if given else None
+    end_ms = content.get("expiration_time_ms") if isinstance(content, dict) else None
+    end = ""
+    if end_ms is not None or offer.get("has_expiration"):
+        try:
+            end = f"\u23f3 {datetime.fromtimestamp(float(end_ms) / 1000, UTC):%Y-%m-%d %H:%M} UTC"  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, OSError):
+            code = 131008 if end_ms is None else 132012
+            _refuse(code, "limited_time_offer: expiration_time_ms must be a time in milliseconds.")
+    return "\n".join(filter(None, (str(offer.get("text") or ""), end)))
+
+
+def _carousel(parts: _Parts, values: _Values) -> Iterator[str]:
+    """Each card as lines: its picture's address, its words, its links. No phone shows cards of others than Meta's."""
+    given = dict(enumerate(values.cards)) | {
+        card.card_index: card for card in values.cards if card.card_index is not None
+    }
+    if values.cards and len(values.cards) != len(parts.cards):
+        details = f"carousel: {len(values.cards)} cards do not match the expected number of cards ({len(parts.cards)})."
+        _refuse(132012, details)
+    for index, card in enumerate(parts.cards):
+        of_card = given.get(index)
+        inner = _Parts(card, parts.language)
+        bound = _message(inner, _Values(of_card.components if of_card else []))
+        yield "\n".join(filter(None, _card_lines(bound, index)))
+
+
+def _card_lines(bound: Stored, index: int) -> Iterator[str]:
+    content = bound[bound["type"]]
+    if bound["type"] == "text":
+        yield content["body"]
+        return
+    if bound["type"] != "interactive":
+        yield _link(content, index)
+        yield content.get("caption", "")
+        return
+    header = content.get("header", {})
+    if header:
+        yield header["text"] if header["type"] == "text" else _link(header[header["type"]], index)
+    yield content["body"]["text"]
+    yield content.get("footer", {}).get("text", "")
+    for button in content["action"]["buttons"]:
+        part = button[button["type"]]
+        value = part.get("link") or part.get("phone_number") or part.get("code") or ""
+        yield f"\u25b8 {part['title']}: {value}" if value else f"\u25b8 {part['title']}"
+
+
+def _link(file: Stored, index: int) -> str:
+    if not file.get("link"):
+        _refuse(131051, f"carousel: this connection needs the file of card {index} as a link.")
+    return str(file["link"])
+
+
+def _words(kind: str, values: _Values) -> list[Stored]:
+    """The values for a part of words. Raises RequestError for one of another form."""
+    given = values.of(kind)
+    for parameter in given:
+        form = str(parameter.get("type") or "text").lower()
+        if form not in WORDS:
+            _refuse(132012, f"{kind}: Format mismatch, expected TEXT, received {form.upper()[:40]}.")
+    return given
+
+
+def _fill(text: str, given: Sequence[Stored], place: str) -> str:
+    """A text with its values, each literally and in one pass: what looks like a placeholder in a value stays.
+
+    Raises RequestError 132005 for a text that becomes too long, before it is made.
+    """
+    by_name = _by_name(placeholders(text), given, place)
+    chars = len(text)
+
+    def replace(placeholder: re.Match[str]) -> str:
+        nonlocal chars
+        value = by_name[placeholder[1].strip()]
+        chars += len(value)
+        if chars > MAX_TEXT_CHARS:
+            _too_long()
+        return value
+
+    return PLACEHOLDER.sub(replace, text)
+
+
+def _by_name(names: Sequence[str], given: Sequence[Stored], place: str) -> dict[str, str]:
+    """The value of each placeholder: the n-th one for {{n}}, a named one by its name.
+
+    Values without a name fill named placeholders in their order, as in the Node version.
+    """
+    if len(given) != len(names):
+        _wrong_number(place, given=len(given), expected=len(names))
+    values = [(str(parameter.get("parameter_name") or "").strip(), _value(parameter, place)) for parameter in given]
+    if any(name for name, _ in values):
+        by_name = dict(values)
+        if by_name.keys() != set(names):
+            wrong = next((name for name in by_name if name not in names), "")
+            _refuse(100, f"{place}: the template has no parameter {wrong[:100]!r}: it has {', '.join(names)[:200]}.")
+        return by_name
+    in_order = sorted(names, key=int) if all(name.isascii() and name.isdigit() for name in names) else names
+    return dict(zip(in_order, (value for _, value in values), strict=True))
+
+
+def _value(parameter: Stored, place: str) -> str:
+    """The text of a value; of an amount or a date what the client says for those who cannot format it."""
+    kind = str(parameter.get("type") or "text").lower()
+    value = parameter.get("text", parameter.get("payload"))
+    if kind in ("currency", "date_time"):
+        content = parameter.get(kind)
+        value = content.get("fallback_value") or _amount(content) if isinstance(content, Mapping) else None
+    if isinstance(value, (dict, list, bool)):
+        _refuse(132012, f"{place}: a parameter of type {kind[:40]} has no text.")
+    if value is None or f"{value}".strip() == "":
+        _refuse(131008, f"{place}: a parameter of type {kind[:40]} is missing its text.")
+    return str(value)
+
+
+def _amount(content: Mapping[str, Any]) -> str:
+    amount = content.get("amount_1000")
+    return f"{content.get('code') or ''} {amount / 1000:.2f}".strip() if isinstance(amount, (int, float)) else ""
+
+
+# --- buttons ---
+
+
+def _index(component: Component) -> int:
+    text = "" if component.index is None else str(component.index).strip()
+    if not text:
+        _refuse(131008, "buttons: a button component needs an index.")
+    if not text.isascii() or not text.isdigit():
+        _refuse(132018, "buttons: the index of a button is a number, from 0.")
+    return int(text[:4])
+
+
+def _buttons(stored: Sequence[Stored], values: _Values) -> Iterator[Stored]:
+    """The buttons of a template with the request's values, in the form of an interactive message."""
+    for index in values.buttons:
+        if index >= len(stored):
+            _refuse(132018, f"buttons: the template has no button at index {index}.")
+    for index, button in enumerate(stored):
+        component = values.buttons.get(index)
+        kind = str(button.get("type") or "").upper()
+        asked = (component.sub_type or kind).upper() if component else kind
+        if kind not in (asked, "OTP"):
+            _refuse(132012, f"buttons: Button at index {index} is of type {kind[:40]}, not {asked}.")
+        yield _button(button, kind, component.parameters if component else [], f"Button at index {index}")
+
+
+def _button(button: Stored, kind: str, given: Sequence[Stored], place: str) -> Stored:
+    title = str(button.get("text") or "")
+    if len(given) > 1:
+        _wrong_number(f"buttons: {place}", given=len(given), expected=1)
+    first = given[0] if given else None
+    if kind == "URL":
+        return {"type": "url", "url": {"title": title, "link": _address(button, given, place)}}
+    if kind == "PHONE_NUMBER":
+        if first:
+            _refuse(100, f"buttons: {place} is of type Call and does not support parameters.")
+        return {"type": "call", "call": {"title": title, "phone_number": str(button.get("phone_number") or "")}}
+    if kind in ("COPY_CODE", "OTP"):
+        example = button.get("example") if kind == "COPY_CODE" else ""
+        code = str((first or {}).get("coupon_code") or (_value(first, place) if first else example) or "")
+        if not code:
+            _refuse(131008, f"buttons: {place} of type {kind} requires a parameter.")
+        return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title, "code": code}}
+    if kind != "QUICK_REPLY":
+        _refuse(131051, f"buttons: {place} is of type {kind[:40]}, which this connection cannot send.")
+    return {"type": "reply", "reply": {"id": (_value(first, place) if first else "") or title, "title": title}}
+
+
+def _address(button: Stored, given: Sequence[Stored], place: str) -> str:
+    url = str(button.get("url") or "")
+    expected = len(placeholders(url))
+    if expected and not given:
+        _refuse(131008, f"buttons: {place} of type Url requires a parameter.")
+    if given and not expected:
+        _refuse(100, f"buttons: {place} is of type Url and does not support parameters.")
+    return _fill(url, given, f"buttons: {place}")
+
+
+def _language(template: Stored) -> str:
+    language = template.get("language")
+    return str(language.get("code") if isinstance(language, dict) else language or "")
+
+
+def _wrong_number(place: str, *, given: int, expected: int) -> NoReturn:
+    details = (
+        f"{place}: number of localizable_params ({given}) does not match the expected number of params ({expected})"
+    )
+    _refuse(132000, details)
+
+
+def _too_long() -> NoReturn:
+    _refuse(132005, f"With its values a text of the template has more than {MAX_TEXT_CHARS} characters.")
+
+
+def _refuse(code: int, details: str) -> NoReturn:
+    raise RequestError(TITLES[code], code=code, status=400, details=details)
