@@ -224,6 +224,9 @@ class Connections(Protocol):
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
 
+    def is_served(self, phone: str) -> bool:
+        """Whether a connector runs the session and is connected, or was a moment ago. Raises StoreUnavailable."""
+
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         """Whether this is the caller's first call in ten seconds, or the same call again. Never raises."""
 

@@ -89,6 +89,27 @@ def events(folder: Path) -> Any:
     return results
 
 
+def linking(folder: Path) -> Any:
+    """How the engine ends for what the library says while it links, and what it makes of a silent connection."""
+    import ctypes  # noqa: PLC0415 (only here)
+
+    ends = {}
+    for word in ("timeout", "error", "err-client-outdated", "passkey-request", "success"):
+        _, engine = neonize_engine(folder / word)
+        engine._emit = lambda _kind, _payload: None
+        text = ctypes.create_string_buffer(word.encode())
+        engine._on_login_status(0, ctypes.addressof(text))
+        ends[word] = [engine._ended.code.name, engine._ended.reason] if engine._ended else None
+    module, engine = neonize_engine(folder)
+    saved: list[str] = []
+    engine._emit = lambda _kind, payload: saved.append(json.loads(payload)["data"]["state"])
+    engine._connected = True
+    engine._on_keep_alive_timeout(None, module.protobufs.KeepAliveTimeout(ErrorCount=3, LastSuccess=1))
+    silent = engine.connected
+    engine._on_keep_alive_restored(None, None)
+    return {"ends": ends, "silent": silent, "restored": engine.connected, "states": saved}
+
+
 def fields(folder: Path) -> Any:
     """Every top-level field of a message, each set to its empty message."""
     module, _ = neonize_engine(folder)
@@ -140,7 +161,9 @@ def store(folder: Path) -> Any:
 
 
 if __name__ == "__main__":
-    answer = {"events": events, "fields": fields, "sent": sent, "store": store}[sys.argv[1]](Path(sys.argv[2]))
+    answer = {"events": events, "linking": linking, "fields": fields, "sent": sent, "store": store}[sys.argv[1]](
+        Path(sys.argv[2])
+    )
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
     sys.stdout.flush()
     os._exit(0)

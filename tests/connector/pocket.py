@@ -25,6 +25,7 @@ from unoapi.connector.engines.base import CONTRACT_EVENT, contract_event
 from unoapi.connector.engines.simulated import SimulatedEngine
 from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
+from unoapi.errors import Postponed
 from unoapi.models.cloud_api.messages import Command
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
 from unoapi.models.jobs import Envelope, EventJob, ReceiveEvent, now_ms
@@ -58,7 +59,9 @@ class Pocket:
         self.outbox = Outbox(folder / "outbox.db")
         self.files: dict[str, tuple[dict[str, Any], bytes]] = {}
         self.events: list[dict[str, Any]] = []
+        self._states: list[dict[str, Any]] = []
         self.republished: list[ConnectorCommand] = []
+        self.postponed: list[ReceiveEvent] = []
         self._sent = folder / "engine" / "sent.jsonl"
         self._queue = MemoryPublisher(Topology("unoapi"))
         self._publisher = OutboxPublisher(
@@ -122,17 +125,38 @@ class Pocket:
         while self._publisher.step():
             pass
         for job in self._queue.jobs("unoapi.incoming.whatsmeow"):
+            if job.event["type"] == "session":
+                self._states.append(job.event["data"])
             self.take(job)
 
     def take(self, job: ReceiveEvent) -> None:
         """What the worker does with an event of the connector."""
-        received, commands = receive(
-            job, ids=self.ids, sessions=MemorySessions(self.session), connections=self.connections, chats=self.chats
-        )
+        sessions = MemorySessions(self.session)
+        try:
+            received, commands = receive(
+                job, ids=self.ids, sessions=sessions, connections=self.connections, chats=self.chats
+            )
+        except Postponed:
+            self.postponed.append(job)
+            return
         for event in received:
             if isinstance(event, EventJob):
                 self.events.append(json.loads(event.body)["entry"][0]["changes"][0]["value"])
         self.put(commands)
+
+    def pass_time(self, seconds: int) -> None:
+        """What was postponed comes again, so many seconds later."""
+        jobs, self.postponed = self.postponed, []
+        for job in jobs:
+            self.take(job.model_copy(update={"accepted_at_ms": job.accepted_at_ms - seconds * 1000}))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All messages that a webhook got."""
+        return [message for value in self.events for message in value.get("messages", [])]
+
+    def states(self) -> list[dict[str, Any]]:
+        """The changes of the connection that the connector reported."""
+        return self._states
 
     def _fetch(self, media: Media) -> tuple[Media, bytes]:
         fields, data = self.files.get(media.media.key if media.media else media.link, ({}, b"file"))

@@ -272,12 +272,14 @@ def test_a_whole_event_is_what_clients_expect(case: dict[str, Any]) -> None:
 
 @cases("listener_job")
 def test_the_steps_of_the_listener(case: dict[str, Any]) -> None:
-    """Each event of the connector is an event of its own; a message that this device cannot read is one at once."""
+    """Each event of the connector is an event of its own; a message that this device cannot read is one, too."""
     chat = {"jid": f"{CALLER}@s.whatsapp.net"}
     got = values("undecryptable", {"id": "A", "chat": chat, "sender": chat}, session_of({}))
 
     assert len(got) == case["out"]["events_sent"]
-    assert "phone" in got[0]["messages"][0]["text"]["body"]
+    message = got[0]["messages"][0]
+    assert (message["type"], message["errors"][0]["code"]) == ("unsupported", 131060)
+    assert "phone" in message["errors"][0]["error_data"]["details"]
 
 
 @cases("listener_filter")

@@ -53,6 +53,18 @@ def test_events_of_the_real_library_become_events_of_the_contract(tmp_path: Path
     assert by_name["undecryptable"][0]["type"] == "undecryptable"
 
 
+def test_what_the_library_says_while_it_links_ends_the_session_with_its_reason(tmp_path: Path) -> None:
+    result = run(tmp_path, "linking")
+
+    codes = {word: end and end[0] for word, end in result["ends"].items()}
+    assert codes == {
+        "timeout": "NOT_SCANNED", "error": "LINK_FAILED", "err-client-outdated": "OUTDATED",
+        "passkey-request": "LINK_FAILED", "success": None,
+    }  # fmt: skip
+    assert "passkey" in result["ends"]["passkey-request"][1]
+    assert (result["silent"], result["restored"], result["states"]) == (False, True, ["disconnected", "connected"])
+
+
 def test_every_field_of_a_message_becomes_something(tmp_path: Path) -> None:
     kinds = run(tmp_path, "fields")
 

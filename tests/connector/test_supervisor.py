@@ -127,7 +127,7 @@ def test_a_lost_lease_ends_the_process(tmp_path: Path) -> None:
     assert board[PHONE] == "another connector"
 
 
-@pytest.mark.parametrize("code", [Exit.LOGGED_OUT, Exit.BANNED, Exit.CONFLICT])
+@pytest.mark.parametrize("code", [Exit.LOGGED_OUT, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT])
 def test_a_session_that_ended_for_good_starts_only_when_a_command_says_so(tmp_path: Path, code: Exit) -> None:
     stage = Stage(tmp_path)
     stage.tick()
@@ -202,3 +202,30 @@ def test_a_logout_without_a_process_removes_the_login(tmp_path: Path) -> None:
 
     assert SessionFolder(tmp_path, PHONE).login == ""
     assert stage.published.states == ["logged_out"]
+
+
+@pytest.mark.parametrize("code", [Exit.BANNED, Exit.OUTDATED])
+def test_after_a_ban_or_a_refused_version_the_session_starts_again_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Exit
+) -> None:
+    monkeypatch.setattr(supervising, "OUTDATED_S", 0.2)
+    monkeypatch.setattr(supervising, "BANNED_S", 0.2)
+    stage = Stage(tmp_path)
+    stage.tick()
+
+    stage.end(code)
+    assert len(stage.processes) == 1
+    assert stage.leases.suspended([PHONE]) == set()
+    time.sleep(0.3)
+    stage.tick()
+
+    assert len(stage.processes) == 2
+
+
+def test_a_ban_outlives_the_connector(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    SessionFolder(tmp_path, PHONE).save_ban(int(time.time()) + 3600)
+
+    stage.tick(2)
+
+    assert stage.processes == []

@@ -438,6 +438,7 @@ class MemoryConnections:
 
     def __init__(self) -> None:
         self.away = False
+        self.leased: set[str] = set()
         self._changes: dict[str, tuple[int, int, dict[str, Any]]] = {}
         self._statuses: dict[str, str] = {}
         self._keys: dict[tuple[str, str], MessageKey] = {}
@@ -487,6 +488,10 @@ class MemoryConnections:
             return False
         self._waits[phone, command_id] = True
         return True
+
+    def is_served(self, phone: str) -> bool:
+        at_ms, _, _ = self._changes.get(phone, (0, 0, {}))
+        return (self.status(phone) == "online" and phone in self.leased) or now_ms() - at_ms < 120_000
 
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         return self.away or self._calls.setdefault((phone, caller), call_id) == call_id

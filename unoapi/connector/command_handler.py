@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import parse_command
 from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
-from unoapi.errors import EngineUnavailable, SendRefused, SessionEnding, describe
+from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused, SessionEnding, describe
 from unoapi.models.connector.commands import COMMANDS, ConnectorCommand, Quote, Read, RejectCall, Send, Typing
-from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke
+from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import now_ms
+from unoapi.models.phones import NUMBER_IN_TEXT, USER, is_individual, to_jid, user_of, with_ninth_digit
 from unoapi.services.retries import backoff
 from unoapi.telemetry.logging import get_logger
 
@@ -35,8 +37,14 @@ log = get_logger(__name__)
 
 MAX_CRASHES = 3
 """A command is given up when the process stopped so often with it before anything left."""
+MAX_MENTIONS = 100
 POLL_S = 0.1
 COMPOSING_S = 1.0
+STILL_MS = 120_000
+"""A session that sent nothing for so long does not work its queue off: what is too old by then has expired."""
+RESTRICTED_S, MAX_RESTRICTED_S = 3600, 86_400
+"""WhatsApp does not say for how long it refuses new chats: an hour, then twice as long each time, at most a day."""
+RESTRICTED_UNTIL, RESTRICTED_FOR = "restricted_until", "restricted_for"
 UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself."
 
 
@@ -90,6 +98,7 @@ class CommandHandler:
         self._rate_limiter = rate_limiter
         self._retry_schedule = retry_schedule
         self._stopping = stopping
+        self._worked_at_ms = outbox.last_sent_ms()
 
     def handle(self, body: bytes | str) -> None:
         """Carry out one command. When this returns its result is on the disk, or the command is published again.
@@ -123,14 +132,19 @@ class CommandHandler:
             self._finish_unsent(command, "failed", "the connector stopped at this message again and again")
             return
         self._attempt(command, send)
+        self._worked_at_ms = now_ms()
 
     def _attempt(self, command: ConnectorCommand, send: Send) -> None:
         try:
-            to, message = self._prepare(command, send)
+            to = self._engine.resolve(command.to)
+            self._ensure_allowed(command, to)
+            message = self._prepare(send, to)
             self._wait_for_rate_limit()
             self._outbox.mark_sending(command.command_id)
             sent = self._engine.send(to, message)
         except SendRefused as error:
+            if isinstance(error, NewChatsRefused) and not error.until_s:
+                self._restrict()
             self._finish_unsent(command, "failed", f"{error}", code=error.code)
         except EngineUnavailable as error:
             self._retry(command, f"{error}")
@@ -150,16 +164,39 @@ class CommandHandler:
         if self._stopping.is_set():
             raise SessionEnding("the session's process ends before the send")
 
-    def _prepare(self, command: ConnectorCommand, send: Send) -> tuple[str, dict[str, Any]]:
-        """WhatsApp's address and message; a file is fetched and uploaded."""
-        to = self._engine.resolve(command.to)
+    def _ensure_allowed(self, command: ConnectorCommand, to: str) -> None:
+        """Raise NewChatsRefused for a new chat while WhatsApp refuses them: each further try makes that longer."""
+        until_s = self._outbox.noted(RESTRICTED_UNTIL)
+        if until_s <= time.time() or not is_individual(to) or self._outbox.knows({to, to_jid(command.to)}):
+            return
+        shown = datetime.fromtimestamp(until_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        raise NewChatsRefused(f"WhatsApp lets this number write to nobody new until about {shown}", until_s=until_s)
+
+    def _restrict(self) -> None:
+        seconds = min(2 * self._outbox.noted(RESTRICTED_FOR) or RESTRICTED_S, MAX_RESTRICTED_S)
+        until_s = int(time.time()) + seconds
+        self._outbox.note(RESTRICTED_FOR, seconds)
+        self._outbox.note(RESTRICTED_UNTIL, until_s)
+        log.warning("new_chats_refused", until_s=until_s, hint="answer only; write to fewer new contacts a day")
+        self._outbox.append_event("session", {"state": "restricted", "until": until_s})
+
+    def _lift_restriction(self, chats: set[str]) -> None:
+        """A new chat was taken: WhatsApp refuses them no more."""
+        if self._outbox.noted(RESTRICTED_UNTIL) and not self._outbox.knows(chats):
+            self._outbox.note(RESTRICTED_UNTIL, 0)
+            self._outbox.note(RESTRICTED_FOR, 0)
+            self._outbox.append_event("session", {"state": "connected", "reason": "new chats are possible again"})
+
+    def _prepare(self, send: Send, to: str) -> dict[str, Any]:
+        """WhatsApp's message; a file is fetched and uploaded."""
         send = send.model_copy(update={"context": self._quote(send.context)}) if send.context else send
+        send = self._with_mentions(send)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
             self._stopping.wait(COMPOSING_S)
         media = media_of(send)
         if media is None:
-            return to, message_of(send, to=to)
+            return message_of(send, to=to)
         if media.kind == "sticker" and isinstance(send.content, Buttons):
             raise SendRefused("a sticker cannot stand above buttons", code=UNSUPPORTED)
         described, data = self._fetch_file(media)
@@ -167,7 +204,28 @@ class CommandHandler:
         if isinstance(send.content, Buttons):
             content = send.content.model_copy(update={"header_media": described})
         uploaded = self._engine.upload(media.kind, data)
-        return to, message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
+        return message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
+
+    def _with_mentions(self, send: Send) -> Send:
+        """The mentions by the addresses that WhatsApp knows: a phone marks only what stands so in the text, too."""
+        if not send.mentions:
+            return send
+        addresses = {mention: self._address(mention) for mention in send.mentions[:MAX_MENTIONS]}
+        users = {with_ninth_digit(user_of(mention)): user_of(address) for mention, address in addresses.items()}
+        content = send.content
+        if isinstance(content, Text):
+            written = NUMBER_IN_TEXT.sub(
+                lambda found: f"@{users.get(with_ninth_digit(found[1]), found[1])}", content.body
+            )
+            content = content.model_copy(update={"body": written})
+        mentions = (*addresses.values(), *send.mentions[MAX_MENTIONS:])
+        return send.model_copy(update={"mentions": mentions, "content": content})
+
+    def _address(self, mention: str) -> str:
+        try:
+            return self._engine.resolve(user_of(mention)) if mention.endswith(f"@{USER}") else mention
+        except (SendRefused, EngineUnavailable):
+            return mention
 
     def _quote(self, quote: Quote) -> Quote:
         """The quote with what this session knows of its message: its content and its writer."""
@@ -189,18 +247,25 @@ class CommandHandler:
         self._republish(command.model_copy(update={"attempt": command.attempt + 1}), delay_ms)
 
     def _wait_connected(self, command: ConnectorCommand) -> bool:
-        """True when connected; False when the command expired before. Raises SessionEnding."""
-        while not command.expires_at or now_ms() < command.expires_at:
+        """True when connected; False when the command expired before. Raises SessionEnding.
+
+        What only stood behind others, in a queue that was worked off all the time, has not expired.
+        """
+        while True:
+            now = now_ms()
+            if 0 < command.expires_at <= now and now - self._worked_at_ms > STILL_MS:
+                return False
             if self._engine.connected:
                 return True
             if self._stopping.wait(POLL_S):
                 raise SessionEnding("the session's process ends before it was connected")
-        return False
 
     def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
         quoted = quoted_of(send.content.model_dump(mode="json"), sender=self._engine.account, from_me=True)
-        self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted)
+        chats = {to, sent.chat or to, to_jid(command.to)}
+        self._lift_restriction(chats)
+        self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted, chats=chats)
 
     def _finish_unsent(self, command: ConnectorCommand, status: str, reason: str, *, code: int = 131000) -> None:
         """Record `failed` (certain that nothing left) or `ambiguous` (it may have left)."""
@@ -227,4 +292,8 @@ class CommandHandler:
 
 
 def _result(command: ConnectorCommand, status: str) -> dict[str, Any]:
-    return {"command_id": command.command_id, "status": status, "to": command.to, "attempts": command.attempt}
+    result = {"command_id": command.command_id, "status": status, "to": command.to, "attempts": command.attempt}
+    content = command.data.get("content")
+    deleted = str(content.get("about") or "") if isinstance(content, dict) else ""
+    result |= {"deleted": deleted} if deleted else {}
+    return result | ({"silent": True} if command.data.get("silent") else {})

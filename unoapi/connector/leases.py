@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from unoapi.broker.connector_commands import parse_command
 from unoapi.errors import InvalidCommand, StoreUnavailable
+from unoapi.stores.connections import lease_key
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class RedisLeases:
     def take(self, phone: str) -> bool:
         """Also true when Redis does not answer: see above."""
         try:
-            (taken,) = self._store.call(("EVAL", _RENEW, 1, _lease_key(phone), self._owner, LEASE_MS))
+            (taken,) = self._store.call(("EVAL", _RENEW, 1, lease_key(phone), self._owner, LEASE_MS))
         except StoreUnavailable:
             return True
         return bool(taken)
@@ -100,7 +101,7 @@ class RedisLeases:
         self._renewed = now
         try:
             renewed = self._store.call(
-                *(("EVAL", _RENEW, 1, _lease_key(phone), self._owner, LEASE_MS) for phone in phones)
+                *(("EVAL", _RENEW, 1, lease_key(phone), self._owner, LEASE_MS) for phone in phones)
             )
         except StoreUnavailable:
             log.warning("leases_not_renewed", hint="check Redis; the sessions go on")
@@ -109,7 +110,7 @@ class RedisLeases:
 
     def release(self, phone: str) -> None:
         """Let another connector run the session."""
-        self._store.post(("EVAL", _RELEASE, 1, _lease_key(phone), self._owner))
+        self._store.post(("EVAL", _RELEASE, 1, lease_key(phone), self._owner))
 
     def suspend(self, phone: str) -> None:
         """No connector starts the session until a command wants it connected, later connectors included."""
@@ -132,7 +133,7 @@ class RedisLeases:
     def other_owner(self, phone: str) -> str:
         """The other connector that runs a session; empty when none does, or Redis does not answer."""
         try:
-            (owner,) = self._store.call(("GET", _lease_key(phone)))
+            (owner,) = self._store.call(("GET", lease_key(phone)))
         except StoreUnavailable:
             return ""
         return str(owner) if owner and owner != self._owner else ""
@@ -158,10 +159,6 @@ class RedisLeases:
             except InvalidCommand:
                 continue
         return commands
-
-
-def _lease_key(phone: str) -> str:
-    return f"unoapi-connector-lease:{phone}"
 
 
 def _suspended_key(phone: str) -> str:

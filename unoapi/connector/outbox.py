@@ -2,7 +2,8 @@
 
 The outbox has the events that RabbitMQ has not confirmed yet (table `spool`): an event counts as received when `append`
 has returned. The send log has what became of each command (table `ledger`), so that none is sent twice. Beside them
-stands what answers repeat of the last messages (table `quotes`); without it they would be empty bubbles.
+stands what answers repeat of the last messages (table `quotes`); without it they would be empty bubbles. Table `chats`
+has whom the number has written with, which counts while WhatsApp refuses new chats.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from unoapi.models.connector.quoting import Quoted
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 MAX_ROWS = 100_000
@@ -33,6 +34,8 @@ CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TE
                                   at_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger (command_id TEXT PRIMARY KEY, state TEXT NOT NULL, tries INTEGER NOT NULL,
                                    at_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS chats (chat TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quotes (message_id TEXT PRIMARY KEY, quoted TEXT NOT NULL, at_ms INTEGER NOT NULL);
 """
 
@@ -91,13 +94,16 @@ class Outbox:
             ).fetchall()
         return [OutboxRow(*row) for row in rows]
 
-    def remove(self, seqs: list[int], *, quotes: Mapping[str, Quoted] | None = None) -> None:
-        """Delete events that RabbitMQ has confirmed, and save what answers to them will repeat."""
+    def remove(
+        self, seqs: list[int], *, quotes: Mapping[str, Quoted] | None = None, chats: Collection[str] = ()
+    ) -> None:
+        """Delete events that RabbitMQ has confirmed; save what answers to them will repeat, and who wrote."""
         with self._lock:
             with self._transaction():
                 self._file.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
                 for message_id, quoted in (quotes or {}).items():
                     self._save_quote(message_id, quoted)
+                self._save_chats(chats)
             self._rows -= len(seqs)
 
     def wait(self, timeout_s: float) -> None:
@@ -142,8 +148,42 @@ class Outbox:
             row = self._file.execute("SELECT quoted FROM quotes WHERE message_id = ?", (message_id,)).fetchone()
         return Quoted.model_validate_json(row[0]) if row else None
 
-    def finish(self, command_id: str, result: dict[str, Any], *, quoted: Quoted | None = None) -> None:
-        """Write a command's state and the event with its result: both or neither. `quoted` is of what was sent."""
+    def knows(self, chats: Collection[str]) -> bool:
+        """Whether the number has written with one of these chats before."""
+        marks = ",".join("?" * len(chats))
+        with self._lock:
+            row = self._file.execute(f"SELECT 1 FROM chats WHERE chat IN ({marks}) LIMIT 1", tuple(chats)).fetchone()  # noqa: S608 (question marks only)
+        return row is not None
+
+    def note(self, name: str, value: int) -> None:
+        """Save a number under a name."""
+        with self._lock:
+            self._file.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+    def noted(self, name: str) -> int:
+        """The number under a name; 0 when there is none."""
+        with self._lock:
+            row = self._file.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def last_sent_ms(self) -> int:
+        """When work on a command was begun or ended last, in milliseconds since the epoch; 0: never."""
+        with self._lock:
+            (at_ms,) = self._file.execute("SELECT max(at_ms) FROM ledger").fetchone()
+        return int(at_ms or 0)
+
+    def finish(
+        self,
+        command_id: str,
+        result: dict[str, Any],
+        *,
+        quoted: Quoted | None = None,
+        chats: Collection[str] = (),
+    ) -> None:
+        """Write a command's state and the event with its result: both or neither.
+
+        `quoted` is of what was sent, `chats` are the addresses of the chat that it went to.
+        """
         event = contract_event("send_result", result)
         with self._lock:
             with self._transaction():
@@ -155,6 +195,7 @@ class Outbox:
                 self._insert(CONTRACT_EVENT, event)
                 if quoted is not None:
                     self._save_quote(str(result["wa_id"]), quoted)
+                self._save_chats(chats)
             self._rows += 1
         self._wake_up.set()
 
@@ -184,6 +225,9 @@ class Outbox:
     def _save_quote(self, message_id: str, quoted: Quoted) -> None:
         text = quoted.model_dump_json(exclude_defaults=True)
         self._file.execute("INSERT OR REPLACE INTO quotes VALUES (?, ?, ?)", (message_id, text, now_ms()))
+
+    def _save_chats(self, chats: Collection[str]) -> None:
+        self._file.executemany("INSERT OR IGNORE INTO chats VALUES (?)", [(chat,) for chat in chats if chat])
 
     def _mark(self, command_id: str, state: str) -> None:
         with self._lock:

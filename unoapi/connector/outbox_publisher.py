@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
-from unoapi.connector.engines.base import CONTRACT_EVENT, EngineEvent
+from unoapi.connector.engines.base import CONTRACT_EVENT, EngineEvent, housekeeping_mark
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
+from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
+from unoapi.models.phones import to_jid
 from unoapi.models.text import mended
 from unoapi.telemetry.logging import UPSERT, get_logger
 
@@ -74,6 +76,7 @@ class OutboxPublisher:
         self._fetched: dict[int, Message] = {}
         self._published_ids: dict[str, None] = {}
         self._quotes: dict[str, Quoted] = {}  # of this batch
+        self._chats: set[str] = set()  # of this batch
         self._media = ThreadPoolExecutor(MEDIA_WORKERS, thread_name_prefix="media")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -114,7 +117,7 @@ class OutboxPublisher:
     def step(self) -> bool:
         """Publish one batch. False when there was nothing. Raises BrokerUnavailable; then no event is removed."""
         messages: dict[int, list[Message]] = {}
-        self._quotes = {}
+        self._quotes, self._chats = {}, set()
         for seq in list(self._fetched):
             messages[seq] = [self._fetched[seq]]
         for row in self._outbox.oldest(BATCH, without=frozenset(self._fetching)):
@@ -131,7 +134,7 @@ class OutboxPublisher:
         copies = by_id.keys() & self._published_ids.keys()
         self._publisher.publish_messages([message for event_id, message in by_id.items() if event_id not in copies])
         self._remember(by_id)
-        self._outbox.remove(list(messages), quotes=self._quotes)
+        self._outbox.remove(list(messages), quotes=self._quotes, chats=self._chats)
         for seq in messages:
             self._fetched.pop(seq, None)
             self._fetching.discard(seq)
@@ -167,13 +170,21 @@ class OutboxPublisher:
         elif kind == "message":
             retry_count = str(data.get("retry_count", 0))
             parts = (str(data["chat"]["jid"]), str(data["sender"]["jid"]), str(data["id"]), retry_count)
+            parts += housekeeping_mark(data)
         return [EngineEvent(kind, data, parts=parts)]
 
     def _completed(self, event: EngineEvent) -> EngineEvent:
         """The event, with the names of the options that a vote chose; what answers to it repeat is saved."""
         content = event.data.get("content") if event.type == "message" else None
         if not isinstance(content, dict):
+            if event.type == "undecryptable" and event.data.get("unavailable"):
+                self._request_again(event)
             return event
+        if content.get("kind") == "protocol":
+            if content.get("name") == PLACEHOLDER:
+                self._request_again(event)
+            return event
+        self._chats |= addresses_of(event.data.get("chat"))
         if content.get("kind") == "poll_vote":
             data = {**event.data, "content": self._named(content)}
             return replace(event, data=data)
@@ -184,6 +195,14 @@ class OutboxPublisher:
             edited = content.get("target_id") if content["kind"] == "edit" else None
             self._quotes[str(edited or event.data.get("id"))[:512]] = quoted
         return event
+
+    def _request_again(self, event: EngineEvent) -> None:
+        """Ask the phone, once, for what only it can show. The event goes on: it is told when nothing comes."""
+        chat, sender = (str((event.data.get(name) or {}).get("jid") or "") for name in ("chat", "sender"))
+        try:
+            self._engine.request_again(chat, sender, str(event.data.get("id") or ""))
+        except Exception as error:  # noqa: BLE001 (the placeholder's event says what is there)
+            log.warning("message_not_requested", message_id=event.data.get("id"), error=describe(error))
 
     def _named(self, vote: dict[str, Any]) -> dict[str, Any]:
         hashes = vote.get("option_hashes")
@@ -256,6 +275,14 @@ class OutboxPublisher:
         headers = {REASON_HEADER: "not_converted", ERROR_HEADER: describe(error), QUEUE_HEADER: queue}
         properties = {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2}
         return Message(topology.dead, queue, body, headers, properties)
+
+
+def addresses_of(chat: object) -> set[str]:
+    """The addresses that a chat may be written to by."""
+    if not isinstance(chat, dict):
+        return set()
+    phone, lid = str(chat.get("phone") or ""), str(chat.get("lid") or "")
+    return {name for name in (str(chat.get("jid") or ""), to_jid(phone) if phone else "", lid) if name}
 
 
 def _pending_file(event: EngineEvent) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ class SessionFolder:
         self.outbox = self.path / "spool.db"
         self.library = self.path / "whatsapp.db"
         self._login = self.path / "login"
+        self._ban = self.path / "banned_until"
 
     @property
     def login(self) -> str:
@@ -24,6 +25,21 @@ class SessionFolder:
             return self._login.read_text("utf-8").strip()
         except OSError:
             return ""
+
+    @property
+    def banned_until(self) -> int:
+        """When WhatsApp's ban ends, in seconds since the epoch; 0: there is none."""
+        try:
+            return int(self._ban.read_text("utf-8"))
+        except (OSError, ValueError):
+            return 0
+
+    def save_ban(self, until: int) -> None:
+        """The number is banned until then; 0: it is not."""
+        if until:
+            self._ban.write_text(f"{until}", "utf-8")
+        else:
+            self._ban.unlink(missing_ok=True)
 
     def save_login(self, jid: str) -> None:
         """A phone has scanned the code."""

@@ -48,7 +48,8 @@ STATES = {
     Exit.REPLACED: "replaced",
     Exit.BANNED: "banned",
     Exit.OUTDATED: "outdated",
-    Exit.NOT_SCANNED: "logged_out",
+    Exit.NOT_SCANNED: "not_scanned",
+    Exit.LINK_FAILED: "link_failed",
     Exit.CONFLICT: "conflict",
     Exit.DISK: "crashed",
 }
@@ -123,6 +124,7 @@ class SessionRunner:
         ended = self._ended or Ended(Exit.STOPPED)
         if ended.code in (Exit.LOGGED_OUT, Exit.CONFLICT):
             self._folder.remove_login()
+        self._folder.save_ban(ended.until)
         state = {"state": STATES[ended.code], "reason": ended.reason}
         self._outbox.append_event("session", state | ({"until": ended.until} if ended.until else {}))
         self._publisher.stop(FLUSH_S)

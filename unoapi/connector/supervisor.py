@@ -42,10 +42,12 @@ STEADY_S = 60.0
 GRACE_S = 30.0
 MIN_RECONNECT_S = 60.0
 """No session is connected anew more often, whatever `autoRestartMs` says."""
-FINAL = frozenset(
-    {Exit.LOGGED_OUT, Exit.REPLACED, Exit.BANNED, Exit.OUTDATED, Exit.NOT_SCANNED, Exit.CONFLICT, Exit.STOPPED}
-)
+FINAL = frozenset({Exit.LOGGED_OUT, Exit.REPLACED, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT, Exit.STOPPED})
 """After these only a person, or a command, starts the session again."""
+BANNED_S = 86_400.0
+"""How long a ban lasts of which WhatsApp does not say it."""
+OUTDATED_S = 3600.0
+"""So often a refused version of the library is tried again; a new one comes with a new connector: it starts at once."""
 
 
 @dataclass
@@ -173,8 +175,10 @@ class Supervisor:
         process.reconnect_every_s = max(every_s, MIN_RECONNECT_S) if every_s else 0.0
         if process.method or process.suspended or suspended:
             return
-        if session.auto_connect and SessionFolder(self._folder, phone).login:
+        folder = SessionFolder(self._folder, phone)
+        if session.auto_connect and folder.login:
             process.method = "resume"
+            process.start_at = time.monotonic() + max(0.0, folder.banned_until - time.time())
 
     def _drop(self, process: SessionProcess) -> None:
         """The session is no longer this connector's."""
@@ -274,6 +278,9 @@ class Supervisor:
         self._leases.release(process.phone)
         if code in FINAL:
             return
+        if code in (Exit.BANNED, Exit.OUTDATED):
+            self._pause(process, code)
+            return
         if code == Exit.REFUSED:
             process.refused_at.append(time.monotonic())
         if lived_s >= STEADY_S:
@@ -288,6 +295,16 @@ class Supervisor:
         )
         if code not in (Exit.NETWORK, Exit.REFUSED):
             self._add_state(process, "crashed", f"the session's process ended with {code}; it starts again")
+
+    def _pause(self, process: SessionProcess, code: int) -> None:
+        """Start the session again when WhatsApp's ban is over, or when another version may be there."""
+        pause_s = OUTDATED_S
+        if code == Exit.BANNED:
+            until_s = SessionFolder(self._folder, process.phone).banned_until
+            pause_s = max(until_s - time.time(), MIN_RECONNECT_S) if until_s else BANNED_S
+        process.method, process.failures = "resume", 0
+        process.start_at = time.monotonic() + pause_s
+        log.warning("session_paused", phone=process.phone, code=code, for_s=round(pause_s))
 
     def _add_state(self, process: SessionProcess, state: str, reason: str) -> None:
         self._states.append((process.phone, {"state": state, "reason": reason}))

@@ -34,6 +34,9 @@ SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022~")
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
 """A Brazilian mobile number as it was before the ninth digit: country, area, eight digits that begin with 6 to 9."""
 
+NUMBER_IN_TEXT = re.compile(r"(?<![\w@.])@\+?([1-9][0-9]{7,14})(?![0-9])", re.ASCII)
+"""A person who is named in a text: `@5511999990000`."""
+
 
 def to_phone(address: str) -> str:
     """The public phone of a jid or of a number as people write it; no plus.

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_CHARS = 120
 """Longer than any title that Meta allows with a number before it: what is longer is no answer."""
-LABELS = r"(?:opcao|op|option|opcion|numero|num|number|n|no|nr|item|letra|letter)"
-NUMBERED = re.compile(rf"(?:{LABELS}\b[ .:#]*)?#?(\d{{1,3}}|[a-z])\b(?:[ ]*[-.:)\]/=>]+[ ]*(.*)|[ ]+(.*))?")
+NUMBERED = re.compile(
+    r"(?:(?:opcao|op|option|opcion|numero|num|number|nr|no|n|item|letra|letter)\b[ .:#]{0,3})?#?(\d{1,3}|[a-z])\b(.*)"
+)
 INVISIBLE = ("Mn", "Me", "Cf")
 """Accents, keycaps, what joins."""
-EDGES = " \t\n\r.,;:!?()[]{}<>*_~`'\"\u2018\u2019\u201c\u201d\u00b4-\u2013\u2014\u00ba\u00aa\u00b0#"
+EDGES = " \t\n\r.,;:!?()[]{}<>*_~`'\"\u2018\u2019\u201c\u201d\u00b4-\u2013\u2014\u00ba\u00aa\u00b0#/=>|"
 
 
 def chosen(answer: str, menu: Menu) -> MenuRow | None:
@@ -40,7 +41,7 @@ def _numbered(text: str, menu: Menu) -> MenuRow | None:
     match = NUMBERED.fullmatch(text)
     if match is None:
         return None
-    name, rest = match[1], (match[2] or match[3] or "").strip(EDGES)
+    name, rest = match[1], match[2].strip(EDGES)
     position = int(name) - 1 if name.isdigit() else ord(name) - ord("a")
     if not 0 <= position < len(menu.rows):
         return None

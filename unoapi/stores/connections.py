@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 CHANNEL = "unoapi-broadcast"
 """The channel for front ends: `{"phone", "type", "content"}`."""
+GAP_MS = 120_000
+"""A connection that is gone for less, as in a restart, counts as there."""
+DAY_S = 86_400
 RING_MS = 10_000
 """Further calls of one caller within this time count as the same call."""
 PERSON = "@s.whatsapp.net"
@@ -90,7 +93,7 @@ class RedisConnections:
 
     def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
         """Note that a command's result is awaited. Raises StoreUnavailable."""
-        self._redis.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + 3600))
+        self._redis.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + DAY_S))
 
     def settle(self, phone: str, command_id: str) -> bool:
         """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
@@ -101,6 +104,13 @@ class RedisConnections:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
         (waiting,) = self._redis.call(("SET", _wait_key(phone, command_id), GIVEN_UP, "XX", "GET", "KEEPTTL"))
         return waiting is not None
+
+    def is_served(self, phone: str) -> bool:
+        """Whether a connector runs the session and is connected, or was a moment ago. Raises StoreUnavailable."""
+        status, leased, at_ms = self._redis.call(
+            ("GET", _status_key(phone)), ("EXISTS", lease_key(phone)), ("HGET", _connection_key(phone), "at")
+        )
+        return bool(status == "online" and leased) or now_ms() - int(at_ms or 0) < GAP_MS
 
     def is_new_call(self, phone: str, caller: str, call_id: str) -> bool:
         """Whether this is the caller's first call in ten seconds, or the same call again. Never raises."""
@@ -122,6 +132,11 @@ def _read_key(stored: Any) -> MessageKey:
 
 def _address(short: str) -> str:
     return f"{short}{PERSON}" if short and "@" not in short else short
+
+
+def lease_key(phone: str) -> str:
+    """The key of the lease by which one connector runs a session."""
+    return f"unoapi-connector-lease:{phone}"
 
 
 def _status_key(phone: str) -> str:

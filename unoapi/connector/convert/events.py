@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.inbound import content_of, context_of
 from unoapi.connector.convert.json_fields import Raw, int_at, list_at, lowered, object_at, text_at
-from unoapi.connector.engines.base import EngineEvent
+from unoapi.connector.engines.base import EngineEvent, housekeeping_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,19 @@ RECEIPTS = {
 USER, LID = "s.whatsapp.net", "lid"
 
 
-def convert_event(kind: str, event: Raw) -> list[EngineEvent]:
-    """The contract's events in an event of the library; none for what the contract has no event for."""
+def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lambda _: "") -> list[EngineEvent]:
+    """The contract's events in an event of the library; none for what the contract has no event for.
+
+    `phone_of` knows the phone of a LID, where the event itself does not say it.
+    """
     convert = _CONVERTERS.get(kind)
-    return convert(event) if convert is not None else []
+    events = convert(event) if convert is not None else []
+    for converted in events:
+        for name in ("chat", "sender", "participant", "from"):
+            party = converted.data.get(name)
+            if isinstance(party, dict) and party.get("lid") and not party.get("phone"):
+                party["phone"] = phone_of(str(party["lid"]))
+    return events
 
 
 def address_of(jid: Raw) -> str:
@@ -55,7 +64,7 @@ def _message(event: Raw) -> list[EngineEvent]:
         "context": context,
     }
     edit = f"{text_at(info, 'edit')}|{data['edited']}"
-    parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]))
+    parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]), *housekeeping_mark(data))
     return [EngineEvent("message", data, parts=parts, partition=chat["jid"])]
 
 
@@ -69,6 +78,7 @@ def _undecryptable(event: Raw) -> list[EngineEvent]:
         "sender": sender,
         "from_me": from_me,
         "unavailable": bool(plain.get("isunavailable")),
+        "view_once": "view_once" in text_at(plain, "unavailabletype").lower().replace("-", "_"),
         "hide": text_at(plain, "decryptfailmode") == "DECRYPT_FAIL_HIDE",
         "timestamp_ms": int_at(info, "timestamp"),
     }

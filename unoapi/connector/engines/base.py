@@ -34,6 +34,7 @@ class Exit(IntEnum):
     OUTDATED = 23
     NOT_SCANNED = 24
     CONFLICT = 25
+    LINK_FAILED = 26  # WhatsApp refused to link the device: a passkey is asked for, or the phone is too old
     DISK = 30
 
 
@@ -54,6 +55,12 @@ class EngineEvent:
     data: dict[str, Any]
     parts: tuple[str, ...] = ()
     partition: str = ""
+
+
+def housekeeping_mark(message: dict[str, Any]) -> tuple[str, ...]:
+    """What distinguishes housekeeping from a message: what stands for one has its id, and is another event."""
+    content = message.get("content")
+    return ("protocol",) if isinstance(content, dict) and content.get("kind") == "protocol" else ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,9 @@ class Engine(Protocol):
 
     def reject_call(self, caller: str, call_id: str) -> None:
         """Refuse a call."""
+
+    def request_again(self, chat: str, sender: str, message_id: str) -> None:
+        """Ask the phone for a message that only it can show. It comes as an ordinary message, or never."""
 
     def logout(self) -> None:
         """Remove this device from the phone's list."""

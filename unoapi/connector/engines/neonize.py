@@ -9,6 +9,8 @@ and the process leaves by `os._exit`.
 from __future__ import annotations
 
 import base64
+import contextlib
+import ctypes
 import importlib
 import logging
 import threading
@@ -16,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.events import address_of, convert_event
+from unoapi.connector.engines import library_store
 from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
 from unoapi.connector.engines.whatsmeow_errors import classify_connection_error, classify_error
 from unoapi.errors import EngineUnavailable, SendRefused, describe
@@ -46,6 +49,19 @@ SAVED_EVENTS = {
     "CallOfferNotice": events.CallOfferNoticeEv,
     "CallTerminate": events.CallTerminateEv,
 }
+LOGIN_ENDS = {
+    "timeout": (Exit.NOT_SCANNED, "nobody scanned a code in time"),
+    "err-client-outdated": (Exit.OUTDATED, "WhatsApp refuses this version of the library"),
+    "err-scanned-without-multidevice": (Exit.LINK_FAILED, "the phone's WhatsApp is too old to link devices"),
+    "err-unexpected-state": (Exit.LINK_FAILED, "WhatsApp did not expect a link now; try again"),
+    "error": (Exit.LINK_FAILED, "WhatsApp refused the link; try again"),
+}
+"""What the library says of the linking phase, of which it reports no event."""
+PASSKEY = "the account asks for a passkey after the code, which this engine cannot give: link it with a number at Meta"
+PAIRING_CODE_S = 160.0
+"""After that the library ends the linking."""
+PRESENCE_S = 25.0
+"""So long contacts see that somebody writes."""
 QR_CODES = 3
 FIRST_CODE_S, NEXT_CODE_S = 60, 20
 MAX_DISCONNECTED_S = 600.0
@@ -78,6 +94,8 @@ class NeonizeEngine:
         self._over = threading.Event()
         self._disconnected_since = time.monotonic()
         self._addresses: dict[str, str] = {}
+        self._lids: dict[str, str] = {}
+        self._away: threading.Timer | None = None
 
     @property
     def account(self) -> str:
@@ -97,6 +115,9 @@ class NeonizeEngine:
         jid = self._jid(folder.login) if login.method == "resume" and folder.login else None
         if login.method == "resume" and jid is None:
             return Ended(Exit.NOT_SCANNED, "there is no stored login")
+        if jid is not None and not library_store.has_device(folder.library, folder.login):
+            return Ended(Exit.LOGGED_OUT, "its login is not in the library's store any more")  # it would abort us
+        library_store.let_readers_in(folder.library)
         logging.getLogger("whatsmeow").setLevel(logging.WARNING)
         chrome = companion.DeviceProps.PlatformType.Value("CHROME")
         properties = companion.DeviceProps(os=self._client_name, platformType=chrome)
@@ -104,6 +125,8 @@ class NeonizeEngine:
             str(folder.library), jid=jid, props=properties, uuid=self._phone, new_device=jid is None
         )
         self._subscribe()
+        # Looked up on the instance when the connection begins; without it the library only prints.
+        setattr(self._client, "_NewClient__onLoginStatus", self._on_login_status)  # noqa: B010 (a private name)
         self._emit_event("session", {"state": "connecting"})
         threading.Thread(target=self._connect, name="whatsmeow", daemon=True).start()
         self._wait()
@@ -116,7 +139,16 @@ class NeonizeEngine:
         document = json_format.MessageToDict(event, preserving_proto_field_name=True)
         if kind == "Message" and event.Message.HasField("pollUpdateMessage"):
             document["Message"]["pollUpdateMessage"]["optionHashes"] = self._votes(event)
-        return convert_event(kind, document)
+        return convert_event(kind, document, phone_of=self._phone_of)
+
+    def _phone_of(self, lid: str) -> str:
+        """The phone of a LID, as the library has noted it; empty when it has not."""
+        if lid not in self._lids:
+            phone = library_store.phone_of(self._folder.library, lid)
+            if not phone:
+                return ""
+            self._lids[lid] = phone
+        return self._lids[lid]
 
     def _votes(self, event: Any) -> list[str]:
         """The hashes of the options that a vote chose; none when the poll's secret is not known, or not connected."""
@@ -203,12 +235,34 @@ class NeonizeEngine:
         self._client.mark_read(*ids, chat=self._jid(chat), sender=self._jid(sender or chat), receipt=receipt)
 
     def typing(self, chat: str, state: str) -> None:
-        """Show `composing`, `recording` or `paused`."""
+        """Show `composing`, `recording` or `paused`. Contacts see it only of somebody who is there."""
+        self._show_presence(there=state != "paused")
         states = enums.ChatPresence
         presence = states.CHAT_PRESENCE_PAUSED if state == "paused" else states.CHAT_PRESENCE_COMPOSING
         media = enums.ChatPresenceMedia
         kind = media.CHAT_PRESENCE_MEDIA_AUDIO if state == "recording" else media.CHAT_PRESENCE_MEDIA_TEXT
         self._client.send_chat_presence(self._jid(chat), presence, kind)
+
+    def request_again(self, chat: str, sender: str, message_id: str) -> None:
+        """Not possible: the library sends nothing to the number's own phone. It asks for some by itself."""
+
+    def _show_presence(self, *, there: bool) -> None:
+        """Be there for as long as somebody writes; else the phone gets no notifications."""
+        if self._away is not None:
+            self._away.cancel()
+        kind = enums.Presence.AVAILABLE if there else enums.Presence.UNAVAILABLE
+        try:
+            self._client.send_presence(kind)
+        except Exception as error:  # noqa: BLE001 (no message depends on it)
+            log.debug("presence_not_sent", error=describe(error))
+        if there:
+            self._away = threading.Timer(PRESENCE_S, self._leave)
+            self._away.daemon = True
+            self._away.start()
+
+    def _leave(self) -> None:
+        if self._connected:
+            self._show_presence(there=False)
 
     def reject_call(self, caller: str, call_id: str) -> None:
         """Refuse a call."""
@@ -226,11 +280,19 @@ class NeonizeEngine:
             self._connected = False
             self._client.disconnect()
 
+    def _disconnect(self) -> None:
+        if self._connected:
+            self._connected = False
+            with contextlib.suppress(Exception):
+                self._client.disconnect()
+
     def _connect(self) -> None:
         try:
             self._client.connect(self._proxy())
         except Exception as error:  # noqa: BLE001 (the library has one kind of error)
-            self._end(*classify_connection_error(error))
+            self._disconnect()  # its loop is over, and it would go on taking messages that nobody reads
+            code, reason, lasts_s = classify_connection_error(error)
+            self._end(code, reason, until=int(time.time()) + lasts_s if lasts_s else 0)
         else:
             self._end(Exit.REFUSED, "the library gave the connection up")
 
@@ -257,6 +319,10 @@ class NeonizeEngine:
         client.event(events.DisconnectedEv)(self._on_disconnected)
         client.event(events.PairStatusEv)(self._on_paired)
         client.event(events.TemporaryBanEv)(self._on_banned)
+        client.event(events.KeepAliveTimeoutEv)(self._on_keep_alive_timeout)
+        client.event(events.KeepAliveRestoredEv)(self._on_keep_alive_restored)
+        client.event(events.ConnectFailureEv)(self._on_connect_failure)
+        client.event(events.StreamErrorEv)(self._on_stream_error)
         for event, code, reason in (
             (events.LoggedOutEv, Exit.LOGGED_OUT, "the phone removed this device"),
             (events.StreamReplacedEv, Exit.REPLACED, "another program uses this login"),
@@ -294,12 +360,49 @@ class NeonizeEngine:
         except Exception as error:  # noqa: BLE001 (the library has one kind of error)
             self._end(Exit.NOT_SCANNED, f"no pairing code: {str(error)[:100]}")
             return
-        expires_at = int(time.time() + self._login.qr_timeout_s * QR_CODES)
+        expires_at = int(time.time() + min(self._login.qr_timeout_s * QR_CODES, PAIRING_CODE_S))
         data = {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
         self._emit_event("pairing_code", data)
 
+    def _on_login_status(self, _uuid: int, status: int) -> None:
+        self.note_login_status(ctypes.string_at(status).decode("utf-8", "replace") if status else "")
+
+    def note_login_status(self, word: str) -> None:
+        """End the linking for what nobody can go on from, and say why."""
+        if "passkey" in word:
+            self._end(Exit.LINK_FAILED, PASSKEY)
+        elif word in LOGIN_ENDS:
+            self._end(*LOGIN_ENDS[word])
+
+    def _on_keep_alive_timeout(self, _client: Any, event: Any) -> None:
+        """WhatsApp does not answer: what is sent now would end as an unknown outcome."""
+        if self._connected:
+            self._connected, self._disconnected_since = False, time.monotonic()
+            reason = f"WhatsApp has not answered {int(event.ErrorCount)} times"
+            self._emit_event("session", {"state": "disconnected", "reason": reason})
+
+    def _on_keep_alive_restored(self, _client: Any, _event: Any) -> None:
+        if not self._connected:
+            self._connected = True
+            self._emit_event("session", {"state": "connected", "jid": self._folder.login})
+
+    def _on_connect_failure(self, _client: Any, event: Any) -> None:
+        self._end(Exit.REFUSED, f"WhatsApp refused the connection ({int(event.Reason)})")
+
+    def _on_stream_error(self, _client: Any, event: Any) -> None:
+        log.warning("stream_error", phone=self._phone, code=str(event.Code)[:20])
+
+    def _introduce(self) -> None:
+        """Without a presence contacts see no name, and delivery receipts are not shown while the phone is off."""
+        try:
+            self._client.set_force_activate_delivery_receipts(True)
+        except Exception as error:  # noqa: BLE001 (no message depends on it)
+            log.debug("receipts_not_activated", error=describe(error))
+        self._leave()
+
     def _on_connected(self, _client: Any, _event: Any) -> None:
         self._connected = True
+        threading.Thread(target=self._introduce, name="presence", daemon=True).start()
         self._emit_event(
             "session", {"state": "connected", "jid": self._folder.login, "capabilities": self.capabilities}
         )

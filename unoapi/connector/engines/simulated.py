@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
-from unoapi.errors import EngineUnavailable, SendRefused
+from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused
 from unoapi.models.phones import to_jid
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ POLL_S = 0.02
 CODES = 3
 DELIVERED_S, READ_S = 0.1, 0.2
 NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "15550000007", "15550000010"
+NEW_CHATS_REFUSED = "15550000463"
+"""Whoever writes to a number that begins so is told that nobody new may be written to."""
 PICTURE = b"\x89PNG\r\n\x1a\n twin"
 
 
@@ -100,6 +102,9 @@ class SimulatedEngine:
                 raise EngineUnavailable("the simulated connection is gone for a moment")
         if not self._connected:
             raise EngineUnavailable("not connected")
+        if number.startswith(NEW_CHATS_REFUSED):
+            self._record({"refused": number})
+            raise NewChatsRefused("WhatsApp lets this number write to nobody new for a while (463)")
         wa_id = f"3EB0{os.urandom(9).hex().upper()}"
         with self._sent.open("a") as file:
             file.write(json.dumps({"id": wa_id, "to": to, "message": message, "at": time.time()}) + "\n")
@@ -137,6 +142,10 @@ class SimulatedEngine:
     def reject_call(self, caller: str, call_id: str) -> None:
         """Record it in `sent.jsonl`."""
         self._record({"rejected": call_id, "caller": caller})
+
+    def request_again(self, chat: str, sender: str, message_id: str) -> None:
+        """Record it in `sent.jsonl`."""
+        self._record({"requested": message_id, "chat": chat, "sender": sender})
 
     def logout(self) -> None:
         """Leave the phone's list of devices."""

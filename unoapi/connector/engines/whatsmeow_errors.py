@@ -21,6 +21,8 @@ NO_MEMBER = ("403", "forbidden", "404", "item-not-found", "401", "not-authorized
 UNDELIVERABLE = 131026
 NEW_CHATS_REFUSED = "463"
 NO_NETWORK = ("dial", "lookup", "no such host", "network is unreachable", "connection refused", "i/o timeout")
+UNTRANSLATED = "required field"
+UNKNOWN_BAN_S = 86_400
 SERVER_ERROR = "server returned error "
 
 
@@ -47,9 +49,16 @@ def _refused(code: str) -> Exception:
     return SendRefused(f"WhatsApp refused the message ({code})")
 
 
-def classify_connection_error(error: Exception) -> tuple[Exit, str]:
-    """The error of a connection: whether WhatsApp was reached, and a reason for people."""
+def classify_connection_error(error: Exception) -> tuple[Exit, str, int]:
+    """The error of a connection: how it ended, a reason for people, and for how many seconds, where that is known.
+
+    The library's binding ends a connection when it cannot translate a code that it does not know.
+    """
     text = str(error)
     if any(word in text for word in NO_NETWORK):
-        return Exit.NETWORK, "WhatsApp cannot be reached"
-    return Exit.REFUSED, text[:200]
+        return Exit.NETWORK, "WhatsApp cannot be reached", 0
+    if UNTRANSLATED in text and "TemporaryBan" in text:
+        return Exit.BANNED, "WhatsApp has banned the number, for a reason that the library does not know", UNKNOWN_BAN_S
+    if UNTRANSLATED in text and "Receipt" in text:
+        return Exit.NETWORK, "the library could not read a receipt; it is started again", 0
+    return Exit.REFUSED, text[:200], 0

@@ -25,7 +25,7 @@ class Quote(Base):
 
 
 class Send(Base):
-    """A message to send."""
+    """A message to send. `silent`: nobody waits for its result."""
 
     content: Content
     context: Quote | None = None
@@ -33,6 +33,7 @@ class Send(Base):
     mention_all: bool = False
     ephemeral_seconds: int = 0
     composing: bool = False
+    silent: bool = False
     interactive_mode: Literal["text", "classic", "native"] = "text"
 
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 MAX_TEXT = 65_536
 MAX_LIST = 1000
+PLACEHOLDER = "placeholdermessage"
+"""The name of the housekeeping that stands for a message which only the phone can show."""
 
 
 class Base(BaseModel):
@@ -222,13 +224,14 @@ class Buttons(Base):
 
 
 class Revoke(Base):
-    """A message was deleted for everyone, or shall be."""
+    """A message was deleted for everyone, or shall be: then `about` is the API's id of it, and comes back."""
 
     kind: Literal["revoke"] = "revoke"
     target_id: str
     target_from_me: bool = True
     target_participant: str = ""
     by_admin: bool = False
+    about: str = ""
 
 
 class Protocol(Base):

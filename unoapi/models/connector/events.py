@@ -10,7 +10,7 @@ from unoapi.models.connector.content import Base, Content, Unsupported
 
 STATES = Literal[
     "starting", "qr", "pairing", "connecting", "connected", "disconnected", "standby", "logged_out", "replaced",
-    "banned", "outdated", "conflict", "stopped", "crashed",
+    "banned", "outdated", "conflict", "stopped", "crashed", "not_scanned", "link_failed", "restricted",
 ]  # fmt: skip
 
 STATUS_WORDS = {
@@ -28,6 +28,9 @@ STATUS_WORDS = {
     "standby": "standby",
     "logged_out": "disconnected",
     "conflict": "disconnected",
+    "not_scanned": "disconnected",
+    "link_failed": "disconnected",
+    "restricted": "online",
 }
 """The words that stand in `unoapi-status:<P>`, as in the Node version."""
 
@@ -121,7 +124,10 @@ class SendError(Base):
 
 
 class SendResult(Base):
-    """What came of a command. `chat` is where the message stands, for answers to it."""
+    """What came of a command. `chat` is where the message stands, for answers to it.
+
+    `silent` comes back from the command; `deleted` is the API's id of the message that was deleted.
+    """
 
     command_id: str
     status: Literal["sent", "failed", "ambiguous"]
@@ -130,6 +136,8 @@ class SendResult(Base):
     chat: str = ""
     timestamp: int = 0
     attempts: int = 1
+    silent: bool = False
+    deleted: str = ""
     error: SendError | None = None
 
 
@@ -165,15 +173,25 @@ class PairingCode(Base):
 
 
 class Undecryptable(Base):
-    """A message that this device cannot read. The same id may come again, readable."""
+    """A message that this device cannot read. The same id may come again, readable.
+
+    `unavailable`: only the phone can show it; `view_once` is why, where it is known.
+    """
 
     id: str = Field(min_length=1, max_length=512)
     chat: Party
     sender: Party
     from_me: bool = False
     unavailable: bool = False
+    view_once: bool = False
     hide: bool = False
     timestamp_ms: int = 0
+
+    @classmethod
+    def of(cls, placeholder: ReceivedMessage) -> Undecryptable:
+        """What stands in a chat in the place of a message that only the phone can show."""
+        shared = {name: getattr(placeholder, name) for name in ("id", "chat", "sender", "from_me", "timestamp_ms")}
+        return cls(**shared, unavailable=True, view_once=placeholder.view_once)
 
 
 class Call(Base):

@@ -35,7 +35,7 @@ from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import MessageKey
-from unoapi.models.phones import read_address, to_jid, user_of
+from unoapi.models.phones import NUMBER_IN_TEXT, read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> 
         _refuse(INVALID, "Parameter value is not valid", "message_id: nothing is known of this message.")
     commands = []
     if mark.status == "deleted":
-        gone = content.Revoke(target_id=key.id, target_from_me=key.from_me, target_participant=key.participant)
+        gone = content.Revoke(
+            target_id=key.id, target_from_me=key.from_me, target_participant=key.participant, about=about
+        )
         data = Send(content=gone).model_dump(mode="json")
         commands.append(
             _command("send", data, computed_id("deleted", session.phone, about), session, until_ms, to=key.chat)
@@ -183,7 +185,10 @@ def _mentions(message: OutboundMessage, *, own: str) -> tuple[str, ...]:
     mentions = getattr(message, "mentions", None) or []
     if not isinstance(mentions, list):
         _refuse(INVALID, "Parameter value is not valid", "mentions must be a list of phones.")
-    return tuple(_member(str(written), own=own) for written in mentions)
+    named = [_member(str(written), own=own) for written in mentions]
+    if isinstance(message, TextMessage) and (message.to or "").endswith("@g.us"):
+        named += [to_jid(number) for number in NUMBER_IN_TEXT.findall(message.text.body)]
+    return tuple(dict.fromkeys(named))
 
 
 def _member(written: str, *, own: str) -> str:

@@ -24,7 +24,14 @@ from unoapi.models.connector.events import (
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.providers.whatsmeow import session_notices as notices
-from unoapi.providers.whatsmeow.inbound import events_of, identity_of, placeholder_for, recipient_in
+from unoapi.providers.whatsmeow.inbound import (
+    events_of,
+    identity_of,
+    is_placeholder,
+    is_shown,
+    placeholder_for,
+    recipient_in,
+)
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
@@ -37,6 +44,11 @@ if TYPE_CHECKING:
 PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
 """Up to this age, wait so long for the send result that a receipt belongs to."""
 READ_AGAIN_MS = 60_000
+RESEND_WAIT_MS, PHONE_WAIT_MS = 30_000, 120_000
+"""So long the readable message is waited for: from the sender's device, or from the number's own phone."""
+LOOK_AGAIN_MS = 60_000
+MAX_WAIT_MS = 86_400_000
+"""A command's result is waited for no longer, even while the connector works its queue off."""
 
 
 class Received(NamedTuple):
@@ -68,10 +80,14 @@ def receive(  # noqa: PLR0913 (collaborators)
     match event.type:
         case "message":
             message, session = ReceivedMessage.model_validate(event.data), sessions.find(phone)
-            events = events_of(message, session=session, ids=ids, connections=connections, chats=chats)
-            commands = _read_marks(message, session)
+            if is_placeholder(message):
+                events = _placeholder(Undecryptable.of(message), session, connections, job=job)
+            else:
+                events = events_of(message, session=session, ids=ids, connections=connections, chats=chats)
+                commands = _read_marks(message, session)
         case "undecryptable":
-            events = placeholder_for(Undecryptable.model_validate(event.data), session=sessions.find(phone))
+            lost = Undecryptable.model_validate(event.data)
+            events = _placeholder(lost, sessions.find(phone), connections, job=job)
         case "receipt":
             receipt = MessageReceipt.model_validate(event.data)
             events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
@@ -88,7 +104,12 @@ def receive(  # noqa: PLR0913 (collaborators)
 
 
 def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connections) -> FanOut | None:
-    """The `failed` status of a message of which no connector reported a result; none when one did."""
+    """The `failed` status of a message of which no connector reported a result; none when one did.
+
+    Raises Postponed while a connector works the session's queue off: a campaign takes its time.
+    """
+    if connections.is_served(job.phone) and now_ms() - job.accepted_at_ms < MAX_WAIT_MS:
+        raise Postponed("the connector works the session's queue off", after_ms=LOOK_AGAIN_MS)
     if not connections.give_up(job.phone, job.message_id):
         return None
     details = "No connector reported in time what became of it. It is not sent again by itself."
@@ -137,6 +158,23 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
     ]
 
 
+def _placeholder(
+    lost: Undecryptable, session: Session, connections: Connections | None, *, job: ReceiveEvent
+) -> list[Event]:
+    """The event of a message that cannot be read here, when the readable one has not come after a while.
+
+    WhatsApp sends that again by itself, normally within seconds, with the same id. Raises Postponed meanwhile.
+    """
+    if not is_shown(lost, session=session):
+        return []
+    if connections is not None and connections.key(session.phone, lost.id) is not None:
+        return []
+    left_ms = (PHONE_WAIT_MS if lost.unavailable else RESEND_WAIT_MS) - (now_ms() - job.accepted_at_ms)
+    if connections is not None and left_ms > 0:
+        raise Postponed("the readable message may still come", after_ms=left_ms)
+    return [placeholder_for(lost, session=session, connections=connections)]
+
+
 def _party_of(told: object) -> Party:
     """A chat or a member of a receipt, as an address or as an object."""
     if not isinstance(told, dict):
@@ -162,6 +200,8 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
         if connections is not None:
             chat = result.chat or result.to
             connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=result.wa_id)
+    if result.silent or (result.deleted and result.status != "sent"):
+        return []  # nobody was told of this message
     failure = None
     if result.status == "ambiguous":
         failure = error_object(131000, "Outcome unknown", "It may have left or not. It is not sent again by itself.")
@@ -172,8 +212,8 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
     return [
         status_event(
             phone,
-            message_id=result.command_id,
-            status="failed" if failure else "sent",
+            message_id=result.deleted or result.command_id,
+            status="failed" if failure else "deleted" if result.deleted else "sent",
             recipient=Identity.of(result.to),
             timestamp_s=result.timestamp or int(time.time()),
             error=failure,
@@ -215,7 +255,7 @@ def _call_event(call: Call, session: Session) -> Event:
 def _refuse(call: Call, session: Session) -> list[ConnectorCommand]:
     caller = call.sender.jid if not call.sender.phone else f"{call.sender.phone}@s.whatsapp.net"
     reject = RejectCall.model_validate({"from": call.sender.jid, "id": call.id})
-    text = Send(content=Text(body=session.reject_calls))
+    text = Send(content=Text(body=session.reject_calls), silent=True)
     return [
         command("call.reject", reject.model_dump(mode="json", by_alias=True), phone=session.phone, about=call.id),
         command("send", text.model_dump(mode="json"), phone=session.phone, about=f"call:{call.id}", to=caller),

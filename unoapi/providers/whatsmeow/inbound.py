@@ -6,13 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.callbacks import Change
-from unoapi.models.cloud_api.events import Event, message_event, split, status_event
-from unoapi.models.connector.content import Edit, Media, PollVote, Protocol, Reaction, Revoke, Text
+from unoapi.models.cloud_api.events import Event, error_object, message_event, split, status_event
+from unoapi.models.connector.content import (
+    PLACEHOLDER,
+    Edit,
+    Media,
+    PollVote,
+    Protocol,
+    Reaction,
+    Revoke,
+    Text,
+    Unsupported,
+)
 from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.identity import Identity
-from unoapi.models.jobs import now_ms
-from unoapi.models.phones import LID
-from unoapi.providers.whatsmeow import session_notices as notices
+from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.phones import LID, to_jid
 from unoapi.providers.whatsmeow.content import cloud_content
 from unoapi.providers.whatsmeow.menu_answers import answered, names_of
 
@@ -22,6 +31,11 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
     from unoapi.ports import Chats, Connections, MessageIds
 
+UNAVAILABLE = 131060
+"""Meta's error code for a message that stands in the chat and cannot be shown to this device."""
+TITLE = "This message is currently unavailable"
+UNREADABLE = "A message is here that this device could not read. Open WhatsApp on the phone to read it."
+VIEW_ONCE = "A message is here that only the phone can show, as one for a single view. Open WhatsApp on the phone."
 TIMER_CHANGES = ("3", "EPHEMERAL_SETTING")
 FREQUENTLY = 4
 """From this score on WhatsApp calls a message forwarded many times."""
@@ -37,7 +51,7 @@ def events_of(
 ) -> list[Event]:
     """The events of a message; none when the session ignores it or when it is housekeeping."""
     phone = session.phone
-    if received.history or session.ignores(chat=received.chat.jid, phone=phone, from_me=received.from_me):
+    if received.history or session.ignores(chat=address_of(received.chat), phone=phone, from_me=received.from_me):
         return []
     counterparty = _counterparty(received)
     inner = received.content
@@ -49,11 +63,11 @@ def events_of(
         received = answered(received, phone=phone, ids=ids, chats=chats)
     inner, target = _shown(received, phone=phone, ids=ids, reaction_as_reply=session.send_reaction_as_reply)
     body = cloud_content(inner, message_id=received.id)
-    if body is None:
-        return []
-    if connections is not None:
+    if connections is not None and (body is not None or received.retry_count):
         chat, writer = received.chat.jid, received.sender.jid
         connections.remember_key(phone, received.id, chat=chat, participant=writer, from_me=received.from_me)
+    if body is None:
+        return []
     message = _head(received, counterparty=counterparty, phone=phone) | body
     message |= _context(received.context, target=target, counterparty=counterparty, phone=phone, ids=ids)
     if edited is not None:
@@ -180,22 +194,46 @@ def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
     return described
 
 
-def placeholder_for(lost: Undecryptable, *, session: Session) -> list[Event]:
-    """The event of a message that only the phone can show. The readable one may come later, with the same id."""
-    if lost.hide or session.ignores(chat=lost.chat.jid, phone=session.phone, from_me=lost.from_me):
-        return []
+def address_of(chat: Party) -> str:
+    """The address of a chat, by its phone where that is known: a chat with oneself may be named by a LID, too."""
+    return to_jid(chat.phone) if chat.kind == "user" and chat.phone else chat.jid
+
+
+def is_placeholder(received: ReceivedMessage) -> bool:
+    """Whether it stands for a message that only the phone can show, as the first one out of an advertisement."""
+    return isinstance(received.content, Protocol) and received.content.name.lower() == PLACEHOLDER
+
+
+def is_shown(lost: Undecryptable, *, session: Session) -> bool:
+    """Whether anybody is to hear of a message that cannot be read here."""
+    return not lost.hide and not session.ignores(chat=lost.chat.jid, phone=session.phone, from_me=lost.from_me)
+
+
+def placeholder_for(lost: Undecryptable, *, session: Session, connections: Connections | None) -> Event:
+    """The event of a message that only the phone can show, under an id of its own: the readable one may still come.
+
+    Answers and marks that name that id mean the message.
+    """
+    own_id = f"UNO.UND.{computed_id('undecryptable', session.phone, lost.id).upper()}"
+    if connections is not None:
+        chat, writer = lost.chat.jid, lost.sender.jid
+        connections.remember_key(
+            session.phone, own_id, chat=chat, participant=writer, from_me=lost.from_me, theirs=lost.id
+        )
     placeholder = ReceivedMessage(
-        id=lost.id,
+        id=own_id,
         chat=lost.chat,
         sender=lost.sender,
         from_me=lost.from_me,
         timestamp_ms=lost.timestamp_ms or now_ms(),
-        content=Text(body=notices.UNDECRYPTABLE),
+        content=Unsupported(kind="unsupported"),
     )
     counterparty = _counterparty(lost)
-    body = {"type": "text", "text": {"body": notices.UNDECRYPTABLE}}
+    details = VIEW_ONCE if lost.view_once or lost.unavailable else UNREADABLE
+    kind = {"type": "view_once"} if lost.view_once else {"type": "placeholder"}
+    body = {"type": "unsupported", "unsupported": kind, "errors": [error_object(UNAVAILABLE, TITLE, details)]}
     message = _head(placeholder, counterparty=counterparty, phone=session.phone) | body
-    return [message_event(session.phone, message, contacts=[_contact(counterparty, placeholder)])]
+    return message_event(session.phone, message, contacts=[_contact(counterparty, placeholder)])
 
 
 def identity_of(party: Party) -> Identity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     ConnectionChange = SessionState | QrCode | PairingCode
     SavePicture = Callable[[bytes, str], dict[str, Any]]
 
-UNDECRYPTABLE = "A message is here that cannot be shown yet. Open WhatsApp on the phone to read it."
 UNIMPORTANT = frozenset({"connecting", "connected"})
 """Sent only with `sendConnectionStatus`; everything else always."""
 TEXTS = {
@@ -40,6 +39,9 @@ TEXTS = {
     "replaced": "Another program uses this login now; this one has stopped. Connect again when the other is closed.",
     "banned": "WhatsApp has banned this number for a while.",
     "outdated": "WhatsApp refuses this version: update the connector.",
+    "not_scanned": "Nobody scanned the code in time. Connect again to get a new one.",
+    "link_failed": "WhatsApp did not link this device.",
+    "restricted": "WhatsApp lets this number write to nobody new for a while; chats that are there go on.",
     "conflict": "Another number than this session's scanned the QR code; it was logged out.",
 }
 
@@ -113,7 +115,8 @@ def text_of(change: ConnectionChange, *, session: Session) -> str | None:
         of = f" of {change.of}" if change.of else ""
         return f"QR code {change.n}{of} is ready: scan it, or open /session/{session.phone}."
     if change.state in TEXTS and (session.send_connection_status or change.state not in UNIMPORTANT):
-        return TEXTS[change.state] + (f" ({change.reason[:200]})" if change.reason else "")
+        until = datetime.fromtimestamp(change.until, UTC).strftime(" Until %Y-%m-%d %H:%M UTC.") if change.until else ""
+        return TEXTS[change.state] + until + (f" ({change.reason[:200]})" if change.reason else "")
     return None
 
 
