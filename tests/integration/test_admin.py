@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.dead_letters import bury, dead_letters, delivery
+from tests.support.api import MemoryApi, memory_api
+from tests.support.dead_letters import bury, delivery
 from tests.support.stack import PHONE, TOPOLOGY, Stack, eventually, stack
-from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.models.dead_letters import DeadLetterQuery
-from unoapi.models.jobs import Envelope, now_ms
+from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,30 +21,25 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 ENDPOINT = f"/admin/endpoints/{PHONE}/main"
+HOOK = {"id": "main", "urlAbsolute": "http://127.0.0.1:1/hook", "token": "webhook-token"}
 SESSION_TOKEN = f"session-token-{PHONE}"
 
 
-@pytest.fixture(scope="module")
-def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Web only."""
-    with stack(servers, tmp_path_factory.mktemp("admin")) as running:
-        running.web()
-        running.register([{"id": "main", "urlAbsolute": "http://127.0.0.1:1/hook", "token": "webhook-token"}])
+@pytest.fixture
+def api() -> Iterator[MemoryApi]:
+    """Over fakes, but for the client that posts to webhooks."""
+    with memory_api(UNOAPI_ALLOWED_HOSTS="127.0.0.0/8") as running:
+        running.register([HOOK])
         yield running
 
 
 @pytest.fixture(scope="module")
-def publisher(api: Stack) -> Iterator[ConfirmingPublisher]:
-    opened = ConfirmingPublisher(api.environment["AMQP_URL"], TOPOLOGY)
-    opened.check(timeout_s=10)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def dead(api: Stack) -> Iterator[Stack]:
-    yield api
-    api.post("/admin/dead/purge", {"all": True})
+def gateway(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Web only, with RabbitMQ and Redis."""
+    with stack(servers, tmp_path_factory.mktemp("admin")) as running:
+        running.web()
+        running.register([HOOK])
+        yield running
 
 
 def ok(answer: Any) -> Any:
@@ -59,56 +54,55 @@ def ids(page: Any) -> list[str]:
 # --- dead letters ---
 
 
-def test_dead_letters_are_listed_by_filter_in_pages_and_stay(dead: Stack, publisher: ConfirmingPublisher) -> None:
-    bury(publisher, [delivery(number) for number in range(5)])
-    bury(publisher, [delivery(6, webhook="crm")], reason="too_old")
+def test_dead_letters_are_listed_by_filter_in_pages_and_stay(api: MemoryApi) -> None:
+    bury(api.queues, [delivery(number) for number in range(5)])
+    bury(api.queues, [delivery(6, webhook="crm")], reason="too_old")
 
-    whole = ok(dead.get("/admin/dead"))
-    first = ok(dead.get("/admin/dead?limit=4"))
-    second = ok(dead.get(f"/admin/dead?limit=4&offset={first['next_offset']}"))
+    whole = ok(api.get("/admin/dead"))
+    first = ok(api.get("/admin/dead?limit=4"))
+    second = ok(api.get(f"/admin/dead?limit=4&offset={first['next_offset']}"))
 
     assert len(ids(whole)) == 6
     assert whole["complete"]
     assert "next_offset" not in whole
     assert sorted(ids(first) + ids(second)) == sorted(ids(whole))
-    assert ids(ok(dead.get("/admin/dead?webhook=crm"))) == [delivery(6, webhook="crm").id]
-    assert ids(ok(dead.get("/admin/dead?reason=too_old"))) == [delivery(6, webhook="crm").id]
-    assert ids(ok(dead.get("/admin/dead?older_than_s=3600"))) == []
-    assert len(dead.dead()) == 6
+    assert ids(ok(api.get("/admin/dead?webhook=crm"))) == [delivery(6, webhook="crm").id]
+    assert ids(ok(api.get("/admin/dead?reason=too_old"))) == [delivery(6, webhook="crm").id]
+    assert ids(ok(api.get("/admin/dead?older_than_s=3600"))) == []
+    assert ids(ok(api.get("/admin/dead"))) == ids(whole)
 
 
-def test_one_dead_letter_is_shown_without_its_body(dead: Stack, publisher: ConfirmingPublisher) -> None:
-    bury(publisher, [delivery(1)])
+def test_one_dead_letter_is_shown_without_its_body(api: MemoryApi) -> None:
+    bury(api.queues, [delivery(1)])
 
-    shown = ok(dead.get(f"/admin/dead/{delivery(1).id}"))
+    shown = ok(api.get(f"/admin/dead/{delivery(1).id}"))
 
     assert shown["attempts"][0]["status"] == 500
     assert shown["reason"] == "delivery_failed"
     assert "body" not in shown
-    assert dead.get("/admin/dead/nothing").status_code == 404
+    assert api.get("/admin/dead/nothing").status_code == 404
 
 
-def test_a_replay_is_bounded_and_goes_on_where_it_stopped(dead: Stack, publisher: ConfirmingPublisher) -> None:
-    bury(publisher, [delivery(number) for number in range(10, 15)])
-    before = dead.depth("unoapi.outgoing")
+def test_a_replay_is_bounded_and_goes_on_where_it_stopped(api: MemoryApi) -> None:
+    bury(api.queues, [delivery(number) for number in range(10, 15)])
 
-    first = ok(dead.post("/admin/dead/replay", {"limit": 3, "all": True}))
-    left = len(dead.dead())
-    second = ok(dead.post("/admin/dead/replay", {"webhook": "main"}))
+    first = ok(api.post("/admin/dead/replay", {"limit": 3, "all": True}))
+    left = len(ids(ok(api.get("/admin/dead"))))
+    second = ok(api.post("/admin/dead/replay", {"webhook": "main"}))
 
     assert first == {"outcomes": {"replayed": 3}, "complete": False}
     assert left == 2
     assert second == {"outcomes": {"replayed": 2}, "complete": True}
-    assert eventually(lambda: dead.depth("unoapi.outgoing") == before + 5)
-    assert dead.dead() == []
+    assert api.queues.depth("unoapi.outgoing") == 5
+    assert ids(ok(api.get("/admin/dead"))) == []
 
 
-def test_a_purge_wants_a_filter_or_the_word_all(dead: Stack, publisher: ConfirmingPublisher) -> None:
-    bury(publisher, [delivery(20), delivery(21, webhook="crm")])
+def test_a_purge_wants_a_filter_or_the_word_all(api: MemoryApi) -> None:
+    bury(api.queues, [delivery(20), delivery(21, webhook="crm")])
 
-    refused = dead.post("/admin/dead/purge", {})
-    one = ok(dead.post("/admin/dead/purge", {"webhook": "crm"}))
-    rest = ok(dead.post("/admin/dead/purge", {"all": True}))
+    refused = api.post("/admin/dead/purge", {})
+    one = ok(api.post("/admin/dead/purge", {"webhook": "crm"}))
+    rest = ok(api.post("/admin/dead/purge", {"all": True}))
 
     assert refused.status_code == 400
     assert one == {"outcomes": {"purged": 1}, "complete": True}
@@ -118,25 +112,31 @@ def test_a_purge_wants_a_filter_or_the_word_all(dead: Stack, publisher: Confirmi
 @pytest.mark.parametrize(
     "body", [{"limit": 0}, {"limit": 100_000}, {"older_than_s": -1}, {"unknown": 1}, {"id": "x" * 300}]
 )
-def test_what_does_not_fit_is_refused(api: Stack, body: dict[str, Any]) -> None:
+def test_what_does_not_fit_is_refused(api: MemoryApi, body: dict[str, Any]) -> None:
     assert api.post("/admin/dead/replay", body).status_code == 400
 
 
-def test_a_second_one_at_the_dead_queue_sees_who_is_busy(dead: Stack, publisher: ConfirmingPublisher) -> None:
-    bury(publisher, [delivery(30)])
-    walk = iter(dead_letters(dead, publisher).list(DeadLetterQuery(), by="a test"))
+def test_a_second_one_at_the_dead_queue_sees_who_is_busy(api: MemoryApi) -> None:
+    bury(api.queues, [delivery(30)])
+    walk = iter(api.uno.dead_letters.list(DeadLetterQuery(), by="a test"))
     next(walk)
 
-    answer = dead.get("/admin/dead")
+    answer = api.get("/admin/dead")
     walk.close()  # type: ignore[attr-defined]
 
     assert answer.status_code == 409
-    assert "busy" in answer.text.lower()
+    assert "`a test`" in answer.text
     assert answer.headers["Retry-After"]
-    assert eventually(lambda: dead.get("/admin/dead").status_code == 200)
+    assert api.get("/admin/dead").status_code == 200
 
 
-def test_a_sessions_token_opens_none_of_it(api: Stack) -> None:
+def test_with_rabbitmq_away_the_dead_letters_are_a_503(api: MemoryApi) -> None:
+    api.queues.away = True
+
+    assert api.get("/admin/dead").status_code == 503
+
+
+def test_a_sessions_token_opens_none_of_it(api: MemoryApi) -> None:
     for path in ("/admin/dead", "/admin/queues", "/admin/endpoints", ENDPOINT):
         assert api.get(path, token=SESSION_TOKEN).status_code == 401
 
@@ -144,10 +144,10 @@ def test_a_sessions_token_opens_none_of_it(api: Stack) -> None:
 # --- queues ---
 
 
-def test_queues_show_what_stands_in_them(api: Stack, publisher: ConfirmingPublisher) -> None:
-    publisher.publish([Envelope(delivery(40))])
+def test_queues_show_what_stands_in_them(gateway: Stack) -> None:
+    gateway.contact_writes("for the queue")
 
-    depths = {line["queue"]: line for line in ok(api.get("/admin/queues"))["data"]}
+    depths = {line["queue"]: line for line in ok(gateway.get("/admin/queues"))["data"]}
 
     assert set(depths) == {queue.name for queue in TOPOLOGY.queues}
     assert depths["unoapi.outgoing"]["ready"] >= 1
@@ -157,7 +157,7 @@ def test_queues_show_what_stands_in_them(api: Stack, publisher: ConfirmingPublis
 # --- endpoints ---
 
 
-def test_an_endpoint_is_paused_and_resumed_and_says_so(api: Stack) -> None:
+def test_an_endpoint_is_paused_and_resumed_and_says_so(api: MemoryApi) -> None:
     ok(api.post(f"{ENDPOINT}/pause", {"seconds": 60}))
     paused = ok(api.get(ENDPOINT))
     ended = ok(api.post(f"{ENDPOINT}/resume", {}))
@@ -169,7 +169,7 @@ def test_an_endpoint_is_paused_and_resumed_and_says_so(api: Stack) -> None:
     assert ok(api.get(ENDPOINT))["state"] == "open"
 
 
-def test_endpoints_are_listed_without_their_secrets(api: Stack) -> None:
+def test_endpoints_are_listed_without_their_secrets(api: MemoryApi) -> None:
     every = api.get("/admin/endpoints")
 
     assert [(line["phone"], line["webhook"]) for line in ok(every)["data"]] == [(PHONE, "main")]
@@ -179,14 +179,14 @@ def test_endpoints_are_listed_without_their_secrets(api: Stack) -> None:
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "drop", "test"])
-def test_an_unknown_webhook_is_named(api: Stack, verb: str) -> None:
+def test_an_unknown_webhook_is_named(api: MemoryApi, verb: str) -> None:
     answer = api.post(f"/admin/endpoints/{PHONE}/nobody/{verb}", {})
 
     assert answer.status_code == 404
     assert "'main'" in answer.text
 
 
-def trying(api: Stack, url: str) -> Any:
+def trying(api: MemoryApi, url: str) -> Any:
     api.register(
         [{"id": "tried", "urlAbsolute": url, "timeoutMs": 1000, "token": "webhook-token"}], phone="5521900000000"
     )
@@ -195,14 +195,14 @@ def trying(api: Stack, url: str) -> Any:
     return ok(answer)
 
 
-def test_a_test_event_arrives_like_a_delivery_and_is_no_message(api: Stack, receiver: Receiver) -> None:
+def test_a_test_event_arrives_like_a_delivery_and_is_no_message(api: MemoryApi, receiver: Receiver) -> None:
     result = trying(api, receiver.url("/try"))
 
     assert (result["delivered"], result["failed_at"], result["status"]) == (True, "", 200)
     assert receiver.count("/try") == 1
 
 
-def test_a_test_says_where_it_broke(api: Stack) -> None:
+def test_a_test_says_where_it_broke(api: MemoryApi, receiver: Receiver) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         socket.socket() as closed,
@@ -222,7 +222,7 @@ def test_a_test_says_where_it_broke(api: Stack) -> None:
             "connection": f"http://127.0.0.1:{closed.getsockname()[1]}/",
             "status": f"http://127.0.0.1:{plain.getsockname()[1]}/",
             "name": "http://no-such-host.invalid/",
-            "tls": f"https://127.0.0.1:{api.port}/",
+            "tls": receiver.url("/").replace("http:", "https:"),
         }
         results = {step: trying(api, url) for step, url in addresses.items()}
 
@@ -231,14 +231,14 @@ def test_a_test_says_where_it_broke(api: Stack) -> None:
     assert all(result["hint"] for result in results.values())
 
 
-def test_the_command_line_has_the_same_verbs(api: Stack) -> None:
-    done = api.cli("endpoint", "test", PHONE, "main", check=False)
+def test_the_command_line_has_the_same_verbs(gateway: Stack) -> None:
+    done = gateway.cli("endpoint", "test", PHONE, "main", check=False)
 
     assert done.returncode == 1
     assert "connection refused" in done.stdout
-    assert "Paused" in api.cli("endpoint", "pause", PHONE, "main", "--seconds", "30").stdout
-    assert "Resumed" in api.cli("endpoint", "resume", PHONE, "main").stdout
-    assert api.cli("endpoint", "test", PHONE, "nobody", check=False).returncode == 1
+    assert "Paused" in gateway.cli("endpoint", "pause", PHONE, "main", "--seconds", "30").stdout
+    assert "Resumed" in gateway.cli("endpoint", "resume", PHONE, "main").stdout
+    assert gateway.cli("endpoint", "test", PHONE, "nobody", check=False).returncode == 1
 
 
 def test_what_waits_is_dropped_and_what_comes_later_is_delivered(uno: Stack, receiver: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""The API in this process: the real application over the real Redis; what it publishes stays in memory."""
+"""The API in this process: the real application over Redis or fakes; what it publishes stays in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 import redis
@@ -16,8 +16,10 @@ import structlog
 
 from tests.support.fakes import MemoryPublisher
 from tests.support.stack import CONTACT, OPERATOR, PHONE
+from tests.support.worker import make_uno
 from unoapi.bootstrap import bootstrap
 from unoapi.broker.connector_commands import CommandQueue
+from unoapi.http.webhook_client import WebhookClient
 from unoapi.settings import Settings
 from unoapi.telemetry.logging import configure_logging
 from unoapi.web.app import create_app
@@ -57,22 +59,18 @@ class Answer:
         return json.loads(self.content)
 
 
-class Api:
-    """The application, its parts, and the queues that they publish to."""
+class MemoryApi:
+    """The application over these parts, none of which needs Redis or RabbitMQ."""
 
-    def __init__(self, servers: PrivateServers, folder: Path, **settings: str) -> None:
+    def __init__(self, uno: Uno) -> None:
         self.url = URL
-        self.servers = servers
-        self.folder = folder
-        self.log = StringIO()
-        redis_url = f"{servers.redis_url}/{DATABASE}"
-        own = {"REDIS_URL": redis_url, "BASE_STORE": str(folder / "data"), "BASE_URL": URL}
-        self.settings = make_settings(**{**own, **settings})
-        joined = bootstrap(self.settings)
-        self.queues = MemoryPublisher(joined.topology, ordering=joined.ordering)
-        self.uno: Uno = replace(joined, publisher=self.queues, connector_commands=CommandQueue(self.queues))
-        self.app: Flask = create_app(self.uno)
-        self.redis: Any = redis.Redis.from_url(redis_url, decode_responses=True)
+        self.uno = uno
+        self.app: Flask = create_app(uno)
+
+    @property
+    def queues(self) -> MemoryPublisher:
+        """The queues that the parts publish to."""
+        return cast("MemoryPublisher", self.uno.publisher)
 
     def request(self, method: str, path: str, *, token: str | None = OPERATOR, **options: Any) -> Answer:
         """One request; `options` are those of werkzeug's test client, and `params` for the query."""
@@ -113,6 +111,25 @@ class Api:
 
     def close(self) -> None:
         self.uno.close()
+
+
+class Api(MemoryApi):
+    """The application over the real Redis."""
+
+    def __init__(self, servers: PrivateServers, folder: Path, **settings: str) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.log = StringIO()
+        redis_url = f"{servers.redis_url}/{DATABASE}"
+        own = {"REDIS_URL": redis_url, "BASE_STORE": str(folder / "data"), "BASE_URL": URL}
+        self.settings = make_settings(**{**own, **settings})
+        joined = bootstrap(self.settings)
+        queues = MemoryPublisher(joined.topology, ordering=joined.ordering)
+        super().__init__(replace(joined, publisher=queues, connector_commands=CommandQueue(queues)))
+        self.redis: Any = redis.Redis.from_url(redis_url, decode_responses=True)
+
+    def close(self) -> None:
+        super().close()
         self.redis.close()
 
 
@@ -121,6 +138,18 @@ def make_settings(**values: str) -> Settings:
     environment = {"UNOAPI_AUTH_TOKEN": OPERATOR, "UNOAPI_RATE_LIMIT_REFUSED": "0", **values}
     with mock.patch.dict(os.environ, environment, clear=True):
         return Settings(_env_file=None)
+
+
+@contextmanager
+def memory_api(**settings: str) -> Iterator[MemoryApi]:
+    """The API over fakes; the requests that it makes itself are real."""
+    own = {"UNOAPI_AUTH_TOKEN": OPERATOR, "UNOAPI_RATE_LIMIT_REFUSED": "0", "BASE_URL": URL}
+    uno = make_uno(settings={**own, **settings})
+    running = MemoryApi(replace(uno, webhook_client=WebhookClient(uno.address_guard, uno.operator_addresses)))
+    try:
+        yield running
+    finally:
+        running.close()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from unoapi.services.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from tests.support.stack import Stack
-    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.publisher import ConfirmingPublisher, MessagePublisher
 
 
 def delivery(number: int, *, phone: str = PHONE, webhook: str = "main") -> DeliverWebhook:
@@ -32,7 +32,7 @@ def delivery(number: int, *, phone: str = PHONE, webhook: str = "main") -> Deliv
     )
 
 
-def bury(publisher: ConfirmingPublisher, jobs: list[DeliverWebhook], *, reason: str = "delivery_failed") -> None:
+def bury(publisher: MessagePublisher, jobs: list[DeliverWebhook], *, reason: str = "delivery_failed") -> None:
     """Publish the jobs as dead letters, as if one attempt had ended with 500."""
     history = History().with_attempt(Attempt(status=500, duration_ms=3))
     messages = [

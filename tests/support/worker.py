@@ -12,7 +12,10 @@ from tests.support.fakes import (
     CallbackRecorder,
     MemoryBreakers,
     MemoryConnections,
+    MemoryDeadLetterHolder,
+    MemoryDeadLetterQueue,
     MemoryDeliveries,
+    MemoryDirectory,
     MemoryIds,
     MemoryNotices,
     MemoryOrdering,
@@ -28,6 +31,7 @@ from unoapi.broker.connector_commands import CommandQueue
 from unoapi.broker.messages import to_message
 from unoapi.models.attempts import History
 from unoapi.models.jobs import Envelope, Job
+from unoapi.services.dead_letters import DeadLetters
 from unoapi.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,18 +48,28 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         joined = bootstrap(Settings(_env_file=None))
     ordering = parts.get("ordering") or MemoryOrdering()
     publisher = MemoryPublisher(joined.topology, ordering=ordering)
+    sessions, deliveries, sends, traces = MemorySessions(*stored), MemoryDeliveries(), MemorySends(), MemoryTraces()
+    dead_letters = DeadLetters(
+        MemoryDeadLetterQueue(queues=publisher),
+        MemoryDeadLetterHolder(),
+        deliveries=deliveries,
+        sends=sends,
+        traces=traces,
+    )
     memory: dict[str, Any] = {
         "publisher": publisher,
         "connector_commands": CommandQueue(publisher),
         "ordering": ordering,
-        "sessions": MemorySessions(*stored),
-        "deliveries": MemoryDeliveries(),
+        "sessions": sessions,
+        "directory": MemoryDirectory(sessions),
+        "dead_letters": dead_letters,
+        "deliveries": deliveries,
         "breakers": MemoryBreakers(),
-        "send_claims": MemorySends(),
+        "send_claims": sends,
         "message_ids": MemoryIds(),
         "notices": MemoryNotices(),
         "connections": MemoryConnections(),
-        "traces": MemoryTraces(),
+        "traces": traces,
         "webhook_client": WebhookRecorder(),
         "callback_client": CallbackRecorder(),
         "providers": dict.fromkeys(("whatsmeow", "forwarder", "sandbox"), ScriptedProvider()),

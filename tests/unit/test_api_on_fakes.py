@@ -1,0 +1,96 @@
+"""The API over fakes: a session is registered, listed, used and removed without Redis and RabbitMQ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.api import MemoryApi, memory_api
+from tests.support.fakes import PHONE, MemorySessions
+from unoapi.models.jobs import FanOut, SendMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOOK = {"id": "main", "urlAbsolute": "http://receiver.test/hook", "token": "token-of-the-webhook"}
+TOKEN = f"session-token-{PHONE}"
+OTHER = "5521977776666"
+
+
+@pytest.fixture
+def api() -> Iterator[MemoryApi]:
+    with memory_api() as running:
+        running.register([HOOK])
+        yield running
+
+
+def test_a_session_is_listed_for_its_own_token_without_secrets(api: MemoryApi) -> None:
+    api.register([HOOK], phone=OTHER)
+
+    own = api.get("/sessions", token=TOKEN)
+
+    assert [(line["display_phone_number"], line["status"]) for line in own.json()["data"]] == [(PHONE, "online")]
+    assert len(api.get("/sessions").json()["data"]) == 2
+    assert TOKEN not in own.text
+    assert HOOK["token"] not in own.text
+
+
+def test_what_a_change_does_not_name_stays(api: MemoryApi) -> None:
+    answer = api.post(f"/v15.0/{PHONE}/register", {"label": "Shop"}, token=TOKEN)
+
+    assert answer.status_code == 200
+    assert answer.json()["label"] == "Shop"
+    assert [webhook["urlAbsolute"] for webhook in answer.json()["webhooks"]] == [HOOK["urlAbsolute"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"provider": "sandbox", "webhooks": [{"id": "main", "timeoutMs": "soon"}]}, 400),
+        ({"webhookForward": {"phoneNumberId": OTHER}}, 403),
+        ({"authToken": "short"}, 400),
+    ],
+)
+def test_what_is_not_valid_or_not_the_sessions_to_change_is_refused(
+    api: MemoryApi, body: dict[str, object], status: int
+) -> None:
+    before = api.uno.sessions.config(PHONE)
+
+    answer = api.post(f"/v15.0/{PHONE}/register", body, token=TOKEN)
+
+    assert answer.status_code == status, answer.text
+    assert api.uno.sessions.config(PHONE) == before
+
+
+def test_a_message_and_an_event_stand_on_their_queues(api: MemoryApi) -> None:
+    sent = api.send("hello", token=TOKEN).json()["messages"][0]["id"]
+    received = api.contact_writes("hi")
+
+    send, event = api.queues.jobs("unoapi.incoming", "unoapi.outgoing")
+    assert (type(send), send.id) == (SendMessage, sent)
+    assert (type(event), event.message_id, event.webhook_ids) == (FanOut, received, ("main",))
+
+
+def test_a_removed_session_is_gone_on_purpose(api: MemoryApi) -> None:
+    assert api.post(f"/v15.0/{PHONE}/deregister", token=TOKEN).status_code == 204
+
+    assert api.get("/sessions", token=TOKEN).status_code == 401
+    assert api.get("/sessions").json()["data"] == []
+    assert api.uno.sessions.resolve(PHONE, stored=True).webhooks == ()
+
+
+def test_with_redis_away_sessions_are_a_503_and_the_operator_still_sends(api: MemoryApi) -> None:
+    assert isinstance(api.uno.sessions, MemorySessions)
+    api.uno.sessions.away = True
+
+    assert api.get("/sessions").status_code == 503
+    assert api.post(f"/v15.0/{PHONE}/register", {"label": "x"}).status_code == 503
+    assert api.send("hello", token="not-the-operators").status_code == 503
+    assert api.send("hello").status_code == 200
+
+
+def test_with_rabbitmq_away_a_message_is_refused(api: MemoryApi) -> None:
+    api.queues.away = True
+
+    assert api.send("hello").status_code == 503
