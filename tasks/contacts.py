@@ -13,10 +13,4 @@ from unoapi.services import contacts
 def post(self: UnoTask, job: PostContacts) -> None:
     """Make one attempt to post the answer to the client's address."""
     uno = self.uno
-    contacts.post_answer(
-        job,
-        history=self.history,
-        sender=uno.webhook_client,
-        bulkhead=uno.bulkhead,
-        max_age_s=uno.settings.unoapi_message_max_age,
-    )
+    contacts.post(job, url=job.url, history=self.history, sender=uno.webhook_client, bulkhead=uno.bulkhead)

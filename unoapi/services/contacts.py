@@ -9,7 +9,6 @@ from unoapi.models.phones import is_valid, read_address
 from unoapi.models.session import Webhook
 from unoapi.ports import KnowsContacts
 from unoapi.services.answers import delivery_error
-from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +36,6 @@ def check(phone: str, numbers: Sequence[str], *, provider: Provider) -> list[dic
 def _phone(written: str, *, own: str) -> str:
     """The phone that a text means; empty when it means none."""
     return read_address(written, own=own) if is_phone(written, own=own) else ""
-
-
-def post_answer(
-    job: PostContacts, *, history: History, sender: WebhookSender, bulkhead: Bulkhead, max_age_s: int
-) -> Attempt:
-    """Make one attempt. Raises DeliveryFailed (retry), Postponed (wait), DeliveryRefused, TooOld (give up)."""
-    ensure_fresh(job, max_age_s=max_age_s)
-    return post(job, url=job.url, history=history, sender=sender, bulkhead=bulkhead)
 
 
 def post(
