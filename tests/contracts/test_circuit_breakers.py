@@ -16,6 +16,8 @@ from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import redis
 
     from unoapi.stores.redis import RedisClient
@@ -139,6 +141,48 @@ def test_nobody_waits_for_the_deadline_of_a_probe_that_may_succeed_at_any_moment
     assert worker.permit("d-1", deadline_ms=60_000).probe
 
     assert 0 < worker.permit("d-2", deadline_ms=60_000).wait_ms <= 2000
+
+
+@pytest.fixture
+def full(raw_redis: redis.Redis) -> Iterator[Callable[[bool], object]]:
+    """Redis answers; with True it takes no writes."""
+    yield lambda refusing: raw_redis.config_set("maxmemory", "1" if refusing else "0")
+    raw_redis.config_set("maxmemory", "0")
+
+
+def test_a_breaker_opens_and_holds_while_redis_refuses_writes(
+    redis_client: RedisClient, full: Callable[[bool], object]
+) -> None:
+    """Of 200 failing deliveries 80 used up attempts, and it was said twenty times that the endpoint is down."""
+    worker = Worker(redis_client)
+    full(True)
+    open_it(worker)
+
+    names = [f"w-{number}" for number in range(100)]
+    outcomes = [worker.fail(name) for name in names if not worker.permit(name).wait_ms]
+
+    assert outcomes in ([], [(True, None)]), "nothing but one probe"
+    time.sleep(PAUSE_MS / 1000 + 0.05)
+    assert [worker.permit(f"p-{number}").probe for number in range(3)] == [True, False, False]
+
+
+def test_an_endpoint_that_went_down_before_redis_was_full_is_probed_and_comes_back(
+    redis_client: RedisClient, full: Callable[[bool], object]
+) -> None:
+    worker = Worker(redis_client)
+    open_it(worker)
+    full(True)
+    time.sleep(PAUSE_MS / 1000 + 0.05)
+
+    assert worker.permit("w-1").probe
+    change = worker.succeed()
+
+    assert change is not None
+    assert not change.down
+    assert worker.permit("new", accepted_at_ms=now_ms() + 1) == Permit()
+    full(False)
+    assert worker.succeed() is None, "that it is up is said once"
+    assert Worker(redis_client).permit("new", accepted_at_ms=now_ms() + 1) == Permit()
 
 
 def test_nobody_probes_without_a_thread_for_it(worker: Worker) -> None:

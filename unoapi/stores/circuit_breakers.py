@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import StoreUnavailable
+from unoapi.errors import StoreRefusesWrites, StoreUnavailable
 from unoapi.models.endpoints import EndpointChange, Permit
 from unoapi.models.jobs import now_ms
 
@@ -110,6 +110,8 @@ class RedisBreakers:
         self._lock = threading.Lock()
         self._failing_here: dict[str, dict[str, int]] = {}
         self._states_here: dict[str, str] = {}
+        self._unwritten: set[str] = set()
+        """Keys whose state here is newer than Redis's, which answers and takes no writes."""
 
     def permit(  # noqa: PLR0913 (what is known of the delivery)
         self,
@@ -126,6 +128,8 @@ class RedisBreakers:
         `may_probe`: whether this process has a thread for one more probe.
         """
         key = breaker_key(endpoint)
+        if key in self._unwritten:
+            state = None
         current = self._states_here.get(key, "") if state is None else state
         if not current or not self._failures:
             return Permit()
@@ -164,9 +168,12 @@ class RedisBreakers:
         bounds = (self._failures, now, pause_ms, TTL_MS, self._failing_ms)
         try:
             ((opened, state),) = self._redis.call(("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, *bounds))
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             opened, state = self._fail_here(key, delivery_id, now, pause_ms)
+            if state.startswith("open"):
+                self._note_refusal(key, error)
         else:
+            self._unwritten.discard(key)
             self._remember(key, state if state != "failing" else "")
         return bool(state), EndpointChange(down=True, since_ms=now) if opened else None
 
@@ -182,6 +189,9 @@ class RedisBreakers:
         if state.startswith("open"):
             self._close(key, failing, notify, since=state.split(" ")[1])
             return
+        if key in self._unwritten:
+            self._close(key, failing, lambda _: None)  # who closed it here has said so
+            return
 
         def close_if_it_failed(results: list[Any]) -> None:
             if results[0]:  # failures, and perhaps the one that opened it while this was on its way
@@ -193,15 +203,18 @@ class RedisBreakers:
     def _close(self, key: str, failing: str, notify: Callable[[EndpointChange], None], *, since: str = "") -> None:
         try:
             (was_down_since,) = self._redis.call(("EVAL", _CLOSE, 3, failing, key, OPEN_KEY, now_ms(), RAMP_MS))
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             was_down_since = since
+            self._note_refusal(key, error)
+        else:
+            self._unwritten.discard(key)
         if was_down_since:
             notify(EndpointChange(down=False, since_ms=int(was_down_since)))
 
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""
         key = breaker_key(endpoint)
-        if state or key in self._states_here:
+        if (state or key in self._states_here) and key not in self._unwritten:
             self._remember(key, state)
 
     def count_open(self) -> int:
@@ -219,20 +232,30 @@ class RedisBreakers:
         with self._lock:
             if len(self._states_here) >= MAX_ENDPOINTS:
                 self._states_here.clear()
+                self._unwritten.clear()
             if state:
                 self._states_here[key] = state
             else:
                 self._states_here.pop(key, None)
 
+    def _note_refusal(self, key: str, error: StoreUnavailable) -> None:
+        """Go by the state here as long as Redis answers, and takes no writes."""
+        if isinstance(error, StoreRefusesWrites):
+            self._unwritten.add(key)
+
     def _swap(self, key: str, before: str, after: str, *, here: bool) -> bool:
         if not here:
             try:
                 (won,) = self._redis.call(("EVAL", _PROBE, 1, key, before, after, TTL_MS))
+            except StoreRefusesWrites as error:
+                self._remember(key, before)
+                self._note_refusal(key, error)
             except StoreUnavailable:
                 return False
-            if won:
-                self._remember(key, after)
-            return bool(won)
+            else:
+                if won:
+                    self._remember(key, after)
+                return bool(won)
         with self._lock:
             if self._states_here.get(key) != before:
                 return False
