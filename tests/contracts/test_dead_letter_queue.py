@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.fakes import MemoryDeadLetterHolder, MemoryDeadLetterQueue, make_delivery
 from tests.support.stack import eventually
+from tests.support.vhosts import own_vhost
 from unoapi.broker.dead_letter_queue import BrokerDeadLetterQueue
 from unoapi.broker.dead_letters import read_dead_letter, to_dead_letter
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -41,12 +42,12 @@ def queue(request: pytest.FixtureRequest) -> Iterator[DeadLetterQueue]:
         yield MemoryDeadLetterQueue(*dead_letters)
         return
     servers: PrivateServers = request.getfixturevalue("servers")
-    url = servers.rabbit.add_vhost(f"contract-{time.time_ns()}")
-    publisher = ConfirmingPublisher(url, TOPOLOGY)
-    publisher.check(timeout_s=10)
-    publisher.publish_messages(MESSAGES, timeout_s=10)
-    yield BrokerDeadLetterQueue(url, TOPOLOGY, publisher)
-    publisher.close()
+    with own_vhost(servers) as url:
+        publisher = ConfirmingPublisher(url, TOPOLOGY)
+        publisher.check(timeout_s=10)
+        publisher.publish_messages(MESSAGES, timeout_s=10)
+        yield BrokerDeadLetterQueue(url, TOPOLOGY, publisher)
+        publisher.close()
 
 
 def keep(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:

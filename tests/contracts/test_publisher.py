@@ -16,6 +16,7 @@ from kombu import Connection
 from tests.fault.breaking import blocked_publishers
 from tests.support.fakes import MemoryPublisher, make_send
 from tests.support.stack import TOPOLOGY, eventually
+from tests.support.vhosts import own_vhost
 from unoapi.broker.connection_pool import MAX_CONNECTIONS, PooledConnection
 from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.messages import Message, from_body
@@ -34,8 +35,8 @@ INCOMING = "unoapi.incoming"
 class Broker:
     """One vhost, read from outside."""
 
-    def __init__(self, servers: PrivateServers) -> None:
-        self.url = servers.rabbit.add_vhost(f"publisher-{time.time_ns()}")
+    def __init__(self, servers: PrivateServers, url: str) -> None:
+        self.url = url
         self._management = servers.management_url
         self._vhost = self.url.rpartition("/")[2]
         self._connection = Connection(self.url)
@@ -59,9 +60,10 @@ class Broker:
 
 @pytest.fixture
 def broker(servers: PrivateServers) -> Iterator[Broker]:
-    running = Broker(servers)
-    yield running
-    running.close()
+    with own_vhost(servers) as url:
+        running = Broker(servers, url)
+        yield running
+        running.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import requests
 
 from tests.support import warm_start
 from tests.support.constants import BIN, CONTACT, OPERATOR, PHONE, REGISTERED_S, ROOT
+from tests.support.vhosts import own_vhost
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.devenv.ports import free_port
 
@@ -267,9 +268,5 @@ def stack(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[St
     import redis  # noqa: PLC0415 (only here)
 
     redis.Redis.from_url(servers.redis_url).flushdb()
-    amqp_url = servers.rabbit.add_vhost(f"test-{time.time_ns()}")
-    running = Stack(servers, amqp_url, folder, **settings)
-    try:
+    with own_vhost(servers) as amqp_url, closing(Stack(servers, amqp_url, folder, **settings)) as running:
         yield running
-    finally:
-        running.close()

@@ -17,6 +17,7 @@ from amqp import Message as AmqpMessage
 from kombu import Connection
 
 from tests.support.stack import CONTACT, PHONE, Stack
+from tests.support.vhosts import own_vhost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +57,11 @@ def happens(check: Callable[[], Any], *, within_s: float, every_s: float = 0.05)
 @contextmanager
 def second_stack(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[Stack]:
     """A stack beside one that runs: on a vhost and a database of Redis of its own."""
-    amqp_url = servers.rabbit.add_vhost(f"edge-{time.time_ns()}")
-    database = next(_databases)
-    with closing(Stack(servers, amqp_url, folder, REDIS_URL=f"{servers.redis_url}/{database}", **settings)) as running:
+    redis_url = f"{servers.redis_url}/{next(_databases)}"
+    with (
+        own_vhost(servers) as amqp_url,
+        closing(Stack(servers, amqp_url, folder, REDIS_URL=redis_url, **settings)) as running,
+    ):
         yield running
 
 
