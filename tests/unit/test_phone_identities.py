@@ -101,6 +101,9 @@ def test_field_report_8_the_result_of_a_send_to_a_lid_names_no_phone(result: dic
 
 def test_field_report_8_a_message_that_nobody_sent_names_the_group_or_the_lid() -> None:
     class Connections:
+        def is_served(self, phone: str) -> bool:  # noqa: ARG002 (the port's)
+            return False
+
         def give_up(self, phone: str, command_id: str) -> bool:  # noqa: ARG002 (the port's)
             return True
 

@@ -34,6 +34,7 @@ UnoError
     ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
     ├── SendRefused           the connector cannot send this; carries a Cloud API error code
+    │   └── NewChatsRefused   WhatsApp lets the number open no new chats for some time
     ├── InvalidCommand        a message on a queue of commands that is no command
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
