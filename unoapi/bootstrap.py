@@ -21,6 +21,7 @@ from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
+from unoapi.providers.cloud_api.graph_client import CloudApiGraph
 from unoapi.providers.cloud_api.media import CloudApiMedia
 from unoapi.providers.cloud_api.provider import CloudApiProvider
 from unoapi.providers.sandbox import SandboxProvider
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         DeadLetterCounts,
         Deliveries,
         FileDownloader,
+        Graph,
         Idempotency,
         MediaIndex,
         MediaStore,
@@ -144,6 +146,7 @@ class Uno:
     dead_letter_counts: DeadLetterCounts
     retry_schedule: RetrySchedule
     providers: Mapping[str, Provider]
+    graph: Graph
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
@@ -285,6 +288,7 @@ def bootstrap(settings: Settings) -> Uno:
             base_ms=settings.unoapi_message_retry_delay,
             cap_ms=settings.unoapi_message_retry_max_delay,
         ),
+        graph=CloudApiGraph(api_client=api_client),
         providers={"sandbox": SandboxProvider(), "whatsmeow": whatsmeow, "forwarder": forwarder},
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
     from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+    from unoapi.models.graph import GraphAnswer, GraphRequest
     from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
@@ -96,6 +97,13 @@ class SessionDirectory(Protocol):
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
         """The status word of each phone that has one."""
+
+
+class Graph(Protocol):
+    """The accounts of numbers at Meta."""
+
+    def ask(self, session: Session, request: GraphRequest) -> GraphAnswer:
+        """Pass a request on with the session's credentials. Raises RequestError when there is no answer of Meta's."""
 
 
 class Breakers(Protocol):

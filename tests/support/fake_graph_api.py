@@ -50,6 +50,8 @@ class Sent:
     path: str
     body: dict[str, Any]
     token: str
+    raw: bytes = b""
+    content_type: str = ""
 
 
 @dataclass
@@ -59,17 +61,19 @@ class Graph:
     sent: list[Sent] = field(default_factory=list)
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    replies: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    """Answers to requests by "METHOD /path", whatever their query."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Self:  # noqa: C901 (a handler's methods)
         graph = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length))
-                graph.sent.append(Sent("POST", self.path, body, self.headers.get("Authorization") or ""))
+                body = self.record()
+                if self.replied():
+                    return
                 to = str(body.get("to"))
                 time.sleep(PAUSES_S.get(to, 0))
                 if to == BROKEN:
@@ -77,8 +81,29 @@ class Graph:
                     return
                 self.answer(*graph.outcome(to, body))
 
+            def do_DELETE(self) -> None:
+                self.record()
+                if not self.replied():
+                    self.answer(200, {"success": True})
+
+            def record(self) -> dict[str, Any]:
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                kind = self.headers.get("Content-Type") or ""
+                body = json.loads(raw) if raw and kind.startswith("application/json") else {}
+                token = self.headers.get("Authorization") or ""
+                graph.sent.append(Sent(self.command, self.path, body, token, raw, kind))
+                return body if isinstance(body, dict) else {}
+
+            def replied(self) -> bool:
+                reply = graph.replies.get(f"{self.command} {self.path.partition('?')[0]}")
+                if reply is not None:
+                    self.answer(*reply)
+                return reply is not None
+
             def do_GET(self) -> None:
-                graph.sent.append(Sent("GET", self.path, {}, self.headers.get("Authorization") or ""))
+                self.record()
+                if self.replied():
+                    return
                 media_id = self.path.rpartition("/")[2]
                 if media_id not in graph.files:
                     self.answer(*error(100, "Unsupported get request"))
@@ -94,8 +119,8 @@ class Graph:
                 described = {"messaging_product": "whatsapp", "url": f"{graph.url}/files/{media_id}", "id": media_id}
                 self.answer(200, {**described, "mime_type": mime_type, "file_size": len(data), "sha256": "x"})
 
-            def answer(self, status: int, document: dict[str, Any]) -> None:
-                body = json.dumps(document).encode()
+            def answer(self, status: int, document: Any) -> None:
+                body = document if isinstance(document, bytes) else json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 if status == 429:

@@ -29,6 +29,8 @@ class HttpAnswer:
     status: int
     body: bytes = field(repr=False)
     retry_after_s: int | None = None
+    complete: bool = True
+    """Whether all of it came: it may have broken off behind its status, or be larger than was wanted."""
 
 
 class ApiClient:
@@ -37,14 +39,21 @@ class ApiClient:
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
 
-    def request(
-        self, method: str, url: str, *, headers: Headers, body: bytes | None = None, timeout_ms: int
+    def request(  # noqa: PLR0913 (a request)
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Headers,
+        body: bytes | None = None,
+        timeout_ms: int,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> HttpAnswer:
         """Make one request. Raises NotSent (certain that nothing left) or Unanswered (nobody knows)."""
         answer = io.BytesIO()
 
         def on_body(chunk: bytes) -> int:
-            return answer.write(chunk) if answer.tell() + len(chunk) <= MAX_ANSWER_BYTES else STOP
+            return answer.write(chunk) if answer.tell() + len(chunk) <= max_bytes else STOP
 
         with closing(GuardedHandle(self._guard)) as handle:
             curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=on_body)
@@ -57,4 +66,9 @@ class ApiClient:
                 raise NotSent(failure.error)
             if failure is not None and handle.status < FINAL:
                 raise Unanswered(failure.error)
-            return HttpAnswer(status=handle.status, body=answer.getvalue(), retry_after_s=handle.retry_after_s)
+            return HttpAnswer(
+                status=handle.status,
+                body=answer.getvalue(),
+                retry_after_s=handle.retry_after_s,
+                complete=failure is None,
+            )

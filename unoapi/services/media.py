@@ -70,12 +70,20 @@ def holders(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The media objects in a message's document: its own, an interactive header's, those of template parameters."""
     kind = message.get("type")
     media = [message[kind]] if kind in MEDIA_TYPES else []
-    header = (message.get("interactive") or {}).get("header") or {}
-    media += [header[name] for name in MEDIA_TYPES if header.get(name)]
-    for component in (message.get("template") or {}).get("components") or []:
-        for parameter in component.get("parameters") or []:
-            media += [parameter[name] for name in MEDIA_TYPES if isinstance(parameter.get(name), dict)]
+    if kind == "interactive":
+        header = message["interactive"].get("header") or {}
+        media += [header[name] for name in MEDIA_TYPES if header.get(name)]
+    if kind == "template":
+        media += _values(message["template"].get("components") or [])
     return [holder for holder in media if isinstance(holder, dict)]
+
+
+def _values(components: list[dict[str, Any]]) -> list[Any]:
+    """What the values of a template name as files, in the cards of a carousel, too."""
+    parameters = [parameter for component in components for parameter in component.get("parameters") or []]
+    cards = [card for component in components for card in component.get("cards") or []]
+    own = [parameter.get(name) for parameter in parameters for name in MEDIA_TYPES]
+    return own + [holder for card in cards for holder in _values(card.get("components") or [])]
 
 
 def own_id(phone: str, media_id: str) -> str:

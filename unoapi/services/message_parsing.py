@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from unoapi.errors import MessageRejected, RequestError, describe
 from unoapi.errors.validation import did_you_mean, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, Sender
+from unoapi.models.jobs import SendMessage
 
 if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
-    from unoapi.models.jobs import PrepareVoice, RunCommand, SendMessage
+    from unoapi.models.jobs import PrepareVoice, RunCommand
 
 LATER = frozenset({"speech"})
 """What the Node version takes and this one does not yet."""
@@ -63,11 +64,12 @@ def _place(loc: tuple[Any, ...]) -> str:
 def message_of(job: SendMessage | PrepareVoice) -> OutboundMessage:
     """The message of a job. Raises MessageRejected for one that no version of this program would have accepted."""
     try:
-        return parse_message(json.loads(job.body), sender=ACCEPTED)
+        message = parse_message(json.loads(job.body), sender=ACCEPTED)
     except RequestError as error:
         raise MessageRejected(error.title, code=error.code, details=error.details) from error
     except ValidationError as error:
         raise MessageRejected("Parameter value is not valid", code=INVALID, details=describe(error)) from error
+    return message.as_marketing() if isinstance(job, SendMessage) and job.marketing else message
 
 
 def command_of(job: RunCommand) -> Command:

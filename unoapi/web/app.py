@@ -17,6 +17,7 @@ from unoapi.web import (
     health,
     media,
     messages,
+    pass_through,
     phones,
     sandbox,
     sessions,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, blacklist, timers, contacts, accounts, events, sandbox, admin,
-    connect_page, socketio_broadcast, docs,
+    connect_page, socketio_broadcast, docs, pass_through,
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def create_app(uno: Uno) -> Flask:
         processes=settings.unoapi_web_processes,
     )
     contacts.register_waiting(app, threads=settings.unoapi_web_threads)
+    pass_through.register_waiting(app, threads=settings.unoapi_web_threads)
     register_broadcast(
         app, subscribe=uno.redis.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )

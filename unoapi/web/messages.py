@@ -47,7 +47,6 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @routes.post("/<version>/<node:phone>/messages")
-@routes.post("/<version>/<node:phone>/marketing_messages")
 @session_token
 @schema(body=(*MESSAGES.values(), Command))
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
@@ -56,7 +55,24 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
     _ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
+    return _send(phone, body, parse_message(body, sender=_sender(phone)))
+
+
+@routes.post("/<version>/<node:phone>/marketing_messages")
+@session_token
+@schema(body=(TemplateMessage,))
+def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Accept one template for Meta's path of marketing messages; a phone sends it like any other."""
+    body = json_object()
+    _ensure_served(phone)
     message = parse_message(body, sender=_sender(phone))
+    if not isinstance(message, TemplateMessage):
+        details = "type: marketing messages are templates; post anything else to /messages."
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    return _send(phone, body, message.as_marketing())
+
+
+def _send(phone: str, body: dict[str, Any], message: OutboundMessage) -> ResponseReturnValue:
     if isinstance(message, TemplateMessage):
         ensure_bindable(phone, message.template)
     answer = {
@@ -177,6 +193,8 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
     kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type)
     job = kind(id=message_id, phone=phone, message_id=message_id, body=text, claimed_only=claimed_only)
+    if isinstance(job, SendMessage) and message.marketing:
+        job = job.model_copy(update={"marketing": True})
     uno.publisher.publish([Envelope(job)])
     uno.backlog.enter(phone, message_id, accepted)
 

@@ -14,6 +14,7 @@ from unoapi.models.session import Session, without_secrets
 from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
 from unoapi.web.parts import parts
+from unoapi.web.pass_through import forward
 from unoapi.web.request_body import any_object
 from unoapi.web.schemas import schema
 
@@ -77,7 +78,10 @@ def _forget_login(phone: str, server: str) -> ConnectorCommand:
 @routes.post("/<version>/<node:phone>/request_code")
 @session_token
 def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
-    """Connect with a pairing code instead of a QR code."""
+    """Connect with a pairing code instead of a QR code; for a number at Meta ask there for a code."""
+    session = parts().sessions.find(phone)
+    if session.provider == "forwarder":
+        return forward(session, "request_code")
     service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions, by_operator=g.operator)
     return jsonify(success=True)
 

@@ -13,6 +13,7 @@ from unoapi.services.sessions import chosen
 from unoapi.web.auth import session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
+from unoapi.web.pass_through import forward
 from unoapi.web.request_body import json_object
 from unoapi.web.schemas import schema
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.cloud_api.messages import Template
+    from unoapi.models.session import Session
 
 routes = Blueprint("templates", __name__)
+AT_META = "message_templates"
 NATIVE = frozenset({"forwarder", "sandbox"})
 FILTERS = ("name", "language", "status", "category")
 
@@ -41,6 +44,12 @@ def ensure_bindable(phone: str, named: Template) -> None:
     templates.bind_named(templates.of_session(stored, only_hello=uno.settings.only_hello_template), named)
 
 
+def _at_meta(phone: str) -> Session | None:
+    """The session of a number at Meta, whose templates are there. Raises Postponed: answered 503."""
+    session = parts().sessions.find(phone)
+    return session if session.provider == "forwarder" else None
+
+
 def _shown(phone: str) -> list[dict[str, Any]]:
     uno = parts()
     return templates.shown(phone, uno.templates.get(phone), only_hello=uno.settings.only_hello_template)
@@ -52,6 +61,8 @@ def _shown(phone: str) -> list[dict[str, Any]]:
 @schema(query=Page)
 def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The templates, with `fields`, `limit`, `after`, `before`, `summary` and by name, language, status, category."""
+    if (session := _at_meta(phone)) is not None:
+        return forward(session, AT_META)
     everything = _shown(phone)
     wanted = {key: request.args[key] for key in FILTERS if request.args.get(key)}
     matching = [
@@ -76,6 +87,8 @@ def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: AR
 @session_token
 def create(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Save a template, Meta's way."""
+    if (session := _at_meta(phone)) is not None:
+        return forward(session, AT_META)
     saved = _save(phone)
     shown = templates.shown(phone, [saved], only_hello=False)[0]
     return jsonify(id=shown["id"], status=shown["status"], category=shown["category"])
@@ -85,6 +98,8 @@ def create(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @session_token
 def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Save a template, the Node version's way."""
+    if (session := _at_meta(phone)) is not None:
+        return forward(session, AT_META)
     return jsonify(status="success", data=_save(phone))
 
 
@@ -101,6 +116,8 @@ def _save(phone: str) -> dict[str, Any]:
 @session_token
 def delete(version: str, phone: str, id_or_name: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Delete by id or name in the path, or by `name` and perhaps `hsm_id` in the query."""
+    if (session := _at_meta(phone)) is not None:
+        return forward(session, AT_META, **({"name": id_or_name} if id_or_name else {}))
     uno = parts()
     name = id_or_name or request.args.get("name", "")
     if not name:

@@ -77,7 +77,7 @@ class CloudApiProvider:
             raise SendPostponed(
                 f"what the message is about cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
             ) from error
-        answer = self._post(phone, body)
+        answer = self._post(phone, body, edge="marketing_messages" if message.marketing else "messages")
         theirs = _sent_id(answer)
         if not theirs:
             raise OutcomeUnknown("Meta answered without a message id")
@@ -102,7 +102,7 @@ class CloudApiProvider:
         except OutcomeUnknown as error:
             raise SendFailed(f"{error}") from error  # it may be repeated
 
-    def _post(self, phone: str, body: dict[str, Any]) -> HttpAnswer:
+    def _post(self, phone: str, body: dict[str, Any], *, edge: str = "messages") -> HttpAnswer:
         try:
             account = self._sessions.find(phone).webhook_forward
         except Postponed as error:
@@ -113,7 +113,7 @@ class CloudApiProvider:
         try:
             answer = self._api_client.request(
                 "POST",
-                f"{address(account)}/{account.phone_number_id}/messages",
+                f"{address(account)}/{account.phone_number_id}/{edge}",
                 headers=(bearer(account), ("Content-Type", "application/json")),
                 body=serialise(body).encode(),
                 timeout_ms=account.deadline_ms,

@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from unoapi.models.cloud_api.as_sent import AsSent, Part
@@ -45,6 +45,18 @@ class OutboundMessage(AsSent):
     context: Context | None = None
     biz_opaque_callback_data: str | None = Field(default=None, max_length=512, description="Comes back in statuses.")
     ttl: int | None = Field(default=None, ge=0, description="Seconds until the message disappears.")
+
+    _marketing: bool = PrivateAttr(default=False)
+
+    @property
+    def marketing(self) -> bool:
+        """Whether it goes to Meta's path of marketing messages: billing and delivery differ there."""
+        return self._marketing
+
+    def as_marketing(self) -> Self:
+        """This message for that path."""
+        self._marketing = True
+        return self
 
     @field_validator("to", mode="before")
     @classmethod

@@ -1,0 +1,355 @@
+"""What only Meta has: asked there with the session's credentials for numbers at Meta, 501 for others.
+
+The ids in the tests' names are those of the field reports that they mend.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.api import api as serve_api
+from tests.support.fake_graph_api import Graph, Sent, error
+from tests.support.fakes import CONTACT
+from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES
+from unoapi.services.message_parsing import message_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.devenv.servers import PrivateServers
+
+NUMBER, SANDBOX, PHONE = "5511999990003", "5511999990001", "5511999990002"
+AT_META, ACCOUNT = "1001", "2001"
+META_TOKEN = "EAAG-token-at-meta"
+TOKEN = "token-of-the-session"
+TEMPLATES = f"/v23.0/{ACCOUNT}/message_templates"
+
+
+@pytest.fixture(scope="module")
+def graph() -> Iterator[Graph]:
+    with Graph() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(servers: PrivateServers, graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve_api(servers, tmp_path_factory.mktemp("graph"), UNOAPI_ALLOWED_HOSTS="127.0.0.0/8") as running:
+        account = {
+            "url": graph.url, "version": "v23.0", "phoneNumberId": AT_META, "businessAccountId": ACCOUNT,
+            "token": META_TOKEN, "timeoutMs": 1500,
+        }  # fmt: skip
+        running.register([], phone=NUMBER, provider="forwarder", webhookForward=account, authToken=TOKEN)
+        running.register([], phone=SANDBOX)
+        running.register([], phone=PHONE, provider="whatsmeow")
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _clear(graph: Graph) -> None:
+    graph.sent.clear()
+    graph.replies.clear()
+
+
+def ask(api: Api, method: str, path: str, *, token: str | None = TOKEN, **options: Any) -> Any:
+    return api.request(method, f"/v15.0/{path}", token=token, **options)
+
+
+def only(graph: Graph) -> Sent:
+    (sent,) = graph.sent
+    assert sent.token == f"Bearer {META_TOKEN}"
+    assert TOKEN not in sent.path
+    assert TOKEN.encode() not in sent.raw
+    return sent
+
+
+# --- templates ---
+
+
+@pytest.mark.parametrize("node", [NUMBER, AT_META, ACCOUNT])
+@pytest.mark.parametrize("edge", ["message_templates", "templates"])
+def test_field_report_66_the_templates_of_a_number_at_meta_are_metas(
+    api: Api, graph: Graph, node: str, edge: str
+) -> None:
+    listed = {"data": [{"name": "theirs", "id": "77"}], "paging": {
+        "cursors": {"before": "B", "after": "A"},
+        "next": f"https://graph.facebook.com{TEMPLATES}?access_token={META_TOKEN}&limit=1&after=A",
+    }}  # fmt: skip
+    graph.replies[f"GET {TEMPLATES}"] = (200, listed)
+
+    answer = ask(api, "GET", f"{node}/{edge}", params={"limit": "1", "name": "theirs"})
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"] == listed["data"]
+    assert META_TOKEN not in answer.text
+    following = urlsplit(answer.json()["paging"]["next"])
+    assert following.path == f"/v15.0/{node}/{edge}"
+    assert parse_qs(following.query) == {"limit": ["1"], "after": ["A"]}
+    assert only(graph).path == f"{TEMPLATES}?limit=1&name=theirs"
+
+
+def test_field_report_66_the_next_page_is_metas_too(api: Api, graph: Graph) -> None:
+    graph.replies[f"GET {TEMPLATES}"] = (200, {"data": []})
+
+    answer = ask(api, "GET", f"{NUMBER}/message_templates", token=None, params={"after": "A", "access_token": TOKEN})
+
+    assert answer.json() == {"data": []}
+    assert only(graph).path == f"{TEMPLATES}?after=A"
+
+
+def test_field_report_66_a_template_is_created_at_meta(api: Api, graph: Graph) -> None:
+    template = {"name": "n", "language": "pt_BR", "category": "UTILITY", "components": [{"type": "BODY", "text": "x"}]}
+    graph.replies[f"POST {TEMPLATES}"] = (200, {"id": "9", "status": "PENDING", "category": "UTILITY"})
+
+    answer = ask(api, "POST", f"{ACCOUNT}/message_templates", json=template)
+
+    assert answer.json() == {"id": "9", "status": "PENDING", "category": "UTILITY"}
+    assert only(graph).body == template
+    assert api.redis.exists(f"unoapi-template:{NUMBER}") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "query"),
+    [
+        ("message_templates", {"name": "n"}, "name=n"),
+        ("message_templates", {"name": "n", "hsm_id": "7"}, "name=n&hsm_id=7"),
+        ("message_templates/n", {}, "name=n"),
+        ("templates/n", {}, "name=n"),
+    ],
+)
+def test_field_report_66_a_template_is_deleted_at_meta(
+    api: Api, graph: Graph, path: str, params: dict[str, str], query: str
+) -> None:
+    answer = ask(api, "DELETE", f"{ACCOUNT}/{path}", params=params)
+
+    assert answer.json() == {"success": True}
+    assert only(graph).path == f"{TEMPLATES}?{query}"
+
+
+# --- marketing messages ---
+
+PROMO = {"name": "promo", "language": {"code": "pt_BR"}}
+
+
+def provide(api: Api) -> None:
+    """Send the message that was queued last."""
+    job = api.queues.jobs("unoapi.incoming")[-1]
+    api.uno.providers["forwarder"].send(message_of(job), phone=job.phone, message_id=job.id)
+
+
+def test_field_report_101_marketing_messages_go_to_metas_own_path(api: Api, graph: Graph) -> None:
+    body = {
+        "messaging_product": "whatsapp", "to": CONTACT, "type": "template", "template": PROMO,
+        "message_activity_sharing": True,
+    }  # fmt: skip
+
+    assert ask(api, "POST", f"{NUMBER}/marketing_messages", json=body).status_code == 200
+    provide(api)
+
+    sent = only(graph)
+    assert (sent.path, sent.body) == (f"/v23.0/{AT_META}/marketing_messages", body)
+
+
+def test_field_report_101_other_templates_go_where_they_went(api: Api, graph: Graph) -> None:
+    ask(api, "POST", f"{NUMBER}/messages", json={"to": CONTACT, "type": "template", "template": PROMO})
+    provide(api)
+
+    assert only(graph).path == f"/v23.0/{AT_META}/messages"
+
+
+@pytest.mark.parametrize("phone", [NUMBER, SANDBOX, PHONE])
+def test_field_report_101_a_marketing_message_is_a_template(api: Api, phone: str) -> None:
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "x"}}
+
+    answer = ask(api, "POST", f"{phone}/marketing_messages", token=f"session-token-{phone}", json=body)
+    if phone == NUMBER:
+        answer = ask(api, "POST", f"{phone}/marketing_messages", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131009)
+
+
+CAROUSEL = {"type": "carousel", "cards": [{"card_index": 0, "components": [
+    {"type": "header", "parameters": [{"type": "image", "image": {"id": "META1"}}]}]}]}  # fmt: skip
+COMPONENTS: dict[str, list[dict[str, Any]]] = {
+    "words": [{"type": "body", "parameters": [{"type": "text", "text": "a\nb", "parameter_name": "nome"}]}],
+    "a picture": [{"type": "header", "parameters": [{"type": "image", "image": {"link": "https://h.test/a.jpg"}}]}],
+    "a place": [{"type": "header", "parameters": [{"type": "location", "location": {
+        "latitude": "1", "longitude": "2", "name": "n", "address": "a"}}]}],
+    "buttons": [
+        {"type": "button", "sub_type": "quick_reply", "index": "0",
+         "parameters": [{"type": "payload", "payload": "p"}]},
+        {"type": "button", "sub_type": "flow", "index": "1", "parameters": [{"type": "action", "action": {
+            "flow_token": "t", "flow_action_data": {"a": 1}}}]},
+        {"type": "button", "sub_type": "catalog", "index": 2, "parameters": [{"type": "action", "action": {
+            "thumbnail_product_retailer_id": "x"}}]},
+    ],
+    "an offer": [{"type": "limited_time_offer", "parameters": [
+        {"type": "limited_time_offer", "limited_time_offer": {"expiration_time_ms": 1}}]}],
+    "a part of next year": [{"type": "hologram", "colour": "blue"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("components", COMPONENTS.values(), ids=COMPONENTS.keys())
+def test_meta_sees_exactly_the_template_that_the_client_sent(
+    api: Api, graph: Graph, components: list[dict[str, Any]]
+) -> None:
+    template = {**PROMO, "components": components}
+    body = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": CONTACT, "type": "template",
+            "template": template}  # fmt: skip
+
+    answer = ask(api, "POST", f"{NUMBER}/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    provide(api)
+
+    assert only(graph).body == body
+
+
+# --- everything else ---
+
+EDGES = [(edge, AT_META) for edge in sorted(NUMBER_EDGES)] + [
+    (edge, ACCOUNT) for edge in sorted(ACCOUNT_EDGES - {"message_templates"})
+]
+
+
+@pytest.mark.parametrize(("edge", "node"), EDGES)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_number_at_meta_has_all_that_meta_has(api: Api, graph: Graph, method: str, edge: str, node: str) -> None:
+    body: dict[str, Any] = {} if method == "GET" else {"json": {"a": [1, {"b": None}]}}
+    graph.replies[f"{method} /v23.0/{node}/{edge}/x"] = (201, {"id": "1"})
+
+    answer = ask(api, method, f"{NUMBER}/{edge}/x", params={"fields": "a,b"}, **body)
+
+    assert (answer.status_code, answer.json()) == (201, {"id": "1"}), answer.text
+    sent = only(graph)
+    assert (sent.method, sent.path) == (method, f"/v23.0/{node}/{edge}/x?fields=a%2Cb")
+    assert sent.body == body.get("json", {})
+
+
+@pytest.mark.parametrize(("node", "theirs"), [(NUMBER, AT_META), (AT_META, AT_META), (ACCOUNT, ACCOUNT)])
+def test_what_is_not_known_here_belongs_to_the_node_that_was_named(
+    api: Api, graph: Graph, node: str, theirs: str
+) -> None:
+    graph.replies[f"GET /v23.0/{theirs}/an_edge_of_next_year"] = (200, {"ok": True})
+
+    assert ask(api, "GET", f"{node}/an_edge_of_next_year").json() == {"ok": True}
+    assert only(graph).path == f"/v23.0/{theirs}/an_edge_of_next_year"
+
+
+@pytest.mark.parametrize(("phone", "edge"), [(SANDBOX, "calls"), (PHONE, "flows"), (PHONE, "settings"),
+                                             (SANDBOX, "groups"), (PHONE, "message_qrdls/X")])  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_phone_has_none_of_it(api: Api, graph: Graph, method: str, phone: str, edge: str) -> None:
+    answer = ask(api, method, f"{phone}/{edge}", token=f"session-token-{phone}")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (501, 131000)
+    assert "Meta" in answer.json()["error"]["error_data"]["details"]
+    assert graph.sent == []
+
+
+def test_a_path_that_nobody_has_is_not_found_and_a_wrong_method_is_named(api: Api) -> None:
+    token = f"session-token-{PHONE}"
+
+    assert ask(api, "GET", f"{PHONE}/nonsense", token=token).status_code == 404
+    wrong = ask(api, "GET", f"{PHONE}/messages", token=token)
+    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+
+
+JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
+TOKEN_PART = f'--x\r\nContent-Disposition: form-data; name="access_token"\r\n\r\n{TOKEN}\r\n--x--\r\n'
+HUGE = b'{"a":"' + b"x" * 5_000_000 + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data", "there"),
+    [
+        (JSON, json.dumps({"a": 1, "access_token": TOKEN}).encode(), (JSON, b'{"a": 1}')),
+        (FORM, f"a=1&access_token={TOKEN}&b=%C3%A9".encode(), (FORM, b"a=1&b=%C3%A9")),
+        (FORM, b'{"a":"curl -d"}', (JSON, b'{"a":"curl -d"}')),
+        (MULTIPART, PART, (MULTIPART, PART)),
+        (JSON, b"", ("", b"")),
+    ],
+)
+def test_the_body_is_passed_on_without_the_clients_token(
+    api: Api, graph: Graph, content_type: str, data: bytes, there: tuple[str, bytes]
+) -> None:
+    graph.replies[f"POST /v23.0/{AT_META}/calls"] = (200, {"success": True})
+
+    answer = ask(api, "POST", f"{NUMBER}/calls", data=data, content_type=content_type)
+
+    assert answer.status_code == 200, answer.text
+    sent = only(graph)
+    assert (sent.content_type if data else "", sent.raw) == there
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        ("application/json", "{nonsense"),
+        (
+            "multipart/form-data; boundary=x",
+            f'--x\r\nContent-Disposition: form-data; name="access_token"\r\n\r\n{TOKEN}',
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_not_passed_on(api: Api, graph: Graph, content_type: str, data: str) -> None:
+    answer = ask(api, "POST", f"{NUMBER}/calls", data=data, content_type=content_type)
+
+    assert (answer.status_code, graph.sent) == (400, [])
+
+
+def test_metas_errors_are_the_clients(api: Api, graph: Graph) -> None:
+    status, document = error(138001, "Call error", "No permission")
+    graph.replies[f"POST /v23.0/{AT_META}/calls"] = (status, document)
+
+    answer = ask(api, "POST", f"{NUMBER}/calls", json={"to": CONTACT})
+
+    assert (answer.status_code, answer.json()) == (status, document)
+
+
+@pytest.mark.parametrize("reply", [error(190, "Invalid OAuth access token", status=401), error(190, "expired")])
+def test_that_the_sessions_own_token_is_no_good_is_not_the_clients_mistake(
+    api: Api, graph: Graph, reply: tuple[int, dict[str, Any]]
+) -> None:
+    graph.replies[f"GET /v23.0/{AT_META}/settings"] = reply
+
+    answer = ask(api, "GET", f"{NUMBER}/settings")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, 131005)
+    assert "webhookForward.token" in answer.json()["error"]["error_data"]["details"]
+
+
+@pytest.mark.parametrize(
+    "reply", [(200, b"<html>"), (502, b"bad gateway"), (200, b'{"a":"' + b"x" * 5_000_000 + b'"}')]
+)
+def test_what_is_no_answer_of_metas_is_said_to_be_none(api: Api, graph: Graph, reply: tuple[int, bytes]) -> None:
+    graph.replies[f"GET /v23.0/{AT_META}/settings"] = reply
+
+    answer = ask(api, "GET", f"{NUMBER}/settings")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, 131016)
+    assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_token_in_metas_answer_is_not_shown(api: Api, graph: Graph) -> None:
+    graph.replies[f"GET /v23.0/{AT_META}/settings"] = (200, {"echo": f"x{META_TOKEN}y"})
+
+    assert ask(api, "GET", f"{NUMBER}/settings").json() == {"echo": "xy"}
+
+
+@pytest.mark.parametrize("edge", ["calls/..%2Fx", "calls/%3Fa=1", "calls/a b", "calls/" + "x" * 300, "calls/a/b/c/d/e"])
+def test_no_other_path_can_be_reached(api: Api, graph: Graph, edge: str) -> None:
+    assert ask(api, "GET", f"{NUMBER}/{edge}").status_code == 404
+    assert graph.sent == []
+
+
+def test_only_the_session_and_the_operator_may_ask(api: Api, graph: Graph) -> None:
+    other = f"session-token-{SANDBOX}"
+
+    assert ask(api, "GET", f"{NUMBER}/settings", token=other).status_code == 401
+    assert ask(api, "GET", f"{NUMBER}/settings", token=None).status_code == 401
+    assert graph.sent == []

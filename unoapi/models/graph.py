@@ -1,0 +1,44 @@
+"""Requests to Meta's Graph that are passed on, and their answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ACCOUNT_EDGES = frozenset(
+    {
+        "activities", "agreements", "analytics", "assigned_users", "audiences", "call_analytics",
+        "conversation_analytics", "dataset", "flows", "group_analytics", "message_template_previews",
+        "message_templates", "migrate_message_templates", "payment_configuration", "payment_configurations",
+        "pricing_analytics", "product_catalogs", "schedules", "solutions", "template_analytics",
+        "template_group_analytics", "template_groups", "template_performance_metrics", "upsert_message_templates",
+        "welcome_message_sequences",
+    }
+)  # fmt: skip
+"""What belongs to the business account, and not to one of its numbers."""
+NUMBER_EDGES = frozenset(
+    {
+        "business_compliance_info", "call_permissions", "calls", "conversational_automation", "groups", "message_qrdls",
+        "official_business_account", "request_code", "settings", "smb_app_data", "username", "username_suggestions",
+        "verify_code", "whatsapp_business_encryption", "whatsapp_commerce_settings",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GraphRequest:
+    """One request, without a client's token. `path` begins with the node; `body` is bytes of `content_type`."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = field(default=None, repr=False)
+    content_type: str = ""
+
+
+@dataclass(frozen=True)
+class GraphAnswer:
+    """Meta's answer: JSON bytes."""
+
+    status: int
+    body: bytes = field(repr=False)
+    retry_after_s: int | None = None

@@ -1,0 +1,161 @@
+"""What only Meta has: a number there is asked for with the session's credentials, others are answered with 501."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from flask import Blueprint, Response, current_app, g, request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from unoapi.errors import RequestError
+from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, GraphRequest
+from unoapi.web.auth import session_token
+from unoapi.web.concurrency_limit import ConcurrencyLimit
+from unoapi.web.parts import parts
+from unoapi.web.request_body import json_of, raw_body
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+
+    from unoapi.models.session import Session
+
+routes = Blueprint("pass_through", __name__)
+
+View = TypeVar("View", bound=Callable[..., Any])
+EXTENSION = "pass_through"
+METHODS = ["GET", "POST", "DELETE"]
+EDGE = re.compile(r"[A-Za-z0-9_=-]{1,256}(/[A-Za-z0-9_=:-]{1,256}){0,3}", re.ASCII)
+MAX_QUERY = 50
+OURS = frozenset({"access_token", "hub.verify_token"})
+"""Arguments that are for this gateway: Meta never gets a client's token."""
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+
+def register_waiting(app: Flask, *, threads: int) -> None:
+    """Let a quarter of the API's threads wait for Meta, half of these for one number."""
+    of_all = max(1, threads // 4)
+    app.extensions[EXTENSION] = ConcurrencyLimit(of_all, of_one=max(1, of_all // 2), what="wait for Meta")
+
+
+def _none_of_ours(view: View) -> View:
+    """Answer 405 for a path that this gateway itself has for other methods."""
+
+    @wraps(view)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        paths = current_app.url_map.bind("")
+        own = sorted(method for method in METHODS if paths.match(request.path, method=method)[0] != request.endpoint)
+        if own:
+            raise MethodNotAllowed(valid_methods=own)
+        return view(*args, **kwargs)
+
+    return cast("View", checked)
+
+
+@routes.route("/<graph:version>/<node:phone>/<path:edge>", methods=METHODS)
+@_none_of_ours
+@session_token
+def edge_of_number(version: str, phone: str, edge: str) -> ResponseReturnValue:  # noqa: ARG001 (the session's counts)
+    """Ask Meta for what has no form of its own here: calls, groups, flows, QR codes, settings, commerce, analytics."""
+    name = edge.partition("/")[0]
+    if not EDGE.fullmatch(edge):
+        raise NotFound
+    session = parts().sessions.find(phone)
+    if session.provider != "forwarder":
+        if name in ACCOUNT_EDGES | NUMBER_EDGES:
+            details = (
+                f"{name}: only a number at Meta (provider forwarder) has it; this one is a phone or in the sandbox."
+            )
+            raise RequestError("Not implemented", code=131000, status=501, details=details)
+        raise NotFound
+    return forward(session, edge)
+
+
+def forward(session: Session, edge: str, **more: str) -> Response:
+    """Pass the request on to the number or to its account, and answer with what Meta answers. Raises RequestError.
+
+    `more` are arguments of the query beside those that came.
+    """
+    name = edge.partition("/")[0]
+    named = str((request.view_args or {}).get("phone", ""))
+    of_number = name in NUMBER_EDGES or (name not in ACCOUNT_EDGES and named != session.waba_id)
+    _ensure_allowed(session, shared=of_number or (name == "message_templates" and request.method == "GET"))
+    account = session.webhook_forward
+    node = account.phone_number_id if of_number else account.business_account_id
+    if not node:
+        details = "Set webhookForward.businessAccountId of the session: the account at Meta has it."
+        raise RequestError("Not registered at Meta", code=133010, status=400, details=details)
+    return _ask(session, f"{node}/{edge}", **more)
+
+
+def forward_node(session: Session, path: str) -> Response:
+    """Pass a request about a thing of Meta's on: a flow, a group, a template. Raises RequestError."""
+    if not EDGE.fullmatch(path):
+        raise NotFound
+    _ensure_allowed(session, shared=False)
+    return _ask(session, path)
+
+
+def _ensure_allowed(session: Session, *, shared: bool) -> None:
+    """The environment's account is the operator's: a session's token gets what is its number's alone."""
+    if session.environments_account and not shared and not g.operator:
+        details = "Only the operator's token may ask this of the account at Meta that WEBHOOK_FORWARD_* names."
+        raise RequestError("Permission denied", code=10, status=403, details=details)
+
+
+def _ask(session: Session, path: str, **more: str) -> Response:
+    body, content_type = _body() if request.method != "GET" else (None, "")
+    asked = GraphRequest(request.method, path, query=(*_query(), *more.items()), body=body, content_type=content_type)
+    limit: ConcurrencyLimit = current_app.extensions[EXTENSION]
+    with limit.taken(session.phone):  # Meta may take its time
+        answer = parts().graph.ask(session, asked)
+    response = Response(_shown(answer.body, session), status=answer.status, mimetype="application/json")
+    if answer.retry_after_s is not None:
+        response.headers["Retry-After"] = str(answer.retry_after_s)
+    return response
+
+
+def _query() -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in request.args.items(multi=True) if name not in OURS)[:MAX_QUERY]
+
+
+def _body() -> tuple[bytes | None, str]:
+    """The body as it came, and its type; without a client's token. Raises RequestError."""
+    raw, mimetype = raw_body(), request.mimetype
+    if not raw:
+        return b"", ""
+    if mimetype == FORM and not raw.lstrip().startswith(b"{"):
+        fields = [field for field in parse_qsl(raw.decode("utf-8", "replace"), True) if field[0] not in OURS]
+        return urlencode(fields).encode(), FORM
+    if mimetype in (JSON, FORM, ""):
+        document = json_of(raw, name="The body")
+        if isinstance(document, dict) and OURS & document.keys():
+            raw = json.dumps({name: value for name, value in document.items() if name not in OURS}).encode()
+        return raw, JSON
+    if b'name="access_token"' in raw:
+        details = "Send the token in the Authorization header, not in a multipart body."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    return raw, request.content_type or ""
+
+
+def _shown(body: bytes, session: Session) -> bytes:
+    """Meta's answer without the account's token, and with addresses of the next page that lead here."""
+    if b'"paging"' in body:
+        document = json.loads(body)
+        paging = document.get("paging") if isinstance(document, dict) else None
+        for name in ("next", "previous"):
+            if isinstance(paging, dict) and isinstance(paging.get(name), str):
+                paging[name] = _our_page(paging[name])
+        body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return body.replace(session.webhook_forward.token.get_secret_value().encode(), b"")
+
+
+def _our_page(address: str) -> str:
+    cursors = [(name, value) for name, value in parse_qsl(urlsplit(address).query) if name not in OURS]
+    return f"{request.base_url}?{urlencode(cursors)}"
