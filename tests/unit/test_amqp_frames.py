@@ -1,0 +1,80 @@
+"""Frames of AMQP as our connections read them: many at once, and none of them lost in the middle."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from unoapi.broker.connection import TCPTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAYLOADS = [bytes([number]) * (number * 7) for number in range(40)]
+
+
+def frame(payload: bytes) -> bytes:
+    return b"\x01\x00\x02" + len(payload).to_bytes(4, "big") + payload + b"\xce"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[TCPTransport, socket.socket]]:
+    """Our transport, and RabbitMQ's end of its socket."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = TCPTransport("127.0.0.1")
+        ours.settimeout(0.05)
+        transport.sock = ours
+        transport._setup_transport()
+        yield transport, theirs
+
+
+def test_frames_that_came_together_are_read_together(ends: tuple[TCPTransport, socket.socket]) -> None:
+    transport, rabbit = ends
+    rabbit.sendall(b"".join(frame(payload) for payload in PAYLOADS))
+
+    first = transport.read_frame()
+    rabbit.shutdown(socket.SHUT_WR)
+    rest = []
+    while transport.has_frame:
+        rest.append(transport.read_frame()[2])
+
+    assert [first[2], *rest] == PAYLOADS
+
+
+@pytest.mark.parametrize("cut", [1, 6, 7, 8, 20, len(frame(PAYLOADS[30])) - 1])
+def test_a_frame_that_comes_in_two_parts_is_whole(ends: tuple[TCPTransport, socket.socket], cut: int) -> None:
+    transport, rabbit = ends
+    written = frame(PAYLOADS[30])
+    rabbit.sendall(frame(b"before") + written[:cut])
+    transport.read_frame()
+    ready_early = transport.has_frame
+
+    rabbit.sendall(written[cut:])
+
+    assert not ready_early
+    assert transport.read_frame() == (1, 2, PAYLOADS[30])
+    assert not transport.has_frame
+
+
+def test_a_time_out_between_frames_loses_nothing(ends: tuple[TCPTransport, socket.socket]) -> None:
+    transport, rabbit = ends
+    written = frame(PAYLOADS[30])
+    rabbit.sendall(written[:5])
+    with pytest.raises(TimeoutError):
+        transport.read_frame()
+
+    rabbit.sendall(written[5:])
+
+    assert transport.read_frame() == (1, 2, PAYLOADS[30])
+
+
+def test_an_end_in_the_middle_of_a_frame_is_an_error(ends: tuple[TCPTransport, socket.socket]) -> None:
+    transport, rabbit = ends
+    rabbit.sendall(frame(PAYLOADS[30])[:9])
+    rabbit.close()
+
+    with pytest.raises(OSError, match="closed"):
+        transport.read_frame()
