@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
+from unoapi.models.former_settings import former_names
+from unoapi.models.graph_versions import warning
 from unoapi.providers.cloud_api.graph_client import CloudApiGraph
+from unoapi.providers.cloud_api.graph_watch import GraphCollector, GraphWatch
 from unoapi.providers.cloud_api.media import CloudApiMedia
 from unoapi.providers.cloud_api.provider import CloudApiProvider
 from unoapi.providers.sandbox import SandboxProvider
@@ -31,7 +35,7 @@ from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.sessions import check_addresses
-from unoapi.settings import Settings, load_settings
+from unoapi.settings import Settings, load_settings, read_environment
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.chats import RedisChats
@@ -56,7 +60,7 @@ from unoapi.stores.statuses import RedisStatuses
 from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
 from unoapi.stores.traces import RedisTraces
-from unoapi.telemetry.logging import configure_logging
+from unoapi.telemetry.logging import configure_logging, get_logger
 from unoapi.telemetry.processes import WEB, count_together, expose
 
 if TYPE_CHECKING:
@@ -96,6 +100,8 @@ if TYPE_CHECKING:
     )
     from unoapi.telemetry.exporter import Listener, ProcessRegistry
     from unoapi.telemetry.logging import Report
+
+log = get_logger(__name__)
 
 GC_THRESHOLD = 10_000
 """New objects until the collector looks at them. Python's 700 is for programs that make few a second."""
@@ -147,6 +153,7 @@ class Uno:
     retry_schedule: RetrySchedule
     providers: Mapping[str, Provider]
     graph: Graph
+    graph_watch: GraphWatch
 
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
@@ -191,6 +198,7 @@ def bootstrap(settings: Settings) -> Uno:
             operators_proxy=settings.proxy_url.get_secret_value(),
         ),
     )
+    directory = RedisSessionDirectory(store, sessions)
     connections = RedisConnections(store, ttl_s=settings.data_ttl)
     chats = RedisChats(store, ttl_s=settings.data_ttl)
     commands = CommandQueue(publisher)
@@ -231,7 +239,7 @@ def bootstrap(settings: Settings) -> Uno:
         redis=store,
         redis_monitor=RedisMonitor(store),
         sessions=sessions,
-        directory=RedisSessionDirectory(store, sessions),
+        directory=directory,
         templates=stored_templates,
         blacklist=RedisBlacklist(store),
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
@@ -289,6 +297,7 @@ def bootstrap(settings: Settings) -> Uno:
             cap_ms=settings.unoapi_message_retry_max_delay,
         ),
         graph=CloudApiGraph(api_client=api_client),
+        graph_watch=GraphWatch(default=settings.webhook_forward_version, directory=directory),
         providers={"sandbox": SandboxProvider(), "whatsmeow": whatsmeow, "forwarder": forwarder},
     )
 
@@ -363,6 +372,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "sendConnectionStatus": settings.send_connection_status,
         "rejectCalls": settings.reject_calls,
         "messageCallsWebhook": settings.message_calls_webhook,
+        "sendReactionAsReply": settings.send_reaction_as_reply,
+        "outgoingMessagesCoex": settings.outgoing_messages_coex,
         "interactiveMode": settings.unoapi_interactive_mode,
     }
 
@@ -406,8 +417,11 @@ def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
         is_wanted=lambda: registry.has(WEB),
     )
     redis = RedisCollector(uno.redis_monitor, is_wanted=lambda: registry.has(WEB))
+    graph = GraphCollector(uno.graph_watch, is_wanted=lambda: registry.has(WEB))
     settings = uno.settings
-    return expose(registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues, redis], web=web)
+    return expose(
+        registry, host=settings.listen_host, port=settings.unoapi_metrics_port, more=[queues, redis, graph], web=web
+    )
 
 
 @lru_cache(maxsize=1)
@@ -415,7 +429,17 @@ def unoapi() -> Uno:
     """The parts of this process, made from the environment at the first call. Raises ConfigurationError."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.unoapi_log_format, _report(settings))
+    _log_notes(settings)
     return bootstrap(settings)
+
+
+def _log_notes(settings: Settings) -> None:
+    """Say at the start what is set in vain, and what will end."""
+    names = former_names(read_environment())
+    if names:
+        log.warning("former_settings", names=sorted(names), hint="`unoapi doctor` says what to use instead")
+    if ending := warning(settings.webhook_forward_version, datetime.now(UTC).date()):
+        log.warning("graph_version_ends", error=ending, hint="set WEBHOOK_FORWARD_VERSION to a newer one")
 
 
 def _report(settings: Settings) -> Report | None:

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, UrlConstraints, ValidationError, ValidationInfo, field_validator, model_validator
+from dotenv import dotenv_values
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    UrlConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -226,16 +236,28 @@ class Settings(BaseSettings):
     read_on_receipt: bool = Field(False, description="Mark received messages as read at once.")
     composing_message: bool = Field(False, description="Show typing before each message.")
     reject_calls: str = Field(
-        "", max_length=1000, description="Refuse calls, and answer with this text. Empty: let it ring."
+        "",
+        max_length=1000,
+        validation_alias=AliasChoices("reject_calls", "ignore_calls"),
+        description="Refuse calls, and answer with this text. Empty: let it ring.",
     )
     message_calls_webhook: str = Field(
-        "", max_length=1000, description="Text of the event that a call causes. Empty: no event."
+        "",
+        max_length=1000,
+        validation_alias=AliasChoices("message_calls_webhook", "reject_calls_webhook"),
+        description="Text of the event that a call causes. Empty: no event.",
+    )
+    send_reaction_as_reply: bool = Field(False, description="Deliver a reaction as a text that answers its message.")
+    outgoing_messages_coex: bool = Field(
+        False, description="Deliver what the number writes on its other devices as `smb_message_echoes`."
     )
     only_hello_template: bool = Field(False, description="Leave the `unoapi-*` templates out of the default ones.")
 
     webhook_forward_url: WebUrl = Field(Url("https://graph.facebook.com"), description="Meta's Graph API.")
     webhook_forward_version: str = Field(
-        "v21.0", pattern=r"^v[0-9]{1,3}\.[0-9]{1,3}$", description="Version of the Graph API."
+        "v25.0",
+        pattern=r"^v[0-9]{1,3}\.[0-9]{1,3}$",
+        description="Version of the Graph API; one that ends soon is named at the start and in `/health/ready`.",
     )
     webhook_forward_phone_number_id: str = Field("", max_length=64, description="Phone number id at Meta.")
     webhook_forward_business_account_id: str = Field("", max_length=64, description="Business account id at Meta.")
@@ -256,14 +278,22 @@ class Settings(BaseSettings):
         0, ge=0, le=60_000, description="Wait before the first status of a sent message, in ms; 2000 suits Chatwoot."
     )
 
-    base_store: Path = Field(Path("data"), description="Folder of the files, when there is no S3.")
+    base_store: Path = Field(
+        Path("data"),
+        validation_alias=AliasChoices("base_store", "unoapi_base_store"),
+        description="Folder of the files, when there is no S3.",
+    )
     data_ttl: Seconds = Field(2_592_000, description="Seconds that files, ids and statuses of messages are kept.")
     data_url_ttl: Seconds = Field(259_200, description="Seconds that a link to a file works.")
     unoapi_link_secret: SecretStr = Field(
         SecretStr(""),
         description="Key that signs links to files. Empty: one is drawn, and kept in Redis under `unoapi-link-secret`.",
     )
-    unoapi_fetch_timeout_ms: Milliseconds = Field(30_000, description="Deadline for fetching a client's file, in ms.")
+    unoapi_fetch_timeout_ms: Milliseconds = Field(
+        30_000,
+        validation_alias=AliasChoices("unoapi_fetch_timeout_ms", "fetch_timeout_ms"),
+        description="Deadline for fetching a client's file, in ms.",
+    )
     send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
     convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
     storage_endpoint: WebUrl | None = Field(
@@ -412,13 +442,26 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load_settings() -> Settings:
-    """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one).
+def env_file() -> str:
+    """The file whose names count when the environment has them not."""
+    return os.environ.get("DOTENV_CONFIG_PATH") or ".env"
+
+
+def read_environment(file: Path | None = None, *, alone: bool = False) -> dict[str, str | None]:
+    """All that is set, in a file and over it in the environment; `alone`: in the file."""
+    return {**dotenv_values(file or env_file()), **({} if alone else os.environ)}
+
+
+def load_settings(file: Path | None = None, *, alone: bool = False) -> Settings:
+    """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one); `alone`: the file.
 
     Raises ConfigurationError that lists every wrong variable, never its value.
     """
     try:
-        return Settings(_env_file=os.environ.get("DOTENV_CONFIG_PATH") or ".env")
+        if alone:
+            named = {name.lower(): value for name, value in read_environment(file, alone=True).items() if value}
+            return Settings.model_validate(named)
+        return Settings(_env_file=file or env_file())
     except ValidationError as error:
         lines = [
             f"  {'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"

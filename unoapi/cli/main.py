@@ -16,6 +16,7 @@ from rich.table import Table
 
 from unoapi import __version__
 from unoapi.cli.dead import dead
+from unoapi.cli.doctor import doctor
 from unoapi.cli.endpoint import endpoint
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.release import release
@@ -148,6 +149,7 @@ def _text(value: int | None) -> str:
 
 
 cli.add_command(dead)
+cli.add_command(doctor)
 cli.add_command(endpoint)
 cli.add_command(release)
 cli.add_command(session)

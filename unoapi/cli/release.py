@@ -16,6 +16,8 @@ import click
 from unoapi import __version__
 from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.models.former_settings import former_names
+from unoapi.settings import read_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +48,7 @@ def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     yield _rabbitmq(uno, wait_s)
     yield _redis(uno)
     yield _files(settings)
+    yield from _notes(uno)
 
 
 def _settings(settings: Settings) -> Finding:
@@ -101,6 +104,14 @@ def _files(settings: Settings) -> Finding:
         )
         return "files", NOTE, f"{words}, else set STORAGE_ENDPOINT", 0
     return "files", OK, f"{link}; kept in the bucket {settings.storage_bucket_name}", 0
+
+
+def _notes(uno: Uno) -> Iterator[Finding]:
+    """What is set in vain, and what will end."""
+    for words in uno.graph_watch.warnings():
+        yield "graph", NOTE, f"{words}: set WEBHOOK_FORWARD_VERSION, or webhookForward.version of its sessions", 0
+    for name, advice in former_names(read_environment()).items():
+        yield "moving", NOTE, f"{name} {advice}", 0
 
 
 def _host(url: str) -> str:

@@ -19,6 +19,7 @@ from unoapi.devenv import packages, ports, processes, welcome
 from unoapi.devenv.servers import PrivateServers, reachable
 from unoapi.devenv.supervisor import RECORDS, Supervisor, parse_procfile, take_signals
 from unoapi.errors import EX_CONFIG, ConfigurationError
+from unoapi.models.former_settings import former_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,6 +90,8 @@ def _run(root: Path) -> int:
     port = _port(environment, "PORT", 9876) if "web" in commands else None
     flower = _port(environment, "FLOWER_PORT", 5555) if "flower" in commands else None
     token = _token(environment, run_file)
+    for name, advice in former_names(environment).items():
+        click.echo(f"{name} {advice}.", err=True)
 
     wanted = tuple(package for variable, package in _SERVERS.items() if _needs_private_server(variable, environment))
     if wanted:

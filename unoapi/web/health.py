@@ -62,7 +62,8 @@ def live() -> ResponseReturnValue:
 def ready() -> ResponseReturnValue:
     """Say whether messages are accepted: 503 without RabbitMQ; without Redis they are, so 200 and `degraded`.
 
-    So, too, when Redis refuses writes, throws keys away, or is nearly full; `checks` has the reason.
+    So, too, when Redis refuses writes, throws keys away, or is nearly full; `checks` has the reason. `graph` is there
+    when a version of Meta's Graph API that is asked for has ended or ends within 90 days; messages are accepted.
     """
     recent: _RecentChecks = current_app.extensions.setdefault(EXTENSION, _RecentChecks())
     checks = recent.read()
@@ -82,4 +83,6 @@ def _checks() -> dict[str, str]:
         log.error("topology_conflict", error=f"{error}")
         checks["rabbitmq"] = "holds objects of another program; the log has their names"
     checks["redis"] = uno.redis_monitor.check().words
+    if ending := uno.graph_watch.warnings():
+        checks["graph"] = "; ".join(ending)
     return checks

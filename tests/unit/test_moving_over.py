@@ -1,0 +1,214 @@
+"""Moving over from the Node version: every old name of the environment works or is named, and so is what Meta ends.
+
+The ids in the tests' names are those of the field reports that they mend.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.api import make_settings
+from tests.support.fakes import make_session
+from unoapi.cli.main import cli
+from unoapi.errors import StoreUnavailable
+from unoapi.models.former_settings import FORMER, former_names
+from unoapi.models.graph_versions import last_day, warning
+from unoapi.providers.cloud_api.graph_watch import GraphCollector, GraphWatch
+from unoapi.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE_VERSION = [
+    "PORT", "BASE_URL", "UNOAPI_SERVER_NAME", "NODE_ENV", "UNOAPI_MODE", "LOG_LEVEL", "UNO_LOG_LEVEL",
+    "UNOAPI_LOG_MODES", "DOTENV_CONFIG_PATH", "SENTRY_DSN", "DEFAULT_LOCALE", "AVAILABLE_LOCALES", "UNOAPI_URL",
+    "UNOAPI_AUTH_TOKEN", "UNOAPI_HEADER_NAME", "AMQP_URL", "REDIS_URL", "UNOAPI_BASE_STORE", "BASE_STORE",
+    "DATA_TTL", "DATA_URL_TTL", "SESSION_TTL", "UNOAPI_EXCHANGE_NAME", "UNOAPI_QUEUE_NAME",
+    "UNOAPI_QUEUE_OUTGOING_PREFETCH", "UNOAPI_MESSAGE_RETRY_LIMIT", "UNOAPI_MESSAGE_RETRY_DELAY",
+    "CONSUMER_TIMEOUT_MS", "UNOAPI_X_COUNT_RETRIES", "UNOAPI_X_MAX_RETRIES", "NOTIFY_FAILED_MESSAGES",
+    "VALIDATE_ROUTING_KEY", "IGNORED_CONNECTIONS_NUMBERS", "IGNORED_TO_NUMBERS",
+    "UNOAPI_DELAY_AFTER_FIRST_MESSAGE_MS", "UNOAPI_DELAY_BETWEEN_MESSAGES_MS",
+    "UNOAPI_DELAY_AFTER_FIRST_MESSAGE_WEBHOOK_MS", "WEBHOOK_URL", "WEBHOOK_URL_ABSOLUTE", "WEBHOOK_TOKEN",
+    "WEBHOOK_HEADER", "WEBHOOK_TIMEOUT_MS", "WEBHOOK_SEND_NEW_MESSAGES", "WEBHOOK_SEND_GROUP_MESSAGES",
+    "WEBHOOK_SEND_OUTGOING_MESSAGES", "WEBHOOK_SEND_INCOMING_MESSAGES", "WEBHOOK_SEND_UPDATE_MESSAGES",
+    "WEBHOOK_SEND_NEWSLETTER_MESSAGES", "WEBHOOK_SEND_TRANSCRIBE_AUDIO",
+    "WEBHOOK_ADD_TO_BLACKLIST_ON_OUTGOING_MESSAGE_WITH_TTL", "WEBHOOK_SESSION", "STATUS_FAILED_WEBHOOK_URL",
+    "THROW_WEBHOOK_ERROR", "WEBHOOK_FORWARD_URL", "WEBHOOK_FORWARD_VERSION", "WEBHOOK_FORWARD_PHONE_NUMBER_ID",
+    "WEBHOOK_FORWARD_BUSINESS_ACCOUNT_ID", "WEBHOOK_FORWARD_TOKEN", "WEBHOOK_FORWARD_TIMEOUT_MS",
+    "CONNECTION_TYPE", "AUTO_CONNECT", "AUTO_RESTART_MS", "CONNECTING_TIMEOUT_MS", "QR_TIMEOUT_MS",
+    "MAX_CONNECT_RETRY", "MAX_CONNECT_TIME", "UNOAPI_RETRY_REQUEST_DELAY", "UNOAPI_RETRY_REQUEST_DELAY_MS",
+    "VALIDATE_SESSION_NUMBER", "CLEAN_CONFIG_ON_DISCONNECT", "CONFIG_SESSION_PHONE_CLIENT",
+    "CONFIG_SESSION_PHONE_NAME", "WHATSAPP_VERSION", "PROXY_URL", "WAVOIP_TOKEN", "FETCH_TIMEOUT_MS",
+    "IGNORE_GROUP_MESSAGES", "IGNORE_NEWSLETTER_MESSAGES", "IGNORE_BROADCAST_STATUSES",
+    "IGNORE_BROADCAST_MESSAGES", "IGNORE_HISTORY_MESSAGES", "IGNORE_OWN_MESSAGES", "IGNORE_YOURSELF_MESSAGES",
+    "IGNORE_OWN_MESSAGES_DECRYPT_ERROR", "IGNORE_DATA_STORE", "READ_ON_RECEIPT", "SEND_CONNECTION_STATUS",
+    "SEND_PROFILE_PICTURE", "SEND_REACTION_AS_REPLY", "COMPOSING_MESSAGE", "OUTGOING_MESSAGES_COEX",
+    "GROUP_MESSAGES_CLOUD_FORMAT", "IGNORE_CALLS", "REJECT_CALLS", "REJECT_CALLS_WEBHOOK",
+    "MESSAGE_CALLS_WEBHOOK", "MESSAGE_CHECK_WAAPP", "CUSTOM_MESSAGE_CHARACTERS",
+    "VALIDATE_MEDIA_LINK_BEFORE_SEND", "SEND_AUDIO_MESSAGE_AS_PTT", "CONVERT_AUDIO_MESSAGE_TO_OGG",
+    "CONVERT_AUDIO_FFMPEG_PARAMS", "SEND_AUDIO_WAVEFORM", "UNOAPI_NATIVE_FLOW_BUTTONS", "STORAGE_ENDPOINT",
+    "STORAGE_BUCKET_NAME", "STORAGE_ACCESS_KEY_ID", "STORAGE_SECRET_ACCESS_KEY", "STORAGE_REGION",
+    "STORAGE_FORCE_PATH_STYLE", "STORAGE_TIMEOUT_MS", "UNOAPI_BULK_BATCH", "UNOAPI_BULK_DELAY",
+    "ONLY_HELLO_TEMPLATE", "OPENAI_API_KEY", "OPENAI_API_TRANSCRIBE_MODEL", "OPENAI_API_SPEECH_MODEL",
+    "OPENAI_API_SPEECH_VOICE", "OPENAI_API_BASE_URL", "OPENAI_API_ASSISTANT_ID", "GOOGLE_APPLICATION_CREDENTIALS",
+    "IGNORE_STATUS_MESSAGE", "MAX_QRCODE_GENERATE", "QR_TIMEOUT", "SLEEP_TIME",
+]  # fmt: skip
+"""All names that the Node version reads or documents."""
+OLDER_NAMES = {
+    "IGNORE_CALLS": ("reject_calls", "no calls"),
+    "REJECT_CALLS_WEBHOOK": ("message_calls_webhook", "called"),
+    "FETCH_TIMEOUT_MS": ("unoapi_fetch_timeout_ms", "6000"),
+    "UNOAPI_BASE_STORE": ("base_store", "/srv/files"),
+}
+READ_ELSEWHERE = {"DOTENV_CONFIG_PATH"}
+
+
+def test_field_report_111_every_name_of_the_node_version_works_or_is_named() -> None:
+    here = {name.upper() for name in Settings.model_fields} | OLDER_NAMES.keys() | READ_ELSEWHERE
+
+    assert [name for name in NODE_VERSION if name not in here and name not in FORMER] == []
+    assert FORMER.keys() & here == set()
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_field_report_111_what_to_do_about_a_name_is_said(name: str) -> None:
+    advice = FORMER[name]
+
+    assert advice.startswith(("use ", "does nothing here"))
+    settings = {word.strip(",:.=") for word in advice.replace("=", " ").split() if word.strip(",:.=").isupper()}
+    named = {word for word in settings if "_" in word}
+    assert named <= {field.upper() for field in Settings.model_fields}, named
+
+
+@pytest.mark.parametrize(("name", "field", "value"), [(name, *older) for name, older in OLDER_NAMES.items()])
+def test_field_report_111_older_names_of_settings_are_honoured(name: str, field: str, value: str) -> None:
+    newer = make_settings(**{name: value, field.upper(): ""})
+    both = make_settings(**{name: value, field.upper(): "9999"})
+
+    assert str(getattr(newer, field)) == value
+    assert str(getattr(both, field)) == "9999"
+
+
+@pytest.mark.parametrize("name", ["SEND_REACTION_AS_REPLY", "OUTGOING_MESSAGES_COEX"])
+def test_field_report_111_options_of_a_session_have_their_default_from_the_environment(name: str) -> None:
+    assert getattr(make_settings(**{name: "true"}), name.lower()) is True
+    assert getattr(make_settings(), name.lower()) is False
+
+
+def test_field_report_111_only_names_with_a_value_are_named() -> None:
+    environment = {"IGNORED_TO_NUMBERS": "[]", "UNO_LOG_LEVEL": "", "QR_TIMEOUT": None, "PATH": "/bin"}
+
+    assert list(former_names(environment)) == ["IGNORED_TO_NUMBERS"]
+
+
+# --- unoapi doctor ---
+
+
+def doctor(file: Path, text: str) -> tuple[int, str]:
+    file.write_text(text)
+    done = CliRunner().invoke(cli, ["doctor", str(file)])
+    return done.exit_code, done.output
+
+
+def test_field_report_111_the_doctor_has_a_line_for_each_name_of_a_file(tmp_path: Path) -> None:
+    text = "".join(f"{name}=true\n" for name in FORMER) + "PORT=1234\n"
+
+    code, output = doctor(tmp_path / "old.env", text)
+
+    lines = output.splitlines()
+    assert code == 0
+    assert [line.split()[2] for line in lines if line.startswith("moving")] == sorted(FORMER)
+    assert lines[0] == "settings  ok"
+
+
+def test_the_doctor_names_what_is_wrong_and_no_value(tmp_path: Path) -> None:
+    code, output = doctor(tmp_path / "old.env", "PORT=secret\nUNOAPI_AUTH_TOKEN=secret\nWAVOIP_TOKEN=secret\n")
+
+    assert code == 78
+    assert "PORT" in output
+    assert "WAVOIP_TOKEN" in output
+    assert "secret" not in output
+
+
+def test_field_report_107_the_doctor_names_an_ended_version(tmp_path: Path) -> None:
+    code, output = doctor(tmp_path / "old.env", "WEBHOOK_FORWARD_VERSION=v17.0\n")
+
+    assert code == 0
+    assert "v17.0 of Meta's Graph API ended on 2025-09-12" in output
+
+
+# --- versions of the Graph API ---
+
+
+@pytest.mark.parametrize(
+    ("version", "today", "words"),
+    [
+        ("v17.0", date(2026, 11, 26), "version v17.0 of Meta's Graph API ended on 2025-09-12"),
+        ("v2.6", date(2026, 11, 26), "version v2.6 of Meta's Graph API ended on 2025-09-12"),
+        ("v21.0", date(2026, 11, 26), "version v21.0 of Meta's Graph API ends on 2027-01-21"),
+        ("v21.0", date(2026, 10, 23), "version v21.0 of Meta's Graph API ends on 2027-01-21"),
+        ("v21.0", date(2026, 10, 22), ""),
+        ("v21.0", date(2027, 1, 21), "version v21.0 of Meta's Graph API ends on 2027-01-21"),
+        ("v22.0", date(2026, 11, 26), "version v22.0 of Meta's Graph API ends on 2027-01-21 at the earliest"),
+        ("v25.0", date(2026, 11, 26), ""),
+        ("v99.0", date(2026, 11, 26), ""),
+        ("nonsense", date(2026, 11, 26), ""),
+        ("", date(2026, 11, 26), ""),
+    ],
+)
+def test_field_report_107_a_version_that_ends_is_named_90_days_before(version: str, today: date, words: str) -> None:
+    assert warning(version, today) == words
+
+
+def test_field_report_107_the_default_is_above_what_ends() -> None:
+    default = make_settings().webhook_forward_version
+    last = last_day(default)
+
+    assert last is not None
+    assert last > date(2027, 11, 26)
+
+
+class Numbers:
+    """A directory of numbers at Meta; `away` stands for Redis that does not answer."""
+
+    def __init__(self, *versions: str) -> None:
+        self.away = False
+        self._sessions = [
+            make_session(provider="forwarder", webhook_forward={"version": version}) for version in versions
+        ] + [make_session(provider="whatsmeow", webhook_forward={"version": "v1.0"})]
+
+    def all(self) -> list[Any]:
+        if self.away:
+            raise StoreUnavailable("away")
+        return self._sessions
+
+
+def watch(numbers: Numbers, default: str = "v25.0") -> GraphWatch:
+    return GraphWatch(default=default, directory=numbers, today=lambda: date(2026, 11, 26))  # type: ignore[arg-type]
+
+
+def test_field_report_107_the_versions_of_all_numbers_at_meta_are_watched() -> None:
+    watched = watch(Numbers("v20.0", "", "v25.0", "v20.0"))
+
+    assert watched.versions() == ["v20.0", "v25.0"]
+    assert watched.warnings() == ["version v20.0 of Meta's Graph API ended on 2026-09-24"]
+
+
+def test_field_report_107_with_redis_away_the_environments_version_is_watched() -> None:
+    numbers = Numbers("v20.0")
+    numbers.away = True
+
+    assert watch(numbers, "v21.0").versions() == ["v21.0"]
+
+
+def test_field_report_107_the_days_that_are_left_are_a_number() -> None:
+    watched = watch(Numbers("v17.0", "v99.0"), "v21.0")
+
+    (family,) = GraphCollector(watched, is_wanted=lambda: True).collect()
+
+    assert {sample.labels["version"]: sample.value for sample in family.samples} == {"v17.0": -440, "v21.0": 56}
+    assert list(GraphCollector(watched, is_wanted=lambda: False).collect()) == []
