@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import CONTACT, make_session
+from tests.support.fakes import CONTACT, PHONE, make_session
 from unoapi.connector.convert.outbound import as_text
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.messages import Template
@@ -19,7 +19,7 @@ from unoapi.models.connector.commands import Send
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.services.message_parsing import parse_message
 from unoapi.services.template_binding import bind
-from unoapi.services.templates import bind_named, find, rendered
+from unoapi.services.templates import bind_named, find, rendered, shown
 
 LINK = {"link": "https://h.test/a.jpg"}
 
@@ -338,6 +338,7 @@ def test_a_language_that_is_not_there_is_refused_and_the_others_are_named(asked:
 
 def test_the_default_templates_are_there_in_every_language() -> None:
     assert find(DEFAULT_TEMPLATES, "hello", "en_US")["name"] == "hello"
+    assert find(shown(PHONE, None, only_hello=False), "hello", "en_US")["name"] == "hello"
 
 
 def test_a_language_may_be_a_text() -> None:

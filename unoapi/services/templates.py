@@ -167,12 +167,21 @@ def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
     asked = _plain(language)
     fitting = [template for template in named if asked in ("", _plain(_language(template)))]
-    found = fitting or [template for template in named if not template.get("language") or template in DEFAULT_TEMPLATES]
+    found = fitting or [template for template in named if not template.get("language") or _is_default(template)]
     if not found:
         there = ", ".join(sorted(_language(template) for template in named)[:20])
         details = f"The template {name[:100]!r} is not there in {language!r}, but in {there}."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
     return next((template for template in found if _language(template) == DEFAULT_LANGUAGE), found[0])
+
+
+def _is_default(template: Stored) -> bool:
+    """Whether it is one of the default ones, perhaps stored beside the first of one's own."""
+    texts = [part.get("text") for part in components_of(template)]
+    return any(
+        (template.get("name"), texts) == (default["name"], [part["text"] for part in default["components"]])
+        for default in DEFAULT_TEMPLATES
+    )
 
 
 def _plain(language: str) -> str:
