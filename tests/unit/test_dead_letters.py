@@ -69,6 +69,13 @@ def test_a_list_leaves_every_dead_letter_there() -> None:
     assert house.service.count() == 2
 
 
+@pytest.mark.parametrize(("written", "count"), [(PHONE, 1), (f"+{PHONE[:2]} ({PHONE[2:4]}) {PHONE[4:]}", 1), ("x", 0)])
+def test_field_report_14_a_list_reads_the_phone_as_people_write_it(written: str, count: int) -> None:
+    house = House(make_dead_letter())
+
+    assert len(list(house.service.list(DeadLetterQuery(phone=written), by="list"))) == count
+
+
 def test_a_bound_ends_a_list_early_and_it_says_so() -> None:
     house = House(make_dead_letter(), make_dead_letter(make_delivery(id="other")))
 

@@ -294,6 +294,15 @@ def test_field_report_62_values_that_do_not_fit_are_refused_with_metas_code(
     assert refusal.value.details
 
 
+@pytest.mark.parametrize(("status", "code"), [("PAUSED", 132015), ("disabled", 132016), ("REJECTED", 132001)])
+def test_field_report_62_a_template_that_meta_sends_no_more_is_refused(status: str, code: int) -> None:
+    with pytest.raises(RequestError) as refusal:
+        bind(template(body("x"), status=status), Template.model_validate({"name": "t"}))
+
+    assert refusal.value.code == code
+    assert bind(template(body("x"), status="APPROVED"), Template.model_validate({"name": "t"}))["type"] == "text"
+
+
 def test_many_cards_make_no_text_without_end() -> None:
     cards = [{"components": [body("x" * 30_000)]} for _ in range(4)]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from unoapi.models.phones import digits_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,7 +84,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class DeadLetterQuery:
-    """Selects dead letters. Empty fields match all."""
+    """Selects dead letters. Empty fields match all; a phone may be written as people do."""
 
     id: str = ""
     queue: str = ""
@@ -99,7 +101,7 @@ class DeadLetterQuery:
                 not self.queue
                 or dead_letter.queue in (self.queue, f"{dead_letter.queue.partition('.')[0]}.{self.queue}")
             )
-            and self.phone in ("", dead_letter.phone)
+            and (self.phone in ("", dead_letter.phone) or digits_of(self.phone) == dead_letter.phone)
             and self.webhook in ("", dead_letter.webhook)
             and self.reason in ("", dead_letter.reason)
             and (self.older_than is None or dead_letter.age >= self.older_than)

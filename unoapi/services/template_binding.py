@@ -31,11 +31,16 @@ TITLES = {
     100: "Invalid parameter",
     131008: "Required parameter is missing",
     131051: "Message type is not supported",
+    132001: "Template name does not exist in the translation",
     132000: "Number of parameters does not match the expected number of params",
     132005: "Translated text too long",
     132012: "Parameter format does not match format in the created template",
+    132015: "Template is paused",
+    132016: "Template is disabled",
     132018: "There is an issue with the parameters in the template",
 }
+NOT_SENT = {"PAUSED": 132015, "DISABLED": 132016, "REJECTED": 132001}
+"""Statuses of templates that Meta sends no more, with its codes."""
 MAP = "https://maps.google.com/?q={latitude},{longitude}"
 SENTENCES = {
     "en": (
@@ -59,8 +64,10 @@ def bind(template: Stored, request: Template) -> Stored:
 
     Every part of the template is sent, named or not. With buttons it is an interactive message; with a file above and
     no buttons, the file with a caption; otherwise a text. Raises RequestError for values that do not fit, 131051 for a
-    part that only Meta can send.
+    part that only Meta can send, 132015 and 132016 for a template that is paused or disabled.
     """
+    if (code := NOT_SENT.get(str(template.get("status") or "").upper())) is not None:
+        _refuse(code, f"The template is {str(template['status'])[:40].lower()}.")
     return _message(_Parts(template, _language(template)), _Values(request.components))
 
 
@@ -396,4 +403,5 @@ def _too_long() -> NoReturn:
 
 
 def _refuse(code: int, details: str) -> NoReturn:
-    raise RequestError(TITLES[code], code=code, status=400, details=details)
+    status = 404 if code == 132001 else 400  # noqa: PLR2004 (unknown)
+    raise RequestError(TITLES[code], code=code, status=status, details=details)
