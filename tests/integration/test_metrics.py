@@ -372,9 +372,9 @@ def test_without_a_file_for_a_connection_the_listener_rests(metrics_port: int, m
         tries.append(time.monotonic())
         raise OSError(errno.EMFILE, "Too many open files")
 
-    with socket.create_connection(("127.0.0.1", metrics_port)):
-        with monkeypatch.context() as patched:
-            patched.setattr(WSGIServer, "get_request", no_file_left)
+    with monkeypatch.context() as patched:
+        patched.setattr(WSGIServer, "get_request", no_file_left)
+        with socket.create_connection(("127.0.0.1", metrics_port)):
             eventually(lambda: len(tries) >= 2)
             time.sleep(1.0)
 
