@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from celery import shared_task
 
 from tasks.base import UnoTask
-from unoapi.errors import StoreUnavailable, describe
-from unoapi.media.ffmpeg import to_voice
+from unoapi.errors import Postponed, StoreUnavailable, describe
+from unoapi.media.tools import FileTools
 from unoapi.models.jobs import Envelope, PrepareVoice, SaveMedia
 from unoapi.models.trace import TraceEntry
-from unoapi.services import received_media, voice_notes
+from unoapi.services import preparation, received_media
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -24,22 +24,33 @@ MOST_PER_SWEEP = 10_000
 
 @shared_task(name=PrepareVoice.task, base=UnoTask, bind=True)
 def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
-    """Make a voice note of a message's audio, then let the message go on."""
-    uno = self.uno
-    send, problem = voice_notes.prepare(
+    """Convert and measure a message's file, then let the message go on."""
+    uno, settings = self.uno, self.uno.settings
+    send, problem = preparation.prepare(
         job,
+        for_phone=_is_phone(uno, job.phone),
         files=uno.media_store,
         index=uno.media_index,
         downloader=uno.downloader,
-        convert=to_voice,
-        timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
-        quota=uno.settings.unoapi_session_media_max,
+        tools=FileTools(),
+        timeout_ms=settings.unoapi_fetch_timeout_ms,
+        quota=settings.unoapi_session_media_max,
+        voice=settings.convert_audio_message_to_ogg,
+        always_voice=settings.send_audio_message_as_ptt,
+        waveform=settings.send_audio_waveform,
     )
     uno.publisher.publish([Envelope(send)])
     if problem:
-        log.warning("voice_not_converted", error=problem, hint="the audio is sent as it came")
-    detail = f"sent as it came: {problem}" if problem else "converted to a voice note"
-    uno.traces.add(TraceEntry.of(job, "queued", kind="audio", detail=detail))
+        log.warning("file_not_prepared", error=problem, hint="the file is sent as it came")
+    done = "converted to a voice note" if '"voice":true' in send.body else "prepared"
+    uno.traces.add(TraceEntry.of(job, "queued", detail=f"sent as it came: {problem}" if problem else done))
+
+
+def _is_phone(uno: Uno, phone: str) -> bool:
+    try:
+        return uno.sessions.find(phone).provider == "whatsmeow"
+    except Postponed:
+        return False  # Redis is away: a voice note alone is made
 
 
 @shared_task(name=SaveMedia.task, base=UnoTask, bind=True)

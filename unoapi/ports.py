@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from unoapi.models.attempts import Answer
     from unoapi.models.chats import Chat, Menu
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
+    from unoapi.models.prepared import Film, LinkPreview, Picture, Sound
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
@@ -437,6 +439,34 @@ class KnowsContacts(Protocol):
 
     def contacts(self, phone: str, numbers: Sequence[str]) -> list[bool]:
         """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""
+
+
+class MediaTools(Protocol):
+    """Converts and measures files on the disk. Raises ConversionFailed for what is not what it should be."""
+
+    def voice(self, source: Path, target: Path) -> None:
+        """Write a voice note."""
+
+    def audio(self, source: Path, target: Path) -> None:
+        """Write sound that every phone plays."""
+
+    def sound(self, source: Path, *, waveform: bool) -> Sound:
+        """Measure a sound."""
+
+    def film(self, source: Path, folder: Path) -> Film:
+        """Measure a film; `folder` takes its first picture."""
+
+    def picture(self, source: Path) -> Picture:
+        """Measure a picture."""
+
+    def is_sticker(self, source: Path) -> bool | None:
+        """Whether a file is a sticker as it is, and moves; none when it is no sticker."""
+
+    def sticker(self, source: Path, target: Path) -> bool:
+        """Write a sticker; whether it moves."""
+
+    def page(self, link: str, html: bytes) -> tuple[LinkPreview, str]:
+        """What a page says of itself, and the address of its picture."""
 
 
 class MediaStore(Protocol):

@@ -296,6 +296,7 @@ class Settings(BaseSettings):
     )
     send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
     convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
+    send_audio_waveform: bool = Field(True, description="Send voice notes of phones with their waveform.")
     storage_endpoint: WebUrl | None = Field(
         None, description="Address of S3 or MinIO; with it files are kept there. Empty: in the folder."
     )

@@ -122,7 +122,7 @@ def test_field_report_29_a_ttl_of_none_lets_the_message_stay(tmp_path: Path) -> 
 def test_field_report_5_nothing_leaves_for_a_user_id(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
 
-    for message in (TEXT, IMAGE, {"type": "reaction", "reaction": {"message_id": "3EB0", "emoji": "x"}}):
+    for message in (TEXT, IMAGE, {"type": "reaction", "reaction": {"message_id": "3EB0", "emoji": "👍"}}):
         with pytest.raises(MessageRejected) as refused:
             pocket.send(recipient="BR.1234567890", **message)
         assert "user ids" in refused.value.details

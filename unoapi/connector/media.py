@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from unoapi.ports import FileDownloader, MediaIndex, MediaStore
 
 MEDIA_UPLOAD_FAILED = 131053
+PLAYED = frozenset(
+    {"audio/aac", "audio/x-aac", "audio/amr", "audio/mpeg", "audio/mp3", "audio/mp4", "audio/x-m4a", "audio/ogg",
+     "audio/opus", "audio/m4a"}
+)  # fmt: skip
+MAX_STICKER = 500 * 1024
+
+
+def ensure_shown(item: Media, size: int) -> None:
+    """Raise SendRefused for sound that phones do not play, and for stickers that they do not show."""
+    plain = item.mime_type.partition(";")[0].strip().lower()
+    if item.kind == "audio" and plain not in PLAYED:
+        raise SendRefused(
+            f"phones do not play {plain[:50] or 'this'}, and it was not converted", code=MEDIA_UPLOAD_FAILED
+        )
+    if item.kind == "sticker" and (plain != "image/webp" or size > MAX_STICKER):
+        raise SendRefused("a sticker is a WebP of 512 x 512 and at most 500 KB", code=MEDIA_UPLOAD_FAILED)
 
 
 class SessionMedia:
@@ -42,7 +58,15 @@ class SessionMedia:
         return {"key": saved.id, "sha256": saved.sha256, "size": saved.file_size}
 
     def fetch(self, item: Media) -> tuple[Media, bytes]:
-        """The bytes of a file to send. Raises EngineUnavailable; SendRefused when the file is gone for good."""
+        """The bytes of a file to send.
+
+        Raises EngineUnavailable; SendRefused when the file is gone for good, or nothing that phones can show.
+        """
+        described, data = self._found(item)
+        ensure_shown(described, len(data))
+        return described, data
+
+    def _found(self, item: Media) -> tuple[Media, bytes]:
         if item.media is not None and item.media.key:
             return self._read(item, item.media.key)
         with tempfile.TemporaryFile() as target:
@@ -62,5 +86,5 @@ class SessionMedia:
             raise SendRefused("the uploaded file is gone: it has expired", code=MEDIA_UPLOAD_FAILED) from None
         except StoreUnavailable as error:
             raise EngineUnavailable(f"{error}") from error
-        fields = {"mime_type": stored.mime_type, "filename": item.filename or stored.filename}
+        fields = {"mime_type": item.mime_type or stored.mime_type, "filename": item.filename or stored.filename}
         return item.model_copy(update=fields), data

@@ -1,12 +1,17 @@
-"""Voice notes: audio as ogg/opus, by ffmpeg."""
+"""Sound and films, by ffmpeg: converted, measured, and their first picture."""
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from array import array
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import ConversionFailed
+from unoapi.models.prepared import Film, Sound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,31 +19,126 @@ if TYPE_CHECKING:
 DEADLINE_S = 60
 MAX_SECONDS = 3600
 MAX_BYTES = 16 * 1024 * 1024
+SAMPLES = 64
+"""Bars of a voice note."""
+SAMPLE_RATE = 4000
+LOUDEST = 100
+SIDE = 100
+"""Pixels of a preview's longer side, as WhatsApp's own clients send it."""
 
 
 FORMATS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav,webm"
 """What holds sound itself; no list of other files."""
+LOCAL = ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS)
+"""Local files only, and no playlists: given one instead of sound, ffmpeg would open what it names."""
+PLAYED = {
+    ("mp3", "mp3"): "audio/mpeg",
+    ("aac", "aac"): "audio/aac",
+    ("mov", "aac"): "audio/mp4",
+    ("amr", "amr_nb"): "audio/amr",
+    ("ogg", "opus"): "audio/ogg; codecs=opus",
+}
+"""The media type of what phones can play, by container and codec."""
 
 
 def to_voice(source: Path, target: Path) -> None:
-    """Write `source` as a mono opus voice note. Raises ConversionFailed.
+    """Write `source` as a mono opus voice note. Raises ConversionFailed."""
+    options = (
+        "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-ac", "1", "-ar", "48000", "-c:a", "libopus",
+        "-b:a", "64k", "-application", "voip", "-fs", str(MAX_BYTES), "-f", "ogg",
+    )  # fmt: skip
+    _convert(source, target, options)
 
-    ffmpeg may open local files only, and no playlists: given one instead of audio, it would open the addresses and the
-    files of others that it names.
-    """
-    program = shutil.which("ffmpeg")
+
+def to_audio(source: Path, target: Path) -> None:
+    """Write the sound of `source` as MP4, which every phone plays. Raises ConversionFailed."""
+    options = (
+        "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-c:a", "aac", "-b:a", "96k", "-fs", str(MAX_BYTES),
+        "-movflags", "+faststart", "-f", "mp4",
+    )  # fmt: skip
+    _convert(source, target, options)
+
+
+def sound_of(source: Path, *, waveform: bool) -> Sound:
+    """How long a sound is, what phones call it, and how loud it is over time. Raises ConversionFailed."""
+    described = _probe(source)
+    stream = next((stream for stream in described["streams"] if stream.get("codec_type") == "audio"), None)
+    if stream is None:
+        raise ConversionFailed("the file has no sound")
+    containers = str(described["format"].get("format_name") or "").split(",")
+    codec = str(stream.get("codec_name") or "")
+    seconds = _seconds(described["format"].get("duration") or stream.get("duration"))
+    return Sound(
+        seconds=max(1, round(seconds)),
+        mime_type=next((PLAYED[container, codec] for container in containers if (container, codec) in PLAYED), ""),
+        mono=stream.get("channels") == 1,
+        waveform=_waveform(source) if waveform else "",
+    )
+
+
+def film_of(source: Path, folder: Path) -> Film:
+    """A film's size, length and first picture. Raises ConversionFailed."""
+    described = _probe(source)
+    stream = next((stream for stream in described["streams"] if stream.get("codec_type") == "video"), None)
+    if stream is None:
+        raise ConversionFailed("the file has no picture")
+    width, height = int(stream.get("width") or 0), int(stream.get("height") or 0)
+    turned = any(abs(int(side.get("rotation") or 0)) in (90, 270) for side in stream.get("side_data_list") or [])
+    picture = folder / "frame.jpg"
+    shape = f"scale={SIDE}:{SIDE}:force_original_aspect_ratio=decrease:force_divisible_by=2"
+    _convert(source, picture, ("-frames:v", "1", "-an", "-vf", shape, "-q:v", "8", "-f", "mjpeg"))
+    return Film(
+        width=height if turned else width,
+        height=width if turned else height,
+        seconds=round(_seconds(described["format"].get("duration"))),
+        thumbnail=base64.b64encode(picture.read_bytes()).decode(),
+    )
+
+
+def _convert(source: Path, target: Path, options: tuple[str, ...]) -> None:
+    _run("ffmpeg", "-nostdin", "-hide_banner", "-y", *LOCAL, "-i", str(source), *options, str(target))
+    if not target.exists() or not target.stat().st_size:
+        raise ConversionFailed("ffmpeg could not read the file")
+
+
+def _probe(source: Path) -> dict[str, Any]:
+    shown = _run("ffprobe", "-hide_banner", *LOCAL, "-show_format", "-show_streams", "-of", "json", "-i", str(source))
+    described = json.loads(shown)
+    if not isinstance(described, dict) or "format" not in described:
+        raise ConversionFailed("ffprobe could not read the file")
+    return {"streams": [], **described}
+
+
+def _waveform(source: Path) -> str:
+    """64 bars from 0 to 100, in base64: the loudest sample of each part."""
+    heard = _run(
+        "ffmpeg", "-nostdin", "-hide_banner", *LOCAL, "-i", str(source), "-t", str(MAX_SECONDS), "-vn", "-ac", "1",
+        "-ar", str(SAMPLE_RATE), "-f", "s16le", "-",
+    )  # fmt: skip
+    samples = array("h", heard[: len(heard) // 2 * 2])
+    edges = [len(samples) * part // SAMPLES for part in range(SAMPLES + 1)]
+    parts = [samples[start:end] or array("h", [0]) for start, end in pairwise(edges)]
+    peaks = [max(max(part), -min(part)) for part in parts]  # noqa: PLW3301 (no copy of a million samples)
+    loudest = max(*peaks, 1)
+    return base64.b64encode(bytes(peak * LOUDEST // loudest for peak in peaks)).decode()
+
+
+def _seconds(value: object) -> float:
+    try:
+        return min(max(float(str(value)), 0.0), 86_400.0)
+    except ValueError:
+        return 0.0
+
+
+def _run(name: str, *arguments: str) -> bytes:
+    program = shutil.which(name)
     if program is None:
-        raise ConversionFailed("ffmpeg is not installed")
-    command = [
-        program, "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-protocol_whitelist", "file,pipe",
-        "-format_whitelist", FORMATS,
-        "-i", str(source), "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-ac", "1", "-ar", "48000",
-        "-c:a", "libopus", "-b:a", "64k", "-application", "voip", "-fs", str(MAX_BYTES), "-f", "ogg",
-        str(target),
-    ]  # fmt: skip
+        raise ConversionFailed(f"{name} is not installed")
+    command = [program, "-loglevel", "error", *arguments]
     try:
         finished = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)  # noqa: S603 (no shell)
     except subprocess.TimeoutExpired:
-        raise ConversionFailed(f"ffmpeg took more than {DEADLINE_S} s") from None
-    if finished.returncode or not target.exists() or not target.stat().st_size:
-        raise ConversionFailed("ffmpeg could not read the audio")
+        raise ConversionFailed(f"{name} took more than {DEADLINE_S} s") from None
+    if finished.returncode:
+        raise ConversionFailed("ffmpeg could not read the audio" if name == "ffmpeg" else "ffprobe could not read it")
+    return finished.stdout

@@ -23,6 +23,7 @@ from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
+from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
 from unoapi.services.webhooks import to_fan_out
 
@@ -237,7 +238,10 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
         return []  # its status is published all the same
     if not wanting:
         return []
-    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: message[kind]}
+    content = message[kind]
+    if isinstance(content, dict):
+        content = {name: value for name, value in content.items() if name not in PREPARED}
+    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: content}
     event = message_event(job.phone, sent, contacts=[receiver(message, receipt).as_contact()])
     job_of_event = to_fan_out(event, phone=job.phone, sessions=sessions)
     return (

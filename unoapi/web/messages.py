@@ -21,7 +21,7 @@ from unoapi.models.cloud_api.messages import (
 )
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
-from unoapi.services import media, voice_notes
+from unoapi.services import media, preparation
 from unoapi.services.message_parsing import parse_message
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
@@ -187,8 +187,11 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
             f"(UNOAPI_SESSION_BACKLOG_MAX); try again in {BACKLOG_WAIT_S} s.",
             retry_after_s=BACKLOG_WAIT_S,
         )
-    prepared = settings.convert_audio_message_to_ogg and voice_notes.wanted(
-        message, always=settings.send_audio_message_as_ptt
+    prepared = preparation.wanted(
+        message,
+        for_phone=_is_phone(phone),
+        voice=settings.convert_audio_message_to_ogg,
+        always_voice=settings.send_audio_message_as_ptt,
     )
     kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type)
@@ -197,6 +200,14 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
         job = job.model_copy(update={"marketing": True})
     uno.publisher.publish([Envelope(job)])
     uno.backlog.enter(phone, message_id, accepted)
+
+
+def _is_phone(phone: str) -> bool:
+    """Whether a connector sends for the number."""
+    try:
+        return parts().sessions.find(phone).provider == "whatsmeow"
+    except (Postponed, StoreUnavailable):
+        return False
 
 
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:

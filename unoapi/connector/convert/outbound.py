@@ -31,6 +31,7 @@ FIELDS = {
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 
 
+OPUS = "audio/ogg; codecs=opus"
 UNSUPPORTED = 131051
 """The Cloud API's error code for a kind of message that cannot be sent."""
 
@@ -85,22 +86,46 @@ def as_text(item: content.Buttons | content.ListMenu) -> str:
 
 
 def _text(item: content.Text, _: str) -> dict[str, Any]:
-    return {"conversation": item.body}
+    preview = item.preview
+    if preview is None:
+        return {"conversation": item.body}
+    shown = {
+        "matchedText": preview.url,
+        "title": preview.title,
+        "description": preview.description,
+        "JPEGThumbnail": preview.thumbnail,
+    }
+    return {"extendedTextMessage": {"text": item.body, **{name: value for name, value in shown.items() if value}}}
 
 
 def _media(item: content.Media, uploaded: dict[str, Any]) -> dict[str, Any]:
-    part: dict[str, Any] = {**uploaded, "mimetype": item.mime_type}
+    part: dict[str, Any] = {**uploaded, "mimetype": _mime_type(item)}
     if item.caption and item.kind in ("image", "video", "document"):
         part["caption"] = item.caption
     if item.kind == "document":
         part |= {"fileName": item.filename or "file", "title": item.filename or "file"}
     if item.kind == "audio":
-        part |= {"PTT": item.voice} | ({"seconds": item.seconds} if item.seconds else {})
+        part["PTT"] = item.voice
     if item.kind == "sticker":
         part["isAnimated"] = item.animated
+    measured = {
+        "seconds": item.seconds if item.kind in ("audio", "video") else 0,
+        "width": item.width if item.kind in ("image", "video", "sticker") else 0,
+        "height": item.height if item.kind in ("image", "video", "sticker") else 0,
+        "JPEGThumbnail": item.thumbnail if item.kind in ("image", "video", "document") else "",
+        "waveform": item.waveform if item.kind == "audio" and item.voice else "",
+        "viewOnce": item.view_once and item.kind in ("image", "video", "audio"),
+    }
+    part |= {name: value for name, value in measured.items() if value}
     if item.kind == "document" and item.caption:
         return {"documentWithCaptionMessage": {"message": {"documentMessage": part}}}
     return {FIELDS[item.kind]: part}
+
+
+def _mime_type(item: content.Media) -> str:
+    """WhatsApp plays sound in ogg with its codec in the type alone."""
+    plain = item.mime_type.partition(";")[0].strip().lower()
+    return OPUS if item.kind == "audio" and plain in ("audio/ogg", "audio/opus") else item.mime_type
 
 
 def _contacts(item: content.Contacts, _: str) -> dict[str, Any]:

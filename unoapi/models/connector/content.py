@@ -15,10 +15,23 @@ PLACEHOLDER = "placeholdermessage"
 """The name of the housekeeping that stands for a message which only the phone can show."""
 
 
+Thumbnail = Annotated[str, Field(max_length=65_536, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+"""A small picture in base64."""
+
+
 class Base(BaseModel):
     """Unknown fields are ignored: an engine may say more than we need."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Preview(Base):
+    """What a text's link leads to. `thumbnail` is a JPEG in base64."""
+
+    url: str = Field(max_length=4096)
+    title: str = Field(default="", max_length=1000)
+    description: str = Field(default="", max_length=1000)
+    thumbnail: Thumbnail = ""
 
 
 class Text(Base):
@@ -27,6 +40,7 @@ class Text(Base):
     kind: Literal["text"] = "text"
     body: str = Field(max_length=MAX_TEXT)
     preview_url: bool = False
+    preview: Preview | None = None
 
 
 class Descriptor(Base):
@@ -67,6 +81,8 @@ class Media(Base):
     seconds: int = 0
     width: int = 0
     height: int = 0
+    thumbnail: Thumbnail = ""
+    waveform: Thumbnail = ""
     media: MediaFile | None = None
     link: str = Field(default="", max_length=4096)
 

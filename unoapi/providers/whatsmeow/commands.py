@@ -37,6 +37,7 @@ from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import MessageKey
 from unoapi.models.phones import NUMBER_IN_TEXT, read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
+from unoapi.services.preparation import first_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +49,11 @@ if TYPE_CHECKING:
     Keys = Callable[[str], MessageKey | None]
 
 UNSUPPORTED, INVALID, UNDELIVERABLE = 131051, 131009, 131026
+CAPTIONED = ("image", "video", "document")
+"""WhatsApp shows words below these; those of a sound follow it as a text."""
 MAX_TIMER_S = 366 * 86_400
 """More than any phone offers; a number that does not fit would spoil the whole message."""
+MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once")
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
 OWN_IDS = ("wamid.", "UNO.")
@@ -83,7 +87,12 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         )
     except ValidationError:  # fields that Meta does not know, and the connector does
         _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
-    return [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
+    commands = [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
+    if isinstance(body, content.Media) and body.caption and body.kind not in CAPTIONED:
+        words = Send(content=content.Text(body=body.caption), silent=True, ephemeral_seconds=send.ephemeral_seconds)
+        about = computed_id("caption", session.phone, message_id)
+        commands.append(_command("send", words.model_dump(mode="json"), about, session, until_ms, to=to))
+    return commands
 
 
 def menu_of(message: OutboundMessage, *, message_id: str) -> Menu | None:
@@ -177,7 +186,13 @@ def _file(message: OutboundMessage) -> content.Media:
 
 
 def _text(text: Text) -> content.Text:
-    return content.Text(body=text.body, preview_url=bool(text.preview_url))
+    """With the preview that was made of its link, else with the link alone: phones show it as one to tap on."""
+    preview = getattr(text, "preview", None)
+    if text.preview_url and not preview and (link := first_link(text.body)):
+        preview = {"url": link}
+    return content.Text.model_validate(
+        {"body": text.body, "preview_url": bool(text.preview_url), "preview": preview if text.preview_url else None}
+    )
 
 
 def _mentions(message: OutboundMessage, *, own: str) -> tuple[str, ...]:
@@ -213,6 +228,7 @@ def _without_mention(item: content.Content, message: OutboundMessage, *, to: str
 def _media(kind: str, file: MediaObject) -> content.Media:
     link = file.link or ""
     media_id = "" if link else file.id
+    known = str(getattr(file, "mime_type", None) or "")
     # Meta gives a caption and a name to some types only; the Node version takes them with all.
     filename = str(getattr(file, "filename", None) or "")
     return content.Media.model_validate(
@@ -220,10 +236,11 @@ def _media(kind: str, file: MediaObject) -> content.Media:
             "kind": kind,
             "link": link,
             "media": {"key": media_id, "state": "ready"} if media_id else None,
-            "mime_type": mime_type_of(link, kind=kind, filename=filename) if link else "",
+            "mime_type": known or (mime_type_of(link, kind=kind, filename=filename) if link else ""),
             "filename": filename or (unquote(urlsplit(link).path).rpartition("/")[2] if kind == "document" else ""),
             "caption": str(getattr(file, "caption", None) or ""),
             "voice": kind == "audio" and bool(getattr(file, "voice", None)),
+            **{name: value for name in MEASURED if (value := getattr(file, name, None))},
         }
     )
 

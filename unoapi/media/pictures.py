@@ -1,0 +1,103 @@
+"""Pictures and stickers, by Pillow. A picture is hostile: its size is looked at before its pixels are."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, ImageSequence
+
+from unoapi.errors import ConversionFailed
+from unoapi.models.prepared import Picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 50_000_000
+Image.MAX_IMAGE_PIXELS = None  # ours is smaller, and refuses instead of warning
+MAX_FRAMES = 120
+THUMBNAIL = (100, 100)
+STICKER = (512, 512)
+MAX_STICKER, MAX_ANIMATED = 100 * 1024, 500 * 1024
+"""Meta's limits, in bytes."""
+QUALITIES = (90, 75, 60, 40, 20)
+
+
+def picture_of(source: Path) -> Picture:
+    """A picture's size and preview. Raises ConversionFailed."""
+    try:
+        with _opened(source) as image:
+            upright = ImageOps.exif_transpose(image)
+            width, height = upright.size
+            return Picture(width=width, height=height, thumbnail=_jpeg(upright))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConversionFailed(f"the picture could not be read: {type(error).__name__}") from error
+
+
+def to_sticker(source: Path, target: Path) -> bool:
+    """Write a WebP of 512 x 512 within Meta's limits; whether it moves. Raises ConversionFailed."""
+    try:
+        with _opened(source) as image:
+            animated = getattr(image, "n_frames", 1) > 1
+            frames, durations = _frames(image) if animated else ([_framed(image)], [])
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConversionFailed(f"the sticker could not be read: {type(error).__name__}") from error
+    first, *others = frames
+    moving = {"save_all": True, "append_images": others, "duration": durations, "loop": 0} if animated else {}
+    for quality in QUALITIES:
+        first.save(target, "WEBP", quality=quality, method=4, **moving)
+        if target.stat().st_size <= (MAX_ANIMATED if animated else MAX_STICKER):
+            return animated
+    raise ConversionFailed("the sticker stays larger than WhatsApp takes")
+
+
+def is_sticker(source: Path) -> bool | None:
+    """Whether a file is a sticker as it is, and moves; none when it is no sticker."""
+    try:
+        with _opened(source) as image:
+            animated = bool(getattr(image, "is_animated", False))
+            fits = source.stat().st_size <= (MAX_ANIMATED if animated else MAX_STICKER)
+            return animated if image.format == "WEBP" and image.size == STICKER and fits else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _opened(source: Path) -> Image.Image:
+    image = Image.open(source, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError("too many pixels")
+    return image
+
+
+def _jpeg(image: Image.Image) -> str:
+    small = image.copy()
+    small.thumbnail(THUMBNAIL)
+    flat = Image.new("RGB", small.size, "white")
+    solid = small.convert("RGBA")
+    flat.paste(solid, mask=solid.getchannel("A"))
+    buffer = io.BytesIO()
+    flat.save(buffer, "JPEG", quality=60)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _frames(image: Image.Image) -> tuple[list[Image.Image], list[int]]:
+    frames, durations = [], []
+    for frame in ImageSequence.Iterator(image):
+        frames.append(_framed(frame))
+        durations.append(int(frame.info.get("duration") or 100))
+        if len(frames) == MAX_FRAMES:
+            break
+    return frames, durations
+
+
+def _framed(image: Image.Image) -> Image.Image:
+    """The picture in the middle of a transparent square."""
+    upright = ImageOps.exif_transpose(image).convert("RGBA")
+    scale = min(STICKER[0] / upright.width, STICKER[1] / upright.height)
+    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    square = Image.new("RGBA", STICKER, (0, 0, 0, 0))
+    square.paste(upright.resize(size), ((STICKER[0] - size[0]) // 2, (STICKER[1] - size[1]) // 2))
+    return square

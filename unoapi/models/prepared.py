@@ -1,0 +1,44 @@
+"""What is found out about a file before it is sent to a phone: WhatsApp's own clients say it with the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sound:
+    """`mime_type` is empty for what phones cannot play. `waveform` is base64 of 64 values from 0 to 100."""
+
+    seconds: int
+    mime_type: str = ""
+    mono: bool = False
+    waveform: str = ""
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film as it is shown. `thumbnail` is a JPEG in base64, as of a picture."""
+
+    width: int
+    height: int
+    seconds: int
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it is shown."""
+
+    width: int
+    height: int
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class LinkPreview:
+    """What a page says of itself. `url` stands in the text."""
+
+    url: str
+    title: str = ""
+    description: str = ""
+    thumbnail: str = ""

@@ -1,0 +1,211 @@
+"""What is done with a message's file before it is sent, in the `media` process: sessions' processes convert nothing.
+
+Voice notes and sound that phones cannot play are converted, stickers made; length, bars, size and preview are measured,
+because WhatsApp's own clients send them with the file. Of a text that wants one, the preview of its first link is made.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from unoapi.errors import (
+    ConversionFailed,
+    FetchFailed,
+    MediaMissing,
+    MediaQuotaReached,
+    MediaTooLarge,
+    StoreUnavailable,
+    describe,
+)
+from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.messages import AudioMessage, MediaObject, TextMessage
+from unoapi.models.jobs import SendMessage
+from unoapi.models.media import MAX_BYTES
+from unoapi.services.media import own_id, save
+from unoapi.services.message_parsing import message_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.jobs import PrepareVoice
+    from unoapi.models.media import MediaFile
+    from unoapi.ports import FileDownloader, MediaIndex, MediaStore, MediaTools
+
+    Save = Callable[[Path, str, str], MediaFile]
+    """Saves a converted file: where it is, its media type, its name."""
+
+OPUS = "audio/ogg; codecs=opus"
+READY = (".ogg", ".oga", ".opus")
+KINDS = ("image", "video", "audio", "sticker")
+PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "mime_type", "preview")
+"""The fields that are added to a message's object, for phones only."""
+CHUNK = 256 * 1024
+PAGE_BYTES, PAGE_MS = 2 * 1024 * 1024, 8_000
+LINK = re.compile(r"https?://[^\s<>\"']{1,2000}", re.IGNORECASE)
+FAILURES = (ConversionFailed, FetchFailed, MediaMissing, MediaQuotaReached, MediaTooLarge, StoreUnavailable)
+
+
+def wanted(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voice: bool) -> bool:
+    """Whether a message is prepared first. `voice`: voice notes are converted; `always_voice`: every audio is one."""
+    if isinstance(message, TextMessage):
+        return for_phone and bool(message.text.preview_url) and first_link(message.text.body) != ""
+    if for_phone and message.type in KINDS:
+        return True
+    if not isinstance(message, AudioMessage) or not voice or not (always_voice or message.audio.voice):
+        return False
+    return not urlsplit(message.audio.link or "").path.lower().endswith(READY)
+
+
+def first_link(text: str) -> str:
+    """The first web address in a text, without the punctuation after it."""
+    found = LINK.search(text)
+    return found[0].rstrip(".,;:!?)]}*_~") if found else ""
+
+
+def prepare(  # noqa: PLR0913 (collaborators and switches)
+    job: PrepareVoice,
+    *,
+    for_phone: bool,
+    files: MediaStore,
+    index: MediaIndex,
+    downloader: FileDownloader,
+    tools: MediaTools,
+    timeout_ms: int,
+    quota: int,
+    voice: bool = True,
+    always_voice: bool = False,
+    waveform: bool = True,
+) -> tuple[SendMessage, str]:
+    """The message as it is sent, and what could not be done, if so.
+
+    Whatever goes wrong with its file, the message goes on with the file as it came: who sends it refuses what phones
+    cannot show.
+    """
+    message = message_of(job)
+    document = message.to_wire()
+    item = document[message.type]
+
+    def saved(path: Path, mime_type: str, name: str) -> MediaFile:
+        return save(job.phone, _chunks(path), mime_type=mime_type, filename=name, files=files, index=index, quota=quota)
+
+    problem = ""
+    with tempfile.TemporaryDirectory(prefix="unoapi-media-") as folder:
+        work = _Work(Path(folder), tools=tools, save=saved, waveform=waveform and for_phone)
+        try:
+            if isinstance(message, TextMessage):
+                item["preview"] = preview_of(message.text.body, work.folder, downloader=downloader, tools=tools)
+            elif isinstance(media := getattr(message, message.type), MediaObject):
+                _fetch(media, work.source, job.phone, files, index, downloader, timeout_ms)
+                as_voice = voice and message.type == "audio" and (always_voice or item.get("voice") is True)
+                document[message.type] = work.done(message.type, item, as_voice=as_voice, for_phone=for_phone)
+        except FAILURES as error:
+            problem = f"{error}"
+        except OSError as error:  # the temporary folder is full
+            problem = describe(error)
+    return SendMessage.model_validate(job.model_dump() | {"body": serialise(document)}), problem
+
+
+class _Work:
+    """The work on one file, in a folder of its own."""
+
+    def __init__(self, folder: Path, *, tools: MediaTools, save: Save, waveform: bool) -> None:
+        self.folder = folder
+        self.source = folder / "source"
+        self._target = folder / "target"
+        self._tools = tools
+        self._save = save
+        self._waveform = waveform
+
+    def done(self, kind: str, item: dict[str, Any], *, as_voice: bool, for_phone: bool) -> dict[str, Any]:
+        """The message's object with what was made and measured."""
+        if as_voice:
+            return self._voice(item, measured=for_phone)
+        measure = {"image": self._picture, "video": self._film, "audio": self._sound, "sticker": self._sticker}
+        return measure[kind](item)
+
+    def _voice(self, item: dict[str, Any], *, measured: bool) -> dict[str, Any]:
+        sound = self._tools.sound(self.source, waveform=self._waveform) if measured else None
+        if sound is None or sound.mime_type != OPUS or not sound.mono:
+            self._tools.voice(self.source, self._target)
+            item = _replaced(item, self._save(self._target, OPUS, "voice.ogg"))
+        if sound is not None:
+            item = {**item, "seconds": sound.seconds} | ({"waveform": sound.waveform} if sound.waveform else {})
+        return {**item, "voice": True, "mime_type": OPUS}
+
+    def _sound(self, item: dict[str, Any]) -> dict[str, Any]:
+        sound = self._tools.sound(self.source, waveform=False)
+        item, mime_type = {**item, "seconds": sound.seconds}, sound.mime_type
+        if not mime_type:
+            mime_type = "audio/mp4"
+            self._tools.audio(self.source, self._target)
+            item = _replaced(item, self._save(self._target, mime_type, "audio.m4a"))
+        return {**item, "mime_type": mime_type}
+
+    def _picture(self, item: dict[str, Any]) -> dict[str, Any]:
+        picture = self._tools.picture(self.source)
+        return {**item, "width": picture.width, "height": picture.height, "thumbnail": picture.thumbnail}
+
+    def _film(self, item: dict[str, Any]) -> dict[str, Any]:
+        film = self._tools.film(self.source, self.folder)
+        measured = {"width": film.width, "height": film.height, "seconds": film.seconds, "thumbnail": film.thumbnail}
+        return {**item, **measured}
+
+    def _sticker(self, item: dict[str, Any]) -> dict[str, Any]:
+        animated = self._tools.is_sticker(self.source)
+        if animated is None:
+            animated = self._tools.sticker(self.source, self._target)
+            item = _replaced(item, self._save(self._target, "image/webp", "sticker.webp"))
+        return {**item, "mime_type": "image/webp", "animated": animated, "width": 512, "height": 512}
+
+
+def preview_of(text: str, folder: Path, *, downloader: FileDownloader, tools: MediaTools) -> dict[str, str]:
+    """The preview of the first link in a text; of a page that cannot be had, its address alone."""
+    link = first_link(text)
+    page, picture = folder / "page", folder / "picture"
+    try:
+        with page.open("wb") as file:
+            downloader.fetch(link, file, limit=PAGE_BYTES, timeout_ms=PAGE_MS)
+        preview, address = tools.page(link, page.read_bytes())
+    except FetchFailed:
+        return {"url": link}
+    shown = {"url": link, "title": preview.title, "description": preview.description}
+    if address:
+        try:
+            with picture.open("wb") as file:
+                downloader.fetch(address, file, limit=PAGE_BYTES, timeout_ms=PAGE_MS)
+            shown["thumbnail"] = tools.picture(picture).thumbnail
+        except (FetchFailed, ConversionFailed):
+            pass  # the words alone
+    return {name: value for name, value in shown.items() if value}
+
+
+def _replaced(item: dict[str, Any], media: MediaFile) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key != "link"} | {"id": media.id}
+
+
+def _fetch(  # noqa: PLR0913, PLR0917 (all in their order)
+    media: MediaObject,
+    source: Path,
+    phone: str,
+    files: MediaStore,
+    index: MediaIndex,
+    downloader: FileDownloader,
+    timeout_ms: int,
+) -> None:
+    with source.open("wb") as file:
+        if media.link:
+            downloader.fetch(media.link, file, limit=MAX_BYTES, timeout_ms=timeout_ms)
+            return
+        for chunk in files.read(index.find(own_id(phone, media.id or ""), phone=phone).key):
+            file.write(chunk)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
