@@ -15,6 +15,7 @@ from tests.support.api import Api
 from tests.support.api import api as serve_api
 from tests.support.fake_graph_api import Graph, Sent, error
 from tests.support.fakes import CONTACT
+from tests.support.stack import OPERATOR
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES
 from unoapi.services.message_parsing import message_of
 
@@ -44,6 +45,8 @@ def api(servers: PrivateServers, graph: Graph, tmp_path_factory: pytest.TempPath
             "token": META_TOKEN, "timeoutMs": 1500,
         }  # fmt: skip
         running.register([], phone=NUMBER, provider="forwarder", webhookForward=account, authToken=TOKEN)
+        other = {"url": graph.url, "phoneNumberId": "1009", "businessAccountId": "2009", "token": "t"}
+        running.register([], phone="5511999990009", provider="forwarder", webhookForward=other)
         running.register([], phone=SANDBOX)
         running.register([], phone=PHONE, provider="whatsmeow")
         yield running
@@ -353,3 +356,65 @@ def test_only_the_session_and_the_operator_may_ask(api: Api, graph: Graph) -> No
     assert ask(api, "GET", f"{NUMBER}/settings", token=other).status_code == 401
     assert ask(api, "GET", f"{NUMBER}/settings", token=None).status_code == 401
     assert graph.sent == []
+
+
+# --- things of Meta's ---
+
+FLOW, GROUP = "1234567890123456", "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
+
+
+@pytest.mark.parametrize("path", [FLOW, f"{FLOW}/assets", GROUP, f"{GROUP}/participants", f"{GROUP}/join_requests/1"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_thing_of_metas_is_asked_for_with_the_account_of_the_token(
+    api: Api, graph: Graph, method: str, path: str
+) -> None:
+    graph.replies[f"{method} /v23.0/{path}"] = (200, {"id": "1"})
+
+    body: dict[str, Any] = {} if method == "GET" else {"json": {"a": 1}}
+    answer = ask(api, method, path, **body)
+
+    assert (answer.status_code, answer.json()) == (200, {"id": "1"}), answer.text
+    assert only(graph).path == f"/v23.0/{path}"
+
+
+def test_a_thing_of_metas_is_nothing_to_who_has_no_account_there(api: Api, graph: Graph) -> None:
+    for token in (f"session-token-{PHONE}", "wrong", None):
+        assert ask(api, "GET", FLOW, token=token).status_code in (401, 404)
+        assert ask(api, "GET", f"{FLOW}/assets", token=token).status_code in (401, 404)
+    assert graph.sent == []
+
+
+def test_a_thing_of_metas_is_ambiguous_to_who_has_several_accounts(api: Api, graph: Graph) -> None:
+    refused = ask(api, "GET", FLOW, token=OPERATOR)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, 100)
+    assert graph.sent == []
+
+
+def test_the_phone_of_somebody_is_no_thing_of_metas(api: Api, graph: Graph) -> None:
+    assert ask(api, "GET", "5521977776666").status_code in (401, 404)
+    assert ask(api, "DELETE", NUMBER).status_code == 405
+    assert graph.sent == []
+
+
+def test_the_environments_account_is_the_operators(
+    servers: PrivateServers, graph: Graph, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A session's token gets what is its number's alone, and reads the templates."""
+    environment = {
+        "WEBHOOK_FORWARD_URL": graph.url, "WEBHOOK_FORWARD_VERSION": "v23.0", "WEBHOOK_FORWARD_TOKEN": META_TOKEN,
+        "WEBHOOK_FORWARD_PHONE_NUMBER_ID": AT_META, "WEBHOOK_FORWARD_BUSINESS_ACCOUNT_ID": ACCOUNT,
+    }  # fmt: skip
+    for path in (f"{AT_META}/settings", f"{ACCOUNT}/message_templates", f"{ACCOUNT}/analytics", FLOW):
+        graph.replies[f"GET /v23.0/{path}"] = (200, {"data": []})
+    with serve_api(servers, tmp_path_factory.mktemp("env"), UNOAPI_ALLOWED_HOSTS="127.0.0.0/8", **environment) as api:
+        api.register([], phone=NUMBER, provider="forwarder", authToken=TOKEN)
+
+        def status(method: str, path: str, token: str) -> int:
+            return int(ask(api, method, path, token=token).status_code)
+
+        assert status("GET", f"{NUMBER}/settings", TOKEN) == 200
+        assert status("GET", f"{NUMBER}/message_templates", TOKEN) == 200
+        assert [status("GET", path, TOKEN) for path in (f"{NUMBER}/analytics", FLOW)] == [403, 403]
+        assert status("DELETE", f"{NUMBER}/message_templates/n", TOKEN) == 403
+        assert [status("GET", path, OPERATOR) for path in (f"{NUMBER}/analytics", FLOW)] == [200, 200]

@@ -151,6 +151,24 @@ def refuse_guess() -> None:
     limits().refuse(request.remote_addr or "")
 
 
+def session_at_meta() -> Session | None:
+    """The one session at Meta that the caller's token opens, for a thing of Meta's that is nobody's here.
+
+    None when it opens no such session. Raises RequestError when their accounts are several; StoreUnavailable.
+    """
+    token = _token()
+    g.operator = is_operator(token)
+    opened = parts().directory.all() if g.operator else _opened_by(token) if token else []
+    at_meta = {session.waba_id: session for session in opened if session.provider == "forwarder"}
+    if not at_meta:
+        return None
+    _accept(token)
+    if len(at_meta) > 1:
+        details = f"The token opens {len(at_meta)} accounts at Meta: use the token of the number that it belongs to."
+        raise RequestError("Ambiguous id", code=100, status=409, details=details)
+    return next(iter(at_meta.values()))
+
+
 def opened_phone(node: str) -> str:
     """The phone that the caller's token opens, out of those that the id means: go on with this one, not with the id."""
     token = _token()

@@ -14,7 +14,8 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import RequestError
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, GraphRequest
-from unoapi.web.auth import session_token
+from unoapi.models.phones import is_valid
+from unoapi.web.auth import IS_PHONE, session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_of, raw_body
@@ -58,8 +59,39 @@ def _none_of_ours(view: View) -> View:
     return cast("View", checked)
 
 
+def or_at_meta(view: View) -> View:
+    """Ask Meta for a node that is nobody's here: a flow, a group, a template. Stands above who may call the route."""
+
+    @wraps(view)
+    def tried(*args: Any, **kwargs: Any) -> Any:
+        named = request.view_args or {}
+        node = str(named.get("phone") or named.get("node") or "")
+        if not _is_ours(node) and (session := session_at_meta()) is not None:
+            edge = kwargs.get("edge")
+            return forward_node(session, f"{node}/{edge}" if edge else node)
+        return view(*args, **kwargs)
+
+    return cast("View", tried)
+
+
+def _is_ours(node: str) -> bool:
+    """Whether it is the id of a session, or the phone of one that the environment serves."""
+    uno = parts()
+    phones = [phone for phone in uno.directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
+    return is_valid(node) or any(uno.sessions.find(phone).stored for phone in phones)
+
+
+@routes.delete("/<graph:version>/<node:phone>")
+@or_at_meta
+@session_token
+def delete_node(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Delete a thing of Meta's. A number is removed with `deregister`."""
+    raise MethodNotAllowed(valid_methods=["GET", "POST"])
+
+
 @routes.route("/<graph:version>/<node:phone>/<path:edge>", methods=METHODS)
 @_none_of_ours
+@or_at_meta
 @session_token
 def edge_of_number(version: str, phone: str, edge: str) -> ResponseReturnValue:  # noqa: ARG001 (the session's counts)
     """Ask Meta for what has no form of its own here: calls, groups, flows, QR codes, settings, commerce, analytics."""

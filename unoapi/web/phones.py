@@ -17,6 +17,7 @@ from unoapi.services.sessions import chosen, phone_object, status_of
 from unoapi.web.auth import session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
+from unoapi.web.pass_through import or_at_meta
 from unoapi.web.request_body import any_object
 from unoapi.web.schemas import body, schema
 
@@ -67,6 +68,7 @@ def session_of(phone: str) -> Session:
 
 
 @routes.get("/<graph:version>/<node:phone>")
+@or_at_meta
 @session_token
 def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The phone object with status, templates and configuration, or those `fields` of it."""
@@ -84,6 +86,7 @@ def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any 
 
 
 @routes.post("/<graph:version>/<node:phone>")
+@or_at_meta
 @session_token
 @body(PhoneChange, read=any_object)
 def change(version: str, phone: str, body: PhoneChange) -> ResponseReturnValue:  # noqa: ARG001
