@@ -75,7 +75,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
     if to and "@" not in to and not to.isdigit():
         _refuse(INVALID, "Parameter value is not valid", "to: only a number at Meta can send to Meta's groups.")
     try:
-        body, everybody = _without_mention(_content(message, to=to, keys=keys), message, to=to)
+        body, everybody = _without_mention(_content(message, to=to, keys=keys, own=session.phone), message, to=to)
         send = Send(
             content=body,
             context=_quote(message, keys),
@@ -147,7 +147,7 @@ def mime_type_of(link: str, *, kind: str, filename: str = "") -> str:
     return VOICE.get(mime_type, mime_type)
 
 
-def _content(message: OutboundMessage, *, to: str, keys: Keys) -> content.Content:
+def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> content.Content:
     item: content.Content
     match message:
         case TextMessage():
@@ -156,7 +156,7 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys) -> content.Conten
             key = _key(context.quoted_id if context else "", to=to, keys=keys)
             item = content.Edit(target_id=key.id, content=_text(message.text))
         case ContactsMessage():
-            cards = [write_card(card.model_dump()) for card in message.contacts]
+            cards = [write_card(card.model_dump(), own=own) for card in message.contacts]
             item = content.Contacts(contacts=tuple(content.Card(name=name, vcard=card) for name, card in cards))
         case LocationMessage():
             item = content.Location.model_validate(message.location.model_dump(exclude_none=True))

@@ -1,0 +1,173 @@
+"""Contact cards, whole and both ways: field reports 54, 56 and 57."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.connector.pocket import Pocket
+from unoapi.providers.whatsmeow.vcards import read_card, write_card
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PHONE_21 = "TEL;CELL:+55 11 99999-0000"
+
+
+def card(*lines: str, version: str = "3.0") -> str:
+    return "\n".join(["BEGIN:VCARD", f"VERSION:{version}", *lines, "END:VCARD"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Jo=C3=A3o =\nda Silva",
+        "FN;CHARSET=ISO-8859-1;ENCODING=QUOTED-PRINTABLE:Jo=E3o da Silva",
+        "FN;CHARSET=windows-1252;QUOTED-PRINTABLE:Jo=E3o da Silva",
+        "FN;CHARSET=UTF-8;ENCODING=BASE64:Sm/Do28gZGEgU2lsdmE=",
+        "FN;CHARSET=UTF-8:João da Silva",
+        "N;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Silva;Jo=C3=A3o;da;;",
+    ],
+)
+def test_field_report_54_names_are_decoded(name: str) -> None:
+    contact = read_card(card(name, PHONE_21, version="2.1"))
+
+    assert contact["name"]["formatted_name"] == "João da Silva"
+    assert contact["phones"] == [{"phone": "+55 11 99999-0000", "wa_id": "5511999990000", "type": "CELL"}]
+
+
+def test_field_report_54_a_card_passes_the_whole_way(tmp_path: Path) -> None:
+    vcard = card("FN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Jo=C3=A3o", PHONE_21, version="2.1")
+
+    message = Pocket(tmp_path).receives({"kind": "contacts", "contacts": [{"name": "X", "vcard": vcard}]})
+
+    assert message["contacts"][0]["name"]["formatted_name"] == "João"
+
+
+def test_field_report_56_everything_of_a_received_card_is_told() -> None:
+    contact = read_card(
+        card(
+            "N:Silva;Ana;M;Dra.;Jr.", "FN:Ana", "EMAIL;TYPE=work:ana@example.com", "ORG:Loja;Vendas", "TITLE:Gerente",
+            "URL;TYPE=HOME:https://example.com", "ADR;TYPE=home:;;Rua A 1;São Paulo;SP;01000-000;Brasil",
+            "BDAY:1990-01-02", "TEL;type=CELL;waid=5511999990000:+55 11 99999-0000",
+        )
+    )  # fmt: skip
+
+    assert contact == {
+        "name": {"formatted_name": "Ana", "first_name": "Ana", "last_name": "Silva", "middle_name": "M",
+                 "prefix": "Dra.", "suffix": "Jr."},
+        "phones": [{"phone": "+55 11 99999-0000", "wa_id": "5511999990000", "type": "CELL"}],
+        "emails": [{"email": "ana@example.com", "type": "WORK"}],
+        "urls": [{"url": "https://example.com", "type": "HOME"}],
+        "addresses": [{"street": "Rua A 1", "city": "São Paulo", "state": "SP", "zip": "01000-000",
+                       "country": "Brasil", "type": "HOME"}],
+        "org": {"company": "Loja", "department": "Vendas", "title": "Gerente"},
+        "birthday": "1990-01-02",
+    }  # fmt: skip
+
+
+def test_field_report_56_a_card_of_version_4_with_groups_and_addresses_of_phones() -> None:
+    contact = read_card(
+        card(
+            "FN:Ana", 'item1.TEL;VALUE=uri;TYPE="voice,cell":tel:+55-11-99999-0000;ext=1', "item1.X-ABLabel:Loja",
+            "item2.TEL:+55 11 3333-0000", "item2.X-ABLabel:_$!<Home>!$_", "X-WA-BIZ-NAME:Loja da Ana", "BDAY:19900102",
+            version="4.0",
+        )
+    )  # fmt: skip
+
+    assert contact["phones"] == [
+        {"phone": "+55-11-99999-0000", "wa_id": "5511999990000", "type": "CELL"},
+        {"phone": "+55 11 3333-0000", "wa_id": "551133330000", "type": "Home"},
+    ]
+    assert (contact["org"], contact["birthday"]) == ({"company": "Loja da Ana"}, "1990-01-02")
+
+
+SENT: dict[str, Any] = {
+    "name": {"formatted_name": "Ana", "first_name": "Ana", "middle_name": "M", "prefix": "Dra.", "last_name": "S"},
+    "emails": [{"email": "ana@example.com", "type": "WORK"}], "org": {"company": "Loja", "title": "Gerente"},
+    "urls": [{"url": "https://example.com"}], "addresses": [{"street": "Rua A 1", "city": "São Paulo"}],
+    "birthday": "1990-01-02", "phones": [{"phone": "+5511999990000"}],
+}  # fmt: skip
+
+
+def test_field_report_56_everything_of_a_sent_card_is_in_it(tmp_path: Path) -> None:
+    left = Pocket(tmp_path).send(type="contacts", contacts=[SENT])
+
+    lines = left["contactMessage"]["vcard"].splitlines()
+    assert lines[2:-1] == [
+        "N:S;Ana;M;Dra.;", "FN:Ana", "ORG:Loja", "TITLE:Gerente",
+        "TEL;type=CELL;type=VOICE;waid=5511999990000:+5511999990000", "EMAIL;type=WORK:ana@example.com",
+        "URL;type=HOME:https://example.com", "ADR;type=HOME:;;Rua A 1;São Paulo;;;", "BDAY:1990-01-02",
+    ]  # fmt: skip
+
+
+def test_field_report_56_a_card_that_is_sent_is_read_back_whole() -> None:
+    _, vcard = write_card(SENT)
+
+    contact = read_card(vcard)
+
+    assert contact["emails"] == SENT["emails"]
+    assert contact["org"] == SENT["org"]
+    assert contact["addresses"] == [{"street": "Rua A 1", "city": "São Paulo", "type": "HOME"}]
+    assert contact["name"]["prefix"] == "Dra."
+
+
+@pytest.mark.parametrize(
+    ("phone", "waid"),
+    [
+        ({"phone": "11999990000"}, "waid=5511999990000"),
+        ({"phone": "+55 11 99999-0000"}, "waid=5511999990000"),
+        ({"phone": "5511999990000"}, "waid=5511999990000"),
+        ({"phone": "+1 415 555 2671"}, "waid=14155552671"),
+        ({"phone": "x", "wa_id": "5511999990000"}, "waid=5511999990000"),
+        ({"phone": "0800 123 4567"}, ""),
+        ({"phone": "190"}, ""),
+        ({"phone": "call me"}, ""),
+    ],
+)
+def test_field_report_57_waid_has_its_country_or_is_not_there(phone: dict[str, str], waid: str) -> None:
+    _, vcard = write_card({"name": {"formatted_name": "Ana"}, "phones": [phone]}, own="5511970000001")
+
+    (line,) = [line for line in vcard.splitlines() if line.startswith("TEL")]
+    assert (waid in line) if waid else ("waid" not in line)
+
+
+def test_field_report_57_a_phone_without_a_number_is_no_line() -> None:
+    _, vcard = write_card({"name": {"formatted_name": "Ana"}, "phones": [{"phone": ""}, {"type": "HOME"}]})
+
+    assert "TEL" not in vcard
+
+
+def test_nothing_in_a_contact_can_start_a_line_of_its_own() -> None:
+    evil = "a\r\nTEL;waid=1:1"
+    _, vcard = write_card(
+        {"name": {"formatted_name": evil, "prefix": evil}, "org": {"company": evil}, "urls": [{"url": evil}],
+         "emails": [{"email": evil, "type": evil}], "addresses": [{"street": evil}], "birthday": evil,
+         "phones": [{"phone": evil, "type": evil}]}
+    )  # fmt: skip
+
+    assert [line for line in vcard.splitlines() if line.startswith("TEL;waid")] == []
+
+
+@pytest.mark.parametrize(
+    "vcard",
+    ["", "no card", "BEGIN:VCARD", "BEGIN:VCARD\nFN:A", "BEGIN:VCARD\n:\n;;;\nEND:VCARD", card("FN"), card("N:;;;;"),
+     card("FN;CHARSET=nonsense;ENCODING=QUOTED-PRINTABLE:=FF"), card("BDAY:soon"), card("FN:" + "A" * 60_000)],
+)  # fmt: skip
+def test_a_broken_card_is_a_contact_all_the_same(vcard: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        contact = read_card(vcard, name="Ana")
+
+    assert contact["name"]["formatted_name"]
+    assert len(contact["name"]["formatted_name"]) <= 1000
+    assert caplog.records == []
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["FN:A", "N:a;b", "TEL:1", "ADR:;;x", "ORG:a;b", "BDAY:1", "EMAIL:x"]) | st.text()))
+def test_no_card_stops_the_conversion(lines: list[str]) -> None:
+    assert "formatted_name" in read_card(card(*lines))["name"]
