@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -41,6 +41,9 @@ PLATFORMS = {
     "redis_url": ("REDIS_TLS_URL", "REDISCLOUD_URL", "STACKHERO_REDIS_URL_TLS"),
 }
 """What platforms call these, read when the usual names are absent; the first one counts."""
+NODE_OPTIONS = frozenset({"frameMax", "channelMax", "heartbeat", "locale"})
+BROKER_OPTIONS = frozenset({"connect_timeout", "login_method", "ssl"})
+"""What the library takes behind the `?` of an address."""
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 FLOWER_PORT = 5555
 DEFAULT_PORTS = frozenset({80, 443})
@@ -256,7 +259,7 @@ class Settings(BaseSettings):
     webhook_forward_url: WebUrl = Field(Url("https://graph.facebook.com"), description="Meta's Graph API.")
     webhook_forward_version: str = Field(
         "v25.0",
-        pattern=r"^v[0-9]{1,3}\.[0-9]{1,3}$",
+        pattern=r"^v[0-9]{1,3}(\.[0-9]{1,3})?$",
         description="Version of the Graph API; one that ends soon is named at the start and in `/health/ready`.",
     )
     webhook_forward_phone_number_id: str = Field("", max_length=64, description="Phone number id at Meta.")
@@ -341,6 +344,27 @@ class Settings(BaseSettings):
         if not value.get_secret_value().startswith(schemes):
             raise ValueError(f"must start with {' or '.join(schemes)}")
         return value
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _without_node_options(cls, value: SecretStr) -> SecretStr:
+        """Addresses without what only the Node version's library reads; each address of a cluster by itself."""
+        plain = []
+        for address in value.get_secret_value().split(";"):
+            head, _, query = address.partition("?")
+            options = {name for name, _ in parse_qsl(query, keep_blank_values=True)} - NODE_OPTIONS
+            if options - BROKER_OPTIONS:
+                names = ", ".join(sorted(options - BROKER_OPTIONS))[:100]
+                raise ValueError(f"has options behind the ? that do nothing here: {names}")
+            kept = urlencode([pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] in BROKER_OPTIONS])
+            plain.append(f"{head}?{kept}" if kept else head)
+        return SecretStr(";".join(plain))
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level_of_node_version(cls, value: object) -> object:
+        level = value.lower() if isinstance(value, str) else value
+        return "fatal" if level == "silent" else level
 
     @field_validator("sentry_dsn")
     @classmethod

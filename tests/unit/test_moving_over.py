@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 from tests.support.api import make_settings
 from tests.support.fakes import make_session
@@ -103,6 +104,35 @@ def test_field_report_111_only_names_with_a_value_are_named() -> None:
     environment = {"IGNORED_TO_NUMBERS": "[]", "UNO_LOG_LEVEL": "", "QR_TIMEOUT": None, "PATH": "/bin"}
 
     assert list(former_names(environment)) == ["IGNORED_TO_NUMBERS"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("amqp://u:p@h:5672?frameMax=8192", "amqp://u:p@h:5672"),
+        ("amqp://u:p@h/v?heartbeat=60&frameMax=8192", "amqp://u:p@h/v"),
+        ("amqp://a/v?channelMax=0;amqp://b/v?locale=en_US", "amqp://a/v;amqp://b/v"),
+        ("amqps://u:p@h/v?connect_timeout=5", "amqps://u:p@h/v?connect_timeout=5"),
+    ],
+)
+def test_field_report_111_options_of_the_former_library_in_an_address_are_left_out(written: str, read: str) -> None:
+    assert make_settings(AMQP_URL=written).amqp_url.get_secret_value() == read
+
+
+def test_field_report_111_an_unknown_option_in_an_address_is_named_and_no_crash() -> None:
+    with pytest.raises(ValidationError, match="nonsense") as refusal:
+        make_settings(AMQP_URL="amqp://u:secret@h/v?nonsense=1")
+
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("written", "read"), [("silent", "fatal"), ("INFO", "info"), ("Warn", "warn")])
+def test_field_report_111_levels_of_the_former_log_are_taken(written: str, read: str) -> None:
+    assert make_settings(LOG_LEVEL=written).log_level == read
+
+
+def test_field_report_111_a_version_of_the_graph_may_be_short() -> None:
+    assert make_settings(WEBHOOK_FORWARD_VERSION="v24").webhook_forward_version == "v24"
 
 
 # --- unoapi doctor ---

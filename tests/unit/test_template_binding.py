@@ -148,6 +148,11 @@ SHOWN: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str]] = {
         [button("0", "url", type="text", text="42"), button(3, "copy_code", type="coupon_code", coupon_code="25OFF")],
         ORDER_SHOWN, "",
     ),
+    "an address with a value that no address has": (
+        template(body("x"), buttons({"type": "URL", "text": "Open", "url": "https://shop.test/?q={{1}}"})),
+        [button(0, "url", type="text", text="caf\u00e9 & p\u00e3o/1")],
+        "x\n1. Open: https://shop.test/?q=caf%C3%A9%20&%20p%C3%A3o/1", "",
+    ),
     "a limited-time offer": (
         template({"type": "HEADER", "format": "IMAGE"},
                  {"type": "LIMITED_TIME_OFFER", "limited_time_offer": {"text": "Ends soon!", "has_expiration": True}},

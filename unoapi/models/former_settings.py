@@ -108,7 +108,7 @@ FORMER: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "CONVERT_AUDIO_FFMPEG_PARAMS", "SEND_AUDIO_WAVEFORM", "AUDIO_WAVEFORM_SAMPLES",
+            "CONVERT_AUDIO_FFMPEG_PARAMS", "AUDIO_WAVEFORM_SAMPLES",
             "DOWNLOAD_AUDIO_CONVERT_TO_MP3", "DOWNLOAD_AUDIO_FFMPEG_MP3_PARAMS",
         ),
         AUDIO,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -39,6 +40,8 @@ TITLES = {
     132016: "Template is disabled",
     132018: "There is an issue with the parameters in the template",
 }
+IN_ADDRESS = "%/:?#[]@!$&'()*+,;=~"
+"""What stays as it is in an address: a value with a space, or an accent, must not end the link."""
 NOT_SENT = {"PAUSED": 132015, "DISABLED": 132016, "REJECTED": 132001}
 """Statuses of templates that Meta sends no more, with its codes."""
 MAP = "https://maps.google.com/?q={latitude},{longitude}"
@@ -383,7 +386,7 @@ def _address(button: Stored, given: Sequence[Stored], place: str) -> str:
         _refuse(131008, f"buttons: {place} of type Url requires a parameter.")
     if given and not expected:
         _refuse(100, f"buttons: {place} is of type Url and does not support parameters.")
-    return _fill(url, given, f"buttons: {place}")
+    return quote(_fill(url, given, f"buttons: {place}"), safe=IN_ADDRESS)
 
 
 def _language(template: Stored) -> str:
