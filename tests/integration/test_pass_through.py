@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NUMBER, SANDBOX, PHONE = "5511999990003", "5511999990001", "5511999990002"
 AT_META, ACCOUNT = "1001", "2001"
+GROUP = "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
 META_TOKEN = "EAAG-token-at-meta"
 TOKEN = "token-of-the-session"
 TEMPLATES = f"/v23.0/{ACCOUNT}/message_templates"
@@ -211,6 +212,36 @@ def test_meta_sees_exactly_the_template_that_the_client_sent(
     assert only(graph).body == body
 
 
+def test_a_type_that_only_meta_knows_is_passed_on(api: Api, graph: Graph) -> None:
+    pin = {"messaging_product": "whatsapp", "recipient_type": "group", "to": GROUP, "type": "pin",
+           "pin": {"type": "pin", "message_id": "wamid.X", "expiration_days": 7}}  # fmt: skip
+
+    answer = ask(api, "POST", f"{NUMBER}/messages", json=pin)
+    assert answer.status_code == 200, answer.text
+    provide(api)
+
+    assert only(graph).body == pin
+
+
+@pytest.mark.parametrize(
+    "more", [{"type": "pin"}, {"type": "pin", "pin": "x"}, {"type": 5}, {"type": "speech", "speech": {}}]
+)
+def test_a_type_without_its_object_is_refused(api: Api, more: dict[str, Any]) -> None:
+    answer = ask(api, "POST", f"{NUMBER}/messages", json={"to": CONTACT, **more})
+
+    assert answer.status_code in (400, 501)
+    assert answer.json()["error"]["code"] == 131051
+
+
+@pytest.mark.parametrize("phone", [SANDBOX, PHONE])
+def test_a_phone_takes_no_type_that_only_meta_knows(api: Api, phone: str) -> None:
+    body = {"to": CONTACT, "type": "pin", "pin": {"message_id": "wamid.X"}}
+
+    answer = ask(api, "POST", f"{phone}/messages", token=f"session-token-{phone}", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131051)
+
+
 # --- everything else ---
 
 EDGES = [(edge, AT_META) for edge in sorted(NUMBER_EDGES)] + [
@@ -360,7 +391,7 @@ def test_only_the_session_and_the_operator_may_ask(api: Api, graph: Graph) -> No
 
 # --- things of Meta's ---
 
-FLOW, GROUP = "1234567890123456", "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
+FLOW = "1234567890123456"
 
 
 @pytest.mark.parametrize("path", [FLOW, f"{FLOW}/assets", GROUP, f"{GROUP}/participants", f"{GROUP}/join_requests/1"])

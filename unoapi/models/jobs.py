@@ -69,6 +69,7 @@ class SendMessage(Job):
     body: str  # the client's message, as JSON
     claimed_only: bool = False  # whether a copy may be queued, by a client's key: never sent while Redis is away
     marketing: bool = False  # whether it was posted to Meta's path of marketing messages
+    any_type: bool = False  # whether its type may be one that Meta alone knows
 
 
 class FireTimer(Job):

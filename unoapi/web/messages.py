@@ -116,10 +116,10 @@ def _ensure_served(phone: str) -> None:
 def _sender(phone: str) -> Sender:
     """Whose message it is. With Redis away Meta's limits count."""
     try:
-        at_meta = parts().sessions.find(phone).provider != "whatsmeow"
+        provider = parts().sessions.find(phone).provider
     except (Postponed, StoreUnavailable):
-        at_meta = True
-    return Sender(phone=phone, at_meta=at_meta)
+        return Sender(phone=phone)
+    return Sender(phone=phone, at_meta=provider != "whatsmeow", any_type=provider == "forwarder")
 
 
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
@@ -196,8 +196,8 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
     kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type)
     job = kind(id=message_id, phone=phone, message_id=message_id, body=text, claimed_only=claimed_only)
-    if isinstance(job, SendMessage) and message.marketing:
-        job = job.model_copy(update={"marketing": True})
+    if isinstance(job, SendMessage):
+        job = job.model_copy(update={"marketing": message.marketing, "any_type": message.type not in MESSAGES})
     uno.publisher.publish([Envelope(job)])
     uno.backlog.enter(phone, message_id, accepted)
 

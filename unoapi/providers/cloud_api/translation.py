@@ -26,9 +26,10 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
             changed.pop("context")
     elif "context" in changed:
         changed.pop("context")
-    if isinstance(message.get("reaction"), dict):
-        target = ids.theirs(phone, str(message["reaction"]["message_id"]))
-        changed["reaction"] = {**message["reaction"], "message_id": target}
+    kind = str(message.get("type"))
+    content = message.get(kind)
+    if isinstance(content, dict) and content.get("message_id"):  # a reaction, a pin
+        changed[kind] = {**content, "message_id": ids.theirs(phone, str(content["message_id"]))}
     if "status" in message and message.get("message_id"):
         changed["message_id"] = ids.theirs(phone, str(message["message_id"]))
     return changed

@@ -20,11 +20,13 @@ class Sender:
     """The context in which a message is checked.
 
     `phone` is the session's: numbers without a country are of its country. Meta takes shorter texts than a phone, and
-    has groups of its own. What was accepted before is not refused for its texts: the door knew whose it was.
+    has groups of its own. Only Meta itself takes any type. What was accepted before is not refused for its texts: the
+    door knew whose it was.
     """
 
     phone: str = ""
     at_meta: bool = True
+    any_type: bool = False
     accepted: bool = False
 
 
