@@ -46,7 +46,13 @@ def api(servers: PrivateServers, graph: Graph, tmp_path_factory: pytest.TempPath
             "token": META_TOKEN, "timeoutMs": 1500,
         }  # fmt: skip
         running.register([], phone=NUMBER, provider="forwarder", webhookForward=account, authToken=TOKEN)
-        other = {"url": graph.url, "phoneNumberId": "1009", "businessAccountId": "2009", "token": "t"}
+        other = {
+            "url": graph.url,
+            "version": "v23.0",
+            "phoneNumberId": "1009",
+            "businessAccountId": "2009",
+            "token": "t",
+        }
         running.register([], phone="5511999990009", provider="forwarder", webhookForward=other)
         running.register([], phone=SANDBOX)
         running.register([], phone=PHONE, provider="whatsmeow")
@@ -358,7 +364,7 @@ def test_that_the_sessions_own_token_is_no_good_is_not_the_clients_mistake(
 
 
 @pytest.mark.parametrize(
-    "reply", [(200, b"<html>"), (502, b"bad gateway"), (200, b'{"a":"' + b"x" * 5_000_000 + b'"}')]
+    "reply", [(200, b"<html>"), (502, b"bad gateway"), (200, b'["paging"'), (200, b'{"a":"' + b"x" * 5_000_000 + b'"}')]
 )
 def test_what_is_no_answer_of_metas_is_said_to_be_none(api: Api, graph: Graph, reply: tuple[int, bytes]) -> None:
     graph.replies[f"GET /v23.0/{AT_META}/settings"] = reply
@@ -367,6 +373,14 @@ def test_what_is_no_answer_of_metas_is_said_to_be_none(api: Api, graph: Graph, r
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, 131016)
     assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_short_token_spoils_no_answer(api: Api, graph: Graph) -> None:
+    graph.replies["GET /v23.0/2009/message_templates"] = (200, {"data": [{"name": "test"}]})
+
+    answer = ask(api, "GET", "2009/message_templates", token="session-token-5511999990009")
+
+    assert answer.json() == {"data": [{"name": "test"}]}
 
 
 def test_a_token_in_metas_answer_is_not_shown(api: Api, graph: Graph) -> None:

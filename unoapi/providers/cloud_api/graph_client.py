@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from unoapi.errors import NotSent, RequestError, Unanswered
 from unoapi.models.graph import GraphAnswer
-from unoapi.providers.cloud_api.graph import read_error, read_json
+from unoapi.providers.cloud_api.graph import read_error
 from unoapi.providers.cloud_api.provider import NOT_REGISTERED, UNAUTHORISED, address, bearer
 from unoapi.telemetry.logging import get_logger
 
@@ -62,11 +63,12 @@ def _checked(answer: HttpAnswer, session: Session) -> GraphAnswer:
         log.error("meta_refuses_the_token", phone=session.phone, hint="renew webhookForward.token of the session")
         details = "Meta refuses the token of the session: renew webhookForward.token."
         raise RequestError("Access denied", code=131005, status=502, details=details)
-    document = read_json(answer.body)
-    if not answer.complete or (answer.body and not document and answer.body.lstrip()[:1] != b"["):
-        raise _unavailable(
-            f"Meta's answer (HTTP {answer.status}) is no JSON, or has more than {MAX_ANSWER_BYTES} bytes."
-        )
+    try:
+        json.loads(answer.body or b"{}")
+    except (ValueError, RecursionError):
+        raise _unavailable(f"Meta's answer (HTTP {answer.status}) is no JSON.") from None
+    if not answer.complete:
+        raise _unavailable(f"Meta's answer broke off, or has more than {MAX_ANSWER_BYTES} bytes.")
     return GraphAnswer(status=answer.status, body=answer.body, retry_after_s=answer.retry_after_s)
 
 
