@@ -11,6 +11,7 @@ from tasks.app import make_worker
 from tests.support.fakes import (
     CallbackRecorder,
     MemoryBreakers,
+    MemoryChats,
     MemoryConnections,
     MemoryDeadLetterHolder,
     MemoryDeadLetterQueue,
@@ -69,6 +70,7 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         "message_ids": MemoryIds(),
         "notices": MemoryNotices(),
         "connections": MemoryConnections(),
+        "chats": MemoryChats(),
         "traces": traces,
         "webhook_client": WebhookRecorder(),
         "callback_client": CallbackRecorder(),

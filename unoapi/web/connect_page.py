@@ -6,18 +6,18 @@ import secrets
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.messages import new_message_id
-from unoapi.models.connector.commands import Connect, ConnectorCommand
-from unoapi.models.jobs import now_ms
+from unoapi.models.connector.commands import Connect
+from unoapi.models.phones import read_address
 from unoapi.services.qr_codes import data_url
 from unoapi.services.sessions import CONNECTED_ELSEWHERE, status_of
 from unoapi.web.auth import opened_phone, session_token
+from unoapi.web.connector import publish_command
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body, schema
 
@@ -27,11 +27,20 @@ if TYPE_CHECKING:
 routes = Blueprint("qr", __name__)
 
 REFUSALS = frozenset({401, 403})
-COMMAND_TTL_MS = 60_000
 SHOWN = (
     "label", "autoConnect", "ignoreGroupMessages", "ignoreOwnMessages", "readOnReceipt", "composingMessage",
     "rejectCalls",
 )  # fmt: skip
+
+
+def _as_people_write_it(value: object) -> object:
+    """The digits of a number like "+55 11 …"; of a chat's address nothing is a number."""
+    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        return value
+    address = read_address(f"{value}")
+    if not address.isdigit():
+        raise ValueError("must be a phone number in international form")
+    return address
 
 
 class ConnectRequest(BaseModel):
@@ -40,7 +49,7 @@ class ConnectRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     method: Literal["qr", "code", "resume"] | None = None
-    phone: str = Field(default="", pattern=r"^[0-9]{0,20}$")
+    phone: Annotated[str, BeforeValidator(_as_people_write_it)] = Field(default="", max_length=20)
 
 
 @routes.get("/session/<node:phone>")
@@ -82,6 +91,7 @@ def state(phone: str) -> ResponseReturnValue:
         "status": status,
         "state": connection.get("state", status),
         "reason": connection.get("reason", ""),
+        **({"until": connection["until"]} if connection.get("until") else {}),
         "settings": {name: settings.get(name) for name in SHOWN},
     }
     qr, pairing = details.get("qr"), details.get("pairing_code")
@@ -99,41 +109,32 @@ def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
     session = parts().sessions.find(phone)
     method = body.method or ("code" if session.connection_type == "pairing_code" else "qr")
-    return _publish(phone, "session.connect", Connect(method=method, phone=body.phone or phone).model_dump())
+    return _sent(phone, "session.connect", Connect(method=method, phone=body.phone or phone).model_dump())
 
 
 @routes.post("/session/<node:phone>/disconnect")
 @session_token
 def disconnect(phone: str) -> ResponseReturnValue:
     """Disconnect, and stay so until somebody asks for a connection."""
-    return _publish(phone, "session.disconnect", {})
+    return _sent(phone, "session.disconnect", {})
 
 
 @routes.post("/session/<node:phone>/reload")
 @session_token
 def reload(phone: str) -> ResponseReturnValue:
     """Disconnect and connect again."""
-    return _publish(phone, "session.reload", {"method": "resume"})
+    return _sent(phone, "session.reload", {"method": "resume"})
 
 
 @routes.post("/session/<node:phone>/logout")
 @session_token
 def logout(phone: str) -> ResponseReturnValue:
     """Leave the phone's list of devices."""
-    return _publish(phone, "session.logout", {})
+    return _sent(phone, "session.logout", {})
 
 
-def _publish(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
-    now = now_ms()
-    command = ConnectorCommand(
-        type=what,
-        command_id=new_message_id(),
-        session=phone,
-        created_at=now,
-        expires_at=now + COMMAND_TTL_MS,
-        data=data,
-    )
-    parts().connector_commands.put([command])
+def _sent(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
+    publish_command(phone, what, data)
     return jsonify(success=True)
 
 

@@ -8,11 +8,12 @@ from flask import Blueprint, g, jsonify, request
 
 from unoapi.errors import Postponed
 from unoapi.models.cloud_api.messages import new_message_id
-from unoapi.models.connector.commands import ConnectorCommand, Logout
+from unoapi.models.connector.commands import Connect, ConnectorCommand, Logout
 from unoapi.models.jobs import now_ms
 from unoapi.models.session import Session, without_secrets
 from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
+from unoapi.web.connector import publish_command
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import forward
 from unoapi.web.request_body import any_object
@@ -83,6 +84,8 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
     if session.provider == "forwarder":
         return forward(session, "request_code")
     service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions, by_operator=g.operator)
+    if session.provider == "whatsmeow":
+        publish_command(phone, "session.connect", Connect(method="code", phone=phone).model_dump())
     return jsonify(success=True)
 
 

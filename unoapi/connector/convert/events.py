@@ -34,7 +34,22 @@ def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lam
             party = converted.data.get(name)
             if isinstance(party, dict) and party.get("lid") and not party.get("phone"):
                 party["phone"] = phone_of(str(party["lid"]))
+        _name_mentioned(converted.data, phone_of)
     return events
+
+
+def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str]) -> None:
+    """Let a text name those whom it mentions by their phones: `@24788516941`, digits of a LID, names nobody."""
+    content, context = data.get("content"), data.get("context")
+    if not isinstance(content, dict) or not isinstance(context, dict):
+        return
+    for mention in context.get("mentions") or []:
+        user, _, server = str(mention).partition("@")
+        phone = phone_of(str(mention)) if server == LID else ""
+        if phone:
+            for field in ("body", "caption"):
+                if isinstance(content.get(field), str):
+                    content[field] = content[field].replace(f"@{user}", f"@{phone}")
 
 
 def address_of(jid: Raw) -> str:

@@ -79,6 +79,7 @@ def context_of(message: Raw) -> dict[str, Any] | None:
     if advert:
         kinds = {"1": "image", "2": "video"}
         kind = str(advert.get("mediatype") or "").lower()
+        shown = kinds.get(kind, kind)
         context["referral"] = {
             "source_type": text_at(advert, "sourcetype") or "ad",
             "source_id": text_at(advert, "sourceid"),
@@ -86,6 +87,10 @@ def context_of(message: Raw) -> dict[str, Any] | None:
             "headline": text_at(advert, "title"),
             "body": text_at(advert, "body"),
             "media_type": kinds.get(kind, "" if kind in ("0", "none") else kind),
+            "image_url": (text_at(advert, "originalimageurl") or text_at(advert, "thumbnailurl"))
+            if shown == "image"
+            else "",
+            "video_url": text_at(advert, "mediaurl") if shown == "video" else "",
             "thumbnail_url": text_at(advert, "thumbnailurl") or text_at(advert, "mediaurl"),
             "ctwa_clid": text_at(advert, "ctwaclid"),
         }

@@ -59,6 +59,8 @@ class Referral(Base):
     headline: str = ""
     body: str = ""
     media_type: str = ""
+    image_url: str = ""
+    video_url: str = ""
     thumbnail_url: str = ""
     ctwa_clid: str = ""
 

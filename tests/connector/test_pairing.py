@@ -1,0 +1,46 @@
+"""A pairing code is asked for, and the connector is told so (field report 96)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.api import memory_api
+from tests.support.fakes import PHONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.api import MemoryApi
+
+COMMANDS = "unoapi.outgoing.whatsmeow"
+
+
+@pytest.fixture
+def api() -> Iterator[MemoryApi]:
+    with memory_api() as running:
+        running.register([], provider="whatsmeow")
+        yield running
+
+
+def test_field_report_96_request_code_connects_by_a_code(api: MemoryApi) -> None:
+    assert api.post(f"/{PHONE}/request_code").json() == {"success": True}
+
+    command = json.loads(api.queues.take(COMMANDS).body)
+    assert (command["type"], command["session"]) == ("session.connect", PHONE)
+    assert command["data"] == {"method": "code", "phone": PHONE}
+
+
+@pytest.mark.parametrize("written", ["+55 11 98888-0000", "5511988880000", 5511988880000])
+def test_field_report_96_the_number_is_read_as_people_write_it(api: MemoryApi, written: object) -> None:
+    assert api.post(f"/session/{PHONE}/connect", {"method": "code", "phone": written}).ok
+
+    assert json.loads(api.queues.take(COMMANDS).body)["data"]["phone"] == "5511988880000"
+
+
+@pytest.mark.parametrize("written", ["1@g.us", "call me", [], "1" * 40])
+def test_field_report_96_what_is_no_number_is_refused(api: MemoryApi, written: object) -> None:
+    assert api.post(f"/session/{PHONE}/connect", {"method": "code", "phone": written}).status_code == 400
+    assert api.queues.take(COMMANDS) is None
