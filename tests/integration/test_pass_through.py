@@ -436,6 +436,12 @@ def test_a_thing_of_metas_is_ambiguous_to_who_has_several_accounts(api: Api, gra
     assert graph.sent == []
 
 
+@pytest.mark.parametrize("path", ["me", "me/accounts", "search", f"{FLOW}/access_tokens", f"{NUMBER}/access_token"])
+def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Graph, path: str) -> None:
+    assert ask(api, "GET", path).status_code in (401, 404)
+    assert graph.sent == []
+
+
 def test_the_phone_of_somebody_is_no_thing_of_metas(api: Api, graph: Graph) -> None:
     assert ask(api, "GET", "5521977776666").status_code in (401, 404)
     assert ask(api, "DELETE", NUMBER).status_code == 405

@@ -19,6 +19,7 @@ from unoapi.web.auth import IS_PHONE, session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_of, raw_body
+from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -32,6 +33,10 @@ View = TypeVar("View", bound=Callable[..., Any])
 EXTENSION = "pass_through"
 METHODS = ["GET", "POST", "DELETE"]
 EDGE = re.compile(r"[A-Za-z0-9_=-]{1,256}(/[A-Za-z0-9_=:-]{1,256}){0,3}", re.ASCII)
+FOREIGN = re.compile(r"(?=[A-Za-z_=-]*[0-9])[A-Za-z0-9_=-]{6,256}", re.ASCII)
+"""The id of a thing: no word such as `me`, behind which all stands that the token opens."""
+SECRETS = "access_token"
+"""Part of the names of what hands out tokens of Meta's."""
 MAX_QUERY = 50
 MIN_TOKEN_CHARS = 16
 """Of a token of Meta's, which has far more: a shorter text may stand in an answer by chance."""
@@ -68,7 +73,7 @@ def or_at_meta(view: View) -> View:
     def tried(*args: Any, **kwargs: Any) -> Any:
         named = request.view_args or {}
         node = str(named.get("phone") or named.get("node") or "")
-        if not _is_ours(node) and (session := session_at_meta()) is not None:
+        if FOREIGN.fullmatch(node) and not _is_ours(node) and (session := session_at_meta()) is not None:
             edge = kwargs.get("edge")
             return forward_node(session, f"{node}/{edge}" if edge else node)
         return view(*args, **kwargs)
@@ -95,10 +100,11 @@ def delete_node(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
 @_none_of_ours
 @or_at_meta
 @session_token
+@schema(also={"502": "Meta refuses the session's own token."})
 def edge_of_number(version: str, phone: str, edge: str) -> ResponseReturnValue:  # noqa: ARG001 (the session's counts)
     """Ask Meta for what has no form of its own here: calls, groups, flows, QR codes, settings, commerce, analytics."""
     name = edge.partition("/")[0]
-    if not EDGE.fullmatch(edge):
+    if not EDGE.fullmatch(edge) or SECRETS in edge:
         raise NotFound
     session = parts().sessions.find(phone)
     if session.provider != "forwarder":
@@ -130,7 +136,7 @@ def forward(session: Session, edge: str, **more: str) -> Response:
 
 def forward_node(session: Session, path: str) -> Response:
     """Pass a request about a thing of Meta's on: a flow, a group, a template. Raises RequestError."""
-    if not EDGE.fullmatch(path):
+    if not EDGE.fullmatch(path) or SECRETS in path:
         raise NotFound
     _ensure_allowed(session, shared=False)
     return _ask(session, path)
