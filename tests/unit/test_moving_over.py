@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tests.support.api import make_settings
 from tests.support.fakes import make_session
 from unoapi.cli.main import cli
+from unoapi.devenv.run import print_former_names
 from unoapi.errors import StoreUnavailable
 from unoapi.models.former_settings import FORMER, former_names
 from unoapi.models.graph_versions import last_day, warning
@@ -133,6 +134,14 @@ def test_field_report_111_levels_of_the_former_log_are_taken(written: str, read:
 
 def test_field_report_111_a_version_of_the_graph_may_be_short() -> None:
     assert make_settings(WEBHOOK_FORWARD_VERSION="v24").webhook_forward_version == "v24"
+
+
+def test_field_report_111_make_run_has_a_line_for_each_name(capsys: pytest.CaptureFixture[str]) -> None:
+    print_former_names({"QR_TIMEOUT": "1", "WAVOIP_TOKEN": "secret", "PORT": "1234"})
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["QR_TIMEOUT", "WAVOIP_TOKEN"]
+    assert "secret" not in "".join(lines)
 
 
 # --- unoapi doctor ---

@@ -90,8 +90,7 @@ def _run(root: Path) -> int:
     port = _port(environment, "PORT", 9876) if "web" in commands else None
     flower = _port(environment, "FLOWER_PORT", 5555) if "flower" in commands else None
     token = _token(environment, run_file)
-    for name, advice in former_names(environment).items():
-        click.echo(f"{name} {advice}.", err=True)
+    print_former_names(environment)
 
     wanted = tuple(package for variable, package in _SERVERS.items() if _needs_private_server(variable, environment))
     if wanted:
@@ -119,6 +118,12 @@ def _run(root: Path) -> int:
             if greeter is not None:
                 greeter.join(_WELCOME_JOIN_S)
             run_file.change(remove=_PRIVATE_SERVERS)
+
+
+def print_former_names(environment: Mapping[str, str]) -> None:
+    """A line for each name of the Node version that is set in vain."""
+    for name, advice in former_names(environment).items():
+        click.echo(f"{name} {advice}.", err=True)
 
 
 def _welcome(
