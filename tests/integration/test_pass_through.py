@@ -17,6 +17,7 @@ from tests.support.fake_graph_api import Graph, Sent, error
 from tests.support.fakes import CONTACT
 from tests.support.stack import OPERATOR
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES
+from unoapi.models.session import computed_waba_id
 from unoapi.services.message_parsing import message_of
 
 if TYPE_CHECKING:
@@ -434,6 +435,16 @@ def test_a_thing_of_metas_is_ambiguous_to_who_has_several_accounts(api: Api, gra
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, 100)
     assert graph.sent == []
+
+
+@pytest.mark.parametrize("node", [computed_waba_id(SANDBOX), computed_waba_id("5521977776666")])
+def test_nobody_hears_which_numbers_are_here(api: Api, graph: Graph, node: str) -> None:
+    graph.replies[f"GET /v23.0/{node}"] = error(100, "Unsupported get request")
+
+    answer = ask(api, "GET", node)
+
+    assert answer.status_code == 400
+    assert [sent.token for sent in graph.sent] == [f"Bearer {META_TOKEN}"]
 
 
 @pytest.mark.parametrize("path", ["me", "me/accounts", "search", f"{FLOW}/access_tokens", f"{NUMBER}/access_token"])

@@ -151,16 +151,17 @@ def refuse_guess() -> None:
     limits().refuse(request.remote_addr or "")
 
 
-def session_at_meta() -> Session | None:
-    """The one session at Meta that the caller's token opens, for a thing of Meta's that is nobody's here.
+def session_at_meta(node: str) -> Session | None:
+    """The one session at Meta that the caller's token opens, for an id that is none of the caller's sessions.
 
-    None when it opens no such session. Raises RequestError when their accounts are several; StoreUnavailable.
+    Whether it is somebody else's does not matter: nobody shall hear which numbers are here. None when the token opens
+    no such session. Raises RequestError when their accounts are several; StoreUnavailable.
     """
     token = _token()
     g.operator = is_operator(token)
     opened = parts().directory.all() if g.operator else _opened_by(token) if token else []
     at_meta = {session.waba_id: session for session in opened if session.provider == "forwarder"}
-    if not at_meta:
+    if not at_meta or any(session.answers_to(node) for session in opened):
         return None
     _accept(token)
     if len(at_meta) > 1:

@@ -15,7 +15,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from unoapi.errors import RequestError
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, GraphRequest
 from unoapi.models.phones import is_valid
-from unoapi.web.auth import IS_PHONE, session_at_meta, session_token
+from unoapi.web.auth import session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_of, raw_body
@@ -73,19 +73,13 @@ def or_at_meta(view: View) -> View:
     def tried(*args: Any, **kwargs: Any) -> Any:
         named = request.view_args or {}
         node = str(named.get("phone") or named.get("node") or "")
-        if FOREIGN.fullmatch(node) and not _is_ours(node) and (session := session_at_meta()) is not None:
+        foreign = FOREIGN.fullmatch(node) and not is_valid(node)  # the environment may serve any phone
+        if foreign and (session := session_at_meta(node)) is not None:
             edge = kwargs.get("edge")
             return forward_node(session, f"{node}/{edge}" if edge else node)
         return view(*args, **kwargs)
 
     return cast("View", tried)
-
-
-def _is_ours(node: str) -> bool:
-    """Whether it is the id of a session, or the phone of one that the environment serves."""
-    uno = parts()
-    phones = [phone for phone in uno.directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
-    return is_valid(node) or any(uno.sessions.find(phone).stored for phone in phones)
 
 
 @routes.delete("/<graph:version>/<node:phone>")
