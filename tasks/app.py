@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tasks import (
+    callbacks,
     connector,
     contacts,
     failures,
@@ -25,7 +26,7 @@ from unoapi.errors import EX_CONFIG, ConfigurationError
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
-TASK_MODULES = (connector, contacts, failures, media, notifications, sending, sessions, timers, webhooks)
+TASK_MODULES = (callbacks, connector, contacts, failures, media, notifications, sending, sessions, timers, webhooks)
 """Their tasks are Celery's shared tasks: every application that is made has them."""
 
 

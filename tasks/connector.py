@@ -40,7 +40,7 @@ def receive(self: UnoTask, job: ReceiveEvent) -> None:
 def await_result(self: UnoTask, job: AwaitResult) -> None:
     """Publish a failed status when the connector has not reported what became of a message."""
     uno = self.uno
-    event = events.overdue(job, sessions=uno.sessions, connections=uno.connections)
+    event = events.overdue(job, ids=uno.message_ids, sessions=uno.sessions, connections=uno.connections)
     if event is not None:
         uno.publisher.publish([Envelope(event)])
         uno.traces.add(TraceEntry.of(job, "failed", detail="no connector"))

@@ -199,14 +199,18 @@ def bootstrap(settings: Settings) -> Uno:
         ),
     )
     directory = RedisSessionDirectory(store, sessions)
-    connections = RedisConnections(store, ttl_s=settings.data_ttl)
-    chats = RedisChats(store, ttl_s=settings.data_ttl)
+    connections, chats, ids = (
+        RedisConnections(store, ttl_s=settings.data_ttl),
+        RedisChats(store, ttl_s=settings.data_ttl),
+        RedisMessageIds(store, ttl_s=settings.data_ttl),
+    )
     commands = CommandQueue(publisher)
     stored_templates = RedisTemplates(store)
     whatsmeow = WhatsmeowProvider(
         commands=commands,
         connections=connections,
         chats=chats,
+        ids=ids,
         sessions=sessions,
         rendered=lambda message, phone: templates.rendered(
             message,
@@ -218,10 +222,7 @@ def bootstrap(settings: Settings) -> Uno:
     files = _files(settings)
     queue_ages = RedisQueueAges(store, prefix=topology.prefix)
     downloader, api_client = Downloader(guard), ApiClient(guard)
-    ids, media_index = (
-        RedisMessageIds(store, ttl_s=settings.data_ttl),
-        RedisMediaIndex(store, files, ttl_s=settings.data_ttl),
-    )
+    media_index = RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
     link_secret = settings.unoapi_link_secret.get_secret_value()
     links = SignedUrls(
         base_url=f"{settings.base_url}",

@@ -201,6 +201,12 @@ class MessageIds(Protocol):
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known. Never raises; it fails open."""
 
+    def remember_mark(self, phone: str, ours: str, mark: str) -> None:
+        """Save the client's own mark on a message."""
+
+    def marks(self, phone: str, ours: Sequence[str]) -> dict[str, str]:
+        """The marks of those messages that have one, by our ids."""
+
     def theirs(self, phone: str, ours: str) -> str:
         """Their id, or ours when no pair is known. Raises StoreUnavailable."""
 
@@ -414,7 +420,9 @@ class Statuses(Protocol):
 
 
 class Provider(Protocol):
-    """One way of being connected to WhatsApp."""
+    """One way of being connected to WhatsApp. `takes_user_ids`: it can address somebody whose phone is not known."""
+
+    takes_user_ids: bool
 
     def ready(self, phone: str) -> None:
         """Raise Postponed when nobody is there to take a message of this phone."""

@@ -70,7 +70,8 @@ class Pocket:
             save_file=lambda data, *_: {"key": "3141", "sha256": "", "size": len(data)},
         )  # fmt: skip
         self._provider = WhatsmeowProvider(
-            commands=self, connections=self.connections, chats=self.chats, sessions=MemorySessions(self.session),
+            commands=self, connections=self.connections, chats=self.chats, ids=self.ids,
+            sessions=MemorySessions(self.session),
             rendered=lambda message, _: templates.rendered(message, lambda: DEFAULT_TEMPLATES), max_age_s=600,
         )  # fmt: skip
         self.handler = CommandHandler(

@@ -355,7 +355,8 @@ def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
     writer = f"{CALLER}@s.whatsapp.net"
     connections.remember_key(PHONE, "UNO.OUT.1", chat=chat, participant=writer, theirs="3EB0AA")
     provider = WhatsmeowProvider(
-        commands=recorder, connections=connections, chats=MemoryChats(), sessions=MemorySessions(make_session()),
+        commands=recorder, connections=connections, chats=MemoryChats(), ids=MemoryIds(),
+        sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message, max_age_s=60,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.connector.pocket import CHAT, Pocket
 from tests.connector.test_command_handler import Session, command
-from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryConnections, MemorySessions, make_session
+from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session
 from unoapi.connector.convert.events import convert_event
 from unoapi.connector.engines import library_store
 from unoapi.connector.engines.base import Exit
@@ -230,10 +230,10 @@ def test_the_wait_for_a_result_goes_on_while_the_queue_is_worked_off() -> None:
     sessions = MemorySessions(make_session())
 
     with pytest.raises(Postponed):
-        overdue(job, sessions=sessions, connections=connections)
+        overdue(job, ids=MemoryIds(), sessions=sessions, connections=connections)
     connections.leased.clear()
 
-    assert overdue(job, sessions=sessions, connections=connections) is not None
+    assert overdue(job, ids=MemoryIds(), sessions=sessions, connections=connections) is not None
 
 
 def test_a_command_of_an_offline_phone_expires_as_before(tmp_path: Path) -> None:

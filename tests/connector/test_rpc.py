@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import jsonschema
 import pytest
 
-from tests.support.fakes import PHONE, MemoryChats, MemoryConnections, MemorySessions, make_session
+from tests.support.fakes import PHONE, MemoryChats, MemoryConnections, MemoryIds, MemorySessions, make_session
 from unoapi.broker.connection import Connection
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
@@ -90,7 +90,8 @@ def test_a_reply_of_another_form_is_no_reply(reply: dict[str, Any]) -> None:
             return reply
 
     provider = WhatsmeowProvider(
-        commands=None, connections=MemoryConnections(), chats=MemoryChats(), sessions=MemorySessions(make_session()),  # type: ignore[arg-type]
+        commands=None, connections=MemoryConnections(), chats=MemoryChats(), ids=MemoryIds(),  # type: ignore[arg-type]
+        sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message, max_age_s=60, rpc=StrangeRpc(),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING
 
@@ -103,3 +104,35 @@ def test_a_pair_that_was_lost_on_its_way_is_written_later(servers: PrivateServer
     assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
     assert eventually(lambda: ids.ours(PHONE, "3EB0AA") == "wamid.1")
     client.close()
+
+
+def meta_id(peer: str, token: str = "3EB0A1B2C3D4E5F60718", *, end: bytes = b"\x15\x02\x00\x12") -> str:
+    """An id in Meta's form: the other side of the conversation, and the token of the message."""
+    raw = (
+        b"\x1c\x18" + bytes([len(peer)]) + peer.encode() + end + b"\x18" + bytes([len(token)]) + token.encode() + b"\0"
+    )
+    return f"wamid.{base64.b64encode(raw).decode()}"
+
+
+@pytest.mark.parametrize(
+    "peer", ["5511970000000", "16505551234", "BR.13491208655302741918", "BR.ENT.11815799212886844830", "US.1"]
+)
+def test_field_report_25_a_message_is_found_from_whichever_side_its_id_names_it(ids: MessageIds, peer: str) -> None:
+    ids.remember(PHONE, theirs=meta_id("5511988880001"), ours="wamid.1")
+
+    assert eventually(lambda: ids.ours(PHONE, meta_id(peer)) == "wamid.1")
+    assert ids.ours(PHONE, meta_id(peer, end=b"\x15\x04\x00\x11")) == "wamid.1"
+    assert ids.ours(PHONE, meta_id(peer, "3EB0FFFFFFFFFFFFFFFF")) == meta_id(peer, "3EB0FFFFFFFFFFFFFFFF")
+    assert ids.ours("5521977776666", meta_id(peer)) == meta_id(peer)
+    assert eventually(lambda: ids.theirs(PHONE, "wamid.1") == meta_id("5511988880001"))
+
+
+def test_field_report_103_the_marks_of_messages_are_remembered(ids: MessageIds) -> None:
+    ids.remember_mark(PHONE, "wamid.1", "order-1")
+
+    assert eventually(lambda: ids.marks(PHONE, ["wamid.1", "wamid.2"]) == {"wamid.1": "order-1"})
+    assert ids.marks("5521977776666", ["wamid.1"]) == {}
+
+
+def test_with_redis_away_no_message_has_a_mark(away: RedisClient) -> None:
+    assert RedisMessageIds(away, ttl_s=60).marks(PHONE, ["wamid.1"]) == {}

@@ -22,7 +22,7 @@ from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLett
 from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, delivery_id, now_ms
-from unoapi.models.message_keys import MessageKey
+from unoapi.models.message_keys import MessageKey, message_token
 from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
@@ -416,16 +416,26 @@ class MemoryIds:
     def __init__(self) -> None:
         self.away = False
         self.pairs: dict[tuple[str, str], str] = {}
+        self._marks: dict[tuple[str, str], str] = {}
 
     def remember(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
         self.pairs[phone, ours] = theirs
+        if token := message_token(theirs):
+            self.pairs[phone, f"~{token}"] = ours
+
+    def remember_mark(self, phone: str, ours: str, mark: str) -> None:
+        self._marks[phone, ours] = mark
+
+    def marks(self, phone: str, ours: Sequence[str]) -> dict[str, str]:
+        return {message_id: self._marks[phone, message_id] for message_id in ours if (phone, message_id) in self._marks}
 
     def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
 
     def ours(self, phone: str, theirs: str) -> str:
-        return theirs if self.away else self.pairs.get((phone, theirs), theirs)
+        by_token = self.pairs.get((phone, f"~{message_token(theirs)}"), theirs)
+        return theirs if self.away else self.pairs.get((phone, theirs), by_token)
 
     def theirs(self, phone: str, ours: str) -> str:
         if self.away:
@@ -726,6 +736,8 @@ class CallbackRecorder:
 
 class ScriptedProvider:
     """Provider: raises `trouble`, else sends. Without `connected` nobody takes a message."""
+
+    takes_user_ids = True
 
     def __init__(self, trouble: Exception | None = None, *, connected: bool = True) -> None:
         self.trouble = trouble

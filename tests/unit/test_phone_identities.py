@@ -7,9 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryIds, MemorySessions, make_session, make_webhook
+from tests.support.fakes import (
+    CONTACT,
+    GROUP,
+    PHONE,
+    MemoryChats,
+    MemoryConnections,
+    MemoryIds,
+    MemoryPublisher,
+    MemorySessions,
+    make_session,
+    make_webhook,
+)
+from unoapi.broker.connector_commands import CommandQueue
+from unoapi.errors import MessageRejected
 from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent, now_ms
+from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.providers.whatsmeow.events import overdue, receive
+from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
+from unoapi.services.message_parsing import parse_message
 from unoapi.services.webhooks import fan_out
 
 if TYPE_CHECKING:
@@ -25,10 +41,12 @@ TEXT = {"id": "3EB0AA", "timestamp_ms": 1_795_600_000_000, "content": {"kind": "
 DAY_S = 86_400
 
 
-def received(kind: str, data: dict[str, Any], *, session: Session = SESSION) -> list[FanOut]:
+def received(
+    kind: str, data: dict[str, Any], *, session: Session = SESSION, ids: MemoryIds | None = None
+) -> list[FanOut]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "occurred_at": "now", "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event=event, accepted_at_ms=now_ms() - 60_000)
-    events, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(session))
+    events, _ = receive(job, ids=ids or MemoryIds(), sessions=MemorySessions(session))
     return [event for event in events if isinstance(event, FanOut)]
 
 
@@ -107,9 +125,11 @@ def test_field_report_8_a_message_that_nobody_sent_names_the_group_or_the_lid() 
         def give_up(self, phone: str, command_id: str) -> bool:  # noqa: ARG002 (the port's)
             return True
 
+    ids = MemoryIds()
+
     def told(recipient: str) -> dict[str, Any]:
         job = AwaitResult(id="a", phone=PHONE, message_id="wamid.1", recipient=recipient)
-        event = overdue(job, sessions=MemorySessions(SESSION), connections=Connections())  # type: ignore[arg-type]
+        event = overdue(job, ids=ids, sessions=MemorySessions(SESSION), connections=Connections())  # type: ignore[arg-type]
         assert event is not None
         (status,) = value_of(event)["statuses"]
         return dict(status)
@@ -182,3 +202,66 @@ def test_field_report_98s_an_echo_goes_to_whom_it_went(chat: dict[str, str], to:
     (echo,) = value_of(job)["message_echoes"]
     assert {name: echo[name] for name in ("to", "to_user_id") if name in echo} == to
     assert echo["from"] == PHONE
+
+
+# --- the client's own mark ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "status"),
+    [
+        ("send_result", {"command_id": "wamid.1", "to": CONTACT, "status": "sent", "wa_id": "3EB0AA"}, "sent"),
+        ("send_result", {"command_id": "wamid.1", "to": CONTACT, "status": "failed"}, "failed"),
+        ("send_result", {"command_id": "wamid.1", "to": CONTACT, "status": "ambiguous"}, "failed"),
+        ("receipt", {"status": "delivered", "ids": ["3EB0AA"], "chat": PERSON}, "delivered"),
+        ("receipt", {"status": "read", "ids": ["3EB0XX", "3EB0AA"], "chat": PERSON}, "read"),
+    ],
+)
+def test_field_report_103_the_clients_mark_comes_back(kind: str, data: dict[str, Any], status: str) -> None:
+    ids = MemoryIds()
+    ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
+    ids.remember_mark(PHONE, "wamid.1", "order-1")
+
+    jobs = received(kind, data, ids=ids)
+
+    told = {job.message_id: value_of(job)["statuses"][0] for job in jobs}
+    assert told["wamid.1"]["status"] == status
+    assert told["wamid.1"]["biz_opaque_callback_data"] == "order-1"
+    assert all("biz_opaque_callback_data" not in one for name, one in told.items() if name != "wamid.1")
+
+
+def test_field_report_103_a_message_without_a_result_has_its_mark_too() -> None:
+    ids, connections = MemoryIds(), MemoryConnections()
+    ids.remember_mark(PHONE, "wamid.1", "order-1")
+    connections.expect(PHONE, "wamid.1", within_s=1)
+    job = AwaitResult(id="a", phone=PHONE, message_id="wamid.1", recipient=CONTACT)
+
+    event = overdue(job, ids=ids, sessions=MemorySessions(SESSION), connections=connections)
+
+    assert event is not None
+    assert value_of(event)["statuses"][0]["biz_opaque_callback_data"] == "order-1"
+
+
+def test_field_report_103_the_provider_remembers_the_mark() -> None:
+    ids = MemoryIds()
+    provider = WhatsmeowProvider(
+        commands=CommandQueue(MemoryPublisher()), connections=MemoryConnections(), chats=MemoryChats(), ids=ids,
+        sessions=MemorySessions(SESSION), rendered=lambda message, _: message, max_age_s=60,
+    )  # fmt: skip
+    text = {"to": CONTACT, "type": "text", "text": {"body": "oi"}}
+
+    provider.send(parse_message({**text, "biz_opaque_callback_data": "order-1"}), phone=PHONE, message_id="wamid.1")
+    provider.send(parse_message(text), phone=PHONE, message_id="wamid.2")
+
+    assert ids.marks(PHONE, ["wamid.1", "wamid.2"]) == {"wamid.1": "order-1"}
+
+
+@pytest.mark.parametrize("kind", ["text", "reaction"])
+def test_field_report_5_nothing_is_sent_to_an_empty_address(kind: str) -> None:
+    content = {"text": {"body": "oi"}, "reaction": {"message_id": "3EB0AA", "emoji": "👍"}}[kind]
+    message = parse_message({"recipient": "BR.123", "type": kind, kind: content})
+
+    with pytest.raises(MessageRejected) as caught:
+        commands_for(message, message_id="wamid.1", session=SESSION, keys=lambda _: None, until_ms=1)
+
+    assert caught.value.code == 131062

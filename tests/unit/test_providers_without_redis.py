@@ -66,6 +66,7 @@ def provider_of_phones(queues: MemoryPublisher, connections: MemoryConnections) 
         commands=CommandQueue(queues),
         connections=connections,
         chats=MemoryChats(),
+        ids=MemoryIds(),
         sessions=MemorySessions(make_session()),
         rendered=lambda message, _: message,
         max_age_s=600,

@@ -507,7 +507,7 @@ def test_every_job_has_a_maximum_age(task: str) -> None:
     uno = make_uno(make_session())
     fields = {
         "body": "{}", "event": {}, "event_id": "e", "webhook_id": "default", "kind": "message", "stored": True,
-        "to": CONTACT, "step": {}, "url": "http://example.test", "text": "x", "state": "x",
+        "to": CONTACT, "step": {}, "change": {}, "url": "http://example.test", "text": "x", "state": "x",
     }  # fmt: skip
     job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
 

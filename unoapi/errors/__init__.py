@@ -36,6 +36,8 @@ UnoError
     ├── SendRefused           the connector cannot send this; carries a Cloud API error code
     │   └── NewChatsRefused   WhatsApp lets the number open no new chats for some time
     ├── InvalidCommand        a message on a queue of commands that is no command
+    ├── UnknownNumber         nobody has the number, or the account, of a callback of Meta's
+    ├── OddCallback           a part of a callback that no event can be made of
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
 The messages of these errors are shown to operators and written to logs: they hold ids and addresses of our own,
@@ -345,6 +347,18 @@ class InvalidCommand(PermanentError):
     """A message on a queue of commands that is no command of the contract."""
 
     reason = "invalid_command"
+
+
+class UnknownNumber(PermanentError):
+    """Nobody has the number, or the account, that a callback of Meta's is about."""
+
+    reason = "unknown_number"
+
+
+class OddCallback(PermanentError):
+    """A part of a callback that no event can be made of."""
+
+    reason = "odd_callback"
 
 
 class OutcomeUnknown(PermanentError):

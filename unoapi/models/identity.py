@@ -10,6 +10,12 @@ from unoapi.models.phones import LID, USER, digits_of, user_of, with_ninth_digit
 
 USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII)
 """A business-scoped user id of Meta's; with `ENT.` one that several accounts of a business share."""
+NO_USER_IDS = (
+    131062,
+    "Recipient is not supported",
+    "This connection cannot address user ids, only phones: give the phone in `to`, or a `…@lid` that an event named.",
+)
+"""The error of a message to a user id over a connection that knows none: code, title, details."""
 GROUP = "group"
 _FROM = ("from", "from_user_id", "from_parent_user_id")
 _TO = ("to", "to_user_id", "to_parent_user_id")

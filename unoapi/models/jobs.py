@@ -136,6 +136,24 @@ class ReceiveEvent(Job):
     event: dict[str, object]
 
 
+class ReceiveCallback(Job):
+    """A part of a callback of Meta's that could not be placed at the door.
+
+    `change` is one change, as it came. Its number is `phone` if it `is_placed`, else it has to be found first. `odd`
+    says why no event can be made of it; empty for a change. `trusted`: the operator or the operator's app sent it.
+    """
+
+    task: ClassVar[str] = "outgoing.callback"
+    queue: ClassVar[str] = "outgoing"
+
+    kind: str = "callback"
+    change: dict[str, object]
+    entry_id: str = Field(default="", max_length=512)
+    trusted: bool = False
+    is_placed: bool = True
+    odd: str = Field(default="", max_length=300)
+
+
 class AwaitResult(Job):
     """Ends the wait for the result of a command to the connector, when it has not come by then."""
 
@@ -238,6 +256,7 @@ JOBS: dict[str, type[Job]] = {
         PrepareVoice,
         RunCommand,
         ReceiveEvent,
+        ReceiveCallback,
         AwaitResult,
         FanOut,
         SaveMedia,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from dataclasses import dataclass
+
+MIN_ID_BYTES = 16
+_BEFORE_TOKEN = re.compile(rb"\x15[\x00-\x7f]{1,3}?[\x11\x12]\x18([\x08-\x7f])")
+_TOKEN = re.compile(rb"[0-9A-Za-z]{8,127}")
 
 
 @dataclass(frozen=True)
@@ -13,3 +19,20 @@ class MessageKey:
     chat: str
     participant: str = ""
     from_me: bool = False
+
+
+def message_token(message_id: str) -> str:
+    """What identifies a message in an id of Meta's (`wamid.…`); empty in any other id.
+
+    The other side of the conversation is part of such an id, as a phone or as a user id, so that the same message has
+    several: base64 of 0x1C, 0x18 and a text that names somebody, then 0x18 and the token, each with its length.
+    """
+    try:
+        raw = base64.b64decode(message_id.removeprefix("wamid."), validate=True)
+    except ValueError:
+        return ""
+    if not message_id.startswith("wamid.") or raw[:2] != b"\x1c\x18" or len(raw) < MIN_ID_BYTES:
+        return ""
+    rest = _BEFORE_TOKEN.match(raw, 3 + raw[2])
+    token = raw[rest.end() : rest.end() + rest[1][0]] if rest else b""
+    return token.decode() if rest and len(token) == rest[1][0] and _TOKEN.fullmatch(token) else ""

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unoapi.models.identity import is_user_id
+
 MAX_TIMEOUT_MS = 30 * 86_400_000
 MAX_NEXTS = 50
 MAX_TIMERS = 10_000
@@ -31,7 +33,8 @@ class TimerStep(BaseModel):
     def send_body(self, to: str) -> dict[str, Any]:
         """The Cloud API message to send."""
         content = {"body": self.message} if isinstance(self.message, str) else self.message
-        return {"messaging_product": "whatsapp", "to": to, "type": self.type, self.type: content}
+        whom = {"recipient": to} if is_user_id(to) else {"to": to}
+        return {"messaging_product": "whatsapp", **whom, "type": self.type, self.type: content}
 
 
 class TimerRequest(TimerStep):

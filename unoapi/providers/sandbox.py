@@ -56,6 +56,8 @@ TITLES = {
 class SandboxProvider:
     """Answers sends as WhatsApp would, by the number that they go to."""
 
+    takes_user_ids = True
+
     def __init__(self) -> None:
         self._failures: dict[str, int] = {}
         self._lock = threading.Lock()

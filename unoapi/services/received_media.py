@@ -116,7 +116,7 @@ def _going_on(job: SaveMedia, document: dict[str, Any]) -> FanOut:
 def _holder(value: dict[str, Any]) -> dict[str, Any] | None:
     message = (value.get("messages") or value.get("message_echoes") or [{}])[0]
     kind = message.get("type")
-    holder = message.get(kind) if kind in MEDIA_TYPES else None
+    holder = message.get(kind) if isinstance(kind, str) and kind in MEDIA_TYPES else None
     return holder if isinstance(holder, dict) and holder.get("id") else None
 
 

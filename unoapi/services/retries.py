@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 OWN_TROUBLE = (BrokerUnavailable, StoreUnavailable)
 """RabbitMQ or Redis is away: not the receiver's fault, so it uses up no retry."""
 OWN_TROUBLE_MS = 2000
+PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
+"""Up to this age, a status waits so long for the message that it belongs to."""
 
 SMALLEST_JUMP_MS = 60_000
 _CLOCKS_APART_MS = now_ms() - time.monotonic_ns() // 1_000_000
@@ -148,3 +150,13 @@ def ensure_fresh(job: Job, *, max_age_s: int) -> None:
     """Raise TooOld when the job has waited longer than it may."""
     if too_old(job, max_age_s=max_age_s):
         raise TooOld(f"not done within {max_age_s} s after it was accepted")
+
+
+def wait_for_pair(age_ms: int) -> None:
+    """Raise Postponed while it may still come to light which of our messages a status means.
+
+    A status may overtake the answer to the send, which alone says under which id WhatsApp has the message.
+    """
+    for until_ms, wait_ms in PATIENCE_MS:
+        if 0 <= age_ms < until_ms:
+            raise Postponed("the message of this status is not known yet", after_ms=wait_ms)

@@ -1,18 +1,24 @@
-"""Which of WhatsApp's message ids is which of ours: `unoapi-id:<P>:<id>`. The pairs may be lost."""
+"""Which of WhatsApp's message ids is which of ours: `unoapi-id:<P>:<id>`. The pairs may be lost.
+
+`unoapi-mark:<P>:<id>` is the client's own mark on a message (`biz_opaque_callback_data`), under our id.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
+from unoapi.models.message_keys import message_token
 from unoapi.stores.owed import OwedCommands
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unoapi.stores.redis import RedisClient
 
 
 class RedisMessageIds:
-    """Pairs of WhatsApp's message ids and ours.
+    """Pairs of WhatsApp's message ids and ours. One of Meta's is found from whichever side it names the message.
 
     What Redis did not take is written when it is next asked: the statuses of a message that was sent during a hiccup
     come later, and have no other way to its client's id.
@@ -28,16 +34,29 @@ class RedisMessageIds:
         self._owed.post(
             ("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s),
             ("SET", f"unoapi-id:{phone}:{ours}", theirs, "EX", self._ttl_s),
+            *(("SET", key, ours, "EX", self._ttl_s) for key in _token_keys(phone, theirs)),
         )
 
     def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save which of ours one of theirs is, for a provider that needs no more. Never raises, never waits."""
         self._owed.post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
 
+    def remember_mark(self, phone: str, ours: str, mark: str) -> None:
+        """Save the client's own mark on a message. Never raises, never waits."""
+        self._owed.post(("SET", _mark_key(phone, ours), mark, "EX", self._ttl_s))
+
+    def marks(self, phone: str, ours: Sequence[str]) -> dict[str, str]:
+        """The marks of those messages that have one, by our ids. Never raises."""
+        try:
+            (marks,) = self._redis.call(("MGET", *(_mark_key(phone, message_id) for message_id in ours)))
+        except StoreUnavailable:
+            return {}
+        return {message_id: str(mark) for message_id, mark in zip(ours, marks, strict=True) if mark}
+
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known. Never raises."""
         try:
-            return self._other(phone, theirs)
+            return self._other(phone, theirs, *_token_keys(phone, theirs))
         except StoreUnavailable:
             return theirs
 
@@ -45,7 +64,17 @@ class RedisMessageIds:
         """Their id, or ours when no pair is known. Raises StoreUnavailable."""
         return self._other(phone, ours)
 
-    def _other(self, phone: str, message_id: str) -> str:
-        (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{message_id}"))
+    def _other(self, phone: str, message_id: str, *further_keys: str) -> str:
+        (others,) = self._redis.call(("MGET", f"unoapi-id:{phone}:{message_id}", *further_keys))
         self._owed.settle()
-        return str(other) if other else message_id
+        return next((str(other) for other in others if other), message_id)
+
+
+def _token_keys(phone: str, theirs: str) -> list[str]:
+    """Where the pair of one of Meta's ids stands, too: whoever names the message from another side finds it there."""
+    token = message_token(theirs)
+    return [f"unoapi-id:{phone}:~{token}"] if token else []
+
+
+def _mark_key(phone: str, ours: str) -> str:
+    return f"unoapi-mark:{phone}:{ours}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from unoapi.errors import Postponed, RequestError, StoreUnavailable
+from unoapi.errors import Postponed, RequestError, StoreUnavailable, UnknownNumber
 from unoapi.http.signatures import sign_hub
-from unoapi.models.cloud_api.callbacks import EventPayload
-from unoapi.models.cloud_api.events import split
+from unoapi.models.cloud_api.callbacks import MAX_EVENTS, EventPayload, OddPart, read_callback
 from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
-from unoapi.providers.cloud_api import translation
-from unoapi.services import received_media
-from unoapi.services.webhooks import to_fan_out
+from unoapi.providers.cloud_api import callbacks
 from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import (
     check_operator,
@@ -34,19 +33,22 @@ from unoapi.web.request_body import json_object, mended_object, raw_body
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.cloud_api.callbacks import Change
-    from unoapi.models.jobs import EventJob
+    from unoapi.models.jobs import EventJob, ReceiveCallback
     from unoapi.models.session import Session
 
 routes = Blueprint("events", __name__)
 log = get_logger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
-MAX_CHALLENGE_DIGITS = 32
+CHALLENGE = re.compile(r"[A-Za-z0-9._~+/=-]{1,256}")
+"""Nothing that a browser could take for anything but text."""
+MAX_CALLBACK_BYTES = 4 * 1024 * 1024
+"""Of a body with a good signature: Meta's have up to 3 MB, and what is not taken it sends again for days."""
 MAX_GROWTH = 4
 MIN_BOUND = 2 * 1024 * 1024
 OPERATOR, SESSION = "operator", "session"
@@ -58,47 +60,130 @@ OPERATOR, SESSION = "operator", "session"
 @schema(body=(EventPayload,))
 def receive(phone: str) -> ResponseReturnValue:
     """Accept events of one number: 200 only after the queue has confirmed all of them."""
+    _allow_signed_size()
     signer = _signer(phone)
     if not signer:
+        _ensure_usual_size()
         phone = opened_phone(phone)
-    changes = _changes(from_whatsapp=bool(signer) or g.operator)
+    changes, odd = _callback(from_whatsapp=bool(signer) or g.operator, signed=bool(signer))
     trusted = signer == OPERATOR or (not signer and g.operator)
-    return _accept(_jobs(phone, changes, trusted=trusted, most_bytes=_most_bytes()))
+    accepted = _Accepted()
+    for change in changes:
+        accepted.add(change, phone=phone, trusted=trusted)
+    return accepted.publish(callbacks.job_for_odd(part, phone=phone) for part in odd)
 
 
 @routes.post("/webhooks/whatsapp")
 @owner
 @schema(body=(EventPayload,))
 def receive_any() -> ResponseReturnValue:
-    """Accept events of any number, which its id at Meta names. All of them are confirmed, or none is accepted."""
+    """Accept events of any number, which its id at Meta or its account names: 200 only after the queue has confirmed.
+
+    Of Meta's own callbacks, and of those that are good in part, the rest is kept as dead letters.
+    """
+    _allow_signed_size()
+    by_app = _is_signed_with(parts().settings.unoapi_meta_app_secret.get_secret_value())
     signed = bool(request.headers.get(SIGNATURE))
     if not signed:
         check_token()  # before the body is read
-    jobs: list[EventJob] = []
-    trusted: dict[str, bool] = {}
-    for change in _changes(from_whatsapp=signed or g.operator):
-        phone = _phone_of(change.value.get("metadata") or {})
-        if phone not in trusted:
-            trusted[phone] = _is_trusted(phone)
-        most_bytes = _most_bytes() - sum(len(job.body) for job in jobs)
-        jobs += _jobs(phone, [change], trusted=trusted[phone], most_bytes=most_bytes)
-    return _accept(jobs)
+    if not by_app:
+        _ensure_usual_size()
+    changes, odd = _callback(from_whatsapp=signed or g.operator, signed=by_app)
+    accepted = _Accepted()
+    kept = [callbacks.job_for_odd(part, phone=callbacks.NOBODY) for part in odd]
+    problems: list[RequestError] = []
+    for change in changes:
+        try:
+            phones = callbacks.numbers_of(change, directory=parts().directory, sessions=parts().sessions)
+        except UnknownNumber as error:
+            problems.append(_refusal(error, by_app=by_app))
+            kept.append(callbacks.job_to_place(change))
+            continue
+        for phone in phones:
+            try:
+                trusted = accepted.is_trusted(phone)
+            except RequestError as error:
+                problems.append(error)
+                kept.append(callbacks.job_for_odd(OddPart(change.value, error.title), phone=phone))
+            else:
+                accepted.add(change, phone=phone, trusted=trusted)
+    if problems and not accepted.jobs and not by_app:
+        raise problems[0]
+    return accepted.publish(kept if by_app or (not signed and g.operator) else ())
 
 
-def _changes(*, from_whatsapp: bool) -> list[Change]:
+class _Accepted:
+    """What a request's changes have become so far."""
+
+    def __init__(self) -> None:
+        self.jobs: list[EventJob | ReceiveCallback] = []
+        self._left_bytes = max(MIN_BOUND, MAX_GROWTH * len(raw_body()))
+        self._trusted: dict[str, bool] = {}
+
+    def is_trusted(self, phone: str) -> bool:
+        """Whether the operator, or the operator's app at Meta, sent it.
+
+        Raises RequestError for a caller whose token does not open the phone.
+        """
+        if phone not in self._trusted:
+            signer = _signer(phone)
+            if not signer:
+                check_owner(phone)
+            self._trusted[phone] = signer == OPERATOR or (not signer and bool(g.operator))
+        return self._trusted[phone]
+
+    def add(self, change: Change, *, phone: str, trusted: bool) -> None:
+        """Make the jobs of a change. Raises RequestError when all together are too many, or too large."""
+        uno = parts()
+        memories: dict[str, Any] = {"sessions": uno.sessions, "ids": uno.message_ids}
+        rest, waiting = callbacks.without_early_statuses(change, phone=phone, trusted=trusted, **memories)
+        self.jobs += waiting
+        if rest is not None:
+            made = callbacks.jobs_of(rest, phone=phone, trusted=trusted, most_bytes=self._left_bytes, **memories)
+            self._left_bytes -= sum(len(job.body) for job in made)
+            self.jobs += made
+        if len(self.jobs) > MAX_EVENTS:
+            details = f"A request makes at most {MAX_EVENTS} events."
+            raise RequestError("Invalid parameter", code=100, status=400, details=details)
+
+    def publish(self, others: Iterable[ReceiveCallback]) -> ResponseReturnValue:
+        """Queue everything, and record what was accepted."""
+        uno, jobs = parts(), [*self.jobs, *others]
+        for job in jobs:
+            log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
+        accepted = [
+            TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs
+        ]
+        uno.publisher.publish([Envelope(job) for job in jobs])
+        uno.traces.add(*accepted)
+        return jsonify(success=True)
+
+
+def _callback(*, from_whatsapp: bool, signed: bool) -> tuple[list[Change], list[OddPart]]:
     """What the callback tells. What is no text in it is refused, but mended in what comes from WhatsApp."""
-    return EventPayload.model_validate(mended_object() if from_whatsapp else json_object()).changes
+    return read_callback(mended_object() if from_whatsapp else json_object(), mended=signed)
 
 
-def _is_trusted(phone: str) -> bool:
-    """Whether the operator, or the operator's app at Meta, sent it.
+def _allow_signed_size() -> None:
+    """Take a body as large as Meta makes them from whoever comes with a signature, which is checked next."""
+    if request.headers.get(SIGNATURE):
+        request.max_content_length = max(MAX_CALLBACK_BYTES, parts().settings.unoapi_body_max_bytes)
 
-    Raises RequestError for a caller whose token does not open the phone.
-    """
-    signer = _signer(phone)
-    if not signer:
-        check_owner(phone)
-    return signer == OPERATOR or (not signer and bool(g.operator))
+
+def _ensure_usual_size() -> None:
+    """Refuse a large body whose signature is nobody's."""
+    if request.headers.get(SIGNATURE) and len(raw_body()) > parts().settings.unoapi_body_max_bytes:
+        raise RequestEntityTooLarge
+
+
+def _refusal(error: UnknownNumber, *, by_app: bool) -> RequestError:
+    """A number that nobody has looks like one that the token does not open, but to the operator and Meta."""
+    if not by_app:
+        try:
+            check_operator()
+        except RequestError as refusal:
+            return refusal
+    return RequestError("Unknown phone number id", code=100, status=400, details=f"{error}.")
 
 
 @routes.get("/webhooks/whatsapp/<digits:phone>")
@@ -118,8 +203,9 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
         raise RequestError(
             "Verification failed", code=100, status=403, details="hub.mode or hub.verify_token is wrong."
         )
-    if not challenge.isascii() or not challenge.isdigit() or len(challenge) > MAX_CHALLENGE_DIGITS:
-        raise RequestError("Invalid parameter", code=100, status=400, details="hub.challenge must be a number.")
+    if not CHALLENGE.fullmatch(challenge):
+        details = "hub.challenge must have 1 to 256 letters, digits and signs out of . _ ~ + / = -"
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
     return Response(challenge, mimetype="text/plain")
 
 
@@ -130,60 +216,11 @@ def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node versio
     return jsonify(success=True)
 
 
-def _most_bytes() -> int:
-    """How large all events of this request may be: small ones grow by what clients need in each."""
-    return max(MIN_BOUND, MAX_GROWTH * len(raw_body()))
-
-
-def _jobs(phone: str, changes: Sequence[Change], *, trusted: bool, most_bytes: int) -> list[EventJob]:
-    """The jobs of a callback. What neither the operator sent nor the operator's app signed is of this number alone.
-
-    Nor does it name files for the operator's token at Meta to fetch.
-    """
-    uno = parts()
-    session = _session(phone)
-    forwarded = session is not None and session.provider == "forwarder"
-    fetches = forwarded and (trusted or not (session is None or session.environments_account))
-    if not trusted:
-        changes = [change.about(phone, number_id=session.phone_number_id if session else phone) for change in changes]
-    if forwarded:
-        changes = [translation.with_our_ids(change, phone=phone, ids=uno.message_ids) for change in changes]
-    jobs: list[EventJob] = []
-    for event in split(phone, changes, most_bytes=most_bytes):
-        job = to_fan_out(event, phone=phone, sessions=uno.sessions)
-        jobs.append(received_media.saving(job) if fetches and received_media.media_in(event) else job)
-    return jobs
-
-
-def _accept(jobs: Sequence[EventJob]) -> ResponseReturnValue:
-    uno = parts()
-    for job in jobs:
-        log.debug(LISTENER, message_id=job.message_id, phone=job.phone, type=job.kind)
-    accepted = [TraceEntry(step="accepted", phone=job.phone, message_id=job.message_id, kind=job.kind) for job in jobs]
-    uno.publisher.publish([Envelope(job) for job in jobs])
-    uno.traces.add(*accepted)
-    return jsonify(success=True)
-
-
-def _phone_of(metadata: dict[str, Any]) -> str:
-    number_id, display = str(metadata.get("phone_number_id") or ""), str(metadata.get("display_phone_number") or "")
-    digits = "".join(figure for figure in display if figure.isascii() and figure.isdigit())
-    phones = [phone for node in (number_id, digits) if node for phone in parts().directory.phones_of(node)]
-    phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
-    registered = next((phone for phone in phones if parts().sessions.find(phone).stored), None)
-    if registered is None:
-        if not _signer(""):
-            check_operator()  # a number that nobody has looks like one that the token does not open
-        details = "metadata.phone_number_id and .display_phone_number are no registered number's."
-        raise RequestError("Unknown phone number id", code=100, status=400, details=details)
-    return registered
-
-
 def _session(phone: str) -> Session | None:
     try:
         return parts().sessions.find(phone)
     except (Postponed, StoreUnavailable):
-        return None  # accepted as it is: the event waits until the session can be read
+        return None
 
 
 def _signer(phone: str) -> str:
@@ -198,6 +235,15 @@ def _signer(phone: str) -> str:
     secret = own or parts().settings.unoapi_meta_app_secret.get_secret_value()
     if not given or not secret:
         return ""
-    if not same(given, sign_hub(secret, raw_body())):
+    if not _is_signed_with(secret):
         raise forbidden()
     return SESSION if own and session is not None and not session.environments_account else OPERATOR
+
+
+def _is_signed_with(secret: str) -> bool:
+    """Whether the request's signature is the one that this secret gives its body."""
+    given = request.headers.get(SIGNATURE, "")
+    known: dict[str, bool] = g.setdefault("signed_with", {})
+    if given and secret and secret not in known:
+        known[secret] = same(given, sign_hub(secret, raw_body()))
+    return known.get(secret, False)

@@ -19,6 +19,7 @@ from unoapi.models.cloud_api.messages import (
     computed_message_id,
     new_message_id,
 )
+from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import media, preparation
@@ -73,6 +74,7 @@ def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # 
 
 
 def _send(phone: str, body: dict[str, Any], message: OutboundMessage) -> ResponseReturnValue:
+    _ensure_addressable(phone, message)
     if isinstance(message, TemplateMessage):
         ensure_bindable(phone, message.template)
     answer = {
@@ -120,6 +122,20 @@ def _sender(phone: str) -> Sender:
     except (Postponed, StoreUnavailable):
         return Sender(phone=phone)
     return Sender(phone=phone, at_meta=provider != "whatsmeow", any_type=provider == "forwarder")
+
+
+def _ensure_addressable(phone: str, message: OutboundMessage) -> None:
+    """Refuse a user id where the connection knows only phones. While nobody can say it, the send finds out."""
+    if message.to:
+        return
+    uno = parts()
+    try:
+        provider = uno.providers[uno.sessions.find(phone).provider]
+    except (Postponed, StoreUnavailable):
+        return
+    if not provider.takes_user_ids:
+        code, title, details = NO_USER_IDS
+        raise RequestError(title, code=code, status=400, details=details)
 
 
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
 from unoapi.models.contacts import is_phone
+from unoapi.models.identity import Identity
 from unoapi.models.options import BusinessProfile, WebUrl
 from unoapi.models.phones import read_address
 from unoapi.models.session import without_secrets
@@ -48,8 +49,8 @@ class PhoneChange(BaseModel):
 class _User(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    user: Annotated[str, Field(min_length=1, max_length=128)] = ""
-    user_id: Annotated[str, Field(min_length=1, max_length=128)] = ""
+    user: Annotated[str, Field(max_length=128)] = ""
+    user_id: Annotated[str, Field(max_length=128)] = ""
 
     @property
     def name(self) -> str:
@@ -133,7 +134,7 @@ def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  #
 def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """The users whose events no webhook gets."""
     users = parts().blacklist.blocked(phone)
-    listed = page([{"id": user, "messaging_product": "whatsapp", "wa_id": user} for user in users])
+    listed = page([{"id": user, "messaging_product": "whatsapp", **_named(user)} for user in users])
     return jsonify({**listed, "data": [{k: v for k, v in user.items() if k != "id"} for user in listed["data"]]})
 
 
@@ -142,16 +143,23 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Block users: no webhook of the number gets their events. DELETE unblocks them."""
     names = [user.name for user in _Users.model_validate(any_object()).block_users]
-    wrong = [name for name in names if not is_phone(name, own=phone)]
+    wrong = [name for name in names if not (is_phone(name, own=phone) or Identity.of(name).user_id)]
     if wrong:
-        details = f"{len(wrong)} of the users are no phone numbers; nobody was changed."
+        details = f"{len(wrong)} of the users are neither phone numbers nor user ids; nobody was changed."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     uno = parts()
     webhook_ids = [webhook.id for webhook in session_of(phone).webhooks]
-    users: list[dict[str, Any]] = [{"input": name, "wa_id": read_address(name, own=phone)} for name in names]
-    numbers = [user["wa_id"] for user in users]
+    numbers = [Identity.of(name).user_id or read_address(name, own=phone) for name in names]
+    users: list[dict[str, Any]] = [
+        {"input": name, **_named(number)} for name, number in zip(names, numbers, strict=True)
+    ]
     if request.method == "POST":
         uno.blacklist.block(phone, webhook_ids, numbers)
         return jsonify(messaging_product="whatsapp", block_users={"added_users": users})
     uno.blacklist.unblock(phone, webhook_ids, numbers)
     return jsonify(messaging_product="whatsapp", block_users={"removed_users": users})
+
+
+def _named(user: str) -> dict[str, str]:
+    """A blocked user in the field of its kind."""
+    return {"user_id": user} if Identity.of(user).user_id else {"wa_id": user}

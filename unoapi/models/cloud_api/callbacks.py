@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from unoapi.errors import describe
 from unoapi.models.cloud_api.as_sent import AsSent, Part
-from unoapi.models.cloud_api.event_content import ITEMS
+from unoapi.models.cloud_api.event_content import ITEMS, OTHER_ITEMS
 
+MAX_KIND = 64
 MAX_EVENTS = 1000
 """In one request."""
 
@@ -28,10 +30,19 @@ class Change:
         return replace(self, value={**self.value, "metadata": metadata}, entry_id="")
 
 
+@dataclass(frozen=True)
+class OddPart:
+    """A part of a callback that is no change: `document` is as much of it as nothing else was made of."""
+
+    document: dict[str, Any]
+    reason: str
+
+
 class CallbackItem(Part):
     """A message or a status."""
 
     id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    status: Annotated[str, Field(max_length=MAX_KIND)] | None = None
 
 
 class CallbackValue(AsSent):
@@ -43,11 +54,16 @@ class CallbackValue(AsSent):
     contacts: list[dict[str, Any]] = Field(default=[], max_length=1000)
     metadata: dict[str, Any] | None = None
 
+    @field_validator("messages", "message_echoes", "statuses", "contacts", mode="before")
+    @classmethod
+    def _nothing_is_none(cls, value: object) -> object:
+        return [] if value is None else value
+
 
 class CallbackChange(Part):
     """A change of one kind: `field` names it."""
 
-    field: str = "messages"
+    field: Annotated[str, Field(max_length=MAX_KIND)] = "messages"
     value: CallbackValue
 
 
@@ -61,9 +77,11 @@ def _count(document: Any) -> int:
     """The events in a callback that nobody has checked: one for each item, or for a change without any."""
     events = 0
     for entry in _list(document, "entry"):
-        for change in _list(entry, "changes"):
+        changes = _list(entry, "changes")
+        events += not changes
+        for change in changes:
             value = change.get("value") if isinstance(change, dict) else None
-            events += max(1, sum(len(_list(value, name)) for name in ITEMS))
+            events += max(1, sum(len(_list(value, name)) for name in (*ITEMS, *OTHER_ITEMS)))
     return events
 
 
@@ -72,24 +90,117 @@ def _list(document: Any, name: str) -> list[Any]:
     return part if isinstance(part, list) else []
 
 
+def _ensure_not_too_many(document: Any) -> Any:
+    """Counted before anything is made of it: the bounds of the lists bound no product of them."""
+    if _count(document) > MAX_EVENTS:
+        raise ValueError(f"a request holds at most {MAX_EVENTS} events")
+    return document
+
+
 class EventPayload(Part):
     """The form of a Cloud API callback, as far as it is needed to take it apart."""
 
     entry: list[CallbackEntry] = Field(min_length=1, max_length=1000)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _not_too_many(cls, value: Any) -> Any:
-        """Counted before anything is made of it: the bounds of the lists bound no product of them."""
-        if _count(value) > MAX_EVENTS:
-            raise ValueError(f"a request holds at most {MAX_EVENTS} events")
-        return value
+    _not_too_many = model_validator(mode="before")(_ensure_not_too_many)
 
     @property
     def changes(self) -> list[Change]:
         """All changes, in order."""
         return [
-            Change(change.value.to_wire(), field=change.field, entry_id=str(getattr(entry, "id", None) or ""))
+            Change(change.value.to_wire(), field=change.field, entry_id=_text(getattr(entry, "id", None)))
             for entry in self.entry
             for change in entry.changes
         ]
+
+
+class _Entries(Part):
+    """A callback, and nothing said yet of what is in it."""
+
+    entry: list[Any] = Field(min_length=1, max_length=1000)
+
+    _not_too_many = model_validator(mode="before")(_ensure_not_too_many)
+
+
+def read_callback(document: dict[str, Any], *, mended: bool) -> tuple[list[Change], list[OddPart]]:
+    """The changes of a callback, and what in it is none: each entry, change and item stands alone.
+
+    With `mended` contacts and metadata of a strange form are left out; else they make their change odd. Raises
+    ValidationError for what is no callback, or when there is no change in it at all and nothing is mended.
+    """
+    try:
+        return EventPayload.model_validate(document).changes, []
+    except ValidationError as error:
+        entries, problem = _Entries.model_validate(document).entry, error
+    changes: list[Change] = []
+    odd: list[OddPart] = []
+    for entry in entries:
+        entry_id = _text(entry.get("id")) if isinstance(entry, dict) else ""
+        listed = _list(entry, "changes")
+        if not listed:
+            odd.append(OddPart({"entry": entry}, "an entry without changes"))
+        for change in listed:
+            _take(change, entry_id, mended=mended, changes=changes, odd=odd)
+    if not changes and not mended:
+        raise problem
+    return changes, odd
+
+
+def read_change(change: dict[str, Any], *, entry_id: str) -> Change:
+    """One change on its own. Raises ValidationError."""
+    read = CallbackChange.model_validate(change)
+    return Change(read.value.to_wire(), field=read.field, entry_id=entry_id)
+
+
+def _take(change: Any, entry_id: str, *, mended: bool, changes: list[Change], odd: list[OddPart]) -> None:
+    """Read one change: its good items as one change, each odd one as a part of its own."""
+    value = change.get("value") if isinstance(change, dict) else None
+    if not isinstance(value, dict):
+        odd.append(OddPart({"change": change}, "a change without a value"))
+        return
+    about = {key: part for key, part in value.items() if key not in ITEMS}
+    if mended:
+        about = _cleaned(about)
+    frame = {key: part for key, part in change.items() if key != "value" and not (mended and part is None)}
+    given = {name: value[name] for name in ITEMS if value.get(name) not in (None, [])}
+    parts = [{name: part} for name, part in given.items() if not isinstance(part, list)]
+    parts += [{name: [item]} for name in given for item in _list(given, name)]
+    good: dict[str, Any] = {}
+    for part in parts:
+        alone = {**frame, "value": {**about, **part}}
+        if reason := _problem_of(alone):
+            odd.append(OddPart(alone, reason))
+        else:
+            ((name, items),) = part.items()
+            good.setdefault(name, []).extend(items)
+    whole = {**frame, "value": {**about, **good}}
+    if good or not parts:
+        if reason := _problem_of(whole):
+            odd.append(OddPart(whole, reason))
+        else:
+            changes.append(read_change(whole, entry_id=entry_id))
+
+
+def _cleaned(about: dict[str, Any]) -> dict[str, Any]:
+    """What stands beside items, without contacts and metadata of a strange form."""
+    contacts = [contact for contact in _list(about, "contacts") if isinstance(contact, dict)]
+    others = {key: part for key, part in about.items() if key not in ("contacts", "metadata")}
+    metadata = about.get("metadata")
+    return {
+        **others,
+        **({"contacts": contacts} if contacts else {}),
+        **({"metadata": metadata} if isinstance(metadata, dict) else {}),
+    }
+
+
+def _problem_of(change: dict[str, Any]) -> str:
+    """Why a change is none; empty when it is one."""
+    try:
+        CallbackChange.model_validate(change)
+    except ValidationError as error:
+        return describe(error)
+    return ""
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""

@@ -145,7 +145,8 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
 
     for change in changes:
         value = change.value
-        lists = [key for key in (*ITEMS, *OTHER_ITEMS) if value.get(key)]
+        lists = [key for key in ITEMS if value.get(key)]
+        lists += [key for key in OTHER_ITEMS if _is_list_of_objects(value.get(key))]
         rest = {key: part for key, part in value.items() if key not in lists and key not in ITEMS}
         alone = sum(len(value[key]) for key in lists) == 1
         if not lists:
@@ -160,6 +161,10 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
                     rest = {**rest, "contacts": contacts}
                 add({**rest, key: [_with_text_timestamp(item) if key in ITEMS else item]}, change)
     return events
+
+
+def _is_list_of_objects(part: Any) -> bool:
+    return isinstance(part, list) and bool(part) and all(isinstance(item, dict) for item in part)
 
 
 def _contacts_of(counterparty: Identity, contacts: list[dict[str, Any]], *, alone: bool) -> list[dict[str, Any]]:
@@ -180,7 +185,7 @@ def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
 
 def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "") -> Event:
     content = {key: part for key, part in value.items() if key not in BESIDE_ITEMS}
-    name = next((key for key in (*ITEMS, *OTHER_ITEMS) if value.get(key)), "")
+    name = next((key for key in (*ITEMS, *OTHER_ITEMS) if _is_list_of_objects(value.get(key))), "")
     item = value[name][0] if name else {}
     kind = field
     if name == "statuses":

@@ -39,6 +39,8 @@ NOT_REGISTERED = 133010
 class CloudApiProvider:
     """Passes messages and commands on to the number's account at Meta."""
 
+    takes_user_ids = True
+
     def __init__(
         self,
         *,

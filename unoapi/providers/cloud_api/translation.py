@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from unoapi.ports import MessageIds
 
 
+ABOUT = {
+    "context": "id",
+    "reaction": "message_id",
+    "edit": "original_message_id",
+    "revoke": "original_message_id",
+    "pin": "message_id",
+}
+"""Where a message names another one."""
+
+
 def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
     """A message or command in which the messages that it is about have Meta's ids.
 
@@ -46,10 +56,8 @@ def _ours(item: dict[str, Any], key: str, phone: str, ids: MessageIds) -> dict[s
     changed = dict(item)
     if key == "statuses" and item.get("id"):
         changed["id"] = ids.ours(phone, str(item["id"]))
-    context = item.get("context")
-    if isinstance(context, dict) and context.get("id"):
-        changed["context"] = {**context, "id": ids.ours(phone, str(context["id"]))}
-    reaction = item.get("reaction")
-    if isinstance(reaction, dict) and reaction.get("message_id"):
-        changed["reaction"] = {**reaction, "message_id": ids.ours(phone, str(reaction["message_id"]))}
+    for name, field in ABOUT.items():
+        part = item.get(name)
+        if isinstance(part, dict) and part.get(field):
+            changed[name] = {**part, field: ids.ours(phone, str(part[field]))}
     return changed

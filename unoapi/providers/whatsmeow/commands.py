@@ -32,6 +32,7 @@ from unoapi.models.cloud_api.messages.interactive import (
 )
 from unoapi.models.connector import content
 from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send, Typing
+from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import MessageKey
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     Keys = Callable[[str], MessageKey | None]
 
-UNSUPPORTED, INVALID, UNDELIVERABLE = 131051, 131009, 131026
+UNSUPPORTED, INVALID = 131051, 131009
 CAPTIONED = ("image", "video", "document")
 """WhatsApp shows words below these; those of a sound follow it as a text."""
 MAX_TIMER_S = 366 * 86_400
@@ -70,8 +71,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
     """
     to = message.to or ""
     if not to:
-        details = "recipient: a phone's connection cannot address user ids; give the phone in `to`."
-        _refuse(UNDELIVERABLE, "Message undeliverable", details)
+        _refuse(*NO_USER_IDS)
     if to and "@" not in to and not to.isdigit():
         _refuse(INVALID, "Parameter value is not valid", "to: only a number at Meta can send to Meta's groups.")
     try:

@@ -32,6 +32,7 @@ from unoapi.providers.whatsmeow.inbound import (
     placeholder_for,
     recipient_in,
 )
+from unoapi.services.retries import wait_for_pair
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
     from unoapi.ports import Chats, Connections, MessageIds, SessionStore
 
-PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
-"""Up to this age, wait so long for the send result that a receipt belongs to."""
 READ_AGAIN_MS = 60_000
 RESEND_WAIT_MS, PHONE_WAIT_MS = 30_000, 120_000
 """So long the readable message is waited for: from the sender's device, or from the number's own phone."""
@@ -103,7 +102,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     return Received([to_fan_out(event, phone=phone, sessions=sessions) for event in events], commands)
 
 
-def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connections) -> FanOut | None:
+def overdue(job: AwaitResult, *, ids: MessageIds, sessions: SessionStore, connections: Connections) -> FanOut | None:
     """The `failed` status of a message of which no connector reported a result; none when one did.
 
     Raises Postponed while a connector works the session's queue off: a campaign takes its time.
@@ -120,6 +119,7 @@ def overdue(job: AwaitResult, *, sessions: SessionStore, connections: Connection
         recipient=Identity.of(job.recipient),
         timestamp_s=int(time.time()),
         error=error_object(131000, "No connector", details),
+        tracker=ids.marks(job.phone, [job.message_id]).get(job.message_id),
     )
     return to_fan_out(event, phone=job.phone, sessions=sessions)
 
@@ -143,9 +143,10 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
         return []
     ours = {message_id: ids.ours(phone, message_id) for message_id in receipt.ids}
     if any(our_id == message_id for message_id, our_id in ours.items()):
-        _wait_for_result(age_ms)
+        wait_for_pair(age_ms)
     chat, member = _party_of(receipt.chat), _party_of(receipt.participant)
     recipient = recipient_in(chat, member if receipt.participant else chat)
+    marks = ids.marks(phone, list(ours.values()))
     return [
         status_event(
             phone,
@@ -153,6 +154,7 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
             status="read" if receipt.status == "played" else receipt.status,
             recipient=recipient,
             timestamp_s=receipt.timestamp or int(time.time()),
+            tracker=marks.get(ours[message_id]),
         )
         for message_id in receipt.ids
     ]
@@ -180,13 +182,6 @@ def _party_of(told: object) -> Party:
     if not isinstance(told, dict):
         return Party(jid=str(told or ""))
     return Party.model_validate({key: part for key, part in told.items() if isinstance(part, str)})
-
-
-def _wait_for_result(age_ms: int) -> None:
-    """Raise Postponed: receipts may overtake the send result that says which of our messages they mean."""
-    for until_ms, wait_ms in PATIENCE_MS:
-        if 0 <= age_ms < until_ms:
-            raise Postponed("the message of this receipt is not known yet", after_ms=wait_ms)
 
 
 def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: Connections | None) -> list[Event]:
@@ -217,6 +212,7 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
             recipient=Identity.of(result.to),
             timestamp_s=result.timestamp or int(time.time()),
             error=failure,
+            tracker=ids.marks(phone, [result.command_id]).get(result.command_id),
         )
     ]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from unoapi.models.cloud_api.messages import Command, OutboundMessage
     from unoapi.models.message_keys import MessageKey
-    from unoapi.ports import Chats, Commands, Connections, Rpc, SessionStore
+    from unoapi.ports import Chats, Commands, Connections, MessageIds, Rpc, SessionStore
 
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
@@ -30,12 +30,15 @@ NUMBER = re.compile(r"[0-9]{5,15}")
 class WhatsmeowProvider:
     """Queues commands for the connector. One may be queued twice: the connector's send log sends it once."""
 
+    takes_user_ids = False
+
     def __init__(  # noqa: PLR0913 (collaborators)
         self,
         *,
         commands: Commands,
         connections: Connections,
         chats: Chats,
+        ids: MessageIds,
         sessions: SessionStore,
         rendered: Callable[[OutboundMessage, str], OutboundMessage],
         max_age_s: int,
@@ -46,6 +49,7 @@ class WhatsmeowProvider:
         self._commands = commands
         self._connections = connections
         self._chats = chats
+        self._ids = ids
         self._sessions = sessions
         self._max_age_s = max_age_s
         self._rpc = rpc
@@ -89,6 +93,8 @@ class WhatsmeowProvider:
             raise SendPostponed(
                 f"what the message needs cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
             ) from error
+        if message.biz_opaque_callback_data:  # the connector reports back under our id alone
+            self._ids.remember_mark(phone, message_id, message.biz_opaque_callback_data)
         to = message.addressee
         then = []
         if any(command.type == "send" for command in commands):

@@ -1,0 +1,387 @@
+"""Meta's callbacks at the door: whose they are, and that no part of one costs another."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.api import api as serve_api
+from tests.support.fakes import CONTACT, PHONE
+from tests.support.stack import OPERATOR, eventually
+from unoapi.http.signatures import sign_hub
+from unoapi.models.jobs import FanOut, ReceiveCallback, SaveMedia
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.api import Answer, Api
+    from unoapi.devenv.servers import PrivateServers
+
+SECOND, STRANGER, PHONES_OWN, SANDBOX = "5511970000002", "5511970000003", "5511970000004", "5511970000005"
+ACCOUNT, OWN_ACCOUNT = "2001", "3001"
+APP_SECRET, OWN_SECRET, TOKEN = "secret-of-the-app", "secret-of-the-sessions-app", "token-of-the-session"
+ALL = "/webhooks/whatsapp"
+LIMIT = 64 * 1024
+
+
+@pytest.fixture(scope="module")
+def running(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    settings = {"UNOAPI_META_APP_SECRET": APP_SECRET, "UNOAPI_BODY_MAX_BYTES": str(LIMIT)}
+    with serve_api(servers, tmp_path_factory.mktemp("callbacks"), **settings) as api:
+        for phone, number_id in ((PHONE, "1001"), (SECOND, "1002")):
+            forward = {"phoneNumberId": number_id, "businessAccountId": ACCOUNT, "token": "t"}
+            api.register([], phone=phone, provider="forwarder", webhookForward=forward, authToken=f"{TOKEN}-{phone}")
+        own = {"phoneNumberId": "1003", "businessAccountId": OWN_ACCOUNT, "token": "t", "appSecret": OWN_SECRET}
+        api.register([], phone=STRANGER, provider="forwarder", webhookForward=own)
+        api.register([], phone=PHONES_OWN, provider="whatsmeow")
+        api.register([], phone=SANDBOX)
+        yield api
+
+
+@pytest.fixture
+def api(running: Api) -> Api:
+    taken(running)
+    return running
+
+
+def text(message_id: object = "wamid.A", **more: Any) -> dict[str, Any]:
+    return {"from": CONTACT, "id": message_id, "timestamp": "1", "type": "text", "text": {"body": "oi"}, **more}
+
+
+def change(number_id: str = "1001", *, field: str = "messages", **value: Any) -> dict[str, Any]:
+    metadata = {"metadata": {"phone_number_id": number_id}} if number_id else {}
+    return {"field": field, "value": {"messaging_product": "whatsapp", **metadata, **value}}
+
+
+def callback(*changes: Any, account: str = ACCOUNT) -> dict[str, Any]:
+    entries = [{"id": account, "changes": [one]} for one in changes]
+    return {"object": "whatsapp_business_account", "entry": entries}
+
+
+def signed(api: Api, document: Any, *, path: str = ALL, secret: str = APP_SECRET) -> Answer:
+    raw = json.dumps(document).encode()
+    headers = {"X-Hub-Signature-256": sign_hub(secret, raw), "Content-Type": "application/json"}
+    return api.request("POST", path, token=None, data=raw, headers=headers)
+
+
+def by_operator(api: Api, document: Any, *, path: str = ALL) -> Answer:
+    return api.post(path, document)
+
+
+SENDERS = pytest.mark.parametrize("post", [signed, by_operator], ids=["signature", "token"])
+
+
+def taken(api: Api) -> list[Any]:
+    """The jobs that were queued, which leave the queues."""
+    return list(api.queues.jobs("unoapi.outgoing", "unoapi.media", "unoapi.incoming"))
+
+
+def events(jobs: list[Any]) -> list[tuple[str, str, str]]:
+    """Whose events were queued: phone, kind and message id."""
+    return [(job.phone, job.kind, job.message_id) for job in jobs if isinstance(job, (FanOut, SaveMedia))]
+
+
+def kept(jobs: list[Any]) -> list[ReceiveCallback]:
+    """What was queued to be placed later."""
+    return [job for job in jobs if isinstance(job, ReceiveCallback)]
+
+
+TEMPLATE = {"event": "APPROVED", "message_template_id": 1, "message_template_name": "x"}
+
+
+@SENDERS
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("message_template_status_update", TEMPLATE),
+        ("message_template_quality_update", {"new_quality_score": "GREEN", "message_template_id": 1}),
+        ("template_category_update", {"new_category": "MARKETING"}),
+        ("account_update", {"event": "VOLUME_BASED_PRICING_TIER_UPDATE"}),
+        ("account_alerts", {"alert_type": "X"}),
+        ("account_review_update", {"decision": "APPROVED"}),
+        ("business_capability_update", {"max_daily_conversation_per_phone": 1000}),
+        ("flows", {"event": "FLOW_STATUS_CHANGE", "flow_id": "1"}),
+        ("payment_configuration_update", {"configuration_name": "x"}),
+        ("partner_solutions", {"event": "SOLUTION_CREATED"}),
+        ("something_new", {}),
+    ],
+)
+def test_field_report_69_an_event_of_an_account_reaches_its_numbers(
+    api: Api, post: Any, field: str, value: dict[str, Any]
+) -> None:
+    answer = post(api, callback({"field": field, "value": value}))
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert sorted(events(jobs)) == [(SECOND, field, ""), (PHONE, field, "")]
+    documents = [json.loads(job.body)["entry"][0] for job in jobs]
+    assert [document["id"] for document in documents] == [ACCOUNT, ACCOUNT]
+    ids = [document["changes"][0]["value"]["metadata"]["phone_number_id"] for document in documents]
+    assert sorted(ids) == ["1001", "1002"]
+
+
+@SENDERS
+@pytest.mark.parametrize("field", ["phone_number_quality_update", "phone_number_name_update", "security"])
+@pytest.mark.parametrize("shown", [SECOND, "+55 11 97000-0002"])
+def test_field_report_69_an_event_that_shows_its_number_reaches_this_one(
+    api: Api, post: Any, field: str, shown: str
+) -> None:
+    answer = post(api, callback({"field": field, "value": {"display_phone_number": shown, "event": "UPGRADE"}}))
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert events(jobs) == [(SECOND, field, "")]
+
+
+@SENDERS
+def test_field_report_70_an_unknown_number_costs_the_others_nothing(api: Api, post: Any) -> None:
+    document = callback(
+        change("9999", messages=[text("wamid.X")]),
+        change(messages=[text()]),
+        change(
+            number_id="1002", statuses=[{"id": "wamid.S", "status": "read", "recipient_id": CONTACT, "type": "call"}]
+        ),
+    )
+
+    answer = post(api, document)
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.A"), (SECOND, "read", "wamid.S")]
+    (unknown,) = kept(jobs)
+    assert (unknown.is_placed, unknown.odd, unknown.message_id) == (False, "", "wamid.X")
+
+
+@SENDERS
+def test_field_report_70_a_good_entry_beside_a_template_event_is_taken(api: Api, post: Any) -> None:
+    document = callback(change(messages=[text()]), {"field": "message_template_status_update", "value": TEMPLATE})
+    document["entry"][1]["id"] = OWN_ACCOUNT if post is by_operator else "0"
+
+    assert post(api, document).status_code == 200
+    jobs = taken(api)
+    assert (PHONE, "message", "wamid.A") in events(jobs)
+
+
+ODD: list[tuple[dict[str, Any], int]] = [
+    ({"messages": [text(5), text()]}, 1),
+    ({"messages": ["x", text(), None]}, 2),
+    ({"messages": [text("x" * 513), text()]}, 1),
+    ({"messages": [text()], "statuses": [{"id": "1", "status": {}}]}, 1),
+    ({"messages": [text()], "statuses": {}}, 1),
+    ({"messages": [text()], "statuses": None, "contacts": None, "metadata_": None}, 0),
+    ({"messages": [text()], "errors": None, "unknown": {"a": [None]}}, 0),
+]
+
+
+@SENDERS
+@pytest.mark.parametrize(("value", "odd"), ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("path", [ALL, f"{ALL}/{PHONE}"])
+def test_field_report_70_an_odd_item_costs_the_others_nothing(
+    api: Api, post: Any, value: dict[str, Any], odd: int, path: str
+) -> None:
+    answer = post(api, callback(change(**value)), path=path)
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.A")]
+    assert len([job for job in kept(jobs) if job.odd]) == odd
+
+
+@SENDERS
+@pytest.mark.parametrize("entry", [{}, 5, None, {"changes": []}, {"changes": [5]}, {"changes": [{"value": 5}]}])
+def test_field_report_70_an_odd_entry_costs_the_others_nothing(api: Api, post: Any, entry: Any) -> None:
+    document = callback(change(messages=[text()]))
+    document["entry"].insert(0, entry)
+
+    assert post(api, document).status_code == 200
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.A")]
+    assert [bool(job.odd) for job in kept(jobs)] == [True]
+
+
+@pytest.mark.parametrize(
+    "beside", [{"contacts": ["x"]}, {"contacts": {}}, {"metadata": 5}], ids=["contact", "contacts", "metadata"]
+)
+def test_strange_things_beside_a_message_of_metas_do_not_cost_it(api: Api, beside: dict[str, Any]) -> None:
+    document = callback({"field": "messages", "value": {"messages": [text()], **beside}})
+
+    assert signed(api, document, path=f"{ALL}/{PHONE}").status_code == 200
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.A")]
+
+
+def test_meta_gets_200_also_for_what_nobody_can_place(api: Api) -> None:
+    answer = signed(api, callback(change("9999", messages=[text()]), {"field": "flows", "value": {}}, account="9"))
+
+    assert answer.status_code == 200
+    jobs = taken(api)
+    assert [job.is_placed for job in kept(jobs)] == [False, False]
+
+
+def test_who_posts_by_hand_reads_that_nothing_could_be_placed(api: Api) -> None:
+    answer = by_operator(api, callback(change("9999", messages=[text()])))
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 100)
+    assert not taken(api)
+
+
+def test_a_tenants_callback_reaches_its_own_number_and_leaves_nothing_of_others(api: Api) -> None:
+    """Kept, it would be placed later by somebody whom everybody trusts."""
+    others = [change("1002", messages=[text("wamid.B")]), change("9999", messages=[text("wamid.C")])]
+    document = callback(*others, change(messages=[text()]))
+
+    answer = api.post(ALL, document, token=f"{TOKEN}-{PHONE}")
+    refused = api.post(ALL, callback(*others), token=f"{TOKEN}-{PHONE}")
+
+    assert (answer.status_code, refused.status_code) == (200, 401)
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.A")]
+    assert not kept(jobs)
+
+
+def test_a_sessions_own_app_signs_for_its_own_number_and_account(api: Api) -> None:
+    document = callback(
+        change("1003", messages=[text("wamid.OWN")]), {"field": "flows", "value": {}}, change(messages=[text()])
+    )
+    document["entry"][1]["id"] = OWN_ACCOUNT
+
+    answer = signed(api, document, secret=OWN_SECRET)
+
+    assert answer.status_code == 200
+    jobs = taken(api)
+    assert events(jobs) == [(STRANGER, "message", "wamid.OWN"), (STRANGER, "flows", "")]
+    assert not kept(jobs)
+
+
+def test_one_request_makes_no_more_events_though_an_account_has_several_numbers(api: Api) -> None:
+    changes = [{"field": "flows", "value": {"n": number}} for number in range(600)]
+
+    assert signed(api, callback(*changes)).status_code == by_operator(api, callback(*changes)).status_code == 400
+    assert not taken(api)
+
+
+def history(size: int) -> dict[str, Any]:
+    thread = {"id": CONTACT, "messages": [text(f"wamid.{number}") for number in range(3)], "pad": "é" * (size // 6)}
+    return callback(change(field="history", history=[{"metadata": {"phase": 0}, "threads": [thread]}]))
+
+
+@pytest.mark.parametrize("path", [ALL, f"{ALL}/{PHONE}"])
+def test_field_report_71_metas_large_callback_is_taken(api: Api, path: str) -> None:
+    answer = signed(api, history(3 * 1024 * 1024), path=path)
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "history", "")]
+
+
+@pytest.mark.parametrize("path", [ALL, f"{ALL}/{PHONE}"])
+def test_field_report_71_a_callback_of_more_than_4_mb_is_refused(api: Api, path: str) -> None:
+    assert signed(api, history(5 * 1024 * 1024), path=path).status_code == 413
+
+
+@pytest.mark.parametrize("path", [ALL, f"{ALL}/{PHONE}", f"{ALL}/{STRANGER}"])
+def test_a_large_body_needs_a_good_signature(api: Api, path: str) -> None:
+    large = history(2 * LIMIT)
+
+    assert signed(api, large, path=path, secret="wrong").status_code in (401, 413)
+    assert by_operator(api, large, path=path).status_code == 413
+    assert not taken(api)
+
+
+@pytest.mark.parametrize("challenge", ["1158201444", "CHALLENGE_ACCEPTED", "a-b.c~d", "MTIzNDU2Nzg5MA==", "x" * 256])
+@pytest.mark.parametrize("path", [ALL, f"{ALL}/{PHONE}"])
+def test_the_handshake_echoes_any_challenge(api: Api, path: str, challenge: str) -> None:
+    query = {"hub.mode": "subscribe", "hub.verify_token": OPERATOR, "hub.challenge": challenge}
+
+    answer = api.get(path, token=None, params=query)
+
+    assert (answer.status_code, answer.text) == (200, challenge)
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("challenge", ["", "<script>alert(1)</script>", "a b", "é", "x" * 257])
+def test_the_handshake_echoes_nothing_that_a_browser_runs(api: Api, challenge: str) -> None:
+    query = {"hub.mode": "subscribe", "hub.verify_token": OPERATOR, "hub.challenge": challenge}
+
+    assert api.get(ALL, token=None, params=query).status_code == 400
+
+
+@SENDERS
+@pytest.mark.parametrize("status", ["sent", "delivered", "read", "failed"])
+@pytest.mark.parametrize("path", [ALL, f"{ALL}/{PHONE}"])
+def test_field_report_77_a_status_of_an_unknown_message_waits(api: Api, post: Any, status: str, path: str) -> None:
+    early = {"id": f"wamid.M{status}", "status": status, "timestamp": "1", "recipient_id": CONTACT}
+
+    answer = post(api, callback(change(messages=[text()], statuses=[early])), path=path)
+
+    assert answer.status_code == 200
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.A")]
+    assert [(job.is_placed, job.message_id) for job in kept(jobs)] == [(True, f"wamid.M{status}")]
+
+
+def test_a_status_of_a_known_message_does_not_wait(api: Api) -> None:
+    api.uno.message_ids.remember(PHONE, theirs="wamid.KNOWN", ours="wamid.OURS")
+    eventually(lambda: api.uno.message_ids.ours(PHONE, "wamid.KNOWN") == "wamid.OURS")
+    known = {"id": "wamid.KNOWN", "status": "read", "timestamp": "1", "recipient_id": CONTACT}
+
+    signed(api, callback(change(statuses=[known])))
+
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "read", "wamid.OURS")]
+    assert not kept(jobs)
+
+
+# --- to whom a message may go ---
+
+TO_A_USER = {"messaging_product": "whatsapp", "recipient": "BR.1234567890"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "text", "text": {"body": "oi"}},
+        {"type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": "👍"}},
+    ],
+    ids=["text", "reaction"],
+)
+def test_field_report_5_a_phone_cannot_write_to_a_user_id(api: Api, content: dict[str, Any]) -> None:
+    answers = {
+        phone: api.post(f"/v15.0/{phone}/messages", {**TO_A_USER, **content}) for phone in (PHONES_OWN, PHONE, SANDBOX)
+    }
+
+    assert {phone: answer.status_code for phone, answer in answers.items()} == {
+        PHONES_OWN: 400,
+        PHONE: 200,
+        SANDBOX: 200,
+    }
+    error = answers[PHONES_OWN].json()["error"]
+    assert (error["code"], "user ids" in error["error_data"]["details"]) == (131062, True)
+    assert answers[PHONE].json()["contacts"] == [{"input": "BR.1234567890", "user_id": "BR.1234567890"}]
+
+
+def test_a_user_id_can_be_blocked_and_listed(api: Api) -> None:
+    path = f"/v15.0/{PHONE}/block_users"
+    users = {
+        "block_users": [{"user_id": "BR.42"}, {"user": CONTACT, "user_id": "BR.43"}, {"user": "", "user_id": "5@lid"}]
+    }
+
+    answer = api.post(path, users)
+    listed = api.get(path).json()["data"]
+    api.request("DELETE", path, json=users)
+
+    assert answer.json()["block_users"]["added_users"] == [
+        {"input": "BR.42", "user_id": "BR.42"},
+        {"input": CONTACT, "wa_id": CONTACT},
+        {"input": "5@lid", "user_id": "5@lid"},
+    ]
+    assert {tuple(user) for user in listed} == {("messaging_product", "user_id"), ("messaging_product", "wa_id")}
+    assert api.get(path).json()["data"] == []
+
+
+def test_a_timer_may_wait_for_somebody_whose_phone_is_not_known(api: Api) -> None:
+    answer = api.post(f"/timer/{PHONE}/BR.42", {"timeout": 60_000, "message": "hello?"})
+
+    assert answer.status_code == 200, answer.text

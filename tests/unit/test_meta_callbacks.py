@@ -1,0 +1,197 @@
+"""Parts of Meta's callbacks that wait, and what becomes of what nobody can place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySessions, make_session
+from unoapi.errors import OddCallback, Postponed, UnknownNumber
+from unoapi.models.cloud_api.callbacks import Change, OddPart
+from unoapi.models.jobs import ReceiveCallback, SaveMedia, now_ms
+from unoapi.models.message_keys import message_token
+from unoapi.providers.cloud_api import callbacks
+from unoapi.services.received_media import without_media
+
+SESSION = make_session(provider="forwarder", webhook_forward={"phoneNumberId": "1001", "businessAccountId": "2001"})
+STATUS = {"id": "wamid.M1", "status": "failed", "timestamp": "1", "recipient_id": CONTACT, "errors": [{"code": 131047}]}
+
+
+class Directory:
+    """SessionDirectory, as far as it is asked."""
+
+    def __init__(self, **nodes: str) -> None:
+        self.nodes = nodes
+
+    def phones_of(self, node: str) -> tuple[str, ...]:
+        return (self.nodes.get(f"n{node}", node),)
+
+
+def run(job: ReceiveCallback, ids: MemoryIds | None = None, *, directory: Directory | None = None) -> list[Any]:
+    known: Any = directory or Directory()
+    return callbacks.receive(job, directory=known, sessions=MemorySessions(SESSION), ids=ids or MemoryIds())
+
+
+def waiting(*statuses: dict[str, Any], age_ms: int = 0) -> ReceiveCallback:
+    change = Change({"messaging_product": "whatsapp", "statuses": list(statuses or [STATUS])}, entry_id="2001")
+    rest, (job,) = callbacks.without_early_statuses(
+        change, phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds()
+    )
+    assert rest is None
+    return job.model_copy(update={"accepted_at_ms": now_ms() - age_ms})
+
+
+def status_in(job: Any) -> dict[str, Any]:
+    value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+    return dict(value["statuses"][0])
+
+
+@pytest.mark.parametrize(("age_ms", "wait_ms"), [(0, 1_000), (1_500, 4_000), (6_000, 10_000)])
+def test_field_report_77_a_status_waits_for_the_answer_to_its_send(age_ms: int, wait_ms: int) -> None:
+    with pytest.raises(Postponed) as caught:
+        run(waiting(age_ms=age_ms))
+
+    assert caught.value.after_ms == wait_ms
+
+
+def test_field_report_77_a_status_that_waited_has_the_clients_id() -> None:
+    ids, job = MemoryIds(), waiting()
+    ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")
+
+    (event,) = run(job, ids)
+
+    assert (event.message_id, event.kind, event.phone) == ("wamid.OURS", "failed", PHONE)
+    assert status_in(event) == {**STATUS, "id": "wamid.OURS"}
+
+
+def test_field_report_77_a_status_of_somebody_elses_message_goes_on_after_a_while() -> None:
+    (event,) = run(waiting(age_ms=16_000))
+
+    assert status_in(event)["id"] == "wamid.M1"
+
+
+def test_the_same_status_twice_is_the_same_event_though_one_of_them_waited() -> None:
+    ids = MemoryIds()
+    ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")
+    change = Change({"messaging_product": "whatsapp", "statuses": [STATUS]}, entry_id="2001")
+
+    (at_once,) = callbacks.jobs_of(change, phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=ids)
+
+    assert [event.id for event in run(waiting(), ids)] == [at_once.id]
+
+
+def test_a_number_that_is_registered_later_gets_what_was_kept() -> None:
+    change = Change({"metadata": {"phone_number_id": "77"}, "messages": [{"id": "wamid.A", "from": CONTACT}]})
+    job = callbacks.job_to_place(change)
+
+    with pytest.raises(UnknownNumber):
+        run(job)
+    (event,) = run(job, directory=Directory(n77=PHONE))
+    assert (event.phone, event.message_id) == (PHONE, "wamid.A")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "phone"),
+    [
+        ({"display_phone_number": "+55 11 97000-0009"}, "5511970000009"),
+        ({"phone_number_id": "1009"}, "1009"),
+        ({"phone_number_id": "9" * 30}, "0"),
+        ({}, "0"),
+    ],
+)
+def test_a_part_that_nobody_can_place_names_its_number_as_far_as_it_can(metadata: dict[str, str], phone: str) -> None:
+    assert callbacks.job_to_place(Change({"metadata": metadata})).phone == phone
+
+
+def test_what_is_no_event_ends_with_its_reason() -> None:
+    with pytest.raises(OddCallback, match="no id"):
+        run(callbacks.job_for_odd(OddPart({"change": 5}, "no id"), phone=PHONE))
+    with pytest.raises(OddCallback):
+        run(ReceiveCallback(id="1", phone=PHONE, change={"value": 5}))
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "audio", "document", "sticker"])
+@pytest.mark.parametrize("place", ["messages", "message_echoes"])
+def test_field_report_51_the_file_of_an_echo_is_fetched_like_any_other(kind: str, place: str) -> None:
+    item = {"id": "wamid.E", "from": PHONE, "to": CONTACT, "type": kind, kind: {"id": "123", "mime_type": "a/b"}}
+
+    (job,) = callbacks.jobs_of(
+        Change({place: [item]}, field="smb_message_echoes"),
+        phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds(),
+    )  # fmt: skip
+
+    assert isinstance(job, SaveMedia)
+    (echo,) = json.loads(without_media(job).body)["entry"][0]["changes"][0]["value"][place]
+    assert (echo["errors"][0]["code"], echo[kind]["id"]) == (131052, "123")
+
+
+@pytest.mark.parametrize("kind", [None, [], {}, 5, "image"])
+def test_a_message_whose_type_is_no_text_has_no_file(kind: Any) -> None:
+    (job,) = callbacks.jobs_of(
+        Change({"messages": [{"id": "1", "type": kind, "image": 5}]}),
+        phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds(),
+    )  # fmt: skip
+
+    assert job.task == "outgoing.fan_out"
+
+
+# --- ids from the other side ---
+
+SENT = "wamid.HBgNNTUxMTk4ODg4MDAwMRUCABIYDjNFQjAwMDAwMzYzMzAwAA=="
+SEEN_BY_THE_CONTACT = "wamid.HBgNNTUxMTk3MDAwMDAwMRUCABIYDjNFQjAwMDAwMzYzMzAwAA=="
+
+
+@pytest.mark.parametrize("message_id", [SENT, SEEN_BY_THE_CONTACT])
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("text", lambda about: {"context": {"from": PHONE, "id": about}}),
+        ("reaction", lambda about: {"reaction": {"message_id": about, "emoji": "x"}}),
+        ("edit", lambda about: {"edit": {"original_message_id": about, "message": {}}}),
+        ("revoke", lambda about: {"revoke": {"original_message_id": about}}),
+    ],
+)
+@pytest.mark.parametrize("place", ["messages", "message_echoes"])
+def test_field_report_25_what_a_message_is_about_has_the_clients_id(
+    message_id: str, kind: str, part: Any, place: str
+) -> None:
+    ids = MemoryIds()
+    ids.remember(PHONE, theirs=SENT, ours="wamid.OURS")
+    item = {"id": "wamid.R", "from": CONTACT, "type": kind, **part(message_id)}
+
+    (job,) = callbacks.jobs_of(
+        Change({place: [item]}), phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=ids
+    )
+
+    assert "wamid.OURS" in job.body
+    assert message_id not in job.body
+
+
+@pytest.mark.parametrize("message_id", [SENT, SEEN_BY_THE_CONTACT])
+def test_field_report_25_a_status_in_either_form_is_of_the_clients_message(message_id: str) -> None:
+    ids = MemoryIds()
+    ids.remember(PHONE, theirs=SENT, ours="wamid.OURS")
+    change = Change({"statuses": [{**STATUS, "id": message_id}]})
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": ids}
+
+    rest, early = callbacks.without_early_statuses(change, phone=PHONE, trusted=True, **memories)
+
+    assert (rest, early) == (change, [])
+    (job,) = callbacks.jobs_of(change, phone=PHONE, trusted=True, **memories)
+    assert job.message_id == "wamid.OURS"
+
+
+@pytest.mark.parametrize(
+    "message_id",
+    ["", "wamid.", "3EB0AA", "wamid." + "A1" * 16, "wamid.HBgN", "HBgNNTUxMTk4ODg4MDAwMRUCABIYDjNFQjAwMDAwMzYzMzAwAA==",
+     "wamid.!!!!", "wamid.HBh/AAAAAAAAAAAAAAAAAAAA"],
+)  # fmt: skip
+def test_other_ids_have_no_token(message_id: str) -> None:
+    assert message_token(message_id) == ""
+
+
+def test_the_token_of_metas_own_examples_is_found() -> None:
+    assert message_token("wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQTRBNjU5OUFFRTAzODEwMTQ0RgA=") == "3A4A6599AEE03810144F"
+    assert message_token("wamid.HBgLMzM2Mjk2MTg2NzAVAgARGBJDNUE3MDVCOTQ4MjZCQ0QyODgA") == "C5A705B94826BCD288"

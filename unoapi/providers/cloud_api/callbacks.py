@@ -1,0 +1,167 @@
+"""From Meta's callbacks to events: whose they are, whose files are fetched, which of our messages they are about."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from unoapi.errors import OddCallback, Postponed, StoreUnavailable, UnknownNumber, describe
+from unoapi.models.cloud_api.callbacks import Change, OddPart, read_change
+from unoapi.models.cloud_api.events import BESIDE_ITEMS, MOST_BYTES, serialise, split
+from unoapi.models.jobs import ReceiveCallback, computed_id, now_ms
+from unoapi.models.phones import digits_of
+from unoapi.providers.cloud_api import translation
+from unoapi.services import received_media
+from unoapi.services.retries import wait_for_pair
+from unoapi.services.webhooks import to_fan_out
+
+if TYPE_CHECKING:
+    from unoapi.models.jobs import EventJob
+    from unoapi.models.session import Session
+    from unoapi.ports import MessageIds, SessionDirectory, SessionStore
+
+NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+NOBODY = "0"
+"""Stands for the number in a job whose number is not known."""
+
+
+def numbers_of(change: Change, *, directory: SessionDirectory, sessions: SessionStore) -> list[str]:
+    """The registered numbers that a change is about: one, or all of an account. Raises UnknownNumber, Postponed.
+
+    Events of an account have no metadata; some of them show the number that they are about in their value.
+    """
+    metadata = change.value.get("metadata") or {}
+    number_id = _text(metadata.get("phone_number_id"))
+    shown = _text(metadata.get("display_phone_number")) or _text(change.value.get("display_phone_number"))
+    digits = digits_of(shown)
+    phones = [phone for node in (number_id, digits) if node for phone in directory.phones_of(node)]
+    phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
+    for phone in phones:
+        if NUMBER.fullmatch(phone) and sessions.find(phone).stored:
+            return [phone]
+    if number_id or not change.entry_id:
+        raise UnknownNumber("metadata.phone_number_id and .display_phone_number are no registered number's")
+    numbers = [phone for phone in directory.phones_of(change.entry_id) if NUMBER.fullmatch(phone)]
+    found = [phone for phone in numbers if sessions.find(phone).stored]
+    if not found:
+        raise UnknownNumber("no registered number is of this business account")
+    return found
+
+
+def jobs_of(  # noqa: PLR0913 (collaborators)
+    change: Change,
+    *,
+    phone: str,
+    trusted: bool,
+    sessions: SessionStore,
+    ids: MessageIds,
+    most_bytes: int = MOST_BYTES,
+) -> list[EventJob]:
+    """The jobs of a change. What neither the operator sent nor the operator's app signed is of this number alone.
+
+    Nor does it name files for the operator's token at Meta to fetch. Raises RequestError for one that is too large.
+    """
+    session = _session(phone, sessions)
+    forwarded = session is not None and session.provider == "forwarder"
+    fetches = forwarded and (trusted or not (session is None or session.environments_account))
+    if not trusted:
+        change = change.about(phone, number_id=session.phone_number_id if session else phone)
+    if forwarded:
+        change = translation.with_our_ids(change, phone=phone, ids=ids)
+    jobs: list[EventJob] = []
+    for event in split(phone, [change], most_bytes=most_bytes):
+        job = to_fan_out(event, phone=phone, sessions=sessions)
+        jobs.append(received_media.saving(job) if fetches and received_media.media_in(event) else job)
+    return jobs
+
+
+def without_early_statuses(
+    change: Change, *, phone: str, trusted: bool, sessions: SessionStore, ids: MessageIds
+) -> tuple[Change | None, list[ReceiveCallback]]:
+    """A change without the statuses of messages that nobody knows, and jobs that look for these again.
+
+    Meta may report what became of a message before it answers the request that sent it.
+    """
+    session = _session(phone, sessions)
+    statuses = change.value.get("statuses") or []
+    if not statuses or session is None or session.provider != "forwarder" or change.field != "messages":
+        return change, []
+    early = [status for status in statuses if _is_unknown(status, phone, ids)]
+    if not early:
+        return change, []
+    beside = {key: part for key, part in change.value.items() if key in BESIDE_ITEMS}
+    waiting = [
+        _job_for(replace(change, value={**beside, "statuses": [status]}), phone=phone, trusted=trusted)
+        for status in early
+    ]
+    value = {**change.value, "statuses": [status for status in statuses if status not in early]}
+    is_left = any(value.get(key) for key in ("messages", "message_echoes", "statuses"))
+    return (replace(change, value=value) if is_left else None), waiting
+
+
+def job_to_place(change: Change) -> ReceiveCallback:
+    """The job that looks again for the number of a change, which the operator or the operator's app sent."""
+    metadata = change.value.get("metadata") or {}
+    shown = digits_of(_text(metadata.get("display_phone_number"))) or digits_of(_text(metadata.get("phone_number_id")))
+    phone = shown if NUMBER.fullmatch(shown) else NOBODY
+    return _job_for(change, phone=phone, trusted=True).model_copy(update={"is_placed": False})
+
+
+def _job_for(change: Change, *, phone: str, trusted: bool) -> ReceiveCallback:
+    item: dict[str, Any] = next((change.value[key][0] for key in ("statuses", "messages") if change.value.get(key)), {})
+    return ReceiveCallback(
+        id=computed_id("callback", phone, change.entry_id, serialise(change.value)),
+        phone=phone,
+        message_id=_text(item.get("id"))[:512],
+        change={"field": change.field, "value": change.value},
+        entry_id=change.entry_id[:512],
+        trusted=trusted,
+    )
+
+
+def job_for_odd(part: OddPart, *, phone: str) -> ReceiveCallback:
+    """The job that ends as a dead letter: nobody can make an event of this part."""
+    job_id = computed_id("callback", phone, serialise(part.document))
+    return ReceiveCallback(id=job_id, phone=phone, change=part.document, odd=part.reason[:300])
+
+
+def receive(
+    job: ReceiveCallback, *, directory: SessionDirectory, sessions: SessionStore, ids: MessageIds
+) -> list[EventJob]:
+    """The jobs of a change that could not be placed before.
+
+    Raises Postponed for a status whose message is not known yet, OddCallback, UnknownNumber.
+    """
+    if job.odd:
+        raise OddCallback(job.odd)
+    try:
+        change = read_change(job.change, entry_id=job.entry_id)
+    except ValidationError as error:
+        raise OddCallback(describe(error)) from error
+    phones = [job.phone] if job.is_placed else numbers_of(change, directory=directory, sessions=sessions)
+    if any(_is_unknown(status, job.phone, ids) for status in change.value.get("statuses") or []):
+        wait_for_pair(now_ms() - job.accepted_at_ms)
+    return [
+        event
+        for phone in phones
+        for event in jobs_of(change, phone=phone, trusted=job.trusted, sessions=sessions, ids=ids)
+    ]
+
+
+def _is_unknown(status: dict[str, Any], phone: str, ids: MessageIds) -> bool:
+    theirs = _text(status.get("id"))
+    return bool(theirs) and status.get("type") != "call" and ids.ours(phone, theirs) == theirs
+
+
+def _session(phone: str, sessions: SessionStore) -> Session | None:
+    try:
+        return sessions.find(phone)
+    except (Postponed, StoreUnavailable):
+        return None  # accepted as it is: the event waits until the session can be read
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
