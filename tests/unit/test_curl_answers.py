@@ -47,6 +47,26 @@ class TestWhatComesBack:
         assert (answer.status, answer.error, answer.delivered) == (status, "", False)
         assert other.connections == 0
 
+    @pytest.mark.parametrize(
+        ("location", "shown"),
+        [
+            ("https://crm.example/hook", "https://crm.example/hook"),
+            ("https://user:secret@crm.example/hook?token=secret#x", "https://crm.example/hook"),
+            ("/other", "{url}/other"),
+            ("https://crm.example/\xe9", ""),
+            ("https://[", ""),
+        ],
+    )
+    def test_field_report_86_a_redirect_is_named(
+        self, listen: Listen, sender: CurlSender, location: str, shown: str
+    ) -> None:
+        receiver = listen(answer_with(301, f"Location: {location}"))
+
+        answer = send(sender, receiver.url)
+
+        assert answer.redirect == shown.format(url=receiver.url)
+        assert "secret" not in f"{answer}"
+
     def test_an_interim_answer_is_not_the_answer(self, listen: Listen, sender: CurlSender) -> None:
         interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
         receiver = listen(interim + answer_with(503))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from tests.support.fakes import PHONE, make_delivery
+from unoapi.models.attempts import Answer
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.jobs import NotifyNumber
+from unoapi.services.answers import delivery_error
+from unoapi.services.endpoint_test import diagnose
 from unoapi.stores.circuit_breakers import breaker_key, failing_key
 
 
@@ -20,3 +23,15 @@ def test_a_job_about_an_endpoint_names_it() -> None:
     notice = NotifyNumber(id="1", phone=PHONE, webhook_id="default", text="down")
 
     assert make_delivery().endpoint == notice.endpoint == Endpoint(PHONE, "default")
+
+
+def test_field_report_86_a_redirect_is_the_reason_and_says_where_to() -> None:
+    answer = Answer(301, redirect="https://crm.example/hook")
+
+    diagnosis, error = diagnose(answer), delivery_error(answer)
+
+    assert "redirect" in diagnosis.hint
+    assert "https://crm.example/hook" in diagnosis.hint
+    assert "HTTP 301, a redirect to https://crm.example/hook" in f"{error}"
+    assert error.attempt is not None
+    assert "https://crm.example/hook" in error.attempt.error

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 import pycurl
 
 from unoapi.errors import FetchFailed, NotSent
-from unoapi.http.guarded_handle import STOP, GuardedHandle
+from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MAX_HOPS = 3
 OK = 200
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)

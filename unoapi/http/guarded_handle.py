@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import pycurl
 
@@ -25,6 +26,8 @@ Headers = tuple[tuple[str, str], ...]
 FINAL = 200
 """The lowest status of a final answer. The status line decides: what breaks off behind it was answered all the same."""
 MAX_RETRY_AFTER_S = 2 * 60 * 60
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECT_CHARS = 200
 STOP = -1
 """What a callback that takes the body returns to drop the connection."""
 
@@ -100,6 +103,17 @@ class GuardedHandle:
     def status(self) -> int:
         """The status of the answer; below `FINAL` when none came."""
         return int(self.curl.getinfo(pycurl.RESPONSE_CODE))
+
+    @property
+    def redirect(self) -> str:
+        """Where a redirect leads, as far as an operator may read it: without login, query and fragment."""
+        try:
+            parts = urlsplit(self.curl.getinfo(pycurl.REDIRECT_URL) or "")
+        except ValueError:
+            return ""
+        host = parts.netloc.rpartition("@")[2]
+        address = urlunsplit((parts.scheme, host, parts.path, "", ""))
+        return address[:MAX_REDIRECT_CHARS] if host and address.isascii() and address.isprintable() else ""
 
     @property
     def retry_after_s(self) -> int | None:

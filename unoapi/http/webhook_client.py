@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from unoapi.errors import NotSent
-from unoapi.http.guarded_handle import FINAL, STOP, GuardedHandle
+from unoapi.http.guarded_handle import FINAL, REDIRECTS, STOP, GuardedHandle
 from unoapi.http.signatures import build_headers
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 from unoapi.models.provenance import NO_ADDRESSES
@@ -107,7 +107,8 @@ class CurlSender(threading.local):
             timings_ms["first_byte"] = 0  # libcurl gives the end of the exchange here
         status = self._handle.status
         if failure is None or status >= FINAL:
-            return Answer(status, "", timings_ms["total"], timings_ms, self._handle.retry_after_s)
+            total_ms, redirect = timings_ms["total"], self._handle.redirect if status in REDIRECTS else ""
+            return Answer(status, "", total_ms, timings_ms, self._handle.retry_after_s, redirect=redirect)
         return Answer(
             None,
             failure.error[:MAX_ERROR_CHARS],

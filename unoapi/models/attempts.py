@@ -79,6 +79,7 @@ class Answer:
     `first_byte`, `total`; 0 is a step that did not take place. `retry_after_s` is at most two hours. `blocked` when the
     address guard let no connection through; `error` then names the rule and the setting. `failed_at` is the step that
     went wrong when there is no status, as far as the client knows it: address, guard, name, connection, tls or answer.
+    `redirect` is where a redirect leads, without its query.
     """
 
     status: int | None = None
@@ -88,6 +89,7 @@ class Answer:
     retry_after_s: int | None = None
     blocked: bool = False
     failed_at: str = ""
+    redirect: str = ""
 
     @property
     def delivered(self) -> bool:
@@ -97,13 +99,20 @@ class Answer:
     @property
     def summary(self) -> str:
         """The status, or why there is none, in a few words."""
-        return f"HTTP {self.status}" if self.status else self.error
+        if not self.status:
+            return self.error
+        return f"HTTP {self.status}, {self.redirected}" if self.redirect else f"HTTP {self.status}"
+
+    @property
+    def redirected(self) -> str:
+        """What a redirect means; empty for any other answer."""
+        return f"a redirect to {self.redirect}, which is not followed: change the address" if self.redirect else ""
 
     def as_attempt(self) -> Attempt:
         """The attempt in a job's history, dated now."""
         return Attempt(
             status=self.status,
-            error=self.error,
+            error=(self.error or self.redirected)[:MAX_ERROR_CHARS],
             duration_ms=self.duration_ms,
             timings_ms=self.timings_ms,
             outcome=self.outcome,

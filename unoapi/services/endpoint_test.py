@@ -23,6 +23,7 @@ HINTS = {
     "connection": "Nothing listens there, or a firewall is between: check host and port from where the workers run.",
     "tls": "The certificate or the TLS handshake is wrong: check its date, its names and its chain.",
     "answer": "It was connected, but no complete answer came in time.",
+    "redirect": "It answered with a redirect, and redirects are not followed: change the webhook's address to",
     "status": "It answered, but not with 2xx: check path, token and what the receiver's log says.",
 }
 
@@ -73,7 +74,7 @@ def diagnose(answer: Answer) -> Diagnosis:
     return Diagnosis(
         delivered=answer.delivered,
         failed_at=failed_at,
-        hint=HINTS[failed_at],
+        hint=f"{HINTS['redirect']} {answer.redirect}." if answer.redirect else HINTS[failed_at],
         status=answer.status,
         error=answer.error,
         duration_ms=answer.duration_ms,
