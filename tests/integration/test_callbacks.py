@@ -12,6 +12,7 @@ from tests.support.fakes import CONTACT, PHONE
 from tests.support.stack import OPERATOR, eventually
 from unoapi.http.signatures import sign_hub
 from unoapi.models.jobs import FanOut, ReceiveCallback, SaveMedia
+from unoapi.models.text import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -385,3 +386,33 @@ def test_a_timer_may_wait_for_somebody_whose_phone_is_not_known(api: Api) -> Non
     answer = api.post(f"/timer/{PHONE}/BR.42", {"timeout": 60_000, "message": "hello?"})
 
     assert answer.status_code == 200, answer.text
+
+
+# --- texts ---
+
+NO_TEXT = ["\0", "\ud83d", "\x01", "\b", "\f", "\x1f"]
+
+
+@pytest.mark.parametrize("odd", NO_TEXT, ids=ascii)
+def test_field_report_89_a_received_text_is_mended(api: Api, odd: str) -> None:
+    contacts = [{"profile": {"name": f"A{odd}na"}, "wa_id": CONTACT}]
+    document = {"filename": f"a{odd}.pdf", "mime_type": "application/pdf"}
+
+    answer = signed(api, callback(change(contacts=contacts, messages=[text(type="document", document=document)])))
+
+    assert answer.status_code == 200
+    (job,) = taken(api)
+    value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+    shown = (value["contacts"][0]["profile"]["name"], value["messages"][0]["document"]["filename"])
+    assert all(is_text(part) for part in shown)
+    assert shown[0][0] == "A"
+
+
+@pytest.mark.parametrize("odd", NO_TEXT, ids=ascii)
+@pytest.mark.parametrize("path", ["/v15.0/{}/messages", "/sandbox/{}/messages", "/v15.0/{}/message_templates"])
+def test_field_report_89_a_clients_text_is_refused(api: Api, odd: str, path: str) -> None:
+    body = {"to": CONTACT, "from": CONTACT, "type": "text", "text": {"body": f"a{odd}b"}, "name": "x"}
+
+    answer = api.post(path.format(SANDBOX), body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131009)

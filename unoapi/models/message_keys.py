@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 MIN_ID_BYTES = 16
-_BEFORE_TOKEN = re.compile(rb"\x15[\x00-\x7f]{1,3}?[\x11\x12]\x18([\x08-\x7f])")
-_TOKEN = re.compile(rb"[0-9A-Za-z]{8,127}")
+_BEFORE_TOKEN = re.compile(r"\x15[\x00-\x7f]{1,3}?[\x11\x12]\x18([\x08-\x7f])")
+_TOKEN = re.compile(r"[0-9A-Za-z]{8,127}")
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ def message_token(message_id: str) -> str:
     several: base64 of 0x1C, 0x18 and a text that names somebody, then 0x18 and the token, each with its length.
     """
     try:
-        raw = base64.b64decode(message_id.removeprefix("wamid."), validate=True)
+        raw = base64.b64decode(message_id.removeprefix("wamid."), validate=True).decode("latin-1")
     except ValueError:
         return ""
-    if not message_id.startswith("wamid.") or raw[:2] != b"\x1c\x18" or len(raw) < MIN_ID_BYTES:
+    if not message_id.startswith("wamid.") or raw[:2] != "\x1c\x18" or len(raw) < MIN_ID_BYTES:
         return ""
-    rest = _BEFORE_TOKEN.match(raw, 3 + raw[2])
-    token = raw[rest.end() : rest.end() + rest[1][0]] if rest else b""
-    return token.decode() if rest and len(token) == rest[1][0] and _TOKEN.fullmatch(token) else ""
+    rest = _BEFORE_TOKEN.match(raw, 3 + ord(raw[2]))
+    token = raw[rest.end() : rest.end() + ord(rest[1])] if rest else ""
+    return token if rest and len(token) == ord(rest[1]) and _TOKEN.fullmatch(token) else ""

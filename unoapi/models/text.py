@@ -1,8 +1,15 @@
-"""Text that everybody can store: no character U+0000, and no half of a surrogate pair, which UTF-8 cannot carry."""
+"""Text that everybody can store: no control characters but tabs and line ends, and no half of a surrogate pair.
+
+PostgreSQL cannot hold U+0000, XML none of the others, and UTF-8 no half of a pair.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_LINE_ENDS = re.compile(r"[\x0b\x0c]")
 
 
 def is_text(text: str) -> bool:
@@ -11,18 +18,20 @@ def is_text(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return "\0" not in text
+    return CONTROLS.search(text) is None
 
 
 def mended(document: Any) -> Any:
-    """A JSON document in which all is text, keys and values: without U+0000, and U+FFFD stands for half a pair.
+    """A JSON document in which all is text, keys and values.
 
-    For what WhatsApp sends: nobody there reads a refusal, and no message may be lost for a character in it.
+    Control characters are left out, those that end a line or a page become line ends, and U+FFFD stands for half a
+    pair. For what WhatsApp sends: nobody there reads a refusal, and no message may be lost for a character in it.
     """
     if isinstance(document, str):
         if is_text(document):
             return document
-        return document.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        plain = CONTROLS.sub("", _LINE_ENDS.sub("\n", document))
+        return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(document, dict):
         return {mended(key): mended(part) for key, part in document.items()}
     return [mended(part) for part in document] if isinstance(document, list | tuple) else document

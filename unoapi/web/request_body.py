@@ -1,7 +1,7 @@
 """Reading requests that may hold anything.
 
 All text of a request is Unicode that can be stored: half of a surrogate pair, which JSON may spell and UTF-8 may not,
-and the character U+0000 are refused here, once, for all routes. In what WhatsApp sends they are mended: nobody there
+and control characters are refused here, once, for all routes. In what WhatsApp sends they are mended: nobody there
 reads the refusal, and no message may be lost for what a contact wrote beside it.
 """
 
@@ -26,8 +26,8 @@ MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 MAX_FIELDS = 1000
-_ESCAPE = b"\\u"
-"""Without it, what was read is what UTF-8 and JSON allow."""
+_ESCAPES = (b"\\u", b"\\b", b"\\f")
+"""Without one of them, what was read is what UTF-8 and JSON allow."""
 MAX_FORM_DEPTH = 10
 
 
@@ -37,19 +37,23 @@ def json_object() -> dict[str, Any]:
 
 
 def mended_object() -> dict[str, Any]:
-    """The request's JSON object as WhatsApp sent it: without U+0000, and U+FFFD stands for half a pair.
+    """The request's JSON object as WhatsApp sent it: without control characters, and U+FFFD stands for half a pair.
 
     Raises RequestError.
     """
     raw = raw_body()
     document = _object(_parsed(raw, name="The body"))
-    return cast("dict[str, Any]", mended(document)) if _ESCAPE in raw else document
+    return cast("dict[str, Any]", mended(document)) if _has_escapes(raw) else document
+
+
+def _has_escapes(raw: bytes) -> bool:
+    return any(escape in raw for escape in _ESCAPES)
 
 
 def json_of(raw: bytes | str, *, name: str) -> Any:
     """What a JSON text stands for; `name` is what an error calls it. Raises RequestError."""
     document = _parsed(raw, name=name)
-    if _ESCAPE in (raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw):
+    if _has_escapes(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw):
         _ensure_text(_texts(document, name))
     return document
 
@@ -158,7 +162,7 @@ def _texts(document: Any, name: str, path: str = "") -> Iterator[tuple[str, str]
 def _ensure_text(named: Iterable[tuple[str, str]]) -> None:
     for name, text in named:
         if not is_text(text):
-            details = f"{name}: holds the character U+0000 or half of a surrogate pair."
+            details = f"{name}: holds a control character or half of a surrogate pair."
             raise RequestError("Parameter value is not valid", code=131009, status=400, details=details[:1000])
 
 
