@@ -18,7 +18,9 @@ from tests.support.fakes import (
     make_status,
     make_webhook,
 )
+from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.event_content import EventContent, Traits
+from unoapi.models.cloud_api.events import split
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Webhook
 from unoapi.services.filters import mute_s, refusal
@@ -45,6 +47,12 @@ class Blocked:
         return self.webhook_ids & set(webhook_ids)
 
 
+def event_of(field: str, **value: Any) -> Event:
+    """An event of Meta's of another field than `messages`."""
+    (event,) = split(PHONE, [Change(value, field=field)])
+    return event
+
+
 REFUSALS: list[tuple[dict[str, Any], Event, str]] = [
     ({}, make_event(), ""),
     ({"sendIncomingMessages": False}, make_event(), "sendIncomingMessages"),
@@ -56,6 +64,19 @@ REFUSALS: list[tuple[dict[str, Any], Event, str]] = [
     ({"sendNewsletterMessages": True, "sendGroupMessages": False}, make_event(group_id="1@newsletter"),
      "sendGroupMessages"),
 ]  # fmt: skip
+REFUSALS += [
+    ({name: False}, event_of(field), name)
+    for name, field in (
+        ("sendHistory", "history"), ("sendHistory", "smb_app_state_sync"), ("sendCalls", "calls"),
+        ("sendAccountEvents", "message_template_status_update"), ("sendAccountEvents", "account_update"),
+        ("sendAccountEvents", "flows"), ("sendGroupMessages", "group_participants_update"),
+    )
+]  # fmt: skip
+REFUSALS += [
+    ({"sendUpdateMessages": False, "sendIncomingMessages": False, "sendOutgoingMessages": False}, event_of(field), "")
+    for field in ("history", "calls", "account_update", "something_new")
+]
+REFUSALS += [({"sendHistory": False}, event_of("history", messages=[{"id": "1", "from": CONTACT}]), "sendHistory")]
 ADDS = {"sendNewMessages"}
 """Adds events of its own and stops none."""
 

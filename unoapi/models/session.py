@@ -51,6 +51,9 @@ class Webhook(BaseModel):
     send_update_messages: bool = True
     send_newsletter_messages: bool = False
     send_new_messages: bool = False
+    send_history: bool = True
+    send_calls: bool = True
+    send_account_events: bool = True
     ordered: bool = False
     add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, ge=-1, le=MAX_TTL_S)
 

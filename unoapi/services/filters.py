@@ -16,13 +16,17 @@ def refusal(webhook: Webhook, traits: Traits, *, blocked: bool = False) -> str:
 
     In the order of the Node version's decisions: the blacklist, the kind of chat, then the kind of event.
     """
+    chat = traits.about == "chat"
     checks = (
         (BLACKLIST, blocked),
         ("sendGroupMessages", (traits.group or traits.newsletter) and not webhook.send_group_messages),
         ("sendNewsletterMessages", traits.newsletter and not webhook.send_newsletter_messages),
-        ("sendUpdateMessages", traits.status and not webhook.send_update_messages),
-        ("sendOutgoingMessages", traits.own and not webhook.send_outgoing_messages),
-        ("sendIncomingMessages", not traits.status and not traits.own and not webhook.send_incoming_messages),
+        ("sendHistory", traits.about == "history" and not webhook.send_history),
+        ("sendCalls", traits.about == "calls" and not webhook.send_calls),
+        ("sendAccountEvents", traits.about == "account" and not webhook.send_account_events),
+        ("sendUpdateMessages", chat and traits.status and not webhook.send_update_messages),
+        ("sendOutgoingMessages", chat and traits.own and not webhook.send_outgoing_messages),
+        ("sendIncomingMessages", chat and not traits.status and not traits.own and not webhook.send_incoming_messages),
     )
     return next((name for name, applies in checks if applies), "")
 

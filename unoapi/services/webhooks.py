@@ -131,7 +131,7 @@ def fan_out(
         session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
     traits = job.content.traits(job.phone)
     blocked = blacklist.blocking(job.phone, webhook_ids, counterparty.keys) if blacklist else set()
-    wrote = "" if job.kind != "message" else "own" if traits.own else "contact"
+    wrote = "" if job.kind != "message" or traits.about != "chat" else "own" if traits.own else "contact"
     fanned = FannedOut(counterparty=counterparty.keys, wrote=wrote)
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +18,11 @@ OTHER_ITEMS = ("calls", "user_preferences")
 """Lists of which each element is about one contact, too; such an event's kind is its field."""
 
 
+HISTORY = frozenset({"history", "smb_app_state_sync"})
+"""Fields of what was there before a number came to Meta: its old messages, its address book."""
+CALLS, GROUPS = "calls", "group_"
+
+
 class Traits(BaseModel):
     """What the filters of a webhook decide by."""
 
@@ -27,19 +32,25 @@ class Traits(BaseModel):
     group: bool
     newsletter: bool
     own: bool
+    about: Literal["chat", "account", "calls", "history"] = "chat"
 
 
 @dataclass(frozen=True)
 class EventContent:
-    """The `value` of an event's only change. `kind` is "message", the status, or the field of any other event."""
+    """The `value` of an event's only change, and its `field`.
+
+    `kind` is "message", the status, or the field of any other event.
+    """
 
     kind: str
     value: dict[str, Any]
+    field: str = "messages"
 
     @classmethod
     def of(cls, body: str, *, kind: str) -> EventContent:
         """Decode the body of an event."""
-        return cls(kind, json.loads(body)["entry"][0]["changes"][0]["value"])
+        change = json.loads(body)["entry"][0]["changes"][0]
+        return cls(kind, change["value"], str(change.get("field") or "messages"))
 
     @cached_property
     def item(self) -> dict[str, Any]:
@@ -51,8 +62,9 @@ class EventContent:
         """What the filters of a webhook decide by, for events of the number `phone`."""
         chat = self.counterparty(phone).chat
         return Traits(
+            about=self._about,
             status=self.kind != "message",
-            group=bool(chat) and not chat.endswith("@newsletter"),
+            group=self.field.startswith(GROUPS) or (bool(chat) and not chat.endswith("@newsletter")),
             newsletter=chat.endswith("@newsletter"),
             own=self.kind == "message" and self._is_own(phone),
         )
@@ -62,6 +74,14 @@ class EventContent:
         named = Identity.of_counterparty(self.item, phone=phone, echo=bool(self.value.get(ECHOES)))
         contact = Identity.of_contact(self._contact)
         return named if named.person.contradicts(contact.person) else named.joined(contact)
+
+    @property
+    def _about(self) -> Literal["chat", "account", "calls", "history"]:
+        if self.field in HISTORY:
+            return "history"
+        if self.field == CALLS:
+            return "calls"
+        return "chat" if self.item or self.field.startswith(GROUPS) else "account"
 
     def _is_own(self, phone: str) -> bool:
         sender, metadata = str(self.item.get("from") or ""), self.value.get("metadata") or {}

@@ -68,7 +68,8 @@ class Event:
             "phone_number_id": self.number_id or self.phone,
         }
         others = {key: part for key, part in self.value.items() if key != "metadata"}
-        return EventContent(self.kind, {"messaging_product": "whatsapp", "metadata": metadata, **others})
+        full = {"messaging_product": "whatsapp", "metadata": metadata, **others}
+        return EventContent(self.kind, full, self.change_field)
 
 
 def serialise(document: Any) -> str:
