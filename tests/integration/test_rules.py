@@ -246,7 +246,8 @@ def test_the_socket_of_front_ends_is_a_route_like_the_others(app: Flask) -> None
 def test_only_health_and_what_checks_by_itself_is_public(app: Flask) -> None:
     """Beside health: Meta's handshake, whose view asks for a token of its own, and the sink."""
     assert {rule.rule for rule in rules(app) if access(app, rule) == "public"} == {
-        "/ping", "/health/live", "/health/ready", "/docs", "/docs/openapi.json", "/webhooks/fake/<digits:phone>",
+        "/ping", "/health/live", "/health/ready", "/docs", "/docs/openapi.json", "/docs/events",
+        "/docs/events/<name>", "/webhooks/fake/<digits:phone>",
         "/webhooks/whatsapp", "/webhooks/whatsapp/<digits:phone>",
     }  # fmt: skip
 

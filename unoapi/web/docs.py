@@ -1,4 +1,4 @@
-"""Serves the description of the API: `/docs` for people, `/docs/openapi.json` for programs."""
+"""Serves the description of the API: `/docs` for people, `/docs/openapi.json` and `/docs/events` for programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, jsonify, render_template_string
 
+from unoapi.models.cloud_api.event_catalogue import catalogue
 from unoapi.web.auth import public
+from unoapi.web.errors import not_found
 from unoapi.web.openapi import describe
 from unoapi.web.schemas import schema
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 routes = Blueprint("docs", __name__)
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -27,7 +30,8 @@ details { border-top: 1px solid #d0d7de; padding: .5rem 0 }
 summary { cursor: pointer } code, pre { font: 14px/1.4 ui-monospace, monospace }
 pre { background: #f6f8fa; overflow-x: auto; padding: .75rem } b { display: inline-block; min-width: 4.5rem }
 </style></head><body>
-<h1>Uno API {{ info.version }}</h1><p>{{ info.summary }} For programs: <a href="docs/openapi.json">openapi.json</a>.</p>
+<h1>Uno API {{ info.version }}</h1><p>{{ info.summary }} For programs: <a href="docs/openapi.json">openapi.json</a>, and
+<a href="docs/events">the events that webhooks get</a>.</p>
 {% for tag, operations in tags.items() %}<h2>{{ tag }}</h2>
 {% for path, method, operation in operations %}<details><summary><b>{{ method.upper() }}</b> <code>{{ path }}</code>
 {{ operation.summary }}</summary><p>{{ operation.description }}</p>
@@ -58,6 +62,28 @@ def page() -> ResponseReturnValue:
 def openapi() -> ResponseReturnValue:
     """The description for programs: OpenAPI 3.1."""
     return jsonify(_document(current_app._get_current_object()))  # type: ignore[attr-defined] # noqa: SLF001 (Flask's way)
+
+
+@routes.get("/docs/events")
+@public
+def events() -> ResponseReturnValue:
+    """The catalogue of the events that webhooks get: a JSON Schema and an example of each kind."""
+    return jsonify(data=_catalogue())
+
+
+@routes.get("/docs/events/<name>")
+@public
+def event_schema(name: str) -> ResponseReturnValue:
+    """The JSON Schema of one kind of event."""
+    found = next((entry for entry in _catalogue() if entry["name"] == name), None)
+    if found is None:
+        raise not_found("There is no such event: /docs/events lists them.")
+    return jsonify({"$schema": DIALECT, "title": name, **found["schema"]})
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> list[dict[str, Any]]:
+    return [entry.model_dump(mode="json", by_alias=True) for entry in catalogue()]
 
 
 @lru_cache(maxsize=1)
