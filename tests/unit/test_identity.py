@@ -323,7 +323,8 @@ def test_any_callback_is_one_event_per_item_each_with_its_own_contact(drawn: tup
         plain = contact["wa_id"] or contact["user_id"] or contact["parent_user_id"]
         assert contact["profile"]["name"] in (f"Name {person}", f"@{person}", plain)
         assert plain
-        assert all(contact.get(name, "") in ("", *names.values()) for name in NAMES)
+        assert all(contact.get(name, "") in ("", names[name]) for name in ("wa_id", "parent_user_id"))
+        assert contact["user_id"] in names.values()
         assert set(event.content.counterparty(PHONE).keys) <= set(names.values())
         described: list[dict[str, Any]] = value.get("contacts", [])
         own = [one for one in described if any(one.get(name) == names[name] for name in NAMES)]
@@ -362,3 +363,27 @@ def test_a_user_id_is_remembered_as_it_is(user_id: str) -> None:
 def test_nobody_is_the_same_as_nobody() -> None:
     assert not is_same_phone("", "")
     assert not is_same_phone("abcd", "xbcd")
+
+
+@pytest.mark.parametrize(
+    ("sender", "wa_id"),
+    [("525512345678", "5215512345678"), ("5491123456789", "541123456789"), ("554988887777", CONTACT)],
+)
+def test_the_only_contact_may_have_a_digit_more_or_less(sender: str, wa_id: str) -> None:
+    value = {"contacts": [{"profile": {"name": "Ana"}, "wa_id": wa_id}], "messages": [{"id": "1", "from": sender}]}
+
+    (contacts,) = contacts_in(events_of(value))
+
+    assert [contact["profile"]["name"] for contact in contacts] == ["Ana"]
+
+
+@pytest.mark.parametrize("own", [{"from": CONTACT}, {"from_user_id": ANA}, {"from_parent_user_id": "BR.ENT.1"}])
+def test_a_contact_that_shares_no_name_is_somebody_else(own: dict[str, str]) -> None:
+    everybody = {"wa_id": "5521977776666", "user_id": BIA, "parent_user_id": "BR.ENT.2"}
+
+    for name, value in everybody.items():
+        message = {"id": "1", **own}
+        (contacts,) = contacts_in(
+            events_of({"contacts": [{"profile": {"name": "Bia"}, name: value}], "messages": [message]})
+        )
+        assert [contact["profile"]["name"] for contact in contacts] == [*own.values()]

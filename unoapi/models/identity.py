@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from unoapi.models.phones import LID, USER, digits_of, user_of, with_ninth_digit
 
@@ -27,8 +26,7 @@ ADDRESS_FIELDS = frozenset((*_FROM, *_TO))
 """By which names a message calls those who talk. The same message may come with others."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Somebody, by as many names as are known; an empty one is absent.
 
     `phone` is digits without a plus, `user_id` a business-scoped id of Meta's or a LID (`111@lid`), `parent_user_id`
@@ -57,8 +55,8 @@ class Identity:
         """Whom an element of `contacts` describes."""
         profile = contact.get("profile")
         username = _text(profile, "username") if isinstance(profile, dict) else ""
-        named = _named(contact, _CONTACT)
-        return replace(named, username=username, chat=_text(contact, "group_id") or named.chat)
+        named, group = _named(contact, _CONTACT), _text(contact, "group_id")
+        return named._replace(username=username, chat=group or named.chat) if username or group else named
 
     @classmethod
     def of_counterparty(cls, item: dict[str, Any], *, phone: str, echo: bool = False) -> Identity:
@@ -69,15 +67,16 @@ class Identity:
         if not _RECIPIENTS.isdisjoint(item):
             recipient = _named(item, _RECIPIENT)
             if recipient.chat or _text(item, "recipient_type") == GROUP:
-                return replace(_named(item, _MEMBER), chat=_text(item, "recipient_id"))
+                return _named(item, _MEMBER)._replace(chat=_text(item, "recipient_id"))
             parent = recipient.parent_user_id or _text(item, "parent_recipient_user_id")
-            return replace(recipient, parent_user_id=parent)
+            return recipient._replace(parent_user_id=parent)
         own = echo or is_same_phone(_text(item, "from"), phone)
         named = _named(item, _TO if own else _FROM)
         if not named and not own:  # a user who got another number or id: only the object of the type names the user
             system = item.get("system")
             named = _named(system, _CONTACT) if isinstance(system, dict) else _named(item, _CONTACT)
-        return replace(named, chat=_text(item, "group_id") or named.chat)
+        group = _text(item, "group_id")
+        return named._replace(chat=group) if group else named
 
     def __bool__(self) -> bool:
         """Whether anything is known."""
@@ -86,7 +85,7 @@ class Identity:
     @property
     def person(self) -> Identity:
         """The same without the chat."""
-        return replace(self, chat="")
+        return self._replace(chat="") if self.chat else self
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +104,7 @@ class Identity:
 
     def joined(self, other: Identity) -> Identity:
         """The same somebody, with the names of the other one where they are missing here."""
-        return Identity(*(own or more for own, more in zip(astuple(self), astuple(other), strict=True)))
+        return Identity(*(own or more for own, more in zip(self, other, strict=True)))
 
     def likeness(self, other: Identity) -> int:
         """How surely it is the same person: 3 by the user id, 2 by the parent's, 1 by the phone, 0 not at all."""
@@ -123,8 +122,16 @@ class Identity:
         return bool(
             (self.user_id and other.user_id)
             or (self.parent_user_id and other.parent_user_id)
-            or (self.phone and other.phone and not _alike(self.phone, other.phone))
+            or (self.phone and other.phone and not self.may_be(other))
         )
+
+    def may_be(self, other: Identity) -> bool:
+        """Whether it is the other one as far as anybody can say: nobody is named here, or with the same phone.
+
+        WhatsApp writes some countries' numbers with a digit more or less.
+        """
+        same_end = self.phone[:2] == other.phone[:2] and self.phone[-8:] == other.phone[-8:]
+        return not self.names or (bool(self.phone) and same_end)
 
     def as_contact(self, name: str = "", *, given: dict[str, Any] | None = None) -> dict[str, Any]:
         """A contact as real clients need it: `profile.name` is never empty, and all three names of it are there.
@@ -136,15 +143,14 @@ class Identity:
         profile = dict(given["profile"]) if isinstance(given.get("profile"), dict) else {}
         phone, user_id = told.phone or self.phone, told.user_id or self.user_id
         username = told.username or self.username
-        plain = phone or user_id or self.parent_user_id or self.chat
+        parent = told.parent_user_id or self.parent_user_id
+        plain = phone or user_id or parent or self.chat
         profile["name"] = _text(profile, "name") or name or username or plain
         if username:
             profile["username"] = username
-        contact = {**given, "profile": profile, "wa_id": phone or ("" if user_id else plain)}
-        contact["user_id"] = user_id or contact["wa_id"]
-        if parent := told.parent_user_id or self.parent_user_id:
-            contact["parent_user_id"] = parent
-        return contact
+        wa_id = phone or ("" if user_id or parent else self.chat)
+        contact = {**given, "profile": profile, "wa_id": wa_id, "user_id": user_id or plain}
+        return contact | ({"parent_user_id": parent} if parent else {})
 
     def as_sender(self) -> dict[str, str]:
         """The fields of a message that say who wrote it."""
@@ -182,23 +188,22 @@ def _plain(phone: str) -> str:
     return with_ninth_digit(digits_of(user_of(phone)))
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether two forms may be one phone: WhatsApp writes some countries' numbers with a digit more or less."""
-    return one[:2] == other[:2] and one[-8:] == other[-8:]
-
-
 def _named(part: dict[str, Any], fields: tuple[str, str, str]) -> Identity:
-    phone, user_id, parent = (_text(part, field) for field in fields)
+    phone, user_id, parent = _text(part, fields[0]), _text(part, fields[1]), _text(part, fields[2])
     known = "" if user_id == phone else user_id  # our own events say the phone where no user id is known
+    if phone.isdigit():
+        return Identity(phone, known, parent)
     address = Identity.of(phone)
     if address.phone:
-        return Identity(phone=phone, user_id=known, parent_user_id=parent)
-    return replace(address, user_id=known or address.user_id, parent_user_id=parent)
+        return Identity(phone, known, parent)
+    return address._replace(user_id=known or address.user_id, parent_user_id=parent)
 
 
 def _text(part: dict[str, Any], field: str) -> str:
-    value = part.get(field)
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    value = part.get(field, "")
+    if type(value) is str:
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def _optional(**fields: str) -> dict[str, str]:

@@ -71,9 +71,16 @@ class EventContent:
 
     def counterparty(self, phone: str) -> Identity:
         """With whom the number `phone` talks here: a contact, or somebody in a group. Empty for nobody."""
-        named = Identity.of_counterparty(self.item, phone=phone, echo=bool(self.value.get(ECHOES)))
-        contact = Identity.of_contact(self._contact)
-        return named if named.person.contradicts(contact.person) else named.joined(contact)
+        if phone not in self._counterparties:
+            named = Identity.of_counterparty(self.item, phone=phone, echo=bool(self.value.get(ECHOES)))
+            contact = Identity.of_contact(self._contact)
+            joined = named if named.contradicts(contact) else named.joined(contact)
+            self._counterparties[phone] = joined
+        return self._counterparties[phone]
+
+    @cached_property
+    def _counterparties(self) -> dict[str, Identity]:
+        return {}
 
     @property
     def _about(self) -> Literal["chat", "account", "calls", "history"]:

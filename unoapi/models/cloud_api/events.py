@@ -174,8 +174,8 @@ def _contacts_of(counterparty: Identity, contacts: list[dict[str, Any]], *, alon
     graded = [(person.likeness(Identity.of_contact(candidate)), candidate) for candidate in contacts]
     grade, given = max(graded, key=itemgetter(0), default=(0, None))
     if not grade:
-        only = contacts[0] if len(contacts) == 1 and (alone or not person) else None
-        given = None if only is None or person.contradicts(Identity.of_contact(only).person) else only
+        only = contacts[0] if alone and len(contacts) == 1 else None
+        given = only if only is not None and person.may_be(Identity.of_contact(only)) else None
     return [counterparty.as_contact(given=given)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.callbacks import Change
@@ -74,7 +73,7 @@ def events_of(
         message |= _edit_marks(edited)
     if received.from_me and session.outgoing_messages_coex:
         chat = received.chat.jid if received.chat.kind != "user" else ""
-        echo = {**message, **replace(identity_of(counterparty), chat=chat).as_addressee()}
+        echo = {**message, **identity_of(counterparty)._replace(chat=chat).as_addressee()}
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
         return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
@@ -245,4 +244,4 @@ def identity_of(party: Party) -> Identity:
 
 def recipient_in(chat: Party, person: Party) -> Identity:
     """Whose a status is: in a group the group's, with the member."""
-    return replace(identity_of(person), chat=Identity.of(chat.jid).chat)
+    return identity_of(person)._replace(chat=Identity.of(chat.jid).chat)
