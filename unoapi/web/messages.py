@@ -242,8 +242,9 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
 @routes.get("/<version>/<node:phone>/messages/<message_id>/trace")
 @session_token
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
-    """The life of a message, oldest step first."""
-    entries = parts().traces.read(phone, message_id)
+    """The life of a message, oldest step first; by the client's id or by the one that WhatsApp has for it."""
+    uno = parts()
+    entries = uno.traces.read(phone, message_id) or uno.traces.read(phone, uno.message_ids.ours(phone, message_id))
     if not entries:
         details = "Nothing is known of this message: another number's, older than UNOAPI_TRACE_TTL, or not accepted."
         raise RequestError("Unknown message", code=100, status=404, details=details)
