@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
-    from unoapi.models.prepared import Film, LinkPreview, Picture, Sound
+    from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
     from unoapi.models.receipts import Receipt
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
@@ -466,6 +466,15 @@ class MediaTools(Protocol):
 
     def picture(self, source: Path) -> Picture:
         """Measure a picture."""
+
+    def jpeg(self, source: Path, target: Path) -> None:
+        """Write a picture that every phone shows."""
+
+    def show(self, source: Path, target: Path) -> None:
+        """Write a film that every phone shows."""
+
+    def pages(self, source: Path) -> Pages:
+        """Measure a PDF."""
 
     def is_sticker(self, source: Path) -> bool | None:
         """Whether a file is a sticker as it is, and moves; none when it is no sticker."""

@@ -220,6 +220,59 @@ def test_field_report_40_a_film_has_its_size_its_length_and_a_preview(tmp_path: 
         assert small.format == "JPEG"
 
 
+def test_field_report_40_a_pdf_has_its_pages_and_a_preview() -> None:
+    buffer = io.BytesIO()
+    sheets = [Image.new("RGB", (300, 400), color) for color in ("white", "red")]
+    sheets[0].save(buffer, "PDF", save_all=True, append_images=sheets[1:])
+    item = {"link": "https://h.test/a.pdf", "caption": "c"}
+
+    send, problem = prepared(Web(a_pdf=buffer.getvalue()), Shelf(), type="document", document=item)
+
+    part = left(send, Shelf())["documentWithCaptionMessage"]["message"]["documentMessage"]
+    assert (problem, part["pageCount"], part["fileName"]) == ("", 2, "a.pdf")
+    with Image.open(io.BytesIO(base64.b64decode(part["JPEGThumbnail"]))) as small:
+        assert (small.format, max(small.size)) == ("JPEG", 100)
+
+
+def test_other_documents_are_not_prepared() -> None:
+    message = parse_message({"to": CONTACT, "type": "document", "document": {"link": "https://h.test/a.docx"}})
+
+    assert not preparation.wanted(message, for_phone=True, voice=True, always_voice=False)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "TIFF"])
+def test_a_picture_that_phones_do_not_show_becomes_a_jpeg(kind: str) -> None:
+    shelf = Shelf()
+
+    send, _ = prepared(Web(a_jpg=picture(kind)), shelf, type="image", image={"link": "https://h.test/a.jpg"})
+
+    assert left(send, shelf)["imageMessage"]["mimetype"] == "image/jpeg"
+    ((_, data),) = shelf.saved.values()
+    assert data[:3] == b"\xff\xd8\xff"
+
+
+def test_a_picture_has_the_type_that_it_is_of() -> None:
+    send, _ = prepared(Web(a_png=picture("JPEG")), Shelf(), type="image", image={"link": "https://h.test/a.png"})
+
+    assert left(send, Shelf())["imageMessage"]["mimetype"] == "image/jpeg"
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.avi", "a.gif", "a.mkv"])
+def test_a_film_that_phones_do_not_show_becomes_an_mp4(tmp_path: Path, name: str) -> None:
+    film = made(tmp_path, name, "-f", "lavfi", "-i", "testsrc=duration=1:size=161x121:rate=5")
+    shelf = Shelf()
+
+    send, problem = prepared(
+        Web(**{name.replace(".", "_"): film}), shelf, type="video", video={"link": f"https://h.test/{name}"}
+    )
+
+    assert (problem, left(send, shelf)["videoMessage"]["mimetype"]) == ("", "video/mp4")
+    ((media, data),) = shelf.saved.values()
+    (tmp_path / "out.mp4").write_bytes(data)
+    assert media.mime_type == "video/mp4"
+    assert FileTools().film(tmp_path / "out.mp4", tmp_path).played
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_field_report_44_a_picture_becomes_a_sticker(kind: str) -> None:
     shelf, web = Shelf(), Web(a_png=picture(kind))
@@ -303,7 +356,7 @@ def test_over_the_quota_an_audio_is_sent_as_it_came(tmp_path: Path) -> None:
     assert "UNOAPI_SESSION_MEDIA_MAX" in problem
 
 
-@pytest.mark.parametrize("kind", ["image", "video", "audio", "sticker"])
+@pytest.mark.parametrize("kind", ["image", "video", "audio", "sticker", "document"])
 @pytest.mark.parametrize("data", [b"", b"<html>no such file</html>", b"\x89PNG\r\n\x1a\n broken", bytes(range(256))])
 def test_what_is_no_file_of_its_kind_is_sent_as_it_came(kind: str, data: bytes) -> None:
     item: Any = {"link": "https://h.test/a.bin"}

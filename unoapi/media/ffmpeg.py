@@ -27,7 +27,7 @@ SIDE = 100
 """Pixels of a preview's longer side, as WhatsApp's own clients send it."""
 
 
-FORMATS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav,webm"
+FORMATS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,gif,matroska,mov,mp3,mpeg,mpegts,ogg,wav,webm"
 """What holds sound itself; no list of other files."""
 LOCAL = ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS)
 """Local files only, and no playlists: given one instead of sound, ffmpeg would open what it names."""
@@ -39,6 +39,8 @@ PLAYED = {
     ("ogg", "opus"): "audio/ogg; codecs=opus",
 }
 """The media type of what phones can play, by container and codec."""
+SHOWN_CODECS = ("h264", "mpeg4", "h263")
+"""What phones show in an MP4."""
 
 
 def to_voice(source: Path, target: Path) -> None:
@@ -55,6 +57,16 @@ def to_audio(source: Path, target: Path) -> None:
     options = (
         "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-c:a", "aac", "-b:a", "96k", "-fs", str(MAX_BYTES),
         "-movflags", "+faststart", "-f", "mp4",
+    )  # fmt: skip
+    _convert(source, target, options)
+
+
+def to_film(source: Path, target: Path) -> None:
+    """Write `source` as a film that every phone shows. Raises ConversionFailed."""
+    even = "scale=trunc(min(iw\\,1280)/2)*2:-2"
+    options = (
+        "-t", str(MAX_SECONDS), "-map_metadata", "-1", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p",
+        "-vf", even, "-c:a", "aac", "-b:a", "96k", "-fs", str(MAX_BYTES), "-movflags", "+faststart", "-f", "mp4",
     )  # fmt: skip
     _convert(source, target, options)
 
@@ -87,7 +99,9 @@ def film_of(source: Path, folder: Path) -> Film:
     picture = folder / "frame.jpg"
     shape = f"scale={SIDE}:{SIDE}:force_original_aspect_ratio=decrease:force_divisible_by=2"
     _convert(source, picture, ("-frames:v", "1", "-an", "-vf", shape, "-q:v", "8", "-f", "mjpeg"))
+    containers = str(described["format"].get("format_name") or "").split(",")
     return Film(
+        played="mp4" in containers and stream.get("codec_name") in SHOWN_CODECS,
         width=height if turned else width,
         height=width if turned else height,
         seconds=round(_seconds(described["format"].get("duration"))),

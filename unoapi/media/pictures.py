@@ -22,6 +22,7 @@ THUMBNAIL = (100, 100)
 STICKER = (512, 512)
 MAX_STICKER, MAX_ANIMATED = 100 * 1024, 500 * 1024
 """Meta's limits, in bytes."""
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 QUALITIES = (90, 75, 60, 40, 20)
 
 
@@ -31,8 +32,18 @@ def picture_of(source: Path) -> Picture:
         with _opened(source) as image:
             upright = ImageOps.exif_transpose(image)
             width, height = upright.size
-            return Picture(width=width, height=height, thumbnail=_jpeg(upright))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            mime_type = Image.MIME.get(image.format or "", "")
+            return Picture(mime_type=mime_type, width=width, height=height, thumbnail=jpeg_of(upright))
+    except UNREADABLE as error:
+        raise ConversionFailed(f"the picture could not be read: {type(error).__name__}") from error
+
+
+def to_jpeg(source: Path, target: Path) -> None:
+    """Write a picture in the form that every phone shows. Raises ConversionFailed."""
+    try:
+        with _opened(source) as image:
+            _flat(ImageOps.exif_transpose(image)).save(target, "JPEG", quality=90)
+    except UNREADABLE as error:
         raise ConversionFailed(f"the picture could not be read: {type(error).__name__}") from error
 
 
@@ -42,7 +53,7 @@ def to_sticker(source: Path, target: Path) -> bool:
         with _opened(source) as image:
             animated = getattr(image, "n_frames", 1) > 1
             frames, durations = _frames(image) if animated else ([_framed(image)], [])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ConversionFailed(f"the sticker could not be read: {type(error).__name__}") from error
     first, *others = frames
     moving = {"save_all": True, "append_images": others, "duration": durations, "loop": 0} if animated else {}
@@ -60,7 +71,7 @@ def is_sticker(source: Path) -> bool | None:
             animated = bool(getattr(image, "is_animated", False))
             fits = source.stat().st_size <= (MAX_ANIMATED if animated else MAX_STICKER)
             return animated if image.format == "WEBP" and image.size == STICKER and fits else None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
 
 
@@ -72,15 +83,21 @@ def _opened(source: Path) -> Image.Image:
     return image
 
 
-def _jpeg(image: Image.Image) -> str:
+def jpeg_of(image: Image.Image) -> str:
+    """A small picture, as a JPEG in base64."""
     small = image.copy()
     small.thumbnail(THUMBNAIL)
-    flat = Image.new("RGB", small.size, "white")
-    solid = small.convert("RGBA")
-    flat.paste(solid, mask=solid.getchannel("A"))
     buffer = io.BytesIO()
-    flat.save(buffer, "JPEG", quality=60)
+    _flat(small).save(buffer, "JPEG", quality=60)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """The picture on white, where it lets something through."""
+    flat = Image.new("RGB", image.size, "white")
+    solid = image.convert("RGBA")
+    flat.paste(solid, mask=solid.getchannel("A"))
+    return flat
 
 
 def _frames(image: Image.Image) -> tuple[list[Image.Image], list[int]]:

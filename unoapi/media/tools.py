@@ -1,4 +1,4 @@
-"""The tools of the `media` process. Pillow is loaded at its first use: other processes need none of it."""
+"""The tools of the `media` process. Pillow and PDFium are loaded at their first use: others need none of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unoapi.models.prepared import LinkPreview
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unoapi.models.prepared import Film, Picture, Sound
+    from unoapi.models.prepared import Film, Pages, Picture, Sound
 
 
 class FileTools:
@@ -38,6 +38,22 @@ class FileTools:
         from unoapi.media import pictures  # noqa: PLC0415 (see above)
 
         return pictures.picture_of(source)
+
+    def jpeg(self, source: Path, target: Path) -> None:
+        """Write a picture that every phone shows."""
+        from unoapi.media import pictures  # noqa: PLC0415 (see above)
+
+        pictures.to_jpeg(source, target)
+
+    def show(self, source: Path, target: Path) -> None:
+        """Write a film that every phone shows."""
+        ffmpeg.to_film(source, target)
+
+    def pages(self, source: Path) -> Pages:
+        """Measure a PDF."""
+        from unoapi.media import documents  # noqa: PLC0415 (see above)
+
+        return documents.pages_of(source)
 
     def is_sticker(self, source: Path) -> bool | None:
         """Whether a file is a sticker as it is, and moves; none when it is no sticker."""

@@ -17,8 +17,9 @@ class Sound:
 
 @dataclass(frozen=True)
 class Film:
-    """A film as it is shown. `thumbnail` is a JPEG in base64, as of a picture."""
+    """A film as it is shown. `thumbnail` is a JPEG in base64, as of a picture. `played`: phones can show it."""
 
+    played: bool
     width: int
     height: int
     seconds: int
@@ -27,10 +28,19 @@ class Film:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is shown."""
+    """A picture as it is shown. `mime_type` is what it is, whatever it is called."""
 
+    mime_type: str
     width: int
     height: int
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class Pages:
+    """A document with pages: how many, and what the first one looks like."""
+
+    count: int
     thumbnail: str
 
 

@@ -1,7 +1,8 @@
 """What is done with a message's file before it is sent, in the `media` process: sessions' processes convert nothing.
 
-Voice notes and sound that phones cannot play are converted, stickers made; length, bars, size and preview are measured,
-because WhatsApp's own clients send them with the file. Of a text that wants one, the preview of its first link is made.
+Voice notes, and what phones cannot play or show, are converted, stickers made; length, bars, size and preview are
+measured, because WhatsApp's own clients send them with the file. Of a text that wants one, the preview of its first
+link is made.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from unoapi.errors import (
     describe,
 )
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import AudioMessage, MediaObject, TextMessage
+from unoapi.models.cloud_api.messages import AudioMessage, DocumentMessage, MediaObject, TextMessage
 from unoapi.models.jobs import SendMessage
 from unoapi.models.media import MAX_BYTES
 from unoapi.services.media import own_id, save
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 
 OPUS = "audio/ogg; codecs=opus"
 READY = (".ogg", ".oga", ".opus")
+PDF = ".pdf"
+PHOTOS = ("image/jpeg", "image/png")
 KINDS = ("image", "video", "audio", "sticker")
-PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "mime_type", "preview")
+PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "mime_type", "preview", "page_count")
 """The fields that are added to a message's object, for phones only."""
 CHUNK = 256 * 1024
 PAGE_BYTES, PAGE_MS = 2 * 1024 * 1024, 8_000
@@ -56,9 +59,17 @@ def wanted(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voi
         return for_phone and bool(message.text.preview_url) and first_link(message.text.body) != ""
     if for_phone and message.type in KINDS:
         return True
+    if isinstance(message, DocumentMessage):
+        return for_phone and _may_be_pdf(message.document)
     if not isinstance(message, AudioMessage) or not voice or not (always_voice or message.audio.voice):
         return False
     return not urlsplit(message.audio.link or "").path.lower().endswith(READY)
+
+
+def _may_be_pdf(document: MediaObject) -> bool:
+    """Whether a document has pages to look at, by its names; an uploaded one may be called anything."""
+    name = str(getattr(document, "filename", None) or "").lower()
+    return name.endswith(PDF) or urlsplit(document.link or "").path.lower().endswith(PDF) or not (document.link or name)
 
 
 def first_link(text: str) -> str:
@@ -125,7 +136,8 @@ class _Work:
         """The message's object with what was made and measured."""
         if as_voice:
             return self._voice(item, measured=for_phone)
-        measure = {"image": self._picture, "video": self._film, "audio": self._sound, "sticker": self._sticker}
+        measure = {"image": self._picture, "video": self._film, "audio": self._sound, "sticker": self._sticker,
+                   "document": self._document}  # fmt: skip
         return measure[kind](item)
 
     def _voice(self, item: dict[str, Any], *, measured: bool) -> dict[str, Any]:
@@ -148,12 +160,25 @@ class _Work:
 
     def _picture(self, item: dict[str, Any]) -> dict[str, Any]:
         picture = self._tools.picture(self.source)
-        return {**item, "width": picture.width, "height": picture.height, "thumbnail": picture.thumbnail}
+        mime_type = picture.mime_type
+        if mime_type not in PHOTOS:
+            mime_type = "image/jpeg"
+            self._tools.jpeg(self.source, self._target)
+            item = _replaced(item, self._save(self._target, mime_type, "image.jpeg"))
+        shown = {"width": picture.width, "height": picture.height, "thumbnail": picture.thumbnail}
+        return {**item, **shown, "mime_type": mime_type}
 
     def _film(self, item: dict[str, Any]) -> dict[str, Any]:
         film = self._tools.film(self.source, self.folder)
+        if not film.played:
+            self._tools.show(self.source, self._target)
+            item = _replaced(item, self._save(self._target, "video/mp4", "video.mp4")) | {"mime_type": "video/mp4"}
         measured = {"width": film.width, "height": film.height, "seconds": film.seconds, "thumbnail": film.thumbnail}
         return {**item, **measured}
+
+    def _document(self, item: dict[str, Any]) -> dict[str, Any]:
+        pages = self._tools.pages(self.source)
+        return {**item, "page_count": pages.count, "thumbnail": pages.thumbnail}
 
     def _sticker(self, item: dict[str, Any]) -> dict[str, Any]:
         animated = self._tools.is_sticker(self.source)

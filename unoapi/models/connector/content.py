@@ -83,6 +83,7 @@ class Media(Base):
     height: int = 0
     thumbnail: Thumbnail = ""
     waveform: Thumbnail = ""
+    page_count: int = 0
     media: MediaFile | None = None
     link: str = Field(default="", max_length=4096)
 

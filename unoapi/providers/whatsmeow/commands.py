@@ -54,7 +54,7 @@ CAPTIONED = ("image", "video", "document")
 """WhatsApp shows words below these; those of a sound follow it as a text."""
 MAX_TIMER_S = 366 * 86_400
 """More than any phone offers; a number that does not fit would spoil the whole message."""
-MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once")
+MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
 OWN_IDS = ("wamid.", "UNO.")

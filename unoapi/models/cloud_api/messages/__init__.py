@@ -5,6 +5,7 @@ from unoapi.models.cloud_api.messages.contents import (
     AudioMessage,
     CaptionedMedia,
     ContactsMessage,
+    DocumentMessage,
     EditMessage,
     ImageMessage,
     LocationMessage,
@@ -26,7 +27,7 @@ from unoapi.models.cloud_api.messages.types import MESSAGES
 
 __all__ = [
     "MAX_TEXT_CHARS", "MESSAGES", "UNKNOWN", "AudioMessage", "CaptionedMedia", "Command",
-    "ContactsMessage", "EditMessage", "ImageMessage", "InteractiveMessage", "LocationMessage", "MediaObject",
-    "OutboundMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender", "Template", "TemplateMessage",
-    "Text", "TextMessage", "computed_message_id", "new_message_id",
+    "ContactsMessage", "DocumentMessage", "EditMessage", "ImageMessage", "InteractiveMessage", "LocationMessage",
+    "MediaObject", "OutboundMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender", "Template",
+    "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
 ]  # fmt: skip
