@@ -110,6 +110,48 @@ def linking(folder: Path) -> Any:
     return {"ends": ends, "silent": silent, "restored": engine.connected, "states": saved}
 
 
+def received(folder: Path) -> Any:
+    """Messages as protobufs, and the contract's events that become of them."""
+    module, engine = neonize_engine(folder)
+    e2e, common = module.e2e, importlib.import_module("neonize.proto.waCommon.WACommon_pb2")
+    key = common.MessageKey(ID="3EB0T", fromMe=True, remoteJID=f"{PHONE}@s.whatsapp.net")
+    plain = e2e.Message(conversation="words")
+    wrapped = e2e.FutureProofMessage(message=plain)
+    poll = e2e.PollCreationMessage(name="Q", options=[e2e.PollCreationMessage.Option(optionName="A")])
+    flow = e2e.InteractiveResponseMessage.NativeFlowResponseMessage
+    image = e2e.ImageMessage(mimetype="image/jpeg", viewOnce=True, caption="words")
+    quoted = e2e.ContextInfo(stanzaID="3EB0Q", quotedMessage=plain, expiration=86400)
+    messages = {
+        "question answered": e2e.Message(questionResponseMessage=e2e.QuestionResponseMessage(key=key, text="words")),
+        "question": e2e.Message(questionMessage=wrapped),
+        "comment": e2e.Message(commentMessage=e2e.CommentMessage(message=plain, targetMessageKey=key)),
+        "payment": e2e.Message(requestPaymentMessage=e2e.RequestPaymentMessage(noteMessage=plain)),
+        "invoice": e2e.Message(invoiceMessage=e2e.InvoiceMessage(note="words", token="t")),
+        "stickers": e2e.Message(stickerPackMessage=e2e.StickerPackMessage(name="words")),
+        "poll": e2e.Message(
+            pollCreationMessageV4=e2e.FutureProofMessage(message=e2e.Message(pollCreationMessage=poll))
+        ),
+        "vote": e2e.Message(pollUpdateMessage=e2e.PollUpdateMessage(pollCreationMessageKey=key)),
+        "row": e2e.Message(
+            interactiveResponseMessage=e2e.InteractiveResponseMessage(
+                nativeFlowResponseMessage=flow(name="single_select", paramsJSON='{"id": "a", "title": "A"}')
+            )
+        ),
+        "view once": e2e.Message(imageMessage=image),
+        "quote": e2e.Message(extendedTextMessage=e2e.ExtendedTextMessage(text="words", contextInfo=quoted)),
+        "placeholder": e2e.Message(placeholderMessage=e2e.PlaceholderMessage()),
+    }
+    return {
+        name: [
+            {"type": event.type, "data": event.data}
+            for event in engine.convert(
+                "Message", module.protobufs.Message(Info=info(module), Message=message).SerializePartialToString()
+            )
+        ]
+        for name, message in messages.items()
+    }
+
+
 def fields(folder: Path) -> Any:
     """Every top-level field of a message, each set to its empty message."""
     module, _ = neonize_engine(folder)
@@ -130,6 +172,16 @@ def sent(folder: Path) -> Any:
     module, _ = neonize_engine(folder)
     uploaded = {"URL": "https://mmg.test/x", "directPath": "/v", "mediaKey": "a2V5", "fileLength": 3}
     lost = []
+    quotes = ("text", "image", "video", "audio", "document", "sticker", "location", "contacts", "poll")
+    for kind in quotes:
+        quoted = {"kind": kind, "text": "words", "options": ["A", "B"]}
+        context = {"id": "3EB0", "participant": f"{PHONE}@s.whatsapp.net", "quoted": quoted}
+        content = {"kind": "text", "body": "x"}
+        send = Send.model_validate({"content": content, "context": context, "ephemeral_seconds": 86400})
+        proto = module.json_format.ParseDict(message_of(send, to=f"{PHONE}@s.whatsapp.net"), module.e2e.Message())
+        told = proto.extendedTextMessage.contextInfo
+        if told.expiration != 86400 or not told.quotedMessage.ListFields():
+            lost.append(["quote", kind, str(told)])
     for mode in ("text", "classic", "native"):
         for content in EXAMPLES["sent"]:
             send = Send.model_validate({"content": content, "interactive_mode": mode})
@@ -161,9 +213,14 @@ def store(folder: Path) -> Any:
 
 
 if __name__ == "__main__":
-    answer = {"events": events, "linking": linking, "fields": fields, "sent": sent, "store": store}[sys.argv[1]](
-        Path(sys.argv[2])
-    )
+    answer = {
+        "events": events,
+        "linking": linking,
+        "received": received,
+        "fields": fields,
+        "sent": sent,
+        "store": store,
+    }[sys.argv[1]](Path(sys.argv[2]))
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
     sys.stdout.flush()
     os._exit(0)

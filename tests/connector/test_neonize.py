@@ -12,6 +12,7 @@ import pytest
 
 from tests.connector.library import library_path
 from tests.connector.phones import NOBODY, Phone
+from tests.connector.pocket import Pocket
 from tests.support.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
@@ -63,6 +64,33 @@ def test_what_the_library_says_while_it_links_ends_the_session_with_its_reason(t
     }  # fmt: skip
     assert "passkey" in result["ends"]["passkey-request"][1]
     assert (result["silent"], result["restored"], result["states"]) == (False, True, ["disconnected", "connected"])
+
+
+def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_path: Path) -> None:
+    results = run(tmp_path, "received")
+    pocket = Pocket(tmp_path / "pocket")
+
+    shown: dict[str, Any] = {}
+    for number, (name, events_) in enumerate(results.items()):
+        (event,) = events_
+        event["data"]["content"].pop("media", None)  # nothing is fetched here
+        before = len(pocket.messages())
+        pocket.reports(event["type"], **{**event["data"], "id": f"3EB0{number:02}"})
+        shown[name] = pocket.messages()[before:]
+
+    texts = ("question answered", "question", "comment", "payment", "invoice", "stickers", "quote")
+    assert [name for name in texts if "words" not in shown[name][0]["text"]["body"]] == []
+    assert {name: shown[name][0]["context"]["id"] for name in ("question answered", "comment", "vote", "quote")} == {
+        "question answered": "3EB0T", "comment": "3EB0T", "vote": "3EB0T", "quote": "3EB0Q",
+    }  # fmt: skip
+    assert shown["poll"][0]["text"]["body"].startswith("*Q*")
+    assert shown["row"][0]["interactive"]["list_reply"]["id"] == "a"
+    assert shown["view once"][0]["image"]["view_once"] is True
+    assert shown["quote"][0]["from"] == "5549988887777"
+    assert results["quote"][0]["data"]["ephemeral_seconds"] == 86400
+    assert shown["placeholder"] == []
+    pocket.pass_time(200)
+    assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 
 
 def test_every_field_of_a_message_becomes_something(tmp_path: Path) -> None:
