@@ -57,3 +57,19 @@ def test_the_head_says_how_long_the_body_is() -> None:
 
 def test_what_follows_a_request_is_kept() -> None:
     assert Inbox(SIZED + SIZED).data == SIZED + SIZED
+
+
+@pytest.mark.parametrize(
+    ("came", "ends"),
+    [
+        (SIZED, True),
+        (HEAD + b"\r\n", True),
+        (SIZED[:-1], False),
+        (SIZED + HEAD, False),
+        (HEAD + b"\r\n" + b"P", False),
+        (CHUNKED + b"\r\n", False),
+    ],
+    ids=["sized", "no body", "not whole", "another behind it", "its first byte", "in pieces"],
+)
+def test_of_a_sized_request_is_known_whether_anything_came_behind_it(came: bytes, ends: bool) -> None:
+    assert Inbox(came).ends_here is ends

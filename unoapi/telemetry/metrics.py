@@ -5,7 +5,7 @@ Counting costs microseconds and works without a reader. `telemetry.exporter` add
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -36,6 +36,7 @@ class Metrics:
         self._request_seconds = Histogram(
             "unoapi_request_seconds", "From a request to its answer.", buckets=REQUEST_BUCKETS_S, registry=registry
         )
+        self._answers = cache(lambda route, status: self._requests.labels(route, str(status)))
         self.busy = Gauge(
             "unoapi_worker_threads_busy",
             "Jobs that are being worked on.",
@@ -69,7 +70,7 @@ class Metrics:
 
     def answered(self, route: str, status: int, *, seconds: float) -> None:
         """Count an answer. `route` is the rule that matched, never the path."""
-        self._requests.labels(route, str(status)).inc()
+        self._answers(route, status).inc()
         self._request_seconds.observe(seconds)
 
 

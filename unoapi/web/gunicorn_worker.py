@@ -16,7 +16,7 @@ import struct
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -97,6 +97,15 @@ class _Connection(TConn):  # type: ignore[misc]
         """What to do then; None while a thread has the connection."""
         self.then: Callable[[_Connection], None] | None = None
         self.closed = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is to be done until the loop hears of the client again: to wake it takes as long as to work.
+
+        The loop then sees a second later at the latest that the connection is idle.
+        """
+        answered = self.answer_buffer is not None and not self.answer_buffer.waiting
+        return self.watched_for == EVENT_READ and answered and self.inbox.ends_here
 
 
 class _Waiting:
@@ -182,6 +191,8 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._in_lane: set[_Connection] = set()
         self._lane_callers: Counter[str] = Counter()
         self._over = False
+        self._done: deque[tuple[_Connection, Any]] = deque()
+        """What threads are done with, and the result."""
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -237,8 +248,11 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         due = min(waiting.next_due for waiting in everything)
         if self._idle or self._heads:
             due = min(due, self._stopped_at + LINGER_S)
-        for key, _ in self.poller.select(max(0.0, min(timeout, due - time.monotonic()))):
+        events = self.poller.select(max(0.0, min(timeout, due - time.monotonic())))
+        self._take_back()  # first, so that a connection's next request finds it waiting for one
+        for key, _ in events:
             key.data(key.fileobj)
+        self._take_back()  # whose event came too soon
         now = time.monotonic()
         if not self.alive:
             self._hurry(now)
@@ -252,6 +266,11 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         for waiting in (self._flushes, self._lingers, self._idle):
             while (conn := waiting.overdue(now)) is not None:
                 self._drop(conn)
+
+    def _take_back(self) -> None:
+        """Go on with the connections that threads are done with."""
+        while self._done:
+            self.finish_request(*self._done.popleft())
 
     def finish_request(self, conn: _Connection, result: Any) -> None:
         """A thread is done with a connection."""
@@ -523,7 +542,10 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             result = work()
         finally:
             if not self._over:
-                self.method_queue.defer(self.finish_request, conn, result)
+                self._done.append((conn, result))
+                # Asked after that: the loop stops watching a connection before it looks for the last time.
+                if not (self.alive and result is True and conn.is_quiet):
+                    self.method_queue.defer(self._take_back)
 
     def handle(self, conn: _Connection) -> Any:
         """Run one request. True keeps the connection, None drops it; other values are for the main loop."""

@@ -81,7 +81,8 @@ def register_text_check(app: Flask) -> None:
     @app.before_request
     def _check() -> None:
         _ensure_text([("The path", request.path)])
-        _ensure_text(("The query", part) for item in request.args.items(multi=True) for part in item)
+        if request.query_string:
+            _ensure_text(("The query", part) for item in request.args.items(multi=True) for part in item)
 
 
 def any_object() -> dict[str, Any]:

@@ -44,6 +44,11 @@ class Inbox:
         """Whether the whole request has come."""
         return self._over
 
+    @property
+    def ends_here(self) -> bool:
+        """Whether the request has come, and surely nothing behind it."""
+        return self._over and not self._chunked and self.body_here == (self.body_length or 0)
+
     def feed(self, data: bytes) -> None:
         """Take what has come."""
         searched = max(0, len(self.data) - len(HEAD_END) + 1)
