@@ -66,6 +66,7 @@ class UnoTask(Task[Any, Any]):
 
     abstract = True
     Request = "unoapi.broker.celery:SafeRequest"
+    Strategy = "tasks.strategy:strategy"
     autoretry_for: ClassVar[tuple[type[Exception], ...]] = (Exception,)
     dont_autoretry_for: ClassVar[tuple[type[Exception], ...]] = (PermanentError,)
     max_retries = None  # Celery's own limit; ours is the retry schedule's

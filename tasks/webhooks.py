@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from celery import shared_task
 
 from tasks.base import UnoTask
+from tasks.strategy import run_at_once
 from unoapi.errors import BrokerUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
@@ -24,7 +25,10 @@ log = get_logger(__name__)
 
 @shared_task(name=FanOut.task, base=UnoTask, bind=True)
 def fan_out(self: UnoTask, job: FanOut) -> None:
-    """Queue one delivery for each webhook that wants the event."""
+    """Queue one delivery for each webhook that wants the event; one that is alone is made at once.
+
+    A worker that stopped in the middle may have been ended by it: then the delivery stands for itself.
+    """
     uno = self.uno
     fanned = webhooks.fan_out(
         job,
@@ -35,10 +39,14 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
     )
     callbacks = uno.settings.status_failed_webhook_url is not None
     reports = failure_callbacks.status_reports(job, superseded=fanned.superseded, callbacks=callbacks)
-    if fanned.deliveries or reports:
-        uno.publisher.publish([Envelope(following) for following in (*fanned.deliveries, *reports)])
+    if fanned.single is not None and not reports and not self.redelivered:
+        uno.traces.add(*fanned.trace(job))
+        run_at_once(fanned.single, within=self)
+    else:
+        if fanned.deliveries or reports:
+            uno.publisher.publish([Envelope(following) for following in (*fanned.deliveries, *reports)])
+        uno.traces.add(*fanned.trace(job))
     webhooks.remember(job, fanned, ordering=uno.ordering, blacklist=uno.blacklist, timers=uno.timers)
-    uno.traces.add(*fanned.trace(job))
 
 
 @shared_task(name=DeliverWebhook.task, base=UnoTask, bind=True)

@@ -102,14 +102,116 @@ def dead_letters(uno: Uno) -> list[DeadLetter]:
 # --- the work ---
 
 
-def test_an_event_becomes_one_delivery_for_each_webhook(uno: Uno) -> None:
+def test_an_event_becomes_one_delivery_for_each_webhook() -> None:
+    uno = make_uno(make_session(make_webhook(), make_webhook(id="other")))
+
+    run(uno, make_fan_out(webhook_ids=["default", "other"]))
+
+    deliveries = queues(uno).jobs("unoapi.outgoing")
+    assert {type(delivery) for delivery in deliveries} == {DeliverWebhook}
+    assert [(delivery.webhook_id, delivery.body) for delivery in deliveries] == [
+        ("default", make_event().body),
+        ("other", make_event().body),
+    ]
+    entries = uno.traces.find("wamid.1")
+    assert [(entry.step, entry.kind, entry.webhook) for entry in entries] == [
+        ("queued", "message", "default"),
+        ("queued", "message", "other"),
+    ]
+
+
+def test_an_event_for_one_webhook_is_delivered_at_once(uno: Uno) -> None:
     run(uno, make_fan_out())
 
+    done = uno.deliveries.state(delivery_id(make_event().event_id, "default"), make_delivery().endpoint)
+    assert done.done
+    assert queues(uno).depth("unoapi.outgoing") == 0
+    assert steps(uno) == ["queued"]
+
+
+def test_an_event_that_is_repeated_after_it_was_delivered_at_once_is_posted_once() -> None:
+    recorder = WebhookRecorder(Answer(status=200, duration_ms=7))
+    uno = make_uno(make_session(), webhook_client=recorder)
+    run(uno, make_fan_out())
+
+    run(uno, make_fan_out(), redelivered=True)
     (delivery,) = queues(uno).jobs("unoapi.outgoing")
-    assert isinstance(delivery, DeliverWebhook)
-    assert (delivery.webhook_id, delivery.body) == ("default", make_event().body)
-    (entry,) = uno.traces.find("wamid.1")
-    assert (entry.step, entry.kind, entry.webhook) == ("queued", "message", "default")
+    run(uno, delivery)
+
+    assert recorder.ids == [delivery.id]
+
+
+def test_a_delivery_that_may_have_ended_a_worker_stands_for_itself() -> None:
+    recorder = WebhookRecorder(Answer(status=200))
+    uno = make_uno(make_session(), webhook_client=recorder)
+
+    run(uno, make_fan_out(), redelivered=True)
+
+    assert recorder.ids == []
+    assert [delivery.webhook_id for delivery in queues(uno).jobs("unoapi.outgoing")] == ["default"]
+
+
+def test_a_delivery_that_fails_at_once_waits_as_one_of_its_own_with_its_attempt() -> None:
+    uno = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=500)))
+
+    run(uno, make_fan_out())
+
+    (message,) = waiting(uno)
+    assert message.headers["task"] == DeliverWebhook.task
+    assert message.headers["id"] == delivery_id(make_event().event_id, "default")
+    assert message.headers["retries"] == 1
+    assert [attempt.status for attempt in history_of(message.headers).attempts] == [500]
+    assert steps(uno) == ["queued", "attempt"]
+
+
+def test_a_delivery_that_is_given_up_at_once_is_the_dead_letter() -> None:
+    uno = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=410)), settings=CALLBACKS)
+
+    run(uno, make_fan_out())
+
+    (letter,) = dead_letters(uno)
+    assert letter.task == DeliverWebhook.task
+    assert [job.task for job in queues(uno).jobs("unoapi.webhook.status.failed")] == [ReportFailure.task]
+
+
+@pytest.mark.parametrize("status", [500, 410])
+def test_an_event_whose_delivery_can_be_neither_made_nor_put_back_stays_on_its_queue(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    uno = make_uno(make_session(), webhook_client=WebhookRecorder(Answer(status=status)))
+    queues(uno).away = True
+    monkeypatch.setattr("tasks.base.PUBLISH_DEADLINE_S", 0.0)
+
+    with pytest.raises(Reject) as rejection:
+        run(uno, make_fan_out())
+
+    assert vars(rejection.value)["requeue"] is True
+
+
+def test_an_event_for_one_webhook_that_wants_order_is_queued() -> None:
+    uno = make_uno(ORDERED)
+
+    run(uno, make_fan_out(ordered=["default"], contact=CONTACT))
+
+    (delivery,) = queues(uno).jobs("unoapi.outgoing")
+    assert delivery.contact == CONTACT
+
+
+def test_whom_an_event_mutes_is_remembered_after_it_was_delivered_at_once() -> None:
+    order: list[str] = []
+
+    class Recorder(WebhookRecorder):
+        def post(self, *arguments: Any, **options: Any) -> Answer:
+            order.append("posted")
+            return super().post(*arguments, **options)
+
+    uno = make_uno(make_session(), webhook_client=Recorder(Answer(status=200)))
+    muted = uno.blacklist.mute
+    uno.blacklist.mute = lambda *arguments: (order.append("remembered"), muted(*arguments))  # type: ignore[method-assign,assignment,func-returns-value]
+
+    run(uno, make_fan_out())
+
+    assert order == ["posted", "remembered"]
 
 
 def test_an_event_that_a_webhook_does_not_want_is_traced_with_the_reason() -> None:
@@ -584,7 +686,7 @@ def test_a_message_is_held_during_an_alarm_and_not_given_back_again_and_again(
     monkeypatch.setattr(uno.publisher, "publish", publish)
 
     with pytest.raises(Retry if is_held else Reject):
-        run(uno, make_fan_out())
+        run(uno, make_fan_out(webhook_ids=["default", "removed"]))
 
     assert bool(waiting(uno)) is is_held
 

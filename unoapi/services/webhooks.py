@@ -97,6 +97,11 @@ class FannedOut:
         """The webhooks that do not get the event."""
         return list(self.filters)
 
+    @property
+    def single(self) -> DeliverWebhook | None:
+        """The delivery, if there is only one, and it waits for no other of its conversation."""
+        return self.deliveries[0] if len(self.deliveries) == 1 and not self.deliveries[0].contact else None
+
     def trace(self, job: FanOut) -> list[TraceEntry]:
         """The steps of the event at each webhook, in the order of the webhooks that get it."""
         if self.superseded:
