@@ -275,7 +275,7 @@ def bootstrap(settings: Settings) -> Uno:
         statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
         operator_addresses=operators,
-        webhook_client=WebhookClient(guard, operators),
+        webhook_client=WebhookClient(guard, operators, threads=settings.unoapi_worker_threads),
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
             amqp_url=amqp_url,

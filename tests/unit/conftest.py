@@ -78,4 +78,5 @@ def far_east() -> Iterator[None]:
 
 @pytest.fixture
 def sender() -> CurlSender:
-    return CurlSender(LOOPBACK)
+    """With as little room as there may be: the next request often takes another one's handle over."""
+    return CurlSender(LOOPBACK, most_idle=1)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.raw_http_server import (
     LAST,
+    LOOPBACK,
     OK,
     Listen,
     Receiver,
@@ -19,6 +20,7 @@ from tests.support.raw_http_server import (
     say,
     send,
 )
+from tests.support.stack import eventually
 from unoapi.http.webhook_client import MAX_BODY_BYTES, CurlSender
 from unoapi.models.attempts import Answer
 
@@ -216,7 +218,8 @@ class TestConnections:
         assert answer.delivered
         assert connections_of(receiver) == [1, 2]
 
-    def test_every_thread_has_its_own(self, listen: Listen, sender: CurlSender) -> None:
+    def test_every_thread_has_its_own(self, listen: Listen) -> None:
+        sender = CurlSender(LOOPBACK, most_idle=4)
         receiver, together = listen(OK), threading.Barrier(4)
 
         def work(tenant: str) -> None:
@@ -232,3 +235,58 @@ class TestConnections:
             by_connection.setdefault(request.connection, set()).add(request.target.split("/")[1])
         assert (len(receiver.requests), receiver.connections) == (12, 4)
         assert sorted(map(sorted, by_connection.values())) == [["5511"], ["5511"], ["5522"], ["5533"]]
+
+    def test_a_tenants_connection_is_kept_while_others_have_requests(self, listen: Listen) -> None:
+        sender, receiver = CurlSender(LOOPBACK, most_idle=2), listen(OK)
+
+        for tenant in ("5511", "5522", "5522", "5511", "5511", "5522"):
+            send(sender, receiver.url, tenant=tenant)
+
+        assert connections_of(receiver) == [1, 2, 2, 1, 1, 2]
+
+    def test_a_connection_serves_whatever_thread_has_the_next_request(self, listen: Listen, sender: CurlSender) -> None:
+        receiver = listen(OK)
+
+        for _ in range(3):
+            thread = threading.Thread(target=send, args=(sender, receiver.url))
+            thread.start()
+            thread.join()
+
+        assert connections_of(receiver) == [1, 1, 1]
+
+    def test_each_receiver_of_a_tenant_has_its_own(self, listen: Listen) -> None:
+        sender, first, second = CurlSender(LOOPBACK, most_idle=2), listen(OK), listen(OK)
+
+        for _ in range(3):
+            send(sender, first.url)
+            send(sender, second.url)
+
+        assert connections_of(first) == connections_of(second) == [1, 1, 1]
+
+    def test_the_one_that_was_idle_for_longest_gives_way(self, listen: Listen) -> None:
+        sender, receiver = CurlSender(LOOPBACK, most_idle=2), listen(OK)
+
+        for tenant in ("5511", "5522", "5533", "5522", "5511"):
+            send(sender, receiver.url, tenant=tenant)
+
+        assert connections_of(receiver) == [1, 2, 3, 2, 4]
+
+    def test_what_is_over_the_bound_is_closed(self, listen: Listen, sender: CurlSender) -> None:
+        receivers, together = [listen(OK) for _ in range(3)], threading.Barrier(3)
+
+        def work(receiver: Receiver) -> None:
+            together.wait(5)
+            send(sender, receiver.url)
+
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(work, receivers))
+
+        eventually(lambda: sum(receiver.client_left.is_set() for receiver in receivers) == 2, within_s=5)
+
+    def test_an_endpoint_that_closes_every_connection_makes_no_handles(self, listen: Listen) -> None:
+        sender, receiver = CurlSender(LOOPBACK, most_idle=9), listen(LAST)
+
+        for tenant in ("5511", "5522", "5511"):
+            send(sender, receiver.url, tenant=tenant)
+
+        assert len(sender._idle) == 1

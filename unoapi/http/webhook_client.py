@@ -13,6 +13,7 @@ from unoapi.errors import NotSent
 from unoapi.http.guarded_handle import FINAL, REDIRECTS, STOP, GuardedHandle
 from unoapi.http.signatures import build_headers
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
+from unoapi.models.endpoints import origin_of
 from unoapi.models.provenance import NO_ADDRESSES
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from unoapi.models.session import Webhook
 
 MAX_BODY_BYTES = 16 * 1024
+MOST_IDLE = 64
+"""Connections that are kept for the next request, each of one endpoint. One over TLS takes a megabyte."""
 _TIMINGS = (
     ("name_lookup", pycurl.NAMELOOKUP_TIME_T),
     ("connect", pycurl.CONNECT_TIME_T),
@@ -37,8 +40,10 @@ class WebhookClient:
     `operators` are the addresses of the environment: the guard checks all but exactly these.
     """
 
-    def __init__(self, guard: AddressGuard, operators: OperatorAddresses = NO_ADDRESSES) -> None:
-        self._sender = CurlSender(guard)
+    def __init__(
+        self, guard: AddressGuard, operators: OperatorAddresses = NO_ADDRESSES, *, threads: int = MOST_IDLE
+    ) -> None:
+        self._sender = CurlSender(guard, most_idle=max(MOST_IDLE, threads))
         self._operators = operators
 
     def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
@@ -71,17 +76,64 @@ class WebhookRequest:
     trusted: bool = field(default=False, repr=False)
 
 
-class CurlSender(threading.local):
-    """Posts webhooks. One object serves all threads: each has a handle with at most one open connection in it."""
+Owner = tuple[str, bool, tuple[str, str, int] | None]
+"""Of a connection: the tenant, whether it was opened without being checked, and where it leads."""
 
-    def __init__(self, guard: AddressGuard) -> None:
-        self._handle = GuardedHandle(guard)
-        # The only tenant that an open connection can belong to, and whether it was opened without being checked.
-        self._tenant: tuple[str, bool] | None = None
-        self._body_bytes = 0
+
+class CurlSender:
+    """Posts webhooks, from any thread, over connections that it keeps: a TLS handshake costs as much as 20 requests.
+
+    A handle has at most one open connection. A request takes an idle handle whose connection is its own; else one
+    without a connection, a new one, or, when as many as may be are idle, the one that was idle for longest.
+    """
+
+    def __init__(self, guard: AddressGuard, *, most_idle: int = MOST_IDLE) -> None:
+        self._guard = guard
+        self._most_idle = most_idle
+        self._idle: list[_Handle] = []  # the longest idle first
+        self._lock = threading.Lock()
 
     def post(self, request: WebhookRequest) -> Answer:
         """Send once. Never raises for what a network, a receiver or a tenant's configuration does."""
+        owner = (request.tenant, request.trusted, origin_of(request.url))
+        handle = self._take(owner)
+        try:
+            return handle.post(request, owner)
+        finally:
+            self._give_back(handle)
+
+    def _take(self, owner: Owner) -> _Handle:
+        with self._lock:
+            for wanted in (owner, None):
+                for position in reversed(range(len(self._idle))):
+                    if self._idle[position].owner == wanted:
+                        return self._idle.pop(position)
+            if len(self._idle) >= self._most_idle:
+                return self._idle.pop(0)
+        return _Handle(self._guard)
+
+    def _give_back(self, handle: _Handle) -> None:
+        with self._lock:
+            self._idle.append(handle)
+            too_many = self._idle.pop(0) if len(self._idle) > self._most_idle else None
+        if too_many is not None:
+            too_many.close()
+
+
+class _Handle:
+    """A handle, in one thread at a time. `owner` is the only one that its open connection can belong to."""
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self._handle = GuardedHandle(guard)
+        self.owner: Owner | None = None
+        self._body_bytes = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._handle.close()
+
+    def post(self, request: WebhookRequest, owner: Owner) -> Answer:
+        """Send once, as `CurlSender.post` does."""
         self._body_bytes = 0
         try:
             curl = self._handle.prepare(
@@ -93,15 +145,12 @@ class CurlSender(threading.local):
             )
         except NotSent as error:
             return Answer(error=f"{error}")
-        tenant = (request.tenant, request.trusted)
-        is_new_tenant = tenant != self._tenant
         curl.setopt(pycurl.MAXCONNECTS, 1)
-        curl.setopt(pycurl.FRESH_CONNECT, int(is_new_tenant))
+        curl.setopt(pycurl.FRESH_CONNECT, int(owner != self.owner))
         curl.setopt(pycurl.POSTFIELDS, request.body)
         failure = self._handle.perform()
-        if is_new_tenant:
-            # The old tenant's connection gives way only to a new one that stays open; until then nobody may reuse one.
-            self._tenant = tenant if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
+        # The connection of the owner before gives way only to one that stays open; until then nobody may reuse one.
+        self.owner = owner if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
         timings_ms = {name: curl.getinfo(info) // 1000 for name, info in _TIMINGS}
         if not curl.getinfo(pycurl.HEADER_SIZE):
             timings_ms["first_byte"] = 0  # libcurl gives the end of the exchange here
