@@ -267,7 +267,7 @@ class Settings(BaseSettings):
     webhook_forward_token: SecretStr = Field(SecretStr(""), description="Access token at Meta.")
     unoapi_forward_phones: str = Field(
         "",
-        pattern=r"^[0-9, ]*$",
+        pattern=r"^[0-9+()., -]*$",
         description=(
             "Phones that may use this account, commas between; empty: all whose `webhookForward` names nothing of an "
             "account of their own."
@@ -400,7 +400,8 @@ class Settings(BaseSettings):
     @property
     def forward_phones(self) -> frozenset[str]:
         """The phones that may use the account at Meta of `WEBHOOK_FORWARD_*`; none named stands for all."""
-        return frozenset(part.strip() for part in self.unoapi_forward_phones.split(",") if part.strip())
+        written = (re.sub(r"[^0-9]", "", part) for part in self.unoapi_forward_phones.split(","))
+        return frozenset(filter(None, written))
 
     @property
     def amqp_urls(self) -> tuple[str, ...]:

@@ -132,6 +132,12 @@ def test_field_report_111_levels_of_the_former_log_are_taken(written: str, read:
     assert make_settings(LOG_LEVEL=written).log_level == read
 
 
+def test_field_report_14_phones_in_the_environment_are_read_as_people_write_them() -> None:
+    assert make_settings(UNOAPI_FORWARD_PHONES="+55 (11) 99999-0000, 5511.98888.0000,").forward_phones == {
+        "5511999990000", "5511988880000",
+    }  # fmt: skip
+
+
 def test_field_report_111_a_version_of_the_graph_may_be_short() -> None:
     assert make_settings(WEBHOOK_FORWARD_VERSION="v24").webhook_forward_version == "v24"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unoapi.models.phones import (
     is_individual,
@@ -71,6 +73,9 @@ def test_addresses_become_phones_and_back() -> None:
         ("5215512345678", "5511999990000", "5215512345678"),
         ("5491123456789", "5511999990000", "5491123456789"),
         ("999990000", "5511999990000", "999990000"),
+        ("5215512345678", "4915112345678", "5215512345678"),
+        ("0151 12345678", "4915112345678", "4915112345678"),
+        ("15112345678", "4915112345678", "4915112345678"),
         ("11999990000", "", "11999990000"),
     ],
 )
@@ -83,3 +88,20 @@ def test_field_report_14_a_number_without_its_country_is_of_the_sessions(written
 def test_field_report_14_no_country_begins_with_zero(written: str) -> None:
     with pytest.raises(ValueError, match="international form"):
         read_address(written)
+
+
+WRITTEN = st.text(st.sampled_from("0123456789+-() .@:x\u200e\u2013\uff15") | st.characters(), max_size=30)
+
+
+@given(
+    WRITTEN | st.from_regex(r"[+0(]?[0-9]{2,4}[) -]{0,2}[0-9]{3,5}[ -]?[0-9]{4}", fullmatch=True),
+    st.sampled_from(["", "5511999990000", "12015550100", "442079460000", "39061234567", "5500000000000", "99999"]),
+)
+def test_field_report_14_what_was_read_is_read_again_as_it_is(written: str, own: str) -> None:
+    """At the door and where the job is done; and whatever is written, an address or a reason comes back."""
+    try:
+        address = read_address(written, own=own)
+    except ValueError:
+        return
+
+    assert read_address(address) == address

@@ -69,7 +69,8 @@ def read_address(written: str, *, own: str = "") -> str:
         return f"{digits}@{GROUP}"
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
-    region = "" if at or is_international else region_of(own)
+    may_be_national = is_national or len(digits) <= _longest_national(own)
+    region = region_of(own) if may_be_national and not at and not is_international else ""
     readings = (region, "") if is_national else ("", region)
     number = next(filter(None, (_planned(digits, reading) for reading in dict.fromkeys(readings))), "")
     if not number and digits.startswith("0"):
@@ -121,10 +122,17 @@ def _is_surely_international(digits: str, own: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _longest_national(own: str) -> int:
-    """Digits of the longest number in a phone's country, without the country's code."""
+    """Digits of the longest number, without marks, that is taken for one of the session's country without its code.
+
+    At most one more than the session's own has: where numbers have any length, a contact's whose country is newer than
+    the numbering plans must not become somebody else's.
+    """
     metadata = phonenumbers.PhoneMetadata.metadata_for_region(region_of(own), None)
     plan = metadata.general_desc if metadata is not None else None
-    return max(plan.possible_length) if plan is not None else MIN_DIGITS
+    if plan is None:
+        return MIN_DIGITS
+    code = str(phonenumbers.country_code_for_region(region_of(own)))
+    return min(max(plan.possible_length), len(own) - len(code) + 1)
 
 
 @lru_cache(maxsize=4096)
