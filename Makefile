@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench crash-test fault-test attack-test lock whatsmeow clean
+.PHONY: help run demo test check docs bench crash-test fault-test attack-test stack-test audit lock whatsmeow clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -48,10 +48,17 @@ fault-test: $(VENV)/.dev ## Break one thing at a time, from RabbitMQ to a webhoo
 attack-test: $(VENV)/.dev ## Attack a whole installation as two tenants and an outsider, and count
 	@$(BIN)/python -m tests.attack
 
+stack-test: ## Build the images and run the production stack, where docker or podman is
+	@compose/stack-test
+
+audit: $(VENV)/.dev ## Look for known holes in what is installed; needs the index's own list of them
+	@$(INSTALL) pip-audit
+	@for lock in requirements requirements-whatsmeow; do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock.txt -f cyclonedx-json -o .run/$$lock.sbom.json || exit 1; done
+
 lock: $(VENV)/.dev ## Choose the versions of all dependencies again
 	@$(INSTALL) pip-tools
 	@$(COMPILE) --extra build -o requirements.txt setup.cfg
-	@sed -n 's/^ *\(neonize .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
+	@sed -n 's/^ *\(\(neonize\|soupsieve\) .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
 	@$(COMPILE) --extra dev --constraint requirements.txt --constraint requirements-whatsmeow.txt -o requirements-dev.txt setup.cfg
 
 clean: ## Remove the virtual environment, caches and the data of the private servers

@@ -22,7 +22,7 @@ from unoapi.http.downloader import Downloader
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
-from unoapi.models.former_settings import former_names
+from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
 from unoapi.providers.cloud_api.graph_client import CloudApiGraph
 from unoapi.providers.cloud_api.graph_watch import GraphCollector, GraphWatch
@@ -35,7 +35,7 @@ from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.sessions import check_addresses
-from unoapi.settings import Settings, load_settings, read_environment
+from unoapi.settings import Settings, load_settings, read_environment, setting_names
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.chats import RedisChats
@@ -227,7 +227,10 @@ def bootstrap(settings: Settings) -> Uno:
     links = SignedUrls(
         base_url=f"{settings.base_url}",
         read_key=(lambda: link_secret) if link_secret else RedisLinkSecret(store).read,
-        former_key=settings.former_link_key,
+        former_keys=(
+            settings.former_link_key,
+            *filter(None, (settings.unoapi_link_secret_previous.get_secret_value(),)),
+        ),
         ttl_s=settings.data_url_ttl,
     )
     forwarder = CloudApiProvider(
@@ -339,6 +342,7 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "token": settings.webhook_token,
         "header": settings.webhook_header,
         "secret": settings.unoapi_webhook_secret,
+        "previous_secret": settings.unoapi_webhook_secret_previous,
         "timeout_ms": settings.webhook_timeout_ms,
         "send_group_messages": settings.webhook_send_group_messages,
         "send_outgoing_messages": settings.webhook_send_outgoing_messages,
@@ -415,6 +419,7 @@ def expose_metrics(uno: Uno, *, web: bool = False) -> Listener | None:
         prefix=uno.topology.prefix,
         count_open_breakers=uno.breakers.count_open,
         most_dead_letters=uno.dead_letter_counts.largest,
+        count_sessions=uno.directory.count_phones,
         is_wanted=lambda: registry.has(WEB),
     )
     redis = RedisCollector(uno.redis_monitor, is_wanted=lambda: registry.has(WEB))
@@ -436,7 +441,10 @@ def unoapi() -> Uno:
 
 def _log_notes(settings: Settings) -> None:
     """Say at the start what is set in vain, and what will end."""
-    names = former_names(read_environment())
+    environment = read_environment()
+    for name, meant in misspelt_names(environment, settings=setting_names()).items():
+        log.warning("unknown_setting", name=name, hint=f"it does nothing; did you mean {meant}?")
+    names = former_names(environment)
     if names:
         log.warning("former_settings", names=sorted(names), hint="`unoapi doctor` says what to use instead")
     if ending := warning(settings.webhook_forward_version, datetime.now(UTC).date()):

@@ -100,6 +100,9 @@ class SessionDirectory(Protocol):
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
         """The status word of each phone that has one."""
 
+    def count_phones(self) -> dict[str, int]:
+        """How many of the sessions that a connector keeps connected have which status."""
+
 
 class Graph(Protocol):
     """The accounts of numbers at Meta."""

@@ -28,6 +28,7 @@ from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
+from unoapi.errors.validation import explain
 
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
@@ -81,6 +82,10 @@ class Settings(BaseSettings):
     )
     unoapi_header_name: str = Field(
         "Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header that carries the token."
+    )
+    unoapi_auth_token_previous: SecretStr = Field(
+        SecretStr(""),
+        description="The operator's token before a change: it opens everything, too, until this is empty again.",
     )
     unoapi_body_max_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body, in bytes."
@@ -165,6 +170,9 @@ class Settings(BaseSettings):
     )
     unoapi_webhook_secret: SecretStr = Field(
         SecretStr(""), description="Secret that signs the requests to this webhook."
+    )
+    unoapi_webhook_secret_previous: SecretStr = Field(
+        SecretStr(""), description="That secret before a change: it signs, too, until this is empty again."
     )
     webhook_timeout_ms: int = Field(
         15_000, ge=1, description="Deadline of one whole webhook request, in ms; more than 60000 counts as 60000."
@@ -274,6 +282,9 @@ class Settings(BaseSettings):
         ),
     )
     unoapi_meta_app_secret: SecretStr = Field(SecretStr(""), description="App secret that signs Meta's callbacks.")
+    unoapi_meta_app_secret_previous: SecretStr = Field(
+        SecretStr(""), description="That secret before a change: its signatures are right, too."
+    )
     unoapi_meta_verify_token: SecretStr = Field(
         SecretStr(""), description="Verify token of Meta's `hub.challenge` handshake."
     )
@@ -291,6 +302,9 @@ class Settings(BaseSettings):
     unoapi_link_secret: SecretStr = Field(
         SecretStr(""),
         description="Key that signs links to files. Empty: one is drawn, and kept in Redis under `unoapi-link-secret`.",
+    )
+    unoapi_link_secret_previous: SecretStr = Field(
+        SecretStr(""), description="That key before a change: links that it signed go on working."
     )
     unoapi_fetch_timeout_ms: Milliseconds = Field(
         30_000,
@@ -380,6 +394,8 @@ class Settings(BaseSettings):
                 f"UNOAPI_AUTH_TOKEN is empty, so the API may only listen on loopback, not on {self.listen_host!r}: "
                 "set UNOAPI_AUTH_TOKEN, or leave UNOAPI_HOST empty"
             )
+        if 0 < len(self.unoapi_auth_token_previous.get_secret_value()) < MIN_TOKEN_LENGTH:
+            raise ValueError(f"UNOAPI_AUTH_TOKEN_PREVIOUS has fewer than {MIN_TOKEN_LENGTH} characters: leave it empty")
         if len(self.unoapi_auth_token.get_secret_value()) < MIN_TOKEN_LENGTH and not is_loopback(self.listen_host):
             raise ValueError(
                 f"UNOAPI_AUTH_TOKEN has fewer than {MIN_TOKEN_LENGTH} characters, so that it may be guessed: "
@@ -478,6 +494,14 @@ def read_environment(file: Path | None = None, *, alone: bool = False) -> dict[s
     return {**dotenv_values(file or env_file()), **({} if alone else os.environ)}
 
 
+def setting_names() -> list[str]:
+    """All names that are read: the settings', then older ones of the same, then those of platforms."""
+    aliases = [field.validation_alias for field in Settings.model_fields.values()]
+    older = [f"{choice}" for alias in aliases if isinstance(alias, AliasChoices) for choice in alias.choices]
+    platforms = [name for names in PLATFORMS.values() for name in names]
+    return list(dict.fromkeys(name.upper() for name in (*Settings.model_fields, *older, *platforms)))
+
+
 def load_settings(file: Path | None = None, *, alone: bool = False) -> Settings:
     """Read the environment, then the `.env` file (`DOTENV_CONFIG_PATH` names another one); `alone`: the file.
 
@@ -489,8 +513,9 @@ def load_settings(file: Path | None = None, *, alone: bool = False) -> Settings:
             return Settings.model_validate(named)
         return Settings(_env_file=file or env_file())
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False, include_context=False)
-        ]
+        lines = [f"  {line}" for line in explain(error, most=None, place=_name_of)]
         raise ConfigurationError("These settings are wrong:\n" + "\n".join(lines)) from None
+
+
+def _name_of(place: tuple[Any, ...]) -> str:
+    return ".".join(f"{part}" for part in place).upper() or "settings"

@@ -19,7 +19,9 @@ MEDIA = MediaFile(id="1", phone=PHONE, key=f"{PHONE}/1.png")
 
 
 def urls(redis: RedisClient) -> SignedUrls:
-    return SignedUrls(base_url="http://uno.test", read_key=RedisLinkSecret(redis).read, former_key="former", ttl_s=60)
+    return SignedUrls(
+        base_url="http://uno.test", read_key=RedisLinkSecret(redis).read, former_keys=("former",), ttl_s=60
+    )
 
 
 def test_the_first_process_draws_it_and_all_others_read_it(redis_client: RedisClient) -> None:

@@ -128,3 +128,21 @@ def test_a_number_without_a_status_is_left_out(world: World) -> None:
     world.save(PHONE, {})
 
     assert world.directory().statuses([PHONE]) == world.directory().statuses([]) == {}
+
+
+def test_the_token_before_a_change_opens_until_its_time(world: World) -> None:
+    previous = {"previousAuthToken": "old", "previousAuthTokenUntil": round(time.time()) + 60}
+    world.save(PHONE, {"authToken": "new", **previous})
+    world.save(OTHER, {"authToken": "b", **previous, "previousAuthTokenUntil": 1})
+    directory = world.directory()
+
+    assert phones(directory.opened_by("new")) == phones(directory.opened_by("old")) == [PHONE]
+
+
+def test_numbers_that_a_connector_keeps_connected_are_counted_by_their_status(world: World) -> None:
+    world.save(PHONE, {})
+    world.save(OTHER, {})
+    world.save("5531955554444", {"provider": "sandbox"})
+    world.save("5531955553333", {"autoConnect": False})
+
+    assert world.directory().count_phones() == {"disconnected": 2}

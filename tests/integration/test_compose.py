@@ -8,7 +8,10 @@ import re
 import shutil
 import subprocess
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -17,12 +20,10 @@ from jsonschema import Draft7Validator
 from tests.support.dockerfile import steps
 from tests.support.stack import PHONE, ROOT
 from unoapi import __version__
+from unoapi.devenv.docs import default_of, in_containers, is_secret
 from unoapi.http.address_guard import AddressGuard
 from unoapi.models.provenance import OperatorAddresses
 from unoapi.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMPOSE = ROOT / "compose"
 STACKS = {
@@ -39,6 +40,7 @@ FLOWERS_OWN = {
     "FLOWER_DB",
     "FLOWER_MAX_TASKS",
 }
+IN_THE_IMAGE = {"PORT", "UNOAPI_HOST"}
 # Read by the Procfile alone.
 PROCFILES_OWN = {"UNOAPI_MEDIA_PROCESSES"}
 LONGEST_DELIVERY_S = 60
@@ -104,6 +106,39 @@ def made(path: Path) -> dict[str, Any]:
     return result
 
 
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def unpacked(package: str, program: str, *, suite: str = "") -> Path:
+    """Where a program of a Debian package is after it was unpacked, once, if it could be fetched.
+
+    `suite` is one of Debian that this machine does not use; its lists are read into a folder of their own.
+    """
+    folder = ROOT / ".run" / package
+    if (folder / program).exists() or not (shutil.which("apt-get") and shutil.which("dpkg")):
+        return folder / program
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as name:
+        fresh, options = Path(name), []
+        if suite:
+            source = f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n"
+            (fresh / "sources.list").write_text(source)
+            for part in ("lists/partial", "cache/archives/partial"):
+                (fresh / part).mkdir(parents=True)
+            places = {"Etc::SourceList": "sources.list", "State::Lists": "lists", "Cache": "cache"}
+            options = ["-o", "Dir::Etc::SourceParts=/dev/null"]
+            options += [part for key, value in places.items() for part in ("-o", f"Dir::{key}={fresh / value}")]
+            _quietly(["apt-get", "-q", *options, "update"], fresh)
+        _quietly(["apt-get", "-q", *options, "download", package], fresh)
+        for file in fresh.glob(f"{package}_*.deb"):
+            _quietly(["dpkg", "-x", str(file), str(folder)], fresh)
+    return folder / program
+
+
+def _quietly(command: list[str], folder: Path) -> None:
+    subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=100, check=False)
+
+
 every_stack = pytest.mark.parametrize("path", STACKS.values(), ids=STACKS)
 
 
@@ -154,8 +189,9 @@ def test_the_images_are_named_after_the_version() -> None:
     services = made(STACKS["production"])["services"]
 
     assert services["web"]["image"] == f"unoapi:{__version__}"
-    assert services["connector"]["image"] == f"unoapi-connector:{__version__}"
-    assert services["connector"]["build"]["target"] == "connector"
+    for name in ("connector", "media"):
+        assert services[name]["image"] == f"unoapi-{name}:{__version__}"
+        assert services[name]["build"]["target"] == name
 
 
 @every_stack
@@ -193,11 +229,11 @@ def test_only_the_reverse_proxy_listens_to_the_world(path: Path) -> None:
 SEPARATED = {
     "production": {},
     "unochat": {
-        "traefik": ("rabbitmq", "redis", "minio", "buckets", "flower", "postgres", "chatwoot-redis"),
-        "chatwoot": ("rabbitmq", "redis", "minio", "flower"),
-        "chatwoot-worker": ("rabbitmq", "redis", "minio", "flower"),
-        "postgres": (*OURS, "rabbitmq", "redis", "minio"),
-        "chatwoot-redis": (*OURS, "rabbitmq", "redis", "minio"),
+        "traefik": ("rabbitmq", "redis", "flower", "postgres", "chatwoot-redis"),
+        "chatwoot": ("rabbitmq", "redis", "flower"),
+        "chatwoot-worker": ("rabbitmq", "redis", "flower"),
+        "postgres": (*OURS, "rabbitmq", "redis"),
+        "chatwoot-redis": (*OURS, "rabbitmq", "redis"),
     },
     "monitoring": {},
 }
@@ -215,15 +251,16 @@ def test_who_has_no_business_with_a_server_does_not_reach_it(stack: str) -> None
 def test_only_the_api_is_in_front_and_only_prometheus_looks_in() -> None:
     production, monitoring = (made(STACKS[name])["services"] for name in ("production", "monitoring"))
 
-    assert [name for name, service in production.items() if "front" in service["networks"]] == ["web"]
+    assert [name for name, service in production.items() if "front" in service["networks"]] == ["proxy", "web"]
     assert [name for name, service in monitoring.items() if "unoapi" in service["networks"]] == ["prometheus"]
 
 
-SECRETS = {
-    "UNOAPI_AUTH_TOKEN", "WEBHOOK_TOKEN", "UNOAPI_WEBHOOK_SECRET", "STATUS_FAILED_WEBHOOK_URL",
-    "STORAGE_SECRET_ACCESS_KEY", "FLOWER_BASIC_AUTH",
-}  # fmt: skip
-NEEDED = {"connector": {"STORAGE_SECRET_ACCESS_KEY"}, "flower": {"FLOWER_BASIC_AUTH"}}
+SECRETS = {name.upper() for name in Settings.model_fields if is_secret(name)} | {"FLOWER_BASIC_AUTH"}
+SERVERS = {"AMQP_URL", "REDIS_URL", "SENTRY_DSN"}
+NEEDED = {
+    "connector": SERVERS | {"STORAGE_ACCESS_KEY_ID", "STORAGE_SECRET_ACCESS_KEY", "PROXY_URL"},
+    "flower": SERVERS | {"RABBITMQ_MANAGEMENT_URL", "FLOWER_BASIC_AUTH"},
+}
 
 
 @pytest.mark.parametrize("stack", ["production", "unochat"])
@@ -321,6 +358,87 @@ def test_every_name_in_the_environment_is_a_setting(stack: str, service: str) ->
     })  # fmt: skip
 
 
+@pytest.mark.parametrize("stack", ["production", "unochat"])
+@pytest.mark.parametrize("service", ["web", "worker", "media", "suspect", "connector"])
+def test_every_setting_reaches_the_containers(stack: str, service: str) -> None:
+    environment = made(STACKS[stack])["services"][service]["environment"]
+    missing = {name.upper() for name in Settings.model_fields} - environment.keys() - IN_THE_IMAGE
+
+    assert missing - {"UNOAPI_CONNECTOR_STORE"} == (SECRETS - NEEDED["connector"] - {"FLOWER_BASIC_AUTH"}
+                                                    if service == "connector" else set())  # fmt: skip
+
+
+def test_an_empty_setting_of_a_stack_is_the_default() -> None:
+    """What the stacks hand on when nothing is set."""
+    names = [name for name in in_containers() if default_of(name)]
+    with mock.patch.dict(os.environ, {name.upper(): "" for name in names}, clear=True):
+        settings = Settings(_env_file=None)
+
+    assert len(names) > 40
+    assert {name: getattr(settings, name) for name in names} == {
+        name: Settings.model_fields[name].get_default() for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def docker_compose() -> str:
+    """Docker Compose 2: installed, or unpacked from Debian's package without installing it."""
+    found = [Path("/usr/libexec/docker/cli-plugins/docker-compose"), Path("/usr/bin/docker-compose")]
+    for program in (unpacked("docker-compose", "usr/bin/docker-compose", suite="trixie"), *found):
+        if program.exists() and b" v2" in b" v" + _version(program):
+            return str(program)
+    pytest.skip("Docker Compose 2 is not here and Debian's package docker-compose cannot be fetched")
+
+
+def _version(program: Path) -> bytes:
+    done = subprocess.run([program, "version", "--short"], capture_output=True, timeout=20, check=False)
+    return done.stdout.strip()
+
+
+@every_stack
+def test_docker_compose_takes_the_stack_with_nothing_but_its_own_example_filled(
+    docker_compose: str, tmp_path: Path, path: Path
+) -> None:
+    filled = re.sub(r"(?m)^([A-Z_]+)=$", r"\1=filled0in0by0somebody", (path.parent / ".env.example").read_text())
+    (tmp_path / "env").write_text(filled)
+
+    done = subprocess.run(
+        [docker_compose, "--env-file", str(tmp_path / "env"), "--file", str(path), "config", "--quiet"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_proxy_has_the_port_of_the_api_so_that_web_may_have_replicas() -> None:
+    services = made(STACKS["production"])["services"]
+
+    assert services["proxy"]["ports"] == ["127.0.0.1:9876:9876"]
+    assert "ports" not in services["web"]
+    assert "server-template web- 16 web:9876" in services["proxy"]["command"][2]
+
+
+@pytest.mark.parametrize("stack", ["production", "unochat"])
+@pytest.mark.parametrize("service", OURS)
+def test_a_container_of_ours_writes_to_its_volumes_and_to_tmp_alone(stack: str, service: str) -> None:
+    made_service = made(STACKS[stack])["services"][service]
+
+    assert (made_service["read_only"], made_service["tmpfs"]) == (True, ["/tmp"])
+    stored = {made_service["environment"].get(name) for name in ("BASE_STORE", "UNOAPI_CONNECTOR_STORE")} - {None}
+    assert stored <= {volume.split(":")[1] for volume in made_service["volumes"]}
+
+
+def test_the_servers_refuse_before_their_limit_ends_them() -> None:
+    services = made(STACKS["production"])["services"]
+    limits = {name: services[name]["deploy"]["resources"]["limits"]["memory"] for name in ("rabbitmq", "redis")}
+
+    arguments = services["rabbitmq"]["environment"]["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]
+    assert f"total_memory_available_override_value {limits['rabbitmq']} " in arguments
+    assert '--maxmemory "384mb" --maxmemory-policy noeviction' in services["redis"]["command"][2]
+    assert limits["redis"] == "512M"
+
+
 def test_a_worker_may_finish_its_deliveries() -> None:
     grace = made(STACKS["production"])["services"]["worker"]["stop_grace_period"]
 
@@ -379,6 +497,20 @@ def test_the_command_chooses_the_process(tmp_path: Path, arguments: list[str], c
     assert (done.returncode, done.stdout) == (code, output), done.stderr
 
 
+def test_the_stack_test_says_when_there_is_no_engine_to_run_it(tmp_path: Path) -> None:
+    for program in ("dirname", "sh"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    script = str(COMPOSE / "stack-test")
+
+    checked = subprocess.run(["/bin/sh", "-n", script], capture_output=True, timeout=10, check=False)
+    done = subprocess.run(
+        ["/bin/sh", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=10, check=False
+    )
+
+    assert checked.returncode == 0, checked.stderr
+    assert (done.returncode, "nothing was tried" in done.stderr) == (0, True)
+
+
 # --- monitoring ---
 
 PROMETHEUS = COMPOSE / "monitoring" / "prometheus"
@@ -386,20 +518,11 @@ DASHBOARD = COMPOSE / "monitoring" / "grafana" / "dashboards" / "unoapi.json"
 
 
 @pytest.fixture(scope="module")
-def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
+def promtool() -> str:
     """The checker of Prometheus: installed, or unpacked from Debian's package without installing it."""
     if installed := shutil.which("promtool"):
         return installed
-    folder = ROOT / ".run" / "promtool"
-    program = folder / "usr" / "bin" / "promtool"
-    if not program.exists() and shutil.which("apt-get") and shutil.which("dpkg"):
-        fresh = tmp_path_factory.mktemp("promtool")
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["apt-get", "-q", "download", "prometheus"], cwd=fresh, capture_output=True, timeout=100, check=False
-        )
-        for package in fresh.glob("prometheus_*.deb"):
-            subprocess.run(["dpkg", "-x", str(package), str(folder)], capture_output=True, timeout=60, check=True)
+    program = unpacked("prometheus", "usr/bin/promtool")
     if not program.exists():
         pytest.skip("promtool is not here and Debian's package prometheus cannot be fetched")
     return str(program)

@@ -166,13 +166,17 @@ class MemoryDirectory:
         return [self._sessions.stored[phone] for phone in self._sessions.phones()]
 
     def opened_by(self, token: str) -> list[Session]:
-        return [session for session in self.all() if token and session.auth_token.get_secret_value() == token]
+        return [session for session in self.all() if token in session.tokens_at(time.time())]
 
     def opened_lately(self, token: str) -> list[Session]:
         return self.opened_by(token)
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 (the port's)
         return {}
+
+    def count_phones(self) -> dict[str, int]:
+        phones = [session for session in self.all() if session.provider == "whatsmeow" and session.auto_connect]
+        return {"disconnected": len(phones)} if phones else {}
 
 
 class MemoryPublisher:

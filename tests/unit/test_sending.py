@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.support.fakes import CONTACT, PHONE, MemorySends, MemorySessions, ScriptedProvider, make_send, make_session
 from unoapi.errors import (
@@ -25,7 +26,7 @@ from unoapi.models.jobs import Envelope, FanOut, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.retries import with_failure
-from unoapi.services.sending import failed_envelope, send, status_envelopes
+from unoapi.services.sending import failed_envelope, send, status_envelopes, trace
 
 SENT = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
 
@@ -395,3 +396,28 @@ def test_the_events_of_a_notice_carry_its_mark() -> None:
     ]
 
     assert [envelope.job.notify_on_failure for envelope in envelopes] == [False, False]
+
+
+def test_the_trace_of_a_refused_message_says_why() -> None:
+    error = {"code": 131026, "title": "Message undeliverable", "error_data": {"details": "not on WhatsApp"}}
+    receipt = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="failed", error=error),))
+
+    (entry,) = trace(make_send(), receipt)
+
+    assert (entry.step, entry.detail) == ("failed", "131026 Message undeliverable: not on WhatsApp")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "line"),
+    [
+        (None, {"event": "message_sent", "type": "text"}),
+        (MessageRejected("No", code=131026, details="-"), {"event": "message_refused", "type": "text", "code": 131026}),
+    ],
+)
+def test_one_line_in_the_log_says_that_a_message_left_or_was_refused(
+    trouble: Exception | None, line: dict[str, Any]
+) -> None:
+    with structlog.testing.capture_logs() as lines:
+        send_once(ScriptedProvider(trouble))
+
+    assert [{key: value for key, value in entry.items() if key in line} for entry in lines] == [line]

@@ -41,7 +41,7 @@ def make_headers(
         body=BODY,
         token_header=token_header,
         token=token,
-        secret=secret,
+        secrets=[secret] if secret else [],
     )
 
 

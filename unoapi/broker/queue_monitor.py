@@ -13,10 +13,11 @@ from prometheus_client.registry import Collector
 from unoapi.broker.management_api import ManagementApi
 from unoapi.broker.queue_depths import all_sessions, of_sessions, read_depths, with_ages, with_totals
 from unoapi.errors import BrokerUnavailable, StoreUnavailable
+from unoapi.models.connector.events import STATUS_WORDS
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client import Metric
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
     from unoapi.ports import QueueAges
 
+STATUSES = tuple(dict.fromkeys(STATUS_WORDS.values()))
 FRESH_S = 5.0
 """Prometheus gets the same figures for so long, also those of a read that failed."""
 
@@ -60,19 +62,21 @@ class QueueMonitor:
 class QueueCollector(Collector):
     """The queues for Prometheus. A figure that cannot be had is left out, never 0."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one for each figure)
         self,
         monitor: QueueMonitor,
         *,
         prefix: str,
         count_open_breakers: Callable[[], int],
         most_dead_letters: Callable[[], int],
+        count_sessions: Callable[[], Mapping[str, int]],
         is_wanted: Callable[[], bool],
     ) -> None:
         self._monitor = monitor
         self._prefix = prefix
         self._count_open_breakers = count_open_breakers
         self._most_dead_letters = most_dead_letters
+        self._count_sessions = count_sessions
         self._is_wanted = is_wanted
         self._lock = threading.Lock()
         self._read_at = -FRESH_S
@@ -88,13 +92,14 @@ class QueueCollector(Collector):
             return []
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH_S:
-                self._metrics = [*self._queues(), *self._breakers(), *self._dead_letters()]
+                self._metrics = [*self._queues(), *self._breakers(), *self._dead_letters(), *self._sessions()]
                 self._read_at = time.monotonic()
             return self._metrics
 
     def _queues(self) -> list[Metric]:
         messages = GaugeMetricFamily("unoapi_queue_messages", "Messages by queue.", labels=["queue", "state"])
         oldest = GaugeMetricFamily("unoapi_queue_oldest_seconds", "Nothing waits for longer.", labels=["queue"])
+        consumers = GaugeMetricFamily("unoapi_queue_consumers", "Processes that take messages.", labels=["queue"])
         try:
             queues = self._monitor.queues()
         except BrokerUnavailable:
@@ -104,9 +109,11 @@ class QueueCollector(Collector):
             for state, count in (("ready", depth.ready), ("unacked", depth.unacked)):
                 if count is not None:
                     messages.add_metric([name, state], count)
+            if depth.consumers is not None:
+                consumers.add_metric([name], depth.consumers)
             if depth.oldest_s is not None:
                 oldest.add_metric([name], depth.oldest_s)
-        return [messages, oldest]
+        return [messages, oldest, consumers]
 
     def _breakers(self) -> list[Metric]:
         breakers = GaugeMetricFamily("unoapi_breakers_open", "Endpoints that are down.")
@@ -119,3 +126,10 @@ class QueueCollector(Collector):
         with contextlib.suppress(StoreUnavailable):
             most.add_metric([], self._most_dead_letters())
         return [most]
+
+    def _sessions(self) -> list[Metric]:
+        sessions = GaugeMetricFamily("unoapi_sessions", "Numbers with a phone, by their state.", labels=["status"])
+        with contextlib.suppress(StoreUnavailable):
+            for status, count in {**dict.fromkeys(STATUSES, 0), **self._count_sessions()}.items():
+                sessions.add_metric([status], count)
+        return [sessions]

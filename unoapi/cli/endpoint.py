@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from unoapi.cli.options import TimeSpan, as_json, complete_phone, print_json, webhook_arguments, written
 from unoapi.cli.parts import pass_uno
-from unoapi.errors import RequestError
+from unoapi.cli.screen import plain_table, screen, shown
 from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
+from unoapi.services.endpoints import endpoint_states
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
@@ -22,13 +26,34 @@ def endpoint() -> None:
     """Webhooks: test, pause, resume, drop what waits."""
 
 
-@endpoint.command()
-@click.argument("phone")
-@click.argument("webhook_id")
+@endpoint.command("list")
+@click.argument("phone", default="", shell_complete=complete_phone)
+@as_json
 @pass_uno
-def test(uno: Uno, phone: str, webhook_id: str) -> None:
+def list_endpoints(uno: Uno, phone: str, as_json: bool) -> None:
+    """Show the state of all webhooks, or of one number's."""
+    table = plain_table("number", "webhook", "state", "paused for", "error")
+    for number in [phone] if phone else uno.sessions.phones():
+        for line in _states(uno, number):
+            if as_json:
+                print_json(line)
+            pause = f"{line['paused_ms'] // 1000} s" if line.get("paused_ms") else ""
+            cells = (number, line["webhook"] or "", line["state"], pause, line["error"])
+            table.add_row(*(shown(f"{cell}") for cell in cells))
+    if not as_json:
+        screen().print(table if table.rows else "No number has a webhook.")
+
+
+@endpoint.command()
+@webhook_arguments
+@as_json
+@pass_uno
+def test(uno: Uno, phone: str, webhook_id: str, as_json: bool) -> None:
     """Post a test event now, and say where it broke."""
     tried = try_endpoint(_webhook(uno, phone, webhook_id), phone=phone, sender=uno.webhook_client)
+    if as_json:
+        print_json(asdict(tried))
+        sys.exit(0 if tried.delivered else 1)
     steps = ", ".join(f"{name} {ms} ms" for name, ms in tried.timings_ms.items() if ms)
     click.echo(f"{'Delivered' if tried.delivered else 'Failed'}: {tried.error or f'HTTP {tried.status}'} ({steps})")
     click.echo(tried.hint)
@@ -37,43 +62,61 @@ def test(uno: Uno, phone: str, webhook_id: str) -> None:
 
 
 @endpoint.command()
-@click.argument("phone")
-@click.argument("webhook_id")
-@click.option("--seconds", type=click.IntRange(1, 172_800), default=3600, show_default=True, help="For how long.")
+@webhook_arguments
+@click.option(
+    "--for", "--seconds", "span", default="1h", show_default=True, help="For how long: 90s, 30m, 12h, 2d.",
+    type=TimeSpan(least=timedelta(seconds=1), most=timedelta(days=2)),
+)  # fmt: skip
 @pass_uno
-def pause(uno: Uno, phone: str, webhook_id: str, seconds: int) -> None:
-    """Let deliveries wait, without using up attempts."""
+def pause(uno: Uno, phone: str, webhook_id: str, span: timedelta) -> None:
+    """Let deliveries wait, without using up attempts.
+
+    Example: unoapi endpoint pause 5511999990000 crm --for 30m
+    """
     _webhook(uno, phone, webhook_id)
-    uno.deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=seconds * 1000)
-    click.echo(f"Paused for {seconds} s.")
+    uno.deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=round(span.total_seconds() * 1000))
+    click.echo(f"Paused for {written(span)}.")
 
 
 @endpoint.command()
-@click.argument("phone")
-@click.argument("webhook_id")
+@webhook_arguments
 @pass_uno
 def resume(uno: Uno, phone: str, webhook_id: str) -> None:
     """End a pause; what waits notices within five minutes."""
     _webhook(uno, phone, webhook_id)
-    ended = uno.deliveries.resume(Endpoint(phone, webhook_id))
-    click.echo("Resumed." if ended else "It was not paused.")
+    here = Endpoint(phone, webhook_id)
+    if uno.deliveries.resume(here):
+        click.echo("Resumed.")
+        return
+    (state,) = uno.deliveries.endpoints([here])
+    down = (state.breaker or "").startswith("open")
+    test = f"unoapi endpoint test {phone} {webhook_id}"
+    click.echo(f"It is not paused but down: `{test}` ends that when it answers." if down else "It was not paused.")
 
 
 @endpoint.command()
-@click.argument("phone")
-@click.argument("webhook_id")
+@webhook_arguments
 @click.confirmation_option(prompt="Give up all that waits for this webhook? Replaying brings it back")
 @pass_uno
 def drop(uno: Uno, phone: str, webhook_id: str) -> None:
-    """Give up all that waits: each delivery ends dead, reason `dropped`, when its turn comes."""
+    """Give up all that waits.
+
+    Each delivery ends dead, reason `dropped`, when its turn comes.
+    """
     _webhook(uno, phone, webhook_id)
     uno.deliveries.drop(Endpoint(phone, webhook_id))
     click.echo("Dropped what was accepted until now.")
 
 
+def _states(uno: Uno, phone: str) -> list[dict[str, Any]]:
+    return endpoint_states(
+        phone,
+        sessions=uno.sessions,
+        deliveries=uno.deliveries,
+        operators=uno.operator_addresses,
+        refusal=uno.address_guard.refusal,
+    )
+
+
 def _webhook(uno: Uno, phone: str, webhook_id: str) -> Webhook:
-    try:
-        return find_webhook(uno.sessions.find(phone), webhook_id)
-    except RequestError as error:
-        click.echo(error.details, err=True)
-        sys.exit(1)
+    return find_webhook(uno.sessions.find(phone), webhook_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -12,23 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from dotenv import load_dotenv
-from rich.table import Table
 
 from unoapi import __version__
 from unoapi.cli.dead import dead
 from unoapi.cli.doctor import doctor
 from unoapi.cli.endpoint import endpoint
+from unoapi.cli.options import as_json, print_json
 from unoapi.cli.parts import pass_uno
-from unoapi.cli.release import release
-from unoapi.cli.screen import screen
+from unoapi.cli.release import release, where
+from unoapi.cli.screen import is_wide, plain_table, screen
 from unoapi.cli.session import session
-from unoapi.errors import EX_CONFIG, ConfigurationError, UnoError
+from unoapi.errors import EX_CONFIG, ConfigurationError, RequestError, UnoError
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
     from unoapi.broker.topology import Topology
 
-console = screen()
 MADE_BY_RUN = Path(".run", "environment")
 """Where `make run` writes the addresses of its private servers, in the folder of the checkout."""
 
@@ -43,14 +41,21 @@ class _Errors(click.Group):
             click.echo(f"Error: {error}", err=True)
             sys.exit(EX_CONFIG)
         except UnoError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(
+                f"Error: {error.details if isinstance(error, RequestError) else where(ctx.obj, error)}", err=True
+            )
             sys.exit(1)
         finally:
             if ctx.obj is not None:
                 ctx.obj.close()
 
 
-@click.group(cls=_Errors)
+EXIT_CODES = """Exit codes: 0 done, 1 a server or the thing that was named is not there, 2 wrong usage,
+75 busy (try again), 78 settings are wrong. --json prints one object a line. For tab completion in bash:
+eval "$(_UNOAPI_COMPLETE=bash_source unoapi)" """
+
+
+@click.group(cls=_Errors, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
     """Uno API: follow messages, watch queues, and put dead letters back."""
@@ -58,9 +63,16 @@ def cli() -> None:
         load_dotenv(MADE_BY_RUN)  # it wins over `.env`: what is set there and does not answer, `make run` replaced
 
 
+@cli.command("help")
+@click.pass_context
+def show_help(ctx: click.Context) -> None:
+    """Show this list."""
+    click.echo(ctx.find_root().get_help())
+
+
 @cli.command()
 @click.argument("message_id")
-@click.option("--json", "as_json", is_flag=True, help="One object a line.")
+@as_json
 @pass_uno
 def trace(uno: Uno, message_id: str, as_json: bool) -> None:
     """Follow one message: every step of its life."""
@@ -76,9 +88,8 @@ def trace(uno: Uno, message_id: str, as_json: bool) -> None:
         for entry in entries:
             click.echo(entry.model_dump_json(exclude_defaults=True))
         return
-    table = Table(title=f"{message_id}  (number {entries[0].phone})", title_justify="left")
-    for name in ("time (UTC)", "step", "what", "webhook", "try", "status", "ms", "detail"):
-        table.add_column(name, overflow="fold")
+    click.echo(f"{message_id}  (number {entries[0].phone})")
+    table = plain_table("time (UTC)", "step", "what", "webhook", "try", "status", "ms", "detail")
     for entry in entries:
         table.add_row(
             f"{entry.at:%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03d}",
@@ -90,54 +101,59 @@ def trace(uno: Uno, message_id: str, as_json: bool) -> None:
             _text(entry.duration_ms),
             entry.detail,
         )
-    console.print(table)
+    screen().print(table)
 
 
 @cli.command()
 @click.option("--declare", is_flag=True, help="Declare everything in RabbitMQ first.")
+@as_json
 @pass_uno
-def topology(uno: Uno, declare: bool) -> None:
+def topology(uno: Uno, declare: bool, as_json: bool) -> None:
     """Print all exchanges and queues."""
     names = uno.topology
     if declare:
         uno.publisher.check(timeout_s=10.0)
+    if as_json:
+        for kind, things in (("exchange", names.exchanges), ("queue", names.queues)):
+            for thing in things:
+                print_json({"kind": kind, **asdict(thing)})
+        return
     _print_topology(names)
 
 
 @cli.command()
 @click.option("--all", "everything", is_flag=True, help="Also those that are empty.")
-@click.option("--json", "as_json", is_flag=True, help="One object a line, all of them.")
+@as_json
 @pass_uno
 def queues(uno: Uno, everything: bool, as_json: bool) -> None:
-    """Show how many messages wait in each queue, and for how long at most."""
+    """Show what waits in each queue, and for how long at most."""
     depths = uno.queue_monitor.queues()
     if as_json:
         for depth in depths:
-            click.echo(json.dumps(asdict(depth)))
+            print_json(asdict(depth))
         return
-    table = Table("queue", "ready", "unacked", "consumers", "oldest, at most", "for")
+    table = plain_table("queue", "ready", "unacked", "consumers", "oldest", *(["for"] if is_wide() else []))
+    table.columns[0].no_wrap = True
     for number in range(1, 5):
         table.columns[number].justify = "right"
     for depth in depths:
         if everything or depth.ready != 0 or depth.unacked:
             age = "" if not depth.oldest_s else f"{timedelta(seconds=round(depth.oldest_s))}"
-            table.add_row(
-                depth.queue, _text(depth.ready), _text(depth.unacked), _text(depth.consumers), age, depth.purpose
-            )
-    console.print(table if table.rows else "All queues are empty.")
+            cells = (depth.queue, _text(depth.ready), _text(depth.unacked), _text(depth.consumers), age, depth.purpose)
+            table.add_row(*cells[: len(table.columns)])
+    screen().print(table if table.rows else "All queues are empty.")
 
 
 def _print_topology(names: Topology) -> None:
-    exchanges = Table("exchange", "type", "arguments", "purpose", title="Exchanges", title_justify="left")
+    exchanges = plain_table("exchange", "type", "arguments", "purpose")
     for exchange in names.exchanges:
         exchanges.add_row(exchange.name, exchange.type, _pairs(exchange.arguments), exchange.purpose)
-    queues = Table("queue", "bound to", "key", "arguments", "purpose", title="Queues", title_justify="left")
+    queues = plain_table("queue", "bound to", "key", "arguments", "purpose")
     queues.columns[0].no_wrap = True
     for queue in names.queues:
         key = queue.routing_key or _pairs(queue.binding_arguments)
         queues.add_row(queue.name, queue.exchange, key, _pairs(queue.arguments), queue.purpose)
-    console.print(exchanges)
-    console.print(queues)
+    screen().print(exchanges, "", queues, sep="\n")
 
 
 def _pairs(arguments: dict[str, Any]) -> str:

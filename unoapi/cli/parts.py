@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unoapi.bootstrap import unoapi
+from unoapi.telemetry.logging import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ def pass_uno(command: Callable[..., None]) -> Callable[..., None]:
         root = click.get_current_context().find_root()
         if root.obj is None:
             root.obj = unoapi()
+            configure_logging("fatal", "json")  # what went wrong is said once; --json prints nothing but JSON
         command(root.obj, *args, **options)
 
     return with_uno

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
+from amqp.exceptions import AccessRefused, NotAllowed
 
 from unoapi import __version__
+from unoapi.cli.options import TimeSpan, as_json, print_json
 from unoapi.cli.parts import pass_uno
-from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
-from unoapi.models.former_settings import former_names
-from unoapi.settings import read_environment
+from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, StoreUnavailable, UnoError
+from unoapi.models.former_settings import former_names, misspelt_names
+from unoapi.settings import read_environment, setting_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from unoapi.bootstrap import Uno
     from unoapi.settings import Settings
@@ -31,20 +34,38 @@ Finding = tuple[str, str, str, int]
 
 
 @click.command()
-@click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for RabbitMQ.")
+@click.option("--wait", type=TimeSpan(), default="30s", show_default=True, help="How long to wait for RabbitMQ.")
+@as_json
 @pass_uno
-def release(uno: Uno, wait: float) -> None:
-    """Check the settings and declare all queues, before new processes start."""
+def release(uno: Uno, wait: timedelta, as_json: bool) -> None:
+    """Check settings and servers, and declare all queues.
+
+    For the time before new processes start. It ends with 0 when all is well, with 1 when a server does not answer (try
+    again), and with 78 when somebody has to change something.
+    """
     worst = 0
-    for what, how, words, code in _findings(uno, wait):
-        click.echo(f"{what:<9} {how:<6} {words}")
+    for what, how, words, code in _findings(uno, wait.total_seconds()):
+        if as_json:
+            print_json({"what": what, "state": how, "words": words, "exit_code": code})
+        else:
+            click.echo(f"{what:<9} {how:<6} {words}")
         worst = max(worst, code)
     sys.exit(worst)
+
+
+def where(uno: Uno | None, error: UnoError) -> str:
+    """An error of a server with its address, and the setting that names it."""
+    if uno is not None and isinstance(error, StoreUnavailable):
+        return f"{error}: {_host(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
+    if uno is not None and isinstance(error, BrokerUnavailable):
+        return f"{_host(uno.settings.amqp_url.get_secret_value())}: {_advice(error)}"
+    return f"{error}"
 
 
 def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     settings = uno.settings
     yield _settings(settings)
+    yield from _slips()
     yield _rabbitmq(uno, wait_s)
     yield _redis(uno)
     yield _files(settings)
@@ -56,6 +77,11 @@ def _settings(settings: Settings) -> Finding:
     if not settings.unoapi_auth_token.get_secret_value():
         return "settings", WRONG, f"{where}: set UNOAPI_AUTH_TOKEN, else nobody outside reaches the API", EX_CONFIG
     return "settings", OK, f"{where}, Sentry {'on' if settings.sentry_dsn.get_secret_value() else 'off'}", 0
+
+
+def _slips() -> Iterator[Finding]:
+    for name, meant in misspelt_names(read_environment(), settings=setting_names()).items():
+        yield "settings", NOTE, f"{name} is not a setting and does nothing; did you mean {meant}?", 0
 
 
 def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
@@ -73,6 +99,10 @@ def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
 def _advice(error: BrokerUnavailable) -> str:
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, AccessRefused):
+            return "RabbitMQ refuses the login: check the user and the password in AMQP_URL"
+        if isinstance(cause, NotAllowed):
+            return "RabbitMQ has no such vhost, or the user may not use it: check what follows the last / of AMQP_URL"
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 "its certificate is not trusted, or is another host's: SSL_CERT_FILE names the file of your authority"
@@ -117,4 +147,5 @@ def _notes(uno: Uno) -> Iterator[Finding]:
 def _host(url: str) -> str:
     """An address without its login."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

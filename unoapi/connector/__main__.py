@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+USAGE = """Usage: python -m unoapi.connector
+
+Connects the phones whose `server` is UNOAPI_SERVER_NAME, until SIGTERM. It takes no arguments: the settings are in the
+environment (docs/settings.md).
+"""
+USAGE_ERROR = 2
+
 
 def make_connector(uno: Uno) -> tuple[Supervisor, Router]:
     """Join the parts of the connector process."""
@@ -49,6 +56,10 @@ def make_connector(uno: Uno) -> tuple[Supervisor, Router]:
 
 def main() -> int:
     """Run until SIGTERM; the exit code. Without the engine's library it waits: no other process needs it."""
+    if words := sys.argv[1:]:
+        asked = set(words) <= {"-h", "--help"}
+        (sys.stdout if asked else sys.stderr).write(USAGE)
+        return 0 if asked else USAGE_ERROR
     try:
         uno = unoapi()
     except ConfigurationError as error:

@@ -93,12 +93,18 @@ class FolderLock:
         if self._file is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = (self._folder / "lock").open("ab")
+        file = (self._folder / "lock").open("a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            file.seek(0)
+            holder = file.read(20).decode(errors="replace")
             file.close()
-            raise ConfigurationError(f"another run uses {self._folder}: stop it first") from error
+            stop = f"stop it first: kill {holder}" if holder.isdigit() else "stop it first"
+            raise ConfigurationError(f"another run uses {self._folder}: {stop}") from error
+        file.truncate(0)
+        file.write(b"%d" % os.getpid())
+        file.flush()
         self._file = file
 
     def release(self) -> None:

@@ -112,7 +112,9 @@ def _run(root: Path) -> int:
             take_signals(supervisor.stop)
             if greeter is not None:
                 greeter.start()
-            return supervisor.run()
+            code = supervisor.run()
+            supervisor.output.write("Stopped. Start again: make run\n")
+            return code
         finally:
             stopped.set()
             if greeter is not None:

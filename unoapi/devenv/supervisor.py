@@ -155,10 +155,11 @@ class Supervisor:
         self._environment = os.environ if environment is None else environment
         self._policy = policy or RestartPolicy()
         self._children = [_Child(name, self._launch, self.output) for name in commands]
-        self._stopping = False
+        self._stopping = self._hurrying = False
 
     def stop(self) -> None:
-        """Make `run` end soon. May be called by a signal handler: it only sets a flag, which needs no lock."""
+        """Make `run` end soon, a second time at once. May be called by a signal handler: it only sets flags."""
+        self._hurrying = self._stopping
         self._stopping = True
 
     def run(self) -> int:
@@ -198,15 +199,20 @@ class Supervisor:
     def _end_all(self) -> None:
         """Send SIGTERM to all at once, so that they share one `grace_s`."""
         running = [child for child in self._children if child.process is not None]
+        if running and self._stopping:
+            self.output.write("\nStopping: what is in hand is finished first. A second Ctrl-C stops at once.\n")
         for child in running:
             if child.process is not None:
                 child.process.popen.terminate()
         deadline = time.monotonic() + self._policy.grace_s
         while any(child.exit_code() is None for child in running) and time.monotonic() < deadline:
+            if self._hurrying:
+                break
             time.sleep(_POLL_S)
         for child in running:
             if child.exit_code() is None:
-                self.output.line(child.name, f"*** did not end within {self._policy.grace_s:g} s: killed ***")
+                late = "killed" if self._hurrying else f"did not end within {self._policy.grace_s:g} s: killed"
+                self.output.line(child.name, f"*** {late} ***")
             child.clear()
 
 

@@ -48,22 +48,37 @@ class Api:
         status = self._status("GET", f"/v15.0/{SANDBOX_PHONE}", token=session_token)
         return status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
+    def has_sandbox(self) -> bool:
+        """Whether the number is stored, by a person or by an earlier run: it is not registered over."""
+        answer = self._request("GET", "/sessions", token=self.token)
+        try:
+            numbers = {session.get("display_phone_number") for session in answer.json()["data"]} if answer else set()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+        return SANDBOX_PHONE in numbers
+
     def _status(self, method: str, path: str, *, token: str = "", body: object = None) -> int:
+        answer = self._request(method, path, token=token, body=body)
+        return 0 if answer is None else answer.status_code
+
+    def _request(self, method: str, path: str, *, token: str = "", body: object = None) -> requests.Response | None:
         headers = {self.header: f"Bearer {token}"} if token else {}
         try:
             with requests.Session() as session:
                 session.trust_env = False  # a proxy for the world is none for loopback
                 return session.request(
                     method, f"{self.address}{path}", json=body, headers=headers, timeout=_REQUEST_TIMEOUT_S
-                ).status_code
+                )
         except requests.RequestException:
-            return 0
+            return None
 
 
 def sandbox_token(api: Api, *, saved: str | None) -> tuple[str | None, str]:
     """Find the token of the sandbox session, or make the session. Returns the token, or None and why there is none."""
     if saved and api.opens_sandbox(saved):
         return saved, ""
+    if api.has_sandbox():
+        return None, f"{SANDBOX_PHONE} is registered already: it keeps its configuration, and you have its token"
     token = saved or secrets.token_hex(24)
     status = api.make_sandbox(token)
     if status == HTTPStatus.OK:

@@ -78,14 +78,14 @@ SIMPLE = re.compile(r"\^\[(?P<chars>[^\]]+)\](?P<count>\+|\*|\{(?P<least>\d+),(?
 PART = re.compile(r"A-Za-z|A-Z|a-z|0-9|\\x2[01]-\\x7e|.")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that was probably meant, or nothing."""
+def nearest(name: str, known: Iterable[str], *, similar: float = SIMILAR) -> str:
+    """The known name that was probably meant, or nothing. `similar` is from 0 (all are) to 1 (only the same)."""
     if len(name) > MAX_NAME_CHARS:
         return ""
     by_spelling: dict[str, str] = {}
     for right in known:
         by_spelling.setdefault(_spelling(right), right)
-    near = difflib.get_close_matches(_spelling(name), by_spelling, n=1, cutoff=SIMILAR)
+    near = difflib.get_close_matches(_spelling(name), by_spelling, n=1, cutoff=similar)
     return by_spelling[near[0]] if near else ""
 
 
@@ -101,12 +101,16 @@ def names_of(model: type[BaseModel]) -> list[str]:
 
 
 def explain(
-    error: ValidationError, *, known: Collection[str] = (), place: Callable[[tuple[Any, ...]], str] | None = None
+    error: ValidationError,
+    *,
+    known: Collection[str] = (),
+    place: Callable[[tuple[Any, ...]], str] | None = None,
+    most: int | None = MAX_PROBLEMS,
 ) -> list[str]:
-    """A sentence for each problem, at most five. `known` are the names that may stand where one is not known."""
+    """A sentence for each problem, at most `most`. `known` are the names that may stand where one is not known."""
     problems = error.errors(include_url=False)
     path = place or _path
-    return [_sentence(problem, known, path) for problem in problems[:MAX_PROBLEMS]]
+    return [_sentence(problem, known, path) for problem in problems[:most]]
 
 
 def refused(

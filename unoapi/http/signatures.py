@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
+from typing import TYPE_CHECKING
 
 from unoapi import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FIXED_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"unoapi/{__version__}"}
 _OURS = {"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-attempt", "webhook-signature"}
@@ -29,14 +33,26 @@ def sign_hub(secret: str, body: bytes) -> str:
 
 
 def build_headers(  # noqa: PLR0913 - the parts of one request, all by keyword
-    *, delivery_id: str, attempt: int, timestamp_s: int, body: bytes, token_header: str, token: str, secret: str
+    *,
+    delivery_id: str,
+    attempt: int,
+    timestamp_s: int,
+    body: bytes,
+    token_header: str,
+    token: str,
+    secrets: Sequence[str],
 ) -> tuple[tuple[str, str], ...]:
-    """Give all headers of one attempt. The webhook's own header is left out when it would stand in for one of ours."""
+    """Give all headers of one attempt. The webhook's own header is left out when it would stand in for one of ours.
+
+    Each of `secrets` signs for Standard Webhooks, whose receivers take any; Meta's header has room for the first alone.
+    """
     headers = [*FIXED_HEADERS.items(), ("webhook-id", delivery_id), ("webhook-timestamp", str(timestamp_s))]
     headers.append(("webhook-attempt", str(attempt)))
-    if secret:
-        signature = sign_standard(secret, message_id=delivery_id, timestamp_s=timestamp_s, body=body)
-        headers += [("webhook-signature", signature), ("X-Hub-Signature-256", sign_hub(secret, body))]
+    if secrets:
+        signatures = [
+            sign_standard(secret, message_id=delivery_id, timestamp_s=timestamp_s, body=body) for secret in secrets
+        ]
+        headers += [("webhook-signature", " ".join(signatures)), ("X-Hub-Signature-256", sign_hub(secrets[0], body))]
     if token_header and token and token_header.strip().lower() not in _OURS:
         headers.append((token_header, token))
     return tuple(headers)

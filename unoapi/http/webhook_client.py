@@ -49,14 +49,15 @@ class WebhookClient:
     def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
         """Sign and send. Never raises for what the network or the receiver does."""
         raw = body.encode("ascii")
+        now_s = time.time()
         headers = build_headers(
             delivery_id=delivery_id,
             attempt=attempt,
-            timestamp_s=int(time.time()),
+            timestamp_s=int(now_s),
             body=raw,
             token_header=webhook.header,
             token=webhook.token.get_secret_value(),
-            secret=webhook.secret.get_secret_value(),
+            secrets=webhook.secrets_at(now_s),
         )
         url = webhook.address(phone)
         trusted = self._operators.include(url, phone=phone)

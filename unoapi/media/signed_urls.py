@@ -10,7 +10,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.media import MediaFile
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class SignedUrls:
     """Makes and checks signed URLs. Processes with the same key accept each other's.
 
-    `read_key` gives the key, or raises StoreUnavailable. `former_key` signed the URLs of earlier versions, and signs
-    while the key cannot be read: whoever makes a URL may be sending a message, and must not fail for it.
+    `read_key` gives the key, or raises StoreUnavailable. `former_keys` signed earlier URLs; the last signs while the
+    key cannot be read: whoever makes a URL may be sending a message, and must not fail for it.
     """
 
-    def __init__(self, *, base_url: str, read_key: Callable[[], str], former_key: str, ttl_s: int) -> None:
+    def __init__(self, *, base_url: str, read_key: Callable[[], str], former_keys: Sequence[str], ttl_s: int) -> None:
         self._base_url = base_url.rstrip("/")
         self._read_key = read_key
-        self._former_key = former_key
+        self._former_keys = list(former_keys)
         self._ttl_s = ttl_s
 
     def make(self, media: MediaFile) -> str:
@@ -45,4 +45,4 @@ class SignedUrls:
 
     def _signer(self, *newer: str) -> URLSafeTimedSerializer:
         """It signs with the last key and checks with all."""
-        return URLSafeTimedSerializer([self._former_key, *newer], salt="media")
+        return URLSafeTimedSerializer([*self._former_keys, *newer], salt="media")

@@ -1,14 +1,17 @@
 """Names that the Node version and its fork read and this program does not, and what to use instead.
 
-Names of both that do the same here are settings, `unoapi/settings.py`; some of them under an older name, too.
+Names of both that do the same here are settings, `unoapi/settings.py`; some of them under an older name, too. And names
+that nearly are settings: slips, which do nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unoapi.errors.validation import nearest
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 NOTHING = "does nothing here"
 LIBRARY = f"{NOTHING}: it is about the Node version's WhatsApp library"
@@ -25,6 +28,15 @@ CONNECTIONS = f"{NOTHING}: every process connects again by itself, for as long a
 PICTURES = f"{NOTHING}: pictures of contacts are not fetched"
 SIGNUP = f"{NOTHING}: register the number with webhookForward instead"
 UNREADABLE = f"{NOTHING}: a message that cannot be read becomes an event of type `unsupported`"
+
+READ_ELSEWHERE = frozenset(
+    {"UNOAPI_MEDIA_PROCESSES", "UNOAPI_RABBITMQ_BIN", "UNOAPI_IMAGE", "UNOAPI_CONNECTOR_IMAGE", "UNOAPI_HOST_NAME",
+     "UNOAPI_CONNECTOR_MEMORY", "UNOAPI_PUBLISH", "UNOAPI_WEB_REPLICAS", "UNOAPI_WORKER_REPLICAS", "FLOWER_PORT"}
+)  # fmt: skip
+"""Names of our own that programs beside this one read: the `Procfile`, `make run`, the stacks of `compose/`."""
+SIMILAR = 0.88
+MIN_NAME_CHARS = 8
+"""Of a name that may be a slip; shorter ones of other programs are too near to everything."""
 
 FORMER: Mapping[str, str] = {
     "NODE_ENV": "use LOG_LEVEL=debug",
@@ -186,3 +198,11 @@ FORMER: Mapping[str, str] = {
 def former_names(environment: Mapping[str, str | None]) -> dict[str, str]:
     """The former names that an environment sets, sorted, each with what is to be done about it."""
     return {name: FORMER[name] for name in sorted(environment) if name in FORMER and environment[name]}
+
+
+def misspelt_names(environment: Mapping[str, str | None], *, settings: Collection[str]) -> dict[str, str]:
+    """The names of an environment that no program reads, sorted, each with the one of `settings` that it nearly is."""
+    known = {*settings, *FORMER, *READ_ELSEWHERE}
+    names = [name for name in sorted(environment.keys() - known) if len(name) >= MIN_NAME_CHARS]
+    near = {name: nearest(name, settings, similar=SIMILAR) for name in names}
+    return {name: meant for name, meant in near.items() if meant}

@@ -16,7 +16,7 @@ from unoapi.models.options import Forward
 from unoapi.models.session import Session, Webhook
 
 ADDRESS = frozenset({"url", "url_absolute"})
-CREDENTIALS = frozenset({"token", "header", "secret"})
+CREDENTIALS = frozenset({"token", "header", "secret", "previous_secret", "previous_secret_until"})
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class Webhook(BaseModel):
     token: SecretStr = SecretStr("")
     header: HeaderName = "Authorization"
     secret: SecretStr = SecretStr("")
+    previous_secret: SecretStr = SecretStr("")
+    previous_secret_until: int | None = None
     timeout_ms: int = Field(default=15_000, ge=1)
     send_group_messages: bool = True
     send_outgoing_messages: bool = True
@@ -62,10 +64,15 @@ class Webhook(BaseModel):
     def _none_is_default(cls, value: object) -> object:
         return "default" if value is None else value
 
-    @field_validator("token", "secret", mode="before")
+    @field_validator("token", "secret", "previous_secret", mode="before")
     @classmethod
     def _none_is_empty(cls, value: object) -> object:
         return "" if value is None else value
+
+    def secrets_at(self, now_s: float) -> tuple[str, ...]:
+        """What signs at this time: the secret, and for a while after a change the one before it, too."""
+        current = self.secret.get_secret_value()
+        return _valid(current, self.previous_secret.get_secret_value(), self.previous_secret_until, now_s)
 
     def address(self, phone: str) -> str:
         """Where the events of `phone` go: the absolute address, else the address with the phone appended."""
@@ -96,6 +103,8 @@ class Session(ConnectorOptions):
     auth_token: SecretStr = Field(
         default=SecretStr(""), validation_alias=AliasChoices("authToken", "auth_token"), max_length=512
     )
+    previous_auth_token: SecretStr = SecretStr("")
+    previous_auth_token_until: int | None = None
     webhooks: tuple[Webhook, ...] = Field(default=(), max_length=MAX_WEBHOOKS)
     webhook_forward: Forward = Forward()
     business_profile: BusinessProfile = BusinessProfile()
@@ -105,7 +114,7 @@ class Session(ConnectorOptions):
     def _provider_of_node_version(cls, value: object) -> object:
         return "whatsmeow" if value in (None, "", "baileys") else value
 
-    @field_validator("auth_token", mode="before")
+    @field_validator("auth_token", "previous_auth_token", mode="before")
     @classmethod
     def _none_is_empty(cls, value: object) -> object:
         return "" if value is None else value
@@ -144,6 +153,11 @@ class Session(ConnectorOptions):
         """Whether its token may be guessed: one that was stored before there was a bound."""
         return 0 < len(self.auth_token.get_secret_value()) < MIN_TOKEN_LENGTH
 
+    def tokens_at(self, now_s: float) -> tuple[str, ...]:
+        """What opens it at this time: its token, and for a while after a change the one before it, too."""
+        current = self.auth_token.get_secret_value()
+        return _valid(current, self.previous_auth_token.get_secret_value(), self.previous_auth_token_until, now_s)
+
     def answers_to(self, node: str) -> bool:
         """Whether an id of the Graph's name space means this number."""
         return node in (self.phone, self.phone_number_id, self.waba_id)
@@ -151,6 +165,12 @@ class Session(ConnectorOptions):
     def webhook(self, webhook_id: str) -> Webhook | None:
         """The webhook with this id, if there is one."""
         return next((webhook for webhook in self.webhooks if webhook.id == webhook_id), None)
+
+
+def _valid(current: str, previous: str, until: int | None, now_s: float) -> tuple[str, ...]:
+    """Of a value and the one before it those that hold; `until` is Unix time in seconds, none is for ever."""
+    before = previous if current and (until is None or now_s < until) else ""
+    return tuple(filter(None, (current, before)))
 
 
 def is_usable_secret(secret: str) -> bool:
@@ -172,7 +192,17 @@ def computed_waba_id(phone: str, phone_number_id: str = "") -> str:
 
 
 SECRET_FIELDS = frozenset(
-    {"authtoken", "token", "secret", "wavoiptoken", "openaiapikey", "groqapikey", "proxyurl", "verifytoken"}
+    {
+        "authtoken",
+        "previousauthtoken",
+        "token",
+        "secret",
+        "wavoiptoken",
+        "openaiapikey",
+        "groqapikey",
+        "proxyurl",
+        "verifytoken",
+    }
 )
 """Under every spelling: capitals and underscores do not count."""
 SECRET_ENDINGS = ("secret", "secretaccesskey", "password")

@@ -26,6 +26,7 @@ from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
 from unoapi.services.webhooks import to_fan_out
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import Provider, SendClaims, SessionStore
     from unoapi.services.bulkhead import Bulkhead
+
+log = get_logger(__name__)
 
 WAIT_FOR_STORE_MS = 5000
 TRACKER = "biz_opaque_callback_data"
@@ -93,6 +96,11 @@ def _send_claimed(
     except Exception as error:
         raise OutcomeUnknown("the provider failed while sending: it may have left or not") from error
     _settle(job, receipt, sends)
+    codes = [update.error.get("code") for update in receipt.statuses if update.error]
+    if codes:
+        log.info("message_refused", type=message.type, code=codes[0])
+    else:
+        log.info("message_sent", type=message.type)
     return receipt
 
 
@@ -252,8 +260,17 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
 
 
 def trace(job: SendMessage, receipt: Receipt) -> list[TraceEntry]:
-    """The step of a sent message. None when its provider reports the first status later."""
-    return [TraceEntry.of(job, "failed" if update.error else "sent") for update in receipt.statuses[:1]]
+    """The step of a sent message, with why it failed. None when its provider reports the first status later."""
+    return [
+        TraceEntry.of(job, "failed", detail=_why(update.error)) if update.error else TraceEntry.of(job, "sent")
+        for update in receipt.statuses[:1]
+    ]
+
+
+def _why(error: dict[str, Any]) -> str:
+    """A status's error in a line: code, title, details."""
+    details = str((error.get("error_data") or {}).get("details") or "")
+    return ": ".join(filter(None, (f"{error.get('code', '')} {error.get('title', '')}".strip(), details)))
 
 
 def failed_envelope(job: SendMessage | PrepareVoice, *, reason: str, error: str, sessions: SessionStore) -> Envelope:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from unoapi.ports import SessionDirectory, Sessions
 
 DAY_S = 86_400
+OVERLAP = "overlapSeconds"
+MAX_OVERLAP_S = 7 * DAY_S
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 GRAPH_FIELDS = (
@@ -34,7 +37,8 @@ GRAPH_FIELDS = (
 )  # fmt: skip
 NOT_CONFIGURATION = frozenset(
     {"messaging_product", "pin", "data_localization_region", "backup", "overrideWebhooks", "phone", "stored", "success",
-     "access_token", "warnings", *GRAPH_FIELDS}
+     "access_token", "warnings", "overlapSeconds",
+     "previousAuthToken", "previousAuthTokenUntil", *GRAPH_FIELDS}
 )  # fmt: skip
 """Also what only our answers hold, so that a client may post them back."""
 CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
@@ -92,12 +96,44 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     _ensure_known(wanted, stored)
     _check_secrets(wanted, stored)
     _check_token(stored, wanted, by_operator=by_operator)
+    overlap_s = _overlap(wanted)
     config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
+    _remember_secrets(stored, config, until_s=round(time.time()) + overlap_s if overlap_s else 0)
     try:
         sessions.save(phone, config)
     except ValidationError as error:
         raise refused(error, place=partial(_place, config)) from None
     return config
+
+
+def _overlap(wanted: dict[str, Any]) -> int:
+    """For how many seconds a token and secrets that change go on working. Raises RequestError."""
+    seconds = wanted.get(OVERLAP) or 0
+    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit():  # a form's
+        seconds = int(seconds)
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_OVERLAP_S:
+        details = f"{OVERLAP}: must be a whole number from 0 to {MAX_OVERLAP_S}"
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    return seconds
+
+
+def _remember_secrets(stored: dict[str, Any], config: dict[str, Any], *, until_s: int) -> None:
+    """Keep the token and secrets that are replaced until that time; 0 is not at all, as for one that leaked."""
+    old_token = stored.get("authToken") or stored.get("auth_token")
+    if (config.get("authToken") or config.get("auth_token")) != old_token:
+        _remember(config, "AuthToken", old_token, until_s)
+    old = {_id(webhook): webhook.get("secret") for webhook in stored.get("webhooks") or [] if _has_an_id(webhook)}
+    webhooks = config.get("webhooks")
+    for webhook in webhooks if isinstance(webhooks, list) else []:
+        if _has_an_id(webhook) and _id(webhook) in old and webhook.get("secret") != old[_id(webhook)]:
+            _remember(webhook, "Secret", old[_id(webhook)], until_s)
+
+
+def _remember(document: dict[str, Any], name: str, old: Any, until_s: int) -> None:
+    for key in (f"previous{name}", f"previous{name}Until"):
+        document.pop(key, None)
+    if old and until_s:
+        document |= {f"previous{name}": old, f"previous{name}Until": until_s}
 
 
 def unread(wanted: dict[str, Any]) -> list[str]:

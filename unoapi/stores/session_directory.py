@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 FRESH_S = 0.5
 """Results are cached for this time; a session that changed is seen within a second."""
+COUNTED_S = 30.0
+"""A count for Prometheus may be so old."""
 MISSED_S, LONGEST_PAUSE_S = 0.05, 1.0
 PAUSE_RATIO = 20
 """A token that was not found may have been registered just now, so all sessions are read again; but anybody may send
@@ -109,6 +112,16 @@ class RedisSessionDirectory:
             return {}
         return {phone: str(status) for phone, status in zip(phones, statuses, strict=True) if status}
 
+    def count_phones(self) -> dict[str, int]:
+        """The stored sessions that a connector should keep connected, by their status. Raises StoreUnavailable."""
+        wanted = [
+            session.phone
+            for session in self._loaded(within_s=COUNTED_S)
+            if session.provider == "whatsmeow" and session.auto_connect
+        ]
+        statuses = self.statuses(wanted)
+        return Counter(statuses.get(phone, "disconnected") for phone in wanted)
+
     def _look_up(self, node: str) -> tuple[str, ...]:
         stored, members = self._redis.call(("SISMEMBER", ALL, node), ("SMEMBERS", node_key(node)))
         if not stored and not members and self._index_stored():
@@ -135,11 +148,11 @@ class RedisSessionDirectory:
 
 
 def _opened(sessions: Sequence[Session], token: str) -> list[Session]:
-    given = _bytes(token)
+    given, now_s = _bytes(token), time.time()
     return [
         session
         for session in sessions
-        if (own := session.auth_token.get_secret_value()) and hmac.compare_digest(_bytes(own), given)
+        if any(hmac.compare_digest(_bytes(own), given) for own in session.tokens_at(now_s))
     ]
 
 

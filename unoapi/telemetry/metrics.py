@@ -48,7 +48,7 @@ class Metrics:
         """Start the counts of a worker at 0: Prometheus's `increase()` does not see a series that starts at 1."""
         for outcome in OUTCOMES:
             self._deliveries.labels(outcome)
-        for reason in (*OUTCOMES[1:], *REASONS_WITHOUT_CLASS, *_reasons(UnoError)):
+        for reason in reasons():
             self._dead.labels(reason)
 
     def attempted(self, outcome: str, *, duration_ms: int) -> None:
@@ -72,6 +72,11 @@ class Metrics:
         """Count an answer. `route` is the rule that matched, never the path."""
         self._answers(route, status).inc()
         self._request_seconds.observe(seconds)
+
+
+def reasons() -> tuple[str, ...]:
+    """All reasons for which a worker gives jobs up."""
+    return (*OUTCOMES[1:], *REASONS_WITHOUT_CLASS, *sorted(_reasons(UnoError)))
 
 
 def _reasons(kind: type[UnoError]) -> set[str]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.errors import Postponed, RequestError
+from unoapi.errors import RequestError
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
+from unoapi.services.endpoints import endpoint_states
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
@@ -182,23 +183,13 @@ def endpoint(phone: str, webhook_id: str) -> ResponseReturnValue:
 
 def _endpoints_of(phone: str) -> list[dict[str, Any]]:
     uno = parts()
-    try:
-        webhooks = uno.sessions.find(phone).webhooks
-    except Postponed as error:
-        return [{"phone": phone, "webhook": None, "state": "unknown", "error": f"{error}"}]
-    states = uno.deliveries.endpoints([Endpoint(phone, webhook.id) for webhook in webhooks])
-    return [
-        {
-            "phone": phone,
-            "webhook": webhook.id,
-            "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
-            "paused_ms": state.paused_ms,
-            "dropped_until_ms": state.dropped_until_ms or None,
-            "error": "" if uno.operator_addresses.include(address, phone=phone) else uno.address_guard.refusal(address),
-        }
-        for webhook, state in zip(webhooks, states, strict=True)
-        for address in [webhook.address(phone)]
-    ]
+    return endpoint_states(
+        phone,
+        sessions=uno.sessions,
+        deliveries=uno.deliveries,
+        operators=uno.operator_addresses,
+        refusal=uno.address_guard.refusal,
+    )
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/pause")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -231,8 +232,8 @@ def _token() -> str:
 def opens(phone: str, token: str) -> bool:
     """Whether it is the token of this phone's session. Raises Postponed with Redis away."""
     session = parts().sessions.find(phone)
-    expected = session.auth_token.get_secret_value() if session.stored else ""
-    return bool(expected) and same(token, expected)
+    tokens = session.tokens_at(time.time()) if session.stored else ()
+    return any(same(token, expected) for expected in tokens)
 
 
 def is_operator(token: str) -> bool:
@@ -240,7 +241,8 @@ def is_operator(token: str) -> bool:
     expected = parts().settings.unoapi_auth_token.get_secret_value()
     if not expected:
         return True  # the settings allow that on loopback only
-    return same(token, expected)
+    previous = parts().settings.unoapi_auth_token_previous.get_secret_value()
+    return any(same(token, opening) for opening in (expected, previous) if opening)
 
 
 def same(given: str, expected: str) -> bool:

@@ -82,7 +82,7 @@ def receive_any() -> ResponseReturnValue:
     Of Meta's own callbacks, and of those that are good in part, the rest is kept as dead letters.
     """
     _allow_signed_size()
-    by_app = _is_signed_with(parts().settings.unoapi_meta_app_secret.get_secret_value())
+    by_app = any(_is_signed_with(secret) for secret in _app_secrets())
     signed = bool(request.headers.get(SIGNATURE))
     if not signed:
         check_token()  # before the body is read
@@ -232,12 +232,19 @@ def _signer(phone: str) -> str:
     given = request.headers.get(SIGNATURE, "")
     session = _session(phone) if given and phone else None
     own = session.webhook_forward.app_secret.get_secret_value() if session is not None else ""
-    secret = own or parts().settings.unoapi_meta_app_secret.get_secret_value()
-    if not given or not secret:
+    secrets = [own] if own else _app_secrets()
+    if not given or not secrets:
         return ""
-    if not _is_signed_with(secret):
+    if not any(_is_signed_with(secret) for secret in secrets):
         raise forbidden()
     return SESSION if own and session is not None and not session.environments_account else OPERATOR
+
+
+def _app_secrets() -> list[str]:
+    """The secret of the operator's app, and the one before it while it is being changed."""
+    settings = parts().settings
+    both = (settings.unoapi_meta_app_secret, settings.unoapi_meta_app_secret_previous)
+    return [secret for one in both if (secret := one.get_secret_value())]
 
 
 def _is_signed_with(secret: str) -> bool:
