@@ -18,7 +18,7 @@ from unoapi.models.phones import is_valid
 from unoapi.web.auth import session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
-from unoapi.web.request_body import json_of, raw_body
+from unoapi.web.request_body import MAX_FIELDS, json_of, raw_body
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -165,8 +165,12 @@ def _body() -> tuple[bytes | None, str]:
     if not raw:
         return b"", ""
     if mimetype == FORM and not raw.lstrip().startswith(b"{"):
-        fields = [field for field in parse_qsl(raw.decode("utf-8", "replace"), True) if field[0] not in OURS]
-        return urlencode(fields).encode(), FORM
+        try:
+            fields = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            details = f"The form has more than {MAX_FIELDS} fields."
+            raise RequestError("Invalid parameter", code=100, status=400, details=details) from None
+        return urlencode([field for field in fields if field[0] not in OURS]).encode(), FORM
     if mimetype in (JSON, FORM, ""):
         document = json_of(raw, name="The body")
         if isinstance(document, dict) and OURS & document.keys():
