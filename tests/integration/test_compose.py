@@ -424,7 +424,8 @@ def test_only_the_proxy_has_the_port_of_the_api_so_that_web_may_have_replicas() 
 def test_a_container_of_ours_writes_to_its_volumes_and_to_tmp_alone(stack: str, service: str) -> None:
     made_service = made(STACKS[stack])["services"][service]
 
-    assert (made_service["read_only"], made_service["tmpfs"]) == (True, ["/tmp"])
+    assert (made_service["read_only"], made_service["tmpfs"]) == (True, ["/tmp:size=256m,mode=1777"])
+    assert made_service["deploy"]["resources"]["limits"]["memory"] in {"512M", "1G"}
     stored = {made_service["environment"].get(name) for name in ("BASE_STORE", "UNOAPI_CONNECTOR_STORE")} - {None}
     assert stored <= {volume.split(":")[1] for volume in made_service["volumes"]}
 

@@ -31,7 +31,8 @@ UNREADABLE = f"{NOTHING}: a message that cannot be read becomes an event of type
 
 READ_ELSEWHERE = frozenset(
     {"UNOAPI_MEDIA_PROCESSES", "UNOAPI_RABBITMQ_BIN", "UNOAPI_IMAGE", "UNOAPI_CONNECTOR_IMAGE", "UNOAPI_HOST_NAME",
-     "UNOAPI_CONNECTOR_MEMORY", "UNOAPI_PUBLISH", "UNOAPI_WEB_REPLICAS", "UNOAPI_WORKER_REPLICAS", "FLOWER_PORT"}
+     "UNOAPI_CONNECTOR_MEMORY", "UNOAPI_PUBLISH", "UNOAPI_TMP",
+     "UNOAPI_MEDIA_IMAGE", "UNOAPI_WEB_REPLICAS", "UNOAPI_WORKER_REPLICAS", "FLOWER_PORT"}
 )  # fmt: skip
 """Names of our own that programs beside this one read: the `Procfile`, `make run`, the stacks of `compose/`."""
 SIMILAR = 0.88
