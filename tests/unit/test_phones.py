@@ -105,3 +105,42 @@ def test_field_report_14_what_was_read_is_read_again_as_it_is(written: str, own:
         return
 
     assert read_address(address) == address
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "address"),
+    [
+        ("\u0665\u0665\u0661\u0661\u0669\u0669\u0669\u0669\u0669\u0660\u0660\u0660\u0660", "", "5511999990000"),
+        ("\u096b\u096b\u0967\u0967\u096f\u096f\u096f\u096f\u096f\u0966\u0966\u0966\u0966", "", "5511999990000"),
+        ("'5511999990000", "", "5511999990000"),
+        ('"+55 11 99999-0000";', "", "5511999990000"),
+        ("5511999990000,", "", "5511999990000"),
+        ("5511999990000.0", "", "5511999990000"),
+        ("55 11 99999\u30fb0000", "", "5511999990000"),
+        ("\u3164+5511999990000\u2800", "", "5511999990000"),
+        ("\U0001f1e7\U0001f1f7 +55 11 99999-0000", "", "5511999990000"),
+        ("(0xx11) 99999-0000", "5511970000001", "5511999990000"),
+        ("+00 55 11 99999-0000", "", "5511999990000"),
+        ("00 15 55 11 99999-0000", "5511970000001", "5511999990000"),
+        ("0011 55 11 99999 0000", "61412345678", "5511999990000"),
+        ("wa.me/5511999990000", "", "5511999990000"),
+        ("https://wa.me/5511999990000?text=oi", "", "5511999990000"),
+        ("https://api.whatsapp.com/send?phone=%2B5511999990000&text=oi", "", "5511999990000"),
+        ("whatsapp://send?phone=5511999990000", "", "5511999990000"),
+        ("+123:4@lid", "", "123@lid"),
+        ("123.1:4@lid", "", "123@lid"),
+        ("STATUS@broadcast", "", "status@broadcast"),
+    ],
+)
+def test_field_reports_14_and_15_numbers_of_other_scripts_tables_and_links(
+    written: str, own: str, address: str
+) -> None:
+    assert read_address(written, own=own) == address
+
+
+@pytest.mark.parametrize(
+    "written", ["5511999990000;5511999990001", "5.511999990000e12", "+1 202 555 0123 ext. 5", "\u2460"]
+)
+def test_field_report_14_nothing_is_guessed_from_what_is_no_number(written: str) -> None:
+    with pytest.raises(ValueError, match="international form"):
+        read_address(written)

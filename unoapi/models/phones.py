@@ -26,11 +26,22 @@ CHAT_ID = re.compile(r"[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
 NEW_GROUP = re.compile(r"120363[0-9]{12,14}", re.ASCII)
 """A group's id without its host: longer than any phone."""
 BEFORE_A_NUMBER = re.compile(
-    r"(?:whatsapp|tel|sms):|https?://(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?phone=)", re.IGNORECASE
+    r"(?:https?://)?(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?phone=)"
+    r"|whatsapp://send/?\?phone=|(?:whatsapp|tel|sms|callto):",
+    re.IGNORECASE,
 )
-MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me"})
-"""Unicode categories of what is copied with a number: invisible marks, spaces, the frames of keycaps."""
-SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022~")
+AFTER_A_LINK = re.compile(r"[?&#].*", re.DOTALL)
+FROM_A_SPREADSHEET = re.compile(r"(\+?[0-9]{8,})\.0{1,2}", re.ASCII)
+"""What a table makes of a number that it takes for an amount."""
+AROUND = "'\"`\u2018\u2019\u201c\u201d,;"
+"""What stands around a number in a line of a table: Excel's apostrophe, quotes, the sign between two columns."""
+MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me", "So"})
+"""Unicode categories of what is copied with a number: invisible marks, spaces, the frames of keycaps, pictures."""
+INVISIBLE_LETTERS = frozenset("\u115f\u1160")
+"""Fillers of Hangul: letters by their category, and the usual form of the other two fillers."""
+SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022\u30fb~")
+ANY_CARRIER = re.compile(r"^(\(?0)xx", re.IGNORECASE)
+"""How Brazilians write that a carrier's code may stand between the zero and the area."""
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
 """A Brazilian mobile number as it was before the ninth digit: country, area, eight digits that begin with 6 to 9."""
 
@@ -59,20 +70,19 @@ def read_address(written: str, *, own: str = "") -> str:
     if len(written) > MAX_WRITTEN_CHARS:
         raise ValueError(f"has more than {MAX_WRITTEN_CHARS} characters")
     text = "".join(_meaningful(written))
-    text = text[found.end() :] if (found := BEFORE_A_NUMBER.match(text)) else text
+    if found := BEFORE_A_NUMBER.match(text):
+        text = AFTER_A_LINK.sub("", text[found.end() :]).removeprefix("%2B").removeprefix("%2b")
+    text = text.strip(AROUND)
     user, at, host = text.partition("@")
     host = host.lower()
     if at and host not in PERSONS:
         return _chat(user, host)
-    digits, is_international, is_national = _digits(DEVICE.sub("", user) if at else user)
+    digits, readings = _readings(DEVICE.sub("", user) if at else user, own="" if at else own)
     if not at and NEW_GROUP.fullmatch(digits):
         return f"{digits}@{GROUP}"
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
-    may_be_national = is_national or len(digits) <= _longest_national(own)
-    region = region_of(own) if may_be_national and not at and not is_international else ""
-    readings = (region, "") if is_national else ("", region)
-    number = next(filter(None, (_planned(digits, reading) for reading in dict.fromkeys(readings))), "")
+    number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys(readings))), "")
     if not number and digits.startswith("0"):
         raise ValueError("must be a phone number in international form: no country code begins with 0")
     return number or digits
@@ -84,35 +94,47 @@ def is_group(address: str) -> bool:
 
 
 def _meaningful(written: str) -> Iterator[str]:
-    """The characters that mean something: wide ones in their usual form, dashes of every kind as one."""
+    """The characters that mean something: wide ones in their usual form, dashes and digits of every kind as one."""
     for character in unicodedata.normalize("NFKC", written):
         category = unicodedata.category(character)
-        if category not in MEANINGLESS:
+        if category == "Nd":
+            yield str(unicodedata.decimal(character))
+        elif category not in MEANINGLESS and character not in INVISIBLE_LETTERS:
             yield "-" if category == "Pd" else character
 
 
 def _chat(user: str, host: str) -> str:
-    if f"{user}@{host}" == STATUS_POSTS:
+    if f"{user.lower()}@{host}" == STATUS_POSTS:
         return STATUS_POSTS
     if host not in (LID, GROUP, "newsletter"):
         raise ValueError("must be a phone number or the address of a chat: the part behind the @ is unknown")
-    user = user.partition(":")[0]  # without the device
+    user = DEVICE.sub("", user).removeprefix("+")
     if not CHAT_ID.fullmatch(user):
         raise ValueError(f"must be digits before @{host}")
     return f"{user}@{host}"
 
 
-def _digits(text: str) -> tuple[str, bool, bool]:
-    """The digits, whether they are marked as international (`+`, `00`), and as national (an area in brackets, a 0)."""
+def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
+    """The digits, and how they may be read, the likeliest first: digits, and the country whose form it is, if any.
+
+    `+` and `00` mark an international form, an area in brackets or a 0 in front a national one.
+    """
+    if whole := FROM_A_SPREADSHEET.fullmatch(text):
+        text = whole[1]
+    text = ANY_CARRIER.sub(r"\1", text)
     kept = "".join(character for character in text if character not in SEPARATORS)
     digits = kept.removeprefix("+")
     if not digits.isascii() or not digits.isdigit():
         raise ValueError("must be a phone number in international form, digits only, or the address of a chat")
-    if kept != digits:
-        return digits, True, False
+    region = region_of(own)
     if digits.startswith("00"):
-        return digits[2:], True, False
-    return digits, False, digits.startswith("0") or text.startswith("(")
+        return digits[2:], [(digits[2:], ""), *([] if kept != digits else [(digits, region)])]
+    if kept != digits:
+        return digits, [(digits, "")]
+    national, international = (digits, region), (digits, "")
+    if digits.startswith("0") or text.startswith("("):
+        return digits, [national, international]
+    return digits, [international, *([national] if len(digits) <= _longest_national(own) else [])]
 
 
 def _is_surely_international(digits: str, own: str) -> bool:
