@@ -180,3 +180,30 @@ def test_links_of_the_key_before_a_change_go_on_working() -> None:
     assert urls(NEW, OLD).opens(file.key, signature)
     assert not urls(NEW).opens(file.key, signature)
     assert not urls(OLD).opens(file.key, urls(NEW, OLD).make(file).partition("signature=")[2])
+
+
+def verifies(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    """A receiver of Standard Webhooks: any of the signatures will do."""
+    expected = sign_standard(secret, message_id=headers["webhook-id"], timestamp_s=5, body=body)
+    return expected in headers["webhook-signature"].split(" ")
+
+
+@pytest.mark.usefixtures("number")
+def test_nothing_is_refused_while_token_and_secret_change_under_traffic(api: Api) -> None:
+    """The change is made at the 10th request; client and receiver learn of it at the 20th."""
+    statuses, verified = [], []
+    for step in range(30):
+        if step == 10:
+            change = {"authToken": NEW, "webhooks": [{"id": "crm", "secret": NEW}], "overlapSeconds": 3600}
+            assert api.post(REGISTER, change, token=OLD).status_code == 200
+        known = OLD if step < 20 else NEW
+        statuses.append(api.send(f"message {step}", token=known).status_code)
+        secrets = stored_webhook(api).secrets_at(time.time())
+        headers = dict(build_headers(
+            delivery_id=f"d{step}", attempt=1, timestamp_s=5, body=b"{}", token_header="", token="", secrets=secrets,
+        ))  # fmt: skip
+        verified.append(verifies(known, headers, b"{}"))
+
+    assert set(statuses) == {200}
+    assert all(verified)
+    assert len(api.queues.jobs("unoapi.incoming")) == 30
