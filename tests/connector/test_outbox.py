@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -123,3 +124,67 @@ def test_a_message_is_not_lost_for_a_character_that_nobody_can_store(outbox: Out
     (job,) = queues.jobs(EVENTS)
     assert (queues.depth("unoapi.dead"), job.event["data"]["content"]["body"]) == (0, "ab")
     assert job.event["data"]["sender"]["push_name"] == "Maria \ufffd"
+
+
+class SlowFiles(SimulatedEngine):
+    """Files come when they are let go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, PHONE)
+        self.go = threading.Event()
+
+    def download(self, descriptor: dict[str, Any]) -> bytes:
+        assert self.go.wait(20)
+        return super().download(descriptor)
+
+
+def writes(outbox: Outbox, message_id: str, content: dict[str, Any], *, chat: dict[str, str] = CHAT) -> None:
+    data = {"id": message_id, "chat": chat, "sender": chat, "timestamp_ms": 1, "content": content}
+    outbox.append_event("message", data)
+
+
+def test_a_text_after_its_picture_stays_after_it_and_other_chats_go_on(outbox: Outbox, tmp_path: Path) -> None:
+    queues, engine = MemoryPublisher(TOPOLOGY), SlowFiles(tmp_path / "engine")
+    publisher = OutboxPublisher(
+        outbox=outbox, publisher=queues, engine=engine, source=EventSource(PHONE, "server", "simulated"),
+        save_file=lambda *_: {},
+    )  # fmt: skip
+    picture = {"kind": "image", "media": {"state": "pending", "descriptor": {"media_type": "image"}}}
+    writes(outbox, "picture", picture)
+    writes(outbox, "text", {"kind": "text", "body": "that is it"})
+    writes(outbox, "other", {"kind": "text", "body": "oi"}, chat={**CHAT, "jid": "5511988887777@s.whatsapp.net"})
+    publisher.start()
+    published: list[str] = []
+
+    def arrived(count: int) -> bool:
+        published.extend(str(job.message_id) for job in queues.jobs(EVENTS))
+        return len(published) == count
+
+    eventually(lambda: arrived(1), what="the other chat's text")
+    engine.go.set()
+    eventually(lambda: arrived(3), what="the picture and its text")
+    publisher.stop(5)
+
+    assert published == ["other", "picture", "text"]
+
+
+def test_a_file_that_takes_too_long_holds_up_nobody(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_publisher, "ORDER_S", 0.2)
+    monkeypatch.setattr(outbox_publisher, "IDLE_S", 0.05)
+    queues, engine = MemoryPublisher(TOPOLOGY), SlowFiles(tmp_path / "engine")
+    publisher = OutboxPublisher(
+        outbox=outbox, publisher=queues, engine=engine, source=EventSource(PHONE, "server", "simulated"),
+        save_file=lambda *_: {},
+    )  # fmt: skip
+    writes(outbox, "film", {"kind": "video", "media": {"state": "pending", "descriptor": {"media_type": "video"}}})
+    writes(outbox, "text", {"kind": "text", "body": "that is it"})
+    publisher.start()
+
+    eventually(lambda: queues.depth(EVENTS) == 1, what="the text")
+    engine.go.set()
+    eventually(lambda: queues.depth(EVENTS) == 2, what="the film")
+    publisher.stop(5)
+
+    assert [job.message_id for job in queues.jobs(EVENTS)] == ["text", "film"]

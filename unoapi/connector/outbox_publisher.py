@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,6 +42,8 @@ MAX_PUBLISHED_IDS = 2000
 MEDIA_WORKERS = 2
 MEDIA_ATTEMPTS = 3
 MEDIA_PAUSE_S = 2.0
+ORDER_S = 15.0
+"""So long what a chat says next waits for the file before it."""
 MAX_MEDIA_BYTES = 100 * 1024 * 1024
 MEDIA_KINDS = ("image", "video", "audio", "document", "sticker")
 
@@ -55,7 +58,10 @@ class EventSource:
 
 
 class OutboxPublisher:
-    """One thread that empties the outbox in order. A message with a file is published when its file is stored."""
+    """One thread that empties the outbox in order. A message with a file is published when its file is stored.
+
+    Later messages of its chat wait for it, for some seconds; those of other chats do not.
+    """
 
     def __init__(
         self,
@@ -72,8 +78,10 @@ class OutboxPublisher:
         self._source = source
         self._save_file = save_file
         self._stopping = threading.Event()
-        self._fetching: set[int] = set()  # rows whose file is being downloaded
+        self._fetching: dict[int, tuple[str, float]] = {}  # rows whose file is being downloaded: their chat, since when
+        self._held: dict[int, str] = {}  # rows that wait for an earlier one of their chat
         self._fetched: dict[int, Message] = {}
+        self._ready: frozenset[int] = frozenset()  # of those, what goes with this batch
         self._published_ids: dict[str, None] = {}
         self._quotes: dict[str, Quoted] = {}  # of this batch
         self._chats: set[str] = set()  # of this batch
@@ -118,9 +126,11 @@ class OutboxPublisher:
         """Publish one batch. False when there was nothing. Raises BrokerUnavailable; then no event is removed."""
         messages: dict[int, list[Message]] = {}
         self._quotes, self._chats = {}, set()
-        for seq in list(self._fetched):
+        self._ready = frozenset(self._fetched)  # what comes meanwhile goes with the next batch, and blocks till then
+        for seq in sorted(self._ready):
             messages[seq] = [self._fetched[seq]]
-        for row in self._outbox.oldest(BATCH, without=frozenset(self._fetching)):
+        self._held = {seq: chat for seq, chat in self._held.items() if self._is_blocked(chat)}
+        for row in self._outbox.oldest(BATCH, without=frozenset(self._fetching.keys() | self._held.keys())):
             converted = self._messages_of(row)
             if converted is not None:
                 messages[row.seq] = converted
@@ -137,8 +147,16 @@ class OutboxPublisher:
         self._outbox.remove(list(messages), quotes=self._quotes, chats=self._chats)
         for seq in messages:
             self._fetched.pop(seq, None)
-            self._fetching.discard(seq)
+            self._fetching.pop(seq, None)
         return True
+
+    def _is_blocked(self, chat: str) -> bool:
+        """Whether a file of this chat is being downloaded: what was written after a picture stays after it."""
+        now = time.monotonic()
+        return any(
+            chat == other and seq not in self._ready and now - since < ORDER_S
+            for seq, (other, since) in list(self._fetching.items())
+        )
 
     def _remember(self, event_ids: Iterable[str]) -> None:
         """WhatsApp and a restarted library may repeat an event: what was confirmed lately is not published again."""
@@ -147,11 +165,15 @@ class OutboxPublisher:
             del self._published_ids[oldest]
 
     def _messages_of(self, row: OutboxRow) -> list[Message] | None:
-        """The messages of a row; None while its file is being downloaded."""
+        """The messages of a row; None while its file, or one before it in its chat, is being downloaded."""
         try:
             events = [self._completed(event) for event in self._events_of(row)]
+            chat = events[0].partition if len(events) == 1 and events[0].type == "message" else ""
+            if chat and self._is_blocked(chat):
+                self._held[row.seq] = chat
+                return None
             if len(events) == 1 and _pending_file(events[0]) is not None:
-                self._fetching.add(row.seq)
+                self._fetching[row.seq] = (chat, time.monotonic())
                 self._media.submit(self._fetch, row, events[0])
                 return None
             return [self._message(row, event, position) for position, event in enumerate(events)]
@@ -171,7 +193,8 @@ class OutboxPublisher:
             retry_count = str(data.get("retry_count", 0))
             parts = (str(data["chat"]["jid"]), str(data["sender"]["jid"]), str(data["id"]), retry_count)
             parts += housekeeping_mark(data)
-        return [EngineEvent(kind, data, parts=parts)]
+        chat = data.get("chat") if kind == "message" else None
+        return [EngineEvent(kind, data, parts=parts, partition=str(chat["jid"]) if isinstance(chat, dict) else "")]
 
     def _completed(self, event: EngineEvent) -> EngineEvent:
         """The event, with the names of the options that a vote chose; what answers to it repeat is saved."""
@@ -249,7 +272,7 @@ class OutboxPublisher:
                     "media_not_fetched", message_id=event.data.get("id"), attempt=attempt, error=describe(error)
                 )
                 if attempt < MEDIA_ATTEMPTS and self._stopping.wait(MEDIA_PAUSE_S * attempt):
-                    self._fetching.discard(row.seq)  # the next process tries again
+                    self._fetching.pop(row.seq, None)  # the next process tries again
                     return
         data = {**event.data, "content": {**event.data["content"], "media": media}}
         try:
