@@ -60,6 +60,9 @@ class Sessions(SessionStore, Protocol):
     def load_marker(self) -> None:
         """Read at the start whether Redis has its data, so that a later loss is noticed. Never raises."""
 
+    def indexed(self) -> list[str]:
+        """The phones in the index: all but those that another program stored. Raises StoreUnavailable."""
+
     def phones(self) -> list[str]:
         """The stored phones, sorted."""
 

@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     unoapi_connector_sends_per_second: float = Field(
         1.0, gt=0, le=1000, description="Messages per second and session, with bursts of 5."
     )
+    unoapi_connector_new_chats_per_day: int = Field(
+        0, ge=0, description="Contacts a day to whom a session may write first; 0: no limit. More fail with 131049."
+    )
     unoapi_interactive_mode: Literal["text", "classic", "native"] = Field(
         "text", description="How lists and buttons are sent; only `text` is shown by every phone."
     )

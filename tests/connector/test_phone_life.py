@@ -155,6 +155,22 @@ def test_field_report_93_a_new_chat_that_is_taken_ends_the_restriction(tmp_path:
     assert [state["state"] for state in pocket.states()] == ["restricted", "connected"]
 
 
+def test_a_number_writes_first_to_so_many_a_day_and_answers_all(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.handler._new_chats_per_day = 2
+    other = {**CHAT, "jid": "5521988880009@s.whatsapp.net", "phone": "5521988880009"}
+    pocket.receives({"kind": "text", "body": "oi"}, chat=other)
+
+    for number in range(4):
+        pocket.send(f"wamid.{number}", to=f"552198888000{number}", **TEXT)
+    pocket.send("wamid.AGAIN", to="5521988880000", **TEXT)
+    pocket.send("wamid.ANSWER", to="5521988880009", **TEXT)
+
+    sent = [pocket.statuses(f"wamid.{name}")[0]["status"] for name in (0, 1, 2, 3, "AGAIN", "ANSWER")]
+    assert sent == ["sent", "sent", "failed", "failed", "sent", "sent"]
+    assert pocket.states() == [], "that is no refusal of WhatsApp's"
+
+
 def test_a_group_is_no_new_chat(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
     pocket.send("wamid.1", to=f"{NEW_CHATS_REFUSED}01", **TEXT)

@@ -229,3 +229,29 @@ def test_a_ban_outlives_the_connector(tmp_path: Path) -> None:
     stage.tick(2)
 
     assert stage.processes == []
+
+
+class CountingSessions(MemorySessions):
+    """How often all keys were walked."""
+
+    walks = 0
+
+    def phones(self) -> list[str]:
+        self.walks += 1
+        return super().phones()
+
+    def indexed(self) -> list[str]:
+        return []
+
+
+def test_a_session_outside_of_the_index_is_found_by_a_walk_that_is_rare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "REFRESH_S", 0.0)
+    stage = Stage(tmp_path)
+    sessions = CountingSessions(make_session(provider="whatsmeow"))
+    stage.supervisor._sessions = sessions
+
+    stage.tick(20)
+
+    assert (len(stage.processes), sessions.walks) == (1, 1)

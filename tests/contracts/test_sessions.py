@@ -592,3 +592,14 @@ def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(redis_cl
         sessions.save(PHONE, {"provider": "sandbox", "webhooks": [{"id": "nowhere"}]})
 
     assert sessions.config(PHONE) is None
+
+
+def test_stored_phones_are_in_the_index_until_they_are_removed(sessions: RedisSessions) -> None:
+    """The connector reads it every two seconds, instead of walking through all keys of Redis."""
+    sessions.save("5511999990001", {"provider": "whatsmeow"})
+    sessions.save("5511999990002", {"provider": "whatsmeow"})
+    assert sessions.indexed() == ["5511999990001", "5511999990002"]
+
+    sessions.remove("5511999990001", remember_s=60)
+
+    assert sessions.indexed() == ["5511999990002"]

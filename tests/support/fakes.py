@@ -89,6 +89,9 @@ class MemorySessions:
     def load_marker(self) -> None:
         """There is none."""
 
+    def indexed(self) -> list[str]:
+        return self.phones()
+
     def phones(self) -> list[str]:
         self._ensure_there()
         return sorted(self.stored)

@@ -45,6 +45,8 @@ STILL_MS = 120_000
 RESTRICTED_S, MAX_RESTRICTED_S = 3600, 86_400
 """WhatsApp does not say for how long it refuses new chats: an hour, then twice as long each time, at most a day."""
 RESTRICTED_UNTIL, RESTRICTED_FOR = "restricted_until", "restricted_for"
+NEW_CHATS, NEW_CHATS_DAY = "new_chats", "new_chats_day"
+DAY_S = 86_400
 UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself."
 
 
@@ -90,7 +92,10 @@ class CommandHandler:
         rate_limiter: RateLimiter,
         retry_schedule: SendRetrySchedule,
         stopping: threading.Event,
+        new_chats_per_day: int = 0,
     ) -> None:
+        """`new_chats_per_day`: to so many contacts the number may write first; 0: to any number."""
+        self._new_chats_per_day = new_chats_per_day
         self._engine = engine
         self._outbox = outbox
         self._fetch_file = fetch_file
@@ -165,12 +170,31 @@ class CommandHandler:
             raise SessionEnding("the session's process ends before the send")
 
     def _ensure_allowed(self, command: ConnectorCommand, to: str) -> None:
-        """Raise NewChatsRefused for a new chat while WhatsApp refuses them: each further try makes that longer."""
+        """Raise NewChatsRefused for a new chat beyond the day's, or while WhatsApp refuses them.
+
+        Each further try would make that longer.
+        """
         until_s = self._outbox.noted(RESTRICTED_UNTIL)
-        if until_s <= time.time() or not is_individual(to) or self._outbox.knows({to, to_jid(command.to)}):
+        restricted = until_s > time.time()
+        if not (restricted or self._new_chats_per_day) or not is_individual(to):
             return
-        shown = datetime.fromtimestamp(until_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        raise NewChatsRefused(f"WhatsApp lets this number write to nobody new until about {shown}", until_s=until_s)
+        if self._outbox.knows({to, to_jid(command.to)}):
+            return
+        if restricted:
+            shown = datetime.fromtimestamp(until_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            raise NewChatsRefused(f"WhatsApp lets this number write to nobody new until about {shown}", until_s=until_s)
+        if self._new_chats_today() >= self._new_chats_per_day:
+            reason = f"today's {self._new_chats_per_day} new chats are used up (UNOAPI_CONNECTOR_NEW_CHATS_PER_DAY)"
+            raise NewChatsRefused(reason, until_s=(_today() + 1) * DAY_S)
+
+    def _new_chats_today(self) -> int:
+        return self._outbox.noted(NEW_CHATS) if self._outbox.noted(NEW_CHATS_DAY) == _today() else 0
+
+    def _count_new_chat(self, chats: set[str], to: str) -> None:
+        if self._new_chats_per_day and is_individual(to) and not self._outbox.knows(chats):
+            count = self._new_chats_today() + 1
+            self._outbox.note(NEW_CHATS_DAY, _today())
+            self._outbox.note(NEW_CHATS, count)
 
     def _restrict(self) -> None:
         seconds = min(2 * self._outbox.noted(RESTRICTED_FOR) or RESTRICTED_S, MAX_RESTRICTED_S)
@@ -265,6 +289,7 @@ class CommandHandler:
         quoted = quoted_of(send.content.model_dump(mode="json"), sender=self._engine.account, from_me=True)
         chats = {to, sent.chat or to, to_jid(command.to)}
         self._lift_restriction(chats)
+        self._count_new_chat(chats, to)
         self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted, chats=chats)
 
     def _finish_unsent(self, command: ConnectorCommand, status: str, reason: str, *, code: int = 131000) -> None:
@@ -289,6 +314,11 @@ class CommandHandler:
                 self._engine.reject_call(call.sender, call.id)
         except Exception as error:  # noqa: BLE001 (nobody waits for it, and no message depends on it)
             log.warning("command_failed", type=command.type, error=describe(error))
+
+
+def _today() -> int:
+    """The day since the epoch, in UTC."""
+    return int(time.time()) // DAY_S
 
 
 def _result(command: ConnectorCommand, status: str) -> dict[str, Any]:

@@ -185,6 +185,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             settings.unoapi_message_retry_max_delay,
         ),
         stopping=stopping,
+        new_chats_per_day=settings.unoapi_connector_new_chats_per_day,
     )
     return SessionRunner(
         phone,

@@ -37,6 +37,8 @@ log = get_logger(__name__)
 
 TICK_S = 0.2
 REFRESH_S = 2.0
+WALK_S = 60.0
+"""All keys of Redis are walked no more often: there may be millions. Sessions of other programs are in no index."""
 PAUSES_S = (1, 2, 5, 15, 30, 60)
 STEADY_S = 60.0
 GRACE_S = 30.0
@@ -73,7 +75,10 @@ class SessionSource(Protocol):
     """Where the supervisor learns of sessions."""
 
     def phones(self) -> list[str]:
-        """All stored phones. Raises StoreUnavailable."""
+        """All stored phones, by a walk over all keys. Raises StoreUnavailable."""
+
+    def indexed(self) -> list[str]:
+        """The stored phones that the index has. Raises StoreUnavailable."""
 
     def find(self, phone: str) -> Session:
         """One session. Raises Postponed when its configuration cannot be read now."""
@@ -119,6 +124,8 @@ class Supervisor:
         self._states: list[tuple[str, dict[str, Any]]] = []  # to be published
         self._lock = threading.Lock()
         self._refreshed_at = 0.0
+        self._walked_at = float("-inf")
+        self._unindexed: set[str] = set()
         self.stopping = threading.Event()
 
     def submit(self, command: ConnectorCommand) -> None:
@@ -153,7 +160,7 @@ class Supervisor:
     def _refresh_sessions(self) -> None:
         """Read which sessions are this connector's, and what they are configured to."""
         try:
-            phones = self._sessions.phones()
+            phones = self._stored_phones()
         except StoreUnavailable:
             return  # running processes go on
         suspended = self._leases.suspended(phones)
@@ -168,6 +175,13 @@ class Supervisor:
                 self._drop(self._processes[phone])
         for phone in set(self._processes) - set(phones):
             self._drop(self._processes[phone])
+
+    def _stored_phones(self) -> list[str]:
+        indexed = set(self._sessions.indexed())
+        if time.monotonic() - self._walked_at >= WALK_S:
+            self._unindexed = set(self._sessions.phones()) - indexed
+            self._walked_at = time.monotonic()
+        return sorted(indexed | self._unindexed)
 
     def _include(self, session: Session, *, suspended: bool) -> None:
         phone, every_s = session.phone, session.auto_restart_ms / 1000

@@ -117,6 +117,11 @@ class RedisSessions:
             if str(cursor) == "0":
                 return sorted(phone for phone in phones if phone.isdigit())
 
+    def indexed(self) -> list[str]:
+        """The phones in the index: all but those that another program stored. Raises StoreUnavailable."""
+        (phones,) = self._redis.call(("SMEMBERS", ALL))
+        return sorted(str(phone) for phone in phones or ())
+
     def is_known(self, phone: str) -> bool:
         """Whether this process has seen the phone's stored configuration lately. Asks nobody."""
         seen = self._cache.get(phone)
