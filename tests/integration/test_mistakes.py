@@ -62,6 +62,11 @@ MESSAGE_MISTAKES: list[tuple[Any, str]] = [
         {"to": CONTACT, "type": "location", "location": {"latitude": "x", "longitude": 1}},
         "location.latitude: must be a",
     ),
+    (
+        {"to": CONTACT, "type": "location", "location": {"latitude": 100, "longitude": 1}},
+        "latitude: must be at most 90",
+    ),
+    ({"recipient": "abc", "type": "text", "text": {"body": "x"}}, "recipient: must have the form BR.1234567890"),
     ({"to": CONTACT, "type": "contacts", "contacts": {}}, "contacts: must be a list: […]"),
     ({"to": CONTACT, "type": "reaction", "reaction": {"emoji": "👍"}}, "reaction.message_id: is missing"),
     (interactive(type="button", action={"buttons": BUTTONS}), "interactive.action.buttons: has at most 3 items, not 4"),

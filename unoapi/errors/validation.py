@@ -55,10 +55,10 @@ SENTENCES: dict[str, str | Sentence] = {
     "tuple_type": LIST,
     "too_long": lambda bound: f"{_at_most(bound['max_length'], 'item')}{_not_but(bound)}",
     "too_short": lambda bound: _at_least(bound["min_length"], "item"),
-    "greater_than": lambda bound: f"must be more than {bound['gt']}",
-    "greater_than_equal": lambda bound: f"must be at least {bound['ge']}",
-    "less_than": lambda bound: f"must be less than {bound['lt']}",
-    "less_than_equal": lambda bound: f"must be at most {bound['le']}",
+    "greater_than": lambda bound: f"must be more than {_number(bound['gt'])}",
+    "greater_than_equal": lambda bound: f"must be at least {_number(bound['ge'])}",
+    "less_than": lambda bound: f"must be less than {_number(bound['lt'])}",
+    "less_than_equal": lambda bound: f"must be at most {_number(bound['le'])}",
     "literal_error": lambda bound: f"must be {bound['expected']}",
     "url_type": f"must be {ADDRESS}",
     "url_parsing": f"must be {ADDRESS}",
@@ -72,7 +72,11 @@ SENTENCES: dict[str, str | Sentence] = {
 CLASSES = {"A-Z": "capital letters", "a-z": "small letters", "A-Za-z": "letters", "0-9": "digits", "_": "'_'"}
 CLASSES |= {"-": "'-'", ".": "'.'", ",": "','", " ": "spaces", r"\x20-\x7e": "ASCII characters"}
 CLASSES |= {r"\x21-\x7e": "ASCII characters without spaces"}
-FORMS = {r"^(v[0-9]{1,3}(\.[0-9]{1,3})?)?$": "v21.0", r"^v[0-9]{1,3}\.[0-9]{1,3}$": "v21.0"}
+FORMS = {
+    r"^(v[0-9]{1,3}(\.[0-9]{1,3})?)?$": "v21.0",
+    r"^v[0-9]{1,3}\.[0-9]{1,3}$": "v21.0",
+    r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$": "BR.1234567890, a user id of Meta's",
+}
 """What stands for patterns that no sentence describes."""
 SIMPLE = re.compile(r"\^\[(?P<chars>[^\]]+)\](?P<count>\+|\*|\{(?P<least>\d+),(?P<most>\d+)\})\$")
 PART = re.compile(r"A-Za-z|A-Z|a-z|0-9|\\x2[01]-\\x7e|.")
@@ -168,6 +172,10 @@ def _at_least(count: int, what: str) -> str:
 
 def _at_most(count: int, what: str) -> str:
     return f"has at most {count} {what}{'' if count == 1 else 's'}"
+
+
+def _number(value: object) -> str:
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else f"{value}"
 
 
 def _not_but(bound: Mapping[str, Any]) -> str:
