@@ -181,6 +181,10 @@ SHOWN: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str]] = {
         [text("body", "123456"), button("0", "url", type="text", text="123456")],
         CODE_SHOWN, "",
     ),
+    "a coupon whose button has no words, as Meta stores it": (
+        template(body("x"), buttons({"type": "COPY_CODE", "example": ["25OFF"]})),
+        [button(0, "copy_code", type="coupon_code", coupon_code="NOW")], "x\n1. Copy code: NOW", "",
+    ),
     "types in small letters": (
         template({"type": "header", "format": "text", "text": "Hi {{1}}"}, {"type": "body", "text": "there"}),
         [text("HEADER", "Ana")], "Hi Ana\n\nthere", "",
@@ -283,6 +287,22 @@ WRONG: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int]] = {
     "several products": (template(body("x"), buttons({"type": "MPM", "text": "See"})), [], 131051),
     "a call in WhatsApp": (template(body("x"), buttons({"type": "VOICE_CALL", "text": "Call"})), [], 131051),
     "a product as header": (template({"type": "HEADER", "format": "PRODUCT"}, body("x")), [], 131051),
+    "words twice": (template(body("{{1}}")), [text("body", "a"), text("body", "b")], 132018),
+    "a button twice": (
+        URL, [button(0, "url", type="text", text="a"), button("0", "url", type="text", text="b")], 132018,
+    ),
+    "a card twice": (
+        template(body("x"), {"type": "CAROUSEL", "cards": [{"components": [body("{{1}}")]}] * 2}),
+        [{"type": "carousel", "cards": [{"card_index": 0, "components": [text("body", "a")]}] * 2}], 132018,
+    ),
+    "a card that is not there": (
+        template(body("x"), {"type": "CAROUSEL", "cards": [{"components": [body("a")]}]}),
+        [{"type": "carousel", "cards": [{"card_index": 1}]}], 132018,
+    ),
+    "an object as a coupon": (
+        template(body("x"), buttons({"type": "COPY_CODE", "example": "X"})),
+        [button(0, "copy_code", type="coupon_code", coupon_code={"a": 1})], 132012,
+    ),
     "a part of next year": (template(body("x"), {"type": "HOLOGRAM"}), [], 131051),
     "values for a part of next year": (template(body("x")), [text("hologram", "a")], 132018),
 }  # fmt: skip

@@ -133,7 +133,7 @@ def test_buttons_make_an_interactive_message() -> None:
         {"type": "reply", "reply": {"id": "yes-1", "title": "Yes"}},
         {"type": "url", "url": {"title": "Open", "link": "https://shop.test/42"}},
         {"type": "call", "call": {"title": "Call", "phone_number": "+5511"}},
-        {"type": "copy_code", "copy_code": {"id": "code", "title": "", "code": "SALE"}},
+        {"type": "copy_code", "copy_code": {"id": "code", "title": "Copy code", "code": "SALE"}},
     ]
 
 

@@ -45,6 +45,8 @@ IN_ADDRESS = "%/:?#[]@!$&'()*+,;=~"
 NOT_SENT = {"PAUSED": 132015, "DISABLED": 132016, "REJECTED": 132001}
 """Statuses of templates that Meta sends no more, with its codes."""
 MAP = "https://maps.google.com/?q={latitude},{longitude}"
+COPY = "Copy code"
+"""The title of a button for a coupon: Meta fixes it, and its clients store none."""
 SENTENCES = {
     "en": (
         "*{{1}}* is your verification code.", "For your security, do not share this code.",
@@ -129,10 +131,14 @@ class _Values:
         self.cards: list[CardValues] = []
         for component in components:
             if component.type == "button":
-                self.buttons[_index(component)] = component
+                index = _index(component)
+                _ensure_once(index in self.buttons, f"buttons: index {index}")
+                self.buttons[index] = component
             elif component.type == "carousel":
+                _ensure_once(bool(self.cards), "carousel")
                 self.cards = component.cards
             elif component.type in ("header", "body", "footer", "limited_time_offer"):
+                _ensure_once(component.type in self.by_type, component.type)
                 self.by_type[component.type] = component.parameters
             elif component.parameters:
                 _refuse(132018, f"{component.type}: the template has no such part.")
@@ -226,12 +232,14 @@ def _offer(parts: _Parts, values: _Values) -> str:
 
 def _carousel(parts: _Parts, values: _Values) -> Iterator[str]:
     """Each card as lines: its picture's address, its words, its links. No phone shows cards of others than Meta's."""
-    given = dict(enumerate(values.cards)) | {
-        card.card_index: card for card in values.cards if card.card_index is not None
-    }
+    indexes = [place if card.card_index is None else card.card_index for place, card in enumerate(values.cards)]
+    given = dict(zip(indexes, values.cards, strict=True))
+    _ensure_once(len(given) < len(indexes), "carousel: a card_index")
     if values.cards and len(values.cards) != len(parts.cards):
         details = f"carousel: {len(values.cards)} cards do not match the expected number of cards ({len(parts.cards)})."
         _refuse(132012, details)
+    if given.keys() - range(len(parts.cards)):
+        _refuse(132018, f"carousel: card_index counts the {len(parts.cards)} cards from 0.")
     for index, card in enumerate(parts.cards):
         of_card = given.get(index)
         inner = _Parts(card, parts.language)
@@ -334,6 +342,12 @@ def _amount(content: Mapping[str, Any]) -> str:
 # --- buttons ---
 
 
+def _ensure_once(is_there: bool, place: str) -> None:
+    """Of two values for one part nobody knows which is meant."""
+    if is_there:
+        _refuse(132018, f"{place}: is given twice.")
+
+
 def _index(component: Component) -> int:
     text = "" if component.index is None else str(component.index).strip()
     if not text:
@@ -370,10 +384,13 @@ def _button(button: Stored, kind: str, given: Sequence[Stored], place: str) -> S
         return {"type": "call", "call": {"title": title, "phone_number": str(button.get("phone_number") or "")}}
     if kind in ("COPY_CODE", "OTP"):
         example = button.get("example") if kind == "COPY_CODE" else ""
-        code = str((first or {}).get("coupon_code") or (_value(first, place) if first else example) or "")
+        if isinstance(example, list):
+            example = next(iter(example), "")
+        coupon = (first or {}).get("coupon_code")
+        code = _value({"text": coupon} if coupon else first, place) if first else str(example or "")
         if not code:
             _refuse(131008, f"buttons: {place} of type {kind} requires a parameter.")
-        return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title, "code": code}}
+        return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title or COPY, "code": code}}
     if kind != "QUICK_REPLY":
         _refuse(131051, f"buttons: {place} is of type {kind[:40]}, which this connection cannot send.")
     return {"type": "reply", "reply": {"id": (_value(first, place) if first else "") or title, "title": title}}
