@@ -105,3 +105,9 @@ def test_a_received_native_list_keeps_its_rows_and_a_carousel_its_cards() -> Non
 
     assert content_of({"interactiveMessage": listed})["sections"][0]["rows"][0]["id"] == "a"
     assert content_of({"interactiveMessage": cards})["body"] == "B\n\none\n\ntwo"
+
+
+def test_field_report_17_a_placeholder_is_seen_beside_other_housekeeping() -> None:
+    message = {"messageContextInfo": {"deviceListMetadataVersion": 2}, "placeholderMessage": {"type": 0}}
+
+    assert content_of(message) == {"kind": "protocol", "name": "placeholdermessage"}

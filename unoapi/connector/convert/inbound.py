@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.connector.convert import interactive
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
 from unoapi.connector.convert.words import target_of, words_of
+from unoapi.models.connector.content import PLACEHOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +135,8 @@ def _plain(message: Raw, depth: int) -> dict[str, Any]:
 def _other(message: Raw, depth: int) -> dict[str, Any]:
     name = next((name for name in message if name not in HOUSEKEEPING), "")
     if not name:
-        return {"kind": "protocol", "name": next(iter(message), "empty")}
+        own = PLACEHOLDER if PLACEHOLDER in message else next(iter(message), "empty")
+        return {"kind": "protocol", "name": own}
     part = object_at(message, name)
     if name in POLLS:
         options = [text_at(option, "optionname") for option in objects_at(part, "options")]
