@@ -262,8 +262,10 @@ class RedisSessions:
         return SessionUnknown(f"the configuration of {phone} is gone from Redis: store it again, or deregister it")
 
     def _remember(self, phone: str, session: Session | None, *, text_hash: int | None = None) -> None:
+        self._cache.pop(phone, None)  # so that the order is that of reading
         if len(self._cache) >= MAX_CACHED:
-            self._cache.clear()
+            for longest_unread in list(self._cache)[: max(1, MAX_CACHED // 10)]:
+                self._cache.pop(longest_unread, None)
         self._cache[phone] = Seen(time.monotonic(), session, text_hash)
 
     def _readable(self, phone: str, config: dict[str, Any]) -> Session:
