@@ -22,6 +22,7 @@ from celery.worker import state
 from celery.worker.strategy import default
 
 from unoapi.broker.messages import PUBLISHED_HEADER, to_message
+from unoapi.errors import describe
 from unoapi.models.jobs import Envelope
 from unoapi.telemetry.logging import get_logger
 
@@ -197,8 +198,12 @@ class _Run:
         self._send("task-rejected", requeue=requeue)
 
     def _send(self, event: str, **fields: Any) -> None:
-        if self._send_event is not None:
+        if self._send_event is None:
+            return
+        try:
             self._send_event(event, uuid=self.id, **fields)
+        except Exception as error:  # noqa: BLE001 (who watches must not keep a message from being run or settled)
+            log.warning("task_event_not_sent", type=event, error=describe(error))
 
 
 def _arguments(body: Any) -> tuple[Any, ...]:

@@ -255,3 +255,15 @@ def test_a_message_that_may_have_ended_workers_goes_into_quarantine(uno: Uno, co
 
     assert publisher.depth("unoapi.suspect") == 1
     assert consumer.settled == ["acknowledged"]
+
+
+def test_an_event_that_cannot_be_sent_keeps_no_message_from_being_delivered(uno: Uno, consumer: Consumer) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionResetError
+
+    consumer.event_dispatcher.send = fail
+
+    consumer.handle(uno, message_of(uno, make_delivery()))
+
+    assert consumer.settled == ["acknowledged"]
+    assert uno.deliveries.state("delivery-1", make_delivery().endpoint).done
