@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import CONTACT, GROUP, PHONE, MemorySessions, make_fan_out, make_send, make_session
-from unoapi.models.cloud_api.callbacks import Change
+from unoapi.models.cloud_api.callbacks import Change, read_callback
 from unoapi.models.cloud_api.events import Event, split
 from unoapi.models.contacts import contact_key
 from unoapi.models.identity import Identity, is_same_phone
@@ -87,6 +87,17 @@ def test_the_ninth_digit_and_a_plus_make_nobody_another_person() -> None:
     assert [contact["profile"]["name"] for contact in second] == ["Ana"]
 
 
+@pytest.mark.parametrize(("written", "address"), [("525512345678", "5215512345678"), ("541112345678", "5491112345678")])
+def test_field_report_1_the_mobiles_of_mexico_and_argentina_are_the_same_in_both_forms(
+    written: str, address: str
+) -> None:
+    contacts = [{"profile": {"name": "Ana"}, "wa_id": address}, {"profile": {"name": "Bia"}, "wa_id": CONTACT}]
+
+    (first, _) = contacts_in(events_of({"contacts": contacts, "messages": [{"id": "1", "from": written}, {"id": "2"}]}))
+
+    assert [contact["profile"]["name"] for contact in first] == ["Ana"]
+
+
 def test_the_only_contact_of_the_only_message_is_somebody_elses_when_the_user_ids_differ() -> None:
     (contacts,) = contacts_in(events_of({"contacts": [a_contact(ANA, "Ana")], "messages": items("messages", [BIA])}))
 
@@ -103,6 +114,17 @@ def test_the_only_contact_of_the_only_message_is_somebody_elses_when_the_user_id
             {"profile": {"username": "@ana", "name": "@ana"}, "wa_id": "", "user_id": ANA},
         ),
         (
+            {
+                "messages": items("messages", [ANA]),
+                "contacts": [{"profile": {"name": " ", "username": "@ana"}, "user_id": ANA}],
+            },
+            {"profile": {"username": "@ana", "name": "@ana"}, "wa_id": "", "user_id": ANA},
+        ),
+        (
+            {"statuses": [{"id": "1", "status": "read", "parent_recipient_user_id": "BR.ENT.1"}]},
+            {"profile": {"name": "BR.ENT.1"}, "wa_id": "", "user_id": "BR.ENT.1", "parent_user_id": "BR.ENT.1"},
+        ),
+        (
             {"messages": [{"id": "1", "from": CONTACT, "from_user_id": ANA}], "contacts": [a_contact(ANA, "Ana")]},
             {"profile": {"name": "Ana"}, "wa_id": CONTACT, "user_id": ANA},
         ),
@@ -111,7 +133,7 @@ def test_the_only_contact_of_the_only_message_is_somebody_elses_when_the_user_id
             {"profile": {"name": BIA}, "wa_id": "", "user_id": BIA},
         ),
     ],
-    ids=["status", "message", "username", "phone-of-the-message", "system"],
+    ids=["status", "message", "username", "blank-name", "parent", "phone-of-the-message", "system"],
 )
 def test_field_report_2_nobody_is_an_empty_contact(value: dict[str, Any], contact: dict[str, Any]) -> None:
     (contacts,) = contacts_in(events_of(value))
@@ -387,3 +409,13 @@ def test_a_contact_that_shares_no_name_is_somebody_else(own: dict[str, str]) -> 
             events_of({"contacts": [{"profile": {"name": "Bia"}, name: value}], "messages": [message]})
         )
         assert [contact["profile"]["name"] for contact in contacts] == [*own.values()]
+
+
+def test_an_empty_id_from_meta_is_an_absent_one_and_costs_no_words() -> None:
+    message = {"id": "", "from": CONTACT, "type": "text", "text": {"body": "hi"}}
+    document = {"entry": [{"id": "2001", "changes": [{"field": "messages", "value": {"messages": [message]}}]}]}
+
+    changes, odd = read_callback(document, mended=True)
+
+    assert odd == []
+    assert [event.value["messages"][0]["text"] for event in split(PHONE, changes)] == [{"body": "hi"}]

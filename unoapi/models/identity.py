@@ -15,12 +15,16 @@ NO_USER_IDS = (
     "This connection cannot address user ids, only phones: give the phone in `to`, or a `…@lid` that an event named.",
 )
 """The error of a message to a user id over a connection that knows none: code, title, details."""
+MOBILES_OF_WHATSAPP = re.compile(r"(?:521|549)[0-9]{10}", re.ASCII)
+"""Mobiles of Mexico and Argentina, with a digit that their numbers have in WhatsApp's addresses alone."""
 GROUP = "group"
 _FROM = ("from", "from_user_id", "from_parent_user_id")
 _TO = ("to", "to_user_id", "to_parent_user_id")
 _RECIPIENT = ("recipient_id", "recipient_user_id", "recipient_parent_user_id")
 _MEMBER = ("recipient_participant_id", "recipient_participant_user_id", "recipient_participant_parent_user_id")
-_RECIPIENTS = frozenset((*_RECIPIENT, *_MEMBER))
+_PARENT = "parent_recipient_user_id"
+"""Another name that Meta has for the last of `_RECIPIENT`."""
+_RECIPIENTS = frozenset((*_RECIPIENT, *_MEMBER, _PARENT))
 _CONTACT = ("wa_id", "user_id", "parent_user_id")
 ADDRESS_FIELDS = frozenset((*_FROM, *_TO))
 """By which names a message calls those who talk. The same message may come with others."""
@@ -68,7 +72,7 @@ class Identity(NamedTuple):
             recipient = _named(item, _RECIPIENT)
             if recipient.chat or _text(item, "recipient_type") == GROUP:
                 return _named(item, _MEMBER)._replace(chat=_text(item, "recipient_id"))
-            parent = recipient.parent_user_id or _text(item, "parent_recipient_user_id")
+            parent = recipient.parent_user_id or _text(item, _PARENT)
             return recipient._replace(parent_user_id=parent)
         own = echo or is_same_phone(_text(item, "from"), phone)
         named = _named(item, _TO if own else _FROM)
@@ -145,7 +149,7 @@ class Identity(NamedTuple):
         username = told.username or self.username
         parent = told.parent_user_id or self.parent_user_id
         plain = phone or user_id or parent or self.chat
-        profile["name"] = _text(profile, "name") or name or username or plain
+        profile["name"] = next((text for text in (_text(profile, "name"), name, username) if text.strip()), plain)
         if username:
             profile["username"] = username
         wa_id = phone or ("" if user_id or parent else self.chat)
@@ -185,7 +189,9 @@ def is_same_phone(one: str, other: str) -> bool:
 
 
 def _plain(phone: str) -> str:
-    return with_ninth_digit(digits_of(user_of(phone)))
+    """The digits, with the one for mobiles that Brazil writes and without those that only WhatsApp writes."""
+    digits = with_ninth_digit(digits_of(user_of(phone)))
+    return digits[:2] + digits[3:] if MOBILES_OF_WHATSAPP.fullmatch(digits) else digits
 
 
 def _named(part: dict[str, Any], fields: tuple[str, str, str]) -> Identity:

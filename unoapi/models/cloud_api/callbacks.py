@@ -41,7 +41,7 @@ class OddPart:
 class CallbackItem(Part):
     """A message or a status."""
 
-    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    id: Annotated[str, Field(max_length=512)] | None = None
     status: Annotated[str, Field(max_length=MAX_KIND)] | None = None
 
 
