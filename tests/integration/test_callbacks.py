@@ -416,3 +416,17 @@ def test_field_report_89_a_clients_text_is_refused(api: Api, odd: str, path: str
     answer = api.post(path.format(SANDBOX), body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131009)
+
+
+@pytest.mark.parametrize("user_id", ["BR.42", "777@lid"])
+def test_a_simulated_contact_may_be_somebody_whose_phone_is_not_known(api: Api, user_id: str) -> None:
+    words = {"type": "text", "text": {"body": "oi"}}
+
+    answer = api.post(f"/sandbox/{SANDBOX}/messages", {**words, "from_user_id": user_id})
+    nobody = api.post(f"/sandbox/{SANDBOX}/messages", words)
+
+    assert (answer.status_code, nobody.status_code) == (200, 400)
+    (job,) = taken(api)
+    value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+    assert (value["messages"][0]["from"], value["messages"][0]["from_user_id"]) == ("", user_id)
+    assert value["contacts"] == [{"profile": {"name": user_id}, "wa_id": "", "user_id": user_id}]

@@ -8,6 +8,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 import redis
 import requests
@@ -15,6 +16,7 @@ import requests
 from tests.support.fake_graph_api import BROKEN, NUMBER_ID, SILENT, SLOW, TOKEN, Graph
 from tests.support.receiver import Receiver
 from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
+from unoapi.models.cloud_api.event_catalogue import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -316,6 +318,41 @@ def test_a_picture_that_cannot_be_had_loses_no_message(uno: Stack, hooks: Receiv
     assert [dead["queue"] for dead in uno.dead() if dead["message_id"] == "wamid.NOPICTURE"] == ["unoapi.media"]
 
 
+def test_field_report_51_an_echo_whose_file_cannot_be_had_arrives_without_it(uno: Stack, hooks: Receiver) -> None:
+    picture = {"id": "404", "mime_type": "image/jpeg", "caption": "eco"}
+    echo = {"from": PHONE, "to": CONTACT, "id": "wamid.ECHO", "timestamp": "1", "type": "image", "image": picture}
+    document = callback(message_echoes=[echo])
+    document["entry"][0]["changes"][0]["field"] = "smb_message_echoes"
+
+    call_back(uno, document)
+
+    def echoes() -> list[dict[str, Any]]:
+        return [item for value in values(hooks) for item in value.get("message_echoes", [])]
+
+    (told,) = eventually(echoes, within_s=30)
+    assert (told["image"], told["errors"][0]["code"]) == (picture, 131052)
+
+
+@pytest.mark.parametrize("status", ["failed", "delivered"])
+def test_field_report_77_a_status_before_the_answer_has_the_clients_id(
+    uno: Stack, graph: Graph, hooks: Receiver, status: str
+) -> None:
+    to, theirs = {"failed": "5511977770077", "delivered": "5511977770078"}[status], ""
+
+    def report(message_id: str) -> None:
+        nonlocal theirs
+        theirs = message_id
+        assert call_back(uno, callback(**a_status(message_id, status)), path="/webhooks/whatsapp").status_code == 200
+
+    graph.before_answer[to] = report
+
+    message_id = uno.send("early", to=to).json()["messages"][0]["id"]
+
+    eventually(lambda: status in [told["status"] for told in statuses(hooks, message_id)])
+    assert theirs
+    assert statuses(hooks, theirs) == []
+
+
 def test_a_batch_is_taken_apart(uno: Stack, hooks: Receiver) -> None:
     document = callback(**a_text("wamid.BATCH1"))
     document["entry"].append(callback(**a_text("wamid.BATCH2"))["entry"][0])
@@ -329,6 +366,21 @@ def test_the_node_versions_sink_takes_everything(uno: Stack) -> None:
     answer = requests.post(f"{uno.url}/webhooks/fake/{PHONE}", json={"any": 1}, timeout=10)
 
     assert (answer.status_code, answer.json()) == (200, {"success": True})
+
+
+def test_every_event_of_these_tests_is_in_the_catalogue(uno: Stack, hooks: Receiver) -> None:
+    schemas = {entry["name"]: entry["schema"] for entry in uno.get("/docs/events").json()["data"]}
+    bodies = [json.loads(request.body) for request in hooks.requests("/main")]
+
+    for body in bodies:
+        jsonschema.validate(body, schemas[name_of(body)])
+    assert {name_of(body) for body in bodies} >= {
+        "status.sent",
+        "status.failed",
+        "message.text",
+        "message.image",
+        "echo",
+    }
 
 
 # --- last, because it empties Redis ---

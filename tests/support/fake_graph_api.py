@@ -7,7 +7,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOKEN = "token-at-meta"
 NUMBER_ID = "106540352242922"
@@ -61,6 +64,8 @@ class Graph:
     sent: list[Sent] = field(default_factory=list)
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    before_answer: dict[str, Callable[[str], object]] = field(default_factory=dict)
+    """By recipient: what happens before a send is answered; it gets the id that the answer will name."""
     replies: dict[str, tuple[int, Any]] = field(default_factory=dict)
     """Answers to requests by "METHOD /path", whatever their query."""
 
@@ -151,10 +156,13 @@ class Graph:
         if to in SCRIPT and not (to in ONCE and to in self.seen):
             self.seen.add(to)
             return SCRIPT[to]
+        message_id = f"wamid.META{len(self.sent)}"
+        if to in self.before_answer:
+            self.before_answer[to](message_id)
         return 200, {
             "messaging_product": "whatsapp",
             "contacts": [{"input": to, "wa_id": to}],
-            "messages": [{"id": f"wamid.META{len(self.sent)}"}],
+            "messages": [{"id": message_id}],
         }
 
     def messages_to(self, to: str) -> list[Sent]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, jsonify
 
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.events import contact, message_event
+from unoapi.models.cloud_api.events import message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
 from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
@@ -40,7 +40,7 @@ def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
     message_id = body.id or new_message_id()
     message = {**body.message, "id": message_id, "timestamp": str(body.timestamp or int(time.time()))}
     log.debug(UPSERT, message_id=message_id, phone=phone)
-    event = message_event(phone, message, contacts=[contact(body.sender, body.profile.name)])
+    event = message_event(phone, message, contacts=[body.identity.as_contact(body.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
     uno.publisher.publish([Envelope(to_fan_out(event, phone=phone, sessions=uno.sessions))])

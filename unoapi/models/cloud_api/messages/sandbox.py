@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from unoapi.models.identity import Identity
 from unoapi.models.phones import read_address
 
 
@@ -22,7 +24,8 @@ class SandboxMessage(BaseModel):
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True, populate_by_name=True)
 
-    sender: str = Field(alias="from", pattern=r"^[0-9]{5,20}$")
+    sender: str = Field(default="", alias="from", pattern=r"^([0-9]{5,20})?$")
+    from_user_id: str = Field(default="", pattern=r"^([A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}|[0-9]{1,20}@lid)?$")
     profile: SandboxProfile = SandboxProfile()
     type: str = Field(pattern=r"^[a-z_]{1,32}$")
     id: str | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")
@@ -31,9 +34,20 @@ class SandboxMessage(BaseModel):
     @field_validator("sender", mode="before")
     @classmethod
     def _plain_sender(cls, value: object) -> object:
-        return read_address(value) if isinstance(value, str) else value
+        return read_address(value) if isinstance(value, str) and value else value
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if not self.identity:
+            raise PydanticCustomError("missing", "from: is missing, and so is from_user_id")
+        return self
+
+    @property
+    def identity(self) -> Identity:
+        """Who writes: a phone, or a user id of somebody whose phone is not known."""
+        return Identity(self.sender, self.from_user_id)
 
     @property
     def message(self) -> dict[str, Any]:
         """The received message without our own fields."""
-        return {"from": self.sender, "type": self.type, **(self.model_extra or {})}
+        return {**self.identity.as_sender(), "type": self.type, **(self.model_extra or {})}
