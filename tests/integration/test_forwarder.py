@@ -342,7 +342,9 @@ def test_field_report_77_a_status_before_the_answer_has_the_clients_id(
     def report(message_id: str) -> None:
         nonlocal theirs
         theirs = message_id
-        assert call_back(uno, callback(**a_status(message_id, status)), path="/webhooks/whatsapp").status_code == 200
+        why = {"errors": [{"code": 131047, "title": "Re-engagement message"}]} if status == "failed" else {}
+        document = callback(**a_status(message_id, status, **why))
+        assert call_back(uno, document, path="/webhooks/whatsapp").status_code == 200
 
     graph.before_answer[to] = report
 

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySessions, make_session
-from unoapi.errors import OddCallback, Postponed, UnknownNumber
-from unoapi.models.cloud_api.callbacks import Change, OddPart
+from unoapi.errors import OddCallback, Postponed, RequestError, UnknownNumber
+from unoapi.models.cloud_api.callbacks import Change, OddPart, read_callback
 from unoapi.models.jobs import ReceiveCallback, SaveMedia, now_ms
 from unoapi.models.message_keys import message_token
 from unoapi.providers.cloud_api import callbacks
@@ -195,3 +196,35 @@ def test_other_ids_have_no_token(message_id: str) -> None:
 def test_the_token_of_metas_own_examples_is_found() -> None:
     assert message_token("wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQTRBNjU5OUFFRTAzODEwMTQ0RgA=") == "3A4A6599AEE03810144F"
     assert message_token("wamid.HBgLMzM2Mjk2MTg2NzAVAgARGBJDNUE3MDVCOTQ4MjZCQ0QyODgA") == "C5A705B94826BCD288"
+
+
+def test_statuses_that_wait_have_their_own_contact_alone_and_do_not_grow() -> None:
+    contacts = [{"profile": {"name": f"Name {n}"}, "wa_id": f"55119888800{n:02}", "pad": "x" * 1000} for n in range(50)]
+    statuses = [{**STATUS, "id": f"wamid.{n}", "recipient_id": contacts[n]["wa_id"]} for n in range(50)]
+    change = Change({"messaging_product": "whatsapp", "contacts": contacts, "statuses": statuses})
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+
+    _, waiting = callbacks.without_early_statuses(change, phone=PHONE, trusted=True, **memories)
+
+    assert [len(job.change["value"]["contacts"]) for job in waiting] == [1] * 50  # type: ignore[index]
+    assert sum(len(json.dumps(job.change)) for job in waiting) < 2 * len(json.dumps(change.value))
+    with pytest.raises(RequestError):
+        callbacks.without_early_statuses(change, phone=PHONE, trusted=True, most_bytes=10_000, **memories)
+
+
+def test_odd_items_do_not_grow_with_what_stands_beside_them() -> None:
+    value = {"contacts": [{"pad": "x" * 100_000}], "messages": [{"id": "wamid.A"}, *({"id": n} for n in range(900))]}
+    document = {"entry": [{"id": "2001", "changes": [{"field": "messages", "value": value}]}]}
+
+    (change,), odd = read_callback(document, mended=True)
+
+    assert change.value["messages"] == [{"id": "wamid.A"}]
+    assert len(odd) == 900
+    assert sum(len(json.dumps(part.document)) for part in odd) < len(json.dumps(document))
+
+
+def test_a_thousand_items_in_one_list_are_bound_too() -> None:
+    value = {"messages": [{"id": "wamid.A"}] * 600 + [{"id": 5}], "statuses": [{"id": "1"}] * 600}
+
+    with pytest.raises(ValidationError):
+        read_callback({"entry": [{"changes": [{"value": value}]}]}, mended=True)

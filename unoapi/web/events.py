@@ -11,6 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from unoapi.errors import Postponed, RequestError, StoreUnavailable, UnknownNumber
 from unoapi.http.signatures import sign_hub
 from unoapi.models.cloud_api.callbacks import MAX_EVENTS, EventPayload, OddPart, read_callback
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.cloud_api import callbacks
@@ -136,10 +137,12 @@ class _Accepted:
         """Make the jobs of a change. Raises RequestError when all together are too many, or too large."""
         uno = parts()
         memories: dict[str, Any] = {"sessions": uno.sessions, "ids": uno.message_ids}
-        rest, waiting = callbacks.without_early_statuses(change, phone=phone, trusted=trusted, **memories)
+        whose: dict[str, Any] = {"phone": phone, "trusted": trusted, **memories}
+        rest, waiting = callbacks.without_early_statuses(change, most_bytes=self._left_bytes, **whose)
+        self._left_bytes -= sum(len(serialise(job.change)) for job in waiting)
         self.jobs += waiting
         if rest is not None:
-            made = callbacks.jobs_of(rest, phone=phone, trusted=trusted, most_bytes=self._left_bytes, **memories)
+            made = callbacks.jobs_of(rest, most_bytes=self._left_bytes, **whose)
             self._left_bytes -= sum(len(job.body) for job in made)
             self.jobs += made
         if len(self.jobs) > MAX_EVENTS:

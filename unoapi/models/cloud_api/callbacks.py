@@ -158,27 +158,25 @@ def _take(change: Any, entry_id: str, *, mended: bool, changes: list[Change], od
     if not isinstance(value, dict):
         odd.append(OddPart({"change": change}, "a change without a value"))
         return
-    about = {key: part for key, part in value.items() if key not in ITEMS}
-    if mended:
-        about = _cleaned(about)
+    beside = {key: part for key, part in value.items() if key not in ITEMS}
+    about = _cleaned(beside) if mended else beside
     frame = {key: part for key, part in change.items() if key != "value" and not (mended and part is None)}
+    if reason := _problem_of({**frame, "value": about}):
+        odd.append(OddPart({**frame, "value": value}, reason))
+        return
     given = {name: value[name] for name in ITEMS if value.get(name) not in (None, [])}
     parts = [{name: part} for name, part in given.items() if not isinstance(part, list)]
     parts += [{name: [item]} for name in given for item in _list(given, name)]
     good: dict[str, Any] = {}
     for part in parts:
-        alone = {**frame, "value": {**about, **part}}
+        alone = {**frame, "value": part}
         if reason := _problem_of(alone):
             odd.append(OddPart(alone, reason))
         else:
             ((name, items),) = part.items()
             good.setdefault(name, []).extend(items)
-    whole = {**frame, "value": {**about, **good}}
     if good or not parts:
-        if reason := _problem_of(whole):
-            odd.append(OddPart(whole, reason))
-        else:
-            changes.append(read_change(whole, entry_id=entry_id))
+        changes.append(read_change({**frame, "value": {**about, **good}}, entry_id=entry_id))
 
 
 def _cleaned(about: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from unoapi.errors import OddCallback, Postponed, StoreUnavailable, UnknownNumber, describe
 from unoapi.models.cloud_api.callbacks import Change, OddPart, read_change
+from unoapi.models.cloud_api.event_content import ITEMS
 from unoapi.models.cloud_api.events import BESIDE_ITEMS, MOST_BYTES, serialise, split
 from unoapi.models.jobs import ReceiveCallback, computed_id, now_ms
 from unoapi.models.phones import digits_of
@@ -78,27 +79,37 @@ def jobs_of(  # noqa: PLR0913 (collaborators)
     return jobs
 
 
-def without_early_statuses(
-    change: Change, *, phone: str, trusted: bool, sessions: SessionStore, ids: MessageIds
+def without_early_statuses(  # noqa: PLR0913 (collaborators)
+    change: Change,
+    *,
+    phone: str,
+    trusted: bool,
+    sessions: SessionStore,
+    ids: MessageIds,
+    most_bytes: int = MOST_BYTES,
 ) -> tuple[Change | None, list[ReceiveCallback]]:
     """A change without the statuses of messages that nobody knows, and jobs that look for these again.
 
-    Meta may report what became of a message before it answers the request that sent it.
+    Meta may report what became of a message before it answers the request that sent it. Raises RequestError for one
+    that is too large.
     """
     session = _session(phone, sessions)
     statuses = change.value.get("statuses") or []
     if not statuses or session is None or session.provider != "forwarder" or change.field != "messages":
         return change, []
-    early = [status for status in statuses if _is_unknown(status, phone, ids)]
+    early: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for status in statuses:
+        (early if _is_unknown(status, phone, ids) else others).append(status)
     if not early:
         return change, []
     beside = {key: part for key, part in change.value.items() if key in BESIDE_ITEMS}
     waiting = [
-        _job_for(replace(change, value={**beside, "statuses": [status]}), phone=phone, trusted=trusted)
-        for status in early
+        _job_for(replace(change, value=event.value), phone=phone, trusted=trusted)  # each with its own contact
+        for event in split(phone, [replace(change, value={**beside, "statuses": early})], most_bytes=most_bytes)
     ]
-    value = {**change.value, "statuses": [status for status in statuses if status not in early]}
-    is_left = any(value.get(key) for key in ("messages", "message_echoes", "statuses"))
+    value = {**change.value, "statuses": others}
+    is_left = any(value.get(key) for key in ITEMS)
     return (replace(change, value=value) if is_left else None), waiting
 
 
