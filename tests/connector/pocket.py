@@ -21,7 +21,6 @@ from tests.support.fakes import (
 )
 from unoapi.broker.topology import Topology
 from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
-from unoapi.connector.engines.base import CONTRACT_EVENT, contract_event
 from unoapi.connector.engines.simulated import SimulatedEngine
 from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
@@ -51,11 +50,13 @@ EVERYTHING = {
 class Pocket:
     """One session with everything around it. `events` are the values that a webhook gets, in order."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, *, modes: Sequence[str] = (), **options: Any) -> None:
+        """`modes` are those of the simulated engine; `options` the session's."""
         self.session = make_session(**{**EVERYTHING, **options})
         self.ids, self.connections, self.chats = MemoryIds(), MemoryConnections(), MemoryChats()
         self.engine = SimulatedEngine(folder / "engine", PHONE)
         self.engine._connected = True
+        self.engine._modes = set(modes)
         self.outbox = Outbox(folder / "outbox.db")
         self.files: dict[str, tuple[dict[str, Any], bytes]] = {}
         self.events: list[dict[str, Any]] = []
@@ -114,7 +115,13 @@ class Pocket:
 
     def reports(self, kind: str, **data: Any) -> None:
         """The engine reports an event of the contract."""
-        self.outbox.append(CONTRACT_EVENT, contract_event(kind, data))
+        self.engine._emit_line({"type": kind, "data": data}, self._emit)
+        self.publish()
+
+    def let_time_pass(self) -> None:
+        """The receipts of what was sent come."""
+        self.engine._receipts = [(0.0, receipt) for _, receipt in self.engine._receipts]
+        self.engine._emit_receipts(self._emit)
         self.publish()
 
     def statuses(self, message_id: str = "wamid.OUT") -> list[dict[str, Any]]:
@@ -158,6 +165,9 @@ class Pocket:
     def states(self) -> list[dict[str, Any]]:
         """The changes of the connection that the connector reported."""
         return self._states
+
+    def _emit(self, kind: str, payload: bytes) -> None:
+        self.outbox.append(kind, payload)
 
     def _fetch(self, media: Media) -> tuple[Media, bytes]:
         fields, data = self.files.get(media.media.key if media.media else media.link, ({}, b"file"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -343,3 +345,45 @@ def test_the_end_of_a_ban_survives_the_process(tmp_path: Path) -> None:
     folder.save_ban(0)
 
     assert SessionFolder(tmp_path, PHONE).banned_until == 0
+
+
+# --- as WhatsApp speaks today: people by LIDs, messages unreadable at first ---
+
+MODES = [(), ("lids",), ("unreadable_first",), ("lids", "unreadable_first")]
+LIST: dict[str, Any] = {
+    "type": "list", "body": {"text": "Escolha"},
+    "action": {"button": "Ver", "sections": [{"title": "S", "rows": [{"id": "a", "title": "A"}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("modes", MODES, ids=lambda modes: "+".join(modes) or "plain")
+def test_a_conversation_is_told_alike_however_whatsapp_speaks(tmp_path: Path, modes: tuple[str, ...]) -> None:
+    pocket = Pocket(tmp_path, modes=modes)
+    pocket.receives({"kind": "text", "body": "oi"}, "3EB01", ephemeral_seconds=86400)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+    pocket.receives({"kind": "text", "body": "1"}, "3EB02", ephemeral_seconds=86400)
+    left = pocket.send("wamid.ANSWER", **TEXT, context={"message_id": "3EB01"})
+    pocket.let_time_pass()
+    pocket.pass_time(300)
+
+    first, second = pocket.messages()
+    assert [(message["id"], message["from"]) for message in (first, second)] == [("3EB01", CONTACT), ("3EB02", CONTACT)]
+    assert second["interactive"]["list_reply"]["id"] == "a"
+    assert {contact["wa_id"] for value in pocket.events for contact in value["contacts"]} == {CONTACT}
+    answered = pocket.statuses("wamid.ANSWER")
+    assert [status["status"] for status in answered] == ["sent", "delivered", "read"]
+    assert {status["recipient_id"] for status in answered} == {CONTACT}
+    context = left["extendedTextMessage"]["contextInfo"]
+    assert (context["quotedMessage"], context["expiration"]) == ({"conversation": "oi"}, 86400)
+
+
+def test_while_whatsapp_is_silent_a_message_waits(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    states: list[Any] = []
+    session.engine._carry_out({"do": "silent"}, lambda _, payload: states.append(json.loads(payload)["data"]))
+    assert (session.engine.connected, states[0]["state"]) == (False, "disconnected")
+
+    threading.Timer(0.3, session.engine._carry_out, ({"do": "back"}, lambda *_: None)).start()
+    session.handle(expires_at=now_ms() + 20_000)
+
+    assert session.results() == [("c-1", "sent")]

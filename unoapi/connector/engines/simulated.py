@@ -2,7 +2,10 @@
 
 What it "receives" is read from `events.jsonl` in its folder, what it "sends" is appended to `sent.jsonl`. A line of the
 first is an event of the contract (`{"type", "data"}`), or an instruction: `{"do": "scan"}`, `{"do": "drop"}`,
-`{"do": "back"}`, `{"do": "end", "code": 20}`, `{"do": "crash"}`. Some numbers behave as the sandbox's do.
+`{"do": "back"}`, `{"do": "silent"}` (no keep-alive is answered), `{"do": "end", "code": 20}`, `{"do": "crash"}`.
+`{"do": "lids"}` names people as WhatsApp does today, by LIDs with their phones beside them;
+`{"do": "unreadable_first"}` lets each message come unreadable first and then again. Some numbers behave as the
+sandbox's do.
 """
 
 from __future__ import annotations
@@ -34,6 +37,15 @@ NEW_CHATS_REFUSED = "15550000463"
 PICTURE = b"\x89PNG\r\n\x1a\n twin"
 
 
+MODES = frozenset({"lids", "unreadable_first"})
+PARTIES = ("chat", "sender", "participant", "from")
+
+
+def lid_of(phone: str) -> str:
+    """The LID of a simulated person: digits that are nobody's phone."""
+    return f"{int(hashlib.sha256(phone.encode()).hexdigest(), 16) % 10**14:014}@lid"
+
+
 class SimulatedEngine:
     """One session on a simulated phone."""
 
@@ -53,6 +65,7 @@ class SimulatedEngine:
         self._ended: Ended | None = None
         self._receipts: list[tuple[float, dict[str, Any]]] = []
         self._lock = threading.Lock()
+        self._modes: set[str] = set()
 
     @property
     def account(self) -> str:
@@ -112,7 +125,7 @@ class SimulatedEngine:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == UNCLEAR:
             raise ConnectionError("the simulated connection broke before the answer")
-        chat = {"jid": to, "kind": "user", "phone": number}
+        chat = self._named({"jid": to, "kind": "user", "phone": number})
         with self._lock:
             for after_s, status in ((DELIVERED_S, "delivered"), (READ_S, "read")):
                 at = time.time()
@@ -200,16 +213,37 @@ class SimulatedEngine:
     def _carry_out(self, line: dict[str, Any], emit: Emit) -> None:
         do = line.get("do")
         if do is None:
-            emit(CONTRACT_EVENT, json.dumps(line).encode())
+            self._emit_line(line, emit)
+        elif do in MODES:
+            self._modes.add(do)
         elif do == "scan":
             self._scanned.set()
-        elif do in ("drop", "back"):
+        elif do in ("drop", "silent", "back"):
             self._connected = do == "back"
-            _emit_event(emit, "session", {"state": "connected" if self._connected else "disconnected"})
+            reason = {"reason": "WhatsApp has not answered 3 times"} if do == "silent" else {}
+            _emit_event(emit, "session", {"state": "connected" if self._connected else "disconnected", **reason})
         elif do == "end":
             self._ended = Ended(Exit(line["code"]), line.get("reason", ""), line.get("until", 0))
         elif do == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _emit_line(self, line: dict[str, Any], emit: Emit) -> None:
+        if not self._modes or not isinstance(line.get("data"), dict):
+            emit(CONTRACT_EVENT, json.dumps(line).encode())
+            return
+        data = {name: self._named(part) if name in PARTIES else part for name, part in line["data"].items()}
+        if line["type"] == "message" and "unreadable_first" in self._modes:
+            shared = {name: data[name] for name in ("id", "chat", "sender", "timestamp_ms") if name in data}
+            _emit_event(emit, "undecryptable", shared)
+            data["retry_count"] = 1
+        emit(CONTRACT_EVENT, json.dumps({"type": line["type"], "data": data}).encode())
+
+    def _named(self, party: Any) -> Any:
+        """A person by LID, with the phone beside it, where the engine speaks so."""
+        if "lids" not in self._modes or not isinstance(party, dict) or not party.get("phone"):
+            return party
+        lid = lid_of(str(party["phone"]))
+        return {**party, "jid": lid, "lid": lid}
 
     def _emit_receipts(self, emit: Emit) -> None:
         now = time.time()
