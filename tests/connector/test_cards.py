@@ -40,6 +40,53 @@ def test_field_report_54_names_are_decoded(name: str) -> None:
     assert contact["phones"] == [{"phone": "+55 11 99999-0000", "wa_id": "5511999990000", "type": "CELL"}]
 
 
+@pytest.mark.parametrize(
+    "vcard",
+    [
+        card("FN;charset=utf-8;encoding=quoted-printable:Jo=C3=A3o", PHONE_21, version="2.1"),
+        card("FN;CHARSET=UTF-8;ENCODING=8BIT:João", PHONE_21, version="2.1"),
+        card("FN;CHARSET=X-UNKNOWN;ENCODING=QUOTED-PRINTABLE:Jo=C3=A3o", PHONE_21, version="2.1"),
+        card("FN:João", "NOTE;ENCODING=X-WHAT:?", PHONE_21),
+        "\ufeff" + card("FN:João", PHONE_21),
+        card("FN:João", PHONE_21).replace("\n", "\r"),
+    ],
+    ids=["small letters", "8bit", "unknown charset", "unknown encoding", "byte order mark", "carriage returns"],
+)
+def test_field_report_54_one_odd_line_costs_no_other(vcard: str) -> None:
+    contact = read_card(vcard)
+
+    assert contact["name"]["formatted_name"] == "João"
+    assert [phone["wa_id"] for phone in contact["phones"]] == ["5511999990000"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [(["ORG:Loja X"], "Loja X"), (["NICKNAME:Nina"], "Nina"), (["TEL:+55 11 99999-0000"], "+55 11 99999-0000")],
+)
+def test_field_report_56_a_card_without_a_name_is_called_by_what_it_has(lines: list[str], name: str) -> None:
+    assert read_card(card(*lines))["name"]["formatted_name"] == name
+
+
+@pytest.mark.parametrize("number", ["+55 11 3333-4444 ramal 5", "+55", "+1"])
+def test_field_report_57_what_is_no_phone_alone_has_no_id(number: str) -> None:
+    assert read_card(card("FN:A", f"TEL:{number}"))["phones"] == [{"phone": number}]
+
+
+@pytest.mark.parametrize("given", ["11999990000", "+55 11 99999-0000", "5511999990000@s.whatsapp.net"])
+def test_field_report_57_an_id_that_is_given_gets_its_country_too(given: str) -> None:
+    contact = {"name": {"formatted_name": "Ana"}, "phones": [{"phone": "x", "wa_id": given}]}
+
+    assert "waid=5511999990000:" in write_card(contact, own="5511970000001")[1]
+
+
+def test_field_report_56_birthdays_and_addresses_of_other_programs_are_read() -> None:
+    contact = read_card(card("FN:A", "BDAY:1990/01/02", "URL:https\\://example.com"))
+
+    assert contact["birthday"] == "1990-01-02"
+    assert contact["urls"] == [{"url": "https://example.com"}]
+    assert "birthday" not in read_card(card("FN:A", "BDAY;X-APPLE-OMIT-YEAR=1604:1604-01-02"))
+
+
 def test_field_report_54_a_card_passes_the_whole_way(tmp_path: Path) -> None:
     vcard = card("FN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Jo=C3=A3o", PHONE_21, version="2.1")
 

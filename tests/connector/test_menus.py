@@ -52,6 +52,18 @@ def test_field_report_31_other_words_mean_no_row(answer: str) -> None:
     assert chosen(answer, MENU) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "row"),
+    [("sim", "y"), ("Sim!", "y"), ("\u2705 Sim", "y"), ("1\u00aa", "y"), ("2\u00ba", "n"), ("alternativa b", "n"),
+     ("\U0001f44d ok", "up"), ("\U0001f44e Ok", "down"), ("ok", None)],
+)  # fmt: skip
+def test_field_report_31_nobody_types_the_emoji_of_a_title(answer: str, row: str | None) -> None:
+    titles = {"y": "\u2705 Sim", "n": "N\u00e3o \U0001f6ab", "up": "\U0001f44d Ok", "down": "\U0001f44e Ok"}
+    menu = Menu(message_id="m", kind="list", rows=tuple(MenuRow(id=key, title=text) for key, text in titles.items()))
+
+    assert getattr(chosen(answer, menu), "id", None) == row
+
+
 def test_a_title_that_is_a_number_goes_before_the_position() -> None:
     scale = Menu(message_id="m", kind="list", rows=tuple(MenuRow(id=f"n{n}", title=f"{n}") for n in (5, 4, 3, 2, 1)))
 

@@ -7,17 +7,22 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.chats import Menu, MenuRow
 
 MAX_ANSWER_CHARS = 120
 """Longer than any title that Meta allows with a number before it: what is longer is no answer."""
 NUMBERED = re.compile(
-    r"(?:(?:opcao|op|option|opcion|numero|num|number|nr|no|n|item|letra|letter)\b[ .:#]{0,3})?#?(\d{1,3}|[a-z])\b(.*)"
+    r"(?:(?:opcao|op|option|opcion|alternativa|numero|num|number|nr|no|n|item|letra|letter)\b[ .:#]{0,3})?"
+    r"#?(\d{1,3}|[a-z])\b(.*)"
 )
 INVISIBLE = ("Mn", "Me", "Cf")
 """Accents, keycaps, what joins."""
+PICTURES = ("So", "Sk")
+"""Emojis with their skin tones."""
+ORDINALS = {ord("\u00ba"): None, ord("\u00aa"): None}
+"""The signs of `2\u00ba` and `2\u00aa`, which would become letters."""
 EDGES = " \t\n\r.,;:!?()[]{}<>*_~`'\"\u2018\u2019\u201c\u201d\u00b4-\u2013\u2014\u00ba\u00aa\u00b0#/=>|"
 
 
@@ -28,13 +33,15 @@ def chosen(answer: str, menu: Menu) -> MenuRow | None:
     """
     if not answer or len(answer) > MAX_ANSWER_CHARS:
         return None
-    text = _plain(answer)
-    row = _only([row for row in menu.rows if text and _plain(row.title) == text])
-    if row is None:
-        row = _numbered(text, menu)
+    row = _titled(answer, menu, _plain) or _titled(answer, menu, _words) or _numbered(_words(answer), menu)
     if row is None:
         row = _only([row for row in menu.rows if row.id and row.id.casefold() == answer.strip().casefold()])
     return row if row is not None and row.id else None
+
+
+def _titled(answer: str, menu: Menu, reading: Callable[[str], str]) -> MenuRow | None:
+    text = reading(answer)
+    return _only([row for row in menu.rows if text and reading(row.title) == text])
 
 
 def _numbered(text: str, menu: Menu) -> MenuRow | None:
@@ -46,7 +53,7 @@ def _numbered(text: str, menu: Menu) -> MenuRow | None:
     if not 0 <= position < len(menu.rows):
         return None
     row = menu.rows[position]
-    titles = {_plain(row.title), _plain(f"{row.title} ({row.description})"), _plain(f"{row.title} {row.description}")}
+    titles = {_words(row.title), _words(f"{row.title} ({row.description})"), _words(f"{row.title} {row.description}")}
     return row if not rest or rest in titles else None
 
 
@@ -56,6 +63,11 @@ def _only(rows: Sequence[MenuRow]) -> MenuRow | None:
 
 def _plain(text: str) -> str:
     """Words without case, accents, keycaps and what stands around them."""
-    spread = unicodedata.normalize("NFKD", text)
+    spread = unicodedata.normalize("NFKD", text.translate(ORDINALS))
     bare = "".join(char for char in spread if unicodedata.category(char) not in INVISIBLE)
     return " ".join(bare.casefold().split()).strip(EDGES)
+
+
+def _words(text: str) -> str:
+    """The same without pictures: nobody types the emoji of a title."""
+    return _plain("".join(" " if unicodedata.category(char) in PICTURES else char for char in text))

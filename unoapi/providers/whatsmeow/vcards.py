@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import importlib
 import logging
 import re
@@ -20,7 +21,15 @@ NAME_PARTS = {"last_name": "family", "first_name": "given", "middle_name": "addi
 ADDRESS_PARTS = {"street": "street", "city": "city", "state": "region", "zip": "code", "country": "country"}
 NOT_A_TYPE = frozenset({"VOICE", "PREF", "INTERNET", "X-INTERNET", "MSG"})
 """What stands beside the type of an entry."""
-BIRTHDAY = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(T.{0,40})?")
+BIRTHDAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})(T.{0,40})?")
+NO_YEAR = "X-APPLE-OMIT-YEAR"
+"""The parameter of a birthday whose year is made up."""
+PLAIN_ENCODING = re.compile(r";(?:ENCODING=)?(?:7BIT|8BIT)(?=[;:])", re.IGNORECASE)
+NAMED_ENCODING = re.compile(r";(?:ENCODING|CHARSET)=[\w.-]{1,40}(?=[;:])", re.IGNORECASE)
+LINE_END = re.compile(r"(?<!=)\n(?![ \t])")
+"""What ends a line that no other one continues."""
+MAX_LINES = 200
+BEGIN = "BEGIN:VCARD"
 
 
 def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
@@ -41,12 +50,20 @@ def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
             case "EMAIL":
                 _add(contact, "emails", {"email": _text(line)}, kind)
             case "URL":
-                _add(contact, "urls", {"url": _text(line)}, kind)
+                _add(contact, "urls", {"url": _text(line).replace("\\:", ":")}, kind)
             case "ADR":
                 _add(contact, "addresses", _address(line), kind)
     org = _organisation(first)
     contact |= {"org": org} if org else {}
-    birthday = BIRTHDAY.fullmatch(_text(first.get("BDAY")))
+    if not full:
+        others = (
+            _text(first.get("NICKNAME")),
+            org.get("company"),
+            *(phone["phone"] for phone in contact["phones"][:1]),
+        )
+        contact["name"]["formatted_name"] = next(filter(None, others), "")
+    born = first.get("BDAY")
+    birthday = None if born is not None and NO_YEAR in born.params else BIRTHDAY.fullmatch(_text(born))
     return contact | ({"birthday": "-".join(birthday.groups()[:3])} if birthday else {})
 
 
@@ -84,14 +101,35 @@ def _vobject() -> Any:
 
 
 def _lines(vcard: str) -> list[Any]:
-    """The lines of the first card in a text, as far as they can be read."""
-    text = vcard if END in vcard.upper() else f"{vcard.rstrip()}\r\n{END}\r\n"
+    """The lines of the first card in a text, as far as they can be read; one that breaks the library costs no other."""
+    text = vcard.lstrip("\ufeff \t\r\n").replace("\r\n", "\n").replace("\r", "\n")
+    text = text if END in text.upper() else f"{text.rstrip()}\n{END}\n"
+    text = NAMED_ENCODING.sub(_known_encoding, PLAIN_ENCODING.sub("", text))
+    lines = _parsed(text)
+    if lines is not None:
+        return lines
+    inner = LINE_END.split(text[: text.upper().index(END)])[1 : MAX_LINES + 1]
+    return [line for written in inner for line in _parsed(f"{BEGIN}\n{written}\n{END}\n") or []]
+
+
+def _parsed(text: str) -> list[Any] | None:
     library = _vobject()
     try:
         card = library.readOne(text, validate=False, transform=True, ignoreUnreadable=True, allowQP=True)
         return list(card.lines()) if card is not None else []
     except Exception:  # noqa: BLE001 (a stranger's card: the library foresees some of what can stand in it)
-        return []
+        return None
+
+
+def _known_encoding(parameter: re.Match[str]) -> str:
+    """An encoding in capitals, as the library knows it; nothing for a charset that nobody knows."""
+    name, _, value = parameter[0].partition("=")
+    if name.upper() == ";CHARSET":
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            return ""
+    return f"{name}={value}".upper()
 
 
 def _names(line: Any) -> dict[str, str]:
@@ -117,7 +155,7 @@ def _phone(line: Any) -> dict[str, str]:
     number = _text(line).removeprefix("tel:").partition(";")[0].strip()
     waid = digits_of("".join(line.params.get("WAID", ["", ""])[:1]))
     if not waid and (number.startswith("+") or is_valid(digits_of(number))):
-        waid = digits_of(number)
+        waid = _phone_in(number)
     return {"phone": number} | ({"wa_id": waid} if waid else {}) if number else {}
 
 
@@ -181,15 +219,21 @@ def _tel(phone: dict[str, Any], *, own: str) -> str:
 
 def _waid(given: str, number: str, *, own: str) -> str:
     """WhatsApp's id of a phone, always with its country; empty for what has none."""
-    if digits_of(given):
-        return digits_of(given)
+    if digits := _phone_in(given, own=own):
+        return digits
     if number.startswith("0"):
         return ""  # dialled within a country: a service's number mostly, of no account
+    digits = _phone_in(number, own=own)
+    return digits if number.startswith("+") or is_valid(digits) else ""
+
+
+def _phone_in(written: str, *, own: str = "") -> str:
+    """The digits of a phone as people write it; empty for what is none."""
     try:
-        digits = read_address(number, own=own)
+        address = read_address(written, own=own)
     except ValueError:
         return ""
-    return digits if digits.isdigit() and (number.startswith("+") or is_valid(digits)) else ""
+    return address if address.isdigit() else ""
 
 
 def _type(entry: dict[str, Any], otherwise: str) -> str:
