@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
@@ -30,7 +30,7 @@ from unoapi.errors import (
     describe,
     safe_traceback,
 )
-from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, now_ms
+from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, MessageJob, now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.services.failure_callbacks import follow_up_jobs
 from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from unoapi.models.trace import Step
 
 log = get_logger(__name__)
+Following = TypeVar("Following", bound=MessageJob)
 
 PUBLISH_DEADLINE_S = 30.0
 ALARM_PATIENCE_S = 900.0
@@ -92,6 +93,10 @@ class UnoTask(Task[Any, Any]):
     def redelivered(self) -> bool:
         """Whether a worker had this job before and stopped in the middle of it."""
         return self.history.redelivered or bool(self._delivery_info.get("redelivered"))
+
+    def as_perhaps_repeated(self, following: Following) -> Following:
+        """A message's next job; after a worker stopped with this one it may be the second, not sent without Redis."""
+        return following.model_copy(update={"claimed_only": True}) if self.redelivered else following
 
     @property
     def _delivery_info(self) -> dict[str, Any]:
@@ -224,6 +229,8 @@ class UnoTask(Task[Any, Any]):
         )
         self._publish(follow_ups, [dead_letter])
         uno.backlog.leave(job.phone, job.id)
+        if isinstance(job, MessageJob):
+            uno.send_order.leave(job)
         self._report_given_up(job, error, history)
 
     def _publish(self, envelopes: Sequence[Envelope], messages: Sequence[Message] = ()) -> None:

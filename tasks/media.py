@@ -26,6 +26,7 @@ MOST_PER_SWEEP = 10_000
 def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
     """Convert and measure a message's file, then let the message go on."""
     uno, settings = self.uno, self.uno.settings
+    uno.send_order.wait(job)
     send, problem = preparation.prepare(
         job,
         for_phone=_is_phone(uno, job.phone),
@@ -39,7 +40,7 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
         always_voice=settings.send_audio_message_as_ptt,
         waveform=settings.send_audio_waveform,
     )
-    uno.publisher.publish([Envelope(send)])
+    uno.publisher.publish([Envelope(self.as_perhaps_repeated(send))])
     if problem:
         log.warning("file_not_prepared", error=problem, hint="the file is sent as it came")
     done = "converted to a voice note" if '"voice":true' in send.body else "prepared"

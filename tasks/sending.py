@@ -5,25 +5,28 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import UnoTask
+from unoapi.errors import FetchFailed, MessageRejected
 from unoapi.models.cloud_api.events import read_document
-from unoapi.models.jobs import RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, FetchFiles, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
-from unoapi.services import sending
+from unoapi.services import fetching, sending
+from unoapi.services.message_parsing import message_of
 
 
 @shared_task(name=SendMessage.task, base=UnoTask, bind=True)
 def send(self: UnoTask, job: SendMessage) -> None:
     """Send one message and queue its status events."""
     uno = self.uno
-    receipt = sending.send(
-        job,
-        history=self.history.model_copy(update={"redelivered": self.redelivered}),
-        sessions=uno.sessions,
-        sends=uno.send_claims,
-        providers=uno.providers,
-        bulkhead=uno.bulkhead,
-        max_age_s=uno.settings.unoapi_send_max_age,
-    )
+    with uno.send_turns.turn(job):
+        receipt = sending.send(
+            job,
+            history=self.history.model_copy(update={"redelivered": self.redelivered}),
+            sessions=uno.sessions,
+            sends=uno.send_claims,
+            providers=uno.providers,
+            bulkhead=uno.bulkhead,
+            max_age_s=uno.settings.unoapi_send_max_age,
+        )
     # Whatever goes wrong from here on: it was sent, and is neither sent again nor reported as failed.
     self.carry(receipt=receipt.packed())
     envelopes = sending.event_envelopes(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
@@ -33,6 +36,38 @@ def send(self: UnoTask, job: SendMessage) -> None:
     for key in sending.receiver(read_document(job.body), receipt).keys:
         uno.timers.wrote(job.phone, key, own=True)
     uno.traces.add(*sending.trace(job, receipt))
+
+
+@shared_task(name=FetchFiles.task, base=UnoTask, bind=True)
+def fetch(self: UnoTask, job: FetchFiles) -> None:
+    """Fetch the files of a message, then let it go on; one that cannot be had ends it."""
+    uno, settings = self.uno, self.uno.settings
+    uno.send_order.wait(job)
+    try:
+        following = fetching.fetch(
+            job,
+            files=uno.media_store,
+            index=uno.media_index,
+            downloader=uno.downloader,
+            bulkhead=uno.bulkhead,
+            timeout_ms=settings.unoapi_fetch_timeout_ms,
+            quota=settings.unoapi_session_media_max,
+            max_age_s=settings.unoapi_send_max_age,
+            voice=settings.convert_audio_message_to_ogg,
+            always_voice=settings.send_audio_message_as_ptt,
+        )
+    except MessageRejected as error:
+        receipt = sending.rejection(message_of(job).addressee, error)
+        uno.publisher.publish(sending.status_envelopes(job, receipt, sessions=uno.sessions))
+        uno.send_order.leave(job)
+        uno.backlog.leave(job.phone, job.id)
+        uno.traces.add(*sending.trace(job, receipt))
+        return
+    except FetchFailed:
+        uno.send_order.leave(job)  # it is tried again later: the others need not wait so long
+        raise
+    uno.publisher.publish([Envelope(self.as_perhaps_repeated(following))])
+    uno.traces.add(TraceEntry.of(job, "queued", detail="its files are fetched"))
 
 
 @shared_task(name=RunCommand.task, base=UnoTask, bind=True)

@@ -34,6 +34,7 @@ from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
+from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings, read_environment, setting_names
 from unoapi.stores.backlog import RedisBacklog
@@ -54,6 +55,7 @@ from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
 from unoapi.stores.redis_health import RedisCollector, RedisMonitor
 from unoapi.stores.send_claims import RedisSendClaims
+from unoapi.stores.send_order import RedisSendOrder
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 from unoapi.stores.statuses import RedisStatuses
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
         QueueAges,
         RemoteMedia,
         SendClaims,
+        SendOrder,
         SessionDirectory,
         Sessions,
         Statuses,
@@ -127,6 +130,8 @@ class Uno:
     breakers: Breakers
     bulkhead: Bulkhead
     ordering: Ordering
+    send_order: SendOrder
+    send_turns: SendTurns
     queue_ages: QueueAges
     send_claims: SendClaims
     message_ids: MessageIds
@@ -179,6 +184,7 @@ def bootstrap(settings: Settings) -> Uno:
     done_ttl_s = settings.unoapi_message_max_age + DAY_S
     amqp_url = settings.amqp_url.get_secret_value()
     ordering = RedisOrdering(store, done_ttl_s=done_ttl_s)
+    send_order = RedisSendOrder(store)
     publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering)
     deliveries, sends = RedisDeliveries(store, traces, done_ttl_s=done_ttl_s), RedisSendClaims(store, ttl_s=done_ttl_s)
     environment = environment_config(
@@ -255,6 +261,8 @@ def bootstrap(settings: Settings) -> Uno:
         ),
         bulkhead=Bulkhead(settings.unoapi_worker_threads),
         ordering=ordering,
+        send_order=send_order,
+        send_turns=SendTurns(send_order, threads=settings.unoapi_worker_threads),
         queue_ages=queue_ages,
         send_claims=sends,
         message_ids=ids,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
     from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
     from unoapi.models.graph import GraphAnswer, GraphRequest
-    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, SendMessage
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, MessageJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
@@ -498,8 +498,8 @@ class MediaStore(Protocol):
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:
         """Save a file whole or not at all. Raises MediaTooLarge beyond `limit` bytes."""
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """The file in pieces. Raises MediaMissing at the call."""
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The file in pieces, or `length` bytes of it from `start` on. Raises MediaMissing at the call."""
 
     def size(self, key: str) -> int:
         """Bytes of a file. Raises MediaMissing."""
@@ -572,6 +572,25 @@ class Ordering(Protocol):
 
     def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it."""
+
+
+class SendOrder(Protocol):
+    """The messages to each contact that were accepted and have not left, in their order. Never raises."""
+
+    def join(self, job: MessageJob, *, accepted_at_us: int, prepared: bool) -> Callable[[], None]:
+        """Put a message at the end of its line. With `prepared` it may take a while until it can be sent.
+
+        Calling the result waits until the message is there, so that no later one can be accepted before.
+        """
+
+    def first(self, job: MessageJob, *, now_us: int) -> str:
+        """The id of the message that goes before this one; empty when it is its turn, or nobody knows."""
+
+    def wait(self, job: MessageJob) -> None:
+        """Keep the place of a message that waits."""
+
+    def leave(self, job: MessageJob) -> None:
+        """Let the next one go: the message has left, or will not, or tries again later."""
 
 
 class DeadLetterQueue(Protocol):

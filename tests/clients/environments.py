@@ -35,8 +35,38 @@ def python_of(client: str) -> Path:
     return folder / "bin" / "python"
 
 
-def run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PREPARE_S, check=False)
+def node_folder() -> Path:
+    """The folder with the clients of Node; made at the first call from their lock."""
+    locked = HERE / "requirements" / "node"
+    folder = SAVED / "node"
+    made = folder / "made-from"
+    lock = (locked / "package-lock.json").read_text()
+    SAVED.mkdir(parents=True, exist_ok=True)
+    with (SAVED / "node.lock").open("w") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
+        if not made.exists() or made.read_text() != lock:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(locked, folder)
+            run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"], folder=folder)
+            made.write_text(lock)
+    return folder
+
+
+def call_node(program: str, *arguments: str) -> dict[str, Any]:
+    """Run a program of Node with all its clients and read the JSON object that it prints."""
+    folder = node_folder()
+    shutil.copy(HERE / "programs" / program, folder)  # Node looks for packages beside the program
+    done = subprocess.run(
+        ["node", program, *arguments], cwd=folder, capture_output=True, text=True, timeout=CALL_S, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{program}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def run(command: list[str], *, folder: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PREPARE_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{command}: {done.stdout[-1000:]} {done.stderr[-2000:]}")
 

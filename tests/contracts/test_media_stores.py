@@ -86,6 +86,18 @@ def test_what_was_saved_is_read(files: MediaStore, size: int) -> None:
     assert files.size(KEY) == size
 
 
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 1), (0, 700_000), (1, 699_999), (5, None), (299_999, 2), (699_999, 1), (0, None)]
+)
+def test_a_part_of_a_file_is_read(files: MediaStore, start: int, length: int | None) -> None:
+    data = secrets.token_bytes(700_000)
+    files.save(KEY, [data], mime_type="image/png", limit=LIMIT)
+
+    part = b"".join(files.read(KEY, start=start, length=length))
+
+    assert part == (data[start:] if length is None else data[start : start + length])
+
+
 def test_a_later_file_takes_the_place_of_an_earlier_one(files: MediaStore) -> None:
     for data in (b"first", b"second"):
         files.save(KEY, [data], mime_type="text/plain", limit=LIMIT)

@@ -399,7 +399,7 @@ def test_no_other_path_can_be_reached(api: Api, graph: Graph, edge: str) -> None
 def test_only_the_session_and_the_operator_may_ask(api: Api, graph: Graph) -> None:
     other = f"session-token-{SANDBOX}"
 
-    assert ask(api, "GET", f"{NUMBER}/settings", token=other).status_code == 401
+    assert ask(api, "GET", f"{NUMBER}/settings", token=other).status_code == 404
     assert ask(api, "GET", f"{NUMBER}/settings", token=None).status_code == 401
     assert graph.sent == []
 
@@ -449,7 +449,9 @@ def test_nobody_hears_which_numbers_are_here(api: Api, graph: Graph, node: str) 
 
 @pytest.mark.parametrize("path", ["me", "me/accounts", "search", f"{FLOW}/access_tokens", f"{NUMBER}/access_token"])
 def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Graph, path: str) -> None:
-    assert ask(api, "GET", path).status_code in (401, 404)
+    answer = ask(api, "GET", path)
+
+    assert answer.status_code in (401, 404) or (path == "me" and answer.json().keys() == {"id", "name"})  # our own
     assert graph.sent == []
 
 

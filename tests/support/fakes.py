@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import with_delivery_ids
+from unoapi.stores.send_order import LOST_AFTER_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, Outcome
-    from unoapi.models.jobs import Envelope
+    from unoapi.models.jobs import Envelope, MessageJob
     from unoapi.models.trace import TraceEntry
     from unoapi.ports import Ordering
 
@@ -180,6 +182,45 @@ class MemoryDirectory:
     def count_phones(self) -> dict[str, int]:
         phones = [session for session in self.all() if session.provider == "whatsmeow" and session.auto_connect]
         return {"disconnected": len(phones)} if phones else {}
+
+
+class MemorySendOrder:
+    """SendOrder. `waiting` are the ids of those that wait."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, dict[str, int]] = {}
+        self.waiting: set[str] = set()
+        self.left: set[str] = set()
+        self._lock = threading.Lock()
+
+    def join(self, job: MessageJob, *, accepted_at_us: int, prepared: bool) -> Callable[[], None]:
+        with self._lock:
+            self._line(job).setdefault(job.id, accepted_at_us)
+            self.waiting |= {job.id} if prepared else set()
+        return lambda: None
+
+    def first(self, job: MessageJob, *, now_us: int) -> str:
+        with self._lock:
+            line = self._line(job)
+            line.setdefault(job.id, job.accepted_at_ms * 1000)
+            while (first := min(line, key=lambda name: line[name])) != job.id:
+                recent = line[first] > now_us - LOST_AFTER_US
+                if first not in self.left and (recent or first in self.waiting):
+                    return first
+                del line[first]
+            return ""
+
+    def wait(self, job: MessageJob) -> None:
+        self.waiting.add(job.id)
+
+    def leave(self, job: MessageJob) -> None:
+        with self._lock:
+            self._line(job).pop(job.id, None)
+            self.waiting.discard(job.id)
+            self.left.add(job.id)
+
+    def _line(self, job: MessageJob) -> dict[str, int]:
+        return self.lines.setdefault(f"{job.phone}:{job.contact}", {})
 
 
 class MemoryPublisher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unoapi.models.connector import content
-from unoapi.models.media import EXTENSIONS, extension, file_key, type_of
+from unoapi.models.media import EXTENSIONS, ascii_filename, extension, file_key, type_of
 from unoapi.providers.whatsmeow.commands import mime_type_of
 from unoapi.providers.whatsmeow.content import cloud_content, file_name, media_type_of
 
@@ -51,3 +51,11 @@ def test_both_names_of_a_type_have_its_ending(mime_type: str, ending: str) -> No
 def test_a_link_that_names_no_type_has_that_of_its_kind(kind: str, mime_type: str) -> None:
     assert type_of("nobody-knows") == ""
     assert mime_type_of("https://h.test/nobody-knows", kind=kind) == mime_type
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [('a"b.pdf', "ab.pdf"), ("a\\b/c.pdf", "abc.pdf"), (".env", "file.env"), ("..", "file"), ("", "file"), ("a.", "a")],
+)
+def test_field_report_47_a_plain_name_is_a_name_of_its_own(name: str, plain: str) -> None:
+    assert ascii_filename(name) == plain

@@ -110,6 +110,25 @@ def test_mentions_are_a_list_of_phones(more: dict[str, Any], mentions: list[str]
     assert [jid.removesuffix("@s.whatsapp.net") for jid in sent.data["mentions"]] == mentions
 
 
+@pytest.mark.parametrize(
+    ("written", "jid"),
+    [
+        ("554988887777", "5549988887777@s.whatsapp.net"),
+        (" 15551234567 ", "15551234567@s.whatsapp.net"),
+        ("@5566988880001", "5566988880001@s.whatsapp.net"),
+        ("+55 (66) 98888-0001", "5566988880001@s.whatsapp.net"),
+        ("5566988880001@s.whatsapp.net", "5566988880001@s.whatsapp.net"),
+        ("@ 77777@lid", "77777@lid"),
+    ],
+)
+def test_c15_a_mention_is_an_address_however_it_is_written(written: str, jid: str) -> None:
+    message = parse_message({"to": "120363040468224422@g.us", "text": {"body": "x"}, "mentions": [written]})
+
+    (command,) = commands_for(message, message_id="m", session=make_session(), keys=lambda _: None, until_ms=1)
+
+    assert command.data["mentions"] == [jid]
+
+
 @pytest.mark.parametrize("field", [{"mentions": 5}, {"location": {"latitude": 1, "longitude": 1, "live": "perhaps"}}])
 def test_a_field_that_only_the_connector_knows_is_refused_when_it_is_wrong(field: dict[str, Any]) -> None:
     kind = "location" if "location" in field else "text"

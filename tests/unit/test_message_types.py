@@ -229,7 +229,7 @@ def test_a_user_id_stands_for_a_phone(recipient: str) -> None:
     assert parse_message(body).to_wire()["recipient"] == parse_message(body).addressee == recipient
 
 
-@pytest.mark.parametrize("recipient", ["", "1234567890", "br.123", "BR.", "BR." + "x" * 129, "BR.a b", 5])
+@pytest.mark.parametrize("recipient", ["", "br.123", "BR.", "BR." + "x" * 129, "BR.a b", 5])
 def test_what_is_no_user_id_is_refused(recipient: object) -> None:
     with pytest.raises(ValidationError):
         parse_message({"type": "text", "text": {"body": "x"}, "recipient": recipient})

@@ -71,7 +71,7 @@ def test_a_text_has_up_to_4096_characters(length: int) -> None:
     assert len(message.text.body) == len(message.to_wire()["text"]["body"]) == length
 
 
-@pytest.mark.parametrize("body", ["", "x" * 4097, None, 5, {}])
+@pytest.mark.parametrize("body", ["", "x" * 4097, None, True, {}])
 def test_a_text_outside_its_limits_is_refused(body: object) -> None:
     assert problems({**TEXT, "text": {"body": body}}) == [("text", "body")]
 

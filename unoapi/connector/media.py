@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import EngineUnavailable, FetchFailed, MediaMissing, SendRefused, StoreUnavailable
+from unoapi.errors import EngineUnavailable, FetchFailed, FileRefused, MediaMissing, SendRefused, StoreUnavailable
 from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.services import media
+from unoapi.services.fetching import ensure_is, name_in
 
 if TYPE_CHECKING:
     from unoapi.models.connector.content import Media
@@ -72,10 +73,12 @@ class SessionMedia:
         with tempfile.TemporaryFile() as target:
             try:
                 fetched = self._downloader.fetch(item.link, target, limit=MAX_BYTES, timeout_ms=self._timeout_ms)
+                name = item.filename or name_in(item.link)
+                mime_type = ensure_is(item.kind, target, served=fetched.mime_type, name=name)
+            except FileRefused as error:
+                raise SendRefused(f"{error}", code=MEDIA_UPLOAD_FAILED) from error
             except FetchFailed as error:
                 raise EngineUnavailable(f"{error}") from error
-            target.seek(0)
-            mime_type = item.mime_type if item.mime_type != UNKNOWN else fetched.mime_type
             return item.model_copy(update={"mime_type": mime_type}), target.read()
 
     def _read(self, item: Media, media_id: str) -> tuple[Media, bytes]:

@@ -8,6 +8,7 @@ UnoError
 │   ├── DeliveryFailed        a webhook did not take the delivery; carries the attempt
 │   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
 │   ├── FetchFailed           a file could not be fetched from the address that a client gave
+│   │   └── FileRefused         and another try would get the same
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   │   └── BrokerBlocked     because of an alarm: it is there, and takes no messages
@@ -247,9 +248,22 @@ class NobodyAnswers(Postponed):
 
 
 class FetchFailed(TransientError):
-    """A file could not be fetched from the address that a client gave."""
+    """A file could not be fetched from the address that a client gave.
+
+    `after_ms` is when its server wants to be asked again, if it said so.
+    """
 
     reason = "fetch_failed"
+
+    def __init__(self, message: str, *, after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.after_ms = after_ms
+
+
+class FileRefused(FetchFailed):
+    """There is no such file for us at the address, or not the one that was meant. Another try would get the same."""
+
+    reason = "file_refused"
 
 
 class PermanentError(UnoError):

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 import pycurl
 
-from unoapi.errors import FetchFailed, NotSent
+from unoapi.errors import FetchFailed, FileRefused, NotSent
 from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MAX_HOPS = 3
 OK = 200
+REFUSALS = range(400, 500)
+LATER = frozenset({408, 425, 429})
+"""Of the refusals, those that another try may not get."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,17 @@ class Fetched:
     size: int
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """One server's answer: its head, and the bytes of its body."""
+
+    status: int
+    mime_type: str
+    size: int
+    location: str
+    retry_after_s: int | None
+
+
 class Downloader:
     """Fetches files. Each address on the way is checked; redirects are followed at most three times."""
 
@@ -35,7 +49,7 @@ class Downloader:
         self._guard = guard
 
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers = ()) -> Fetched:
-        """Write the file to `target`. Raises FetchFailed, with a sentence for the operator.
+        """Write the file to `target`. Raises FetchFailed, or FileRefused, with a sentence for the operator.
 
         `headers` go to the first address only.
         """
@@ -43,19 +57,17 @@ class Downloader:
         for hop in range(MAX_HOPS + 1):
             target.seek(0)
             target.truncate()
-            status, mime_type, size, location = self._once(
+            answer = self._once(
                 address, target, limit=limit, timeout_ms=timeout_ms, headers=headers if hop == 0 else ()
             )
-            if status == OK:
-                return Fetched(mime_type=mime_type.partition(";")[0].strip().lower(), size=size)
-            if status not in REDIRECTS or not location:
-                raise FetchFailed(f"the file's server answered HTTP {status}")
-            address = urljoin(address, location)
-        raise FetchFailed(f"the file's server redirects more than {MAX_HOPS} times")
+            if answer.status == OK:
+                return Fetched(mime_type=answer.mime_type.partition(";")[0].strip().lower(), size=answer.size)
+            if answer.status not in REDIRECTS or not answer.location:
+                raise _refusal(answer)
+            address = urljoin(address, answer.location)
+        raise FileRefused(f"the file's server redirects more than {MAX_HOPS} times")
 
-    def _once(
-        self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers
-    ) -> tuple[int, str, int, str]:
+    def _once(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers) -> _Answer:
         size = 0
 
         def on_body(chunk: bytes) -> int:
@@ -67,16 +79,26 @@ class Downloader:
             try:
                 curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=on_body)
             except NotSent as error:
-                raise FetchFailed(f"the file could not be fetched: {error}") from None
+                raise FileRefused(f"the file could not be fetched: {error}") from None
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, limit)  # one that says its size is not even begun
             failure = handle.perform()
-            if size > limit:
-                raise FetchFailed(f"the file is larger than {limit} bytes")
+            if size > limit or (failure is not None and failure.step == "size"):
+                raise FileRefused(f"the file is larger than {limit} bytes")
             if failure is not None:
-                raise FetchFailed(f"the file could not be fetched: {failure.error}")
+                kind = FileRefused if failure.step in ("guard", "address") else FetchFailed
+                raise kind(f"the file could not be fetched: {failure.error}")
             location = curl.getinfo(pycurl.REDIRECT_URL) or ""
-            return (
+            return _Answer(
                 handle.status,
                 curl.getinfo(pycurl.CONTENT_TYPE) or "",
                 size,
                 location if isinstance(location, str) else location.decode("latin-1"),
+                handle.retry_after_s,
             )
+
+
+def _refusal(answer: _Answer) -> FetchFailed:
+    said = f"the file's server answered HTTP {answer.status}"
+    if answer.status in REFUSALS and answer.status not in LATER:
+        return FileRefused(said)
+    return FetchFailed(said, after_ms=answer.retry_after_s * 1000 if answer.retry_after_s else None)

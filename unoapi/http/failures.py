@@ -34,12 +34,13 @@ CURL_ERRORS = {
     pycurl.E_GOT_NOTHING: ("", "closed the connection without an answer"),
     pycurl.E_SEND_ERROR: ("", "connection lost while sending"),
     pycurl.E_RECV_ERROR: ("", LOST),
+    pycurl.E_FILESIZE_EXCEEDED: ("size", "the answer is larger than allowed"),
 }
 
 
 @dataclass(frozen=True)
 class Failure:
-    """`step` is where it happened: address, guard, name, connection, tls or answer."""
+    """`step` is where it happened: address, guard, name, connection, tls, size or answer."""
 
     step: str
     error: str

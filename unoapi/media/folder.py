@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -49,16 +50,19 @@ class FolderMediaStore:
             unfinished.unlink(missing_ok=True)
         return SavedFile(sha256=digest.hexdigest(), size=size)
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """The file in pieces. Raises MediaMissing at the call, not later."""
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The file in pieces, or `length` bytes of it from `start` on. Raises MediaMissing at the call, not later."""
         try:
             file = self._path(key).open("rb")
         except OSError:
             raise MediaMissing(key) from None
 
         def pieces() -> Iterator[bytes]:
+            rest = sys.maxsize if length is None else length
             with file:
-                while chunk := file.read(CHUNK_BYTES):
+                file.seek(start)
+                while chunk := file.read(min(CHUNK_BYTES, rest)):
+                    rest -= len(chunk)
                     yield chunk
 
         return pieces()

@@ -57,9 +57,12 @@ class S3MediaStore:
             raise _unavailable(error) from None
         return SavedFile(sha256=source.digest.hexdigest(), size=source.size)
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """The file in pieces. Raises MediaMissing, StoreUnavailable."""
-        return _pieces(self._get(self._s3.get_object, key)["Body"])
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The file in pieces, or `length` bytes of it from `start` on. Raises MediaMissing, StoreUnavailable."""
+        whole = start == 0 and length is None
+        last = "" if length is None else start + length - 1
+        part = {} if whole else {"Range": f"bytes={start}-{last}"}
+        return _pieces(self._get(self._s3.get_object, key, **part)["Body"])
 
     def size(self, key: str) -> int:
         """Bytes of a file. Raises MediaMissing, StoreUnavailable."""
@@ -87,9 +90,9 @@ class S3MediaStore:
             raise _unavailable(error) from None
         return removed
 
-    def _get(self, call: Any, key: str) -> Any:
+    def _get(self, call: Any, key: str, **more: str) -> Any:
         try:
-            return call(Bucket=self._bucket, Key=key)
+            return call(Bucket=self._bucket, Key=key, **more)
         except BUCKET_ERRORS as error:
             if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in MISSING:
                 raise MediaMissing(key) from None

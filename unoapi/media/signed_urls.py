@@ -43,6 +43,17 @@ class SignedUrls:
         except BadSignature:
             return False
 
-    def _signer(self, *newer: str) -> URLSafeTimedSerializer:
+    def seal(self, fields: dict[str, str]) -> str:
+        """Fields as a text that only this installation makes, for as long as a URL works. Raises StoreUnavailable."""
+        return str(self._signer(self._read_key(), salt="upload").dumps(fields))
+
+    def unseal(self, text: str) -> dict[str, str] | None:
+        """The fields of such a text; none for any other. Raises StoreUnavailable."""
+        try:
+            return dict(self._signer(self._read_key(), salt="upload").loads(text, max_age=self._ttl_s))
+        except BadSignature:
+            return None
+
+    def _signer(self, *newer: str, salt: str = "media") -> URLSafeTimedSerializer:
         """It signs with the last key and checks with all."""
-        return URLSafeTimedSerializer([*self._former_keys, *newer], salt="media")
+        return URLSafeTimedSerializer([*self._former_keys, *newer], salt=salt)

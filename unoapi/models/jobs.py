@@ -60,16 +60,31 @@ class Job(BaseModel):
         return self.accepted_at_ms
 
 
-class SendMessage(Job):
-    """One message on its way to WhatsApp. `id` is the message id that the client was given."""
+class MessageJob(Job):
+    """A message that a client sends, on its way to WhatsApp. `id` is the message id that the client was given.
+
+    `contact` is for whom it is: a contact's messages leave in the order in which they were accepted. Empty: in any.
+    """
+
+    body: str  # the client's message, as JSON
+    claimed_only: bool = False  # whether a copy may be queued, by a client's key: never sent while Redis is away
+    contact: str = Field(default="", max_length=256)
+    marketing: bool = False  # whether it was posted to Meta's path of marketing messages
+    any_type: bool = False  # whether its type may be one that Meta alone knows
+
+
+class SendMessage(MessageJob):
+    """A message that can be sent."""
 
     task: ClassVar[str] = "incoming.send"
     queue: ClassVar[str] = "incoming"
 
-    body: str  # the client's message, as JSON
-    claimed_only: bool = False  # whether a copy may be queued, by a client's key: never sent while Redis is away
-    marketing: bool = False  # whether it was posted to Meta's path of marketing messages
-    any_type: bool = False  # whether its type may be one that Meta alone knows
+
+class FetchFiles(MessageJob):
+    """A message whose files are fetched from their addresses before it is sent."""
+
+    task: ClassVar[str] = "incoming.fetch"
+    queue: ClassVar[str] = "incoming"
 
 
 class FireTimer(Job):
@@ -108,14 +123,11 @@ class PostSessionState(Job):
     body: str  # exactly what is sent
 
 
-class PrepareVoice(Job):
-    """A message whose audio is made a voice note before it is sent. `id` is the message id."""
+class PrepareVoice(MessageJob):
+    """A message whose audio is made a voice note before it is sent."""
 
     task: ClassVar[str] = "media.prepare_voice"
     queue: ClassVar[str] = "media"
-
-    body: str  # the client's message, as JSON
-    claimed_only: bool = False  # as SendMessage has it
 
 
 class RunCommand(Job):
@@ -250,6 +262,7 @@ JOBS: dict[str, type[Job]] = {
     job.task: job
     for job in (
         SendMessage,
+        FetchFiles,
         FireTimer,
         PostContacts,
         PostSessionState,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mimetypes
 import re
 import secrets
+import unicodedata
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +56,19 @@ def plain_filename(text: str) -> str:
     return "".join(char for char in text if char.isprintable())
 
 
+def ascii_filename(text: str) -> str:
+    """The name for who reads no other than ASCII: letters without their accents; a name of its own if none is left.
+
+    RFC 6266: several programs save a file under it.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    stem, dot, ending = "".join(char for char in plain if char not in '"\\/').rpartition(".")
+    if not dot:
+        stem, ending = ending, ""
+    stem, ending = stem.strip(" .") or "file", ending.strip()
+    return f"{stem}.{ending}" if ending else stem
+
+
 class MediaFile(BaseModel):
     """One saved file. `key` is its name in the store, `sha256` is hexadecimal.
 
@@ -89,6 +104,16 @@ class MediaFile(BaseModel):
         return {**description, "filename": self.filename} if self.filename else description
 
 
+def handle_of(media: MediaFile) -> str:
+    """An uploaded file as templates and profiles name it; the form is Meta's."""
+    return f"4::{b64encode(media.mime_type.encode()).decode()}:{media.id}"
+
+
+def media_id_of_handle(handle: str) -> str:
+    """The id of the file in a handle; what it may be in a text that is none."""
+    return handle.rpartition(":")[2]
+
+
 def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
     """A file of the Node version: its name in the store is its `filename`, its hash an object of bytes."""
     key = str(stored.get("filename") or f"{phone}/{media_id}")
@@ -122,7 +147,8 @@ def extension(mime_type: str) -> str:
 def type_of(filename: str) -> str:
     """The media type that the ending of a file's name stands for; empty when nobody knows it."""
     name = filename.rpartition("/")[2].lower()
-    return TYPES.get(name.rpartition(".")[2]) or mimetypes.guess_type(f"x.{name}")[0] or ""
+    _, dot, ending = name.rpartition(".")
+    return (TYPES.get(ending) or mimetypes.guess_type(f"x.{name}")[0] or "") if dot else ""
 
 
 def limit_of(mime_type: str) -> int:

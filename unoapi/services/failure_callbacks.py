@@ -11,8 +11,8 @@ from unoapi.models.jobs import (
     Envelope,
     FanOut,
     Job,
+    MessageJob,
     NotifyNumber,
-    PrepareVoice,
     ReportFailure,
     SaveMedia,
     SendMessage,
@@ -42,7 +42,7 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
     """The jobs that follow from one that was given up. Nothing follows from what a report itself caused."""
     if isinstance(job, SendMessage) and history.receipt is not None:  # sent, though its statuses could not be made
         return status_envelopes(job, Receipt.model_validate(history.receipt), sessions=sessions)
-    if isinstance(job, (SendMessage, PrepareVoice)):
+    if isinstance(job, MessageJob):
         return [failed_envelope(job, reason=reason, error=error, sessions=sessions)]
     if isinstance(job, SaveMedia):
         return [Envelope(without_media(job))]  # no message is lost for a picture

@@ -68,21 +68,26 @@ def remove(media: MediaFile, *, files: MediaStore, index: MediaIndex) -> None:
 
 def holders(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The media objects in a message's document: its own, an interactive header's, those of template parameters."""
+    return [holder for _, holder in kinds_of_files(message)]
+
+
+def kinds_of_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The same, each behind its kind, as `image` or `document`."""
     kind = message.get("type")
-    media = [message[kind]] if kind in MEDIA_TYPES else []
+    media = [(str(kind), message[kind])] if kind in MEDIA_TYPES else []
     if kind == "interactive":
         header = message["interactive"].get("header") or {}
-        media += [header[name] for name in MEDIA_TYPES if header.get(name)]
+        media += [(name, header[name]) for name in MEDIA_TYPES if header.get(name)]
     if kind == "template":
         media += _values(message["template"].get("components") or [])
-    return [holder for holder in media if isinstance(holder, dict)]
+    return [(name, holder) for name, holder in media if isinstance(holder, dict)]
 
 
-def _values(components: list[dict[str, Any]]) -> list[Any]:
+def _values(components: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     """What the values of a template name as files, in the cards of a carousel, too."""
     parameters = [parameter for component in components for parameter in component.get("parameters") or []]
     cards = [card for component in components for card in component.get("cards") or []]
-    own = [parameter.get(name) for parameter in parameters for name in MEDIA_TYPES]
+    own = [(name, parameter.get(name)) for parameter in parameters for name in MEDIA_TYPES]
     return own + [holder for card in cards for holder in _values(card.get("components") or [])]
 
 
@@ -115,7 +120,7 @@ def resolve(
     """
     if not any(holder.get("id") and not holder.get("link") for holder in holders(message)):
         return message
-    changed: dict[str, Any] = _copied(message)
+    changed: dict[str, Any] = copied(message)
     for holder in holders(changed):
         if holder.get("id") and not holder.get("link"):
             media = index.find(own_id(phone, str(holder.pop("id"))), phone=phone)
@@ -125,7 +130,8 @@ def resolve(
     return changed
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A document of its own."""
     if isinstance(value, dict):
-        return {key: _copied(part) for key, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
+        return {key: copied(part) for key, part in value.items()}
+    return [copied(part) for part in value] if isinstance(value, list) else value

@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from unoapi.errors import MessageRejected, RequestError, describe
 from unoapi.errors.validation import did_you_mean, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, OutboundMessage, Sender
-from unoapi.models.jobs import SendMessage
 
 if TYPE_CHECKING:
-    from unoapi.models.jobs import PrepareVoice, RunCommand
+    from unoapi.models.jobs import MessageJob, RunCommand
 
 LATER = frozenset({"speech"})
 """What the Node version takes and this one does not yet."""
@@ -63,16 +62,16 @@ def _place(loc: tuple[Any, ...]) -> str:
     return ".".join(f"{part}" for position, part in enumerate(loc) if (position, loc[0]) != (1, "interactive"))
 
 
-def message_of(job: SendMessage | PrepareVoice) -> OutboundMessage:
+def message_of(job: MessageJob) -> OutboundMessage:
     """The message of a job. Raises MessageRejected for one that no version of this program would have accepted."""
     try:
-        sender = replace(ACCEPTED, any_type=isinstance(job, SendMessage) and job.any_type)
+        sender = replace(ACCEPTED, any_type=job.any_type)
         message = parse_message(json.loads(job.body), sender=sender)
     except RequestError as error:
         raise MessageRejected(error.title, code=error.code, details=error.details) from error
     except ValidationError as error:
         raise MessageRejected("Parameter value is not valid", code=INVALID, details=describe(error)) from error
-    return message.as_marketing() if isinstance(job, SendMessage) and job.marketing else message
+    return message.as_marketing() if job.marketing else message
 
 
 def command_of(job: RunCommand) -> Command:

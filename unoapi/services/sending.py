@@ -19,7 +19,7 @@ from unoapi.errors import (
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import error_object, message_event, read_document, status_event
 from unoapi.models.identity import GROUP, Identity
-from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 WAIT_FOR_STORE_MS = 5000
+UPLOAD_FAILED = 131053
+"""Meta's code for a file that could not be had from its address."""
 TRACKER = "biz_opaque_callback_data"
 """The client's own mark on a message, which comes back in its statuses."""
 
@@ -83,8 +85,7 @@ def _send_claimed(
     try:
         receipt = provider.send(message, phone=job.phone, message_id=job.id)
     except MessageRejected as error:
-        failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
-        receipt = Receipt(recipient=message.addressee, statuses=(failed,))
+        receipt = rejection(message.addressee, error)
     except (SendFailed, SendPostponed) as error:
         try:
             sends.release(job, name=claim)
@@ -195,6 +196,12 @@ def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:
         return  # a copy after a crash then ends as an unknown outcome: never sent twice
 
 
+def rejection(recipient: str, error: MessageRejected) -> Receipt:
+    """The receipt of a message that was refused for good."""
+    failed = StatusUpdate(status="failed", error=error_object(error.code, error.title, error.details))
+    return Receipt(recipient=recipient, statuses=(failed,))
+
+
 def event_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int) -> list[Envelope]:
     """All events of a sent message: its statuses, none before `hold_ms`, and the message itself where it is wanted."""
     return [
@@ -203,7 +210,7 @@ def event_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStor
     ]
 
 
-def status_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
+def status_envelopes(job: MessageJob, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
     """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
     envelopes = []
     message = read_document(job.body)
@@ -259,7 +266,7 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     )
 
 
-def trace(job: SendMessage, receipt: Receipt) -> list[TraceEntry]:
+def trace(job: MessageJob, receipt: Receipt) -> list[TraceEntry]:
     """The step of a sent message, with why it failed. None when its provider reports the first status later."""
     return [
         TraceEntry.of(job, "failed", detail=_why(update.error)) if update.error else TraceEntry.of(job, "sent")
@@ -273,11 +280,14 @@ def _why(error: dict[str, Any]) -> str:
     return ": ".join(filter(None, (f"{error.get('code', '')} {error.get('title', '')}".strip(), details)))
 
 
-def failed_envelope(job: SendMessage | PrepareVoice, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
+def failed_envelope(job: MessageJob, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
     """The `failed` status of a message that was given up."""
-    unknown = reason == OutcomeUnknown.reason
-    details = f"{error}. It is not sent again by itself." if unknown else f"{error}"
-    failure = error_object(131000, "Outcome unknown" if unknown else "Message not sent", details)
+    if reason == OutcomeUnknown.reason:
+        failure = error_object(131000, "Outcome unknown", f"{error}. It is not sent again by itself.")
+    elif isinstance(job, FetchFiles):
+        failure = error_object(UPLOAD_FAILED, "Media upload error", error)
+    else:
+        failure = error_object(131000, "Message not sent", error)
     message = read_document(job.body)
     event = status_event(
         job.phone,

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
@@ -33,7 +34,9 @@ WEBHOOK_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 GRAPH_FIELDS = (
     "id", "business_account_id", "display_phone_number", "verified_name", "quality_rating", "messaging_limit_tier",
     "code_verification_status", "account_mode", "name_status", "throughput", "platform_type", "last_onboarded_time",
-    "webhook_configuration", "certificate", "status", "message_templates",
+    "webhook_configuration", "certificate", "status", "message_templates", "is_official_business_account",
+    "is_pin_enabled", "whatsapp_business_manager_messaging_limit", "name", "currency", "timezone_id",
+    "message_template_namespace", "owner_business_info", "account_review_status", "business_verification_status",
 )  # fmt: skip
 NOT_CONFIGURATION = frozenset(
     {"messaging_product", "pin", "data_localization_region", "backup", "overrideWebhooks", "phone", "stored", "success",
@@ -45,7 +48,9 @@ CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
 """Providers that are always there; the connector writes the status of the others."""
 
 
-TOKEN_NAMES = ("authToken", "auth_token")
+ADDRESS, REPLACED = "urlAbsolute", "replacedUrlAbsolute"
+"""A webhook's address, and the one that an `override_callback_uri` replaced; empty: it had none."""
+TOKEN_NAMES = frozenset({"authToken", "auth_token"})
 NODE_OPTIONS = frozenset(
     {"authHeader", "retryRequestDelayMs", "logLevel", "whatsappVersion", "wavoipToken", "useRedis", "useS3",
      "baseStore", "storage", "ignoreDataStore", "notifyFailedMessages", "rejectCallsWebhook", "throwWebhookError",
@@ -57,9 +62,9 @@ NODE_OPTIONS = frozenset(
      "groqApiBaseUrl"}
 )  # fmt: skip
 """Names that the Node version reads and this one only keeps."""
-KNOWN = (*names_of(Session), "overrideWebhooks", *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *TOKEN_NAMES)
+KNOWN = (*names_of(Session), "overrideWebhooks", *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *sorted(TOKEN_NAMES))
 """Where two names are equally near, the first one is meant."""
-WEBHOOK_NAMES = (*names_of(Webhook), "sendTranscribeAudio", "typebot")
+WEBHOOK_NAMES = (*names_of(Webhook), "sendTranscribeAudio", "typebot", REPLACED)
 PARTS = {
     "webhookForward": tuple(names_of(Forward)),
     "businessProfile": (*names_of(BusinessProfile), "messaging_product"),
@@ -82,6 +87,13 @@ class OperatorOptions(BaseModel):
     webhook_forward: Any = None
 
 
+FLAGS = frozenset(
+    field.alias or name
+    for model in (Session, Webhook)
+    for name, field in model.model_fields.items()
+    if field.annotation is bool
+)
+WRITTEN_FLAGS = {"true": True, "false": False}
 OPERATOR_OPTIONS = frozenset(field.alias or name for name, field in OperatorOptions.model_fields.items())
 
 
@@ -91,7 +103,7 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     Raises RequestError for what is not valid, for a name that nearly is one of ours, for a short token, and without the
     operator's token for a change of `OperatorOptions`.
     """
-    stored = sessions.config(phone) or {}
+    stored, wanted = sessions.config(phone) or {}, _with_flags(wanted)
     _ensure_names(wanted, stored)
     _ensure_known(wanted, stored)
     _check_secrets(wanted, stored)
@@ -195,6 +207,18 @@ def _printable(name: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in name[:MAX_NAME_CHARS])
 
 
+def _with_flags(value: Any) -> Any:
+    """A configuration whose flags are flags: forms write words, and the Node version takes any word for true."""
+    if isinstance(value, list):
+        return [_with_flags(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: WRITTEN_FLAGS.get(part, part) if key in FLAGS and isinstance(part, str) else _with_flags(part)
+        for key, part in value.items()
+    }
+
+
 def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
     """Raise RequestError for a new webhook whose id is no name: it stands in keys, tables and callbacks.
 
@@ -209,7 +233,7 @@ def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
 
 
 def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator: bool) -> None:
-    for name in TOKEN_NAMES:
+    for name in sorted(TOKEN_NAMES):
         token = wanted.get(name)
         if name not in wanted or token == stored.get(name) or (by_operator and token in (None, "")):
             continue  # without a token of its own only the operator's opens the session
@@ -266,10 +290,11 @@ def override_callback(phone: str, url: str, *, sessions: Sessions) -> None:
 
 
 def restore_callback(phone: str, *, sessions: Sessions) -> None:
-    """Take that address back: the webhook's own one counts again, else the environment's."""
-    config = sessions.config(phone)
-    if config is not None:
-        sessions.save(phone, without_callback(config))
+    """Take that address back, if there is one: what it replaced counts again. Nothing else is changed or removed."""
+    config = sessions.config(phone) or {}
+    restored = without_callback(config)
+    if restored != config:
+        sessions.save(phone, restored)
 
 
 def remove(phone: str, *, sessions: Sessions, max_age_s: int) -> bool:
@@ -294,7 +319,7 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(new, list) or not all(_has_an_id(webhook) for webhook in (*new, *old)):
         return merged  # reported by the validation that follows
     by_id = {_id(webhook): webhook for webhook in old}
-    replaced = {_id(webhook): {**by_id.get(_id(webhook), {}), **webhook} for webhook in new}
+    replaced = {_id(webhook): _with_change(by_id.get(_id(webhook), {}), webhook) for webhook in new}
     if not new:
         merged["webhooks"] = old
     elif change.get("overrideWebhooks"):
@@ -303,6 +328,14 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         merged["webhooks"] = list({**by_id, **replaced}.values())
     if not merged["webhooks"]:
         merged.pop("webhooks")
+    return merged
+
+
+def _with_change(webhook: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A webhook after a change. One that gets an address of its own keeps none that an override replaced."""
+    merged = {**webhook, **change}
+    if merged.get(ADDRESS) != webhook.get(ADDRESS) and REPLACED not in change:
+        merged.pop(REPLACED, None)
     return merged
 
 
@@ -315,18 +348,31 @@ def _id(webhook: dict[str, Any]) -> Any:
 
 
 def with_callback(config: dict[str, Any], url: str) -> dict[str, Any]:
-    """The configuration whose first webhook has this address, as Meta's `override_callback_uri` asks."""
+    """The configuration whose first webhook has this address, as Meta's `override_callback_uri` asks.
+
+    The webhook keeps what the address replaced.
+    """
     first, *others = config.get("webhooks") or [{"id": "default"}]
-    return {**config, "webhooks": [{**first, "urlAbsolute": url}, *others]}
+    own = first.get(ADDRESS) or ""
+    return {**config, "webhooks": [{REPLACED: own, **first, ADDRESS: url}, *others]}
 
 
 def without_callback(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without that address: the webhook's own one counts again, else the environment's."""
-    first, *others = config.get("webhooks") or [{}]
-    own = {key: value for key, value in first.items() if key != "urlAbsolute"}
-    webhooks = [own, *others] if own.get("url") else others
+    """The configuration without that address: what it replaced counts again. The same when there is no such address."""
+    webhooks = [_without_callback(webhook) for webhook in config.get("webhooks") or []]
     rest = {key: value for key, value in config.items() if key != "webhooks"}
-    return {**rest, "webhooks": webhooks} if webhooks else rest
+    kept = [webhook for webhook in webhooks if webhook]
+    return {**rest, "webhooks": kept} if kept else rest
+
+
+def _without_callback(webhook: dict[str, Any]) -> dict[str, Any]:
+    """Empty for a webhook that was made for the override: the environment's counts again."""
+    if REPLACED not in webhook:
+        return webhook
+    own = {key: value for key, value in webhook.items() if key not in (ADDRESS, REPLACED)}
+    if webhook[REPLACED]:
+        return {**own, ADDRESS: webhook[REPLACED]}
+    return own if own.keys() - {"id"} else {}
 
 
 def status_of(session: Session, stored: str | None) -> str:
@@ -358,7 +404,25 @@ def phone_object(session: Session, *, operators: OperatorAddresses = NO_ADDRESSE
         "name_status": "APPROVED",
         "throughput": {"level": "STANDARD"},
         "platform_type": "CLOUD_API",
+        "is_official_business_account": False,
+        "is_pin_enabled": False,
+        "whatsapp_business_manager_messaging_limit": "TIER_250",
         "webhook_configuration": {"application": shown} if shown else {},
+    }
+
+
+def account_object(session: Session) -> dict[str, Any]:
+    """The number's business account as Meta's Graph shows it."""
+    name = session.label or session.phone
+    return {
+        "id": session.waba_id,
+        "name": name,
+        "currency": "USD",
+        "timezone_id": "1",
+        "message_template_namespace": f"{uuid5(NAMESPACE_URL, session.waba_id)}".replace("-", "_"),
+        "account_review_status": "APPROVED",
+        "business_verification_status": "verified",
+        "owner_business_info": {"id": session.waba_id, "name": name},
     }
 
 

@@ -96,13 +96,24 @@ class RedisClient:
         Raises StoreUnavailable within 200 ms, StoreRefusesWrites when Redis answers so, and TypeError for an argument
         that is neither text nor a number.
         """
+        return self.begin(*commands)()
+
+    def begin(self, *commands: Command) -> Callable[[], list[Any]]:
+        """Begin what `call` does, for who has other work meanwhile. Calling the result waits, returns and raises as it.
+
+        Raises StoreUnavailable when Redis is skipped.
+        """
         future = self._submit(_CommandGroup(commands), awaited=True)
-        try:
-            return future.result(CALL_TIMEOUT_S)
-        except TimeoutError as error:
-            # No reason to skip Redis: if it is silent, the socket says so; it may be busy with one large answer.
-            self._note_slow()
-            raise StoreUnavailable("Redis did not answer within 200 ms") from error
+
+        def result() -> list[Any]:
+            try:
+                return future.result(CALL_TIMEOUT_S)
+            except TimeoutError as error:
+                # No reason to skip Redis: if it is silent, the socket says so; it may be busy with one large answer.
+                self._note_slow()
+                raise StoreUnavailable("Redis did not answer within 200 ms") from error
+
+        return result
 
     def post(
         self, *commands: Command, on_results: OnResults | None = None, on_lost: Callable[[], None] | None = None

@@ -11,8 +11,8 @@ from unoapi.services import sessions
 from unoapi.web.auth import any_session_token, refuse_guess, session_token, token_opens, visible_sessions
 from unoapi.web.graph import Page, page
 from unoapi.web.parts import parts
-from unoapi.web.phones import CallbackOverride, session_of
-from unoapi.web.request_body import any_object
+from unoapi.web.phones import CallbackOverride, session_of, set_callback
+from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ SCOPES = ["whatsapp_business_management", "whatsapp_business_messaging"]
 def root(version: str) -> ResponseReturnValue:
     """Say that the token is good: some clients test their credentials here."""
     return jsonify(success=True, id=APP_ID, version=version)
+
+
+@routes.get("/<version>/me")
+@any_session_token
+def me(version: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Who the token is: this gateway, or the number that it opens."""
+    opened = [] if g.operator else visible_sessions()
+    name = (opened[0].label or opened[0].phone) if len(opened) == 1 else APP_ID
+    return jsonify(id=opened[0].waba_id if len(opened) == 1 else APP_ID, name=name)
 
 
 @routes.get("/<version>/debug_token")
@@ -79,12 +88,8 @@ def subscribed_apps(version: str, phone: str) -> ResponseReturnValue:  # noqa: A
 @routes.post("/<version>/<node:phone>/subscribed_apps")
 @session_token
 def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Subscribe; with `override_callback_uri` the number's events go to that address."""
-    body = any_object()
-    if body.get("override_callback_uri"):
-        url = CallbackOverride.model_validate(body).override_callback_uri
-        sessions.override_callback(phone, str(url), sessions=parts().sessions)
-    return jsonify(success=True)
+    """Subscribe; with `override_callback_uri` the number's events go to that address, without they do not any more."""
+    return set_callback(phone, CallbackOverride.model_validate(parameters(CallbackOverride)))
 
 
 @routes.delete("/<version>/<node:phone>/subscribed_apps")

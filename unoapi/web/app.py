@@ -24,9 +24,11 @@ from unoapi.web import (
     socketio_broadcast,
     templates,
     timers,
+    uploads,
 )
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
+from unoapi.web.graph import register_default_version
 from unoapi.web.headers import register_headers, register_loopback_check
 from unoapi.web.metrics import register_counting
 from unoapi.web.parts import EXTENSION
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, blacklist, timers, contacts, accounts, events, sandbox, admin,
-    connect_page, socketio_broadcast, docs, pass_through,
+    health, messages, media, sessions, phones, templates, uploads, blacklist, timers, contacts, accounts, events,
+    sandbox, admin, connect_page, socketio_broadcast, docs, pass_through,
 )  # fmt: skip
 
 
@@ -51,6 +53,7 @@ def create_app(uno: Uno) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
     app.url_map.converters |= CONVERTERS
+    register_default_version(app)
     register_counting(app)
     register_text_check(app)
     for resource in RESOURCES:

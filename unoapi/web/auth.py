@@ -15,16 +15,15 @@ from unoapi.errors import RequestError
 from unoapi.web.errors import ANY_NUMBERS, NUMBERS, OPERATORS, forbidden, unauthorised
 from unoapi.web.parts import parts
 from unoapi.web.rate_limits import limits
+from unoapi.web.request_body import body_token
 from unoapi.web.waiting import is_repeated, let_in
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session
 
 View = TypeVar("View", bound=Callable[..., Any])
-BEARER = "bearer "
-MAY_BE_PHONE = re.compile(r"[0-9]{1,15}", re.ASCII)
-"""Or an account id, which anybody can compute of a phone (`computed_waba_id`): that one is nobody's must look like
-a wrong token, else a tenant could ask which phones are here."""
+SCHEMES = re.compile(r"(?:bearer|oauth)\s+", re.IGNORECASE)
+"""Before a token; Graph takes both."""
 IS_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -100,6 +99,16 @@ def _opened_by(token: str) -> list[Session]:
     return directory.opened_lately(token) if guessing else directory.opened_by(token)
 
 
+def opened_sessions() -> list[Session]:
+    """The sessions that the caller's token opens, for a thing that one of them may own. Raises StoreUnavailable.
+
+    Raises RequestError when it opens nothing at all.
+    """
+    token = _token()
+    g.operator = is_operator(token)
+    return parts().directory.all() if g.operator else _opened_sessions(token)
+
+
 def visible_sessions() -> list[Session]:
     """The stored sessions that the caller may see. Raises StoreUnavailable."""
     if g.operator:
@@ -131,7 +140,7 @@ def check_owner(phone: str | None) -> None:
     token = _token()
     g.operator = is_operator(token)
     if not (g.operator or (token and _opens_thing_of(phone, token))):
-        raise _refused(token)
+        raise _unknown_or_refused(token)
     _accept(token)
 
 
@@ -187,9 +196,7 @@ def opened_phone(node: str) -> str:
         if opens(phone, token):  # raises Postponed with Redis away: answered 503
             _accept(token)
             return phone
-    if phones in ([], [node]) and not MAY_BE_PHONE.fullmatch(node) and _opened_sessions(token):
-        raise _unknown_id()  # clients take a 401 for a token that expired, and ask for a new one
-    raise _refused(token)
+    raise _unknown_or_refused(token)
 
 
 def _only(node: str, phones: list[str]) -> str:
@@ -212,6 +219,19 @@ def _accept(token: str) -> None:
         limits().accept(token)
 
 
+def _unknown_or_refused(token: str) -> RequestError:
+    """Why a thing is not opened. Another number's and nobody's look alike to a token that opens something.
+
+    Clients take a 401 for a token that expired, and ask for a new one; and an account id can be computed of a phone, so
+    that a tenant could ask which phones are here.
+    """
+    if not token or not _opened_by(token):
+        return _refused(token)
+    if not is_repeated(request.environ):
+        limits().accept(token)  # it counts as any other request of this token
+    return _unknown_id()
+
+
 def _refused(token: str, wanted: str = NUMBERS) -> RequestError:
     limits().refuse(request.remote_addr or "")
     return forbidden(wanted) if token else unauthorised(wanted)
@@ -223,10 +243,12 @@ def _unknown_id() -> RequestError:
 
 
 def _token() -> str:
-    """The first token that the request carries: the configured header, Authorization, then the query."""
+    """The first token that the request carries: the configured header, Authorization, the query, then a small form."""
     name = parts().settings.unoapi_header_name
-    value = request.headers.get(name) or request.headers.get("Authorization") or request.args.get("access_token") or ""
-    return value[len(BEARER) :].strip() if value.lower().startswith(BEARER) else value.strip()
+    value = request.headers.get(name) or request.headers.get("Authorization") or request.args.get("access_token")
+    value = (body_token() if value is None else value).strip()
+    scheme = SCHEMES.match(value)
+    return value[scheme.end() :] if scheme else value
 
 
 def opens(phone: str, token: str) -> bool:

@@ -12,7 +12,6 @@ from unoapi.services.endpoint_test import find_webhook
 from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
-from unoapi.web.request_body import named_fields
 from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class BlacklistEntry(BaseModel):
 
 @routes.post("/<digits:phone>/blacklist/<webhook_id>")
 @session_token
-@body(BlacklistEntry, read=named_fields)
+@body(BlacklistEntry)
 def put(phone: str, webhook_id: str, body: BlacklistEntry) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
     contact = contact_of(body.to, own=phone, field="to")

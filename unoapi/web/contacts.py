@@ -15,7 +15,6 @@ from unoapi.services import contacts
 from unoapi.web.auth import session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
-from unoapi.web.request_body import any_object
 from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class ContactsCheck(BaseModel):
 @routes.post("/<digits:phone>/contacts")
 @routes.post("/<version>/<node:phone>/contacts")
 @session_token
-@body(ContactsCheck, read=any_object)
+@body(ContactsCheck)
 def check(phone: str, body: ContactsCheck, version: str = "") -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say of each number whether it is on WhatsApp."""
     uno = parts()

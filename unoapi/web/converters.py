@@ -26,6 +26,12 @@ class FormerMediaIdConverter(BaseConverter):
     regex = rf"(?:{MEDIA_ID}|{FORMER_ID})"
 
 
+class UploadIdConverter(BaseConverter):
+    """The id of an upload."""
+
+    regex = r"upload:[A-Za-z0-9._-]{1,1000}"
+
+
 class NodeConverter(BaseConverter):
     """An id of the Graph's name space: a phone, a phone number id, a business account id.
 
@@ -49,5 +55,6 @@ CONVERTERS: dict[str, type[BaseConverter]] = {
     "graph": VersionConverter,
     "media_id": MediaIdConverter,
     "former_media_id": FormerMediaIdConverter,
+    "upload_id": UploadIdConverter,
 }
 """By their names in the routes."""

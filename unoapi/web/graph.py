@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse
+
+    from flask import Flask
+
+VERSIONLESS = re.compile(r"/(?:[0-9]{1,20}|me|debug_token)(?:/|$)")
+DEFAULT_VERSION = "v24.0"
+"""Any is served alike."""
 INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
 MAX_PAGE = 1000
 NOT_REPEATED = frozenset({"after", "before", "access_token", "hub.verify_token"})
 """Arguments that the address of the next page does not have: cursors, and tokens under every name."""
+
+
+def register_default_version(app: Flask) -> None:
+    """Serve the nodes of the Graph at paths without a version, too, as Graph does."""
+    serve, routes = app.wsgi_app, app.url_map.bind("")
+
+    def with_version(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if VERSIONLESS.match(path) and not routes.test(path, environ["REQUEST_METHOD"]):
+            environ["PATH_INFO"] = f"/{DEFAULT_VERSION}{path}"
+        return serve(environ, start_response)
+
+    app.wsgi_app = with_version  # type: ignore[method-assign] # Flask's own way
 
 
 class Page(BaseModel):

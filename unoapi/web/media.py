@@ -8,11 +8,13 @@ from urllib.parse import quote
 from flask import Blueprint, Response, jsonify, request
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
+from unoapi.models.file_types import HEAD_BYTES, VAGUE, known_type
 from unoapi.models.media import (
     FILE_NAME,
     MAX_BYTES,
     UNKNOWN,
     MediaFile,
+    ascii_filename,
     limit_of,
     plain_filename,
     plain_mime_type,
@@ -34,7 +36,7 @@ routes = Blueprint("media", __name__)
 
 CHUNK = 256 * 1024
 FORM_BYTES = 1024 * 1024  # the parser needs several of its pieces at once
-VAGUE = ("", UNKNOWN, "binary/octet-stream")
+NOT_FOUND = 404
 
 
 @routes.post("/<version>/<node:phone>/media")
@@ -46,8 +48,13 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     request.max_form_memory_size = FORM_BYTES
     file = request.files.get("file")
     if file is None:
-        raise RequestError("Required parameter is missing", code=131008, status=400, details="file: is missing")
-    mime_type = _type_of(file)
+        why = "its part needs a filename" if "file" in request.form else "is missing"
+        raise RequestError("Required parameter is missing", code=131008, status=400, details=f"file: {why}")
+    head = file.stream.read(HEAD_BYTES)
+    if not head:
+        raise RequestError("Media upload error", code=131053, status=400, details="file: it is empty")
+    file.stream.seek(0)
+    mime_type = _type_of(file, head)
     uno = parts()
     try:
         media = service.save(
@@ -105,25 +112,52 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     if signature and parts().signed_urls.opens(key, signature):
         let_in(request.environ, f"links of {phone}")
     else:
-        check_owner(phone)
+        _check_owner(phone)
     uno = parts()
     try:
-        size, pieces = uno.media_store.size(key), uno.media_store.read(key)
+        size = uno.media_store.size(key)
     except MediaMissing:
         raise _unknown() from None
-    mime_type, name = type_of(file) or UNKNOWN, file
+    mime_type, name, tag = type_of(file) or UNKNOWN, file, ""
     try:
         media = uno.media_index.find(file.rpartition(".")[0], phone=phone)
         # Cleaned again: it may have been saved by an earlier version.
-        mime_type, name = plain_mime_type(media.mime_type), plain_filename(media.filename) or file
+        mime_type, name, tag = plain_mime_type(media.mime_type), plain_filename(media.filename) or file, media.sha256
     except MediaMissing:
         pass  # saved by the Node version: the name's ending says its type
+    part = _asked_part(size, tag)
+    start, length = part or (0, size)
+    try:
+        pieces = iter(()) if request.method == "HEAD" else uno.media_store.read(key, start=start, length=length)
+    except MediaMissing:
+        raise _unknown() from None
     answer = Response(pieces, mimetype=mime_type)
-    answer.content_length = size
-    plain = name.encode("ascii", "ignore").decode().replace('"', "").replace("\\", "")
+    answer.content_length = length
+    answer.headers["Accept-Ranges"] = "bytes"
+    if part:
+        answer.status_code = 206
+        answer.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    if tag:
+        answer.set_etag(tag)
+    plain = ascii_filename(name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    answer.headers["Content-Disposition"] = f'attachment; filename="{plain or file}"{encoded}'
+    answer.headers["Content-Disposition"] = f'attachment; filename="{plain}"{encoded}'
     return answer
+
+
+def _asked_part(size: int, tag: str) -> tuple[int, int] | None:
+    """Where the range that was asked for begins, and how many bytes it has (RFC 9110); none for the whole file.
+
+    Apple's players take audio and video from no server without ranges. Raises RequestError for a range behind the end.
+    """
+    asked = request.range
+    stale = bool(request.headers.get("If-Range")) and not (tag and request.if_range.etag == tag)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or stale:
+        return None
+    part = asked.range_for_length(size)
+    if part is None:
+        raise RequestError("Range not satisfiable", code=100, status=416, details=f"The file has {size} bytes.")
+    return part[0], part[1] - part[0]
 
 
 def _described(media: MediaFile) -> ResponseReturnValue:
@@ -140,10 +174,18 @@ def _find(media_id: str, phone: str | None = None) -> MediaFile:
     try:
         media = parts().media_index.find(media_id, phone=phone)
     except MediaMissing:
-        check_owner(phone)
+        _check_owner(phone)
         raise _unknown() from None
-    check_owner(media.phone)
+    _check_owner(media.phone)
     return media
+
+
+def _check_owner(phone: str | None) -> None:
+    """Refuse a caller who may not see the file: another number's looks like nobody's."""
+    try:
+        check_owner(phone)
+    except RequestError as error:
+        raise (_unknown() if error.status == NOT_FOUND else error) from None
 
 
 def _unknown() -> RequestError:
@@ -151,11 +193,11 @@ def _unknown() -> RequestError:
     return RequestError("Unsupported get request", code=100, status=400, details=details)
 
 
-def _type_of(file: FileStorage) -> str:
-    """The part's own type, else what the client names, else what the name's ending stands for."""
+def _type_of(file: FileStorage, head: bytes) -> str:
+    """The part's own type, else what the client names, else what its first bytes or its name's ending tell."""
     named = (request.form.get("type") or "").strip().lower()
-    candidates = (file.mimetype or "", named if "/" in named else "", type_of(file.filename or ""))
-    mime_type = next((candidate for candidate in candidates if candidate not in VAGUE), UNKNOWN)
+    said = next((one for one in (file.mimetype or "", named if "/" in named else "") if one not in VAGUE), "")
+    mime_type = said or known_type(head, served="", name=file.filename or "")
     if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
         return UNKNOWN
     return mime_type

@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, g, jsonify, request
 
-from unoapi.errors import Postponed, RequestError, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, MessageRejected, Postponed, RequestError, StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import (
     MESSAGES,
     Command,
+    InteractiveMessage,
     Sender,
     TemplateMessage,
     computed_message_id,
     new_message_id,
 )
 from unoapi.models.identity import NO_USER_IDS
-from unoapi.models.jobs import Envelope, PrepareVoice, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, PrepareVoice, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
-from unoapi.services import media, preparation
+from unoapi.providers.whatsmeow.commands import ensure_possible
+from unoapi.services import fetching, media, preparation
 from unoapi.services.message_parsing import parse_message
+from unoapi.services.sessions import TOKEN_NAMES
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
-from unoapi.web.request_body import json_object
+from unoapi.web.request_body import limit_body, parameters
 from unoapi.web.schemas import schema
 from unoapi.web.templates import ensure_bindable
 
@@ -39,7 +42,8 @@ if TYPE_CHECKING:
 routes = Blueprint("messages", __name__)
 
 MAX_MESSAGE_BYTES = 256 * 1024
-"""Several times what the largest types need: unknown fields are passed on, and thousands may wait."""
+"""Several times what the largest types need: unknown fields are passed on, and thousands may wait. More is not even
+parsed: a megabyte of JSON would hold up all other requests for 65 ms."""
 KEY_HEADER = "Idempotency-Key"
 OTHER_REQUEST_S = 0.15
 BACKLOG_WAIT_S = 10
@@ -52,7 +56,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 @schema(body=(*MESSAGES.values(), Command))
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
-    body = json_object()
+    body = _message_body()
     _ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
@@ -64,7 +68,7 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
 @schema(body=(TemplateMessage,))
 def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Accept one template for Meta's path of marketing messages; a phone sends it like any other."""
-    body = json_object()
+    body = _message_body()
     _ensure_served(phone)
     message = parse_message(body, sender=_sender(phone))
     if not isinstance(message, TemplateMessage):
@@ -73,13 +77,24 @@ def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # 
     return _send(phone, body, message.as_marketing())
 
 
+def _message_body() -> dict[str, Any]:
+    """What the request says of a message or a command. Raises RequestError."""
+    limit_body(MAX_MESSAGE_BYTES)
+    body = parameters(*MESSAGES.values(), Command)
+    for name in TOKEN_NAMES & body.keys():
+        del body[name]  # the Node version took it here, too: it goes nowhere with the message
+    return body
+
+
 def _send(phone: str, body: dict[str, Any], message: OutboundMessage) -> ResponseReturnValue:
     _ensure_addressable(phone, message)
     if isinstance(message, TemplateMessage):
         ensure_bindable(phone, message.template)
+    elif isinstance(message, InteractiveMessage):
+        _ensure_possible(phone, message)
     answer = {
         "messaging_product": "whatsapp",
-        "contacts": [_contact(message, written=body.get("to"))],
+        "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
         "messages": [{"id": _accept(phone, message)}],
     }
     return jsonify(answer)
@@ -136,6 +151,17 @@ def _ensure_addressable(phone: str, message: OutboundMessage) -> None:
     if not provider.takes_user_ids:
         code, title, details = NO_USER_IDS
         raise RequestError(title, code=code, status=400, details=details)
+
+
+def _ensure_possible(phone: str, message: InteractiveMessage) -> None:
+    """Refuse a kind that a phone cannot send, also in the sandbox: there it is what a phone will do that is tried."""
+    try:
+        if parts().sessions.find(phone).provider != "forwarder":
+            ensure_possible(message)
+    except Postponed:
+        return  # Redis is away: it is refused when it is sent
+    except MessageRejected as error:
+        raise RequestError(error.title, code=error.code, status=400, details=error.details) from None
 
 
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
@@ -203,23 +229,43 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
             f"(UNOAPI_SESSION_BACKLOG_MAX); try again in {BACKLOG_WAIT_S} s.",
             retry_after_s=BACKLOG_WAIT_S,
         )
-    prepared = preparation.wanted(
-        message,
-        for_phone=_is_phone(phone),
-        voice=settings.convert_audio_message_to_ogg,
-        always_voice=settings.send_audio_message_as_ptt,
-    )
-    kind = PrepareVoice if prepared else SendMessage
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=message.type)
-    job = kind(id=message_id, phone=phone, message_id=message_id, body=text, claimed_only=claimed_only)
-    if isinstance(job, SendMessage):
-        job = job.model_copy(update={"marketing": message.marketing, "any_type": message.type not in MESSAGES})
-    uno.publisher.publish([Envelope(job)])
+    job = _first_job(phone, message)(
+        id=message_id,
+        phone=phone,
+        message_id=message_id,
+        body=text,
+        claimed_only=claimed_only,
+        contact=message.addressee[:256],
+        marketing=message.marketing,
+        any_type=message.type not in MESSAGES,
+    )
+    joined = uno.send_order.join(job, accepted_at_us=time.time_ns() // 1000, prepared=not isinstance(job, SendMessage))
+    try:
+        uno.publisher.publish([Envelope(job)])
+    except BrokerUnavailable:
+        uno.send_order.leave(job)
+        raise
+    joined()  # before the answer, after which the client may send the next one
     uno.backlog.enter(phone, message_id, accepted)
 
 
+def _first_job(phone: str, message: OutboundMessage) -> type[MessageJob]:
+    """What is done first: a phone sends files that are here, and prepared for it; Meta fetches by itself."""
+    settings, for_phone = parts().settings, _is_phone(phone)
+    if for_phone and fetching.wanted(message):
+        return FetchFiles
+    prepared = preparation.wanted(
+        message,
+        for_phone=for_phone,
+        voice=settings.convert_audio_message_to_ogg,
+        always_voice=settings.send_audio_message_as_ptt,
+    )
+    return PrepareVoice if prepared else SendMessage
+
+
 def _is_phone(phone: str) -> bool:
-    """Whether a connector sends for the number."""
+    """Whether a connector sends for the number. With Redis away it fetches a file by itself."""
     try:
         return parts().sessions.find(phone).provider == "whatsmeow"
     except (Postponed, StoreUnavailable):

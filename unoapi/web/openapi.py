@@ -153,6 +153,8 @@ def _content(schema: RouteSchema) -> dict[str, Any]:
     if schema.takes_file:
         form = {"file": {"type": "string", "format": "binary"}, "type": {"type": "string"}}
         return {"multipart/form-data": {"schema": {"type": "object", "properties": form, "required": ["file"]}}}
+    if schema.takes_bytes:
+        return {STREAM: {}}
     if not schema.body:
         return _json({"type": "object"})
     references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in schema.body]

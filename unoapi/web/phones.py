@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, g, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.errors import RequestError
+from unoapi.errors import MediaMissing, RequestError
 from unoapi.models.contacts import is_phone
 from unoapi.models.identity import Identity
-from unoapi.models.options import BusinessProfile, WebUrl
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, WebUrl
 from unoapi.models.phones import read_address
 from unoapi.models.session import without_secrets
 from unoapi.services import sessions, templates
-from unoapi.services.sessions import chosen, phone_object, status_of
-from unoapi.web.auth import session_token
+from unoapi.services.sessions import account_object, chosen, phone_object, status_of
+from unoapi.web import templates as message_templates
+from unoapi.web.auth import check_owner, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import or_at_meta
-from unoapi.web.request_body import any_object
-from unoapi.web.schemas import body, schema
+from unoapi.web.request_body import parameters
+from unoapi.web.schemas import schema
+from unoapi.web.uploads import file_of_handle
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -35,15 +37,15 @@ class CallbackOverride(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    override_callback_uri: WebUrl
+    override_callback_uri: Annotated[WebUrl | None, EmptyIsAbsent] = None
 
 
 class PhoneChange(BaseModel):
-    """What may be changed of a phone object."""
+    """What may be changed of a phone object. A `pin`, and names, are taken: Meta's registration is not ours."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    webhook_configuration: CallbackOverride
+    webhook_configuration: CallbackOverride | None = None
 
 
 class _User(BaseModel):
@@ -68,13 +70,35 @@ def session_of(phone: str) -> Session:
     return parts().sessions.find(phone)
 
 
-@routes.get("/<graph:version>/<node:phone>")
+@routes.get("/<graph:version>/<node:node>")
 @or_at_meta
-@session_token
-def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """The phone object with status, templates and configuration, or those `fields` of it."""
+@owner
+def show(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
+    """The phone object with status, templates and configuration, or those `fields` of it.
+
+    By the id of its business account it is the account, with what is said of its number; by that of a template the
+    template.
+    """
+    if template := _template_of(node):
+        return jsonify(chosen(template[1], asked_fields()))
+    return _shown(opened_phone(node), node)
+
+
+def _template_of(node: str) -> tuple[str, dict[str, Any]] | None:
+    """The number and the template of an id that is no number's. Raises RequestError for a caller without a right."""
+    uno = parts()
+    known = any(uno.sessions.find(phone).stored for phone in uno.directory.phones_of(node) if phone.isdigit())
+    found = None if known else message_templates.owner_of(node)
+    if found is not None:
+        check_owner(found[0])
+    return found
+
+
+def _shown(phone: str, node: str) -> ResponseReturnValue:
     uno, session, fields = parts(), session_of(phone), asked_fields()
     document = phone_object(session, operators=uno.operator_addresses)
+    if node == session.waba_id and node not in (phone, session.phone_number_id):
+        document |= account_object(session)
     if not fields or "status" in fields:
         document["status"] = status_of(session, uno.directory.statuses([phone]).get(phone))
     if not fields or "message_templates" in fields:
@@ -86,14 +110,28 @@ def show(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any 
     return jsonify({**without_secrets(uno.sessions.config(phone) or {}), **document})
 
 
-@routes.post("/<graph:version>/<node:phone>")
+@routes.post("/<graph:version>/<node:node>")
 @or_at_meta
-@session_token
-@body(PhoneChange, read=any_object)
-def change(version: str, phone: str, body: PhoneChange) -> ResponseReturnValue:  # noqa: ARG001
-    """Set the number's webhook the way Meta does: `webhook_configuration`."""
-    url = body.webhook_configuration.override_callback_uri
-    sessions.override_callback(phone, str(url), sessions=parts().sessions)
+@owner
+@schema(body=(PhoneChange,))
+def change(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Set the number's webhook the way Meta does: `webhook_configuration`. An empty address takes it back.
+
+    At the id of a template it changes the template's components or category.
+    """
+    if template := _template_of(node):
+        return message_templates.edit(*template)
+    phone = opened_phone(node)
+    wanted = PhoneChange.model_validate(parameters(PhoneChange)).webhook_configuration
+    return set_callback(phone, wanted) if wanted else jsonify(success=True)
+
+
+def set_callback(phone: str, wanted: CallbackOverride) -> ResponseReturnValue:
+    """Let the number's events go to the address that is wanted; none: where they went before."""
+    if wanted.override_callback_uri is None:
+        sessions.restore_callback(phone, sessions=parts().sessions)
+    else:
+        sessions.override_callback(phone, str(wanted.override_callback_uri), sessions=parts().sessions)
     return jsonify(success=True)
 
 
@@ -115,6 +153,9 @@ def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """What the business says about itself."""
     profile = {"messaging_product": "whatsapp", **session_of(phone).business_profile.model_dump()}
+    picture_id = profile.pop("profile_picture_id")
+    if picture_id:
+        profile["profile_picture_url"] = _picture(phone, picture_id)
     fields = asked_fields()
     wanted = {key: value for key, value in profile.items() if not fields or key in (*fields, "messaging_product")}
     return jsonify(data=[wanted])
@@ -125,8 +166,22 @@ def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: 
 @schema(body=(BusinessProfile,))
 def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Change what is named of the business profile."""
-    sessions.change_business_profile(phone, any_object(), sessions=parts().sessions)
+    wanted = parameters(BusinessProfile)
+    wanted.pop("profile_picture_id", None)
+    if handle := wanted.get("profile_picture_handle"):
+        wanted["profile_picture_id"] = file_of_handle(str(handle), phone=phone).id
+    elif "profile_picture_url" in wanted:
+        wanted["profile_picture_id"] = ""
+    sessions.change_business_profile(phone, wanted, sessions=parts().sessions)
     return jsonify(success=True)
+
+
+def _picture(phone: str, media_id: str) -> str:
+    """A link to an uploaded picture; empty when it has expired."""
+    try:
+        return parts().signed_urls.make(parts().media_index.find(media_id, phone=phone))
+    except MediaMissing:
+        return ""
 
 
 @routes.get("/<version>/<node:phone>/block_users")
@@ -142,7 +197,7 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 @session_token
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Block users: no webhook of the number gets their events. DELETE unblocks them."""
-    names = [user.name for user in _Users.model_validate(any_object()).block_users]
+    names = [user.name for user in _Users.model_validate(parameters(_Users)).block_users]
     wrong = [name for name in names if not (is_phone(name, own=phone) or Identity.of(name).user_id)]
     if wrong:
         details = f"{len(wrong)} of the users are neither phone numbers nor user ids; nobody was changed."

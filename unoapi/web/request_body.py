@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, cast
+from functools import cache
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin
 
 from flask import request
+from pydantic import BaseModel
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
 from unoapi.models.text import is_text, mended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from flask import Flask
 
 MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
-FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+MULTIPART = "multipart/form-data"
+FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
+JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
+TOKENS = frozenset({"access_token", "appsecret_proof", "hub.verify_token"})
+"""A token says who asks; it is no part of what is asked, and goes nowhere with it."""
+OF_ALL_REQUESTS = TOKENS | {"debug", "fields", "format", "locale", "method", "pretty", "suppress_http_code"}
+"""What Graph takes in any query, about the answer."""
 MAX_FIELDS = 1000
+MAX_TOKEN_FORM = 16 * 1024
+"""A form that is read before its sender is known is no larger."""
 _ESCAPES = (b"\\u", b"\\b", b"\\f")
 """Without one of them, what was read is what UTF-8 and JSON allow."""
 MAX_FORM_DEPTH = 10
@@ -85,36 +96,55 @@ def register_text_check(app: Flask) -> None:
             _ensure_text(("The query", part) for item in request.args.items(multi=True) for part in item)
 
 
-def any_object() -> dict[str, Any]:
-    """The request's JSON object or form; empty when there is no body. Raises RequestError."""
-    if request.mimetype in FORMS:
-        return _form()
-    return json_object() if request.content_length or (request.content_length is None and _has_pieces()) else {}
+def limit_body(most_bytes: int) -> None:
+    """Let this request's body be no larger than that, nor than any."""
+    request.max_content_length = min(most_bytes, request.max_content_length or most_bytes)
 
 
-def named_fields() -> dict[str, Any]:
-    """The fields of the body over those of the query. Raises RequestError."""
-    return {**request.args.to_dict(), **any_object()}
+def parameters(*models: type[BaseModel]) -> dict[str, Any]:
+    """What the request says, in whichever way Graph takes it: the fields of its body over those of its query.
+
+    A body that begins like JSON is JSON, whatever its header says; else it is the form that its header names, or there
+    is none. Lists and objects of `models` may be written as JSON text. Tokens are left out. Raises RequestError.
+    """
+    query = {name: value for name, value in request.args.items() if name not in OF_ALL_REQUESTS}
+    document = {**query, **_body_object()}
+    for name in TOKENS & document.keys():
+        del document[name]
+    return _unfolded(document, models)
 
 
-def _has_pieces() -> bool:
-    return "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+def body_token() -> str:
+    """The token in a small form, for who names it nowhere else; empty when there is none. Raises RequestError."""
+    if request.mimetype not in FORMS or not 0 < (request.content_length or 0) <= MAX_TOKEN_FORM:
+        return ""
+    raw_body()  # a body that breaks off is refused here
+    return request.form.get("access_token", "")
 
 
-def _form() -> dict[str, Any]:
-    """A form's fields; `webhooks[0][url]` stands for a field of an object in a list."""
+def _body_object() -> dict[str, Any]:
+    raw = b"" if request.mimetype == MULTIPART else raw_body()
+    if request.mimetype in FORMS and not raw.lstrip().startswith(JSON_BEGINS):
+        return _form(raw)
+    return _object(json_of(raw, name="The body")) if raw.strip() else {}
+
+
+def _form(raw: bytes) -> dict[str, Any]:
+    """A form's fields; `webhooks[0][url]` stands for a field of an object in a list, `websites[]` for one of a list."""
+    if raw.strip() and b"=" not in raw:
+        raise _invalid("The body is neither JSON nor a form.")
     document: dict[str, Any] = {}
     fields = list(request.form.items(multi=True))[:MAX_FIELDS]
     _ensure_text(("The form", part) for field in fields for part in field)
     for name, written in fields:
         first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
         target = document
-        for part, key in zip(path, [first, *path], strict=False):
-            inner = target.setdefault(key, {})
+        for part in path:
+            inner = target.setdefault(first, {})
             if not isinstance(inner, dict):
                 raise _invalid("The form contradicts itself.")
-            target, first = inner, part
-        target[first] = {"true": True, "false": False}.get(written, written)
+            target, first = inner, part or str(len(inner))
+        target[first] = written
     return {key: _listed(value) for key, value in document.items()}
 
 
@@ -125,6 +155,33 @@ def _listed(value: Any) -> Any:
     inner = {key: _listed(part) for key, part in value.items()}
     counts = list(inner) and all(key == str(position) for position, key in enumerate(inner))
     return list(inner.values()) if counts else inner
+
+
+def _unfolded(document: dict[str, Any], models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """The document with its lists and objects out of the JSON texts that stand for them."""
+    for name in document.keys() & {name for model in models for name in _structured(model)}:
+        written = document[name]
+        if isinstance(written, str) and written.lstrip().startswith(("{", "[")):
+            document[name] = json_of(written, name=name)
+    return document
+
+
+@cache
+def _structured(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a model, as clients name them, that are never a text: lists and objects."""
+    return frozenset(
+        field.alias or name for name, field in model.model_fields.items() if _is_structured(field.annotation)
+    )
+
+
+def _is_structured(annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _is_structured(arguments[0])
+    if origin in (Union, UnionType):
+        return all(_is_structured(argument) for argument in arguments if argument is not NoneType)
+    kind = origin or annotation
+    return isinstance(kind, type) and issubclass(kind, (BaseModel, list, tuple, dict))
 
 
 def raw_body() -> bytes:

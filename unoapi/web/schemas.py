@@ -11,7 +11,7 @@ from flask import request
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors.validation import names_of, refused
-from unoapi.web.request_body import json_object
+from unoapi.web.request_body import parameters
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -26,6 +26,7 @@ class RouteSchema:
     body: tuple[type[BaseModel], ...] = ()
     query: type[BaseModel] | None = None
     takes_file: bool = False
+    takes_bytes: bool = False
     answer: str = JSON
     also: dict[str, str] = field(default_factory=dict)
     """What it answers beside 200, by status."""
@@ -49,13 +50,13 @@ def schema(**fields: Any) -> Callable[[View], View]:
     return decorate
 
 
-def body(model: type[BaseModel], *, read: Callable[[], dict[str, Any]] = json_object) -> Callable[[View], View]:
-    """Check what `read` finds in the request; the view gets it as `body`. Stands below who may call the route."""
+def body(model: type[BaseModel]) -> Callable[[View], View]:
+    """Check the request's parameters; the view gets them as `body`. Stands below who may call the route."""
 
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, body=_checked(model, read()), **kwargs)
+            return view(*args, body=_checked(model, parameters(model)), **kwargs)
 
         return schema(body=(model,))(cast("View", checked))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, g, jsonify
 
 from unoapi.errors import Postponed
 from unoapi.models.cloud_api.messages import new_message_id
@@ -16,7 +16,7 @@ from unoapi.web.auth import any_session_token, session_token, visible_sessions
 from unoapi.web.connector import publish_command
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import forward
-from unoapi.web.request_body import any_object
+from unoapi.web.request_body import limit_body, parameters
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ routes = Blueprint("sessions", __name__)
 @schema(body=(Session,))
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
-    request.max_content_length = MAX_BYTES
-    uno, wanted = parts(), any_object()
+    limit_body(MAX_BYTES)
+    uno, wanted = parts(), parameters(Session)
     if g.operator:
         service.check_ids(phone, wanted, directory=uno.directory)
     config = service.change(phone, wanted, sessions=uno.sessions, by_operator=g.operator)
@@ -89,6 +89,14 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
     return jsonify(success=True)
 
 
+@routes.post("/<version>/<node:phone>/verify_code")
+@session_token
+def verify_code(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Take the code that Meta would have sent by SMS: clients ask while they set a number up. Meta's own checks it."""
+    session = parts().sessions.find(phone)
+    return forward(session, "verify_code") if session.provider == "forwarder" else jsonify(success=True)
+
+
 @routes.get("/sessions")
 @any_session_token
 def list_sessions() -> ResponseReturnValue:
@@ -102,6 +110,8 @@ def list_sessions() -> ResponseReturnValue:
         data=[
             {
                 **without_secrets(configs.get(session.phone, {})),
+                "id": session.phone,  # as the Node version's front ends know it
+                "phone": session.phone,
                 "display_phone_number": session.phone,
                 "status": "forwarder"
                 if session.provider == "forwarder"

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, jsonify, request
 
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
-from unoapi.models.cloud_api.templates import MAX_TEMPLATES
+from unoapi.models.cloud_api.templates import MAX_TEMPLATES, StoredTemplate
 from unoapi.services import templates
 from unoapi.services.sessions import chosen
-from unoapi.web.auth import session_token
+from unoapi.web.auth import opened_sessions, session_token
+from unoapi.web.errors import not_found
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import forward
-from unoapi.web.request_body import json_object
+from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
 
 routes = Blueprint("templates", __name__)
 AT_META = "message_templates"
-NATIVE = frozenset({"forwarder", "sandbox"})
+MAX_SEARCHED = 100
+EDITABLE = frozenset({"category", "components", "message_send_ttl_seconds", "parameter_format"})
 FILTERS = ("name", "language", "status", "category")
 
 
 def ensure_bindable(phone: str, named: Template) -> None:
     """Refuse a message whose template is unknown here, or gets no values: RequestError 132001 (404), 132000.
 
-    Meta and the sandbox know their own templates. With Redis away the message is accepted, and checked when it is sent.
+    Meta knows its own templates. With Redis away the message is accepted, and checked when it is sent.
     """
     uno = parts()
     try:
-        if uno.sessions.find(phone).provider in NATIVE:
+        if uno.sessions.find(phone).provider == "forwarder":
             return
         stored = uno.templates.get(phone)
     except (Postponed, StoreUnavailable):
@@ -105,9 +107,47 @@ def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 
 def _save(phone: str) -> dict[str, Any]:
     uno = parts()
-    everything, saved = templates.save(phone, uno.templates.get(phone), json_object())
+    stored = uno.templates.get(phone)
+    # The default ones stay beside the first of one's own.
+    before = _shown(phone) if stored is None else stored
+    everything, saved = templates.save(phone, before, parameters(StoredTemplate))
     uno.templates.put(phone, everything)
     return saved
+
+
+@routes.get("/<version>/<node:phone>/message_templates/<id_or_name>")
+@session_token
+def show(version: str, phone: str, id_or_name: str) -> ResponseReturnValue:  # noqa: ARG001
+    """One template, by its id or name."""
+    if (session := _at_meta(phone)) is not None:
+        return forward(session, f"{AT_META}/{id_or_name}")
+    found = next((one for one in _shown(phone) if id_or_name in (one["id"], one["name"])), None)
+    if found is None:
+        raise not_found("There is no template of that id or name.")
+    return jsonify(chosen(found, asked_fields()))
+
+
+def owner_of(template_id: str) -> tuple[str, dict[str, Any]] | None:
+    """The number whose template has this id, of those that the caller's token opens, and the template.
+
+    None for an operator of more than `MAX_SEARCHED` numbers. Raises RequestError and StoreUnavailable.
+    """
+    opened = opened_sessions()
+    if len(opened) > MAX_SEARCHED:
+        return None
+    return next(
+        ((session.phone, one) for session in opened for one in _shown(session.phone) if one["id"] == template_id), None
+    )
+
+
+def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
+    """Change what the request names of a template, as Graph does at the template's own id."""
+    wanted = parameters(StoredTemplate)
+    uno = parts()
+    change = {**template, **{name: value for name, value in wanted.items() if name in EDITABLE}}
+    everything, _ = templates.save(phone, _shown(phone), change)
+    uno.templates.put(phone, everything)
+    return jsonify(success=True)
 
 
 @routes.delete("/<version>/<node:phone>/message_templates")

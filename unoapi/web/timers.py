@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, jsonify
 
@@ -13,7 +13,6 @@ from unoapi.services.message_parsing import parse_message
 from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
-from unoapi.web.request_body import json_of, named_fields
 from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
@@ -23,16 +22,9 @@ routes = Blueprint("timers", __name__)
 PLACE = "The end of the path"
 
 
-def _fields() -> dict[str, Any]:
-    fields = named_fields()
-    if isinstance(fields.get("nexts"), str):
-        fields["nexts"] = json_of(fields["nexts"], name="nexts")
-    return fields
-
-
 @routes.post("/timer/<digits:phone>/<to>")
 @session_token
-@body(TimerRequest, read=_fields)
+@body(TimerRequest)
 def start(phone: str, to: str, body: TimerRequest) -> ResponseReturnValue:
     """Start a timer; one that waits for the same contact stops. Fields in the body or the query."""
     contact, at_ms = contact_of(to, own=phone, field=PLACE), now_ms()

@@ -13,6 +13,12 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
 
+class ClientPart(Part):
+    """A piece of what a client sends. A number is taken where a text is expected, as Graph does."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+
 class AsSent(Part):
     """A piece with its own document: what goes on to others goes on field by field as it came."""
 

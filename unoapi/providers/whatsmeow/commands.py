@@ -104,8 +104,16 @@ def menu_of(message: OutboundMessage, *, message_id: str) -> Menu | None:
         rows = [MenuRow(id=row.id, title=row.title, description=row.description)
                 for section in item.sections for row in section.rows]  # fmt: skip
         return Menu(message_id=message_id, kind="list", rows=tuple(rows[:MAX_ROWS]))
+    if not isinstance(item, content.Buttons):
+        return None
     rows = [MenuRow(id=button.id if button.type == "reply" else "", title=button.title) for button in item.buttons]
     return Menu(message_id=message_id, kind="button", rows=tuple(rows)) if any(row.id for row in rows) else None
+
+
+def ensure_possible(message: OutboundMessage) -> None:
+    """Raise MessageRejected for a kind of interactive message that no phone can send, whatever it holds."""
+    if isinstance(message, InteractiveMessage):
+        _interactive(message.interactive)
 
 
 def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> list[ConnectorCommand]:
@@ -245,7 +253,9 @@ def _media(kind: str, file: MediaObject) -> content.Media:
     )
 
 
-def _interactive(message: Interactive) -> content.ListMenu | content.Buttons:
+def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | content.Text:
+    if message.type == "location_request_message" and message.body:
+        return content.Text(body=message.body.text)  # the contact reads what is asked, and shares the place by hand
     header = message.header
     frame = {
         "header": (header.text if header else None) or "",

@@ -7,10 +7,10 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from unoapi.models.cloud_api.as_sent import AsSent, Part
+from unoapi.models.cloud_api.as_sent import AsSent, ClientPart
 
 
-class TypingIndicator(Part):
+class TypingIndicator(ClientPart):
     """What the contact sees for up to 25 s."""
 
     type: Literal["text"] = "text"
@@ -20,7 +20,7 @@ class Command(AsSent):
     """Mark a received message as read, show that an answer is being written, or delete a message for everybody."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.X"}]}
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.X"}]},
     )
 
     messaging_product: Literal["whatsapp"] = "whatsapp"

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, Url
 
-from unoapi.models.cloud_api.as_sent import Part
+from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost, sender_of
 
@@ -36,14 +36,14 @@ def _web_address(value: str) -> str:
 Link = Annotated[str, Field(max_length=MAX_LINK_CHARS), AfterValidator(_web_address)]
 
 
-class Text(Part):
+class Text(ClientPart):
     """The object of a text."""
 
     body: Annotated[str, StringConstraints(min_length=1), AtMost(4096)]
     preview_url: bool | None = False
 
 
-class MediaObject(Part):
+class MediaObject(ClientPart):
     """A file: uploaded before (`id`), or to be fetched (`link`)."""
 
     id: Annotated[MediaId | None, EmptyIsAbsent] = None
@@ -83,7 +83,7 @@ class Document(CaptionedMedia):
     filename: Annotated[str | None, Field(max_length=512)] = None
 
 
-class Location(Part):
+class Location(ClientPart):
     """A point on the map, in degrees."""
 
     latitude: float = Field(ge=-90, le=90)
@@ -92,13 +92,13 @@ class Location(Part):
     address: Annotated[str | None, Field(max_length=1000)] = None
 
 
-class ContactName(Part):
+class ContactName(ClientPart):
     """How a contact is called."""
 
     formatted_name: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-class ContactPhone(Part):
+class ContactPhone(ClientPart):
     """One of a contact's phones."""
 
     phone: Annotated[str | None, Field(max_length=64)] = None
@@ -106,7 +106,7 @@ class ContactPhone(Part):
     type: Annotated[str | None, Field(max_length=64)] = None
 
 
-class ContactCard(Part):
+class ContactCard(ClientPart):
     """One shared contact."""
 
     name: ContactName
@@ -130,7 +130,7 @@ def _one_emoji(value: str, info: ValidationInfo) -> str:
     return value
 
 
-class Reaction(Part):
+class Reaction(ClientPart):
     """An emoji on a message; an empty one takes it away."""
 
     message_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -242,7 +242,7 @@ class ReactionMessage(OutboundMessage):
     reaction: Reaction
 
 
-class Poll(Part):
+class Poll(ClientPart):
     """A question with options."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)]

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from unoapi.models.cloud_api.as_sent import Part
+from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost
@@ -48,13 +48,13 @@ def _from_text(value: Any) -> Any:
         raise ValueError("must be an object, or JSON text of one") from None
 
 
-class Footer(Part):
+class Footer(ClientPart):
     """The small print."""
 
     text: Annotated[str, AtMost(60)]
 
 
-class Header(Part):
+class Header(ClientPart):
     """The head: a line of text, or a file."""
 
     type: Literal["text", "image", "video", "document"] = "text"
@@ -70,40 +70,40 @@ class Header(Part):
         return self
 
 
-class Body(Part):
+class Body(ClientPart):
     """The words of a message with buttons."""
 
     text: Annotated[str, StringConstraints(min_length=1), AtMost(1024)]
 
 
-class LongBody(Part):
+class LongBody(ClientPart):
     """The words of a list."""
 
     text: Annotated[str, StringConstraints(min_length=1), AtMost(4096)]
 
 
-class Reply(Part):
+class Reply(ClientPart):
     """A quick reply."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     title: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
 
 
-class UrlButton(Part):
+class UrlButton(ClientPart):
     """Opens an address."""
 
     title: Annotated[str, StringConstraints(min_length=1), AtMost(25)]
     link: Link
 
 
-class CallButton(Part):
+class CallButton(ClientPart):
     """Calls a number."""
 
     title: Annotated[str, StringConstraints(min_length=1), AtMost(25)]
     phone_number: Annotated[str, StringConstraints(min_length=1, max_length=32)]
 
 
-class CopyCodeButton(Part):
+class CopyCodeButton(ClientPart):
     """Copies a code."""
 
     id: Annotated[str | None, Field(max_length=256)] = None
@@ -111,7 +111,7 @@ class CopyCodeButton(Part):
     code: Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-class Button(Part):
+class Button(ClientPart):
     """One button: Meta's quick reply, or one of the Node version's."""
 
     type: Literal["reply", "url", "call", "copy_code"] = "reply"
@@ -127,7 +127,7 @@ class Button(Part):
         return self
 
 
-class ButtonAction(Part):
+class ButtonAction(ClientPart):
     """Up to three buttons, each with its own id and title."""
 
     buttons: list[Button] = Field(min_length=1, max_length=3)
@@ -142,7 +142,7 @@ class ButtonAction(Part):
         return self
 
 
-class Row(Part):
+class Row(ClientPart):
     """One choice of a list."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -150,14 +150,14 @@ class Row(Part):
     description: Annotated[str, AtMost(72)] | None = None
 
 
-class Section(Part):
+class Section(ClientPart):
     """A group of choices."""
 
     title: Annotated[str, AtMost(24)] | None = None
     rows: list[Row] = Field(min_length=1, max_length=MAX_ROWS)
 
 
-class ListAction(Part):
+class ListAction(ClientPart):
     """Up to ten choices in all."""
 
     button: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
@@ -175,20 +175,20 @@ class ListAction(Part):
         return self
 
 
-class UrlParameters(Part):
+class UrlParameters(ClientPart):
     """Where a button leads."""
 
     display_text: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
     url: Link
 
 
-class UrlAction(Part):
+class UrlAction(ClientPart):
     """A button that opens an address."""
 
     parameters: UrlParameters
 
 
-class _Interactive(Part):
+class _Interactive(ClientPart):
     header: Header | None = None
     footer: Footer | None = None
 
@@ -268,7 +268,7 @@ class InteractiveMessage(OutboundMessage):
         return {**wire, "interactive": {**sent, "action": _from_text(sent["action"])}}
 
 
-class Language(Part):
+class Language(ClientPart):
     """A language code, as `pt_BR`."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=16)]
@@ -294,7 +294,7 @@ def _texts(value: Any) -> Iterator[str]:
 Parameter = Annotated[dict[str, Any], AfterValidator(_ensure_short)]
 
 
-class Component(Part):
+class Component(ClientPart):
     """The values for one part of a template."""
 
     type: Annotated[str, StringConstraints(to_lower=True, min_length=1, max_length=32)]
@@ -308,7 +308,7 @@ class Component(Part):
     )
 
 
-class CardValues(Part):
+class CardValues(ClientPart):
     """The values for one card of a carousel; it counts from 0."""
 
     card_index: int | None = Field(default=None, ge=0)
@@ -317,7 +317,7 @@ class CardValues(Part):
     ] = Field(default=[])
 
 
-class Template(Part):
+class Template(ClientPart):
     """A template by its name, with values for its placeholders."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=512)]

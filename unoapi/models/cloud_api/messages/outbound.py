@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from unoapi.models.cloud_api.as_sent import AsSent, Part
+from unoapi.models.cloud_api.as_sent import AsSent, ClientPart
 from unoapi.models.cloud_api.messages.sender import sender_of
+from unoapi.models.identity import is_user_id
 from unoapi.models.phones import GROUP, read_address
 
 GROUP_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{16,128}|[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
@@ -20,7 +21,7 @@ USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
 """A business-scoped user id: what stands for a contact whose phone is not known."""
 
 
-class Context(Part):
+class Context(ClientPart):
     """The message that is answered."""
 
     message_id: str | None = Field(default=None, validation_alias=AliasChoices("message_id", "id"), max_length=512)
@@ -58,6 +59,20 @@ class OutboundMessage(AsSent):
         self._marketing = True
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recipient_of_events(cls, value: Any) -> Any:
+        """Clients send our own `user_id` back as `recipient`, mostly beside `to`: digits there are a phone.
+
+        As Meta does, the phone is taken when there are both.
+        """
+        if not isinstance(value, dict) or "recipient" not in value:
+            return value
+        to, recipient = value.get("to"), value["recipient"]
+        if recipient in (None, "") or (isinstance(recipient, str) and is_user_id(recipient)):
+            return {**value, "to": to or None, "recipient": recipient or None}
+        return {**value, "to": to or recipient, "recipient": None}
+
     @field_validator("to", mode="before")
     @classmethod
     def _plain_recipient(cls, value: object, info: ValidationInfo) -> object:
@@ -89,7 +104,9 @@ class OutboundMessage(AsSent):
     def to_wire(self) -> dict[str, Any]:
         """The message as it goes to others: what the client sent, with its type and the address that was made out."""
         wire = {**super().to_wire(), "messaging_product": "whatsapp", "type": self.type}
-        return wire if self.to is None else {**wire, "to": self.to}
+        addresses = {"to": self.to, "recipient": self.recipient}
+        others = {name: value for name, value in wire.items() if name not in addresses}
+        return {**others, **{name: address for name, address in addresses.items() if address is not None}}
 
 
 def new_message_id() -> str:

@@ -1,0 +1,124 @@
+"""The lines of messages to each contact: Redis, and the fake of the tests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemorySendOrder
+from tests.support.stack import eventually
+from unoapi.models.jobs import SendMessage
+from unoapi.stores.send_order import LOST_AFTER_US, RedisSendOrder
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.ports import SendOrder
+    from unoapi.stores.redis import RedisClient
+
+
+@pytest.fixture(params=["redis", "memory"])
+def order(request: pytest.FixtureRequest) -> SendOrder:
+    return MemorySendOrder() if request.param == "memory" else RedisSendOrder(request.getfixturevalue("redis_client"))
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def message(name: str, contact: str = CONTACT) -> SendMessage:
+    return SendMessage(id=name, phone=PHONE, message_id=name, body="{}", contact=contact)
+
+
+def joined(order: SendOrder, *names: str, at_us: int | None = None, prepared: bool = False) -> list[SendMessage]:
+    jobs = [message(name) for name in names]
+    for number, job in enumerate(jobs):
+        order.join(job, accepted_at_us=(at_us or now_us()) + number, prepared=prepared)()
+    return jobs
+
+
+def test_each_message_waits_for_the_first_one(order: SendOrder) -> None:
+    one, two, three = joined(order, "1", "2", "3")
+
+    assert [order.first(job, now_us=now_us()) for job in (one, two, three)] == ["", "1", "1"]
+
+
+def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
+    one, two, three = joined(order, "1", "2", "3")
+
+    order.leave(one)
+
+    eventually(lambda: order.first(two, now_us=now_us()) == "", within_s=2)
+    assert order.first(three, now_us=now_us()) == "2"
+
+
+def test_a_line_is_that_of_a_contact(order: SendOrder) -> None:
+    joined(order, "1")
+
+    assert order.first(message("2", "5511900000001"), now_us=now_us()) == ""
+
+
+def test_a_message_is_in_its_line_when_it_was_waited_for(order: SendOrder) -> None:
+    last = message("last").model_copy(update={"accepted_at_ms": now_us() // 1000 + 60_000})
+    for number in range(20):
+        order.join(message(f"{number}"), accepted_at_us=number + now_us(), prepared=False)()
+        assert order.first(last, now_us=now_us()) == "0"
+
+
+def test_a_message_that_left_before_its_entry_was_written_blocks_nobody(order: SendOrder) -> None:
+    one = message("1")
+    order.leave(one)
+    time.sleep(0.1)
+    (two,) = joined(order, "2", at_us=now_us() + 1000)
+    order.join(one, accepted_at_us=now_us() - 1000, prepared=False)()
+
+    assert order.first(two, now_us=now_us()) == ""
+
+
+def test_a_message_that_is_not_in_its_line_takes_the_place_of_its_time(order: SendOrder) -> None:
+    (one,) = joined(order, "1")
+    later = message("2").model_copy(update={"accepted_at_ms": one.accepted_at_ms + 5000})
+
+    assert order.first(later, now_us=now_us()) == "1"
+    order.leave(one)
+    eventually(lambda: order.first(later, now_us=now_us()) == "", within_s=2)
+
+
+def test_a_message_that_got_lost_is_passed_by_and_one_that_waits_is_not(order: SendOrder) -> None:
+    long_ago = now_us() - LOST_AFTER_US - 1_000_000
+    joined(order, "lost", at_us=long_ago)
+    (waits,) = joined(order, "waits", at_us=long_ago + 10)
+    order.wait(waits)
+    time.sleep(0.2)  # written without waiting
+    (last,) = joined(order, "last")
+
+    assert order.first(last, now_us=now_us()) == "waits"
+
+
+def test_a_message_that_is_prepared_waits(order: SendOrder) -> None:
+    joined(order, "voice", at_us=now_us() - LOST_AFTER_US - 1_000_000, prepared=True)
+    (last,) = joined(order, "last")
+
+    assert order.first(last, now_us=now_us()) == "voice"
+
+
+def test_nothing_stays_in_redis(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    order = RedisSendOrder(redis_client)
+    jobs = joined(order, "1", "2", "3", prepared=True)
+
+    for job in jobs:
+        order.leave(job)
+
+    eventually(lambda: not raw_redis.keys("unoapi-sends:*"), within_s=2)
+    assert all(0 < raw_redis.ttl(key) <= 5 for key in raw_redis.keys("unoapi-send-state:*"))
+
+
+def test_without_redis_nobody_waits(away: RedisClient) -> None:
+    order = RedisSendOrder(away)
+    order.join(message("1"), accepted_at_us=1, prepared=True)()
+    order.wait(message("1"))
+    order.leave(message("1"))
+
+    assert order.first(message("2"), now_us=2) == ""

@@ -1,0 +1,214 @@
+"""Files over HTTP: their types by what they are, their names in every program, and parts of them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.api import Answer, Api
+from tests.support.api import api as serve_api
+from tests.support.stack import PHONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.devenv.servers import PrivateServers
+
+TOKEN = f"session-token-{PHONE}"
+DIGITS = b"0123456789" * 100_000
+
+
+def office(part: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr(part, "x")
+    return file.getvalue()
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument"
+CONTENTS = {
+    "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(64),
+    "image/png": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(64),
+    "image/webp": b"RIFF\x24\x00\x00\x00WEBPVP8 " + bytes(64),
+    "image/gif": b"GIF89a" + bytes(64),
+    "video/mp4": b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(64),
+    "video/3gpp": b"\x00\x00\x00\x18ftyp3gp4\x00\x00\x00\x00isom3gp4" + bytes(64),
+    "audio/mp4": b"\x00\x00\x00\x20ftypM4A \x00\x00\x00\x00M4A mp42isom" + bytes(64),
+    "audio/ogg; codecs=opus": b"OggS\x00\x02" + bytes(22) + b"\x01\x13OpusHead" + bytes(64),
+    "audio/mpeg": b"\xff\xfb\x90\x64" + bytes(64),
+    "audio/aac": b"\xff\xf1\x50\x80" + bytes(64),
+    "audio/amr": b"#!AMR\n" + bytes(64),
+    "application/pdf": b"%PDF-1.7\n" + bytes(64),
+    f"{OFFICE}.wordprocessingml.document": office("word/document.xml"),
+    f"{OFFICE}.spreadsheetml.sheet": office("xl/workbook.xml"),
+    f"{OFFICE}.presentationml.presentation": office("ppt/presentation.xml"),
+}
+
+
+@pytest.fixture(scope="module")
+def api(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve_api(servers, tmp_path_factory.mktemp("files")) as running:
+        running.register([])
+        yield running
+
+
+def upload(api: Api, data: bytes, name: str, said: str, **form: str) -> Answer:
+    fields = {"messaging_product": "whatsapp", **form, "file": (io.BytesIO(data), name, said)}
+    return api.request("POST", f"/v15.0/{PHONE}/media", token=TOKEN, data=fields, content_type="multipart/form-data")
+
+
+def described(api: Api, answer: Answer) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    described: dict[str, Any] = api.get(f"/v15.0/{answer.json()['id']}", token=TOKEN).json()
+    return described
+
+
+def link_of(api: Api, data: bytes, name: str, said: str) -> str:
+    return str(described(api, upload(api, data, name, said))["url"]).removeprefix(api.url)
+
+
+# --- types ---
+
+
+@pytest.mark.parametrize("form", [{}, {"type": "image"}], ids=["no field", "field"])
+@pytest.mark.parametrize("said", ["application/octet-stream", "binary/octet-stream", ""])
+@pytest.mark.parametrize("mime_type", CONTENTS)
+def test_field_report_48_the_type_of_an_upload_is_what_its_bytes_tell(
+    api: Api, mime_type: str, said: str, form: dict[str, str]
+) -> None:
+    assert described(api, upload(api, CONTENTS[mime_type], "a", said, **form))["mime_type"] == mime_type
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "said", "mime_type"),
+    [
+        (b"words", "a", "application/octet-stream", "application/octet-stream"),
+        (b"words", "jpg", "application/octet-stream", "application/octet-stream"),
+        (b"words", "a.csv", "", "text/csv"),
+        (b"words", "a.b", "text/plain", "text/plain"),
+        (CONTENTS["image/png"], "photo.jpg", "application/octet-stream", "image/png"),
+        (CONTENTS["image/png"], "photo.jpg", "image/jpeg", "image/jpeg"),
+        (b"PK\x03\x04" + bytes(64), "a.epub", "", "application/epub+zip"),
+        (b"PK\x03\x04" + bytes(64), "a", "", "application/zip"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(64), "a.doc", "", "application/msword"),
+    ],
+)
+def test_field_report_48_what_the_bytes_do_not_tell_is_told_by_what_came_with_them(
+    api: Api, data: bytes, name: str, said: str, mime_type: str
+) -> None:
+    assert described(api, upload(api, data, name, said))["mime_type"] == mime_type
+
+
+def test_field_report_48_an_empty_file_is_refused(api: Api) -> None:
+    error = upload(api, b"", "a.pdf", "application/pdf").json()["error"]
+
+    assert (error["code"], error["error_data"]["details"]) == (131053, "file: it is empty")
+
+
+def test_field_report_48_a_part_without_a_name_is_told_from_none(api: Api) -> None:
+    form = {"messaging_product": "whatsapp", "file": "bytes"}
+
+    answer = api.request("POST", f"/v15.0/{PHONE}/media", token=TOKEN, data=form, content_type="multipart/form-data")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131008)
+    assert answer.json()["error"]["error_data"]["details"] == "file: its part needs a filename"
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "encoded"),
+    [
+        ("报告.pdf", "file.pdf", "%E6%8A%A5%E5%91%8A.pdf"),
+        ("Número.docx", "Numero.docx", "N%C3%BAmero.docx"),
+        ("é.pdf", "e.pdf", "%C3%A9.pdf"),
+        ("😀.png", "file.png", "%F0%9F%98%80.png"),
+        ("报告", "file", "%E6%8A%A5%E5%91%8A"),
+        ("Relatório final 2026.PDF", "Relatorio final 2026.PDF", "Relat%C3%B3rio%20final%202026.PDF"),
+        ("報告 v2.xlsx", "v2.xlsx", "%E5%A0%B1%E5%91%8A%20v2.xlsx"),
+        ("plain.pdf", "plain.pdf", ""),
+        ("plain", "plain", ""),
+    ],
+)
+def test_field_report_47_a_download_has_a_name_in_every_program(api: Api, name: str, plain: str, encoded: str) -> None:
+    answer = api.get(link_of(api, b"%PDF-1.7", name, "application/pdf"), token=None)
+
+    expected = f'attachment; filename="{plain}"' + (f"; filename*=UTF-8''{encoded}" if encoded else "")
+    assert answer.headers["Content-Disposition"] == expected
+
+
+# --- parts ---
+
+
+@pytest.mark.parametrize(
+    ("asked", "begin", "end"),
+    [
+        ("bytes=0-1", 0, 2),
+        ("bytes=0-", 0, 1_000_000),
+        ("bytes=0-0", 0, 1),
+        ("bytes=999999-", 999_999, 1_000_000),
+        ("bytes=500000-900000", 500_000, 900_001),
+        ("bytes=-7", 999_993, 1_000_000),
+        ("bytes=10-99999999", 10, 1_000_000),
+    ],
+)
+def test_field_report_52_a_range_is_answered_with_its_bytes(api: Api, asked: str, begin: int, end: int) -> None:
+    link = link_of(api, DIGITS, "a.mp3", "audio/mpeg")
+
+    answer = api.get(link, token=None, headers={"Range": asked})
+
+    assert (answer.status_code, answer.content) == (206, DIGITS[begin:end])
+    assert answer.headers["Content-Range"] == f"bytes {begin}-{end - 1}/1000000"
+    assert answer.headers["Content-Length"] == str(end - begin)
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers["Content-Type"] == "audio/mpeg"
+
+
+@pytest.mark.parametrize("asked", ["bytes=1-0", "bytes=0-1,5-6", "lines=0-1", "bytes", "bytes=a-b", "bytes=--1"])
+def test_field_report_52_what_is_no_single_range_is_answered_with_the_file(api: Api, asked: str) -> None:
+    answer = api.get(link_of(api, DIGITS, "a.mp3", "audio/mpeg"), token=None, headers={"Range": asked})
+
+    assert (answer.status_code, len(answer.content)) == (200, len(DIGITS))
+    assert answer.headers["Accept-Ranges"] == "bytes"
+
+
+def test_field_report_52_a_range_behind_the_end_is_refused(api: Api) -> None:
+    link = link_of(api, DIGITS, "a.mp3", "audio/mpeg")
+
+    for asked in ("bytes=1000000-", "bytes=5000000-6000000"):
+        answer = api.get(link, token=None, headers={"Range": asked})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (416, 100)
+
+
+def test_field_report_52_a_range_of_another_file_is_answered_with_this_one(api: Api) -> None:
+    link = link_of(api, DIGITS, "a.mp3", "audio/mpeg")
+    tag = api.get(link, token=None).headers["ETag"]
+
+    same = api.get(link, token=None, headers={"Range": "bytes=0-1", "If-Range": tag})
+    other = api.get(link, token=None, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+
+    assert (same.status_code, other.status_code) == (206, 200)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-1"}])
+def test_field_report_52_a_head_is_answered_without_the_bytes(api: Api, headers: dict[str, str]) -> None:
+    link = link_of(api, DIGITS, "a.mp3", "audio/mpeg")
+
+    answer = api.request("HEAD", link, token=None, headers=headers)
+    whole = api.get(link, token=None, headers=headers)
+
+    assert (answer.status_code, answer.content) == (whole.status_code, b"")
+    for name in ("Content-Length", "Content-Type", "Content-Disposition", "Accept-Ranges", "ETag"):
+        assert answer.headers[name] == whole.headers[name]
+
+
+def test_field_report_52_a_range_opens_nothing_without_the_signature(api: Api) -> None:
+    link = link_of(api, DIGITS, "a.mp3", "audio/mpeg").partition("?")[0]
+
+    for method in ("GET", "HEAD"):
+        assert api.request(method, link, token=None, headers={"Range": "bytes=0-1"}).status_code == 401

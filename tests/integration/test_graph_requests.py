@@ -1,0 +1,630 @@
+"""The Graph API as clients call it: each request in the form, and with the liberties, that real libraries have.
+
+The numbers C1 to C20 are those of the findings about real clients; the requests are theirs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.api import URL, Answer, Api
+from tests.support.api import api as serve_api
+from tests.support.stack import CONTACT, OPERATOR, PHONE, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.devenv.servers import PrivateServers
+
+TOKEN = f"session-token-{PHONE}"
+V = f"/v21.0/{PHONE}"
+MESSAGES = f"{V}/messages"
+HELLO = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "hi"}}
+CARD = [{"name": {"formatted_name": "A"}}]
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture(scope="module")
+def running(servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve_api(servers, tmp_path_factory.mktemp("graph"), UNOAPI_ALLOWED_HOSTS="127.0.0.0/8") as running:
+        yield running
+
+
+@pytest.fixture
+def api(running: Api) -> Api:
+    """One sandbox session; nothing is queued or configured otherwise."""
+    for key in running.redis.scan_iter("unoapi-*"):
+        if key.startswith(("unoapi-config:", "unoapi-template:", "unoapi-blacklist:")):
+            running.redis.delete(key)
+    running.register([{"id": "crm", "urlAbsolute": "http://127.0.0.1:1/a"}])
+    running.queues.jobs("unoapi.incoming", "unoapi.outgoing")
+    return running
+
+
+def sent(api: Api) -> list[dict[str, Any]]:
+    """The messages that were queued since, as they go on."""
+    return [json.loads(job.body) for job in api.queues.jobs("unoapi.incoming")]
+
+
+def stored(api: Api) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(api.redis.get(f"unoapi-config:{PHONE}"))
+    return config
+
+
+def ask(api: Api, method: str, path: str, *, token: str | None = TOKEN, **options: Any) -> Answer:
+    return api.request(method, path, token=token, **options)
+
+
+def document(answer: Answer) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(answer: Answer, status: int, code: int) -> str:
+    """Fail unless the request was refused so; what the answer says."""
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    return str(answer.json()["error"]["error_data"]["details"])
+
+
+# --- who gets the message ---
+
+
+@pytest.mark.parametrize(
+    ("addresses", "to"),
+    [
+        pytest.param({"to": CONTACT, "recipient": CONTACT}, CONTACT, id="the events' user_id beside to"),
+        pytest.param({"recipient": CONTACT}, CONTACT, id="digits alone"),
+        pytest.param({"recipient": int(CONTACT)}, CONTACT, id="a number"),
+        pytest.param({"to": CONTACT, "recipient": "BR.1234567890"}, CONTACT, id="a user id beside to"),
+        pytest.param({"to": CONTACT, "recipient": "what@is this"}, CONTACT, id="anything beside to"),
+        pytest.param({"to": CONTACT, "recipient": {"user": 1}}, CONTACT, id="an object beside to"),
+        pytest.param({"to": CONTACT, "recipient": ""}, CONTACT, id="empty beside to"),
+        pytest.param({"to": "", "recipient": CONTACT}, CONTACT, id="digits beside an empty to"),
+        pytest.param({"to": None, "recipient": "120363040468224422@g.us"}, "120363040468224422@g.us", id="a group"),
+    ],
+)
+def test_c1_the_user_id_of_our_events_is_taken_as_the_recipient(api: Api, addresses: dict[str, Any], to: str) -> None:
+    body = {**HELLO, "recipient_type": "individual", **addresses}
+
+    answer = document(ask(api, "POST", MESSAGES, json=body if "to" in addresses else _without(body, "to")))
+
+    assert answer["contacts"] == [{"input": str(addresses.get("to") or addresses["recipient"]), "wa_id": to}]
+    (message,) = sent(api)
+    assert message["to"] == to
+    assert message.get("recipient") in (None, "BR.1234567890")
+
+
+def test_c1_a_user_id_alone_stays_the_recipient(api: Api) -> None:
+    answer = document(ask(api, "POST", MESSAGES, json={**_without(HELLO, "to"), "to": "", "recipient": "BR.12"}))
+
+    assert answer["contacts"] == [{"input": "BR.12", "user_id": "BR.12"}]
+    assert [(message.get("to"), message["recipient"]) for message in sent(api)] == [(None, "BR.12")]
+
+
+@pytest.mark.parametrize("recipient", ["", None, "nobody", {"user": 1}, True, -5])
+def test_c1_what_is_no_address_is_still_refused(api: Api, recipient: Any) -> None:
+    answer = ask(api, "POST", MESSAGES, json={**_without(HELLO, "to"), "recipient": recipient})
+
+    assert answer.json()["error"]["code"] in (131008, 131009)
+    assert not sent(api)
+
+
+def _without(body: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key != name}
+
+
+# --- one reader for all bodies ---
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "JSON": {"json": HELLO},
+    "JSON without a header": {"data": json.dumps(HELLO)},
+    "JSON with the header of a form": {"data": json.dumps(HELLO), "content_type": FORM},
+    "JSON as plain text": {"data": json.dumps(HELLO), "content_type": "text/plain"},
+    "JSON after a mark and spaces": {"data": b"\xef\xbb\xbf  " + json.dumps(HELLO).encode(), "content_type": FORM},
+    "JSON with its object as text": {"json": {**HELLO, "text": json.dumps(HELLO["text"])}},
+    "form with objects as text": {"data": {**HELLO, "text": json.dumps(HELLO["text"])}},
+    "form with brackets": {"data": {**_without(HELLO, "text"), "text[body]": "hi"}},
+    "multipart": {"data": {**HELLO, "text": json.dumps(HELLO["text"])}, "content_type": "multipart/form-data"},
+    "query": {"params": {**HELLO, "text": json.dumps(HELLO["text"])}},
+    "query and body": {"params": {"messaging_product": "whatsapp", "to": CONTACT}, "json": {"text": {"body": "hi"}}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_c10_a_message_is_taken_however_it_is_written(api: Api, way: str) -> None:
+    document(ask(api, "POST", MESSAGES, **WAYS[way]))
+
+    (message,) = sent(api)
+    assert {key: message.get(key) for key in HELLO} == HELLO
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "contacts", "contacts": CARD},
+        {"type": "interactive", "interactive": {
+            "type": "button", "body": {"text": "x"}, "action": json.dumps(
+                {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]})}},
+        {"type": "template", "template": {"name": "hello", "language": {"code": "pt_BR"}, "components": [
+            {"type": "body", "parameters": [{"type": "text", "text": "x"}]}]}},
+        {"type": "text", "text": {"body": '{"a": 1}'}, "context": {"message_id": "wamid.X"}},
+    ],
+    ids=lambda fields: fields["type"],
+)  # fmt: skip
+def test_c10_every_object_may_be_json_text(api: Api, fields: dict[str, Any]) -> None:
+    written = {name: json.dumps(value) if isinstance(value, (dict, list)) else value for name, value in fields.items()}
+
+    document(ask(api, "POST", MESSAGES, json={"messaging_product": "whatsapp", "to": CONTACT, **written}))
+
+    (message,) = sent(api)
+    if fields["type"] == "interactive":
+        assert message["interactive"]["action"]["buttons"][0]["reply"] == {"id": "a", "title": "A"}
+    else:
+        assert {name: message[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize("mark", ['{"order": 1}', "[1]", "{", ""])
+def test_c10_a_text_that_looks_like_json_stays_a_text(api: Api, mark: str) -> None:
+    document(ask(api, "POST", MESSAGES, json={**HELLO, "biz_opaque_callback_data": mark}))
+
+    assert [message["biz_opaque_callback_data"] for message in sent(api)] == [mark]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data": "{", "content_type": FORM},
+        {"data": "[1, 2]", "content_type": FORM},
+        {"data": "hello", "content_type": FORM},
+        {"data": "hello=1", "content_type": "text/plain"},
+        {"json": {**HELLO, "text": '{"body": '}},
+        {"json": {**HELLO, "text": '["body"]'}},
+        {"json": {**HELLO, "text": "[" * 90 + "]" * 90}},
+        {"json": {**HELLO, "text": "[" * 5000 + "]" * 5000}},
+        {"json": {**HELLO, "text": '{"body": "a\\u0000b"}'}},
+        {"json": {**HELLO, "text": '{"body": "\\ud83d"}'}},
+        {"data": {**HELLO, "text": '{"body": "\\ud83d"}'}},
+        {"data": {"text": "x", "text[body]": "y"}},
+        {"params": {"text": "{"}},
+    ],
+    ids=lambda options: str(options)[:40],
+)
+def test_c10_what_cannot_be_read_is_refused(api: Api, options: dict[str, Any]) -> None:
+    answer = ask(api, "POST", MESSAGES, **options)
+
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["code"] in (100, 131008, 131009)
+    assert not sent(api)
+
+
+@pytest.mark.parametrize(
+    ("way", "options"),
+    [
+        ("form", {"data": {"text[body]": "x", "to": CONTACT, "access_token": TOKEN}}),
+        ("multipart", {"data": {"text[body]": "x", "to": CONTACT, "access_token": TOKEN},
+                       "content_type": "multipart/form-data"}),
+        ("query", {"data": {"text[body]": "x", "to": CONTACT}, "params": {"access_token": TOKEN}}),
+        ("OAuth", {"data": {"text[body]": "x", "to": CONTACT}, "headers": {"Authorization": f"OAuth {TOKEN}"}}),
+    ],
+)  # fmt: skip
+def test_c10_c6_a_token_is_taken_wherever_graph_takes_it_and_goes_nowhere(
+    api: Api, way: str, options: dict[str, Any]
+) -> None:
+    document(ask(api, "POST", MESSAGES, token=None, **options))
+
+    (message,) = sent(api)
+    assert TOKEN not in json.dumps(message), way
+
+
+def test_c10_a_token_beside_a_better_one_goes_nowhere_either(api: Api) -> None:
+    tokens = {"access_token": TOKEN, "authToken": TOKEN, "auth_token": TOKEN, "appsecret_proof": TOKEN}
+
+    document(ask(api, "POST", MESSAGES, json={**HELLO, **tokens}))
+
+    assert TOKEN not in json.dumps(sent(api))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data": {"access_token": "wrong", "to": CONTACT}},
+        {"json": {**HELLO, "access_token": TOKEN}},
+        {"data": {"access_token": TOKEN, "padding": "x" * 20_000}},
+    ],
+    ids=["wrong", "no form", "large"],
+)
+def test_c10_a_body_opens_nothing_that_it_should_not(api: Api, options: dict[str, Any]) -> None:
+    assert ask(api, "POST", MESSAGES, token=None, **options).status_code == 401
+
+
+@pytest.mark.parametrize("content_type", [FORM, None, "application/json", "text/plain"])
+def test_c3_a_configuration_without_the_header_of_json_configures_and_shows_no_secret(
+    api: Api, content_type: str | None
+) -> None:
+    body = {"label": "Shop", "webhooks": [{"id": "crm", "token": "SECRET2"}]}
+
+    answer = ask(api, "POST", f"{V}/register", data=json.dumps(body), content_type=content_type)
+
+    assert document(answer)["success"] is True
+    assert stored(api)["label"] == "Shop"
+    assert stored(api)["webhooks"][0]["token"] == "SECRET2"
+    assert "SECRET2" not in answer.text + ask(api, "GET", "/sessions").text + ask(api, "GET", V).text
+    assert not [name for name in stored(api) if "{" in name]
+
+
+def test_c3_a_profile_and_an_override_without_the_header_are_not_dropped(api: Api) -> None:
+    override = {"override_callback_uri": "http://127.0.0.1:1/new", "verify_token": "x"}
+
+    document(ask(api, "POST", f"{V}/whatsapp_business_profile", data='{"about": "We sell."}', content_type=FORM))
+    document(ask(api, "POST", f"{V}/subscribed_apps", data=json.dumps(override), content_type=FORM))
+
+    assert stored(api)["businessProfile"]["about"] == "We sell."
+    assert stored(api)["webhooks"][0]["urlAbsolute"] == "http://127.0.0.1:1/new"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data": {"websites[]": "https://x.y", "about": "x"}},
+        {"data": {"websites": '["https://x.y"]', "about": "x"}},
+        {"data": {"websites[0]": "https://x.y", "about": "x"}, "content_type": "multipart/form-data"},
+        {"json": {"websites": ["https://x.y"], "about": "x"}},
+        {"params": {"websites": '["https://x.y"]', "about": "x"}},
+    ],
+    ids=["brackets", "text", "multipart", "JSON", "query"],
+)
+def test_c10_a_profile_is_taken_however_it_is_written(api: Api, options: dict[str, Any]) -> None:
+    document(ask(api, "POST", f"{V}/whatsapp_business_profile", **options))
+
+    assert stored(api)["businessProfile"] == {"about": "x", "websites": ["https://x.y"]}
+
+
+@pytest.mark.parametrize("content_type", [FORM, "multipart/form-data"])
+def test_c10_a_template_is_taken_as_a_form(api: Api, content_type: str) -> None:
+    form = {"name": "csat", "language": "en", "category": "UTILITY", "components": '[{"type": "BODY", "text": "x"}]'}
+
+    made = document(ask(api, "POST", f"{V}/message_templates", data=form, content_type=content_type))
+
+    listed = document(ask(api, "GET", f"{V}/message_templates", params={"name": "csat"}))["data"]
+    assert [(one["id"], one["components"]) for one in listed] == [(made["id"], [{"type": "BODY", "text": "x"}])]
+
+
+def test_c10_a_flag_of_a_form_is_a_flag_and_a_label_a_text(api: Api) -> None:
+    form = {"label": "true", "ignoreGroupMessages": "false", "webhooks[0][id]": "crm", "webhooks[0][ordered]": "true"}
+
+    document(ask(api, "POST", f"{V}/register", data=form))
+
+    assert (stored(api)["label"], stored(api)["ignoreGroupMessages"]) == ("true", False)
+    assert stored(api)["webhooks"][0]["ordered"] is True
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "text", "text": {"body": 42}},
+        {"type": "location", "location": {"latitude": 1, "longitude": "2", "name": 3}},
+        {"type": "document", "document": {"link": "https://x.y/a.pdf", "filename": 2026}},
+        {"type": "interactive", "interactive": {"type": "list", "body": {"text": 1}, "action": {
+            "button": "b", "sections": [{"title": 1, "rows": [{"id": 1, "title": 2, "description": 3}]}]}}},
+        {"type": "interactive", "interactive": {"type": "button", "body": {"text": "x"}, "action": {
+            "buttons": [{"type": "reply", "reply": {"id": 1, "title": 2}}]}}},
+    ],
+    ids=["text", "location", "document", "list", "buttons"],
+)  # fmt: skip
+def test_c19_a_number_is_taken_where_a_text_is_expected(api: Api, fields: dict[str, Any]) -> None:
+    document(ask(api, "POST", MESSAGES, json={"messaging_product": "whatsapp", "to": CONTACT, **fields}))
+
+    assert len(sent(api)) == 1
+
+
+def test_a_message_of_more_than_256_kib_is_refused_before_it_is_parsed(api: Api) -> None:
+    large = f'{{"messaging_product": "whatsapp", "x": "{"x" * (256 * 1024)}"'  # no JSON
+
+    answer = ask(api, "POST", MESSAGES, data=large, content_type="application/json")
+
+    assert "262144 bytes" in refused(answer, 413, 100)
+
+
+def test_the_next_page_has_our_address(api: Api) -> None:
+    listed = document(ask(api, "GET", f"{V}/message_templates", params={"limit": 1}))
+
+    assert listed["paging"]["next"].startswith(URL)
+
+
+# --- webhooks, Meta's way ---
+
+
+def webhooks(api: Api) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in webhook.items() if name in ("id", "urlAbsolute", "url", "token", "secret")}
+        for webhook in stored(api).get("webhooks", [])
+    ]
+
+
+TWO = [
+    {"id": "crm", "urlAbsolute": "http://127.0.0.1:1/a", "token": "t", "secret": "s"},
+    {"id": "n8n", "urlAbsolute": "http://127.0.0.1:1/b"},
+]
+
+
+def test_c2_unsubscribing_without_an_override_removes_nothing(api: Api) -> None:
+    api.register(TWO)
+
+    for _ in range(2):
+        document(ask(api, "DELETE", f"{V}/subscribed_apps"))
+
+    assert webhooks(api) == TWO
+
+
+@pytest.mark.parametrize("way", ["DELETE", "POST without a body", "POST of an empty address", "phone"])
+def test_c2_what_an_override_replaced_comes_back_with_its_token_and_secret(api: Api, way: str) -> None:
+    api.register(TWO)
+    for address in ("http://127.0.0.1:1/new", "http://127.0.0.1:1/newer"):
+        override = {"override_callback_uri": address, "verify_token": "x"}
+        document(ask(api, "POST", f"{V}/subscribed_apps", json=override))
+        assert webhooks(api) == [{**TWO[0], "urlAbsolute": address}, TWO[1]]
+
+    if way == "DELETE":
+        document(ask(api, "DELETE", f"{V}/subscribed_apps"))
+    elif way == "phone":
+        document(ask(api, "POST", V, json={"webhook_configuration": {"override_callback_uri": ""}}))
+    else:
+        document(ask(api, "POST", f"{V}/subscribed_apps", json={"override_callback_uri": ""} if "of" in way else None))
+
+    assert webhooks(api) == TWO
+    assert "replacedUrlAbsolute" not in json.dumps(stored(api))
+
+
+def test_c2_a_webhook_with_a_relative_address_gets_it_back(api: Api) -> None:
+    api.register([{"id": "relative", "url": "http://127.0.0.1:1/a"}])
+    document(ask(api, "POST", f"{V}/subscribed_apps", json={"override_callback_uri": "http://127.0.0.1:1/new"}))
+
+    document(ask(api, "DELETE", f"{V}/subscribed_apps"))
+
+    assert webhooks(api) == [{"id": "relative", "url": "http://127.0.0.1:1/a"}]
+
+
+def test_c2_an_override_of_the_environments_webhook_leaves_nothing_behind(api: Api) -> None:
+    api.redis.set(f"unoapi-config:{PHONE}", json.dumps({"provider": "sandbox", "authToken": TOKEN}))
+    document(ask(api, "POST", f"{V}/subscribed_apps", json={"override_callback_uri": "http://127.0.0.1:1/new"}))
+    assert [webhook["urlAbsolute"] for webhook in webhooks(api)] == ["http://127.0.0.1:1/new"]
+
+    document(ask(api, "DELETE", f"{V}/subscribed_apps"))
+
+    assert webhooks(api) == []
+
+
+def test_c2_an_address_that_is_registered_after_an_override_stays(api: Api) -> None:
+    api.register(TWO)
+    document(ask(api, "POST", f"{V}/subscribed_apps", json={"override_callback_uri": "http://127.0.0.1:1/new"}))
+    mine = [{"id": "crm", "urlAbsolute": "http://127.0.0.1:1/mine"}]
+    document(ask(api, "POST", f"{V}/register", json={"webhooks": mine}))
+
+    document(ask(api, "DELETE", f"{V}/subscribed_apps"))
+
+    assert webhooks(api)[0]["urlAbsolute"] == "http://127.0.0.1:1/mine"
+
+
+@pytest.mark.parametrize("body", [{"pin": "123456"}, {"new_display_name": "Shop"}, {"search_visibility": "VISIBLE"}])
+def test_c13_what_meta_keeps_of_a_number_is_taken(api: Api, body: dict[str, Any]) -> None:
+    before = stored(api)
+
+    assert document(ask(api, "POST", V, json={"messaging_product": "whatsapp", **body}))["success"] is True
+
+    assert stored(api) == before
+
+
+# --- ids ---
+
+
+@pytest.mark.parametrize("node", ["123456789012345", "5511900000000", "no-such-node", "9" * 20])
+@pytest.mark.parametrize(("method", "edge"), [("GET", ""), ("POST", ""), ("GET", "/message_templates"), ("POST", "/x")])
+def test_c4_an_id_that_nobody_has_is_not_the_tokens_fault(api: Api, node: str, method: str, edge: str) -> None:
+    refused(ask(api, method, f"/v21.0/{node}{edge}", json=None if method == "GET" else {}), 404, 100)
+    if edge != "/x":
+        refused(ask(api, method, f"/v21.0/{node}{edge}", token="wrong", json=None if method == "GET" else {}), 401, 190)
+
+
+def make_template(api: Api, name: str = "csat") -> str:
+    body = {"name": name, "language": "en", "category": "UTILITY", "components": [{"type": "BODY", "text": "x"}]}
+    return str(document(ask(api, "POST", f"{V}/message_templates", json=body))["id"])
+
+
+@pytest.mark.parametrize("path", ["/v21.0/{id}", f"{V}/message_templates/{{id}}", f"{V}/message_templates/csat"])
+def test_c5_a_template_is_read_by_its_id(api: Api, path: str) -> None:
+    template_id = make_template(api)
+
+    shown = document(ask(api, "GET", path.format(id=template_id)))
+    chosen = document(ask(api, "GET", path.format(id=template_id), params={"fields": "name,status"}))
+
+    assert (shown["id"], shown["name"], shown["components"][0]["text"]) == (template_id, "csat", "x")
+    assert shown["parameter_format"] == "POSITIONAL"
+    assert chosen == {"id": template_id, "name": "csat", "status": "APPROVED"}
+
+
+def test_c5_a_template_is_changed_by_its_id(api: Api) -> None:
+    template_id = make_template(api)
+    change = {"components": [{"type": "BODY", "text": "y"}], "name": "ignored", "category": "MARKETING"}
+
+    assert document(ask(api, "POST", f"/v21.0/{template_id}", json=change))["success"] is True
+
+    shown = document(ask(api, "GET", f"/v21.0/{template_id}"))
+    assert (shown["name"], shown["category"], shown["components"][0]["text"]) == ("csat", "MARKETING", "y")
+    assert ask(api, "POST", f"/v21.0/{template_id}", json={"components": "x"}).status_code == 400
+
+
+def test_c5_a_template_is_its_numbers_alone(api: Api) -> None:
+    api.register([], phone="5521977776666")
+    template_id = make_template(api)
+    opens = {"token": "session-token-5521977776666"}
+    eventually(lambda: ask(api, "GET", "/v21.0/", **opens).status_code == 200, within_s=3)
+
+    for method in ("GET", "POST"):
+        answer = ask(api, method, f"/v21.0/{template_id}", token="session-token-5521977776666")
+        assert answer.status_code == 404
+        assert ask(api, method, f"/v21.0/{template_id}", token=None).status_code == 401
+
+
+def test_c8_a_first_template_leaves_the_others(api: Api) -> None:
+    def names() -> set[str]:
+        return {one["name"] for one in document(ask(api, "GET", f"{V}/message_templates"))["data"]}
+
+    before = names()
+    make_template(api)
+    assert names() == before | {"csat"}
+    document(ask(api, "DELETE", f"{V}/message_templates", params={"name": "csat"}))
+    assert names() == before
+    document(ask(api, "DELETE", f"{V}/message_templates", params={"name": "hello"}))
+    assert names() == before - {"hello"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("POST", f"/{PHONE}/messages", {"json": HELLO}),
+        ("GET", f"/{PHONE}", {}),
+        ("GET", f"/{PHONE}/", {}),
+        ("GET", f"/{PHONE}/message_templates", {}),
+        ("POST", f"/{PHONE}/block_users", {"json": {"block_users": [{"user": CONTACT}]}}),
+        ("DELETE", f"/{PHONE}/block_users", {"json": {"block_users": [{"user": CONTACT}]}}),
+        ("POST", f"/{PHONE}/blacklist/crm", {"json": {"to": CONTACT, "ttl": 5}}),
+        ("GET", "/me", {}),
+        ("GET", "/v21.0/me", {}),
+        ("GET", "/me/whatsapp_business_accounts", {}),
+        ("GET", "/debug_token", {}),
+    ],
+)
+def test_c11_a_path_without_a_version_is_served(api: Api, method: str, path: str, options: dict[str, Any]) -> None:
+    document(ask(api, method, path, **options))
+
+    assert ask(api, method, path, token=None, **options).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/messages", "/nothing", "/5511999990000/nothing", "/me/nothing", "/55119999900001x"])
+def test_c11_what_is_no_path_stays_none(api: Api, path: str) -> None:
+    assert ask(api, "GET", path).status_code == 404
+
+
+def test_c12_an_account_is_shown_as_the_account(api: Api) -> None:
+    account = document(ask(api, "GET", V))["business_account_id"]
+    fields = "id,name,owner_business_info,message_template_namespace,currency,timezone_id"
+
+    shown = document(ask(api, "GET", f"/v24.0/{account}", params={"fields": fields}))
+    whole = document(ask(api, "GET", f"/v24.0/{account}"))
+
+    assert (shown["id"], shown["name"]) == (account, PHONE)
+    assert set(shown) == set(fields.split(","))
+    assert (whole["id"], whole["name"], whole["display_phone_number"]) == (account, PHONE, PHONE)
+    health = "whatsapp_business_manager_messaging_limit,is_official_business_account,quality_rating"
+    assert set(document(ask(api, "GET", V, params={"fields": health}))) == {"id", *health.split(",")}
+
+
+def test_c14_sessions_are_listed_as_the_front_ends_know_them(api: Api) -> None:
+    (listed,) = document(ask(api, "GET", "/sessions"))["data"]
+
+    assert (listed["id"], listed["phone"], listed["display_phone_number"]) == (PHONE, PHONE, PHONE)
+
+
+def interactive(kind: str) -> dict[str, Any]:
+    part = {"type": kind, "body": {"text": "Where are you?"}, "action": {"name": kind}}
+    return {"messaging_product": "whatsapp", "to": CONTACT, "type": "interactive", "interactive": part}
+
+
+@pytest.mark.parametrize("provider", ["sandbox", "whatsmeow"])
+@pytest.mark.parametrize("kind", ["carousel", "flow", "product", "product_list", "catalog_message", "address_message"])
+def test_c16_what_no_phone_can_send_is_refused_at_the_door(api: Api, provider: str, kind: str) -> None:
+    api.register([], provider=provider)
+
+    assert kind in refused(ask(api, "POST", MESSAGES, json=interactive(kind)), 400, 131051)
+    assert not sent(api)
+
+
+@pytest.mark.parametrize("provider", ["sandbox", "whatsmeow"])
+def test_c16_the_sandbox_takes_what_a_phone_takes(api: Api, provider: str) -> None:
+    api.register([], provider=provider)
+    template = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template"}
+    language = {"language": {"code": "pt_BR"}}
+
+    document(ask(api, "POST", MESSAGES, json=interactive("location_request_message")))
+    refused(ask(api, "POST", MESSAGES, json={**template, "template": {"name": "nope", **language}}), 404, 132001)
+
+    assert len(sent(api)) == 1
+
+
+# --- resumable uploads ---
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(64)
+
+
+def begin_upload(api: Api, *, token: str | None = TOKEN, app: str = "1234567", **headers: str) -> Answer:
+    query = {"file_length": f"{len(PNG)}", "file_type": "image/png", "file_name": "a.png"}
+    return ask(api, "POST", f"/v17.0/{app}/uploads", token=token, params=query, headers=headers)
+
+
+def handle(api: Api) -> str:
+    upload_id = document(begin_upload(api))["id"]
+    sent = ask(api, "POST", f"/v17.0/{upload_id}", token=None, data=PNG,
+               headers={"Authorization": f"OAuth {TOKEN}", "file_offset": "0"})  # fmt: skip
+    return str(document(sent)["h"])
+
+
+def test_c6_a_file_is_uploaded_the_resumable_way(api: Api) -> None:
+    upload_id = document(begin_upload(api))["id"]
+
+    assert upload_id.startswith("upload:")
+    assert document(ask(api, "GET", f"/v17.0/{upload_id}")) == {"id": upload_id, "file_offset": 0}
+    assert handle(api).startswith("4::")
+
+
+def test_c6_odoo_tests_its_connection_with_the_token_in_the_query(api: Api) -> None:
+    query = {"file_length": "67", "file_type": "image/png", "access_token": TOKEN}
+
+    assert document(ask(api, "POST", "/v17.0/1234567/uploads", token=None, params=query))["id"].startswith("upload:")
+
+
+def test_c6_a_handle_is_a_profiles_picture(api: Api) -> None:
+    path = f"{V}/whatsapp_business_profile"
+
+    document(ask(api, "POST", path, json={"messaging_product": "whatsapp", "profile_picture_handle": handle(api)}))
+
+    profile = document(ask(api, "GET", path))["data"][0]
+    assert "profile_picture_id" not in profile
+    assert ask(api, "GET", profile["profile_picture_url"].removeprefix(URL), token=None).content == PNG
+    document(ask(api, "POST", path, json={"profile_picture_url": "https://x.y/a.png"}))
+    assert document(ask(api, "GET", path))["data"][0]["profile_picture_url"] == "https://x.y/a.png"
+
+
+def test_c6_an_upload_opens_to_its_number_alone(api: Api) -> None:
+    other = "5521977776666"
+    api.register([], phone=other)
+    upload_id = document(begin_upload(api))["id"]
+    eventually(lambda: ask(api, "GET", "/v21.0/", token=f"session-token-{other}").status_code == 200, within_s=3)
+
+    refused(begin_upload(api, token=None), 401, 0)
+    refused(begin_upload(api, token="wrong"), 401, 190)
+    refused(ask(api, "POST", f"/v17.0/{upload_id}", token="wrong", data=PNG), 401, 190)
+    refused(ask(api, "POST", f"/v17.0/{upload_id}", token=f"session-token-{other}", data=PNG), 404, 100)
+    refused(ask(api, "POST", f"/v17.0/{upload_id}x", data=PNG), 404, 100)
+    refused(ask(api, "POST", f"/v17.0/{upload_id}", data=b""), 400, 131053)
+    refused(ask(api, "POST", f"/v17.0/{upload_id}", data=PNG, headers={"file_offset": "5"}), 400, 100)
+    foreign = ask(api, "POST", f"/v17.0/{other}/whatsapp_business_profile", token=f"session-token-{other}",
+                  json={"profile_picture_handle": handle(api)})  # fmt: skip
+    refused(foreign, 400, 131009)
+
+
+def test_c6_the_operator_names_the_number(api: Api) -> None:
+    api.register([], phone="5521977776666")
+    eventually(lambda: len(document(ask(api, "GET", "/sessions", token=OPERATOR))["data"]) == 2, within_s=3)
+
+    refused(begin_upload(api, token=OPERATOR), 400, 100)
+    assert document(begin_upload(api, token=OPERATOR, app=PHONE))["id"].startswith("upload:")
+
+
+@pytest.mark.parametrize("path", [V, "/v21.0/debug_token", "/v21.0/"])
+def test_c6_the_scheme_oauth_is_taken(api: Api, path: str) -> None:
+    document(ask(api, "GET", path, token=None, headers={"Authorization": f"OAuth {TOKEN}"}))
+    refused(ask(api, "GET", path, token=None, headers={"Authorization": "OAuth wrong"}), 401, 190)

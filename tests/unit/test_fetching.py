@@ -1,0 +1,174 @@
+"""The files of a message that stand at addresses: what becomes of it, by what is found there."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_session
+from unoapi.errors import FetchFailed, FileRefused, MessageRejected, Postponed, StoreUnavailable, TooOld
+from unoapi.media.folder import FolderMediaStore
+from unoapi.models.file_types import type_of_content, why_not
+from unoapi.models.jobs import FetchFiles, PrepareVoice, SendMessage, now_ms
+from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.fetching import fetch
+from unoapi.services.sending import failed_envelope
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unoapi.models.media import MediaFile
+
+LINK = "https://files.example.com/a/b%20c.jpg?x=1"
+JPEG = b"\xff\xd8\xff\xe0" + bytes(64)
+MP3 = b"ID3" + bytes(64)
+
+
+class Fetched:
+    def __init__(self, mime_type: str) -> None:
+        self.mime_type = mime_type
+
+
+class Files:
+    """A downloader that answers all addresses alike."""
+
+    def __init__(self, data: bytes = b"", mime_type: str = "", error: Exception | None = None) -> None:
+        self.data, self.mime_type, self.error = data, mime_type, error
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> Fetched:  # noqa: ARG002 (the port's)
+        self.asked.append(url)
+        if self.error is not None:
+            raise self.error
+        target.write(self.data)
+        return Fetched(self.mime_type)
+
+
+class Index:
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.written: list[MediaFile] = []
+
+    def counted_bytes(self, phone: str) -> int:  # noqa: ARG002 (the port's)
+        return 0
+
+    def write(self, media: MediaFile) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        self.written.append(media)
+
+
+def run(
+    tmp_path: Path, files: Files, *, index: Index | None = None, accepted_at_ms: int | None = None, **message: Any
+) -> SendMessage | PrepareVoice:
+    body = json.dumps({"to": CONTACT, "type": next(iter(message)), **message})
+    job = FetchFiles(
+        id="wamid.1", phone=PHONE, message_id="wamid.1", body=body, contact=CONTACT, marketing=True,
+        accepted_at_ms=accepted_at_ms or now_ms(),
+    )  # fmt: skip
+    return fetch(
+        job, files=FolderMediaStore(tmp_path), index=index or Index(),  # type: ignore[arg-type] # what is used of it
+        downloader=files, bulkhead=Bulkhead(4), timeout_ms=1000, quota=10**9, max_age_s=600, voice=True,
+        always_voice=False,
+    )  # fmt: skip
+
+
+def test_a_file_is_saved_and_its_id_takes_the_place_of_its_address(tmp_path: Path) -> None:
+    index = Index()
+
+    job = run(tmp_path, Files(JPEG, "application/octet-stream"), index=index, image={"link": LINK, "caption": "x"})
+
+    (media,) = index.written
+    assert isinstance(job, PrepareVoice)
+    assert json.loads(job.body)["image"] == {"id": media.id, "caption": "x"}
+    assert (media.mime_type, media.filename) == ("image/jpeg", "b c.jpg")
+    assert (job.contact, job.marketing, job.id) == (CONTACT, True, "wamid.1")
+
+
+@pytest.mark.parametrize(
+    ("message", "data"),
+    [
+        ({"interactive": {"type": "button", "header": {"type": "image", "image": {"link": LINK}}, "body": {"text": "x"},
+                          "action": {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]}}}, JPEG),
+        ({"template": {"name": "a", "components": [
+            {"type": "header", "parameters": [{"type": "image", "image": {"link": LINK}}]}]}}, JPEG),
+        ({"document": {"link": LINK, "filename": "a.pdf"}}, b"%PDF-1.7"),
+    ],
+    ids=["header", "template", "document"],
+)  # fmt: skip
+def test_every_address_of_a_message_is_fetched(tmp_path: Path, message: dict[str, Any], data: bytes) -> None:
+    job = run(tmp_path, Files(data), **message)
+
+    assert "link" not in job.body
+
+
+@pytest.mark.parametrize(
+    ("message", "data", "kind"),
+    [
+        ({"audio": {"link": "https://files.example.com/a.ogg", "voice": True}}, MP3, PrepareVoice),
+        ({"document": {"link": LINK}}, b"%PDF-1.7", SendMessage),
+    ],
+    ids=["audio", "document"],
+)
+def test_what_can_be_prepared_is_prepared_next(
+    tmp_path: Path, message: dict[str, Any], data: bytes, kind: type
+) -> None:
+    assert type(run(tmp_path, Files(data), **message)) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (FileRefused("the file's server answered HTTP 404"), MessageRejected),
+        (FetchFailed("the file's server answered HTTP 503"), FetchFailed),
+        (FetchFailed("the file's server answered HTTP 429", after_ms=5000), Postponed),
+        (FetchFailed("the file's server answered HTTP 429", after_ms=7_200_000), MessageRejected),
+    ],
+)
+def test_field_report_45_what_becomes_of_a_message_whose_file_cannot_be_had(
+    tmp_path: Path, error: Exception, becomes: type[Exception]
+) -> None:
+    with pytest.raises(becomes) as raised:
+        run(tmp_path, Files(error=error), image={"link": LINK})
+
+    if isinstance(raised.value, MessageRejected):
+        assert (raised.value.code, str(error) in raised.value.details) == (131053, True)
+    if isinstance(raised.value, Postponed):
+        assert raised.value.after_ms == 5000
+
+
+def test_a_file_that_cannot_be_saved_here_stays_where_it_is(tmp_path: Path) -> None:
+    job = run(tmp_path, Files(JPEG), index=Index(away=True), image={"link": LINK})
+
+    assert json.loads(job.body)["image"] == {"link": LINK}
+
+
+def test_a_message_that_is_too_old_fetches_nothing(tmp_path: Path) -> None:
+    files = Files(JPEG)
+
+    with pytest.raises(TooOld):
+        run(tmp_path, files, accepted_at_ms=now_ms() - 601_000, image={"link": LINK})
+
+    assert files.asked == []
+
+
+def test_field_report_45_at_the_end_of_the_schedule_the_status_says_that_the_file_could_not_be_had() -> None:
+    job = FetchFiles(id="wamid.1", phone=PHONE, message_id="wamid.1", body=json.dumps({"to": CONTACT}))
+
+    envelope = failed_envelope(
+        job, reason="fetch_failed", error="the file's server answered HTTP 503", sessions=MemorySessions(make_session())
+    )
+
+    (status,) = json.loads(envelope.job.body)["entry"][0]["changes"][0]["value"]["statuses"]  # type: ignore[attr-defined]
+    assert (status["status"], status["errors"][0]["code"]) == ("failed", 131053)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"RIFF", b"OggS", b"\x00\x00\x00\x20ftyp", b"<", b"PK\x03\x04", b"\x1a\x45\xdf\xa3"]
+)
+@pytest.mark.parametrize("kind", ["image", "video", "audio", "document", "sticker"])
+def test_a_file_that_breaks_off_breaks_nothing(data: bytes, kind: str) -> None:
+    assert isinstance(type_of_content(data), str)
+    assert isinstance(why_not(kind, data, served="", name=""), str)

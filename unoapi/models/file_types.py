@@ -1,0 +1,139 @@
+"""The media type of a file, by its first bytes; and whether a file is what a message says that it is.
+
+Servers of files often name no type, or a wrong one, and names end as their owners like. WhatsApp shows nothing of a
+picture that is announced as something else.
+"""
+
+from __future__ import annotations
+
+from unoapi.models.media import OFFICE, UNKNOWN, plain_mime_type, type_of
+
+HEAD_BYTES = 4096
+"""So much of a file says what it is."""
+VAGUE = frozenset({"", UNKNOWN, "binary/octet-stream", "application/force-download", "application/x-download"})
+"""What a server says that does not know."""
+ZIP, OLE, PAGE = "application/zip", "application/x-ole-storage", "text/html"
+OPUS = "audio/ogg; codecs=opus"
+STARTS = {
+    b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif", b"ID3": "audio/mpeg",
+    b"#!AMR": "audio/amr", b"fLaC": "audio/flac", b"%PDF-": "application/pdf", b"PK\x03\x04": ZIP,
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": OLE, b"II*\x00": "image/tiff", b"MM\x00*": "image/tiff",
+}  # fmt: skip
+RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+BRANDS = {
+    b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"3gp": "video/3gpp", b"3g2": "video/3gpp", b"qt  ": "video/quicktime",
+    b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heic", b"avif": "image/avif",
+}  # fmt: skip
+"""Of the family of MP4; all others are videos."""
+OFFICE_PARTS = {
+    b"word/": f"{OFFICE}.wordprocessingml.document",
+    b"xl/": f"{OFFICE}.spreadsheetml.sheet",
+    b"ppt/": f"{OFFICE}.presentationml.presentation",
+}
+PAGE_MARKS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+ERRORS = frozenset({PAGE, "application/json", "application/problem+json", "application/xml", "text/xml"})
+"""What a server says of its own words, where it has no file."""
+PAGE_THERE = "there is a web page in the place of the file"
+FAMILIES = {"image": "image", "sticker": "image", "video": "video", "audio": "audio"}
+"""The first half of the types that a kind of message takes; documents take all."""
+ALSO = {
+    "audio": frozenset({"video/mp4", "video/3gpp", "video/webm", "video/x-matroska"}),
+    "video": frozenset({"image/gif"}),
+}
+"""Types of another family: audio stands in containers of videos, too."""
+
+
+def type_of_content(head: bytes) -> str:
+    """The media type that the first bytes of a file tell; empty when they tell none."""
+    for start, mime_type in STARTS.items():
+        if head.startswith(start):
+            return _type_in_zip(head) if mime_type == ZIP else mime_type
+    container = CONTAINERS.get(head[4:8] if head[4:8] == b"ftyp" else head[:4])
+    if container is not None:
+        return container(head)
+    return PAGE if _is_page(head) else _type_of_frame(head)
+
+
+def _type_in_riff(head: bytes) -> str:
+    return RIFF.get(head[8:12], "")
+
+
+def _type_in_ogg(head: bytes) -> str:
+    return OPUS if b"OpusHead" in head[:128] else "video/ogg" if b"theora" in head[:128] else "audio/ogg"
+
+
+def _type_in_mp4(head: bytes) -> str:
+    return BRANDS.get(head[8:12]) or BRANDS.get(head[8:11], "video/mp4")
+
+
+def _type_in_matroska(head: bytes) -> str:
+    return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+
+
+CONTAINERS = {
+    b"RIFF": _type_in_riff, b"OggS": _type_in_ogg, b"ftyp": _type_in_mp4, b"\x1a\x45\xdf\xa3": _type_in_matroska
+}  # fmt: skip
+
+
+def _is_page(head: bytes) -> bool:
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
+    return begin.startswith(b"<") and any(mark in begin for mark in PAGE_MARKS)
+
+
+def _type_in_zip(head: bytes) -> str:
+    return next((mime_type for part, mime_type in OFFICE_PARTS.items() if part in head), ZIP)
+
+
+def _type_of_frame(head: bytes) -> str:
+    """Audio without a header of its own: a frame of MPEG or of AAC."""
+    if len(head) < 2 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:  # noqa: PLR2004 (the first frame's sync word)
+        return ""
+    if head[1] & 0xF6 == 0xF0:  # noqa: PLR2004 (ADTS: layer 0)
+        return "audio/aac"
+    return "audio/mpeg" if head[1] & 0x06 else ""
+
+
+def known_type(head: bytes, *, served: str, name: str, kind: str = "") -> str:
+    """The media type of a file: what its bytes tell, else what came with it, else what its name's ending stands for.
+
+    `served` is what its sender says of it, `kind` the message's: audio stands in containers of videos, too. What comes
+    with an archive tells more than its bytes: many formats are archives.
+    """
+    content, named = type_of_content(head), type_of(name)
+    served = plain_mime_type(served.strip().lower()) if served else ""
+    if content in (ZIP, OLE):
+        return next(
+            (one for one in (served, named) if one not in VAGUE and "/" in one and not one.startswith("text/")), content
+        )
+    if kind == "audio" and content.startswith("video/"):
+        return content.replace("video/", "audio/")
+    candidates = (named, served) if served == "text/plain" else (served, named)
+    return content or next((one for one in candidates if one not in VAGUE), UNKNOWN)
+
+
+def why_not(kind: str, head: bytes, *, served: str, name: str) -> str:
+    """Why a file is not what a message of this kind can hold; empty when it is.
+
+    A server answers with a page where it has no file, or wants a login first.
+    """
+    if not head:
+        return "the file is empty"
+    served = served.partition(";")[0].strip().lower()
+    content, found = type_of_content(head), known_type(head, served=served, name=name)
+    if kind == "document":
+        return _why_no_document(content, served, named=type_of(name))
+    family = found.partition("/")[0]
+    if found == UNKNOWN or family == FAMILIES[kind] or found in ALSO.get(kind, ()):
+        return ""
+    return PAGE_THERE if found == PAGE else f"the file is {found}, no {kind}"
+
+
+def _why_no_document(content: str, served: str, *, named: str) -> str:
+    """A page, or an error's words, in the place of the file that the name promises."""
+    said = content or served
+    if said not in ERRORS or named == said or (not named and said != PAGE):
+        return ""
+    if said == PAGE:
+        return PAGE_THERE
+    is_words = named.startswith("text/") or named in ERRORS or named.endswith(("+xml", "+json"))
+    return "" if content or is_words else f"the file is {said}, and its name says {named}"

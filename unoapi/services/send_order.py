@@ -1,0 +1,98 @@
+"""A contact's messages leave in the order in which they were accepted, as long as none is tried again.
+
+A worker that gets a message before its turn waits for the one before it, if that is under way in the same process, and
+only for a moment: a few messages of a contact, and a quarter of the threads in all. Otherwise the message comes back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from unoapi.errors import Postponed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.models.jobs import MessageJob
+    from unoapi.ports import SendOrder
+
+COME_BACK_MS = 1000
+PATIENCE_S = 1.0
+MAX_WAITING_OF_ONE = 4
+OTHER_PROCESS_S = 0.05
+"""So long a message waits for one that another process may just be sending."""
+WRITTEN_S = 0.005
+"""What this process writes reaches Redis about so long afterwards."""
+MAX_REMEMBERED = 1000
+
+
+class SendTurns:
+    """The turns of the messages that this process sends."""
+
+    def __init__(self, order: SendOrder, *, threads: int) -> None:
+        self._order = order
+        self._most_waiting = max(1, threads // 4)
+        self._here: dict[str, str] = {}
+        self._waiting: dict[str, int] = {}
+        self._left: deque[str] = deque(maxlen=MAX_REMEMBERED)
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, job: MessageJob) -> Iterator[None]:
+        """Send a message when it is its turn. Raises Postponed when that takes too long."""
+        if not job.contact:
+            yield
+            return
+        with self._changed:
+            self._here[job.id] = line = f"{job.phone}:{job.contact}"
+        try:
+            self._await_turn(job, line)
+            yield
+        except Postponed:
+            self._order.wait(job)
+            raise
+        except BaseException:
+            self._leave(job)
+            raise
+        else:
+            self._leave(job)
+        finally:
+            with self._changed:
+                self._here.pop(job.id, None)
+                self._changed.notify_all()
+
+    def _leave(self, job: MessageJob) -> None:
+        self._order.leave(job)
+        self._left.append(job.id)
+
+    def _await_turn(self, job: MessageJob, line: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        elsewhere = 0.0
+        while first := self._order.first(job, now_us=time.time_ns() // 1000):
+            now = time.monotonic()
+            if first not in self._here and first not in self._left:
+                elsewhere = elsewhere or now + OTHER_PROCESS_S
+            until = min(deadline, elsewhere or deadline)
+            if now >= until or not self._wait_for(first, line, until - now):
+                raise Postponed("an earlier message to the contact is on its way", after_ms=COME_BACK_MS, jitter=False)
+
+    def _wait_for(self, first: str, line: str, wait_s: float) -> bool:
+        """Wait at most so long for a message, if this process has it. Whether to look again: not too many wait."""
+        with self._changed:
+            waiting = self._waiting.get(line, 0)
+            if waiting >= MAX_WAITING_OF_ONE or sum(self._waiting.values()) >= self._most_waiting:
+                return False
+            self._waiting[line] = waiting + 1
+            try:
+                if first in self._here:
+                    return self._changed.wait_for(lambda: first not in self._here, wait_s)
+                self._changed.wait(WRITTEN_S)
+                return True
+            finally:
+                self._waiting[line] -= 1
+                if not self._waiting[line]:
+                    del self._waiting[line]

@@ -1,0 +1,94 @@
+"""The messages to each contact that were accepted and have not left, by the time they were accepted, in microseconds.
+
+`unoapi-sends:<P>:<contact>` holds their ids. `unoapi-send-state:<id>` says of one that it is still being prepared or
+waits for its phone (1), or that it left just now (0): different processes write that it came and that it left, without
+waiting, and the first may reach Redis after the second. What is first in a line for long, and does not wait, is lost.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from unoapi.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.jobs import MessageJob
+    from unoapi.stores.redis import RedisClient
+
+LINE_TTL_S = 3600
+WAITS_TTL_S = 120
+LEFT_TTL_S = 5
+TRIES = 2
+"""A blink of Redis should not cost the order; one that is away answers the second question at once."""
+LOST_AFTER_US = 60_000_000
+"""Longer than a message is on its way from the API to a worker: what is first for so long, and waits not, is lost."""
+
+_STATE = "unoapi-send-state:"
+_FIRST = """
+redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+while true do
+  local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  if first[1] == ARGV[1] then return '' end
+  local state = redis.call('GET', ARGV[5] .. first[1])
+  if state == '1' or (not state and tonumber(first[2]) > tonumber(ARGV[4])) then return first[1] end
+  redis.call('ZREM', KEYS[1], first[1])
+end
+"""
+
+
+class RedisSendOrder:
+    """SendOrder in Redis."""
+
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+
+    def join(self, job: MessageJob, *, accepted_at_us: int, prepared: bool) -> Callable[[], None]:
+        """Put a message at the end of its line. With `prepared` it may take a while until it can be sent.
+
+        Calling the result waits until the message is there, so that no later one can be accepted before.
+        """
+        line = _line(job)
+        waits = (("SET", _state(job), "1", "EX", WAITS_TTL_S),) if prepared else ()
+        try:
+            wait = self._redis.begin(("ZADD", line, "NX", accepted_at_us, job.id), ("EXPIRE", line, LINE_TTL_S), *waits)
+        except StoreUnavailable:
+            return _nothing
+
+        def joined() -> None:
+            with suppress(StoreUnavailable):
+                wait()
+
+        return joined
+
+    def first(self, job: MessageJob, *, now_us: int) -> str:
+        """The id of the message that goes before this one; empty when it is its turn, or Redis is away."""
+        limits = (job.accepted_at_ms * 1000, LINE_TTL_S, now_us - LOST_AFTER_US, _STATE)
+        for _ in range(TRIES):
+            with suppress(StoreUnavailable):
+                (first,) = self._redis.call(("EVAL", _FIRST, 1, _line(job), job.id, *limits))
+                return str(first)
+        return ""
+
+    def wait(self, job: MessageJob) -> None:
+        """Keep the place of a message that waits."""
+        self._redis.post(("SET", _state(job), "1", "EX", WAITS_TTL_S))
+
+    def leave(self, job: MessageJob) -> None:
+        """Let the next one go: the message has left, or will not, or tries again later."""
+        self._redis.post(("ZREM", _line(job), job.id), ("SET", _state(job), "0", "EX", LEFT_TTL_S))
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
+
+
+def _line(job: MessageJob) -> str:
+    return f"unoapi-sends:{job.phone}:{job.contact}"
+
+
+def _state(job: MessageJob) -> str:
+    return f"{_STATE}{job.id}"
