@@ -211,7 +211,7 @@ def test_any_content_travels_unchanged_in_ascii(content: dict[str, Any], name: s
 
     assert event.body.isascii()
     assert event_value(event)["messages"] == [received]
-    assert contacts_of(event)[0]["profile"]["name"] == (name or CONTACT)
+    assert contacts_of(event)[0]["profile"]["name"] == (name if name.strip() else CONTACT)
 
 
 def test_half_a_character_travels_too() -> None:

@@ -41,7 +41,7 @@ class OddPart:
 class CallbackItem(Part):
     """A message or a status."""
 
-    id: Annotated[str, Field(max_length=512)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     status: Annotated[str, Field(max_length=MAX_KIND)] | None = None
 
 
@@ -125,7 +125,7 @@ class _Entries(Part):
 def read_callback(document: dict[str, Any], *, mended: bool) -> tuple[list[Change], list[OddPart]]:
     """The changes of a callback, and what in it is none: each entry, change and item stands alone.
 
-    With `mended` contacts and metadata of a strange form are left out; else they make their change odd. Raises
+    With `mended` empty ids, and contacts and metadata of a strange form are left out; else they make it odd. Raises
     ValidationError for what is no callback, or when there is no change in it at all and nothing is mended.
     """
     try:
@@ -166,7 +166,7 @@ def _take(change: Any, entry_id: str, *, mended: bool, changes: list[Change], od
         return
     given = {name: value[name] for name in ITEMS if value.get(name) not in (None, [])}
     parts = [{name: part} for name, part in given.items() if not isinstance(part, list)]
-    parts += [{name: [item]} for name in given for item in _list(given, name)]
+    parts += [{name: [_with_id(item) if mended else item]} for name in given for item in _list(given, name)]
     good: dict[str, Any] = {}
     for part in parts:
         alone = {**frame, "value": part}
@@ -177,6 +177,13 @@ def _take(change: Any, entry_id: str, *, mended: bool, changes: list[Change], od
             good.setdefault(name, []).extend(items)
     if good or not parts:
         changes.append(read_change({**frame, "value": {**about, **good}}, entry_id=entry_id))
+
+
+def _with_id(item: Any) -> Any:
+    """An item whose id is not empty: absent instead."""
+    if not isinstance(item, dict) or item.get("id") != "":
+        return item
+    return {key: part for key, part in item.items() if key != "id"}
 
 
 def _cleaned(about: dict[str, Any]) -> dict[str, Any]:
