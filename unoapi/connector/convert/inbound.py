@@ -31,8 +31,8 @@ WRAPPERS = frozenset(
 HOUSEKEEPING = frozenset(
     {
         "senderkeydistributionmessage", "fastratchetkeysenderkeydistributionmessage", "messagecontextinfo",
-        "keepinchatmessage", "pininchatmessage", "albummessage", "encreactionmessage", "secretencryptedmessage",
-        "enccommentmessage", "enceventresponsemessage", "statusmentionmessage", "groupstatusmentionmessage",
+        "keepinchatmessage", "pininchatmessage", "albummessage", "encreactionmessage", "enceventresponsemessage",
+        "statusmentionmessage", "groupstatusmentionmessage",
         "stickersyncrmrmessage", "messagehistorybundle", "messagehistorynotice", "grouprootkeyshare",
         "rootsecretdistributemessage", "placeholdermessage",
     }
@@ -49,7 +49,7 @@ POLLS = frozenset({"pollcreationmessage", *(f"pollcreationmessagev{number}" for 
 RESULTS = frozenset({"pollresultsnapshotmessage", "pollresultsnapshotmessagev3"})
 ABOUT = (
     "questionresponsemessage", "statusquestionanswermessage", "commentmessage", "requestpaymentmessage",
-    "sendpaymentmessage",
+    "sendpaymentmessage", "secretencryptedmessage", "enccommentmessage",
 )  # fmt: skip
 MAX_DEPTH = 12
 MAX_TIME_S = 32_503_680_000
