@@ -67,8 +67,8 @@ def test_field_report_56_a_card_without_a_name_is_called_by_what_it_has(lines: l
     assert read_card(card(*lines))["name"]["formatted_name"] == name
 
 
-@pytest.mark.parametrize("number", ["+55 11 3333-4444 ramal 5", "+55", "+1"])
-def test_field_report_57_what_is_no_phone_alone_has_no_id(number: str) -> None:
+@pytest.mark.parametrize("number", ["+55 11 3333-4444 ramal 5", "+55 11 3333-4444 x5"])
+def test_field_report_57_a_phone_with_an_extension_has_no_id(number: str) -> None:
     assert read_card(card("FN:A", f"TEL:{number}"))["phones"] == [{"phone": number}]
 
 

@@ -14,6 +14,7 @@ from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_event, make
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, error_object, serialise
 from unoapi.models.cloud_api.events import split as split_changes
+from unoapi.models.text import is_visible
 from unoapi.services.webhooks import to_fan_out
 
 OTHER = "5521977776666"
@@ -211,7 +212,7 @@ def test_any_content_travels_unchanged_in_ascii(content: dict[str, Any], name: s
 
     assert event.body.isascii()
     assert event_value(event)["messages"] == [received]
-    assert contacts_of(event)[0]["profile"]["name"] == (name if name.strip() else CONTACT)
+    assert contacts_of(event)[0]["profile"]["name"] == (name if is_visible(name) else CONTACT)
 
 
 def test_half_a_character_travels_too() -> None:

@@ -419,3 +419,21 @@ def test_an_empty_id_from_meta_is_an_absent_one_and_costs_no_words() -> None:
 
     assert odd == []
     assert [event.value["messages"][0]["text"] for event in split(PHONE, changes)] == [{"body": "hi"}]
+
+
+@pytest.mark.parametrize("name", [" ", "\u200e \u2066", "\u3164", "\u2800\u2800", "\u115f\u1160"])
+def test_field_report_2_a_name_that_nobody_sees_is_none(name: str) -> None:
+    assert Identity(CONTACT).as_contact(name)["profile"]["name"] == CONTACT
+
+
+@pytest.mark.parametrize(
+    ("address", "somebody"),
+    [
+        (f"{CONTACT}:99@hosted", Identity(CONTACT)),
+        (f"{CONTACT}@c.us", Identity(CONTACT)),
+        ("777:99@hosted.lid", Identity(user_id=LID)),
+        ("777:3@lid", Identity(user_id=LID)),
+    ],
+)
+def test_field_report_8_an_address_of_any_device_is_the_person(address: str, somebody: Identity) -> None:
+    assert Identity.of(address) == somebody

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from unoapi.models.phones import LID, USER, digits_of, user_of, with_ninth_digit
+from unoapi.models.phones import LID, LIDS, PERSONS, digits_of, user_of, with_ninth_digit
+from unoapi.models.text import is_visible
 
 USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII)
 """A business-scoped user id of Meta's; with `ENT.` one that several accounts of a business share."""
@@ -48,9 +49,9 @@ class Identity(NamedTuple):
     def of(cls, address: str, *, group: bool = False) -> Identity:
         """Whom an address means: a phone, a jid or a user id. `group`: it is a group's, whatever it looks like."""
         host = address.partition("@")[2]
-        if group or host not in ("", USER, LID):
+        if group or host not in ("", *PERSONS, *LIDS):
             return cls(chat=address)
-        if host == LID:
+        if host in LIDS:
             return cls(user_id=f"{user_of(address)}@{LID}" if user_of(address) else "")
         return cls(user_id=address) if is_user_id(address) else cls(phone=with_ninth_digit(user_of(address)))
 
@@ -149,7 +150,7 @@ class Identity(NamedTuple):
         username = told.username or self.username
         parent = told.parent_user_id or self.parent_user_id
         plain = phone or user_id or parent or self.chat
-        profile["name"] = next((text for text in (_text(profile, "name"), name, username) if text.strip()), plain)
+        profile["name"] = next((text for text in (_text(profile, "name"), name, username) if is_visible(text)), plain)
         if username:
             profile["username"] = username
         wa_id = phone or ("" if user_id or parent else self.chat)

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import phonenumbers
 
+from unoapi.models.text import FILLERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 USER = "s.whatsapp.net"
 LID = "lid"
 GROUP = "g.us"
-PERSONS = frozenset({USER, "c.us"})
-"""Hosts of addresses that are a phone; `c.us` is that of WhatsApp Web and of the gateways built on it."""
+PERSONS = frozenset({USER, "c.us", "hosted"})
+"""Hosts of addresses that are a phone; `c.us` is that of WhatsApp Web and of the gateways built on it, `hosted` that of
+the device that Meta runs for a number with its Cloud API."""
+LIDS = frozenset({LID, "hosted.lid"})
 STATUS_POSTS = "status@broadcast"
 MIN_DIGITS, MAX_DIGITS = 5, 20
 MAX_WRITTEN_CHARS = 128
@@ -37,8 +41,6 @@ AROUND = "'\"`\u2018\u2019\u201c\u201d,;"
 """What stands around a number in a line of a table: Excel's apostrophe, quotes, the sign between two columns."""
 MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me", "So"})
 """Unicode categories of what is copied with a number: invisible marks, spaces, the frames of keycaps, pictures."""
-INVISIBLE_LETTERS = frozenset("\u115f\u1160")
-"""Fillers of Hangul: letters by their category, and the usual form of the other two fillers."""
 SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022\u30fb~")
 ANY_CARRIER = re.compile(r"^(\(?0)xx", re.IGNORECASE)
 """How Brazilians write that a carrier's code may stand between the zero and the area."""
@@ -99,13 +101,14 @@ def _meaningful(written: str) -> Iterator[str]:
         category = unicodedata.category(character)
         if category == "Nd":
             yield str(unicodedata.decimal(character))
-        elif category not in MEANINGLESS and character not in INVISIBLE_LETTERS:
+        elif category not in MEANINGLESS and character not in FILLERS:
             yield "-" if category == "Pd" else character
 
 
 def _chat(user: str, host: str) -> str:
     if f"{user.lower()}@{host}" == STATUS_POSTS:
         return STATUS_POSTS
+    host = LID if host in LIDS else host
     if host not in (LID, GROUP, "newsletter"):
         raise ValueError("must be a phone number or the address of a chat: the part behind the @ is unknown")
     user = DEVICE.sub("", user).removeprefix("+")

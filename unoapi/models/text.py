@@ -6,9 +6,12 @@ PostgreSQL cannot hold U+0000, XML none of the others, and UTF-8 no half of a pa
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""What shows nothing, though its category is that of a letter or a sign: names are made of it."""
 _LINE_ENDS = re.compile(r"[\x0b\x0c]")
 
 
@@ -19,6 +22,13 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return CONTROLS.search(text) is None
+
+
+def is_visible(text: str) -> bool:
+    """Whether anything of it is seen: not so of spaces, marks of direction and fillers."""
+    if text.isascii():
+        return bool(text.strip())
+    return any(unicodedata.category(char)[0] not in "CZ" and char not in FILLERS for char in text)
 
 
 def mended(document: Any) -> Any:

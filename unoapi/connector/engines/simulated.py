@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
 from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused
-from unoapi.models.phones import to_jid
+from unoapi.models.phones import LID, is_group, to_jid, user_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,13 @@ PARTIES = ("chat", "sender", "participant", "from")
 def lid_of(phone: str) -> str:
     """The LID of a simulated person: digits that are nobody's phone."""
     return f"{int(hashlib.sha256(phone.encode()).hexdigest(), 16) % 10**14:014}@lid"
+
+
+def _party(jid: str) -> dict[str, Any]:
+    """The chat of an address, as engines report it."""
+    if is_group(jid):
+        return {"jid": jid, "kind": "group"}
+    return {"jid": jid, "kind": "user", **({"lid": jid} if jid.endswith(f"@{LID}") else {"phone": user_of(jid)})}
 
 
 class SimulatedEngine:
@@ -125,7 +132,7 @@ class SimulatedEngine:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == UNCLEAR:
             raise ConnectionError("the simulated connection broke before the answer")
-        chat = self._named({"jid": to, "kind": "user", "phone": number})
+        chat = self._named(_party(to))
         with self._lock:
             for after_s, status in ((DELIVERED_S, "delivered"), (READ_S, "read")):
                 at = time.time()

@@ -20,7 +20,7 @@ from unoapi.models.connector.content import (
 from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.phones import LID, to_jid
+from unoapi.models.phones import LID, to_jid, user_of
 from unoapi.providers.whatsmeow.content import cloud_content
 from unoapi.providers.whatsmeow.menu_answers import answered, names_of
 
@@ -237,7 +237,9 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
 
 def identity_of(party: Party) -> Identity:
     """Who a party is: the phone, as far as it is known, and the LID."""
-    address, lid = Identity.of(party.phone or party.jid), party.lid
+    address, lid = Identity.of(party.jid), party.lid
+    if party.phone and party.phone != user_of(address.key):  # the digits of a LID or a group are no phone
+        address = Identity.of(party.phone)
     own_lid = Identity.of(lid if "@" in lid else f"{lid}@{LID}") if lid else Identity()
     return Identity(address.phone, own_lid.user_id or address.user_id, username=party.username, chat=address.chat)
 

@@ -26,6 +26,7 @@ NO_YEAR = "X-APPLE-OMIT-YEAR"
 """The parameter of a birthday whose year is made up."""
 PLAIN_ENCODING = re.compile(r";(?:ENCODING=)?(?:7BIT|8BIT)(?=[;:])", re.IGNORECASE)
 NAMED_ENCODING = re.compile(r";(?:ENCODING|CHARSET)=[\w.-]{1,40}(?=[;:])", re.IGNORECASE)
+INTERNATIONAL = re.compile(r"\+[0-9 ().-]+")
 LINE_END = re.compile(r"(?<!=)\n(?![ \t])")
 """What ends a line that no other one continues."""
 MAX_LINES = 200
@@ -155,7 +156,7 @@ def _phone(line: Any) -> dict[str, str]:
     number = _text(line).removeprefix("tel:").partition(";")[0].strip()
     waid = digits_of("".join(line.params.get("WAID", ["", ""])[:1]))
     if not waid and (number.startswith("+") or is_valid(digits_of(number))):
-        waid = _phone_in(number)
+        waid = _phone_in(number) or (digits_of(number) if INTERNATIONAL.fullmatch(number) else "")
     return {"phone": number} | ({"wa_id": waid} if waid else {}) if number else {}
 
 
