@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import time
+import wave
 from typing import TYPE_CHECKING, Any
 
 import amqp
 import pytest
 from kombu import Connection
+from PIL import Image
 
 from tests.connector.phones import Phone, connected_phone, events, messages, messages_with, statuses
 from tests.support.receiver import Receiver
@@ -112,6 +116,36 @@ def test_an_uploaded_file_is_sent_by_its_id(uno: Stack, phone: Phone) -> None:
     sent = eventually(lambda: phone.sent()[before:], what="the document")[0]["message"]
     document = sent["documentWithCaptionMessage"]["message"]["documentMessage"]
     assert (document["mimetype"], document["fileName"], document["caption"]) == ("application/pdf", "bill.pdf", "see")
+
+
+def test_field_reports_39_and_40_files_are_prepared_and_a_text_after_them_stays_after_them(
+    uno: Stack, phone: Phone
+) -> None:
+    """By the `media` process, so later than the text could go by itself."""
+    picture, sound = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (640, 480), "red").save(picture, "JPEG")
+    with wave.open(sound, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(range(256)) * 125)  # two seconds
+    ids = []
+    for name, data, mime_type in (("a.jpg", picture, "image/jpeg"), ("a.wav", sound, "audio/wav")):
+        files = {"file": (name, data.getvalue(), mime_type)}
+        answer = uno.post(f"/v15.0/{PHONE}/media", files=files, data={"messaging_product": "whatsapp"})
+        ids.append(str(answer.json()["id"]))
+    before = len(phone.sent())
+
+    send(uno, CONTACT, image={"id": ids[0]})
+    send(uno, CONTACT, audio={"id": ids[1], "voice": True})
+    send(uno, CONTACT, text={"body": "that is it"})
+
+    eventually(lambda: len(phone.sent()) == before + 3, within_s=30, what="three messages")
+    shown, heard, said = (line["message"] for line in phone.sent()[before:])
+    assert (shown["imageMessage"]["width"], shown["imageMessage"]["height"]) == (640, 480)
+    assert shown["imageMessage"]["JPEGThumbnail"]
+    assert heard["audioMessage"]["mimetype"] == "audio/ogg; codecs=opus"
+    assert heard["audioMessage"]["seconds"] == 2
+    assert len(base64.b64decode(heard["audioMessage"]["waveform"])) == 64
+    assert said == {"conversation": "that is it"}
 
 
 def test_marks_and_typing_reach_the_phone(uno: Stack, phone: Phone, hook: Receiver) -> None:
