@@ -455,6 +455,14 @@ def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Grap
     assert graph.sent == []
 
 
+def test_a_template_that_is_kept_here_is_no_thing_of_metas(api: Api, graph: Graph) -> None:
+    template = {"name": "here", "language": "en", "components": [{"type": "BODY", "text": "x"}]}
+    created = ask(api, "POST", f"{SANDBOX}/message_templates", token=f"session-token-{SANDBOX}", json=template).json()
+
+    assert ask(api, "GET", created["id"], token=OPERATOR).json()["name"] == "here"
+    assert graph.sent == []
+
+
 def test_the_phone_of_somebody_is_no_thing_of_metas(api: Api, graph: Graph) -> None:
     assert ask(api, "GET", "5521977776666").status_code in (401, 404)
     assert ask(api, "DELETE", NUMBER).status_code == 405

@@ -67,19 +67,25 @@ def _none_of_ours(view: View) -> View:
 
 
 def or_at_meta(view: View) -> View:
-    """Ask Meta for a node that is nobody's here: a flow, a group, a template. Stands above who may call the route."""
+    """Ask Meta for a node that is none of the caller's here: a flow, a group. Stands above who may call the route."""
 
     @wraps(view)
     def tried(*args: Any, **kwargs: Any) -> Any:
         named = request.view_args or {}
         node = str(named.get("phone") or named.get("node") or "")
         foreign = FOREIGN.fullmatch(node) and not is_valid(node)  # the environment may serve any phone
-        if foreign and (session := session_at_meta(node)) is not None:
+        if foreign and not _is_kept_template(node) and (session := session_at_meta(node)) is not None:
             edge = kwargs.get("edge")
             return forward_node(session, f"{node}/{edge}" if edge else node)
         return view(*args, **kwargs)
 
     return cast("View", tried)
+
+
+def _is_kept_template(node: str) -> bool:
+    from unoapi.web.templates import owner_of  # noqa: PLC0415 (which passes requests on, too)
+
+    return node.isdigit() and owner_of(node) is not None
 
 
 @routes.delete("/<graph:version>/<node:phone>")
