@@ -23,6 +23,7 @@ from unoapi.broker.messages import (
 from unoapi.errors import (
     BrokerBlocked,
     BrokerUnavailable,
+    Held,
     PermanentError,
     Poison,
     Postponed,
@@ -134,7 +135,8 @@ class UnoTask(Task[Any, Any]):
         if isinstance(decision, GiveUp):
             raise error
         job: Job = self.request.get("job")  # read before the task ran
-        self._publish([Envelope(job, decision.delay_ms, decision.retries, history)])
+        holding = error.token if isinstance(error, Held) else ""
+        self.publish_patiently([Envelope(job, decision.delay_ms, decision.retries, history, holding=holding)])
         self._report_retry(job, error, history, decision.delay_ms)
         raise Retry(exc=_public(error), when=decision.delay_ms / 1000)  # type: ignore[arg-type]
 
@@ -177,7 +179,7 @@ class UnoTask(Task[Any, Any]):
         """Wait once more when the wait was longer than the longest bucket."""
         due_ms = (self.request.headers or {}).get(NOT_BEFORE_HEADER)
         if isinstance(due_ms, int) and (left_ms := due_ms - now_ms()) > EARLY_MS:
-            self._publish([Envelope(job, left_ms, self.request.retries, self.history)])
+            self.publish_patiently([Envelope(job, left_ms, self.request.retries, self.history)])
             raise Ignore
 
     def _quarantine_poison(self, job: Job) -> None:
@@ -190,7 +192,9 @@ class UnoTask(Task[Any, Any]):
         if in_quarantine or not isinstance(count, int) or count <= MAX_REDELIVERIES:
             return
         history = history.model_copy(update={"redelivered": True})
-        self._publish([], [to_quarantine(Envelope(job, retries=self.request.retries, history=history), topology)])
+        self.publish_patiently(
+            [], [to_quarantine(Envelope(job, retries=self.request.retries, history=history), topology)]
+        )
         detail = f"redelivered {count} times; handled alone from now on"
         self.uno.traces.add(_entry(job, "suspected", history, detail=detail))
         log.warning("suspected", task=job.task, redeliveries=count, hint="see that the `suspect` process runs")
@@ -227,13 +231,13 @@ class UnoTask(Task[Any, Any]):
             error=describe(error),
             traceback="" if isinstance(error, UnoError) else safe_traceback(error),
         )
-        self._publish(follow_ups, [dead_letter])
+        self.publish_patiently(follow_ups, [dead_letter])
         uno.backlog.leave(job.phone, job.id)
         if isinstance(job, MessageJob):
             uno.send_order.leave(job)
         self._report_given_up(job, error, history)
 
-    def _publish(self, envelopes: Sequence[Envelope], messages: Sequence[Message] = ()) -> None:
+    def publish_patiently(self, envelopes: Sequence[Envelope], messages: Sequence[Message] = ()) -> None:
         """Publish with patience. When RabbitMQ stays away the message stays on its queue: neither lost nor dead.
 
         During an alarm it waits here: to give it back counts as a delivery, and after twenty of them it is dead.
@@ -256,7 +260,8 @@ class UnoTask(Task[Any, Any]):
         postponed = isinstance(error, (Postponed, *OWN_TROUBLE))
         attempt = _attempt_of(error)
         step: Step = "postponed" if postponed and attempt is None else "attempt"
-        detail = f"{describe(error)}; again in {delay_ms / 1000:.1f} s"
+        until = "in the queue of the endpoint" if isinstance(error, Held) else f"again in {delay_ms / 1000:.1f} s"
+        detail = f"{describe(error)}; {until}"
         self.uno.traces.add(_entry(job, step, history, detail=detail, attempt=attempt))
         log.log(
             20 if postponed else 30,

@@ -32,7 +32,7 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
         for_phone=_is_phone(uno, job.phone),
         files=uno.media_store,
         index=uno.media_index,
-        downloader=uno.downloader,
+        downloader=uno.media_downloader,
         tools=FileTools(),
         timeout_ms=settings.unoapi_fetch_timeout_ms,
         quota=settings.unoapi_session_media_max,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from celery import shared_task
+from celery.worker import state as worker_state
 
 from tasks.base import UnoTask
 from tasks.strategy import run_at_once
-from unoapi.errors import BrokerUnavailable, describe
+from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
 from unoapi.models.attempts import History
-from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint
 from unoapi.models.trace import TraceEntry
-from unoapi.services import failure_callbacks, ordering, webhooks
+from unoapi.services import failure_callbacks, holding, ordering, webhooks
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
@@ -66,18 +68,61 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
         ordering.pass_on(job, uno.ordering, lambda waiting: _attempt_for_another(uno, waiting), done=done)
 
 
+@shared_task(name=ReleaseEndpoint.task, base=UnoTask, bind=True)
+def release(self: UnoTask, job: ReleaseEndpoint) -> None:
+    """Look after the holding queue of an endpoint, and queue the next look."""
+    uno = self.uno
+    context = holding.ReleaseContext(
+        queues=uno.holding_queues,
+        holdings=uno.holdings,
+        deliveries=uno.deliveries,
+        breakers=uno.breakers,
+        bulkhead=uno.bulkhead,
+        publisher=uno.publisher,
+        schedule=uno.retry_schedule,
+        releases=uno.releases,
+        attempt=partial(_attempt_released, uno),
+        stopping=lambda: worker_state.should_stop is not None,
+    )
+    following = holding.look(job, context, redelivered=self.redelivered)
+    if following is not None:
+        self.publish_patiently([following])
+
+
+def look_again(uno: Uno) -> None:
+    """Look at holding queues whose own job got lost. Never raises."""
+    try:
+        uno.publisher.publish(holding.looks_again(uno.holdings))
+    except (BrokerUnavailable, StoreUnavailable) as error:
+        log.info("holding_queues_not_checked", error=f"{error}", hint="it is tried again in an hour")
+
+
+def _attempt_released(uno: Uno, job: DeliverWebhook, history: History) -> None:
+    """Make one attempt for a delivery of a holding queue. Raises what `webhooks.deliver` raises."""
+    context = replace(_context(uno), wait=webhooks.postponed, releasing=True)
+    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
+
+
 def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
     """Make one attempt with the parts of this worker. Raises what `webhooks.deliver` raises."""
-    context = webhooks.DeliveryContext(
+    webhooks.deliver_and_record(job, history=history, context=_context(uno), traces=uno.traces)
+
+
+def _context(uno: Uno) -> webhooks.DeliveryContext:
+    """What this worker makes deliveries with."""
+    max_age_s = uno.settings.unoapi_message_max_age
+    return webhooks.DeliveryContext(
         sessions=uno.sessions,
         deliveries=uno.deliveries,
         sender=uno.webhook_client,
         breakers=uno.breakers,
         bulkhead=uno.bulkhead,
         notify=partial(_report_change, uno),
-        max_age_s=uno.settings.unoapi_message_max_age,
+        max_age_s=max_age_s,
+        wait=partial(
+            holding.wait, max_age_s=max_age_s, announcements=uno.holding_announcements, publisher=uno.publisher
+        ),
     )
-    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
 def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connector_commands import CommandQueue
 from unoapi.broker.dead_letter_queue import BrokerDeadLetterQueue
+from unoapi.broker.holding_queues import BrokerHoldingQueues
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.queue_monitor import QueueCollector, QueueMonitor
 from unoapi.broker.rpc import BrokerRpc
@@ -19,6 +20,7 @@ from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
 from unoapi.http.callback_client import CallbackClient
 from unoapi.http.downloader import Downloader
+from unoapi.http.process_bulkhead import ProcessBulkhead
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
@@ -33,6 +35,7 @@ from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
+from unoapi.services.holding import Announcements, Releases
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
@@ -45,6 +48,7 @@ from unoapi.stores.connections import RedisConnections
 from unoapi.stores.dead_letter_counts import RedisDeadLetterCounts
 from unoapi.stores.dead_letter_holder import RedisDeadLetterHolder
 from unoapi.stores.deliveries import RedisDeliveries
+from unoapi.stores.holdings import RedisHoldings
 from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.link_secret import RedisLinkSecret
 from unoapi.stores.media_index import RedisMediaIndex
@@ -82,6 +86,8 @@ if TYPE_CHECKING:
         Deliveries,
         FileDownloader,
         Graph,
+        HoldingQueues,
+        Holdings,
         Idempotency,
         MediaIndex,
         MediaStore,
@@ -129,6 +135,10 @@ class Uno:
     deliveries: Deliveries
     breakers: Breakers
     bulkhead: Bulkhead
+    holdings: Holdings
+    holding_queues: HoldingQueues
+    holding_announcements: Announcements
+    releases: Releases
     ordering: Ordering
     send_order: SendOrder
     send_turns: SendTurns
@@ -146,6 +156,7 @@ class Uno:
     signed_urls: SignedUrls
     address_guard: AddressGuard
     downloader: FileDownloader
+    media_downloader: FileDownloader
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
@@ -226,8 +237,9 @@ def bootstrap(settings: Settings) -> Uno:
         rpc=BrokerRpc(amqp_url, topology),
     )
     files = _files(settings)
-    queue_ages = RedisQueueAges(store, prefix=topology.prefix)
-    downloader, api_client = Downloader(guard), ApiClient(guard)
+    queue_ages, holdings = RedisQueueAges(store, prefix=topology.prefix), RedisHoldings(store)
+    fetches = ProcessBulkhead(settings.base_store / "fetches", processes=settings.unoapi_media_processes)
+    media_downloader, api_client = Downloader(guard, share=fetches.taken), ApiClient(guard)
     media_index = RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
     link_secret = settings.unoapi_link_secret.get_secret_value()
     links = SignedUrls(
@@ -260,6 +272,10 @@ def bootstrap(settings: Settings) -> Uno:
             spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
         bulkhead=Bulkhead(settings.unoapi_worker_threads),
+        holdings=holdings,
+        holding_queues=BrokerHoldingQueues(amqp_url, topology, publisher),
+        holding_announcements=Announcements(),
+        releases=Releases(settings.unoapi_worker_threads),
         ordering=ordering,
         send_order=send_order,
         send_turns=SendTurns(send_order, threads=settings.unoapi_worker_threads),
@@ -278,9 +294,14 @@ def bootstrap(settings: Settings) -> Uno:
         media_index=media_index,
         signed_urls=links,
         address_guard=guard,
-        downloader=downloader,
+        downloader=Downloader(guard),
+        media_downloader=media_downloader,
         remote_media=CloudApiMedia(
-            sessions=sessions, api_client=api_client, downloader=downloader, timeout_ms=settings.unoapi_fetch_timeout_ms
+            sessions=sessions,
+            api_client=api_client,
+            downloader=media_downloader,
+            timeout_ms=settings.unoapi_fetch_timeout_ms,
+            share=fetches.taken,
         ),
         # Statuses that come twice, or in a wrong order, come soon after each other.
         statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
@@ -294,6 +315,7 @@ def bootstrap(settings: Settings) -> Uno:
             management_url=settings.rabbitmq_management_url.get_secret_value(),
             topology=topology,
             queue_ages=queue_ages,
+            holdings=holdings,
         ),
         dead_letters=DeadLetters(
             BrokerDeadLetterQueue(amqp_url, topology, publisher),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from unoapi.models.attempts import Answer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
     from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
     from unoapi.models.graph import GraphAnswer, GraphRequest
-    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, MessageJob, SendMessage
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, HeldDelivery, MessageJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
@@ -126,8 +127,15 @@ class Breakers(Protocol):
         deadline_ms: int,
         accepted_at_ms: int,
         may_probe: bool,
+        releasing: bool = ...,
     ) -> Permit:
-        """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`."""
+        """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`.
+
+        `releasing`: whether it comes out of the holding queue of its endpoint.
+        """
+
+    def next_probe_ms(self, state: str | None) -> int | None:
+        """In how many milliseconds an endpoint of this state may be probed; none when it is not down."""
 
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember the state that was read."""
@@ -171,6 +179,62 @@ class Deliveries(Protocol):
 
     def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
         """The states of endpoints, for a person."""
+
+
+class Holdings(Protocol):
+    """Which endpoint has which holding queue. Raises StoreUnavailable."""
+
+    def begin(  # noqa: PLR0913 (the fields of an entry)
+        self, endpoint: Endpoint, token: str, *, look: int, redelivered: bool, ready: bool, waiting: bool
+    ) -> int:
+        """The same as `keep`, at the beginning of a look. Negative: another copy of its message has made it."""
+
+    def keep(self, endpoint: Endpoint, token: str, *, ready: bool, waiting: bool) -> int:
+        """Write that the endpoint has this queue; returns how many queues there are. 0: it may not have it."""
+
+    def forget(self, endpoint: Endpoint, token: str) -> None:
+        """Let nobody find this queue any more."""
+
+    def all(self) -> list[tuple[Endpoint, str]]:
+        """All queues, as endpoint and token."""
+
+    def left_alone(self) -> list[tuple[Endpoint, str]]:
+        """The queues at which nobody has looked for long."""
+
+
+class HoldingQueues(Protocol):
+    """The holding queues in RabbitMQ, each named by its endpoint and token. Raises BrokerUnavailable."""
+
+    def make(self, endpoint: Endpoint, token: str) -> None:
+        """Make the queue, if it is not there."""
+
+    def peek(self, endpoint: Endpoint, token: str, *, position: int) -> HeldDelivery | None:
+        """The delivery at this position, from 0, or the last one before it. It stays where it is. None: no delivery."""
+
+    def consume(self, endpoint: Endpoint, token: str) -> AbstractContextManager[HeldDeliveries]:
+        """Take deliveries, oldest first. Those that are not settled stay in the queue, in their order."""
+
+    def close(self, endpoint: Endpoint, token: str) -> None:
+        """Let nothing be published to the queue any more. What comes too late is a dead letter."""
+
+    def delete(self, endpoint: Endpoint, token: str) -> None:
+        """Delete the queue with all that it holds."""
+
+
+class HeldDeliveries(Protocol):
+    """The deliveries of one queue, for one thread. Raises BrokerUnavailable."""
+
+    def take(self, *, wait_s: float) -> list[HeldDelivery]:
+        """Those that came, in the order of the queue; waits for the first one so many seconds."""
+
+    def is_empty(self) -> bool:
+        """Whether the queue has no deliveries but those that were taken."""
+
+    def done(self, held: HeldDelivery) -> None:
+        """Remove a delivery."""
+
+    def refuse(self, held: HeldDelivery) -> None:
+        """Move a delivery to the work queue."""
 
 
 class SendClaims(Protocol):

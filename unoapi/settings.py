@@ -115,6 +115,7 @@ class Settings(BaseSettings):
         description="RabbitMQ's management API, with its login. Empty: messages that workers hold are not counted.",
     )
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
+    unoapi_media_processes: int = Field(2, ge=1, le=1000, description="Processes that fetch and convert files.")
 
     unoapi_message_retry_limit: int = Field(
         5, ge=0, le=100, description="Retries after the first attempt (the Node version counted all attempts)."

@@ -41,8 +41,6 @@ FLOWERS_OWN = {
     "FLOWER_MAX_TASKS",
 }
 IN_THE_IMAGE = {"PORT", "UNOAPI_HOST"}
-# Read by the Procfile alone.
-PROCFILES_OWN = {"UNOAPI_MEDIA_PROCESSES"}
 LONGEST_DELIVERY_S = 60
 VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?:(?P<kind>:-|:\?)(?P<rest>[^}]*))?\})")
 
@@ -348,7 +346,7 @@ def test_every_process_of_the_procfile_has_a_service(stack: str) -> None:
 @pytest.mark.parametrize("stack", ["production", "unochat"])
 @pytest.mark.parametrize("service", OURS)
 def test_every_name_in_the_environment_is_a_setting(stack: str, service: str) -> None:
-    settings = {name.upper() for name in Settings.model_fields} | FLOWERS_OWN | PROCFILES_OWN
+    settings = {name.upper() for name in Settings.model_fields} | FLOWERS_OWN
     environment = made(STACKS[stack])["services"][service]["environment"]
 
     assert {name for name in environment if name not in settings} == set()

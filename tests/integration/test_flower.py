@@ -92,7 +92,8 @@ def test_strangers_see_nothing_and_the_operator_sees_all_queues_even_after_a_res
     assert [door is not None and door.status_code for door in [*doors, wrong]] == [401] * 7
     assert page is not None
     shown = rows(page.text)
-    assert set(shown) == {*(queue.name for queue in TOPOLOGY.queues), "unoapi.outgoing.whatsmeow.*"}
+    together = {"unoapi.outgoing.whatsmeow.*", "unoapi.held.*"}
+    assert set(shown) == {*(queue.name for queue in TOPOLOGY.queues), *together}
     assert shown["unoapi.dead"][:4] == ["2", "0", "2", "0"]
     assert shown["unoapi.outgoing"][3] == "1"
     assert lengths is not None

@@ -93,7 +93,7 @@ class Page:
 
     def waiting(self) -> float:
         """Messages in all waiting buckets."""
-        buckets = ["delayed", *(f"delayed.{number}" for number in range(1, 18))]
+        buckets = ["delayed", *(f"delayed.{number}" for number in range(1, 18)), "held.*"]
         return sum(self.total("unoapi_queue_messages", queue=bucket, state="ready") for bucket in buckets)
 
     def labels(self, name: str, label: str) -> set[str]:
@@ -218,7 +218,7 @@ def test_what_dashboard_and_alerts_use_is_exposed_and_nothing_else(running: Stac
     assert ("unoapi_queue_messages", "queue", "dead") in chosen()
     assert page.total("unoapi_delivery_seconds_count") == page.total("unoapi_deliveries_total") >= 8
     assert page.total("unoapi_dead_total") == 3
-    assert page.labels("unoapi_retries_total", "class") <= {"refused", "postponed"}
+    assert page.labels("unoapi_retries_total", "class") <= {"refused", "postponed", "held"}
     assert page.labels("unoapi_queue_messages", "queue") >= {
         queue.name.removeprefix("unoapi.") for queue in TOPOLOGY.queues
     }

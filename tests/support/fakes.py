@@ -7,6 +7,8 @@ import functools
 import json
 import threading
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.dead_letters import read_dead_letter, replayed
@@ -20,9 +22,9 @@ from unoapi.models.cloud_api.events import Event, contact, message_event, status
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.contacts import contact_key
 from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
-from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding, Permit
 from unoapi.models.identity import Identity
-from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, SendMessage, delivery_id, now_ms
+from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, HeldDelivery, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey, message_token
 from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -374,6 +376,9 @@ class MemoryBreakers:
     def permit(self, delivery_id: str, endpoint: Endpoint, **_: object) -> Permit:  # noqa: ARG002
         return Permit(wait_ms=self.wait_ms)
 
+    def next_probe_ms(self, state: str | None) -> int | None:  # noqa: ARG002
+        return 0 if self.open else None
+
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
         pass
 
@@ -390,6 +395,115 @@ class MemoryBreakers:
         self.failing.clear()
         if was_open:
             notify(EndpointChange(down=False, since_ms=1))
+
+
+class MemoryHoldings:
+    """Holdings, at most `most`. `away` stands for Redis that does not answer."""
+
+    def __init__(self, *, most: int = 1_000) -> None:
+        self.most = most
+        self.away = False
+        self.queues: dict[Endpoint, Holding] = {}
+        self.looks: dict[str, int] = {}
+        self.lost: list[tuple[Endpoint, str]] = []
+
+    def begin(self, endpoint: Endpoint, token: str, *, look: int, redelivered: bool, ready: bool, waiting: bool) -> int:
+        self._ensure_there()
+        following = self.looks.get(token, 0)
+        mine = endpoint not in self.queues or self.queues[endpoint].token == token
+        if mine and (following > look + 1 or (following == look + 1 and not redelivered)):
+            return -1
+        count = self.keep(endpoint, token, ready=ready, waiting=waiting)
+        if count:
+            self.looks[token] = look + 1
+        return count
+
+    def keep(self, endpoint: Endpoint, token: str, *, ready: bool, waiting: bool) -> int:
+        self._ensure_there()
+        present = self.queues.get(endpoint)
+        if (present and present.token != token) or (present is None and len(self.queues) >= self.most):
+            return 0
+        self.queues[endpoint] = Holding(token, ready, waiting)
+        return len(self.queues)
+
+    def forget(self, endpoint: Endpoint, token: str) -> None:
+        self._ensure_there()
+        if (present := self.queues.get(endpoint)) and present.token == token:
+            del self.queues[endpoint]
+
+    def left_alone(self) -> list[tuple[Endpoint, str]]:
+        return self.lost
+
+    def all(self) -> list[tuple[Endpoint, str]]:
+        self._ensure_there()
+        return [(endpoint, holding.token) for endpoint, holding in self.queues.items()]
+
+    def _ensure_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+
+
+class MemoryHoldingQueues:
+    """HoldingQueues. What is refused goes to `work`; the first `slow` reads of deliveries give none yet."""
+
+    def __init__(self) -> None:
+        self.slow = 0
+        self.queues: dict[tuple[Endpoint, str], list[HeldDelivery]] = {}
+        self.closed: set[tuple[Endpoint, str]] = set()
+        self.work: list[HeldDelivery] = []
+
+    def put(self, held: HeldDelivery, token: str) -> None:
+        """As a publisher does, with RabbitMQ's exchanges."""
+        self.queues[held.job.endpoint, token].append(held)
+
+    def make(self, endpoint: Endpoint, token: str) -> None:
+        self.queues.setdefault((endpoint, token), [])
+
+    def peek(self, endpoint: Endpoint, token: str, *, position: int) -> HeldDelivery | None:
+        queue = self.queues.setdefault((endpoint, token), [])
+        return queue[min(position, len(queue) - 1)] if queue else None
+
+    @contextmanager
+    def consume(self, endpoint: Endpoint, token: str) -> Iterator[_MemoryHeld]:
+        held = _MemoryHeld(self, endpoint, token)
+        yield held
+        left = self.queues[endpoint, token]
+        self.queues[endpoint, token] = [one for tag, one in enumerate(left) if tag not in held.settled]
+
+    def close(self, endpoint: Endpoint, token: str) -> None:
+        self.closed.add((endpoint, token))
+
+    def delete(self, endpoint: Endpoint, token: str) -> None:
+        del self.queues[endpoint, token]
+
+
+class _MemoryHeld:
+    """HeldDeliveries. The tag is the position in the queue."""
+
+    def __init__(self, queues: MemoryHoldingQueues, endpoint: Endpoint, token: str) -> None:
+        self._queues = queues
+        self._key = (endpoint, token)
+        self._given = 0
+        self.settled: set[int] = set()
+
+    def take(self, *, wait_s: float) -> list[HeldDelivery]:  # noqa: ARG002
+        if self._queues.slow:
+            self._queues.slow -= 1
+            return []
+        came = self._queues.queues[self._key][self._given :]
+        came = [replace(one, tag=self._given + number) for number, one in enumerate(came)]
+        self._given += len(came)
+        return came
+
+    def is_empty(self) -> bool:
+        return self._given >= len(self._queues.queues[self._key])
+
+    def done(self, held: HeldDelivery) -> None:
+        self.settled.add(held.tag)
+
+    def refuse(self, held: HeldDelivery) -> None:
+        self.settled.add(held.tag)
+        self._queues.work.append(held)
 
 
 FREE = Claim(free=True)

@@ -212,10 +212,12 @@ class Stack:
 
     def queues(self) -> dict[str, int]:
         """Messages per queue, ready or delivered to a consumer, read from RabbitMQ's management."""
+        return {name: self.depth(name) for name in self._all_queues()}
+
+    def _all_queues(self) -> list[str]:
         vhost = self.environment["AMQP_URL"].rpartition("/")[2]
         answer = requests.get(f"{self.servers.management_url}/api/queues/{vhost}?disable_stats=true", timeout=10)
-        names = [queue["name"] for queue in answer.json()]
-        return {name: self.depth(name) for name in names}
+        return [queue["name"] for queue in answer.json()]
 
     def depth(self, queue: str) -> int:
         """Ready messages of one queue, as the broker counts them now."""
@@ -236,6 +238,7 @@ class Stack:
         with Connection(self.environment["AMQP_URL"]) as connection:
             channel: Any = connection.channel()
             names = [queue.name for queue in TOPOLOGY.queues if queue.name != TOPOLOGY.dead]
+            names += [name for name in self._all_queues() if name.startswith(TOPOLOGY.holding_queues)]
             counts = {name: int(channel.queue_declare(name, passive=True).message_count) for name in names}
         return {name: count for name, count in counts.items() if count}
 

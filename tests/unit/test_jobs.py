@@ -28,6 +28,7 @@ from unoapi.models.jobs import (
     PrepareVoice,
     ReceiveCallback,
     ReceiveEvent,
+    ReleaseEndpoint,
     ReportFailure,
     RunCommand,
     SaveMedia,
@@ -50,6 +51,7 @@ ALL: list[Job] = [
     ReceiveEvent(id="1", phone=PHONE, event={"text": BODY}),
     ReceiveCallback(id="1", phone=PHONE, message_id="wamid.1", change={"value": {"text": BODY}}),
     AwaitResult(id="1", phone=PHONE, message_id="wamid.1"),
+    ReleaseEndpoint(id="1", phone=PHONE, webhook_id="default", token="0123456789ab"),
     ReportFailure(id="1", phone=PHONE, body=BODY),
     NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
 ]

@@ -610,6 +610,7 @@ def test_every_job_has_a_maximum_age(task: str) -> None:
     fields = {
         "body": "{}", "event": {}, "event_id": "e", "webhook_id": "default", "kind": "message", "stored": True,
         "to": CONTACT, "step": {}, "change": {}, "url": "http://example.test", "text": "x", "state": "x",
+        "token": "0123456789ab",
     }  # fmt: skip
     job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
 

@@ -100,3 +100,15 @@ class Connection(kombu.Connection):
     def _check_host(self) -> None:
         if self.transport_cls == "amqps":
             self.ssl = {"server_hostname": self.hostname}
+
+
+def wait_until_applied(channel: Any, queue: str) -> None:
+    """Return when a quorum queue has applied every acknowledgement of this channel.
+
+    To add or to end a consumer is answered when the queue has applied it, and so all that was passed on before. What
+    RabbitMQ had not passed on follows then, hence the second round. What comes meanwhile is given back.
+    """
+    for _ in range(2):
+        channel.basic_qos(0, 1, False)
+        tag = channel.basic_consume(queue, no_ack=False, callback=lambda _: None)
+        channel.basic_cancel(tag)

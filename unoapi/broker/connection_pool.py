@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import amqp
 
@@ -17,11 +17,13 @@ from unoapi.errors import ConfigurationError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from unoapi.broker.topology import Topology
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 2.0
 IO_TIMEOUT_S = 4.0
@@ -251,6 +253,10 @@ class PooledConnection:
     def declare(self, topology: Topology) -> None:
         """Declare the topology. Raises ConfigurationError for a conflict of names."""
         topology.declare(self._channel, vhost=self._connection.virtual_host or "/")
+
+    def use(self, work: Callable[[Any], T]) -> T:
+        """Do something else than publish on the channel."""
+        return work(self._channel)
 
     def check(self, queue: str, deadline: float) -> None:
         """Raise unless the queue is there and a message is confirmed in time."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from amqp.exceptions import ResourceLocked
 
-from unoapi.broker.connection import BROKER_ERRORS, Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection, wait_until_applied
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S, HEARTBEAT_S
 from unoapi.broker.dead_letters import moved_to_the_end, read_dead_letter, replayed
 from unoapi.errors import BrokerBlocked, BrokerUnavailable, DeadLettersBusy
@@ -102,7 +102,7 @@ class BrokerDeadLetterQueue:
                     )
                 finally:
                     if taken.acknowledged:
-                        self._wait_until_applied(channel)
+                        wait_until_applied(channel, self._topology.dead)
                 # Closing the connection gives back what is unacknowledged.
         except BROKER_ERRORS as error:
             raise BrokerUnavailable(f"the connection to RabbitMQ was lost: {type(error).__name__}") from error
@@ -183,17 +183,6 @@ class BrokerDeadLetterQueue:
             part = unacked[start : start + BATCH]
             self._publisher.publish_messages([moved_to_the_end(dead_letter, self._topology) for _, dead_letter in part])
             taken.acknowledge({tag for tag, _ in part})
-
-    def _wait_until_applied(self, channel: Any) -> None:
-        """Return when the queue has applied every acknowledgement of this channel.
-
-        To add or to end a consumer is answered when the queue has applied it, and so all that was passed on before.
-        What RabbitMQ had not passed on follows then, hence the second round. What comes meanwhile is given back.
-        """
-        for _ in range(2):
-            channel.basic_qos(0, 1, False)
-            tag = channel.basic_consume(self._topology.dead, no_ack=False, callback=lambda _: None)
-            channel.basic_cancel(tag)
 
     def _count(self, channel: Any) -> int:
         return int(channel.queue_declare(self._topology.dead, passive=True).message_count)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.topology import BUCKET_BOUNDS_S, DELAY_HEADER
 from unoapi.models.attempts import History
-from unoapi.models.jobs import JOBS, Envelope, Job, now_ms
+from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, HeldDelivery, Job, now_ms
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -19,6 +19,7 @@ NOT_BEFORE_HEADER = "unoapi-not-before-ms"
 PUBLISHED_HEADER = "unoapi-published-ms"
 DELIVERIES_HEADER = "x-delivery-count"
 """How often the broker delivered the message before, to workers that returned it or ended."""
+LONGEST_EXPIRATION_MS = 2**32 - 1
 LONGEST_WAIT_MS = BUCKET_BOUNDS_S[-1] * 1000
 
 
@@ -74,6 +75,10 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         "correlation_id": job.id,
         "message_id": job.id,
     }
+    if envelope.holding and isinstance(job, DeliverWebhook):
+        properties["expiration"] = str(min(max(envelope.delay_ms, 0), LONGEST_EXPIRATION_MS))
+        holding = topology.holding_queue(job.endpoint, envelope.holding).name
+        return Message(topology.broker, holding, body, headers, properties, job.message_id)
     if envelope.delay_ms <= 0:
         return Message(topology.broker, key, body, headers, properties, job.message_id)
     return waiting(
@@ -101,6 +106,18 @@ def from_body(task: str, body: Any) -> Job:
     """The job in a Celery message body. Raises KeyError, TypeError, ValueError when there is none."""
     document = json.loads(body)
     return JOBS[task].model_validate(document[0][0])
+
+
+def held_delivery(body: Any, headers: dict[str, Any] | None, *, tag: int) -> HeldDelivery | None:
+    """The delivery in a message of a holding queue; none when it cannot be read."""
+    given = headers or {}
+    try:
+        job = from_body(str(given.get("task")), body)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not isinstance(job, DeliverWebhook):
+        return None
+    return HeldDelivery(job, int(given.get("retries") or 0), history_of(given), tag)
 
 
 def came_ms(headers: dict[str, Any] | None) -> int | None:

@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from amqp.exceptions import NotFound
 
 from unoapi.broker.connection import BROKER_ERRORS
 from unoapi.broker.connection_pool import ConnectionPool
@@ -17,13 +19,15 @@ from unoapi.ports import Publisher
 from unoapi.telemetry.logging import PUBLISHED, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from unoapi.broker.topology import Topology
     from unoapi.models.jobs import Envelope
     from unoapi.ports import Ordering
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 CONFIRM_TIMEOUT_S = 4.0
 """After this long without a confirm the connection is given up; the API answers 503 within 5 s."""
@@ -142,6 +146,21 @@ class ConfirmingPublisher:
             else:
                 pool.works()
                 return
+
+    def on_channel(self, work: Callable[[Any], T], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> T:
+        """Do something else than publish on one of the connections. Raises NotFound, BrokerUnavailable."""
+        pool = self._started()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                with pool.borrowed(deadline) as connection:
+                    return connection.use(work)
+            except NotFound:
+                raise
+            except BROKER_ERRORS as failed:
+                if time.monotonic() + PAUSE_S >= deadline:
+                    raise _unavailable("RabbitMQ is not reachable", pool) from failed
+                time.sleep(PAUSE_S)
 
     def close(self) -> None:
         """Close the connections; one that is publishing is closed after its confirm."""

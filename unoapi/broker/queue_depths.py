@@ -14,7 +14,7 @@ from unoapi.broker.connector_commands import ENTRY
 from unoapi.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from unoapi.broker.topology import Topology
 
@@ -38,8 +38,11 @@ class Depth:
     oldest_s: float | None = None
 
 
-def read_depths(amqp_url: str, topology: Topology) -> list[Depth]:
-    """All queues of the topology. Raises BrokerUnavailable in seconds. Nothing is declared and nothing is taken."""
+def read_depths(amqp_url: str, topology: Topology, *, holding: Sequence[str] = ()) -> list[Depth]:
+    """All queues of the topology, and those of `holding` as one.
+
+    Raises BrokerUnavailable in seconds. Nothing is declared and nothing is taken.
+    """
     depths = []
     bounds = {"read_timeout": CONNECT_TIMEOUT_S, "write_timeout": CONNECT_TIMEOUT_S}
     options = {**bounds, "client_properties": {"connection_name": "unoapi queues"}}
@@ -60,6 +63,15 @@ def read_depths(amqp_url: str, topology: Topology) -> list[Depth]:
                 except NotFound:
                     channel = connection.channel()
                 depths.append(Depth(queue.name, queue.purpose, ready, consumers=consumers))
+            held, counted = 0, True
+            for name in holding:
+                if counted := time.monotonic() < deadline:
+                    try:
+                        held += int(channel.queue_declare(name, passive=True).message_count)
+                    except NotFound:
+                        channel = connection.channel()
+            purpose = f"waits for {len(holding)} endpoints that are down or paused"
+            depths.append(Depth(all_holding(topology), purpose, held if counted else None))
     except BROKER_ERRORS as error:
         raise BrokerUnavailable(f"RabbitMQ is not reachable ({type(error).__name__})") from error
     return depths
@@ -75,6 +87,12 @@ def with_totals(depths: list[Depth], totals: Mapping[str, Mapping[str, int]], to
         unacked=sum(numbers["unacked"] for numbers in session_queues),
     )
     complete = [replace(depth, unacked=totals.get(depth.queue, {}).get("unacked")) for depth in depths]
+    holding = [numbers for name, numbers in totals.items() if name.startswith(topology.holding_queues)]
+    ready, unacked = (sum(numbers[key] for numbers in holding) for key in ("ready", "unacked"))
+    complete = [
+        replace(depth, ready=ready, unacked=unacked) if depth.queue == all_holding(topology) else depth
+        for depth in complete
+    ]
     return [*complete, together]
 
 
@@ -86,6 +104,11 @@ def of_sessions(totals: Mapping[str, Mapping[str, int]], topology: Topology) -> 
 def all_sessions(topology: Topology) -> str:
     """The name of all session queues together."""
     return f"{topology.queue(ENTRY)}.*"
+
+
+def all_holding(topology: Topology) -> str:
+    """The name of all holding queues together."""
+    return f"{topology.holding_queues}*"
 
 
 def with_ages(depths: list[Depth], since_ms: Mapping[str, int], *, now_ms: int) -> list[Depth]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from unoapi.broker.queue_depths import Depth
     from unoapi.broker.topology import Topology
-    from unoapi.ports import QueueAges
+    from unoapi.ports import Holdings, QueueAges
 
 STATUSES = tuple(dict.fromkeys(STATUS_WORDS.values()))
 FRESH_S = 5.0
@@ -33,19 +33,28 @@ FRESH_S = 5.0
 class QueueMonitor:
     """Reads the queues. Each read is bounded: a connection, one request per queue, at most two further requests."""
 
-    def __init__(
-        self, *, amqp_url: str, vhost: str, management_url: str, topology: Topology, queue_ages: QueueAges
+    def __init__(  # noqa: PLR0913 (collaborators)
+        self,
+        *,
+        amqp_url: str,
+        vhost: str,
+        management_url: str,
+        topology: Topology,
+        queue_ages: QueueAges,
+        holdings: Holdings,
     ) -> None:
         self._url = amqp_url
         self._topology = topology
         self._queue_ages = queue_ages
+        self._holdings = holdings
         self._management = ManagementApi(management_url, vhost=vhost)
 
     def queues(self) -> list[Depth]:
         """All queues, with all counts and ages that can be had now. Raises BrokerUnavailable within seconds."""
-        queues = read_depths(self._url, self._topology)
-        ready = {depth.queue: depth.ready for depth in queues if depth.ready is not None}
         topology, sessions = self._topology, dict[str, int]()
+        queues = read_depths(self._url, topology, holding=self._holding())
+        single = {queue.name for queue in topology.queues}
+        ready = {depth.queue: depth.ready for depth in queues if depth.queue in single and depth.ready is not None}
         totals = self._management.totals(topology)
         if totals is not None:
             queues = with_totals(queues, totals, topology)
@@ -57,6 +66,12 @@ class QueueMonitor:
         waiting = [since_ms[name] for name in sessions if name in since_ms]
         together = {all_sessions(topology): min(waiting)} if waiting else {}
         return with_ages(queues, since_ms | together, now_ms=now_ms())
+
+    def _holding(self) -> list[str]:
+        try:
+            return [self._topology.holding_queue(*queue).name for queue in self._holdings.all()]
+        except StoreUnavailable:
+            return []
 
 
 class QueueCollector(Collector):

@@ -6,11 +6,15 @@ Arguments never depend on settings other than the prefix: a queue whose argument
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from amqp.exceptions import ChannelError, NotFound, PreconditionFailed
 
 from unoapi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from unoapi.models.endpoints import Endpoint
 
 DELAY_HEADER = "unoapi-delay"  # must not start with x-: a headers exchange ignores those
 BUCKET_BOUNDS_S = (*(2**n for n in range(17)), 86_400)
@@ -28,6 +32,7 @@ WORK_QUEUES = {
 }
 DELIVERY_LIMIT = 20
 MAX_SESSION_COMMANDS = 10_000
+MAX_WEBHOOK_CHARS = 100
 UNLIMITED_DELIVERIES = 2_147_483_647  # every read of a dead letter counts as a delivery; -1 is not safe on 3.10
 
 
@@ -61,6 +66,7 @@ class Topology:
         self.broker = f"{prefix}.broker"
         self.delayed = f"{prefix}.delayed"
         self.dead = f"{prefix}.dead"
+        self.holding_queues = f"{prefix}.held."
         to_dead = {"alternate-exchange": self.dead}
         self.exchanges = (
             Exchange(self.dead, "fanout", purpose="the dead-letter exchange of every work queue"),
@@ -90,6 +96,24 @@ class Topology:
             "x-expires": 7 * 86_400_000,
         }
         return Queue(name, self.broker, name, arguments, purpose=f"commands to the connector for {phone}")
+
+    def holding_queue(self, endpoint: Endpoint, token: str) -> Queue:
+        """The queue in which deliveries wait for an endpoint that is down or paused. Made when it is needed.
+
+        One that waits for too long, or is refused, goes to the work queue of deliveries. Each token has a queue of its
+        own, so that nobody binds again what is being removed. Not limited in deliveries: each look counts as one.
+        """
+        webhook = quote(endpoint.webhook_id, safe="")[:MAX_WEBHOOK_CHARS]  # without the wildcards of binding keys
+        name = f"{self.holding_queues}{endpoint.phone}.{webhook}.{token}"
+        arguments: dict[str, Any] = {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": self.broker,
+            "x-dead-letter-routing-key": self.queue("outgoing"),
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": UNLIMITED_DELIVERIES,
+        }
+        return Queue(name, self.broker, name, arguments, purpose="waits for an endpoint that is down or paused")
 
     def rpc_queue(self, phone: str) -> Queue:
         """The queue with the RPC requests to one session, on the default exchange. Nothing in it outlives 30 s."""

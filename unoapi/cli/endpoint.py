@@ -82,7 +82,7 @@ def pause(uno: Uno, phone: str, webhook_id: str, span: timedelta) -> None:
 @webhook_arguments
 @pass_uno
 def resume(uno: Uno, phone: str, webhook_id: str) -> None:
-    """End a pause; what waits notices within five minutes."""
+    """End a pause; what waits goes on within seconds."""
     _webhook(uno, phone, webhook_id)
     here = Endpoint(phone, webhook_id)
     if uno.deliveries.resume(here):

@@ -21,6 +21,7 @@ UnoError
 │   ├── SessionEnding         the session's process ends: its command stays with RabbitMQ
 │   └── Postponed             not a failure: come back later, no retry is used up
 │       ├── SendPostponed     WhatsApp takes no message now, and it is certain that nothing left
+│       ├── Held              a delivery that waits in the holding queue of its endpoint
 │       ├── Unclaimed         Redis could not note who sends a message: its job is marked first
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
 │       ├── NoConnector       no connector owns the phone
@@ -203,6 +204,16 @@ class Postponed(TransientError):
         self.after_ms = after_ms
         self.attempt = attempt
         self.jitter = jitter
+
+
+class Held(Postponed):
+    """A delivery whose endpoint is down or paused: it waits in the holding queue of this token, `after_ms` at most."""
+
+    reason = "held"
+
+    def __init__(self, message: str, *, token: str, after_ms: int, attempt: Attempt | None = None) -> None:
+        super().__init__(message, after_ms=after_ms, attempt=attempt, jitter=False)
+        self.token = token
 
 
 class SendPostponed(Postponed):

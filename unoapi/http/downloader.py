@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
@@ -13,6 +13,9 @@ from unoapi.errors import FetchFailed, FileRefused, NotSent
 from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from unoapi.http.address_guard import AddressGuard
     from unoapi.http.guarded_handle import Headers
 
@@ -43,13 +46,19 @@ class _Answer:
 
 
 class Downloader:
-    """Fetches files. Each address on the way is checked; redirects are followed at most three times."""
+    """Fetches files. Each address on the way is checked; redirects are followed at most three times.
 
-    def __init__(self, guard: AddressGuard) -> None:
+    `share` is entered with each address before it is asked; it may raise Postponed.
+    """
+
+    def __init__(
+        self, guard: AddressGuard, *, share: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self._guard = guard
+        self._share = share
 
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers = ()) -> Fetched:
-        """Write the file to `target`. Raises FetchFailed, or FileRefused, with a sentence for the operator.
+        """Write the file to `target`. Raises FetchFailed or FileRefused, for the operator, and what `share` raises.
 
         `headers` go to the first address only.
         """
@@ -57,9 +66,10 @@ class Downloader:
         for hop in range(MAX_HOPS + 1):
             target.seek(0)
             target.truncate()
-            answer = self._once(
-                address, target, limit=limit, timeout_ms=timeout_ms, headers=headers if hop == 0 else ()
-            )
+            with self._share(address):
+                answer = self._once(
+                    address, target, limit=limit, timeout_ms=timeout_ms, headers=headers if hop == 0 else ()
+                )
             if answer.status == OK:
                 return Fetched(mime_type=answer.mime_type.partition(";")[0].strip().lower(), size=answer.size)
             if answer.status not in REDIRECTS or not answer.location:

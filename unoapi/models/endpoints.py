@@ -32,11 +32,22 @@ def origin_of(url: str) -> tuple[str, str, int] | None:
         return None
 
 
+class Holding(NamedTuple):
+    """The holding queue of an endpoint, where its deliveries wait: which one, and whether some wait in it.
+
+    `ready` is false until RabbitMQ has it.
+    """
+
+    token: str
+    ready: bool
+    waiting: bool
+
+
 @dataclass(frozen=True)
 class DeliveryState:
     """The state before an attempt: already delivered, or its endpoint paused for so many milliseconds.
 
-    `breaker` is what the breakers wrote about the endpoint, none when it cannot be read.
+    `breaker` is what the breakers wrote about the endpoint, none when it cannot be read; `holding` its holding queue.
     What was accepted at `dropped_until_ms` (Unix time in milliseconds) or before was dropped by the operator.
     """
 
@@ -44,6 +55,7 @@ class DeliveryState:
     paused_ms: int = 0
     dropped_until_ms: int = 0
     breaker: str | None = field(default="", compare=False)
+    holding: Holding | None = None
 
 
 @dataclass(frozen=True)

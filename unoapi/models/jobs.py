@@ -234,6 +234,36 @@ class DeliverWebhook(Job):
         return f"{super().summary} webhook={self.webhook_id} kind={self.kind}"
 
 
+class ReleaseEndpoint(Job):
+    """Looks after the holding queue of one endpoint, which its `token` names: probes, releases, and removes it.
+
+    One such job waits for the next look as long as the queue is there; each look publishes the next one. `made` says
+    that RabbitMQ has the queue, `closing` that nothing is published to it any more. It was found empty from
+    `quiet_since_ms` on (0: it was not), and `probes` were made. `number` counts the looks.
+    """
+
+    task: ClassVar[str] = "outgoing.release"
+    queue: ClassVar[str] = "outgoing"
+
+    webhook_id: str
+    token: str = Field(pattern=r"^[0-9a-f]{12}$")
+    made: bool = False
+    closing: bool = False
+    quiet_since_ms: int = 0
+    probes: int = 0
+    number: int = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Whose queue it is."""
+        return Endpoint(self.phone, self.webhook_id)
+
+    @property
+    def summary(self) -> str:
+        """What dashboards and logs may show: ids only."""
+        return f"phone={self.phone} webhook={self.webhook_id}"
+
+
 class ReportFailure(Job):
     """One failure callback. `id` is stable: one per failure and replay count."""
 
@@ -274,6 +304,7 @@ JOBS: dict[str, type[Job]] = {
         FanOut,
         SaveMedia,
         DeliverWebhook,
+        ReleaseEndpoint,
         ReportFailure,
         NotifyNumber,
     )
@@ -296,9 +327,23 @@ NO_HISTORY = History()
 
 @dataclass(frozen=True)
 class Envelope:
-    """A job with what is written on its wrapping: when to run it, which retry it is, what happened before."""
+    """A job with what is written on its wrapping: when to run it, which retry it is, what happened before.
+
+    With a `holding` a delivery waits in its endpoint's holding queue of that token, for `delay_ms` at most.
+    """
 
     job: Job
     delay_ms: int = 0
     retries: int = 0
     history: History = NO_HISTORY
+    holding: str = ""
+
+
+@dataclass(frozen=True)
+class HeldDelivery:
+    """A delivery that stands in a holding queue. `tag` is the consumer's, for its settlement."""
+
+    job: DeliverWebhook
+    retries: int
+    history: History
+    tag: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 DOWN_WAIT_MS = 1000
+SHORT_PAUSE_MS = 5_000
+"""What waits for a pause that is not longer does so in a bucket."""
 LONGEST_PAUSE_MS = 300_000
 """A pause may be ended by hand: what waits checks this often."""
 THROTTLED = frozenset({429, 503})
@@ -189,9 +191,33 @@ def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessi
     return sessions.resolve(phone, stored=stored)
 
 
+class Wait(Protocol):
+    """Makes the error with which a delivery waits for its endpoint, for `after_ms` at least where nobody ends that."""
+
+    def __call__(
+        self, job: DeliverWebhook, state: DeliveryState, message: str, *, after_ms: int, attempt: Attempt | None = None
+    ) -> Postponed:
+        """The error."""
+
+
+def postponed(
+    job: DeliverWebhook,  # noqa: ARG001 (as `Wait` has it)
+    state: DeliveryState,  # noqa: ARG001
+    message: str,
+    *,
+    after_ms: int,
+    attempt: Attempt | None = None,
+) -> Postponed:
+    """A wait in the buckets."""
+    return Postponed(message, after_ms=after_ms, attempt=attempt, jitter=False)
+
+
 @dataclass(frozen=True)
 class DeliveryContext:
-    """What deliveries are made with. `notify` gets the change when an endpoint went down or came back."""
+    """What deliveries are made with. `notify` gets the change when an endpoint went down or came back.
+
+    `wait` says how one waits whose endpoint is down or paused; `releasing` is whether it waited so before.
+    """
 
     sessions: SessionStore
     deliveries: Deliveries
@@ -200,6 +226,8 @@ class DeliveryContext:
     bulkhead: Bulkhead
     notify: Callable[[DeliverWebhook, EndpointChange], None]
     max_age_s: int
+    wait: Wait = postponed
+    releasing: bool = False
 
 
 def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) -> Attempt | None:
@@ -211,7 +239,7 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     state = context.deliveries.state(job.id, endpoint)
     if state.done:
         return None
-    _ensure_due(job, state, max_age_s=context.max_age_s)
+    _ensure_due(job, state, context)
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
     webhook = session.webhook(job.webhook_id)
     if webhook is None:
@@ -225,16 +253,18 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
             state=state.breaker,
             deadline_ms=webhook.deadline_ms,
             accepted_at_ms=job.accepted_at_ms,
-            may_probe=context.bulkhead.may_probe,
+            may_probe=context.releasing or (context.bulkhead.may_probe and state.holding is None),
+            releasing=context.releasing,
         )
         if permit.wait_ms:
-            raise Postponed("the endpoint is down, or has just come back", after_ms=permit.wait_ms, jitter=False)
-        with context.bulkhead.probing(permit.probe):
+            message = "the endpoint is down, or has just come back"
+            raise context.wait(job, state, message, after_ms=permit.wait_ms)
+        with context.bulkhead.probing(permit.probe and not context.releasing):
             answer = context.sender.post(
                 webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body
             )
     if not answer.delivered:
-        raise _failure(job, answer, context)
+        raise _failure(job, answer, state, context)
     breakers.succeeded(endpoint, notify=partial(context.notify, job))
     return answer.as_attempt()
 
@@ -257,16 +287,34 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
 
-def _ensure_due(job: DeliverWebhook, state: DeliveryState, *, max_age_s: int) -> None:
+def _ensure_due(job: DeliverWebhook, state: DeliveryState, context: DeliveryContext) -> None:
     """Raise TooOld, DeliveryRefused or Postponed when no attempt may be made now."""
-    ensure_fresh(job, max_age_s=max_age_s)
+    ensure_fresh(job, max_age_s=context.max_age_s)
     if job.accepted_at_ms <= state.dropped_until_ms:
         raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
     if state.paused_ms:
-        raise Postponed("the endpoint is paused", after_ms=min(state.paused_ms, LONGEST_PAUSE_MS))
+        raise _pause(job, state, "the endpoint is paused", context, pause_ms=state.paused_ms)
+    if job.contact and state.holding is not None and state.holding.waiting and not context.releasing:
+        # A bucket for a moment, where there is no queue: what waits there keeps no order.
+        raise context.wait(job, state, "earlier events of the endpoint wait", after_ms=DOWN_WAIT_MS)
 
 
-def _failure(job: DeliverWebhook, answer: Answer, context: DeliveryContext) -> UnoError:
+def _pause(  # noqa: PLR0913 (what is known of the delivery)
+    job: DeliverWebhook,
+    state: DeliveryState,
+    message: str,
+    context: DeliveryContext,
+    *,
+    pause_ms: int,
+    attempt: Attempt | None = None,
+) -> Postponed:
+    """The error of a delivery to an endpoint that is paused. A short pause is waited for in a bucket."""
+    if pause_ms <= SHORT_PAUSE_MS:
+        return Postponed(message, after_ms=pause_ms, attempt=attempt)
+    return context.wait(job, state, message, after_ms=min(pause_ms, LONGEST_PAUSE_MS), attempt=attempt)
+
+
+def _failure(job: DeliverWebhook, answer: Answer, state: DeliveryState, context: DeliveryContext) -> UnoError:
     """The error that says what happens next, after an answer that is no 2xx."""
     error = delivery_error(answer)
     if isinstance(error, DeliveryRefused):
@@ -274,11 +322,13 @@ def _failure(job: DeliverWebhook, answer: Answer, context: DeliveryContext) -> U
     if answer.status in THROTTLED and answer.retry_after_s is not None:
         pause_ms = max(1000, answer.retry_after_s * 1000)
         context.deliveries.pause(job.endpoint, pause_ms=pause_ms)
-        return Postponed(f"{answer.summary} with Retry-After", after_ms=pause_ms, attempt=error.attempt)
+        message = f"{answer.summary} with Retry-After"
+        return _pause(job, state, message, context, pause_ms=pause_ms, attempt=error.attempt)
     down, went_down = context.breakers.failed(job.id, job.endpoint, took_ms=answer.duration_ms)
     if went_down is not None:
         context.notify(job, went_down)
     if down:
         # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
-        return Postponed(f"{error}; the endpoint is down", after_ms=DOWN_WAIT_MS, attempt=error.attempt)
+        message = f"{error}; the endpoint is down"
+        return context.wait(job, state, message, after_ms=DOWN_WAIT_MS, attempt=error.attempt)
     return error

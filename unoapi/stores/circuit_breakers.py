@@ -122,10 +122,12 @@ class RedisBreakers:
         deadline_ms: int,
         accepted_at_ms: int,
         may_probe: bool,
+        releasing: bool = False,
     ) -> Permit:
         """Whether this delivery may be posted now. `state` is that of `DeliveryState.breaker`; None: Redis is away.
 
-        `may_probe`: whether this process has a thread for one more probe.
+        `may_probe`: whether this process has a thread for one more probe. `releasing`: whether it comes out of the
+        holding queue, whose release has its own pace, and alone probes.
         """
         key = breaker_key(endpoint)
         if key in self._unwritten:
@@ -136,12 +138,13 @@ class RedisBreakers:
         kind, *words = current.split(" ")
         if kind == "ramp":
             is_new = accepted_at_ms > int(words[1])
-            return Permit() if is_new or state is None else self._ramp(key, int(words[1]))
+            return Permit() if is_new or releasing or state is None else self._ramp(key, int(words[1]))
         since_ms, next_ms, pause_ms, prober = int(words[0]), int(words[1]), int(words[2]), words[3]
         now = now_ms()
         left_ms = next_ms - now
         # Whoever probed last lets others try first; it probes again only when nobody came.
-        if left_ms > 0 or not may_probe or (prober == delivery_id and left_ms > -pause_ms):
+        again = prober == delivery_id and left_ms > -pause_ms and not releasing
+        if left_ms > 0 or not may_probe or again:
             # More is left only while a probe is under way: until its deadline, but it may succeed at any moment.
             return self._wait(min(left_ms, pause_ms), since_ms, now)
         # Reserved until its deadline; when it fails sooner, the next one follows after the pause.
@@ -210,6 +213,11 @@ class RedisBreakers:
             self._unwritten.discard(key)
         if was_down_since:
             notify(EndpointChange(down=False, since_ms=int(was_down_since)))
+
+    def next_probe_ms(self, state: str | None) -> int | None:
+        """In how many milliseconds an endpoint of this state may be probed; none when it is not down."""
+        kind, *words = (state or "").split(" ")
+        return max(0, int(words[1]) - now_ms()) if kind == "open" else None
 
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""

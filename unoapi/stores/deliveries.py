@@ -9,6 +9,7 @@ from unoapi.errors import StoreUnavailable
 from unoapi.models.endpoints import DeliveryState
 from unoapi.models.jobs import now_ms
 from unoapi.stores.circuit_breakers import breaker_key, failing_key
+from unoapi.stores.holdings import holding_key, read_holding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,16 +41,22 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            ((done, done_earlier, paused_until_ms, dropped_until_ms, breaker),) = self._redis.call(
+            ((done, done_earlier, paused_until_ms, dropped_until_ms, breaker, holding),) = self._redis.call(
                 (
                     "MGET", done_key(delivery_id), earlier_done_key(delivery_id),
-                    _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint),
+                    _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint),
                 )
             )  # fmt: skip
         except StoreUnavailable:
             return DeliveryState(paused_ms=self._pause_here_ms(endpoint), breaker=None)
         paused_ms = max(0, int(paused_until_ms or 0) - now_ms(), self._pause_on_its_way_ms(endpoint))
-        return DeliveryState(bool(done or done_earlier), paused_ms, int(dropped_until_ms or 0), str(breaker or ""))
+        return DeliveryState(
+            bool(done or done_earlier),
+            paused_ms,
+            int(dropped_until_ms or 0),
+            str(breaker or ""),
+            read_holding(holding),
+        )
 
     def _pause_here_ms(self, endpoint: Endpoint) -> int:
         until, _ = self._pauses_here.get(endpoint.key, NO_PAUSE)

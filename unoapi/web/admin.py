@@ -205,7 +205,7 @@ def pause(phone: str, webhook_id: str, body: Pause) -> ResponseReturnValue:
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/resume")
 @operator
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
-    """End a pause, also one that the receiver asked for. What waits notices within five minutes."""
+    """End a pause, also one that the receiver asked for. What waits goes on within seconds."""
     _webhook(phone, webhook_id)
     return jsonify(success=True, was_paused=parts().deliveries.resume(Endpoint(phone, webhook_id)))
 

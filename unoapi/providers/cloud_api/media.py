@@ -9,6 +9,9 @@ from unoapi.providers.cloud_api.graph import read_json
 from unoapi.providers.cloud_api.provider import address, bearer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from unoapi.http.api_client import ApiClient
     from unoapi.http.downloader import Downloader, Fetched
     from unoapi.ports import SessionStore
@@ -17,15 +20,22 @@ OK = 200
 
 
 class CloudApiMedia:
-    """RemoteMedia at Meta."""
+    """RemoteMedia at Meta. `share` is entered with Meta's address before it is asked; it may raise Postponed."""
 
     def __init__(
-        self, *, sessions: SessionStore, api_client: ApiClient, downloader: Downloader, timeout_ms: int
+        self,
+        *,
+        sessions: SessionStore,
+        api_client: ApiClient,
+        downloader: Downloader,
+        timeout_ms: int,
+        share: Callable[[str], AbstractContextManager[object]],
     ) -> None:
         self._sessions = sessions
         self._api_client = api_client
         self._downloader = downloader
         self._timeout_ms = timeout_ms
+        self._share = share
 
     def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> Fetched:
         """Write a file to `target`. Raises FetchFailed."""
@@ -34,9 +44,10 @@ class CloudApiMedia:
             raise FetchFailed("Meta's media id is none")
         headers = (bearer(account),)
         try:
-            answer = self._api_client.request(
-                "GET", f"{address(account)}/{media_id}", headers=headers, timeout_ms=account.deadline_ms
-            )
+            with self._share(address(account)):
+                answer = self._api_client.request(
+                    "GET", f"{address(account)}/{media_id}", headers=headers, timeout_ms=account.deadline_ms
+                )
         except (NotSent, Unanswered) as error:
             raise FetchFailed(f"Meta did not describe the file: {error}") from error
         url = read_json(answer.body).get("url")

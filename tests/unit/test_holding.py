@@ -1,0 +1,565 @@
+"""Endpoints that are down or paused: where their deliveries wait, and how they are released."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fakes import (
+    PHONE,
+    MemoryBreakers,
+    MemoryDeliveries,
+    MemoryHoldingQueues,
+    MemoryHoldings,
+    MemoryPublisher,
+    make_delivery,
+)
+from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Held, Postponed
+from unoapi.models.attempts import Attempt, History
+from unoapi.models.endpoints import DeliveryState, Endpoint, Holding
+from unoapi.models.jobs import Envelope, HeldDelivery, ReleaseEndpoint, now_ms
+from unoapi.services import holding
+from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.holding import Announcements, ReleaseContext, Releases, look, looks_again, wait
+from unoapi.services.retries import RetrySchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.jobs import DeliverWebhook
+
+CRM = Endpoint(PHONE, "crm")
+TOKEN = "0123456789ab"
+THREADS = 8
+DAY_S = 86_400
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "READ_EVERY_S", 0.0)
+
+
+def held(number: int, *, contact: str = "", retries: int = 0) -> HeldDelivery:
+    """A delivery, accepted after those with lower numbers."""
+    job = make_delivery(id=f"d-{number}", webhook_id="crm", contact=contact, accepted_at_ms=now_ms() - 60_000 + number)
+    return HeldDelivery(job, retries, History())
+
+
+@dataclass
+class Desk:
+    """One process with what it looks with. `answer` is what the endpoint does with a delivery: nothing, or raise."""
+
+    answer: Callable[[DeliverWebhook], None] = lambda _: None
+    breakers: MemoryBreakers = field(default_factory=MemoryBreakers)
+    deliveries: MemoryDeliveries = field(default_factory=MemoryDeliveries)
+    holdings: MemoryHoldings = field(default_factory=MemoryHoldings)
+    queues: MemoryHoldingQueues = field(default_factory=MemoryHoldingQueues)
+    publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+    bulkhead: Bulkhead = field(default_factory=lambda: Bulkhead(THREADS))
+    posted: list[str] = field(default_factory=list)
+    stopping: bool = False
+
+    def look(self, job: ReleaseEndpoint) -> Envelope | None:
+        return look(job, self.context)
+
+    @property
+    def context(self) -> ReleaseContext:
+        return ReleaseContext(
+            queues=self.queues,
+            holdings=self.holdings,
+            deliveries=self.deliveries,
+            breakers=self.breakers,
+            bulkhead=self.bulkhead,
+            publisher=self.publisher,
+            schedule=RetrySchedule(limit=2, base_ms=1000, cap_ms=4000),
+            releases=Releases(THREADS),
+            attempt=self._attempt,
+            stopping=lambda: self.stopping,
+        )
+
+    def _attempt(self, job: DeliverWebhook, history: History) -> None:  # noqa: ARG002
+        self.posted.append(job.id)
+        self.answer(job)
+        self.breakers.open = False
+
+    def fill(self, *deliveries: HeldDelivery) -> ReleaseEndpoint:
+        """A queue with these deliveries, and its job."""
+        job = ReleaseEndpoint(id="r", phone=PHONE, webhook_id="crm", token=TOKEN, made=True)
+        self.queues.make(CRM, TOKEN)
+        for one in deliveries:
+            self.queues.put(one, TOKEN)
+        return job
+
+    def left(self) -> list[str]:
+        """What stands in the queue."""
+        return [one.job.id for one in self.queues.queues[CRM, TOKEN]]
+
+
+def following(envelope: Envelope | None) -> ReleaseEndpoint:
+    assert envelope is not None
+    assert isinstance(envelope.job, ReleaseEndpoint)
+    return envelope.job
+
+
+def failed() -> DeliveryFailed:
+    return DeliveryFailed("HTTP 500", attempt=Attempt(status=500, outcome="refused"))
+
+
+def refuse_all(_: DeliverWebhook) -> None:
+    raise Postponed("the endpoint is down", after_ms=1000)
+
+
+# --- where a delivery waits ---
+
+
+def waits(state: DeliveryState, *, publisher: Any = None, announcements: Announcements | None = None) -> Postponed:
+    return wait(
+        held(1).job,
+        state,
+        "down",
+        after_ms=64_000,
+        max_age_s=DAY_S,
+        announcements=announcements or Announcements(),
+        publisher=publisher or MemoryPublisher(),
+    )
+
+
+def test_a_delivery_waits_in_the_queue_of_its_endpoint_until_its_maximum_age() -> None:
+    error = waits(DeliveryState(holding=Holding(TOKEN, ready=True, waiting=True)))
+
+    assert isinstance(error, Held)
+    assert error.token == TOKEN
+    assert DAY_S * 1000 - 61_000 < error.after_ms <= DAY_S * 1000 - 59_000
+
+
+def test_the_first_delivery_without_a_queue_asks_for_one_and_the_next_ones_wait_for_it_a_moment() -> None:
+    publisher, announcements = MemoryPublisher(), Announcements()
+
+    errors = [waits(DeliveryState(), publisher=publisher, announcements=announcements) for _ in range(3)]
+
+    [asked] = publisher.jobs("unoapi.outgoing")
+    assert (asked.task, asked.phone, asked.webhook_id, asked.made) == ("outgoing.release", PHONE, "crm", False)
+    assert {(type(error), error.after_ms) for error in errors} == {(Postponed, holding.MAKING_WAIT_MS)}
+
+
+def test_where_no_queue_is_made_deliveries_wait_in_the_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher, announcements = MemoryPublisher(), Announcements()
+    waits(DeliveryState(), publisher=publisher, announcements=announcements)
+    monkeypatch.setattr(holding, "MAKING_S", 0.0)
+
+    assert waits(DeliveryState(), publisher=publisher, announcements=announcements).after_ms == 64_000
+    assert len(publisher.jobs("unoapi.outgoing")) == 1, "it was asked for a moment ago"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(DeliveryState(breaker=None), id="Redis is away"),
+        pytest.param(DeliveryState(holding=Holding(TOKEN, ready=False, waiting=False)), id="it is being made"),
+    ],
+)
+def test_a_queue_is_not_asked_for_when_nobody_could_find_it_or_it_comes(state: DeliveryState) -> None:
+    publisher = MemoryPublisher()
+
+    assert type(waits(state, publisher=publisher)) is Postponed
+    assert publisher.jobs("unoapi.outgoing") == []
+
+
+def test_a_delivery_waits_in_a_bucket_when_the_queue_cannot_be_asked_for() -> None:
+    publisher = MemoryPublisher()
+    publisher.away = True
+
+    assert type(waits(DeliveryState(), publisher=publisher)) is Postponed
+
+
+# --- the life of a queue ---
+
+
+def test_the_first_look_makes_the_queue_and_then_names_it() -> None:
+    desk = Desk()
+    job = ReleaseEndpoint(id="r", phone=PHONE, webhook_id="crm", token=TOKEN)
+
+    again = desk.look(job)
+
+    assert following(again).made
+    assert desk.left() == []
+    assert desk.holdings.queues[CRM] == Holding(TOKEN, ready=True, waiting=True)
+
+
+@pytest.mark.parametrize(
+    "holdings",
+    [
+        pytest.param({CRM: Holding("ba9876543210", ready=True, waiting=True)}, id="it has one"),
+        pytest.param({Endpoint(PHONE, "other"): Holding(TOKEN, ready=True, waiting=True)}, id="there are too many"),
+    ],
+)
+def test_no_second_queue_is_made_and_none_beyond_the_bound(holdings: dict[Endpoint, Holding]) -> None:
+    desk = Desk(holdings=MemoryHoldings(most=1))
+    desk.holdings.queues = holdings
+
+    assert desk.look(ReleaseEndpoint(id="r", phone=PHONE, webhook_id="crm", token=TOKEN)) is None
+    assert desk.queues.queues == {}
+
+
+def test_a_queue_that_is_not_the_endpoints_any_more_is_closed_and_still_released() -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+    desk.holdings.queues[CRM] = Holding("ba9876543210", ready=True, waiting=True)
+
+    job = following(desk.look(job))
+
+    assert job.closing
+    assert desk.queues.closed == {(CRM, TOKEN)}
+    assert (desk.posted, desk.left()) == (["d-1"], [])
+
+
+def test_a_queue_that_stays_empty_is_forgotten_first_then_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "QUIET_MS", 0)
+    desk = Desk()
+    job = following(desk.look(desk.fill()))
+    assert not job.closing
+
+    closing = desk.look(job)
+
+    assert following(closing).closing
+    assert desk.holdings.queues == {}
+    assert desk.queues.closed == {(CRM, TOKEN)}
+    assert closing is not None
+    assert closing.delay_ms == holding.CLOSED_MS, "who learned its name before may still publish"
+    assert desk.look(following(closing)) is not None, "its time is not over"
+    monkeypatch.setattr(holding, "CLOSED_MS", 0)
+    assert desk.look(following(closing)) is None
+    assert desk.queues.queues == {}
+
+
+def test_what_came_while_a_queue_closes_is_released_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "CLOSED_MS", 0)
+    desk = Desk()
+    job = desk.fill(held(1)).model_copy(update={"closing": True, "quiet_since_ms": 1})
+
+    again = desk.look(job)
+
+    assert desk.posted == ["d-1"]
+    assert following(again).closing
+    assert desk.look(following(again)) is None
+
+
+def test_without_redis_a_queue_is_looked_after_and_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "QUIET_MS", 0)
+    desk = Desk()
+    desk.holdings.away = True
+
+    job = following(desk.look(desk.fill(held(1))))
+    job = following(desk.look(job))
+    job = following(desk.look(job))
+
+    assert desk.posted == ["d-1"]
+    assert not job.closing
+
+
+def test_the_more_queues_there_are_the_rarer_each_is_looked_at() -> None:
+    desk = Desk()
+    job = desk.fill()
+    seldom = 500
+    desk.holdings.queues = {Endpoint(PHONE, f"{n}"): Holding("t", ready=True, waiting=True) for n in range(seldom - 1)}
+
+    again = desk.look(job)
+
+    assert again is not None
+    assert again.delay_ms == 4_000 <= seldom * holding.LOOK_PER_QUEUE_MS, "a bucket's bound: there nobody is late"
+
+
+def test_an_error_of_our_own_does_not_leave_the_queue_alone() -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+    desk.deliveries.endpoints = lambda _: []  # type: ignore[assignment,method-assign]
+
+    again = desk.look(job)
+
+    assert again is not None
+    assert (following(again).token, again.delay_ms) == (TOKEN, holding.LONGEST_LOOK_MS)
+
+
+# --- probes ---
+
+
+def test_while_an_endpoint_is_down_one_delivery_probes_and_all_stay() -> None:
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+
+    job = following(desk.look(desk.fill(held(1), held(2))))
+
+    assert desk.posted == ["d-1"]
+    assert desk.left() == ["d-1", "d-2"]
+    assert desk.look(job) is not None
+    assert desk.posted == ["d-1", "d-2"], "one that is never taken must not hold up the others"
+
+
+def test_a_probe_that_is_taken_is_not_posted_again_and_the_others_follow_in_their_order() -> None:
+    desk = Desk()
+    desk.breakers.open = True
+
+    job = following(desk.look(desk.fill(held(1), held(2), held(3))))
+
+    assert desk.posted == ["d-1", "d-2", "d-3"]
+    assert desk.left() == []
+    assert job.quiet_since_ms
+    assert not desk.holdings.queues[CRM].waiting, "new events of ordered webhooks need not stand behind it"
+
+
+def test_a_probe_with_what_is_given_up_leaves_it_to_its_own_task() -> None:
+    def gone(job: DeliverWebhook) -> None:
+        if job.id == "d-1":
+            raise DeliveryRefused("the webhook was removed", reason="webhook_removed")
+
+    desk = Desk(answer=gone)
+    desk.breakers.open = True
+
+    desk.look(desk.fill(held(1), held(2)))
+
+    assert [one.job.id for one in desk.queues.work] == ["d-1"]
+    assert (desk.posted[-1], desk.left()) == ("d-2", [])
+
+
+def test_probes_and_releases_take_a_tenth_of_the_threads() -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+
+    with desk.bulkhead.probing(True):
+        again = desk.look(job)
+
+    assert again is not None
+    assert again.delay_ms == holding.LOOK_MS
+    assert desk.posted == []
+
+
+def test_a_paused_endpoint_is_not_probed_and_noticed_soon_when_the_pause_is_ended() -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+    desk.deliveries.suspend(CRM, pause_ms=3_600_000)
+
+    again = desk.look(job)
+
+    assert again is not None
+    assert (desk.posted, again.delay_ms) == ([], holding.CLOSER_LOOK_MS)
+    desk.deliveries.resume(CRM)
+    desk.look(following(again))
+    assert desk.posted == ["d-1"]
+
+
+def test_what_the_operator_dropped_is_given_up_also_while_the_endpoint_is_paused() -> None:
+    def dropped(_: DeliverWebhook) -> None:
+        raise DeliveryRefused("dropped", reason="dropped")
+
+    desk = Desk(answer=dropped)
+    job = desk.fill(held(1), held(2))
+    desk.deliveries.suspend(CRM, pause_ms=3_600_000)
+    desk.deliveries.drop(CRM)
+
+    desk.look(job)
+
+    assert [one.job.id for one in desk.queues.work] == ["d-1", "d-2"], "their own task gives them up"
+    assert desk.left() == []
+
+
+# --- release ---
+
+
+class Receiver:
+    """Counts how many deliveries it has at the same time, and in which order each conversation comes."""
+
+    def __init__(self, *, seconds: float = 0.002) -> None:
+        self.most = self.now = 0
+        self.came: list[tuple[str, str]] = []
+        self._seconds = seconds
+        self._lock = threading.Lock()
+
+    def __call__(self, job: DeliverWebhook) -> None:
+        with self._lock:
+            self.came.append((job.contact, job.id))
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self._seconds)
+        with self._lock:
+            self.now -= 1
+
+
+def test_concurrency_grows_with_each_success_up_to_the_threads() -> None:
+    receiver = Receiver()
+    desk = Desk(answer=receiver)
+
+    desk.look(desk.fill(*(held(number) for number in range(120))))
+
+    assert receiver.most == THREADS
+    assert Counter(job_id for _, job_id in receiver.came) == Counter(f"d-{number}" for number in range(120))
+    assert receiver.came[0][1] == "d-0", "one at first"
+
+
+def test_a_conversation_of_an_ordered_webhook_keeps_its_order_however_it_came_into_the_queue() -> None:
+    receiver = Receiver()
+    desk = Desk(answer=receiver)
+    contacts = ("maria", "joao", "ana")
+    deliveries = [held(number, contact=contacts[number % 3]) for number in range(60)]
+
+    desk.look(desk.fill(*deliveries[30:], *deliveries[:30]))
+
+    for contact in contacts:
+        came = [int(job_id[2:]) for of, job_id in receiver.came if of == contact]
+        assert came == sorted(came)
+        assert len(came) == 20
+
+
+def test_concurrency_stays_small_when_more_at_a_time_makes_none_faster() -> None:
+    alone = threading.Lock()
+    receiver = Receiver(seconds=0.0)
+
+    def answer(_: DeliverWebhook) -> None:
+        receiver.now += 1
+        receiver.most = max(receiver.most, receiver.now)
+        with alone:
+            time.sleep(2 * holding.SHORT_S)
+        receiver.now -= 1
+
+    desk = Desk(answer=answer)
+
+    desk.look(desk.fill(*(held(number) for number in range(40))))
+
+    assert receiver.most < THREADS
+    assert desk.left() == []
+
+
+def test_a_failure_uses_an_attempt_of_that_delivery_and_the_others_go_on() -> None:
+    def answer(job: DeliverWebhook) -> None:
+        if job.id == "d-1":
+            raise failed()
+
+    desk = Desk(answer=answer)
+
+    desk.look(desk.fill(*(held(number) for number in range(4))))
+
+    assert sorted(desk.posted) == ["d-0", "d-1", "d-2", "d-3"]
+    assert desk.left() == []
+    [retried] = desk.publisher.jobs("unoapi.delayed.1")
+    assert retried.id == "d-1"
+
+
+def test_the_last_attempt_is_left_to_the_deliverys_own_task() -> None:
+    def answer(_: DeliverWebhook) -> None:
+        raise failed()
+
+    desk = Desk(answer=answer)
+
+    desk.look(desk.fill(held(1, retries=2)))
+
+    assert [one.job.id for one in desk.queues.work] == ["d-1"]
+    assert desk.left() == []
+
+
+def test_an_endpoint_that_goes_down_again_ends_the_release_and_nothing_leaves_the_queue() -> None:
+    desk = Desk(answer=refuse_all)
+
+    again = desk.look(desk.fill(*(held(number) for number in range(50))))
+
+    assert len(desk.posted) == holding.MAX_WAITS
+    assert desk.left() == [f"d-{number}" for number in range(50)]
+    assert again is not None
+    assert (again.delay_ms, following(again).quiet_since_ms) == (holding.LOOK_MS, 0)
+
+
+def test_a_retry_that_cannot_be_queued_stays_where_it_is() -> None:
+    def answer(_: DeliverWebhook) -> None:
+        raise failed()
+
+    desk = Desk(answer=answer)
+    desk.publisher.away = True
+
+    desk.look(desk.fill(held(1)))
+
+    assert desk.left() == ["d-1"]
+
+
+def test_a_queue_whose_deliveries_come_late_is_not_taken_for_empty() -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+    states: list[bool] = []
+    desk.answer = lambda _: states.append(desk.holdings.queues[CRM].waiting)
+    desk.queues.slow = 3
+
+    desk.look(job)
+
+    assert states == [True], "new events of ordered webhooks stand behind it"
+    assert desk.left() == []
+
+
+def test_a_process_that_stops_leaves_the_rest_to_another_one_at_once() -> None:
+    desk = Desk()
+
+    def answer(_: DeliverWebhook) -> None:
+        desk.stopping = True
+
+    desk.answer = answer
+
+    again = desk.look(desk.fill(*(held(number) for number in range(9))))
+
+    assert desk.left() == [f"d-{number}" for number in range(1, 9)]
+    assert again is not None
+    assert again.delay_ms == 0
+
+
+def test_while_rabbitmq_is_away_the_look_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+
+    def away(*_: object, **__: object) -> HeldDelivery | None:
+        raise BrokerUnavailable("away")
+
+    monkeypatch.setattr(desk.queues, "peek", away)
+
+    again = desk.look(job)
+    monkeypatch.undo()
+    desk.look(following(again))
+
+    assert desk.posted == ["d-1"]
+
+
+# --- copies of the job, and its loss ---
+
+
+def test_a_copy_of_the_job_ends_by_itself() -> None:
+    desk = Desk()
+    job = desk.fill()
+
+    again = desk.look(job)
+
+    assert desk.look(job) is None
+    assert desk.look(following(again)) is not None
+    assert desk.look(job) is None
+
+
+def test_a_look_that_a_crash_ended_is_made_again() -> None:
+    desk = Desk(answer=refuse_all)
+    job = desk.fill(held(1))
+    desk.look(job)
+    desk.answer = lambda _: None
+
+    again = look(job, desk.context, redelivered=True)
+
+    assert desk.posted[-1] == "d-1"
+    assert desk.left() == []
+    assert desk.look(following(again)) is not None
+
+
+def test_a_queue_whose_job_got_lost_is_looked_at_again() -> None:
+    desk = Desk()
+    desk.fill(held(1))
+    desk.holdings.lost = [(CRM, TOKEN)]
+
+    [envelope] = looks_again(desk.holdings)
+    desk.look(following(envelope))
+
+    assert desk.posted == ["d-1"]

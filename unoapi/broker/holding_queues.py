@@ -1,0 +1,158 @@
+"""The holding queues in RabbitMQ: one for each endpoint that is down or paused."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import NotFound
+
+from unoapi.broker.connection import BROKER_ERRORS, Connection, wait_until_applied
+from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S, HEARTBEAT_S
+from unoapi.broker.messages import held_delivery
+from unoapi.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.broker.publisher import ConfirmingPublisher
+    from unoapi.broker.topology import Queue, Topology
+    from unoapi.models.endpoints import Endpoint
+    from unoapi.models.jobs import HeldDelivery
+
+PREFETCH = 400
+"""So many deliveries are taken ahead. Those that waited elsewhere for a moment come between the others again."""
+READ_S = 0.005
+
+
+class BrokerHoldingQueues:
+    """See the port `HoldingQueues`."""
+
+    def __init__(self, amqp_url: str, topology: Topology, publisher: ConfirmingPublisher) -> None:
+        self._url = amqp_url
+        self._topology = topology
+        self._publisher = publisher
+
+    def make(self, endpoint: Endpoint, token: str) -> None:
+        """Make the queue, if it is not there."""
+        queue = self._topology.holding_queue(endpoint, token)
+
+        def work(channel: Any) -> None:
+            channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
+            channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
+
+        self._publisher.on_channel(work)
+
+    def peek(self, endpoint: Endpoint, token: str, *, position: int) -> HeldDelivery | None:
+        """The delivery at this position, or the last one before it. One that cannot be read goes to the work queue."""
+        name = self._topology.holding_queue(endpoint, token).name
+
+        def work(channel: Any) -> HeldDelivery | None:
+            messages: list[Any] = []
+            while len(messages) <= position and (message := channel.basic_get(name)) is not None:
+                messages.append(message)
+            peeked = None
+            for message in messages:
+                held = held_delivery(message.body, message.headers, tag=0)
+                channel.basic_reject(message.delivery_tag, requeue=held is not None)
+                peeked = held or peeked
+            return peeked
+
+        try:
+            return self._publisher.on_channel(work)
+        except NotFound:  # somebody deleted it
+            self.make(endpoint, token)
+            return None
+
+    @contextmanager
+    def consume(self, endpoint: Endpoint, token: str) -> Iterator[_Consumer]:
+        """Take deliveries, oldest first, on a connection of its own."""
+        queue = self._topology.holding_queue(endpoint, token)
+        try:
+            with self._connection() as connection:
+                consumer = _Consumer(connection, queue)
+                yield consumer
+                consumer.finish()
+                # Closing the connection gives back what is not settled, in its order.
+        except BROKER_ERRORS as error:
+            raise BrokerUnavailable(f"the connection to RabbitMQ was lost: {type(error).__name__}") from error
+
+    def close(self, endpoint: Endpoint, token: str) -> None:
+        """Let nothing be published to the queue any more: the alternate exchange makes it a dead letter."""
+        queue = self._topology.holding_queue(endpoint, token)
+        self._publisher.on_channel(
+            lambda channel: channel.queue_unbind(queue.name, queue.exchange, queue.routing_key) and None
+        )
+
+    def delete(self, endpoint: Endpoint, token: str) -> None:
+        """Delete the queue with all that it holds."""
+        name = self._topology.holding_queue(endpoint, token).name
+        self._publisher.on_channel(lambda channel: channel.queue_delete(name) and None)
+
+    def _connection(self) -> Connection:
+        options = {"client_properties": {"connection_name": "unoapi release"}}
+        connection = Connection(
+            self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=HEARTBEAT_S, transport_options=options
+        )
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        return connection
+
+
+class _Consumer:
+    """See the port `HeldDeliveries`."""
+
+    def __init__(self, connection: Connection, queue: Queue) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._came: list[HeldDelivery] = []
+        self._settled = False
+        self._beat_at = time.monotonic()
+        channel: Any = connection.channel()
+        channel.basic_qos(0, PREFETCH, False)
+        self._consumer_tag = channel.basic_consume(queue.name, no_ack=False, callback=self._on_message)
+        self._channel = channel
+
+    def take(self, *, wait_s: float) -> list[HeldDelivery]:
+        """Those that came; waits for the first one so many seconds."""
+        now = time.monotonic()
+        if now - self._beat_at >= HEARTBEAT_S / 4:
+            self._beat_at = now
+            self._connection.heartbeat_check()
+        deadline = now + wait_s
+        try:
+            while len(self._came) < PREFETCH:
+                left_s = READ_S if self._came else deadline - time.monotonic()
+                self._connection.drain_events(timeout=max(READ_S, left_s))
+        except TimeoutError:
+            pass
+        came, self._came = self._came, []
+        return came
+
+    def is_empty(self) -> bool:
+        """Whether the queue has no deliveries but those that were taken."""
+        return not self._came and not self._channel.queue_declare(self._queue.name, passive=True).message_count
+
+    def done(self, held: HeldDelivery) -> None:
+        """Remove a delivery."""
+        self._settled = True
+        self._channel.basic_ack(held.tag)
+
+    def refuse(self, held: HeldDelivery) -> None:
+        """Move a delivery to the work queue, by dead-lettering."""
+        self._settled = True
+        self._channel.basic_reject(held.tag, requeue=False)
+
+    def finish(self) -> None:
+        """Return when the queue has everything that was settled."""
+        self._channel.basic_cancel(self._consumer_tag)
+        if self._settled:
+            wait_until_applied(self._channel, self._queue.name)
+
+    def _on_message(self, message: Any) -> None:
+        tag = message.delivery_info["delivery_tag"]
+        held = held_delivery(message.body, message.headers, tag=tag)
+        if held is None:
+            self._channel.basic_reject(tag, requeue=False)
+        else:
+            self._came.append(held)

@@ -1,0 +1,452 @@
+"""Endpoints that are down or paused: where their deliveries wait, and how they are released.
+
+A delivery that may not be posted now goes to the holding queue of its endpoint, where waiting costs nothing. One job
+for each queue (`ReleaseEndpoint`) looks after it, from the moment in which a delivery finds no queue. While the
+endpoint is down it probes with the oldest delivery. When a probe succeeds it takes the deliveries out, oldest first,
+with one request at a time at first: one more for each success, half as many after each failure. What is neither
+delivered nor still waiting goes the ordinary way of a delivery.
+
+While Redis is away, beyond a number of queues, and for short pauses deliveries wait in the buckets.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import partial
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from unoapi.errors import BrokerUnavailable, DeliveryFailed, Held, Postponed, StoreUnavailable, describe, safe_traceback
+from unoapi.models.endpoints import DeliveryState
+from unoapi.models.jobs import DeliverWebhook, Envelope, HeldDelivery, ReleaseEndpoint, now_ms
+from unoapi.services.retries import OWN_TROUBLE, OWN_TROUBLE_MS, GiveUp, decide, with_failure
+from unoapi.telemetry.logging import bound, get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.attempts import Attempt, History
+    from unoapi.models.endpoints import Endpoint
+    from unoapi.ports import (
+        Breakers,
+        Deliveries,
+        HeldDeliveries,
+        HoldingQueues,
+        Holdings,
+        Publisher,
+    )
+    from unoapi.services.bulkhead import Bulkhead
+    from unoapi.services.retries import RetrySchedule
+
+log = get_logger(__name__)
+
+ANNOUNCE_EVERY_S = 10.0
+MAKING_S = 2.0
+"""A queue that was asked for is there after so long, or refused."""
+MAKING_WAIT_MS = 1_000
+MAX_ENDPOINTS = 10_000
+
+LOOK_MS, LONGEST_LOOK_MS = 1_000, 64_000
+LOOK_PER_QUEUE_MS = 10
+"""So many queues more make the looks at each so much rarer: all together cost at most a hundred looks a second."""
+CLOSER_LOOK_MS = 8_000
+"""A pause, or an outage, may be ended by hand, and what waits may be dropped."""
+QUIET_MS = 120_000
+"""A queue that was empty for so long is removed."""
+CLOSED_MS = 64_000
+"""Between the last moment at which somebody could learn the queue's name and its end."""
+RUN_S = 20.0
+"""One look releases for so long; another one goes on, perhaps in another process."""
+LOW = 100
+QUIET_S = 0.2
+READ_EVERY_S = 0.1
+HEARTBEAT_EVERY_S = 1.0
+SHORT_S, LONG_S = 0.01, 60.0
+"""Differences between attempts that are shorter say nothing, and none takes longer."""
+MAX_WAITS = 3
+
+Waiting = tuple[int, int, HeldDelivery]
+"""When it was accepted, its number in the queue, and the delivery."""
+
+
+class Announcements:
+    """For which endpoints this process asked for a holding queue, so that not each delivery does."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def age_s(self, endpoint: Endpoint) -> float:
+        """Seconds since this process asked for the endpoint's queue. 0: never, or long ago, and the caller asks."""
+        now = time.monotonic()
+        with self._lock:
+            age_s = now - self._at.get(endpoint.key, -ANNOUNCE_EVERY_S)
+            if age_s < ANNOUNCE_EVERY_S:
+                return age_s
+            if len(self._at) >= MAX_ENDPOINTS:
+                self._at.clear()
+            self._at[endpoint.key] = now
+            return 0.0
+
+
+def wait(  # noqa: PLR0913 (what is known of the delivery)
+    job: DeliverWebhook,
+    state: DeliveryState,
+    message: str,
+    *,
+    after_ms: int,
+    max_age_s: int,
+    announcements: Announcements,
+    publisher: Publisher,
+    attempt: Attempt | None = None,
+) -> Postponed:
+    """The error with which a delivery waits, in the holding queue if there is one, for `after_ms` at least otherwise.
+
+    The first delivery that finds no queue asks for one.
+    """
+    endpoint, holding = job.endpoint, state.holding
+    if holding is not None and holding.ready:
+        left_ms = max(0, job.due_at_ms + max_age_s * 1000 - now_ms())
+        return Held(message, token=holding.token, after_ms=left_ms, attempt=attempt)
+    if state.breaker is None:
+        return Postponed(message, after_ms=after_ms, jitter=False, attempt=attempt)
+    age_s = announcements.age_s(endpoint)
+    if age_s == 0.0 and holding is None:
+        with suppress(BrokerUnavailable):  # the next one asks again
+            publisher.publish([Envelope(_first_look(endpoint))])
+    return Postponed(message, after_ms=MAKING_WAIT_MS if age_s < MAKING_S else after_ms, jitter=False, attempt=attempt)
+
+
+def _first_look(endpoint: Endpoint, *, token: str = "") -> ReleaseEndpoint:
+    token = token or uuid4().hex[:12]
+    return ReleaseEndpoint(id=f"release-{token}", phone=endpoint.phone, webhook_id=endpoint.webhook_id, token=token)
+
+
+def looks_again(holdings: Holdings) -> list[Envelope]:
+    """The looks at queues whose job got lost: somebody purged the queue in which it waited. Raises StoreUnavailable."""
+    return [
+        Envelope(_first_look(endpoint, token=token).model_copy(update={"made": True}))
+        for endpoint, token in holdings.left_alone()
+    ]
+
+
+class Releases:
+    """The threads of one process that post what is released, made when they are needed."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._executor: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run this in one of the threads."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="release")
+        self._executor.submit(work)
+
+
+@dataclass(frozen=True)
+class ReleaseContext:
+    """What a look is made with. `attempt` makes one attempt, and records what became of it."""
+
+    queues: HoldingQueues
+    holdings: Holdings
+    deliveries: Deliveries
+    breakers: Breakers
+    bulkhead: Bulkhead
+    publisher: Publisher
+    schedule: RetrySchedule
+    releases: Releases
+    attempt: Callable[[DeliverWebhook, History], None]
+    stopping: Callable[[], bool]
+
+
+def look(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool = False) -> Envelope | None:
+    """Look after the holding queue of an endpoint. The next look; none when the queue is gone, or others look after it.
+
+    `redelivered`: a worker had this look before and stopped in the middle of it. Never raises: without this job nobody
+    would look.
+    """
+    try:
+        following = _look(job, context, redelivered=redelivered)
+    except BrokerUnavailable:
+        following = Envelope(_next(job, number=job.number + 1), delay_ms=OWN_TROUBLE_MS)
+    except Exception as error:  # noqa: BLE001 (the queue must not be left alone for any of them)
+        trace = safe_traceback(error)
+        log.error("endpoint_not_released", webhook_id=job.webhook_id, error=describe(error), traceback=trace)
+        following = Envelope(_next(job, number=job.number + 1), delay_ms=LONGEST_LOOK_MS)
+    return following and replace(following, delay_ms=_punctual(following.delay_ms))
+
+
+def _punctual(delay_ms: int) -> int:
+    """The longest wait in one bucket that is not longer and never late: its bound, before which all others end."""
+    bound_ms = LOOK_MS
+    while 2 * bound_ms <= delay_ms:
+        bound_ms *= 2
+    return min(bound_ms, delay_ms)
+
+
+def _look(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool) -> Envelope | None:
+    endpoint, queues = job.endpoint, context.queues
+    queue_count = 1 if job.closing else _begin(job, context, redelivered=redelivered)
+    if queue_count is not None and (queue_count < 0 or (queue_count == 0 and not job.made)):
+        return None
+    job = _next(job, number=job.number + 1)
+    if queue_count == 0:  # another one is the endpoint's now
+        queues.close(endpoint, job.token)
+        job = _next(job, closing=True)
+    oldest = None
+    if job.made:
+        oldest = queues.peek(endpoint, job.token, position=job.probes % 2)
+    else:
+        queues.make(endpoint, job.token)
+        job = _next(job, made=True)
+        _keep(job, context, waiting=True)
+    if oldest is not None and job.quiet_since_ms and not job.closing:
+        _keep(job, context, waiting=True)
+    look_ms = min(max(LOOK_MS, (queue_count or 0) * LOOK_PER_QUEUE_MS), LONGEST_LOOK_MS)
+    if oldest is None:
+        return _empty(job, context, look_ms=look_ms)
+    job, delay_ms = _release(_next(job, quiet_since_ms=0), oldest, context, look_ms=look_ms)
+    return Envelope(job, delay_ms=delay_ms)
+
+
+def _begin(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool) -> int | None:
+    """How many queues there are. 0: the endpoint may not have this one; negative: a copy; none: Redis is away."""
+    waiting = not job.quiet_since_ms
+    try:
+        return context.holdings.begin(
+            job.endpoint, job.token, look=job.number, redelivered=redelivered, ready=job.made, waiting=waiting
+        )
+    except StoreUnavailable:
+        return None
+
+
+def _keep(job: ReleaseEndpoint, context: ReleaseContext, *, waiting: bool) -> None:
+    """Write whether deliveries wait, so that new ones of ordered webhooks stand behind them or pass."""
+    with suppress(StoreUnavailable):
+        context.holdings.keep(job.endpoint, job.token, ready=job.made, waiting=waiting)
+
+
+def _next(job: ReleaseEndpoint, **fields: object) -> ReleaseEndpoint:
+    return job.model_copy(update={"accepted_at_ms": now_ms(), **fields})
+
+
+def _empty(job: ReleaseEndpoint, context: ReleaseContext, *, look_ms: int) -> Envelope | None:
+    """Wait for what may come, and remove a queue in which nothing comes any more, in two steps."""
+    now, quiet_since_ms = now_ms(), job.quiet_since_ms
+    quiet_ms = now - quiet_since_ms
+    job = _next(job, quiet_since_ms=quiet_since_ms or now)
+    if job.closing:
+        if quiet_since_ms and quiet_ms >= CLOSED_MS:
+            context.queues.delete(job.endpoint, job.token)
+            return None
+        return Envelope(job, delay_ms=CLOSED_MS)
+    if not quiet_since_ms or quiet_ms < QUIET_MS:
+        return Envelope(job, delay_ms=look_ms)
+    try:
+        context.holdings.forget(job.endpoint, job.token)
+    except StoreUnavailable:
+        return Envelope(job, delay_ms=look_ms)
+    context.queues.close(job.endpoint, job.token)
+    return Envelope(_next(job, closing=True, quiet_since_ms=now), delay_ms=CLOSED_MS)
+
+
+def _release(
+    job: ReleaseEndpoint, oldest: HeldDelivery, context: ReleaseContext, *, look_ms: int
+) -> tuple[ReleaseEndpoint, int]:
+    """Probe or release, as far as the endpoint's state lets. The next look, and its delay in milliseconds."""
+    state = _state(job.endpoint, context)
+    dropped = oldest.job.accepted_at_ms <= state.dropped_until_ms
+    if state.paused_ms and not dropped:
+        return job, _until(state.paused_ms, look_ms)
+    probe_ms = None if dropped else context.breakers.next_probe_ms(state.breaker)
+    if probe_ms:
+        return job, _until(probe_ms, look_ms)
+    if not context.bulkhead.may_probe:
+        return job, look_ms
+    with context.bulkhead.probing(True):
+        probed = set[str]()
+        if probe_ms is not None:
+            job = _next(job, probes=job.probes + 1)
+            outcome = _attempt(oldest, context)
+            if outcome is Outcome.WAIT:
+                return job, _until(context.breakers.next_probe_ms(_state(job.endpoint, context).breaker) or 0, look_ms)
+            if outcome is not Outcome.OTHER:
+                probed.add(oldest.job.id)
+        release = _Release(context, done=probed, on_empty=partial(_keep, job, context, waiting=False))
+        with context.queues.consume(job.endpoint, job.token) as queue:
+            release.run(queue)
+    job = _next(job, quiet_since_ms=now_ms() if release.empty else 0)
+    return job, look_ms if release.empty or release.stopped else 0
+
+
+def _until(wait_ms: int, look_ms: int) -> int:
+    """The delay of the next look, when nothing can be done for so long."""
+    return max(look_ms, min(wait_ms, CLOSER_LOOK_MS))
+
+
+def _state(endpoint: Endpoint, context: ReleaseContext) -> DeliveryState:
+    try:
+        return context.deliveries.endpoints([endpoint])[0]
+    except StoreUnavailable:
+        return DeliveryState(breaker=None)
+
+
+class Outcome(Enum):
+    """What became of an attempt."""
+
+    DONE = auto()
+    FAILED = auto()  # it is retried, and queued for that
+    WAIT = auto()  # it may not be posted now
+    OTHER = auto()  # the ordinary way of a delivery decides
+
+
+def _attempt(held: HeldDelivery, context: ReleaseContext) -> Outcome:
+    job = held.job
+    with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
+        try:
+            context.attempt(job, held.history)
+        except DeliveryFailed as error:
+            return _retry(held, error, context)
+        except (Postponed, *OWN_TROUBLE) as error:
+            log.debug("release_waits", webhook_id=job.webhook_id, error=describe(error))
+            return Outcome.WAIT
+        except Exception as error:  # noqa: BLE001 (its task meets the same error, and knows what to do)
+            log.info("not_released", webhook_id=job.webhook_id, error=describe(error))
+            return Outcome.OTHER
+    return Outcome.DONE
+
+
+def _retry(held: HeldDelivery, error: DeliveryFailed, context: ReleaseContext) -> Outcome:
+    """Queue the next retry of a delivery that its endpoint did not take; the last one is left to its task."""
+    history = with_failure(held.history, error)
+    draw = random.random()  # noqa: S311 (spreads load, hides nothing)
+    decision = decide(error, history, retries=held.retries, schedule=context.schedule, draw=draw)
+    if isinstance(decision, GiveUp):
+        return Outcome.OTHER
+    try:
+        context.publisher.publish([Envelope(held.job, decision.delay_ms, decision.retries, history)])
+    except BrokerUnavailable:
+        return Outcome.WAIT
+    log.warning("will_retry", webhook_id=held.job.webhook_id, error=describe(error), after_ms=decision.delay_ms)
+    return Outcome.FAILED
+
+
+class _Release:
+    """Takes deliveries out of a holding queue while their endpoint takes them, oldest first.
+
+    `done` are those that a probe has delivered already. `on_empty` is called when nothing is left for the first time.
+    """
+
+    def __init__(self, context: ReleaseContext, *, done: set[str], on_empty: Callable[[], None]) -> None:
+        self.empty = self.stopped = False
+        self._emptied = False
+        self._context = context
+        self._done = done
+        self._on_empty = on_empty
+        self._waiting: list[Waiting] = []
+        self._busy: set[str] = set()  # conversations in which one is on its way
+        self._ended: SimpleQueue[tuple[Waiting, Outcome, float]] = SimpleQueue()
+        self._window = 1
+        self._shortest_s = LONG_S
+        self._running = 0
+        self._waits = 0  # in a row
+
+    def run(self, queue: HeldDeliveries) -> None:
+        """Release for a while. Afterwards it is `empty`, or `stopped`: the endpoint takes no more, or neither."""
+        numbers = count()
+        deadline, read_at = time.monotonic() + RUN_S, 0.0
+        while not self.empty:
+            now = time.monotonic()
+            going_on = now < deadline and not self.stopped and not self._context.stopping()
+            idle = not self._running and not self._waiting
+            every_s = READ_EVERY_S if going_on and len(self._waiting) < LOW else HEARTBEAT_EVERY_S
+            if idle or now - read_at >= every_s:
+                came = queue.take(wait_s=QUIET_S if self._emptied and idle and going_on else 0.0)
+                for held in came:
+                    heapq.heappush(self._waiting, (held.job.accepted_at_ms, next(numbers), held))
+                read_at = now if len(came) < LOW else now - READ_EVERY_S
+                if idle and not came and queue.is_empty():
+                    self._nothing_left()
+            if going_on:
+                self._start()
+            if self._running:
+                self._settle(queue)
+            elif not going_on:
+                return
+
+    def _nothing_left(self) -> None:
+        """Let new deliveries pass at once; end when nothing has come from before that."""
+        self.empty = self._emptied
+        if not self._emptied:
+            self._emptied = True
+            self._on_empty()
+
+    def _start(self) -> None:
+        """Begin as many attempts as the endpoint bears, one at a time in each conversation of an ordered webhook."""
+        passed = []
+        while self._running < self._window and self._waiting:
+            entry = heapq.heappop(self._waiting)
+            job = entry[2].job
+            if job.contact in self._busy:
+                passed.append(entry)
+                continue
+            if job.contact:
+                self._busy.add(job.contact)
+            self._running += 1
+            if job.id in self._done:
+                self._ended.put((entry, Outcome.DONE, 0.0))
+            else:
+                self._context.releases.submit(partial(self._attempt, entry))
+        for entry in passed:
+            heapq.heappush(self._waiting, entry)
+
+    def _attempt(self, entry: Waiting) -> None:
+        began = time.monotonic()
+        outcome = _attempt(entry[2], self._context)
+        self._ended.put((entry, outcome, time.monotonic() - began))
+
+    def _settle(self, queue: HeldDeliveries) -> None:
+        """Wait for an attempt to end, and settle all that have."""
+        ended = []
+        with suppress(Empty):
+            ended.append(self._ended.get(timeout=HEARTBEAT_EVERY_S))
+            while True:
+                ended.append(self._ended.get_nowait())
+        for entry, outcome, took_s in ended:
+            held = entry[2]
+            self._running -= 1
+            self._busy.discard(held.job.contact)
+            if outcome is Outcome.WAIT:
+                heapq.heappush(self._waiting, entry)
+            elif outcome is Outcome.OTHER:
+                queue.refuse(held)
+            else:
+                queue.done(held)
+            self._adapt(outcome, took_s)
+
+    def _adapt(self, outcome: Outcome, took_s: float) -> None:
+        """One more at a time after each success; half as many after a failure.
+
+        When attempts take several times as long as the shortest did, more at a time make none faster: the receiver, or
+        this process, is busy. So they become fewer, and new events keep their place.
+        """
+        self._waits = self._waits + 1 if outcome is Outcome.WAIT else 0
+        self.stopped = self.stopped or self._waits >= MAX_WAITS
+        if outcome is Outcome.DONE:
+            self._shortest_s = max(min(self._shortest_s, took_s), SHORT_S)
+            more = 1 if took_s <= 2 * self._shortest_s else -1 if took_s > 4 * self._shortest_s else 0
+            self._window = min(max(1, self._window + more), self._context.releases.threads)
+        elif outcome is not Outcome.OTHER:
+            self._window = max(1, self._window // 2)
