@@ -4,10 +4,12 @@ import contextlib
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -22,21 +24,28 @@ from tests.bench.stage import Stage, event, message
 from tests.support.constants import PHONE, ROOT
 from tests.support.receiver import Behaviour
 from tests.support.stack import TOPOLOGY, eventually
+from unoapi.broker.holding_queues import BrokerHoldingQueues
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.devenv.ports import free_port
 from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.events import Event, split
-from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id
+from unoapi.models.endpoints import Endpoint
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, ReleaseEndpoint, delivery_id, now_ms
+from unoapi.stores.circuit_breakers import breaker_key
 
 TOKEN = "token-of-the-benchmarks"
 HEADERS = {"Authorization": TOKEN}
-PATH = "/ours"
-WEBHOOK = "default"
+PATH, HEALTHY_PATH = "/ours", "/healthy"
+WEBHOOK, HEALTHY = "default", "healthy"
+HOLDING = "0123456789ab"
+DAY_MS = 86_400_000
 SLOW_MS = 200
 SLOW_THREADS = 200
 THREADS = 50
 BATCH = 1000
 PACE_PER_S = 100
+UNNOTICED = 4
+"""So many failures of different deliveries are taken for those of single messages."""
 BEFORE_S, AFTER_S = 2.0, 8.0
 """So long events come before an outage, and after it."""
 numbers = count()  # of all events of all runs: what was delivered once is not delivered again
@@ -156,8 +165,10 @@ def latency(stage: Stage) -> Figures:
 def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
     """After an outage at 100 events a second, with the default settings: how long what waited and what is new take.
 
-    `last_s`: from the healing to the last arrival. `new_p50_ms`: from the API's answer to the arrival of events that
-    were accepted after the healing. `requests`: requests for each event. `dead`: dead letters.
+    `last_s`: from the healing to the arrival of the last event that was accepted before it, but for those whose
+    failures made the endpoint count as down: each has used an attempt, and comes by its own retry (`schedule_s`).
+    `new_p50_ms`: from the API's answer to the arrival of events that were accepted after the healing. `requests`:
+    requests for each event. `dead`: dead letters.
     """
     amount = int(PACE_PER_S * (BEFORE_S + outage_s + AFTER_S))
     prepare(stage)
@@ -182,12 +193,134 @@ def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
     requests = stage.receiver.requests(PATH)
     came = {message_number(request.body): request.received_at for request in requests}  # the last one was the taken one
     new = [came[number] - at for number, at in answered.items() if at > healed]
+    waited = sorted(came[number] - healed for number, at in answered.items() if at <= healed)
     return {
-        "last_s": max(came.values()) - healed,
+        "last_s": waited[-UNNOTICED - 1],
+        "schedule_s": waited[-1],
         "new_p50_ms": statistics.median(new) * 1000,
         "requests": len(requests) / amount,
         "dead": dead,
     }
+
+
+def partly_failing(stage: Stage) -> Figures:
+    """A receiver that fails twice for a fifth of the events, at 100 a second: what that costs the others.
+
+    `others_p95_ms`: from the API's answer to the arrival of events that it takes at once. `requests`: for each event.
+    `down`: whether it ever counted as down.
+    """
+    amount = stage.sizes.paced
+    prepare(stage, Behaviour(failures=2, share=0.2))
+    stage.receiver.record("full")
+    first = next(numbers)
+    for _ in range(amount):
+        next(numbers)
+    path, down = f"/webhooks/whatsapp/{PHONE}", 0
+    with web(stage) as port, workers(stage), ThreadPoolExecutor(1) as pool:
+        eventually(lambda: consumers(stage) > 0, what="our worker", within_s=30)
+        loading = pool.submit(load, port, path, event(f"{first}-{{n}}"), amount, HEADERS, per_s=PACE_PER_S)
+        with redis.Redis.from_url(stage.redis_url) as client:
+            while not loading.done():
+                down += bool(client.exists(breaker_key(Endpoint(PHONE, WEBHOOK))))
+                time.sleep(0.2)
+        answered = loading.result(PATIENCE_S)
+        eventually(
+            lambda: accepted(stage.receiver, PATH) >= amount, what=f"{amount} events", within_s=PATIENCE_S, every_s=1
+        )
+    requests = stage.receiver.requests(PATH)
+    came, times = {}, Counter[int]()
+    for request in requests:
+        number = message_number(request.body)
+        came[number] = request.received_at
+        times[number] += 1
+    return {
+        "others_p95_ms": percentiles(came[n] - at for n, at in answered.items() if times[n] == 1)["p95_ms"],
+        "requests": len(requests) / amount,
+        "down": down,
+    }
+
+
+def waiting(stage: Stage) -> Figures:
+    """Many deliveries wait for an endpoint that is down: what that costs while it lasts, and how they are released.
+
+    `cpu`: the worker's processor time a second. `empty_p95_ms`, `p95_ms`: from the publishing of a delivery to its
+    arrival at a healthy endpoint, without and beside them. `per_s`: of the release. `early_mb`, `late_mb`: memory in
+    its second and last tenth. `overtaken`: the share of deliveries before which one came that stood behind them by
+    more than two windows: their own attempt took so much longer.
+    """
+    amount = stage.sizes.waiting
+    tenth = amount // 10
+    prepare(stage, paths={WEBHOOK: PATH, HEALTHY: HEALTHY_PATH})
+    with workers(stage):
+        eventually(lambda: consumers(stage) > 0, what="our worker", within_s=30)
+        empty = healthy(stage)
+    stage.receiver.clear()
+    stage.receiver.script(PATH, Behaviour(status=503))
+    ids = hold(stage, amount)
+    with workers(stage) as processes:
+        eventually(lambda: stage.receiver.count(PATH) > 0, what="a probe", within_s=60)
+        before, since = cpu_s(processes), time.monotonic()
+        time.sleep(stage.sizes.watch_s)
+        cpu = (cpu_s(processes) - before) / (time.monotonic() - since)
+        beside = healthy(stage)
+        stage.receiver.clear()
+        stage.receiver.script(PATH, Behaviour())
+        memory: list[tuple[int, float]] = []
+
+        def done() -> bool:
+            memory.append((stage.receiver.count(PATH), megabytes(processes)))
+            return memory[-1][0] >= amount
+
+        eventually(done, what=f"{amount} deliveries", within_s=PATIENCE_S + amount / 100, every_s=0.5)
+    times = stage.receiver.times(PATH)
+    positions = {delivery_id: position for position, delivery_id in enumerate(ids)}
+    came = [positions[delivery_id] for delivery_id in stage.receiver.ids(PATH)]
+    farthest = list(accumulate(came, max))
+    return {
+        "cpu": cpu,
+        "empty_p95_ms": empty["p95_ms"],
+        "p95_ms": beside["p95_ms"],
+        "per_s": (len(times) * 0.8) / (times[int(len(times) * 0.9)] - times[int(len(times) * 0.1)]),
+        "early_mb": statistics.median([mb for done, mb in memory if done <= 2 * tenth]),
+        "late_mb": statistics.median([mb for done, mb in memory if done >= amount - tenth]),
+        "overtaken": sum(most - position > 2 * THREADS for most, position in zip(farthest, came, strict=True)) / amount,
+        "lost": amount - len(came),
+    }
+
+
+def hold(stage: Stage, amount: int) -> list[str]:
+    """An endpoint that is down and has so many deliveries in its holding queue; their ids, the oldest first."""
+    endpoint, ids = Endpoint(PHONE, WEBHOOK), list[str]()
+    publisher = ConfirmingPublisher(stage.amqp_url, TOPOLOGY)
+    queues = BrokerHoldingQueues(stage.amqp_url, TOPOLOGY, publisher)
+    queues.make(endpoint, HOLDING)
+    for start in range(0, amount, BATCH):
+        jobs = [delivery(new_event()) for _ in range(min(BATCH, amount - start))]
+        ids += [job.id for job in jobs]
+        publisher.publish([Envelope(job, DAY_MS, holding=HOLDING) for job in jobs], timeout_s=PATIENCE_S)
+    release = ReleaseEndpoint(id="release", phone=PHONE, webhook_id=WEBHOOK, token=HOLDING, made=True)
+    with redis.Redis.from_url(stage.redis_url) as client:
+        now = now_ms()
+        client.set(breaker_key(endpoint), f"open {now} {now} 1000 nobody")
+    publisher.publish([Envelope(release)])
+    publisher.close()
+    return ids
+
+
+def healthy(stage: Stage) -> Figures:
+    """From the publishing of a delivery to its arrival at an endpoint that is healthy, at 100 a second."""
+    publisher = ConfirmingPublisher(stage.amqp_url, TOPOLOGY)
+    published = []
+    before = len(stage.receiver.times(HEALTHY_PATH))
+    start = time.time()
+    for number in range(stage.sizes.paced // 2):
+        time.sleep(max(0.0, start + number / PACE_PER_S - time.time()))
+        published.append(time.time())
+        publisher.publish([Envelope(delivery(new_event(), webhook_id=HEALTHY))])
+    publisher.close()
+    stage.receiver.wait(before + len(published), HEALTHY_PATH)
+    came = stage.receiver.times(HEALTHY_PATH)[before:]
+    return percentiles(arrived - at for arrived, at in zip(came, published, strict=True))
 
 
 def message_number(body: str) -> int:
@@ -196,15 +329,18 @@ def message_number(body: str) -> int:
     return int(message_id.rpartition("-")[2])
 
 
-def prepare(stage: Stage, behaviour: Behaviour | None = None) -> None:
-    """Empty queues, an empty Redis with one session, and a receiver that remembers nothing."""
+def prepare(
+    stage: Stage, behaviour: Behaviour | None = None, *, paths: Mapping[str, str] = MappingProxyType({WEBHOOK: PATH})
+) -> None:
+    """Empty queues, an empty Redis with one session, and a receiver that remembers nothing. `paths` are by webhook."""
     with Connection(stage.amqp_url) as connection:
         channel: Any = connection.default_channel
         TOPOLOGY.declare(channel, vhost="ours")
         for queue in TOPOLOGY.queues:
             channel.queue_purge(queue.name)
-    webhook = {"id": WEBHOOK, "urlAbsolute": stage.receiver.url(PATH), "header": "Authorization", "token": "bench"}
-    config = {"provider": "sandbox", "webhooks": [{**webhook, "secret": "bench"}]}
+    common = {"header": "Authorization", "token": "bench", "secret": "bench"}
+    webhooks = [{"id": name, "urlAbsolute": stage.receiver.url(path), **common} for name, path in paths.items()]
+    config = {"provider": "sandbox", "webhooks": webhooks}
     with redis.Redis.from_url(stage.redis_url) as client:
         client.flushall()
         client.set(f"unoapi-config:{PHONE}", json.dumps(config))
@@ -241,14 +377,14 @@ def fan_out(one: Event) -> FanOut:
     )
 
 
-def delivery(one: Event) -> DeliverWebhook:
+def delivery(one: Event, webhook_id: str = WEBHOOK) -> DeliverWebhook:
     """The job that the fan-out makes of an event."""
     return DeliverWebhook(
-        id=delivery_id(one.event_id, WEBHOOK),
+        id=delivery_id(one.event_id, webhook_id),
         phone=PHONE,
         message_id=one.message_id,
         event_id=one.event_id,
-        webhook_id=WEBHOOK,
+        webhook_id=webhook_id,
         kind=one.kind,
         stored=True,
         body=one.body,

@@ -144,7 +144,33 @@ def recovery(stage: Stage) -> list[Row]:
             against(f"{name}: new ones, median in ms : 100", rounds, name, "new_p50_ms", 100, at_most=1),
             against(f"{name}: dead letters", rounds, name, "dead", 1, at_most=0),
         ]
-    return rows
+    name = "a fifth fails twice"
+    partly = interleaved({name: partial(ours.partly_failing, stage)}, 1)
+    return [
+        *rows,
+        against(f"{name}: the others, p95 in ms : 100", partly, name, "others_p95_ms", 100, at_most=1),
+        against(f"{name}: requests for each event", partly, name, "requests", 1, at_most=1.45),
+        against(f"{name}: seen down", partly, name, "down", 1, at_most=0),
+    ]
+
+
+def waiting(stage: Stage) -> list[Row]:
+    """Many deliveries wait for an endpoint that is down, and are released."""
+    contenders = {"ordinary": partial(ours.deliveries, stage), "waiting": partial(ours.waiting, stage)}
+    rounds = interleaved(contenders, 1)
+
+    def median(figure: str) -> float:
+        return rounds.median("waiting", figure)
+
+    ordinary = rounds.median("ordinary", "per_s")
+    return [
+        against("the worker's CPU while they wait, of 2 % of a core", rounds, "waiting", "cpu", 0.02, at_most=1),
+        against("p95 of a healthy endpoint : empty", rounds, "waiting", "p95_ms", median("empty_p95_ms"), at_most=1.2),
+        against("released/s : deliveries/s", rounds, "waiting", "per_s", ordinary, at_least=0.9),
+        against("memory in MB, last tenth : second", rounds, "waiting", "late_mb", median("early_mb"), at_most=1.1),
+        against("overtaken, of 1 %", rounds, "waiting", "overtaken", 0.01, at_most=1),
+        against("lost", rounds, "waiting", "lost", 1, at_most=0),
+    ]
 
 
 def watching(stage: Stage) -> list[Row]:
@@ -189,5 +215,18 @@ def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: fl
 
 SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
     scenario.__name__: scenario
-    for scenario in (before, deliveries, events, sentry, slow, api, validation, latency, recovery, watching, endurance)
+    for scenario in (
+        before,
+        deliveries,
+        events,
+        sentry,
+        slow,
+        api,
+        validation,
+        latency,
+        recovery,
+        waiting,
+        watching,
+        endurance,
+    )
 }

@@ -20,9 +20,21 @@ class Sizes:
     paced: int = 2_000
     endurance: int = 100_000
     outages_s: tuple[float, ...] = (3.0, 20.0)
+    waiting: int = 200_000
+    watch_s: float = 60.0
 
 
-QUICK = Sizes(rounds=1, messages=400, slow_messages=1_000, requests=400, paced=200, endurance=4_000, outages_s=(3.0,))
+QUICK = Sizes(
+    rounds=1,
+    messages=400,
+    slow_messages=1_000,
+    requests=400,
+    paced=200,
+    endurance=4_000,
+    outages_s=(3.0,),
+    waiting=2_000,
+    watch_s=3.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

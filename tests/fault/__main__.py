@@ -16,7 +16,13 @@ from tests.fault.edges import (
     session_key_deleted,
     waiting_queue_deleted,
 )
-from tests.fault.endpoints import endpoint_down, name_rebinds, names_can_be_redirected, receivers_misbehave
+from tests.fault.endpoints import (
+    endpoint_down,
+    many_endpoints_down,
+    name_rebinds,
+    names_can_be_redirected,
+    receivers_misbehave,
+)
 from tests.fault.infrastructure import (
     memory_alarm,
     rabbitmq_killed,
@@ -55,6 +61,7 @@ FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "neighbour": bad_neighbour,
     "receivers": receivers_misbehave,
     "outage": endpoint_down,
+    "many-endpoints": many_endpoints_down,
     "rebinding": name_rebinds,
 }
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MESSAGES = 3
 """Fewer than open a breaker, so that each delivery runs through its whole retry schedule."""
+EACH = 6
+"""Events for each endpoint: enough for it to be down."""
+HEALTHY_S = 2.0
 TIMEOUT_MS = 2_000
 SLACK_MS = 1_500
 DELIVERED = "delivered"
@@ -165,6 +169,54 @@ def endpoint_down(stage: Stage) -> Row:
         note=f"{len(dead_letters)} were given up before the breaker opened; {failed} requests during the outage",
         problems=problems,
     )
+
+
+def many_endpoints_down(stage: Stage) -> Row:
+    """Many numbers at one host that is down: the others do not feel it, and all of it arrives when the host is back."""
+    size, receiver, healthy = stage.size, stage.receiver, stage.phone()
+    phones = [stage.phone() for _ in range(size.endpoints)]
+    before = stage.uno.depth("unoapi.dead")
+    stage.register(healthy, "crm", receiver.url(f"/{healthy}"))
+    for phone in phones:
+        stage.register(phone, "crm", receiver.url(f"/many/{phone}"))
+    receiver.script("/many", Behaviour(status=503))
+    with ThreadPoolExecutor(8) as clients:
+        texts = [(phone, f"{number}") for number in range(EACH) for phone in phones]
+        written = set(clients.map(lambda one: stage.uno.contact_writes(one[1], phone=one[0]), texts))
+    slowest_s = max(_way_s(stage, healthy) for _ in range(10))
+    receiver.script("/many", Behaviour())
+    mended = time.monotonic()
+
+    def ended() -> bool:
+        return len(stage.arrived("/many")) + stage.uno.depth("unoapi.dead") - before >= len(written)
+
+    while not ended() and time.monotonic() - mended < size.within_s:
+        time.sleep(0.5)
+    recovered_s = time.monotonic() - mended
+    waiting = stage.drain(ended, within_s=30)
+    dead = stage.uno.depth("unoapi.dead") - before
+    problems = [f"a healthy endpoint waited {slowest_s:.1f} s"] if slowest_s > HEALTHY_S else []
+    return Row(
+        fault=f"{size.endpoints} endpoints of one host down",
+        messages=len(written),
+        delivered=len(written & stage.arrived("/many")),
+        duplicated=duplicates(receiver.keys("/many")),
+        dead=dead,
+        waiting=waiting,
+        recovered_s=recovered_s,
+        note=f"{dead} were given up before their breaker opened; a healthy endpoint: at most {slowest_s * 1000:.0f} ms",
+        problems=problems,
+    )
+
+
+def _way_s(stage: Stage, phone: str) -> float:
+    """From the answer to a contact's message until its event is at the webhook."""
+    path = f"/{phone}"
+    before = stage.receiver.count(path)
+    stage.uno.contact_writes("healthy", phone=phone)
+    began = time.monotonic()
+    stage.receiver.wait(before + 1, path)
+    return time.monotonic() - began
 
 
 def name_rebinds(stage: Stage) -> Row:

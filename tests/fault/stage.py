@@ -39,6 +39,7 @@ class Size:
     redis_away_s: float = 30.0
     retry_limit: int = 5
     outage_schedules: int = 20
+    endpoints: int = 1_000
     neighbour_s: float = 10.0
     neighbour_rounds: int = 5
     neighbour_floor_ms: float = 10.0  # a 95th percentile below this is the machine's: it counts as this much
@@ -59,6 +60,7 @@ SHORT = Size(
     long_alarm_s=8.0,
     redis_away_s=4.0,
     retry_limit=2,
+    endpoints=20,
     neighbour_s=2.0,
     neighbour_rounds=3,
     neighbour_floor_ms=250.0,  # other tests run beside; without a bulkhead it is the deadline, 1.5 s
