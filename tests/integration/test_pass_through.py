@@ -141,6 +141,10 @@ def test_field_report_66_a_template_is_deleted_at_meta(
     assert only(graph).path == f"{TEMPLATES}?{query}"
 
 
+def test_field_report_66_a_number_at_meta_shows_no_template_that_meta_does_not_know(api: Api) -> None:
+    assert ask(api, "GET", NUMBER).json()["message_templates"] == {"data": []}
+
+
 # --- marketing messages ---
 
 PROMO = {"name": "promo", "language": {"code": "pt_BR"}}

@@ -104,7 +104,7 @@ def _shown(phone: str, node: str) -> ResponseReturnValue:
     if not fields or "message_templates" in fields:
         stored = uno.templates.get(phone)
         shown = templates.shown(phone, stored, only_hello=uno.settings.only_hello_template)
-        document["message_templates"] = {"data": shown}
+        document["message_templates"] = {"data": [] if session.provider == "forwarder" else shown}  # Meta's are there
     if fields:
         return jsonify(chosen(document, fields))
     return jsonify({**without_secrets(uno.sessions.config(phone) or {}), **document})
