@@ -43,6 +43,19 @@ def test_field_report_27_words_in_a_newer_message_reach_somebody(name: str) -> N
     assert "secret" not in str(content)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"locationMessage": {"degreesLatitude": 1, "degreesLongitude": 2, "comment": "the words"}},
+        {"orderMessage": {"orderTitle": "Shop", "message": "the words", "itemCount": 2}},
+        {"productMessage": {"product": {"title": "Tea", "description": "green"}, "body": "the words"}},
+    ],
+    ids=lambda message: next(iter(message)),
+)
+def test_field_report_27_words_beside_a_place_an_order_or_a_product_are_kept(message: dict[str, Any]) -> None:
+    assert "the words" in str(content_of(message))
+
+
 @pytest.mark.parametrize("name", ["questionResponseMessage", "commentMessage", "statusQuestionAnswerMessage"])
 def test_field_report_27_what_it_answers_to_is_named(name: str) -> None:
     context = context_of({name: WORDS[name]})

@@ -221,7 +221,7 @@ def _location(part: Raw) -> dict[str, Any]:
         "kind": "location",
         "latitude": float_at(part, "degreeslatitude"),
         "longitude": float_at(part, "degreeslongitude"),
-        "name": text_at(part, "name"),
+        "name": text_at(part, "name") or text_at(part, "comment"),
         "address": text_at(part, "address"),
         "live": bool(part.get("islive")),
         "url": text_at(part, "url"),
@@ -249,13 +249,14 @@ def _order(part: Raw) -> dict[str, Any]:
         "item_count": int_at(part, "itemcount"),
         "currency": text_at(part, "totalcurrencycode") or text_at(part, "currencycode"),
         "total_1000": int_at(part, "totalamount1000"),
-        "text": text_at(part, "ordertitle") or text_at(part, "message"),
+        "text": _joined(text_at(part, "ordertitle"), text_at(part, "message")),
     }
 
 
 def _product(part: Raw) -> dict[str, Any]:
     product = object_at(part, "product")
-    return {"kind": "product", "title": text_at(product, "title"), "description": text_at(product, "description")}
+    words = _joined(text_at(product, "description"), text_at(part, "body"), text_at(part, "footer"))
+    return {"kind": "product", "title": text_at(product, "title"), "description": words}
 
 
 def _vote(part: Raw) -> dict[str, Any]:
@@ -329,7 +330,11 @@ def _scheduled_call(part: Raw) -> dict[str, Any]:
 
 
 def _lines(*lines: str) -> dict[str, Any]:
-    return {"kind": "text", "body": "\n".join(line for line in lines if line)}
+    return {"kind": "text", "body": _joined(*lines)}
+
+
+def _joined(*lines: str) -> str:
+    return "\n".join(line for line in lines if line)
 
 
 _CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
