@@ -606,6 +606,8 @@ def test_c6_an_upload_opens_to_its_number_alone(api: Api) -> None:
 
     refused(begin_upload(api, token=None), 401, 0)
     refused(begin_upload(api, token="wrong"), 401, 190)
+    refused(begin_upload(api, app=other), 404, 100)
+    refused(begin_upload(api, app="5531966665555"), 404, 100)
     refused(ask(api, "POST", f"/v17.0/{upload_id}", token="wrong", data=PNG), 401, 190)
     refused(ask(api, "POST", f"/v17.0/{upload_id}", token=f"session-token-{other}", data=PNG), 404, 100)
     refused(ask(api, "POST", f"/v17.0/{upload_id}x", data=PNG), 404, 100)

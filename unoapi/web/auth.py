@@ -99,6 +99,12 @@ def _opened_by(token: str) -> list[Session]:
     return directory.opened_lately(token) if guessing else directory.opened_by(token)
 
 
+def is_stored(node: str) -> bool:
+    """Whether an id is that of a stored number, whoever may open it. Raises Postponed: answered 503."""
+    uno = parts()
+    return any(uno.sessions.find(phone).stored for phone in uno.directory.phones_of(node) if IS_PHONE.fullmatch(phone))
+
+
 def opened_sessions() -> list[Session]:
     """The sessions that the caller's token opens, for a thing that one of them may own. Raises StoreUnavailable.
 

@@ -16,7 +16,7 @@ from unoapi.models.session import without_secrets
 from unoapi.services import sessions, templates
 from unoapi.services.sessions import account_object, chosen, phone_object, status_of
 from unoapi.web import templates as message_templates
-from unoapi.web.auth import check_owner, opened_phone, owner, session_token
+from unoapi.web.auth import check_owner, is_stored, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import or_at_meta
@@ -86,9 +86,7 @@ def show(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001 (any v
 
 def _template_of(node: str) -> tuple[str, dict[str, Any]] | None:
     """The number and the template of an id that is no number's. Raises RequestError for a caller without a right."""
-    uno = parts()
-    known = any(uno.sessions.find(phone).stored for phone in uno.directory.phones_of(node) if phone.isdigit())
-    found = None if known else message_templates.owner_of(node)
+    found = None if is_stored(node) else message_templates.owner_of(node)
     if found is not None:
         check_owner(found[0])
     return found
