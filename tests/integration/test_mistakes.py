@@ -49,7 +49,7 @@ MESSAGE_MISTAKES: list[tuple[Any, str]] = [
     ({**TEXT, "text": "hello"}, 'text: must be an object: {…}; for example {"text": {"body": '),
     ({**TEXT, "text": {"boddy": "x"}}, "text.body: is missing; did you mean body by boddy?"),
     ({**TEXT, "text": {"body": ""}}, "text.body: must not be empty"),
-    ({**TEXT, "text": {"body": 5}}, "text.body: must be text"),
+    ({**TEXT, "text": {"body": ["x"]}}, "text.body: must be text"),
     ({**TEXT, "text": {"body": "x", "preview_url": "perhaps"}}, "text.preview_url: must be true or false"),
     ({**TEXT, "type": "txt"}, "Messages of type 'txt' are not supported; did you mean text? Supported: text, image"),
     ({**TEXT, "messaging_product": "whatsap"}, "messaging_product: must be 'whatsapp'"),
@@ -66,7 +66,7 @@ MESSAGE_MISTAKES: list[tuple[Any, str]] = [
         {"to": CONTACT, "type": "location", "location": {"latitude": 100, "longitude": 1}},
         "latitude: must be at most 90",
     ),
-    ({"recipient": "abc", "type": "text", "text": {"body": "x"}}, "recipient: must have the form BR.1234567890"),
+    ({"recipient": "abc", "type": "text", "text": {"body": "x"}}, "to: must be a phone number in international form"),
     ({"to": CONTACT, "type": "contacts", "contacts": {}}, "contacts: must be a list: […]"),
     ({"to": CONTACT, "type": "reaction", "reaction": {"emoji": "👍"}}, "reaction.message_id: is missing"),
     (interactive(type="button", action={"buttons": BUTTONS}), "interactive.action.buttons: has at most 3 items, not 4"),
@@ -114,7 +114,7 @@ REGISTER_MISTAKES: list[tuple[Any, str]] = [
 
 PATH_MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("POST", f"/v15.0/{PHONE}/message", TEXT, 404, "did you mean POST /<version>/<phone>/messages? See /docs"),
-    ("POST", f"/{PHONE}/messages", TEXT, 404, "did you mean POST /<version>/<phone>/messages?"),
+    ("POST", f"/v15.0/{PHONE}/mesages", TEXT, 404, "/messages? See /docs"),
     ("POST", f"/v15.0/+{PHONE}/messages", TEXT, 404, "a number in a path is digits only, without +"),
     ("GET", MESSAGES, NOTHING, 405, "GET is not allowed on this path, but POST"),
     ("GET", "/health/redy", NOTHING, 404, "did you mean GET /health/ready?"),
@@ -187,7 +187,6 @@ def test_a_mistake_in_a_path_or_a_filter_is_named(  # noqa: PLR0917 (a row of th
     [
         ('{"to": 1,,}', "line 1, column 10"),
         ('{"to": "1"\n "type": "text"}', "expecting ',' delimiter, line 2, column 2"),
-        ("", "it is empty"),
         (b'{"to": "\xff"}', "it is not UTF-8, byte 8"),
     ],
 )
