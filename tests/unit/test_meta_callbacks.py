@@ -151,6 +151,7 @@ SEEN_BY_THE_CONTACT = "wamid.HBgNNTUxMTk3MDAwMDAwMRUCABIYDjNFQjAwMDAwMzYzMzAwAA=
         ("text", lambda about: {"context": {"from": PHONE, "id": about}}),
         ("reaction", lambda about: {"reaction": {"message_id": about, "emoji": "x"}}),
         ("edit", lambda about: {"edit": {"original_message_id": about, "message": {}}}),
+        ("edit", lambda about: {"edit": {"original_message_id": "wamid.R0", "message": {"context": {"id": about}}}}),
         ("revoke", lambda about: {"revoke": {"original_message_id": about}}),
     ],
 )

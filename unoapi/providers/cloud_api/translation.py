@@ -60,4 +60,7 @@ def _ours(item: dict[str, Any], key: str, phone: str, ids: MessageIds) -> dict[s
         part = item.get(name)
         if isinstance(part, dict) and part.get(field):
             changed[name] = {**part, field: ids.ours(phone, str(part[field]))}
+    edit = changed.get("edit")
+    if isinstance(edit, dict) and isinstance(edit.get("message"), dict):  # what it says now, which may quote another
+        changed["edit"] = {**edit, "message": _ours(edit["message"], "", phone, ids)}
     return changed
