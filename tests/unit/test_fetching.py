@@ -172,3 +172,24 @@ def test_field_report_45_at_the_end_of_the_schedule_the_status_says_that_the_fil
 def test_a_file_that_breaks_off_breaks_nothing(data: bytes, kind: str) -> None:
     assert isinstance(type_of_content(data), str)
     assert isinstance(why_not(kind, data, served="", name=""), str)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("image", "a.jpg"), ("video", "a"), ("audio", "a.mp3"), ("document", "a.pdf"), ("document", "a.docx")],
+)
+def test_field_report_45_words_in_the_place_of_a_file_are_no_file(kind: str, name: str) -> None:
+    assert "words" in why_not(kind, b"Not found\n", served="text/plain; charset=utf-8", name=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "name"),
+    [("document", b"a;b\n", "a.csv"), ("document", b"hello", "a.txt"), ("document", b"hello", "notes"),
+     ("image", b"\xff\xd8\xff\xe0", "a"), ("document", b"%PDF-1.4", "a.pdf")],
+)  # fmt: skip
+def test_field_report_42_a_file_that_is_served_as_text_is_what_its_bytes_say(kind: str, head: bytes, name: str) -> None:
+    assert why_not(kind, head, served="text/plain", name=name) == ""
+
+
+def test_field_report_42_a_text_in_utf_16_is_no_audio() -> None:
+    assert type_of_content("a;b".encode("utf-16")) == ""

@@ -138,3 +138,12 @@ def test_a_field_that_only_the_connector_knows_is_refused_when_it_is_wrong(field
         commands_for(message, message_id="wamid.1", session=make_session(), keys=lambda _: None, until_ms=1)
 
     assert refusal.value.code == 131009
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [(None, "individual"), ("", "individual"), ("INDIVIDUAL", "individual"), ("Group", "group")]
+)
+def test_the_type_of_a_recipient_is_read_as_clients_write_it(written: str | None, meant: str) -> None:
+    body = {"to": "120363040468224422@g.us", "recipient_type": written, "text": {"body": "x"}}
+
+    assert parse_message(body).to_wire()["recipient_type"] == meant

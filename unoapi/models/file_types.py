@@ -30,6 +30,10 @@ OFFICE_PARTS = {
     b"xl/": f"{OFFICE}.spreadsheetml.sheet",
     b"ppt/": f"{OFFICE}.presentationml.presentation",
 }
+SIGNED = frozenset({*STARTS.values(), *OFFICE_PARTS.values()})
+"""Types whose files never begin with words."""
+UTF_16 = b"\xff\xfe"
+"""How a text begins that would pass for a frame of audio."""
 PAGE_MARKS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
 ERRORS = frozenset({PAGE, "application/json", "application/problem+json", "application/xml", "text/xml"})
 """What a server says of its own words, where it has no file."""
@@ -80,13 +84,19 @@ def _is_page(head: bytes) -> bool:
     return begin.startswith(b"<") and any(mark in begin for mark in PAGE_MARKS)
 
 
+def _is_words(head: bytes) -> bool:
+    """Whether it begins with words of ASCII: `Not found`."""
+    begin = head[:64]
+    return begin.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in begin)
+
+
 def _type_in_zip(head: bytes) -> str:
     return next((mime_type for part, mime_type in OFFICE_PARTS.items() if part in head), ZIP)
 
 
 def _type_of_frame(head: bytes) -> str:
     """Audio without a header of its own: a frame of MPEG or of AAC."""
-    if len(head) < 2 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:  # noqa: PLR2004 (the first frame's sync word)
+    if head.startswith(UTF_16) or len(head) < 2 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:  # noqa: PLR2004 (the first frame's sync word)
         return ""
     if head[1] & 0xF6 == 0xF0:  # noqa: PLR2004 (ADTS: layer 0)
         return "audio/aac"
@@ -120,6 +130,8 @@ def why_not(kind: str, head: bytes, *, served: str, name: str) -> str:
         return "the file is empty"
     served = served.partition(";")[0].strip().lower()
     content, found = type_of_content(head), known_type(head, served=served, name=name)
+    if served == "text/plain" and not content and _is_words(head) and (kind != "document" or type_of(name) in SIGNED):
+        return "there are words in the place of the file"
     if kind == "document":
         return _why_no_document(content, served, named=type_of(name))
     family = found.partition("/")[0]

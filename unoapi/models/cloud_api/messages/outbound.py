@@ -73,6 +73,12 @@ class OutboundMessage(AsSent):
             return {**value, "to": to or None, "recipient": recipient or None}
         return {**value, "to": to or recipient, "recipient": None}
 
+    @field_validator("recipient_type", mode="before")
+    @classmethod
+    def _one_by_default(cls, value: object) -> object:
+        """Clients that fill in every field send an empty one."""
+        return value.lower() if isinstance(value, str) and value else value or "individual"
+
     @field_validator("to", mode="before")
     @classmethod
     def _plain_recipient(cls, value: object, info: ValidationInfo) -> object:
@@ -104,6 +110,8 @@ class OutboundMessage(AsSent):
     def to_wire(self) -> dict[str, Any]:
         """The message as it goes to others: what the client sent, with its type and the address that was made out."""
         wire = {**super().to_wire(), "messaging_product": "whatsapp", "type": self.type}
+        if "recipient_type" in wire:
+            wire["recipient_type"] = self.recipient_type
         addresses = {"to": self.to, "recipient": self.recipient}
         others = {name: value for name, value in wire.items() if name not in addresses}
         return {**others, **{name: address for name, address in addresses.items() if address is not None}}
