@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 LINE_TTL_S = 3600
-WAITS_TTL_S = 120
+WAITS_TTL_S = 600
+"""As long as a message may wait until it is sent, by default: many voice notes at once take minutes."""
 LEFT_TTL_S = 5
 TRIES = 2
 """A blink of Redis should not cost the order; one that is away answers the second question at once."""
