@@ -94,8 +94,10 @@ def typebot(event: dict[str, Any]) -> Iterator[str]:
         if kind == "button" and not (message["button"].get("text") and message["button"].get("payload")):
             yield "button with text and payload"
     for status in value.get("statuses", []):
-        if not status.get("recipient_id"):
+        if not isinstance(status.get("recipient_id"), str):
             yield "statuses[].recipient_id"
+        if not (status["recipient_id"] or status.get("recipient_user_id")):
+            yield "statuses[] of nobody"
 
 
 def n8n(event: dict[str, Any]) -> Iterator[str]:

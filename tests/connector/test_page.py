@@ -171,7 +171,7 @@ def test_front_ends_get_codes_and_statuses_on_the_socket(uno: Stack, phone: Phon
 def test_nobody_else_gets_onto_the_socket(uno: Stack, query: str) -> None:
     client = socketio.Client()
 
-    with pytest.raises(socketio.exceptions.ConnectionError):
+    with pytest.raises(socketio.exceptions.ConnectionError, match="401"):
         client.connect(f"{uno.url}{query}", socketio_path="ws")
 
 
