@@ -39,7 +39,8 @@ def items(event: dict[str, Any]) -> Iterator[str]:
     if len(items) != 1:
         yield f"exactly one message or status, not {len(items)}"
     for contact in value.get("contacts") or [{}]:
-        if not contact.get("profile", {}).get("name") or not contact.get("wa_id") or "user_id" not in contact:
+        named = contact.get("profile", {}).get("name") and (contact.get("wa_id") or contact.get("user_id"))
+        if not named or not {"wa_id", "user_id"} <= contact.keys():
             yield "contacts[0] with profile.name, wa_id and user_id"
     for item in items:
         if not isinstance(item.get("timestamp"), str) or len(item["timestamp"]) != len("1767225600"):
@@ -94,10 +95,9 @@ def typebot(event: dict[str, Any]) -> Iterator[str]:
         if kind == "button" and not (message["button"].get("text") and message["button"].get("payload")):
             yield "button with text and payload"
     for status in value.get("statuses", []):
-        if not isinstance(status.get("recipient_id"), str):
+        recipient = status.get("recipient_id")
+        if not isinstance(recipient, str) or not (recipient or status.get("recipient_user_id")):
             yield "statuses[].recipient_id"
-        if not (status["recipient_id"] or status.get("recipient_user_id")):
-            yield "statuses[] of nobody"
 
 
 def n8n(event: dict[str, Any]) -> Iterator[str]:
