@@ -437,3 +437,13 @@ def test_field_report_2_a_name_that_nobody_sees_is_none(name: str) -> None:
 )
 def test_field_report_8_an_address_of_any_device_is_the_person(address: str, somebody: Identity) -> None:
     assert Identity.of(address) == somebody
+
+
+def test_field_report_1_each_update_of_a_user_id_has_its_own_contact_alone() -> None:
+    updates = [{"user_id": {"previous": f"BR.{n}", "current": user_id}} for n, user_id in enumerate((BIA, ANA))]
+    value = {"contacts": [a_contact(ANA, "Ana"), a_contact(BIA, "Bia")], "user_id_update": updates}
+
+    events = events_of(value, field="user_id_update")
+
+    assert [event.value["user_id_update"] for event in events] == [[updates[0]], [updates[1]]]
+    assert [[contact["profile"]["name"] for contact in own] for own in contacts_in(events)] == [["Bia"], ["Ana"]]

@@ -79,7 +79,7 @@ class Identity(NamedTuple):
         named = _named(item, _TO if own else _FROM)
         if not named and not own:  # a user who got another number or id: only the object of the type names the user
             system = item.get("system")
-            named = _named(system, _CONTACT) if isinstance(system, dict) else _named(item, _CONTACT)
+            named = _named(system, _CONTACT) if isinstance(system, dict) else _named(_with_current_ids(item), _CONTACT)
         group = _text(item, "group_id")
         return named._replace(chat=group) if group else named
 
@@ -204,6 +204,11 @@ def _named(part: dict[str, Any], fields: tuple[str, str, str]) -> Identity:
     if address.phone:
         return Identity(phone, known, parent)
     return address._replace(user_id=known or address.user_id, parent_user_id=parent)
+
+
+def _with_current_ids(item: dict[str, Any]) -> dict[str, Any]:
+    """An update of a user's ids with the new ones in the place of `{"previous": …, "current": …}`."""
+    return {name: value.get("current") if isinstance(value, dict) else value for name, value in item.items()}
 
 
 def _text(part: dict[str, Any], field: str) -> str:

@@ -14,7 +14,7 @@ from unoapi.models.identity import Identity, is_same_phone
 ECHOES = "message_echoes"
 ITEMS = ("messages", ECHOES, "statuses")
 """The lists of a change's value; an event that we make has one item in one of them."""
-OTHER_ITEMS = ("calls", "user_preferences")
+OTHER_ITEMS = ("calls", "user_preferences", "user_id_update")
 """Lists of which each element is about one contact, too; such an event's kind is its field."""
 
 
