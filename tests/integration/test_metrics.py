@@ -160,6 +160,7 @@ def test_ages_are_those_of_the_queue_and_not_of_the_message(running: Stack, rece
     running.register([{"id": "fine", "urlAbsolute": receiver.url("/fine"), "token": "t"}])
     running.contact_writes("long ago")
     eventually(lambda: receiver.count("/fine") == 1)
+    time.sleep(1)  # until its event is acknowledged: the worker that is killed would give it back
     worker.kill()
     time.sleep(5.2)
     assert Page(running).total("unoapi_queue_oldest_seconds", queue="outgoing") == 0
