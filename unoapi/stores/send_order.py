@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 LINE_TTL_S = 3600
 WAITS_TTL_S = 600
 """As long as a message may wait until it is sent, by default: many voice notes at once take minutes."""
-LEFT_TTL_S = 5
+LEFT_TTL_S = 70
+"""Longer than what is first is believed to be on its way: that it came may be written after that it was refused."""
 TRIES = 2
 """A blink of Redis should not cost the order; one that is away answers the second question at once."""
 LOST_AFTER_US = 60_000_000
