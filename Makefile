@@ -53,6 +53,7 @@ stack-test: ## Build the images and run the production stack, where docker or po
 
 audit: $(VENV)/.dev ## Look for known holes in what is installed; needs the index's own list of them
 	@$(INSTALL) pip-audit
+	@mkdir -p .run
 	@for lock in requirements requirements-whatsmeow; do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock.txt -f cyclonedx-json -o .run/$$lock.sbom.json || exit 1; done
 
 lock: $(VENV)/.dev ## Choose the versions of all dependencies again
