@@ -112,7 +112,10 @@ def test_nothing_stays_in_redis(redis_client: RedisClient, raw_redis: redis.Redi
         order.leave(job)
 
     eventually(lambda: not raw_redis.keys("unoapi-sends:*"), within_s=2)
-    assert all(0 < raw_redis.ttl(key) <= 70 for key in raw_redis.keys("unoapi-send-state:*"))
+    marks = raw_redis.keys("unoapi-send-state:*")
+    assert len(marks) == len(jobs)
+    # That it came may be written after that it left, and is believed for so long.
+    assert all(LOST_AFTER_US / 1_000_000 < raw_redis.ttl(key) <= 70 for key in marks)
 
 
 def test_without_redis_nobody_waits(away: RedisClient) -> None:
