@@ -17,21 +17,17 @@ from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
 from unoapi.models.media import MAX_BYTES
 from unoapi.services import preparation
-from unoapi.services.media import copied, holders, kinds_of_files, save
+from unoapi.services.media import copied, holders, kinds_of_files, pieces_of, save
 from unoapi.services.message_parsing import message_of
 from unoapi.services.retries import ensure_fresh
 from unoapi.services.sending import UPLOAD_FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.jobs import FetchFiles
     from unoapi.models.media import MediaFile
     from unoapi.ports import FetchedFile, FileDownloader, MediaIndex, MediaStore
     from unoapi.services.bulkhead import Bulkhead
-
-CHUNK = 256 * 1024
 
 
 def wanted(message: OutboundMessage) -> bool:
@@ -111,13 +107,9 @@ def _saved(  # noqa: PLR0913 (collaborators)
 ) -> MediaFile:
     name = str(holder.get("filename") or name_in(str(holder["link"])))
     mime_type = ensure_is(kind, file, served=fetched.mime_type, name=name)
-
-    def chunks() -> Iterator[bytes]:
-        while chunk := file.read(CHUNK):
-            yield chunk
-
+    pieces = pieces_of(file)
     return save(
-        job.phone, chunks(), mime_type=mime_type, filename=name, files=files, index=index, limit=MAX_BYTES, quota=quota
+        job.phone, pieces, mime_type=mime_type, filename=name, files=files, index=index, limit=MAX_BYTES, quota=quota
     )
 
 

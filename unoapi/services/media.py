@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError
 from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id, plain_filename, plain_mime_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import MediaIndex, MediaStore
 
 DAY_S = 86_400
+PIECE_BYTES = 256 * 1024
 MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
 
 
@@ -52,6 +53,12 @@ def save(  # noqa: PLR0913 (collaborators)
     )
     index.write(media)
     return media
+
+
+def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    """What is left of an open file, in pieces of at most `PIECE_BYTES`."""
+    while piece := file.read(PIECE_BYTES):
+        yield piece
 
 
 def save_picture(phone: str, data: bytes, media_id: str, *, files: MediaStore, index: MediaIndex) -> dict[str, Any]:

@@ -26,11 +26,11 @@ from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import AudioMessage, DocumentMessage, MediaObject, TextMessage
 from unoapi.models.jobs import SendMessage
 from unoapi.models.media import MAX_BYTES
-from unoapi.services.media import own_id, save
+from unoapi.services.media import own_id, pieces_of, save
 from unoapi.services.message_parsing import message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.jobs import PrepareVoice
@@ -47,7 +47,6 @@ PHOTOS = ("image/jpeg", "image/png")
 KINDS = ("image", "video", "audio", "sticker")
 PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "mime_type", "preview", "page_count")
 """The fields that are added to a message's object, for phones only."""
-CHUNK = 256 * 1024
 PAGE_BYTES, PAGE_MS = 2 * 1024 * 1024, 8_000
 LINK = re.compile(r"https?://[^\s<>\"']{1,2000}", re.IGNORECASE)
 FAILURES = (ConversionFailed, FetchFailed, MediaMissing, MediaQuotaReached, MediaTooLarge, StoreUnavailable)
@@ -102,7 +101,9 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
     item = document[message.type]
 
     def saved(path: Path, mime_type: str, name: str) -> MediaFile:
-        return save(job.phone, _chunks(path), mime_type=mime_type, filename=name, files=files, index=index, quota=quota)
+        with path.open("rb") as file:
+            pieces = pieces_of(file)
+            return save(job.phone, pieces, mime_type=mime_type, filename=name, files=files, index=index, quota=quota)
 
     problem = ""
     with tempfile.TemporaryDirectory(prefix="unoapi-media-") as folder:
@@ -228,9 +229,3 @@ def _fetch(  # noqa: PLR0913, PLR0917 (all in their order)
             return
         for chunk in files.read(index.find(own_id(phone, media.id or ""), phone=phone).key):
             file.write(chunk)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

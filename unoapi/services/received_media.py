@@ -12,17 +12,16 @@ from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.jobs import FanOut, SaveMedia
 from unoapi.models.media import MAX_BYTES
-from unoapi.services.media import MEDIA_TYPES, save
+from unoapi.services.media import MEDIA_TYPES, pieces_of, save
 from unoapi.services.retries import too_old
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from unoapi.models.cloud_api.events import Event
     from unoapi.models.media import MediaFile
     from unoapi.ports import MediaIndex, MediaStore, RemoteMedia
 
-CHUNK = 256 * 1024
 STORE_WAIT_MS = 15_000
 LONGEST_WAIT_S = 300
 """A received message waits so long for its file while the store is away: the file is fetched anew at each try."""
@@ -76,15 +75,10 @@ def _with_media(
     with tempfile.TemporaryFile(prefix="unoapi-media-") as file:
         fetched = remote.fetch(job.phone, str(holder["id"]), file, limit=MAX_BYTES)
         file.seek(0)
-
-        def chunks() -> Iterator[bytes]:
-            while chunk := file.read(CHUNK):
-                yield chunk
-
         mime_type = str(holder.get("mime_type") or fetched.mime_type)
         media = save(
             job.phone,
-            chunks(),
+            pieces_of(file),
             mime_type=mime_type.partition(";")[0].strip(),
             filename=str(holder.get("filename") or ""),
             files=files,

@@ -27,14 +27,11 @@ from unoapi.web.schemas import STREAM, schema
 from unoapi.web.waiting import let_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flask.typing import ResponseReturnValue
     from werkzeug.datastructures import FileStorage
 
 routes = Blueprint("media", __name__)
 
-CHUNK = 256 * 1024
 FORM_BYTES = 1024 * 1024  # the parser needs several of its pieces at once
 NOT_FOUND = 404
 
@@ -59,7 +56,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     try:
         media = service.save(
             phone,
-            _chunks(file),
+            service.pieces_of(file.stream),
             mime_type=mime_type,
             filename=_name_of(file),
             files=uno.media_store,
@@ -207,8 +204,3 @@ def _name_of(file: FileStorage) -> str:
     """The file's own name: some clients send the whole path on their machine, or only "blob"."""
     name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
     return "" if name == "blob" or not name.isprintable() else name
-
-
-def _chunks(file: FileStorage) -> Iterator[bytes]:
-    while chunk := file.stream.read(CHUNK):
-        yield chunk

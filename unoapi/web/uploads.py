@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from unoapi.models.media import MediaFile
 
 routes = Blueprint("uploads", __name__)
-CHUNK = 256 * 1024
 PREFIX = "upload:"
 
 
@@ -75,7 +74,7 @@ def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     if request.headers.get("file_offset", "0").strip() not in ("", "0"):
         raise RequestError("Invalid parameter", code=100, status=400, details="file_offset: begin again at 0.")
     uno = parts()
-    pieces = _pieces()
+    pieces = service.pieces_of(request.stream)
     head = next(pieces, b"")
     if not head:
         raise RequestError("Media upload error", code=131053, status=400, details="The body is empty.")
@@ -111,11 +110,6 @@ def _fields(upload_id: str) -> dict[str, str]:
         details = "There is no such upload, or it is too old: begin another one."
         raise RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
     return fields
-
-
-def _pieces() -> Iterator[bytes]:
-    while chunk := request.stream.read(CHUNK):
-        yield chunk
 
 
 def _all(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
