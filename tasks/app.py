@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks import (
     callbacks,
+    commander,
     connector,
     contacts,
     failures,
@@ -26,7 +27,9 @@ from unoapi.errors import EX_CONFIG, ConfigurationError
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
-TASK_MODULES = (callbacks, connector, contacts, failures, media, notifications, sending, sessions, timers, webhooks)
+TASK_MODULES = (
+    callbacks, commander, connector, contacts, failures, media, notifications, sending, sessions, timers, webhooks,
+)  # fmt: skip
 """Their tasks are Celery's shared tasks: every application that is made has them."""
 
 

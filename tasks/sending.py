@@ -9,7 +9,7 @@ from unoapi.errors import FetchFailed, MessageRejected
 from unoapi.models.cloud_api.events import read_document
 from unoapi.models.jobs import Envelope, FetchFiles, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
-from unoapi.services import fetching, sending
+from unoapi.services import fetching, own_chat, sending
 from unoapi.services.message_parsing import message_of
 
 
@@ -29,7 +29,10 @@ def send(self: UnoTask, job: SendMessage) -> None:
         )
     # Whatever goes wrong from here on: it was sent, and is neither sent again nor reported as failed.
     self.carry(receipt=receipt.packed())
-    envelopes = sending.event_envelopes(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms)
+    envelopes = [
+        *sending.event_envelopes(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms),
+        *own_chat.sent(job, receipt, sessions=uno.sessions),
+    ]
     if envelopes:
         uno.publisher.publish(envelopes)
     uno.backlog.leave(job.phone, job.id)

@@ -409,6 +409,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "messageCallsWebhook": settings.message_calls_webhook,
         "sendReactionAsReply": settings.send_reaction_as_reply,
         "outgoingMessagesCoex": settings.outgoing_messages_coex,
+        "commands": settings.unoapi_commands,
         "interactiveMode": settings.unoapi_interactive_mode,
     }
 

@@ -431,6 +431,9 @@ class DeadLetterCounts(Protocol):
     def add(self, phone: str) -> None:
         """Count a dead letter. Never raises."""
 
+    def today(self, phone: str) -> int:
+        """How many a number made today. Raises StoreUnavailable."""
+
     def largest(self) -> int:
         """How many the number with the most made today. Raises StoreUnavailable."""
 

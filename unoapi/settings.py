@@ -263,6 +263,7 @@ class Settings(BaseSettings):
         description="Text of the event that a call causes. Empty: no event.",
     )
     send_reaction_as_reply: bool = Field(False, description="Deliver a reaction as a text that answers its message.")
+    unoapi_commands: bool = Field(False, description="Carry out commands that a number writes to itself.")
     outgoing_messages_coex: bool = Field(
         False, description="Deliver what the number writes on its other devices as `smb_message_echoes`."
     )

@@ -26,7 +26,7 @@ QR = {"code": "https://wa.me/settings/linked_devices#x", "n": 1, "of": 6}
 PNG = b"\x89PNG"
 
 
-def jobs_of(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[FanOut | PostSessionState]:
+def jobs_of(kind: str, data: dict[str, Any], session: Session, **collaborators: Any) -> list[Any]:
     event = {"version": 1, "type": kind, "event_id": "e-1", "session": PHONE, "data": data}
     job = ReceiveEvent(id="e-1", phone=PHONE, event={**event, "occurred_at": "2026-11-22T12:00:00.000+00:00"})
     jobs, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(session), **collaborators)

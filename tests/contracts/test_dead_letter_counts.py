@@ -28,6 +28,7 @@ def test_the_number_with_the_most_is_counted_for_two_days(redis_client: RedisCli
         counts.add(phone)
 
     assert eventually(lambda: counts.largest() == 2)
+    assert [counts.today(phone) for phone in (PHONE, OTHER, "5511900000078")] == [2, 1, 0]
     (key,) = raw_redis.keys("unoapi-dead-today:*")
     assert DAY_S < raw_redis.ttl(key) <= 2 * DAY_S
 
@@ -52,3 +53,5 @@ def test_without_redis_counting_is_silent_and_reading_says_so(away: RedisClient)
 
     with pytest.raises(StoreUnavailable):
         counts.largest()
+    with pytest.raises(StoreUnavailable):
+        counts.today(PHONE)

@@ -28,6 +28,7 @@ WORK_QUEUES = {
     "webhook.status.failed": "failure callbacks",
     "incoming.whatsmeow": "events from the connector",
     "outgoing.whatsmeow": "commands to the connector",
+    "commander": "what numbers write to themselves",
     "suspect": "messages that were redelivered too often",
 }
 DELIVERY_LIMIT = 20

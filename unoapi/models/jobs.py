@@ -166,6 +166,15 @@ class ReceiveCallback(Job):
     odd: str = Field(default="", max_length=300)
 
 
+class HandleOwnMessage(Job):
+    """A message of a number to itself, which may be a command: see `services/own_chat.py`."""
+
+    task: ClassVar[str] = "commander.run"
+    queue: ClassVar[str] = "commander"
+
+    body: str  # the message, as JSON
+
+
 class AwaitResult(Job):
     """Ends the wait for the result of a command to the connector, when it has not come by then."""
 
@@ -300,6 +309,7 @@ JOBS: dict[str, type[Job]] = {
         RunCommand,
         ReceiveEvent,
         ReceiveCallback,
+        HandleOwnMessage,
         AwaitResult,
         FanOut,
         SaveMedia,

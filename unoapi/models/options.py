@@ -90,6 +90,7 @@ class Options(_Stored):
     outgoing_messages_coex: Flag = False
     reject_calls: OptionText = ""
     message_calls_webhook: OptionText = ""
+    commands: Flag = False
     session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
     custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
 

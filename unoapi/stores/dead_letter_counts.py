@@ -38,6 +38,11 @@ class RedisDeadLetterCounts:
         key = _key()
         self._redis.post(("ZINCRBY", key, 1, phone), ("EXPIRE", key, 2 * DAY_S), on_results=report)
 
+    def today(self, phone: str) -> int:
+        """How many a number made today. Raises StoreUnavailable."""
+        (count,) = self._redis.call(("ZSCORE", _key(), phone))
+        return int(float(count)) if count is not None else 0
+
     def largest(self) -> int:
         """How many the number with the most made today. Raises StoreUnavailable."""
         (first,) = self._redis.call(("ZREVRANGE", _key(), 0, 0, "WITHSCORES"))

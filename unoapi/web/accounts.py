@@ -103,9 +103,8 @@ def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
 @routes.route("/<version>/<node:phone>/bulk", methods=["GET", "POST"])
 @routes.route("/<version>/<node:phone>/transcriptions", methods=["GET", "POST"])
 @routes.route("/<version>/<node:phone>/speech", methods=["GET", "POST"])
-@routes.route("/<version>/<node:phone>/commander", methods=["GET", "POST"])
 @session_token
 def later(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Answer 501: these parts are not built yet."""
-    details = "Bulk, transcription, speech and the commander are not part of this version."
+    details = "Bulk, transcription and speech are not part of this version."
     raise RequestError("Not implemented", code=131000, status=501, details=details)

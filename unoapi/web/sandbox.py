@@ -10,8 +10,10 @@ from flask import Blueprint, jsonify
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
+from unoapi.models.identity import is_same_phone
 from unoapi.models.jobs import Envelope
 from unoapi.models.trace import TraceEntry
+from unoapi.services import own_chat
 from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
@@ -31,7 +33,8 @@ log = get_logger(__name__)
 def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
     """A contact writes to the session, with any received type. The answer carries the message's id."""
     uno = parts()
-    if uno.sessions.find(phone).provider != "sandbox":
+    session = uno.sessions.find(phone)
+    if session.provider != "sandbox":
         details = 'Register the session with {"provider": "sandbox"} first.'
         raise RequestError("The session is not in the sandbox", code=100, status=400, details=details)
     if body.type != "unsupported" and body.type not in body.message:
@@ -43,6 +46,9 @@ def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
     event = message_event(phone, message, contacts=[body.identity.as_contact(body.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
-    uno.publisher.publish([Envelope(to_fan_out(event, phone=phone, sessions=uno.sessions))])
+    itself = is_same_phone(body.identity.phone, phone)
+    own = own_chat.job_for(message, session=session, at_s=int(time.time())) if itself else []
+    received = to_fan_out(event, phone=phone, sessions=uno.sessions)
+    uno.publisher.publish([Envelope(job) for job in (received, *own)])
     uno.traces.add(accepted)
     return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])

@@ -29,16 +29,18 @@ from unoapi.providers.whatsmeow.inbound import (
     identity_of,
     is_placeholder,
     is_shown,
+    own_message,
     placeholder_for,
     recipient_in,
 )
+from unoapi.services import own_chat
 from unoapi.services.retries import wait_for_pair
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.models.jobs import AwaitResult, FanOut, PostSessionState, ReceiveEvent
+    from unoapi.models.jobs import AwaitResult, FanOut, HandleOwnMessage, PostSessionState, ReceiveEvent
     from unoapi.models.session import Session
     from unoapi.ports import Chats, Connections, MessageIds, SessionStore
 
@@ -51,9 +53,12 @@ MAX_WAIT_MS = 86_400_000
 
 
 class Received(NamedTuple):
-    """What follows from one event: for the webhooks, or the one of the session, and for the connector."""
+    """What follows from one event: for the webhooks, or the one of the session, and for the connector.
 
-    events: Sequence[FanOut | PostSessionState] = ()
+    A message of the number to itself is also a job of its own, where its commands are allowed.
+    """
+
+    events: Sequence[FanOut | PostSessionState | HandleOwnMessage] = ()
     commands: Sequence[ConnectorCommand] = ()
 
 
@@ -76,6 +81,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     event = ConnectorEvent.model_validate(job.event)
     phone = event.session
     commands: list[ConnectorCommand] = []
+    own: list[HandleOwnMessage] = []
     match event.type:
         case "message":
             message, session = ReceivedMessage.model_validate(event.data), sessions.find(phone)
@@ -84,6 +90,8 @@ def receive(  # noqa: PLR0913 (collaborators)
             else:
                 events = events_of(message, session=session, ids=ids, connections=connections, chats=chats)
                 commands = _read_marks(message, session)
+                if (written := own_message(message, phone=phone)) is not None:
+                    own = own_chat.job_for(written, session=session, at_s=message.timestamp_ms // 1000)
         case "undecryptable":
             lost = Undecryptable.model_validate(event.data)
             events = _placeholder(lost, sessions.find(phone), connections, job=job)
@@ -99,7 +107,7 @@ def receive(  # noqa: PLR0913 (collaborators)
             return Received(changes)
         case _:
             return Received()
-    return Received([to_fan_out(event, phone=phone, sessions=sessions) for event in events], commands)
+    return Received([*(to_fan_out(event, phone=phone, sessions=sessions) for event in events), *own], commands)
 
 
 def overdue(job: AwaitResult, *, ids: MessageIds, sessions: SessionStore, connections: Connections) -> FanOut | None:

@@ -18,7 +18,7 @@ from unoapi.models.connector.content import (
     Unsupported,
 )
 from unoapi.models.connector.events import ReceivedMessage
-from unoapi.models.identity import Identity
+from unoapi.models.identity import Identity, is_same_phone
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.phones import LID, to_jid, user_of
 from unoapi.providers.whatsmeow.content import cloud_content
@@ -77,6 +77,20 @@ def events_of(
         value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
         return split(phone, [Change(value, field="smb_message_echoes")])
     return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
+
+
+def own_message(received: ReceivedMessage, *, phone: str) -> dict[str, Any] | None:
+    """A text or a file that the number wrote to itself, as a message; none for anything else.
+
+    By who wrote and whose chat it is: by the phone, and by WhatsApp's own id where the chat is named by that.
+    """
+    chat = identity_of(received.chat)
+    to_itself = is_same_phone(chat.phone, phone) or bool(chat.likeness(identity_of(received.sender)))
+    written = isinstance(received.content, Text | Media) and not received.history
+    if not (written and received.from_me and received.chat.kind == "user" and to_itself):
+        return None
+    body = cloud_content(received.content, message_id=received.id)
+    return None if body is None else {"id": received.id, **body}
 
 
 def _remember_timer(received: ReceivedMessage, *, phone: str, chats: Chats) -> None:
