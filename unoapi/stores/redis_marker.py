@@ -48,10 +48,12 @@ class RedisMarker:
         Returns when the loss, if there is one, is written down for other processes: the event that was just accepted
         may reach one of them.
         """
+        if marker is None and not self._seen:
+            first = self._first() if stored else ""  # not with the lock: others would wait for Redis, too
+            with self._lock:
+                self._seen = self._seen or first
+            return
         with self._lock:
-            if marker is None and not self._seen:
-                self._seen = self._first() if stored else ""
-                return
             if marker is not None and (marker.startswith(CONFIRMED) or not self._seen):
                 self._seen, self.lost = marker, marker.startswith(LOST)
                 return
