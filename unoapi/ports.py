@@ -642,7 +642,7 @@ class Ordering(Protocol):
 
 
 class SendOrder(Protocol):
-    """The messages to each contact that were accepted and have not left, in their order. Never raises."""
+    """The messages to each contact that were accepted and have not left, in their order."""
 
     def join(self, job: MessageJob, *, accepted_at_us: int, prepared: bool) -> Callable[[], None]:
         """Put a message at the end of its line. With `prepared` it may take a while until it can be sent.
@@ -651,7 +651,10 @@ class SendOrder(Protocol):
         """
 
     def first(self, job: MessageJob, *, now_us: int) -> str:
-        """The id of the message that goes before this one; empty when it is its turn, or nobody knows."""
+        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable."""
+
+    def ahead(self, job: MessageJob) -> int:
+        """How many messages go before this one; 0 when nobody knows."""
 
     def wait(self, job: MessageJob) -> None:
         """Keep the place of a message that waits."""

@@ -1,7 +1,8 @@
 """Keep-alive HTTP clients in one cheap process: `python -m tests.bench.load --port 80 --path / ... < body`.
 
-Posts the body of standard input, with `{n}` replaced by the request's number, and prints a JSON object: how often each
-status came (0: no answer), and when each accepted request was answered, by number, in epoch seconds.
+Posts the body of standard input, with `{n}` replaced by the request's number and `{c}` by that of one of 40 contacts,
+and prints a JSON object: how often each status came (0: no answer), and when each accepted request was answered, by
+number, in epoch seconds.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+
+CONTACTS = 40
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Load:
     answered: dict[int, float] = field(default_factory=dict)
 
     def request(self, number: int) -> bytes:
-        body = self.body.replace("{n}", str(number)).encode()
+        body = self.body.replace("{n}", str(number)).replace("{c}", f"{number % CONTACTS:02}").encode()
         return f"{self.head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def answer(self, number: int, status: int) -> None:

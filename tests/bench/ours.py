@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import statistics
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from tests.bench.contenders import PATIENCE_S, accepted, arrivals, load, request
 from tests.bench.measure import Figures, percentiles
 from tests.bench.processes import accepts, cpu_s, megabytes, procfile, running
 from tests.bench.stage import Stage, event, message
-from tests.support.constants import PHONE, ROOT
+from tests.support.constants import CONTACT, PHONE, ROOT
 from tests.support.receiver import Behaviour
 from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.holding_queues import BrokerHoldingQueues
@@ -133,6 +134,31 @@ def requests(stage: Stage, *, checkout: Path = ROOT) -> Figures:
     if (queued := queues.depth(stage.amqp_url, TOPOLOGY.queue("incoming"))) != stage.sizes.requests:
         raise RuntimeError(f"{stage.sizes.requests} messages were accepted and {queued} queued")
     return figures
+
+
+def sends(stage: Stage, *, checkout: Path = ROOT) -> Figures:
+    """Messages per second that leave to 40 contacts, by the worker of this checkout or of another one.
+
+    They stand in the queue before it starts: the second to the ninth tenth counts. The sandbox takes them at once, and
+    their events wait in the next queue.
+    """
+    amount, incoming = stage.sizes.requests, TOPOLOGY.queue("incoming")
+    tenth = amount // 10
+    prepare(stage)
+    with web(stage, checkout=checkout) as port:
+        load(port, f"/v15.0/{PHONE}/messages", message("{n}").replace(CONTACT, CONTACT[:-2] + "{c}"), amount, HEADERS)
+    with workers(stage, checkout=checkout, queue=incoming) as started:
+
+        def left(most: int) -> float:
+            eventually(
+                lambda: queues.depth(stage.amqp_url, incoming) <= most, what="sends", within_s=PATIENCE_S, every_s=0.05
+            )
+            return time.monotonic()
+
+        began = left(9 * tenth)
+        took_s = left(tenth) - began
+        left(0)
+        return {"per_s": 8 * tenth / took_s, "cpu_us": cpu_s(started) / amount * 1e6}
 
 
 def bare_requests(stage: Stage) -> Figures:
@@ -415,10 +441,12 @@ def workers(
     threads: int = THREADS,
     task_events: bool = True,
     checkout: Path = ROOT,
+    queue: str = "",
     more: Mapping[str, str] | None = None,
 ) -> Iterator[list[psutil.Process]]:
-    """Worker processes as the Procfile starts them, each with a name of its own."""
+    """Worker processes as the Procfile starts them, or for one queue alone, each with a name of its own."""
     line = procfile("worker", checkout)
+    line = re.sub(r"--queues \S+", f"--queues {queue}", line) if queue else line
     line = line if task_events else line.replace(" --task-events ", " ")
     commands = [["sh", "-c", "exec " + line.replace("worker@", f"worker{number}@")] for number in range(processes)]
     settings = {**environment(stage), "UNOAPI_WORKER_THREADS": str(threads), **(more or {})}

@@ -43,7 +43,7 @@ def deliveries(stage: Stage) -> list[Row]:
 
 
 def before(stage: Stage) -> list[Row]:
-    """Deliveries and accepted requests of this commit and of an older one (`--before`), in turn."""
+    """Deliveries, accepted requests and sends of this commit and of an older one (`--before`), in turn."""
     if stage.before is None:
         return []
     deliveries = interleaved(
@@ -60,10 +60,19 @@ def before(stage: Stage) -> list[Row]:
         },
         stage.sizes.rounds,
     )
+    sends = interleaved(
+        {
+            "before": partial(ours.sends, stage, checkout=stage.before),
+            "now": partial(ours.sends, stage),
+        },
+        stage.sizes.rounds,
+    )
     return [
         compared("deliveries/s, now : before", deliveries, "now", "before", "per_s", at_least=0.9),
         compared("processor time of a delivery in us, now : before", deliveries, "now", "before", "cpu_us"),
         compared("accepted requests/s, now : before", requests, "now", "before", "per_s", at_least=0.9),
+        compared("messages sent/s, now : before", sends, "now", "before", "per_s", at_least=0.9),
+        compared("processor time of a send in us, now : before", sends, "now", "before", "cpu_us"),
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE, MemorySendOrder
 from tests.support.stack import eventually
+from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import SendMessage
 from unoapi.stores.send_order import LOST_AFTER_US, RedisSendOrder
 
@@ -52,6 +53,12 @@ def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
 
     eventually(lambda: order.first(two, now_us=now_us()) == "", within_s=2)
     assert order.first(three, now_us=now_us()) == "2"
+
+
+def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:
+    jobs = joined(order, "1", "2", "3")
+
+    assert [order.ahead(job) for job in (*jobs, message("4"))] == [0, 1, 2, 0]
 
 
 def test_a_line_is_that_of_a_contact(order: SendOrder) -> None:
@@ -118,10 +125,12 @@ def test_nothing_stays_in_redis(redis_client: RedisClient, raw_redis: redis.Redi
     assert all(LOST_AFTER_US / 1_000_000 < raw_redis.ttl(key) <= 70 for key in marks)
 
 
-def test_without_redis_nobody_waits(away: RedisClient) -> None:
+def test_without_redis_nobody_knows_whose_turn_it_is(away: RedisClient) -> None:
     order = RedisSendOrder(away)
     order.join(message("1"), accepted_at_us=1, prepared=True)()
     order.wait(message("1"))
     order.leave(message("1"))
 
-    assert order.first(message("2"), now_us=2) == ""
+    with pytest.raises(StoreUnavailable):
+        order.first(message("2"), now_us=2)
+    assert order.ahead(message("2")) == 0

@@ -187,9 +187,10 @@ class MemoryDirectory:
 
 
 class MemorySendOrder:
-    """SendOrder. `waiting` are the ids of those that wait."""
+    """SendOrder. `waiting` are the ids of those that wait; `away` stands for Redis that does not answer."""
 
     def __init__(self) -> None:
+        self.away = False
         self.lines: dict[str, dict[str, int]] = {}
         self.waiting: set[str] = set()
         self.left: set[str] = set()
@@ -202,6 +203,8 @@ class MemorySendOrder:
         return lambda: None
 
     def first(self, job: MessageJob, *, now_us: int) -> str:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
         with self._lock:
             line = self._line(job)
             line.setdefault(job.id, job.accepted_at_ms * 1000)
@@ -211,6 +214,11 @@ class MemorySendOrder:
                     return first
                 del line[first]
             return ""
+
+    def ahead(self, job: MessageJob) -> int:
+        with self._lock:
+            line = self._line(job)
+            return sum(at < line[job.id] for at in line.values()) if job.id in line and not self.away else 0
 
     def wait(self, job: MessageJob) -> None:
         self.waiting.add(job.id)

@@ -117,6 +117,45 @@ def test_x1_a_message_that_waits_for_its_phone_keeps_the_others_behind_it() -> N
     assert sending(turns, left)(second) == "postponed"
 
 
+def test_x1_the_more_go_before_a_message_the_later_it_comes_back() -> None:
+    """Behind a voice note forty texts came back each second, and kept the worker busy."""
+    order = MemorySendOrder()
+    jobs = accepted(order, *(f"{number}" for number in range(100)))
+    turns = SendTurns(order, threads=50)
+    waits = []
+    for one in jobs[1:]:
+        with pytest.raises(Postponed) as postponed, turns.turn(one):
+            pass
+        waits.append(postponed.value.after_ms)
+
+    assert waits[:8] == [1000, 1000, 1000, 2000, 2000, 2000, 2000, 3000]
+    assert waits == sorted(waits)
+    assert waits[-1] == send_order.LONGEST_COME_BACK_MS
+
+
+def test_x1_while_redis_does_not_answer_a_process_keeps_the_order_of_what_it_has() -> None:
+    order = MemorySendOrder()
+    left: list[str] = []
+    began_ms = time.time_ns() // 1_000_000
+    jobs = [job(name).model_copy(update={"accepted_at_ms": began_ms + at}) for at, name in enumerate("1234")]
+    turns = SendTurns(order, threads=50)
+    order.join(jobs[0], accepted_at_us=began_ms * 1000, prepared=True)
+    send = sending(turns, left, takes_s=0.2)
+    assert send(jobs[1]) == "postponed"
+    order.away = True
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(send, jobs[0])
+        time.sleep(0.05)
+        third = pool.submit(send, jobs[2])
+        time.sleep(0.05)
+        second = pool.submit(send, jobs[1])
+
+    assert first.result() == "sent"
+    assert second.result() == "sent"
+    assert left == ["1", "2", "3"] if third.result() == "sent" else ["1", "2"]
+
+
 def test_x1_a_message_of_no_contact_waits_for_nobody() -> None:
     order = MemorySendOrder()
     left: list[str] = []

@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 ANNOUNCE_EVERY_S = 10.0
-MAKING_S = 2.0
-"""A queue that was asked for is there after so long, or refused."""
+FORGOTTEN_AFTER_S = 60.0
 MAKING_WAIT_MS = 1_000
+"""A queue that was asked for is soon there, unless much stands before its job, or it is refused: what comes back and
+finds none waits as long as that has taken so far."""
 MAX_ENDPOINTS = 10_000
 
 LOOK_MS, LONGEST_LOOK_MS = 1_000, 64_000
@@ -82,20 +83,22 @@ class Announcements:
     """For which endpoints this process asked for a holding queue, so that not each delivery does."""
 
     def __init__(self) -> None:
-        self._at: dict[str, float] = {}
+        self._asked: dict[str, tuple[float, float]] = {}  # first, and last
         self._lock = threading.Lock()
 
-    def age_s(self, endpoint: Endpoint) -> float:
-        """Seconds since this process asked for the endpoint's queue. 0: never, or long ago, and the caller asks."""
+    def ask(self, endpoint: Endpoint) -> tuple[bool, float]:
+        """Whether the caller is to ask for the endpoint's queue now, and for how many seconds it was asked for."""
         now = time.monotonic()
         with self._lock:
-            age_s = now - self._at.get(endpoint.key, -ANNOUNCE_EVERY_S)
-            if age_s < ANNOUNCE_EVERY_S:
-                return age_s
-            if len(self._at) >= MAX_ENDPOINTS:
-                self._at.clear()
-            self._at[endpoint.key] = now
-            return 0.0
+            first, last = self._asked.get(endpoint.key, (now, 0.0))
+            if last and now - last < ANNOUNCE_EVERY_S:
+                return False, now - first
+            if len(self._asked) >= MAX_ENDPOINTS:
+                self._asked.clear()
+            if now - last >= FORGOTTEN_AFTER_S:
+                first = now
+            self._asked[endpoint.key] = (first, now)
+            return True, now - first
 
 
 def wait(  # noqa: PLR0913 (what is known of the delivery)
@@ -119,11 +122,12 @@ def wait(  # noqa: PLR0913 (what is known of the delivery)
         return Held(message, token=holding.token, after_ms=left_ms, attempt=attempt)
     if state.breaker is None:
         return Postponed(message, after_ms=after_ms, jitter=False, attempt=attempt)
-    age_s = announcements.age_s(endpoint)
-    if age_s == 0.0 and holding is None:
+    asks, asked_s = announcements.ask(endpoint)
+    if asks and holding is None:
         with suppress(BrokerUnavailable):  # the next one asks again
             publisher.publish([Envelope(_first_look(endpoint))])
-    return Postponed(message, after_ms=MAKING_WAIT_MS if age_s < MAKING_S else after_ms, jitter=False, attempt=attempt)
+    soon_ms = min(after_ms, max(MAKING_WAIT_MS, round(asked_s * 1000)))
+    return Postponed(message, after_ms=soon_ms, jitter=False, attempt=attempt)
 
 
 def _first_look(endpoint: Endpoint, *, token: str = "") -> ReleaseEndpoint:

@@ -1,18 +1,19 @@
 """A contact's messages leave in the order in which they were accepted, as long as none is tried again.
 
 A worker that gets a message before its turn waits for the one before it, if that is under way in the same process, and
-only for a moment: a few messages of a contact, and a quarter of the threads in all. Otherwise the message comes back.
+only for a moment: a few messages of a contact, and a quarter of the threads in all. Otherwise the message comes back,
+the later the more go before it. While Redis does not say whose turn it is, each process keeps the order of what it has.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from unoapi.errors import Postponed
+from unoapi.errors import Postponed, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import MessageJob
     from unoapi.ports import SendOrder
 
-COME_BACK_MS = 1000
+COME_BACK_MS, LONGEST_COME_BACK_MS = 1000, 16_000
 PATIENCE_S = 1.0
 MAX_WAITING_OF_ONE = 4
 OTHER_PROCESS_S = 0.05
@@ -36,9 +37,10 @@ class SendTurns:
     def __init__(self, order: SendOrder, *, threads: int) -> None:
         self._order = order
         self._most_waiting = max(1, threads // 4)
-        self._here: dict[str, str] = {}
+        self._here: dict[str, tuple[str, int]] = {}  # line, accepted at
         self._waiting: dict[str, int] = {}
         self._left: deque[str] = deque(maxlen=MAX_REMEMBERED)
+        self._coming_back: OrderedDict[str, tuple[str, int, float]] = OrderedDict()  # line, accepted at, until
         self._changed = threading.Condition()
 
     @contextmanager
@@ -47,13 +49,16 @@ class SendTurns:
         if not job.contact:
             yield
             return
+        line = f"{job.phone}:{job.contact}"
         with self._changed:
-            self._here[job.id] = line = f"{job.phone}:{job.contact}"
+            self._here[job.id] = (line, job.accepted_at_ms)
+            self._coming_back.pop(job.id, None)
         try:
             self._await_turn(job, line)
             yield
-        except Postponed:
+        except Postponed as postponed:
             self._order.wait(job)
+            self._expect(job, line, wait_s=2 * postponed.after_ms / 1000)
             raise
         except BaseException:
             self._leave(job)
@@ -72,13 +77,40 @@ class SendTurns:
     def _await_turn(self, job: MessageJob, line: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         elsewhere = 0.0
-        while first := self._order.first(job, now_us=time.time_ns() // 1000):
+        while first := self._first(job, line):
             now = time.monotonic()
             if first not in self._here and first not in self._left:
                 elsewhere = elsewhere or now + OTHER_PROCESS_S
             until = min(deadline, elsewhere or deadline)
             if now >= until or not self._wait_for(first, line, until - now):
-                raise Postponed("an earlier message to the contact is on its way", after_ms=COME_BACK_MS, jitter=False)
+                turns = 1 + self._order.ahead(job) // MAX_WAITING_OF_ONE
+                after_ms = min(turns * COME_BACK_MS, LONGEST_COME_BACK_MS)
+                raise Postponed("an earlier message to the contact is on its way", after_ms=after_ms, jitter=False)
+
+    def _first(self, job: MessageJob, line: str) -> str:
+        """The id of the message that goes before this one; empty when it is its turn, as far as anybody knows."""
+        try:
+            return self._order.first(job, now_us=time.time_ns() // 1000)
+        except StoreUnavailable:
+            return self._first_here(line, job.accepted_at_ms)
+
+    def _first_here(self, line: str, accepted_at_ms: int) -> str:
+        """The same, of what this process has, or has put back and sees again soon."""
+        now = time.monotonic()
+        with self._changed:
+            for name, (its_line, its_time) in self._here.items():
+                if its_line == line and its_time < accepted_at_ms:
+                    return name
+            for name, (its_line, its_time, until) in self._coming_back.items():
+                if its_line == line and its_time < accepted_at_ms and now < until:
+                    return name
+        return ""
+
+    def _expect(self, job: MessageJob, line: str, *, wait_s: float) -> None:
+        with self._changed:
+            self._coming_back[job.id] = (line, job.accepted_at_ms, time.monotonic() + wait_s)
+            if len(self._coming_back) > MAX_REMEMBERED:
+                self._coming_back.popitem(last=False)
 
     def _wait_for(self, first: str, line: str, wait_s: float) -> bool:
         """Wait at most so long for a message, if this process has it. Whether to look again: not too many wait."""

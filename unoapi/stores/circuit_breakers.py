@@ -25,10 +25,11 @@ FAILING_MS = 1000
 """An endpoint is down when its failures have gone on for at least so long."""
 SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 PAUSE_PER_PROBE = 20
-"""The pause before the next probe is so many times what the last one cost: at most a twentieth of a thread."""
+"""From the begin of a probe to the next one, so many times what it cost: at most a twentieth of a thread."""
 WAIT_PER_AGE = 8
 """What waits comes back after the eighth part of the outage's age: sooner costs more than it gives."""
-LONGEST_WAIT_MS = 300_000
+SOON_MS, LONGEST_WAIT_MS = 8_000, 300_000
+"""Not as late as the next probe, at first: a queue may be there for it, or Redis again, much sooner."""
 RAMP_MS = 8_000
 RAMP_FIRST = 100
 """Of the deliveries that waited, so many in the first second after an outage; then twice as many each second."""
@@ -156,7 +157,8 @@ class RedisBreakers:
 
     def _wait(self, at_least_ms: int, since_ms: int, now: int) -> Permit:
         age_ms = max(0, now - since_ms)
-        return Permit(wait_ms=self._spread(max(at_least_ms, min(age_ms // WAIT_PER_AGE, LONGEST_WAIT_MS))))
+        wait_ms = max(min(at_least_ms, SOON_MS), min(age_ms // WAIT_PER_AGE, LONGEST_WAIT_MS))
+        return Permit(wait_ms=self._spread(wait_ms))
 
     def failed(self, delivery_id: str, endpoint: Endpoint, *, took_ms: int) -> tuple[bool, EndpointChange | None]:
         """Count a failure, and what it cost. Whether the endpoint is down now, and the change if this made it so.
@@ -167,7 +169,8 @@ class RedisBreakers:
             return False, None
         key, now = breaker_key(endpoint), now_ms()
         keys = (failing_key(endpoint), key)
-        pause_ms = min(max(PAUSE_PER_PROBE * took_ms, self._shortest_pause_ms), LONGEST_PAUSE_MS)
+        since_its_begin_ms = min(PAUSE_PER_PROBE * took_ms, LONGEST_PAUSE_MS)
+        pause_ms = max(since_its_begin_ms - took_ms, self._shortest_pause_ms)
         bounds = (self._failures, now, pause_ms, TTL_MS, self._failing_ms)
         try:
             ((opened, state),) = self._redis.call(("EVAL", _FAIL, 3, *keys, OPEN_KEY, delivery_id, *bounds))

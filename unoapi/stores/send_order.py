@@ -23,8 +23,6 @@ WAITS_TTL_S = 600
 """As long as a message may wait until it is sent, by default: many voice notes at once take minutes."""
 LEFT_TTL_S = 70
 """Longer than what is first is believed to be on its way: that it came may be written after that it was refused."""
-TRIES = 2
-"""A blink of Redis should not cost the order; one that is away answers the second question at once."""
 LOST_AFTER_US = 60_000_000
 """Longer than a message is on its way from the API to a worker: what is first for so long, and waits not, is lost."""
 
@@ -67,13 +65,22 @@ class RedisSendOrder:
         return joined
 
     def first(self, job: MessageJob, *, now_us: int) -> str:
-        """The id of the message that goes before this one; empty when it is its turn, or Redis is away."""
+        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable."""
         limits = (job.accepted_at_ms * 1000, LINE_TTL_S, now_us - LOST_AFTER_US, _STATE)
-        for _ in range(TRIES):
-            with suppress(StoreUnavailable):
-                (first,) = self._redis.call(("EVAL", _FIRST, 1, _line(job), job.id, *limits))
-                return str(first)
-        return ""
+        question = ("EVAL", _FIRST, 1, _line(job), job.id, *limits)
+        try:
+            (first,) = self._redis.call(question)
+        except StoreUnavailable:  # a blink should not cost the order; one that is away answers this at once
+            (first,) = self._redis.call(question)
+        return str(first)
+
+    def ahead(self, job: MessageJob) -> int:
+        """How many messages go before this one; 0 when nobody knows."""
+        try:
+            (rank,) = self._redis.call(("ZRANK", _line(job), job.id))
+        except StoreUnavailable:
+            return 0
+        return int(rank or 0)
 
     def wait(self, job: MessageJob) -> None:
         """Keep the place of a message that waits."""
