@@ -13,9 +13,9 @@ from tasks.base import UnoTask
 from tasks.strategy import run_at_once
 from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
 from unoapi.models.attempts import History
-from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
 from unoapi.models.trace import TraceEntry
-from unoapi.services import failure_callbacks, holding, ordering, webhooks
+from unoapi.services import failure_callbacks, holding, ordering, replaying, webhooks
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
@@ -89,12 +89,39 @@ def release(self: UnoTask, job: ReleaseEndpoint) -> None:
         self.publish_patiently([following])
 
 
+@shared_task(name=ReplayEvents.task, base=UnoTask, bind=True)
+def replay(self: UnoTask, job: ReplayEvents) -> None:
+    """Deliver the next events of a replay, and queue the next run of it."""
+    uno = self.uno
+    context = replaying.ReplayContext(
+        events=uno.events,
+        replays=uno.replays,
+        sessions=uno.sessions,
+        blacklist=uno.blacklist,
+        deliveries=uno.deliveries,
+        bulkhead=uno.bulkhead,
+        publisher=uno.publisher,
+        attempt=partial(_attempt_waiting_elsewhere, uno),
+        stopping=lambda: worker_state.should_stop is not None,
+        max_age_s=uno.settings.unoapi_message_max_age,
+    )
+    following = replaying.run(job, context)
+    if following is not None:
+        self.publish_patiently([following])
+
+
 def look_again(uno: Uno) -> None:
     """Look at holding queues whose own job got lost. Never raises."""
     try:
         uno.publisher.publish(holding.looks_again(uno.holdings))
     except (BrokerUnavailable, StoreUnavailable) as error:
         log.info("holding_queues_not_checked", error=f"{error}", hint="it is tried again in an hour")
+
+
+def _attempt_waiting_elsewhere(uno: Uno, job: DeliverWebhook, history: History) -> None:
+    """Make one attempt for a replay, which waits itself. Raises what `webhooks.deliver` raises."""
+    context = replace(_context(uno), wait=webhooks.postponed)
+    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
 def _attempt_released(uno: Uno, job: DeliverWebhook, history: History) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connector_commands import CommandQueue
 from unoapi.broker.dead_letter_queue import BrokerDeadLetterQueue
+from unoapi.broker.event_stream import BrokerEventStream
 from unoapi.broker.holding_queues import BrokerHoldingQueues
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.queue_monitor import QueueCollector, QueueMonitor
 from unoapi.broker.rpc import BrokerRpc
-from unoapi.broker.topology import Topology
+from unoapi.broker.topology import EventBounds, Topology
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
 from unoapi.http.callback_client import CallbackClient
@@ -58,6 +59,7 @@ from unoapi.stores.ordering import RedisOrdering
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
 from unoapi.stores.redis_health import RedisCollector, RedisMonitor
+from unoapi.stores.replays import RedisReplays
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.send_order import RedisSendOrder
 from unoapi.stores.session_directory import RedisSessionDirectory
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
         Connections,
         DeadLetterCounts,
         Deliveries,
+        EventStream,
         FileDownloader,
         Graph,
         HoldingQueues,
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
         Provider,
         QueueAges,
         RemoteMedia,
+        Replays,
         SendClaims,
         SendOrder,
         SessionDirectory,
@@ -139,6 +143,8 @@ class Uno:
     holding_queues: HoldingQueues
     holding_announcements: Announcements
     releases: Releases
+    events: EventStream
+    replays: Replays
     ordering: Ordering
     send_order: SendOrder
     send_turns: SendTurns
@@ -183,7 +189,8 @@ class Uno:
 
 def bootstrap(settings: Settings) -> Uno:
     """Join the parts."""
-    topology = Topology(settings.unoapi_queue_name)
+    bounds = EventBounds(settings.unoapi_events_max_age, settings.unoapi_events_max_bytes)
+    topology = Topology(settings.unoapi_queue_name, events=bounds)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
     guard = AddressGuard(
@@ -276,6 +283,8 @@ def bootstrap(settings: Settings) -> Uno:
         holding_queues=BrokerHoldingQueues(amqp_url, topology, publisher),
         holding_announcements=Announcements(),
         releases=Releases(settings.unoapi_worker_threads),
+        events=BrokerEventStream(amqp_url, topology),
+        replays=RedisReplays(store),
         ordering=ordering,
         send_order=send_order,
         send_turns=SendTurns(send_order, threads=settings.unoapi_worker_threads),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
     from unoapi.models.receipts import Receipt
+    from unoapi.models.replays import Replay, StoredEvent, StreamBounds
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
@@ -235,6 +236,42 @@ class HeldDeliveries(Protocol):
 
     def refuse(self, held: HeldDelivery) -> None:
         """Move a delivery to the work queue."""
+
+
+class EventStream(Protocol):
+    """All events of the last time, in the order in which they were published. Raises BrokerUnavailable, EventsNotKept.
+
+    A position is that of one event in the stream, whosever it is.
+    """
+
+    def read(self, phone: str, *, after: int | None = ..., since_ms: int = ...) -> AbstractContextManager[StoredEvents]:
+        """The events of a number behind a position, or else those from a time on (Unix ms) and some before."""
+
+    def bounds(self) -> StreamBounds | None:
+        """The oldest and the newest event, whosever they are. None: there is no event."""
+
+
+class StoredEvents(Protocol):
+    """The events of one number, for one thread. Raises BrokerUnavailable."""
+
+    position: int
+    """Of the last event that was read, of any number; -1 before the first."""
+
+    def take(self, *, wait_s: float) -> list[StoredEvent]:
+        """Those that came, perhaps none though `position` moved; waits for any so many seconds."""
+
+
+class Replays(Protocol):
+    """The last replay of each endpoint. Raises StoreUnavailable."""
+
+    def begin(self, replay: Replay) -> bool:
+        """Write a new one. False: one goes on."""
+
+    def save(self, replay: Replay, *, run: str) -> bool:
+        """Write how far it is. False: it was cancelled, or another run of it goes on. An empty `run` is any."""
+
+    def find(self, endpoint: Endpoint) -> Replay | None:
+        """The last one."""
 
 
 class SendClaims(Protocol):
@@ -461,8 +498,10 @@ class Traces(Protocol):
 class WebhookSender(Protocol):
     """One HTTP POST to a webhook."""
 
-    def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
-        """Sign and send. Never raises for what the network or the receiver does."""
+    def post(  # noqa: PLR0913 (the parts of one request)
+        self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = ...
+    ) -> Answer:
+        """Sign and send; a replay says so. Never raises for what the network or the receiver does."""
 
 
 class CallbackSender(Protocol):

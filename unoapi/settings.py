@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -34,7 +35,7 @@ Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 SCHEMES = {
     "amqp_url": ("amqp://", "amqps://"),
-    "redis_url": ("redis://", "rediss://", "unix://"),
+    "redis_url": ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
     "rabbitmq_management_url": ("http://", "https://", ""),
 }
 PLATFORMS = {
@@ -45,12 +46,60 @@ PLATFORMS = {
 NODE_OPTIONS = frozenset({"frameMax", "channelMax", "heartbeat", "locale"})
 BROKER_OPTIONS = frozenset({"connect_timeout", "login_method", "ssl"})
 """What the library takes behind the `?` of an address."""
+SENTINEL_SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
+SENTINEL_PORT, REDIS_PORT = 26379, 6379
+SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
+SENTINEL_FORM = "redis+sentinel://[user:password@]host[:26379],host[:26379]/name of the primary[/database]"
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 FLOWER_PORT = 5555
 DEFAULT_PORTS = frozenset({80, 443})
+MIN_EVENTS_BYTES = 10_000_000
 MIN_TOKEN_LENGTH = 16
 """Characters of the operator's token, which others may try to guess."""
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
+
+
+@dataclass(frozen=True)
+class SentinelAddress:
+    """The Sentinels that know which Redis is the primary of a name. The login is that of Redis; they have their own."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    database: int
+    login: dict[str, str] = field(repr=False)
+    sentinel_login: dict[str, str] = field(repr=False)
+    tls: bool = False
+
+    @classmethod
+    def of(cls, url: str) -> SentinelAddress | None:
+        """What an address of `REDIS_URL` says; none when it names no Sentinels. Raises ValueError."""
+        if not url.startswith(SENTINEL_SCHEMES):
+            return None
+        scheme, rest = url.split("://", 1)
+        rest, _, query = rest.partition("?")
+        authority, _, path = rest.partition("/")
+        login, _, hosts = authority.rpartition("@")
+        user, _, password = login.partition(":")
+        service, _, database = path.partition("/")
+        options = dict(parse_qsl(query))
+        if options.keys() - SENTINEL_OPTIONS or not (database or "0").isdecimal() or not all(hosts.split(",")):
+            raise ValueError(f"must look like {SENTINEL_FORM}, with ?sentinel_password= if the Sentinels have one")
+        return cls(
+            tuple(_host_and_port(host, SENTINEL_PORT) for host in hosts.split(",")),
+            unquote(service) or "mymaster",
+            int(database or 0),
+            {key: unquote(value) for key, value in (("username", user), ("password", password)) if value},
+            {key.removeprefix("sentinel_"): value for key, value in options.items()},
+            tls=scheme.startswith("rediss"),
+        )
+
+
+def _host_and_port(text: str, default: int) -> tuple[str, int]:
+    """Raises ValueError."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(f"must look like {SENTINEL_FORM}")
+    return parts.hostname, parts.port or default
 
 
 class Settings(BaseSettings):
@@ -71,7 +120,13 @@ class Settings(BaseSettings):
         SecretStr("amqp://guest:guest@localhost:5672"),
         description="RabbitMQ. Use a vhost that the Node version never used.",
     )
-    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), description="Redis.")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379"),
+        description=(
+            "Redis or Valkey. With Sentinel: `redis+sentinel://:password@host1,host2,host3/mymaster`; a cluster is "
+            "refused."
+        ),
+    )
     base_url: WebUrl = Field(
         Url("http://localhost:9876"), description="Public address of this API, with which links to files begin."
     )
@@ -155,6 +210,20 @@ class Settings(BaseSettings):
     )
     unoapi_dead_max_age: int = Field(
         0, ge=0, le=315_360_000, description="Seconds after which dead letters are thrown away. 0: never."
+    )
+    unoapi_events_max_age: int = Field(
+        259_200,
+        ge=0,
+        le=31_536_000,
+        description="Seconds for which all events are kept, so that `unoapi events replay` can deliver them again. 0: "
+        "none is kept.",
+    )
+    unoapi_events_max_bytes: int = Field(
+        1_000_000_000,
+        ge=0,
+        le=1_000_000_000_000,
+        description="Bytes of RabbitMQ's disk that these events may take, at least 10000000; the oldest give way. 0: "
+        "none is kept.",
     )
     status_failed_webhook_url: WebUrl | None = Field(None, description="Gets the failure callbacks. Empty: none.")
     notify_failed_messages: bool = Field(
@@ -379,6 +448,19 @@ class Settings(BaseSettings):
             plain.append(f"{head}?{kept}" if kept else head)
         return SecretStr(";".join(plain))
 
+    @field_validator("redis_url")
+    @classmethod
+    def _readable_sentinels(cls, value: SecretStr) -> SecretStr:
+        SentinelAddress.of(value.get_secret_value())
+        return value
+
+    @field_validator("unoapi_events_max_bytes")
+    @classmethod
+    def _enough_for_events(cls, value: int) -> int:
+        if 0 < value < MIN_EVENTS_BYTES:
+            raise ValueError(f"must be 0, or {MIN_EVENTS_BYTES} or more")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _level_of_node_version(cls, value: object) -> object:
@@ -441,7 +523,12 @@ class Settings(BaseSettings):
         if self.storage_endpoint is not None and (port := self.storage_endpoint.port or 0) not in {*DEFAULT_PORTS, 0}:
             ports.append(port)
         nodes = [(url, 5671 if url.startswith("amqps") else 5672) for url in self.amqp_urls]
-        others = ((self.redis_url, 6379), (self.rabbitmq_management_url, 15672))
+        redis_url = self.redis_url.get_secret_value()
+        if sentinels := SentinelAddress.of(redis_url):
+            ports += [REDIS_PORT, *(port for _, port in sentinels.sentinels)]
+        else:
+            nodes.append((redis_url, REDIS_PORT))
+        others = ((self.rabbitmq_management_url, 15672),)
         for url, default in (*nodes, *((secret.get_secret_value(), port) for secret, port in others)):
             try:
                 ports.append(urlsplit(url).port or default)

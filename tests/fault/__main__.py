@@ -34,6 +34,7 @@ from tests.fault.infrastructure import (
     workers_killed,
 )
 from tests.fault.neighbour import bad_neighbour
+from tests.fault.replay import replay_killed
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
 from tests.support.harness import run_parts
@@ -62,6 +63,7 @@ FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "receivers": receivers_misbehave,
     "outage": endpoint_down,
     "many-endpoints": many_endpoints_down,
+    "replay": replay_killed,
     "rebinding": name_rebinds,
 }
 

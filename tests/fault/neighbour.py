@@ -31,9 +31,9 @@ def bad_neighbour(stage: Stage) -> Row:
     try:
         for _ in range(size.neighbour_rounds):
             for into, hangs in ((alone, False), (bad, True)):
-                latencies, sent = _round(stage, hangs=hangs)
-                into.append(_p95(latencies))
-                messages, delivered = messages + sent, delivered + len(latencies)
+                came_ms, sent = latencies(stage, hangs=hangs)
+                into.append(p95(came_ms))
+                messages, delivered = messages + sent, delivered + len(came_ms)
     finally:
         receiver.record("count", key=ID_PATTERN)
     floor_ms = size.neighbour_floor_ms
@@ -49,7 +49,7 @@ def bad_neighbour(stage: Stage) -> Row:
     )
 
 
-def _round(stage: Stage, *, hangs: bool) -> tuple[list[float], int]:
+def latencies(stage: Stage, *, hangs: bool) -> tuple[list[float], int]:
     """Latencies in ms from the request of the client to the webhook's, and how many healthy messages were sent."""
     uno, receiver = stage.uno, stage.receiver
     healthy, neighbour = stage.phone(), stage.phone()
@@ -87,5 +87,5 @@ def _drop_neighbour(stage: Stage, neighbour: str) -> None:
     stage.drain(lambda: True)
 
 
-def _p95(values: list[float]) -> float:
+def p95(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[-1]

@@ -44,6 +44,9 @@ class Size:
     neighbour_rounds: int = 5
     neighbour_floor_ms: float = 10.0  # a 95th percentile below this is the machine's: it counts as this much
     neighbour_deadline_ms: int = 5_000
+    replay_events: int = 10_000
+    replay_others: int = 990_000
+    replay_within_s: float = 900.0
     within_s: float = 240.0
 
     @property
@@ -65,6 +68,9 @@ SHORT = Size(
     neighbour_rounds=3,
     neighbour_floor_ms=250.0,  # other tests run beside; without a bulkhead it is the deadline, 1.5 s
     neighbour_deadline_ms=1_500,
+    replay_events=300,
+    replay_others=3_000,
+    replay_within_s=60.0,
     within_s=60.0,
 )
 
@@ -131,6 +137,7 @@ def staged(size: Size) -> Iterator[Stage]:
             "UNOAPI_MESSAGE_RETRY_DELAY": f"{RETRY_DELAY_MS}",
             "UNOAPI_WORKER_THREADS": f"{THREADS}",
             "LOG_LEVEL": "info",
+            "UNOAPI_EVENTS_MAX_BYTES": "4000000000",
             "SSL_CERT_FILE": str(authority),
         }
         with throw_away_servers(folder / "servers") as servers, stack(servers, folder, **settings) as uno:

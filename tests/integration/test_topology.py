@@ -51,7 +51,13 @@ def test_every_queue_and_exchange_of_the_design_is_declared_with_its_arguments(u
     assert all(queues[name]["arguments"]["x-dead-letter-exchange"] == "unoapi.broker" for name in waiting)
     assert all("x-dead-letter-routing-key" not in queues[name]["arguments"] for name in waiting)
     assert queues["unoapi.dead"]["arguments"]["x-delivery-limit"] == 2147483647
-    assert queues.keys() == {queue.name for queue in Topology("unoapi").queues}
+    assert queues.keys() == {queue.name for queue in Topology("unoapi").queues} | {"unoapi.events"}
+    assert queues["unoapi.events"]["arguments"] == {
+        "x-queue-type": "stream",
+        "x-max-age": "259200s",
+        "x-max-length-bytes": 950_000_000,  # and a file of 50 MB, which is being written
+        "x-stream-max-segment-size-bytes": 50_000_000,
+    }
     assert queues["unoapi.outgoing.whatsmeow"]["arguments"]["x-single-active-consumer"] is True
     kinds = {name: item["type"] for name, item in exchanges.items() if name.startswith("unoapi")}
     assert kinds == {"unoapi.broker": "topic", "unoapi.delayed": "headers", "unoapi.dead": "fanout"}
@@ -64,7 +70,7 @@ def test_every_work_queue_is_bound_with_exactly_its_own_name_after_the_start_of_
 
     bound = bindings(uno)
 
-    work = [f"unoapi.{name}" for name in WORK_QUEUES]
+    work = [f"unoapi.{name}" for name in (*WORK_QUEUES, "events")]
     assert sorted(bound["unoapi.broker"]) == sorted((name, name) for name in work)
     assert bound["unoapi.dead"] == [("unoapi.dead", "")]
     assert len(bound["unoapi.delayed"]) == 18

@@ -15,7 +15,14 @@ from unoapi.broker.dead_letters import read_dead_letter, replayed
 from unoapi.broker.messages import from_body, to_message
 from unoapi.broker.publisher import events_in
 from unoapi.broker.topology import DELAY_HEADER, Topology
-from unoapi.errors import BrokerUnavailable, DeadLettersBusy, NoConnector, SessionUnknown, StoreUnavailable
+from unoapi.errors import (
+    BrokerUnavailable,
+    DeadLettersBusy,
+    EventsNotKept,
+    NoConnector,
+    SessionUnknown,
+    StoreUnavailable,
+)
 from unoapi.models.chats import NO_CHAT, Chat
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
@@ -28,6 +35,7 @@ from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, HeldDelivery, S
 from unoapi.models.message_keys import MessageKey, message_token
 from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.models.replays import STANDS_MS, Replay, StoredEvent, StreamBounds
 from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import with_delivery_ids
 from unoapi.stores.send_order import LOST_AFTER_US
@@ -235,6 +243,8 @@ class MemorySendOrder:
 
 class MemoryPublisher:
     """Publisher: the queues are lists. `away` stands for RabbitMQ that does not answer."""
+
+    events_trouble = ""
 
     def __init__(self, topology: Topology | None = None, *, ordering: Ordering | None = None) -> None:
         self.topology = topology or Topology("unoapi")
@@ -512,6 +522,83 @@ class _MemoryHeld:
     def refuse(self, held: HeldDelivery) -> None:
         self.settled.add(held.tag)
         self._queues.work.append(held)
+
+
+class MemoryEventStream:
+    """EventStream. `batch` is how many messages one `take` reads."""
+
+    def __init__(self, *, batch: int = 10) -> None:
+        self.batch = batch
+        self.away = False
+        self.switched_off = False
+        self.events: list[StoredEvent] = []
+
+    def put(self, job: FanOut, *, published_ms: int) -> None:
+        """As a publisher does, with RabbitMQ's exchange."""
+        self.events.append(StoredEvent(len(self.events), published_ms, job))
+
+    @contextmanager
+    def read(self, phone: str, *, after: int | None = None, since_ms: int = 0) -> Iterator[_MemoryStored]:
+        self._ensure_there()
+        times = (event.position for event in self.events if event.published_ms >= since_ms)
+        start = after + 1 if after is not None else next(times, len(self.events))
+        yield _MemoryStored(self, phone, start)
+
+    def bounds(self) -> StreamBounds | None:
+        self._ensure_there()
+        if not self.events:
+            return None
+        first, last = self.events[0], self.events[-1]
+        return StreamBounds(first.published_ms, last.published_ms, last.position)
+
+    def _ensure_there(self) -> None:
+        if self.switched_off:
+            raise EventsNotKept("events are not kept")
+        if self.away:
+            raise BrokerUnavailable("RabbitMQ is away")
+
+
+class _MemoryStored:
+    """StoredEvents."""
+
+    def __init__(self, stream: MemoryEventStream, phone: str, start: int) -> None:
+        self.position = -1
+        self._stream = stream
+        self._phone = phone
+        self._next = start
+
+    def take(self, *, wait_s: float) -> list[StoredEvent]:  # noqa: ARG002
+        came = self._stream.events[self._next : self._next + self._stream.batch]
+        self._next += len(came)
+        self.position = came[-1].position if came else self.position
+        return [event for event in came if event.job.phone == self._phone]
+
+
+class MemoryReplays:
+    """Replays."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.replays: dict[Endpoint, Replay] = {}
+
+    def begin(self, replay: Replay) -> bool:
+        known = self.find(replay.endpoint)
+        if known is not None and known.state == "running" and known.updated_ms > replay.updated_ms - STANDS_MS:
+            return False
+        self.replays[replay.endpoint] = replay
+        return True
+
+    def save(self, replay: Replay, *, run: str) -> bool:
+        known = self.find(replay.endpoint)
+        if known is not None and (known.id != replay.id or known.state != "running" or run not in {"", known.run}):
+            return False
+        self.replays[replay.endpoint] = replay
+        return True
+
+    def find(self, endpoint: Endpoint) -> Replay | None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return self.replays.get(endpoint)
 
 
 FREE = Claim(free=True)
@@ -882,10 +969,21 @@ class WebhookRecorder:
         self.attempts: list[int] = []
         self.bodies: list[str] = []
         self.ids: list[str] = []
+        self.replays: list[bool] = []
         self.webhooks: list[Webhook] = []
 
-    def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:  # noqa: ARG002
+    def post(
+        self,
+        webhook: Webhook,
+        *,
+        phone: str,  # noqa: ARG002 (the port's)
+        delivery_id: str,
+        attempt: int,
+        body: str,
+        replay: bool = False,
+    ) -> Answer:
         self.webhooks.append(webhook)
+        self.replays.append(replay)
         self.ids.append(delivery_id)
         self.attempts.append(attempt)
         self.bodies.append(body)

@@ -30,6 +30,7 @@ from unoapi.models.jobs import (
     ReceiveCallback,
     ReceiveEvent,
     ReleaseEndpoint,
+    ReplayEvents,
     ReportFailure,
     RunCommand,
     SaveMedia,
@@ -54,6 +55,7 @@ ALL: list[Job] = [
     HandleOwnMessage(id="1", phone=PHONE, message_id="wamid.1", body=BODY),
     AwaitResult(id="1", phone=PHONE, message_id="wamid.1"),
     ReleaseEndpoint(id="1", phone=PHONE, webhook_id="default", token="0123456789ab"),
+    ReplayEvents(id="1", phone=PHONE, webhook_id="default", stored=True, since_ms=0, until_ms=1, rate=1),
     ReportFailure(id="1", phone=PHONE, body=BODY),
     NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
 ]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.support.fakes import SECRET
 from unoapi.errors import ConfigurationError
-from unoapi.settings import PLATFORMS, Settings, is_loopback, load_settings
+from unoapi.settings import PLATFORMS, SentinelAddress, Settings, is_loopback, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,3 +281,54 @@ def test_the_file_in_the_current_folder_is_read(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.delenv("DOTENV_CONFIG_PATH")
 
     assert load(monkeypatch).log_level == "error"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentinels", "service", "database"),
+    [
+        ("redis+sentinel://a,b:26380,c/main/3", (("a", 26379), ("b", 26380), ("c", 26379)), "main", 3),
+        ("redis+sentinel://a", (("a", 26379),), "mymaster", 0),
+        ("rediss+sentinel://u:p%40ss@[::1]:5000,b/x%20y", (("::1", 5000), ("b", 26379)), "x y", 0),
+    ],
+)
+def test_an_address_of_sentinels_names_them_the_primary_and_the_database(
+    monkeypatch: pytest.MonkeyPatch, url: str, sentinels: tuple[tuple[str, int], ...], service: str, database: int
+) -> None:
+    settings = load(monkeypatch, REDIS_URL=url)
+
+    address = SentinelAddress.of(settings.redis_url.get_secret_value())
+
+    assert address is not None
+    assert (address.sentinels, address.service, address.database) == (sentinels, service, database)
+    assert address.tls == url.startswith("rediss")
+    assert {6379, *(port for _, port in sentinels)} <= set(settings.own_ports)
+
+
+def test_the_logins_of_redis_and_of_its_sentinels_are_read_and_not_shown() -> None:
+    address = SentinelAddress.of(f"redis+sentinel://:{SECRET}@a/m?sentinel_password={SECRET}&sentinel_username=u")
+
+    assert address is not None
+    assert address.login == {"password": SECRET}
+    assert address.sentinel_login == {"password": SECRET, "username": "u"}
+    assert SECRET not in repr(address)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", ",", "a,,b", "a:x", "a:99999999", f":{SECRET}@", f":{SECRET}@a/m/x", f":{SECRET}@a?db=1", "a/m/\u0663x"],
+)
+def test_an_address_of_no_sentinels_is_refused_with_the_form_of_one(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    words = refusal(monkeypatch, REDIS_URL=f"redis+sentinel://{rest}")
+
+    assert "REDIS_URL" in words
+    assert SECRET not in words
+
+
+@pytest.mark.parametrize(("size", "good"), [("0", True), ("10000000", True), ("9999999", False), ("-1", False)])
+def test_the_stream_of_events_is_off_or_large_enough_for_its_files(
+    monkeypatch: pytest.MonkeyPatch, size: str, good: bool
+) -> None:
+    if good:
+        assert load(monkeypatch, UNOAPI_EVENTS_MAX_BYTES=size).unoapi_events_max_bytes == int(size)
+    else:
+        assert "UNOAPI_EVENTS_MAX_BYTES" in refusal(monkeypatch, UNOAPI_EVENTS_MAX_BYTES=size)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import amqp
+from amqp.exceptions import AMQPNotImplementedError, ChannelError, InternalError, NotAllowed
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.messages import Message
@@ -32,6 +33,8 @@ MAINTENANCE_S = 1.0
 MAX_CONNECTIONS = 16
 SPARE_AFTER_S = 60.0
 PROBE = "unoapi.probe"
+REFUSED_STREAM = (ChannelError, AMQPNotImplementedError, InternalError, NotAllowed)
+"""How a broker without streams answers: all but the first close the connection."""
 CHECK_S = 60.0
 """Between two declarations of the whole topology, which bring back what somebody deleted."""
 
@@ -43,6 +46,7 @@ class ConnectionPool:
         self.pid = os.getpid()
         self.away = False
         self.blocked = ""  # why RabbitMQ takes nothing, as the end of an error message
+        self.events_trouble = ""  # why events are not kept, or not with the bounds that are set
         self._url = amqp_url
         self._topology = topology
         self._idle: deque[PooledConnection] = deque()
@@ -129,9 +133,32 @@ class ConnectionPool:
         try:
             if not self._declared:
                 connection.declare(self._topology)
+                self._declare_streams(connection)
                 self._declared = True
         finally:
             self._declaring.release()
+
+    def _declare_streams(self, connection: PooledConnection) -> None:
+        """Declare the streams; whether there are any, everything else works. Raises when the refusal is the end of it.
+
+        What was refused once is not asked for again.
+        """
+        if self.events_trouble:
+            return
+        try:
+            connection.declare_streams(self._topology)
+        except REFUSED_STREAM as error:
+            reply = str(error.reply_text)[:200]
+            if "inequivalent" in reply:
+                stream = self._topology.events
+                self.events_trouble = f"the stream {stream} keeps the bounds with which it was made"
+                hint = f"`rabbitmqctl delete_queue {stream}` has it made anew, without what it holds"
+            else:
+                self.events_trouble = "RabbitMQ refuses to make a stream, so no event can be replayed"
+                hint = "RabbitMQ has streams from 3.9 on (rabbitmqctl enable_feature_flag stream_queue); the rest works"
+            log.warning("events_not_kept", why=self.events_trouble, error=reply, hint=hint)
+            if not isinstance(error, ChannelError):
+                raise
 
     def _maintain(self) -> None:
         checked_at = time.monotonic()
@@ -193,6 +220,7 @@ class ConnectionPool:
         try:
             with self.borrowed(deadline) as connection:
                 connection.declare(self._topology)
+                self._declare_streams(connection)
         except ConfigurationError as conflict:
             log.error("topology_conflict", error=f"{conflict}")
         except BROKER_ERRORS as error:
@@ -253,6 +281,12 @@ class PooledConnection:
     def declare(self, topology: Topology) -> None:
         """Declare the topology. Raises ConfigurationError for a conflict of names."""
         topology.declare(self._channel, vhost=self._connection.virtual_host or "/")
+
+    def declare_streams(self, topology: Topology) -> None:
+        """Declare the streams, on a channel of its own: a refusal closes it. Raises one of AMQP's errors."""
+        if topology.streams:
+            with self._connection.channel() as channel:
+                topology.declare_streams(channel)
 
     def use(self, work: Callable[[Any], T]) -> T:
         """Do something else than publish on the channel."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.topology import BUCKET_BOUNDS_S, DELAY_HEADER
 from unoapi.models.attempts import History
-from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, HeldDelivery, Job, now_ms
+from unoapi.models.jobs import JOBS, NO_HISTORY, DeliverWebhook, Envelope, FanOut, HeldDelivery, Job, now_ms
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 HISTORY_HEADER = "unoapi-history"
 NOT_BEFORE_HEADER = "unoapi-not-before-ms"
 PUBLISHED_HEADER = "unoapi-published-ms"
+COPY_HEADER = "BCC"
+"""More routing keys of a message: what RabbitMQ reads, and takes away (https://www.rabbitmq.com/docs/sender-selected)."""
 DELIVERIES_HEADER = "x-delivery-count"
 """How often the broker delivered the message before, to workers that returned it or ended."""
 LONGEST_EXPIRATION_MS = 2**32 - 1
@@ -65,7 +67,7 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         "ignore_result": True,
         PUBLISHED_HEADER: now_ms(),
     }
-    if envelope.history != History():
+    if envelope.history != NO_HISTORY:
         headers[HISTORY_HEADER] = envelope.history.model_dump_json(exclude_defaults=True)
     body = f'[[{job.model_dump_json()}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'
     properties: dict[str, Any] = {
@@ -80,6 +82,8 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         holding = topology.holding_queue(job.endpoint, envelope.holding).name
         return Message(topology.broker, holding, body, headers, properties, job.message_id)
     if envelope.delay_ms <= 0:
+        if topology.streams and isinstance(job, FanOut) and not envelope.retries and envelope.history == NO_HISTORY:
+            headers[COPY_HEADER] = [topology.events]  # at its first publish alone
         return Message(topology.broker, key, body, headers, properties, job.message_id)
     return waiting(
         Message(topology.delayed, key, body, headers, properties, job.message_id), envelope.delay_ms, topology

@@ -39,6 +39,10 @@ class MessagePublisher(Publisher, Protocol):
 
     topology: Topology
 
+    @property
+    def events_trouble(self) -> str:
+        """Why events are not kept as the settings say, as far as this process asked; empty when they are."""
+
     def publish(
         self, envelopes: Sequence[Envelope], *, messages: Sequence[Message] = ..., timeout_s: float = ...
     ) -> None:
@@ -82,6 +86,11 @@ class ConfirmingPublisher:
         self._ordering = ordering
         self._pool: ConnectionPool | None = None
         self._lock = threading.Lock()
+
+    @property
+    def events_trouble(self) -> str:
+        """Why events are not kept as the settings say, as far as this process asked; empty when they are."""
+        return "" if self._pool is None else self._pool.events_trouble
 
     def publish(
         self,

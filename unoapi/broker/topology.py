@@ -34,6 +34,9 @@ WORK_QUEUES = {
 DELIVERY_LIMIT = 20
 MAX_SESSION_COMMANDS = 10_000
 MAX_WEBHOOK_CHARS = 100
+SEGMENTS = 20
+"""A stream is a chain of files, and forgets the oldest one as a whole: each takes so small a share of the bound."""
+LARGEST_SEGMENT_BYTES = 500_000_000
 UNLIMITED_DELIVERIES = 2_147_483_647  # every read of a dead letter counts as a delivery; -1 is not safe on 3.10
 
 
@@ -59,11 +62,20 @@ class Queue:
     purpose: str = ""
 
 
+@dataclass(frozen=True)
+class EventBounds:
+    """How long events are kept, and how many bytes they may take. Either of them 0: none is kept."""
+
+    max_age_s: int
+    max_bytes: int
+
+
 class Topology:
     """All names and arguments for one installation's prefix."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, *, events: EventBounds | None = None) -> None:
         self.prefix = prefix
+        self.events = f"{prefix}.events"
         self.broker = f"{prefix}.broker"
         self.delayed = f"{prefix}.delayed"
         self.dead = f"{prefix}.dead"
@@ -75,6 +87,7 @@ class Topology:
             Exchange(self.delayed, "headers", to_dead, purpose="picks the waiting bucket"),
         )
         self.queues = (*self._work(), *self._buckets(), self._dead())
+        self.streams = self._streams(events) if events and events.max_age_s and events.max_bytes else ()
 
     def queue(self, name: str) -> str:
         """The full name of a work queue, which is its routing key too."""
@@ -115,6 +128,21 @@ class Topology:
             "x-delivery-limit": UNLIMITED_DELIVERIES,
         }
         return Queue(name, self.broker, name, arguments, purpose="waits for an endpoint that is down or paused")
+
+    def _streams(self, bounds: EventBounds) -> tuple[Queue, ...]:
+        """The stream of events, from which nothing is taken. Its bounds are those with which it was made first.
+
+        Each event is published once, to the work queue, and names this one beside it (`messages.COPY_HEADER`): RabbitMQ
+        copies it. Where there is no stream nothing is copied, and nothing else is different.
+        """
+        segment = min(bounds.max_bytes // SEGMENTS, LARGEST_SEGMENT_BYTES)
+        arguments: dict[str, Any] = {
+            "x-queue-type": "stream",
+            "x-max-age": f"{bounds.max_age_s}s",
+            "x-max-length-bytes": bounds.max_bytes - segment,  # beside the file that is being written
+            "x-stream-max-segment-size-bytes": segment,
+        }
+        return (Queue(self.events, self.broker, self.events, arguments, purpose="all events, to be replayed"),)
 
     def rpc_queue(self, phone: str) -> Queue:
         """The queue with the RPC requests to one session, on the default exchange. Nothing in it outlives 30 s."""
@@ -192,6 +220,12 @@ class Topology:
                 f"The {name} cannot be declared in the vhost {vhost!r}: {str(error)[:200]}. "
                 "Check the permissions of the user in AMQP_URL."
             ) from None
+
+    def declare_streams(self, channel: Any) -> None:
+        """Declare the stream. Raises one of AMQP's errors where there are none, or where it has other bounds."""
+        for stream in self.streams:
+            channel.queue_declare(stream.name, durable=True, auto_delete=False, arguments=stream.arguments)
+            channel.queue_bind(stream.name, stream.exchange, stream.routing_key)
 
     def bucket_queue(self, number: int | str) -> str:
         """The name of a waiting bucket."""

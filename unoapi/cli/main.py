@@ -16,6 +16,7 @@ from unoapi import __version__
 from unoapi.cli.dead import dead
 from unoapi.cli.doctor import doctor
 from unoapi.cli.endpoint import endpoint
+from unoapi.cli.events import events
 from unoapi.cli.options import as_json, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.release import release, where
@@ -114,7 +115,7 @@ def topology(uno: Uno, declare: bool, as_json: bool) -> None:
     if declare:
         uno.publisher.check(timeout_s=10.0)
     if as_json:
-        for kind, things in (("exchange", names.exchanges), ("queue", names.queues)):
+        for kind, things in (("exchange", names.exchanges), ("queue", (*names.queues, *names.streams))):
             for thing in things:
                 print_json({"kind": kind, **asdict(thing)})
         return
@@ -150,7 +151,7 @@ def _print_topology(names: Topology) -> None:
         exchanges.add_row(exchange.name, exchange.type, _pairs(exchange.arguments), exchange.purpose)
     queues = plain_table("queue", "bound to", "key", "arguments", "purpose")
     queues.columns[0].no_wrap = True
-    for queue in names.queues:
+    for queue in (*names.queues, *names.streams):
         key = queue.routing_key or _pairs(queue.binding_arguments)
         queues.add_row(queue.name, queue.exchange, key, _pairs(queue.arguments), queue.purpose)
     screen().print(exchanges, "", queues, sep="\n")
@@ -167,5 +168,6 @@ def _text(value: int | None) -> str:
 cli.add_command(dead)
 cli.add_command(doctor)
 cli.add_command(endpoint)
+cli.add_command(events)
 cli.add_command(release)
 cli.add_command(session)

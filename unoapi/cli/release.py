@@ -58,7 +58,7 @@ def where(uno: Uno | None, error: UnoError) -> str:
     if uno is not None and isinstance(error, StoreUnavailable):
         return f"{error}: {_host(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
     if uno is not None and isinstance(error, BrokerUnavailable):
-        return f"{_host(uno.settings.amqp_url.get_secret_value())}: {_advice(error)}"
+        return f"{_hosts(uno.settings)}: {_advice(error)}"
     return f"{error}"
 
 
@@ -66,7 +66,10 @@ def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     settings = uno.settings
     yield _settings(settings)
     yield from _slips()
-    yield _rabbitmq(uno, wait_s)
+    rabbitmq = _rabbitmq(uno, wait_s)
+    yield rabbitmq
+    if rabbitmq[1] == OK:
+        yield _events(uno)
     yield _redis(uno)
     yield _files(settings)
     yield from _notes(uno)
@@ -85,7 +88,7 @@ def _slips() -> Iterator[Finding]:
 
 
 def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
-    where = _host(uno.settings.amqp_url.get_secret_value())
+    where = _hosts(uno.settings)
     try:
         uno.publisher.check(timeout_s=wait_s)
     except ConfigurationError as error:
@@ -94,6 +97,16 @@ def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
         return "rabbitmq", WRONG, f"{where}: {_advice(error)}", 1
     queues, exchanges = len(uno.topology.queues), len(uno.topology.exchanges)
     return "rabbitmq", OK, f"{where}: {queues} queues and {exchanges} exchanges are declared", 0
+
+
+def _events(uno: Uno) -> Finding:
+    settings, trouble = uno.settings, uno.publisher.events_trouble
+    if not uno.topology.streams:
+        return "events", OK, "not kept: UNOAPI_EVENTS_MAX_AGE or UNOAPI_EVENTS_MAX_BYTES is 0", 0
+    if trouble:
+        return "events", NOTE, f"{trouble}; the rest works without", 0
+    hours, megabytes = settings.unoapi_events_max_age / 3600, settings.unoapi_events_max_bytes / 1_000_000
+    return "events", OK, f"kept for {hours:g} h, {megabytes:g} MB at most", 0
 
 
 def _advice(error: BrokerUnavailable) -> str:
@@ -144,8 +157,12 @@ def _notes(uno: Uno) -> Iterator[Finding]:
         yield "moving", NOTE, f"{name} {advice}", 0
 
 
+def _hosts(settings: Settings) -> str:
+    """The nodes of RabbitMQ."""
+    return ", ".join(_host(url) for url in settings.amqp_urls)
+
+
 def _host(url: str) -> str:
     """An address without its login."""
     parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -6,14 +6,13 @@ from urllib.parse import urlsplit
 
 import redis
 from amqp.exceptions import AMQPError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from unoapi.broker.connection import Connection
 from unoapi.errors import ConfigurationError
+from unoapi.stores.redis import connect
 
 _AMQP = ("amqp", "amqps", "pyamqp")
-_REDIS = ("redis", "rediss", "unix")
+_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
 def reachable(url: str, *, timeout_s: float) -> bool:
@@ -42,9 +41,7 @@ def _rabbitmq_answers(url: str, timeout_s: float) -> bool:
 
 def _redis_answers(url: str, timeout_s: float) -> bool:
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        with connect(url, timeout_s=timeout_s) as client:
             return bool(client.ping())
     except (redis.RedisError, OSError, ValueError):
         return False

@@ -40,6 +40,7 @@ UnoError
     ├── InvalidCommand        a message on a queue of commands that is no command
     ├── UnknownNumber         nobody has the number, or the account, of a callback of Meta's
     ├── OddCallback           a part of a callback that no event can be made of
+    ├── EventsNotKept         there is no stream of events: it is switched off, or RabbitMQ has none
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
 The messages of these errors are shown to operators and written to logs: they hold ids and addresses of our own,
@@ -328,6 +329,12 @@ class TooOld(PermanentError):
     """Waited longer than its maximum age."""
 
     reason = "too_old"
+
+
+class EventsNotKept(PermanentError):
+    """There is no stream of events to read."""
+
+    reason = "events_not_kept"
 
 
 class Poison(PermanentError):

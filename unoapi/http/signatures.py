@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 FIXED_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"unoapi/{__version__}"}
 _OURS = {"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-attempt", "webhook-signature"}
-_OURS |= {"x-hub-signature-256", "host", "content-length", "transfer-encoding", "connection", "expect", "te", "upgrade"}
+_OURS |= {
+    "webhook-replay",
+    "x-hub-signature-256",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "expect",
+    "te",
+    "upgrade",
+}
 
 
 def sign_standard(secret: str, *, message_id: str, timestamp_s: int, body: bytes) -> str:
@@ -41,6 +51,7 @@ def build_headers(  # noqa: PLR0913 - the parts of one request, all by keyword
     token_header: str,
     token: str,
     secrets: Sequence[str],
+    replay: bool = False,
 ) -> tuple[tuple[str, str], ...]:
     """Give all headers of one attempt. The webhook's own header is left out when it would stand in for one of ours.
 
@@ -48,6 +59,8 @@ def build_headers(  # noqa: PLR0913 - the parts of one request, all by keyword
     """
     headers = [*FIXED_HEADERS.items(), ("webhook-id", delivery_id), ("webhook-timestamp", str(timestamp_s))]
     headers.append(("webhook-attempt", str(attempt)))
+    if replay:
+        headers.append(("webhook-replay", "true"))
     if secrets:
         signatures = [
             sign_standard(secret, message_id=delivery_id, timestamp_s=timestamp_s, body=body) for secret in secrets

@@ -46,8 +46,10 @@ class WebhookClient:
         self._sender = CurlSender(guard, most_idle=max(MOST_IDLE, threads))
         self._operators = operators
 
-    def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
-        """Sign and send. Never raises for what the network or the receiver does."""
+    def post(  # noqa: PLR0913 (the parts of one request)
+        self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = False
+    ) -> Answer:
+        """Sign and send; a replay says so. Never raises for what the network or the receiver does."""
         raw = body.encode("ascii")
         now_s = time.time()
         headers = build_headers(
@@ -58,6 +60,7 @@ class WebhookClient:
             token_header=webhook.header,
             token=webhook.token.get_secret_value(),
             secrets=webhook.secrets_at(now_s),
+            replay=replay,
         )
         url = webhook.address(phone)
         trusted = self._operators.include(url, phone=phone)

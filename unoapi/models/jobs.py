@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.models.attempts import History
 from unoapi.models.cloud_api.event_content import EventContent
 from unoapi.models.endpoints import Endpoint
+from unoapi.models.replays import MAX_RATE, Progress
 
 NAMESPACE = UUID("5c3ee5b8-5bd6-5a77-9a39-3f8a0b5a7d11")
 """Namespace of all computed ids of this program."""
@@ -220,7 +221,11 @@ class SaveMedia(EventJob):
 
 
 class DeliverWebhook(Job):
-    """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`."""
+    """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`.
+
+    `replay` is empty, or says that it is an event of the past: to be delivered whether it was before or not (`all`), or
+    only if it was not (`missing`).
+    """
 
     task: ClassVar[str] = "outgoing.deliver"
     queue: ClassVar[str] = "outgoing"
@@ -230,6 +235,7 @@ class DeliverWebhook(Job):
     kind: str
     stored: bool
     contact: str = Field(default="", max_length=256)  # whose events come one after the other; empty: nobody's
+    replay: Literal["", "all", "missing"] = Field(default="", exclude_if=lambda replay: not replay)
     body: str  # exactly what is signed and sent
 
     @property
@@ -265,6 +271,35 @@ class ReleaseEndpoint(Job):
     @property
     def endpoint(self) -> Endpoint:
         """Whose queue it is."""
+        return Endpoint(self.phone, self.webhook_id)
+
+    @property
+    def summary(self) -> str:
+        """What dashboards and logs may show: ids only."""
+        return f"phone={self.phone} webhook={self.webhook_id}"
+
+
+class ReplayEvents(Job):
+    """Delivers events of the past to one webhook, in their order: what of a number was published in a time.
+
+    One such job is on its way for each replay; each run delivers some events, and publishes the next one. `stored` is
+    whether the webhook belongs to a stored session. Times are Unix milliseconds.
+    """
+
+    task: ClassVar[str] = "outgoing.replay"
+    queue: ClassVar[str] = "outgoing"
+
+    webhook_id: str
+    stored: bool
+    since_ms: int
+    until_ms: int
+    only_missing: bool = False
+    rate: int = Field(ge=1, le=MAX_RATE)
+    progress: Progress = Progress()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it goes."""
         return Endpoint(self.phone, self.webhook_id)
 
     @property
@@ -315,6 +350,7 @@ JOBS: dict[str, type[Job]] = {
         SaveMedia,
         DeliverWebhook,
         ReleaseEndpoint,
+        ReplayEvents,
         ReportFailure,
         NotifyNumber,
     )

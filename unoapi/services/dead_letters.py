@@ -93,7 +93,8 @@ class DeadLetters:
         return self._walk(query, put_back, by=by, batch=None if rate is None else max(1, int(rate)), bounds=bounds)
 
     def _replay_outcome(self, dead_letter: DeadLetter, query: DeadLetterQuery, *, force: bool) -> Outcome:
-        if isinstance(dead_letter.job, DeliverWebhook) and self._is_done(dead_letter.job):
+        job = dead_letter.job
+        if isinstance(job, DeliverWebhook) and job.replay != "all" and self._is_done(job):
             return "already_delivered"
         if is_left_alone(dead_letter, query):
             return "left_alone"

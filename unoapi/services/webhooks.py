@@ -237,7 +237,7 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     """
     endpoint, breakers = job.endpoint, context.breakers
     state = context.deliveries.state(job.id, endpoint)
-    if state.done:
+    if state.done and job.replay != "all":
         return None
     _ensure_due(job, state, context)
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
@@ -261,7 +261,12 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
             raise context.wait(job, state, message, after_ms=permit.wait_ms)
         with context.bulkhead.probing(permit.probe and not context.releasing):
             answer = context.sender.post(
-                webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body
+                webhook,
+                phone=job.phone,
+                delivery_id=job.id,
+                attempt=history.tries + 1,
+                body=job.body,
+                replay=bool(job.replay),
             )
     if not answer.delivered:
         raise _failure(job, answer, state, context)
@@ -283,7 +288,9 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
-    context.deliveries.finish(job.id, TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt))
+    detail = "a replay" if job.replay else ""
+    entry = TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt, detail=detail)
+    context.deliveries.finish(job.id, entry)
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from unoapi.errors import CommandRefused, StoreRefusesWrites, StoreUnavailable, describe, safe_traceback
+from unoapi.settings import SentinelAddress
 from unoapi.stores.batching import Batcher, BatchFuture
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
@@ -70,6 +72,30 @@ class _CommandGroup:
     on_lost: Callable[[], None] | None = None
 
 
+def connect(url: str, *, timeout_s: float, verify: bool = True) -> redis.Redis:
+    """A client, which connects at its first use: with Sentinels to the primary that they name at that moment.
+
+    `verify`: whether certificates are checked. Each answer may take `timeout_s`.
+    """
+    bounds: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    # Half a surrogate pair is valid in JSON and in no UTF-8: neither to write nor to read it may raise, because the
+    # commands and answers of other callers are in the same pipeline.
+    options = {**bounds, "decode_responses": True, "encoding_errors": "backslashreplace"}
+    tls = {} if verify or not url.startswith("rediss") else {"ssl_cert_reqs": "none"}
+    address = SentinelAddress.of(url)
+    if address is None:
+        return redis.Redis.from_url(url, **tls, **options)
+    if address.tls:
+        tls["ssl"] = True  # type: ignore[assignment]
+    sentinel = Sentinel(address.sentinels, sentinel_kwargs={**bounds, **tls, **address.sentinel_login})
+    client: redis.Redis = sentinel.master_for(address.service, db=address.database, **tls, **address.login, **options)
+    return client
+
+
 class RedisClient:
     """Runs commands. Made once per process; its threads start with the first use, so after a fork.
 
@@ -79,7 +105,7 @@ class RedisClient:
 
     def __init__(self, url: str, *, verify: bool = True) -> None:
         self._url = url
-        self._tls = {"ssl_cert_reqs": "none"} if url.startswith("rediss:") and not verify else {}
+        self._verify = verify
         self._call_client = self._client(CALL_TIMEOUT_S * 0.9)
         self._post_client = self._client(POST_TIMEOUT_S)
         self._skip_until = 0.0
@@ -201,17 +227,7 @@ class RedisClient:
         self._post_client.close()
 
     def _client(self, timeout_s: float) -> redis.Redis:
-        return redis.Redis.from_url(
-            self._url,
-            **self._tls,
-            decode_responses=True,
-            # Half a surrogate pair is valid in JSON and in no UTF-8: neither to write nor to read it may raise, because
-            # the commands and answers of other callers are in the same pipeline.
-            encoding_errors="backslashreplace",
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        return connect(self._url, timeout_s=timeout_s, verify=self._verify)
 
     def _submit(self, group: _CommandGroup, *, awaited: bool) -> BatchFuture[list[Any]]:
         if self.is_skipped:

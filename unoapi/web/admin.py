@@ -1,10 +1,13 @@
-"""What the operator sees and does over HTTP: dead letters, queues, endpoints. The same verbs as on the command line."""
+"""What the operator sees and does over HTTP: dead letters, events, queues, endpoints.
+
+The same verbs as on the command line.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from flask import Blueprint, jsonify, request
@@ -13,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.errors import RequestError
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
+from unoapi.models.replays import DEFAULT_RATE, MAX_RATE
+from unoapi.services import replaying
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.services.endpoints import endpoint_states
 from unoapi.web.auth import operator
@@ -87,6 +92,17 @@ class Replay(Purge):
     force: bool = False
 
 
+class EventReplay(_Body):
+    """Events of a time that go to one webhook again: all, or only what it has not got. Times without a zone are UTC."""
+
+    phone: str = Field(pattern=r"^[0-9]{1,20}$")
+    webhook: Text
+    since: datetime
+    until: datetime | None = None
+    only_missing: bool = False
+    rate: int = Field(default=DEFAULT_RATE, ge=1, le=MAX_RATE, description="Events a second.")
+
+
 class Pause(_Body):
     """For how long."""
 
@@ -142,6 +158,56 @@ def purge(body: Purge) -> ResponseReturnValue:
     bounds = Bounds(body.limit, WITHIN_S)
     walk = parts().dead_letters.purge(query, by="POST /admin/dead/purge", bounds=bounds)
     return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
+
+
+@routes.post("/events/replay")
+@operator
+@body(EventReplay)
+def replay_events(body: EventReplay) -> ResponseReturnValue:
+    """Begin to deliver events of the past to one webhook again, in their order; `GET` says how far it is.
+
+    The requests have the header `webhook-replay: true` and the same `webhook-id` as before. `oldest_ms` is when the
+    oldest event that is there was published, in Unix milliseconds.
+    """
+    uno = parts()
+    _webhook(body.phone, body.webhook)
+    replay, oldest_ms = replaying.begin(
+        body.phone,
+        body.webhook,
+        since_ms=_ms(body.since),
+        until_ms=_ms(body.until or datetime.now(UTC)),
+        only_missing=body.only_missing,
+        rate=body.rate,
+        sessions=uno.sessions,
+        events=uno.events,
+        replays=uno.replays,
+        publisher=uno.publisher,
+    )
+    return jsonify({**replay.public_fields(), "oldest_ms": oldest_ms})
+
+
+@routes.get("/events/replay/<digits:phone>/<path:webhook_id>")
+@operator
+def event_replay(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """How far the last replay to a webhook is."""
+    replay = parts().replays.find(Endpoint(phone, webhook_id))
+    if replay is None:
+        raise not_found("There was no replay to this webhook in the last week.")
+    return jsonify(replay.public_fields())
+
+
+@routes.delete("/events/replay/<digits:phone>/<path:webhook_id>")
+@operator
+def cancel_replay(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """End the replay to a webhook; what it has delivered stays delivered."""
+    replay = replaying.cancel(Endpoint(phone, webhook_id), parts().replays)
+    if replay is None:
+        raise not_found("No replay to this webhook goes on.")
+    return jsonify(replay.public_fields())
+
+
+def _ms(moment: datetime) -> int:
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 @routes.get("/queues")

@@ -1,0 +1,209 @@
+"""The stream of events: each event stands in it once, and can be read from any point, as often as one likes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import amqp
+import pytest
+
+from tests.support.fakes import MemoryEventStream, make_delivery, make_event, make_fan_out
+from unoapi.broker.connection import Connection
+from unoapi.broker.event_stream import BrokerEventStream
+from unoapi.broker.messages import to_message
+from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.broker.topology import EventBounds, Topology
+from unoapi.errors import BrokerUnavailable, EventsNotKept
+from unoapi.models.attempts import History
+from unoapi.models.jobs import Envelope, FanOut, now_ms
+from unoapi.settings import MIN_EVENTS_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.devenv.servers import PrivateServers
+    from unoapi.ports import EventStream
+
+PHONE, OTHER = "5511000000001", "5511000000002"
+KEPT = Topology("unoapi", events=EventBounds(3600, 20_000_000))
+HOUR_MS = 3_600_000
+
+
+def fan_out(number: int, *, phone: str = PHONE) -> FanOut:
+    event = make_event(text={"body": f'Event {number} of "phone":"{OTHER}"'})
+    return make_fan_out(event, id=f"event-{number}", phone=phone)
+
+
+class InMemory:
+    def __init__(self) -> None:
+        self.stream = MemoryEventStream()
+
+    def publish(self, *jobs: FanOut) -> None:
+        for job in jobs:
+            self.stream.put(job, published_ms=now_ms())
+
+
+class InRabbitMQ:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.publisher = ConfirmingPublisher(url, KEPT)
+        self.publisher.check(timeout_s=10)
+        self.stream = BrokerEventStream(url, KEPT)
+
+    def publish(self, *jobs: FanOut) -> None:
+        self.publisher.publish([Envelope(job) for job in jobs], timeout_s=10)
+
+
+@pytest.fixture(scope="module")
+def url(servers: PrivateServers) -> str:
+    return servers.rabbit.add_vhost(f"events-{time.time_ns()}")
+
+
+@pytest.fixture
+def rabbitmq(url: str) -> Iterator[InRabbitMQ]:
+    """RabbitMQ with a new stream."""
+    place = InRabbitMQ(url)
+    yield place
+    place.publisher.on_channel(lambda channel: channel.queue_delete(KEPT.events) and None)
+    place.publisher.close()
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+def place(request: pytest.FixtureRequest) -> Any:
+    return InMemory() if request.param == "memory" else request.getfixturevalue("rabbitmq")
+
+
+def read(stream: EventStream, phone: str = PHONE, **start: int) -> list[tuple[int, str]]:
+    """Position and id of the events of a number, until the newest one."""
+    bounds = stream.bounds()
+    assert bounds is not None
+    came = []
+    with stream.read(phone, **start) as stored:
+        deadline = time.monotonic() + 10
+        while stored.position < bounds.newest and time.monotonic() < deadline:
+            came += stored.take(wait_s=1.0)
+    return [(event.position, event.job.id) for event in came]
+
+
+def test_the_events_of_a_number_are_read_in_their_order_as_often_as_one_likes(place: Any) -> None:
+    before_ms = now_ms()
+    place.publish(*(fan_out(number, phone=OTHER if number % 2 else PHONE) for number in range(10)))
+
+    bounds = place.stream.bounds()
+    first, again = read(place.stream), read(place.stream)
+
+    assert first == again == [(number, f"event-{number}") for number in range(0, 10, 2)]
+    assert bounds is not None
+    assert bounds.newest == 9
+    assert before_ms <= bounds.oldest_ms <= bounds.newest_ms <= now_ms()
+
+
+def test_reading_begins_behind_a_position_or_at_a_time(place: Any) -> None:
+    place.publish(*(fan_out(number) for number in range(10)))
+
+    assert read(place.stream, after=6) == [(number, f"event-{number}") for number in (7, 8, 9)]
+    assert len(read(place.stream, since_ms=now_ms() - HOUR_MS)) == 10
+
+
+def test_an_event_is_read_as_it_was_published_with_the_time_of_it(place: Any) -> None:
+    job, before_ms = fan_out(1), now_ms()
+    place.publish(job)
+
+    with place.stream.read(PHONE) as stored:
+        (event,) = stored.take(wait_s=2.0)
+
+    assert event.job == job
+    assert before_ms <= event.published_ms <= now_ms()
+
+
+def test_a_stream_without_events_has_no_bounds(place: Any) -> None:
+    assert place.stream.bounds() is None
+
+
+# --- RabbitMQ's alone ---
+
+
+def test_an_event_stands_in_it_once_however_often_its_job_is_retried_and_no_other_job_does(
+    rabbitmq: InRabbitMQ,
+) -> None:
+    job = fan_out(1)
+    rabbitmq.publish(job)
+    failed = History().next_replay()
+
+    rabbitmq.publisher.publish(
+        [
+            Envelope(job, retries=1),
+            Envelope(job, history=failed),
+            Envelope(job, delay_ms=1),
+            Envelope(make_delivery(phone=PHONE)),
+        ]
+    )
+
+    assert read(rabbitmq.stream) == [(0, "event-1")]
+
+
+def test_the_work_queue_has_the_event_too_without_a_word_of_the_stream(rabbitmq: InRabbitMQ) -> None:
+    rabbitmq.publisher.on_channel(lambda channel: channel.queue_purge("unoapi.outgoing") and None)
+    rabbitmq.publish(fan_out(1))
+
+    message: Any = rabbitmq.publisher.on_channel(lambda channel: channel.basic_get("unoapi.outgoing", no_ack=True))
+
+    assert message.headers["id"] == "event-1"
+    assert "BCC" not in message.headers
+
+
+def test_a_stream_with_other_bounds_stays_as_it_is_and_everything_works(rabbitmq: InRabbitMQ, url: str) -> None:
+    other = ConfirmingPublisher(url, Topology("unoapi", events=EventBounds(60, 20_000_000)))
+
+    other.check(timeout_s=10)
+    other.publish([Envelope(fan_out(1))], timeout_s=10)
+    trouble = other.events_trouble
+    other.close()
+
+    assert trouble == "the stream unoapi.events keeps the bounds with which it was made"
+    assert read(rabbitmq.stream) == [(0, "event-1")]
+
+
+def test_where_there_is_no_stream_events_go_their_way_and_reading_says_so(rabbitmq: InRabbitMQ, url: str) -> None:
+    rabbitmq.publisher.on_channel(lambda channel: channel.queue_delete(KEPT.events) and None)
+
+    rabbitmq.publish(fan_out(1))
+
+    with pytest.raises(EventsNotKept, match="no stream"):
+        rabbitmq.stream.bounds()
+    with pytest.raises(EventsNotKept, match="UNOAPI_EVENTS_MAX_AGE"):
+        BrokerEventStream(url, Topology("unoapi")).bounds()
+
+
+def test_its_files_take_no_more_than_their_bound_however_much_is_published(
+    servers: PrivateServers, rabbitmq: InRabbitMQ, url: str
+) -> None:
+    small = Topology("small", events=EventBounds(3600, MIN_EVENTS_BYTES))
+    publisher = ConfirmingPublisher(url, small)
+    publisher.check(timeout_s=10)
+    job = fan_out(1).model_copy(update={"body": "x" * 100_000})
+
+    for _ in range(20):
+        publisher.publish([Envelope(job)] * 10, timeout_s=30)
+    publisher.close()
+
+    files = [file for file in servers.rabbit.folder.rglob("*small.events*/*") if file.is_file()]
+    assert MIN_EVENTS_BYTES // 2 < sum(file.stat().st_size for file in files) <= MIN_EVENTS_BYTES
+    assert rabbitmq.stream.bounds() is None
+
+
+def test_a_broker_that_is_away_is_said_so() -> None:
+    with pytest.raises(BrokerUnavailable):
+        BrokerEventStream("amqp://guest:guest@127.0.0.1:1/", KEPT).bounds()
+
+
+def test_what_others_wrote_into_it_is_passed_over(rabbitmq: InRabbitMQ, url: str) -> None:
+    with Connection(url) as connection:
+        channel: Any = connection.channel()
+        strange = to_message(Envelope(fan_out(1)), KEPT)
+        for body, headers in ((b"\xff\x00", {}), (strange.body[:-20], strange.headers), (b"[]", {"id": 5})):
+            channel.basic_publish(amqp.Message(body, application_headers=headers), "", KEPT.events)
+    rabbitmq.publish(fan_out(2))
+
+    assert [event for _, event in read(rabbitmq.stream)] == ["event-2"]
