@@ -188,6 +188,20 @@ def latency(stage: Stage) -> Figures:
     return percentiles(came[number] - answered[number] for number in sorted(answered))
 
 
+def through(stage: Stage, **settings: str) -> Figures:
+    """Events per second from the API to the webhook, as fast as they are taken, with one process of each kind."""
+    amount = stage.sizes.requests
+    prepare(stage)
+    first = next(numbers)
+    for _ in range(amount):
+        next(numbers)
+    with web(stage, more=settings) as port, workers(stage, more=settings):
+        eventually(lambda: consumers(stage) > 0, what="our worker", within_s=30)
+        answered = load(port, f"/webhooks/whatsapp/{PHONE}", event(f"{first}-{{n}}"), amount, HEADERS)
+        arrivals(stage.receiver, amount, PATH)
+    return {"per_s": amount / (stage.receiver.times(PATH)[-1] - min(answered.values()))}
+
+
 def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
     """After an outage at 100 events a second, with the default settings: how long what waited and what is new take.
 
@@ -455,10 +469,10 @@ def workers(
 
 
 @contextlib.contextmanager
-def web(stage: Stage, *, checkout: Path = ROOT) -> Iterator[int]:
+def web(stage: Stage, *, checkout: Path = ROOT, more: Mapping[str, str] | None = None) -> Iterator[int]:
     """One web process as the Procfile starts it; gives its port."""
     port = free_port()
-    settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port)}
+    settings = {**environment(stage), "UNOAPI_HOST": "127.0.0.1", "PORT": str(port), **(more or {})}
     command = ["sh", "-c", "exec " + procfile("web", checkout)]
     with running(command, environment=settings, folder=stage.folder, checkout=checkout):
         eventually(lambda: accepts(port), what="our web process", within_s=30)

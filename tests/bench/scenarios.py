@@ -198,6 +198,18 @@ def watching(stage: Stage) -> list[Row]:
     ]
 
 
+def keeping(stage: Stage) -> list[Row]:
+    """What it costs to keep all events in a stream."""
+    rounds = interleaved(
+        {
+            "kept": partial(ours.through, stage),
+            "not kept": partial(ours.through, stage, UNOAPI_EVENTS_MAX_AGE="0"),
+        },
+        stage.sizes.rounds,
+    )
+    return [compared("events/s through all, kept : not kept", rounds, "kept", "not kept", "per_s", at_least=0.9)]
+
+
 def endurance(stage: Stage) -> list[Row]:
     """The end of a long run against its beginning; once, for it is long."""
     rounds = interleaved({"long run": partial(ours.endurance, stage)}, 1)
@@ -236,6 +248,7 @@ SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
         recovery,
         waiting,
         watching,
+        keeping,
         endurance,
     )
 }

@@ -16,7 +16,7 @@ from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.models.jobs import Envelope, FanOut, computed_id, now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.fault.stage import Stage
     from unoapi.broker.messages import Message
@@ -37,12 +37,13 @@ def replay_killed(stage: Stage) -> Row:
     try:
         _write_the_past(stage, phone)
         alone, _ = latencies(stage, hangs=False)
-        stage.uno.cli(
-            "events", "replay", "--phone", phone, "--webhook", "main", "--since", "2d", "--until", "12h",
-            "--rate", "1000", "--detach",
-        )  # fmt: skip
-        began = time.monotonic()
+        _replay(stage, phone)
         beside, _ = latencies(stage, hangs=False)
+        stage.uno.cli("events", "cancel", "--phone", phone, "--webhook", "main", check=False)
+        stage.drain(lambda: True)
+        receiver.clear()
+        began = time.monotonic()
+        _replay(stage, phone)
         _wait(stage, lambda: receiver.count(path) >= size.replay_events // 2)
         for number in range(len(stage.workers)):
             stage.kill_worker(number)
@@ -109,11 +110,19 @@ def _stored(number: int, phone: str, published_ms: int) -> Message:
     return replace(message, exchange="", routing_key=TOPOLOGY.events)
 
 
+def _replay(stage: Stage, phone: str) -> None:
+    """Begin to deliver what is of yesterday."""
+    stage.uno.cli(
+        "events", "replay", "--phone", phone, "--webhook", "main", "--since", "2d", "--until", "12h",
+        "--rate", "1000", "--detach",
+    )  # fmt: skip
+
+
 def _state(stage: Stage, phone: str) -> Any:
     return stage.uno.get(f"/admin/events/replay/{phone}/main").json()
 
 
-def _wait(stage: Stage, done: Any) -> None:
+def _wait(stage: Stage, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + stage.size.replay_within_s
     while not done():
         if time.monotonic() > deadline:

@@ -18,6 +18,7 @@ from tests.support.stack import REGISTERED_S, Process, Stack, stack
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -37,6 +38,7 @@ class Size:
     alarm_s: float = 60.0
     long_alarm_s: float = 900.0
     redis_away_s: float = 30.0
+    node_away_s: float = 20.0
     retry_limit: int = 5
     outage_schedules: int = 20
     endpoints: int = 1_000
@@ -62,6 +64,7 @@ SHORT = Size(
     alarm_s=4.0,
     long_alarm_s=8.0,
     redis_away_s=4.0,
+    node_away_s=10.0,
     retry_limit=2,
     endpoints=20,
     neighbour_s=2.0,
@@ -127,7 +130,9 @@ class Stage:
 
 
 @contextmanager
-def staged(size: Size) -> Iterator[Stage]:
+def staged(
+    size: Size, make_servers: Callable[[Path], AbstractContextManager[PrivateServers]] = throw_away_servers
+) -> Iterator[Stage]:
     """Everything that the rows need; all of it is stopped afterwards, however it ends."""
     with TemporaryDirectory(prefix="unoapi-fault-") as name, Receiver() as receiver:
         folder = Path(name)
@@ -140,7 +145,7 @@ def staged(size: Size) -> Iterator[Stage]:
             "UNOAPI_EVENTS_MAX_BYTES": "4000000000",
             "SSL_CERT_FILE": str(authority),
         }
-        with throw_away_servers(folder / "servers") as servers, stack(servers, folder, **settings) as uno:
+        with make_servers(folder / "servers") as servers, stack(servers, folder, **settings) as uno:
             receiver.record("count", key=ID_PATTERN)
             web = uno.web()
             stage = Stage(size, folder, servers, receiver, uno, context, web)

@@ -71,8 +71,9 @@ def test_everything_is_declared_and_printed(uno: Stack) -> None:
 
     parts = lines(done)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert list(parts) == ["settings", "rabbitmq", "redis", "files"]
-    assert [line.split()[0] for line in parts.values()] == ["ok", "ok", "ok", "note"]
+    assert list(parts) == ["settings", "rabbitmq", "events", "redis", "files"]
+    assert [line.split()[0] for line in parts.values()] == ["ok", "ok", "ok", "ok", "note"]
+    assert "kept for 72 h, 1000 MB at most" in parts["events"]
     assert "queues and 3 exchanges are declared" in parts["rabbitmq"]
     assert "set STORAGE_ENDPOINT" in parts["files"]
     assert uno.depth("unoapi.dead") == 0, "the queue is there"

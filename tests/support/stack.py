@@ -250,11 +250,11 @@ class Stack:
 
     def _looks(self) -> int:
         """How many messages look after holding queues: one for each, for minutes after it was emptied."""
-        import redis  # noqa: PLC0415 (only here)
+        from unoapi.stores.redis import REDIS_ERRORS, connect  # noqa: PLC0415 (only here)
 
         try:
-            return len(redis.Redis.from_url(self.environment["REDIS_URL"]).zrange(INDEX_KEY, 0, -1))
-        except redis.RedisError:
+            return len(connect(self.environment["REDIS_URL"], timeout_s=5.0).zrange(INDEX_KEY, 0, -1))
+        except REDIS_ERRORS:
             return 0
 
     def close(self) -> None:
@@ -279,8 +279,8 @@ class Stack:
 @contextmanager
 def stack(servers: PrivateServers, folder: Path, **settings: str) -> Iterator[Stack]:
     """A stack on a vhost of its own and an empty Redis."""
-    import redis  # noqa: PLC0415 (only here)
+    from unoapi.stores.redis import connect  # noqa: PLC0415 (only here)
 
-    redis.Redis.from_url(servers.redis_url).flushdb()
+    connect(servers.redis_url, timeout_s=5.0).flushdb()
     with own_vhost(servers) as amqp_url, closing(Stack(servers, amqp_url, folder, **settings)) as running:
         yield running
