@@ -7,10 +7,10 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench crash-test fault-test attack-test stack-test audit lock whatsmeow clean
+.PHONY: help run demo test check docs bench crash-test fault-test attack-test test-debian13 stack-test audit lock whatsmeow clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-21s %s\n' "$$name" "$$text"; done
 
 run: $(VENV)/.ready ## Start everything in the foreground, with private servers if none are set; Ctrl-C ends it
 	@$(BIN)/python -m unoapi.devenv.run
@@ -47,6 +47,9 @@ fault-test: $(VENV)/.dev ## Break one thing at a time, from RabbitMQ to a webhoo
 
 attack-test: $(VENV)/.dev ## Attack a whole installation as two tenants and an outsider, and count
 	@$(BIN)/python -m tests.attack
+
+test-debian13: ## Test what talks to RabbitMQ and Redis with those of Debian 13, in a root made for it
+	@.ci/debian13
 
 stack-test: ## Build the images and run the production stack, where docker or podman is
 	@compose/stack-test

@@ -12,8 +12,11 @@ import trustme
 from kombu import Connection
 
 from tests.support.stack import BIN, OPERATOR, ROOT, Stack, eventually
+from tests.support.worker import make_uno
+from unoapi.cli.release import where
 from unoapi.devenv import packages
 from unoapi.devenv.ports import free_port
+from unoapi.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +65,16 @@ def redis_with_tls(tmp_path: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait(10)
+
+
+def test_the_addresses_of_all_nodes_are_shown_without_their_logins() -> None:
+    nodes = "amqp://u:first-secret@one:5672/v;amqp://u:second-secret@two/v"
+    uno = make_uno(settings={"AMQP_URL": nodes})
+
+    words = where(uno, BrokerUnavailable("away"))
+
+    assert words.startswith("amqp://one:5672/v, amqp://two/v: ")
+    assert "secret" not in words
 
 
 def test_everything_is_declared_and_printed(uno: Stack) -> None:
