@@ -55,8 +55,8 @@ def test_every_queue_and_exchange_of_the_design_is_declared_with_its_arguments(u
     assert queues["unoapi.events"]["arguments"] == {
         "x-queue-type": "stream",
         "x-max-age": "259200s",
-        "x-max-length-bytes": 950_000_000,  # and a file of 50 MB, which is being written
-        "x-stream-max-segment-size-bytes": 50_000_000,
+        "x-max-length-bytes": 980_000_000,
+        "x-stream-max-segment-size-bytes": 10_000_000,
     }
     assert queues["unoapi.outgoing.whatsmeow"]["arguments"]["x-single-active-consumer"] is True
     kinds = {name: item["type"] for name, item in exchanges.items() if name.startswith("unoapi")}

@@ -34,9 +34,9 @@ WORK_QUEUES = {
 DELIVERY_LIMIT = 20
 MAX_SESSION_COMMANDS = 10_000
 MAX_WEBHOOK_CHARS = 100
-SEGMENTS = 20
-"""A stream is a chain of files, and forgets the oldest one as a whole: each takes so small a share of the bound."""
-LARGEST_SEGMENT_BYTES = 500_000_000
+LEAST_SEGMENTS, MOST_SEGMENTS = 10, 100
+SEGMENT_BYTES, LARGEST_SEGMENT_BYTES = 10_000_000, 500_000_000
+"""A stream is a chain of files, and forgets the oldest one as a whole, when another one is begun: so they are small."""
 UNLIMITED_DELIVERIES = 2_147_483_647  # every read of a dead letter counts as a delivery; -1 is not safe on 3.10
 
 
@@ -135,11 +135,12 @@ class Topology:
         Each event is published once, to the work queue, and names this one beside it (`messages.COPY_HEADER`): RabbitMQ
         copies it. Where there is no stream nothing is copied, and nothing else is different.
         """
-        segment = min(bounds.max_bytes // SEGMENTS, LARGEST_SEGMENT_BYTES)
+        segment = max(SEGMENT_BYTES, bounds.max_bytes // MOST_SEGMENTS)
+        segment = min(segment, bounds.max_bytes // LEAST_SEGMENTS, LARGEST_SEGMENT_BYTES)
         arguments: dict[str, Any] = {
             "x-queue-type": "stream",
             "x-max-age": f"{bounds.max_age_s}s",
-            "x-max-length-bytes": bounds.max_bytes - segment,  # beside the file that is being written
+            "x-max-length-bytes": bounds.max_bytes - 2 * segment,  # the file that is written may grow somewhat larger
             "x-stream-max-segment-size-bytes": segment,
         }
         return (Queue(self.events, self.broker, self.events, arguments, purpose="all events, to be replayed"),)
