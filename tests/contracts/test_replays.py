@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +79,8 @@ def test_what_redis_lost_is_written_again(replays: Replays) -> None:
 
 
 def test_without_redis_nothing_is_known(away: RedisClient) -> None:
-    for call in (lambda r: r.find(CRM), lambda r: r.begin(replay()), lambda r: r.save(replay(), run="")):
+    lost = RedisReplays(away)
+
+    for call in (partial(lost.find, CRM), partial(lost.begin, replay()), partial(lost.save, replay(), run="")):
         with pytest.raises(StoreUnavailable):
-            call(RedisReplays(away))
+            call()

@@ -268,7 +268,7 @@ class RedisPair:
     def replicas(self) -> int:
         """How many replicas are in step with the first node."""
         with redis.Redis.from_url(self.nodes[0].redis_url, decode_responses=True) as client:
-            info: dict[str, Any] = client.info("replication")  # type: ignore[assignment]
+            info: dict[str, Any] = client.info("replication")
         return sum(info.get(f"slave{number}", {}).get("state") == "online" for number in range(2))
 
     def _is_known(self) -> bool:
@@ -281,7 +281,7 @@ class RedisPair:
 
     def _ask(self, number: int, *command: str) -> list[str]:
         with redis.Redis(port=self._ports[number], decode_responses=True, socket_timeout=5) as client:
-            answer: Any = client.execute_command(*command)  # type: ignore[no-untyped-call]
+            answer: Any = client.execute_command(*command)
         # The library makes a dictionary of some answers.
         parts = [part for pair in answer.items() for part in pair] if isinstance(answer, dict) else answer
         return [f"{part}" for part in parts]

@@ -91,7 +91,8 @@ def connect(url: str, *, timeout_s: float, verify: bool = True) -> redis.Redis:
         return redis.Redis.from_url(url, **tls, **options)
     if address.tls:
         tls["ssl"] = True  # type: ignore[assignment]
-    sentinel = Sentinel(address.sentinels, sentinel_kwargs={**bounds, **tls, **address.sentinel_login})
+    sentinel_options = {**bounds, **tls, **address.sentinel_login}
+    sentinel: Any = Sentinel(address.sentinels, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(address.service, db=address.database, **tls, **address.login, **options)
     return client
 
