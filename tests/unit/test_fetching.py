@@ -193,3 +193,21 @@ def test_field_report_42_a_file_that_is_served_as_text_is_what_its_bytes_say(kin
 
 def test_field_report_42_a_text_in_utf_16_is_no_audio() -> None:
     assert type_of_content("a;b".encode("utf-16")) == ""
+
+
+@pytest.mark.parametrize(
+    ("head", "mime_type"),
+    [
+        (b"Rar!\x1a\x07\x01\x00", "application/vnd.rar"),
+        (b"7z\xbc\xaf\x27\x1c\x00\x04", "application/x-7z-compressed"),
+        (b"\x1f\x8b\x08\x00", "application/gzip"),
+        (b"{\\rtf1\\ansi hello}", "application/rtf"),
+        (b"BM\x46\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00", "image/bmp"),
+        (b"BMW is a car of Bavaria", ""),
+        (b"%!PS-Adobe-3.0", "application/postscript"),
+        (b"0&\xb2u\x8ef\xcf\x11\xa6\xd9", "video/x-ms-asf"),
+        (b"\x00\x00\x01\xba\x44", "video/mpeg"),
+    ],
+)
+def test_field_report_48_a_file_is_known_by_its_first_bytes(head: bytes, mime_type: str) -> None:
+    assert type_of_content(head) == mime_type

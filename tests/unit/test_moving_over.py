@@ -201,6 +201,8 @@ def test_field_report_107_the_doctor_names_an_ended_version(tmp_path: Path) -> N
         ("v22.0", date(2026, 11, 26), "version v22.0 of Meta's Graph API ends on 2027-01-21 at the earliest"),
         ("v25.0", date(2026, 11, 26), ""),
         ("v99.0", date(2026, 11, 26), ""),
+        ("17.0", date(2026, 11, 26), "version 17.0 of Meta's Graph API ended on 2025-09-12"),
+        ("V21.0", date(2026, 11, 26), "version V21.0 of Meta's Graph API ends on 2027-01-21"),
         ("nonsense", date(2026, 11, 26), ""),
         ("", date(2026, 11, 26), ""),
     ],

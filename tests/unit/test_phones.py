@@ -72,7 +72,6 @@ def test_addresses_become_phones_and_back() -> None:
         ("15550000001", "5511999990000", "15550000001"),
         ("5215512345678", "5511999990000", "5215512345678"),
         ("5491123456789", "5511999990000", "5491123456789"),
-        ("999990000", "5511999990000", "999990000"),
         ("5215512345678", "4915112345678", "5215512345678"),
         ("0151 12345678", "4915112345678", "4915112345678"),
         ("15112345678", "4915112345678", "4915112345678"),
@@ -82,6 +81,17 @@ def test_addresses_become_phones_and_back() -> None:
 def test_field_report_14_a_number_without_its_country_is_of_the_sessions(written: str, own: str, address: str) -> None:
     """In no other way when another country has that number; the marks of a national form decide."""
     assert read_address(written, own=own) == address
+
+
+@pytest.mark.parametrize("written", ["99999-0000", "999990000", "3333-4444", "9 9999 0000"])
+def test_field_report_14_a_number_without_its_area_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="it lacks the codes of its country and its area"):
+        read_address(written, own="5511999990000")
+
+
+@pytest.mark.parametrize("written", ["33334444", "999990000"])
+def test_field_report_14_without_a_country_of_the_session_nothing_is_known_to_be_missing(written: str) -> None:
+    assert read_address(written) == written
 
 
 @pytest.mark.parametrize("written", ["0119999", "011 99999-0000", "00", "0" * 12])

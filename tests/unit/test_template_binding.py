@@ -305,6 +305,15 @@ WRONG: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int]] = {
     ),
     "a part of next year": (template(body("x"), {"type": "HOLOGRAM"}), [], 131051),
     "values for a part of next year": (template(body("x")), [text("hologram", "a")], 132018),
+    "a line break": (template(body("{{1}}")), [text("body", "a\nb")], 132018),
+    "a tab": (template(body("{{1}}")), [text("body", "a\tb")], 132018),
+    "five spaces": (template(body("{{1}}")), [text("body", "a     b")], 132018),
+    "a line break above": (
+        template({"type": "HEADER", "format": "TEXT", "text": "{{1}}"}, body("x")), [text("header", "a\r\nb")], 132018,
+    ),
+    "a line break in a named value": (
+        template(body("{{a}}"), parameter_format="NAMED"), [named("body", a="a\nb")], 132018,
+    ),
 }  # fmt: skip
 
 

@@ -18,6 +18,11 @@ STARTS = {
     b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif", b"ID3": "audio/mpeg",
     b"#!AMR": "audio/amr", b"fLaC": "audio/flac", b"%PDF-": "application/pdf", b"PK\x03\x04": ZIP,
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": OLE, b"II*\x00": "image/tiff", b"MM\x00*": "image/tiff",
+    b"Rar!\x1a\x07": "application/vnd.rar", b"7z\xbc\xaf\x27\x1c": "application/x-7z-compressed",
+    b"\x1f\x8b\x08": "application/gzip", b"BZh": "application/x-bzip2", b"\xfd7zXZ\x00": "application/x-xz",
+    b"{\\rtf": "application/rtf", b"%!PS": "application/postscript", b"8BPS": "image/vnd.adobe.photoshop",
+    b"FLV\x01": "video/x-flv", b"0&\xb2u\x8ef\xcf\x11": "video/x-ms-asf", b"\x00\x00\x01\xba": "video/mpeg",
+    b"MThd\x00\x00\x00\x06": "audio/midi", b"\x00\x00\x01\x00": "image/vnd.microsoft.icon",
 }  # fmt: skip
 RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 BRANDS = {
@@ -55,6 +60,8 @@ def type_of_content(head: bytes) -> str:
     container = CONTAINERS.get(head[4:8] if head[4:8] == b"ftyp" else head[:4])
     if container is not None:
         return container(head)
+    if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters are too few to go by
+        return "image/bmp"
     return PAGE if _is_page(head) else _type_of_frame(head)
 
 

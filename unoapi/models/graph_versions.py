@@ -17,16 +17,23 @@ RELEASES = {
 PROMISED = timedelta(days=730)
 """Meta serves a version for at least two years."""
 SOON = timedelta(days=90)
-NUMBER = re.compile(r"v([0-9]{1,3})", re.ASCII)
+NUMBER = re.compile(r"v?([0-9]{1,3})", re.ASCII | re.IGNORECASE)
 
 
 def last_day(version: str) -> date | None:
     """The last day on which a version is surely served; none for one that is newer than this program."""
-    match = NUMBER.match(version)
-    if match is None:
+    name = _name(version)
+    if not name:
         return None
-    known = ENDS.get(match[0]) or (RELEASES[match[0]] + PROMISED if match[0] in RELEASES else None)
-    return known or (min(ENDS.values()) if int(match[1]) < min(int(name[1:]) for name in ENDS) else None)
+    known = ENDS.get(name) or (RELEASES[name] + PROMISED if name in RELEASES else None)
+    oldest = min(int(old[1:]) for old in ENDS)
+    return known or (min(ENDS.values()) if int(name[1:]) < oldest else None)
+
+
+def _name(version: str) -> str:
+    """`v17` for `v17.0`, `V17` and `17.0`; empty for what is no version."""
+    match = NUMBER.match(version)
+    return f"v{int(match[1])}" if match else ""
 
 
 def warning(version: str, today: date) -> str:
@@ -35,5 +42,5 @@ def warning(version: str, today: date) -> str:
     if last is None or today + SOON < last:
         return ""
     how = "ended" if last < today else "ends"
-    surely = "" if NUMBER.match(version)[0] in ENDS or how == "ended" else " at the earliest"  # type: ignore[index]
+    surely = "" if _name(version) in ENDS or how == "ended" else " at the earliest"
     return f"version {version} of Meta's Graph API {how} on {last}{surely}"

@@ -23,6 +23,8 @@ the device that Meta runs for a number with its Cloud API."""
 LIDS = frozenset({LID, "hosted.lid"})
 STATUS_POSTS = "status@broadcast"
 MIN_DIGITS, MAX_DIGITS = 5, 20
+LOCAL_DIGITS = 8
+"""Of a number as it is dialled within its own town; fewer are an extension, or a service."""
 MAX_WRITTEN_CHARS = 128
 DEVICE = re.compile(r"[.:_].*")
 """What follows the phone in the address of one of its devices."""
@@ -87,6 +89,8 @@ def read_address(written: str, *, own: str = "") -> str:
     number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys(readings))), "")
     if not number and digits.startswith("0"):
         raise ValueError("must be a phone number in international form: no country code begins with 0")
+    if not number and not at and LOCAL_DIGITS <= len(digits) < _national_digits(own):
+        raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
     return number or digits
 
 
@@ -156,8 +160,13 @@ def _longest_national(own: str) -> int:
     plan = metadata.general_desc if metadata is not None else None
     if plan is None:
         return MIN_DIGITS
-    code = str(phonenumbers.country_code_for_region(region_of(own)))
-    return min(max(plan.possible_length), len(own) - len(code) + 1)
+    return min(max(plan.possible_length), _national_digits(own) + 1)
+
+
+def _national_digits(own: str) -> int:
+    """Digits of the session's own number without its country's code; 0 when its country is unknown."""
+    region = region_of(own)
+    return len(own) - len(str(phonenumbers.country_code_for_region(region))) if region else 0
 
 
 @lru_cache(maxsize=4096)

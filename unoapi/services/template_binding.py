@@ -6,6 +6,7 @@ The codes are those of Meta's reference: 132000 for the number of values, 132012
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,7 +20,6 @@ from unoapi.models.cloud_api.messages.contents import Location
 from unoapi.models.cloud_api.templates import PLACEHOLDER, Stored, components_of, placeholders
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterator, Sequence
 
     from unoapi.models.cloud_api.messages import Template
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FILES = {"IMAGE": "image", "VIDEO": "video", "DOCUMENT": "document", "GIF": "video"}
 """The formats of headers with a file, and what they are sent as: WhatsApp shows a GIF as a video."""
 WORDS = frozenset({"text", "currency", "date_time"})
+LINES = frozenset({"header", "body", "footer"})
+UNFIT = re.compile(r"[\r\n\t]| {5}")
+"""What Meta takes in no value of a text."""
 TITLES = {
     100: "Invalid parameter",
     131008: "Required parameter is missing",
@@ -331,6 +334,8 @@ def _value(parameter: Stored, place: str) -> str:
         _refuse(132012, f"{place}: a parameter of type {kind[:40]} has no text.")
     if value is None or f"{value}".strip() == "":
         _refuse(131008, f"{place}: a parameter of type {kind[:40]} is missing its text.")
+    if place in LINES and UNFIT.search(str(value)):
+        _refuse(132018, f"{place}: Param text cannot have new-line/tab characters or more than 4 consecutive spaces.")
     return str(value)
 
 
