@@ -41,6 +41,7 @@ UnoError
     ├── UnknownNumber         nobody has the number, or the account, of a callback of Meta's
     ├── OddCallback           a part of a callback that no event can be made of
     ├── EventsNotKept         there is no stream of events: it is switched off, or RabbitMQ has none
+    ├── TableUnreadable       a file that is no table
     └── OutcomeUnknown        it may have left; never repeated without a person's word
 
 The messages of these errors are shown to operators and written to logs: they hold ids and addresses of our own,
@@ -391,6 +392,12 @@ class OddCallback(PermanentError):
     """A part of a callback that no event can be made of."""
 
     reason = "odd_callback"
+
+
+class TableUnreadable(PermanentError):
+    """A campaign's file that no rows can be read of."""
+
+    reason = "table_unreadable"
 
 
 class OutcomeUnknown(PermanentError):
