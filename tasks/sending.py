@@ -9,13 +9,18 @@ from unoapi.errors import FetchFailed, MessageRejected
 from unoapi.models.cloud_api.events import read_document
 from unoapi.models.jobs import Envelope, FetchFiles, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
-from unoapi.services import fetching, own_chat, sending
+from unoapi.services import bulk, fetching, own_chat, sending
 from unoapi.services.message_parsing import message_of
 
 
 @shared_task(name=SendMessage.task, base=UnoTask, bind=True)
 def send(self: UnoTask, job: SendMessage) -> None:
     """Send one message and queue its status events."""
+    send_message(self, job)
+
+
+def send_message(self: UnoTask, job: SendMessage) -> None:
+    """The same, of any kind of message."""
     uno = self.uno
     with uno.send_turns.turn(job):
         receipt = sending.send(
@@ -70,6 +75,7 @@ def fetch(self: UnoTask, job: FetchFiles) -> None:
         uno.send_order.leave(job)  # it is tried again later: the others need not wait so long
         raise
     uno.publisher.publish([Envelope(self.as_perhaps_repeated(following))])
+    bulk.remember_files(job, following, campaigns=uno.campaigns)
     uno.traces.add(TraceEntry.of(job, "queued", detail="its files are fetched"))
 
 

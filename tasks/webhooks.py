@@ -15,7 +15,7 @@ from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
 from unoapi.models.trace import TraceEntry
-from unoapi.services import failure_callbacks, holding, ordering, replaying, webhooks
+from unoapi.services import bulk, failure_callbacks, holding, ordering, replaying, webhooks
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         statuses=uno.statuses,
         blacklist=uno.blacklist,
     )
+    noted = bulk.record_or_defer(job, campaigns=uno.campaigns, words=uno.settings.opt_out_words)
+    if noted:
+        uno.publisher.publish(noted)
     callbacks = uno.settings.status_failed_webhook_url is not None
     reports = failure_callbacks.status_reports(job, superseded=fanned.superseded, callbacks=callbacks)
     if fanned.single is not None and not reports and not self.redelivered:

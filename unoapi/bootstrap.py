@@ -43,6 +43,7 @@ from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings, read_environment, setting_names
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
+from unoapi.stores.campaigns import RedisCampaigns
 from unoapi.stores.chats import RedisChats
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
         BlacklistStore,
         Breakers,
         CallbackSender,
+        Campaigns,
         Chats,
         Commands,
         Connections,
@@ -136,6 +138,7 @@ class Uno:
     templates: Templates
     blacklist: BlacklistStore
     timers: TimerStore
+    campaigns: Campaigns
     deliveries: Deliveries
     breakers: Breakers
     bulkhead: Bulkhead
@@ -272,6 +275,7 @@ def bootstrap(settings: Settings) -> Uno:
         templates=stored_templates,
         blacklist=RedisBlacklist(store),
         timers=RedisTimers(store, ttl_s=settings.data_ttl),
+        campaigns=RedisCampaigns(store, ttl_s=settings.data_ttl),
         deliveries=deliveries,
         breakers=RedisBreakers(
             store,
@@ -420,6 +424,11 @@ def _options(settings: Settings) -> dict[str, Any]:
         "outgoingMessagesCoex": settings.outgoing_messages_coex,
         "commands": settings.unoapi_commands,
         "interactiveMode": settings.unoapi_interactive_mode,
+        "bulkBatch": settings.unoapi_bulk_batch,
+        "bulkDelay": settings.unoapi_bulk_delay,
+        "bulkHours": settings.unoapi_bulk_hours,
+        "bulkDays": settings.unoapi_bulk_days,
+        "bulkTimezone": settings.unoapi_bulk_timezone,
     }
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unoapi.models.attempts import Answer
+    from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Chat, Menu
     from unoapi.models.claims import Claim, KeyState
     from unoapi.models.cloud_api.messages import Command as MessageCommand
@@ -738,6 +739,73 @@ class DeadLetterHolder(Protocol):
 
     def clear(self) -> None:
         """Nobody does any more. Never raises."""
+
+
+class Campaigns(Protocol):
+    """Where campaigns are, and who wants no more of them.
+
+    All but `end_parsing` and `remember_file` raise StoreUnavailable.
+    """
+
+    def create(self, campaign: Campaign) -> bool:
+        """Save a new campaign. Whether it was not there before."""
+
+    def parsed(self, campaign: Campaign) -> None:
+        """Save what was counted in a campaign's file."""
+
+    def find(self, phone: str, campaign_id: str) -> Campaign | None:
+        """A campaign, if it is known."""
+
+    def all(self, phone: str) -> list[Campaign]:
+        """The campaigns of a number, the newest first."""
+
+    def move(self, phone: str, campaign_id: str, state: State, *, reason: str = ..., of: Sequence[State] = ...) -> str:
+        """Change the state, if it is one of these now. The state afterwards; empty when the campaign is not known."""
+
+    def looked(self, phone: str, campaign_id: str, *, look: str, waits: str = ...) -> None:
+        """Save which job looks next, and for what the campaign waits."""
+
+    def take_turn(self, phone: str, campaign_id: str, *, for_ms: int) -> str:
+        """Let a campaign be the one of its number that sends, for so long. The one that is."""
+
+    def take_parsing(self, campaign_id: str) -> bool:
+        """Let a campaign be the only one whose file is read now, for two minutes more."""
+
+    def end_parsing(self, campaign_id: str) -> None:
+        """Let the next one be read. Never raises."""
+
+    def lease(self, phone: str, campaign_id: str) -> bool:
+        """Whether the caller may queue the next rows: one at a time, until it advances or half a minute has passed."""
+
+    def advance(self, campaign: Campaign, marks: Mapping[int, str]) -> None:
+        """Save how far a campaign is and what became of these rows, and give the lease back."""
+
+    def mark(self, phone: str, campaign_id: str, row: int, code: str, *, error: str = ...) -> None:
+        """Save what became of a row. It goes forward alone: what was delivered is not sent again."""
+
+    def codes(self, phone: str, campaign_id: str, first: int, count: int) -> str:
+        """One letter for each of these rows; a space for one of which nothing is known."""
+
+    def errors(self, phone: str, campaign_id: str, rows: Sequence[int]) -> dict[int, str]:
+        """Why these rows failed, as far as it is known."""
+
+    def remember_file(self, phone: str, campaign_id: str, link: str, media_id: str) -> None:
+        """Remember which file an address of a campaign became. Never raises."""
+
+    def files(self, phone: str, campaign_id: str, links: Sequence[str]) -> dict[str, str]:
+        """The files of those addresses that were fetched before."""
+
+    def opt_out(self, phone: str, contacts: Sequence[str]) -> None:
+        """Remember who wants no campaigns. Raises RequestError when there are too many."""
+
+    def opt_in(self, phone: str, contacts: Sequence[str]) -> int:
+        """Forget that they want none. How many were on the list."""
+
+    def opted_out(self, phone: str, contacts: Sequence[str]) -> set[str]:
+        """Who of these wants no campaigns."""
+
+    def opt_outs(self, phone: str) -> Iterator[tuple[str, int]]:
+        """All who want none, with the time in Unix milliseconds, the first one first."""
 
 
 class Rpc(Protocol):

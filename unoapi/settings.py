@@ -290,6 +290,35 @@ class Settings(BaseSettings):
     unoapi_interactive_mode: Literal["text", "classic", "native"] = Field(
         "text", description="How lists and buttons are sent; only `text` is shown by every phone."
     )
+    unoapi_bulk_batch: int = Field(
+        5, ge=1, le=1000, description="Messages of a campaign within `UNOAPI_BULK_DELAY`, at most."
+    )
+    unoapi_bulk_delay: int = Field(
+        60,
+        ge=1,
+        le=86_400,
+        description="Seconds in which a campaign sends `UNOAPI_BULK_BATCH` messages, spread over them.",
+    )
+    unoapi_bulk_hours: str = Field(
+        "",
+        pattern=r"^(([01]?[0-9]|2[0-3]):[0-5][0-9]-([01]?[0-9]|2[0-4]):[0-5][0-9])?$",
+        description="Hours in which campaigns send, as `09:00-18:00`. Empty: all.",
+    )
+    unoapi_bulk_days: str = Field(
+        "",
+        pattern=r"^([1-7](-[1-7])?(,[1-7](-[1-7])?){0,6})?$",
+        description="Days on which campaigns send, as `1-5`; 1 is Monday. Empty: all.",
+    )
+    unoapi_bulk_timezone: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_+/-]{0,64}$",
+        description="Time zone of these hours and days, as `America/Sao_Paulo`. Empty: that of the number.",
+    )
+    unoapi_bulk_opt_out_words: str = Field(
+        "sair,parar,pare,cancelar,descadastrar,stop,unsubscribe",
+        max_length=1000,
+        description="What a contact writes, alone, to get no more campaigns; commas between. Empty: nothing.",
+    )
     connection_type: Literal["qrcode", "pairing_code", "forward"] = Field(
         "qrcode", description="How a phone is connected when nothing else is asked for."
     )
@@ -505,6 +534,16 @@ class Settings(BaseSettings):
         """The phones that may use the account at Meta of `WEBHOOK_FORWARD_*`; none named stands for all."""
         written = (re.sub(r"[^0-9]", "", part) for part in self.unoapi_forward_phones.split(","))
         return frozenset(filter(None, written))
+
+    @property
+    def opt_out_words(self) -> frozenset[str]:
+        """What ends campaigns for a contact, as it is compared."""
+        return frozenset(filter(None, (word.strip().casefold() for word in self.unoapi_bulk_opt_out_words.split(","))))
+
+    @property
+    def campaign_step_ms(self) -> float:
+        """Milliseconds between two campaign messages of a phone: half of what it may send is left to people."""
+        return 2000 / self.unoapi_connector_sends_per_second
 
     @property
     def amqp_urls(self) -> tuple[str, ...]:

@@ -466,7 +466,7 @@ def test_checks_of_contacts_hold_a_quarter_of_the_threads_and_half_of_these_for_
     assert [*answered, free_again] == [200] * 5
 
 
-@pytest.mark.parametrize("part", ["bulk", "transcriptions", "speech"])
+@pytest.mark.parametrize("part", ["transcriptions", "speech"])
 def test_what_comes_later_says_so(api: Api, part: str) -> None:
     refused(ask(api, "POST", f"{V}/{SHOP}/{part}", TOKEN, json={}), 501)
 

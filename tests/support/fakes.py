@@ -7,6 +7,7 @@ import functools
 import json
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from unoapi.errors import (
     SessionUnknown,
     StoreUnavailable,
 )
+from unoapi.models.bulk import OPEN, RANKS
 from unoapi.models.chats import NO_CHAT, Chat
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
@@ -41,10 +43,11 @@ from unoapi.models.trace import with_delivery_ids
 from unoapi.stores.send_order import LOST_AFTER_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from unoapi.broker.messages import Message
     from unoapi.models.attempts import Answer
+    from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Menu
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
@@ -942,6 +945,145 @@ class MemoryDeadLetterHolder:
 
     def clear(self) -> None:
         self.holder = ""
+
+
+class MemoryCampaigns:
+    """Campaigns."""
+
+    def __init__(self) -> None:
+        self.saved: dict[tuple[str, str], Campaign] = {}
+        self.rows: dict[str, dict[int, str]] = {}
+        self.why: dict[str, dict[int, str]] = {}
+        self.fetched: dict[tuple[str, str], str] = {}
+        self.out: dict[str, dict[str, int]] = {}
+        self.turns: dict[str, str] = {}
+        self.leased: set[str] = set()
+        self.parsing = ""
+        self.away = False
+
+    def _ask(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+
+    def create(self, campaign: Campaign) -> bool:
+        self._ask()
+        key = (campaign.phone, campaign.id)
+        if key in self.saved:
+            return False
+        self.saved[key] = campaign
+        return True
+
+    def parsed(self, campaign: Campaign) -> None:
+        self._ask()
+        fields = ("read", "total", "bad", "duplicates", "rows_key", "bad_key")
+        self._change(campaign.phone, campaign.id, **{name: getattr(campaign, name) for name in fields})
+
+    def find(self, phone: str, campaign_id: str) -> Campaign | None:
+        self._ask()
+        found = self.saved.get((phone, campaign_id))
+        counts = Counter(self.rows.get(campaign_id, {}).values())
+        return found and found.model_copy(update={"counts": dict(counts)})
+
+    def all(self, phone: str) -> list[Campaign]:
+        self._ask()
+        own = [campaign for (owner, _), campaign in self.saved.items() if owner == phone]
+        return sorted(own, key=lambda campaign: -campaign.created_ms)
+
+    def move(self, phone: str, campaign_id: str, state: State, *, reason: str = "", of: Sequence[State] = OPEN) -> str:
+        self._ask()
+        found = self.saved.get((phone, campaign_id))
+        if found is None or found.state not in of:
+            return found.state if found else ""
+        changed: dict[str, Any] = {"state": state, "reason": reason, "waits": ""}
+        if state == "running":
+            changed |= {"chain": found.chain + 1, "look": "", "started_ms": found.started_ms or now_ms()}
+        elif self.turns.get(phone) == campaign_id:
+            del self.turns[phone]
+        if state in ("done", "stopped", "failed"):
+            changed["finished_ms"] = now_ms()
+        self._change(phone, campaign_id, **changed)
+        return state
+
+    def looked(self, phone: str, campaign_id: str, *, look: str, waits: str = "") -> None:
+        self._ask()
+        self._change(phone, campaign_id, look=look, waits=waits)
+
+    def take_turn(self, phone: str, campaign_id: str, *, for_ms: int) -> str:  # noqa: ARG002 (the port's)
+        self._ask()
+        return self.turns.setdefault(phone, campaign_id)
+
+    def take_parsing(self, campaign_id: str) -> bool:
+        self._ask()
+        self.parsing = self.parsing or campaign_id
+        return self.parsing == campaign_id
+
+    def end_parsing(self, campaign_id: str) -> None:
+        self.parsing = "" if self.parsing == campaign_id else self.parsing
+
+    def lease(self, phone: str, campaign_id: str) -> bool:  # noqa: ARG002 (the port's)
+        self._ask()
+        free = campaign_id not in self.leased
+        self.leased.add(campaign_id)
+        return free
+
+    def advance(self, campaign: Campaign, marks: Mapping[int, str]) -> None:
+        self._ask()
+        found = self.saved[campaign.phone, campaign.id]
+        for row, code in marks.items():
+            self._mark(campaign.id, row, code)
+        self.leased.discard(campaign.id)
+        place = {"row": campaign.row, "offset": campaign.offset} if campaign.row > found.row else {}
+        changed = {**place, "due_ms": campaign.due_ms, "last_ms": campaign.last_ms, "waits": "", "look": campaign.look}
+        self._change(campaign.phone, campaign.id, **changed)
+
+    def mark(self, phone: str, campaign_id: str, row: int, code: str, *, error: str = "") -> None:
+        self._ask()
+        if (phone, campaign_id) in self.saved and self._mark(campaign_id, row, code) and error:
+            self.why.setdefault(campaign_id, {})[row] = error[:200]
+
+    def codes(self, phone: str, campaign_id: str, first: int, count: int) -> str:  # noqa: ARG002 (the port's)
+        self._ask()
+        return "".join(self.rows.get(campaign_id, {}).get(row, " ") for row in range(first, first + count))
+
+    def errors(self, phone: str, campaign_id: str, rows: Sequence[int]) -> dict[int, str]:  # noqa: ARG002 (the port's)
+        self._ask()
+        return {row: error for row, error in self.why.get(campaign_id, {}).items() if row in rows}
+
+    def remember_file(self, phone: str, campaign_id: str, link: str, media_id: str) -> None:  # noqa: ARG002 (the port's)
+        self.fetched.setdefault((campaign_id, link), media_id)
+
+    def files(self, phone: str, campaign_id: str, links: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 (the port's)
+        self._ask()
+        return {link: self.fetched[campaign_id, link] for link in links if (campaign_id, link) in self.fetched}
+
+    def opt_out(self, phone: str, contacts: Sequence[str]) -> None:
+        self._ask()
+        for one in contacts:
+            self.out.setdefault(phone, {}).setdefault(contact_key(one), now_ms())
+
+    def opt_in(self, phone: str, contacts: Sequence[str]) -> int:
+        self._ask()
+        return sum(self.out.get(phone, {}).pop(contact_key(one), None) is not None for one in contacts)
+
+    def opted_out(self, phone: str, contacts: Sequence[str]) -> set[str]:
+        self._ask()
+        return {one for one in contacts if contact_key(one) in self.out.get(phone, {})}
+
+    def opt_outs(self, phone: str) -> Iterator[tuple[str, int]]:
+        self._ask()
+        yield from self.out.get(phone, {}).items()
+
+    def _mark(self, campaign_id: str, row: int, code: str) -> bool:
+        rows = self.rows.setdefault(campaign_id, {})
+        if RANKS.get(rows.get(row, ""), 0) >= RANKS[code]:
+            return False
+        rows[row] = code
+        return True
+
+    def _change(self, phone: str, campaign_id: str, **fields: Any) -> None:
+        found = self.saved.get((phone, campaign_id))
+        if found is not None:
+            self.saved[phone, campaign_id] = found.model_copy(update=fields)
 
 
 class MemoryTraces:

@@ -11,6 +11,7 @@ from tasks.app import make_worker
 from tests.support.fakes import (
     CallbackRecorder,
     MemoryBreakers,
+    MemoryCampaigns,
     MemoryChats,
     MemoryConnections,
     MemoryDeadLetterHolder,
@@ -70,6 +71,7 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         "dead_letters": dead_letters,
         "deliveries": deliveries,
         "breakers": MemoryBreakers(),
+        "campaigns": MemoryCampaigns(),
         "holdings": MemoryHoldings(),
         "holding_queues": MemoryHoldingQueues(),
         "events": MemoryEventStream(),
@@ -96,9 +98,13 @@ def run(
     queue: str = "",
     redelivered: bool = False,
     headers: dict[str, Any] | None = None,
+    worker: Worker | None = None,
 ) -> None:
-    """Run a job's task as a worker does with its message. Raises what Celery would get: Retry, Reject, an error."""
-    worker: Worker = make_worker(uno)
+    """Run a job's task as a worker does with its message. Raises what Celery would get: Retry, Reject, an error.
+
+    To make a worker takes longer than most jobs: who runs many gives one.
+    """
+    worker = worker or make_worker(uno)
     message = to_message(Envelope(job, retries=retries, history=history or History()), uno.topology)
     arguments = [job.model_dump(mode="json")]
     task: Any = worker.tasks[job.task]

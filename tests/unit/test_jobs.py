@@ -17,6 +17,7 @@ from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.models.attempts import MAX_ATTEMPTS_SAVED, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
+    AdvanceCampaign,
     AwaitResult,
     Envelope,
     FetchFiles,
@@ -24,16 +25,20 @@ from unoapi.models.jobs import (
     HandleOwnMessage,
     Job,
     NotifyNumber,
+    ParseCampaign,
     PostContacts,
     PostSessionState,
     PrepareVoice,
     ReceiveCallback,
     ReceiveEvent,
+    RecordReaction,
     ReleaseEndpoint,
     ReplayEvents,
+    ReportCampaign,
     ReportFailure,
     RunCommand,
     SaveMedia,
+    SendBulkMessage,
     computed_id,
 )
 
@@ -41,6 +46,11 @@ BODY = "a body that must not show"
 TOPOLOGY = Topology("unoapi")
 ALL: list[Job] = [
     make_send(body=BODY),
+    SendBulkMessage(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
+    ParseCampaign(id="1", phone=PHONE, campaign={"id": "1"}, template=BODY),
+    AdvanceCampaign(id="1", phone=PHONE, campaign={"id": "1", "name": BODY}),
+    ReportCampaign(id="1", phone=PHONE, campaign={"id": "1", "name": BODY}),
+    RecordReaction(id="1", phone=PHONE, error=BODY),
     FireTimer(id="1", phone=PHONE, to=CONTACT, step={"timeout": 1, "message": BODY}),
     PostContacts(id="1", phone=PHONE, url="http://contacts.test", body=BODY),
     PostSessionState(id="1", phone=PHONE, body=BODY),

@@ -610,7 +610,7 @@ def test_every_job_has_a_maximum_age(task: str) -> None:
     fields = {
         "body": "{}", "event": {}, "event_id": "e", "webhook_id": "default", "kind": "message", "stored": True,
         "to": CONTACT, "step": {}, "change": {}, "url": "http://example.test", "text": "x", "state": "x",
-        "token": "0123456789ab", "since_ms": 0, "until_ms": 1, "rate": 1,
+        "token": "0123456789ab", "since_ms": 0, "until_ms": 1, "rate": 1, "campaign": {},
     }  # fmt: skip
     job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
 

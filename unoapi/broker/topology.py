@@ -22,6 +22,7 @@ BUCKET_BOUNDS_S = (*(2**n for n in range(17)), 86_400)
 
 WORK_QUEUES = {
     "incoming": "commands to send through a provider",
+    "bulk": "campaigns, and their messages",
     "outgoing": "events to fan out, and single deliveries",
     "media": "media download, upload, conversion, expiry",
     "notification": "notices to the session's own number",

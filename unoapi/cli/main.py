@@ -13,6 +13,7 @@ import click
 from dotenv import load_dotenv
 
 from unoapi import __version__
+from unoapi.cli.bulk import bulk
 from unoapi.cli.dead import dead
 from unoapi.cli.doctor import doctor
 from unoapi.cli.endpoint import endpoint
@@ -165,6 +166,7 @@ def _text(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
+cli.add_command(bulk)
 cli.add_command(dead)
 cli.add_command(doctor)
 cli.add_command(endpoint)

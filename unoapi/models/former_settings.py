@@ -21,7 +21,6 @@ SPEECH = f"{NOTHING}: transcription and speech are not part of this version"
 CALLS = f"{NOTHING}: calls through another service are not part of this version"
 HISTORY = f"{NOTHING}: the history of a phone is not asked for"
 ORDER = f"{NOTHING}: set the option `ordered` of a webhook that needs the order of events"
-BULK = f"{NOTHING}: bulk is not part of this version"
 GROUPS = f"{NOTHING}: groups of phones are written to, not managed"
 IDENTITY = f"{NOTHING}: a contact is known by its phone and its LID always"
 CONNECTIONS = f"{NOTHING}: every process connects again by itself, for as long as it takes"
@@ -106,7 +105,6 @@ FORMER: Mapping[str, str] = {
         ),
         SPEECH,
     ),
-    **dict.fromkeys(("UNOAPI_BULK_BATCH", "UNOAPI_BULK_DELAY"), BULK),
     **dict.fromkeys(("WAVOIP_TOKEN", "VOIP_SERVICE_URL", "VOIP_SERVICE_TOKEN", "VOIP_SERVICE_TIMEOUT_MS"), CALLS),
     **dict.fromkeys(
         ("IGNORE_HISTORY_MESSAGES", "HISTORY_MAX_AGE_DAYS", "BAILEYS_ALLOW_FULL_HISTORY_SYNC"), HISTORY

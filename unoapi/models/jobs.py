@@ -81,6 +81,13 @@ class SendMessage(MessageJob):
     queue: ClassVar[str] = "incoming"
 
 
+class SendBulkMessage(SendMessage):
+    """A message of a campaign: behind all that people send."""
+
+    task: ClassVar[str] = "bulk.send"
+    queue: ClassVar[str] = "bulk"
+
+
 class FetchFiles(MessageJob):
     """A message whose files are fetched from their addresses before it is sent."""
 
@@ -103,6 +110,61 @@ class FireTimer(Job):
         """When the timer runs out."""
         timeout_ms = self.step.get("timeout")
         return self.accepted_at_ms + (timeout_ms if isinstance(timeout_ms, int) else 0)
+
+
+class CampaignJob(Job):
+    """A step of a campaign. `campaign` is what was known of it then: Redis may have lost it since."""
+
+    campaign: dict[str, object]
+
+
+class ParseCampaign(CampaignJob):
+    """A campaign whose rows are read, checked and counted.
+
+    They stand in the file `media_id`, or at the address `link`; with `is_json` each of its lines is a JSON object.
+    `template` is the message of all rows, as JSON; empty: each row says what is sent.
+    """
+
+    task: ClassVar[str] = "bulk.parse"
+    queue: ClassVar[str] = "media"
+
+    media_id: str = Field(default="", max_length=512)
+    link: str = Field(default="", max_length=2048)
+    is_json: bool = False
+    template: str = ""
+
+
+class AdvanceCampaign(CampaignJob):
+    """Queues a campaign's messages from a row on, which begins at byte `offset`; each look publishes the next one."""
+
+    task: ClassVar[str] = "bulk.advance"
+    queue: ClassVar[str] = "bulk"
+
+    row: int = Field(default=0, ge=0)
+    offset: int = Field(default=0, ge=0)
+    chain: int = Field(default=0, ge=0)
+
+
+class ReportCampaign(CampaignJob):
+    """Sends a campaign's report to the number itself."""
+
+    task: ClassVar[str] = "bulk.report"
+    queue: ClassVar[str] = "media"
+
+
+class RecordReaction(Job):
+    """What campaigns have to know of an event while Redis is away: a row's status, or that a contact wants no more.
+
+    `status` is empty for the second; then `contact` is who.
+    """
+
+    task: ClassVar[str] = "bulk.record"
+    queue: ClassVar[str] = "bulk"
+
+    status: str = Field(default="", max_length=32)
+    error_code: int = 0
+    error: str = Field(default="", max_length=300)
+    contact: str = Field(default="", max_length=256)
 
 
 class PostContacts(Job):
@@ -336,7 +398,12 @@ JOBS: dict[str, type[Job]] = {
     job.task: job
     for job in (
         SendMessage,
+        SendBulkMessage,
         FetchFiles,
+        ParseCampaign,
+        AdvanceCampaign,
+        ReportCampaign,
+        RecordReaction,
         FireTimer,
         PostContacts,
         PostSessionState,

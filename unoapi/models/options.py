@@ -91,6 +91,11 @@ class Options(_Stored):
     reject_calls: OptionText = ""
     message_calls_webhook: OptionText = ""
     commands: Flag = False
+    bulk_batch: int | None = Field(default=None, ge=1, le=1000)
+    bulk_delay: int | None = Field(default=None, ge=1, le=MAX_DAY_MS // 1000)
+    bulk_hours: str | None = Field(default=None, max_length=20)
+    bulk_days: str | None = Field(default=None, max_length=40)
+    bulk_timezone: str | None = Field(default=None, max_length=64)
     session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
     custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
 

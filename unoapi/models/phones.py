@@ -217,6 +217,23 @@ def is_valid(number: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=4096)
+def country_code_of(phone: str) -> str:
+    """The code of a phone's country, as `55`; empty when there is none."""
+    region = region_of(phone)
+    return str(phonenumbers.country_code_for_region(region)) if region else ""
+
+
+def is_possible(number: str) -> bool:
+    """Whether a number in international form, digits only, has a length that its country's numbers can have."""
+    if not number.isascii() or not number.isdigit():
+        return False
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(f"+{number}"))
+    except phonenumbers.NumberParseException:
+        return False
+
+
 def is_individual(address: str) -> bool:
     """Whether it is the address of one person."""
     host = address.partition("@")[2]

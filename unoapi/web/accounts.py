@@ -100,11 +100,10 @@ def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     return jsonify(success=True)
 
 
-@routes.route("/<version>/<node:phone>/bulk", methods=["GET", "POST"])
 @routes.route("/<version>/<node:phone>/transcriptions", methods=["GET", "POST"])
 @routes.route("/<version>/<node:phone>/speech", methods=["GET", "POST"])
 @session_token
 def later(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Answer 501: these parts are not built yet."""
-    details = "Bulk, transcription and speech are not part of this version."
+    details = "Transcription and speech are not part of this version."
     raise RequestError("Not implemented", code=131000, status=501, details=details)

@@ -10,6 +10,7 @@ from unoapi.web import (
     accounts,
     admin,
     blacklist,
+    bulk,
     connect_page,
     contacts,
     docs,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, uploads, blacklist, timers, contacts, accounts, events,
+    health, messages, media, sessions, phones, templates, uploads, blacklist, timers, bulk, contacts, accounts, events,
     sandbox, admin, connect_page, socketio_broadcast, docs, pass_through,
 )  # fmt: skip
 

@@ -21,10 +21,11 @@ from unoapi.models.cloud_api.messages import (
     new_message_id,
 )
 from unoapi.models.identity import NO_USER_IDS
-from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, PrepareVoice, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, MessageJob, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow.commands import ensure_possible
-from unoapi.services import fetching, media, preparation
+from unoapi.services import media
+from unoapi.services.first_jobs import first_job
 from unoapi.services.message_parsing import parse_message
 from unoapi.services.sessions import TOKEN_NAMES
 from unoapi.web.auth import session_token
@@ -57,7 +58,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
     body = _message_body()
-    _ensure_served(phone)
+    ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
     return _send(phone, body, parse_message(body, sender=_sender(phone)))
@@ -69,7 +70,7 @@ def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG0
 def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Accept one template for Meta's path of marketing messages; a phone sends it like any other."""
     body = _message_body()
-    _ensure_served(phone)
+    ensure_served(phone)
     message = parse_message(body, sender=_sender(phone))
     if not isinstance(message, TemplateMessage):
         details = "type: marketing messages are templates; post anything else to /messages."
@@ -107,7 +108,7 @@ def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnV
     return _command(phone, {"status": "deleted", "message_id": message_id})
 
 
-def _ensure_served(phone: str) -> None:
+def ensure_served(phone: str) -> None:
     """Refuse the operator's message of a number that nothing serves: a slip in the path would wait and end as dead."""
     if not g.operator:
         return
@@ -251,17 +252,13 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
 
 
 def _first_job(phone: str, message: OutboundMessage) -> type[MessageJob]:
-    """What is done first: a phone sends files that are here, and prepared for it; Meta fetches by itself."""
-    settings, for_phone = parts().settings, _is_phone(phone)
-    if for_phone and fetching.wanted(message):
-        return FetchFiles
-    prepared = preparation.wanted(
+    settings = parts().settings
+    return first_job(
         message,
-        for_phone=for_phone,
+        for_phone=_is_phone(phone),
         voice=settings.convert_audio_message_to_ogg,
         always_voice=settings.send_audio_message_as_ptt,
     )
-    return PrepareVoice if prepared else SendMessage
 
 
 def _is_phone(phone: str) -> bool:

@@ -146,11 +146,13 @@ class _Upgrade(Response):
 
 
 def broadcast_of(change: dict[str, Any]) -> dict[str, Any]:
-    """What front ends expect: `{"phone", "type": "qrcode" | "status", "content"}`."""
+    """What front ends expect: `{"phone", "type": "qrcode" | "status" | "bulk", "content"}`; of a campaign its id."""
     content = change["content"]
     if change["type"] == "qr":
         return {"phone": change["phone"], "type": "qrcode", "content": data_url(content["code"])}
     if change["type"] == "state":
         return {"phone": change["phone"], "type": "status", "content": content["status"]}
+    if change["type"] == "bulk":
+        return {"phone": change["phone"], "type": "bulk", "content": content}
     code = content.get("code", "")
     return {"phone": change["phone"], "type": "status", "content": f"pairing code: {code[:4]}-{code[4:]}"}

@@ -1,0 +1,158 @@
+"""Tables as people make them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import tracemalloc
+import zipfile
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import openpyxl  # type: ignore[import-untyped]
+import pytest
+
+from tests.compatibility.census import cases
+from unoapi.errors import TableUnreadable
+from unoapi.media.tables import read_table
+from unoapi.models.tables import column_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXT = "NOME;TELEFONE;MENSAGEM\nJoão;5549988887777;Olá, você\nAndré;5549988886666;Promoção às 10 h\n"
+
+
+def table(folder: Path, content: bytes | str, *, charset: str = "utf-8") -> list[tuple[str, ...]]:
+    path = folder / "table"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(charset))
+    return [row.cells for row in read_table(path)]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "iso8859_15"])
+def test_the_charset_of_a_file_is_found_out(tmp_path: Path, charset: str) -> None:
+    rows = table(tmp_path, TEXT, charset=charset)
+
+    assert rows[0] == ("NOME", "TELEFONE", "MENSAGEM")
+    assert rows[2] == ("André", "5549988886666", "Promoção às 10 h")
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_the_separator_of_a_file_is_found_out(tmp_path: Path, separator: str, ending: str) -> None:
+    text = ending.join([separator.join(("A", "B", "C")), separator.join(("1", '"a b"', "3"))])
+
+    assert table(tmp_path, text) == [("A", "B", "C"), ("1", "a b", "3")]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('"a\nb";2', [("a\nb", "2")]),
+        ('"a ""b""";2', [('a "b"', "2")]),
+        ("'a';\"b\"", [("a", "b")]),
+        (";;;\n\n  ;\n1;2", [("1", "2")]),
+        ("so uma coluna", [("so uma coluna",)]),
+        ('"open;1\n2;3', [('"open', "1"), ("2", "3")]),
+        ("'5549988887777;x", [("5549988887777", "x")]),
+    ],
+)
+def test_quotes_and_empty_lines_are_read_as_they_were_meant(
+    tmp_path: Path, text: str, cells: list[tuple[str, ...]]
+) -> None:
+    assert table(tmp_path, text) == cells
+
+
+def test_a_quote_that_is_never_closed_spoils_its_own_line_alone(tmp_path: Path) -> None:
+    lines = [f"{number};x" for number in range(200)]
+    lines[10] = '"10;x'
+
+    rows = table(tmp_path, "\n".join(lines))
+
+    assert len(rows) == 200
+    assert rows[150] == ("150", "x")
+
+
+def test_a_line_that_is_too_long_is_refused_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_text("A;B\n1;" + "x" * 1_000_000 + "\n2;y\n")
+
+    rows = list(read_table(path))
+
+    assert [(row.line, row.problem) for row in rows] == [(1, ""), (2, "it is too long"), (3, "")]
+
+
+def test_a_workbook_is_read_with_its_numbers_and_days_as_people_see_them(tmp_path: Path) -> None:
+    path = tmp_path / "table.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["Número", "Valor"])
+    book.active.append([5549988887777, 1.5])
+    book.active.append([])
+    book.active.append([None, "x"])
+    book.save(path)
+
+    assert [(row.line, *row.cells) for row in read_table(path)] == [
+        (1, "Número", "Valor"),
+        (2, "5549988887777", "1.5"),
+        (4, "", "x"),
+    ]
+
+
+def archive(**parts: bytes) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 no archive",
+        archive(a=b"no workbook"),
+        archive(**{"xl/sharedStrings.xml": b"0" * (101 * 1_048_576)}),
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 1000,
+        b"%PDF-1.7\x00\x01\x02",
+        struct.pack("<20I", *range(20)),
+    ],
+    ids=["broken zip", "another zip", "bomb", "broken xls", "pdf", "binary"],
+)
+def test_what_is_no_table_is_refused_with_a_reason(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(TableUnreadable):
+        table(tmp_path, content)
+
+
+def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_text("NUMERO;NOME\n" + "".join(f"55499{number:08};Maria\n" for number in range(50_000)))
+    tracemalloc.start()
+
+    began = time.monotonic()
+    count = sum(1 for _ in read_table(path))
+    took_s, (_, most) = time.monotonic() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert count == 50_001
+    assert most < 2_000_000, f"{most} bytes, {took_s:.1f} s"
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("Número", "NUMERO"), ('"message"', "MESSAGE"), ("x y", "XY"), (" tele-fone:", "TELEFONE"), ("{{1}}", "1")],
+)
+def test_a_column_is_known_by_its_letters_and_digits(written: str, name: str) -> None:
+    assert column_name(written) == name
+
+
+@cases("bulk_csv")
+def test_a_file_is_read_as_the_node_version_does(tmp_path: Path, case: dict[str, Any]) -> None:
+    header, *rows = table(tmp_path, case["in"])
+    names = [column_name(cell) for cell in header]
+
+    read = [dict(zip_longest(names, row, fillvalue="")) for row in rows if len(row) > 1]
+
+    corrected = {"NMERO": "NUMERO", 'MESSAGE"': "MESSAGE"}  # every sign of a header is cleaned, not the first alone
+    wanted = [{corrected.get(name, name): value for name, value in row.items()} for row in case["out"]]
+    assert read == [row for row in wanted if any(row.values())]  # an empty row is left out

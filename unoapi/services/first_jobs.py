@@ -1,0 +1,19 @@
+"""What is done first with a message that is on its way to WhatsApp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unoapi.models.jobs import FetchFiles, MessageJob, PrepareVoice, SendMessage
+from unoapi.services import fetching, preparation
+
+if TYPE_CHECKING:
+    from unoapi.models.cloud_api.messages import OutboundMessage
+
+
+def first_job(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voice: bool) -> type[MessageJob]:
+    """The job: a phone sends files that are here, and prepared for it; Meta fetches by itself."""
+    if for_phone and fetching.wanted(message):
+        return FetchFiles
+    prepared = preparation.wanted(message, for_phone=for_phone, voice=voice, always_voice=always_voice)
+    return PrepareVoice if prepared else SendMessage
