@@ -102,7 +102,7 @@ def replay(self: UnoTask, job: ReplayEvents) -> None:
         sessions=uno.sessions,
         blacklist=uno.blacklist,
         deliveries=uno.deliveries,
-        bulkhead=uno.bulkhead,
+        places=uno.replay_places,
         publisher=uno.publisher,
         attempt=partial(_attempt_waiting_elsewhere, uno),
         stopping=lambda: worker_state.should_stop is not None,

@@ -37,6 +37,7 @@ from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
 from unoapi.services.holding import Announcements, Releases
+from unoapi.services.replaying import Places
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
@@ -148,6 +149,7 @@ class Uno:
     releases: Releases
     events: EventStream
     replays: Replays
+    replay_places: Places
     ordering: Ordering
     send_order: SendOrder
     send_turns: SendTurns
@@ -289,6 +291,7 @@ def bootstrap(settings: Settings) -> Uno:
         releases=Releases(settings.unoapi_worker_threads),
         events=BrokerEventStream(amqp_url, topology),
         replays=RedisReplays(store),
+        replay_places=Places(settings.unoapi_worker_threads),
         ordering=ordering,
         send_order=send_order,
         send_turns=SendTurns(send_order, threads=settings.unoapi_worker_threads),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import amqp
 import pytest
+from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
 
 from tests.support.fakes import MemoryEventStream, make_delivery, make_event, make_fan_out
 from unoapi.broker.connection import Connection
+from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.event_stream import BrokerEventStream
 from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -141,6 +144,57 @@ def test_an_event_stands_in_it_once_however_often_its_job_is_retried_and_no_othe
     )
 
     assert read(rabbitmq.stream) == [(0, "event-1")]
+
+
+def test_an_event_waits_for_its_work_queue_when_somebody_deleted_that(rabbitmq: InRabbitMQ) -> None:
+    rabbitmq.publisher.on_channel(lambda channel: channel.queue_delete("unoapi.outgoing") and None)
+
+    rabbitmq.publish(fan_out(1))
+
+    message: Any = rabbitmq.publisher.on_channel(lambda channel: channel.basic_get("unoapi.outgoing", no_ack=True))
+    assert message.headers["id"] == "event-1"
+
+
+def test_a_broker_that_refuses_the_stream_is_said_so_once_and_events_go_their_way(
+    servers: PrivateServers, rabbitmq: InRabbitMQ, url: str
+) -> None:
+    node, vhost = servers.rabbit, url.rpartition("/")[2]
+    assert rabbitmq.stream.bounds() is None
+    node._management("PUT", "users/poor", {"password": "poor", "tags": ""}).raise_for_status()
+    rights = {"configure": r"^(?!poor\.events)", "write": ".*", "read": ".*"}
+    node._management("PUT", f"permissions/{vhost}/poor", rights).raise_for_status()
+    topology = Topology("poor", events=EventBounds(3600, 20_000_000))
+    publisher = ConfirmingPublisher(f"amqp://poor:poor@{url.rpartition('@')[2]}", topology)
+
+    publisher.check(timeout_s=10)
+    publisher.publish([Envelope(fan_out(1))], timeout_s=10)
+    message: Any = publisher.on_channel(lambda channel: channel.basic_get("poor.outgoing", no_ack=True))
+
+    assert publisher.events_trouble == "RabbitMQ refuses to make a stream, so no event can be replayed"
+    assert message.headers["id"] == "event-1"
+    publisher.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "ends"), [(AMQPNotImplementedError("no"), True), (PreconditionFailed("no"), False)]
+)
+def test_a_refusal_that_ends_the_connection_is_met_once(refusal: Exception, ends: bool) -> None:
+    class Refusing:
+        asked = 0
+
+        def declare_streams(self, topology: Topology) -> None:  # noqa: ARG002 (the real one's)
+            self.asked += 1
+            raise refusal
+
+    pool, connection = ConnectionPool("amqp://127.0.0.1:1", KEPT), Refusing()
+
+    with pytest.raises(AMQPNotImplementedError) if ends else nullcontext():
+        pool._declare_streams(connection)  # type: ignore[arg-type]
+    pool._declare_streams(connection)  # type: ignore[arg-type]
+    pool.close()
+
+    assert connection.asked == 1
+    assert "refuses to make a stream" in pool.events_trouble
 
 
 def test_the_work_queue_has_the_event_too_without_a_word_of_the_stream(rabbitmq: InRabbitMQ) -> None:

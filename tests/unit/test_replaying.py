@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from tests.support.api import memory_api
@@ -23,14 +25,14 @@ from tests.support.fakes import (
     make_webhook,
 )
 from tests.support.worker import make_uno, run
+from unoapi.cli.events import Moment
 from unoapi.errors import BrokerUnavailable, DeliveryFailed, Postponed, RequestError
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReplayEvents, delivery_id, now_ms
 from unoapi.models.replays import Progress, Replay
 from unoapi.services import replaying
-from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.replaying import ReplayContext
+from unoapi.services.replaying import Places, ReplayContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +66,7 @@ class Desk:
     replays: MemoryReplays = field(default_factory=MemoryReplays)
     deliveries: MemoryDeliveries = field(default_factory=MemoryDeliveries)
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
-    bulkhead: Bulkhead = field(default_factory=lambda: Bulkhead(20))
+    places: Places = field(default_factory=lambda: Places(20))
     posted: list[DeliverWebhook] = field(default_factory=list)
     stopping: bool = False
 
@@ -99,7 +101,7 @@ class Desk:
             sessions=self.sessions,
             blacklist=NobodyBlocked(),
             deliveries=self.deliveries,
-            bulkhead=self.bulkhead,
+            places=self.places,
             publisher=self.publisher,
             attempt=self._attempt,
             stopping=lambda: self.stopping,
@@ -173,6 +175,19 @@ def test_with_only_missing_what_was_delivered_is_left_out() -> None:
     assert desk.numbers == ["0", "2"]
     assert {job.replay for job in desk.posted} == {"missing"}
     assert (desk.replay.progress.delivered, desk.replay.progress.skipped) == (2, 1)
+
+
+def test_an_event_that_stands_in_the_stream_twice_is_delivered_once() -> None:
+    desk = Desk()
+    desk.put(2)
+    repeated = desk.stream.events[0]
+    desk.stream.put(repeated.job, published_ms=repeated.published_ms)
+    desk.begin()
+
+    desk.run()
+
+    assert desk.numbers == ["0", "1"]
+    assert desk.replay.progress.skipped == 1
 
 
 def test_what_the_webhook_does_not_want_is_left_out() -> None:
@@ -396,16 +411,18 @@ def test_what_is_away_is_waited_for(part: str) -> None:
 
 
 def test_replays_leave_nine_tenths_of_the_threads_to_others() -> None:
-    desk = Desk(bulkhead=Bulkhead(10))
+    desk = Desk(places=Places(19))
     desk.put(1)
     desk.begin()
     [job] = desk.publisher.jobs("unoapi.outgoing")
 
-    with desk.bulkhead.probing(True):
-        again = desk.run(job)
-
+    assert desk.places.take()
+    again = desk.run(job)
     assert desk.posted == []
     assert following(again) == job
+    desk.places.give_back()
+    desk.run(job)
+    assert desk.places.take(), "a run gives its place back"
 
 
 # --- beginning one ---
@@ -541,3 +558,17 @@ def test_an_old_job_without_the_word_is_no_replay() -> None:
 
     assert DeliverWebhook.model_validate(job.model_dump(exclude={"replay"})).replay == ""
     assert isinstance(make_fan_out(), FanOut)
+
+
+@pytest.mark.parametrize("value", ["999999999d", "yesterday", "1.2.3d", "2026-13-01", "", "-1h", "3000000-01-01"])
+def test_a_moment_that_is_none_is_named_with_the_forms_of_one(value: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"time span|such as"):
+        Moment().convert(value, None, None)
+
+
+def test_a_moment_is_a_span_before_now_or_a_date_in_utc() -> None:
+    before = Moment().convert("12h", None, None)
+
+    assert datetime.now(UTC) - before >= timedelta(hours=12)
+    assert Moment().convert("2026-01-31", None, None) == datetime(2026, 1, 31, tzinfo=UTC)
+    assert Moment().convert("2026-01-31T08:00-03:00", None, None) == datetime(2026, 1, 31, 11, tzinfo=UTC)

@@ -82,8 +82,11 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         holding = topology.holding_queue(job.endpoint, envelope.holding).name
         return Message(topology.broker, holding, body, headers, properties, job.message_id)
     if envelope.delay_ms <= 0:
-        if topology.streams and isinstance(job, FanOut) and not envelope.retries and envelope.history == NO_HISTORY:
-            headers[COPY_HEADER] = [topology.events]  # at its first publish alone
+        is_first = not envelope.retries and envelope.history == NO_HISTORY
+        if topology.streams and isinstance(job, FanOut) and is_first:
+            headers[COPY_HEADER] = [topology.events]
+            # What reaches the stream alone has a queue, as RabbitMQ sees it, and would not be dead-lettered.
+            return Message(topology.broker, key, body, headers, properties, job.message_id, into=key)
         return Message(topology.broker, key, body, headers, properties, job.message_id)
     return waiting(
         Message(topology.delayed, key, body, headers, properties, job.message_id), envelope.delay_ms, topology

@@ -40,11 +40,11 @@ class Moment(click.ParamType[datetime]):
         """Read a time span before now, or ISO 8601."""
         if isinstance(value, datetime):
             return value
-        if re.fullmatch(r"[\d.]+[smhd]?", str(value)):
-            return datetime.now(UTC) - TimeSpan().convert(value, param, ctx)
         try:
+            if re.fullmatch(r"[\d.]+[smhd]?", str(value)):
+                return datetime.now(UTC) - TimeSpan().convert(value, param, ctx)
             moment = datetime.fromisoformat(str(value))
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is neither a time span such as 12h or 3d nor a date such as 2026-01-31T08:00")
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -11,6 +11,7 @@ goes on as any delivery does, with retries and as a dead letter in the end, and 
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import DeliverWebhook
     from unoapi.models.replays import State, StoredEvent
     from unoapi.ports import Blacklist, Deliveries, EventStream, Publisher, Replays, Sessions, SessionStore
-    from unoapi.services.bulkhead import Bulkhead
 
 log = get_logger(__name__)
 
@@ -52,9 +52,26 @@ SAVE_EVERY_S = 1.0
 TRIES = 3
 RETRY_MS = 1_000
 FULL_MS = 4_000
-"""Between two looks for a free place, when as many threads as may be are busy with replays and probes."""
+"""Between two looks for a free place, when as many threads as may be are busy with replays."""
+REMEMBERED = 10_000
+"""So many events of one run are not delivered twice, though they stand in the stream twice: a client repeated them."""
 LATE_MS = 60_000
 """Events that were published after another may have an earlier time: the clocks of two machines differ."""
+
+
+class Places:
+    """The threads of one process that may be busy with replays: a tenth of them."""
+
+    def __init__(self, threads: int) -> None:
+        self._free = threading.BoundedSemaphore(max(1, threads // 10))
+
+    def take(self) -> bool:
+        """Take a place, if there is a free one."""
+        return self._free.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        """Let another one have it."""
+        self._free.release()
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ class ReplayContext:
     sessions: SessionStore
     blacklist: Blacklist
     deliveries: Deliveries
-    bulkhead: Bulkhead
+    places: Places
     publisher: Publisher
     attempt: Callable[[DeliverWebhook, History], None]
     stopping: Callable[[], bool]
@@ -144,10 +161,12 @@ def cancel(endpoint: Endpoint, replays: Replays) -> Replay | None:
 
 def run(job: ReplayEvents, context: ReplayContext) -> Envelope | None:
     """Deliver the next events. The next run; none when the replay is at its end."""
-    if not context.bulkhead.may_probe:
+    if not context.places.take():
         return Envelope(job, delay_ms=FULL_MS)
-    with context.bulkhead.probing(True):
+    try:
         return _Run(job, context).run()
+    finally:
+        context.places.give_back()
 
 
 class _Run:
@@ -162,6 +181,7 @@ class _Run:
         self._next_at = 0.0
         self._saved_at = 0.0
         self._over = False
+        self._seen = set[str]()
         self._following: Envelope | None = None
 
     def run(self) -> Envelope | None:
@@ -251,6 +271,10 @@ class _Run:
     def _delivery(self, event: StoredEvent) -> DeliverWebhook | None:
         """The delivery of an event; none when the webhook does not want it, or has it already."""
         job, context = self._job, self._context
+        if event.job.id in self._seen:
+            return None
+        if len(self._seen) < REMEMBERED:
+            self._seen.add(event.job.id)
         now = {"webhook_ids": (job.webhook_id,), "stored": job.stored, "ordered": (), "accepted_at_ms": now_ms()}
         fanned = webhooks.fan_out(
             event.job.model_copy(update=now),
