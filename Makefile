@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench crash-test fault-test attack-test test-debian13 stack-test audit lock whatsmeow clean
+.PHONY: help run demo test check docs bench crash-test fault-test attack-test console-libraries console-test test-debian13 stack-test audit lock whatsmeow clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-21s %s\n' "$$name" "$$text"; done
@@ -50,6 +50,16 @@ attack-test: $(VENV)/.dev ## Attack a whole installation as two tenants and an o
 
 test-debian13: ## Test what talks to RabbitMQ and Redis with those of Debian 13, in a root made for it
 	@.ci/debian13
+
+console-test: $(VENV)/.dev ## Open each page of the console in Chromium, in both languages, wide and narrow; needs npm for axe-core
+	@mkdir -p .run/axe && cd .run/axe && npm install --silent --ignore-scripts --no-audit --no-fund --no-save axe-core@4.14.1
+	@CONSOLE_TEST_AXE=$(CURDIR)/.run/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -q tests/console/test_browser.py
+
+console-libraries: ## Copy what the console's pages load out of its npm packages again (needs npm)
+	@rm -rf .run/npm && mkdir -p .run/npm && cp unoapi/web/console/static/vendor/package.json .run/npm/
+	@cd .run/npm && npm install --silent --ignore-scripts --no-audit --no-fund
+	@cd .run/npm/node_modules && cp htmx.org/dist/htmx.min.js uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css @picocss/pico/css/pico.jade.min.css $(CURDIR)/unoapi/web/console/static/vendor/
+	@cd unoapi/web/console/static/vendor && sha256sum *.js *.css
 
 stack-test: ## Build the images and run the production stack, where docker or podman is
 	@compose/stack-test

@@ -48,6 +48,7 @@ from unoapi.stores.campaigns import RedisCampaigns
 from unoapi.stores.chats import RedisChats
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.connections import RedisConnections
+from unoapi.stores.console_logins import RedisConsoleLogins
 from unoapi.stores.dead_letter_counts import RedisDeadLetterCounts
 from unoapi.stores.dead_letter_holder import RedisDeadLetterHolder
 from unoapi.stores.deliveries import RedisDeliveries
@@ -74,7 +75,7 @@ from unoapi.telemetry.logging import configure_logging, get_logger
 from unoapi.telemetry.processes import WEB, count_together, expose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from unoapi.broker.publisher import MessagePublisher
     from unoapi.models.provenance import OperatorAddresses
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         Chats,
         Commands,
         Connections,
+        ConsoleLogins,
         DeadLetterCounts,
         Deliveries,
         EventStream,
@@ -165,6 +167,8 @@ class Uno:
     media_store: MediaStore
     media_index: MediaIndex
     signed_urls: SignedUrls
+    link_key: Callable[[], str]
+    console_logins: ConsoleLogins
     address_guard: AddressGuard
     downloader: FileDownloader
     media_downloader: FileDownloader
@@ -254,9 +258,10 @@ def bootstrap(settings: Settings) -> Uno:
     media_downloader, api_client = Downloader(guard, share=fetches.taken), ApiClient(guard)
     media_index = RedisMediaIndex(store, files, ttl_s=settings.data_ttl)
     link_secret = settings.unoapi_link_secret.get_secret_value()
+    link_key = (lambda: link_secret) if link_secret else RedisLinkSecret(store).read
     links = SignedUrls(
         base_url=f"{settings.base_url}",
-        read_key=(lambda: link_secret) if link_secret else RedisLinkSecret(store).read,
+        read_key=link_key,
         former_keys=(
             settings.former_link_key,
             *filter(None, (settings.unoapi_link_secret_previous.get_secret_value(),)),
@@ -309,6 +314,8 @@ def bootstrap(settings: Settings) -> Uno:
         media_store=files,
         media_index=media_index,
         signed_urls=links,
+        link_key=link_key,
+        console_logins=RedisConsoleLogins(store),
         address_guard=guard,
         downloader=Downloader(guard),
         media_downloader=media_downloader,

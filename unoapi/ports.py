@@ -355,6 +355,16 @@ class Connections(Protocol):
         """Whether this is the caller's first call in ten seconds, or the same call again. Never raises."""
 
 
+class ConsoleLogins(Protocol):
+    """Logins of the console that were ended. Never raises; with Redis away it is what this process knows."""
+
+    def end(self, login_id: str, *, within_s: int) -> None:
+        """Let nobody use this login any more; it would work for at most so many seconds."""
+
+    def is_ended(self, login_id: str) -> bool:
+        """Whether it was ended."""
+
+
 class Chats(Protocol):
     """What is remembered of chats. A chat has several names: a phone, a LID, a group's address. All may be lost."""
 

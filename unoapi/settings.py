@@ -431,6 +431,9 @@ class Settings(BaseSettings):
     unoapi_metrics_port: int = Field(
         0, ge=0, le=65_535, description="Port of the metrics for Prometheus, one for all processes of a host. 0: none."
     )
+    unoapi_flower_url: WebUrl | None = Field(
+        None, description="Address of Flower as a browser reaches it; the console links to it. Empty: no link."
+    )
     sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
     sentry_environment: str = Field(
         "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this installation in Sentry."

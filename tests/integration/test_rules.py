@@ -26,6 +26,7 @@ from unoapi.models.jobs import JOBS, Job
 from unoapi.models.session import Session
 from unoapi.settings import Settings
 from unoapi.web.app import RESOURCES
+from unoapi.web.console.pages import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 WITHOUT_CONSUMER = {"outgoing.whatsmeow": "plain JSON, taken by the connector"}
 ACCESS = {"public", "operator", "session", "any session", "owner"}
+CONSOLE_ACCESS = {"console any", "console operator", "console session"}
+"""Tried with logins in `tests/console/test_access.py`."""
 OURS, THEIRS = "5511999990000", "5521977776666"
 SOCKET = "/ws"
 # In pieces, so that this file does not break its own rule.
@@ -173,15 +176,20 @@ def status_of(app: Flask, rule: Rule, token: str | None) -> dict[str, int]:
 
 
 def test_every_route_has_a_decision_on_who_may_call_it(app: Flask) -> None:
-    undecided = [f"{rule.rule}: {access(app, rule)}" for rule in rules(app) if access(app, rule) not in ACCESS]
+    undecided = [
+        f"{rule.rule}: {access(app, rule)}" for rule in rules(app) if access(app, rule) not in ACCESS | CONSOLE_ACCESS
+    ]
 
     assert undecided == []
 
 
 def test_every_resource_of_the_api_is_served() -> None:
-    resources = {path.stem for path in (ROOT / "unoapi" / "web").glob("*.py") if "= Blueprint(" in path.read_text()}
+    folder = ROOT / "unoapi" / "web"
+    resources = {path.stem for path in folder.glob("*.py") if "= Blueprint(" in path.read_text()}
+    console = {path.stem for path in (folder / "console").glob("*.py") if "= Blueprint(" in path.read_text()}
 
-    assert resources == {resource.__name__.rpartition(".")[2] for resource in RESOURCES}
+    assert resources | {"pages"} == {resource.__name__.rpartition(".")[2] for resource in RESOURCES}
+    assert console == {"pages"} | {page.__name__.rpartition(".")[2] for page in PAGES}
 
 
 def test_every_provider_of_a_session_is_there(api: Api) -> None:
@@ -244,11 +252,12 @@ def test_the_socket_of_front_ends_is_a_route_like_the_others(app: Flask) -> None
 
 
 def test_only_health_and_what_checks_by_itself_is_public(app: Flask) -> None:
-    """Beside health: Meta's handshake, whose view asks for a token of its own, and the sink."""
+    """Beside health: Meta's handshake, whose view asks for a token of its own, the sink, and how one logs in."""
     assert {rule.rule for rule in rules(app) if access(app, rule) == "public"} == {
         "/ping", "/health/live", "/health/ready", "/docs", "/docs/openapi.json", "/docs/events",
         "/docs/events/<name>", "/webhooks/fake/<digits:phone>",
-        "/webhooks/whatsapp", "/webhooks/whatsapp/<digits:phone>",
+        "/webhooks/whatsapp", "/webhooks/whatsapp/<digits:phone>", "/", "/console/login", "/console/logout",
+        "/console/language/<language>", "/console/static/<path:name>",
     }  # fmt: skip
 
 

@@ -169,6 +169,7 @@ class MemoryDirectory:
 
     def __init__(self, sessions: MemorySessions) -> None:
         self._sessions = sessions
+        self.recorded: dict[str, str] = {}
 
     def phones_of(self, node: str) -> tuple[str, ...]:
         try:
@@ -189,8 +190,8 @@ class MemoryDirectory:
     def opened_lately(self, token: str) -> list[Session]:
         return self.opened_by(token)
 
-    def statuses(self, phones: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 (the port's)
-        return {}
+    def statuses(self, phones: Sequence[str]) -> dict[str, str]:
+        return {phone: self.recorded[phone] for phone in phones if phone in self.recorded}
 
     def count_phones(self) -> dict[str, int]:
         phones = [session for session in self.all() if session.provider == "whatsmeow" and session.auto_connect]
@@ -769,6 +770,19 @@ class MemoryConnections:
     def _ensure_there(self) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
+
+
+class MemoryConsoleLogins:
+    """ConsoleLogins."""
+
+    def __init__(self) -> None:
+        self.ended: set[str] = set()
+
+    def end(self, login_id: str, *, within_s: int) -> None:  # noqa: ARG002 (the port's)
+        self.ended.add(login_id)
+
+    def is_ended(self, login_id: str) -> bool:
+        return login_id in self.ended
 
 
 class MemoryChats:

@@ -11,7 +11,7 @@ from unoapi.web import (
     admin,
     blacklist,
     bulk,
-    connect_page,
+    connection,
     contacts,
     docs,
     events,
@@ -27,6 +27,7 @@ from unoapi.web import (
     timers,
     uploads,
 )
+from unoapi.web.console import pages
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
 from unoapi.web.graph import register_default_version
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, uploads, blacklist, timers, bulk, contacts, accounts, events,
-    sandbox, admin, connect_page, socketio_broadcast, docs, pass_through,
+    sandbox, admin, connection, socketio_broadcast, docs, pages, pass_through,
 )  # fmt: skip
 
 

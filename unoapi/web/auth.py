@@ -257,6 +257,11 @@ def _token() -> str:
     return value[scheme.end() :] if scheme else value
 
 
+def given_token() -> str:
+    """The token that the request carries, if there is one."""
+    return _token()
+
+
 def opens(phone: str, token: str) -> bool:
     """Whether it is the token of this phone's session. Raises Postponed with Redis away."""
     session = parts().sessions.find(phone)

@@ -13,9 +13,10 @@ from unoapi.settings import is_loopback
 if TYPE_CHECKING:
     from flask import Flask, Response
 
+CACHE = "Cache-Control"
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
+    CACHE: "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
@@ -55,12 +56,16 @@ def _host_of(url: str) -> str:
 
 
 def register_headers(app: Flask, *, origins: frozenset[str], token_header: str) -> None:
-    """Set them on every answer. `origins` are those of foreign pages that may call; * stands for all."""
+    """Set them on every answer; what never changes may be kept.
+
+    `origins` are those of foreign pages that may call; * stands for all.
+    """
     cors = {**CORS, "Access-Control-Allow-Headers": f"{CORS['Access-Control-Allow-Headers']}, {token_header}"}
 
     @app.after_request
     def _headers(answer: Response) -> Response:
-        answer.headers.update(SECURITY)
+        immutable = answer.cache_control.immutable
+        answer.headers.update({name: text for name, text in SECURITY.items() if not (immutable and name == CACHE)})
         answer.headers.setdefault("Content-Security-Policy", POLICY)
         origin = request.headers.get("Origin")
         if origins and origin:

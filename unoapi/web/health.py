@@ -65,11 +65,16 @@ def ready() -> ResponseReturnValue:
     So, too, when Redis refuses writes, throws keys away, or is nearly full; `checks` has the reason. `graph` is there
     when a version of Meta's Graph API that is asked for has ended or ends within 90 days; messages are accepted.
     """
-    recent: _RecentChecks = current_app.extensions.setdefault(EXTENSION, _RecentChecks())
-    checks = recent.read()
+    checks = recent_checks()
     if checks["rabbitmq"] != "ok":
         return jsonify(status="unavailable", checks=checks), 503
     return jsonify(status="ok" if checks["redis"] == "ok" else "degraded", checks=checks)
+
+
+def recent_checks() -> dict[str, str]:
+    """What RabbitMQ, Redis and Meta's versions say, by their names: `ok`, or why not."""
+    recent: _RecentChecks = current_app.extensions.setdefault(EXTENSION, _RecentChecks())
+    return recent.read()
 
 
 def _checks() -> dict[str, str]:

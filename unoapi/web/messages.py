@@ -57,7 +57,11 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 @schema(body=(*MESSAGES.values(), Command))
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
-    body = _message_body()
+    return accept(phone, _message_body())
+
+
+def accept(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
+    """Accept what a body says, for a caller who may. Raises RequestError, ValidationError, BrokerUnavailable."""
     ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)

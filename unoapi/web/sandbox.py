@@ -32,6 +32,11 @@ log = get_logger(__name__)
 @body(SandboxMessage)
 def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
     """A contact writes to the session, with any received type. The answer carries the message's id."""
+    return jsonify(messaging_product="whatsapp", messages=[{"id": receive(phone, body)}])
+
+
+def receive(phone: str, body: SandboxMessage) -> str:
+    """Let the contact write; returns the message's id. Raises RequestError, BrokerUnavailable, Postponed."""
     uno = parts()
     session = uno.sessions.find(phone)
     if session.provider != "sandbox":
@@ -51,4 +56,4 @@ def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
     received = to_fan_out(event, phone=phone, sessions=uno.sessions)
     uno.publisher.publish([Envelope(job) for job in (received, *own)])
     uno.traces.add(accepted)
-    return jsonify(messaging_product="whatsapp", messages=[{"id": message_id}])
+    return message_id

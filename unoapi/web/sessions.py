@@ -50,6 +50,12 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
 @schema(also={"204": "Removed."})
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Remove the session on purpose, with its login at WhatsApp. Its waiting deliveries become dead letters."""
+    remove(phone)
+    return "", 204
+
+
+def remove(phone: str) -> None:
+    """The same for a caller who may. Raises BrokerUnavailable, StoreUnavailable."""
     uno = parts()
     try:
         session = uno.sessions.find(phone)
@@ -60,7 +66,6 @@ def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     if server:
         uno.connector_commands.put([_forget_login(phone, server)])
     service.remove(phone, sessions=uno.sessions, max_age_s=uno.settings.unoapi_message_max_age)
-    return "", 204
 
 
 def _forget_login(phone: str, server: str) -> ConnectorCommand:

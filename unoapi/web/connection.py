@@ -1,32 +1,27 @@
-"""A page to connect a phone: the QR code, the connection's state, and the session's settings."""
+"""The connection of a number for programs: its state, the code to scan or to type, connect and disconnect."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, jsonify
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from unoapi.errors import RequestError
 from unoapi.models.connector.commands import Connect
 from unoapi.models.phones import read_address
 from unoapi.services.qr_codes import data_url
 from unoapi.services.sessions import CONNECTED_ELSEWHERE, status_of
-from unoapi.web.auth import opened_phone, session_token
+from unoapi.web.auth import session_token
 from unoapi.web.connector import publish_command
 from unoapi.web.parts import parts
-from unoapi.web.schemas import body, schema
+from unoapi.web.schemas import body
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 routes = Blueprint("qr", __name__)
 
-REFUSALS = frozenset({401, 403})
 SHOWN = (
     "label", "autoConnect", "ignoreGroupMessages", "ignoreOwnMessages", "readOnReceipt", "composingMessage",
     "rejectCalls",
@@ -52,33 +47,15 @@ class ConnectRequest(BaseModel):
     phone: Annotated[str, BeforeValidator(_as_people_write_it)] = Field(default="", max_length=20)
 
 
-@routes.get("/session/<node:phone>")
-@schema(answer="text/html")
-def page(phone: str) -> ResponseReturnValue:
-    """The page. It shows nothing but the number in its own address; without a token it asks for one."""
-    status = 200
-    try:
-        opened_phone(phone)
-    except RequestError as error:
-        if error.status not in REFUSALS:
-            raise
-        status = error.status
-    nonce = secrets.token_urlsafe(16)
-    shown = "".join(character for character in phone if character.isascii() and character.isalnum())
-    answer = Response(_page().replace("__NONCE__", nonce).replace("__PHONE__", shown), status=status)
-    policy = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
-    policy += "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    answer.headers["Content-Security-Policy"] = policy
-    return answer
-
-
-page.access = "session"  # type: ignore[attr-defined]
-
-
 @routes.get("/session/<node:phone>/state")
 @session_token
 def state(phone: str) -> ResponseReturnValue:
-    """The connection's state, the code to scan or to type while it lives, and the settings that the page shows."""
+    """The connection's state, the code to scan or to type while it lives, and the settings that belong to it."""
+    return jsonify(state_of(phone))
+
+
+def state_of(phone: str) -> dict[str, Any]:
+    """The connection as `state` answers it. Raises StoreUnavailable, Postponed."""
     uno = parts()
     details = uno.connections.details(phone)
     session = uno.sessions.find(phone)
@@ -99,7 +76,7 @@ def state(phone: str) -> ResponseReturnValue:
         answer["qr"] = {"image": data_url(qr["code"]), "n": qr.get("n", 1), "of": qr.get("of", 0)}
     if pairing and _is_valid(pairing):
         answer["pairing_code"] = f"{pairing['code'][:4]}-{pairing['code'][4:]}"
-    return jsonify(answer)
+    return answer
 
 
 @routes.post("/session/<node:phone>/connect")
@@ -107,9 +84,15 @@ def state(phone: str) -> ResponseReturnValue:
 @body(ConnectRequest)
 def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
+    ask_to_connect(phone, body)
+    return jsonify(success=True)
+
+
+def ask_to_connect(phone: str, wish: ConnectRequest) -> None:
+    """Publish the command. Raises BrokerUnavailable, Postponed."""
     session = parts().sessions.find(phone)
-    method = body.method or ("code" if session.connection_type == "pairing_code" else "qr")
-    return _sent(phone, "session.connect", Connect(method=method, phone=body.phone or phone).model_dump())
+    method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
+    publish_command(phone, "session.connect", Connect(method=method, phone=wish.phone or phone).model_dump())
 
 
 @routes.post("/session/<node:phone>/disconnect")
@@ -140,8 +123,3 @@ def _sent(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
 
 def _is_valid(code: dict[str, Any]) -> bool:
     return not code.get("expires_at") or float(code["expires_at"]) > time.time()
-
-
-@lru_cache(maxsize=1)
-def _page() -> str:
-    return (Path(__file__).with_suffix(".html")).read_text("utf-8")

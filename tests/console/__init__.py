@@ -1,0 +1,1 @@
+"""Tests of the console: its pages over parts in memory, and in a browser."""

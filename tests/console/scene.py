@@ -1,0 +1,89 @@
+"""A console with something on every page, over parts in memory."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from werkzeug.serving import make_server
+
+from tests.support.api import MemoryApi, memory_api
+from unoapi.broker.queue_depths import Depth
+from unoapi.models.connector.events import QrCode, SessionState
+from unoapi.models.jobs import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fakes import MemoryConnections, MemoryDirectory
+    from unoapi.bootstrap import Uno
+
+SANDBOX = "5511999990000"
+TO_SCAN, ONLINE, AT_META = "5511988880001", "5511988880002", "5511988880003"
+HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
+"""The name of a number, as somebody may choose it."""
+
+
+class StandingQueues:
+    """What a queue monitor says of a busy installation."""
+
+    def queues(self) -> list[Depth]:
+        counts = {
+            "incoming": (3, 2, 1, 0.4), "outgoing": (128, 50, 2, 12.0), "media": (0, 0, 2, 0.0),
+            "notification": (0, 0, 1, 0.0), "webhook.status.failed": (0, 0, 1, 0.0),
+            "incoming.whatsmeow": (0, 0, 1, 0.0), "outgoing.whatsmeow": (0, 0, 1, 0.0), "suspect": (0, 0, 1, 0.0),
+            "delayed": (0, 0, 0, 0.0), "delayed.4": (40, 0, 0, 15.0), "dead": (7, 0, 0, 86_000.0),
+        }  # fmt: skip
+        return [
+            Depth(f"unoapi.{name}", "", ready, unacked=unacked, consumers=consumers, oldest_s=oldest)
+            for name, (ready, unacked, consumers, oldest) in counts.items()
+        ] + [Depth("unoapi.held.*", "", 212, oldest_s=340.0)]
+
+
+class Well:
+    """A server that does its work."""
+
+    def check(self, **_: float) -> Any:
+        return SimpleNamespace(words="ok")
+
+
+@contextmanager
+def scene() -> Iterator[MemoryApi]:
+    """The API over an installation that has something to show."""
+    with memory_api() as plain:
+        parts: dict[str, Any] = {"queue_monitor": StandingQueues(), "redis_monitor": Well()}
+        api = MemoryApi(replace(plain.uno, **parts))
+        hook = {"id": "crm", "urlAbsolute": "https://203.0.113.9/hooks/whatsapp", "token": "secret-of-the-receiver"}
+        api.register([hook], phone=SANDBOX, label="Loja Centro")
+        api.register([hook, {**hook, "id": "n8n"}], phone=TO_SCAN, label="Suporte", provider="whatsmeow")
+        api.register([hook], phone=ONLINE, label=HOSTILE, provider="whatsmeow")
+        api.register([hook], phone=AT_META, label="Vendas", provider="forwarder")
+        for number in range(60):
+            api.register([], phone=f"55219777{number:05}", label=f"Filial {number}")
+        _connect(api.uno)
+        yield api
+
+
+def _connect(uno: Uno) -> None:
+    connections, directory = cast("MemoryConnections", uno.connections), cast("MemoryDirectory", uno.directory)
+    code = QrCode(code="2@abcdefghijklmnopqrstuvwxyz0123456789" * 4, n=1, of=3)
+    connections.record(TO_SCAN, SessionState(state="qr"), at_ms=now_ms() - 1000, seq=1)
+    connections.record(TO_SCAN, code, at_ms=now_ms(), seq=2)
+    connections.record(ONLINE, SessionState(state="connected"), at_ms=now_ms(), seq=1)
+    directory.recorded |= {TO_SCAN: "connecting", ONLINE: "online"}
+
+
+@contextmanager
+def served(api: MemoryApi) -> Iterator[str]:
+    """The application on a port of its own; gives its address."""
+    server = make_server("127.0.0.1", 0, api.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join(10)

@@ -1,0 +1,131 @@
+"""The pages in a real browser. The long form, with axe-core and every page in all forms: make console-test."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from selenium.webdriver.common.by import By
+
+from tests.console.scene import SANDBOX, TO_SCAN, scene, served
+from tests.support.chromium import chromium
+from tests.support.stack import OPERATOR, ROOT, eventually
+from unoapi.web.console.words import COOKIE, LANGUAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from selenium import webdriver
+
+SCREENSHOTS = ROOT / ".run" / "screenshots" / "console"
+AXE = os.environ.get("CONSOLE_TEST_AXE", "")
+WIDTHS = (360, 1280)
+PAGES = {
+    "login": "/console/login",
+    "overview": "/console/overview",
+    "sessions": "/console/sessions",
+    "new": "/console/sessions/new",
+    "session": f"/session/{SANDBOX}",
+    "pairing": f"/session/{TO_SCAN}",
+    "queues": "/console/queues",
+    "error": "/console/nowhere",
+}
+"""Every page by a name for its pictures."""
+SERIOUS = ("serious", "critical")
+SHORT = [("overview", "pt-BR", 360), ("pairing", "en", 1280)]
+LONG = [(name, language, width) for name in PAGES for language in LANGUAGES for width in WIDTHS]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with scene() as api, served(api) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile"), logs=True) as driver:
+        yield driver
+
+
+def log_in(browser: webdriver.Chrome, url: str) -> None:
+    browser.get(f"{url}/console/login")
+    browser.find_element(By.ID, "token").send_keys(OPERATOR)
+    browser.find_element(By.CSS_SELECTOR, "#login [type=submit]").click()
+    eventually(lambda: "/console/overview" in browser.current_url, what="the first page")
+
+
+def logged(browser: webdriver.Chrome, kind: str) -> list[Any]:
+    """What a log of the browser has gained."""
+    entries: list[Any] = browser.get_log(kind)  # type: ignore[no-untyped-call]
+    return entries
+
+
+def look(browser: webdriver.Chrome, url: str, name: str, language: str, width: int, *, scheme: str = "light") -> None:
+    """Open a page in one of its forms, and take a picture of it."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    logged(browser, "browser"), logged(browser, "performance")
+    browser.delete_cookie(COOKIE)
+    browser.add_cookie({"name": COOKIE, "value": language})
+    if name == "login":
+        browser.delete_all_cookies()
+        browser.add_cookie({"name": COOKIE, "value": language})
+    browser.get(f"{url}{PAGES[name]}")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    picture = SCREENSHOTS / f"{name}-{language}-{width}{'' if scheme == 'light' else '-' + scheme}.png"
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": min(height, 3000), "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    browser.save_screenshot(str(picture))
+
+
+def requested(browser: webdriver.Chrome) -> set[str]:
+    """The addresses that the page asked for."""
+    messages = [json.loads(entry["message"])["message"] for entry in logged(browser, "performance")]
+    sent = [
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    ]
+    return {address for address in sent if not address.startswith("data:")}
+
+
+def violations(browser: webdriver.Chrome) -> list[Any]:
+    """What axe-core finds that is serious."""
+    browser.execute_script(Path(AXE).read_text("utf-8"))
+    results = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [
+        (found["id"], [node["html"][:200] for node in found["nodes"]][:3])
+        for found in results["violations"]
+        if found["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.parametrize(("name", "language", "width"), LONG if AXE else SHORT)
+def test_a_page_loads_nothing_from_elsewhere_says_no_error_and_fits_the_screen(
+    url: str, browser: webdriver.Chrome, name: str, language: str, width: int
+) -> None:
+    if browser.get_cookie("unoapi_console") is None:
+        log_in(browser, url)
+    look(browser, url, name, language, width)
+
+    errors = [entry for entry in logged(browser, "browser") if entry["level"] == "SEVERE" and name != "error"]
+    assert errors == []
+    assert {address for address in requested(browser) if not address.startswith(url)} == set()
+    assert browser.execute_script("return document.documentElement.lang") == language
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return document.title").endswith("Uno API")
+    if AXE:
+        assert violations(browser) == []
+        look(browser, url, name, language, width, scheme="dark")
+        assert violations(browser) == []
+    if name == "login":
+        log_in(browser, url)

@@ -1,0 +1,108 @@
+"""The queues, and the processes that take from them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, current_app
+
+from unoapi.errors import BrokerUnavailable
+from unoapi.web.console.access import operator_login
+from unoapi.web.console.view import live, render
+from unoapi.web.parts import parts
+from unoapi.web.schemas import schema
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from unoapi.broker.queue_depths import Depth
+
+routes = Blueprint("queues", __name__)
+
+EXTENSION = "console_depths"
+FRESH_S = 3.0
+BESIDE = ("delayed", "held", "suspect", "dead")
+"""Queues that no worker's lanes are: what waits for its time, what a look of its own takes, what was given up."""
+
+
+@dataclass
+class _RecentDepths:
+    """What RabbitMQ said lately: however many pages are open, it is asked once in a while. None: it did not answer."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    read_at: float = float("-inf")
+    depths: list[Depth] | None = None
+
+    def read(self) -> list[Depth] | None:
+        with self.lock:
+            if time.monotonic() - self.read_at > FRESH_S:
+                try:
+                    self.depths = parts().queue_monitor.queues()
+                except BrokerUnavailable:
+                    self.depths = None
+                self.read_at = time.monotonic()
+            return self.depths
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Queues of one kind that no worker's lanes are. `oldest_s` as in a depth."""
+
+    kind: str
+    name: str
+    ready: int | None
+    oldest_s: float | None
+
+
+def depths() -> list[Depth] | None:
+    """The queues as they were some seconds ago; none when RabbitMQ does not answer."""
+    recent: _RecentDepths = current_app.extensions.setdefault(EXTENSION, _RecentDepths())
+    return recent.read()
+
+
+def short_name(depth: Depth) -> str:
+    """A queue's name without the prefix of this installation."""
+    return depth.queue.removeprefix(f"{parts().topology.prefix}.")
+
+
+def has_connector() -> bool | None:
+    """Whether a connector takes commands; none when nobody can say."""
+    entry = parts().topology.queue("outgoing.whatsmeow")
+    return next((bool(depth.consumers) for depth in depths() or () if depth.queue == entry), None)
+
+
+@routes.get("/console/queues")
+@operator_login
+@schema(described=False)
+def page() -> ResponseReturnValue:
+    """Show what stands where, how long it has stood there, and who takes from it."""
+    return render("console/queues.html", here="queues", **_state())
+
+
+@routes.get("/console/queues/live")
+@operator_login
+@schema(described=False)
+def state() -> ResponseReturnValue:
+    """Show the part of the page that changes."""
+    return live("console/_queues.html", **_state())
+
+
+def _state() -> dict[str, Any]:
+    found = depths()
+    named = [(short_name(depth), depth) for depth in found or ()]
+    work = [(name, depth) for name, depth in named if not name.startswith(BESIDE)]
+    beside = [line for kind in BESIDE if (line := _together(kind, named)) is not None]
+    flower = f"{parts().settings.unoapi_flower_url or ''}"
+    return {"answered": found is not None, "work": work, "beside": beside, "flower": flower}
+
+
+def _together(kind: str, named: list[tuple[str, Depth]]) -> Beside | None:
+    """The queues of one kind as one line: eighteen of them hold what waits for its time."""
+    alike = [depth for name, depth in named if name.startswith(kind)]
+    counts = [depth.ready for depth in alike if depth.ready is not None]
+    ages = [depth.oldest_s for depth in alike if depth.oldest_s is not None]
+    name = kind if len(alike) == 1 and not kind.startswith("held") else f"{kind}*"
+    return Beside(kind, name, sum(counts) if counts else None, max(ages, default=None)) if alike else None
