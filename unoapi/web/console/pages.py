@@ -39,7 +39,8 @@ routes = Blueprint("console", __name__, template_folder="templates")
 
 
 @routes.before_request
-def _prepare() -> None:
+def prepare() -> None:
+    """Find out who asks, in which language, and that a form is ours. Raises RequestError."""
     g.language = choose_language()
     g.login = read_login()
     if request.method != "GET":
@@ -48,7 +49,8 @@ def _prepare() -> None:
 
 
 @routes.context_processor
-def _context() -> dict[str, Any]:
+def context() -> dict[str, Any]:
+    """What every template knows."""
     who = current_login()
     return {
         "t": t,
@@ -73,7 +75,7 @@ def _context() -> dict[str, Any]:
 
 
 @routes.after_request
-def _as_page(answer: Response) -> Response:
+def as_page(answer: Response) -> Response:
     """An error of the API as a page; and what the browser may load."""
     if answer.status_code >= 400 and answer.is_json:  # noqa: PLR2004 (HTTP's errors)
         error = answer.get_json()["error"]
