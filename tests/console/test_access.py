@@ -214,3 +214,26 @@ def test_the_root_is_the_console_to_browsers_and_a_signpost_to_programs(api: Mem
 
     assert browser.headers["Location"] == "/console"
     assert program.get_json()["docs"] == "/docs"
+
+
+# --- what nobody asks like this ---
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console/%00",
+        "/console/%ff%fe",
+        "/session/%01",
+        "/console/x?q=%00",
+        "/console/%ed%a0%80",
+        "/session/x?access_token=%00",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_hostile_address_is_refused_on_a_page(api: MemoryApi, operator: Browser, path: str, method: str) -> None:
+    for browser in (operator, Browser(api)):
+        answer = browser.client.open(path, method=method)
+
+        assert 300 <= answer.status_code < 500, answer.text
+        assert answer.mimetype in ("text/html", "application/json")

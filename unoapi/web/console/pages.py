@@ -14,7 +14,7 @@ from unoapi.web.auth import public
 from unoapi.web.console import login, overview, queues, sessions
 from unoapi.web.console.access import any_login, current_login, ensure_own_form, read_login
 from unoapi.web.console.view import at, csrf, load_form, notice, part, span
-from unoapi.web.console.words import LANGUAGES, choose_language, named, t, tn
+from unoapi.web.console.words import LANGUAGES, language, named, t, tn
 from unoapi.web.errors import not_found
 from unoapi.web.schemas import schema
 
@@ -41,7 +41,6 @@ routes = Blueprint("console", __name__, template_folder="templates")
 @routes.before_request
 def prepare() -> None:
     """Find out who asks, in which language, and that a form is ours. Raises RequestError."""
-    g.language = choose_language()
     g.login = read_login()
     if request.method != "GET":
         load_form()
@@ -62,7 +61,7 @@ def context() -> dict[str, Any]:
         "notice": notice,
         "part": part,
         "login": who,
-        "language": g.language,
+        "language": language(),
         "languages": LANGUAGES,
         "version": __version__,
         "asset": _asset,

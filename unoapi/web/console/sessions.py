@@ -225,7 +225,7 @@ def _refusal(details: str) -> RequestError:
 
 
 @routes.get("/session/<node:phone>")
-@schema(described=False)
+@schema(answer="text/html")
 def session_page(phone: str) -> ResponseReturnValue:
     """Show a number: to who is logged in, and to who comes with a token that opens it."""
     login = current_login()

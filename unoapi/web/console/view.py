@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors.validation import names_of, refused
-from unoapi.web.console.words import catalogue, t
+from unoapi.web.console.words import catalogue, language, t
 from unoapi.web.request_body import limit_body, raw_body
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def done(endpoint: str, notice: str = "", *, n: int | None = None, **values: Any
 def notice() -> str:
     """What the page before did: a text of ours, with nothing but a number of what the address holds."""
     key, number = request.args.get("done", ""), request.args.get("n", "")
-    if not key.startswith("done.") or key not in catalogue(g.language):
+    if not key.startswith("done.") or key not in catalogue(language()):
         return ""
     return t(key, n=number if number.isascii() and number.isdigit() and len(number) < 12 else "0")  # noqa: PLR2004 (short)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import g, request
+from flask import request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ DEFAULT = "en"
 COOKIE = "unoapi_language"
 
 
-def choose_language() -> str:
+def language() -> str:
     """The language that the reader chose, else the browser's."""
     chosen = request.cookies.get(COOKIE, "")
     return chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, DEFAULT) or DEFAULT
@@ -26,7 +26,7 @@ def choose_language() -> str:
 
 def t(key: str, **values: object) -> str:
     """The text of a key in the reader's language; `values` are filled in. A key without a text stands for itself."""
-    text = catalogue(g.language).get(key) or catalogue(DEFAULT).get(key)
+    text = catalogue(language()).get(key) or catalogue(DEFAULT).get(key)
     return key if text is None else text.format(**values)
 
 
@@ -42,9 +42,9 @@ def named(group: str, name: str) -> str:
 
 
 @lru_cache(maxsize=len(LANGUAGES))
-def catalogue(language: str) -> Mapping[str, str]:
+def catalogue(name: str) -> Mapping[str, str]:
     """All texts of a language by their keys."""
-    file = Path(__file__).parent / "words" / f"{language}.toml"
+    file = Path(__file__).parent / "words" / f"{name}.toml"
     return dict(_flat(tomllib.loads(file.read_text("utf-8"))))
 
 
