@@ -207,6 +207,33 @@ def test_a_login_leads_on_to_the_page_that_was_asked_for(api: MemoryApi) -> None
     assert stranger.log_in(OPERATOR, next="/console/queues?x=1").headers["Location"] == "/console/queues?x=1"
 
 
+def test_the_page_of_a_number_asks_for_a_token_and_is_opened_by_it(api: MemoryApi) -> None:
+    stranger = Browser(api)
+    asked = stranger.get(f"/session/{OURS}")
+
+    assert asked.status_code == 401
+    assert f'name="next" value="/session/{OURS}"' in asked.text
+    assert stranger.log_in(token_of(OURS), next=f"/session/{OURS}").headers["Location"] == f"/session/{OURS}"
+    assert f"Label of {OURS}" in stranger.page(f"/session/{OURS}")
+    assert stranger.get(f"/session/{THEIRS}").status_code == 404
+
+
+def test_a_token_in_the_address_logs_in_and_leaves_the_address(api: MemoryApi) -> None:
+    stranger = Browser(api)
+
+    answer = stranger.get(f"/session/{OURS}?access_token={token_of(OURS)}")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/session/{OURS}")
+    assert f"Label of {OURS}" in stranger.page(f"/session/{OURS}")
+    assert stranger.get("/console/overview").status_code == 403
+
+
+def test_a_link_with_a_token_does_not_take_the_operators_login_away(operator: Browser) -> None:
+    operator.get(f"/session/{OURS}?access_token={token_of(OURS)}")
+
+    assert operator.get("/console/overview").status_code == 200
+
+
 def test_the_root_is_the_console_to_browsers_and_a_signpost_to_programs(api: MemoryApi) -> None:
     client = api.app.test_client()
     browser = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})

@@ -67,11 +67,11 @@ def page() -> ResponseReturnValue:
     return ask()
 
 
-def ask(status: int = 200, **context: object) -> Response:
+def ask(status: int = 200, *, then: str = "", **context: object) -> Response:
     """The form to log in, in a login of nobody yet, so that no other page can send it."""
     if g.login is None:
         g.login = new_login()
-    return save_login(render("console/login.html", status, next=_next(), **context), g.login)
+    return save_login(render("console/login.html", status, next=then or _next(), **context), g.login)
 
 
 @routes.post("/console/login")

@@ -225,7 +225,7 @@ def _refusal(details: str) -> RequestError:
 
 
 @routes.get("/session/<node:phone>")
-@schema(answer="text/html")
+@schema(answer="text/html", also={"303": "Opened with a token in the query: the page without it."})
 def session_page(phone: str) -> ResponseReturnValue:
     """Show a number: to who is logged in, and to who comes with a token that opens it."""
     login = current_login()
@@ -234,7 +234,7 @@ def session_page(phone: str) -> ResponseReturnValue:
         g.operator = login.operator
         return _session_page(opened_phone(login, phone))
     if given is None and not request.headers.get("Authorization") and not _has_own_header():
-        return ask(401)
+        return ask(401, then=url_for("console.sessions.session_page", phone=phone))
     opened = auth.opened_phone(phone)
     g.login = new_login(given or auth.given_token())
     answer = redirect(url_for("console.sessions.session_page", phone=phone), 303) if given else _session_page(opened)
