@@ -432,6 +432,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "messageCallsWebhook": settings.message_calls_webhook,
         "sendReactionAsReply": settings.send_reaction_as_reply,
         "outgoingMessagesCoex": settings.outgoing_messages_coex,
+        "accountInEvents": settings.unoapi_account_in_events,
         "commands": settings.unoapi_commands,
         "interactiveMode": settings.unoapi_interactive_mode,
         "bulkBatch": settings.unoapi_bulk_batch,

@@ -360,6 +360,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("message_calls_webhook", "reject_calls_webhook"),
         description="Text of the event that a call causes. Empty: no event.",
     )
+    unoapi_account_in_events: bool = Field(
+        False, description="Name the account that the API shows in each event's `entry`, as Meta does, not the phone."
+    )
     send_reaction_as_reply: bool = Field(False, description="Deliver a reaction as a text that answers its message.")
     unoapi_commands: bool = Field(False, description="Carry out commands that a number writes to itself.")
     outgoing_messages_coex: bool = Field(

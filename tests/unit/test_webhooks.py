@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from unoapi.models.cloud_api.event_content import Traits
 from unoapi.models.cloud_api.events import Event, contact, message_event
 from unoapi.models.endpoints import Endpoint, EndpointChange
 from unoapi.models.jobs import DeliverWebhook, now_ms
+from unoapi.models.session import computed_waba_id
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.filters import refusal
 from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, to_fan_out
@@ -97,6 +99,30 @@ def test_the_job_of_an_event_has_the_events_id_and_bytes() -> None:
     job = to_fan_out(event, phone=PHONE, sessions=MemorySessions())
 
     assert (job.id, job.body, job.message_id) == (event.event_id, event.body, "wamid.1")
+
+
+AT_META = {"businessAccountId": "2001", "phoneNumberId": "1001"}
+
+
+@pytest.mark.parametrize(
+    ("config", "entry_id"),
+    [
+        ({}, PHONE),
+        ({"webhookForward": AT_META}, "2001"),
+        ({"accountInEvents": True}, computed_waba_id(PHONE)),
+        ({"accountInEvents": True, "webhookForward": AT_META}, "2001"),
+        ({"accountInEvents": True, "webhookForward": {"phoneNumberId": "1001"}}, computed_waba_id(PHONE, "1001")),
+    ],
+)
+def test_an_event_names_the_account_that_the_api_shows_where_that_is_wanted(
+    config: dict[str, Any], entry_id: str
+) -> None:
+    session = make_session(**config)
+
+    job = to_fan_out(make_event(), phone=PHONE, sessions=MemorySessions(session))
+
+    assert json.loads(job.body)["entry"][0]["id"] == entry_id
+    assert entry_id in (PHONE, session.waba_id)
 
 
 # --- fan out ---

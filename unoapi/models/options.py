@@ -88,6 +88,7 @@ class Options(_Stored):
     send_profile_picture: Flag = False
     group_messages_cloud_format: Flag = False
     outgoing_messages_coex: Flag = False
+    account_in_events: Flag = False
     reject_calls: OptionText = ""
     message_calls_webhook: OptionText = ""
     commands: Flag = False

@@ -149,6 +149,12 @@ class Session(ConnectorOptions):
         )
 
     @property
+    def entry_id(self) -> str:
+        """The id of an event's entry: the account at Meta; without one the phone as ever, or `waba_id`."""
+        account = self.waba_id if self.account_in_events else self.phone
+        return self.webhook_forward.business_account_id or account
+
+    @property
     def has_short_token(self) -> bool:
         """Whether its token may be guessed: one that was stored before there was a bound."""
         return 0 < len(self.auth_token.get_secret_value()) < MIN_TOKEN_LENGTH

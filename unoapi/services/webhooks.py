@@ -58,8 +58,7 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
         session = sessions.find(phone)
         webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
         ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
-        account_id = session.webhook_forward.business_account_id or phone
-        event = event.addressed(number_id=session.phone_number_id, account_id=account_id)
+        event = event.addressed(number_id=session.phone_number_id, account_id=session.entry_id or phone)
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
     contact = event.content.counterparty(phone).key[:256] if ordered else ""
