@@ -51,7 +51,15 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         if fanned.deliveries or reports:
             uno.publisher.publish([Envelope(following) for following in (*fanned.deliveries, *reports)])
         uno.traces.add(*fanned.trace(job))
-    webhooks.remember(job, fanned, ordering=uno.ordering, blacklist=uno.blacklist, timers=uno.timers)
+    webhooks.remember(
+        job,
+        fanned,
+        ordering=uno.ordering,
+        blacklist=uno.blacklist,
+        timers=uno.timers,
+        log=uno.message_log,
+        activity=uno.activity,
+    )
 
 
 @shared_task(name=DeliverWebhook.task, base=UnoTask, bind=True)

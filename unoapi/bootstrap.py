@@ -22,6 +22,7 @@ from unoapi.http.api_client import ApiClient
 from unoapi.http.callback_client import CallbackClient
 from unoapi.http.downloader import Downloader
 from unoapi.http.process_bulkhead import ProcessBulkhead
+from unoapi.http.request_bin import WithRequestBin
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
@@ -42,6 +43,8 @@ from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings, read_environment, setting_names
+from unoapi.stores.activity import RedisActivity
+from unoapi.stores.audit import RedisAudit
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.campaigns import RedisCampaigns
@@ -57,12 +60,14 @@ from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.link_secret import RedisLinkSecret
 from unoapi.stores.media_index import RedisMediaIndex
 from unoapi.stores.message_ids import RedisMessageIds
+from unoapi.stores.message_log import RedisMessageLog
 from unoapi.stores.notices import RedisNotices
 from unoapi.stores.ordering import RedisOrdering
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
 from unoapi.stores.redis_health import RedisCollector, RedisMonitor
 from unoapi.stores.replays import RedisReplays
+from unoapi.stores.request_bin import RedisRequestBin
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.send_order import RedisSendOrder
 from unoapi.stores.session_directory import RedisSessionDirectory
@@ -80,6 +85,8 @@ if TYPE_CHECKING:
     from unoapi.broker.publisher import MessagePublisher
     from unoapi.models.provenance import OperatorAddresses
     from unoapi.ports import (
+        ActivityCounts,
+        Audit,
         Backlog,
         BlacklistStore,
         Breakers,
@@ -100,12 +107,14 @@ if TYPE_CHECKING:
         MediaIndex,
         MediaStore,
         MessageIds,
+        MessageLog,
         Notices,
         Ordering,
         Provider,
         QueueAges,
         RemoteMedia,
         Replays,
+        RequestBin,
         SendClaims,
         SendOrder,
         SessionDirectory,
@@ -175,6 +184,10 @@ class Uno:
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
+    activity: ActivityCounts
+    message_log: MessageLog
+    audit: Audit
+    request_bin: RequestBin
     operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
     callback_client: CallbackSender
@@ -189,6 +202,7 @@ class Uno:
     def close(self) -> None:
         """Finish what is waiting and close the connections."""
         self.publisher.close()
+        self.activity.flush()
         self.redis.close()
         if self.settings.sentry_dsn.get_secret_value():
             from unoapi.telemetry.sentry import flush  # noqa: PLC0415 (loaded long ago)
@@ -201,7 +215,9 @@ def bootstrap(settings: Settings) -> Uno:
     bounds = EventBounds(settings.unoapi_events_max_age, settings.unoapi_events_max_bytes)
     topology = Topology(settings.unoapi_queue_name, events=bounds)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
-    traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl)
+    activity = RedisActivity(store)
+    traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl, count=activity.note)
+    request_bin = RedisRequestBin(store)
     guard = AddressGuard(
         settings.allowed_hosts,
         own_ports=settings.own_ports,
@@ -329,8 +345,19 @@ def bootstrap(settings: Settings) -> Uno:
         # Statuses that come twice, or in a wrong order, come soon after each other.
         statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
         traces=traces,
+        activity=activity,
+        message_log=RedisMessageLog(
+            store,
+            most=settings.unoapi_message_log_max,
+            ttl_s=settings.unoapi_trace_ttl,
+            bodies=settings.unoapi_console_bodies,
+        ),
+        audit=RedisAudit(store),
+        request_bin=request_bin,
         operator_addresses=operators,
-        webhook_client=WebhookClient(guard, operators, threads=settings.unoapi_worker_threads),
+        webhook_client=WithRequestBin(
+            WebhookClient(guard, operators, threads=settings.unoapi_worker_threads), request_bin
+        ),
         callback_client=CallbackClient(),
         queue_monitor=QueueMonitor(
             amqp_url=amqp_url,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from unoapi.models.activity import Activity, LastError, Span
     from unoapi.models.attempts import Answer
+    from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Chat, Menu
     from unoapi.models.claims import Claim, KeyState
@@ -18,14 +20,16 @@ if TYPE_CHECKING:
     from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
-    from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Permit
+    from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding, Permit
     from unoapi.models.graph import GraphAnswer, GraphRequest
     from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, HeldDelivery, MessageJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
+    from unoapi.models.message_log import LoggedMessage
     from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
     from unoapi.models.receipts import Receipt
     from unoapi.models.replays import Replay, StoredEvent, StreamBounds
+    from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
@@ -182,6 +186,9 @@ class Deliveries(Protocol):
     def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
         """The states of endpoints, for a person."""
 
+    def holding(self, endpoint: Endpoint) -> Holding | None:
+        """The holding queue of an endpoint, for a person."""
+
 
 class Holdings(Protocol):
     """Which endpoint has which holding queue. Raises StoreUnavailable."""
@@ -215,6 +222,9 @@ class HoldingQueues(Protocol):
 
     def consume(self, endpoint: Endpoint, token: str) -> AbstractContextManager[HeldDeliveries]:
         """Take deliveries, oldest first. Those that are not settled stay in the queue, in their order."""
+
+    def count(self, endpoint: Endpoint, token: str) -> int:
+        """How many deliveries the queue has."""
 
     def close(self, endpoint: Endpoint, token: str) -> None:
         """Let nothing be published to the queue any more. What comes too late is a dead letter."""
@@ -502,8 +512,65 @@ class Traces(Protocol):
     def read(self, phone: str, message_id: str) -> list[TraceEntry]:
         """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""
 
+    def read_all(self, messages: Sequence[tuple[str, str]]) -> list[list[TraceEntry]]:
+        """The last steps of each message, by phone and id, oldest first. Raises StoreUnavailable."""
+
     def find(self, message_id: str) -> list[TraceEntry]:
         """The last steps of a message of any phone, for an operator. Raises StoreUnavailable."""
+
+
+class ActivityCounts(Protocol):
+    """How much happens, in buckets of a minute or an hour. All of it may be lost."""
+
+    def count(self, phone: str, slot: int) -> None:
+        """Count one thing that is no step of a message. Never raises, never waits."""
+
+    def flush(self) -> None:
+        """Write what was counted. Never raises."""
+
+    def read(self, series: str, span: Span) -> Activity:
+        """The counts of everything (`all`), of a number or of an endpoint (its key).
+
+        Raises StoreUnavailable, and ValueError for a span that the series does not have.
+        """
+
+    def last_errors(self, endpoints: Sequence[Endpoint]) -> list[LastError | None]:
+        """Why an attempt at each of the endpoints failed last. Raises StoreUnavailable."""
+
+
+class MessageLog(Protocol):
+    """The latest messages of each number, and of all together. All of it may be lost."""
+
+    def add(self, message: LoggedMessage, body: str = ...) -> None:
+        """Put a message in front. Never raises, never waits."""
+
+    def latest(self, phone: str = ...) -> Iterator[LoggedMessage]:
+        """The messages of a number, or of all, the newest first. Raises StoreUnavailable."""
+
+    def body(self, phone: str, message_id: str) -> str | None:
+        """The body of a message, if bodies are saved. Raises StoreUnavailable."""
+
+
+class Audit(Protocol):
+    """What people changed. It is bounded, and may be lost."""
+
+    def add(self, entry: AuditEntry) -> None:
+        """Put an entry in front. Never raises, never waits."""
+
+    def latest(
+        self, limit: int = ..., *, phones: Collection[str] | None = ..., before_ms: int | None = ...
+    ) -> list[AuditEntry]:
+        """The newest entries, the newest first; of `phones` alone, if they are given. Raises StoreUnavailable."""
+
+
+class RequestBin(Protocol):
+    """What webhooks without a receiver get, for a while."""
+
+    def add(self, phone: str, request: BinnedRequest) -> None:
+        """Keep a request. Raises StoreUnavailable."""
+
+    def read(self, phone: str, *, after: int = ...) -> list[BinnedRequest]:
+        """The requests that came after the one with this number, the oldest first. Raises StoreUnavailable."""
 
 
 class WebhookSender(Protocol):

@@ -431,6 +431,22 @@ class Settings(BaseSettings):
     storage_timeout_ms: Milliseconds = Field(60_000, description="Longest wait for the bucket, in ms.")
 
     unoapi_trace_ttl: Seconds = Field(604_800, description="Seconds that the trace of a message is kept.")
+    unoapi_message_log_max: int = Field(
+        5_000,
+        ge=0,
+        le=100_000,
+        description=(
+            "Latest messages that can be listed and searched: so many of each number, and of all together, for "
+            "`UNOAPI_TRACE_TTL`. Redis has about 250 bytes for each, with the contact's phone. 0: none."
+        ),
+    )
+    unoapi_console_bodies: bool = Field(
+        False,
+        description=(
+            "Keep what messages say for `UNOAPI_TRACE_TTL`, at most 7 days, and show it in the console. Off: nobody "
+            "can read a message there."
+        ),
+    )
     unoapi_metrics_port: int = Field(
         0, ge=0, le=65_535, description="Port of the metrics for Prometheus, one for all processes of a host. 0: none."
     )

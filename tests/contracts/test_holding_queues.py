@@ -146,6 +146,13 @@ def test_looking_changes_nothing(place: Place) -> None:
     assert sorted(take(place, all_done, count=2)) == ["d-1", "d-2"]
 
 
+def test_its_deliveries_can_be_counted(place: Place) -> None:
+    place.put(1, 2)
+
+    assert eventually(lambda: place.queues.count(CRM, TOKEN) == 2)
+    assert place.queues.count(CRM, "another") == 0
+
+
 def test_it_is_empty_when_all_of_it_was_taken(place: Place) -> None:
     place.put(1)
     eventually(lambda: place.queues.peek(CRM, TOKEN, position=0), within_s=10)

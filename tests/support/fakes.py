@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.dead_letters import read_dead_letter, replayed
@@ -24,6 +25,7 @@ from unoapi.errors import (
     SessionUnknown,
     StoreUnavailable,
 )
+from unoapi.models.activity import ALL, FAILED, SLOTS, Activity, LastError, Point, added, counted_in, error_of
 from unoapi.models.bulk import OPEN, RANKS
 from unoapi.models.chats import NO_CHAT, Chat
 from unoapi.models.claims import Claim
@@ -40,13 +42,17 @@ from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.replays import STANDS_MS, Replay, StoredEvent, StreamBounds
 from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import with_delivery_ids
+from unoapi.stores.activity import SPANS
+from unoapi.stores.request_bin import MAX_BODY_CHARS, MAX_REQUESTS
 from unoapi.stores.send_order import LOST_AFTER_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from unoapi.broker.messages import Message
+    from unoapi.models.activity import Span
     from unoapi.models.attempts import Answer
+    from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Menu
     from unoapi.models.cloud_api.messages import Command as MessageCommand
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
     from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, Outcome
     from unoapi.models.jobs import Envelope, MessageJob
+    from unoapi.models.message_log import LoggedMessage
+    from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.trace import TraceEntry
     from unoapi.ports import Ordering
 
@@ -346,10 +354,11 @@ class MemoryOrdering:
 
 
 class MemoryDeliveries:
-    """Deliveries. `away` stands for Redis that does not answer a person's question."""
+    """Deliveries. `away` stands for Redis that does not answer a person's question. `trace` gets the last step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trace: Callable[[TraceEntry], None] = lambda _: None) -> None:
         self.away = False
+        self._trace = trace
         self.finished: list[str] = []
         self.pauses: dict[Endpoint, float] = {}
         self.drops: dict[Endpoint, int] = {}
@@ -366,8 +375,9 @@ class MemoryDeliveries:
             raise StoreUnavailable("Redis is away")
         return delivery_id in self.finished
 
-    def finish(self, delivery_id: str, entry: TraceEntry) -> None:  # noqa: ARG002 (the port's)
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         self.finished.append(delivery_id)
+        self._trace(entry)
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         self.pause(endpoint, pause_ms=pause_ms)
@@ -381,6 +391,9 @@ class MemoryDeliveries:
 
     def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
         return [self.state("", endpoint) for endpoint in endpoints]
+
+    def holding(self, endpoint: Endpoint) -> Holding | None:  # noqa: ARG002 (the port's)
+        return None
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         self.pauses[endpoint] = time.monotonic() + pause_ms / 1000
@@ -491,6 +504,9 @@ class MemoryHoldingQueues:
         yield held
         left = self.queues[endpoint, token]
         self.queues[endpoint, token] = [one for tag, one in enumerate(left) if tag not in held.settled]
+
+    def count(self, endpoint: Endpoint, token: str) -> int:
+        return len(self.queues.get((endpoint, token), []))
 
     def close(self, endpoint: Endpoint, token: str) -> None:
         self.closed.add((endpoint, token))
@@ -1101,20 +1117,133 @@ class MemoryCampaigns:
 
 
 class MemoryTraces:
-    """Traces."""
+    """Traces. `count` gets each step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, count: Callable[[TraceEntry], None] = lambda _: None) -> None:
         self.entries: list[TraceEntry] = []
+        self._count = count
 
     def add(self, *entries: TraceEntry) -> None:
+        for entry in entries:
+            self._count(entry)
         self.entries.extend(entry for entry in entries if entry.message_id)
 
     def read(self, phone: str, message_id: str) -> list[TraceEntry]:
         return [entry for entry in self.find(message_id) if entry.phone == phone]
 
+    def read_all(self, messages: Sequence[tuple[str, str]]) -> list[list[TraceEntry]]:
+        return [self.read(phone, message_id) for phone, message_id in messages]
+
     def find(self, message_id: str) -> list[TraceEntry]:
         entries = [entry for entry in self.entries if entry.message_id == message_id]
         return with_delivery_ids(sorted(entries, key=lambda entry: entry.at))
+
+
+class MemoryActivity:
+    """ActivityCounts. `now_s` is the clock."""
+
+    def __init__(self, *, now_s: Callable[[], float] = time.time) -> None:
+        self._now_s = now_s
+        self._counts: dict[tuple[str, int], list[int]] = {}
+        self._errors: dict[str, LastError] = {}
+
+    def note(self, entry: TraceEntry) -> None:
+        slots = counted_in(entry)
+        for slot in slots:
+            self._count((ALL, entry.phone, *([f"{entry.phone}:{entry.webhook}"] if entry.webhook else [])), slot)
+        if entry.webhook and FAILED in slots:
+            error = LastError(entry.at, entry.status, error_of(entry), entry.duration_ms)
+            self._errors[f"{entry.phone}:{entry.webhook}"] = error
+
+    def count(self, phone: str, slot: int) -> None:
+        self._count((ALL, phone), slot)
+
+    def flush(self) -> None:
+        """It is written already."""
+
+    def read(self, series: str, span: Span) -> Activity:
+        if series != ALL and span != "week":
+            raise ValueError(span)
+        _, step_s, count = SPANS[span]
+        first = int(self._now_s()) // step_s * step_s - (count - 1) * step_s
+        points = [
+            Point(
+                datetime.fromtimestamp(start, UTC),
+                added(
+                    tuple(counts)
+                    for (name, minute), counts in self._counts.items()
+                    if name == series and start <= minute * 60 < start + step_s
+                ),
+            )
+            for start in range(first, first + count * step_s, step_s)
+        ]
+        return Activity(span, step_s, points)
+
+    def last_errors(self, endpoints: Sequence[Endpoint]) -> list[LastError | None]:
+        return [self._errors.get(endpoint.key) for endpoint in endpoints]
+
+    def _count(self, names: tuple[str, ...], slot: int) -> None:
+        for name in names:
+            self._counts.setdefault((name, int(self._now_s()) // 60), [0] * SLOTS)[slot] += 1
+
+
+class MemoryMessageLog:
+    """MessageLog."""
+
+    def __init__(self, *, most: int = 5000, bodies: bool = False) -> None:
+        self._most = most
+        self._bodies = bodies
+        self._messages: list[LoggedMessage] = []
+        self._saved: dict[tuple[str, str], str] = {}
+
+    def add(self, message: LoggedMessage, body: str = "") -> None:
+        self._messages.insert(0, message)
+        if self._bodies and body:
+            self._saved[message.phone, message.id] = body
+
+    def latest(self, phone: str = "") -> Iterator[LoggedMessage]:
+        messages = [message for message in self._messages if phone in ("", message.phone)]
+        return iter(messages[: self._most])
+
+    def body(self, phone: str, message_id: str) -> str | None:
+        return self._saved.get((phone, message_id))
+
+
+class MemoryAudit:
+    """Audit."""
+
+    def __init__(self, *, most: int = 10_000) -> None:
+        self._most = most
+        self._entries: list[AuditEntry] = []
+
+    def add(self, entry: AuditEntry) -> None:
+        self._entries = [entry, *self._entries][: self._most]
+
+    def latest(
+        self, limit: int = 100, *, phones: Collection[str] | None = None, before_ms: int | None = None
+    ) -> list[AuditEntry]:
+        return [
+            entry
+            for entry in self._entries
+            if (phones is None or entry.phone in phones) and (before_ms is None or entry.at_ms < before_ms)
+        ][:limit]
+
+
+class MemoryRequestBin:
+    """RequestBin. `away` stands for Redis that does not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._requests: dict[str, list[BinnedRequest]] = {}
+
+    def add(self, phone: str, request: BinnedRequest) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        kept = request.model_copy(update={"body": request.body[:MAX_BODY_CHARS]})
+        self._requests[phone] = [*self._requests.get(phone, []), kept][-MAX_REQUESTS:]
+
+    def read(self, phone: str, *, after: int = 0) -> list[BinnedRequest]:
+        return [request for request in self._requests.get(phone, []) if request.seq > after]
 
 
 class WebhookRecorder:

@@ -10,6 +10,8 @@ from unittest import mock
 from tasks.app import make_worker
 from tests.support.fakes import (
     CallbackRecorder,
+    MemoryActivity,
+    MemoryAudit,
     MemoryBreakers,
     MemoryCampaigns,
     MemoryChats,
@@ -23,10 +25,12 @@ from tests.support.fakes import (
     MemoryHoldingQueues,
     MemoryHoldings,
     MemoryIds,
+    MemoryMessageLog,
     MemoryNotices,
     MemoryOrdering,
     MemoryPublisher,
     MemoryReplays,
+    MemoryRequestBin,
     MemorySends,
     MemorySessions,
     MemoryTraces,
@@ -55,7 +59,9 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         joined = bootstrap(Settings(_env_file=None))
     ordering = parts.get("ordering") or MemoryOrdering()
     publisher = MemoryPublisher(joined.topology, ordering=ordering)
-    sessions, deliveries, sends, traces = MemorySessions(*stored), MemoryDeliveries(), MemorySends(), MemoryTraces()
+    activity = MemoryActivity()
+    traces = MemoryTraces(count=activity.note)
+    sessions, deliveries, sends = MemorySessions(*stored), MemoryDeliveries(trace=traces.add), MemorySends()
     dead_letters = DeadLetters(
         MemoryDeadLetterQueue(queues=publisher),
         MemoryDeadLetterHolder(),
@@ -84,6 +90,10 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         "chats": MemoryChats(),
         "console_logins": MemoryConsoleLogins(),
         "traces": traces,
+        "activity": activity,
+        "message_log": MemoryMessageLog(bodies=joined.settings.unoapi_console_bodies),
+        "audit": MemoryAudit(),
+        "request_bin": MemoryRequestBin(),
         "webhook_client": WebhookRecorder(),
         "callback_client": CallbackRecorder(),
         "providers": dict.fromkeys(("whatsmeow", "forwarder", "sandbox"), ScriptedProvider()),

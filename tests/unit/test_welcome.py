@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from unoapi.devenv.welcome import SANDBOX_PHONE, Api, sandbox_token
+from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 
 
 class ScriptedApi(Api):
@@ -38,6 +39,18 @@ def test_the_first_run_makes_the_session() -> None:
     token, trouble = sandbox_token(api, saved=None)
 
     assert (trouble, [body["authToken"] for body in api.registered]) == ("", [token])
+
+
+@pytest.mark.parametrize("has_webhook", [False, True])
+def test_its_events_can_be_seen_where_the_environment_names_no_webhook(has_webhook: bool) -> None:
+    api = ScriptedApi()
+    api.has_webhook = has_webhook
+
+    sandbox_token(api, saved=None)
+
+    (body,) = api.registered
+    expected = None if has_webhook else [{"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}]
+    assert body.get("webhooks") == expected
 
 
 def test_the_session_of_an_earlier_run_is_used_again() -> None:

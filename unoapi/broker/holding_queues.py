@@ -78,6 +78,16 @@ class BrokerHoldingQueues:
         except BROKER_ERRORS as error:
             raise BrokerUnavailable(f"the connection to RabbitMQ was lost: {type(error).__name__}") from error
 
+    def count(self, endpoint: Endpoint, token: str) -> int:
+        """How many deliveries the queue has; 0 when somebody deleted it."""
+        name = self._topology.holding_queue(endpoint, token).name
+        try:
+            return self._publisher.on_channel(
+                lambda channel: int(channel.queue_declare(name, passive=True).message_count)
+            )
+        except NotFound:
+            return 0
+
     def close(self, endpoint: Endpoint, token: str) -> None:
         """Let nothing be published to the queue any more: the alternate exchange makes it a dead letter."""
         queue = self._topology.holding_queue(endpoint, token)

@@ -32,13 +32,15 @@ def endpoint() -> None:
 @pass_uno
 def list_endpoints(uno: Uno, phone: str, as_json: bool) -> None:
     """Show the state of all webhooks, or of one number's."""
-    table = plain_table("number", "webhook", "state", "paused for", "error")
+    table = plain_table("number", "webhook", "state", "since (UTC)", "paused for", "error")
     for number in [phone] if phone else uno.sessions.phones():
         for line in _states(uno, number):
             if as_json:
                 print_json(line)
             pause = f"{line['paused_ms'] // 1000} s" if line.get("paused_ms") else ""
-            cells = (number, line["webhook"] or "", line["state"], pause, line["error"])
+            since = (line.get("since") or "")[:16].replace("T", " ")
+            last = (line.get("last_error") or {}).get("error", "") if line["state"] == "down" else ""
+            cells = (number, line["webhook"] or "", line["state"], since, pause, line["error"] or last)
             table.add_row(*(shown(f"{cell}") for cell in cells))
     if not as_json:
         screen().print(table if table.rows else "No number has a webhook.")
@@ -110,9 +112,11 @@ def drop(uno: Uno, phone: str, webhook_id: str) -> None:
 
 def _states(uno: Uno, phone: str) -> list[dict[str, Any]]:
     return endpoint_states(
-        phone,
+        [phone],
         sessions=uno.sessions,
         deliveries=uno.deliveries,
+        breakers=uno.breakers,
+        activity=uno.activity,
         operators=uno.operator_addresses,
         refusal=uno.address_guard.refusal,
     )

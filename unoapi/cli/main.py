@@ -18,11 +18,13 @@ from unoapi.cli.dead import dead
 from unoapi.cli.doctor import doctor
 from unoapi.cli.endpoint import endpoint
 from unoapi.cli.events import events
+from unoapi.cli.listen import listen
 from unoapi.cli.options import as_json, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.release import release, where
 from unoapi.cli.screen import is_wide, plain_table, screen
 from unoapi.cli.session import session
+from unoapi.cli.trace import trace
 from unoapi.errors import EX_CONFIG, ConfigurationError, RequestError, UnoError
 
 if TYPE_CHECKING:
@@ -70,40 +72,6 @@ def cli() -> None:
 def show_help(ctx: click.Context) -> None:
     """Show this list."""
     click.echo(ctx.find_root().get_help())
-
-
-@cli.command()
-@click.argument("message_id")
-@as_json
-@pass_uno
-def trace(uno: Uno, message_id: str, as_json: bool) -> None:
-    """Follow one message: every step of its life."""
-    entries = uno.traces.find(message_id)
-    if not entries:
-        click.echo(
-            f"Nothing is known of {message_id}: not accepted here, or older than UNOAPI_TRACE_TTL. "
-            "Given-up jobs are in `unoapi dead list`.",
-            err=True,
-        )
-        sys.exit(1)
-    if as_json:
-        for entry in entries:
-            click.echo(entry.model_dump_json(exclude_defaults=True))
-        return
-    click.echo(f"{message_id}  (number {entries[0].phone})")
-    table = plain_table("time (UTC)", "step", "what", "webhook", "try", "status", "ms", "detail")
-    for entry in entries:
-        table.add_row(
-            f"{entry.at:%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03d}",
-            entry.step,
-            entry.kind,
-            entry.webhook,
-            _text(entry.attempt),
-            _text(entry.status),
-            _text(entry.duration_ms),
-            entry.detail,
-        )
-    screen().print(table)
 
 
 @cli.command()
@@ -171,5 +139,7 @@ cli.add_command(dead)
 cli.add_command(doctor)
 cli.add_command(endpoint)
 cli.add_command(events)
+cli.add_command(listen)
 cli.add_command(release)
 cli.add_command(session)
+cli.add_command(trace)

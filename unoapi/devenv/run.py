@@ -106,7 +106,9 @@ def _run(root: Path) -> int:
         stopped = threading.Event()
         greeter = None
         if port is not None:
-            api = welcome.Api(port, token=token, header=environment.get("UNOAPI_HEADER_NAME", "Authorization"))
+            header = environment.get("UNOAPI_HEADER_NAME", "Authorization")
+            has_webhook = bool(environment.get("WEBHOOK_URL") or environment.get("WEBHOOK_URL_ABSOLUTE"))
+            api = welcome.Api(port, token=token, header=header, has_webhook=has_webhook)
             greeter = threading.Thread(target=_welcome, args=(api, flower, run_file, supervisor, stopped), daemon=True)
         try:
             take_signals(supervisor.stop)

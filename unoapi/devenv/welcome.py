@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,12 +24,13 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 class Api:
-    """Our own API, called with the operator's token."""
+    """Our own API, called with the operator's token. `has_webhook`: whether the environment names a webhook."""
 
-    def __init__(self, port: int, *, token: str, header: str) -> None:
+    def __init__(self, port: int, *, token: str, header: str, has_webhook: bool = False) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.header = header
         self.token = token
+        self.has_webhook = has_webhook
 
     def wait_ready(self, *, cancelled: Callable[[], bool], timeout_s: float = _READY_TIMEOUT_S) -> bool:
         """Wait until the API is ready. False after `timeout_s` seconds, or when `cancelled` returns true."""
@@ -39,8 +42,13 @@ class Api:
         return False
 
     def make_sandbox(self, session_token: str) -> int:
-        """Register the simulated session. Returns the HTTP status; 0 when there was no answer."""
-        body = {"provider": "sandbox", "authToken": session_token, "label": "sandbox"}
+        """Register the simulated session. Returns the HTTP status; 0 when there was no answer.
+
+        Without a webhook of the environment it gets the request bin, so that its events can be seen.
+        """
+        body: dict[str, object] = {"provider": "sandbox", "authToken": session_token, "label": "sandbox"}
+        if not self.has_webhook:
+            body["webhooks"] = [{"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}]
         return self._status("POST", f"/v15.0/{SANDBOX_PHONE}/register", token=self.token, body=body)
 
     def opens_sandbox(self, session_token: str) -> bool:
@@ -110,6 +118,8 @@ def text(api: Api, *, flower: int | None, session_token: str | None, trouble: st
             f"  {' '.join(command)}",
             "Follow it, with the id that came back:",
             "  .venv/bin/unoapi trace <id>",
+            "See what a webhook gets, in another terminal, before you send:",
+            f"  .venv/bin/unoapi listen {SANDBOX_PHONE}",
             "",
             "",
         ]

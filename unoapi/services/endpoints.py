@@ -2,41 +2,81 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import Postponed
+from unoapi.errors import BrokerUnavailable, Postponed
 from unoapi.models.endpoints import Endpoint
+from unoapi.models.session import Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from unoapi.models.provenance import OperatorAddresses
-    from unoapi.ports import Deliveries, Sessions
+    from unoapi.models.session import Session
+    from unoapi.ports import ActivityCounts, Breakers, Deliveries, HoldingQueues, SessionStore
+
+NONE_LOADED: Mapping[str, Session] = MappingProxyType({})
 
 
-def endpoint_states(
-    phone: str,
+def endpoint_states(  # noqa: PLR0913 (what is known of them, and by whom)
+    phones: Sequence[str],
     *,
-    sessions: Sessions,
+    sessions: SessionStore,
     deliveries: Deliveries,
+    breakers: Breakers,
+    activity: ActivityCounts,
     operators: OperatorAddresses,
     refusal: Callable[[str], str],
+    loaded: Mapping[str, Session] = NONE_LOADED,
 ) -> list[dict[str, Any]]:
-    """A line for each webhook of a number: open, paused or down, and why its address may not be called."""
+    """A line for each webhook of the numbers: open, paused or down, since when, and why its address may not be called.
+
+    `loaded` are sessions that the caller has. Raises StoreUnavailable.
+    """
+    lines, webhooks = list[dict[str, Any]](), list[tuple[Endpoint, Webhook]]()
+    for phone in phones:
+        try:
+            session = loaded.get(phone) or sessions.find(phone)
+        except Postponed as error:
+            lines.append({"phone": phone, "webhook": None, "state": "unknown", "error": f"{error}"})
+        else:
+            webhooks += [(Endpoint(phone, webhook.id), webhook) for webhook in session.webhooks]
+    endpoints = [endpoint for endpoint, _ in webhooks]
+    known = zip(webhooks, deliveries.endpoints(endpoints), activity.last_errors(endpoints), strict=True)
+    for (endpoint, webhook), state, last in known:
+        address = webhook.address(endpoint.phone)
+        lines.append(
+            {
+                "phone": endpoint.phone,
+                "webhook": webhook.id,
+                "state": (
+                    "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open"
+                ),
+                "paused_ms": state.paused_ms,
+                "dropped_until_ms": state.dropped_until_ms or None,
+                "since": _down_since(state.breaker),
+                "next_probe_ms": breakers.next_probe_ms(state.breaker),
+                "last_error": last.as_json() if last else None,
+                "error": "" if operators.include(address, phone=endpoint.phone) else refusal(address),
+            }
+        )
+    return lines
+
+
+def waiting(endpoint: Endpoint, *, deliveries: Deliveries, queues: HoldingQueues) -> int | None:
+    """How many deliveries wait in the endpoint's own queue; none when RabbitMQ cannot say. Raises StoreUnavailable."""
+    holding = deliveries.holding(endpoint)
+    if holding is None or not holding.ready:
+        return 0
     try:
-        webhooks = sessions.find(phone).webhooks
-    except Postponed as error:
-        return [{"phone": phone, "webhook": None, "state": "unknown", "error": f"{error}"}]
-    states = deliveries.endpoints([Endpoint(phone, webhook.id) for webhook in webhooks])
-    return [
-        {
-            "phone": phone,
-            "webhook": webhook.id,
-            "state": "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open",
-            "paused_ms": state.paused_ms,
-            "dropped_until_ms": state.dropped_until_ms or None,
-            "error": "" if operators.include(address, phone=phone) else refusal(address),
-        }
-        for webhook, state in zip(webhooks, states, strict=True)
-        for address in [webhook.address(phone)]
-    ]
+        return queues.count(endpoint, holding.token)
+    except BrokerUnavailable:
+        return None
+
+
+def _down_since(breaker: str | None) -> str | None:
+    """When the outage of an endpoint that is down began, as ISO time."""
+    kind, *words = (breaker or "").split(" ")
+    return datetime.fromtimestamp(int(words[0]) / 1000, UTC).isoformat() if kind == "open" and words else None

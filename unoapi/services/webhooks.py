@@ -7,7 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
+from unoapi.models.activity import RECEIVED
 from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
+from unoapi.models.message_log import LoggedMessage
+from unoapi.models.request_bin import BIN_WEBHOOK
 from unoapi.models.trace import TraceEntry
 from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
@@ -22,12 +25,15 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Answer, Attempt, History
     from unoapi.models.cloud_api.events import Event
     from unoapi.models.endpoints import DeliveryState, EndpointChange
+    from unoapi.models.message_log import Direction
     from unoapi.models.session import Session
     from unoapi.ports import (
+        ActivityCounts,
         Blacklist,
         BlacklistStore,
         Breakers,
         Deliveries,
+        MessageLog,
         Ordering,
         SessionStore,
         Statuses,
@@ -166,16 +172,38 @@ def fan_out(
     return fanned
 
 
-def remember(
-    job: FanOut, fanned: FannedOut, *, ordering: Ordering, blacklist: BlacklistStore, timers: TimerStore
+def remember(  # noqa: PLR0913 (one for each memory)
+    job: FanOut,
+    fanned: FannedOut,
+    *,
+    ordering: Ordering,
+    blacklist: BlacklistStore,
+    timers: TimerStore,
+    log: MessageLog,
+    activity: ActivityCounts,
 ) -> None:
-    """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last."""
+    """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last.
+
+    And list the message, if it is one.
+    """
     without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
     ordering.skip(job, without)
     for key in fanned.counterparty:
         blacklist.mute(job.phone, key, fanned.muted)
         if fanned.wrote:
             timers.wrote(job.phone, key, own=fanned.wrote == "own")
+    if fanned.wrote:
+        log.add(_logged(job, fanned), body=job.body)
+    if fanned.wrote == "contact":
+        activity.count(job.phone, RECEIVED)
+
+
+def _logged(job: FanOut, fanned: FannedOut) -> LoggedMessage:
+    """The message of an event, as it is listed."""
+    direction: Direction = "sent" if fanned.wrote == "own" else "received"
+    contact = next(iter(fanned.counterparty), "")
+    kind = str(job.content.item.get("type") or "")
+    return LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, kind, job.message_id)
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:
@@ -241,6 +269,8 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     _ensure_due(job, state, context)
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
     webhook = session.webhook(job.webhook_id)
+    if webhook is None and job.webhook_id == BIN_WEBHOOK:
+        return None  # somebody has listened for a while, and has seen enough
     if webhook is None:
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
     if state.breaker is not None:

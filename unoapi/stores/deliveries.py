@@ -14,7 +14,7 @@ from unoapi.stores.holdings import holding_key, read_holding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.models.endpoints import Endpoint
+    from unoapi.models.endpoints import Endpoint, Holding
     from unoapi.models.trace import TraceEntry
     from unoapi.stores.redis import Command, RedisClient
     from unoapi.stores.traces import RedisTraces
@@ -124,6 +124,11 @@ class RedisDeliveries:
             DeliveryState(False, max(0, int(paused or 0) - now_ms()), int(dropped or 0), str(breaker or ""))
             for paused, dropped, breaker in zip(values[::3], values[1::3], values[2::3], strict=True)
         ]
+
+    def holding(self, endpoint: Endpoint) -> Holding | None:
+        """The holding queue of an endpoint. Raises StoreUnavailable."""
+        (text,) = self._redis.call(("GET", holding_key(endpoint)))
+        return read_holding(text)
 
 
 def done_key(delivery_id: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import NEVER_DECODE
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -56,6 +57,8 @@ REFUSALS = {
     "NOREPLICAS": "it has too few replicas (min-replicas-to-write)",
 }
 """Why a Redis that answers takes no writes, by the first word of its error."""
+BINARY = frozenset({"GETRANGE"})
+"""Commands whose answers are bytes."""
 WRONG_COMMAND = frozenset({"ERR", "WRONGTYPE"})
 """The first words of errors that the same command has again."""
 
@@ -283,7 +286,8 @@ class RedisClient:
             pipeline = client.pipeline(transaction=False)
             for group in batch:
                 for command in group.commands:
-                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                    options = {NEVER_DECODE: True} if command[0] in BINARY else {}
+                    pipeline.execute_command(*command, **options)  # type: ignore[no-untyped-call]
             answers = pipeline.execute(raise_on_error=False)
         except UNREACHABLE as error:
             self._skip(type(error).__name__)

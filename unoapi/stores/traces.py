@@ -20,7 +20,7 @@ from unoapi.models.trace import TraceEntry, with_delivery_ids
 from unoapi.stores.session_index import ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from unoapi.stores.redis import Command, RedisClient
 
@@ -54,18 +54,20 @@ EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 class RedisTraces:
-    """Traces: a list per phone and message id, bounded in length and time."""
+    """Traces: a list per phone and message id, bounded in length and time. `count` gets each step."""
 
-    def __init__(self, redis: RedisClient, *, ttl_s: int) -> None:
+    def __init__(self, redis: RedisClient, *, ttl_s: int, count: Callable[[TraceEntry], None] = lambda _: None) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
+        self._count = count
 
     def add(self, *entries: TraceEntry) -> None:
         """Append steps. Never raises, never waits."""
         self._redis.post(*(command for entry in entries for command in self.commands(entry)))
 
     def commands(self, entry: TraceEntry) -> tuple[Command, ...]:
-        """The commands that append one step."""
+        """The commands that append one step, which is counted."""
+        self._count(entry)
         if not entry.message_id:
             return ()
         key = _trace_key(entry.phone, entry.message_id)
@@ -76,10 +78,19 @@ class RedisTraces:
 
     def read(self, phone: str, message_id: str) -> list[TraceEntry]:
         """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""
-        (texts,) = self._redis.call(("LRANGE", _trace_key(phone, message_id), -MAX_TRACE_ENTRIES, -1))
-        entries = [entry for text in texts if (entry := _unpacked(phone, message_id, text)) is not None]
+        (entries,) = self.read_all([(phone, message_id)])
         earlier = [entry for entry in self._read_stream(message_id) if entry.phone == phone]
         return with_delivery_ids(sorted([*earlier, *entries], key=lambda entry: entry.at))
+
+    def read_all(self, messages: Sequence[tuple[str, str]]) -> list[list[TraceEntry]]:
+        """The last steps of each message, by phone and id, as they were written. Raises StoreUnavailable."""
+        if not messages:
+            return []
+        lists = self._redis.call(*(("LRANGE", _trace_key(*message), -MAX_TRACE_ENTRIES, -1) for message in messages))
+        return [
+            [entry for text in texts if (entry := _unpacked(*message, text)) is not None]
+            for message, texts in zip(messages, lists, strict=True)
+        ]
 
     def find(self, message_id: str) -> list[TraceEntry]:
         """The last steps of a message of any phone. Raises StoreUnavailable.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
@@ -19,16 +19,20 @@ from unoapi.models.endpoints import Endpoint
 from unoapi.models.replays import DEFAULT_RATE, MAX_RATE
 from unoapi.services import replaying
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
-from unoapi.services.endpoints import endpoint_states
+from unoapi.services.endpoints import NONE_LOADED, endpoint_states, waiting
+from unoapi.web import audit
 from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body, query
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flask.typing import ResponseReturnValue
 
-    from unoapi.models.session import Webhook
+    from unoapi.models.dead_letters import DeadLetterWalk
+    from unoapi.models.session import Session, Webhook
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")
 WITHIN_S = 15.0
@@ -146,7 +150,7 @@ def replay(body: Replay) -> ResponseReturnValue:
         force=body.force,
         bounds=Bounds(body.limit, WITHIN_S),
     )
-    return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
+    return _outcomes(walk)
 
 
 @routes.post("/dead/purge")
@@ -157,7 +161,13 @@ def purge(body: Purge) -> ResponseReturnValue:
     query = body.named("dead letters that are thrown away cannot be brought back")
     bounds = Bounds(body.limit, WITHIN_S)
     walk = parts().dead_letters.purge(query, by="POST /admin/dead/purge", bounds=bounds)
-    return jsonify(outcomes=Counter(result.outcome for result in walk), complete=walk.complete)
+    return _outcomes(walk)
+
+
+def _outcomes(walk: DeadLetterWalk) -> ResponseReturnValue:
+    outcomes = Counter(result.outcome for result in walk)
+    audit.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none")
+    return jsonify(outcomes=outcomes, complete=walk.complete)
 
 
 @routes.post("/events/replay")
@@ -220,13 +230,27 @@ def queues() -> ResponseReturnValue:
     return jsonify(data=[asdict(depth) for depth in parts().queue_monitor.queues()])
 
 
+class EndpointQuery(BaseModel):
+    """A page of endpoints, or of those in one state."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    after: Text = ""
+    state: Literal["", "open", "paused", "down", "unknown"] = ""
+
+
 @routes.get("/endpoints")
 @operator
-def endpoints() -> ResponseReturnValue:
-    """The webhooks of all stored sessions, a thousand numbers at a time (`after` is the last number of a page)."""
-    after = request.args.get("after", "")[:20]
-    phones = [phone for phone in parts().sessions.phones() if phone > after]
-    page: dict[str, Any] = {"data": [line for phone in phones[:1000] for line in _endpoints_of(phone)]}
+@query(EndpointQuery)
+def endpoints(query: EndpointQuery) -> ResponseReturnValue:
+    """The webhooks of all stored sessions, a thousand numbers at a time (`after` is the last number of a page).
+
+    `since` is when one that is down went down; `state` chooses those that are down, paused or open.
+    """
+    phones = [phone for phone in parts().sessions.phones() if phone > query.after]
+    loaded = {session.phone: session for session in parts().directory.all()}
+    lines = _endpoints_of(*phones[:1000], loaded=loaded)
+    page: dict[str, Any] = {"data": [line for line in lines if query.state in ("", line["state"])]}
     if len(phones) > len(phones[:1000]):
         page["after"] = phones[999]
     return jsonify(page)
@@ -242,17 +266,23 @@ def endpoints_of(phone: str) -> ResponseReturnValue:
 @routes.get("/endpoints/<digits:phone>/<path:webhook_id>")
 @operator
 def endpoint(phone: str, webhook_id: str) -> ResponseReturnValue:
-    """One webhook."""
+    """One webhook; `waiting` is how many deliveries wait for it in a queue of its own, because it is down or paused."""
     _webhook(phone, webhook_id)
-    return jsonify(next(line for line in _endpoints_of(phone) if line["webhook"] == webhook_id))
+    line = next(line for line in _endpoints_of(phone) if line["webhook"] == webhook_id)
+    uno = parts()
+    held = waiting(Endpoint(phone, webhook_id), deliveries=uno.deliveries, queues=uno.holding_queues)
+    return jsonify({**line, "waiting": held})
 
 
-def _endpoints_of(phone: str) -> list[dict[str, Any]]:
+def _endpoints_of(*phones: str, loaded: Mapping[str, Session] = NONE_LOADED) -> list[dict[str, Any]]:
     uno = parts()
     return endpoint_states(
-        phone,
+        phones,
+        loaded=loaded,
         sessions=uno.sessions,
         deliveries=uno.deliveries,
+        breakers=uno.breakers,
+        activity=uno.activity,
         operators=uno.operator_addresses,
         refusal=uno.address_guard.refusal,
     )

@@ -8,7 +8,9 @@ from flask import Flask
 
 from unoapi.web import (
     accounts,
+    activity,
     admin,
+    audit,
     blacklist,
     bulk,
     connection,
@@ -17,9 +19,11 @@ from unoapi.web import (
     events,
     health,
     media,
+    message_log,
     messages,
     pass_through,
     phones,
+    request_bin,
     sandbox,
     sessions,
     socketio_broadcast,
@@ -27,6 +31,7 @@ from unoapi.web import (
     timers,
     uploads,
 )
+from unoapi.web.audit import register_audit
 from unoapi.web.console import pages
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
@@ -43,7 +48,8 @@ if TYPE_CHECKING:
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, uploads, blacklist, timers, bulk, contacts, accounts, events,
-    sandbox, admin, connection, socketio_broadcast, docs, pages, pass_through,
+    sandbox, message_log, activity, request_bin, audit, admin, connection, socketio_broadcast, docs, pages,
+    pass_through,
 )  # fmt: skip
 
 
@@ -62,6 +68,7 @@ def create_app(uno: Uno) -> Flask:
         app.register_blueprint(resource.routes)
     if not settings.unoapi_auth_token.get_secret_value():
         register_loopback_check(app, origins=settings.cors_origins)
+    register_audit(app)
     register_errors(app)
     register_headers(app, origins=settings.cors_origins, token_header=settings.unoapi_header_name)
     register_limits(

@@ -53,7 +53,8 @@ def session_token(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        return view(*args, **{**kwargs, "phone": opened_phone(str(kwargs["phone"]))})
+        g.opened_phone = opened_phone(str(kwargs["phone"]))
+        return view(*args, **{**kwargs, "phone": g.opened_phone})
 
     guarded.access = "session"  # type: ignore[attr-defined]
     return cast("View", guarded)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, g, jsonify, request
 
 from unoapi.errors import BrokerUnavailable, MessageRejected, Postponed, RequestError, StoreUnavailable
+from unoapi.models.activity import SENT
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import (
     MESSAGES,
@@ -22,6 +23,7 @@ from unoapi.models.cloud_api.messages import (
 )
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import Envelope, MessageJob, RunCommand, SendMessage
+from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow.commands import ensure_possible
 from unoapi.services import media
@@ -253,6 +255,10 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
         raise
     joined()  # before the answer, after which the client may send the next one
     uno.backlog.enter(phone, message_id, accepted)
+    uno.activity.count(phone, SENT)
+    uno.message_log.add(
+        LoggedMessage(job.accepted_at_ms, phone, "sent", job.contact, message.type, message_id), body=text
+    )
 
 
 def _first_job(phone: str, message: OutboundMessage) -> type[MessageJob]:

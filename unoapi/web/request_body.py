@@ -101,6 +101,12 @@ def limit_body(most_bytes: int) -> None:
     request.max_content_length = min(most_bytes, request.max_content_length or most_bytes)
 
 
+def query_parameters(model: type[BaseModel]) -> dict[str, str]:
+    """The query without what any request may have, such as a token, unless it is a field of the model."""
+    names = OF_ALL_REQUESTS - model.model_fields.keys()
+    return {name: value for name, value in request.args.items() if name not in names}
+
+
 def parameters(*models: type[BaseModel]) -> dict[str, Any]:
     """What the request says, in whichever way Graph takes it: the fields of its body over those of its query.
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from flask import request
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors.validation import names_of, refused
-from unoapi.web.request_body import parameters
+from unoapi.web.request_body import parameters, query_parameters
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -69,7 +68,7 @@ def query(model: type[BaseModel]) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, query=_checked(model, request.args.to_dict()), **kwargs)
+            return view(*args, query=_checked(model, query_parameters(model)), **kwargs)
 
         return schema(query=model)(cast("View", checked))
 

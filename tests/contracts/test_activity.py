@@ -1,0 +1,173 @@
+"""Counts over time: by the minute for all together, by the hour for a number and an endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fakes import PHONE, MemoryActivity
+from tests.support.stack import eventually
+from unoapi.models.activity import ALL, BUCKET_BYTES, RECEIVED, SENT, Point
+from unoapi.models.endpoints import Endpoint
+from unoapi.models.trace import TraceEntry
+from unoapi.stores.activity import RedisActivity
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.models.activity import Span
+    from unoapi.stores.redis import RedisClient
+
+NOON = 1_767_268_800  # the first of January 2026
+CRM = Endpoint(PHONE, "crm")
+
+
+class Clock:
+    """A time that a test sets."""
+
+    now_s = float(NOON)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def activity(request: pytest.FixtureRequest, clock: Clock) -> MemoryActivity | RedisActivity:
+    if request.param == "memory":
+        return MemoryActivity(now_s=clock)
+    return RedisActivity(request.getfixturevalue("redis_client"), now_s=clock)
+
+
+def step(word: str, **fields: object) -> TraceEntry:
+    return TraceEntry.model_validate(
+        {"step": word, "phone": PHONE, "message_id": "wamid.1", "webhook": "crm", **fields}
+    )
+
+
+def last_point(activity: MemoryActivity | RedisActivity, series: str, span: Span) -> Point:
+    """The point of now, as soon as it has something."""
+    activity.flush()
+    point: Point = eventually(lambda: any((last := activity.read(series, span).points[-1]).counts) and last)
+    return point
+
+
+def test_nothing_is_counted_at_first(activity: MemoryActivity | RedisActivity) -> None:
+    hour = activity.read(ALL, "hour")
+
+    assert (len(hour.points), hour.step_s) == (60, 60)
+    assert not any(hour.totals.counts)
+    assert activity.last_errors([CRM]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("series", "span"), [(ALL, "hour"), (ALL, "day"), (ALL, "month"), (PHONE, "week"), (CRM.key, "week")]
+)
+def test_a_delivery_counts_for_all_for_its_number_and_for_its_endpoint(
+    activity: MemoryActivity | RedisActivity, series: str, span: Span
+) -> None:
+    activity.note(step("delivered", duration_ms=20))
+    activity.note(step("attempt", status=503, duration_ms=20))
+
+    point = last_point(activity, series, span)
+
+    assert point.as_json() == {
+        "received": 0, "sent": 0, "send_failed": 0, "delivered": 1, "failed": 1, "dead": 0, "p50_ms": 18, "p95_ms": 24,
+    }  # fmt: skip
+
+
+def test_messages_count_for_their_number_alone(activity: MemoryActivity | RedisActivity) -> None:
+    activity.count(PHONE, RECEIVED)
+    activity.count(PHONE, SENT)
+    activity.count(PHONE, SENT)
+
+    point = last_point(activity, PHONE, "week")
+
+    assert (point.counts[RECEIVED], point.counts[SENT]) == (1, 2)
+    assert not any(activity.read("5521977776666", "week").totals.counts)
+
+
+@pytest.mark.parametrize(
+    ("later_s", "span", "position"),
+    [(59, "hour", -1), (60, "hour", -2), (3599, "hour", -60), (13 * 3600, "day", -1 - 156), (86_400, "month", -25)],
+)
+def test_what_was_counted_moves_back_with_the_time_also_over_midnight(
+    activity: MemoryActivity | RedisActivity, clock: Clock, later_s: int, span: Span, position: int
+) -> None:
+    activity.count(PHONE, SENT)
+    last_point(activity, ALL, "hour")
+
+    clock.now_s += later_s
+
+    assert [place for place, point in enumerate(activity.read(ALL, span).points) if point.counts[SENT]] == [
+        len(activity.read(ALL, span).points) + position
+    ]
+
+
+def test_the_last_error_of_an_endpoint_is_there_without_when_it_is_tried_again(
+    activity: MemoryActivity | RedisActivity,
+) -> None:
+    activity.note(step("attempt", status=500, duration_ms=9, detail="HTTP 500; again in 10.0 s"))
+    last = step("attempt", status=None, duration_ms=15_000, detail="no answer; in time; again in 20.0 s")
+    activity.note(last)
+    activity.flush()
+
+    errors = eventually(lambda: (found := activity.last_errors([CRM, Endpoint(PHONE, "bot")]))[0] and found)
+
+    assert errors[1] is None
+    assert errors[0] is not None
+    assert errors[0].as_json() == {
+        "at": last.at.isoformat(), "status": None, "error": "no answer; in time", "duration_ms": 15_000,
+    }  # fmt: skip
+
+
+def test_a_number_has_no_minutes(activity: MemoryActivity | RedisActivity) -> None:
+    with pytest.raises(ValueError, match="hour"):
+        activity.read(PHONE, "hour")
+
+
+def test_counts_are_written_by_themselves_within_a_second(redis_client: RedisClient) -> None:
+    activity = RedisActivity(redis_client)
+
+    activity.count(PHONE, SENT)
+
+    assert eventually(lambda: sum(point.counts[SENT] for point in activity.read(ALL, "hour").points) == 1)
+
+
+def test_a_series_is_bounded_in_bytes_and_in_time(
+    redis_client: RedisClient, raw_redis: redis.Redis, clock: Clock
+) -> None:
+    """The last minute of a day is the end of its string."""
+    activity = RedisActivity(redis_client, now_s=clock)
+    clock.now_s += 12 * 3600 - 1
+
+    activity.note(step("delivered", duration_ms=60_000))
+    last_point(activity, ALL, "hour")
+
+    day = NOON // 86_400
+    keys = {key: raw_redis.strlen(key) for key in raw_redis.keys("unoapi-activity:*")}
+    hours = [f"unoapi-activity:{series}:h:{day}" for series in (ALL, PHONE, CRM.key)]
+    assert keys == {f"unoapi-activity:all:m:{day}": 1440 * BUCKET_BYTES} | dict.fromkeys(hours, 24 * BUCKET_BYTES)
+    assert all(0 < raw_redis.ttl(key) <= 32 * 86_400 for key in keys)
+
+
+def test_what_redis_holds_of_another_version_is_no_reason_to_fail(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    activity = RedisActivity(redis_client)
+    raw_redis.set("unoapi-last-error:5511999990000:crm", "soon")
+
+    assert activity.last_errors([CRM]) == [None]
+
+
+def test_without_redis_counting_is_silent(away: RedisClient) -> None:
+    activity = RedisActivity(away)
+
+    for _ in range(1000):
+        activity.count(PHONE, SENT)
+    activity.flush()

@@ -1,0 +1,211 @@
+"""The latest messages, and the searches in them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fakes import CONTACT, PHONE, MemoryMessageLog, MemoryTraces
+from tests.support.stack import eventually
+from unoapi.errors import StoreUnavailable
+from unoapi.models.message_log import LoggedMessage, MessageQuery, OwnMessageQuery
+from unoapi.models.trace import TraceEntry
+from unoapi.services.message_search import search
+from unoapi.stores.message_log import RedisMessageLog
+
+if TYPE_CHECKING:
+    import redis
+
+    from unoapi.models.message_log import Direction
+    from unoapi.stores.redis import RedisClient
+
+OTHER = "5521977776666"
+NOW_MS = round(datetime.now(UTC).timestamp() * 1000)
+MINUTE_MS = 60_000
+Log = MemoryMessageLog | RedisMessageLog
+
+
+@pytest.fixture(params=["memory", "redis"])
+def log(request: pytest.FixtureRequest) -> Log:
+    if request.param == "memory":
+        return MemoryMessageLog(most=600, bodies=True)
+    return RedisMessageLog(request.getfixturevalue("redis_client"), most=600, ttl_s=60, bodies=True)
+
+
+def message(
+    number: int = 0, *, phone: str = PHONE, contact: str = CONTACT, direction: Direction = "received"
+) -> LoggedMessage:
+    """The younger, the larger its number."""
+    at_ms = NOW_MS - (1000 - number) * MINUTE_MS
+    return LoggedMessage(at_ms, phone, direction, contact, "text", f"wamid.{number}")
+
+
+def added(log: Log, *messages: LoggedMessage) -> None:
+    """Add them, and wait until they are there."""
+    for one in messages:
+        log.add(one)
+    eventually(lambda: len(list(log.latest())) >= min(600, len(messages)))
+
+
+def is_newest(log: Log, wanted: LoggedMessage) -> bool:
+    return next(log.latest(), None) == wanted
+
+
+def ids(log: Log, traces: MemoryTraces | None = None, **query: object) -> list[str]:
+    page = search(MessageQuery.model_validate(query), log=log, traces=traces or MemoryTraces())
+    return [found.message.id for found in page.messages]
+
+
+def test_messages_come_back_as_they_were_the_newest_first(log: Log) -> None:
+    added(log, message(1), message(2, direction="sent"), message(3, phone=OTHER))
+
+    assert list(log.latest()) == [message(3, phone=OTHER), message(2, direction="sent"), message(1)]
+    assert list(log.latest(PHONE)) == [message(2, direction="sent"), message(1)]
+    assert list(log.latest("5500")) == []
+
+
+def test_more_than_a_page_is_read_up_to_the_bound(log: Log) -> None:
+    added(log, *(message(number) for number in range(700)))
+
+    assert [one.id for one in log.latest(PHONE)] == [f"wamid.{number}" for number in range(699, 99, -1)]
+
+
+def test_a_search_finds_by_all_fields_together(log: Log) -> None:
+    added(log, message(1), message(2, contact="5511988880000"), message(3, direction="sent"), message(4, phone=OTHER))
+
+    assert ids(log) == ["wamid.4", "wamid.3", "wamid.2", "wamid.1"]
+    assert ids(log, phone=PHONE, contact="+55 (49) 98888-7777") == ["wamid.3", "wamid.1"]
+    assert ids(log, contact="8888-0000") == ["wamid.2"]
+    assert ids(log, direction="sent") == ["wamid.3"]
+    assert ids(log, id="wamid.1") == ["wamid.1"]
+    since, until = (datetime.fromtimestamp(message(number).at_ms / 1000, UTC).isoformat() for number in (2, 3))
+    assert ids(log, since=since, until=until) == ["wamid.3", "wamid.2"]
+
+
+def test_pages_follow_each_other_without_gap_or_repetition_also_when_more_comes(log: Log) -> None:
+    added(log, *(message(number) for number in range(7)))
+    traces, seen, before = MemoryTraces(), list[str](), ""
+
+    while True:
+        page = search(OwnMessageQuery(limit=3, before=before), phone=PHONE, log=log, traces=traces)
+        seen += [found.message.id for found in page.messages]
+        newest = message(100 + len(seen))
+        log.add(newest)
+        eventually(partial(is_newest, log, newest))
+        if not page.next:
+            break
+        before = page.next
+
+    assert seen == [f"wamid.{number}" for number in range(6, -1, -1)]
+
+
+def test_a_message_that_was_logged_twice_is_found_once(log: Log) -> None:
+    added(log, message(1), message(1), message(2))
+
+    assert ids(log) == ["wamid.2", "wamid.1"]
+
+
+def test_a_search_by_state_reads_the_traces(log: Log) -> None:
+    traces = MemoryTraces()
+    added(log, message(1), message(2), message(3))
+    traces.add(TraceEntry(step="delivered", phone=PHONE, message_id="wamid.2", webhook="crm", kind="message"))
+
+    assert ids(log, traces, state="delivered") == ["wamid.2"]
+    assert ids(log, traces, state="unknown") == ["wamid.3", "wamid.1"]
+
+
+def test_an_older_message_is_found_by_its_id_as_long_as_it_has_a_trace(log: Log) -> None:
+    traces = MemoryTraces()
+    traces.add(TraceEntry(step="accepted", phone=PHONE, message_id="wamid.old", kind="text"))
+
+    assert ids(log, traces, id="wamid.old") == ["wamid.old"]
+    assert ids(log, traces, id="wamid.old", phone=OTHER) == []
+    assert ids(log, traces, id="wamid.none") == []
+
+
+def test_a_body_is_there_for_its_number_alone(log: Log) -> None:
+    log.add(message(1), '{"text": {"body": "olá"}}')
+
+    assert eventually(lambda: log.body(PHONE, "wamid.1")) == '{"text": {"body": "olá"}}'
+    assert log.body(OTHER, "wamid.1") is None
+
+
+@pytest.mark.parametrize("switched_on", [True, False])
+def test_bodies_are_kept_where_they_are_switched_on_alone(
+    redis_client: RedisClient, raw_redis: redis.Redis, switched_on: bool
+) -> None:
+    log = RedisMessageLog(redis_client, most=10, ttl_s=60, bodies=switched_on)
+
+    log.add(message(1), "x" * 100_000)
+    eventually(lambda: list(log.latest()))
+
+    assert [len(str(raw_redis.get(key))) for key in raw_redis.keys("unoapi-body:*")] == [8192] * switched_on
+
+
+def test_a_message_takes_few_bytes_and_ends_with_its_time(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.message_log.TRIM_EVERY", 1)  # else chance decides who trims
+    log = RedisMessageLog(redis_client, most=100, ttl_s=60)
+
+    for number in range(300):
+        log.add(message(number))
+    eventually(lambda: is_newest(log, message(299)))
+
+    keys = ("unoapi-messages", f"unoapi-messages:{PHONE}")
+    assert [raw_redis.llen(key) for key in keys] == [100, 100]
+    assert all(0 < raw_redis.ttl(key) <= 60 for key in keys)
+    assert sum(int(raw_redis.memory_usage(key) or 0) for key in keys) / 100 < 250
+
+
+def test_without_a_bound_nothing_is_kept(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    log = RedisMessageLog(redis_client, most=0, ttl_s=60, bodies=True)
+
+    log.add(message(1), "{}")
+    RedisMessageLog(redis_client, most=1, ttl_s=60).add(message(2))
+
+    assert [one.id for one in eventually(lambda: list(RedisMessageLog(redis_client, most=9, ttl_s=60).latest()))] == [
+        "wamid.2"
+    ]
+    assert list(log.latest()) == []
+    assert raw_redis.keys("unoapi-body:*") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5",
+        "a\x1fb",
+        f"{PHONE}\x1fsoon\x1fr\x1ftext\x1fx\x1fwamid",
+        f"{PHONE}\x1f{9**20}\x1fr\x1ftext\x1fx\x1fwamid",
+    ],
+)
+def test_an_entry_of_another_version_does_not_hide_the_others(
+    redis_client: RedisClient, raw_redis: redis.Redis, text: str
+) -> None:
+    log = RedisMessageLog(redis_client, most=10, ttl_s=60)
+    raw_redis.lpush("unoapi-messages", text)
+    log.add(message(1))
+
+    assert eventually(lambda: list(log.latest())) == [message(1)]
+
+
+def test_without_redis_writing_is_silent_and_reading_says_so(away: RedisClient) -> None:
+    log = RedisMessageLog(away, most=10, ttl_s=60)
+
+    log.add(message(1))
+
+    with pytest.raises(StoreUnavailable):
+        list(log.latest())
+
+
+def test_a_span_is_a_time_so_long_ago() -> None:
+    query = OwnMessageQuery.model_validate({"since": "1h", "until": "2026-01-01T10:00"})
+
+    assert query.since is not None
+    assert timedelta(minutes=59) < datetime.now(UTC) - query.since < timedelta(minutes=61)
+    assert query.until == datetime(2026, 1, 1, 10, tzinfo=UTC)

@@ -1,0 +1,98 @@
+"""How far a message is, by the steps of its trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fakes import PHONE
+from unoapi.models.message_log import is_contact, state_of
+from unoapi.models.trace import TraceEntry
+
+if TYPE_CHECKING:
+    from unoapi.models.message_log import Direction, State
+
+
+def steps(text: str) -> list[TraceEntry]:
+    """Steps written as `step/kind@webhook:detail`, each part but the first optional."""
+    made = []
+    for word in text.split():
+        head, _, detail = word.partition(":")
+        head, _, webhook = head.partition("@")
+        step, _, kind = head.partition("/")
+        fields = {"step": step, "kind": kind, "webhook": webhook, "detail": detail.replace("_", " ")}
+        made.append(TraceEntry.model_validate({**fields, "phone": PHONE, "message_id": "wamid.1"}))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("direction", "text", "state", "detail"),
+    [
+        ("sent", "", "unknown", ""),
+        ("sent", "accepted/text", "accepted", ""),
+        ("sent", "accepted/text postponed/incoming.send:no_connector", "waiting", "no connector"),
+        ("sent", "accepted/text postponed/incoming.send:no_connector sent", "sent", ""),
+        ("sent", "accepted/text received/sent queued/sent@crm delivered/sent@crm", "sent", ""),
+        ("sent", "accepted/text sent queued/sent@crm received/delivered received/read", "read", ""),
+        ("sent", "accepted/audio received/played", "read", ""),
+        ("sent", "accepted/text received/read superseded/delivered", "read", ""),
+        ("sent", "accepted/text failed:131026_not_on_WhatsApp queued/failed@crm", "failed", "131026 not on WhatsApp"),
+        ("sent", "accepted/text received/failed", "failed", ""),
+        ("sent", "accepted/text received/failed received/delivered", "delivered", ""),
+        ("sent", "accepted/text received/sent received/failed", "failed", ""),
+        ("sent", "accepted/text dead/incoming.send:too_old", "failed", "too old"),
+        ("sent", "accepted/text sent dead/sent@crm:refused", "dead", "refused"),
+        ("sent", "accepted/text sent dead/sent@crm:refused replayed/sent@crm", "sent", ""),
+        ("received", "accepted/message", "accepted", ""),
+        ("received", "received/message filtered/message@crm:no_groups", "filtered", "no groups"),
+        ("received", "received/message queued/message@crm", "waiting", ""),
+        ("received", "received/message queued/message@crm attempt/message@crm:HTTP_503", "waiting", "HTTP 503"),
+        ("received", "received/message queued/message@a queued/message@b delivered/message@a", "waiting", ""),
+        ("received", "received/message queued/message@crm delivered/message@crm", "delivered", ""),
+        (
+            "received",
+            "received/message queued/message@crm delivered/message@crm duplicate/message@crm",
+            "delivered",
+            "",
+        ),
+        (
+            "received",
+            "received/message queued/message@crm dead/message@crm:refused:_HTTP_500",
+            "dead",
+            "refused: HTTP 500",
+        ),
+        ("received", "queued/message@crm dead/message@crm:x replayed/message@crm", "waiting", ""),
+        (
+            "received",
+            "queued/message@crm dead/message@crm:x replayed/message@crm delivered/message@crm",
+            "delivered",
+            "",
+        ),
+        ("received", "filtered/message@a:no queued/message@b delivered/message@b", "delivered", ""),
+    ],
+)
+def test_the_steps_say_how_far_a_message_is(direction: Direction, text: str, state: State, detail: str) -> None:
+    assert state_of(direction, steps(text)) == (state, detail)
+
+
+@pytest.mark.parametrize(
+    ("asked", "contact", "meant"),
+    [
+        ("5549988887777", "5549988887777", True),
+        ("+55 (49) 98888-7777", "5549988887777", True),
+        ("554988887777", "5549988887777", True),
+        ("5549988887777", "554988887777", True),
+        ("88887777", "5549988887777", True),
+        ("7777", "5549988887777", True),
+        ("777", "5549988887777", False),
+        ("9999", "5549988887777", False),
+        ("120363040468224422@g.us", "120363040468224422@g.us", True),
+        ("4422", "120363040468224422@g.us", True),
+        ("BR.abc", "BR.abc", True),
+        ("Maria", "5549988887777", False),
+        ("", "5549988887777", False),
+    ],
+)
+def test_a_contact_is_asked_for_as_people_write_a_phone(asked: str, contact: str, meant: bool) -> None:
+    assert is_contact(asked, contact) is meant

@@ -1,0 +1,92 @@
+"""`unoapi listen`: see what a webhook of a number gets, without a receiver."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unoapi.cli.options import as_json, phone_argument, print_json
+from unoapi.cli.parts import pass_uno
+from unoapi.cli.screen import shown
+from unoapi.errors import RequestError, StoreUnavailable
+from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK, BinnedRequest
+
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
+
+POLL_S = 0.5
+
+
+@click.command()
+@phone_argument
+@click.option("--once", is_flag=True, help="Print what is there already, and end.")
+@as_json
+@pass_uno
+def listen(uno: Uno, phone: str, once: bool, as_json: bool) -> None:
+    """Print the events of a number as a webhook would get them, until Ctrl-C.
+
+    For as long as it runs the number has one more webhook, whose requests are kept for an hour and go nowhere.
+    """
+    session = uno.sessions.find(phone)
+    if not session.stored:
+        raise RequestError("Unknown number", code=100, status=404, details=f"{phone} is not registered.")
+    has_one = any(f"{webhook.url_absolute}" == BIN_URL for webhook in session.webhooks)
+    seen = 0
+    if not once:
+        kept = uno.request_bin.read(phone)
+        seen = kept[-1].seq if kept else 0
+        if not has_one:
+            _change(uno, phone, add=True)
+        click.echo(f"Listening to {phone}. Ctrl-C ends it.", err=True)
+    try:
+        while True:
+            for request in _after(uno, phone, seen):
+                seen = request.seq
+                _print(request, as_json=as_json)
+            if once:
+                return
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if not once and not has_one:
+            _change(uno, phone, add=False)
+
+
+def _after(uno: Uno, phone: str, seen: int) -> list[BinnedRequest]:
+    try:
+        return uno.request_bin.read(phone, after=seen)
+    except StoreUnavailable as error:
+        click.echo(f"{error}; trying again", err=True)
+        return []
+
+
+def _change(uno: Uno, phone: str, *, add: bool) -> None:
+    """Give the number the webhook of the request bin, or take it away; the others stay as they are."""
+    config: dict[str, Any] = uno.sessions.config(phone) or {}
+    webhooks = [webhook for webhook in config.get("webhooks") or [] if webhook.get("id") != BIN_WEBHOOK]
+    own_environments = [
+        {"id": webhook.id} for webhook in uno.sessions.find(phone).webhooks if webhook.id != BIN_WEBHOOK
+    ]
+    if add:
+        # A number without webhooks of its own has the environment's, and would lose it by the first one of its own.
+        webhooks = [*(webhooks or own_environments), {"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}]
+    elif webhooks == own_environments:
+        webhooks = []
+    uno.sessions.save(phone, {**config, "webhooks": webhooks})
+
+
+def _print(request: BinnedRequest, *, as_json: bool) -> None:
+    if as_json:
+        print_json(request.as_json())
+        return
+    at = request.as_json()["at"]
+    click.echo(f"\n{at}  webhook {request.webhook}, attempt {request.headers.get('webhook-attempt', '')}")
+    try:
+        body = json.dumps(json.loads(request.body), indent=2, ensure_ascii=False)
+    except ValueError:
+        body = request.body
+    click.echo(f"{shown(body)}")

@@ -1,0 +1,171 @@
+"""The latest messages of a number, as they are listed and searched; their steps are in their traces."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from unoapi.models.phones import digits_of, with_ninth_digit
+from unoapi.models.trace import TraceEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Direction = Literal["sent", "received"]
+State = Literal["accepted", "waiting", "sent", "delivered", "read", "failed", "dead", "filtered", "unknown"]
+"""How far a message is. `dead`: an event of it was given up; `delivered` of a received one: to every webhook."""
+STATES: tuple[State, ...] = get_args(State)
+MAX_LISTED = 200
+MIN_DIGITS = 4
+SPAN = re.compile(r"(\d{1,9})([smhd])")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+WORDS = ("read", "played", "delivered", "sent")
+"""WhatsApp's statuses, the furthest first."""
+TRACKED = frozenset({"accepted", "received", "queued", "filtered", "delivered"})
+"""Steps of an event whose kind says what WhatsApp reported."""
+
+
+@dataclass(frozen=True)
+class LoggedMessage:
+    """One message: when it was accepted (Unix milliseconds), with whom, and of which type."""
+
+    at_ms: int
+    phone: str
+    direction: Direction
+    contact: str
+    type: str
+    id: str
+
+    @property
+    def at(self) -> datetime:
+        """When it was accepted."""
+        return datetime.fromtimestamp(self.at_ms / 1000, UTC)
+
+
+@dataclass(frozen=True)
+class FoundMessage:
+    """A message with how far it is, and the detail of the step that says so."""
+
+    message: LoggedMessage
+    state: State
+    detail: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """What the API answers."""
+        message = self.message
+        return {
+            "id": message.id,
+            "phone": message.phone,
+            "direction": message.direction,
+            "contact": message.contact,
+            "type": message.type,
+            "at": message.at.isoformat(timespec="milliseconds"),
+            "state": self.state,
+            "detail": self.detail,
+        }
+
+
+def _ago(value: Any) -> Any:
+    """A time span such as 1h is a moment so long ago; a time without a zone is UTC."""
+    if value == "":
+        return None
+    if isinstance(value, str) and (span := SPAN.fullmatch(value)):
+        return datetime.now(UTC) - min(timedelta(**{UNITS[span[2]]: int(span[1])}), timedelta(days=36_500))
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", value):
+        return f"{value}Z" if value.count(":") > 1 else f"{value}:00Z"
+    return value
+
+
+Moment = Annotated[AwareDatetime | None, BeforeValidator(_ago)]
+Text = Annotated[str, StringConstraints(max_length=256, strip_whitespace=True)]
+
+
+class OwnMessageQuery(BaseModel):
+    """Selects messages of one number. Fields that are left out match all. Times: ISO, Unix seconds, or a span (1h)."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    id: Text = ""
+    contact: Text = ""
+    direction: Literal["", "sent", "received"] = ""
+    state: Literal["", "accepted", "waiting", "sent", "delivered", "read", "failed", "dead", "filtered", "unknown"] = ""
+    since: Moment = None
+    until: Moment = None
+    before: str = Field(default="", max_length=600)
+    limit: int = Field(default=50, ge=1, le=MAX_LISTED)
+
+    def matches(self, message: LoggedMessage) -> bool:
+        """Whether a message is selected, as far as its trace is not needed."""
+        return (
+            self.id in ("", message.id)
+            and self.direction in ("", message.direction)
+            and (self.since is None or message.at >= self.since)
+            and (self.until is None or message.at <= self.until)
+            and (not self.contact or is_contact(self.contact, message.contact))
+        )
+
+
+class MessageQuery(OwnMessageQuery):
+    """The same of all numbers, or of one."""
+
+    phone: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,20}$")] = ""
+
+
+def is_contact(asked: str, contact: str) -> bool:
+    """Whether somebody asks for this contact: by the address, the phone as people write it, or its last digits."""
+    digits = digits_of(asked)
+    if asked == contact or (len(digits) >= MIN_DIGITS and contact.partition("@")[0].endswith(digits)):
+        return True
+    return len(digits) >= MIN_DIGITS and with_ninth_digit(digits) == with_ninth_digit(contact.partition("@")[0])
+
+
+def state_of(direction: Direction, steps: Sequence[TraceEntry]) -> tuple[State, str]:
+    """How far a message is by its steps, the oldest first, and the detail of the step that says so."""
+    if not steps:
+        return "unknown", ""
+    if dead := _dead(steps):
+        return "dead" if dead.webhook else "failed", dead.detail
+    return _sent_state(steps) if direction == "sent" else _received_state(steps)
+
+
+def _dead(steps: Sequence[TraceEntry]) -> TraceEntry | None:
+    """The step with which the message, or an event of it, was given up, unless it was replayed or delivered since."""
+    dead = dict[tuple[str, str], TraceEntry]()
+    for step in steps:
+        if step.step == "dead":
+            dead[step.webhook, step.kind] = step
+        elif step.step in ("replayed", "delivered"):
+            dead.pop((step.webhook, step.kind), None)
+    return next(iter(dead.values()), None)
+
+
+def _sent_state(steps: Sequence[TraceEntry]) -> tuple[State, str]:
+    reported = {step.kind for step in steps if step.step in TRACKED}
+    failed = [step for step in steps if step.step == "failed" or (step.step in TRACKED and step.kind == "failed")]
+    word = next((word for word in WORDS if word in reported), "")
+    if failed and word not in ("read", "played", "delivered"):
+        return "failed", next((step.detail for step in failed if step.detail), "")
+    if word:
+        return "read" if word == "played" else word, ""  # type: ignore[return-value]
+    if any(step.step == "sent" for step in steps):
+        return "sent", ""
+    waiting = [step for step in steps if step.step in ("attempt", "postponed", "suspected")]
+    return ("waiting", waiting[-1].detail) if waiting else ("accepted", "")
+
+
+def _received_state(steps: Sequence[TraceEntry]) -> tuple[State, str]:
+    last = dict[tuple[str, str], TraceEntry]()
+    for step in steps:
+        if step.webhook and step.step in ("queued", "attempt", "postponed", "delivered", "duplicate", "replayed"):
+            last[step.webhook, step.kind] = step
+    open_ = [step for step in last.values() if step.step not in ("delivered", "duplicate")]
+    if open_:
+        return "waiting", next((step.detail for step in open_ if step.detail), "")
+    if last:
+        return "delivered", ""
+    filtered = [step for step in steps if step.step == "filtered"]
+    return ("filtered", filtered[-1].detail) if filtered else ("accepted", "")

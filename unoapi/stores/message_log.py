@@ -1,0 +1,108 @@
+"""The latest messages: `unoapi-messages:<P>`, and `unoapi-messages` of all numbers, the newest first. They may be lost.
+
+Lists, because an entry takes little more there than its text: about 100 bytes. `unoapi-body:<P>:<id>` is a message's
+body, where `UNOAPI_CONSOLE_BODIES` is on.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from unoapi.models.message_log import LoggedMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.stores.redis import Command, RedisClient
+
+ALL_KEY = "unoapi-messages"
+SEPARATOR = "\x1f"
+TRIM_EVERY = 16
+"""One message in so many, drawn by chance, also cuts the lists."""
+PAGE = 500
+MAX_BODY_CHARS = 8_192
+MAX_CONTACT_CHARS, MAX_TYPE_CHARS = 128, 32
+BODY_TTL_S = 7 * 86_400
+LATEST_MS = 10**14
+"""No message was accepted after the year 5138."""
+
+
+class RedisMessageLog:
+    """The latest `most` messages of each number, and of all together (0: none), for `ttl_s` seconds.
+
+    `bodies`: whether their bodies are saved, too.
+    """
+
+    def __init__(self, redis: RedisClient, *, most: int, ttl_s: int, bodies: bool = False) -> None:
+        self._redis = redis
+        self._most = most
+        self._ttl_s = ttl_s
+        self._bodies = bodies
+
+    def add(self, message: LoggedMessage, body: str = "") -> None:
+        """Put a message in front. Never raises, never waits."""
+        if not self._most:
+            return
+        own, text = _key(message.phone), _packed(message)
+        commands: list[Command] = [
+            ("LPUSH", own, text),
+            ("EXPIRE", own, self._ttl_s),
+            ("LPUSH", ALL_KEY, f"{message.phone}{SEPARATOR}{text}"),
+            ("EXPIRE", ALL_KEY, self._ttl_s),
+        ]
+        if not random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
+            commands += [("LTRIM", key, 0, self._most - 1) for key in (own, ALL_KEY)]
+        if self._bodies and body:
+            key = _body_key(message.phone, message.id)
+            commands.append(("SET", key, body[:MAX_BODY_CHARS], "EX", min(self._ttl_s, BODY_TTL_S)))
+        self._redis.post(*commands)
+
+    def latest(self, phone: str = "") -> Iterator[LoggedMessage]:
+        """The messages of a number, or of all, the newest first. Raises StoreUnavailable."""
+        key, start = _key(phone) if phone else ALL_KEY, 0
+        while start < self._most:
+            (texts,) = self._redis.call(("LRANGE", key, start, min(start + PAGE, self._most) - 1))
+            for text in texts:
+                if (message := _unpacked(text, phone)) is not None:
+                    yield message
+            if len(texts) < PAGE:
+                return
+            start += PAGE
+
+    def body(self, phone: str, message_id: str) -> str | None:
+        """The body of a message, if it was saved. Raises StoreUnavailable."""
+        if not self._bodies:
+            return None
+        (text,) = self._redis.call(("GET", _body_key(phone, message_id)))
+        return text if text is None else f"{text}"
+
+
+def _packed(message: LoggedMessage) -> str:
+    fields = (
+        f"{message.at_ms}", message.direction[0], message.type[:MAX_TYPE_CHARS],
+        message.contact[:MAX_CONTACT_CHARS], message.id,
+    )  # fmt: skip
+    return SEPARATOR.join(field.replace(SEPARATOR, " ") for field in fields)
+
+
+def _unpacked(text: str, phone: str) -> LoggedMessage | None:
+    """The message, or none: one of another version is no reason to hide the others."""
+    try:
+        if not phone:
+            phone, text = text.split(SEPARATOR, 1)
+        at_text, direction, kind, contact, message_id = text.split(SEPARATOR, 4)
+        at_ms = int(at_text)
+    except ValueError:
+        return None
+    if not 0 <= at_ms < LATEST_MS:
+        return None
+    return LoggedMessage(at_ms, phone, "sent" if direction == "s" else "received", contact, kind, message_id)
+
+
+def _key(phone: str) -> str:
+    return f"unoapi-messages:{phone}"
+
+
+def _body_key(phone: str, message_id: str) -> str:
+    return f"unoapi-body:{phone}:{message_id}"
