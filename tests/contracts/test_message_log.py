@@ -108,6 +108,12 @@ def test_a_message_that_was_logged_twice_is_found_once(log: Log) -> None:
     assert ids(log) == ["wamid.2", "wamid.1"]
 
 
+def test_a_message_that_waited_for_long_does_not_hide_the_younger_ones_behind_it(log: Log) -> None:
+    added(log, message(900), message(950), message(1))
+
+    assert ids(log, since="2h") == ["wamid.950", "wamid.900"]
+
+
 def test_a_search_by_state_reads_the_traces(log: Log) -> None:
     traces = MemoryTraces()
     added(log, message(1), message(2), message(3))

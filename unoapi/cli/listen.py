@@ -26,9 +26,10 @@ POLL_S = 0.5
 @as_json
 @pass_uno
 def listen(uno: Uno, phone: str, once: bool, as_json: bool) -> None:
-    """Print the events of a number as a webhook would get them, until Ctrl-C.
+    """Print a number's events as a webhook gets them.
 
-    For as long as it runs the number has one more webhook, whose requests are kept for an hour and go nowhere.
+    Ctrl-C ends it. For as long as it runs the number has one more webhook, whose requests are kept for an hour and go
+    nowhere.
     """
     session = uno.sessions.find(phone)
     if not session.stored:

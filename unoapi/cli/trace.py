@@ -11,6 +11,7 @@ from unoapi.cli.options import TimeSpan, as_json, complete_phone, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import plain_table, screen, shown
 from unoapi.models.message_log import STATES, MessageQuery
+from unoapi.models.phones import digits_of
 from unoapi.services.message_search import search
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def trace(  # noqa: PLR0913 (one for each option)
     limit: int,
     as_json: bool,
 ) -> None:
-    """Follow one message: every step of its life. Without its id: find it among the latest.
+    """Follow one message, or find it without its id.
 
     Example: unoapi trace --to 5549988887777 --since 1h
     """
@@ -52,7 +53,9 @@ def trace(  # noqa: PLR0913 (one for each option)
         return
     if not (contact or phone or since is not None or state):
         raise click.UsageError("name a message id, or find one by --to, --phone, --since or --state")
-    query = {"contact": contact, "phone": phone, "state": state or "", "limit": PAGE}
+    if phone and not digits_of(phone):
+        raise click.BadParameter("is no number", param_hint="--phone")
+    query = {"contact": contact, "phone": digits_of(phone)[:20], "state": state or "", "limit": PAGE}
     if since is not None:
         query["since"] = f"{min(round(since.total_seconds()), 999_999_999)}s"
     found = _found(uno, MessageQuery.model_validate(query), limit)

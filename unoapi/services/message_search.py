@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 STATES_AT_ONCE = 100
 MAX_STATES = 1000
 """So many traces are read for one page: what was looked at without a hit is passed with the next one."""
-DISORDER = timedelta(minutes=1)
-"""The first ones are those that were written last, which is not quite when they were accepted."""
+MAX_TOO_OLD = 500
+"""After so many in a row that are too old all others are: those that were written last may have waited for long."""
 
 
 @dataclass
@@ -76,9 +75,10 @@ def with_states(messages: Sequence[LoggedMessage], traces: Traces) -> list[Found
 
 def _selected(query: OwnMessageQuery, messages: Iterator[LoggedMessage]) -> Iterator[LoggedMessage]:
     """The selected messages behind the cursor, each once."""
-    seen, passed = set[str](), not query.before
+    seen, passed, too_old = set[str](), not query.before, 0
     for message in messages:
-        if query.since is not None and message.at + DISORDER < query.since:
+        too_old = too_old + 1 if query.since is not None and message.at < query.since else 0
+        if too_old > MAX_TOO_OLD:
             return
         key = _cursor(message)
         if passed and key not in seen and query.matches(message):
