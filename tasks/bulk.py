@@ -7,7 +7,16 @@ from celery import shared_task
 from tasks.base import UnoTask
 from tasks.sending import send_message
 from unoapi.media.tables import read_table
-from unoapi.models.jobs import AdvanceCampaign, ParseCampaign, RecordReaction, ReportCampaign, SendBulkMessage
+from unoapi.models.activity import SENT
+from unoapi.models.jobs import (
+    AdvanceCampaign,
+    MessageJob,
+    ParseCampaign,
+    RecordReaction,
+    ReportCampaign,
+    SendBulkMessage,
+)
+from unoapi.models.message_log import LoggedMessage
 from unoapi.services import bulk, bulk_parsing, bulk_reports
 
 
@@ -49,6 +58,10 @@ def advance(self: UnoTask, job: AdvanceCampaign) -> None:
     self.publish_patiently(look.published)
     look.save(uno.campaigns)
     uno.traces.add(*look.entries)
+    for sent in (envelope.job for envelope in look.envelopes):
+        if isinstance(sent, MessageJob):
+            uno.message_log.add(LoggedMessage.of(sent, "bulk"), body=sent.body)
+            uno.activity.count(job.phone, SENT)
 
 
 @shared_task(name=SendBulkMessage.task, base=UnoTask, bind=True)

@@ -36,6 +36,8 @@ def _handlers(uno: Uno) -> list[Handler]:
         sessions=uno.sessions,
         connections=uno.connections,
         deliveries=uno.deliveries,
+        breakers=uno.breakers,
+        activity=uno.activity,
         dead_letter_counts=uno.dead_letter_counts,
         operators=uno.operator_addresses,
         refusal=uno.address_guard.refusal,

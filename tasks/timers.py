@@ -5,7 +5,9 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import UnoTask
-from unoapi.models.jobs import FireTimer
+from unoapi.models.activity import SENT
+from unoapi.models.jobs import FireTimer, MessageJob
+from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import timers
 
@@ -16,4 +18,9 @@ def fire(self: UnoTask, job: FireTimer) -> None:
     envelopes = timers.fire(job, timers=self.uno.timers)
     if envelopes:
         self.uno.publisher.publish(envelopes)
-        self.uno.traces.add(TraceEntry.of(envelopes[0].job, "accepted", kind="timer"))
+        sent = envelopes[0].job
+        self.uno.traces.add(TraceEntry.of(sent, "accepted", kind="timer"))
+        if isinstance(sent, MessageJob):
+            logged = LoggedMessage.of(sent.model_copy(update={"contact": job.to}), "timer")
+            self.uno.message_log.add(logged, body=sent.body)
+            self.uno.activity.count(job.phone, SENT)

@@ -22,10 +22,14 @@ class WithRequestBin:
         self._sender = sender
         self._bin = request_bin
 
-    def post(self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str) -> Answer:
-        """Sign and send. Never raises for what the network or the receiver does."""
+    def post(  # noqa: PLR0913 (the port's)
+        self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = False
+    ) -> Answer:
+        """Sign and send; a replay says so. Never raises for what the network or the receiver does."""
         if webhook.url_absolute is None or f"{webhook.url_absolute}" != BIN_URL:
-            return self._sender.post(webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body)
+            return self._sender.post(
+                webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body, replay=replay
+            )
         now_s = time.time()
         token = webhook.token.get_secret_value()
         headers = build_headers(
@@ -36,6 +40,7 @@ class WithRequestBin:
             token_header=webhook.header,
             token=HIDDEN if token else "",
             secrets=webhook.secrets_at(now_s),
+            replay=replay,
         )
         request = BinnedRequest(seq=int(now_s * 1_000_000), webhook=webhook.id, headers=dict(headers), body=body)
         try:

@@ -15,6 +15,8 @@ from unoapi.models.trace import TraceEntry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unoapi.models.jobs import MessageJob
+
 Direction = Literal["sent", "received"]
 State = Literal["accepted", "waiting", "sent", "delivered", "read", "failed", "dead", "filtered", "unknown"]
 """How far a message is. `dead`: an event of it was given up; `delivered` of a received one: to every webhook."""
@@ -39,6 +41,11 @@ class LoggedMessage:
     contact: str
     type: str
     id: str
+
+    @classmethod
+    def of(cls, job: MessageJob, kind: str) -> LoggedMessage:
+        """A message that is sent, of this type."""
+        return cls(job.accepted_at_ms, job.phone, "sent", job.contact, kind, job.message_id)
 
     @property
     def at(self) -> datetime:

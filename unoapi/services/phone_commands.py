@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.models.provenance import OperatorAddresses
-    from unoapi.ports import Connections, DeadLetterCounts, Deliveries, Sessions
+    from unoapi.ports import ActivityCounts, Breakers, Connections, DeadLetterCounts, Deliveries, Sessions
     from unoapi.services.own_chat import OwnMessage
 
     Language = Literal["en", "pt"]
@@ -100,6 +100,8 @@ class CommandContext:
     sessions: Sessions
     connections: Connections
     deliveries: Deliveries
+    breakers: Breakers
+    activity: ActivityCounts
     dead_letter_counts: DeadLetterCounts
     operators: OperatorAddresses
     refusal: Callable[[str], str]
@@ -152,9 +154,11 @@ def _connection(phone: str, context: CommandContext) -> str:
 def _status(phone: str, texts: dict[str, str], context: CommandContext) -> str:
     lines = [texts["connected"].format(phone=phone, status=_connection(phone, context))]
     states = endpoint_states(
-        phone,
+        [phone],
         sessions=context.sessions,
         deliveries=context.deliveries,
+        breakers=context.breakers,
+        activity=context.activity,
         operators=context.operators,
         refusal=context.refusal,
     )

@@ -256,9 +256,7 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
     joined()  # before the answer, after which the client may send the next one
     uno.backlog.enter(phone, message_id, accepted)
     uno.activity.count(phone, SENT)
-    uno.message_log.add(
-        LoggedMessage(job.accepted_at_ms, phone, "sent", job.contact, message.type, message_id), body=text
-    )
+    uno.message_log.add(LoggedMessage.of(job, message.type), body=text)
 
 
 def _first_job(phone: str, message: OutboundMessage) -> type[MessageJob]:
