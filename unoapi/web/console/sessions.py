@@ -268,10 +268,12 @@ def _webhooks(session: Session) -> list[dict[str, Any]] | None:
     known: dict[str, Any] = {
         "sessions": uno.sessions,
         "deliveries": uno.deliveries,
+        "breakers": uno.breakers,
+        "activity": uno.activity,
         "operators": uno.operator_addresses,
     }
     try:
-        states = endpoint_states(session.phone, **known, refusal=uno.address_guard.refusal)
+        states = endpoint_states([session.phone], **known, refusal=uno.address_guard.refusal)
     except StoreUnavailable:
         return None
     addresses = {
