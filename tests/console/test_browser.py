@@ -31,6 +31,7 @@ PAGES = {
     "session": f"/session/{SANDBOX}",
     "pairing": f"/session/{TO_SCAN}",
     "queues": "/console/queues",
+    "try": f"/console/try/{SANDBOX}",
     "error": "/console/nowhere",
 }
 """Every page by a name for its pictures."""

@@ -171,7 +171,7 @@ def session_login(view: View) -> View:
         login = current_login()
         if login is None:
             return to_login_page()
-        phone = opened_phone(login, str(kwargs["phone"]))
+        g.opened_phone = phone = opened_phone(login, str(kwargs["phone"]))
         _accept(login)
         return view(*args, **{**kwargs, "phone": phone})
 
