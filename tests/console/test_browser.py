@@ -32,6 +32,7 @@ PAGES = {
     "pairing": f"/session/{TO_SCAN}",
     "queues": "/console/queues",
     "try": f"/console/try/{SANDBOX}",
+    "audit": "/console/audit",
     "error": "/console/nowhere",
 }
 """Every page by a name for its pictures."""

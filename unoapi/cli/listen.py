@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,10 +12,11 @@ from unoapi.cli.options import as_json, phone_argument, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import shown
 from unoapi.errors import RequestError, StoreUnavailable
-from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK, BinnedRequest
+from unoapi.services.request_bin import is_watched, stop_watching, watch
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
+    from unoapi.models.request_bin import BinnedRequest
 
 POLL_S = 0.5
 
@@ -34,13 +35,13 @@ def listen(uno: Uno, phone: str, once: bool, as_json: bool) -> None:
     session = uno.sessions.find(phone)
     if not session.stored:
         raise RequestError("Unknown number", code=100, status=404, details=f"{phone} is not registered.")
-    has_one = any(f"{webhook.url_absolute}" == BIN_URL for webhook in session.webhooks)
+    has_one = is_watched(session)
     seen = 0
     if not once:
         kept = uno.request_bin.read(phone)
         seen = kept[-1].seq if kept else 0
         if not has_one:
-            _change(uno, phone, add=True)
+            watch(phone, sessions=uno.sessions)
         click.echo(f"Listening to {phone}. Ctrl-C ends it.", err=True)
     try:
         while True:
@@ -54,7 +55,7 @@ def listen(uno: Uno, phone: str, once: bool, as_json: bool) -> None:
         pass
     finally:
         if not once and not has_one:
-            _change(uno, phone, add=False)
+            stop_watching(phone, sessions=uno.sessions)
 
 
 def _after(uno: Uno, phone: str, seen: int) -> list[BinnedRequest]:
@@ -63,21 +64,6 @@ def _after(uno: Uno, phone: str, seen: int) -> list[BinnedRequest]:
     except StoreUnavailable as error:
         click.echo(f"{error}; trying again", err=True)
         return []
-
-
-def _change(uno: Uno, phone: str, *, add: bool) -> None:
-    """Give the number the webhook of the request bin, or take it away; the others stay as they are."""
-    config: dict[str, Any] = uno.sessions.config(phone) or {}
-    webhooks = [webhook for webhook in config.get("webhooks") or [] if webhook.get("id") != BIN_WEBHOOK]
-    own_environments = [
-        {"id": webhook.id} for webhook in uno.sessions.find(phone).webhooks if webhook.id != BIN_WEBHOOK
-    ]
-    if add:
-        # A number without webhooks of its own has the environment's, and would lose it by the first one of its own.
-        webhooks = [*(webhooks or own_environments), {"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}]
-    elif webhooks == own_environments:
-        webhooks = []
-    uno.sessions.save(phone, {**config, "webhooks": webhooks})
 
 
 def _print(request: BinnedRequest, *, as_json: bool) -> None:

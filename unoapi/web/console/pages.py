@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, render_template, request, send_from_di
 
 from unoapi import __version__
 from unoapi.web.auth import public
-from unoapi.web.console import login, overview, queues, sessions, trying
+from unoapi.web.console import changes, login, overview, queues, sessions, trying
 from unoapi.web.console.access import any_login, current_login, ensure_own_form, read_login
 from unoapi.web.console.view import at, csrf, load_form, notice, part, span
 from unoapi.web.console.words import LANGUAGES, language, named, t, tn
@@ -21,12 +21,13 @@ from unoapi.web.schemas import schema
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-PAGES = (login, overview, sessions, queues, trying)
+PAGES = (login, overview, sessions, queues, trying, changes)
 NAVIGATION = (
     ("overview", "console.overview.page", True),
     ("sessions", "console.sessions.page", False),
     ("queues", "console.queues.page", True),
     ("try", "console.trying.start", False),
+    ("audit", "console.changes.page", False),
 )
 """The pages that the head names: the name of the page, its endpoint, and whether it is the operator's alone."""
 POLICY = (

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from flask import Blueprint, g, redirect, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unoapi.errors import RequestError
+from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.cloud_api.messages import MESSAGES, SandboxMessage
+from unoapi.services import request_bin
 from unoapi.services.message_parsing import refusal_of
+from unoapi.services.request_bin import is_watched
 from unoapi.web import messages, sandbox
 from unoapi.web.console.access import any_login, opened_phone, session_login
 from unoapi.web.console.view import live, read_form, render
@@ -28,6 +30,8 @@ routes = Blueprint("trying", __name__)
 
 MAX_CHOICES = 200
 """Numbers that the page offers; any other can be typed."""
+MOST_SHOWN = 20
+"""Requests of the request bin."""
 CONTACT = "5549988887777"
 EXAMPLES: dict[str, dict[str, Any]] = {
     name: cast("Any", model.model_config["json_schema_extra"])["examples"][0] for name, model in MESSAGES.items()
@@ -141,9 +145,36 @@ def trace(phone: str, query: TryQuery) -> ResponseReturnValue:
     return live("console/_steps.html", **_steps(phone, query.id))
 
 
+@routes.get("/console/try/<node:phone>/bin")
+@session_login
+@schema(described=False)
+def bin_part(phone: str) -> ResponseReturnValue:
+    """Show what the webhook of the request bin got."""
+    return live("console/_bin.html", **_binned(phone))
+
+
+@routes.post("/console/try/<node:phone>/watch")
+@session_login
+@schema(described=False)
+def watch(phone: str) -> ResponseReturnValue:
+    """Give the number a webhook whose requests are shown here."""
+    request_bin.watch(phone, sessions=parts().sessions)
+    return redirect(url_for("console.trying.page", phone=phone, _anchor="watch"), 303)
+
+
+@routes.post("/console/try/<node:phone>/unwatch")
+@session_login
+@schema(described=False)
+def unwatch(phone: str) -> ResponseReturnValue:
+    """Take that webhook away."""
+    request_bin.stop_watching(phone, sessions=parts().sessions)
+    return redirect(url_for("console.trying.page", phone=phone, _anchor="watch"), 303)
+
+
 def _page(phone: str, query: TryQuery, **refused: str) -> Response:
     """The page; with `refused` the drafts that were not taken, and why: `body` and `error`, or those of the contact."""
-    session = parts().sessions.find(phone)
+    uno = parts()
+    session = uno.sessions.find(phone)
     example = EXAMPLES.get(query.type, EXAMPLES["text"])
     received = RECEIVED.get(query.received, RECEIVED["text"])
     return render(
@@ -157,18 +188,35 @@ def _page(phone: str, query: TryQuery, **refused: str) -> Response:
         received_types=RECEIVED,
         received=received["type"],
         programs=_programs(phone, example),
-        **_steps(phone, query.id),
+        watched=is_watched(session),
+        **(_steps(phone, query.id) | _binned(phone)),
         **{"body": _pretty(example), "contact_body": _pretty(received), **refused},
     )
 
 
-def _to_page(phone: str, **values: str) -> ResponseReturnValue:
+def _to_page(phone: str, **values: Any) -> ResponseReturnValue:
     return redirect(url_for("console.trying.page", phone=phone, _anchor="steps", **values), 303)
 
 
 def _steps(phone: str, message_id: str) -> dict[str, Any]:
     steps = parts().traces.read(phone, message_id) if message_id else []
     return {"phone": phone, "message_id": message_id, "steps": steps}
+
+
+def _binned(phone: str) -> dict[str, Any]:
+    """The newest requests first, each with its body as people read it; none while Redis is away."""
+    try:
+        newest = parts().request_bin.read(phone)[: -MOST_SHOWN - 1 : -1]
+    except StoreUnavailable:
+        newest = []
+    return {"phone": phone, "requests": [(request, _readable(request.body)) for request in newest]}
+
+
+def _readable(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
 
 
 def _object(written: str) -> dict[str, Any]:

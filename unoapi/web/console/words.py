@@ -35,10 +35,10 @@ def tn(key: str, n: int, **values: object) -> str:
     return t(f"{key}.{'one' if n == 1 else 'other'}", n=n, **values)
 
 
-def named(group: str, name: str) -> str:
-    """The text for a name that the program uses, such as a state; the name itself when there is none."""
+def named(group: str, name: str, *, otherwise: str = "") -> str:
+    """The text for a name that the program uses, such as a state; without one the name itself, or what is given."""
     key = f"{group}.{name}"
-    return text if (text := t(key)) != key else name
+    return text if (text := t(key)) != key else otherwise or name
 
 
 @lru_cache(maxsize=len(LANGUAGES))
