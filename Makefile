@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench crash-test fault-test attack-test console-libraries console-test test-debian13 stack-test audit lock whatsmeow clean
+.PHONY: help run demo test check docs bench crash-test fault-test attack-test console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-21s %s\n' "$$name" "$$text"; done
@@ -35,6 +35,9 @@ docs: $(VENV)/.dev ## Write the tables of settings and .env.example again, from 
 whatsmeow: $(VENV)/.ready ## Install the library that connects phones (its binary contains GPL-3.0 code)
 	@$(INSTALL) --require-hashes -r requirements-whatsmeow.txt
 	@$(BIN)/python -c 'import magic' || { echo "The library needs libmagic: install it (Debian: apt-get install libmagic1)" >&2; exit 1; }
+
+otel: $(VENV)/.ready ## Install what exports traces to an OpenTelemetry collector
+	@$(INSTALL) --require-hashes -r requirements-otel.txt
 
 bench: $(VENV)/.dev ## Run the benchmarks
 	@$(BIN)/python -m tests.bench
@@ -67,13 +70,14 @@ stack-test: ## Build the images and run the production stack, where docker or po
 audit: $(VENV)/.dev ## Look for known holes in what is installed; needs the index's own list of them
 	@$(INSTALL) pip-audit
 	@mkdir -p .run
-	@for lock in requirements requirements-whatsmeow; do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock.txt -f cyclonedx-json -o .run/$$lock.sbom.json || exit 1; done
+	@for lock in requirements requirements-whatsmeow requirements-otel; do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock.txt -f cyclonedx-json -o .run/$$lock.sbom.json || exit 1; done
 
 lock: $(VENV)/.dev ## Choose the versions of all dependencies again
 	@$(INSTALL) pip-tools
 	@$(COMPILE) --extra build -o requirements.txt setup.cfg
 	@sed -n 's/^ *\(\(neonize\|soupsieve\) .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
-	@$(COMPILE) --extra dev --constraint requirements.txt --constraint requirements-whatsmeow.txt -o requirements-dev.txt setup.cfg
+	@sed -n 's/^ *\(opentelemetry-.*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-otel.txt -
+	@$(COMPILE) --extra dev --extra otel --constraint requirements.txt --constraint requirements-whatsmeow.txt --constraint requirements-otel.txt -o requirements-dev.txt setup.cfg
 
 clean: ## Remove the virtual environment, caches and the data of the private servers
 	@rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

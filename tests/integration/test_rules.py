@@ -382,27 +382,30 @@ def test_a_document_that_was_edited_by_hand_is_out_of_date(tmp_path: Path, name:
 # --- locks ---
 
 
+LOCKS = ("requirements.txt", "requirements-whatsmeow.txt", "requirements-otel.txt", "requirements-dev.txt")
+
+
 def locked(name: str) -> dict[str, str]:
     return dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==(\S+)", (ROOT / name).read_text()))
 
 
 def test_the_locks_agree_and_each_has_what_it_is_for() -> None:
-    runs, whatsmeow, development = (
-        locked(name) for name in ("requirements.txt", "requirements-whatsmeow.txt", "requirements-dev.txt")
-    )
+    runs, whatsmeow, traces, development = map(locked, LOCKS)
 
     assert {"celery", "flask", "setuptools"} <= runs.keys()
     assert runs.items() <= development.items()
     assert {
         name: version for name, version in whatsmeow.items() if (runs | development).get(name, version) != version
     } == {}
-    assert not {"neonize", "pytest", "mypy"} & runs.keys()
+    assert traces.items() <= development.items()
+    assert "opentelemetry-sdk" in traces
+    assert not {"neonize", "pytest", "mypy", "opentelemetry-sdk"} & runs.keys()
     assert "neonize" in whatsmeow
     assert "neonize" not in development
     assert {"pytest", "mypy", "ruff"} <= development.keys()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-whatsmeow.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_has_a_hash(name: str) -> None:
     text = (ROOT / name).read_text()
 
