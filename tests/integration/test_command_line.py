@@ -117,7 +117,7 @@ def test_no_line_of_a_list_of_commands_is_cut(run: Any, group: tuple[str, ...]) 
 
 
 DOES = {("help",), ("endpoint", "pause"), ("endpoint", "resume"), ("endpoint", "drop"), ("session", "remove")}
-DOES |= {("session", "confirm"), ("session", "export")}
+DOES |= {("completion",), ("session", "confirm"), ("session", "export")}
 """Commands that do something and answer with a sentence; all others have something to show."""
 
 

@@ -1,54 +1,95 @@
-"""`unoapi doctor`: what is wrong with an environment, without asking any server."""
+"""`unoapi doctor`: what is wrong with an installation, in a line each, with what to do about it."""
 
 from __future__ import annotations
 
+import platform
 import sys
-from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from unoapi.cli.options import as_json, print_json
-from unoapi.errors import EX_CONFIG, ConfigurationError
-from unoapi.models.former_settings import former_names, misspelt_names
-from unoapi.models.graph_versions import warning
-from unoapi.settings import load_settings, read_environment, setting_names
+from unoapi import __version__
+from unoapi.bootstrap import unoapi
+from unoapi.cli import checks
+from unoapi.cli.findings import ok, wrong
+from unoapi.cli.options import as_json
+from unoapi.cli.parallel import run_all
+from unoapi.cli.probes import checks_of
+from unoapi.errors import EX_CONFIG, ConfigurationError, describe
+from unoapi.settings import load_settings, read_environment
+from unoapi.telemetry.logging import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from unoapi.cli.findings import Finding
+    from unoapi.settings import Settings
+
+    Check = Callable[[], Iterable[Finding]]
+
+WITHIN_S = 20.0
+"""For all checks together: what has not ended by then is a finding itself."""
 
 
 @click.command()
 @click.argument("env_file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
-def doctor(env_file: Path | None, as_json: bool) -> None:
-    """Say what is wrong with a `.env` file or the environment.
+@click.pass_context
+def doctor(ctx: click.Context, env_file: Path | None, as_json: bool) -> None:
+    """Say what is wrong with this installation, and what to do.
 
-    Settings, names that nearly are settings, and names that do nothing here. Ends with 0 when nothing is wrong, 78 when
-    a setting is. Names of the Node version are notes.
+    Settings, servers, processes, clocks, disk, memory, addresses and numbers, within 20 seconds. It changes nothing,
+    and prints no secret: its output may go into a bug report. With a file it reads that `.env` alone and connects to
+    nothing.
+
+    Ends with 0 when nothing is wrong, 1 when something does not answer or does not work, 78 when somebody has to
+    change something.
     """
-    code = 0
-    for what, how, words in _findings(env_file):
-        code = EX_CONFIG if how == "WRONG" else code
-        if as_json:
-            print_json({"what": what, "state": how, "words": words})
-        else:
-            click.echo(f"{what:<9} {how:<6} {words}".rstrip())
-    sys.exit(code)
+    worst = 0
+    for finding in _findings(env_file, ctx.find_root()):
+        finding.show(as_json=as_json)
+        worst = max(worst, finding.exit_code)
+    sys.exit(worst)
 
 
-def _findings(env_file: Path | None) -> Iterator[tuple[str, str, str]]:
-    try:
-        settings = load_settings(env_file, alone=env_file is not None)
-        yield "settings", "ok", ""
-    except ConfigurationError as error:
-        yield "settings", "WRONG", f"{error}"
-    else:
-        if ending := warning(settings.webhook_forward_version, datetime.now(UTC).date()):
-            yield "moving", "note", f"{ending}: set WEBHOOK_FORWARD_VERSION"
+def _findings(env_file: Path | None, root: click.Context) -> Iterator[Finding]:
     environment = read_environment(env_file, alone=env_file is not None)
-    for name, meant in misspelt_names(environment, settings=setting_names()).items():
-        yield "settings", "note", f"{name} is not a setting and does nothing; did you mean {meant}?"
-    for name, advice in former_names(environment).items():
-        yield "moving", "note", f"{name} {advice}"
+    settings: Settings | None = None
+    try:
+        if root.obj is None and env_file is None:
+            root.obj = unoapi()
+            configure_logging("fatal", "json")
+        settings = root.obj.settings if env_file is None else load_settings(env_file, alone=True)
+    except ConfigurationError as error:
+        yield from (wrong("settings", line.strip(), EX_CONFIG) for line in f"{error}".splitlines()[1:] or [f"{error}"])
+    if settings is not None:
+        yield from checks.check_settings(settings) if env_file is None else [ok("settings")]
+        yield from checks.check_graph_version(settings)
+    yield from checks.check_slips(environment)
+    yield from checks.check_former_names(environment)
+    if env_file is None and settings is not None:
+        yield from checks.check_previous_secrets(settings)
+        yield from checks.check_telling(settings)
+        yield _versions()
+        yield from all_findings(checks_of(root.obj), within_s=WITHIN_S)
+
+
+def all_findings(parts: dict[str, Check], *, within_s: float) -> Iterator[Finding]:
+    """The findings of all checks, made at the same time, in their order; a line for one that does not end in time."""
+    outcomes = run_all([lambda check=check: list(check()) for check in parts.values()], within_s=within_s)  # type: ignore[misc]
+    for name, outcome in zip(parts, outcomes, strict=True):
+        if outcome is None:
+            yield wrong(name, f"no answer within {within_s:g} s: look at its network, then try again")
+        elif isinstance(outcome, Exception):
+            yield wrong(name, f"could not be looked at: {describe(outcome)}; report it with this line")
+        else:
+            yield from outcome
+
+
+def _versions() -> Finding:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "flask", "pycurl"))
+    return ok(
+        "versions", f"Uno API {__version__}, Python {platform.python_version()}, {platform.platform()}, {libraries}"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import get_completion_class
 from dotenv import load_dotenv
 
 from unoapi import __version__
@@ -56,7 +57,7 @@ class _Errors(click.Group):
 
 EXIT_CODES = """Exit codes: 0 done, 1 a server or the thing that was named is not there, 2 wrong usage,
 75 busy (try again), 78 settings are wrong. --json prints one object a line. For tab completion in bash:
-eval "$(_UNOAPI_COMPLETE=bash_source unoapi)" """
+eval "$(unoapi completion bash)" """
 
 
 @click.group(cls=_Errors, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,6 +73,19 @@ def cli() -> None:
 def show_help(ctx: click.Context) -> None:
     """Show this list."""
     click.echo(ctx.find_root().get_help())
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what completes commands, numbers and webhooks in a shell.
+
+    bash and zsh: eval "$(unoapi completion bash)" in ~/.bashrc or ~/.zshrc; fish: unoapi completion fish | source
+    """
+    source = get_completion_class(shell)
+    if source is None:  # the shells above are click's own
+        raise click.UsageError(f"{shell} is not known")
+    click.echo(source(cli, {}, "unoapi", "_UNOAPI_COMPLETE").source())
 
 
 @cli.command()

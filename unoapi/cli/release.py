@@ -6,31 +6,23 @@ somebody has to change something. Then the platform keeps the old processes.
 
 from __future__ import annotations
 
-import ssl
 import sys
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
-from amqp.exceptions import AccessRefused, NotAllowed
 
-from unoapi import __version__
-from unoapi.cli.options import TimeSpan, as_json, print_json
+from unoapi.cli.checks import check_former_names, check_links, check_settings, check_slips
+from unoapi.cli.findings import Finding, broker_advice, broker_hosts, note, ok, without_login, wrong
+from unoapi.cli.options import TimeSpan, as_json
 from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, StoreUnavailable, UnoError
-from unoapi.models.former_settings import former_names, misspelt_names
-from unoapi.settings import read_environment, setting_names
+from unoapi.settings import read_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
     from unoapi.bootstrap import Uno
-    from unoapi.settings import Settings
-
-OK, NOTE, WRONG = "ok", "note", "WRONG"
-Finding = tuple[str, str, str, int]
-"""What was looked at, how it is, in words, and the exit code that follows from it."""
 
 
 @click.command()
@@ -44,125 +36,67 @@ def release(uno: Uno, wait: timedelta, as_json: bool) -> None:
     again), and with 78 when somebody has to change something.
     """
     worst = 0
-    for what, how, words, code in _findings(uno, wait.total_seconds()):
-        if as_json:
-            print_json({"what": what, "state": how, "words": words, "exit_code": code})
-        else:
-            click.echo(f"{what:<9} {how:<6} {words}")
-        worst = max(worst, code)
+    for finding in _findings(uno, wait.total_seconds()):
+        finding.show(as_json=as_json)
+        worst = max(worst, finding.exit_code)
     sys.exit(worst)
 
 
 def where(uno: Uno | None, error: UnoError) -> str:
     """An error of a server with its address, and the setting that names it."""
     if uno is not None and isinstance(error, StoreUnavailable):
-        return f"{error}: {_host(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
+        return f"{error}: {without_login(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
     if uno is not None and isinstance(error, BrokerUnavailable):
-        return f"{_hosts(uno.settings)}: {_advice(error)}"
+        return f"{broker_hosts(uno.settings)}: {broker_advice(error)}"
     return f"{error}"
 
 
 def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
-    settings = uno.settings
-    yield _settings(settings)
-    yield from _slips()
+    environment = read_environment()
+    yield from check_settings(uno.settings)
+    yield from check_slips(environment)
     rabbitmq = _rabbitmq(uno, wait_s)
     yield rabbitmq
-    if rabbitmq[1] == OK:
+    if rabbitmq.state == "ok":
         yield _events(uno)
     yield _redis(uno)
-    yield _files(settings)
-    yield from _notes(uno)
-
-
-def _settings(settings: Settings) -> Finding:
-    where = f"version {__version__}, port {settings.port} on {settings.listen_host}"
-    if not settings.unoapi_auth_token.get_secret_value():
-        return "settings", WRONG, f"{where}: set UNOAPI_AUTH_TOKEN, else nobody outside reaches the API", EX_CONFIG
-    return "settings", OK, f"{where}, Sentry {'on' if settings.sentry_dsn.get_secret_value() else 'off'}", 0
-
-
-def _slips() -> Iterator[Finding]:
-    for name, meant in misspelt_names(read_environment(), settings=setting_names()).items():
-        yield "settings", NOTE, f"{name} is not a setting and does nothing; did you mean {meant}?", 0
+    yield from check_links(uno.settings)
+    for words in uno.graph_watch.warnings():
+        yield note("graph", f"{words}: set WEBHOOK_FORWARD_VERSION, or webhookForward.version of its sessions")
+    yield from check_former_names(environment)
 
 
 def _rabbitmq(uno: Uno, wait_s: float) -> Finding:
-    where = _hosts(uno.settings)
+    where = broker_hosts(uno.settings)
     try:
         uno.publisher.check(timeout_s=wait_s)
     except ConfigurationError as error:
-        return "rabbitmq", WRONG, f"{where}: {error}", EX_CONFIG
+        return wrong("rabbitmq", f"{where}: {error}", EX_CONFIG)
     except BrokerUnavailable as error:
-        return "rabbitmq", WRONG, f"{where}: {_advice(error)}", 1
+        return wrong("rabbitmq", f"{where}: {broker_advice(error)}")
     queues, exchanges = len(uno.topology.queues), len(uno.topology.exchanges)
-    return "rabbitmq", OK, f"{where}: {queues} queues and {exchanges} exchanges are declared", 0
+    return ok("rabbitmq", f"{where}: {queues} queues and {exchanges} exchanges are declared")
 
 
 def _events(uno: Uno) -> Finding:
+    """Whether all events are kept for a while, as far as the publisher knows."""
     settings, trouble = uno.settings, uno.publisher.events_trouble
     if not uno.topology.streams:
-        return "events", OK, "not kept: UNOAPI_EVENTS_MAX_AGE or UNOAPI_EVENTS_MAX_BYTES is 0", 0
+        return ok("events", "not kept: UNOAPI_EVENTS_MAX_AGE or UNOAPI_EVENTS_MAX_BYTES is 0")
     if trouble:
-        return "events", NOTE, f"{trouble}; the rest works without", 0
+        return note("events", f"{trouble}; the rest works without")
     hours, megabytes = settings.unoapi_events_max_age / 3600, settings.unoapi_events_max_bytes / 1_000_000
-    return "events", OK, f"kept for {hours:g} h, {megabytes:g} MB at most", 0
-
-
-def _advice(error: BrokerUnavailable) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AccessRefused):
-            return "RabbitMQ refuses the login: check the user and the password in AMQP_URL"
-        if isinstance(cause, NotAllowed):
-            return "RabbitMQ has no such vhost, or the user may not use it: check what follows the last / of AMQP_URL"
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return (
-                "its certificate is not trusted, or is another host's: SSL_CERT_FILE names the file of your authority"
-            )
-        cause = cause.__cause__ or cause.__context__
-    return f"{error}; check AMQP_URL"
+    return ok("events", f"kept for {hours:g} h, {megabytes:g} MB at most")
 
 
 def _redis(uno: Uno) -> Finding:
-    where = _host(uno.settings.redis_url.get_secret_value())
+    where = without_login(uno.settings.redis_url.get_secret_value())
     trouble = uno.redis.trouble()
     if trouble:
-        return "redis", WRONG, f"{where}: {trouble}", 1
+        return wrong("redis", f"{where}: {trouble}")
     health = uno.redis_monitor.check()
     if health.trouble:
-        return "redis", WRONG, f"{where}: {health.trouble}", EX_CONFIG
+        return wrong("redis", f"{where}: {health.trouble}", EX_CONFIG)
     if health.warnings:
-        return "redis", NOTE, f"{where}: {'; '.join(health.warnings)}", 0
-    return "redis", OK, f"{where}: answers and takes writes", 0
-
-
-def _files(settings: Settings) -> Finding:
-    link = f"links begin with {settings.base_url}"
-    if urlsplit(f"{settings.base_url}").hostname in {"localhost", "127.0.0.1"}:
-        return "files", NOTE, f"{link}: set BASE_URL to the public address, else they lead nowhere", 0
-    if settings.storage_endpoint is None:
-        words = (
-            f"{link}; kept in the folder {settings.base_store}: needs a disk that stays and that all processes share"
-        )
-        return "files", NOTE, f"{words}, else set STORAGE_ENDPOINT", 0
-    return "files", OK, f"{link}; kept in the bucket {settings.storage_bucket_name}", 0
-
-
-def _notes(uno: Uno) -> Iterator[Finding]:
-    """What is set in vain, and what will end."""
-    for words in uno.graph_watch.warnings():
-        yield "graph", NOTE, f"{words}: set WEBHOOK_FORWARD_VERSION, or webhookForward.version of its sessions", 0
-    for name, advice in former_names(read_environment()).items():
-        yield "moving", NOTE, f"{name} {advice}", 0
-
-
-def _hosts(settings: Settings) -> str:
-    """The nodes of RabbitMQ."""
-    return ", ".join(_host(url) for url in settings.amqp_urls)
-
-
-def _host(url: str) -> str:
-    """An address without its login."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return note("redis", f"{where}: {'; '.join(health.warnings)}")
+    return ok("redis", f"{where}: answers and takes writes")

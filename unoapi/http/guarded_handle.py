@@ -88,15 +88,25 @@ class GuardedHandle:
 
     def perform(self) -> Failure | None:
         """Make the exchange. A failure may also come behind the status line: see `status`."""
-        code = pycurl.E_OK
+        code = self._run()
+        return None if code == pycurl.E_OK and self.status >= FINAL else self._explain(code)
+
+    def connect(self) -> Failure | None:
+        """Make the connection alone: nothing is sent over it."""
+        self.curl.setopt(pycurl.CONNECT_ONLY, 1)
+        code = self._run()
+        return None if code == pycurl.E_OK else self._explain(code)
+
+    def _run(self) -> int:
         try:
             self.curl.perform()
         except pycurl.error as error:
-            code = int(error.args[0])
-            if self._socket_opener.refusal:
-                return Failure("guard", self._socket_opener.refusal)
-        if code == pycurl.E_OK and self.status >= FINAL:
-            return None
+            return int(error.args[0])
+        return pycurl.E_OK
+
+    def _explain(self, code: int) -> Failure:
+        if code != pycurl.E_OK and self._socket_opener.refusal:
+            return Failure("guard", self._socket_opener.refusal)
         return explain_curl(self.curl, code, timeout_ms=self._timeout_ms, secure=self._url.startswith("https:"))
 
     @property
