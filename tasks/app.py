@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tasks import (
+    alerts,
     bulk,
     callbacks,
     commander,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
 TASK_MODULES = (
-    bulk, callbacks, commander, connector, contacts, failures, media, notifications, sending, sessions, timers,
+    alerts, bulk, callbacks, commander, connector, contacts, failures, media, notifications, sending, sessions, timers,
     webhooks,
 )  # fmt: skip
 """Their tasks are Celery's shared tasks: every application that is made has them."""

@@ -33,7 +33,7 @@ from unoapi.errors import (
 )
 from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, MessageJob, now_ms
 from unoapi.models.trace import TraceEntry
-from unoapi.services.failure_callbacks import follow_up_jobs
+from unoapi.services.failure_callbacks import attempt_report, follow_up_jobs
 from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
@@ -136,7 +136,8 @@ class UnoTask(Task[Any, Any]):
             raise error
         job: Job = self.request.get("job")  # read before the task ran
         holding = error.token if isinstance(error, Held) else ""
-        self.publish_patiently([Envelope(job, decision.delay_ms, decision.retries, history, holding=holding)])
+        again = Envelope(job, decision.delay_ms, decision.retries, history, holding=holding)
+        self.publish_patiently([again, *self._attempt_reports(job, error, history, decision.delay_ms)])
         self._report_retry(job, error, history, decision.delay_ms)
         raise Retry(exc=_public(error), when=decision.delay_ms / 1000)  # type: ignore[arg-type]
 
@@ -223,6 +224,7 @@ class UnoTask(Task[Any, Any]):
             sessions=uno.sessions,
             callbacks=uno.settings.status_failed_webhook_url is not None,
             notices=uno.settings.notify_failed_messages,
+            alerts=bool(uno.alert_channels.names),
         )
         dead_letter = to_dead_letter(
             Envelope(job, history=history),
@@ -254,6 +256,19 @@ class UnoTask(Task[Any, Any]):
                 time.sleep(1.0)
 
     # --- what is recorded ---
+
+    def _attempt_reports(self, job: Job, error: BaseException, history: History, delay_ms: int) -> list[Envelope]:
+        """The callback about this attempt, if the operator wants one for each."""
+        settings = self.uno.settings
+        wanted = settings.unoapi_report_attempts and settings.status_failed_webhook_url is not None
+        if (
+            not wanted
+            or not isinstance(job, DeliverWebhook)
+            or not job.notify_on_failure
+            or isinstance(error, Postponed)
+        ):
+            return []
+        return [Envelope(attempt_report(job, history, delay_ms=delay_ms))] if _attempt_of(error) else []
 
     def _report_retry(self, job: Job, error: BaseException, history: History, delay_ms: int) -> None:
         metrics().retried(_reason(error))

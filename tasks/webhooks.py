@@ -43,7 +43,9 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
     if noted:
         uno.publisher.publish(noted)
     callbacks = uno.settings.status_failed_webhook_url is not None
-    reports = failure_callbacks.status_reports(job, superseded=fanned.superseded, callbacks=callbacks)
+    reports = failure_callbacks.status_reports(
+        job, superseded=fanned.superseded, callbacks=callbacks, alerts=bool(uno.alert_channels.names)
+    )
     if fanned.single is not None and not reports and not self.redelivered:
         uno.traces.add(*fanned.trace(job))
         run_at_once(fanned.single, within=self)
@@ -180,9 +182,13 @@ def _report_change(uno: Uno, job: DeliverWebhook, change: EndpointChange) -> Non
     log.log(30 if change.down else 20, event, webhook_id=job.webhook_id, since_ms=change.since_ms)
     detail = "it is down: deliveries wait" if change.down else "it is up again"
     uno.traces.add(TraceEntry.of(job, "endpoint", detail=detail))
-    if not uno.settings.status_failed_webhook_url:
+    callbacks, alerts = uno.settings.status_failed_webhook_url is not None, bool(uno.alert_channels.names)
+    if not (callbacks or alerts):
         return
+    report = failure_callbacks.endpoint_report(job, change)
     try:
-        uno.publisher.publish([Envelope(failure_callbacks.endpoint_report(job, change))])
+        uno.publisher.publish(
+            [Envelope(told) for told in failure_callbacks.addressed(report, callbacks=callbacks, alerts=alerts)]
+        )
     except BrokerUnavailable as error:
         log.warning("endpoint_change_not_reported", webhook_id=job.webhook_id, error=f"{error}")

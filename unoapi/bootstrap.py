@@ -18,6 +18,7 @@ from unoapi.broker.queue_monitor import QueueCollector, QueueMonitor
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import EventBounds, Topology
 from unoapi.http.address_guard import AddressGuard
+from unoapi.http.alert_channels import AppriseChannels
 from unoapi.http.api_client import ApiClient
 from unoapi.http.callback_client import CallbackClient
 from unoapi.http.downloader import Downloader
@@ -44,6 +45,7 @@ from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
 from unoapi.settings import Settings, load_settings, read_environment, setting_names
 from unoapi.stores.activity import RedisActivity
+from unoapi.stores.alerts import RedisAlerts
 from unoapi.stores.audit import RedisAudit
 from unoapi.stores.backlog import RedisBacklog
 from unoapi.stores.blacklist import RedisBlacklist
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
     from unoapi.models.provenance import OperatorAddresses
     from unoapi.ports import (
         ActivityCounts,
+        AlertChannels,
+        AlertStore,
         Audit,
         Backlog,
         BlacklistStore,
@@ -132,6 +136,7 @@ log = get_logger(__name__)
 
 GC_THRESHOLD = 10_000
 """New objects until the collector looks at them. Python's 700 is for programs that make few a second."""
+HOUR_MS = 3_600_000
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 
@@ -191,6 +196,8 @@ class Uno:
     operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
     callback_client: CallbackSender
+    alerts: AlertStore
+    alert_channels: AlertChannels
     queue_monitor: QueueMonitor
     dead_letters: DeadLetters
     dead_letter_counts: DeadLetterCounts
@@ -359,6 +366,8 @@ def bootstrap(settings: Settings) -> Uno:
             WebhookClient(guard, operators, threads=settings.unoapi_worker_threads), request_bin
         ),
         callback_client=CallbackClient(),
+        alerts=RedisAlerts(store, spacing_ms=HOUR_MS // settings.unoapi_alerts_per_hour),
+        alert_channels=AppriseChannels(settings.alert_urls),
         queue_monitor=QueueMonitor(
             amqp_url=amqp_url,
             vhost=settings.amqp_vhost,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unoapi.models.activity import Activity, LastError, Span
+    from unoapi.models.alerts import Alert, AlertGroup, Digest
     from unoapi.models.attempts import Answer
     from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
@@ -587,6 +588,36 @@ class CallbackSender(Protocol):
 
     def post(self, url: str, body: str) -> Answer:
         """Send. Never raises for what the network or the receiver does."""
+
+
+class AlertStore(Protocol):
+    """Failures that were not told yet, in groups. May be lost. Raises StoreUnavailable."""
+
+    def add(self, alert: Alert) -> int | None:
+        """Gather one. In how many milliseconds a digest is due, unless one is on its way: then `began` follows."""
+
+    def began(self, wait_ms: int) -> None:
+        """A digest that is due in so many milliseconds was published."""
+
+    def take(self, token: str) -> list[AlertGroup] | int:
+        """All groups, the same again under the same token; in how many milliseconds, when it is too early."""
+
+    def forget(self, token: str) -> None:
+        """Those of a token are told."""
+
+
+class AlertChannels(Protocol):
+    """The operator's chats and mailboxes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each is called in jobs; never its address, which is a secret."""
+
+    def unknown(self) -> list[str]:
+        """The channels whose address cannot be read."""
+
+    def post(self, name: str, digest: Digest) -> Answer:
+        """Send, within a deadline. Never raises for what the network or the service does."""
 
 
 class Idempotency(Protocol):

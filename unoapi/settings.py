@@ -52,6 +52,8 @@ SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
 SENTINEL_FORM = "redis+sentinel://[user:password@]host[:26379],host[:26379]/name of the primary[/database]"
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 FLOWER_PORT = 5555
+ALERT_URL = re.compile(r"[a-z][a-z0-9]{1,29}://[\x21-\x7e]+")
+MAX_ALERT_URLS, MAX_ALERT_URL_CHARS = 10, 2000
 DEFAULT_PORTS = frozenset({80, 443})
 MIN_EVENTS_BYTES = 10_000_000
 MIN_TOKEN_LENGTH = 16
@@ -226,6 +228,16 @@ class Settings(BaseSettings):
         "none is kept.",
     )
     status_failed_webhook_url: WebUrl | None = Field(None, description="Gets the failure callbacks. Empty: none.")
+    unoapi_report_attempts: bool = Field(
+        False, description="Post a callback for each failed attempt there, too, not only when all have failed."
+    )
+    unoapi_alert_urls: SecretStr = Field(
+        SecretStr(""),
+        description="Chats and mailboxes that are told of failures: addresses of Apprise, spaces between. Empty: none.",
+    )
+    unoapi_alerts_per_hour: int = Field(
+        12, ge=1, le=360, description="Most alerts an hour to each of them; what fails between two is told together."
+    )
     notify_failed_messages: bool = Field(
         True, description="Notify the session's own number when deliveries are given up."
     )
@@ -525,6 +537,16 @@ class Settings(BaseSettings):
             raise ValueError("must look like https://<key>@<host>/<number of the project>")
         return value
 
+    @field_validator("unoapi_alert_urls")
+    @classmethod
+    def _addresses_of_alerts(cls, value: SecretStr) -> SecretStr:
+        urls = value.get_secret_value().split()
+        if len(urls) > MAX_ALERT_URLS or any(len(url) > MAX_ALERT_URL_CHARS for url in urls):
+            raise ValueError(f"may hold {MAX_ALERT_URLS} addresses of {MAX_ALERT_URL_CHARS} characters each")
+        if not all(ALERT_URL.fullmatch(url) for url in urls):
+            raise ValueError("must be addresses such as slack://…, with spaces between")
+        return value
+
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
         if not self.unoapi_auth_token.get_secret_value() and not is_loopback(self.listen_host):
@@ -540,6 +562,11 @@ class Settings(BaseSettings):
                 "set a longer one (openssl rand -hex 24), or UNOAPI_HOST=127.0.0.1"
             )
         return self
+
+    @property
+    def alert_urls(self) -> tuple[str, ...]:
+        """Where alerts go."""
+        return tuple(self.unoapi_alert_urls.get_secret_value().split())
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

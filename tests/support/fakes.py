@@ -26,6 +26,8 @@ from unoapi.errors import (
     StoreUnavailable,
 )
 from unoapi.models.activity import ALL, FAILED, SLOTS, Activity, LastError, Point, added, counted_in, error_of
+from unoapi.models.alerts import AlertGroup
+from unoapi.models.attempts import Answer
 from unoapi.models.bulk import OPEN, RANKS
 from unoapi.models.chats import NO_CHAT, Chat
 from unoapi.models.claims import Claim
@@ -43,6 +45,7 @@ from unoapi.models.replays import STANDS_MS, Replay, StoredEvent, StreamBounds
 from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import with_delivery_ids
 from unoapi.stores.activity import SPANS
+from unoapi.stores.alerts import EARLY_MS, GATHER_MS, GRACE_MS, MAX_GROUPS, OVERFLOW
 from unoapi.stores.request_bin import MAX_BODY_CHARS, MAX_REQUESTS
 from unoapi.stores.send_order import LOST_AFTER_US
 
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 
     from unoapi.broker.messages import Message
     from unoapi.models.activity import Span
-    from unoapi.models.attempts import Answer
+    from unoapi.models.alerts import Alert, Digest
     from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Menu
@@ -1285,6 +1288,71 @@ class CallbackRecorder:
     def post(self, url: str, body: str) -> Answer:
         self.posts.append((url, body))
         return self.answers.pop(0)
+
+
+class MemoryAlerts:
+    """AlertStore, with a clock of its own; raises StoreUnavailable while `away`."""
+
+    def __init__(self, *, spacing_ms: int = 300_000) -> None:
+        self.now_ms = 1_767_225_600_000
+        self.away = False
+        self._spacing_ms = spacing_ms
+        self._groups: dict[str, AlertGroup] = {}
+        self._taken: dict[str, list[AlertGroup]] = {}
+        self._sent_ms = self._began_until_ms = 0
+
+    def add(self, alert: Alert) -> int | None:
+        self._ensure_there()
+        known = alert.group in self._groups or len(self._groups) < MAX_GROUPS
+        name = alert.group if known else OVERFLOW
+        first = self._groups[name].first if name in self._groups else alert
+        count = self._groups[name].count if name in self._groups else 0
+        self._groups[name] = AlertGroup(count + 1, first, alert, overflow=not known)
+        if self.now_ms < self._began_until_ms:
+            return None
+        return max(GATHER_MS, self._left_ms)
+
+    def began(self, wait_ms: int) -> None:
+        self._began_until_ms = self.now_ms + wait_ms + GRACE_MS
+
+    def take(self, token: str) -> list[AlertGroup] | int:
+        self._ensure_there()
+        if token not in self._taken:
+            if self._left_ms > EARLY_MS:
+                return self._left_ms
+            self._began_until_ms = 0
+            if not self._groups:
+                return []
+            self._taken[token], self._groups = list(self._groups.values()), {}
+            self._sent_ms = self.now_ms
+        return self._taken[token]
+
+    def forget(self, token: str) -> None:
+        self._taken.pop(token, None)
+
+    @property
+    def _left_ms(self) -> int:
+        return min(self._sent_ms + self._spacing_ms - self.now_ms, self._spacing_ms) if self._sent_ms else 0
+
+    def _ensure_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+
+
+class ChannelRecorder:
+    """AlertChannels: gives the next answer, then 200, and remembers what was posted."""
+
+    def __init__(self, *names: str, answers: Sequence[Answer] = ()) -> None:
+        self.names = names
+        self.answers = list(answers)
+        self.posts: list[tuple[str, Digest]] = []
+
+    def unknown(self) -> list[str]:
+        return []
+
+    def post(self, name: str, digest: Digest) -> Answer:
+        self.posts.append((name, digest))
+        return self.answers.pop(0) if self.answers else Answer(status=200)
 
 
 class ScriptedProvider:

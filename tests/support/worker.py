@@ -11,6 +11,7 @@ from tasks.app import make_worker
 from tests.support.fakes import (
     CallbackRecorder,
     MemoryActivity,
+    MemoryAlerts,
     MemoryAudit,
     MemoryBreakers,
     MemoryCampaigns,
@@ -96,6 +97,7 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         "request_bin": MemoryRequestBin(),
         "webhook_client": WebhookRecorder(),
         "callback_client": CallbackRecorder(),
+        "alerts": MemoryAlerts(),
         "providers": dict.fromkeys(("whatsmeow", "forwarder", "sandbox"), ScriptedProvider()),
     }
     return replace(joined, **(memory | parts))

@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.api import make_settings
+from tests.support.constants import ROOT
 from tests.support.fakes import PHONE, make_session, make_webhook
 from tests.support.worker import make_uno
 from unoapi import __version__
 from unoapi.broker.inspection import BrokerState
 from unoapi.broker.queue_depths import Depth
-from unoapi.broker.topology import Topology
+from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.cli import checks
 from unoapi.cli.checks import (
     CONSUMERS,
@@ -121,7 +122,12 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         "UNOAPI_WEBHOOK_SECRET_PREVIOUS: what was replaced still works",
     ),
-    "nobody is told of failures": (checks.check_telling(make_settings()), 0, "set STATUS_FAILED_WEBHOOK_URL"),
+    "nobody is told of failures": (checks.check_telling(make_settings()), 0, "set UNOAPI_ALERT_URLS or STATUS_FAILED"),
+    "an address of alerts that leads nowhere": (
+        checks.check_channels(["1-slak"]),
+        78,
+        "UNOAPI_ALERT_URLS: 1-slak cannot be read: see",
+    ),
     "a BASE_URL of this machine": (checks.check_links(make_settings()), 0, "set BASE_URL to the public address"),
     "an old RabbitMQ": (of_broker(replace(BROKER, version="3.8.9")), 78, "3.8.9 is too old: 3.10 or newer is needed"),
     "a broker that is another product": (of_broker(replace(BROKER, product="LavinMQ")), 0, "is not RabbitMQ"),
@@ -264,6 +270,13 @@ def test_the_doctor_names_a_planted_fault_and_what_to_do(fault: str) -> None:
     assert words in bad[0].words
     assert (bad[0].exit_code, bad[0].state) == (code, "WRONG" if code else "note")
     assert "\n" not in bad[0].words
+
+
+def test_the_doctor_knows_who_takes_from_each_work_queue() -> None:
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+
+    assert set(CONSUMERS) == set(WORK_QUEUES) - {"outgoing.whatsmeow"}, "the connector's is asked for by its leases"
+    assert all(f"}}.{queue}" in f"{lines[process]} " for queue, process in CONSUMERS.items())
 
 
 HEALTHY: dict[str, Iterable[Finding]] = {

@@ -66,6 +66,7 @@ def test_the_callback_of_a_delivery_holds_the_documented_fields() -> None:
         "webhook": "default",
         "message_id": "wamid.1",
         "reason": "delivery_failed",
+        "error": "HTTP 503",
         "attempts": [{"at": "2026-01-01T00:00:00Z", "status": 503, "error": "HTTP 503", "duration_ms": 12}],
         "payload": json.loads(job.body),
     }

@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from tests.support.fakes import CONTACT, PHONE, make_delivery, make_fan_out, make_send
 from unoapi.broker.messages import from_body, history_of, to_message
 from unoapi.broker.topology import WORK_QUEUES, Topology
+from unoapi.models.alerts import Alert
 from unoapi.models.attempts import MAX_ATTEMPTS_SAVED, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
     AdvanceCampaign,
     AwaitResult,
+    CollectAlert,
     Envelope,
     FetchFiles,
     FireTimer,
@@ -26,6 +28,7 @@ from unoapi.models.jobs import (
     Job,
     NotifyNumber,
     ParseCampaign,
+    PostAlert,
     PostContacts,
     PostSessionState,
     PrepareVoice,
@@ -39,6 +42,7 @@ from unoapi.models.jobs import (
     RunCommand,
     SaveMedia,
     SendBulkMessage,
+    SendDigest,
     computed_id,
 )
 
@@ -67,6 +71,9 @@ ALL: list[Job] = [
     ReleaseEndpoint(id="1", phone=PHONE, webhook_id="default", token="0123456789ab"),
     ReplayEvents(id="1", phone=PHONE, webhook_id="default", stored=True, since_ms=0, until_ms=1, rate=1),
     ReportFailure(id="1", phone=PHONE, body=BODY),
+    CollectAlert(id="1", phone=PHONE, alert=Alert(kind="webhook.failed", phone=PHONE, at_ms=1, last_error=BODY)),
+    SendDigest(id="1", phone=PHONE),
+    PostAlert(id="1", phone=PHONE, channel="1-slack", title="t", body=BODY, level="failure"),
     NotifyNumber(id="1", phone=PHONE, webhook_id="default", text=BODY),
 ]
 every_job = pytest.mark.parametrize("job", ALL, ids=[job.task for job in ALL])

@@ -39,6 +39,8 @@ MOST_NAMED = 5
 
 CONSUMERS: Mapping[str, str] = {
     "incoming": "worker",
+    "bulk": "worker",
+    "commander": "worker",
     "outgoing": "worker",
     "notification": "worker",
     "webhook.status.failed": "worker",
@@ -154,8 +156,16 @@ def check_previous_secrets(settings: Settings) -> Iterator[Finding]:
 
 def check_telling(settings: Settings) -> Iterator[Finding]:
     """Whether anybody hears of failures."""
-    if settings.status_failed_webhook_url is None:
-        yield note("alerts", "nobody is told when deliveries are given up: set STATUS_FAILED_WEBHOOK_URL")
+    if settings.status_failed_webhook_url is None and not settings.alert_urls:
+        words = "nobody is told when deliveries are given up"
+        yield note("alerts", f"{words}: set UNOAPI_ALERT_URLS or STATUS_FAILED_WEBHOOK_URL")
+
+
+def check_channels(unknown: Sequence[str]) -> Iterator[Finding]:
+    """Addresses of alerts that lead nowhere."""
+    if unknown:
+        advice = "see https://appriseit.com/services for their forms"
+        yield wrong("alerts", f"UNOAPI_ALERT_URLS: {_named(unknown)} cannot be read: {advice}", EX_CONFIG)
 
 
 def check_links(settings: Settings) -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from unoapi.bootstrap import unoapi
 from unoapi.cli import checks
 from unoapi.cli.findings import ok, wrong
 from unoapi.cli.options import as_json
-from unoapi.cli.parallel import run_all
 from unoapi.cli.probes import checks_of
 from unoapi.errors import EX_CONFIG, ConfigurationError, describe
+from unoapi.services.parallel import run_all
 from unoapi.settings import load_settings, read_environment
 from unoapi.telemetry.logging import configure_logging
 

@@ -14,6 +14,7 @@ from click.shell_completion import get_completion_class
 from dotenv import load_dotenv
 
 from unoapi import __version__
+from unoapi.cli.alert import alert
 from unoapi.cli.bulk import bulk
 from unoapi.cli.dead import dead
 from unoapi.cli.doctor import doctor
@@ -149,6 +150,7 @@ def _text(value: int | None) -> str:
 
 
 cli.add_command(bulk)
+cli.add_command(alert)
 cli.add_command(dead)
 cli.add_command(doctor)
 cli.add_command(endpoint)

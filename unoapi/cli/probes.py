@@ -27,11 +27,11 @@ from unoapi.cli.checks import (
     RedisState,
 )
 from unoapi.cli.findings import broker_advice, broker_hosts, note, without_login, wrong
-from unoapi.cli.parallel import run_all
 from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.http.ca_bundle import find_ca_bundle
 from unoapi.http.reachability import connection_failure
 from unoapi.models.endpoints import Endpoint, origin_of
+from unoapi.services.parallel import run_all
 from unoapi.services.sessions import status_of
 from unoapi.stores.connections import lease_key
 from unoapi.stores.redis_marker import LOST
@@ -69,6 +69,7 @@ def checks_of(uno: Uno) -> dict[str, Check]:
         "disk": lambda: _folders(settings),
         "memory": lambda: checks.check_machine(_machine(), settings),
         "files": lambda: checks.check_links(settings),
+        "alerts": lambda: checks.check_channels(uno.alert_channels.unknown()),
         "graph": lambda: [
             note("graph", f"{words}: set WEBHOOK_FORWARD_VERSION, or webhookForward.version of its sessions")
             for words in uno.graph_watch.warnings()

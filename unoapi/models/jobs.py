@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unoapi.models.alerts import MAX_ALERT_CHARS, Alert, Level
 from unoapi.models.attempts import History
 from unoapi.models.cloud_api.event_content import EventContent
 from unoapi.models.endpoints import Endpoint
@@ -379,6 +380,34 @@ class ReportFailure(Job):
     body: str  # the callback's JSON, exactly as it is posted
 
 
+class CollectAlert(Job):
+    """One failure, or its end, that an alert will tell together with others."""
+
+    task: ClassVar[str] = "alerts.collect"
+    queue: ClassVar[str] = "webhook.status.failed"
+
+    alert: Alert
+
+
+class SendDigest(Job):
+    """Tells what was gathered since the last alert. `phone` is whose failure came first."""
+
+    task: ClassVar[str] = "alerts.digest"
+    queue: ClassVar[str] = "webhook.status.failed"
+
+
+class PostAlert(Job):
+    """One alert on its way to one channel of the operator's, which is looked up by its name when it is posted."""
+
+    task: ClassVar[str] = "alerts.post"
+    queue: ClassVar[str] = "webhook.status.failed"
+
+    channel: str = Field(max_length=64)
+    title: str = Field(max_length=250)
+    body: str = Field(max_length=MAX_ALERT_CHARS)
+    level: Level
+
+
 class NotifyNumber(Job):
     """A notice to the session's own number about one endpoint."""
 
@@ -419,6 +448,9 @@ JOBS: dict[str, type[Job]] = {
         ReleaseEndpoint,
         ReplayEvents,
         ReportFailure,
+        CollectAlert,
+        SendDigest,
+        PostAlert,
         NotifyNumber,
     )
 }

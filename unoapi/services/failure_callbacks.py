@@ -19,6 +19,7 @@ from unoapi.models.jobs import (
     computed_id,
 )
 from unoapi.models.receipts import Receipt
+from unoapi.services.alerts import collected
 from unoapi.services.received_media import without_media
 from unoapi.services.sending import failed_envelope, status_envelopes
 
@@ -38,6 +39,7 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
     sessions: SessionStore,
     callbacks: bool,
     notices: bool,
+    alerts: bool = False,
 ) -> list[Envelope]:
     """The jobs that follow from one that was given up. Nothing follows from what a report itself caused."""
     if isinstance(job, SendMessage) and history.receipt is not None:  # sent, though its statuses could not be made
@@ -48,9 +50,10 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
         return [Envelope(without_media(job))]  # no message is lost for a picture
     if not job.notify_on_failure or not isinstance(job, (DeliverWebhook, FanOut)):
         return []
-    envelopes = []
-    if callbacks:
-        envelopes.append(Envelope(_delivery_report(job, reason=reason, error=error, history=history)))
+    envelopes: list[Envelope] = []
+    if callbacks or alerts:
+        report = _delivery_report(job, reason=reason, error=error, history=history)
+        envelopes += map(Envelope, addressed(report, callbacks=callbacks, alerts=alerts))
     if notices and isinstance(job, DeliverWebhook):
         envelopes.append(Envelope(_notice(job, error=error, history=history)))
     return envelopes
@@ -66,15 +69,37 @@ def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, h
             "type": "webhook.failed",
             "webhook": webhook,
             "reason": reason,
+            "error": error,
             "attempts": [_public(attempt) for attempt in history.attempts],
         },
     )
 
 
-def status_reports(job: FanOut, *, superseded: bool, callbacks: bool) -> list[ReportFailure]:
-    """The report of a status, if it is `failed`, is the latest, and somebody wants `callbacks`."""
-    report = status_report(job) if callbacks and not superseded else None
-    return [] if report is None else [report]
+def addressed(report: ReportFailure, *, callbacks: bool, alerts: bool) -> list[Job]:
+    """A report for those who want it: as the callback, and as a failure that an alert will tell."""
+    return [*([report] if callbacks else []), *([collected(report)] if alerts else [])]
+
+
+def status_reports(job: FanOut, *, superseded: bool, callbacks: bool, alerts: bool = False) -> list[Job]:
+    """The reports of a status, if it is `failed`, is the latest, and somebody wants them."""
+    report = status_report(job) if (callbacks or alerts) and not superseded else None
+    return [] if report is None else addressed(report, callbacks=callbacks, alerts=alerts)
+
+
+def attempt_report(job: DeliverWebhook, history: History, *, delay_ms: int) -> ReportFailure:
+    """The callback about one attempt that failed and is followed by another. `history` ends with it."""
+    attempt = history.attempts[-1]
+    error = attempt.error or f"HTTP {attempt.status}"
+    text = f"attempt {history.tries} failed ({_plain(error)}), again in {delay_ms / 1000:.0f} s"
+    fields = {
+        "text": f"Session {job.phone}, webhook {_plain(job.webhook_id)}: {text}",
+        "type": "webhook.attempt",
+        "webhook": job.webhook_id,
+        "reason": attempt.outcome,
+        "error": error,
+        "attempts": [_public(attempt)],
+    }
+    return _report(job, computed_id("webhook.attempt", job.id, f"{history.replay_count}", f"{history.tries}"), fields)
 
 
 def status_report(job: FanOut) -> ReportFailure | None:
@@ -95,6 +120,7 @@ def status_report(job: FanOut) -> ReportFailure | None:
             "type": "message.failed",
             "webhook": "",
             "reason": "failed",
+            "error": f"{code} {title}",
             "attempts": [],
         },
     )
@@ -132,6 +158,7 @@ def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]
         "webhook": fields["webhook"],
         "message_id": job.message_id,
         "reason": fields["reason"],
+        "error": fields["error"],
         "attempts": fields["attempts"],
         "payload": read_document(job.body),
     }
