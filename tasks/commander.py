@@ -11,6 +11,7 @@ from tasks.base import UnoTask
 from unoapi.models.jobs import HandleOwnMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import own_chat, templates
+from unoapi.services.bulk_from_chat import begin_or_report
 from unoapi.services.chat_configuration import change_configuration
 from unoapi.services.phone_commands import CommandContext, run_command
 
@@ -45,6 +46,7 @@ def _handlers(uno: Uno) -> list[Handler]:
     )
     return [
         partial(change_configuration, sessions=uno.sessions),
+        partial(begin_or_report, campaigns=uno.campaigns, sessions=uno.sessions),
         partial(run_command, context=context),
     ]
 

@@ -21,10 +21,19 @@ from tests.support.worker import run
 from unoapi.broker.messages import from_body
 from unoapi.errors import MessageRejected
 from unoapi.models.bulk import WINDOW, message_id_of
-from unoapi.models.jobs import AdvanceCampaign, FanOut, Job, ParseCampaign, SendBulkMessage, SendMessage
+from unoapi.models.jobs import (
+    AdvanceCampaign,
+    FanOut,
+    HandleOwnMessage,
+    Job,
+    ParseCampaign,
+    SendBulkMessage,
+    SendMessage,
+)
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services import bulk
 from unoapi.services.bulk import plain_word
+from unoapi.services.media import save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -461,3 +470,67 @@ def test_a_campaign_is_followed_by_its_id(place: Place) -> None:
 @pytest.mark.parametrize(("written", "word"), [(" Sair. ", "sair"), ("*STOP*", "stop"), ("não", "não")])
 def test_a_word_is_compared_without_what_stands_around_it(written: str, word: str) -> None:
     assert plain_word(written) == word
+
+
+# --- from the number's own chat ---
+
+
+def own_message(place: Place, **content: Any) -> HandleOwnMessage:
+    place.api.register([HOOK], commands=True)
+    body = json.dumps({"id": "3EB0AA", **content})
+    return HandleOwnMessage(id="own", phone=PHONE, message_id="3EB0AA", body=body)
+
+
+@pytest.mark.parametrize("caption", ["campanha", " Campanha "])
+def test_a_document_that_the_number_sends_to_itself_is_a_campaign(place: Place, caption: str) -> None:
+    text = table(numbers(3)).encode()
+    file = save(PHONE, [text], mime_type="text/csv", files=place.uno.media_store, index=place.uno.media_index)
+    job = own_message(place, type="document", document={"id": file.id, "caption": caption, "filename": "lista.csv"})
+
+    run(place.uno, job, worker=place.worker)
+    run(place.uno, job, worker=place.worker, redelivered=True)
+    place.work(400, step_ms=1000)
+
+    (campaign,) = place.campaigns.all(PHONE)
+    to_others = [message for message in place.phone.sent if message.addressee != PHONE]  # type: ignore[union-attr]
+    assert (campaign.state, campaign.name, campaign.total) == ("done", "lista.csv", 3)
+    assert len(to_others) == 3
+    assert {message.type for message in place.phone.sent if message not in to_others} == {"text", "document"}  # type: ignore[union-attr]
+
+
+def test_the_report_comes_when_its_template_is_sent_to_the_number_itself(place: Place) -> None:
+    campaign = place.begin(rows=[{"to": CONTACT, "message": "oi"}])
+    place.work(20)
+    before = len(place.phone.sent)
+
+    run(
+        place.uno,
+        own_message(place, type="text", text={"body": f"unoapi-bulk-report\nbulk: {campaign}"}),
+        worker=place.worker,
+    )
+    place.work(5)
+
+    (report,) = place.phone.sent[before:]
+    assert report.type == "document"
+    assert report.addressee == PHONE
+
+
+@pytest.mark.parametrize("text", ["unoapi-bulk-report\nbulk: UNO.CMD.1", "unoapi-bulk-report"])
+def test_a_report_of_no_campaign_is_answered_in_the_chat(place: Place, text: str) -> None:
+    run(place.uno, own_message(place, type="text", text={"body": text}), worker=place.worker)
+    place.work(3)
+
+    (answer,) = place.phone.sent
+    assert "there is no campaign" in answer.to_wire()["text"]["body"]
+
+
+def test_what_else_a_number_notes_for_itself_is_no_campaign(place: Place) -> None:
+    for content in (
+        {"type": "document", "document": {"id": "1", "caption": "campanhas"}},
+        {"type": "text", "text": {"body": "campanha"}},
+    ):
+        run(place.uno, own_message(place, **content), worker=place.worker)
+    place.work(3)
+
+    assert place.campaigns.all(PHONE) == []
+    assert place.phone.sent == []

@@ -80,6 +80,7 @@ def start(  # noqa: PLR0913, PLR0917 (the options)
     template = _template(message, text)
     if not yes and not dry_run and is_asked():
         click.confirm(f"Send to the rows of {file.name} from {phone}? (--dry-run counts them first)", abort=True)
+    service.ensure_room(phone, campaigns=uno.campaigns)
     media = media_service.save(
         phone,
         media_service.pieces_of(file),

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from unoapi.errors import MediaMissing, Postponed, StoreUnavailable
+from unoapi.errors import MediaMissing, Postponed, RequestError, StoreUnavailable
 from unoapi.models.bulk import (
     BLACKLISTED,
     OPEN,
@@ -48,6 +48,8 @@ from unoapi.services.bulk_rows import MAX_ROW_BYTES, lines_of
 from unoapi.services.first_jobs import first_job
 from unoapi.services.media import holders
 from unoapi.services.message_parsing import ACCEPTED, parse_message
+from unoapi.services.own_chat import note
+from unoapi.services.phone_commands import PORTUGUESE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +68,22 @@ NO_STATUS_S = 900
 LINE_BYTES = 2 * MAX_ROW_BYTES + 1024
 """A row's line in its file, whose JSON holds the message's JSON as a text."""
 MAX_WORD_CHARS = 40
+MAX_OPEN, ROOM_WAIT_S = 20, 60
+"""Campaigns of a number that are not over."""
+TEXTS = {
+    "en": {
+        "parsed": "{total} to send, {bad} bad rows, {duplicates} duplicates.",
+        "failed": "nothing is sent: {why}.",
+        "held": "it is held. {why}",
+        "read": "its rows are being read.",
+    },
+    "pt": {
+        "parsed": "{total} a enviar, {bad} linhas ruins, {duplicates} repetidas.",
+        "failed": "nada é enviado: {why}.",
+        "held": "está parada. {why}",
+        "read": "as linhas estão sendo lidas.",
+    },
+}
 LOST = "Redis lost what was known of this campaign: bring the opt-outs back, then resume it"
 
 
@@ -332,12 +350,19 @@ def first_look(campaign: Campaign) -> Envelope:
     return Envelope(job)
 
 
-def report_job(campaign: Campaign) -> Envelope:
-    """The job that sends a campaign's report to the number itself."""
-    report_id = computed_id("campaign report", campaign.id, f"{now_ms() // 1000}")
+def report_job(campaign: Campaign, *, about: str = "") -> Envelope:
+    """The job that sends a campaign's report to the number itself; the same `about` gives the same message."""
+    report_id = computed_id("campaign report", campaign.id, about)
     return Envelope(
         ReportCampaign(id=report_id, phone=campaign.phone, message_id=campaign.id, campaign=_carried(campaign))
     )
+
+
+def ensure_room(phone: str, *, campaigns: Campaigns) -> None:
+    """Refuse another campaign of a number that has too many. Raises RequestError, StoreUnavailable."""
+    if sum(not one.is_over for one in campaigns.all(phone)) >= MAX_OPEN:
+        details = f"{MAX_OPEN} campaigns of {phone} are not over: stop some, or wait."
+        raise RequestError("Rate limit hit", code=130429, status=429, details=details, retry_after_s=ROOM_WAIT_S)
 
 
 def _carried(campaign: Campaign) -> dict[str, object]:
@@ -422,7 +447,7 @@ def record(job: RecordReaction, *, campaigns: Campaigns) -> list[Envelope]:
     if campaigns.move(job.phone, campaign_id, "held", reason=why, of=("running",)) != "held":
         return []
     campaign = campaigns.find(job.phone, campaign_id)
-    return [notice(campaign, "held", f"campaign held: {why}")] if campaign and campaign.notify else []
+    return [notice(campaign, "held", why=why)] if campaign and campaign.notify else []
 
 
 def record_or_defer(job: FanOut, *, campaigns: Campaigns, words: frozenset[str]) -> list[Envelope]:
@@ -436,24 +461,9 @@ def record_or_defer(job: FanOut, *, campaigns: Campaigns, words: frozenset[str])
     return envelopes
 
 
-def notice(campaign: Campaign, step: str, text: str) -> Envelope:
-    """A text to the number itself. Its failure is reported to nobody."""
-    message_id = (
-        f"wamid.{computed_id('campaign notice', campaign.id, step, f'{campaign.row}').replace('-', '').upper()}"
-    )
+def notice(campaign: Campaign, what: str, **values: object) -> Envelope:
+    """A text to the number itself, in its language. Its failure is reported to nobody."""
+    text = TEXTS["pt" if campaign.phone.startswith(PORTUGUESE) else "en"][what].format(**values)
     name = f" {campaign.name!r}" if campaign.name else ""
-    body = {
-        "messaging_product": "whatsapp",
-        "to": campaign.phone,
-        "type": "text",
-        "text": {"body": f"Campanha{name} {campaign.id}: {text}"[:1000]},
-    }
-    return Envelope(
-        SendMessage(
-            id=message_id,
-            phone=campaign.phone,
-            message_id=message_id,
-            body=serialise(body),
-            notify_on_failure=False,
-        )
-    )
+    about = f"{campaign.id} {what} {campaign.row}"
+    return Envelope(note(campaign.phone, f"{campaign.id}{name}: {text}", about=about))

@@ -89,7 +89,7 @@ def parse(  # noqa: PLR0913 (collaborators)
     except (TableUnreadable, MediaTooLarge, MediaQuotaReached, MediaMissing) as error:
         why = f"the file {job.media_id} is gone" if isinstance(error, MediaMissing) else f"{error}"
         campaigns.move(job.phone, campaign.id, "failed", reason=why, of=("parsing",))
-        told = [notice(campaign, "failed", f"not sent: {why}")] if campaign.notify else []
+        told = [notice(campaign, "failed", why=why)] if campaign.notify else []
         return told, [entry(campaign, "failed", why)]
     finally:
         campaigns.end_parsing(campaign.id)
@@ -99,7 +99,9 @@ def parse(  # noqa: PLR0913 (collaborators)
     summary = f"{counted.total} to send, {counted.bad} bad, {counted.duplicates} duplicates"
     envelopes = [first_look(saved)] if saved.state == "running" else []
     if campaign.notify:
-        envelopes.append(notice(campaign, "parsed", summary))
+        envelopes.append(
+            notice(campaign, "parsed", total=counted.total, bad=counted.bad, duplicates=counted.duplicates)
+        )
     return envelopes, [entry(campaign, "queued", summary)]
 
 

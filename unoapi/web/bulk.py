@@ -45,11 +45,8 @@ if TYPE_CHECKING:
 routes = Blueprint("bulk", __name__)
 
 FORM_BYTES = 1024 * 1024
-MAX_OPEN = 20
-"""Campaigns of a number that are not over."""
 MAX_ROWS_IN_BODY = 10_000
 CSV = "text/csv"
-WAIT_S = 60
 CAMPAIGN = re.compile(CAMPAIGN_ID, re.ASCII)
 
 
@@ -105,9 +102,7 @@ def begin(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any
     known = uno.campaigns.find(phone, campaign.id)
     if known is not None:  # the same Idempotency-Key: the same campaign
         return jsonify(bulk_reports.progress(known))
-    if sum(not one.is_over for one in uno.campaigns.all(phone)) >= MAX_OPEN:
-        details = f"{MAX_OPEN} campaigns of {phone} are not over: stop some, or wait."
-        raise RequestError("Rate limit hit", code=130429, status=429, details=details, retry_after_s=WAIT_S)
+    bulk.ensure_room(phone, campaigns=uno.campaigns)
     source = _source(phone, asked)
     if uno.campaigns.create(campaign):
         template = serialise(asked.message) if asked.message is not None else ""
