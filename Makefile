@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench crash-test fault-test attack-test console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel clean
+.PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-21s %s\n' "$$name" "$$text"; done
@@ -41,6 +41,9 @@ otel: $(VENV)/.ready ## Install what exports traces to an OpenTelemetry collecto
 
 bench: $(VENV)/.dev ## Run the benchmarks
 	@$(BIN)/python -m tests.bench
+
+bulk-test: $(VENV)/.dev ## Send a campaign of 2,000 rows while every process is killed in turn, and count
+	@$(BIN)/python -m tests.bulk
 
 crash-test: $(VENV)/.dev ## Kill processes in the middle of work and count what was lost
 	@$(BIN)/python -m tests.crash

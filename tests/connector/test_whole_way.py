@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import time
 import wave
 from typing import TYPE_CHECKING, Any
@@ -256,3 +257,29 @@ def test_while_the_phone_is_not_there_the_form_of_a_number_decides(uno: Stack, h
     assert [contact["status"] for contact in answer.json()["contacts"]] == ["valid", "invalid"]
     assert time.monotonic() - started < 4, "the API does not wait for a reply that cannot come"
     assert uno.depth("unoapi.dead") == 0, "a request never becomes a dead letter"
+
+
+def test_a_campaign_reaches_each_contact_once_and_a_reply_goes_before_it(uno: Stack, phone: Phone) -> None:
+    before = len(phone.sent())
+    numbers = [f"55119{91000000 + position}" for position in range(25)]
+    rows = [
+        {"telefone": number, "nome": "JOAO SILVA", "mensagem": "Oi #NOME"} for number in [*numbers, numbers[3], "123"]
+    ]
+    assert uno.post(f"/v15.0/{PHONE}/bulk/opt_outs", {"numbers": [numbers[7]]}).ok
+
+    begun = uno.post(f"/v15.0/{PHONE}/bulk", {"rows": rows, "batch": 20, "delay": 2})
+    eventually(lambda: len(phone.sent()) > before + 3, what="the campaign")
+    asked_at, reply = time.time(), "5521991000000"
+    send(uno, reply, text={"body": "a reply"})
+    campaign = f"/v15.0/{PHONE}/bulk/{begun.json()['id']}"
+    eventually(lambda: uno.get(campaign).json()["status"] == "done", what="done")
+
+    lines = phone.sent()[before:]
+    left = [line["to"].partition("@")[0] for line in lines]
+    shown = uno.get(campaign).json()
+    (replied,) = (line["at"] for line in lines if line["to"].startswith(reply))
+    assert sorted(left) == sorted([*(number for number in numbers if number != numbers[7]), reply])
+    assert "Oi Joao" in json.dumps(lines[0])
+    assert (shown["rows"]["bad"], shown["rows"]["duplicates"]) == (1, 1)
+    assert sum(shown["counts"].get(word, 0) for word in ("sent", "delivered", "read")) == 24
+    assert replied - asked_at < 2

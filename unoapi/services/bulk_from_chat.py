@@ -49,8 +49,9 @@ def _begin(message: OwnMessage, *, campaigns: Campaigns, sessions: SessionStore)
     if campaigns.find(campaign.phone, campaign.id) is None:
         bulk.ensure_room(campaign.phone, campaigns=campaigns)
         campaigns.create(campaign)
-    source = {"media_id": own_id(message.phone, media_id)} if media_id else {"link": link}
-    return Outcome(jobs=(bulk.parse_job(campaign, **source), bulk.notice(campaign, "read")))
+    own = own_id(message.phone, media_id) if media_id else ""
+    job = bulk.parse_job(campaign, media_id=own, link="" if own else link)
+    return Outcome(jobs=(job, bulk.notice(campaign, "read")))
 
 
 def _report(message: OwnMessage, *, campaigns: Campaigns) -> Outcome:
