@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import redis
 import requests
 from rich.table import Table
 
@@ -330,8 +331,25 @@ class BulkRun:
             count = self._count()
             if count != last:
                 last, since = count, time.monotonic()
-            assert time.monotonic() - since < OVER_S, f"{what}: nothing has left for {OVER_S:g} s: {self._shown()}"
+            if time.monotonic() - since > OVER_S:
+                self._explain()
+                raise AssertionError(f"{what}: nothing has left for {OVER_S:g} s")
             time.sleep(0.25)
+
+    def _explain(self) -> None:
+        """Print what is left of a run that stands still."""
+        shown = self._shown()
+        shown.pop("bad_rows", None)
+        kept = redis.Redis.from_url(self._uno.environment["REDIS_URL"], decode_responses=True)
+        self._print(shown, kept.hgetall(f"unoapi-bulk:{PHONE}:{self._campaign}"), self._uno.unfinished_by_queue())
+        self._print(self._uno.dead(), *self._uno.cli("trace", self._campaign, check=False).stdout.splitlines()[-20:])
+        for process in self._uno.processes:
+            lines = [line for line in process.output().splitlines() if "message_sent" not in line]
+            self._print(f"{process.log}, running: {process.running()}", *(line[:300] for line in lines[-20:]))
+
+    def _print(self, *lines: object) -> None:
+        for line in lines:
+            self._console.print(f"{line}", markup=False, highlight=False)
 
     def _note(self, what: str) -> None:
         self._faults.append(what)
