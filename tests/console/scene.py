@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,13 +14,18 @@ from werkzeug.serving import make_server
 
 from tests.support.api import MemoryApi, memory_api
 from unoapi.broker.queue_depths import Depth
+from unoapi.models.activity import RECEIVED, SENT
+from unoapi.models.audit import AuditEntry
 from unoapi.models.connector.events import QrCode, SessionState
 from unoapi.models.jobs import now_ms
+from unoapi.models.request_bin import BinnedRequest
+from unoapi.models.trace import TraceEntry
+from unoapi.services import request_bin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.fakes import MemoryConnections, MemoryDirectory
+    from tests.support.fakes import MemoryActivity, MemoryConnections, MemoryDirectory
     from unoapi.bootstrap import Uno
 
 SANDBOX = "5511999990000"
@@ -64,6 +71,7 @@ def scene() -> Iterator[MemoryApi]:
         for number in range(60):
             api.register([], phone=f"55219777{number:05}", label=f"Filial {number}")
         _connect(api.uno)
+        _happen(api.uno)
         yield api
 
 
@@ -74,6 +82,40 @@ def _connect(uno: Uno) -> None:
     connections.record(TO_SCAN, code, at_ms=now_ms(), seq=2)
     connections.record(ONLINE, SessionState(state="connected"), at_ms=now_ms(), seq=1)
     directory.recorded |= {TO_SCAN: "connecting", ONLINE: "online"}
+
+
+def _happen(uno: Uno) -> None:
+    """A day with a lunch break and a receiver that was down for a while."""
+    activity, now_s = cast("MemoryActivity", uno.activity), time.time()
+    clock = [now_s]
+    activity._now_s = lambda: clock[0]
+    about: dict[str, Any] = {"phone": SANDBOX, "message_id": "wamid.scene", "webhook": "crm", "delivery_id": "scene"}
+    for minute in range(60):
+        clock[0] = now_s - 60 * (59 - minute)
+        busy = 6 + minute % 7 + (8 if 20 < minute < 40 else 0)
+        for number in range(busy):
+            activity.count(SANDBOX, RECEIVED if number % 3 else SENT)
+            ok = not (25 < minute < 29 and number % 2)
+            entry = TraceEntry(
+                step="delivered" if ok else "attempt", status=200 if ok else 503, duration_ms=20 + minute * 3, **about
+            )
+            activity.note(entry)
+    clock[0] = now_s
+    activity._now_s = time.time
+    steps: list[tuple[Any, int | None, str]] = [
+        ("accepted", None, ""), ("sent", None, ""), ("attempt", 503, "HTTP 503; again in 10 s"), ("delivered", 200, ""),
+    ]  # fmt: skip
+    for step, status, detail in steps:
+        told = about if status else {**about, "webhook": ""}
+        uno.traces.add(TraceEntry(step=step, status=status, detail=detail, duration_ms=31 if status else None, **told))
+    uno.audit.add(AuditEntry(who=SANDBOX, what="console.sessions.save", phone=SANDBOX, address="203.0.113.20"))
+    uno.audit.add(AuditEntry(who="operator", what="admin.replay", detail="12 dead letters", address="203.0.113.4"))
+    request_bin.watch(SANDBOX, sessions=uno.sessions)
+    body = json.dumps(
+        {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages"}]}]}
+    )
+    headers = {"webhook-id": "3c1f", "webhook-attempt": "1", "Content-Type": "application/json; charset=utf-8"}
+    uno.request_bin.add(SANDBOX, BinnedRequest(seq=int(now_s * 1e6), webhook="console-bin", headers=headers, body=body))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ PAGES = {
     "session": f"/session/{SANDBOX}",
     "pairing": f"/session/{TO_SCAN}",
     "queues": "/console/queues",
-    "try": f"/console/try/{SANDBOX}",
+    "try": f"/console/try/{SANDBOX}?id=wamid.scene",
     "audit": "/console/audit",
     "error": "/console/nowhere",
 }

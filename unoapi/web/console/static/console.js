@@ -22,13 +22,15 @@
       const chart = JSON.parse(figure.dataset.chart);
       figure.querySelector(".uplot")?.remove();
       const grid = { stroke: colour("line"), width: 1 }, ticks = { ...grid, size: 4 };
+      const days = chart.x.at(-1) - chart.x[0] > 2 * 86400;
+      const shortMoment = new Intl.DateTimeFormat(language, days ? { day: "2-digit", month: "2-digit" } : { hour: "2-digit", minute: "2-digit" });
       const axis = { stroke: colour("soft"), grid, ticks, font: "12px system-ui, sans-serif" };
       const plot = new uPlot({
         width: figure.clientWidth || 300,
         height: 190,
         cursor: { y: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.05] } },
-        axes: [axis, { ...axis, size: 54, values: (_, ticks) => ticks.map(tick => tick.toLocaleString(language)) }],
+        axes: [{ ...axis, values: (_, ticks) => ticks.map(tick => shortMoment.format(new Date(tick * 1000))) }, { ...axis, size: 54, values: (_, ticks) => ticks.map(tick => tick.toLocaleString(language)) }],
         series: [
           { value: (_, at) => (at == null ? "–" : moment.format(new Date(at * 1000))), label: chart.time || "" },
           ...chart.series.map(line => ({
@@ -69,8 +71,13 @@
 
   function trouble(is) { const line = document.getElementById("trouble"); if (line) line.hidden = !is; }
 
+  function showCurrentPage() {
+    const link = document.querySelector("nav.pages a[aria-current]");
+    if (link) link.closest("nav").scrollLeft = link.offsetLeft - 40;
+  }
+
   function ready(root) { localTimes(root); charts(root); copyButtons(root); }
-  document.addEventListener("DOMContentLoaded", () => { ready(document); tokenOfAddress(); });
+  document.addEventListener("DOMContentLoaded", () => { ready(document); showCurrentPage(); tokenOfAddress(); });
   document.addEventListener("htmx:afterSwap", event => ready(event.detail.target.isConnected ? event.detail.target : document));
   document.addEventListener("htmx:sendError", () => trouble(true));
   document.addEventListener("htmx:responseError", () => trouble(true));
