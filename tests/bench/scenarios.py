@@ -207,7 +207,10 @@ def keeping(stage: Stage) -> list[Row]:
         },
         stage.sizes.rounds,
     )
-    return [compared("events/s through all, kept : not kept", rounds, "kept", "not kept", "per_s", at_least=0.9)]
+    return [
+        compared("events/s through all, kept : not kept", rounds, "kept", "not kept", "per_s", at_least=0.9),
+        compared("processor time of an event in us, kept : not kept", rounds, "kept", "not kept", "cpu_us"),
+    ]
 
 
 def endurance(stage: Stage) -> list[Row]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import redis
+import requests
 
 from tests.support.stack import eventually
 from unoapi.devenv import packages, processes
@@ -100,7 +101,8 @@ class RabbitCluster:
 
     @property
     def management_url(self) -> str:
-        return next(node for node in self.nodes if node.running).management_url
+        """That of a node that answers: one that sees none of the others does not."""
+        return next(node for node in self.nodes if _answer_of(node, "overview") is not None).management_url
 
     def add_vhost(self, name: str) -> str:
         addresses = [self.nodes[0].add_vhost(name)]
@@ -147,10 +149,7 @@ class RabbitCluster:
         """Wait until every quorum queue has all its members: before that the next node must not go."""
 
         def in_step() -> bool:
-            try:
-                return all(self._is_in_step(node) for node in self.nodes)
-            except AssertionError:
-                return False
+            return all(self._is_in_step(node) for node in self.nodes)
 
         eventually(in_step, within_s=120, every_s=1, what="all members of all queues")
 
@@ -181,13 +180,12 @@ class RabbitCluster:
                     )
 
     def _members(self) -> int:
-        answer = self.nodes[0]._management("GET", "nodes").json()
-        return sum(bool(node.get("running")) for node in answer)
+        return sum(bool(node.get("running")) for node in _answer_of(self.nodes[0], "nodes") or ())
 
     def _is_in_step(self, node: ClusterNode) -> bool:
-        answer = node._management("GET", "queues?disable_stats=true")
-        assert answer.ok, answer.text
-        return all(len(queue.get("online", ())) == NODES for queue in answer.json() if queue["type"] == "quorum")
+        queues = _answer_of(node, "queues?disable_stats=true")
+        replicated = [queue for queue in queues or () if queue.get("type") in {"quorum", "stream"}]
+        return bool(replicated) and all(len(queue.get("online", ())) == NODES for queue in replicated)
 
 
 class ReplicaNode(RedisNode):
@@ -312,6 +310,15 @@ class RedisPair:
         self._watching.append(process)
         self._ports.append(port)
         eventually(lambda: _answers(port), within_s=10, what="a Sentinel")
+
+
+def _answer_of(node: ClusterNode, path: str) -> Any:
+    """What its management answers, or none."""
+    try:
+        answer = node._management("GET", path)
+    except requests.RequestException:
+        return None
+    return answer.json() if answer.ok else None
 
 
 def _answers(port: int) -> bool:

@@ -25,7 +25,7 @@ def reporting(servers: PrivateServers, receiver: Receiver, tmp_path: Path) -> It
         yield running
 
 
-def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_back(
+def test_three_webhooks_get_one_three_and_three_requests_the_dead_one_comes_back_and_a_new_one_gets_what_it_missed(
     reporting: Stack, receiver: Receiver
 ) -> None:
     receiver.script("/flaky", Behaviour(failures=2, failure_statuses=(503,)))
@@ -64,3 +64,13 @@ def test_three_webhooks_get_one_three_and_three_requests_and_the_dead_one_comes_
     assert ids == {dead_letter["id"]}
     eventually(lambda: reporting.depth("unoapi.dead") == 0)
     assert reporting.dead() == []
+
+    reporting.register([{"id": "new", "urlAbsolute": receiver.url("/new")}])
+    replay = ("events", "replay", "--phone", PHONE, "--webhook", "new", "--since", "1h", "--only-missing")
+    assert reporting.cli(*replay).stdout.startswith("done: 1 delivered, 0 skipped")
+    assert reporting.cli(*replay).stdout.startswith("done: 0 delivered, 1 skipped")
+
+    (missed,), (fine,) = receiver.requests("/new"), receiver.requests("/fine")
+    assert missed.body == fine.body
+    assert missed.headers["webhook-replay"] == "true"
+    assert "webhook-replay" not in fine.headers
