@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel clean
+.PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-figures console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-21s %s\n' "$$name" "$$text"; done
@@ -60,6 +60,9 @@ test-debian13: ## Test what talks to RabbitMQ and Redis with those of Debian 13,
 console-test: $(VENV)/.dev ## Open each page of the console in Chromium, in both languages, wide and narrow; needs npm for axe-core
 	@mkdir -p .run/axe && cd .run/axe && npm install --silent --ignore-scripts --no-audit --no-fund --no-save axe-core@4.14.1
 	@CONSOLE_TEST_AXE=$(CURDIR)/.run/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -q tests/console/test_browser.py
+
+console-figures: $(VENV)/.dev ## Measure each page of the console with 5,000 numbers, 100,000 dead letters and 1,000,000 messages
+	@$(BIN)/python -m tests.console.measure
 
 console-libraries: ## Copy what the console's pages load out of its npm packages again (needs npm)
 	@rm -rf .run/npm && mkdir -p .run/npm && cp unoapi/web/console/static/vendor/package.json .run/npm/

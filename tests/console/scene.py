@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SANDBOX = "5511999990000"
 TO_SCAN, ONLINE, AT_META = "5511988880001", "5511988880002", "5511988880003"
+MARIA, MISSING = "5549999990001", "wamid.THE.MESSAGE.THAT.IS.MISSING"
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 """The name of a number, as somebody may choose it."""
 
@@ -60,7 +61,7 @@ class Well:
 @contextmanager
 def scene() -> Iterator[MemoryApi]:
     """The API over an installation that has something to show."""
-    with memory_api() as plain:
+    with memory_api(UNOAPI_MESSAGE_RETRY_LIMIT="0", UNOAPI_CONSOLE_BODIES="true") as plain:
         parts: dict[str, Any] = {"queue_monitor": StandingQueues(), "redis_monitor": Well()}
         api = MemoryApi(replace(plain.uno, **parts))
         hook = {"id": "crm", "urlAbsolute": "https://203.0.113.9/hooks/whatsapp", "token": "secret-of-the-receiver"}
@@ -72,7 +73,20 @@ def scene() -> Iterator[MemoryApi]:
             api.register([], phone=f"55219777{number:05}", label=f"Filial {number}")
         _connect(api.uno)
         _happen(api.uno)
+        _write(api)
         yield api
+
+
+def _write(api: MemoryApi) -> None:
+    """Messages of the sandbox: some that came well, some that were given up, one that is missing and one that waits."""
+    for number, answer in enumerate((200, 200, 500, 200, 410, 200, 200)):
+        api.contact_writes(f"message {number}", phone=SANDBOX)
+        api.send(f"answer {number}", phone=SANDBOX)
+        api.work(answer, 200, 200, duration_ms=30 + 40 * number)
+    body = {"from": MARIA, "profile": {"name": "Maria"}, "type": "text", "text": {"body": "Cadê?"}, "id": MISSING}
+    api.post(f"/sandbox/{SANDBOX}/messages", body)
+    api.work(500)
+    api.contact_writes("waits for a worker", phone=SANDBOX)
 
 
 def _connect(uno: Uno) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.console.scene import SANDBOX, TO_SCAN, scene, served
+from tests.console.scene import MARIA, MISSING, SANDBOX, TO_SCAN, scene, served
 from tests.support.chromium import chromium
 from tests.support.stack import OPERATOR, ROOT, eventually
 from unoapi.web.console.words import COOKIE, LANGUAGES
@@ -33,6 +33,12 @@ PAGES = {
     "queues": "/console/queues",
     "try": f"/console/try/{SANDBOX}?id=wamid.scene",
     "audit": "/console/audit",
+    "messages": "/console/messages",
+    "message": f"/console/messages/{SANDBOX}/{MISSING}",
+    "webhooks": "/console/webhooks",
+    "webhook": f"/console/webhooks/{SANDBOX}/crm",
+    "dead": "/console/dead-letters",
+    "purge": "/console/dead-letters/purge",
     "error": "/console/nowhere",
 }
 """Every page by a name for its pictures."""
@@ -131,3 +137,26 @@ def test_a_page_loads_nothing_from_elsewhere_says_no_error_and_fits_the_screen(
         assert violations(browser) == []
     if name == "login":
         log_in(browser, url)
+
+
+def test_from_a_missing_message_to_its_cause_and_its_replay_in_five_clicks(url: str, browser: webdriver.Chrome) -> None:
+    """Three in the morning: a customer says that a message is missing, and has nothing but the contact's phone."""
+    if browser.get_cookie("unoapi_console") is None:
+        log_in(browser, url)
+    look(browser, url, "overview", "en", 1280)
+
+    def click(selector: str) -> None:
+        browser.find_element(By.CSS_SELECTOR, selector).click()
+
+    click('nav.pages a[href="/console/messages"]')
+    browser.find_element(By.NAME, "contact").send_keys(MARIA[-8:])
+    click("form.filters [type=submit]")
+    click("tbody th a")
+    cause = browser.find_element(By.ID, "timeline").text
+    click("#timeline details.confirm summary")
+    click("#timeline details.confirm [type=submit]")
+
+    assert MISSING in cause
+    assert "HTTP 500" in cause
+    assert "Test the webhook, mend the receiver, then replay" in cause
+    assert "1 put back." in browser.find_element(By.CSS_SELECTOR, ".notice").text

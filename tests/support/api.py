@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
@@ -13,13 +13,17 @@ from unittest import mock
 
 import redis
 import structlog
+from celery.exceptions import Retry
 
-from tests.support.fakes import MemoryPublisher
+from tests.support.fakes import MemoryPublisher, WebhookRecorder
 from tests.support.stack import CONTACT, OPERATOR, PHONE
-from tests.support.worker import make_uno
+from tests.support.worker import make_uno, run
 from unoapi.bootstrap import bootstrap
 from unoapi.broker.connector_commands import CommandQueue
+from unoapi.errors import UnoError
+from unoapi.http.request_bin import WithRequestBin
 from unoapi.http.webhook_client import WebhookClient
+from unoapi.models.attempts import Answer as HttpAnswer
 from unoapi.settings import Settings
 from unoapi.telemetry.logging import configure_logging
 from unoapi.web.app import create_app
@@ -108,6 +112,17 @@ class MemoryApi:
         """A client sends a text."""
         body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": text}}
         return self.post(f"/v15.0/{phone}/messages", body, token=token)
+
+    def work(self, *answers: int, duration_ms: int = 20, error: str = "") -> None:
+        """Do what stands on the queues, and what follows at once; the webhooks answer so, one after the other."""
+        sender = WebhookRecorder(
+            *(HttpAnswer(status, error="" if status < 400 else error, duration_ms=duration_ms) for status in answers)
+        )
+        uno = replace(self.uno, webhook_client=WithRequestBin(sender, self.uno.request_bin))
+        while jobs := self.queues.jobs("unoapi.incoming", "unoapi.outgoing"):
+            for job in jobs:
+                with suppress(Retry, UnoError):
+                    run(uno, job)
 
     def close(self) -> None:
         self.uno.close()

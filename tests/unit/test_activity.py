@@ -39,6 +39,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"step": "dead", "webhook": "crm"}, (DEAD,)),
         ({"step": "failed"}, (SEND_FAILED,)),
         ({"step": "received", "kind": "failed"}, (SEND_FAILED,)),
+        ({"step": "accepted", "kind": "failed"}, (SEND_FAILED,)),
         ({"step": "received", "kind": "delivered"}, ()),
         ({"step": "accepted", "kind": "text"}, ()),
         ({"step": "postponed", "webhook": "crm"}, ()),

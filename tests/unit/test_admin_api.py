@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery.exceptions import Retry
 
 from tests.support.api import MemoryApi, memory_api
-from tests.support.fakes import CONTACT, PHONE, SECRET, MemoryRequestBin, WebhookRecorder
-from tests.support.worker import run
-from unoapi.http.request_bin import WithRequestBin
-from unoapi.models.attempts import Answer
+from tests.support.fakes import CONTACT, PHONE, SECRET, MemoryRequestBin
 from unoapi.models.request_bin import BIN_URL
 
 if TYPE_CHECKING:
@@ -32,16 +26,6 @@ def api() -> Iterator[MemoryApi]:
         yield running
 
 
-def work(api: MemoryApi, *answers: int) -> None:
-    """Do what stands on the queues, and what follows; the webhook answers so."""
-    sender = WebhookRecorder(*(Answer(status, duration_ms=20) for status in answers))
-    uno = replace(api.uno, webhook_client=WithRequestBin(sender, api.uno.request_bin))
-    while jobs := api.queues.jobs("unoapi.incoming", "unoapi.outgoing"):
-        for job in jobs:
-            with suppress(Retry):
-                run(uno, job)
-
-
 def data(api: MemoryApi, path: str, *, token: str = TOKEN, **params: Any) -> Any:
     answer = api.get(path, token=token, params=params)
     assert answer.status_code == 200, answer.text
@@ -51,7 +35,7 @@ def data(api: MemoryApi, path: str, *, token: str = TOKEN, **params: Any) -> Any
 def test_a_received_and_a_sent_message_are_found_with_how_far_they_are(api: MemoryApi) -> None:
     received = api.contact_writes("hello")
     sent = api.send("hi").json()["messages"][0]["id"]
-    work(api, 200, 503)
+    api.work(200, 503)
 
     found = data(api, f"/v15.0/{PHONE}/messages", contact="8888-7777", since="1h")
 
@@ -118,7 +102,7 @@ def test_a_search_that_cannot_be_meant_is_refused(api: MemoryApi, query: dict[st
 )
 def test_a_time_may_be_far_away(api: MemoryApi, query: dict[str, str]) -> None:
     api.contact_writes("hello")
-    work(api, 200)
+    api.work(200)
 
     assert len(data(api, f"/v15.0/{PHONE}/messages", **query)) == int("since" in query)
 
@@ -132,7 +116,7 @@ def test_a_token_may_stand_in_the_query(api: MemoryApi) -> None:
 def test_counts_say_what_happened_to_all_to_a_number_and_to_a_webhook(api: MemoryApi) -> None:
     api.contact_writes("hello")
     api.send("hi")
-    work(api, 200, 503)
+    api.work(200, 503)
 
     totals = [
         api.get(path).json()["totals"]
@@ -153,7 +137,7 @@ def test_counts_say_what_happened_to_all_to_a_number_and_to_a_webhook(api: Memor
 
 def test_an_endpoint_says_why_it_failed_last(api: MemoryApi) -> None:
     api.contact_writes("hello")
-    work(api, 503)
+    api.work(503)
 
     line = api.get(f"/admin/endpoints/{PHONE}/crm").json()
 
@@ -199,7 +183,7 @@ def test_each_change_is_a_line_of_the_audit_log_without_secrets(api: MemoryApi) 
 def test_a_developer_without_a_receiver_sees_what_a_webhook_gets(api: MemoryApi) -> None:
     api.register([BIN])
     api.contact_writes("hello")
-    work(api)
+    api.work()
 
     answer = api.get(f"/v15.0/{PHONE}/bin", token=TOKEN)
 
@@ -218,7 +202,7 @@ def test_a_request_to_the_bin_is_tried_again_when_redis_is_away(api: MemoryApi) 
     api.uno.request_bin.away = True
     api.register([BIN])
     api.contact_writes("hello")
-    work(api)
+    api.work()
 
     (message,) = data(api, f"/v15.0/{PHONE}/messages")
 

@@ -36,6 +36,7 @@ def steps(text: str) -> list[TraceEntry]:
         ("sent", "accepted/text received/sent queued/sent@crm delivered/sent@crm", "sent", ""),
         ("sent", "accepted/text sent queued/sent@crm received/delivered received/read", "read", ""),
         ("sent", "accepted/audio received/played", "read", ""),
+        ("sent", "received/message queued/message@crm", "sent", ""),
         ("sent", "accepted/text received/read superseded/delivered", "read", ""),
         ("sent", "accepted/text failed:131026_not_on_WhatsApp queued/failed@crm", "failed", "131026 not on WhatsApp"),
         ("sent", "accepted/text received/failed", "failed", ""),
@@ -95,4 +96,4 @@ def test_the_steps_say_how_far_a_message_is(direction: Direction, text: str, sta
     ],
 )
 def test_a_contact_is_asked_for_as_people_write_a_phone(asked: str, contact: str, meant: bool) -> None:
-    assert is_contact(asked, contact) is meant
+    assert is_contact(asked)(contact) is meant

@@ -33,7 +33,7 @@ def to_dead_letter(envelope: Envelope, topology: Topology, *, reason: str, error
         {
             REASON_HEADER: reason,
             ERROR_HEADER: error,
-            DIED_HEADER: datetime.now(UTC).isoformat(timespec="seconds"),
+            DIED_HEADER: datetime.now(UTC).isoformat(timespec="milliseconds"),
             QUEUE_HEADER: message.routing_key,
         }
     )
@@ -98,7 +98,7 @@ def moved_to_the_end(dead_letter: DeadLetter, topology: Topology) -> Message:
     """The same dead letter for the end of its queue; what the broker's headers said is saved in ours."""
     headers = _without(dead_letter.headers, ()) | {REASON_HEADER: dead_letter.reason, QUEUE_HEADER: dead_letter.queue}
     if dead_letter.died_at is not None:
-        headers[DIED_HEADER] = dead_letter.died_at.isoformat(timespec="seconds")
+        headers[DIED_HEADER] = dead_letter.died_at.isoformat(timespec="milliseconds")
     return Message(
         topology.dead, dead_letter.queue, dead_letter.body, headers, dead_letter.properties, into=topology.dead
     )

@@ -40,7 +40,7 @@ def counted_in(entry: TraceEntry) -> tuple[int, ...]:
             return (DEAD, FAILED) if entry.webhook and entry.duration_ms is not None else (DEAD,)
         case "failed":
             return (SEND_FAILED,)
-        case "received" if entry.kind == "failed":
+        case "received" | "accepted" if entry.kind == "failed":
             return (SEND_FAILED,)
         case _:
             return ()

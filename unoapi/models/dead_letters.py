@@ -147,3 +147,34 @@ class DeadLetterWalk:
     def __iter__(self) -> Iterator[DeadLetterResult]:
         """Do the work, one result at a time. It can be done once."""
         return self.results
+
+
+EXPLAINED = {
+    "refused": ("refused",),
+    "unreachable": ("unreachable", "delivery_failed"),
+    "throttled": ("throttled",),
+    "gone": ("gone",),
+    "blocked": ("blocked",),
+    "removed": ("webhook_removed", "dropped"),
+    "too_old": ("too_old",),
+    "outcome_unknown": ("outcome_unknown", "unanswered"),
+    "not_connected": ("no_connector", "nobody_answers", "session_ending", "engine_unavailable"),
+    "rejected": ("new_chats_refused", "send_refused", "rejected", "command_refused"),
+    "not_sent": ("send_failed", "not_sent", "send_postponed", "unclaimed"),
+    "session_unknown": ("session_unknown",),
+    "unknown_number": ("unknown_number",),
+    "odd_callback": ("odd_callback",),
+    "file_missing": ("fetch_failed", "file_refused", "media_missing"),
+    "file_refused": ("media_too_large", "media_quota_reached", "conversion_failed"),
+    "callback_failed": ("callback_failed",),
+    "poison": ("poison", "delivery_limit"),
+    "broker": ("unroutable", "expired", "maxlen"),
+    "server_away": ("store_unavailable", "store_refuses_writes", "broker_unavailable", "broker_blocked"),
+}
+"""Reasons that mean the same to a person, by the word of their explanation. All others are errors of ours."""
+EXPLAINED_BY_REASON = {reason: word for word, reasons in EXPLAINED.items() for reason in reasons}
+
+
+def explained_reason(reason: str) -> str:
+    """The word under which a reason is explained; `bug` for an error of ours."""
+    return EXPLAINED_BY_REASON.get(reason, "bug")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from unoapi.models.phones import digits_of, with_ninth_digit
+from unoapi.models.phones import digits_of, with_ninth_digit, without_ninth_digit
 from unoapi.models.trace import TraceEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.jobs import MessageJob
 
@@ -105,15 +105,21 @@ class OwnMessageQuery(BaseModel):
     before: str = Field(default="", max_length=600)
     limit: int = Field(default=50, ge=1, le=MAX_LISTED)
 
-    def matches(self, message: LoggedMessage) -> bool:
-        """Whether a message is selected, as far as its trace is not needed."""
-        return (
-            self.id in ("", message.id)
-            and self.direction in ("", message.direction)
-            and (self.since is None or message.at >= self.since)
-            and (self.until is None or message.at <= self.until)
-            and (not self.contact or is_contact(self.contact, message.contact))
-        )
+    def matcher(self) -> Callable[[LoggedMessage], bool]:
+        """Whether a message is selected, as far as its trace is not needed; made once for thousands of messages."""
+        since_ms = 0 if self.since is None else self.since.timestamp() * 1000
+        until_ms = float("inf") if self.until is None else self.until.timestamp() * 1000
+        is_meant = is_contact(self.contact) if self.contact else None
+
+        def matches(message: LoggedMessage) -> bool:
+            return (
+                since_ms <= message.at_ms <= until_ms
+                and self.id in ("", message.id)
+                and self.direction in ("", message.direction)
+                and (is_meant is None or is_meant(message.contact))
+            )
+
+        return matches
 
 
 class MessageQuery(OwnMessageQuery):
@@ -122,12 +128,12 @@ class MessageQuery(OwnMessageQuery):
     phone: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,20}$")] = ""
 
 
-def is_contact(asked: str, contact: str) -> bool:
-    """Whether somebody asks for this contact: by the address, the phone as people write it, or its last digits."""
+def is_contact(asked: str) -> Callable[[str], bool]:
+    """Whether a contact is meant: by the address, the phone as people write it, or its last digits."""
     digits = digits_of(asked)
-    if asked == contact or (len(digits) >= MIN_DIGITS and contact.partition("@")[0].endswith(digits)):
-        return True
-    return len(digits) >= MIN_DIGITS and with_ninth_digit(digits) == with_ninth_digit(contact.partition("@")[0])
+    ends = {digits, with_ninth_digit(digits), without_ninth_digit(digits)} if len(digits) >= MIN_DIGITS else set()
+    known = tuple(ends)
+    return lambda contact: contact == asked or (bool(known) and contact.partition("@")[0].endswith(known))
 
 
 def state_of(direction: Direction, steps: Sequence[TraceEntry]) -> tuple[State, str]:
@@ -158,8 +164,8 @@ def _sent_state(steps: Sequence[TraceEntry]) -> tuple[State, str]:
         return "failed", next((step.detail for step in failed if step.detail), "")
     if word:
         return "read" if word == "played" else word, ""  # type: ignore[return-value]
-    if any(step.step == "sent" for step in steps):
-        return "sent", ""
+    if any(step.step == "sent" or (step.step == "received" and step.kind == "message") for step in steps):
+        return "sent", ""  # the second: the number wrote it on another device
     waiting = [step for step in steps if step.step in ("attempt", "postponed", "suspected")]
     return ("waiting", waiting[-1].detail) if waiting else ("accepted", "")
 

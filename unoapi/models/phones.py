@@ -201,6 +201,12 @@ def with_ninth_digit(number: str) -> str:
     return candidate if is_valid(candidate) else number
 
 
+def without_ninth_digit(number: str) -> str:
+    """A Brazilian mobile number as it was written before 2016; any other number stays as it is."""
+    before = f"{number[:4]}{number[5:]}"
+    return before if number[4:5] == "9" and OLD_MOBILE.fullmatch(before) else number
+
+
 def to_jid(recipient: str) -> str:
     """The jid of a recipient as the API gets it; the existence look-up of WhatsApp may still change it."""
     return recipient if "@" in recipient else f"{to_phone(recipient)}@{USER}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unoapi.ports import MessageLog, Traces
 
 STATES_AT_ONCE = 100
-MAX_STATES = 1000
+MAX_STATES = 500
 """So many traces are read for one page: what was looked at without a hit is passed with the next one."""
 MAX_TOO_OLD = 500
 """After so many in a row that are too old all others are: those that were written last may have waited for long."""
@@ -75,13 +75,14 @@ def with_states(messages: Sequence[LoggedMessage], traces: Traces) -> list[Found
 
 def _selected(query: OwnMessageQuery, messages: Iterator[LoggedMessage]) -> Iterator[LoggedMessage]:
     """The selected messages behind the cursor, each once."""
-    seen, passed, too_old = set[str](), not query.before, 0
+    seen, passed, too_old, matches = set[str](), not query.before, 0, query.matcher()
+    since_ms = 0 if query.since is None else query.since.timestamp() * 1000
     for message in messages:
-        too_old = too_old + 1 if query.since is not None and message.at < query.since else 0
+        too_old = too_old + 1 if message.at_ms < since_ms else 0
         if too_old > MAX_TOO_OLD:
             return
         key = _cursor(message)
-        if passed and key not in seen and query.matches(message):
+        if passed and key not in seen and matches(message):
             yield message
         seen.add(key)
         passed = passed or key == query.before

@@ -13,6 +13,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -63,10 +64,15 @@ class RedisActivity:
     def __init__(self, redis: RedisClient, *, now_s: Callable[[], float] = time.time) -> None:
         self._redis = redis
         self._now_s = now_s
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """Begin anew: a parent's counts are the parent's to write, and nobody here gives its lock back."""
         self._lock = threading.Lock()
         self._counts: dict[str, list[int]] = {}
         self._errors: dict[str, str] = {}
-        self._pid = 0
+        self._flush_at = 0.0
 
     def note(self, entry: TraceEntry) -> None:
         """Count a step of a message. Never raises, never waits."""
@@ -82,9 +88,8 @@ class RedisActivity:
 
     def _count(self, phone: str, endpoint: str, slots: Sequence[int]) -> None:
         with self._lock:
-            if self._pid != os.getpid():  # a parent's counts are the parent's to write
-                self._counts, self._errors, self._pid = {}, {}, os.getpid()
-            if not self._counts:
+            if (now := time.monotonic()) >= self._flush_at:
+                self._flush_at = now + FLUSH_S
                 self._start_timer()
             for series in (ALL, phone, endpoint):
                 counts = self._counts.get(series) if series else None
@@ -98,7 +103,10 @@ class RedisActivity:
     def _start_timer(self) -> None:
         timer = threading.Timer(FLUSH_S, self.flush)
         timer.daemon = True
-        timer.start()
+        with suppress(
+            RuntimeError
+        ):  # no thread is left, or the process ends: the next count tries again, or `close` writes
+            timer.start()
 
     def flush(self) -> None:
         """Write what was counted. Never raises."""

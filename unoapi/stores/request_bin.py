@@ -11,8 +11,8 @@ from unoapi.models.request_bin import BinnedRequest
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
-MAX_REQUESTS = 50
-MAX_BODY_CHARS = 65_536
+MAX_REQUESTS = 30
+MAX_BODY_CHARS = 16_384
 TTL_S = 3600
 
 

@@ -30,7 +30,7 @@ class BinQuery(BaseModel):
 @session_token
 @query(BinQuery)
 def requests(version: str, phone: str, query: BinQuery) -> ResponseReturnValue:  # noqa: ARG001
-    """Show what a webhook with the address of the request bin got: the last 50 requests of an hour, the oldest first.
+    """Show what a webhook with the address of the request bin got: the last 30 requests of an hour, the oldest first.
 
     Such a webhook has `urlAbsolute` as `address` says; nothing leaves this installation.
     """

@@ -11,7 +11,17 @@ from flask import Blueprint, Response, g, render_template, request, send_from_di
 
 from unoapi import __version__
 from unoapi.web.auth import public
-from unoapi.web.console import changes, login, overview, queues, sessions, trying
+from unoapi.web.console import (
+    changes,
+    dead_letters,
+    login,
+    messages,
+    overview,
+    queues,
+    sessions,
+    trying,
+    webhooks,
+)
 from unoapi.web.console.access import any_login, current_login, ensure_own_form, read_login
 from unoapi.web.console.view import at, csrf, load_form, notice, part, span
 from unoapi.web.console.words import LANGUAGES, language, named, t, tn
@@ -21,10 +31,13 @@ from unoapi.web.schemas import schema
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-PAGES = (login, overview, sessions, queues, trying, changes)
+PAGES = (login, overview, sessions, messages, webhooks, dead_letters, queues, trying, changes)
 NAVIGATION = (
     ("overview", "console.overview.page", True),
     ("sessions", "console.sessions.page", False),
+    ("messages", "console.messages.page", False),
+    ("webhooks", "console.webhooks.page", False),
+    ("dead_letters", "console.dead_letters.page", True),
     ("queues", "console.queues.page", True),
     ("try", "console.trying.start", False),
     ("audit", "console.changes.page", False),

@@ -1,0 +1,171 @@
+"""How long each page of the console takes with much behind it: `make console-figures`.
+
+Real RabbitMQ and Redis, the application in this process, 5,000 numbers, 100,000 dead letters and 1,000,000 messages
+with their traces. A page is slow when its 95th percentile is over 300 ms. `--share 0.01` fills in the hundredth part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from tests.support.api import make_settings
+from tests.support.console import Browser
+from tests.support.stack import CONTACT, OPERATOR
+from unoapi.bootstrap import bootstrap
+from unoapi.broker.dead_letters import to_dead_letter
+from unoapi.devenv.servers import PrivateServers
+from unoapi.models.jobs import DeliverWebhook, Envelope, now_ms
+from unoapi.models.message_log import LoggedMessage
+from unoapi.models.trace import TraceEntry
+from unoapi.stores.message_log import RedisMessageLog
+from unoapi.stores.traces import RedisTraces
+from unoapi.web.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unoapi.bootstrap import Uno
+    from unoapi.stores.redis import Command
+
+SESSIONS, LETTERS, MESSAGES = 5_000, 100_000, 1_000_000
+TIMES, MOST_MS = 30, 300.0
+AT_ONCE = 20_000
+WEBHOOK = {"id": "crm", "urlAbsolute": "https://203.0.113.9/hook", "token": "x" * 20}
+
+
+class Collected:
+    """A Redis client that keeps the commands that a store posts, to be written by thousands."""
+
+    def __init__(self, direct: Any) -> None:
+        self._direct = direct
+        self._commands: list[Command] = []
+
+    def post(self, *commands: Command) -> None:
+        self._commands += commands
+        if len(self._commands) >= AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        pipeline = self._direct.pipeline(transaction=False)
+        for command in self._commands:
+            pipeline.execute_command(*command)
+        pipeline.execute()
+        self._commands.clear()
+
+
+def phone_of(number: int) -> str:
+    return f"5511{number:09}"
+
+
+def fill(uno: Uno, direct: Any, share: float) -> str:
+    """Write it all; returns the id of one message of the first number."""
+    sessions, messages = max(10, int(SESSIONS * share)), int(MESSAGES * share)
+    written: Any = Collected(direct)
+    for number in range(sessions):
+        config = {"provider": "sandbox", "authToken": f"token-of-{number:012}", "label": f"Shop {number}"}
+        written.post(
+            ("SET", f"unoapi-config:{phone_of(number)}", json.dumps({**config, "webhooks": [WEBHOOK]})),
+            ("SADD", "unoapi-sessions", phone_of(number)),
+        )
+    traces = RedisTraces(written, ttl_s=86_400)
+    log = RedisMessageLog(written, most=uno.settings.unoapi_message_log_max, ttl_s=86_400)
+    steps: tuple[dict[str, Any], ...] = (
+        {"step": "accepted", "kind": "text"},
+        {"step": "queued", "kind": "message", "webhook": "crm"},
+        {"step": "delivered", "kind": "message", "webhook": "crm", "attempt": 1, "status": 200, "duration_ms": 20},
+    )
+    for number in range(messages):
+        phone, message_id = phone_of(number % sessions if number % 4 else 0), f"wamid.{number:032X}"
+        contact = f"{int(CONTACT) + number % 10_000}"
+        log.add(LoggedMessage(now_ms(), phone, "received", contact, "text", message_id))
+        for step in steps:
+            traces.add(TraceEntry.model_validate({**step, "phone": phone, "message_id": message_id}))
+    written.write()
+    for start in range(0, int(LETTERS * share), 500):
+        jobs = (
+            DeliverWebhook(
+                id=f"letter-{number}", phone=phone_of(number % sessions), message_id=f"wamid.{number:032X}",
+                event_id=f"{number}", webhook_id="crm", kind="message", stored=True, body="{}" * 400,
+            )
+            for number in range(start, start + 500)
+        )  # fmt: skip
+        letters = [to_dead_letter(Envelope(job), uno.topology, reason="refused", error="HTTP 500") for job in jobs]
+        uno.publisher.publish_messages(letters, timeout_s=30.0)
+    return f"wamid.{0:032X}"
+
+
+def pages(message_id: str) -> dict[str, str]:
+    """What is opened, by name."""
+    first = phone_of(0)
+    return {
+        "overview": "/console/overview",
+        "numbers": "/console/sessions",
+        "numbers, found": "/console/sessions?q=Shop+49",
+        "number": f"/session/{first}",
+        "messages": "/console/messages",
+        "messages of a number": f"/console/messages?phone={first}",
+        "messages of a contact": f"/console/messages?phone={first}&contact=7777&since=1h",
+        "messages, none found": f"/console/messages?phone={first}&contact=00000000",
+        "messages by state": f"/console/messages?phone={first}&state=failed",
+        "message": f"/console/messages/{first}/{message_id}",
+        "webhooks": "/console/webhooks",
+        "webhooks that are down": "/console/webhooks?state=down",
+        "webhook": f"/console/webhooks/{first}/crm",
+        "dead letters": "/console/dead-letters",
+        "dead letters, page 5": "/console/dead-letters?offset=200",
+        "queues": "/console/queues",
+        "audit": "/console/audit",
+    }
+
+
+def measured(browser: Browser, path: str) -> Iterator[float]:
+    """The times of a page, in milliseconds."""
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        answer = browser.get(path)
+        yield (time.perf_counter() - began) * 1000
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:300]}"
+
+
+def main() -> int:
+    """Fill, open, and print a table. 1 when a page is slow."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--share", type=float, default=1.0, help="of all that is filled in")
+    share = parser.parse_args().share
+    slow = []
+    with tempfile.TemporaryDirectory() as folder, PrivateServers(Path(folder), durable=False) as servers:
+        settings = make_settings(
+            AMQP_URL=servers.amqp_url, REDIS_URL=servers.redis_url, BASE_STORE=folder, LOG_LEVEL="fatal"
+        )
+        uno = bootstrap(settings)
+        uno.publisher.check(timeout_s=10.0)
+        began = time.monotonic()
+        direct: Any = redis.Redis.from_url(servers.redis_url)
+        message_id = fill(uno, direct, share)
+        memory_mb = direct.info("memory")["used_memory"] / 1e6
+        sys.stdout.write(f"filled in {time.monotonic() - began:.0f} s; Redis has {memory_mb:.0f} MB\n")
+        app: Any = type("Served", (), {"app": create_app(uno)})()
+        browser = Browser(app, OPERATOR)
+        for name, path in pages(message_id).items():
+            times = sorted(measured(browser, path))
+            p50, p95 = statistics.median(times), times[int(len(times) * 0.95)]
+            slow += [name] if p95 > MOST_MS else []
+            sys.stdout.write(f"{name:24} p50 {p50:7.1f} ms   p95 {p95:7.1f} ms   first {times[-1]:7.1f} ms at most\n")
+            sys.stdout.flush()
+        uno.close()
+        direct.close()
+    sys.stdout.write(f"{'SLOW: ' + ', '.join(slow) if slow else 'no page is slow'}\n")
+    return int(bool(slow))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

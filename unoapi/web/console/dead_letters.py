@@ -1,0 +1,242 @@
+"""The dead letters: find them, see why, put them back or throw them away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from flask import Blueprint, request, url_for
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from unoapi.errors import BrokerUnavailable, DeadLettersBusy, RequestError
+from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery, explained_reason
+from unoapi.models.jobs import now_ms
+from unoapi.web import audit
+from unoapi.web.console.access import HTMX, operator_login
+from unoapi.web.console.view import done, form, render
+from unoapi.web.errors import not_found
+from unoapi.web.parts import parts
+from unoapi.web.schemas import query, schema
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from unoapi.models.dead_letters import DeadLetter
+
+routes = Blueprint("dead_letters", __name__)
+
+ON_A_PAGE = 50
+READ_S, WORK_S = 2.0, 3.0
+"""How long a page looks for what it shows, and how long one request works; then the next one goes on."""
+AT_ONCE = 500
+MAX_COUNTED = 10_000
+AGES = {"": None, "1h": 3600, "1d": 86_400, "7d": 604_800}
+Text = Annotated[str, StringConstraints(max_length=256, strip_whitespace=True)]
+
+
+class Selection(BaseModel):
+    """Which dead letters are meant; fields that are left out match all."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    id: Text = ""
+    phone: Text = ""
+    webhook: Text = ""
+    reason: Text = ""
+    queue: Text = ""
+    age: Annotated[str, StringConstraints(pattern=r"^(1h|1d|7d)?$")] = ""
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The fields that say something."""
+        return {name: value for name in Selection.model_fields if (value := getattr(self, name))}
+
+    def query(self, *, older_than_s: float = 0) -> DeadLetterQuery:
+        """The same for the queue; `older_than_s` is the least age beside the one that was chosen."""
+        age_s = max(AGES[self.age] or 0, older_than_s)
+        older_than = timedelta(seconds=age_s) if age_s else None
+        fields = {name: getattr(self, name) for name in ("id", "queue", "phone", "webhook", "reason")}
+        return DeadLetterQuery(**fields, older_than=older_than)
+
+
+class Page(Selection):
+    """A page of the selected ones."""
+
+    offset: int = Field(default=0, ge=0, le=MAX_COUNTED)
+
+
+class Work(Selection):
+    """Something that is done with the selected ones, over several requests.
+
+    Only what was dead at `began_ms` is touched: what is put back may die again meanwhile. The others say what was done
+    so far.
+    """
+
+    began_ms: int = Field(default=0, ge=0, le=10**14)
+    force: bool = False
+    all: bool = False
+    replayed: int = Field(default=0, ge=0, le=10**9)
+    already_delivered: int = Field(default=0, ge=0, le=10**9)
+    purged: int = Field(default=0, ge=0, le=10**9)
+    most: int = Field(default=0, ge=0, le=10**9)
+
+
+OUTCOMES = ("replayed", "already_delivered", "purged")
+
+
+@routes.get("/console/dead-letters")
+@operator_login
+@query(Page)
+@schema(described=False)
+def page(query: Page) -> ResponseReturnValue:
+    """Show the dead letters, the oldest first, with why each was given up."""
+    context: dict[str, Any] = {"letters": [], "busy": "", "complete": True, "total": _total()}
+    try:
+        walk = parts().dead_letters.list(
+            query.query(), by="/console/dead-letters", bounds=Bounds(query.offset + ON_A_PAGE, READ_S)
+        )
+        found = [result.dead_letter for result in walk]
+    except DeadLettersBusy as error:
+        context["busy"] = f"{error}"
+    else:
+        context |= {"letters": [_line(letter) for letter in found[query.offset :]], "complete": walk.complete}
+        if not walk.complete and len(found) == query.offset + ON_A_PAGE <= MAX_COUNTED:
+            context["next"] = _url("page", query, offset=len(found))
+    if query.offset:
+        context["previous"] = _url("page", query, offset=max(0, query.offset - ON_A_PAGE))
+    return render("console/dead_letters.html", here="dead_letters", query=query, ages=AGES, **context)
+
+
+@routes.get("/console/dead-letters/<letter_id>")
+@operator_login
+@schema(described=False)
+def dead_letter(letter_id: str) -> ResponseReturnValue:
+    """Show one dead letter with all its attempts, why it died, and what to do."""
+    letters = parts().dead_letters.show(letter_id, by="/console/dead-letters/<id>", bounds=Bounds(1, WORK_S))
+    if not letters:
+        raise not_found("There is no such dead letter.")
+    (letter,) = letters
+    body = getattr(letter.job, "body", "") if parts().settings.unoapi_console_bodies else ""
+    return render(
+        "console/dead_letter.html",
+        here="dead_letters",
+        letter=letter,
+        line=_line(letter),
+        lost=letter.reason in LOST_CAUSES,
+        body=body[:20_000],
+    )
+
+
+@routes.get("/console/dead-letters/purge")
+@operator_login
+@query(Selection)
+@schema(described=False)
+def ask(query: Selection) -> ResponseReturnValue:
+    """Ask before the selected ones are thrown away, and name how many they are."""
+    bounds = Bounds(MAX_COUNTED, WORK_S)
+    walk = parts().dead_letters.list(query.query(), by="/console/dead-letters/purge", bounds=bounds)
+    count = sum(1 for _ in walk)
+    return render(
+        "console/purge.html", here="dead_letters", query=query, count=count, complete=walk.complete, now_ms=now_ms()
+    )
+
+
+@routes.post("/console/dead-letters/replay")
+@operator_login
+@form(Work)
+@schema(described=False)
+def replay(form: Work) -> ResponseReturnValue:
+    """Put the selected ones back; goes on by itself until all are."""
+    return _work(form, "replay")
+
+
+@routes.post("/console/dead-letters/replay-chosen")
+@operator_login
+@schema(described=False)
+def replay_chosen() -> ResponseReturnValue:
+    """Put back those that were ticked, at most a page of them."""
+    counted: Counter[str] = Counter()
+    for letter_id in dict.fromkeys(request.form.getlist("ids")[:ON_A_PAGE]):
+        query = DeadLetterQuery(id=letter_id[:256])
+        walk = parts().dead_letters.replay(query, by="/console/dead-letters", bounds=Bounds(1, WORK_S))
+        counted.update(result.outcome for result in walk)
+    _note(counted)
+    return done("dead_letters.page", "done.replayed", n=counted["replayed"] + counted["already_delivered"])
+
+
+@routes.post("/console/dead-letters/purge")
+@operator_login
+@form(Work)
+@schema(described=False)
+def purge(form: Work) -> ResponseReturnValue:
+    """Throw the selected ones away for good, at most as many as the question named."""
+    return _work(form, "purge")
+
+
+def _work(form: Work, verb: str) -> ResponseReturnValue:
+    began_ms = form.began_ms or now_ms()
+    if not form.chosen and not form.all:
+        raise RequestError("Invalid parameter", code=100, status=400, details="Choose some of them, or all.")
+    left = form.most - form.purged if verb == "purge" else AT_ONCE
+    query = form.query(older_than_s=0 if form.id else max(0, now_ms() - began_ms) / 1000)
+    bounds = Bounds(min(AT_ONCE, max(1, left)), WORK_S)
+    verbs, by = parts().dead_letters, f"/console/dead-letters/{verb}"
+    walk = (
+        verbs.purge(query, by=by, bounds=bounds)
+        if verb == "purge"
+        else (verbs.replay(query, by=by, force=form.force, bounds=bounds))
+    )
+    counted: Counter[str] = Counter(result.outcome for result in walk)
+    _note(counted)
+    sums = {name: getattr(form, name) + counted[name] for name in OUTCOMES}
+    complete = walk.complete or bool(form.id) or (verb == "purge" and sums["purged"] >= form.most)
+    left_alone = {name: counted[name] for name in ("left_alone", "needs_force") if counted[name]}
+    if complete and HTMX not in request.headers and not left_alone:
+        return done("dead_letters.page", "done.purged" if verb == "purge" else "done.replayed", n=_done(sums))
+    fields = {**form.chosen, **sums, "all": form.all, "began_ms": began_ms, "most": form.most, "force": form.force}
+    context: dict[str, Any] = {
+        "verb": verb,
+        "n": _done(sums),
+        "complete": complete,
+        "left": left_alone,
+        "fields": fields,
+    }
+    template = "console/_progress.html" if HTMX in request.headers else "console/progress.html"
+    return render(template, here="dead_letters", **context)
+
+
+def _done(sums: dict[str, int]) -> int:
+    return sum(sums.values())
+
+
+def _note(counted: Counter[str]) -> None:
+    audit.note(", ".join(f"{count} {outcome}" for outcome, count in counted.items()) or "none")
+
+
+def _line(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "at": letter.died_at,
+        "phone": letter.phone,
+        "webhook": letter.webhook,
+        "queue": letter.queue,
+        "message_id": letter.message_id,
+        "reason": letter.reason,
+        "group": explained_reason(letter.reason),
+        "error": letter.error,
+        "tries": len(letter.history.attempts),
+    }
+
+
+def _total() -> int | None:
+    """How many dead letters there are; none when RabbitMQ cannot say."""
+    try:
+        return parts().dead_letters.count()
+    except BrokerUnavailable:
+        return None
+
+
+def _url(view: str, query: Page, **more: Any) -> str:
+    values: dict[str, Any] = {**query.chosen, **more}
+    return url_for(f"console.dead_letters.{view}", **values)
