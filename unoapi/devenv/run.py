@@ -89,6 +89,8 @@ def _run(root: Path) -> int:
     processes.sweep(root / RECORDS)
     port = _port(environment, "PORT", 9876) if "web" in commands else None
     flower = _port(environment, "FLOWER_PORT", 5555) if "flower" in commands else None
+    if flower is not None:
+        environment.setdefault("UNOAPI_FLOWER_URL", f"http://127.0.0.1:{flower}")
     token = _token(environment, run_file)
     print_former_names(environment)
 

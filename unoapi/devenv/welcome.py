@@ -96,7 +96,12 @@ def sandbox_token(api: Api, *, saved: str | None) -> tuple[str | None, str]:
 
 def text(api: Api, *, flower: int | None, session_token: str | None, trouble: str) -> str:
     """The welcome, ready to be printed."""
-    lines = ["", "Uno API is ready. Ctrl-C ends it.", f"  API            {api.address}"]
+    lines = [
+        "",
+        "Uno API is ready. Ctrl-C ends it.",
+        f"  API            {api.address}",
+        f"  console        {api.address}/console",
+    ]
     if flower is not None:
         lines.append(f"  Flower         http://127.0.0.1:{flower}")
     lines.append(f"  operator token {api.token}")
