@@ -10,7 +10,7 @@ from tasks.base import UnoTask
 from unoapi.models.jobs import AwaitResult, Envelope, FanOut, ReceiveEvent
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow import events
-from unoapi.services import media
+from unoapi.services import media, received_media
 from unoapi.telemetry.logging import LISTENER, get_logger
 
 log = get_logger(__name__)
@@ -29,8 +29,14 @@ def receive(self: UnoTask, job: ReceiveEvent) -> None:
         chats=uno.chats,
         save_picture=partial(media.save_picture, job.phone, files=uno.media_store, index=uno.media_index),
     )
-    if received:
-        uno.publisher.publish([Envelope(event) for event in received])
+    going_on = [
+        received_media.converting(event)
+        if uno.settings.download_audio_convert_to_mp3 and isinstance(event, FanOut)
+        else event
+        for event in received
+    ]
+    if going_on:
+        uno.publisher.publish([Envelope(event) for event in going_on])
     if commands:
         uno.connector_commands.put(commands)
     uno.traces.add(*(TraceEntry.of(event, "received") for event in received if isinstance(event, FanOut)))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from celery import shared_task
 
 from tasks.base import UnoTask
-from unoapi.errors import Postponed, StoreUnavailable, describe
+from unoapi.errors import ConversionFailed, MediaMissing, MediaTooLarge, Postponed, StoreUnavailable, describe
 from unoapi.media.tools import FileTools
-from unoapi.models.jobs import Envelope, PrepareVoice, SaveMedia
+from unoapi.models.jobs import ConvertAudio, Envelope, FanOut, PrepareVoice, SaveMedia
 from unoapi.models.trace import TraceEntry
 from unoapi.services import preparation, received_media
 from unoapi.telemetry.logging import get_logger
@@ -61,8 +61,25 @@ def save_media(self: UnoTask, job: SaveMedia) -> None:
     event = received_media.save_media(
         job, remote=uno.remote_media, files=uno.media_store, index=uno.media_index, link=uno.signed_urls.make
     )
-    uno.publisher.publish([Envelope(event)])
+    going_on = received_media.converting(event) if uno.settings.download_audio_convert_to_mp3 else event
+    uno.publisher.publish([Envelope(going_on)])
     uno.traces.add(TraceEntry.of(job, "queued", detail="its file is saved"))
+
+
+@shared_task(name=ConvertAudio.task, base=UnoTask, bind=True)
+def convert_audio(self: UnoTask, job: ConvertAudio) -> None:
+    """Make an MP3 of a received sound, then let its event go on; with the sound as it came when that fails."""
+    uno = self.uno
+    problem = ""
+    try:
+        event = received_media.convert_audio(
+            job, files=uno.media_store, index=uno.media_index, tools=FileTools(), link=uno.signed_urls.make
+        )
+    except (ConversionFailed, MediaMissing, MediaTooLarge, StoreUnavailable, OSError) as error:
+        event, problem = FanOut.model_validate(job.model_dump()), describe(error)
+        log.warning("sound_not_converted", error=problem, hint="its event goes on with the sound as it came")
+    uno.publisher.publish([Envelope(event)])
+    uno.traces.add(TraceEntry.of(job, "queued", detail=f"the sound as it came: {problem}" if problem else "as MP3"))
 
 
 def sweep(uno: Uno) -> int:

@@ -670,6 +670,20 @@ class KnowsContacts(Protocol):
         """Whether each number is on WhatsApp, in order. Raises Postponed when nobody is there to ask."""
 
 
+@runtime_checkable
+class ServesPhones(Protocol):
+    """A provider whose numbers are accounts of phones: with groups, a list of blocked contacts, a profile."""
+
+    def ask(self, phone: str, method: str, data: dict[str, Any]) -> dict[str, Any]:
+        """A question of the connector's contract. Raises QuestionRefused, and NobodyAnswers."""
+
+    def block(self, phone: str, contacts: Sequence[str], *, blocked: bool) -> None:
+        """Let the phone block contacts, or unblock them, as soon as it is connected. Raises BrokerUnavailable."""
+
+    def change_profile(self, phone: str, *, about: str | None, picture_id: str) -> None:
+        """Let the phone show another text or picture of the number. Raises BrokerUnavailable."""
+
+
 class MediaTools(Protocol):
     """Converts and measures files on the disk. Raises ConversionFailed for what is not what it should be."""
 
@@ -678,6 +692,9 @@ class MediaTools(Protocol):
 
     def audio(self, source: Path, target: Path) -> None:
         """Write sound that every phone plays."""
+
+    def mp3(self, source: Path, target: Path) -> None:
+        """Write sound that every browser plays."""
 
     def sound(self, source: Path, *, waveform: bool) -> Sound:
         """Measure a sound."""
@@ -920,4 +937,4 @@ class Rpc(Protocol):
     """Asking a connected phone."""
 
     def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The answer's data. Raises NobodyAnswers when there is none in time, or nobody to ask."""
+        """The answer's data. Raises NobodyAnswers when there is none in time or nobody to ask, QuestionRefused."""

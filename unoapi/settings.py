@@ -431,6 +431,9 @@ class Settings(BaseSettings):
     )
     send_audio_message_as_ptt: bool = Field(False, description="Send every audio as a voice note.")
     convert_audio_message_to_ogg: bool = Field(True, description="Convert voice notes to ogg/opus with ffmpeg.")
+    download_audio_convert_to_mp3: bool = Field(
+        False, description="Hand received sound to webhooks as MP3: Safari plays no Ogg."
+    )
     send_audio_waveform: bool = Field(True, description="Send voice notes of phones with their waveform.")
     storage_endpoint: WebUrl | None = Field(
         None, description="Address of S3 or MinIO; with it files are kept there. Empty: in the folder."

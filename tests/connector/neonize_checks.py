@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -14,12 +15,14 @@ from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import message_of
 from unoapi.connector.engines.base import Login
 from unoapi.connector.engines.registry import make_engine
+from unoapi.connector.schemas import FOLDER
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.models.connector.commands import Send
+from unoapi.models.connector.groups import ChangeGroup
 from unoapi.settings import Settings
 
 PHONE = "5511999990000"
-EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
+EXAMPLES = json.loads((FOLDER / "examples.json").read_text("utf-8"))
 
 
 def neonize_engine(folder: Path) -> Any:
@@ -76,6 +79,23 @@ def events(folder: Path) -> Any:
             DecryptFailMode=protobufs.UndecryptableMessage.DecryptFailModeT.Value("DECRYPT_FAIL_SHOW"),
         ),
     }  # fmt: skip
+    group = jid(module, "120363040468224422", "g.us")
+    member = protobufs.GroupParticipant(
+        JID=jid(module, "24788516941", "lid"), PhoneNumber=jid(module, "5549988887777"), IsAdmin=False, Error=0
+    )
+    cases["renamed"] = protobufs.GroupInfoEvent(
+        JID=group, Notify="subject", Sender=jid(module, "24788516941", "lid"), Timestamp=1_760_000_000,
+        Name=protobufs.GroupName(Name="Orders"), Locked=protobufs.GroupLocked(isLocked=False),
+        Join=[jid(module, "5511988880002")],
+    )  # fmt: skip
+    cases["joined"] = protobufs.JoinedGroup(
+        Reason="invite", GroupInfo=protobufs.GroupInfo(
+            JID=group, GroupName=protobufs.GroupName(Name="Orders"), GroupCreated=1_760_000_000, Participants=[member]
+        ),
+    )  # fmt: skip
+    cases["group made"] = protobufs.JoinedGroup(Type="new", CreateKey="K", GroupInfo=cases["joined"].GroupInfo)
+    cases["group picture"] = protobufs.Picture(JID=group, Author=jid(module, "5549988887777"), Timestamp=7, Remove=True)
+    cases["contact picture"] = protobufs.Picture(JID=jid(module, "5549988887777"), Timestamp=7, Remove=False)
     results = []
     for name, event in cases.items():
         data = event.SerializePartialToString()
@@ -87,6 +107,65 @@ def events(folder: Path) -> Any:
         converted = [{"type": event.type, "data": event.data} for event in engine.convert(*pair)]
         results.append({"name": name, "events": converted})
     return results
+
+
+class GroupClient:
+    """In the place of the library's client: takes only what its methods take, and answers with its protobufs."""
+
+    def __init__(self, module: Any, group: Any, calls: list[str]) -> None:
+        protobufs = module.protobufs
+        member = group.Participants[0]
+        wish = protobufs.GroupParticipantRequest(Participant=jid(module, "5511988880002"), TimeAt=1_760_000_000)
+        answers = {
+            "get_joined_groups": [group], "get_group_info": group, "create_group": group, "set_group_name": None,
+            "set_group_topic": None, "set_group_announce": None, "set_group_locked": None, "set_group_photo": "1",
+            "update_group_participants": [member], "get_group_invite_link": "https://chat.whatsapp.com/x",
+            "get_group_request_participants": [wish], "leave_group": None, "update_blocklist": None,
+            "set_status_message": None, "set_profile_photo": "1",
+            "get_profile_picture": protobufs.ProfilePictureInfo(URL="https://pps.test/x", ID="7"),
+        }  # fmt: skip
+        for name, answer in answers.items():
+            setattr(self, name, self._method(getattr(module.neonize.NewClient, name), name, answer, calls))
+
+    def _method(self, real: Any, name: str, answer: Any, calls: list[str]) -> Any:
+        def call(*arguments: Any) -> Any:
+            inspect.signature(real).bind(self, *arguments)
+            calls.append(name)
+            return answer
+
+        return call
+
+
+def groups(folder: Path) -> Any:
+    """What the engine calls for groups, blocks and the profile, and what it makes of the answers."""
+    module, engine = neonize_engine(folder)
+    protobufs = module.protobufs
+    member = protobufs.GroupParticipant(
+        JID=jid(module, "24788516941", "lid"), PhoneNumber=jid(module, "5549988887777"), IsSuperAdmin=True, Error=0
+    )
+    address = "120363040468224422@g.us"
+    group = protobufs.GroupInfo(
+        JID=jid(module, "120363040468224422", "g.us"), GroupName=protobufs.GroupName(Name="Orders"),
+        GroupAnnounce=protobufs.GroupAnnounce(IsAnnounce=True), Participants=[member],
+    )  # fmt: skip
+    calls: list[str] = []
+    engine._client, engine._connected = GroupClient(module, group, calls), True
+    engine._addresses["5549988887777"] = "554988887777@s.whatsapp.net"
+    change = ChangeGroup(group=address, subject="a", description="b", announcement=True, locked=False)
+    engine.groups.change(change, b"jpeg")
+    engine.groups.leave(address)
+    engine.block("777@lid", blocked=True)
+    engine.change_profile("about", b"jpeg")
+    return {
+        "joined": [found.model_dump() for found in engine.groups.joined()],
+        "created": engine.groups.create("Orders", ["5549988887777"]).model_dump(),
+        "found": engine.groups.find(address).model_dump(),
+        "removed": [one.model_dump() for one in engine.groups.change_members(address, "remove", ["777@lid"])],
+        "link": engine.groups.invite_link(address, reset=True),
+        "requests": [one.model_dump() for one in engine.groups.requests(address)],
+        "picture": engine.picture(address).url,
+        "calls": calls,
+    }
 
 
 def linking(folder: Path) -> Any:
@@ -215,6 +294,7 @@ def store(folder: Path) -> Any:
 if __name__ == "__main__":
     answer = {
         "events": events,
+        "groups": groups,
         "linking": linking,
         "received": received,
         "fields": fields,

@@ -20,13 +20,16 @@ from tests.support.fakes import (
     make_session,
 )
 from unoapi.broker.topology import Topology
+from unoapi.connector.chat_names import ChatNames
 from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
 from unoapi.connector.engines.simulated import SimulatedEngine
 from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
-from unoapi.errors import Postponed
+from unoapi.connector.rpc_server import answer
+from unoapi.errors import NobodyAnswers, Postponed, QuestionRefused
 from unoapi.models.cloud_api.messages import Command
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
+from unoapi.models.connector.rpc import RpcRequest
 from unoapi.models.jobs import Envelope, EventJob, ReceiveEvent, now_ms
 from unoapi.providers.whatsmeow.events import receive
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
@@ -69,17 +72,30 @@ class Pocket:
             outbox=self.outbox, publisher=cast("Any", self._queue), engine=self.engine,
             source=EventSource(PHONE, "server_1", self.engine.name),
             save_file=lambda data, *_: {"key": "3141", "sha256": "", "size": len(data)},
+            names=ChatNames(self.engine, options=lambda: self.session, save_picture=lambda picture: picture.url),
         )  # fmt: skip
-        self._provider = WhatsmeowProvider(
+        self.provider = WhatsmeowProvider(
             commands=self, connections=self.connections, chats=self.chats, ids=self.ids,
             sessions=MemorySessions(self.session),
             rendered=lambda message, _: templates.rendered(message, lambda: DEFAULT_TEMPLATES), max_age_s=600,
+            rpc=self,
         )  # fmt: skip
         self.handler = CommandHandler(
             engine=self.engine, outbox=self.outbox, fetch_file=self._fetch,
             republish=lambda command, _: self.republished.append(command), rate_limiter=RateLimiter(10_000),
             retry_schedule=SendRetrySchedule(limit=2, base_ms=1, cap_ms=1), stopping=threading.Event(),
         )  # fmt: skip
+
+    def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:  # noqa: ARG002
+        """What the session's process answers; what changed is reported."""
+        reply = answer(RpcRequest(method=method, session=phone, data=data).model_dump_json(), self.engine, self._fetch)
+        self.engine._emit_reported(self._emit)
+        self.publish()
+        if reply.code:
+            raise QuestionRefused(reply.error, code=reply.code)
+        if reply.data is None:
+            raise NobodyAnswers(reply.error)
+        return reply.data
 
     def put(self, commands: Sequence[ConnectorCommand], *, then: Sequence[Envelope] = ()) -> None:  # noqa: ARG002
         """Commands reach the session's process at once."""
@@ -91,12 +107,12 @@ class Pocket:
         """What leaves for WhatsApp of a client's message; an empty object when nothing does."""
         before = len(self.sent())
         body = {"messaging_product": "whatsapp", **({} if message.get("recipient") else {"to": to}), **message}
-        self._provider.send(parse_message(body), phone=PHONE, message_id=message_id)
+        self.provider.send(parse_message(body), phone=PHONE, message_id=message_id)
         left = self.sent()[before:]
         return dict(left[0]["message"]) if left else {}
 
     def mark(self, **command: Any) -> None:
-        self._provider.command(Command.model_validate(command), phone=PHONE)
+        self.provider.command(Command.model_validate(command), phone=PHONE)
 
     def sent(self) -> list[dict[str, Any]]:
         """All messages that left."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -20,12 +19,12 @@ from unoapi.models.connector.content import KINDS
 from unoapi.models.jobs import EventJob, ReceiveEvent
 from unoapi.providers.whatsmeow.events import receive
 
-EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
+EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "examples.json").read_text("utf-8"))
 SILENT = {"protocol"}
 
 
 def test_the_files_are_those_of_the_models() -> None:
-    stored = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.json")}
+    stored = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.schema.json")}
 
     assert stored == schemas(), "run: python -m unoapi.connector.schemas"
 

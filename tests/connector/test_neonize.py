@@ -52,6 +52,28 @@ def test_events_of_the_real_library_become_events_of_the_contract(tmp_path: Path
     assert by_name["sender receipt"] == []
     assert by_name["call"][0]["data"]["phase"] == "offer"
     assert by_name["undecryptable"][0]["type"] == "undecryptable"
+    renamed, joined, made = (by_name[name][0]["data"] for name in ("renamed", "joined", "group made"))
+    assert (renamed["subject"], renamed["locked"], renamed["timestamp"]) == ("Orders", False, 1_760_000_000)
+    assert (renamed["added"][0]["phone"], renamed["by"]["lid"]) == ("5511988880002", "24788516941@lid")
+    assert "description" not in renamed
+    assert (joined["joined"], joined["reason"], joined["subject"]) == (True, "invite", "Orders")
+    assert (made["created"], made["added"][0]["phone"], "joined" in made) == (True, "5549988887777", False)
+    assert by_name["group picture"][0]["data"]["picture"] == "removed"
+    assert by_name["contact picture"] == []
+
+
+def test_groups_are_asked_of_the_real_library_as_it_wants_to_be_asked(tmp_path: Path) -> None:
+    result = run(tmp_path, "groups")
+
+    (member,) = result["found"]["members"]
+    assert (member["phone"], member["lid"], member["role"]) == ("5549988887777", "24788516941@lid", "owner")
+    assert result["joined"][0]["members"] == []
+    assert (result["created"]["subject"], result["created"]["announcement"]) == ("Orders", True)
+    assert result["removed"][0]["phone"] == "5549988887777"
+    assert (result["requests"][0]["phone"], result["requests"][0]["requested_at"]) == ("5511988880002", 1_760_000_000)
+    assert (result["link"], result["picture"]) == ("https://chat.whatsapp.com/x", "https://pps.test/x")
+    changes = {"set_group_name", "set_group_topic", "set_group_announce", "set_group_locked", "set_group_photo"}
+    assert changes | {"leave_group", "update_blocklist", "set_status_message", "set_profile_photo"} < {*result["calls"]}
 
 
 def test_what_the_library_says_while_it_links_ends_the_session_with_its_reason(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 CONTACTS = {"phones": ["5549988887777", NOT_ON_WHATSAPP]}
 
 
+def no_file(_: Any) -> Any:
+    raise AssertionError("no file is fetched here")
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> SimulatedEngine:
     engine = SimulatedEngine(tmp_path, PHONE)
@@ -44,7 +48,7 @@ def engine(tmp_path: Path) -> SimulatedEngine:
 def test_request_and_reply_fit_their_schemas(engine: SimulatedEngine) -> None:
     request = RpcRequest(method="contacts.check", session=PHONE, data=CONTACTS)
 
-    reply = answer(request.model_dump_json(), engine)
+    reply = answer(request.model_dump_json(), engine, no_file)
 
     files = {name: json.loads(text) for name, text in schemas().items()}
     jsonschema.validate(request.model_dump(mode="json"), files["rpc.schema.json"])
@@ -60,14 +64,15 @@ def test_request_and_reply_fit_their_schemas(engine: SimulatedEngine) -> None:
         "no json",
         "[]",
         "[" * 100_000,
-        json.dumps({"method": "group.list", "session": PHONE}),
+        json.dumps({"method": "groups.list", "session": PHONE}),
+        json.dumps({"method": "group.get", "session": PHONE, "data": {"group": "5511@s.whatsapp.net"}}),
         json.dumps({"method": "contacts.check", "session": PHONE, "data": {"phones": []}}),
         json.dumps({"method": "contacts.check", "session": PHONE, "data": {"phones": ["1"] * 1001}}),
     ],
-    ids=["text", "list", "deep", "unknown", "nobody", "too many"],
+    ids=["text", "list", "deep", "unknown", "no group", "nobody", "too many"],
 )
 def test_every_request_has_a_reply(engine: SimulatedEngine, body: str) -> None:
-    reply = answer(body, engine)
+    reply = answer(body, engine, no_file)
 
     assert (reply.data, bool(reply.error)) == (None, True)
 
@@ -75,7 +80,7 @@ def test_every_request_has_a_reply(engine: SimulatedEngine, body: str) -> None:
 def test_a_phone_that_is_not_connected_says_so(tmp_path: Path) -> None:
     request = RpcRequest(method="contacts.check", session=PHONE, data=CONTACTS)
 
-    assert answer(request.model_dump_json(), SimulatedEngine(tmp_path, PHONE)).error == "not connected"
+    assert answer(request.model_dump_json(), SimulatedEngine(tmp_path, PHONE), no_file).error == "not connected"
 
 
 def test_with_rabbitmq_away_nobody_answers() -> None:
@@ -105,7 +110,7 @@ def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_a
     monkeypatch.setattr(rpc_server, "HEARTBEAT_S", 1)
     monkeypatch.setattr(rpc_server, "HEARTBEAT_CHECK_S", 0.3)
     url, topology = servers.rabbit.add_vhost(f"rpc-{time.time_ns()}"), Topology("unoapi")
-    server = RpcServer(url, topology.rpc_queue(PHONE), engine)
+    server = RpcServer(url, topology.rpc_queue(PHONE), engine, no_file)
     serve, rounds = server._serve, []
 
     def breaks_once() -> None:

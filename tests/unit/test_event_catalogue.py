@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -21,6 +20,7 @@ from tests.support.fakes import (
     make_session,
     make_status,
 )
+from unoapi.connector.schemas import FOLDER
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.event_catalogue import catalogue, name_of
 from unoapi.models.cloud_api.events import split
@@ -29,7 +29,6 @@ from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.providers.whatsmeow.events import receive
 from unoapi.services.sending import event_envelopes, failed_envelope
 
-FOLDER = Path(__file__).parents[1] / "connector"
 CONTENTS: list[dict[str, Any]] = json.loads((FOLDER / "examples.json").read_text("utf-8"))["received"]
 ENTRIES = {entry.name: entry for entry in catalogue()}
 SESSION = make_session(ignoreOwnMessages=False, ignoreGroupMessages=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import amqp
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
-from unoapi.errors import NobodyAnswers
+from unoapi.errors import NobodyAnswers, QuestionRefused
 from unoapi.models.connector.rpc import REPLY_TO, RpcReply, RpcRequest
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ class BrokerRpc:
         self._topology = topology
 
     def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The reply's data. Raises NobodyAnswers when none comes in time, or the session's process is not there."""
+        """The reply's data.
+
+        Raises QuestionRefused; NobodyAnswers when none comes in time, or the session's process is not there.
+        """
         deadline = time.monotonic() + timeout_s
         request = RpcRequest(method=method, session=phone, data=data)
         try:
@@ -37,6 +40,8 @@ class BrokerRpc:
             reply = RpcReply.model_validate(json.loads(body))
         except (*BROKER_ERRORS, ValueError) as error:
             raise NobodyAnswers(f"{phone} could not be asked: {type(error).__name__}") from error
+        if reply.code:
+            raise QuestionRefused(reply.error or "refused", code=reply.code)
         if reply.data is None:
             raise NobodyAnswers(reply.error or "no answer")
         return reply.data

@@ -11,12 +11,30 @@ from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import parse_command
 from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
-from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused, SessionEnding, describe
-from unoapi.models.connector.commands import COMMANDS, ConnectorCommand, Quote, Read, RejectCall, Send, Typing
+from unoapi.connector.media import picture_of
+from unoapi.errors import (
+    EngineUnavailable,
+    NewChatsRefused,
+    QuestionRefused,
+    SendRefused,
+    SessionEnding,
+    describe,
+)
+from unoapi.models.connector.commands import (
+    COMMANDS,
+    Block,
+    ChangeProfile,
+    ConnectorCommand,
+    Quote,
+    Read,
+    RejectCall,
+    Send,
+    Typing,
+)
 from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import now_ms
-from unoapi.models.phones import NUMBER_IN_TEXT, USER, is_individual, to_jid, user_of, with_ninth_digit
+from unoapi.models.phones import NUMBER_IN_TEXT, USER, is_group, is_individual, to_jid, user_of, with_ninth_digit
 from unoapi.services.retries import backoff
 from unoapi.telemetry.logging import get_logger
 
@@ -25,11 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.connector.engines.base import Engine, Sent
+    from unoapi.connector.media import FetchFile
     from unoapi.connector.outbox import Outbox
-    from unoapi.models.connector.content import Media
 
-    FetchFile = Callable[[Media], tuple[Media, bytes]]
-    """The bytes of a file to send, with what its store or its server says of it."""
     Republish = Callable[[ConnectorCommand, int], None]
     """Publishes a command again, to be delivered after so many milliseconds. Raises BrokerUnavailable."""
 
@@ -214,7 +230,7 @@ class CommandHandler:
     def _prepare(self, send: Send, to: str) -> dict[str, Any]:
         """WhatsApp's message; a file is fetched and uploaded."""
         send = send.model_copy(update={"context": self._quote(send.context)}) if send.context else send
-        send = self._with_mentions(send)
+        send = self._with_mentions(send, to)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
             self._stopping.wait(COMPOSING_S)
@@ -230,11 +246,15 @@ class CommandHandler:
         uploaded = self._engine.upload(media.kind, data)
         return message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
 
-    def _with_mentions(self, send: Send) -> Send:
+    def _with_mentions(self, send: Send, to: str) -> Send:
         """The mentions by the addresses that WhatsApp knows: a phone marks only what stands so in the text, too."""
         if not send.mentions:
             return send
-        addresses = {mention: self._address(mention) for mention in send.mentions[:MAX_MENTIONS]}
+        members = self._members(to)
+        addresses = {
+            mention: members.get(with_ninth_digit(user_of(mention))) or self._address(mention)
+            for mention in send.mentions[:MAX_MENTIONS]
+        }
         users = {with_ninth_digit(user_of(mention)): user_of(address) for mention, address in addresses.items()}
         content = send.content
         if isinstance(content, Text):
@@ -244,6 +264,17 @@ class CommandHandler:
             content = content.model_copy(update={"body": written})
         mentions = (*addresses.values(), *send.mentions[MAX_MENTIONS:])
         return send.model_copy(update={"mentions": mentions, "content": content})
+
+    def _members(self, to: str) -> dict[str, str]:
+        """By which address a group knows each member: newer groups know them by LIDs, and mark no other."""
+        if not is_group(to):
+            return {}
+        try:
+            members = self._engine.groups.find(to).members
+        except (QuestionRefused, EngineUnavailable) as error:
+            log.debug("members_unknown", error=describe(error))
+            return {}
+        return {with_ninth_digit(member.phone): member.jid for member in members if member.phone and member.jid}
 
     def _address(self, mention: str) -> str:
         try:
@@ -299,7 +330,7 @@ class CommandHandler:
         self._outbox.finish(command.command_id, _result(command, status) | {"error": error})
 
     def _signal(self, command: ConnectorCommand) -> None:
-        """Read marks, typing, refused calls: done at once if that is possible, else dropped. They have no result."""
+        """Read marks, typing, refused calls, blocks: done as soon as it is possible, else dropped, without a result."""
         if not self._wait_connected(command):
             return
         try:
@@ -312,6 +343,12 @@ class CommandHandler:
             elif command.type == "call.reject":
                 call = RejectCall.model_validate(command.data)
                 self._engine.reject_call(call.sender, call.id)
+            elif command.type == "block":
+                block = Block.model_validate(command.data)
+                self._engine.block(self._engine.resolve(block.contact), blocked=block.blocked)
+            elif command.type == "profile":
+                profile = ChangeProfile.model_validate(command.data)
+                self._engine.change_profile(profile.about, picture_of(profile.picture, self._fetch_file))
         except Exception as error:  # noqa: BLE001 (nobody waits for it, and no message depends on it)
             log.warning("command_failed", type=command.type, error=describe(error))
 

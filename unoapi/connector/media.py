@@ -5,14 +5,30 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import EngineUnavailable, FetchFailed, FileRefused, MediaMissing, SendRefused, StoreUnavailable
-from unoapi.models.media import MAX_BYTES, UNKNOWN
+from unoapi.errors import (
+    EngineUnavailable,
+    FetchFailed,
+    FileRefused,
+    MediaMissing,
+    QuestionRefused,
+    SendRefused,
+    StoreUnavailable,
+)
+from unoapi.models.jobs import computed_id
+from unoapi.models.media import MAX_BYTES, UNKNOWN, media_id_of
 from unoapi.services import media
 from unoapi.services.fetching import ensure_is, name_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.connector.engines.base import ProfilePicture
     from unoapi.models.connector.content import Media
+    from unoapi.models.media import MediaFile
     from unoapi.ports import FileDownloader, MediaIndex, MediaStore
+
+    FetchFile = Callable[[Media], tuple[Media, bytes]]
+    """The bytes of a file to send, with what its store or its server says of it."""
 
 MEDIA_UPLOAD_FAILED = 131053
 PLAYED = frozenset(
@@ -20,6 +36,8 @@ PLAYED = frozenset(
      "audio/opus", "audio/m4a"}
 )  # fmt: skip
 MAX_STICKER = 500 * 1024
+JPEG = b"\xff\xd8\xff"
+MAX_PICTURE = 5 * 1024 * 1024
 
 
 def ensure_shown(item: Media, size: int) -> None:
@@ -33,13 +51,31 @@ def ensure_shown(item: Media, size: int) -> None:
         raise SendRefused("a sticker is a WebP of 512 x 512 and at most 500 KB", code=MEDIA_UPLOAD_FAILED)
 
 
+def picture_of(picture: Media | None, fetch_file: FetchFile) -> bytes | None:
+    """The bytes of a picture that is to be shown. Raises QuestionRefused for what phones do not take."""
+    if picture is None:
+        return None
+    _, data = fetch_file(picture)
+    if not data.startswith(JPEG) or len(data) > MAX_PICTURE:
+        raise QuestionRefused("a picture of a group or a profile is a JPEG of at most 5 MB", code=131053)
+    return data
+
+
 class SessionMedia:
     """The files of one session."""
 
-    def __init__(
-        self, phone: str, *, files: MediaStore, index: MediaIndex, downloader: FileDownloader, timeout_ms: int
+    def __init__(  # noqa: PLR0913 (collaborators)
+        self,
+        phone: str,
+        *,
+        files: MediaStore,
+        index: MediaIndex,
+        downloader: FileDownloader,
+        link_to: Callable[[MediaFile], str],
+        timeout_ms: int,
     ) -> None:
         self._phone = phone
+        self._link_to = link_to
         self._files = files
         self._index = index
         self._downloader = downloader
@@ -57,6 +93,27 @@ class SessionMedia:
             limit=MAX_BYTES,
         )
         return {"key": saved.id, "sha256": saved.sha256, "size": saved.file_size}
+
+    def save_picture(self, picture: ProfilePicture) -> str:
+        """A link to a contact's or a group's picture, fetched once. Raises FetchFailed, StoreUnavailable."""
+        media_id = media_id_of(computed_id("picture", self._phone, picture.id))
+        try:
+            return self._link_to(self._index.find(media_id, phone=self._phone))
+        except MediaMissing:
+            pass
+        with tempfile.TemporaryFile() as target:
+            self._downloader.fetch(picture.url, target, limit=MAX_PICTURE, timeout_ms=self._timeout_ms)
+            target.seek(0)
+            saved = media.save(
+                self._phone,
+                media.pieces_of(target),
+                mime_type="image/jpeg",
+                files=self._files,
+                index=self._index,
+                limit=MAX_PICTURE,
+                media_id=media_id,
+            )
+        return self._link_to(saved)
 
     def fetch(self, item: Media) -> tuple[Media, bytes]:
         """The bytes of a file to send.

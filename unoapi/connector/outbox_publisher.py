@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from unoapi.broker.publisher import MessagePublisher
+    from unoapi.connector.chat_names import ChatNames
     from unoapi.connector.engines.base import Engine
     from unoapi.connector.outbox import Outbox, OutboxRow
     from unoapi.models.connector.quoting import Quoted
@@ -63,7 +64,7 @@ class OutboxPublisher:
     Later messages of its chat wait for it, for some seconds; those of other chats do not.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (collaborators)
         self,
         *,
         outbox: Outbox,
@@ -71,7 +72,9 @@ class OutboxPublisher:
         engine: Engine,
         source: EventSource,
         save_file: SaveFile,
+        names: ChatNames | None = None,
     ) -> None:
+        self._names = names
         self._outbox = outbox
         self._publisher = publisher
         self._engine = engine
@@ -168,6 +171,8 @@ class OutboxPublisher:
         """The messages of a row; None while its file, or one before it in its chat, is being downloaded."""
         try:
             events = [self._completed(event) for event in self._events_of(row)]
+            if self._names is not None:
+                events = [self._names.completed(event) for event in events]
             chat = events[0].partition if len(events) == 1 and events[0].type == "message" else ""
             if chat and self._is_blocked(chat):
                 self._held[row.seq] = chat

@@ -13,13 +13,19 @@ from pydantic import ValidationError
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.connector.consumer import POLL_S
-from unoapi.errors import describe, safe_traceback
-from unoapi.models.connector.rpc import REPLY_TO, CheckContacts, CheckedContacts, RpcReply, RpcRequest
+from unoapi.connector.media import picture_of
+from unoapi.errors import QuestionRefused, SendRefused, describe, safe_traceback
+from unoapi.models.connector.groups import MAX_GROUPS, Groups, Invite, JoinRequests, Members
+from unoapi.models.connector.rpc import REPLY_TO, RPC_METHODS, CheckedContacts, Nothing, RpcReply, RpcRequest
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.broker.topology import Queue
     from unoapi.connector.engines.base import Engine
+    from unoapi.connector.media import FetchFile
+    from unoapi.models.connector.content import Base
 
 log = get_logger(__name__)
 
@@ -29,29 +35,61 @@ HEARTBEAT_S = 30
 HEARTBEAT_CHECK_S = 5.0
 
 
-def answer(body: bytes | str, engine: Engine) -> RpcReply:
+def answer(body: bytes | str, engine: Engine, fetch_file: FetchFile) -> RpcReply:
     """The reply to one request. Never raises."""
     try:
         request = RpcRequest.model_validate(json.loads(body))
-        if request.method != "contacts.check":
+        if request.method not in METHODS:
             return RpcReply(error=f"there is no method {request.method}")
         if not engine.connected:
             return RpcReply(error="not connected")
-        query = CheckContacts.model_validate(request.data)
-        return RpcReply(data=CheckedContacts(there=tuple(engine.contacts(list(query.phones)))).model_dump())
+        question = RPC_METHODS[request.method][0].model_validate(request.data)
+        return RpcReply(data=METHODS[request.method](engine, question, fetch_file).model_dump(mode="json"))
     except (ValidationError, ValueError, RecursionError):
         return RpcReply(error="the question has not the form of the contract")
+    except (QuestionRefused, SendRefused) as error:
+        return RpcReply(error=f"{error}"[:300], code=error.code)
     except Exception as error:  # noqa: BLE001 (the client gets it as a reply, and the session goes on)
         return RpcReply(error=describe(error)[:300])
+
+
+def _change_group(engine: Engine, change: Any, fetch_file: FetchFile) -> Nothing:
+    engine.groups.change(change, picture_of(change.picture, fetch_file))
+    return Nothing()
+
+
+def _leave_group(engine: Engine, about: Any, _: FetchFile) -> Nothing:
+    engine.groups.leave(about.group)
+    return Nothing()
+
+
+METHODS: dict[str, Callable[[Engine, Any, FetchFile], Base]] = {
+    "contacts.check": lambda engine, question, _: CheckedContacts(there=tuple(engine.contacts(list(question.phones)))),
+    "group.list": lambda engine, *_: Groups(groups=tuple(engine.groups.joined()[:MAX_GROUPS])),
+    "group.get": lambda engine, about, _: engine.groups.find(about.group),
+    "group.create": lambda engine, new, _: engine.groups.create(new.subject, new.members),
+    "group.change": _change_group,
+    "group.members": lambda engine, change, _: Members(
+        members=tuple(engine.groups.change_members(change.group, change.action, change.members))
+    ),
+    "group.invite": lambda engine, about, _: Invite(link=engine.groups.invite_link(about.group, reset=about.reset)),
+    "group.requests": lambda engine, about, _: JoinRequests(requests=tuple(engine.groups.requests(about.group))),
+    "group.decide": lambda engine, wish, _: Members(
+        members=tuple(engine.groups.decide(wish.group, wish.action, wish.members))
+    ),
+    "group.leave": _leave_group,
+}
+"""What is done for a question that has the form of its method in `RPC_METHODS`."""
 
 
 class RpcServer:
     """The requests about one session. Those that come while no process serves them expire in the queue."""
 
-    def __init__(self, amqp_url: str, queue: Queue, engine: Engine) -> None:
+    def __init__(self, amqp_url: str, queue: Queue, engine: Engine, fetch_file: FetchFile) -> None:
         self._url = amqp_url
         self._queue = queue
         self._engine = engine
+        self._fetch_file = fetch_file
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rpc", daemon=True)
 
@@ -92,5 +130,6 @@ class RpcServer:
         reply_to = str(request.properties.get("reply_to") or "")
         if not reply_to.startswith(REPLY_TO):
             return  # a request must not choose one of our queues for its reply
-        reply = amqp.Message(answer(request.body, self._engine).model_dump_json(), content_type="application/json")
+        body = answer(request.body, self._engine, self._fetch_file).model_dump_json()
+        reply = amqp.Message(body, content_type="application/json")
         channel.basic_publish(reply, exchange="", routing_key=reply_to)

@@ -15,7 +15,8 @@ import time
 from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
-from unoapi.broker.connector_commands import command_message
+from unoapi.broker.connector_commands import ENTRY, command_message
+from unoapi.connector.chat_names import ChatNames
 from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
 from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.base import Ended, Exit, Login
@@ -167,11 +168,14 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
         files=uno.media_store,
         index=uno.media_index,
         downloader=uno.downloader,
+        link_to=uno.signed_urls.make,
         timeout_ms=settings.unoapi_fetch_timeout_ms,
     )
 
     def republish(command: ConnectorCommand, delay_ms: int) -> None:
-        uno.publisher.publish_messages([command_message(command, topology, key=queue.name, delay_ms=delay_ms)])
+        # By the router's queue: a bucket must lead to no queue that may be full, or it stands still for everybody.
+        entry = topology.queue(ENTRY)
+        uno.publisher.publish_messages([command_message(command, topology, key=entry, delay_ms=delay_ms)])
 
     handler = CommandHandler(
         engine=engine,
@@ -199,9 +203,10 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             engine=engine,
             source=EventSource(phone, settings.unoapi_server_name, engine.name),
             save_file=media.save,
+            names=ChatNames(engine, options=lambda: uno.sessions.find(phone), save_picture=media.save_picture),
         ),
         consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.queue_ages.taken),
-        rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine),
+        rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine, media.fetch),
         stopping=stopping,
     )
 

@@ -4,6 +4,8 @@ UnoError
 ├── ConfigurationError        the settings or the broker's objects do not fit; the process does not start
 ├── RequestError              a caller's mistake, answered with a Cloud API error object
 ├── DeadLettersBusy           another process works at the dead letters
+├── ContractBroken            an engine does not keep a rule of the connector's contract
+├── NotChecked                what a check of that contract needs was not given
 ├── TransientError            may go well later: retried on the schedule
 │   ├── DeliveryFailed        a webhook did not take the delivery; carries the attempt
 │   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
@@ -37,6 +39,7 @@ UnoError
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
     ├── SendRefused           the connector cannot send this; carries a Cloud API error code
     │   └── NewChatsRefused   WhatsApp lets the number open no new chats for some time
+    ├── QuestionRefused       WhatsApp refuses what was asked of a phone; carries a Cloud API error code
     ├── InvalidCommand        a message on a queue of commands that is no command
     ├── UnknownNumber         nobody has the number, or the account, of a callback of Meta's
     ├── OddCallback           a part of a callback that no event can be made of
@@ -100,6 +103,18 @@ class DeadLettersBusy(UnoError):
     def __init__(self, holder: str) -> None:
         super().__init__(f"{holder} is at the dead queue. Try again when it is done.")
         self.holder = holder
+
+
+class ContractBroken(UnoError):
+    """An engine does not keep a rule of the connector's contract: found by the conformance kit."""
+
+    reason = "contract_broken"
+
+
+class NotChecked(UnoError):
+    """What a check of the conformance kit needs was not given."""
+
+    reason = "not_checked"
 
 
 class TransientError(UnoError):
@@ -374,6 +389,16 @@ class NewChatsRefused(SendRefused):
     def __init__(self, message: str, *, until_s: int = 0) -> None:
         super().__init__(message, code=131049)
         self.until_s = until_s
+
+
+class QuestionRefused(PermanentError):
+    """WhatsApp, or its library, refuses what was asked of a connected phone. `code` is a Cloud API error code."""
+
+    reason = "question_refused"
+
+    def __init__(self, message: str, *, code: int = 131000) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class InvalidCommand(PermanentError):

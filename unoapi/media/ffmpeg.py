@@ -61,6 +61,15 @@ def to_audio(source: Path, target: Path) -> None:
     _convert(source, target, options)
 
 
+def to_mp3(source: Path, target: Path) -> None:
+    """Write the sound of `source` as MP3, which every browser plays. Raises ConversionFailed."""
+    options = (
+        "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", "96k", "-fs",
+        str(MAX_BYTES), "-f", "mp3",
+    )  # fmt: skip
+    _convert(source, target, options)
+
+
 def to_film(source: Path, target: Path) -> None:
     """Write `source` as a film that every phone shows. Raises ConversionFailed."""
     even = "scale=trunc(min(iw\\,1280)/2)*2:-2"

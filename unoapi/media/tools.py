@@ -25,6 +25,10 @@ class FileTools:
         """Write sound that every phone plays."""
         ffmpeg.to_audio(source, target)
 
+    def mp3(self, source: Path, target: Path) -> None:
+        """Write sound that every browser plays."""
+        ffmpeg.to_mp3(source, target)
+
     def sound(self, source: Path, *, waveform: bool) -> Sound:
         """Measure a sound."""
         return ffmpeg.sound_of(source, waveform=waveform)

@@ -21,10 +21,10 @@ SPEECH = f"{NOTHING}: transcription and speech are not part of this version"
 CALLS = f"{NOTHING}: calls through another service are not part of this version"
 HISTORY = f"{NOTHING}: the history of a phone is not asked for"
 ORDER = f"{NOTHING}: set the option `ordered` of a webhook that needs the order of events"
-GROUPS = f"{NOTHING}: groups of phones are written to, not managed"
+GROUPS = f"{NOTHING}: the library keeps the members of groups by itself"
 IDENTITY = f"{NOTHING}: a contact is known by its phone and its LID always"
 CONNECTIONS = f"{NOTHING}: every process connects again by itself, for as long as it takes"
-PICTURES = f"{NOTHING}: pictures of contacts are not fetched"
+PICTURES = f"{NOTHING}: a picture is fetched when it is a new one"
 SIGNUP = f"{NOTHING}: register the number with webhookForward instead"
 UNREADABLE = f"{NOTHING}: a message that cannot be read becomes an event of type `unsupported`"
 
@@ -83,7 +83,7 @@ FORMER: Mapping[str, str] = {
     "AUTO_CONNECT_CONCURRENCY": f"{NOTHING}: sessions connect one after the other, after growing pauses",
     "CONVERT_AUDIO_TO_PTT": "use SEND_AUDIO_MESSAGE_AS_PTT",
     "STORAGE_MAX_ATTEMPTS": f"{NOTHING}: the retries of the job count",
-    "UNOAPI_META_GROUPS_ENABLED": GROUPS,
+    "UNOAPI_META_GROUPS_ENABLED": f"{NOTHING}: groups are always there, at /<version>/<P>/groups",
     "FRONTEND_URL": "use UNOAPI_CORS_ORIGINS",
     "SLEEP_TIME": NOTHING,
     "REDIS_KEYS_USE_SCAN": f"{NOTHING}: Redis is never asked for all of its keys",
@@ -120,7 +120,7 @@ FORMER: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "CONVERT_AUDIO_FFMPEG_PARAMS", "AUDIO_WAVEFORM_SAMPLES",
-            "DOWNLOAD_AUDIO_CONVERT_TO_MP3", "DOWNLOAD_AUDIO_FFMPEG_MP3_PARAMS",
+            "DOWNLOAD_AUDIO_FFMPEG_MP3_PARAMS",
         ),
         AUDIO,
     ),

@@ -283,6 +283,13 @@ class SaveMedia(EventJob):
     queue: ClassVar[str] = "media"
 
 
+class ConvertAudio(EventJob):
+    """An event whose sound is made an MP3 before it is fanned out."""
+
+    task: ClassVar[str] = "media.convert_audio"
+    queue: ClassVar[str] = "media"
+
+
 class DeliverWebhook(Job):
     """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`.
 
@@ -444,6 +451,7 @@ JOBS: dict[str, type[Job]] = {
         AwaitResult,
         FanOut,
         SaveMedia,
+        ConvertAudio,
         DeliverWebhook,
         ReleaseEndpoint,
         ReplayEvents,

@@ -9,6 +9,7 @@ import unicodedata
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -126,6 +127,11 @@ def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> Medi
         file_size=int(stored.get("file_size") or 0),
         key=key if key.startswith(f"{phone}/") else f"{phone}/{key}",
     )
+
+
+def media_id_of(computed: str) -> str:
+    """The media id that belongs to a computed id: the same thing has the same file."""
+    return f"{ID_PREFIX}{UUID(computed).int % 10**20:020}"
 
 
 def new_media_id() -> str:

@@ -10,6 +10,9 @@ MIN_ID_BYTES = 16
 _BEFORE_TOKEN = re.compile(r"\x15[\x00-\x7f]{1,3}?[\x11\x12]\x18([\x08-\x7f])")
 _TOKEN = re.compile(r"[0-9A-Za-z]{8,127}")
 
+OWN_IDS = ("wamid.", "UNO.")
+"""How the ids begin that this gateway makes."""
+
 
 @dataclass(frozen=True)
 class MessageKey:

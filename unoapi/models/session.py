@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     SecretStr,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
@@ -57,7 +58,21 @@ class Webhook(BaseModel):
     send_calls: bool = True
     send_account_events: bool = True
     ordered: bool = False
+    profile: Literal["", "meta", "unoapi", "chatwoot", "typebot"] = ""
     add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, ge=-1, le=MAX_TTL_S)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flag_of_the_fork(cls, value: object) -> object:
+        """The fork of the Node version has a flag for one receiver."""
+        if isinstance(value, dict) and value.get("typebot") is True and not value.get("profile"):
+            return {**value, "profile": "typebot"}
+        return value
+
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _none_is_ours(cls, value: object) -> object:
+        return "" if value is None else value
 
     @field_validator("id", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.errors import CallbackFailed
 from unoapi.models.cloud_api.events import read_document, serialise
 from unoapi.models.jobs import (
+    ConvertAudio,
     DeliverWebhook,
     Envelope,
     FanOut,
@@ -48,6 +49,8 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
         return [failed_envelope(job, reason=reason, error=error, sessions=sessions)]
     if isinstance(job, SaveMedia):
         return [Envelope(without_media(job))]  # no message is lost for a picture
+    if isinstance(job, ConvertAudio):
+        return [Envelope(FanOut.model_validate(job.model_dump()))]
     if not job.notify_on_failure or not isinstance(job, (DeliverWebhook, FanOut)):
         return []
     envelopes: list[Envelope] = []

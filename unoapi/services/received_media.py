@@ -6,12 +6,13 @@ import base64
 import binascii
 import json
 import tempfile
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
-from unoapi.models.jobs import FanOut, SaveMedia
-from unoapi.models.media import MAX_BYTES
+from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id
+from unoapi.models.media import MAX_BYTES, media_id_of
 from unoapi.services.media import MEDIA_TYPES, pieces_of, save
 from unoapi.services.retries import too_old
 
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
     from unoapi.models.cloud_api.events import Event
     from unoapi.models.media import MediaFile
-    from unoapi.ports import MediaIndex, MediaStore, RemoteMedia
+    from unoapi.ports import MediaIndex, MediaStore, MediaTools, RemoteMedia
 
 STORE_WAIT_MS = 15_000
 LONGEST_WAIT_S = 300
 """A received message waits so long for its file while the store is away: the file is fetched anew at each try."""
 
 DOWNLOAD_FAILED = 131052
+MP3 = "audio/mpeg"
 
 
 def media_in(event: Event) -> dict[str, Any] | None:
@@ -89,6 +91,55 @@ def _with_media(
         raise FetchFailed("the file is not the one that the event describes")
     holder |= {"id": media.id, "url": link(media), "sha256": media.sha256}
     return _going_on(job, document)
+
+
+def converting(job: FanOut) -> ConvertAudio | FanOut:
+    """The job that makes an MP3 of a received sound before its event goes on; any other event as it is."""
+    if job.kind != "message" or '"type":"audio"' not in job.body or sound_in(json.loads(job.body)) is None:
+        return job
+    return ConvertAudio.model_validate(job.model_dump())
+
+
+def sound_in(document: dict[str, Any]) -> dict[str, Any] | None:
+    """A sound of ours in an event that is no MP3 yet."""
+    value = document["entry"][0]["changes"][0]["value"]
+    message = (value.get("messages") or value.get("message_echoes") or [{}])[0]
+    sound = message.get("audio") if message.get("type") == "audio" else None
+    if not isinstance(sound, dict) or not sound.get("id") or sound.get("mime_type") == MP3:
+        return None
+    return sound
+
+
+def convert_audio(
+    job: ConvertAudio, *, files: MediaStore, index: MediaIndex, tools: MediaTools, link: Callable[[MediaFile], str]
+) -> FanOut:
+    """The event with an MP3 for its sound. Raises ConversionFailed, MediaMissing, StoreUnavailable, OSError."""
+    document = json.loads(job.body)
+    sound = sound_in(document)
+    if sound is None:
+        return FanOut.model_validate(job.model_dump())
+    stored = index.find(str(sound["id"]), phone=job.phone)
+    with tempfile.TemporaryDirectory(prefix="unoapi-mp3-") as folder:
+        source, target = Path(folder) / "source", Path(folder) / "sound.mp3"
+        with source.open("wb") as file:
+            for piece in files.read(stored.key):
+                file.write(piece)
+        tools.mp3(source, target)
+        with target.open("rb") as file:
+            name = f"{PurePath(str(sound.get('filename') or stored.id)).stem}.mp3"
+            media = save(
+                job.phone,
+                pieces_of(file),
+                mime_type=MP3,
+                filename=name,
+                files=files,
+                index=index,
+                limit=MAX_BYTES,
+                media_id=media_id_of(computed_id("mp3", job.phone, stored.id)),
+            )
+    told = {"id": media.id, "mime_type": MP3, "filename": name, "sha256": media.sha256}
+    sound |= told | ({"url": link(media)} if sound.get("url") else {})
+    return FanOut.model_validate(job.model_dump() | {"body": serialise(document)})
 
 
 def without_media(job: SaveMedia, *, details: str = "The file could not be fetched from Meta.") -> FanOut:

@@ -15,6 +15,7 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
+from unoapi.services.webhook_profiles import PROFILE, body_for
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
 
@@ -154,6 +155,10 @@ def fan_out(
             if why := refusal(webhook, traits, blocked=webhook_id in blocked):
                 fanned.filters[webhook_id] = why
                 continue
+        body = body_for(webhook, job) if webhook is not None else job.body
+        if body is None:
+            fanned.filters[webhook_id] = PROFILE
+            continue
         fanned.deliveries.append(
             DeliverWebhook(
                 id=delivery_id(job.id, webhook_id),
@@ -166,7 +171,7 @@ def fan_out(
                 kind=job.kind,
                 stored=stored,
                 contact=job.contact if webhook_id in job.ordered else "",
-                body=job.body,
+                body=body,
             )
         )
     return fanned

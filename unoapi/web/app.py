@@ -17,6 +17,7 @@ from unoapi.web import (
     contacts,
     docs,
     events,
+    groups,
     health,
     media,
     message_log,
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, uploads, blacklist, timers, bulk, contacts, accounts, events,
-    sandbox, message_log, activity, request_bin, audit, admin, connection, socketio_broadcast, docs, pages,
+    health, messages, media, sessions, phones, templates, uploads, blacklist, timers, bulk, contacts, groups, accounts,
+    events, sandbox, message_log, activity, request_bin, audit, admin, connection, socketio_broadcast, docs, pages,
     pass_through,
 )  # fmt: skip
 

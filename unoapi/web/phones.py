@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import MediaMissing, RequestError
 from unoapi.models.contacts import is_phone
-from unoapi.models.identity import Identity
+from unoapi.models.identity import Identity, is_user_id
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, WebUrl
-from unoapi.models.phones import read_address
+from unoapi.models.phones import is_individual, read_address
 from unoapi.models.session import without_secrets
+from unoapi.ports import ServesPhones
 from unoapi.services import sessions, templates
 from unoapi.services.sessions import account_object, chosen, phone_object, status_of
 from unoapi.web import templates as message_templates
@@ -163,7 +164,7 @@ def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: 
 @session_token
 @schema(body=(BusinessProfile,))
 def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Change what is named of the business profile."""
+    """Change what is named of the business profile; a phone shows `about` and the picture, a JPEG, to its contacts."""
     wanted = parameters(BusinessProfile)
     wanted.pop("profile_picture_id", None)
     if handle := wanted.get("profile_picture_handle"):
@@ -171,6 +172,10 @@ def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  #
     elif "profile_picture_url" in wanted:
         wanted["profile_picture_id"] = ""
     sessions.change_business_profile(phone, wanted, sessions=parts().sessions)
+    provider = parts().providers[session_of(phone).provider]
+    if isinstance(provider, ServesPhones):
+        about = None if wanted.get("about") is None else str(wanted["about"])
+        provider.change_profile(phone, about=about, picture_id=str(wanted.get("profile_picture_id") or ""))
     return jsonify(success=True)
 
 
@@ -185,7 +190,7 @@ def _picture(phone: str, media_id: str) -> str:
 @routes.get("/<version>/<node:phone>/block_users")
 @session_token
 def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """The users whose events no webhook gets."""
+    """The users whom the number blocks: no webhook gets their events."""
     users = parts().blacklist.blocked(phone)
     listed = page([{"id": user, "messaging_product": "whatsapp", **_named(user)} for user in users])
     return jsonify({**listed, "data": [{k: v for k, v in user.items() if k != "id"} for user in listed["data"]]})
@@ -194,7 +199,7 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 @routes.route("/<version>/<node:phone>/block_users", methods=["POST", "DELETE"])
 @session_token
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Block users: no webhook of the number gets their events. DELETE unblocks them."""
+    """Block users: no webhook of the number gets their events, and a phone blocks them. DELETE unblocks them."""
     names = [user.name for user in _Users.model_validate(parameters(_Users)).block_users]
     wrong = [name for name in names if not (is_phone(name, own=phone) or Identity.of(name).user_id)]
     if wrong:
@@ -206,6 +211,10 @@ def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     users: list[dict[str, Any]] = [
         {"input": name, **_named(number)} for name, number in zip(names, numbers, strict=True)
     ]
+    provider = uno.providers[session_of(phone).provider]
+    if isinstance(provider, ServesPhones):
+        there = [number for number in numbers if is_individual(number) and not is_user_id(number)]
+        provider.block(phone, there, blocked=request.method == "POST")
     if request.method == "POST":
         uno.blacklist.block(phone, webhook_ids, numbers)
         return jsonify(messaging_product="whatsapp", block_users={"added_users": users})

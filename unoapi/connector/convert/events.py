@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.inbound import content_of, context_of
-from unoapi.connector.convert.json_fields import Raw, int_at, list_at, lowered, object_at, text_at
+from unoapi.connector.convert.json_fields import (
+    Raw,
+    int_at,
+    list_at,
+    lowered,
+    object_at,
+    objects_at,
+    text_at,
+)
 from unoapi.connector.engines.base import EngineEvent, housekeeping_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KINDS = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
 RECEIPTS = {
@@ -20,6 +30,9 @@ RECEIPTS = {
     "playedself": "self_read",
 }
 USER, LID = "s.whatsapp.net", "lid"
+LONGEST_SECONDS = 10**11
+SAYS_NO = frozenset({"announcement", "locked", "description", "ephemeral_seconds"})
+"""Changes of a group that are changes, too, when they are off or empty now."""
 
 
 def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lambda _: "") -> list[EngineEvent]:
@@ -30,12 +43,20 @@ def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lam
     convert = _CONVERTERS.get(kind)
     events = convert(event) if convert is not None else []
     for converted in events:
-        for name in ("chat", "sender", "participant", "from"):
-            party = converted.data.get(name)
-            if isinstance(party, dict) and party.get("lid") and not party.get("phone"):
+        for party in _persons(converted.data):
+            if party.get("lid") and not party.get("phone"):
                 party["phone"] = phone_of(str(party["lid"]))
         _name_mentioned(converted.data, phone_of)
     return events
+
+
+def _persons(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Everybody who is named in an event."""
+    for name in ("chat", "sender", "participant", "from", "by"):
+        if isinstance(data.get(name), dict):
+            yield data[name]
+    for name in ("added", "removed", "promoted", "demoted"):
+        yield from data.get(name, [])
 
 
 def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str]) -> None:
@@ -136,6 +157,79 @@ def _call(phase: str) -> Callable[[Raw], list[EngineEvent]]:
     return convert
 
 
+def _group_change(event: Raw) -> list[EngineEvent]:
+    plain = lowered(event)
+    name, topic, gone = object_at(plain, "name"), object_at(plain, "topic"), object_at(plain, "delete")
+    announce, locked = object_at(plain, "announce"), object_at(plain, "locked")
+    timer = object_at(plain, "ephemeral")
+    data: dict[str, Any] = {
+        "group": _party(object_at(plain, "jid"), {}),
+        "timestamp": _seconds(plain),
+        "deleted": bool(gone.get("deleted")),
+        "reason": text_at(plain, "joinreason"),
+        "invite_link": text_at(plain, "newinvitelink"),
+        **({"by": _party(object_at(plain, "sender"), {})} if object_at(plain, "sender") else {}),
+        **({"subject": text_at(name, "name")} if name else {}),
+        **({"description": text_at(topic, "topic")} if topic else {}),
+        **({"announcement": bool(announce.get("isannounce"))} if announce else {}),
+        **({"locked": bool(locked.get("islocked"))} if locked else {}),
+        **({"ephemeral_seconds": int_at(timer, "disappearingtimer")} if timer else {}),
+    }
+    people = {"added": "join", "removed": "leave", "promoted": "promote", "demoted": "demote"}
+    data |= {field: [_party(jid, {}) for jid in objects_at(plain, raw)] for field, raw in people.items()}
+    return _group_event(data)
+
+
+def _joined_group(event: Raw) -> list[EngineEvent]:
+    """The number is in a group: a new one, or one that it was added to."""
+    plain = lowered(event)
+    group = object_at(plain, "groupinfo")
+    members = [_party(object_at(member, "jid"), object_at(member, "phonenumber"))
+               for member in objects_at(group, "participants")]  # fmt: skip
+    created = text_at(plain, "type") == "new" or bool(text_at(plain, "createkey"))
+    sender = object_at(plain, "sender")
+    data: dict[str, Any] = {
+        "group": _party(object_at(group, "jid"), {}),
+        "timestamp": int_at(group, "groupcreated") if created else 0,
+        "created": created,
+        "subject": text_at(object_at(group, "groupname"), "name"),
+        "reason": text_at(plain, "reason"),
+        "added": members if created else [],
+        **({"by": _party(sender, object_at(plain, "senderpn"))} if sender else {}),
+    }
+    return _group_event(data | ({} if created else {"joined": True}))
+
+
+def _picture(event: Raw) -> list[EngineEvent]:
+    """A group's picture; those of contacts are looked up when they write."""
+    plain = lowered(event)
+    chat = _party(object_at(plain, "jid"), {})
+    if chat["kind"] != "group":
+        return []
+    author = object_at(plain, "author")
+    data: dict[str, Any] = {
+        "group": chat,
+        "timestamp": _seconds(plain),
+        "picture": "removed" if plain.get("remove") else "set",
+        **({"by": _party(author, {})} if author else {}),
+    }
+    return _group_event(data)
+
+
+def _seconds(event: Raw) -> int:
+    """When it happened. The library gives some times in milliseconds."""
+    at = int_at(event, "timestamp")
+    return at // 1000 if at > LONGEST_SECONDS else at
+
+
+def _group_event(data: dict[str, Any]) -> list[EngineEvent]:
+    """An event of a group, without what says nothing; the same change told twice is one event."""
+    told = {name: part for name, part in data.items() if part not in ("", [], False) or name in SAYS_NO}
+    jid = str(data["group"]["jid"])
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return [EngineEvent("group", told, parts=(jid, digest), partition=jid)] if jid else []
+
+
 def _parties(info: Raw) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """The chat, the writer, and whether the writer is the number itself."""
     source = object_at(info, "messagesource")
@@ -177,4 +271,7 @@ _CONVERTERS: dict[str, Callable[[Raw], list[EngineEvent]]] = {
     "CallOffer": _call("offer"),
     "CallOfferNotice": _call("notice"),
     "CallTerminate": _call("terminate"),
+    "GroupInfo": _group_change,
+    "JoinedGroup": _joined_group,
+    "Picture": _picture,
 }

@@ -12,6 +12,8 @@ from unoapi.connector.convert import interactive
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
 from unoapi.connector.convert.words import target_of, words_of
 from unoapi.models.connector.content import PLACEHOLDER
+from unoapi.models.connector.quoting import quoted_of
+from unoapi.models.phones import STATUS_POSTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +97,9 @@ def context_of(message: Raw) -> dict[str, Any] | None:
             "thumbnail_url": text_at(advert, "thumbnailurl") or text_at(advert, "mediaurl"),
             "ctwa_clid": text_at(advert, "ctwaclid"),
         }
+    if text_at(info, "remotejid") == STATUS_POSTS:
+        quoted = quoted_of(_content(object_at(info, "quotedmessage"), 0))
+        context["status"] = {"kind": quoted.kind if quoted else "", "text": quoted.text if quoted else ""}
     expiration = int_at(info, "expiration")
     if expiration:
         context["expiration"] = expiration

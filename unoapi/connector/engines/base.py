@@ -8,7 +8,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from unoapi.models.connector.groups import ChangeGroup, Group, JoinRequest, Member
 
     Emit = Callable[[str, bytes], None]
     """Takes an event's kind and bytes, and returns when both are on the disk. Raises when they cannot be."""
@@ -82,6 +84,45 @@ class Login:
     qr_timeout_s: float = 60.0
 
 
+@dataclass(frozen=True)
+class ProfilePicture:
+    """Where the small picture of a contact or a chat is. Another picture has another `id`."""
+
+    id: str
+    url: str
+
+
+class PhoneGroups(Protocol):
+    """The groups of a session. Everything raises QuestionRefused and EngineUnavailable."""
+
+    def joined(self) -> list[Group]:
+        """All groups, without their members."""
+
+    def find(self, jid: str) -> Group:
+        """One group with its members."""
+
+    def create(self, subject: str, members: Sequence[str]) -> Group:
+        """A new group. Who could not be added has an `error`."""
+
+    def change(self, change: ChangeGroup, picture: bytes | None) -> None:
+        """Change what is named; the picture is a JPEG."""
+
+    def change_members(self, jid: str, action: str, members: Sequence[str]) -> list[Member]:
+        """Add, remove, promote or demote; what became of each."""
+
+    def invite_link(self, jid: str, *, reset: bool) -> str:
+        """The link to join by."""
+
+    def requests(self, jid: str) -> list[JoinRequest]:
+        """Who wishes to join."""
+
+    def decide(self, jid: str, action: str, members: Sequence[str]) -> list[Member]:
+        """Approve or reject such wishes."""
+
+    def leave(self, jid: str) -> None:
+        """Leave a group."""
+
+
 class Engine(Protocol):
     """A WhatsApp library for one session.
 
@@ -91,6 +132,10 @@ class Engine(Protocol):
 
     name: str
     capabilities: dict[str, bool]
+
+    @property
+    def groups(self) -> PhoneGroups:
+        """The session's groups."""
 
     @property
     def account(self) -> str:
@@ -129,6 +174,18 @@ class Engine(Protocol):
 
     def reject_call(self, caller: str, call_id: str) -> None:
         """Refuse a call."""
+
+    def picture(self, jid: str) -> ProfilePicture | None:
+        """The picture of a contact or a group; none when there is none to see. Raises EngineUnavailable."""
+
+    def channel_name(self, jid: str) -> str:
+        """What a channel calls itself. Raises EngineUnavailable."""
+
+    def block(self, jid: str, *, blocked: bool) -> None:
+        """Block a contact, or unblock it."""
+
+    def change_profile(self, about: str | None, picture: bytes | None) -> None:
+        """Change the number's own words and picture, a JPEG; what is None stays."""
 
     def request_again(self, chat: str, sender: str, message_id: str) -> None:
         """Ask the phone for a message that only it can show. It comes as an ordinary message, or never."""

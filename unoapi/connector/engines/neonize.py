@@ -19,9 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.events import address_of, convert_event
 from unoapi.connector.engines import library_store
-from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
-from unoapi.connector.engines.whatsmeow_errors import classify_connection_error, classify_error
-from unoapi.errors import EngineUnavailable, SendRefused, describe
+from unoapi.connector.engines.base import (
+    CONTRACT_EVENT,
+    Ended,
+    EngineEvent,
+    Exit,
+    Login,
+    ProfilePicture,
+    Sent,
+    contract_event,
+)
+from unoapi.connector.engines.neonize_groups import NeonizeGroups
+from unoapi.connector.engines.whatsmeow_errors import (
+    classify_connection_error,
+    classify_error,
+    classify_question_error,
+)
+from unoapi.errors import EngineUnavailable, QuestionRefused, SendRefused, describe
 from unoapi.models.phones import user_of, with_ninth_digit, without_device
 from unoapi.telemetry.logging import get_logger
 
@@ -48,6 +62,9 @@ SAVED_EVENTS = {
     "CallOffer": events.CallOfferEv,
     "CallOfferNotice": events.CallOfferNoticeEv,
     "CallTerminate": events.CallTerminateEv,
+    "GroupInfo": events.GroupInfoEv,
+    "JoinedGroup": events.JoinedGroupEv,
+    "Picture": events.PictureEv,
 }
 LOGIN_ENDS = {
     "timeout": (Exit.NOT_SCANNED, "nobody scanned a code in time"),
@@ -62,6 +79,7 @@ PAIRING_CODE_S = 160.0
 """After that the library ends the linking."""
 PRESENCE_S = 25.0
 """So long contacts see that somebody writes."""
+NO_PICTURE = ("hidden", "does not have")
 QR_CODES = 3
 FIRST_CODE_S, NEXT_CODE_S = 60, 20
 MAX_DISCONNECTED_S = 600.0
@@ -96,6 +114,12 @@ class NeonizeEngine:
         self._addresses: dict[str, str] = {}
         self._lids: dict[str, str] = {}
         self._away: threading.Timer | None = None
+        self.groups = NeonizeGroups(self, phone_of=self._phone_of)
+
+    @property
+    def client(self) -> Any:
+        """The library's client; none before `run`."""
+        return self._client
 
     @property
     def account(self) -> str:
@@ -112,7 +136,7 @@ class NeonizeEngine:
         self._emit, self._login = emit, login
         folder = self._folder
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        jid = self._jid(folder.login) if login.method == "resume" and folder.login else None
+        jid = self.jid(folder.login) if login.method == "resume" and folder.login else None
         if login.method == "resume" and jid is None:
             return Ended(Exit.NOT_SCANNED, "there is no stored login")
         if jid is not None and not library_store.has_device(folder.library, folder.login):
@@ -187,7 +211,7 @@ class NeonizeEngine:
         """Send, and wait for the server's answer: at most 75 s, the library's own limit."""
         proto = json_format.ParseDict(message, e2e.Message())
         try:
-            answer = self._client.send_message(self._jid(to), proto)
+            answer = self._client.send_message(self.jid(to), proto)
         except Exception as error:
             raise classify_error(error) from error
         return Sent(answer.ID, int(answer.Timestamp), chat=to)
@@ -232,7 +256,7 @@ class NeonizeEngine:
     def mark_read(self, chat: str, sender: str, ids: list[str], *, played: bool) -> None:
         """Mark messages as read or played."""
         receipt = enums.ReceiptType.PLAYED if played else enums.ReceiptType.READ
-        self._client.mark_read(*ids, chat=self._jid(chat), sender=self._jid(sender or chat), receipt=receipt)
+        self._client.mark_read(*ids, chat=self.jid(chat), sender=self.jid(sender or chat), receipt=receipt)
 
     def typing(self, chat: str, state: str) -> None:
         """Show `composing`, `recording` or `paused`. Contacts see it only of somebody who is there."""
@@ -241,7 +265,42 @@ class NeonizeEngine:
         presence = states.CHAT_PRESENCE_PAUSED if state == "paused" else states.CHAT_PRESENCE_COMPOSING
         media = enums.ChatPresenceMedia
         kind = media.CHAT_PRESENCE_MEDIA_AUDIO if state == "recording" else media.CHAT_PRESENCE_MEDIA_TEXT
-        self._client.send_chat_presence(self._jid(chat), presence, kind)
+        self._client.send_chat_presence(self.jid(chat), presence, kind)
+
+    def picture(self, jid: str) -> ProfilePicture | None:
+        """The small picture of a contact or a group. Whoever shows it to nobody of ours has none."""
+        if not self._connected:
+            raise EngineUnavailable("not connected")
+        wanted = protobufs.GetProfilePictureParams(Preview=True)
+        try:
+            found = self._client.get_profile_picture(self.jid(jid), wanted)
+        except Exception as error:
+            classified = classify_question_error(error)
+            if isinstance(classified, QuestionRefused) or any(words in str(error) for words in NO_PICTURE):
+                return None
+            raise classified from error
+        return ProfilePicture(found.ID, found.URL) if found.URL else None
+
+    def channel_name(self, jid: str) -> str:
+        """What a channel calls itself."""
+        if not self._connected:
+            raise EngineUnavailable("not connected")
+        try:
+            return str(self._client.get_newsletter_info(self.jid(jid)).ThreadMeta.Name.Text)
+        except Exception as error:
+            raise classify_question_error(error) from error
+
+    def block(self, jid: str, *, blocked: bool) -> None:
+        """Block a contact, or unblock it."""
+        action = enums.BlocklistAction.BLOCK if blocked else enums.BlocklistAction.UNBLOCK
+        self._client.update_blocklist(self.jid(jid), action)
+
+    def change_profile(self, about: str | None, picture: bytes | None) -> None:
+        """Change the number's own words and picture."""
+        if about is not None:
+            self._client.set_status_message(about)
+        if picture is not None:
+            self._client.set_profile_photo(picture)
 
     def request_again(self, chat: str, sender: str, message_id: str) -> None:
         """Not possible: the library sends nothing to the number's own phone. It asks for some by itself."""
@@ -266,7 +325,7 @@ class NeonizeEngine:
 
     def reject_call(self, caller: str, call_id: str) -> None:
         """Refuse a call."""
-        self._client.reject_call(self._jid(caller), call_id)
+        self._client.reject_call(self.jid(caller), call_id)
 
     def logout(self) -> None:
         """Remove this device from the phone's list."""
@@ -442,7 +501,8 @@ class NeonizeEngine:
         if self._emit is not None:
             self._emit(kind, payload)
 
-    def _jid(self, address: str) -> Any:
+    def jid(self, address: str) -> Any:
+        """The library's form of an address."""
         user, _, server = address.partition("@")
         device = user.partition(":")[2]
         number, server = int(device) if device.isdigit() else 0, server or "s.whatsapp.net"

@@ -19,7 +19,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.engines.base import CONTRACT_EVENT, Ended, EngineEvent, Exit, Login, Sent, contract_event
+from unoapi.connector.engines.base import (
+    CONTRACT_EVENT,
+    Ended,
+    EngineEvent,
+    Exit,
+    Login,
+    ProfilePicture,
+    Sent,
+    contract_event,
+)
+from unoapi.connector.engines.simulated_groups import SimulatedGroups
 from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused
 from unoapi.models.phones import LID, is_group, to_jid, user_of
 
@@ -32,13 +42,16 @@ POLL_S = 0.02
 CODES = 3
 DELIVERED_S, READ_S = 0.1, 0.2
 NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "15550000007", "15550000010"
+ECHO = "15550000008"
+"""Answers each text with the same text."""
 NEW_CHATS_REFUSED = "15550000463"
 """Whoever writes to a number that begins so is told that nobody new may be written to."""
 PICTURE = b"\x89PNG\r\n\x1a\n twin"
 
 
 MODES = frozenset({"lids", "unreadable_first"})
-PARTIES = ("chat", "sender", "participant", "from")
+PARTIES = ("chat", "sender", "participant", "from", "by")
+PERSONS_LISTS = ("added", "removed", "promoted", "demoted")
 
 
 def lid_of(phone: str) -> str:
@@ -73,6 +86,11 @@ class SimulatedEngine:
         self._receipts: list[tuple[float, dict[str, Any]]] = []
         self._lock = threading.Lock()
         self._modes: set[str] = set()
+        self._pictures = folder / "pictures.json"
+        self._reported: list[tuple[str, dict[str, Any]]] = []
+        self.groups = SimulatedGroups(
+            folder / "groups.json", phone, lambda change: self._reported.append(("group", change))
+        )
 
     @property
     def account(self) -> str:
@@ -96,6 +114,7 @@ class SimulatedEngine:
             if not self._read(emit):
                 time.sleep(POLL_S)
             self._emit_receipts(emit)
+            self._emit_reported(emit)
         self._connected = False
         return self._ended or Ended(Exit.STOPPED)
 
@@ -138,6 +157,8 @@ class SimulatedEngine:
                 at = time.time()
                 receipt = {"status": status, "ids": [wa_id], "chat": chat, "timestamp": int(at + after_s)}
                 self._receipts.append((at + after_s, receipt))
+            if number == ECHO and (body := _text_of(message)):
+                self._reported.append(("message", _answer(wa_id, chat, body)))
         return Sent(wa_id, int(time.time()), chat=to)
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
@@ -162,6 +183,25 @@ class SimulatedEngine:
     def reject_call(self, caller: str, call_id: str) -> None:
         """Record it in `sent.jsonl`."""
         self._record({"rejected": call_id, "caller": caller})
+
+    def picture(self, jid: str) -> ProfilePicture | None:
+        """The address of the picture that `pictures.json` has for this jid."""
+        known = json.loads(self._pictures.read_text()) if self._pictures.exists() else {}
+        return (
+            ProfilePicture(hashlib.sha256(known[jid].encode()).hexdigest()[:16], known[jid]) if jid in known else None
+        )
+
+    def channel_name(self, jid: str) -> str:
+        """A name for every channel."""
+        return f"Channel {user_of(jid)}"
+
+    def block(self, jid: str, *, blocked: bool) -> None:
+        """Record it in `sent.jsonl`."""
+        self._record({"blocked": blocked, "contact": jid})
+
+    def change_profile(self, about: str | None, picture: bytes | None) -> None:
+        """Record it in `sent.jsonl`."""
+        self._record({"about": about, "picture": len(picture or b"")})
 
     def request_again(self, chat: str, sender: str, message_id: str) -> None:
         """Record it in `sent.jsonl`."""
@@ -239,6 +279,7 @@ class SimulatedEngine:
             emit(CONTRACT_EVENT, json.dumps(line).encode())
             return
         data = {name: self._named(part) if name in PARTIES else part for name, part in line["data"].items()}
+        data |= {name: [self._named(part) for part in data[name]] for name in PERSONS_LISTS if name in data}
         if line["type"] == "message" and "unreadable_first" in self._modes:
             shared = {name: data[name] for name in ("id", "chat", "sender", "timestamp_ms") if name in data}
             _emit_event(emit, "undecryptable", shared)
@@ -252,6 +293,12 @@ class SimulatedEngine:
         lid = lid_of(str(party["phone"]))
         return {**party, "jid": lid, "lid": lid}
 
+    def _emit_reported(self, emit: Emit) -> None:
+        """What changed in groups, and what contacts answer."""
+        while self._reported:
+            kind, data = self._reported.pop(0)
+            self._emit_line({"type": kind, "data": data}, emit)
+
     def _emit_receipts(self, emit: Emit) -> None:
         now = time.time()
         with self._lock:
@@ -263,6 +310,15 @@ class SimulatedEngine:
     def _record(self, what: dict[str, Any]) -> None:
         with self._sent.open("a") as file:
             file.write(json.dumps(what) + "\n")
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    return str(message.get("conversation") or message.get("extendedTextMessage", {}).get("text") or "")
+
+
+def _answer(wa_id: str, chat: dict[str, Any], body: str) -> dict[str, Any]:
+    at_ms, content = time.time_ns() // 1_000_000, {"kind": "text", "body": body}
+    return {"id": f"{wa_id}A", "chat": chat, "sender": chat, "timestamp_ms": at_ms, "content": content}
 
 
 def _emit_event(emit: Emit, kind: str, data: dict[str, Any]) -> None:

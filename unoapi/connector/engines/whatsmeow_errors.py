@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unoapi.connector.engines.base import Exit
-from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused
+from unoapi.errors import EngineUnavailable, NewChatsRefused, QuestionRefused, SendRefused, describe
 
 NOT_SENT = ("websocket not connected", "the store doesn't contain a device JID", "client is nil", "not logged in")
 NOT_THERE = ("no LID found", "can't send message to unknown server")
@@ -24,6 +24,16 @@ NO_NETWORK = ("dial", "lookup", "no such host", "network is unreachable", "conne
 UNTRANSLATED = "required field"
 UNKNOWN_BAN_S = 86_400
 SERVER_ERROR = "server returned error "
+REFUSALS = (
+    (("status 404", "item-not-found", "does not exist", "status 410"), 100, "WhatsApp knows no such group or contact"),
+    (("not participating",), 100, "the number is in no such group"),
+    (("status 403", "forbidden", "status 401", "not-authorized"), 10,
+     "WhatsApp does not let this number do it: only admins may, or the person's settings forbid it"),
+    (("status 429", "rate-overlimit"), 130429, "WhatsApp answers that this was asked too often: wait some minutes"),
+    (("status 400", "status 405", "status 406", "status 409", "bad-request", "not-acceptable"), 131009,
+     "WhatsApp does not take these values"),
+)  # fmt: skip
+"""The words in what WhatsApp answers to a question, the Cloud API's code, and the reason for people."""
 
 
 def classify_error(error: Exception) -> Exception:
@@ -39,6 +49,15 @@ def classify_error(error: Exception) -> Exception:
     if step and any(words in text for words in NO_MEMBER):
         return SendRefused(f"{step}: this number is no member, or the group is gone", code=UNDELIVERABLE)
     return EngineUnavailable(f"nothing left: {step}") if step else error
+
+
+def classify_question_error(error: Exception) -> Exception:
+    """The error of a question or a change: QuestionRefused when another try would get the same."""
+    text = str(error)
+    for words, code, reason in REFUSALS:
+        if any(word in text for word in words):
+            return QuestionRefused(reason, code=code)
+    return EngineUnavailable(f"WhatsApp did not answer: {describe(error)}")
 
 
 def _refused(code: str) -> Exception:

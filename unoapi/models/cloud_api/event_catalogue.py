@@ -97,6 +97,14 @@ class EventStatus(Described):
     errors: list[EventError] | None = None
 
 
+class EventGroup(Described):
+    """What changed of one group. `changed_by` is who did it, where that is known."""
+
+    timestamp: Seconds
+    group_id: Id
+    type: Annotated[str, Field(min_length=1)]
+
+
 MESSAGES: dict[str, Any] = {
     "text": {"body": "hi"},
     "image": {
@@ -124,6 +132,19 @@ MESSAGES: dict[str, Any] = {
 }
 """An example of each type's object. Other types may come, and `unsupported`, which has only errors."""
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
+_GROUP = "120363040468224422@g.us"
+GROUPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "group_lifecycle_update": ("A group was made, or is no more.", {"type": "group_create", "subject": "Orders"}),
+    "group_settings_update": (
+        "A group's subject, description, picture or another setting changed.",
+        {"type": "group_settings_update", "group_subject": {"text": "Orders", "update_successful": True}},
+    ),
+    "group_participants_update": (
+        "Members came or went, or are administrators now, or no more.",
+        {"type": "group_participants_add", "added_participants": [{"wa_id": "5549988887777"}]},
+    ),
+}
+"""The kinds of changes of groups, with an example of each."""
 ACCOUNT = {"event": "APPROVED", "message_template_id": 1, "message_template_name": "hello"}
 NUMBER, CONTACT, AT = "5511999990000", "5549988887777", "1767225600"
 _METADATA = {"display_phone_number": NUMBER, "phone_number_id": NUMBER}
@@ -146,7 +167,7 @@ class CatalogueEntry(BaseModel):
 
 
 def catalogue() -> list[CatalogueEntry]:
-    """All kinds of events: `message.<type>`, `status.<status>`, `echo`, `account` for whatever else Meta reports."""
+    """All kinds of events: `message.<type>`, `status.<status>`, `echo`, changes of groups, `account` for the rest."""
     entries = [_message_entry(kind, part) for kind, part in MESSAGES.items()]
     unsupported = {"errors": [{**_ERROR, "code": 131051}]}
     entries.append(_message_entry("unsupported", None, **unsupported))
@@ -157,6 +178,7 @@ def catalogue() -> list[CatalogueEntry]:
             "echo", "What the number wrote in its own app (`smb_message_echoes`).", "message_echoes", EventMessage, echo
         )
     )
+    entries += [_group_entry(field, *described) for field, described in GROUPS.items()]
     value = {"messaging_product": "whatsapp", "metadata": _METADATA, **ACCOUNT}
     body = _model("account", EventOther)
     entries.append(
@@ -194,6 +216,16 @@ def _status_entry(status: str) -> CatalogueEntry:
         fields["errors"] = (Annotated[list[EventError], Field(min_length=1)], ...)
     model = create_model(f"Status_{status}", __base__=EventStatus, **fields)
     return _entry(f"status.{status}", f"A sent message was or is {status}.", "statuses", model, item)
+
+
+def _group_entry(field: str, description: str, item: dict[str, Any]) -> CatalogueEntry:
+    example = {"timestamp": AT, "group_id": _GROUP, **item}
+    one: Any = Annotated[list[EventGroup], Field(min_length=1, max_length=1)]
+    value = create_model("Value_groups", __base__=EventOther, groups=(one, ...))
+    fields = {"messaging_product": "whatsapp", "metadata": _METADATA, "groups": [example]}
+    schema = _model(field, value).model_json_schema(by_alias=True)
+    schema["$defs"]["Change"]["properties"]["field"] = {"const": field, "type": "string"}
+    return CatalogueEntry(name=field, description=description, body_schema=schema, example=_body(fields, field=field))
 
 
 def _entry(name: str, description: str, key: str, item: type[BaseModel], example: dict[str, Any]) -> CatalogueEntry:
@@ -236,6 +268,8 @@ def name_of(body: dict[str, Any]) -> str:
     """The name in the catalogue of an event's body."""
     change = body["entry"][0]["changes"][0]
     value = change["value"]
+    if change.get("field") in GROUPS:
+        return str(change["field"])
     if value.get("message_echoes"):
         return "echo"
     if value.get("statuses"):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unoapi.models.connector.content import Base, Content
+from unoapi.models.connector.content import Base, Content, Media
 from unoapi.models.connector.quoting import Quoted
 
 VERSION = 1
@@ -60,6 +60,20 @@ class RejectCall(Base):
     id: str
 
 
+class Block(Base):
+    """A contact to block, or to block no more."""
+
+    contact: str = Field(min_length=1, max_length=100)
+    blocked: bool = True
+
+
+class ChangeProfile(Base):
+    """What the number says of itself. What is absent stays; `picture` is a JPEG."""
+
+    about: str | None = Field(default=None, max_length=139)
+    picture: Media | None = None
+
+
 class Connect(Base):
     """Connect, or show a code to. `resume` uses a stored login and shows no code."""
 
@@ -96,6 +110,8 @@ COMMANDS: dict[str, type[Base]] = {
     "read": Read,
     "typing": Typing,
     "call.reject": RejectCall,
+    "block": Block,
+    "profile": ChangeProfile,
     "session.connect": Connect,
     "session.disconnect": Nothing,
     "session.logout": Logout,

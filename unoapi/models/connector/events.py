@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from unoapi.models.connector.content import Base, Content, Unsupported
+from unoapi.models.connector.groups import MAX_MEMBERS
 
 STATES = Literal[
     "starting", "qr", "pairing", "connecting", "connected", "disconnected", "standby", "logged_out", "replaced",
@@ -65,6 +66,13 @@ class Referral(Base):
     ctwa_clid: str = ""
 
 
+class StatusPost(Base):
+    """A status post that a message answers to: what it was, and the words in it."""
+
+    kind: str = Field(default="", max_length=50)
+    text: str = Field(default="", max_length=2000)
+
+
 class ContextInfo(Base):
     """What a message answers to, and how it came about. `from_us`: it is known to be the number's own message."""
 
@@ -75,6 +83,7 @@ class ContextInfo(Base):
     forwarding_score: int = 0
     mentions: tuple[str, ...] = ()
     referral: Referral | None = None
+    status: StatusPost | None = None
 
 
 class ReceivedMessage(Base):
@@ -207,6 +216,33 @@ class Call(Base):
     timestamp: int = 0
 
 
+class GroupChange(Base):
+    """Something of a group changed; a field that is absent did not. `by` is who changed it, where that is known.
+
+    `timestamp` is in seconds. `created`: a new group with the number in it; `joined`: the number was added to it;
+    `deleted`: the group is no more.
+    """
+
+    group: Party
+    by: Party | None = None
+    timestamp: int = 0
+    created: bool = False
+    joined: bool = False
+    deleted: bool = False
+    subject: str | None = None
+    description: str | None = None
+    picture: Literal["set", "removed"] | None = None
+    announcement: bool | None = None
+    locked: bool | None = None
+    ephemeral_seconds: int | None = None
+    invite_link: str = ""
+    added: tuple[Party, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    removed: tuple[Party, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    promoted: tuple[Party, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    demoted: tuple[Party, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    reason: str = ""
+
+
 class ConnectorEvent(Base):
     """The envelope of every event.
 
@@ -234,10 +270,12 @@ EVENTS: dict[str, type[Base]] = {
     "pairing_code": PairingCode,
     "undecryptable": Undecryptable,
     "call": Call,
+    "group": GroupChange,
 }
-"""The types that the API understands; `presence`, `group`, `picture` and others may come and are ignored."""
+"""The types that the API understands; `presence` and others may come and are ignored."""
 
 __all__ = [
-    "EVENTS", "STATES", "Call", "ConnectorEvent", "ContextInfo", "MessageReceipt", "PairingCode", "Party", "QrCode",
-    "ReceivedMessage", "Referral", "SendError", "SendResult", "SessionState", "Undecryptable", "Unsupported",
+    "EVENTS", "STATES", "Call", "ConnectorEvent", "ContextInfo", "GroupChange", "MessageReceipt", "PairingCode",
+    "Party", "QrCode", "ReceivedMessage", "Referral", "SendError", "SendResult", "SessionState", "Undecryptable",
+    "Unsupported",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ from unoapi.models.cloud_api.messages.interactive import (
     CallButton,
     CopyCodeButton,
     List,
+    OtherInteractive,
     Reply,
     UrlButton,
     UrlLink,
@@ -35,7 +36,7 @@ from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
-from unoapi.models.message_keys import MessageKey
+from unoapi.models.message_keys import OWN_IDS, MessageKey
 from unoapi.models.phones import NUMBER_IN_TEXT, read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
@@ -54,10 +55,10 @@ CAPTIONED = ("image", "video", "document")
 """WhatsApp shows words below these; those of a sound follow it as a text."""
 MAX_TIMER_S = 366 * 86_400
 """More than any phone offers; a number that does not fit would spoil the whole message."""
+MAX_CARDS, MAX_CARD_BUTTONS = 10, 2
 MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
-OWN_IDS = ("wamid.", "UNO.")
 EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
 
@@ -97,7 +98,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
 
 def menu_of(message: OutboundMessage, *, message_id: str) -> Menu | None:
     """What a contact may choose from in a message; none when there is nothing to choose."""
-    if not isinstance(message, InteractiveMessage) or not isinstance(message.interactive, List | Buttons):
+    if not isinstance(message, InteractiveMessage):
         return None
     item = _interactive(message.interactive)
     if isinstance(item, content.ListMenu):
@@ -280,12 +281,57 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
             buttons = [content.Button(type="url", title=link.display_text, value=link.url)]
         case Buttons(action=action):
             buttons = [_button(button) for button in action.buttons]
+        case OtherInteractive(type="flow", action={"parameters": {"flow_cta": str(label)}}):
+            return content.Text(body=_lines(_bold(frame["header"]), frame["body"], f"\u25b8 {label}", frame["footer"]))
+        case OtherInteractive(type="carousel", action={"cards": [_, *_] as cards}):
+            words, buttons = _cards(cards)
+            frame["body"] = _lines(frame["body"], *words, between="\n\n")
+        case OtherInteractive(
+            type="cta_call", action={"parameters": {"display_text": str(label), "phone_number": str(number)}}
+        ):
+            buttons = [content.Button(type="call", title=label, value=number)]
         case _:
             details = f"This connection cannot send interactive messages of type {message.type}."
             _refuse(UNSUPPORTED, "Message type is not supported", details)
     file = getattr(header, header.type) if header else None
     media = _media(header.type, file) if header and isinstance(file, MediaObject) else None
     return content.Buttons(**frame, header_media=media, buttons=tuple(buttons))
+
+
+def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
+    """The words of each card, with the address of its picture, and all their buttons: no phone shows others' cards."""
+    words, buttons = [], []
+    for card in cards[:MAX_CARDS]:
+        match card:
+            case {"header": {"type": str(kind), **header}}:
+                file = header.get(kind)
+                head = str(file.get("link") or "") if isinstance(file, dict) else str(file or "")
+            case _:
+                head = ""
+        body, footer, action = (_part(card, name) for name in ("body", "footer", "action"))
+        words.append(_lines(head, str(body.get("text") or ""), str(footer.get("text") or "")))
+        match action:
+            case {"parameters": {"display_text": str(label), "url": str(address)}}:
+                buttons.append(content.Button(type="url", title=label, value=address))
+            case {"buttons": [*replies]}:
+                for reply in replies[:MAX_CARD_BUTTONS]:
+                    told = _part(reply, "quick_reply") or _part(reply, "reply")
+                    if told.get("id") and told.get("title"):
+                        buttons.append(content.Button(type="reply", id=str(told["id"]), title=str(told["title"])))
+    return words, buttons
+
+
+def _part(value: Any, name: str) -> dict[str, Any]:
+    part = value.get(name) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _bold(text: str) -> str:
+    return f"*{text}*" if text else ""
+
+
+def _lines(*lines: str, between: str = "\n") -> str:
+    return between.join(line for line in lines if line)
 
 
 def _button(button: Button) -> content.Button:

@@ -12,6 +12,7 @@ from unoapi.models.connector.content import Text
 from unoapi.models.connector.events import (
     Call,
     ConnectorEvent,
+    GroupChange,
     MessageReceipt,
     PairingCode,
     Party,
@@ -24,6 +25,7 @@ from unoapi.models.connector.events import (
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.providers.whatsmeow import session_notices as notices
+from unoapi.providers.whatsmeow.group_events import group_events
 from unoapi.providers.whatsmeow.inbound import (
     events_of,
     identity_of,
@@ -102,6 +104,8 @@ def receive(  # noqa: PLR0913 (collaborators)
             events = _send_result(phone, SendResult.model_validate(event.data), ids, connections)
         case "call":
             events, commands = _call(Call.model_validate(event.data), sessions.find(phone), connections)
+        case "group":
+            events = group_events(GroupChange.model_validate(event.data), session=sessions.find(phone))
         case "session" | "qr" | "pairing_code":
             changes = _connection_change(event, sessions=sessions, connections=connections, save_picture=save_picture)
             return Received(changes)

@@ -181,6 +181,9 @@ def _context(
         author = Identity.of(context.participant) if context.participant else identity_of(counterparty)
         parts |= {"from": phone} if context.from_us else author.as_sender()
         parts |= {"message_id": quoted, "id": quoted}
+    if context.status is not None:
+        post = {"type": context.status.kind or "text", "caption": context.status.text}
+        parts["status"] = {"id": parts.get("id", ""), **{name: text for name, text in post.items() if text}}
     if context.forwarding_score >= FREQUENTLY:
         parts["frequently_forwarded"] = True
     elif context.forwarded:

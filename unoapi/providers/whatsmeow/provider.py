@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import BrokerUnavailable, NoConnector, Postponed, SendFailed, SendPostponed, StoreUnavailable
+from unoapi.errors import (
+    BrokerUnavailable,
+    NobodyAnswers,
+    NoConnector,
+    Postponed,
+    SendFailed,
+    SendPostponed,
+    StoreUnavailable,
+)
+from unoapi.models.connector.commands import Block, ChangeProfile, ConnectorCommand
+from unoapi.models.connector.content import Media, MediaFile
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
@@ -24,6 +34,10 @@ if TYPE_CHECKING:
 GRACE_S = 30
 """The connector ends its own waiting first; this long after it somebody else does."""
 ASK_S = 8.0
+QUESTION_S = 15.0
+"""For questions and changes that WhatsApp itself answers."""
+WISH_MS = 86_400_000
+"""So long a wish that no message depends on waits for its phone to be connected."""
 NUMBER = re.compile(r"[0-9]{5,15}")
 
 
@@ -131,6 +145,39 @@ class WhatsmeowProvider:
         except (Postponed, ValueError):
             return [is_valid(key) for key in keys]
         return [there.get(key, False) for key in keys]
+
+    def ask(self, phone: str, method: str, data: dict[str, Any]) -> dict[str, Any]:
+        """A question of the connector's contract. Raises QuestionRefused, and NobodyAnswers."""
+        if self._rpc is None:
+            raise NobodyAnswers(f"nobody answers for {phone}")
+        return self._rpc.ask(phone, method, data, timeout_s=QUESTION_S)
+
+    def block(self, phone: str, contacts: Sequence[str], *, blocked: bool) -> None:
+        """Let the phone block contacts, or unblock them, as soon as it is connected. Raises BrokerUnavailable."""
+        self._signal("block", phone, [Block(contact=contact, blocked=blocked) for contact in contacts])
+
+    def change_profile(self, phone: str, *, about: str | None, picture_id: str) -> None:
+        """Let the phone show another text or picture of the number. Raises BrokerUnavailable."""
+        picture = Media(kind="image", media=MediaFile(key=picture_id, state="ready")) if picture_id else None
+        if about is not None or picture is not None:
+            self._signal("profile", phone, [ChangeProfile(about=about, picture=picture)])
+
+    def _signal(self, kind: str, phone: str, wishes: Sequence[Block | ChangeProfile]) -> None:
+        """Queue commands that have no result. Each wish is a new one, whatever was wished before."""
+        now = now_ms()
+        self._commands.put(
+            [
+                ConnectorCommand(
+                    type=kind,
+                    command_id=computed_id(kind, phone, wish.model_dump_json(), f"{now}"),
+                    session=phone,
+                    created_at=now,
+                    expires_at=now + WISH_MS,
+                    data=wish.model_dump(mode="json", exclude_none=True),
+                )
+                for wish in wishes
+            ]
+        )
 
     def _timer(self, message: OutboundMessage, phone: str) -> int:
         """After how long a message disappears, in seconds: as its client says, else as the contact has set the chat."""

@@ -6,13 +6,12 @@ import contextlib
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.jobs import PostSessionState, computed_id
-from unoapi.models.media import ID_PREFIX
+from unoapi.models.media import media_id_of
 from unoapi.models.phones import to_jid
 from unoapi.services.contacts import post
 from unoapi.services.qr_codes import data_url, png
@@ -122,7 +121,7 @@ def text_of(change: ConnectionChange, *, session: Session) -> str | None:
 
 def _media_id(event_id: str) -> str:
     """The id of an event's picture, digits only; the same event has the same picture."""
-    return f"{ID_PREFIX}{UUID(computed_id('qr', event_id)).int % 10**20:020}"
+    return media_id_of(computed_id("qr", event_id))
 
 
 def at_ms(occurred_at: str) -> int:

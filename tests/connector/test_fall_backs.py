@@ -1,0 +1,115 @@
+"""What phones cannot show as it was meant reaches the contact in words, and what was answered reaches the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.connector.pocket import CHAT, Pocket
+from unoapi.connector.convert.inbound import context_of
+from unoapi.errors import MessageRejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FLOW = {
+    "type": "flow", "header": {"type": "text", "text": "Visit"}, "body": {"text": "When do you come?"},
+    "footer": {"text": "Shop"}, "action": {"name": "flow", "parameters": {"flow_cta": "Choose a day", "flow_id": "1"}},
+}  # fmt: skip
+CARDS = {
+    "type": "carousel", "body": {"text": "Two shirts"}, "action": {"cards": [
+        {"card_index": 0, "type": "cta_url", "header": {"type": "image", "image": {"link": "https://shop.test/1.jpg"}},
+         "body": {"text": "Blue"},
+         "action": {"name": "cta_url", "parameters": {"display_text": "Buy", "url": "https://shop.test/1"}}},
+        {"card_index": 1, "header": {"type": "image", "image": {"link": "https://shop.test/2.jpg"}},
+         "body": {"text": "Red"},
+         "action": {"buttons": [{"type": "quick_reply", "quick_reply": {"id": "red", "title": "Take red"}}]}},
+    ]},
+}  # fmt: skip
+CALL = {
+    "type": "cta_call", "body": {"text": "Questions?"},
+    "action": {"name": "cta_call", "parameters": {"display_text": "Call us", "phone_number": "+5511999990000"}},
+}  # fmt: skip
+
+
+def words(message: dict[str, Any]) -> str:
+    return str(message.get("conversation") or message.get("extendedTextMessage", {}).get("text"))
+
+
+def test_a_flow_is_its_words_and_what_its_button_says(tmp_path: Path) -> None:
+    sent = Pocket(tmp_path).send(type="interactive", interactive=FLOW)
+
+    assert words(sent) == "*Visit*\nWhen do you come?\n\u25b8 Choose a day\nShop"
+
+
+def test_cards_are_their_words_pictures_and_numbered_buttons_and_the_answer_is_one_of_them(tmp_path: Path) -> None:
+    phone = Pocket(tmp_path)
+
+    sent = phone.send(type="interactive", interactive=CARDS)
+    answer = phone.receives({"kind": "text", "body": "2"})
+
+    assert words(sent).splitlines() == [
+        "Two shirts", "", "https://shop.test/1.jpg", "Blue", "", "https://shop.test/2.jpg", "Red",
+        "1. Buy: https://shop.test/1", "2. Take red",
+    ]  # fmt: skip
+    assert answer["interactive"]["button_reply"] == {"id": "red", "title": "Take red"}
+
+
+@pytest.mark.parametrize(("mode", "field"), [("text", "conversation"), ("native", "interactiveMessage")])
+def test_a_button_to_call_is_one_in_every_mode(tmp_path: Path, mode: str, field: str) -> None:
+    sent = Pocket(tmp_path, interactiveMode=mode).send(type="interactive", interactive=CALL)
+
+    assert field in sent
+    assert "+5511999990000" in str(sent)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        [None],
+        ["x"],
+        [{}],
+        [{"header": {"type": "image"}, "action": {"buttons": [None, {"reply": {"id": 1}}]}}],
+        [[]] * 50,
+    ],
+    ids=["null", "text", "empty", "no file", "many"],
+)
+def test_odd_cards_end_in_words_or_a_refusal_never_in_an_error(tmp_path: Path, cards: list[Any]) -> None:
+    try:
+        sent = Pocket(tmp_path).send(
+            type="interactive", interactive={"type": "carousel", "body": {"text": "B"}, "action": {"cards": cards}}
+        )
+    except MessageRejected:
+        return
+    assert words(sent) == "B"
+
+
+# --- replies to a status ---
+
+STATUS = {"remoteJID": "status@broadcast", "stanzaID": "3EB0ST", "participant": "5511999990000@s.whatsapp.net"}
+
+
+@pytest.mark.parametrize(
+    ("quoted", "status"),
+    [
+        ({"imageMessage": {"caption": "New shirts"}}, {"type": "image", "caption": "New shirts"}),
+        ({"videoMessage": {}}, {"type": "video"}),
+        ({"extendedTextMessage": {"text": "Open today"}}, {"type": "text", "caption": "Open today"}),
+        ({}, {"type": "text"}),
+    ],
+)
+def test_a_reply_to_a_status_says_which_one(tmp_path: Path, quoted: dict[str, Any], status: dict[str, Any]) -> None:
+    raw = {"extendedTextMessage": {"text": "How much?", "contextInfo": {**STATUS, "quotedMessage": quoted}}}
+    phone = Pocket(tmp_path)
+
+    message = phone.receives({"kind": "text", "body": "How much?"}, context=context_of(raw), sender=CHAT)
+
+    assert message["text"]["body"] == "How much?"
+    assert message["context"]["status"] == {"id": "3EB0ST", **status}
+
+
+def test_an_answer_to_another_message_has_no_status() -> None:
+    raw = {"extendedTextMessage": {"text": "x", "contextInfo": {"stanzaID": "1", "remoteJID": "1@s.whatsapp.net"}}}
+
+    assert "status" not in (context_of(raw) or {})

@@ -1,0 +1,241 @@
+"""The form in which a webhook gets events, where its receiver needs another one than ours: the field `profile`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from unoapi.models.cloud_api.events import error_object, serialise
+from unoapi.models.media import MEDIA_ID
+from unoapi.models.message_keys import OWN_IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.jobs import FanOut
+    from unoapi.models.session import Webhook
+
+    Shape = Callable[[dict[str, Any], str], dict[str, Any] | None]
+    """Makes a change (`field`, `value`) another one, for a number; none when the receiver cannot take the event."""
+
+PROFILE = "profile"
+"""The name of the filter that stops what a receiver cannot take."""
+FILES = ("image", "video", "audio", "document", "sticker")
+LISTS = ("contacts", "messages", "statuses", "errors")
+TYPEBOT_TYPES = frozenset(
+    {"text", "button", "interactive", "location", "reaction", "contacts", "unsupported", "system", *FILES}
+)
+REPLIES = frozenset({"button_reply", "list_reply"})
+KNOWN_STATUSES = frozenset({"sent", "delivered", "read", "failed"})
+MADE_EVENTS = {"group_create": "created", "group_delete": "deleted"}
+
+
+def body_for(webhook: Webhook, job: FanOut) -> str | None:
+    """The event's body as this webhook gets it; none when its receiver cannot take the event."""
+    if not webhook.profile:
+        return job.body
+    document = json.loads(job.body)
+    entry = document["entry"][0]
+    change = SHAPES[webhook.profile](entry["changes"][0], job.phone)
+    if change is None:
+        return None
+    entry["changes"] = [change]
+    return serialise(document)
+
+
+def _meta(change: dict[str, Any], _: str) -> dict[str, Any] | None:
+    """What Meta itself sends: edits and deletions as messages, nothing of ours beside them."""
+    value = change["value"]
+    for message in _items(value, "messages") + _items(value, "message_echoes"):
+        if message.get("message_type") == "message_edit":
+            _make_edit(message)
+        for kind in FILES:
+            _without(message.get(kind), *(() if kind == "document" else ("filename",)), "view_once")
+        _without(message.get("context"), "status", "message_id")
+    for status in _items(value, "statuses"):
+        if status.get("status") == "deleted":
+            return _revoked(change, status)
+    for contact in _items(value, "contacts"):
+        _without(contact, "group_id", "group_subject", "group_picture")
+        _without(contact.get("profile"), "picture")
+    return change
+
+
+def _make_edit(message: dict[str, Any]) -> None:
+    kind = str(message.get("type", ""))
+    target = _as_object(message.pop("context", None)).get("id", "")
+    new = {"type": kind, kind: message.pop(kind, {})}
+    _without(message, "message_type", "edit_timestamp")
+    message |= {"type": "edit", "edit": {"original_message_id": target, "message": new}}
+
+
+def _revoked(change: dict[str, Any], status: dict[str, Any]) -> dict[str, Any] | None:
+    """A contact's deletion as a message; of what the number deleted itself, under an id of ours, Meta tells nothing."""
+    if str(status.get("id", "")).startswith(OWN_IDS):
+        return None
+    value = {name: part for name, part in change["value"].items() if name != "statuses"}
+    group, deleted = status.get("recipient_type") == "group", str(status.get("id", ""))
+    sender = status.get("recipient_participant_id" if group else "recipient_id", "")
+    message = {
+        "from": sender,
+        "id": f"{deleted}.revoke",
+        "timestamp": status.get("timestamp", ""),
+        "type": "revoke",
+        "revoke": {"original_message_id": deleted},
+        **({"group_id": status.get("recipient_id", "")} if group else {}),
+    }
+    return {**change, "value": {**value, "messages": [message]}}
+
+
+def _unoapi(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
+    """What the Node version sent: lists that are always there, media ids with the phone, its form of group changes."""
+    value = change["value"]
+    if str(change.get("field", "")).startswith("group_"):
+        groups = [_group_change(item) for item in _items(value, "groups")]
+        return {**change, "value": {**value, **(groups[0] if groups else {})}}
+    for message in _items(value, "messages") + _items(value, "message_echoes"):
+        for kind in FILES:
+            file = message.get(kind)
+            if isinstance(file, dict) and re.fullmatch(MEDIA_ID, str(file.get("id") or "")):
+                file["id"] = f"{phone}/{file['id']}"
+    for status in _items(value, "statuses"):
+        status["conversation"] = {"id": status.get("recipient_id", ""), **_as_object(status.get("conversation"))}
+    if change.get("field") == "messages":
+        value |= {name: value.get(name) or [] for name in LISTS}
+    return change
+
+
+def _group_change(item: dict[str, Any]) -> dict[str, Any]:
+    """One change as the fork of the Node version words it."""
+    kind = str(item.get("type", ""))
+    told = {"group_id": item.get("group_id", ""), "timestamp": item.get("timestamp", "")}
+    if kind in MADE_EVENTS:
+        return {**told, "event": MADE_EVENTS[kind]}
+    if kind.startswith("group_participants_"):
+        action = kind.removeprefix("group_participants_")
+        named: Any = next((part for name, part in item.items() if name.endswith("_participants")), [])
+        return {**told, "action": action, "participants": named}
+    changes = {name: part for name, part in item.items() if isinstance(part, dict) and name != "changed_by"}
+    plain = {
+        name.removeprefix("group_"): part.get("text", part.get("enabled", part.get("link", True)))
+        for name, part in changes.items()
+    }
+    return {**told, "changes": plain}
+
+
+def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
+    """What Chatwoot shows: it drops messages with errors, of unknown types, and reactions, and fails on deletions."""
+    value = change["value"]
+    if any(status.get("status") not in KNOWN_STATUSES for status in _items(value, "statuses")):
+        return None
+    for message in _items(value, "messages"):
+        kind = str(message.get("type", ""))
+        if message.get("errors") or kind == "unsupported":
+            _make_text(message, _apology(message, kind))
+        elif kind == "reaction":
+            reaction = _as_object(message.get("reaction"))
+            if not reaction.get("emoji"):
+                return None
+            _make_text(message, str(reaction["emoji"]))
+            target = reaction.get("message_id", "")
+            message["context"] = {"id": target, "message_id": target}
+        elif kind == "interactive" and not REPLIES & _as_object(message.get(kind)).keys():
+            _make_text(message, _words_of(_as_object(message.get(kind))))
+    return change
+
+
+def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
+    """What Typebot's strict reader takes: one field too many or too few, and the whole event is refused."""
+    value = change["value"]
+    messages, statuses = _items(value, "messages"), _items(value, "statuses")
+    unknown = any(status.get("status") not in KNOWN_STATUSES for status in statuses)
+    if change.get("field") != "messages" or unknown or not all(_typebot_message(one, phone) for one in messages):
+        return None
+    for status in statuses:
+        digits = re.sub(r"[^0-9]", "", str(status.get("recipient_id") or status.get("recipient_user_id") or ""))
+        status |= {"recipient_id": digits, "timestamp": str(status.get("timestamp", ""))}
+    for item in messages + statuses:
+        if "errors" in item:
+            item["errors"] = [_whole(error) for error in _items(item, "errors")]
+    for contact in _items(value, "contacts"):
+        _without(contact.get("profile"), "picture")
+    return change
+
+
+def _typebot_message(message: dict[str, Any], phone: str) -> bool:
+    """Change a message for Typebot. False when it has no form for it."""
+    kind = str(message.get("type", ""))
+    if kind not in TYPEBOT_TYPES:
+        return False
+    told = _as_object(message.get(kind))
+    if kind == "interactive" and not REPLIES & told.keys():
+        _make_text(message, _words_of(told))
+    elif kind in FILES and not told.get("id"):
+        _make_text(message, _apology(message, kind))
+    elif kind in FILES:
+        _without(told, "filename", "url", "sha256", "view_once", *_nulls(told))
+    _without(message, "message_type", "edit_timestamp")
+    message["timestamp"] = str(message.get("timestamp", ""))
+    message["from"] = str(message.get("from") or message.get("from_user_id") or phone)
+    return True
+
+
+def _whole(error: dict[str, Any]) -> dict[str, Any]:
+    code = error.get("code")
+    title = str(error.get("title") or error.get("message") or "Error")
+    details = _as_object(error.get("error_data")).get("details") or title
+    return error | error_object(code if isinstance(code, int) else 131000, title, str(details))
+
+
+def _apology(message: dict[str, Any], kind: str) -> str:
+    """What a person reads in the place of a message that the receiver would not show."""
+    errors = _items(message, "errors")
+    details = str(_as_object(errors[0].get("error_data")).get("details") or "") if errors else ""
+    file = _as_object(message.get(kind))
+    words = (str(file.get("filename") or ""), str(file.get("caption") or ""), details or f"({kind})")
+    return "\n".join(line for line in words if line)
+
+
+def _words_of(interactive: dict[str, Any]) -> str:
+    """The words of something to press, or of a form that was filled."""
+    kind = str(interactive.get("type", ""))
+    reply = _as_object(interactive.get(kind))
+    if kind == "nfm_reply":
+        return "\n".join(str(reply[name]) for name in ("body", "response_json") if reply.get(name))
+    parts = [_as_object(interactive.get(name)).get("text") for name in ("header", "body", "footer")]
+    action = _as_object(interactive.get("action"))
+    for button in _items(action, "buttons"):
+        told = _as_object(button.get(str(button.get("type", ""))))
+        parts.append(f"\u25b8 {told.get('title', '')}")
+    for section in _items(action, "sections"):
+        parts += [f"\u25b8 {row.get('title', '')}" for row in _items(section, "rows")]
+    return "\n".join(str(part) for part in parts if part) or f"({kind})"
+
+
+def _make_text(message: dict[str, Any], body: str) -> None:
+    _without(message, str(message.get("type", "")), "errors", "unsupported")
+    message |= {"type": "text", "text": {"body": body}}
+
+
+def _items(part: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    value = part.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _as_object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _nulls(part: dict[str, Any]) -> list[str]:
+    return [name for name, value in part.items() if value is None]
+
+
+def _without(part: object, *names: str) -> None:
+    if isinstance(part, dict):
+        for name in names:
+            part.pop(name, None)
+
+
+SHAPES: dict[str, Shape] = {"meta": _meta, "unoapi": _unoapi, "chatwoot": _chatwoot, "typebot": _typebot}
+"""By the values of a webhook's `profile`."""
