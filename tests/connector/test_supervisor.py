@@ -127,6 +127,48 @@ def test_a_lost_lease_ends_the_process(tmp_path: Path) -> None:
     assert board[PHONE] == "another connector"
 
 
+def test_a_session_that_another_connector_of_ours_took_over_is_not_suspended(tmp_path: Path) -> None:
+    board: dict[str, str] = {}
+    stage = Stage(tmp_path, board=board)
+    stage.tick()
+    board[PHONE] = "another connector"
+
+    stage.end(Exit.REPLACED)
+
+    assert f"suspended:{PHONE}" not in board
+
+
+@pytest.mark.parametrize("error", [BlockingIOError("no more processes"), MemoryError(), OSError("too many files")])
+def test_a_session_that_cannot_be_started_costs_no_other_its_process(
+    tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    launch, errors = stage._launch, [error]
+
+    def fail_once(*arguments: str) -> Any:
+        if errors:
+            raise errors.pop()
+        return launch(*arguments)
+
+    monkeypatch.setattr(stage.supervisor, "_launch", fail_once)
+    monkeypatch.setattr(supervising, "PAUSES_S", (0.0,))
+
+    stage.tick()
+    started_at_once = len(stage.processes)
+    stage.tick()
+
+    assert (started_at_once, len(stage.processes)) == (0, 1)
+
+
+def test_a_login_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    (tmp_path / PHONE / "login").write_bytes(b"\xff\xfe")
+
+    stage.tick(2)
+
+    assert stage.processes == []
+
+
 @pytest.mark.parametrize("code", [Exit.LOGGED_OUT, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT])
 def test_a_session_that_ended_for_good_starts_only_when_a_command_says_so(tmp_path: Path, code: Exit) -> None:
     stage = Stage(tmp_path)

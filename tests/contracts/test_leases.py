@@ -131,6 +131,26 @@ def test_without_redis_a_session_goes_on(alone: Leases) -> None:
         alone.forward(ConnectorCommand(type="session.connect", command_id="c", session=PHONE), "server_1")
 
 
+def test_without_redis_nobody_starts_what_another_connector_ran_or_a_person_suspended(
+    pair: tuple[Leases, Leases], request: pytest.FixtureRequest
+) -> None:
+    """One answer that comes late must not start a second process on the same login: WhatsApp would end the first."""
+    first, second = pair
+    first.take(PHONE)
+    second.take(PHONE)
+    first.suspend(OTHER)
+    eventually(lambda: second.suspended([OTHER]) == {OTHER}, what="suspended soon")
+
+    for leases in pair:
+        if isinstance(leases, MemoryLeases):
+            leases.away = True
+        else:
+            leases._store = request.getfixturevalue("away")  # type: ignore[attr-defined]
+
+    assert (first.take(PHONE), second.take(PHONE)) == (True, False)
+    assert second.suspended([PHONE, OTHER]) == {OTHER}
+
+
 def test_a_lease_of_a_killed_connector_expires(
     redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

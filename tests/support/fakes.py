@@ -843,9 +843,15 @@ class MemoryLeases:
         self.away = False
         self._server = server
         self._owner = f"{server}:{id(self)}"
+        self._others: set[str] = set()
+        self._suspended: set[str] = set()
 
     def take(self, phone: str) -> bool:
-        return self.away or self.board.setdefault(phone, self._owner) == self._owner
+        if self.away:
+            return phone not in self._others
+        ours = self.board.setdefault(phone, self._owner) == self._owner
+        (self._others.discard if ours else self._others.add)(phone)
+        return ours
 
     def renew(self, phones: list[str]) -> list[str]:
         return [phone for phone in phones if not self.take(phone)]
@@ -861,7 +867,9 @@ class MemoryLeases:
         self.board.pop(f"suspended:{phone}", None)
 
     def suspended(self, phones: list[str]) -> set[str]:
-        return set() if self.away else {phone for phone in phones if f"suspended:{phone}" in self.board}
+        if not self.away:
+            self._suspended = {phone for phone in phones if f"suspended:{phone}" in self.board}
+        return self._suspended & set(phones)
 
     def other_owner(self, phone: str) -> str:
         owner = self.board.get(phone, self._owner)

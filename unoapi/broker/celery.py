@@ -16,10 +16,11 @@ from kombu import Exchange, Queue
 from kombu.asynchronous import get_event_loop
 
 from unoapi.broker.connection import Connection
-from unoapi.broker.messages import from_body, history_of, to_quarantine
+from unoapi.broker.messages import from_body, history_of, to_message, to_quarantine
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import BrokerUnavailable
-from unoapi.models.jobs import JOBS, Envelope
+from unoapi.models.connector.events import ConnectorEvent
+from unoapi.models.jobs import JOBS, Envelope, ReceiveEvent
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -157,8 +158,28 @@ class SafeConsumer(Consumer):
         default_steps = tuple(step for step in Consumer.Blueprint.default_steps if "DelayedDelivery" not in str(step))
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 (Celery's signature)
-        """Send what is no task message to the dead queue."""
-        self._to_dead("unknown_message", message)
+        """Take a connector's event in plain JSON as its job; send what is no task message to the dead queue."""
+        if self._has_event(message):
+            self.task_consumer.on_message(message)  # type: ignore[attr-defined]
+        else:
+            self._to_dead("unknown_message", message)
+
+    def _has_event(self, message: Any) -> bool:
+        """Whether a message on the connector's queue is an event; it then has the form of its job."""
+        topology = cast("UnoCelery", self.app).topology
+        if message.delivery_info.get("routing_key") != topology.queue(ReceiveEvent.queue):
+            return False
+        try:
+            event = ConnectorEvent.model_validate_json(message.body)
+            about = str(event.data.get("command_id") or event.data.get("id") or "")
+            job = ReceiveEvent(id=event.event_id, phone=event.session, message_id=about, event=event.model_dump())
+        except ValueError:
+            return False
+        dressed = to_message(Envelope(job), topology)
+        message.headers = {**(message.headers or {}), **dressed.headers}
+        message.body, message._decoded_cache = dressed.body, None  # noqa: SLF001 (what was decoded is no task's)
+        message.content_type, message.content_encoding = "application/json", "utf-8"
+        return True
 
     def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:  # noqa: ARG002 (Celery's signature)
         """Send a task that this worker does not know to the dead queue."""

@@ -84,13 +84,16 @@ class RedisLeases:
         self._server = server
         self._owner = f"{server}:{secrets.token_hex(8)}"
         self._renewed = 0.0
+        self._others: set[str] = set()  # sessions that another connector ran when Redis answered last
+        self._suspended: set[str] = set()
 
     def take(self, phone: str) -> bool:
-        """Also true when Redis does not answer: see above."""
+        """When Redis does not answer: true unless another connector had the session when it was asked for last."""
         try:
             (taken,) = self._store.call(("EVAL", _RENEW, 1, lease_key(phone), self._owner, LEASE_MS))
         except StoreUnavailable:
-            return True
+            return phone not in self._others
+        self._note_owner(phone, ours=bool(taken))
         return bool(taken)
 
     def renew(self, phones: list[str]) -> list[str]:
@@ -106,7 +109,12 @@ class RedisLeases:
         except StoreUnavailable:
             log.warning("leases_not_renewed", hint="check Redis; the sessions go on")
             return []
+        for phone, is_ours in zip(phones, renewed, strict=True):
+            self._note_owner(phone, ours=bool(is_ours))
         return [phone for phone, is_ours in zip(phones, renewed, strict=True) if not is_ours]
+
+    def _note_owner(self, phone: str, *, ours: bool) -> None:
+        (self._others.discard if ours else self._others.add)(phone)
 
     def release(self, phone: str) -> None:
         """Let another connector run the session."""
@@ -121,14 +129,16 @@ class RedisLeases:
         self._store.post(("DEL", _suspended_key(phone)))
 
     def suspended(self, phones: list[str]) -> set[str]:
-        """Which of these sessions are suspended; none when Redis does not answer."""
+        """Which of these sessions are suspended; those that were when Redis answered last, when it does not."""
         if not phones:
             return set()
         try:
             (marks,) = self._store.call(("MGET", *(_suspended_key(phone) for phone in phones)))
         except StoreUnavailable:
-            return set()
-        return {phone for phone, mark in zip(phones, marks, strict=True) if mark}
+            return self._suspended & set(phones)
+        known = {phone for phone, mark in zip(phones, marks, strict=True) if mark}
+        self._suspended = (self._suspended - set(phones)) | known
+        return known
 
     def other_owner(self, phone: str) -> str:
         """The other connector that runs a session; empty when none does, or Redis does not answer."""

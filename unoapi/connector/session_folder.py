@@ -23,7 +23,7 @@ class SessionFolder:
         """The stored login's address; empty when there is none."""
         try:
             return self._login.read_text("utf-8").strip()
-        except OSError:
+        except (OSError, ValueError):
             return ""
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from unoapi.connector.engines.base import Exit
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe, safe_traceback
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.telemetry.logging import get_logger
 
@@ -154,7 +154,16 @@ class Supervisor:
             log.error("lease_lost", phone=phone)
             self._terminate(self._processes[phone])
         for process in list(self._processes.values()):
-            self._supervise(process)
+            try:
+                self._supervise(process)
+            except Exception as error:  # noqa: BLE001 (one broken session must not end the others)
+                process.start_at = time.monotonic() + PAUSES_S[-1]
+                log.error(
+                    "session_not_supervised",
+                    phone=process.phone,
+                    error=describe(error),
+                    traceback=safe_traceback(error),
+                )
         self._publish_states()
 
     def _refresh_sessions(self) -> None:
@@ -276,7 +285,15 @@ class Supervisor:
             process.method = ""  # suspended while another connector had the lease
             self._leases.release(process.phone)
             return
-        process.popen = self._launch(process.phone, process.method, process.pair_phone)
+        try:
+            process.popen = self._launch(process.phone, process.method, process.pair_phone)
+        except (OSError, ValueError) as error:  # no memory, no process, no file left: the others go on
+            self._leases.release(process.phone)
+            process.start_at = now + PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
+            process.failures += 1
+            hint = "give the connector more memory or processes, or spread the sessions over several (server)"
+            log.error("session_not_started", phone=process.phone, error=describe(error), hint=hint)
+            return
         process.started_at, process.requested, process.restarting = now, False, False
         log.info("session_started", phone=process.phone, method=process.method, pid=process.popen.pid)
 
@@ -286,6 +303,9 @@ class Supervisor:
         restarting, process.restarting = process.restarting, False
         if restarting:
             process.start_at = 0.0
+            return
+        if code in (Exit.REPLACED, Exit.STOPPED) and self._leases.other_owner(process.phone):
+            process.start_at = time.monotonic() + REFRESH_S  # by another connector of ours: nobody else has the login
             return
         if code in FINAL:
             self._suspend(process)
