@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from unoapi.broker.connector_commands import CommandQueue
 from unoapi.broker.dead_letter_queue import BrokerDeadLetterQueue
 from unoapi.broker.event_stream import BrokerEventStream
@@ -17,6 +19,8 @@ from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.queue_monitor import QueueCollector, QueueMonitor
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import EventBounds, Topology
+from unoapi.errors import ConfigurationError
+from unoapi.errors.validation import explain
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.alert_channels import AppriseChannels
 from unoapi.http.api_client import ApiClient
@@ -27,6 +31,7 @@ from unoapi.http.request_bin import WithRequestBin
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
+from unoapi.models.bulk import Pace
 from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
 from unoapi.providers.cloud_api.graph_client import CloudApiGraph
@@ -218,7 +223,8 @@ class Uno:
 
 
 def bootstrap(settings: Settings) -> Uno:
-    """Join the parts."""
+    """Join the parts. Raises ConfigurationError."""
+    _ensure_pace(settings)
     bounds = EventBounds(settings.unoapi_events_max_age, settings.unoapi_events_max_bytes)
     topology = Topology(settings.unoapi_queue_name, events=bounds)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
@@ -443,6 +449,16 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
             settings.webhook_add_to_blacklist_on_outgoing_message_with_ttl
         ),
     }
+
+
+def _ensure_pace(settings: Settings) -> None:
+    """Refuse hours, days and a time zone for campaigns that are none: every session would have them."""
+    named = {name: getattr(settings, f"unoapi_bulk_{name}") for name in Pace.model_fields}
+    try:
+        Pace.model_validate(named)
+    except ValidationError as error:
+        lines = explain(error, most=None, place=lambda loc: f"UNOAPI_BULK_{loc[0]}".upper())
+        raise ConfigurationError("These settings are wrong:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -900,7 +900,7 @@ class Campaigns(Protocol):
         """Let the next one be read. Never raises."""
 
     def lease(self, phone: str, campaign_id: str) -> bool:
-        """Whether the caller may queue the next rows: one at a time, until it advances or half a minute has passed."""
+        """Whether the caller may queue the next rows: one at a time, until it advances, for ten seconds at most."""
 
     def advance(self, campaign: Campaign, marks: Mapping[int, str]) -> None:
         """Save how far a campaign is and what became of these rows, and give the lease back."""

@@ -29,6 +29,7 @@ from unoapi.models.jobs import (
     ParseCampaign,
     SendBulkMessage,
     SendMessage,
+    now_ms,
 )
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services import bulk
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 HOOK = {"id": "main", "urlAbsolute": "http://receiver.test/hook", "sendUpdateMessages": False}
 BULK = f"/v15.0/{PHONE}/bulk"
 FAST = {"batch": 1000, "delay": 1}
-BEGIN_MS = 1_800_000_000_000
 
 
 class Phone(ScriptedProvider):
@@ -67,7 +67,7 @@ class Place:
     """The API, the queues, and workers that take whatever is there, at a clock of their own."""
 
     def __init__(self, api: MemoryApi, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.api, self.now_ms = api, BEGIN_MS
+        self.api, self.now_ms = api, now_ms()
         self.phone = Phone()
         self.campaigns = MemoryCampaigns()
         self.uno = replace(

@@ -8,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import PHONE, make_session
+from tests.support.worker import make_uno
+from unoapi.errors import ConfigurationError
 from unoapi.models.bulk import (
     CATCH_UP_MS,
     MAX_ROWS,
@@ -104,6 +106,12 @@ def test_another_time_zone_may_be_named() -> None:
 def test_a_pace_that_is_none_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Pace.model_validate(wrong)
+
+
+@pytest.mark.parametrize(("name", "value"), [("HOURS", "18:00-09:00"), ("TIMEZONE", "Mars/Base")])
+def test_a_pace_that_is_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"UNOAPI_BULK_{name}"):
+        make_uno(settings={f"UNOAPI_BULK_{name}": value})
 
 
 def test_a_campaigns_pace_is_its_own_before_its_sessions_before_the_settings() -> None:

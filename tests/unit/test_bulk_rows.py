@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.compatibility.census import cases
 from tests.support.fakes import PHONE
-from unoapi.errors import TableUnreadable
+from unoapi.errors import RequestError, TableUnreadable
 from unoapi.models.bulk import WORDS, BadRow, GoodRow, code_of
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.tables import Row
 from unoapi.services.bulk_rows import (
+    RowRules,
     first_name,
     lines_of,
     message_of_row,
@@ -21,6 +24,9 @@ from unoapi.services.bulk_rows import (
     number_of,
     render,
 )
+
+if TYPE_CHECKING:
+    from unoapi.models.cloud_api.messages import OutboundMessage
 
 SENDER = Sender(phone=PHONE, at_meta=False)
 HEADER = Row(1, ("NOME", "TELEFONE", "MENSAGEM", "TIPO", "URL"))
@@ -37,11 +43,19 @@ def once() -> Any:
     return came_before
 
 
+def anything(message: OutboundMessage) -> None:
+    """No file is asked for."""
+
+
+def rules(template: dict[str, Any] | None = None) -> RowRules:
+    return RowRules(phone=PHONE, template=template, sender=SENDER, seen=once(), check=anything)
+
+
 def read(
     *rows: tuple[str, ...], header: Row = HEADER, template: dict[str, Any] | None = None
 ) -> list[GoodRow | BadRow]:
     numbered = [Row(line, cells) for line, cells in enumerate(rows, start=2)]
-    return list(messages([header, *numbered], phone=PHONE, template=template, sender=SENDER, seen=once()))
+    return list(messages([header, *numbered], rules(template)))
 
 
 def text_of(row: GoodRow | BadRow) -> str:
@@ -99,7 +113,7 @@ def test_columns_go_by_the_names_that_people_use(header: tuple[str, ...], cells:
 @pytest.mark.parametrize("rows", [[], [Row(1, ("A", "B"))]], ids=["empty", "no numbers"])
 def test_a_table_without_numbers_is_none(rows: list[Row]) -> None:
     with pytest.raises(TableUnreadable):
-        list(messages(rows, phone=PHONE, template=None, sender=SENDER, seen=once()))
+        list(messages(rows, rules()))
 
 
 def test_a_template_gets_each_rows_values() -> None:
@@ -134,7 +148,7 @@ def test_json_rows_are_columns_or_whole_messages() -> None:
         {"to": None, "message": "x"},
     ]
 
-    found = list(messages_of_json(rows, phone=PHONE, template=None, sender=SENDER, seen=once()))
+    found = list(messages_of_json(rows, rules()))
 
     assert [type(row) for row in found] == [GoodRow, GoodRow, BadRow, BadRow, BadRow]
     assert "Oi Ana" in text_of(found[0])
@@ -142,11 +156,7 @@ def test_json_rows_are_columns_or_whole_messages() -> None:
 
 
 def test_a_row_that_is_too_large_is_refused() -> None:
-    (row,) = list(
-        messages_of_json(
-            [{"to": "5549988887777", "message": "x" * 40_000}], phone=PHONE, template=None, sender=SENDER, seen=once()
-        )
-    )
+    (row,) = list(messages_of_json([{"to": "5549988887777", "message": "x" * 40_000}], rules()))
 
     assert isinstance(row, BadRow)
     assert "32768 bytes" in row.reason
@@ -154,6 +164,34 @@ def test_a_row_that_is_too_large_is_refused() -> None:
 
 def test_values_are_not_taken_for_columns() -> None:
     assert render("#NOME #X {{y}} {{z}}", {"NOME": "#X", "X": "{{y}}", "Y": "1"}) == "#x {{y}} 1 {{z}}"
+
+
+@pytest.mark.parametrize(
+    "text", ["#A" * 4000, "{{a}}" * 1500, "{{" + " " * 8000, "{" * 8000, "#" * 8000, "{{a" * 2500], ids=range(6)
+)
+def test_no_text_takes_long_or_becomes_large(text: str) -> None:
+    header = Row(1, ("TELEFONE", "A", "MENSAGEM"))
+    began = time.process_time()
+
+    (row,) = read(("5549988887777", "x" * 8000, text), header=header)
+
+    assert time.process_time() - began < 0.5
+    assert len(row.model_dump_json()) < 70_000
+
+
+def test_a_row_cannot_write_to_a_group_or_send_a_file_of_others() -> None:
+    group = {"to": "5549988887777", "recipient_type": "group", "type": "text", "text": {"body": "oi"}}
+    file = {"to": "5549988886666", "type": "image", "image": {"id": "31410000000000000000001"}}
+
+    def refuse(message: OutboundMessage) -> None:
+        if message.type == "image":
+            raise RequestError("no", code=1, status=400, details="image.id: no uploaded media of this number")
+
+    found = list(messages_of_json([group, file], replace(rules(), check=refuse)))
+
+    assert '"to":"5549988887777"' in text_of(found[0])
+    assert isinstance(found[1], BadRow)
+    assert "no uploaded media" in found[1].reason
 
 
 def test_lines_are_whole_however_they_are_read() -> None:

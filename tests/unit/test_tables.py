@@ -55,6 +55,8 @@ def test_the_separator_of_a_file_is_found_out(tmp_path: Path, separator: str, en
         (";;;\n\n  ;\n1;2", [("1", "2")]),
         ("so uma coluna", [("so uma coluna",)]),
         ('"open;1\n2;3', [('"open', "1"), ("2", "3")]),
+        ('"a;1\n"b;2\nc;3', [('"a', "1"), ('"b', "2"), ("c", "3")]),
+        ('a "b" c;1\n"x"y;2', [('a "b" c', "1"), ('"x"y', "2")]),
         ("'5549988887777;x", [("5549988887777", "x")]),
     ],
 )

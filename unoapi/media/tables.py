@@ -112,21 +112,23 @@ def _records(lines: Iterable[tuple[int, str]], separator: str) -> Iterator[Row]:
         first = again.pop(0) if again else next(source, None)
         if first is None:
             return
-        taken = [first]
-        while (cells := _cells([line for _, line in taken], separator)) is None:
+        taken, cells = [first], _cells([first[1]], separator)
+        while cells is None:
             following = again.pop(0) if again else next(source, None)
-            if following is None or len(taken) >= MAX_RECORD_LINES:
-                again = [*taken[1:], *([following] if following else []), *again]
-                cells = first[1].rstrip("\r\n").split(separator)
+            taken += [following] if following else []
+            if following is None or len(taken) > MAX_RECORD_LINES:
                 break
-            taken.append(following)
+            cells = _cells([line for _, line in taken], separator)
+        if not cells:  # no quotes that belong together: each line for itself
+            again = [*taken[1:], *again]
+            cells = first[1].rstrip("\r\n").split(separator)
         row = _row(first[0], cells, is_cut=len(first[1]) > MAX_ROW_CHARS)
         if row is not None:
             yield row
 
 
 def _cells(lines: list[str], separator: str) -> list[str] | None:
-    """The cells of one row; none while its last quote is open."""
+    """The cells of one row; none while its last quote is open, and no cells where quotes are no such."""
     if '"' not in lines[0]:
         return lines[0].rstrip("\r\n").split(separator)
     try:
@@ -134,7 +136,7 @@ def _cells(lines: list[str], separator: str) -> list[str] | None:
     except csv.Error as error:
         if "unexpected end of data" in f"{error}":
             return None
-        return next(csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE), [])
+        return []
 
 
 def _row(line: int, cells: Iterable[object], *, is_cut: bool = False) -> Row | None:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, U
 from pydantic.alias_generators import to_camel
 from pydantic_core import Url
 
+from unoapi.models.bulk import Days, Hours, Zone
+
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
@@ -94,9 +96,9 @@ class Options(_Stored):
     commands: Flag = False
     bulk_batch: int | None = Field(default=None, ge=1, le=1000)
     bulk_delay: int | None = Field(default=None, ge=1, le=MAX_DAY_MS // 1000)
-    bulk_hours: str | None = Field(default=None, max_length=20)
-    bulk_days: str | None = Field(default=None, max_length=40)
-    bulk_timezone: str | None = Field(default=None, max_length=64)
+    bulk_hours: Hours | None = None
+    bulk_days: Days | None = None
+    bulk_timezone: Zone | None = None
     session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
     custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
 

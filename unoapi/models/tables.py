@@ -8,6 +8,8 @@ from typing import NamedTuple
 MAX_COLUMNS = 100
 MAX_CELL_CHARS = 8192
 MAX_ROW_CHARS = 65_536
+MAX_NAME_CHARS = 64
+"""Of a column's name."""
 
 
 class Row(NamedTuple):
@@ -20,5 +22,5 @@ class Row(NamedTuple):
 
 def column_name(written: str) -> str:
     """The header of a column as it is compared: capitals and digits, without accents: `Número ` gives `NUMERO`."""
-    plain = unicodedata.normalize("NFKD", written).encode("ascii", "ignore").decode()
-    return "".join(char for char in plain.upper() if char.isalnum())
+    plain = unicodedata.normalize("NFKD", written[: 4 * MAX_NAME_CHARS]).encode("ascii", "ignore").decode()
+    return "".join(char for char in plain.upper() if char.isalnum())[:MAX_NAME_CHARS]

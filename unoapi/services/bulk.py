@@ -50,6 +50,7 @@ from unoapi.services.media import holders
 from unoapi.services.message_parsing import ACCEPTED, parse_message
 from unoapi.services.own_chat import note
 from unoapi.services.phone_commands import PORTUGUESE
+from unoapi.telemetry.metrics import CAMPAIGN_STATUSES, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,7 @@ AWAY_LOOK_MS = 10_000
 PAUSED_LOOK_MS = 60_000
 CLOSED_LOOK_MS = 600_000
 SHORTEST_TURN_MS = 15_000
+LONGEST_SILENCE_MS, SILENT = 30 * 86_400_000, "nothing could be sent for 30 days"
 NO_STATUS_S = 900
 """So much longer than a message may wait to be sent, a row waits for its status."""
 LINE_BYTES = 2 * MAX_ROW_BYTES + 1024
@@ -128,6 +130,9 @@ class Look:
         job = self.following.job
         if self.campaign is not None:
             campaigns.advance(self.campaign.model_copy(update={"look": job.id}), self.marks)
+            queued = sum(code == QUEUED for code in self.marks.values())
+            metrics().campaign_row("queued", count=queued)
+            metrics().campaign_row("excluded", count=len(self.marks) - queued)
         else:
             campaigns.looked(job.phone, job.message_id, look=job.id, waits=self.waits)
 
@@ -146,11 +151,20 @@ def advance(job: AdvanceCampaign, context: CampaignContext) -> Look:
     if campaign.state != "running":
         return Look(_again(job, PAUSED_LOOK_MS))
     campaign = campaign.model_copy(update={"row": job.row, "offset": job.offset})
+    return _ending(job, campaign, context) or _queued(job, campaign, context)
+
+
+def _ending(job: AdvanceCampaign, campaign: Campaign, context: CampaignContext) -> Look | None:
+    """What there is to do when no more rows are to be queued, or too long none could be; none while there are some."""
+    campaigns = context.campaigns
+    if now_ms() - max(campaign.created_ms, campaign.started_ms, campaign.last_ms) > LONGEST_SILENCE_MS:
+        campaigns.move(job.phone, campaign.id, "stopped", reason=SILENT)
+        return Look(entries=[entry(campaign, "failed", SILENT)])
     if campaign.in_flight and _is_silent(campaign, context):
         return _give_up_waiting(job, campaign, context)
     if job.row >= campaign.total:
         return Look(_again(job, SOON_MS)) if campaign.in_flight else _finished(campaign, campaigns)
-    return _queued(job, campaign, context)
+    return None
 
 
 def _queued(job: AdvanceCampaign, campaign: Campaign, context: CampaignContext) -> Look:
@@ -441,6 +455,8 @@ def record(job: RecordReaction, *, campaigns: Campaigns) -> list[Envelope]:
         return []
     campaign_id, row = found
     campaigns.mark(job.phone, campaign_id, row, code, error=job.error)
+    if job.status in CAMPAIGN_STATUSES:
+        metrics().campaign_row(job.status)
     if job.status != "failed" or job.error_code not in RESTRICTIONS:
         return []
     why = f"WhatsApp limits this number ({job.error}): wait before you resume"

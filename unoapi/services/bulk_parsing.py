@@ -9,6 +9,7 @@ import json
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,8 +25,9 @@ from unoapi.errors import (
 from unoapi.models.bulk import MAX_ROWS, Campaign, GoodRow
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.media import MAX_BYTES
+from unoapi.services import media
 from unoapi.services.bulk import entry, first_look, notice
-from unoapi.services.bulk_rows import json_rows, messages, messages_of_json, row_to_line
+from unoapi.services.bulk_rows import RowRules, json_rows, messages, messages_of_json, row_to_line
 from unoapi.services.media import pieces_of, save
 
 if TYPE_CHECKING:
@@ -135,11 +137,17 @@ def _counted(  # noqa: PLR0913 (collaborators)
             Path(folder, "bad").open("w+b") as bad,
             path.open("rb") as lines,
         ):
-            given: dict[str, Any] = {"phone": job.phone, "template": template, "sender": sender, "seen": seen.seen}
+            rules = RowRules(
+                phone=job.phone,
+                template=template,
+                sender=sender,
+                seen=seen.seen,
+                check=partial(media.check, phone=job.phone, index=index),
+            )
             rows = (
-                messages_of_json(json_rows(pieces_of(lines)), **given)
+                messages_of_json(json_rows(pieces_of(lines)), rules)
                 if job.is_json
-                else messages(read_table(path), **given)
+                else messages(read_table(path), rules)
             )
             counts = _sorted(rows, good, bad, go_on=lambda: _keep_parsing(campaign, campaigns))
             keys = {}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import MediaMissing
+from unoapi.errors import MediaMissing, StoreUnavailable
 from unoapi.models.bulk import FAILED, NO_NUMBER, NO_WHATSAPP, UNKNOWN, WORDS, BadRow, GoodRow, message_id_of
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.jobs import Envelope, SendMessage
 from unoapi.services.bulk_rows import lines_of
 from unoapi.services.media import save
+from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import ReportCampaign
     from unoapi.ports import Campaigns, MediaIndex, MediaStore
 
+log = get_logger(__name__)
+
 PAGE = 2000
 MAX_SHOWN = 100
+PAUSES_S = (0.2, 1.0, 4.0, 0.0)
+"""Between the tries to read from Redis; after the last one there is none."""
 HEADER = ("number", "status", "error", "line", "message_id")
 WITH_ERRORS = frozenset({FAILED, NO_NUMBER, NO_WHATSAPP, UNKNOWN})
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -75,9 +81,7 @@ def report(campaign: Campaign, *, campaigns: Campaigns, files: MediaStore) -> It
     yield _csv([HEADER])
     rows, first = _good(campaign, files), 0
     while page := list(islice(rows, PAGE)):
-        codes = campaigns.codes(campaign.phone, campaign.id, first, len(page))
-        failed = [number for number, code in enumerate(codes, start=first) if code in WITH_ERRORS]
-        errors = campaigns.errors(campaign.phone, campaign.id, failed)
+        codes, errors = _states(campaign, first, len(page), campaigns)
         yield _csv(
             (row.to, _word(campaign, code), errors.get(number, ""), row.line, message_id_of(campaign.id, number))
             for number, (row, code) in enumerate(zip(page, codes, strict=True), start=first)
@@ -88,6 +92,21 @@ def report(campaign: Campaign, *, campaigns: Campaigns, files: MediaStore) -> It
         yield _csv(
             (row.number, "duplicate" if row.duplicate else "bad-row", row.reason, row.line, "") for row in refused
         )
+
+
+def _states(campaign: Campaign, first: int, count: int, campaigns: Campaigns) -> tuple[str, dict[int, str]]:
+    """The letters of some rows, and the errors of those that failed. A report that has begun waits out a busy Redis."""
+    for pause_s in PAUSES_S:
+        try:
+            codes = campaigns.codes(campaign.phone, campaign.id, first, count)
+            failed = [number for number, code in enumerate(codes, start=first) if code in WITH_ERRORS]
+            return codes, campaigns.errors(campaign.phone, campaign.id, failed)
+        except StoreUnavailable as error:
+            if not pause_s:
+                log.warning("report_broken_off", campaign=campaign.id, error=f"{error}")
+                raise
+            time.sleep(pause_s)
+    raise AssertionError("the last pause is none")
 
 
 def _word(campaign: Campaign, code: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -12,14 +15,14 @@ from unoapi.errors import RequestError, TableUnreadable
 from unoapi.models.bulk import BadRow, GoodRow
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.phones import country_code_of, is_possible, is_valid, read_address
-from unoapi.models.tables import Row, column_name
+from unoapi.models.tables import MAX_COLUMNS, Row, column_name
 from unoapi.models.text import is_text
 from unoapi.services.message_parsing import parse_message, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from unoapi.models.cloud_api.messages import Sender
+    from unoapi.models.cloud_api.messages import OutboundMessage, Sender
 
 NUMBER_COLUMNS = ("TELEFONE", "NUMERO", "NUMBER", "PHONE", "TO", "CELULAR", "WHATSAPP", "FONE", "WAID", "TEL", "NMERO")
 COUNTRY_COLUMNS = ("COUNTRY", "PAIS", "DDI")
@@ -39,18 +42,31 @@ TYPES = {
 """The types of messages, by what people write for them; Cloud API's own words are taken as they are."""
 MAX_ROW_BYTES = 32 * 1024
 """Of a row's message, as JSON."""
-PLACEHOLDER = re.compile(r"\{\{\s*([^{}]{1,64}?)\s*\}\}")
+TOO_LARGE = f"its message has more than {MAX_ROW_BYTES} bytes of JSON"
+PLACEHOLDER = re.compile(r"\{\{([^{}]{1,80})\}\}")
 
 Values = dict[str, str]
 
 
-def messages(
-    rows: Iterable[Row], *, phone: str, template: Mapping[str, Any] | None, sender: Sender, seen: Callable[[str], bool]
-) -> Iterator[GoodRow | BadRow]:
-    """The messages of a table, whose first row names the columns. A bad row never ends the file.
+@dataclass(frozen=True, kw_only=True)
+class RowRules:
+    """What rows are checked by.
 
     `template` is a message whose texts hold columns, for all rows; without it each row says what is sent. `seen` says
-    whether a number came before, and remembers it. Raises TableUnreadable for a table without a column of numbers.
+    whether a number came before, and remembers it; `check` raises RequestError for a file that is not the session's.
+    """
+
+    phone: str
+    template: Mapping[str, Any] | None
+    sender: Sender
+    seen: Callable[[str], bool]
+    check: Callable[[OutboundMessage], None]
+
+
+def messages(rows: Iterable[Row], rules: RowRules) -> Iterator[GoodRow | BadRow]:
+    """The messages of a table, whose first row names the columns. A bad row never ends the file.
+
+    Raises TableUnreadable for a table without a column of numbers.
     """
     source = iter(rows)
     header = next(source, None)
@@ -65,52 +81,47 @@ def messages(
         for name, cell in zip(names, row.cells, strict=False):
             if name:
                 values.setdefault(name, cell)
-        yield _checked(row.line, values, row.problem, None, phone=phone, template=template, sender=sender, seen=seen)
+        yield _checked(row.line, values, row.problem, None, rules)
 
 
-def messages_of_json(
-    rows: Iterable[Any], *, phone: str, template: Mapping[str, Any] | None, sender: Sender, seen: Callable[[str], bool]
-) -> Iterator[GoodRow | BadRow]:
+def messages_of_json(rows: Iterable[Any], rules: RowRules) -> Iterator[GoodRow | BadRow]:
     """The same of JSON rows: objects whose fields are the columns, or whole messages with `to` and `type`."""
     for line, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             yield BadRow(line=line, number="", reason="it is not an object")
             continue
         kind = row.get("type")
-        whole = row if isinstance(kind, str) and isinstance(row.get(kind), dict) and template is None else None
-        plain = {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
+        whole = row if isinstance(kind, str) and isinstance(row.get(kind), dict) and rules.template is None else None
+        columns = islice(row.items(), MAX_COLUMNS)
+        plain = {name: value for name, value in columns if not isinstance(value, (dict, list))}
         values = {column_name(f"{name}"): "" if value is None else f"{value}" for name, value in plain.items()}
-        yield _checked(line, values, "", whole, phone=phone, template=template, sender=sender, seen=seen)
+        yield _checked(line, values, "", whole, rules)
 
 
-def _checked(  # noqa: PLR0913 (what a row is checked by)
-    line: int,
-    values: Values,
-    problem: str,
-    whole: dict[str, Any] | None,
-    *,
-    phone: str,
-    template: Mapping[str, Any] | None,
-    sender: Sender,
-    seen: Callable[[str], bool],
+def _checked(
+    line: int, values: Values, problem: str, whole: dict[str, Any] | None, rules: RowRules
 ) -> GoodRow | BadRow:
     written = _first(values, NUMBER_COLUMNS)
     number = "".join(char for char in written if char.isprintable())[:64]
     try:
         if problem or not all(map(is_text, values.values())):
             _refuse(problem or "it holds a control character or half of a surrogate pair")
-        to = number_of(written, _first(values, COUNTRY_COLUMNS), own=phone)
+        to = number_of(written, _first(values, COUNTRY_COLUMNS), own=rules.phone)
+        template = rules.template
         message = whole or (filled(template, values) if template is not None else message_of_row(values))
-        body = serialise(parse_message({**message, "to": to, "recipient": None}, sender=sender).to_wire())
+        document = {**message, "to": to, "recipient": None, "recipient_type": "individual"}
+        parsed = parse_message(document, sender=rules.sender)
+        rules.check(parsed)
+        body = serialise(parsed.to_wire())
         if len(body) > MAX_ROW_BYTES:  # it is ASCII
-            _refuse(f"its message has more than {MAX_ROW_BYTES} bytes of JSON")
+            _refuse(TOO_LARGE)
     except RequestError as error:
         return BadRow(line=line, number=number, reason=error.details[:300])
     except ValidationError as error:
         return BadRow(line=line, number=number, reason=refusal_of(error).details[:300])
     except ValueError as error:
         return BadRow(line=line, number=number, reason=f"{error}"[:300])
-    if seen(to):
+    if rules.seen(to):
         return BadRow(line=line, number=number, reason="the number came before in this file", duplicate=True)
     return GoodRow(line=line, to=to, body=body)
 
@@ -130,15 +141,17 @@ def number_of(written: str, country: str = "", *, own: str) -> str:
     digits = "".join(char for char in text if char.isdigit())
     code = "".join(char for char in country if char.isdigit())
     national = f"{code or country_code_of(own)}{digits.lstrip('0')}"
+    known = ""
     if not text.startswith(("+", "00")):
         is_whole = digits.startswith(code or country_code_of(own)) and is_possible(digits)
+        known = digits if is_whole else ""  # the library takes its time
         if not is_whole and (code or is_valid(national)):
             text = f"+{national}"
     try:
         address = read_address(text, own=own)
     except ValueError as error:
         raise ValueError(f"the number {error}") from None
-    if "@" in address or not is_possible(address):
+    if "@" in address or not (address == known or is_possible(address)):
         raise ValueError("the number is no phone of any country")
     return address
 
@@ -186,22 +199,32 @@ def filled(template: Any, values: Values) -> Any:
 def render(text: str, values: Values) -> str:
     """A text with columns in it: `#COLUNA` as the Node version has it, or `{{coluna}}`. `#NOME` is the first name.
 
-    The longest name is looked for first, and what stands in a value is left alone. What is no column stays.
+    The longest name is looked for first, and what stands in a value is left alone. What is no column stays. Raises
+    ValueError when it becomes too long.
     """
     if "#" not in text and "{{" not in text:
         return text
-    names = sorted((name for name in values if name), key=len, reverse=True)
-    alternatives = "|".join(re.escape(name) for name in names)
-    pattern = re.compile(rf"#({alternatives})|{PLACEHOLDER.pattern}" if names else PLACEHOLDER.pattern)
+    left = MAX_ROW_BYTES
 
     def value(found: re.Match[str]) -> str:
-        groups = found.groups()
-        name = (groups[0] if names else None) or column_name(groups[-1] or "")
+        nonlocal left
+        name = found[1] or column_name(found[2] or "")
         if name not in values:
             return found[0]
-        return first_name(values[name]) if name in NAME_COLUMNS else values[name]
+        filling = first_name(values[name]) if name in NAME_COLUMNS else values[name]
+        left -= len(filling)
+        if left < 0:  # a short text may name a long column often
+            raise ValueError(TOO_LARGE)
+        return filling
 
-    return pattern.sub(value, text)
+    return _columns_in(tuple(values)).sub(value, text)
+
+
+@lru_cache(maxsize=64)
+def _columns_in(names: tuple[str, ...]) -> re.Pattern[str]:
+    """What stands for columns in a text: a known name behind `#`, or whatever is in braces."""
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name) or "(?!)"
+    return re.compile(rf"#({known})|{PLACEHOLDER.pattern}")
 
 
 def first_name(name: str) -> str:

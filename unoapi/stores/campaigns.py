@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unoapi.models.bulk import State
     from unoapi.stores.redis import RedisClient
 
-LEASE_MS = 30_000
+LEASE_MS = 10_000
 PARSING, PARSING_MS = "unoapi-bulk-parsing", 120_000
 MAX_ERRORS = 20_000
 MAX_FILES = 1000
@@ -192,7 +192,7 @@ class RedisCampaigns:
         self._redis.post(("EVAL", END, 1, PARSING, campaign_id))
 
     def lease(self, phone: str, campaign_id: str) -> bool:
-        """Whether the caller may queue the next rows: one at a time, until it advances or half a minute has passed."""
+        """Whether the caller may queue the next rows: one at a time, until it advances, for ten seconds at most."""
         (taken,) = self._redis.call(("SET", _lease(phone, campaign_id), "1", "NX", "PX", LEASE_MS))
         return bool(taken)
 
@@ -214,7 +214,8 @@ class RedisCampaigns:
     def codes(self, phone: str, campaign_id: str, first: int, count: int) -> str:
         """One letter for each of these rows; a space for one of which nothing is known."""
         (found,) = self._redis.call(("GETRANGE", _rows(phone, campaign_id), first, first + count - 1))
-        return f"{found}".replace("\x00", " ").ljust(count)
+        letters = found.decode("ascii", "replace") if isinstance(found, bytes) else f"{found}"
+        return letters.replace("\x00", " ").ljust(count)
 
     def errors(self, phone: str, campaign_id: str, rows: Sequence[int]) -> dict[int, str]:
         """Why these rows failed, as far as it is known."""

@@ -13,6 +13,8 @@ from unoapi.errors import UnoError
 
 OUTCOMES = ("delivered", "refused", "unreachable", "throttled", "gone", "blocked")
 """How an attempt to deliver can end."""
+CAMPAIGN_STATUSES = ("queued", "sent", "failed", "excluded")
+"""What may become of a campaign's row."""
 REASONS_WITHOUT_CLASS = ("bug", "dropped", "invalid_job", "webhook_removed")
 REQUEST_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 DELIVERY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
@@ -29,6 +31,9 @@ class Metrics:
         )
         self._retries = Counter("unoapi_retries", "Jobs put back for later.", ["class"], registry=registry)
         self._dead = Counter("unoapi_dead", "Jobs given up by a worker.", ["reason"], registry=registry)
+        self._campaign_rows = Counter(
+            "unoapi_campaign_rows", "Rows of campaigns, by what became of them.", ["status"], registry=registry
+        )
         self._redis_skips = Counter(
             "unoapi_redis_skips", "Times that Redis did not answer and was skipped for some seconds.", registry=registry
         )
@@ -50,6 +55,8 @@ class Metrics:
             self._deliveries.labels(outcome)
         for reason in reasons():
             self._dead.labels(reason)
+        for status in CAMPAIGN_STATUSES:
+            self._campaign_rows.labels(status)
 
     def attempted(self, outcome: str, *, duration_ms: int) -> None:
         """Count one attempt to deliver; the duration is that of the whole exchange."""
@@ -63,6 +70,10 @@ class Metrics:
     def died(self, reason: str) -> None:
         """Count a job that was given up."""
         self._dead.labels(reason).inc()
+
+    def campaign_row(self, status: str, *, count: int = 1) -> None:
+        """Count rows of campaigns that came to a state: one of `CAMPAIGN_STATUSES`."""
+        self._campaign_rows.labels(status).inc(count)
 
     def skipped_redis(self) -> None:
         """Count a time that Redis did not answer."""

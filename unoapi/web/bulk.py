@@ -27,6 +27,7 @@ from unoapi.models.options import Flag, WebUrl
 from unoapi.services import bulk, bulk_reports
 from unoapi.services import media as media_service
 from unoapi.services.bulk_parsing import LINES
+from unoapi.services.bulk_rows import MAX_ROW_BYTES
 from unoapi.web.auth import session_token
 from unoapi.web.errors import not_found
 from unoapi.web.messages import KEY, KEY_HEADER, ensure_served
@@ -226,6 +227,9 @@ def _ensure_message(phone: str, message: dict[str, Any]) -> None:
     kind = message.get("type", "text")
     if not isinstance(kind, str) or not isinstance(message.get(kind), dict):
         details = 'message: is a Cloud API message without `to`, as {"type": "text", "text": {"body": "…"}}.'
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    if len(serialise(message)) > MAX_ROW_BYTES:
+        details = f"message: it has at most {MAX_ROW_BYTES} bytes of JSON."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     if kind == "template":
         try:
