@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from celery import Task
@@ -37,9 +38,12 @@ from unoapi.services.failure_callbacks import attempt_report, follow_up_jobs
 from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
+from unoapi.telemetry.tracing import HEADER as TRACE_HEADER
+from unoapi.telemetry.tracing import is_tracing, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from tasks.app import Worker
     from unoapi.bootstrap import Uno
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 Following = TypeVar("Following", bound=MessageJob)
 
+NOT_TRACED: AbstractContextManager[None] = nullcontext()
 PUBLISH_DEADLINE_S = 30.0
 ALARM_PATIENCE_S = 900.0
 """Half of the time after which RabbitMQ takes a message back that is not acknowledged."""
@@ -106,7 +111,11 @@ class UnoTask(Task[Any, Any]):
     def __call__(self, *args: Any, **_: Any) -> Any:
         """Run the task with the job of one message."""
         job = self._begin(args)
-        with metrics().busy.track_inprogress(), bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
+        with (
+            metrics().busy.track_inprogress(),
+            bound(message_id=job.message_id, phone=job.phone, task_id=job.id),
+            self._span(job),
+        ):
             try:
                 self._ensure_due(job)
                 self._quarantine_poison(job)
@@ -140,6 +149,16 @@ class UnoTask(Task[Any, Any]):
         self.publish_patiently([again, *self._attempt_reports(job, error, history, decision.delay_ms)])
         self._report_retry(job, error, history, decision.delay_ms)
         raise Retry(exc=_public(error), when=decision.delay_ms / 1000)  # type: ignore[arg-type]
+
+    def _span(self, job: Job) -> AbstractContextManager[Any]:
+        """This run as a step of the trace that its message belongs to."""
+        if not is_tracing():
+            return NOT_TRACED
+        names = {"messaging.system": "rabbitmq", "messaging.destination.name": self.uno.topology.queue(job.queue)}
+        names |= {"messaging.message.id": job.id, "unoapi.message_id": job.message_id, "unoapi.phone": job.phone}
+        names |= {"unoapi.webhook": str(getattr(job, "webhook_id", ""))}
+        parent = (self.request.headers or {}).get(TRACE_HEADER)
+        return span(job.task, "consumer", parent=parent, **names, **{"unoapi.retries": self.request.retries})
 
     # --- before the task runs ---
 

@@ -85,6 +85,7 @@ from unoapi.stores.timers import RedisTimers
 from unoapi.stores.traces import RedisTraces
 from unoapi.telemetry.logging import configure_logging, get_logger
 from unoapi.telemetry.processes import WEB, count_together, expose
+from unoapi.telemetry.tracing import start_tracing, stop_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -216,6 +217,7 @@ class Uno:
         self.publisher.close()
         self.activity.flush()
         self.redis.close()
+        stop_tracing()
         if self.settings.sentry_dsn.get_secret_value():
             from unoapi.telemetry.sentry import flush  # noqa: PLC0415 (loaded long ago)
 
@@ -548,6 +550,8 @@ def unoapi() -> Uno:
     settings = load_settings()
     configure_logging(settings.log_level, settings.unoapi_log_format, _report(settings))
     _log_notes(settings)
+    if settings.otlp_traces_url:
+        start_tracing(settings.otlp_traces_url, headers=settings.otlp_headers, share=settings.unoapi_otlp_share)
     return bootstrap(settings)
 
 

@@ -53,6 +53,8 @@ SENTINEL_FORM = "redis+sentinel://[user:password@]host[:26379],host[:26379]/name
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 FLOWER_PORT = 5555
 ALERT_URL = re.compile(r"[a-z][a-z0-9]{1,29}://[\x21-\x7e]+")
+OTLP_HEADER = r"[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}"
+OTLP_HEADERS = re.compile(rf"{OTLP_HEADER}(?:, *{OTLP_HEADER}){{0,9}}")
 MAX_ALERT_URLS, MAX_ALERT_URL_CHARS = 10, 2000
 DEFAULT_PORTS = frozenset({80, 443})
 MIN_EVENTS_BYTES = 10_000_000
@@ -468,6 +470,14 @@ class Settings(BaseSettings):
     unoapi_flower_url: WebUrl | None = Field(
         None, description="Address of Flower as a browser reaches it; the console links to it. Empty: no link."
     )
+    unoapi_otlp_endpoint: WebUrl | None = Field(
+        None,
+        description="OpenTelemetry collector that gets traces, OTLP over HTTP, as http://collector:4318. Empty: none.",
+    )
+    unoapi_otlp_headers: SecretStr = Field(
+        SecretStr(""), description="Headers that it wants, as `name=value`; commas between."
+    )
+    unoapi_otlp_share: float = Field(1.0, ge=0, le=1, description="Share of all traces that are exported.")
     sentry_dsn: SecretStr = Field(SecretStr(""), description="Sentry's address for errors. Empty: none.")
     sentry_environment: str = Field(
         "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this installation in Sentry."
@@ -540,6 +550,13 @@ class Settings(BaseSettings):
             raise ValueError("must look like https://<key>@<host>/<number of the project>")
         return value
 
+    @field_validator("unoapi_otlp_headers")
+    @classmethod
+    def _headers_of_collector(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not OTLP_HEADERS.fullmatch(value.get_secret_value()):
+            raise ValueError("must be name=value, with commas between")
+        return value
+
     @field_validator("unoapi_alert_urls")
     @classmethod
     def _addresses_of_alerts(cls, value: SecretStr) -> SecretStr:
@@ -570,6 +587,18 @@ class Settings(BaseSettings):
     def alert_urls(self) -> tuple[str, ...]:
         """Where alerts go."""
         return tuple(self.unoapi_alert_urls.get_secret_value().split())
+
+    @property
+    def otlp_traces_url(self) -> str:
+        """Where traces go: an address without a path gets that of the protocol. Empty: nowhere."""
+        url = f"{self.unoapi_otlp_endpoint or ''}"
+        return f"{url.rstrip('/')}/v1/traces" if url and not urlsplit(url).path.strip("/") else url
+
+    @property
+    def otlp_headers(self) -> dict[str, str]:
+        """What the collector wants beside the traces."""
+        pairs = (pair.partition("=") for pair in self.unoapi_otlp_headers.get_secret_value().split(",") if pair.strip())
+        return {name.strip(): value.strip() for name, _, value in pairs}
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

@@ -155,6 +155,7 @@ def staged() -> Iterator[Stage]:
             "STORAGE_ACCESS_KEY_ID": canaries.make("accesskey"),
             "STORAGE_SECRET_ACCESS_KEY": canaries.make("secretkey"),
             "STATUS_FAILED_WEBHOOK_URL": others.url(f"/callback/{canaries.make('callback')}"),
+            "UNOAPI_OTLP_HEADERS": f"authorization={canaries.make('collector')}",
             "UNOAPI_ALERT_URLS": others.url(f"/alerts/{canaries.make('alerts')}").replace("http:", "json:"),
             "FLOWER_BASIC_AUTH": f"admin:{canaries.make('flower')}",
             "UNOAPI_LINK_SECRET": canaries.make("links"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from unoapi.broker.topology import BUCKET_BOUNDS_S, DELAY_HEADER
 from unoapi.models.attempts import History
 from unoapi.models.jobs import JOBS, NO_HISTORY, DeliverWebhook, Envelope, FanOut, HeldDelivery, Job, now_ms
+from unoapi.telemetry.tracing import HEADER as TRACE_HEADER
+from unoapi.telemetry.tracing import traceparent
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -67,6 +69,8 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         "ignore_result": True,
         PUBLISHED_HEADER: now_ms(),
     }
+    if parent := traceparent():
+        headers[TRACE_HEADER] = parent
     if envelope.history != NO_HISTORY:
         headers[HISTORY_HEADER] = envelope.history.model_dump_json(exclude_defaults=True)
     body = f'[[{job.model_dump_json()}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'

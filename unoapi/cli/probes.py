@@ -202,6 +202,8 @@ def _own_addresses(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"{settings.storage_endpoint}", "STORAGE_ENDPOINT"
     if settings.webhook_forward_token.get_secret_value():
         yield f"{settings.webhook_forward_url}", "WEBHOOK_FORWARD_URL"
+    if settings.otlp_traces_url:
+        yield settings.otlp_traces_url, "UNOAPI_OTLP_ENDPOINT"
     if dsn := settings.sentry_dsn.get_secret_value():
         yield dsn, "SENTRY_DSN"
 

@@ -52,6 +52,7 @@ def build_headers(  # noqa: PLR0913 - the parts of one request, all by keyword
     token: str,
     secrets: Sequence[str],
     replay: bool = False,
+    traceparent: str = "",
 ) -> tuple[tuple[str, str], ...]:
     """Give all headers of one attempt. The webhook's own header is left out when it would stand in for one of ours.
 
@@ -66,6 +67,8 @@ def build_headers(  # noqa: PLR0913 - the parts of one request, all by keyword
             sign_standard(secret, message_id=delivery_id, timestamp_s=timestamp_s, body=body) for secret in secrets
         ]
         headers += [("webhook-signature", " ".join(signatures)), ("X-Hub-Signature-256", sign_hub(secrets[0], body))]
+    if traceparent and token_header.strip().lower() != "traceparent":
+        headers.append(("traceparent", traceparent))
     if token_header and token and token_header.strip().lower() not in _OURS:
         headers.append((token_header, token))
     return tuple(headers)

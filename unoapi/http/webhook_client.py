@@ -15,6 +15,7 @@ from unoapi.http.signatures import build_headers
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 from unoapi.models.endpoints import origin_of
 from unoapi.models.provenance import NO_ADDRESSES
+from unoapi.telemetry.tracing import is_tracing, span, traceparent
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
@@ -50,6 +51,23 @@ class WebhookClient:
         self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = False
     ) -> Answer:
         """Sign and send; a replay says so. Never raises for what the network or the receiver does."""
+        if not is_tracing():
+            return self._post(webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body, replay=replay)
+        origin = origin_of(webhook.address(phone))
+        names = {"http.request.method": "POST", "server.address": origin[1] if origin else ""}
+        names |= {"unoapi.phone": phone, "unoapi.webhook": webhook.id, "unoapi.delivery_id": delivery_id}
+        with span("POST webhook", "client", **names, **{"unoapi.attempt": attempt}) as step:
+            answer = self._post(
+                webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body, replay=replay
+            )
+            step.set_attribute("unoapi.outcome", answer.outcome)
+            if answer.status is not None:
+                step.set_attribute("http.response.status_code", answer.status)
+            return answer
+
+    def _post(  # noqa: PLR0913 (the parts of one request)
+        self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool
+    ) -> Answer:
         raw = body.encode("ascii")
         now_s = time.time()
         headers = build_headers(
@@ -61,6 +79,7 @@ class WebhookClient:
             token=webhook.token.get_secret_value(),
             secrets=webhook.secrets_at(now_s),
             replay=replay,
+            traceparent=traceparent(),
         )
         url = webhook.address(phone)
         trusted = self._operators.include(url, phone=phone)

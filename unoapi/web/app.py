@@ -43,6 +43,7 @@ from unoapi.web.parts import EXTENSION
 from unoapi.web.rate_limits import register_limits
 from unoapi.web.request_body import register_text_check
 from unoapi.web.socketio_broadcast import register_broadcast
+from unoapi.web.tracing import register_tracing
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
@@ -80,6 +81,7 @@ def create_app(uno: Uno) -> Flask:
     )
     contacts.register_waiting(app, threads=settings.unoapi_web_threads)
     pass_through.register_waiting(app, threads=settings.unoapi_web_threads)
+    register_tracing(app)
     register_broadcast(
         app, subscribe=uno.redis.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins
     )
