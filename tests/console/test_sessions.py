@@ -79,7 +79,8 @@ def test_a_number_is_registered_with_what_was_filled_in_and_its_token_shown_once
     api: MemoryApi, operator: Browser
 ) -> None:
     fields = {
-        "phone": "+55 (11) 97777-0001", "label": "Shop", "provider": "sandbox", "switches": ["readOnReceipt"],
+        "phone": "+55 (11) 97777-0001", "label": "Shop", "provider": "sandbox",
+        "switches": ["readOnReceipt", "ignoreGroupMessages"],
         "webhook_url": "https://192.0.2.7/hook", "webhook_token": "of-the-receiver", "webhook_secret": "our-secret",
     }  # fmt: skip
 
@@ -94,6 +95,7 @@ def test_a_number_is_registered_with_what_was_filled_in_and_its_token_shown_once
     assert len(found[1]) >= 32
     assert (config["label"], config["readOnReceipt"], config["autoConnect"]) == ("Shop", True, False)
     assert config["webhooks"][0]["urlAbsolute"] == "https://192.0.2.7/hook"
+    assert "ignoreGroupMessages" not in config  # as it is for every number here
     page = operator.page("/session/5511977770001")
     assert not [secret for secret in (found[1], "of-the-receiver", "our-secret") if secret in page]
 

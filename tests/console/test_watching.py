@@ -103,6 +103,18 @@ def test_the_audit_shows_each_login_the_changes_of_its_own_numbers(api: MemoryAp
     assert f"/session/{THEIRS}" not in others
 
 
+def test_the_audit_names_who_logged_in_and_out(api: MemoryApi) -> None:
+    tenant = Browser(api, token_of(OURS))
+    tenant.post("/console/logout")
+    assert Browser(api).post("/console/logout").status_code == 401  # strangers write no lines
+
+    lines = [(entry.what, entry.who, entry.phone) for entry in api.uno.audit.latest(2)]
+    assert lines == [
+        ("console.login.log_out", OURS, OURS),
+        ("console.login.log_in", OURS, OURS),
+    ]
+
+
 def test_the_audit_has_older_pages(api: MemoryApi, operator: Browser) -> None:
     for number in range(60):
         api.uno.audit.add(AuditEntry(at_ms=1_000_000 + number, who="operator", what="some.thing", detail=f"<{number}>"))

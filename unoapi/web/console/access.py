@@ -67,10 +67,19 @@ class Login:
         """Whether it may see this session."""
         return self.operator or (session.stored and self._was_opened_by(session.tokens_at(time.time())))
 
+    def sign_the_audit(self) -> None:
+        """Say for the audit log whose request this is: the operator's, or that of the first number it opens."""
+        g.audit_who = "operator" if self.operator else "session"
+        if not self.operator and "opened_phone" not in g:
+            g.opened_phone = next((session.phone for session in self.sessions()), "")
+
     def sessions(self) -> list[Session]:
         """The sessions that it may see. Raises StoreUnavailable."""
-        sessions = parts().directory.all()
-        return sessions if self.operator else [session for session in sessions if self.opens(session)]
+        if "visible_sessions" not in g:  # a fingerprint for each number is computed once a request
+            sessions = parts().directory.all()
+            g.visible_sessions = sessions if self.operator else [one for one in sessions if self.opens(one)]
+        visible: list[Session] = g.visible_sessions
+        return visible
 
     def _was_opened_by(self, tokens: tuple[str, ...]) -> bool:
         return any(same(self.fingerprint, fingerprint(self.key, token)) for token in tokens if token)
@@ -220,7 +229,7 @@ def opens_something(token: str) -> bool:
 
 def _accept(login: Login) -> None:
     g.operator = login.operator
-    g.audit_who = "operator" if login.operator else "session"
+    login.sign_the_audit()
     let_in(request.environ, login.id)
     if not login.operator and not is_repeated(request.environ):
         limits().accept(login.fingerprint)

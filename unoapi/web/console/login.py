@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, g, jsonify, redirect, request, url_for
 
 from unoapi import __version__
-from unoapi.errors import RequestError
+from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.web.auth import public
 from unoapi.web.console.access import (
     Login,
@@ -19,6 +20,7 @@ from unoapi.web.console.access import (
     new_login,
     opens_something,
     save_login,
+    to_login_page,
 )
 from unoapi.web.console.view import render
 from unoapi.web.console.words import COOKIE, LANGUAGES, t
@@ -87,7 +89,7 @@ def log_in() -> ResponseReturnValue:
     if not opened:
         return ask(401, refused=t("login.refused"))
     login = new_login(token)
-    g.audit_who = "operator" if login.operator else "session"
+    login.sign_the_audit()
     return save_login(redirect(_next(), 303), login)  # type: ignore[arg-type]
 
 
@@ -96,7 +98,12 @@ def log_in() -> ResponseReturnValue:
 @schema(described=False)
 def log_out() -> ResponseReturnValue:
     """End the login, also for whoever has copied its cookie."""
-    return end_login(redirect(url_for("console.login.page"), 303), g.login)  # type: ignore[arg-type]
+    login = current_login()
+    if login is None:
+        return to_login_page()  # a stranger writes no lines into the audit log
+    with suppress(StoreUnavailable):
+        login.sign_the_audit()
+    return end_login(redirect(url_for("console.login.page"), 303), login)  # type: ignore[arg-type]
 
 
 @routes.get("/console/language/<language>")

@@ -34,6 +34,8 @@ from unoapi.web.parts import parts
 from unoapi.web.schemas import query, schema
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.session import Session
@@ -81,14 +83,13 @@ class NewSession(_Form):
     meta_token: Line = ""
     switches: tuple[str, ...] = ()
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What is registered: only what was filled in."""
+    def config(self, usual: Collection[str]) -> dict[str, Any]:
+        """What is registered: only what was filled in, and the switches that are not as `usual` here."""
         webhook = {"urlAbsolute": self.webhook_url, "header": self.webhook_header, "token": self.webhook_token,
                    "secret": self.webhook_secret}  # fmt: skip
         account = {"phoneNumberId": self.phone_number_id, "businessAccountId": self.business_account_id,
                    "token": self.meta_token}  # fmt: skip
-        named = {name: name in self.switches for name in SWITCHES}
+        named = {name: name in self.switches for name in SWITCHES if (name in self.switches) != (name in usual)}
         config: dict[str, Any] = {"provider": self.provider, "label": self.label, **named}
         if self.webhook_url:
             config["webhooks"] = [{"id": "default", **_filled(webhook)}]
@@ -171,7 +172,7 @@ def _page_url(query: SessionQuery, number: int) -> str:
 @schema(described=False)
 def new() -> ResponseReturnValue:
     """Ask for what a new number needs."""
-    return _ask_for_session(NewSession(phone="", switches=("autoConnect", "ignoreGroupMessages", "ignoreOwnMessages")))
+    return _ask_for_session(NewSession(phone="", switches=_usual_switches()))
 
 
 @routes.post("/console/sessions/new")
@@ -187,12 +188,25 @@ def register() -> ResponseReturnValue:
     token = wanted.auth_token or secrets.token_urlsafe(24)
     try:
         phone = _new_phone(wanted.phone)
-        config = {**wanted.config, "authToken": token}
+        config = {**wanted.config(_usual_switches()), "authToken": token}
         service.check_ids(phone, config, directory=parts().directory)
         service.change(phone, config, sessions=parts().sessions, by_operator=True)
     except RequestError as error:
         return _ask_for_session(wanted, error=error.details)
     return render("console/session_new.html", here="sessions", phone=phone, token=token)
+
+
+def _usual_switches() -> tuple[str, ...]:
+    """The options that are on for every number, unless it says otherwise."""
+    settings = parts().settings
+    usual = {
+        "autoConnect": settings.auto_connect,
+        "ignoreGroupMessages": settings.ignore_group_messages,
+        "ignoreOwnMessages": settings.ignore_own_messages,
+        "readOnReceipt": settings.read_on_receipt,
+        "composingMessage": settings.composing_message,
+    }
+    return tuple(name for name in SWITCHES if usual[name])
 
 
 def _new_phone(written: str) -> str:

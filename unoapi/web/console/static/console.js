@@ -79,6 +79,7 @@
   function ready(root) { localTimes(root); charts(root); copyButtons(root); }
   document.addEventListener("DOMContentLoaded", () => { ready(document); showCurrentPage(); tokenOfAddress(); });
   document.addEventListener("htmx:afterSwap", event => ready(event.detail.target.isConnected ? event.detail.target : document));
+  document.addEventListener("htmx:beforeRequest", event => { if (document.hidden) event.preventDefault(); });
   document.addEventListener("htmx:sendError", () => trouble(true));
   document.addEventListener("htmx:responseError", () => trouble(true));
   document.addEventListener("htmx:afterRequest", event => { if (event.detail.successful) trouble(false); });
