@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery import shared_task
 
 from tasks.base import UnoTask
 from tasks.sending import send_message
+from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.media.tables import read_table
 from unoapi.models.activity import SENT
 from unoapi.models.jobs import (
@@ -18,6 +21,12 @@ from unoapi.models.jobs import (
 )
 from unoapi.models.message_log import LoggedMessage
 from unoapi.services import bulk, bulk_parsing, bulk_reports
+from unoapi.telemetry.logging import get_logger
+
+if TYPE_CHECKING:
+    from unoapi.bootstrap import Uno
+
+log = get_logger(__name__)
 
 
 @shared_task(name=ParseCampaign.task, base=UnoTask, bind=True)
@@ -62,6 +71,14 @@ def advance(self: UnoTask, job: AdvanceCampaign) -> None:
         if isinstance(sent, MessageJob):
             uno.message_log.add(LoggedMessage.of(sent, "bulk"), body=sent.body)
             uno.activity.count(job.phone, SENT)
+
+
+def look_again(uno: Uno) -> None:
+    """Look at campaigns whose own job got lost. Never raises."""
+    try:
+        uno.publisher.publish(bulk.looks_again(uno.campaigns))
+    except (BrokerUnavailable, StoreUnavailable) as error:
+        log.info("campaigns_not_checked", error=f"{error}", hint="it is tried again in an hour")
 
 
 @shared_task(name=SendBulkMessage.task, base=UnoTask, bind=True)

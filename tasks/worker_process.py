@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 
-from tasks import dead_letters, media, webhooks
+from tasks import bulk, dead_letters, media, webhooks
 from unoapi.bootstrap import count_metrics, ensure_usable, expose_metrics, freeze_imports
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
@@ -26,6 +26,7 @@ HOUR_S = 3600.0
 HOURLY: Mapping[str, Callable[[Uno], object]] = {
     "media": media.sweep,
     "suspect": dead_letters.expire,
+    "bulk": bulk.look_again,
     "outgoing": webhooks.look_again,
 }
 """By queue: done by the main process of its workers, so that nothing has to wait for a month in RabbitMQ."""

@@ -869,7 +869,7 @@ class DeadLetterHolder(Protocol):
 class Campaigns(Protocol):
     """Where campaigns are, and who wants no more of them.
 
-    All but `end_parsing` and `remember_file` raise StoreUnavailable.
+    All but `end_parsing`, `forget_look` and `remember_file` raise StoreUnavailable.
     """
 
     def create(self, campaign: Campaign) -> bool:
@@ -889,6 +889,12 @@ class Campaigns(Protocol):
 
     def looked(self, phone: str, campaign_id: str, *, look: str, waits: str = ...) -> None:
         """Save which job looks next, and for what the campaign waits."""
+
+    def left_alone(self) -> list[tuple[str, str]]:
+        """Campaigns, by number and id, at which nobody has looked for long; each is named once in that time."""
+
+    def forget_look(self, phone: str, campaign_id: str) -> None:
+        """Nobody has to look at a campaign any more. Never raises."""
 
     def take_turn(self, phone: str, campaign_id: str, *, for_ms: int) -> str:
         """Let a campaign be the one of its number that sends, for so long. The one that is."""

@@ -10,7 +10,7 @@ from tests.support.fakes import CONTACT, PHONE, MemoryCampaigns
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
 from unoapi.models.bulk import MAX_ROWS, OPEN, Campaign, Pace
-from unoapi.stores.campaigns import RedisCampaigns
+from unoapi.stores.campaigns import LOOKS, RedisCampaigns
 
 if TYPE_CHECKING:
     import redis
@@ -111,6 +111,20 @@ def test_the_job_that_looks_next_is_known_until_it_is_resumed(campaigns: Campaig
     assert (going_on.look, going_on.waits) == ("b", "")
     assert resumed.look == ""
     assert campaigns.find(PHONE, OTHER) is None
+
+
+def test_a_campaign_at_which_nobody_looks_is_named_once(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    campaigns = RedisCampaigns(redis_client, ttl_s=1000)
+    for one in (ID, OTHER):
+        campaigns.create(campaign(one, state="running"))
+        campaigns.looked(PHONE, one, look="a")
+    raw_redis.zadd(LOOKS, {f"{PHONE}:{ID}": 1})
+
+    named = [campaigns.left_alone(), campaigns.left_alone()]
+    campaigns.move(PHONE, OTHER, "stopped")
+
+    assert named == [[(PHONE, ID)], []]
+    assert eventually(lambda: raw_redis.zrange(LOOKS, 0, -1) == [f"{PHONE}:{ID}"])
 
 
 def test_rows_go_forward_alone(campaigns: Campaigns) -> None:

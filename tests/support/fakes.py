@@ -46,6 +46,7 @@ from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import with_delivery_ids
 from unoapi.stores.activity import SPANS
 from unoapi.stores.alerts import EARLY_MS, GATHER_MS, GRACE_MS, MAX_GROUPS, OVERFLOW
+from unoapi.stores.campaigns import LEFT_ALONE_MS
 from unoapi.stores.request_bin import MAX_BODY_CHARS, MAX_REQUESTS
 from unoapi.stores.send_order import LOST_AFTER_US
 
@@ -999,6 +1000,7 @@ class MemoryCampaigns:
         self.out: dict[str, dict[str, int]] = {}
         self.turns: dict[str, str] = {}
         self.leased: set[str] = set()
+        self.looks: dict[tuple[str, str], float] = {}
         self.parsing = ""
         self.away = False
 
@@ -1048,6 +1050,16 @@ class MemoryCampaigns:
     def looked(self, phone: str, campaign_id: str, *, look: str, waits: str = "") -> None:
         self._ask()
         self._change(phone, campaign_id, look=look, waits=waits)
+        self.looks[phone, campaign_id] = time.monotonic()
+
+    def left_alone(self) -> list[tuple[str, str]]:
+        self._ask()
+        left = [name for name, at in self.looks.items() if time.monotonic() - at > LEFT_ALONE_MS / 1000]
+        self.looks |= dict.fromkeys(left, time.monotonic())
+        return left
+
+    def forget_look(self, phone: str, campaign_id: str) -> None:
+        self.looks.pop((phone, campaign_id), None)
 
     def take_turn(self, phone: str, campaign_id: str, *, for_ms: int) -> str:  # noqa: ARG002 (the port's)
         self._ask()
@@ -1073,6 +1085,7 @@ class MemoryCampaigns:
         for row, code in marks.items():
             self._mark(campaign.id, row, code)
         self.leased.discard(campaign.id)
+        self.looks[campaign.phone, campaign.id] = time.monotonic()
         place = {"row": campaign.row, "offset": campaign.offset} if campaign.row > found.row else {}
         changed = {**place, "due_ms": campaign.due_ms, "last_ms": campaign.last_ms, "waits": "", "look": campaign.look}
         self._change(campaign.phone, campaign.id, **changed)

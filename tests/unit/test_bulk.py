@@ -15,6 +15,7 @@ import pytest
 from celery.exceptions import Ignore, Reject, Retry
 
 from tasks.app import make_worker
+from tasks.bulk import look_again
 from tests.support.api import MemoryApi, memory_api
 from tests.support.fakes import CONTACT, PHONE, MemoryCampaigns, ScriptedProvider
 from tests.support.worker import run
@@ -304,6 +305,22 @@ def test_messages_whose_status_never_comes_do_not_stop_a_campaign_for_good(place
     place.work(40)
 
     assert place.shown(campaign)["counts"] == {"unknown": WINDOW, "sent": 2}
+
+
+def test_a_campaign_whose_job_got_lost_is_looked_at_again(place: Place) -> None:
+    campaign = place.begin(rows=[{"to": number, "message": "oi"} for number in numbers(10)])
+    place.work(2)
+    place.waiting()  # lost
+    place.work(5)
+    before = len(place.phone.messages)
+    place.campaigns.looks[PHONE, campaign] = -10_000.0
+    place.now_ms += 3_600_000
+
+    look_again(place.uno)
+    place.work(60)
+
+    assert before == 0
+    assert place.shown(campaign)["counts"] == {"unknown": WINDOW, "sent": 10 - WINDOW}
 
 
 def test_a_file_that_is_no_table_ends_the_campaign_with_the_reason(place: Place) -> None:

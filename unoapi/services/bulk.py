@@ -398,6 +398,18 @@ def resume(phone: str, campaign_id: str, *, campaigns: Campaigns) -> tuple[str, 
     return after, [first_look(campaign)]  # also of one that ran: its job may be a dead letter
 
 
+def looks_again(campaigns: Campaigns) -> list[Envelope]:
+    """The jobs of campaigns that send, and whose own job got lost. Raises StoreUnavailable."""
+    envelopes = []
+    for phone, campaign_id in campaigns.left_alone():
+        campaign = campaigns.find(phone, campaign_id)
+        if campaign is None or campaign.is_over:
+            campaigns.forget_look(phone, campaign_id)
+        elif campaign.state == "running":
+            envelopes += resume(phone, campaign_id, campaigns=campaigns)[1]
+    return envelopes
+
+
 def stop(phone: str, campaign_id: str, *, campaigns: Campaigns) -> str:
     """End a campaign for good. The state afterwards; empty when it is not known."""
     return campaigns.move(phone, campaign_id, "stopped", reason="stopped by hand", of=OPEN)

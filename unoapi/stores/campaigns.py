@@ -3,6 +3,7 @@
 `unoapi-bulk:<P>:<id>` holds a campaign, `unoapi-bulk-rows:<P>:<id>` one letter for each row: a megabyte for a million.
 `unoapi-bulk-errors:<P>:<id>` says why rows failed, `unoapi-bulk-files:<P>:<id>` which file an address became.
 `unoapi-bulks:<P>` lists the campaigns of a number, `unoapi-bulk-turn:<P>` is the one that sends now.
+`unoapi-bulk-looks` has the last look at each campaign, `unoapi-bulk-parsing` the one whose file is read.
 `unoapi-opt-outs:<P>` holds who wants no campaigns, by the time when they said so.
 """
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 LEASE_MS = 10_000
+LOOKS, LEFT_ALONE_MS = "unoapi-bulk-looks", 1_800_000
+"""Longer than any look may be apart from the next one."""
 PARSING, PARSING_MS = "unoapi-bulk-parsing", 120_000
 MAX_ERRORS = 20_000
 MAX_FILES = 1000
@@ -170,12 +173,27 @@ class RedisCampaigns:
         arguments: tuple[int | str, ...] = (state, reason[:300], now_ms(), campaign_id, *of)
         (after,) = self._redis.call(("EVAL", MOVE, 2, *keys, *arguments))
         if after == state:
+            if state not in OPEN:
+                self._redis.post(("ZREM", LOOKS, f"{phone}:{campaign_id}"))
             self._announce(phone, campaign_id)
         return str(after)
 
     def looked(self, phone: str, campaign_id: str, *, look: str, waits: str = "") -> None:
         """Save which job looks next, and for what the campaign waits."""
-        self._redis.call(("EVAL", LOOKED, 1, _key(phone, campaign_id), look, waits[:300], self._ttl_s))
+        looked = ("EVAL", LOOKED, 1, _key(phone, campaign_id), look, waits[:300], self._ttl_s)
+        self._redis.call(looked, ("ZADD", LOOKS, now_ms(), f"{phone}:{campaign_id}"))
+
+    def left_alone(self) -> list[tuple[str, str]]:
+        """Campaigns, by number and id, at which nobody has looked for long; each is named once in that time."""
+        before_ms = now_ms() - LEFT_ALONE_MS
+        (found,) = self._redis.call(("ZRANGE", LOOKS, "-inf", before_ms, "BYSCORE", "LIMIT", 0, PAGE))
+        if found:
+            self._redis.call(*(("ZADD", LOOKS, "XX", now_ms(), member) for member in found))
+        return [(phone, campaign_id) for phone, _, campaign_id in (str(member).partition(":") for member in found)]
+
+    def forget_look(self, phone: str, campaign_id: str) -> None:
+        """Nobody has to look at a campaign any more. Never raises."""
+        self._redis.post(("ZREM", LOOKS, f"{phone}:{campaign_id}"))
 
     def take_turn(self, phone: str, campaign_id: str, *, for_ms: int) -> str:
         """Let a campaign be the one of its number that sends, for so long. The one that is."""
@@ -203,7 +221,7 @@ class RedisCampaigns:
         pairs: list[int | str] = [part for mark in marks.items() for part in mark]
         place = (campaign.row, campaign.offset, f"{campaign.due_ms}", campaign.last_ms)
         arguments: tuple[int | str, ...] = (*place, self._ttl_s, campaign.look, *pairs)
-        self._redis.call(("EVAL", ADVANCE, 3, *keys, *arguments))
+        self._redis.call(("EVAL", ADVANCE, 3, *keys, *arguments), ("ZADD", LOOKS, now_ms(), f"{phone}:{own}"))
         self._announce(phone, own)
 
     def mark(self, phone: str, campaign_id: str, row: int, code: str, *, error: str = "") -> None:
