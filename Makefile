@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-figures console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel clean
+.PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-figures console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel whisper clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-21s %s\n' "$$name" "$$text"; done
@@ -35,6 +35,9 @@ docs: $(VENV)/.dev ## Write the tables of settings and .env.example again, from 
 whatsmeow: $(VENV)/.ready ## Install the library that connects phones (its binary contains GPL-3.0 code)
 	@$(INSTALL) --require-hashes -r requirements-whatsmeow.txt
 	@$(BIN)/python -c 'import magic' || { echo "The library needs libmagic: install it (Debian: apt-get install libmagic1)" >&2; exit 1; }
+
+whisper: $(VENV)/.ready ## Install the library that transcribes on this machine (UNOAPI_WHISPER_MODEL)
+	@$(INSTALL) --require-hashes -r requirements-whisper.txt
 
 otel: $(VENV)/.ready ## Install what exports traces to an OpenTelemetry collector
 	@$(INSTALL) --require-hashes -r requirements-otel.txt
@@ -76,13 +79,14 @@ stack-test: ## Build the images and run the production stack, where docker or po
 audit: $(VENV)/.dev ## Look for known holes in what is installed; needs the index's own list of them
 	@$(INSTALL) pip-audit
 	@mkdir -p .run
-	@for lock in requirements requirements-whatsmeow requirements-otel; do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock.txt -f cyclonedx-json -o .run/$$lock.sbom.json || exit 1; done
+	@for lock in requirements requirements-whatsmeow requirements-otel requirements-whisper; do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock.txt -f cyclonedx-json -o .run/$$lock.sbom.json || exit 1; done
 
 lock: $(VENV)/.dev ## Choose the versions of all dependencies again
 	@$(INSTALL) pip-tools
 	@$(COMPILE) --extra build -o requirements.txt setup.cfg
 	@sed -n 's/^ *\(\(neonize\|soupsieve\) .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
 	@sed -n 's/^ *\(opentelemetry-.*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-otel.txt -
+	@sed -n 's/^ *\(faster-whisper .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whisper.txt -
 	@$(COMPILE) --extra dev --extra otel --constraint requirements.txt --constraint requirements-whatsmeow.txt --constraint requirements-otel.txt -o requirements-dev.txt setup.cfg
 
 clean: ## Remove the virtual environment, caches and the data of the private servers

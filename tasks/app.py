@@ -19,6 +19,7 @@ from tasks import (
     sending,
     sessions,
     timers,
+    voice,
     webhooks,
     worker_process,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TASK_MODULES = (
     alerts, bulk, callbacks, commander, connector, contacts, failures, media, notifications, sending, sessions, timers,
+    voice,
     webhooks,
 )  # fmt: skip
 """Their tasks are Celery's shared tasks: every application that is made has them."""

@@ -50,8 +50,8 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         uno.traces.add(*fanned.trace(job))
         run_at_once(fanned.single, within=self)
     else:
-        if fanned.deliveries or reports:
-            uno.publisher.publish([Envelope(following) for following in (*fanned.deliveries, *reports)])
+        if following := (*fanned.deliveries, *reports, *fanned.transcriptions):
+            uno.publisher.publish([Envelope(job) for job in following])
         uno.traces.add(*fanned.trace(job))
     webhooks.remember(
         job,

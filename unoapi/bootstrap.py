@@ -28,12 +28,15 @@ from unoapi.http.callback_client import CallbackClient
 from unoapi.http.downloader import Downloader
 from unoapi.http.process_bulkhead import ProcessBulkhead
 from unoapi.http.request_bin import WithRequestBin
+from unoapi.http.voice_client import VoiceClient
 from unoapi.http.webhook_client import WebhookClient
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
+from unoapi.media.whisper import LocalWhisper
 from unoapi.models.bulk import Pace
 from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
+from unoapi.models.voice import OperatorAccounts, VoiceAccount
 from unoapi.providers.cloud_api.graph_client import CloudApiGraph
 from unoapi.providers.cloud_api.graph_watch import GraphCollector, GraphWatch
 from unoapi.providers.cloud_api.media import CloudApiMedia
@@ -83,6 +86,7 @@ from unoapi.stores.statuses import RedisStatuses
 from unoapi.stores.templates import RedisTemplates
 from unoapi.stores.timers import RedisTimers
 from unoapi.stores.traces import RedisTraces
+from unoapi.stores.usage import RedisUsage
 from unoapi.telemetry.logging import configure_logging, get_logger
 from unoapi.telemetry.processes import WEB, count_together, expose
 from unoapi.telemetry.tracing import start_tracing, stop_tracing
@@ -133,6 +137,8 @@ if TYPE_CHECKING:
         Templates,
         TimerStore,
         Traces,
+        Usage,
+        VoiceService,
         WebhookSender,
     )
     from unoapi.telemetry.exporter import Listener, ProcessRegistry
@@ -208,6 +214,10 @@ class Uno:
     dead_letters: DeadLetters
     dead_letter_counts: DeadLetterCounts
     retry_schedule: RetrySchedule
+    operator_accounts: OperatorAccounts
+    voice_client: VoiceService
+    local_whisper: LocalWhisper | None
+    usage: Usage
     providers: Mapping[str, Provider]
     graph: Graph
     graph_watch: GraphWatch
@@ -397,6 +407,14 @@ def bootstrap(settings: Settings) -> Uno:
             base_ms=settings.unoapi_message_retry_delay,
             cap_ms=settings.unoapi_message_retry_max_delay,
         ),
+        operator_accounts=_voice_accounts(settings),
+        voice_client=VoiceClient(guard, timeout_ms=settings.unoapi_voice_timeout_ms),
+        local_whisper=(
+            LocalWhisper(settings.unoapi_whisper_model, timeout_ms=settings.unoapi_voice_timeout_ms)
+            if settings.unoapi_whisper_model
+            else None
+        ),
+        usage=RedisUsage(store),
         graph=CloudApiGraph(api_client=api_client),
         graph_watch=GraphWatch(default=settings.webhook_forward_version, directory=directory),
         providers={"sandbox": SandboxProvider(), "whatsmeow": whatsmeow, "forwarder": forwarder},
@@ -429,6 +447,29 @@ def _environment_forward(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _voice_accounts(settings: Settings) -> OperatorAccounts:
+    """The operator's accounts at services that transcribe and speak, as far as they have a key."""
+    openai = VoiceAccount(
+        name="openai",
+        url=f"{settings.openai_api_base_url}",
+        key=settings.openai_api_key,
+        transcribe_model=settings.openai_api_transcribe_model,
+        speech_model=settings.openai_api_speech_model,
+        voice=settings.openai_api_speech_voice,
+        trusted=True,
+    )
+    groq = VoiceAccount(
+        name="groq",
+        url=f"{settings.groq_api_base_url}",
+        key=settings.groq_api_key,
+        transcribe_model=settings.groq_api_transcribe_model,
+        trusted=True,
+    )
+    return OperatorAccounts(
+        openai=openai if openai.key.get_secret_value() else None, groq=groq if groq.key.get_secret_value() else None
+    )
+
+
 def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
     if settings.webhook_url is None and settings.webhook_url_absolute is None:
         return None
@@ -447,6 +488,7 @@ def _environment_webhook(settings: Settings) -> dict[str, Any] | None:
         "send_update_messages": settings.webhook_send_update_messages,
         "send_newsletter_messages": settings.webhook_send_newsletter_messages,
         "send_new_messages": settings.webhook_send_new_messages,
+        "send_transcribe_audio": settings.webhook_send_transcribe_audio,
         "add_to_black_list_on_outgoing_message_with_ttl": (
             settings.webhook_add_to_blacklist_on_outgoing_message_with_ttl
         ),

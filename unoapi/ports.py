@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
     from unoapi.models.trace import TraceEntry
+    from unoapi.models.voice import VoiceAccount
 
 
 class Publisher(Protocol):
@@ -782,6 +783,32 @@ class FileDownloader(Protocol):
 
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> FetchedFile:
         """Write the file to `target`. Raises FetchFailed."""
+
+
+class VoiceService(Protocol):
+    """Services that write down what is said, and say what is written.
+
+    Raises VoiceFailed (retry), Postponed (as the service asks), VoiceRefused.
+    """
+
+    def transcribe(self, account: VoiceAccount, file: Path, *, mime_type: str) -> str:
+        """What is said in a file."""
+
+    def speak(self, account: VoiceAccount, text: str, target: BinaryIO, *, voice: str = ...) -> str:
+        """Write a text as speech, from the beginning of `target`; returns the media type."""
+
+
+class Usage(Protocol):
+    """What numbers used on a day of services that cost something."""
+
+    def spend(self, phone: str, kind: str, amount: int, *, most: int) -> bool:
+        """Count an amount, unless the day's would be more than `most` then; 0 is no limit. Whether it was counted.
+
+        Raises StoreUnavailable.
+        """
+
+    def give_back(self, phone: str, kind: str, amount: int) -> None:
+        """Count an amount no more: nothing came of it. Never raises."""
 
 
 class Ordering(Protocol):

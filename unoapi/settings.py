@@ -269,6 +269,7 @@ class Settings(BaseSettings):
     webhook_send_update_messages: bool = Field(True, description="Deliver statuses.")
     webhook_send_newsletter_messages: bool = Field(False, description="Deliver messages of channels.")
     webhook_send_new_messages: bool = Field(False, description="Deliver messages that were sent through this API, too.")
+    webhook_send_transcribe_audio: bool = Field(False, description="Deliver the words of received audios, too.")
     webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
         None,
         ge=-1,
@@ -446,6 +447,48 @@ class Settings(BaseSettings):
     storage_region: str = Field("us-east-1", max_length=64, description="Region of the bucket.")
     storage_force_path_style: bool = Field(False, description="Put the bucket's name into the path: MinIO wants it.")
     storage_timeout_ms: Milliseconds = Field(60_000, description="Longest wait for the bucket, in ms.")
+
+    openai_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key of a service with OpenAI's interface, which transcribes and speaks. Empty: none.",
+    )
+    openai_api_base_url: WebUrl = Field(
+        Url("https://api.openai.com/v1"), description="Its address; one on your own network may be named."
+    )
+    openai_api_transcribe_model: str = Field("whisper-1", max_length=100, description="Model that transcribes.")
+    openai_api_speech_model: str = Field("tts-1", max_length=100, description="Model that speaks.")
+    openai_api_speech_voice: str = Field("alloy", max_length=100, description="Voice that speaks.")
+    groq_api_key: SecretStr = Field(
+        SecretStr(""), description="Key of Groq, which transcribes when OpenAI has no key or fails. Empty: none."
+    )
+    groq_api_base_url: WebUrl = Field(Url("https://api.groq.com/openai/v1"), description="Address of Groq.")
+    groq_api_transcribe_model: str = Field(
+        "whisper-large-v3", max_length=100, description="Model that transcribes at Groq."
+    )
+    unoapi_whisper_model: str = Field(
+        "",
+        max_length=500,
+        description=(
+            "Model of faster-whisper on this machine, as `tiny` or a folder, which transcribes when no service does. "
+            "Empty: none."
+        ),
+    )
+    unoapi_transcribe_max_seconds: int = Field(
+        600, ge=0, le=86_400, description="Longest audio that is transcribed, in seconds. 0: no limit."
+    )
+    unoapi_transcribe_seconds_per_day: int = Field(
+        14_400,
+        ge=0,
+        le=10_000_000,
+        description="Seconds of audio that are transcribed for one number on one day. 0: no limit.",
+    )
+    unoapi_speech_characters_per_day: int = Field(
+        100_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Characters that are spoken for one number on one day. 0: no limit.",
+    )
+    unoapi_voice_timeout_ms: Milliseconds = Field(60_000, description="Deadline of one transcription or speech, in ms.")
 
     unoapi_trace_ttl: Seconds = Field(604_800, description="Seconds that the trace of a message is kept.")
     unoapi_message_log_max: int = Field(

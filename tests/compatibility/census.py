@@ -35,7 +35,6 @@ ELSEWHERE = {
     "bulk_row_default": "tests/unit/test_bulk_rows.py",
     "bulk_status": "tests/unit/test_bulk_rows.py",
 }
-LATER = "transcription comes later: 501 until then"
 LIBRARY = "of the Node version's WhatsApp library, which the connector does not use"
 LEFT_OUT: dict[str, str] = {
     "queue_retry": "decided otherwise: exponential backoff, retries counted after the first attempt",
@@ -83,8 +82,8 @@ OTHERS: dict[str, str] = {
     "custom_char_no_space": "nothing is put into a client's text",
     "pairing_code_format": "tests/connector/test_page.py",
     "session_webhook_body": "tests/connector/test_notices.py",
-    "transcription_event": LATER,
-    "cm_campaign": LATER,
+    "transcription_event": "tests/unit/test_transcription.py",
+    "cm_campaign": "tests/unit/test_bulk.py",
     "unoid_race": "our ids are computed before a message is sent",
     "jidmap_br_variants": "the engine asks WhatsApp which form of a number has an account",
     "embedded_token_ok": "a public route that hands out tokens is not built",

@@ -466,9 +466,9 @@ def test_checks_of_contacts_hold_a_quarter_of_the_threads_and_half_of_these_for_
     assert [*answered, free_again] == [200] * 5
 
 
-@pytest.mark.parametrize("part", ["transcriptions", "speech"])
-def test_what_comes_later_says_so(api: Api, part: str) -> None:
-    refused(ask(api, "POST", f"{V}/{SHOP}/{part}", TOKEN, json={}), 501)
+@pytest.mark.parametrize("part", ["transcriptions", "speech", "commander"])
+def test_parts_without_a_route_of_their_own_are_no_success(api: Api, part: str) -> None:
+    refused(ask(api, "POST", f"{V}/{SHOP}/{part}", TOKEN, json={}), 404)
 
 
 # --- with a worker ---

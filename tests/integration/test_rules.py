@@ -405,7 +405,7 @@ def test_the_locks_agree_and_each_has_what_it_is_for() -> None:
     assert {"pytest", "mypy", "ruff"} <= development.keys()
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-whisper.txt"])
 def test_every_locked_package_has_a_hash(name: str) -> None:
     text = (ROOT / name).read_text()
 

@@ -21,6 +21,7 @@ from unoapi.errors import (
     BrokerUnavailable,
     DeadLettersBusy,
     EventsNotKept,
+    MediaMissing,
     NoConnector,
     SessionUnknown,
     StoreUnavailable,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, Outcome
     from unoapi.models.jobs import Envelope, MessageJob
+    from unoapi.models.media import MediaFile
     from unoapi.models.message_log import LoggedMessage
     from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.trace import TraceEntry
@@ -893,6 +895,55 @@ class MemoryNotices:
 
     def claim(self, endpoint: Endpoint, *, notice_id: str) -> bool:
         return self.holders.setdefault(endpoint, notice_id) == notice_id
+
+
+class MemoryUsage:
+    """Usage, of a day that never ends."""
+
+    def __init__(self) -> None:
+        self.amounts: Counter[tuple[str, str]] = Counter()
+
+    def spend(self, phone: str, kind: str, amount: int, *, most: int) -> bool:
+        if most and self.amounts[phone, kind] + amount > most:
+            return False
+        self.amounts[phone, kind] += amount
+        return True
+
+    def give_back(self, phone: str, kind: str, amount: int) -> None:
+        self.amounts[phone, kind] -= amount
+
+    def used(self, phone: str, kind: str) -> int:
+        return self.amounts[phone, kind]
+
+
+class MemoryMediaIndex:
+    """Metadata of files. `away` stands for Redis that does not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.entries: dict[str, MediaFile] = {}
+
+    def write(self, media: MediaFile) -> None:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        self.entries[media.id] = media
+
+    def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        media = self.entries.get(media_id)
+        if media is None or phone not in (None, media.phone):
+            raise MediaMissing("no such file")
+        return media
+
+    def remove(self, media: MediaFile) -> None:
+        self.entries.pop(media.id, None)
+
+    def counted_bytes(self, phone: str) -> int:
+        return sum(media.file_size for media in self.entries.values() if media.phone == phone and media.counted_on)
+
+    def claim_sweep(self) -> bool:
+        return False
 
 
 class MemoryDeadLetterQueue:

@@ -35,6 +35,7 @@ from tests.support.fakes import (
     MemorySends,
     MemorySessions,
     MemoryTraces,
+    MemoryUsage,
     ScriptedProvider,
     WebhookRecorder,
 )
@@ -87,6 +88,7 @@ def make_uno(*stored: Session, settings: dict[str, str] | None = None, **parts: 
         "send_claims": sends,
         "message_ids": MemoryIds(),
         "notices": MemoryNotices(),
+        "usage": MemoryUsage(),
         "connections": MemoryConnections(),
         "chats": MemoryChats(),
         "console_logins": MemoryConsoleLogins(),

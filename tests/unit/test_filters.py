@@ -77,7 +77,7 @@ REFUSALS += [
     for field in ("history", "calls", "account_update", "something_new")
 ]
 REFUSALS += [({"sendHistory": False}, event_of("history", messages=[{"id": "1", "from": CONTACT}]), "sendHistory")]
-ADDS = {"sendNewMessages"}
+ADDS = {"sendNewMessages", "sendTranscribeAudio"}
 """Adds events of its own and stops none."""
 
 

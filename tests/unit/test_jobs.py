@@ -44,6 +44,8 @@ from unoapi.models.jobs import (
     SaveMedia,
     SendBulkMessage,
     SendDigest,
+    Speak,
+    Transcribe,
     computed_id,
 )
 
@@ -62,6 +64,8 @@ ALL: list[Job] = [
     make_fan_out(body=BODY),
     make_delivery(body=BODY),
     PrepareVoice(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
+    Speak(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
+    Transcribe(id="1", phone=PHONE, message_id="wamid.X", event_id="1", webhook_ids=("crm",), body=BODY, text=BODY),
     FetchFiles(id="1", phone=PHONE, message_id="wamid.X", body=BODY),
     SaveMedia(id="1", phone=PHONE, message_id="wamid.X", kind="message", body=BODY),
     ConvertAudio(id="1", phone=PHONE, message_id="wamid.X", kind="message", body=BODY),

@@ -187,11 +187,10 @@ def test_an_unknown_type_is_refused_with_a_list_of_the_others(kind: object) -> N
     assert "sticker" in refusal.value.details
 
 
-def test_speech_is_for_later() -> None:
-    with pytest.raises(RequestError) as refusal:
-        parse_message(message("speech", {"body": "hello"}))
-
-    assert refusal.value.status == 501
+def test_a_speech_is_a_text_with_the_limit_of_who_says_it() -> None:
+    assert parse_message(message("speech", {"body": "x" * 4096})).type == "speech"
+    with pytest.raises(ValidationError):
+        parse_message(message("speech", {"body": "x" * 4097}))
 
 
 def test_every_message_has_a_type() -> None:

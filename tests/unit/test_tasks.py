@@ -612,7 +612,7 @@ def test_every_job_has_a_maximum_age(task: str) -> None:
         "to": CONTACT, "step": {}, "change": {}, "url": "http://example.test", "text": "x", "state": "x",
         "token": "0123456789ab", "since_ms": 0, "until_ms": 1, "rate": 1, "campaign": {},
         "alert": {"kind": "webhook.failed", "phone": PHONE, "at_ms": 1}, "channel": "1-slack",
-        "title": "x", "level": "info",
+        "webhook_ids": ["default"], "title": "x", "level": "info",
     }  # fmt: skip
     job = JOBS[task].model_validate({"id": "job", "phone": PHONE, "accepted_at_ms": 1, **fields})
 

@@ -29,6 +29,8 @@ WORK_QUEUES = {
     "webhook.status.failed": "failure callbacks",
     "incoming.whatsmeow": "events from the connector",
     "outgoing.whatsmeow": "commands to the connector",
+    "transcribe": "audios to write down",
+    "speech": "texts to say",
     "commander": "what numbers write to themselves",
     "suspect": "messages that were redelivered too often",
 }

@@ -11,6 +11,7 @@ UnoError
 │   ├── SendFailed            WhatsApp did not take the message, and it is certain that nothing left
 │   ├── FetchFailed           a file could not be fetched from the address that a client gave
 │   │   └── FileRefused         and another try would get the same
+│   ├── VoiceFailed           a service or the local model did not transcribe, or say, something this time
 │   ├── CallbackFailed        the failure callback's receiver did not take it
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   │   └── BrokerBlocked     because of an alarm: it is there, and takes no messages
@@ -35,6 +36,7 @@ UnoError
     ├── MediaMissing          no such file: never here, deleted or expired
     ├── MediaTooLarge         larger than its type may be
     ├── MediaQuotaReached     the files that a number made have as many bytes together as they may
+    ├── VoiceRefused          a service does not transcribe, or say, something for good
     ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
     ├── SendRefused           the connector cannot send this; carries a Cloud API error code
@@ -288,6 +290,12 @@ class FetchFailed(TransientError):
         self.after_ms = after_ms
 
 
+class VoiceFailed(TransientError):
+    """A service that transcribes or speaks, or the local model, did not do it this time."""
+
+    reason = "voice_failed"
+
+
 class FileRefused(FetchFailed):
     """There is no such file for us at the address, or not the one that was meant. Another try would get the same."""
 
@@ -333,6 +341,12 @@ class MediaQuotaReached(PermanentError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"the files of the number have the {limit} bytes of UNOAPI_SESSION_MEDIA_MAX already")
         self.limit = limit
+
+
+class VoiceRefused(PermanentError):
+    """A service that transcribes or speaks refuses for good: a wrong key, a file or a model that it does not take."""
+
+    reason = "voice_refused"
 
 
 class ConversionFailed(PermanentError):

@@ -11,7 +11,7 @@ from unoapi.models.attempts import MAX_ERROR_CHARS
 
 MAX_ALERT_CHARS = 3500
 """Of one alert; Telegram takes 4096, with its title."""
-AlertKind = Literal["webhook.failed", "message.failed", "endpoint.down", "endpoint.up"]
+AlertKind = Literal["webhook.failed", "message.failed", "transcription.failed", "endpoint.down", "endpoint.up"]
 Level = Literal["info", "success", "warning", "failure"]
 
 

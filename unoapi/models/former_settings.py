@@ -17,7 +17,6 @@ NOTHING = "does nothing here"
 LIBRARY = f"{NOTHING}: it is about the Node version's WhatsApp library"
 CACHE = f"{NOTHING}: what is cached is fresh for half a second"
 AUDIO = f"{NOTHING}: CONVERT_AUDIO_MESSAGE_TO_OGG switches the conversion, its form is fixed"
-SPEECH = f"{NOTHING}: transcription and speech are not part of this version"
 CALLS = f"{NOTHING}: calls through another service are not part of this version"
 HISTORY = f"{NOTHING}: the history of a phone is not asked for"
 ORDER = f"{NOTHING}: set the option `ordered` of a webhook that needs the order of events"
@@ -97,14 +96,8 @@ FORMER: Mapping[str, str] = {
         ),
         ORDER,
     ),
-    **dict.fromkeys(
-        (
-            "WEBHOOK_SEND_TRANSCRIBE_AUDIO", "OPENAI_API_KEY", "OPENAI_API_TRANSCRIBE_MODEL", "OPENAI_API_SPEECH_MODEL",
-            "OPENAI_API_SPEECH_VOICE", "OPENAI_API_BASE_URL", "OPENAI_API_ASSISTANT_ID", "GROQ_API_KEY",
-            "GROQ_API_TRANSCRIBE_MODEL", "GROQ_API_BASE_URL", "GOOGLE_APPLICATION_CREDENTIALS",
-        ),
-        SPEECH,
-    ),
+    "OPENAI_API_ASSISTANT_ID": NOTHING,
+    "GOOGLE_APPLICATION_CREDENTIALS": "use OPENAI_API_KEY: it speaks in bulk sending, too",
     **dict.fromkeys(("WAVOIP_TOKEN", "VOIP_SERVICE_URL", "VOIP_SERVICE_TOKEN", "VOIP_SERVICE_TIMEOUT_MS"), CALLS),
     **dict.fromkeys(
         ("IGNORE_HISTORY_MESSAGES", "HISTORY_MAX_AGE_DAYS", "BAILEYS_ALLOW_FULL_HISTORY_SYNC"), HISTORY

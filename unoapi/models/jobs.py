@@ -194,6 +194,31 @@ class PrepareVoice(MessageJob):
     queue: ClassVar[str] = "media"
 
 
+class Speak(MessageJob):
+    """A message whose text is said before it is sent."""
+
+    task: ClassVar[str] = "speech.speak"
+    queue: ClassVar[str] = "speech"
+
+
+class Transcribe(Job):
+    """An audio whose words become a text for webhooks. `event_id` and `body` are those of the audio's event.
+
+    `text` is what was said, as soon as that is known: then this waits until the audio was delivered.
+    """
+
+    task: ClassVar[str] = "transcription.transcribe"
+    queue: ClassVar[str] = "transcribe"
+
+    event_id: str = Field(max_length=128)
+    webhook_ids: tuple[str, ...]
+    stored: bool = False
+    ordered: tuple[str, ...] = ()
+    contact: str = Field(default="", max_length=256)
+    body: str
+    text: str = ""
+
+
 class RunCommand(Job):
     """A read mark, a typing indicator or a deletion. `message_id` is the message that it is about."""
 
@@ -444,6 +469,8 @@ JOBS: dict[str, type[Job]] = {
         PostContacts,
         PostSessionState,
         PrepareVoice,
+        Speak,
+        Transcribe,
         RunCommand,
         ReceiveEvent,
         ReceiveCallback,

@@ -19,6 +19,7 @@ NumbersToo = BeforeValidator(
 )
 Flag = Annotated[bool, EmptyIsOff]
 OptionText = Annotated[str, Field(max_length=2000), NothingIsNoText]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{0,100}$"), NothingIsNoText]
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$"), NumbersToo]
 MAX_DAY_MS = 86_400_000
 FORWARD_TIMEOUT_MS = 15_000
@@ -99,6 +100,14 @@ class Options(_Stored):
     bulk_hours: Hours | None = None
     bulk_days: Days | None = None
     bulk_timezone: Zone | None = None
+    openai_api_key: SecretStr = SecretStr("")
+    openai_base_url: Annotated[WebUrl | None, EmptyIsAbsent] = None
+    openai_transcribe_model: ModelName = Field(default="", alias="openaiApiTranscribeModel")
+    openai_speech_model: ModelName = Field(default="", alias="openaiApiSpeechModel")
+    openai_speech_voice: ModelName = Field(default="", alias="openaiApiSpeechVoice")
+    groq_api_key: SecretStr = SecretStr("")
+    groq_base_url: Annotated[WebUrl | None, EmptyIsAbsent] = Field(default=None, alias="groqApiBaseUrl")
+    groq_transcribe_model: ModelName = Field(default="", alias="groqApiTranscribeModel")
     session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
     custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
 
@@ -107,7 +116,7 @@ class Options(_Stored):
     def _no_type(cls, value: object) -> object:
         return value or "qrcode"
 
-    @field_validator("proxy_url", mode="before")
+    @field_validator("proxy_url", "openai_api_key", "groq_api_key", mode="before")
     @classmethod
-    def _no_proxy(cls, value: object) -> object:
+    def _no_secret(cls, value: object) -> object:
         return "" if value is None else value

@@ -54,6 +54,7 @@ class Webhook(BaseModel):
     send_update_messages: bool = True
     send_newsletter_messages: bool = False
     send_new_messages: bool = False
+    send_transcribe_audio: bool = False
     send_history: bool = True
     send_calls: bool = True
     send_account_events: bool = True

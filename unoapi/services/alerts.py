@@ -132,7 +132,7 @@ def written(groups: Sequence[AlertGroup], *, place: str) -> Digest:
     return Digest(title[:250], text.strip(), level)
 
 
-_ORDER = {"endpoint.down": 0, "webhook.failed": 1, "message.failed": 2, "endpoint.up": 3}
+_ORDER = {"endpoint.down": 0, "webhook.failed": 1, "message.failed": 2, "transcription.failed": 3, "endpoint.up": 4}
 
 
 def _counted(kind: str, count: int) -> str:
@@ -141,6 +141,7 @@ def _counted(kind: str, count: int) -> str:
         "endpoint.up": ("webhook is up again", "webhooks are up again"),
         "webhook.failed": ("delivery was given up", "deliveries were given up"),
         "message.failed": ("message failed", "messages failed"),
+        "transcription.failed": ("audio was not written down", "audios were not written down"),
         "other": ("more failure", "more failures"),
     }[kind]
     return f"{count} {one if count == 1 else many}"
@@ -173,6 +174,8 @@ def _advice(alert: Alert) -> str:
         return "nothing; what waited is being delivered"
     if alert.kind == "message.failed":
         return f"its client got the status failed\nunoapi trace {shlex.quote(_plain(alert.message_id))}"
+    if alert.kind == "transcription.failed":
+        return "see the key and the credit of the service that transcribes, then put them back\nunoapi dead list"
     advice = REASONS.get(alert.reason, "mend the receiver")
     return f"{advice}, then put them back\nunoapi dead list {of_webhook}\nunoapi dead replay {of_webhook}"
 

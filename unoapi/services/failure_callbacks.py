@@ -17,6 +17,7 @@ from unoapi.models.jobs import (
     ReportFailure,
     SaveMedia,
     SendMessage,
+    Transcribe,
     computed_id,
 )
 from unoapi.models.receipts import Receipt
@@ -51,11 +52,14 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
         return [Envelope(without_media(job))]  # no message is lost for a picture
     if isinstance(job, ConvertAudio):
         return [Envelope(FanOut.model_validate(job.model_dump()))]
-    if not job.notify_on_failure or not isinstance(job, (DeliverWebhook, FanOut)):
+    if not job.notify_on_failure or not isinstance(job, (DeliverWebhook, FanOut, Transcribe)):
         return []
     envelopes: list[Envelope] = []
     if callbacks or alerts:
-        report = _delivery_report(job, reason=reason, error=error, history=history)
+        if isinstance(job, Transcribe):
+            report = _transcription_report(job, reason=reason, error=error, history=history)
+        else:
+            report = _delivery_report(job, reason=reason, error=error, history=history)
         envelopes += map(Envelope, addressed(report, callbacks=callbacks, alerts=alerts))
     if notices and isinstance(job, DeliverWebhook):
         envelopes.append(Envelope(_notice(job, error=error, history=history)))
@@ -71,6 +75,22 @@ def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, h
             "text": f"Session {job.phone}, webhook {_plain(webhook)}: {_tries(history)} ({_plain(error)})",
             "type": "webhook.failed",
             "webhook": webhook,
+            "reason": reason,
+            "error": error,
+            "attempts": [_public(attempt) for attempt in history.attempts],
+        },
+    )
+
+
+def _transcription_report(job: Transcribe, *, reason: str, error: str, history: History) -> ReportFailure:
+    """One per audio: the audio itself went to its webhooks as any other event."""
+    return _report(
+        job,
+        computed_id("transcription.failed", job.id, str(history.replay_count)),
+        {
+            "text": f"Session {job.phone}: an audio was not written down ({_plain(error)})",
+            "type": "transcription.failed",
+            "webhook": job.webhook_ids[0] if len(job.webhook_ids) == 1 else "*",
             "reason": reason,
             "error": error,
             "attempts": [_public(attempt) for attempt in history.attempts],
@@ -152,7 +172,7 @@ def _plain(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _report(job: DeliverWebhook | FanOut, report_id: str, fields: dict[str, Any]) -> ReportFailure:
+def _report(job: DeliverWebhook | FanOut | Transcribe, report_id: str, fields: dict[str, Any]) -> ReportFailure:
     document = {
         "text": fields["text"],
         "type": fields["type"],

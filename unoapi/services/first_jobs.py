@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.models.jobs import FetchFiles, MessageJob, PrepareVoice, SendMessage
+from unoapi.models.cloud_api.messages import SpeechMessage
+from unoapi.models.jobs import FetchFiles, MessageJob, PrepareVoice, SendMessage, Speak
 from unoapi.services import fetching, preparation
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def first_job(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voice: bool) -> type[MessageJob]:
-    """The job: a phone sends files that are here, and prepared for it; Meta fetches by itself."""
+    """The job: a speech is made, a phone sends files that are here, and prepared for it; Meta fetches by itself."""
+    if isinstance(message, SpeechMessage):
+        return Speak
     if for_phone and fetching.wanted(message):
         return FetchFiles
     prepared = preparation.wanted(message, for_phone=for_phone, voice=voice, always_voice=always_voice)

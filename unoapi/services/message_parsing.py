@@ -15,8 +15,6 @@ from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, Outboun
 if TYPE_CHECKING:
     from unoapi.models.jobs import MessageJob, RunCommand
 
-LATER = frozenset({"speech"})
-"""What the Node version takes and this one does not yet."""
 INVALID = 131009
 MODELS = {model.__name__: model for model in MESSAGES.values()}
 ACCEPTED = Sender(accepted=True)
@@ -28,9 +26,6 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
     Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest: see `refusal_of`.
     """
     kind = document.get("type", "text")
-    if isinstance(kind, str) and kind in LATER:
-        details = f"Messages of type {kind!r} are not built yet."
-        raise RequestError("Not implemented", code=131051, status=501, details=details)
     model = MESSAGES.get(kind) if isinstance(kind, str) else None
     if model is None and sender.any_type and isinstance(kind, str) and isinstance(document.get(kind), dict):
         model = OutboundMessage  # a type of next year: Meta knows it or refuses it

@@ -54,17 +54,15 @@ TOKEN_NAMES = frozenset({"authToken", "auth_token"})
 NODE_OPTIONS = frozenset(
     {"authHeader", "retryRequestDelayMs", "logLevel", "whatsappVersion", "wavoipToken", "useRedis", "useS3",
      "baseStore", "storage", "ignoreDataStore", "notifyFailedMessages", "rejectCallsWebhook", "throwWebhookError",
-     "openaiApiKey",
-     "openaiApiTranscribeModel", "openaiAssistantId", "openaiApiSpeechVoice", "openaiApiSpeechModel", "openaiBaseUrl",
+     "openaiAssistantId",
      "ignoreGroupIndividualReceipts", "groupOnlyDeliveredStatus", "readOnReply", "markOnlineOnConnect",
      "clearAppStateSyncOnConnect", "allowFullHistorySync", "voipServiceUrl", "voipServiceToken", "voipServiceTimeoutMs",
-     "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds", "groqApiKey", "groqApiTranscribeModel",
-     "groqApiBaseUrl"}
+     "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds"}
 )  # fmt: skip
 """Names that the Node version reads and this one only keeps."""
 KNOWN = (*names_of(Session), "overrideWebhooks", *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *sorted(TOKEN_NAMES))
 """Where two names are equally near, the first one is meant."""
-WEBHOOK_NAMES = (*names_of(Webhook), "sendTranscribeAudio", "typebot", REPLACED)
+WEBHOOK_NAMES = (*names_of(Webhook), "typebot", REPLACED)
 PARTS = {
     "webhookForward": tuple(names_of(Forward)),
     "businessProfile": (*names_of(BusinessProfile), "messaging_product"),
@@ -437,6 +435,8 @@ HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 def _tokens(session: Session) -> Iterator[tuple[str, SecretStr]]:
     """What is sent as a header line, by the name that its owner knows it by."""
     yield "webhookForward.token", session.webhook_forward.token
+    yield "openaiApiKey", session.openai_api_key
+    yield "groqApiKey", session.groq_api_key
     for webhook in session.webhooks:
         yield f"The token of webhook {webhook.id!r}", webhook.token
 
@@ -471,8 +471,15 @@ def check_addresses(
     proxy = session.proxy_url.get_secret_value()
     if proxy and proxy != operators_proxy and (why := refuse_proxy(proxy, refusal=refusal)):
         raise RequestError("Proxy not allowed", code=100, status=400, details=f"proxyUrl: {why}.")
-    if session.session_webhook is not None and (why := refusal(f"{session.session_webhook}")):
-        raise RequestError("Webhook address not allowed", code=100, status=400, details=f"sessionWebhook: {why}.")
+    others = {
+        "sessionWebhook": session.session_webhook,
+        "openaiBaseUrl": session.openai_base_url,
+        "groqApiBaseUrl": session.groq_base_url,
+    }
+    for place, url in others.items():
+        if url is not None and (why := refusal(f"{url}")):
+            kind = "Webhook address" if place == "sessionWebhook" else "Address"
+            raise RequestError(f"{kind} not allowed", code=100, status=400, details=f"{place}: {why}.")
     for name, token in _tokens(session):
         if not HEADER_VALUE.fullmatch(token.get_secret_value()):
             details = f"{name}: it has characters, such as line breaks, that a header cannot carry."

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.jobs import Envelope, FireTimer, SendMessage, computed_id
+from unoapi.models.cloud_api.messages import SpeechMessage
+from unoapi.models.jobs import Envelope, FireTimer, SendMessage, Speak, computed_id
 from unoapi.models.timers import MAX_TIMER_BYTES, MAX_TIMERS, TimerStep
 from unoapi.services.message_parsing import parse_message
 
@@ -60,8 +61,10 @@ def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
         return []
     step = TimerStep.model_validate(job.step)
     message_id = f"wamid.{computed_id('timer message', job.id).replace('-', '').upper()}"
-    body = serialise(parse_message(step.send_body(job.to)).to_wire())
-    envelopes = [Envelope(SendMessage(id=message_id, phone=job.phone, message_id=message_id, body=body))]
+    message = parse_message(step.send_body(job.to))
+    kind = Speak if isinstance(message, SpeechMessage) else SendMessage
+    body = serialise(message.to_wire())
+    envelopes = [Envelope(kind(id=message_id, phone=job.phone, message_id=message_id, body=body))]
     if job.nexts:
         following, *nexts = (TimerStep.model_validate(following) for following in job.nexts)
         # Its start is computed, not read from the clock: a repeated job makes the same timer.

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.activity import RECEIVED
-from unoapi.models.jobs import DeliverWebhook, FanOut, delivery_id
+from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe, delivery_id
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BIN_WEBHOOK
 from unoapi.models.trace import TraceEntry
+from unoapi.services import transcription
 from unoapi.services.answers import delivery_error
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
@@ -90,7 +91,8 @@ class FannedOut:
     `counterparty` is whom the number talks with, by all keys, `wrote` who wrote ("own", "contact"; empty for what is no
     message) and `muted` for how many seconds which webhooks get nothing more of the counterparty. To be remembered
     after the deliveries are published: a fan-out that is repeated must choose the same.
-    A status that is `superseded` goes to nobody: a later one was published already.
+    A status that is `superseded` goes to nobody: a later one was published already. `transcriptions` write an audio
+    down for the webhooks that want that.
     """
 
     deliveries: list[DeliverWebhook] = field(default_factory=list)
@@ -99,6 +101,7 @@ class FannedOut:
     wrote: str = ""
     muted: dict[str, int] = field(default_factory=dict)
     superseded: bool = False
+    transcriptions: list[Transcribe] = field(default_factory=list)
 
     @property
     def filtered(self) -> list[str]:
@@ -107,7 +110,9 @@ class FannedOut:
 
     @property
     def single(self) -> DeliverWebhook | None:
-        """The delivery, if there is only one, and it waits for no other of its conversation."""
+        """The delivery, if nothing else follows, and it waits for no other of its conversation."""
+        if self.transcriptions:
+            return None
         return self.deliveries[0] if len(self.deliveries) == 1 and not self.deliveries[0].contact else None
 
     def trace(self, job: FanOut) -> list[TraceEntry]:
@@ -146,6 +151,7 @@ def fan_out(
     blocked = blacklist.blocking(job.phone, webhook_ids, counterparty.keys) if blacklist else set()
     wrote = "" if job.kind != "message" or traits.about != "chat" else "own" if traits.own else "contact"
     fanned = FannedOut(counterparty=counterparty.keys, wrote=wrote)
+    transcribed = []
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
         # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is reported.
@@ -159,6 +165,8 @@ def fan_out(
         if body is None:
             fanned.filters[webhook_id] = PROFILE
             continue
+        if webhook is not None and webhook.send_transcribe_audio:
+            transcribed.append(webhook_id)
         fanned.deliveries.append(
             DeliverWebhook(
                 id=delivery_id(job.id, webhook_id),
@@ -174,6 +182,7 @@ def fan_out(
                 body=body,
             )
         )
+    fanned.transcriptions.extend(transcription.job_for(job, transcribed))
     return fanned
 
 

@@ -41,6 +41,7 @@ class Metrics:
         self._request_seconds = Histogram(
             "unoapi_request_seconds", "From a request to its answer.", buckets=REQUEST_BUCKETS_S, registry=registry
         )
+        self._voice = Counter("unoapi_voice", "Transcriptions and speeches.", ["kind", "outcome"], registry=registry)
         self._answers = cache(lambda route, status: self._requests.labels(route, str(status)))
         self.busy = Gauge(
             "unoapi_worker_threads_busy",
@@ -57,6 +58,9 @@ class Metrics:
             self._dead.labels(reason)
         for status in CAMPAIGN_STATUSES:
             self._campaign_rows.labels(status)
+        for kind in ("transcription", "speech"):
+            for outcome in ("done", "skipped", "failed"):
+                self._voice.labels(kind, outcome)
 
     def attempted(self, outcome: str, *, duration_ms: int) -> None:
         """Count one attempt to deliver; the duration is that of the whole exchange."""
@@ -74,6 +78,10 @@ class Metrics:
     def campaign_row(self, status: str, *, count: int = 1) -> None:
         """Count rows of campaigns that came to a state: one of `CAMPAIGN_STATUSES`."""
         self._campaign_rows.labels(status).inc(count)
+
+    def voiced(self, kind: str, outcome: str) -> None:
+        """Count a transcription or a speech: done, skipped, or an attempt that failed."""
+        self._voice.labels(kind, outcome).inc()
 
     def skipped_redis(self) -> None:
         """Count a time that Redis did not answer."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, g, jsonify, request
 
-from unoapi.errors import RequestError
 from unoapi.services import sessions
 from unoapi.web.auth import any_session_token, refuse_guess, session_token, token_opens, visible_sessions
 from unoapi.web.graph import Page, page
@@ -98,12 +97,3 @@ def unsubscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     """Take the address of `override_callback_uri` back: the webhook's own one counts again."""
     sessions.restore_callback(phone, sessions=parts().sessions)
     return jsonify(success=True)
-
-
-@routes.route("/<version>/<node:phone>/transcriptions", methods=["GET", "POST"])
-@routes.route("/<version>/<node:phone>/speech", methods=["GET", "POST"])
-@session_token
-def later(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Answer 501: these parts are not built yet."""
-    details = "Transcription and speech are not part of this version."
-    raise RequestError("Not implemented", code=131000, status=501, details=details)

@@ -17,6 +17,7 @@ from unoapi.models.cloud_api.messages import (
     Command,
     InteractiveMessage,
     Sender,
+    SpeechMessage,
     TemplateMessage,
     computed_message_id,
     new_message_id,
@@ -30,6 +31,7 @@ from unoapi.services import media
 from unoapi.services.first_jobs import first_job
 from unoapi.services.message_parsing import parse_message
 from unoapi.services.sessions import TOKEN_NAMES
+from unoapi.services.speech import NOT_CONFIGURED, UNSUPPORTED, speaking_account
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import limit_body, parameters
@@ -99,6 +101,8 @@ def _send(phone: str, body: dict[str, Any], message: OutboundMessage) -> Respons
         ensure_bindable(phone, message.template)
     elif isinstance(message, InteractiveMessage):
         _ensure_possible(phone, message)
+    elif isinstance(message, SpeechMessage):
+        _ensure_speakable(phone)
     answer = {
         "messaging_product": "whatsapp",
         "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
@@ -169,6 +173,17 @@ def _ensure_possible(phone: str, message: InteractiveMessage) -> None:
         return  # Redis is away: it is refused when it is sent
     except MessageRejected as error:
         raise RequestError(error.title, code=error.code, status=400, details=error.details) from None
+
+
+def _ensure_speakable(phone: str) -> None:
+    """Refuse a speech of a number for which nobody speaks. While nobody can say it, the job finds out."""
+    uno = parts()
+    try:
+        account = speaking_account(uno.sessions.find(phone), uno.operator_accounts)
+    except (Postponed, StoreUnavailable):
+        return
+    if account is None:
+        raise RequestError("Message type is not supported", code=UNSUPPORTED, status=400, details=NOT_CONFIGURED)
 
 
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:

@@ -12,6 +12,7 @@ from unoapi.models.cloud_api.messages.contents import (
     MediaObject,
     PollMessage,
     ReactionMessage,
+    SpeechMessage,
     Text,
     TextMessage,
 )
@@ -28,6 +29,6 @@ from unoapi.models.cloud_api.messages.types import MESSAGES
 __all__ = [
     "MAX_TEXT_CHARS", "MESSAGES", "UNKNOWN", "AudioMessage", "CaptionedMedia", "Command",
     "ContactsMessage", "DocumentMessage", "EditMessage", "ImageMessage", "InteractiveMessage", "LocationMessage",
-    "MediaObject", "OutboundMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender", "Template",
-    "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
+    "MediaObject", "OutboundMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender", "SpeechMessage",
+    "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
 ]  # fmt: skip

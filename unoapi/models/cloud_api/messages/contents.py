@@ -186,6 +186,24 @@ class AudioMessage(OutboundMessage):
     audio: Audio
 
 
+class Speech(ClientPart):
+    """A text that is said. `voice` in the place of the one that is set."""
+
+    body: Annotated[str, StringConstraints(min_length=1), AtMost(4096)]
+    voice: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = None
+
+
+class SpeechMessage(OutboundMessage):
+    """A text that arrives as a voice note."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "speech",
+                                         "speech": {"body": "Hello, your order is on its way."}}]}
+    )  # fmt: skip
+    type: Literal["speech"]
+    speech: Speech
+
+
 class DocumentMessage(OutboundMessage):
     """A document."""
 

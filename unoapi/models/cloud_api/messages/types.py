@@ -14,6 +14,7 @@ MESSAGES: dict[str, type[OutboundMessage]] = {
     "image": contents.ImageMessage,
     "video": contents.VideoMessage,
     "audio": contents.AudioMessage,
+    "speech": contents.SpeechMessage,
     "document": contents.DocumentMessage,
     "sticker": contents.StickerMessage,
     "location": contents.LocationMessage,
