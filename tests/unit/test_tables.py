@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import time
 import tracemalloc
 import zipfile
+import zlib
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT = "NOME;TELEFONE;MENSAGEM\nJoão;5549988887777;Olá, você\nAndré;5549988886666;Promoção às 10 h\n"
+
+XLS = zlib.decompress(
+    base64.b85decode(
+        "c-rk)O=wd=5dQWhX_L_WnhLE@LcyxFP>UBY?b8xl5E7yne-JdaIY`??LJ{?#)iy^#(2L@wP!C?JUi?81dh;Muv>*sVYLA{o1(7z-"
+        "naPX!5upJsRQ7x9?Ck8$?qqjoHoLDELWS7}?MtY`030Y<9yC?S6eUl&5Cqj*7PIBtP07;OQ1G~EA)8!y>U-79Ysl-p1OxY-FNgvk"
+        "DILcdB(j-wbR97$Hl!5W&`(t1Hc9+w6RW~PPYK;5^q#bQCUmbzt_tm^wgq(z3udBwkG+eJ7@bn*2lx9(bl!`k53P8~yZF*IRch<P"
+        "zTD~5_y()!aJFC$w4lT3OghKq0PesG#A3bic<)g{0TEj4IefFCz}K=@KaXnp`pOkZ{=HV-{0F(47O`G_-Eaa^uuh7T<l#fu$u%w{"
+        "$5WZU6?78|N#xs!9~0?ZmKr3o6KTp~smT;&2eQjq+Ck^M9N{G*1ZyIKPdufC=qLihhs0lkWYWsr&u`)*N%MqArsNbTofTWzG+4OI"
+        "8l>!(8nKQ}7m#JFu~X<3>2-_n?Ls4DGv!^$R+|}`mNqj|+ePE-7Q8jLRq@-2&wo1jxFf%8?jU}Cc<Dl9{+&6CPCC0rNuR%I^r#+n"
+        ">n7ugS<aOmS3U@B`z^+}ji7D2WgmzEtg=@TLPAR=o*nh8WY}}X+Nw_5L35%?+B09yF7CQ9$T~`T;2FATaLFLMh87L!!67}?j_;86"
+        "Jg);r7!P?cih&h)p`oFnp`oFnp`lTE(=qJ-<Ic)Gf$xs;uCq$1sGmvxTO2}`zDc@N?nj359L_hie>TIV%6+Ld>XhFL8HZ`~9L6vr"
+        "c8oQ=f9b}is(;U#6@!1zg&G~d*od9~c>JI5UDx;"
+    )
+)
+"""A small workbook in the form before 2007: a number, a name with an accent, a day, an empty row."""
 
 
 def table(folder: Path, content: bytes | str, *, charset: str = "utf-8") -> list[tuple[str, ...]]:
@@ -86,7 +103,7 @@ def test_a_line_that_is_too_long_is_refused_and_no_other(tmp_path: Path) -> None
 
 
 def test_a_workbook_is_read_with_its_numbers_and_days_as_people_see_them(tmp_path: Path) -> None:
-    path = tmp_path / "table.xlsx"
+    path = tmp_path / "table"
     book = openpyxl.Workbook()
     book.active.append(["Número", "Valor"])
     book.active.append([5549988887777, 1.5])
@@ -98,6 +115,14 @@ def test_a_workbook_is_read_with_its_numbers_and_days_as_people_see_them(tmp_pat
         (1, "Número", "Valor"),
         (2, "5549988887777", "1.5"),
         (4, "", "x"),
+    ]
+
+
+def test_a_workbook_in_the_old_form_is_read_as_well(tmp_path: Path) -> None:
+    assert table(tmp_path, XLS) == [
+        ("Número", "Nome", "Data"),
+        ("5549988887777", "João", "27/11/2026"),
+        ("", "x", ""),
     ]
 
 

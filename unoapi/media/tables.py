@@ -168,25 +168,26 @@ def _text(value: object) -> str:
 
 
 def _xlsx(path: Path) -> Iterator[Row]:
-    try:
-        _ensure_unpackable(path)
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    except TableUnreadable:
-        raise
-    except Exception as error:  # noqa: BLE001 (openpyxl raises whatever a broken file makes of it)
-        raise TableUnreadable(f"the workbook cannot be opened ({type(error).__name__})") from None
-    try:
-        sheet = book.worksheets[0]
-        sheet.reset_dimensions()  # what it says of its own size may be wrong
-        for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
-            if number > MAX_SHEET_ROWS:  # a row may claim any number, and all before it are made up
-                break
-            if (row := _row(number, cells)) is not None:
-                yield row
-    except Exception as error:  # noqa: BLE001 (see above)
-        raise TableUnreadable(f"the sheet cannot be read ({type(error).__name__})") from None
-    finally:
-        book.close()
+    with path.open("rb") as file:  # of a path the library would want the ending
+        try:
+            _ensure_unpackable(path)
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        except TableUnreadable:
+            raise
+        except Exception as error:  # noqa: BLE001 (openpyxl raises whatever a broken file makes of it)
+            raise TableUnreadable(f"the workbook cannot be opened ({type(error).__name__})") from None
+        try:
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()  # what it says of its own size may be wrong
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+                if number > MAX_SHEET_ROWS:  # a row may claim any number, and all before it are made up
+                    break
+                if (row := _row(number, cells)) is not None:
+                    yield row
+        except Exception as error:  # noqa: BLE001 (see above)
+            raise TableUnreadable(f"the sheet cannot be read ({type(error).__name__})") from None
+        finally:
+            book.close()
 
 
 def _ensure_unpackable(path: Path) -> None:
