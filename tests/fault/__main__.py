@@ -34,6 +34,7 @@ from tests.fault.infrastructure import (
     workers_killed,
 )
 from tests.fault.neighbour import bad_neighbour
+from tests.fault.nodes import cluster, sentinel
 from tests.fault.replay import replay_killed
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
@@ -64,6 +65,8 @@ FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "outage": endpoint_down,
     "many-endpoints": many_endpoints_down,
     "replay": replay_killed,
+    "cluster": cluster,
+    "sentinel": sentinel,
     "rebinding": name_rebinds,
 }
 
