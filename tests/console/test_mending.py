@@ -371,6 +371,20 @@ def test_an_address_that_may_not_be_is_refused_on_the_page(api: MemoryApi, tenan
     assert f"{api.uno.sessions.find(OURS).webhooks[0].url_absolute}" == CRM["urlAbsolute"]
 
 
+def test_who_logs_in_and_out_is_a_line_and_a_wrong_token_is_none(api: MemoryApi, operator: Browser) -> None:
+    Browser(api, token_of(OURS))
+    Browser(api).log_in("wrong")
+    operator.post("/console/logout")
+
+    lines = [(entry.who, entry.what) for entry in api.uno.audit.latest() if "login" in entry.what]
+
+    assert lines == [
+        ("operator", "console.login.log_out"),
+        ("session", "console.login.log_in"),
+        ("operator", "console.login.log_in"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("where", ["/console/messages", LETTERS, "/console/webhooks", f"/console/webhooks/{OURS}/crm"])
 def test_every_page_is_there_in_both_languages(api: MemoryApi, language: str, where: str) -> None:

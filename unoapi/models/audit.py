@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.jobs import now_ms
 
-OPERATOR = "operator"
+OPERATOR, SESSION = "operator", "session"
 MAX_CHARS = 200
 
 
 class AuditEntry(BaseModel):
-    """One change. `who` is `operator` or the number whose token was used, `what` a word such as `admin.replay`.
+    """One change. `who` is `operator`, the number whose token was used, or `session` where the number is not known.
 
-    `detail` is a safe sentence: ids and counts, never a token or a body.
+    `what` is a word such as `admin.replay`. `detail` is a safe sentence: ids and counts, never a token or a body.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, current_app, g, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.models.audit import MAX_CHARS, OPERATOR, AuditEntry
+from unoapi.models.audit import MAX_CHARS, OPERATOR, SESSION, AuditEntry
 from unoapi.web.auth import operator
 from unoapi.web.parts import parts
 from unoapi.web.schemas import query
@@ -66,7 +66,7 @@ def register_audit(app: Flask) -> None:
         phone = f"{g.get('opened_phone') or named.get('phone', '')}"[:20]
         parts().audit.add(
             AuditEntry(
-                who=OPERATOR if _is_operators() else phone,
+                who=OPERATOR if _is_operators() else phone or SESSION,
                 what=f"{resource}.{name}"[:64],
                 phone=phone,
                 detail=f"{g.get('audit_detail') or named.get('webhook_id', '')}"[:MAX_CHARS],
@@ -79,4 +79,5 @@ def register_audit(app: Flask) -> None:
 def _is_operators() -> bool:
     """Whether the operator's token made this request; the console says by itself whose it is."""
     access = getattr(current_app.view_functions.get(request.endpoint or ""), "access", "")
-    return bool(OPERATOR in (g.get("audit_who"), access) or g.get("operator"))
+    logged_in = getattr(g.get("login"), "operator", False)
+    return bool(OPERATOR in (g.get("audit_who"), access) or g.get("operator") or logged_in)
