@@ -93,6 +93,7 @@ def test_the_page_for_people_needs_nothing_from_elsewhere(app: Flask) -> None:
     assert "<script" not in answer.text
 
 
+@pytest.mark.timeout(300)
 def test_no_answer_is_outside_the_description(app: Flask, document: dict[str, Any]) -> None:
     """Properties of every route under generated requests: no 500, no status that is not described."""
     schema = schemathesis.openapi.from_wsgi("/docs/openapi.json", app)
