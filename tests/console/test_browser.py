@@ -160,3 +160,35 @@ def test_from_a_missing_message_to_its_cause_and_its_replay_in_five_clicks(url: 
     assert "HTTP 500" in cause
     assert "Test the webhook, mend the receiver, then replay" in cause
     assert "1 put back." in browser.find_element(By.CSS_SELECTOR, ".notice").text
+
+
+def test_what_is_written_and_done_shows_without_a_new_page(url: str, browser: webdriver.Chrome) -> None:
+    if browser.get_cookie("unoapi_console") is None:
+        log_in(browser, url)
+    browser.get(f"{url}/console/try/{SANDBOX}")
+    browser.execute_script("window.stillTheSamePage = true")
+    body = browser.find_element(By.ID, "body")
+    body.clear()
+    body.send_keys('{"type": "text", "to": "5549988887777", "text": {"body": "typed here"}}')
+    eventually(lambda: "typed here" in text_of(browser, "program-curl"), what="the program of what was typed")
+    body.send_keys("}")
+    eventually(lambda: "not valid JSON" in text_of(browser, "programs"), what="what is wrong with it")
+    assert browser.execute_script("return window.stillTheSamePage") is True
+
+    browser.get(f"{url}/session/{TO_SCAN}")
+    browser.execute_script("window.stillTheSamePage = true")
+    label = browser.find_element(By.CSS_SELECTOR, "#settings [name=label]")
+    label.clear()
+    label.send_keys("Recepção")
+    browser.find_element(By.CSS_SELECTOR, "#settings button").click()
+    eventually(lambda: text_of(browser, "saved"), what="saved")
+    browser.find_element(By.ID, "pair").click()
+    eventually(lambda: browser.execute_script("return document.querySelectorAll('#connection').length") == 1)
+
+    assert browser.execute_script("return window.stillTheSamePage") is True
+    assert [entry for entry in logged(browser, "browser") if entry["level"] == "SEVERE"] == []
+
+
+def text_of(browser: webdriver.Chrome, element: str) -> str:
+    """The text of an element at this moment; empty when it is not there."""
+    return str(browser.execute_script("return document.getElementById(arguments[0])?.innerText || ''", element))
