@@ -118,6 +118,7 @@ def test_no_line_of_a_list_of_commands_is_cut(run: Any, group: tuple[str, ...]) 
 
 DOES = {("help",), ("endpoint", "pause"), ("endpoint", "resume"), ("endpoint", "drop"), ("session", "remove")}
 DOES |= {("completion",), ("session", "confirm"), ("session", "export")}
+DOES |= {("bulk", "pause"), ("bulk", "resume"), ("bulk", "stop"), ("bulk", "report")}
 """Commands that do something and answer with a sentence; all others have something to show."""
 
 

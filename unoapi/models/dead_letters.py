@@ -159,7 +159,7 @@ EXPLAINED = {
     "too_old": ("too_old",),
     "outcome_unknown": ("outcome_unknown", "unanswered"),
     "not_connected": ("no_connector", "nobody_answers", "session_ending", "engine_unavailable"),
-    "rejected": ("new_chats_refused", "send_refused", "rejected", "command_refused"),
+    "rejected": ("new_chats_refused", "send_refused", "rejected", "command_refused", "question_refused"),
     "not_sent": ("send_failed", "not_sent", "send_postponed", "unclaimed"),
     "session_unknown": ("session_unknown",),
     "unknown_number": ("unknown_number",),
