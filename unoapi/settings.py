@@ -53,8 +53,9 @@ SENTINEL_FORM = "redis+sentinel://[user:password@]host[:26379],host[:26379]/name
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 FLOWER_PORT = 5555
 ALERT_URL = re.compile(r"[a-z][a-z0-9]{1,29}://[\x21-\x7e]+")
-OTLP_HEADER = r"[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}"
-OTLP_HEADERS = re.compile(rf"{OTLP_HEADER}(?:, *{OTLP_HEADER}){{0,9}}")
+OTLP_HEADERS = re.compile(
+    r"[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}(?:, *[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}){0,9}"
+)
 MAX_ALERT_URLS, MAX_ALERT_URL_CHARS = 10, 2000
 DEFAULT_PORTS = frozenset({80, 443})
 MIN_EVENTS_BYTES = 10_000_000

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 if TYPE_CHECKING:
     from unoapi.models.session import Session
 
-CAMPAIGN_ID = r"UNO\.CMD\.[0-9A-F]{16}"
+CAMPAIGN_ID = re.compile(r"UNO\.CMD\.[0-9A-F]{16}", re.ASCII)
 MAX_ROWS = 1_000_000
 MAX_BATCH = 1000
 MAX_DELAY_S = 86_400
@@ -172,7 +172,7 @@ class Campaign(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    id: str = Field(pattern=f"^{CAMPAIGN_ID}$")
+    id: str = Field(pattern=f"^{CAMPAIGN_ID.pattern}$")
     phone: str = Field(pattern=r"^[0-9]{1,20}$")
     name: str = Field(default="", max_length=200)
     state: State = "parsing"

@@ -47,6 +47,11 @@ MIME_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(;[ -~]{0,100})?
 """RFC 6838, with parameters."""
 
 
+def is_own_media_id(text: str) -> bool:
+    """Whether it is an id of the form that `MEDIA_ID` has."""
+    return text.startswith(ID_PREFIX) and len(text) == len(ID_PREFIX) + 20 and text.isascii() and text.isdigit()
+
+
 def plain_mime_type(text: str) -> str:
     """A media type that can stand in a header; what is none is of an unknown type."""
     return text if MIME_TYPE.fullmatch(text) else UNKNOWN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from unoapi.errors import RequestError
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 CAPTION = "campanha"
 REPORT = "unoapi-bulk-report"
-NAMED = re.compile(CAMPAIGN_ID, re.ASCII)
 
 
 def begin_or_report(message: OwnMessage, *, campaigns: Campaigns, sessions: SessionStore) -> Outcome | None:
@@ -55,7 +53,7 @@ def _begin(message: OwnMessage, *, campaigns: Campaigns, sessions: SessionStore)
 
 
 def _report(message: OwnMessage, *, campaigns: Campaigns) -> Outcome:
-    named = NAMED.search(message.text)
+    named = CAMPAIGN_ID.search(message.text)
     campaign = campaigns.find(message.phone, named[0]) if named else None
     if campaign is None:
         details = "there is no campaign of this id: it is written as UNO.CMD.0123456789ABCDEF"

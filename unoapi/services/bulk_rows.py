@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ TYPES = {
 MAX_ROW_BYTES = 32 * 1024
 """Of a row's message, as JSON."""
 TOO_LARGE = f"its message has more than {MAX_ROW_BYTES} bytes of JSON"
-PLACEHOLDER = re.compile(r"\{\{([^{}]{1,80})\}\}")
+COLUMN_MARK = re.compile(r"#|\{\{([^{}]{1,80})\}\}")
 
 Values = dict[str, str]
 
@@ -204,27 +203,24 @@ def render(text: str, values: Values) -> str:
     """
     if "#" not in text and "{{" not in text:
         return text
-    left = MAX_ROW_BYTES
-
-    def value(found: re.Match[str]) -> str:
-        nonlocal left
-        name = found[1] or column_name(found[2] or "")
-        if name not in values:
-            return found[0]
+    names = sorted(filter(None, values), key=len, reverse=True)
+    parts, at, position, left = list[str](), 0, 0, MAX_ROW_BYTES
+    while mark := COLUMN_MARK.search(text, position):
+        if mark[1] is None:
+            name = next((name for name in names if text.startswith(name, mark.end())), "")
+            end = mark.end() + len(name)
+        else:
+            name, end = column_name(mark[1]), mark.end()
+        position = end
+        if name not in values or not name:
+            continue
         filling = first_name(values[name]) if name in NAME_COLUMNS else values[name]
         left -= len(filling)
         if left < 0:  # a short text may name a long column often
             raise ValueError(TOO_LARGE)
-        return filling
-
-    return _columns_in(tuple(values)).sub(value, text)
-
-
-@lru_cache(maxsize=64)
-def _columns_in(names: tuple[str, ...]) -> re.Pattern[str]:
-    """What stands for columns in a text: a known name behind `#`, or whatever is in braces."""
-    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name) or "(?!)"
-    return re.compile(rf"#({known})|{PLACEHOLDER.pattern}")
+        parts += [text[at : mark.start()], filling]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def first_name(name: str) -> str:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import error_object, serialise
-from unoapi.models.media import MEDIA_ID
+from unoapi.models.media import is_own_media_id
 from unoapi.models.message_keys import OWN_IDS
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _unoapi(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
     for message in _items(value, "messages") + _items(value, "message_echoes"):
         for kind in FILES:
             file = message.get(kind)
-            if isinstance(file, dict) and re.fullmatch(MEDIA_ID, str(file.get("id") or "")):
+            if isinstance(file, dict) and is_own_media_id(str(file.get("id") or "")):
                 file["id"] = f"{phone}/{file['id']}"
     for status in _items(value, "statuses"):
         status["conversation"] = {"id": status.get("recipient_id", ""), **_as_object(status.get("conversation"))}

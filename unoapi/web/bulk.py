@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
@@ -48,7 +47,6 @@ routes = Blueprint("bulk", __name__)
 FORM_BYTES = 1024 * 1024
 MAX_ROWS_IN_BODY = 10_000
 CSV = "text/csv"
-CAMPAIGN = re.compile(CAMPAIGN_ID, re.ASCII)
 
 
 class _Given(BaseModel):
@@ -294,7 +292,7 @@ def _publish_or_fail(campaign: Campaign, envelope: Envelope) -> None:
 
 
 def _campaign(phone: str, campaign_id: str) -> Campaign:
-    campaign = parts().campaigns.find(phone, campaign_id) if CAMPAIGN.fullmatch(campaign_id) else None
+    campaign = parts().campaigns.find(phone, campaign_id) if CAMPAIGN_ID.fullmatch(campaign_id) else None
     if campaign is None:
         raise not_found("There is no campaign of this id, or it is older than DATA_TTL.")
     return campaign
