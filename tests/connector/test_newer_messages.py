@@ -126,7 +126,7 @@ def test_field_report_17_a_placeholder_is_seen_beside_other_housekeeping() -> No
     assert content_of(message) == {"kind": "protocol", "name": "placeholdermessage"}
 
 
-@pytest.mark.parametrize("name", ["secretEncryptedMessage", "encCommentMessage"])
+@pytest.mark.parametrize("name", ["secretEncryptedMessage", "encCommentMessage", "encReactionMessage"])
 def test_what_was_changed_or_said_with_a_secret_that_we_lack_is_not_swallowed(name: str) -> None:
     """An edit of today's phones may come so: somebody must see that the message reads otherwise now."""
     message = {name: {"targetMessageKey": {"ID": "3EB0T"}, "encPayload": "eA==", "encIV": "eA=="}}

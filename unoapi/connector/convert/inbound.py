@@ -33,7 +33,7 @@ WRAPPERS = frozenset(
 HOUSEKEEPING = frozenset(
     {
         "senderkeydistributionmessage", "fastratchetkeysenderkeydistributionmessage", "messagecontextinfo",
-        "keepinchatmessage", "pininchatmessage", "albummessage", "encreactionmessage", "enceventresponsemessage",
+        "keepinchatmessage", "pininchatmessage", "albummessage", "enceventresponsemessage",
         "statusmentionmessage", "groupstatusmentionmessage",
         "stickersyncrmrmessage", "messagehistorybundle", "messagehistorynotice", "grouprootkeyshare",
         "rootsecretdistributemessage", "placeholdermessage",
@@ -51,7 +51,7 @@ POLLS = frozenset({"pollcreationmessage", *(f"pollcreationmessagev{number}" for 
 RESULTS = frozenset({"pollresultsnapshotmessage", "pollresultsnapshotmessagev3"})
 ABOUT = (
     "questionresponsemessage", "statusquestionanswermessage", "commentmessage", "requestpaymentmessage",
-    "sendpaymentmessage", "secretencryptedmessage", "enccommentmessage",
+    "sendpaymentmessage", "secretencryptedmessage", "enccommentmessage", "encreactionmessage",
 )  # fmt: skip
 MAX_DEPTH = 12
 MAX_TIME_S = 32_503_680_000
