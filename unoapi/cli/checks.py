@@ -41,6 +41,8 @@ CONSUMERS: Mapping[str, str] = {
     "incoming": "worker",
     "bulk": "worker",
     "commander": "worker",
+    "transcribe": "worker",
+    "speech": "worker",
     "outgoing": "worker",
     "notification": "worker",
     "webhook.status.failed": "worker",
