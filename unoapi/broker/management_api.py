@@ -7,8 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-import requests
-
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ class ManagementApi:
             return None
         try:
             answer = ask()
-        except (OSError, ValueError, TypeError, LookupError, requests.RequestException) as error:
+        except (OSError, ValueError, TypeError, LookupError) as error:
             if not self._warned:
                 log.warning(
                     "management_api_unavailable", error=type(error).__name__, hint="check RABBITMQ_MANAGEMENT_URL"
@@ -77,6 +75,8 @@ class ManagementApi:
         return answer
 
     def _get(self, path: str) -> list[dict[str, Any]]:
+        import requests  # noqa: PLC0415 (six megabytes in each process, for what few installations have)
+
         deadline = time.monotonic() + TIMEOUT_S
         with requests.Session() as session:
             session.trust_env = False  # a proxy to the internet does not lead to our own servers
