@@ -74,7 +74,8 @@ class FiberLoop:
         self._new: deque[Callable[[], object]] = deque()
         self._ended: deque[Wait] = deque()
         self._waiting: set[Wait] = set()
-        self._running = 0
+        self._submitted = self._finished = 0
+        self._lock = threading.Lock()
         self._rounds = 0
         self._asleep = False
         self._closed = threading.Event()
@@ -91,13 +92,15 @@ class FiberLoop:
 
     def submit(self, function: Callable[[], object]) -> None:
         """Run a function in a fiber of its own. One that raises ends the loop."""
+        with self._lock:
+            self._submitted += 1
         self._new.append(function)
         self._ring()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return not self._new and not self._running
+        return self._submitted == self._finished
 
     def close(self) -> None:
         """End the thread. Fibers that wait never go on."""
@@ -146,7 +149,7 @@ class FiberLoop:
     def _ring(self) -> None:
         if self._asleep:
             self._asleep = False
-            with contextlib.suppress(BlockingIOError):  # it rings already
+            with contextlib.suppress(OSError):  # it rings already, or the loop was closed
                 self._bell.send(b"\0")
 
     def _work(self) -> None:
@@ -179,11 +182,8 @@ class FiberLoop:
                 key.data(key.fd, events)
 
     def _run(self, function: Callable[[], object]) -> None:
-        self._running += 1
-        try:
-            function()
-        finally:
-            self._running -= 1
+        function()
+        self._finished += 1  # by this thread alone; one that raises ends the loop
 
     def _guard(self) -> None:
         """Count the seconds of this thread, not the clock's: a machine that was asleep is no loop that is stuck."""

@@ -381,9 +381,10 @@ class MemoryDeliveries:
             raise StoreUnavailable("Redis is away")
         return delivery_id in self.finished
 
-    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
         self.finished.append(delivery_id)
-        self._trace(entry)
+        for entry in entries:
+            self._trace(entry)
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         self.pause(endpoint, pause_ms=pause_ms)

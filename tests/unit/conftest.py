@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.support.fibers import fiber_loop, in_fiber
 from tests.support.raw_http_server import LOOPBACK, OK, PROXIES, Listen, Receiver, Reply
 from unoapi.http.webhook_client import CurlSender
 
@@ -76,7 +77,14 @@ def far_east() -> Iterator[None]:
     time.tzset()
 
 
-@pytest.fixture
-def sender() -> CurlSender:
+@pytest.fixture(params=["thread", "fiber"])
+def sender(request: pytest.FixtureRequest) -> Iterator[CurlSender]:
     """With as little room as there may be: the next request often takes another one's handle over."""
-    return CurlSender(LOOPBACK, most_idle=1)
+    sender = CurlSender(LOOPBACK, most_idle=1)
+    if request.param == "thread":
+        yield sender
+        return
+    post = sender.post
+    with fiber_loop() as loop, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sender, "post", lambda *args: in_fiber(loop, post, *args))
+        yield sender
