@@ -13,6 +13,7 @@ from unoapi.models.activity import ALL
 from unoapi.services.sessions import status_of
 from unoapi.web.console.access import operator_login
 from unoapi.web.console.queues import depths, has_connector, short_name
+from unoapi.web.console.recent import recent
 from unoapi.web.console.view import live, render
 from unoapi.web.console.words import named, t
 from unoapi.web.health import recent_checks
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 routes = Blueprint("overview", __name__)
 
 STATES = ("online", "connecting", "standby", "offline", "disconnected")
+COUNTED_S = 5.0
+"""Thousands of numbers are counted no more often than one page asks."""
 SPANS = ("hour", "day", "month")
 NOT_WORK = ("delayed", "held", "dead")
 """How the names of queues begin that no worker takes from."""
@@ -74,7 +77,7 @@ def charts(query: OverviewQuery) -> ResponseReturnValue:
 
 
 def _state() -> dict[str, Any]:
-    return {"checks": recent_checks(), "states": STATES, **_numbers(), **_queues()}
+    return {"checks": recent_checks(), "states": STATES, **recent("numbers", _numbers, fresh_s=COUNTED_S), **_queues()}
 
 
 def _numbers() -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 
 from unoapi.errors import BrokerUnavailable
 from unoapi.web.console.access import operator_login
+from unoapi.web.console.recent import recent
 from unoapi.web.console.view import live, render
 from unoapi.web.parts import parts
 from unoapi.web.schemas import schema
@@ -22,29 +21,9 @@ if TYPE_CHECKING:
 
 routes = Blueprint("queues", __name__)
 
-EXTENSION = "console_depths"
 FRESH_S = 3.0
 BESIDE = ("delayed", "held", "suspect", "dead")
 """Queues that no worker's lanes are: what waits for its time, what a look of its own takes, what was given up."""
-
-
-@dataclass
-class _RecentDepths:
-    """What RabbitMQ said lately: however many pages are open, it is asked once in a while. None: it did not answer."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    read_at: float = float("-inf")
-    depths: list[Depth] | None = None
-
-    def read(self) -> list[Depth] | None:
-        with self.lock:
-            if time.monotonic() - self.read_at > FRESH_S:
-                try:
-                    self.depths = parts().queue_monitor.queues()
-                except BrokerUnavailable:
-                    self.depths = None
-                self.read_at = time.monotonic()
-            return self.depths
 
 
 @dataclass(frozen=True)
@@ -59,8 +38,14 @@ class Beside:
 
 def depths() -> list[Depth] | None:
     """The queues as they were some seconds ago; none when RabbitMQ does not answer."""
-    recent: _RecentDepths = current_app.extensions.setdefault(EXTENSION, _RecentDepths())
-    return recent.read()
+    return recent("depths", _read_depths, fresh_s=FRESH_S)
+
+
+def _read_depths() -> list[Depth] | None:
+    try:
+        return parts().queue_monitor.queues()
+    except BrokerUnavailable:
+        return None
 
 
 def short_name(depth: Depth) -> str:
