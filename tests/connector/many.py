@@ -61,7 +61,7 @@ def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
 
 def memory(connector: Process) -> tuple[float, float]:
     """MB of one session's process on average: its own, its share."""
-    children = psutil.Process(connector.pid).children()
+    children = psutil.Process(connector.pid).children()  # the server that forks them is one of many
     infos = [child.memory_full_info() for child in children]
     return sum(info.uss for info in infos) / len(infos) / 1e6, sum(info.pss for info in infos) / len(infos) / 1e6
 

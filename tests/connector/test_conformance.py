@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import time
 from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.clients.environments import HERE, node_folder
+from tests.connector.phones import NOBODY as NOWHERE
+from tests.connector.phones import Phone
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.broker.celery import SafeConsumer
 from unoapi.broker.messages import from_body
 from unoapi.broker.topology import Topology
-from unoapi.connector.conformance import Bench, Seen, Target, envelopes, read_event, run
+from unoapi.connector.conformance import CHECKS, Bench, Seen, Target, envelopes, read_event, run
 from unoapi.connector.engines.simulated import ECHO, NOT_ON_WHATSAPP
 from unoapi.errors import ContractBroken
 from unoapi.models.jobs import ReceiveEvent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.stack import Stack
+    from unoapi.devenv.servers import PrivateServers
 
 WHOM: dict[str, Any] = {"session": PHONE, "contact": CONTACT, "nobody": NOT_ON_WHATSAPP, "echo": ECHO}
 EVENT = {"version": 1, "type": "session", "event_id": "e1", "session": PHONE, "seq": 1, "data": {"state": "connected"}}
@@ -29,6 +40,43 @@ def told_by(bench: Bench, **options: Any) -> tuple[bool, list[str]]:
         return run(bench, tell=lines.append, **options), lines
     finally:
         bench.close()
+
+
+def test_the_simulated_engine_keeps_the_contract(uno: Stack) -> None:
+    uno.web()
+    phone = Phone(uno)
+    phone.log_in()
+    uno.register([{"id": "crm", "urlAbsolute": NOWHERE}], provider="whatsmeow", autoConnect=False)
+    uno.connector(UNOAPI_CONNECTOR_SENDS_PER_SECOND="1000")
+
+    well, lines = told_by(Bench(uno.environment["AMQP_URL"], Topology("unoapi"), Target(**WHOM)))
+
+    assert well, "\n".join(lines)
+    assert sum(line.startswith("PASS") for line in lines) == len(CHECKS) - 2, "all but a file and the kill"
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not installed")
+def test_an_engine_in_another_language_keeps_the_contract_through_a_sigkill(
+    servers: PrivateServers, tmp_path: Path
+) -> None:
+    folder, url = node_folder(), servers.rabbit.add_vhost(f"conformance-{time.time_ns()}")
+    shutil.copy(HERE / "programs" / "node_engine.mjs", folder)
+    command = f"node {folder}/node_engine.mjs {url} unoapi {PHONE} {tmp_path}"
+
+    well, lines = told_by(Bench(url, Topology("unoapi"), Target(**WHOM, run=command)))
+
+    assert well, "\n".join(lines)
+    assert sum(line.startswith("PASS") for line in lines) == len(CHECKS) - 1, "all but a file"
+
+
+def test_an_engine_that_is_not_there_breaks_every_rule(servers: PrivateServers) -> None:
+    url = servers.rabbit.add_vhost(f"conformance-{time.time_ns()}")
+
+    target = Target(session=PHONE, contact=CONTACT, timeout_s=0.3)
+    well, lines = told_by(Bench(url, Topology("unoapi"), target), only=("text", "questions"))
+
+    assert not well
+    assert [line[:5] for line in lines] == ["BREAK"] * 3
 
 
 @pytest.mark.parametrize(

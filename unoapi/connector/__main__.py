@@ -10,7 +10,7 @@ from unoapi.bootstrap import ensure_usable, unoapi
 from unoapi.connector.engines.registry import is_installed
 from unoapi.connector.leases import RedisLeases
 from unoapi.connector.router import Router
-from unoapi.connector.supervisor import Supervisor
+from unoapi.connector.supervisor import SessionLauncher, Supervisor
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
 from unoapi.telemetry.logging import get_logger
 
@@ -41,6 +41,7 @@ def make_connector(uno: Uno) -> tuple[Supervisor, Router]:
         sessions=uno.sessions,
         leases=leases,
         publisher=uno.publisher,
+        launch=SessionLauncher(),
     )
     router = Router(
         amqp_url=settings.amqp_url.get_secret_value(),

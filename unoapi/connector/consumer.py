@@ -1,4 +1,4 @@
-"""Consumes one queue of commands, one at a time. A message is settled when its work has ended, by the error's class.
+"""Consumes one queue of commands, in order. A message is settled when its work has ended, by the error's class.
 
 No error: acknowledged. PermanentError: rejected, to the dead letters. TransientError: back to the queue. Any other
 error is a bug or a full disk: logged, and back to the queue.
@@ -33,9 +33,10 @@ class Consumer:
     """One thread with a connection of its own. Another one does the work, so that heartbeats never wait for it.
 
     `handle` gets a message's body. `on_taken` gets the queue's name and when the message came, in Unix milliseconds.
+    With `handle_all`, up to `most` messages that have come are handled at once; when that fails, each by itself.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (collaborators)
         self,
         amqp_url: str,
         queue: Queue,
@@ -43,7 +44,12 @@ class Consumer:
         *,
         name: str,
         on_taken: Callable[[str, int], None],
+        handle_all: Callable[[list[bytes]], None] | None = None,
+        most: int = 1,
     ) -> None:
+        self._handle_all = handle_all
+        self._most = most
+        self._came: list[Any] = []
         self._url = amqp_url
         self._queue = queue
         self._handle = handle
@@ -52,7 +58,7 @@ class Consumer:
         self._stopping = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._current: tuple[Any, Future[None]] | None = None
+        self._current: tuple[list[Any], Future[list[BaseException | None]]] | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -86,7 +92,8 @@ class Consumer:
             channel: Any = connection.channel()
             channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)
             channel.queue_bind(self._queue.name, self._queue.exchange, self._queue.routing_key)
-            channel.basic_qos(0, 1, False)
+            channel.basic_qos(0, self._most, False)
+            self._came.clear()
             consumer_tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
             rounds = 0
             while not self._stopping.is_set() or self._current is not None:
@@ -103,19 +110,50 @@ class Consumer:
         came = came_ms(message.headers or {})
         if came is not None:
             self._on_taken(self._queue.name, came)
-        body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-        self._current = (message, self._worker.submit(self._handle, body))
+        self._came.append(message)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin with what has come, unless something is being worked on."""
+        if self._current is None and self._came and not self._stopping.is_set():
+            messages, self._came = self._came, []
+            self._current = (messages, self._worker.submit(self._work, [_body(message) for message in messages]))
+
+    def _work(self, bodies: list[bytes]) -> list[BaseException | None]:
+        """Handle messages; the error of each."""
+        if self._handle_all is not None and len(bodies) > 1:
+            try:
+                self._handle_all(bodies)
+            except Exception as error:  # noqa: BLE001 (then each by itself, with an error of its own)
+                log.debug("commands_handled_one_by_one", consumer=self._name, error=describe(error))
+            else:
+                return [None] * len(bodies)
+        errors: list[BaseException | None] = []
+        for body in bodies:
+            try:
+                self._handle(body)
+            except Exception as error:  # noqa: BLE001 (settled by its class)
+                errors.append(error)
+            else:
+                errors.append(None)
+        return errors
 
     def _settle_current(self, channel: Any) -> None:
         if self._current is None:
             return
-        message, work = self._current
+        messages, work = self._current
         with contextlib.suppress(TimeoutError):
             work.exception(timeout=0.02)
         if not work.done():
             return
         self._current = None
-        self._settle(channel, message.delivery_tag, work.exception())
+        errors = work.result()
+        if not any(errors):
+            channel.basic_ack(messages[-1].delivery_tag, multiple=True)  # nothing older is unsettled
+        else:
+            for message, error in zip(messages, errors, strict=True):
+                self._settle(channel, message.delivery_tag, error)
+        self._begin()
 
     def _settle(self, channel: Any, delivery_tag: int, error: BaseException | None) -> None:
         if error is None:
@@ -136,3 +174,7 @@ class Consumer:
             with contextlib.suppress(Exception):
                 self._current[1].result()
             self._current = None
+
+
+def _body(message: Any) -> bytes:
+    return message.body if isinstance(message.body, bytes) else str(message.body).encode()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 QUEUE_FULL_WAIT_MS = 5000
 STOP_S = 5.0
+AT_ONCE = 50
+"""Commands that are forwarded with one confirm."""
 PAUSE_S = 1.0
 
 
@@ -51,7 +53,15 @@ class Router:
         self._declared: set[str] = set()
         self._stopping = threading.Event()
         entry = next(queue for queue in self._topology.queues if queue.name == self._topology.queue(ENTRY))
-        self._consumer = Consumer(amqp_url, entry, self._route, name="router", on_taken=on_taken)
+        self._consumer = Consumer(
+            amqp_url,
+            entry,
+            self._route,
+            name="router",
+            on_taken=on_taken,
+            handle_all=self._route_all,
+            most=AT_ONCE,
+        )
 
     def start(self) -> None:
         """Start the consumer."""
@@ -61,6 +71,21 @@ class Router:
         """Take no more commands."""
         self._stopping.set()
         self._consumer.stop(STOP_S)
+
+    def _route_all(self, bodies: list[bytes]) -> None:
+        """Forward commands with one confirm for all. Raises what one of them raises: then each goes by itself.
+
+        What was published before an error is published again; a session's send log knows it.
+        """
+        commands = [parse_command(body) for body in bodies]
+        if any(command.type in CONTROL for command in commands):
+            raise ValueError("a command for the supervisor is among them")
+        messages = []
+        for command in commands:
+            queue = self._topology.session_queue(command.session)
+            self._declare(queue)
+            messages.append(command_message(command, self._topology, key=queue.name))
+        self._publisher.publish_messages(messages)
 
     def _route(self, body: bytes) -> None:
         command = parse_command(body)

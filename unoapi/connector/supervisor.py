@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unoapi.connector.engines.base import Exit
+from unoapi.connector.fork_server import ForkServer, SessionFork
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe, safe_traceback
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
     from unoapi.ports import Publisher
 
-    Launch = Callable[[str, str, str], subprocess.Popen[str]]
+    Launch = Callable[[str, str, str], SessionFork | subprocess.Popen[str]]
     """Starts a session's process: phone, login method, phone for the pairing code."""
 
 log = get_logger(__name__)
@@ -59,7 +60,7 @@ class SessionProcess:
     phone: str
     method: str = ""  # how to log in; empty: it shall not be connected
     pair_phone: str = ""
-    popen: subprocess.Popen[str] | None = None
+    popen: SessionFork | subprocess.Popen[str] | None = None
     start_at: float = 0.0
     started_at: float = 0.0
     failures: int = 0  # ends in a row, each soon after its start
@@ -84,11 +85,28 @@ class SessionSource(Protocol):
         """One session. Raises Postponed when its configuration cannot be read now."""
 
 
-def launch_session_process(phone: str, method: str, pair_phone: str) -> subprocess.Popen[str]:
-    """Start the process of a session. It ends when its standard input is closed, so with the connector."""
-    command = [sys.executable, "-m", "unoapi.connector.session_process", phone, method, pair_phone]
-    environment = {**os.environ, "NEONIZE_BOT_TAG": "off"}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment)  # noqa: S603 (our own program; the phone is digits)
+class SessionLauncher:
+    """Starts sessions' processes: by a fork of one that has loaded the program, and where that cannot be, each anew.
+
+    They end when their standard input is closed, so with the connector. Raises OSError when there is no room for one.
+    """
+
+    def __init__(self) -> None:
+        self._server = ForkServer()
+
+    def __call__(self, phone: str, method: str, pair_phone: str) -> SessionFork | subprocess.Popen[str]:
+        """Start the process of a session."""
+        arguments, environment = [phone, method, pair_phone], {"NEONIZE_BOT_TAG": "off"}
+        try:
+            return self._server.launch(arguments, environment)
+        except (ConnectionError, AttributeError) as error:  # AttributeError: a system without subreapers
+            log.warning("session_not_forked", phone=phone, error=describe(error), hint="it is started anew instead")
+        command = [sys.executable, "-m", "unoapi.connector.session_process", *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env={**os.environ, **environment})  # noqa: S603 (our own program; the phone is digits)
+
+    def close(self) -> None:
+        """Start no more."""
+        self._server.close()
 
 
 class Supervisor:
@@ -109,7 +127,7 @@ class Supervisor:
         sessions: SessionSource,
         leases: Leases,
         publisher: Publisher,
-        launch: Launch = launch_session_process,
+        launch: Launch,
     ) -> None:
         self._server = server
         self._folder = folder
