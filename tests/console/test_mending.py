@@ -380,7 +380,7 @@ def test_who_logs_in_and_out_is_a_line_and_a_wrong_token_is_none(api: MemoryApi,
 
     assert lines == [
         ("operator", "console.login.log_out"),
-        ("session", "console.login.log_in"),
+        (OURS, "console.login.log_in"),
         ("operator", "console.login.log_in"),
     ]  # fmt: skip
 
