@@ -33,10 +33,10 @@ from unoapi.errors import (
     describe,
     safe_traceback,
 )
-from unoapi.fibers import in_thread
 from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, MessageJob, now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.services.failure_callbacks import attempt_report, follow_up_jobs
+from unoapi.services.fibers import in_thread
 from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics

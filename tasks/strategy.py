@@ -7,9 +7,9 @@ happen to a job, so a thread calls it, and then settles the message as Celery wo
     consumer --> thread or fiber: UnoTask.__call__ --> done, retried, given up: acknowledge
                                                    --> Reject: reject, to the dead queue or back to its own
 
-Events and deliveries have a fiber each, all in one thread (`unoapi.fibers`), other jobs a thread of the pool. Both run
-the same code, and wait in another way: no promise depends on which of the two it is. Task events are the same, for
-Flower. Pools of processes, and messages that ask for more, go Celery's own way.
+Events and deliveries have a fiber each, all in one thread (`unoapi.services.fibers`), other jobs a thread of the pool.
+Both run the same code, and wait in another way: no promise depends on which of the two it is. Task events are the same,
+for Flower. Pools of processes, and messages that ask for more, go Celery's own way.
 """
 
 from __future__ import annotations

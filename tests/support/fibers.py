@@ -6,7 +6,7 @@ import queue
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unoapi.fibers import FiberLoop
+from unoapi.services.fibers import FiberLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

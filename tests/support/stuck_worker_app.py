@@ -6,7 +6,7 @@ import time
 from itertools import count
 from typing import Any
 
-import unoapi.fibers
+import unoapi.services.fibers
 from tasks.app import app
 from unoapi.http.webhook_client import WebhookClient
 
@@ -26,4 +26,4 @@ def _post_or_stop(self: WebhookClient, *args: Any, **options: Any) -> Any:
 
 
 WebhookClient.post = _post_or_stop  # type: ignore[method-assign]
-vars(unoapi.fibers)["PATIENCE_S"] = PATIENCE_S
+vars(unoapi.services.fibers)["PATIENCE_S"] = PATIENCE_S

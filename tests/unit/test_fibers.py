@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-import unoapi.fibers
+import unoapi.services.fibers
 from tests.support.fibers import fiber_loop, in_fiber
 from tests.support.stack import eventually
-from unoapi.fibers import FiberLoop, Wait, current_loop, in_thread
+from unoapi.services.fibers import FiberLoop, Wait, current_loop, in_thread
 from unoapi.stores.batching import Batcher
 from unoapi.telemetry.logging import bound
 
@@ -204,7 +204,7 @@ def test_a_function_that_raises_ends_the_loop_and_is_told_as_the_reason() -> Non
 
 
 def test_a_loop_that_is_stuck_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unoapi.fibers, "PATIENCE_S", 1)
+    monkeypatch.setattr(unoapi.services.fibers, "PATIENCE_S", 1)
     ends: list[BaseException | None] = []
     may_go_on = threading.Event()
     loop = FiberLoop("test", on_end=ends.append)
@@ -217,7 +217,7 @@ def test_a_loop_that_is_stuck_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_loop_with_nothing_to_do_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unoapi.fibers, "PATIENCE_S", 2)
+    monkeypatch.setattr(unoapi.services.fibers, "PATIENCE_S", 2)
 
     with fiber_loop():
         time.sleep(3.5)

@@ -23,9 +23,9 @@ from unoapi.broker.connection import Connection
 from unoapi.broker.messages import from_body, history_of, to_message, to_quarantine
 from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import EX_SOFTWARE, BrokerUnavailable, describe, safe_traceback
-from unoapi.fibers import FiberLoop
 from unoapi.models.connector.events import ConnectorEvent
 from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, ReceiveEvent
+from unoapi.services.fibers import FiberLoop
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from unoapi.broker.connection import BROKER_ERRORS
 from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
-from unoapi.fibers import in_thread
 from unoapi.models.jobs import EventJob
 from unoapi.ports import Publisher
+from unoapi.services.fibers import in_thread
 from unoapi.telemetry.logging import PUBLISHED, get_logger
 
 if TYPE_CHECKING:

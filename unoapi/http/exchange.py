@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pycurl
 
-from unoapi.fibers import Wait
+from unoapi.services.fibers import Wait
 
 if TYPE_CHECKING:
-    from unoapi.fibers import FiberLoop
+    from unoapi.services.fibers import FiberLoop
 
 LONGEST_WAIT_S = 1.0
 _EVENTS = {

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pycurl
 
 from unoapi.errors import NotSent
-from unoapi.fibers import current_loop
 from unoapi.http.ca_bundle import find_ca_bundle
 from unoapi.http.exchange import FiberExchange, perform
 from unoapi.http.failures import BAD_ADDRESS, Failure, explain_curl
+from unoapi.services.fibers import current_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

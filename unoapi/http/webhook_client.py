@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from unoapi.errors import NotSent
-from unoapi.fibers import current_loop
 from unoapi.http.guarded_handle import FINAL, REDIRECTS, STOP, GuardedHandle
 from unoapi.http.signatures import build_headers
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 from unoapi.models.endpoints import origin_of
 from unoapi.models.provenance import NO_ADDRESSES
+from unoapi.services.fibers import current_loop
 from unoapi.telemetry.tracing import is_tracing, span, traceparent
 
 if TYPE_CHECKING:
-    from unoapi.fibers import FiberLoop
     from unoapi.http.address_guard import AddressGuard
     from unoapi.http.guarded_handle import Headers
     from unoapi.models.provenance import OperatorAddresses
     from unoapi.models.session import Webhook
+    from unoapi.services.fibers import FiberLoop
 
 MAX_BODY_BYTES = 16 * 1024
 MOST_IDLE = 64

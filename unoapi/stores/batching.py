@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from unoapi.fibers import Wait, current_loop
+from unoapi.services.fibers import Wait, current_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
