@@ -33,7 +33,13 @@ def test_a_messages_id_says_whose_row_it_is(row: int) -> None:
     assert row_of(message_id_of(ID, row)) == (ID, row)
 
 
-@pytest.mark.parametrize("other", [new_message_id(), "", "wamid.BULK", f"{message_id_of(ID, 1)}0", "wamid.BULKxyz"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(new_message_id(), id="one that was drawn"),
+        "", "wamid.BULK", f"{message_id_of(ID, 1)}0", "wamid.BULKxyz",
+    ],
+)  # fmt: skip
 def test_any_other_id_is_no_row(other: str) -> None:
     assert row_of(other) is None
 
