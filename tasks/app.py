@@ -47,7 +47,6 @@ class Worker(UnoCelery):
             uno.topology,
             uno.publisher,
             threads=uno.settings.unoapi_worker_threads,
-            delivery_window=uno.settings.unoapi_worker_window if uno.settings.unoapi_fast_path else 0,
         )
         self.uno = uno
 

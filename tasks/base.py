@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from celery import Task
@@ -36,7 +35,6 @@ from unoapi.errors import (
 from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, Job, MessageJob, now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.services.failure_callbacks import attempt_report, follow_up_jobs
-from unoapi.services.fibers import in_thread
 from unoapi.services.retries import OWN_TROUBLE, GiveUp, decide, ensure_fresh, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
@@ -78,8 +76,6 @@ class UnoTask(Task[Any, Any]):
     Strategy = "tasks.strategy:strategy"
     autoretry_for: ClassVar[tuple[type[Exception], ...]] = (Exception,)
     dont_autoretry_for: ClassVar[tuple[type[Exception], ...]] = (PermanentError,)
-    in_fibers: ClassVar[bool] = False
-    """Whether nothing in it but Redis, webhooks and publishing makes it wait: such tasks share one thread."""
     max_retries = None  # Celery's own limit; ours is the retry schedule's
 
     @property
@@ -90,9 +86,8 @@ class UnoTask(Task[Any, Any]):
     @property
     def history(self) -> History:
         """What happened to this job before, and what `carry` added."""
-        request = self.request
-        history = history_of(request.headers)
-        carried = getattr(request, "carried", None)
+        history = history_of(self.request.headers)
+        carried = getattr(self.request, "carried", None)
         return history.model_copy(update=carried) if carried else history
 
     def carry(self, **fields: Any) -> None:
@@ -157,18 +152,13 @@ class UnoTask(Task[Any, Any]):
 
     def _span(self, job: Job) -> AbstractContextManager[Any]:
         """This run as a step of the trace that its message belongs to."""
-        if not is_tracing() or self.request.get("failure") is not None:  # that of its attempt goes on
-            return NOT_TRACED
-        return self.span_of(job, parent=(self.request.headers or {}).get(TRACE_HEADER), retries=self.request.retries)
-
-    def span_of(self, job: Job, *, parent: object = None, retries: int = 0) -> AbstractContextManager[Any]:
-        """A job as a step of a trace: that of the `parent`, else the current one."""
         if not is_tracing():
             return NOT_TRACED
         names = {"messaging.system": "rabbitmq", "messaging.destination.name": self.uno.topology.queue(job.queue)}
         names |= {"messaging.message.id": job.id, "unoapi.message_id": job.message_id, "unoapi.phone": job.phone}
         names |= {"unoapi.webhook": str(getattr(job, "webhook_id", ""))}
-        return span(job.task, "consumer", parent=parent, **names, **{"unoapi.retries": retries})
+        parent = (self.request.headers or {}).get(TRACE_HEADER)
+        return span(job.task, "consumer", parent=parent, **names, **{"unoapi.retries": self.request.retries})
 
     # --- before the task runs ---
 
@@ -273,9 +263,6 @@ class UnoTask(Task[Any, Any]):
 
         During an alarm it waits here: to give it back counts as a delivery, and after twenty of them it is dead.
         """
-        in_thread(partial(self._publish_patiently, envelopes, messages))
-
-    def _publish_patiently(self, envelopes: Sequence[Envelope], messages: Sequence[Message]) -> None:
         started = time.monotonic()
         while True:
             try:

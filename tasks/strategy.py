@@ -1,23 +1,19 @@
-"""How a worker's threads and fibers get messages: straight from Celery's consumer.
+"""How a worker's threads get messages: straight from Celery's consumer.
 
 Celery makes a request of each message, which knows time limits, ETAs, callbacks, revocation and results; a tracer runs
 it. Nothing of that is used here, and it costs more than the work itself. `UnoTask.__call__` decides everything that may
 happen to a job, so a thread calls it, and then settles the message as Celery would:
 
-    consumer --> thread or fiber: UnoTask.__call__ --> done, retried, given up: acknowledge
-                                                   --> Reject: reject, to the dead queue or back to its own
+    consumer --> thread: UnoTask.__call__ --> done, retried, given up: acknowledge
+                                          --> Reject: reject, to the dead queue or back to its own
 
-Events and deliveries have a fiber each, all in one thread (`unoapi.services.fibers`), other jobs a thread of the pool.
-Both run the same code, and wait in another way: no promise depends on which of the two it is. Task events are the same,
-for Flower. Pools of processes, and messages that ask for more, go Celery's own way.
+Task events are the same, for Flower. Pools of processes, and messages that ask for more, go Celery's own way.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import deque
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,14 +21,13 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.worker import state
 from celery.worker.strategy import default
 
-from unoapi.broker.connection import written_together
 from unoapi.broker.messages import PUBLISHED_HEADER, to_message
 from unoapi.errors import describe
 from unoapi.models.jobs import Envelope
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from celery import Celery
     from kombu.message import Message
@@ -49,12 +44,6 @@ def strategy(task: UnoTask, app: Celery, consumer: Any) -> Callable[..., None]:
     executor = getattr(consumer.pool, "executor", None)
     if executor is None:
         return ordinary
-    submit, outbox = executor.submit, None
-    if task.in_fibers and task.uno.settings.unoapi_fast_path:
-        submit, outbox = consumer.pool.fibers.submit, _Outbox(consumer)
-
-    def left(work: Callable[..., None]) -> Callable[..., None]:
-        return work if outbox is None else partial(outbox.leave, work)
 
     def handle(message: Message, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         if body is not None or callbacks or asks_for_more(message):
@@ -66,12 +55,12 @@ def strategy(task: UnoTask, app: Celery, consumer: Any) -> Callable[..., None]:
             headers=message.headers,
             delivery_info=message.delivery_info,
             read_arguments=partial(_arguments, message.body),
-            send_event=left(events.send) if events is not None and events.enabled else None,
-            acknowledge=left(partial(ack, log, consumer.connection_errors)),
-            reject=left(partial(reject, log, consumer.connection_errors)),
+            send_event=events.send if events is not None and events.enabled else None,
+            acknowledge=partial(ack, log, consumer.connection_errors),
+            reject=partial(reject, log, consumer.connection_errors),
         )
         run.note_received()
-        submit(run)
+        executor.submit(run)
 
     return handle
 
@@ -86,39 +75,11 @@ def asks_for_more(message: Message) -> bool:
     )
 
 
-class _Outbox:
-    """What the consumer's thread does for the fibers, in order and many at a time: their events and settlements.
+def run_at_once(job: Job, *, within: UnoTask) -> None:
+    """Run a job as its own message would be run, before the message of the task that causes it is acknowledged.
 
-    Both are written to connections that may take nothing for a while; nothing must hold the fibers' thread up.
-    """
-
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-        self._left: deque[Callable[[], None]] = deque()
-        self._is_called = False
-
-    def leave(self, work: Callable[..., None], *args: Any, **fields: Any) -> None:
-        """Leave something to do."""
-        self._left.append(partial(work, *args, **fields))
-        if not self._is_called:
-            self._is_called = True
-            self._consumer.call_soon(self._work)
-
-    def _work(self) -> None:
-        self._is_called = False
-        try:
-            with written_together(getattr(self._consumer.connection, "connection", None)):
-                while self._left:
-                    self._left.popleft()()
-        except self._consumer.connection_errors as error:
-            log.warning("not_settled", error=describe(error), hint="RabbitMQ gives the messages to another connection")
-
-
-def fail_at_once(job: Job, *, within: UnoTask, failure: Exception) -> None:
-    """Let a job fail as its own message would fail, before the message of the task that causes it is acknowledged.
-
-    When this returns its retry or its dead letter is published. Raises Reject when that was not possible: the message
-    that causes it is then repeated, or dead, in its place.
+    When this returns it is done, or its retry or dead letter is published. Raises Reject when that was not possible:
+    the message that causes it is then repeated, or dead, in its place.
     """
     rejected: list[bool] = []
     headers = to_message(Envelope(job), within.uno.topology).headers
@@ -131,43 +92,11 @@ def fail_at_once(job: Job, *, within: UnoTask, failure: Exception) -> None:
         send_event=getattr(within.request, "send_event", None),
         acknowledge=lambda: None,
         reject=rejected.append,
-        failure=failure,
     )
     run.note_received()
     run()
     if rejected:
         raise Reject("what it causes could be neither done nor put back", requeue=rejected[0])
-
-
-@contextmanager
-def shown(job: Job, *, within: UnoTask) -> Iterator[None]:
-    """Show a job that runs within another one as a task of its own: in Flower, and to `celery inspect` while it runs.
-
-    One that raises has not ended: see `fail_at_once`.
-    """
-    request = _Shown(job)
-    send = partial(_send_event, getattr(within.request, "send_event", None), job.id)
-    send("task-received", name=job.task, args=job.summary, kwargs="", root_id=job.id, retries=0, eta=None, expires=None)
-    state.task_accepted(request)
-    send("task-started")
-    try:
-        yield
-        send("task-succeeded", result="None", runtime=time.monotonic() - request.began)
-    finally:
-        state.task_ready(request)
-
-
-class _Shown:
-    """What Celery keeps of a job that is no message."""
-
-    def __init__(self, job: Job) -> None:
-        self.id, self.name, self._summary = job.id, job.task, job.summary
-        self.began = time.monotonic()
-
-    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 (Celery's signature)
-        """What is shown: ids, never the job."""
-        named = {"id": self.id, "name": self.name, "type": self.name, "args": self._summary, "kwargs": ""}
-        return {**named, "time_start": time.time() - (time.monotonic() - self.began), "delivery_info": {}}
 
 
 class _Run:
@@ -183,7 +112,6 @@ class _Run:
         send_event: Callable[..., None] | None,
         acknowledge: Callable[[], None],
         reject: Callable[[bool], None],
-        failure: Exception | None = None,
     ) -> None:
         self.task = task
         self.name = task.name
@@ -193,7 +121,6 @@ class _Run:
         self._read_arguments = read_arguments
         self._send_event = send_event
         self._acknowledge, self._reject = acknowledge, reject
-        self._failure = failure
         self._began = 0.0
 
     def note_received(self) -> None:
@@ -256,7 +183,6 @@ class _Run:
             retries=self._headers.get("retries", 0),
             delivery_info=self._delivery_info,
             send_event=self._send_event,
-            failure=self._failure,
         )
         try:
             self.task(*arguments)
@@ -272,16 +198,12 @@ class _Run:
         self._send("task-rejected", requeue=requeue)
 
     def _send(self, event: str, **fields: Any) -> None:
-        _send_event(self._send_event, self.id, event, **fields)
-
-
-def _send_event(send: Callable[..., None] | None, task_id: str, event: str, **fields: Any) -> None:
-    if send is None:
-        return
-    try:
-        send(event, uuid=task_id, **fields)
-    except Exception as error:  # noqa: BLE001 (who watches must not keep a message from being run or settled)
-        log.warning("task_event_not_sent", type=event, error=describe(error))
+        if self._send_event is None:
+            return
+        try:
+            self._send_event(event, uuid=self.id, **fields)
+        except Exception as error:  # noqa: BLE001 (who watches must not keep a message from being run or settled)
+            log.warning("task_event_not_sent", type=event, error=describe(error))
 
 
 def _arguments(body: Any) -> tuple[Any, ...]:

@@ -10,24 +10,22 @@ from celery import shared_task
 from celery.worker import state as worker_state
 
 from tasks.base import UnoTask
-from tasks.strategy import fail_at_once, shown
+from tasks.strategy import run_at_once
 from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
-from unoapi.models.jobs import NO_HISTORY, DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
+from unoapi.models.attempts import History
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
 from unoapi.models.trace import TraceEntry
 from unoapi.services import bulk, failure_callbacks, holding, ordering, replaying, webhooks
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from unoapi.bootstrap import Uno
-    from unoapi.models.attempts import History
     from unoapi.models.endpoints import EndpointChange
 
 log = get_logger(__name__)
 
 
-@shared_task(name=FanOut.task, base=UnoTask, bind=True, in_fibers=True)
+@shared_task(name=FanOut.task, base=UnoTask, bind=True)
 def fan_out(self: UnoTask, job: FanOut) -> None:
     """Queue one delivery for each webhook that wants the event; one that is alone is made at once.
 
@@ -49,7 +47,8 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         job, superseded=fanned.superseded, callbacks=callbacks, alerts=bool(uno.alert_channels.names)
     )
     if fanned.single is not None and not reports and not self.redelivered:
-        _deliver_at_once(self, fanned.single, steps=fanned.trace(job))
+        uno.traces.add(*fanned.trace(job))
+        run_at_once(fanned.single, within=self)
     else:
         if following := (*fanned.deliveries, *reports, *fanned.transcriptions):
             uno.publisher.publish([Envelope(job) for job in following])
@@ -65,12 +64,10 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
     )
 
 
-@shared_task(name=DeliverWebhook.task, base=UnoTask, bind=True, in_fibers=True)
+@shared_task(name=DeliverWebhook.task, base=UnoTask, bind=True)
 def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     """Make one attempt to deliver. In an ordered conversation, make those that wait for it, too."""
-    uno, failure = self.uno, self.request.get("failure")
-    if failure is not None:
-        raise failure  # of the attempt within the fan-out
+    uno = self.uno
     if not job.contact:
         _attempt(uno, job, self.history)
         return
@@ -93,7 +90,7 @@ def release(self: UnoTask, job: ReleaseEndpoint) -> None:
         holdings=uno.holdings,
         deliveries=uno.deliveries,
         breakers=uno.breakers,
-        bulkhead=uno.delivery_bulkhead,
+        bulkhead=uno.bulkhead,
         publisher=uno.publisher,
         schedule=uno.retry_schedule,
         releases=uno.releases,
@@ -140,30 +137,15 @@ def _attempt_waiting_elsewhere(uno: Uno, job: DeliverWebhook, history: History) 
     webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
-def _deliver_at_once(task: UnoTask, job: DeliverWebhook, *, steps: Sequence[TraceEntry]) -> None:
-    """Make the attempt of a delivery within its fan-out. One that fails is a job of its own from then on.
-
-    The `steps` before it are traced together with its end.
-    """
-    uno = task.uno
-    with bound(task_id=job.id), task.span_of(job):
-        try:
-            with shown(job, within=task):
-                _attempt(uno, job, NO_HISTORY, steps=steps)
-        except Exception as error:  # noqa: BLE001 (its class decides, as for any other job)
-            uno.traces.add(*steps)
-            fail_at_once(job, within=task, failure=error)
-
-
 def _attempt_released(uno: Uno, job: DeliverWebhook, history: History) -> None:
     """Make one attempt for a delivery of a holding queue. Raises what `webhooks.deliver` raises."""
     context = replace(_context(uno), wait=webhooks.postponed, releasing=True)
     webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
-def _attempt(uno: Uno, job: DeliverWebhook, history: History, *, steps: Sequence[TraceEntry] = ()) -> None:
+def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
     """Make one attempt with the parts of this worker. Raises what `webhooks.deliver` raises."""
-    webhooks.deliver_and_record(job, history=history, context=_context(uno), traces=uno.traces, steps=steps)
+    webhooks.deliver_and_record(job, history=history, context=_context(uno), traces=uno.traces)
 
 
 def _context(uno: Uno) -> webhooks.DeliveryContext:
@@ -174,7 +156,7 @@ def _context(uno: Uno) -> webhooks.DeliveryContext:
         deliveries=uno.deliveries,
         sender=uno.webhook_client,
         breakers=uno.breakers,
-        bulkhead=uno.delivery_bulkhead,
+        bulkhead=uno.bulkhead,
         notify=partial(_report_change, uno),
         max_age_s=max_age_s,
         wait=partial(
@@ -187,7 +169,7 @@ def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:
     """Make the attempt of a delivery whose message waits in RabbitMQ. Whether it is done; else that message tries."""
     with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
         try:
-            _attempt(uno, job, NO_HISTORY)
+            _attempt(uno, job, History())
         except Exception as error:  # noqa: BLE001 (the message that waits is handled as any other)
             log.info("attempt_for_another_failed", webhook_id=job.webhook_id, error=describe(error))
             return False

@@ -44,7 +44,7 @@ from unoapi.providers.cloud_api.provider import CloudApiProvider
 from unoapi.providers.sandbox import SandboxProvider
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 from unoapi.services import templates
-from unoapi.services.bulkhead import Bulkhead, WorkSeen
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
 from unoapi.services.holding import Announcements, Releases
 from unoapi.services.replaying import Places
@@ -171,7 +171,6 @@ class Uno:
     deliveries: Deliveries
     breakers: Breakers
     bulkhead: Bulkhead
-    delivery_bulkhead: Bulkhead
     holdings: Holdings
     holding_queues: HoldingQueues
     holding_announcements: Announcements
@@ -294,8 +293,6 @@ def bootstrap(settings: Settings) -> Uno:
         max_age_s=settings.unoapi_send_max_age,
         rpc=BrokerRpc(amqp_url, topology),
     )
-    work_seen = WorkSeen()
-    bulkhead = Bulkhead(settings.unoapi_worker_threads, work_seen)
     files = _files(settings)
     queue_ages, holdings = RedisQueueAges(store, prefix=topology.prefix), RedisHoldings(store)
     fetches = ProcessBulkhead(settings.base_store / "fetches", processes=settings.unoapi_media_processes)
@@ -333,8 +330,7 @@ def bootstrap(settings: Settings) -> Uno:
             failures=settings.unoapi_breaker_failures,
             spread=lambda wait_ms: bucket_wait_ms(wait_ms, draw=random.random()),  # noqa: S311 (spreads load, hides nothing)
         ),
-        bulkhead=bulkhead,
-        delivery_bulkhead=Bulkhead(settings.delivery_window, work_seen) if settings.unoapi_fast_path else bulkhead,
+        bulkhead=Bulkhead(settings.unoapi_worker_threads),
         holdings=holdings,
         holding_queues=BrokerHoldingQueues(amqp_url, topology, publisher),
         holding_announcements=Announcements(),
@@ -384,7 +380,9 @@ def bootstrap(settings: Settings) -> Uno:
         audit=RedisAudit(store),
         request_bin=request_bin,
         operator_addresses=operators,
-        webhook_client=WithRequestBin(WebhookClient(guard, operators, most_idle=settings.delivery_window), request_bin),
+        webhook_client=WithRequestBin(
+            WebhookClient(guard, operators, threads=settings.unoapi_worker_threads), request_bin
+        ),
         callback_client=CallbackClient(),
         alerts=RedisAlerts(store, spacing_ms=HOUR_MS // settings.unoapi_alerts_per_hour),
         alert_channels=AppriseChannels(settings.alert_urls),

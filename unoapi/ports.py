@@ -170,8 +170,8 @@ class Deliveries(Protocol):
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done, for a person."""
 
-    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
-        """Remember that the delivery is done; a later copy is not posted. The steps are its message's."""
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+        """Remember that the delivery is done; a later copy is not posted."""
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""

@@ -175,18 +175,6 @@ class Settings(BaseSettings):
         description="RabbitMQ's management API, with its login. Empty: messages that workers hold are not counted.",
     )
     unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
-    unoapi_fast_path: bool = Field(
-        False,
-        description="Fan out and deliver in one thread that waits for many answers at once, instead of a thread for "
-        "each: less processor time, and slow receivers need no threads.",
-    )
-    unoapi_worker_window: int = Field(
-        0,
-        ge=0,
-        le=10_000,
-        description="With `UNOAPI_FAST_PATH`: events and deliveries that one worker has under way at once, if more "
-        "than its threads. For slow receivers: deliveries per second times the seconds that one takes.",
-    )
     unoapi_media_processes: int = Field(2, ge=1, le=1000, description="Processes that fetch and convert files.")
 
     unoapi_message_retry_limit: int = Field(
@@ -686,11 +674,6 @@ class Settings(BaseSettings):
     def amqp_urls(self) -> tuple[str, ...]:
         """The nodes of RabbitMQ, one or several."""
         return tuple(filter(None, (url.strip() for url in self.amqp_url.get_secret_value().split(";"))))
-
-    @property
-    def delivery_window(self) -> int:
-        """How many events and deliveries one worker process has under way at once."""
-        return max(self.unoapi_worker_window if self.unoapi_fast_path else 0, self.unoapi_worker_threads)
 
     @property
     def amqp_vhost(self) -> str:

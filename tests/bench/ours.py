@@ -41,7 +41,7 @@ WEBHOOK, HEALTHY = "default", "healthy"
 HOLDING = "0123456789ab"
 DAY_MS = 86_400_000
 SLOW_MS = 200
-SLOW_WINDOW = 200
+SLOW_THREADS = 200
 THREADS = 50
 BATCH = 1000
 PACE_PER_S = 100
@@ -84,12 +84,12 @@ def events(stage: Stage) -> Figures:
 
 
 def slow(stage: Stage) -> Figures:
-    """Deliveries per second to a receiver that takes 200 ms, 200 at once, and the most memory they took."""
+    """Deliveries per second of 200 threads to a receiver that takes 200 ms, and the most memory they took."""
     amount = stage.sizes.slow_messages
     prepare(stage, Behaviour(delay_ms=SLOW_MS))
     fill(stage, amount, delivery)
     most = 0.0
-    with workers(stage, more={"UNOAPI_FAST_PATH": "true", "UNOAPI_WORKER_WINDOW": str(SLOW_WINDOW)}) as processes:
+    with workers(stage, threads=SLOW_THREADS) as processes:
 
         def done() -> bool:
             nonlocal most

@@ -102,7 +102,7 @@ def sentry(stage: Stage) -> list[Row]:
 def slow(stage: Stage) -> list[Row]:
     """Deliveries to a receiver that takes its time."""
     rounds = interleaved({"slow receiver": partial(ours.slow, stage)}, stage.sizes.rounds)
-    most = ours.SLOW_WINDOW / (ours.SLOW_MS / 1000)
+    most = ours.SLOW_THREADS / (ours.SLOW_MS / 1000)
     return [
         against("deliveries/s, 200 ms receiver : 1000", rounds, "slow receiver", "per_s", most, at_least=0.8),
         against("memory of it in MB : 200", rounds, "slow receiver", "mb", 200, at_most=1),

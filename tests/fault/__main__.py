@@ -24,7 +24,6 @@ from tests.fault.endpoints import (
     receivers_misbehave,
 )
 from tests.fault.infrastructure import (
-    loop_stopped,
     memory_alarm,
     rabbitmq_killed,
     rabbitmq_stopped,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "workers": workers_killed,
-    "loop-stopped": loop_stopped,
     "web": web_killed,
     "rabbitmq-stopped": rabbitmq_stopped,
     "rabbitmq-killed": rabbitmq_killed,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import redis
 
 from tests.fault.breaking import blocked_publishers
-from tests.fault.stage import THREADS
 from tests.fault.table import Row, duplicates
 from tests.support.event_clients import Clients
-from unoapi.errors import EX_SOFTWARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,24 +66,6 @@ def workers_killed(stage: Stage) -> Row:
             stage.kill_worker(number % len(stage.workers))
 
     return row(stage, f"workers killed {stage.size.kills} x", breaks)
-
-
-def loop_stopped(stage: Stage) -> Row:
-    """The loop of the only worker's fibers is stopped by a planted bug: the process has to end by itself."""
-    codes: list[int] = []
-
-    def breaks(_: str) -> None:
-        for worker in stage.workers:
-            worker.stop(timeout_s=30)
-        stage.uno.environment["UNOAPI_FAST_PATH"] = "true"
-        stuck = stage.uno.worker(name="stuck", threads=THREADS, app="tests.support.stuck_worker_app")
-        codes.append(stuck.wait(stage.size.within_s))
-        del stage.uno.environment["UNOAPI_FAST_PATH"]
-        stage.restart_workers()
-
-    counted = row(stage, "a worker's loop stopped", breaks)
-    ended = [] if codes == [EX_SOFTWARE] else [f"its process ended with {codes}"]
-    return replace(counted, problems=[*counted.problems, *ended])
 
 
 def web_killed(stage: Stage) -> Row:

@@ -15,7 +15,7 @@ from tests.fault.endpoints import names_can_be_redirected
 from tests.fault.stage import SHORT
 from tests.fault.table import Row, table
 
-NAMES = ("loop-stopped", "web", "redis-restarted", "neighbour", "receivers", "rebinding")
+NAMES = ("web", "redis-restarted", "neighbour", "receivers", "rebinding")
 
 
 @pytest.mark.timeout(300)

@@ -381,10 +381,9 @@ class MemoryDeliveries:
             raise StoreUnavailable("Redis is away")
         return delivery_id in self.finished
 
-    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         self.finished.append(delivery_id)
-        for entry in entries:
-            self._trace(entry)
+        self._trace(entry)
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         self.pause(endpoint, pause_ms=pause_ms)

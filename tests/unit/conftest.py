@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.fibers import fiber_loop, in_fiber
 from tests.support.raw_http_server import LOOPBACK, OK, PROXIES, Listen, Receiver, Reply
 from unoapi.http.webhook_client import CurlSender
 
@@ -77,14 +76,7 @@ def far_east() -> Iterator[None]:
     time.tzset()
 
 
-@pytest.fixture(params=["thread", "fiber"])
-def sender(request: pytest.FixtureRequest) -> Iterator[CurlSender]:
+@pytest.fixture
+def sender() -> CurlSender:
     """With as little room as there may be: the next request often takes another one's handle over."""
-    sender = CurlSender(LOOPBACK, most_idle=1)
-    if request.param == "thread":
-        yield sender
-        return
-    post = sender.post
-    with fiber_loop() as loop, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sender, "post", lambda *args: in_fiber(loop, post, *args))
-        yield sender
+    return CurlSender(LOOPBACK, most_idle=1)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import socket
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from unoapi.broker.celery import EagerConnection
-from unoapi.broker.connection import TCPTransport, written_together
+from unoapi.broker.connection import TCPTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,62 +78,3 @@ def test_an_end_in_the_middle_of_a_frame_is_an_error(ends: tuple[TCPTransport, s
 
     with pytest.raises(OSError, match="closed"):
         transport.read_frame()
-
-
-def test_what_is_written_together_leaves_with_one_call_and_in_order(ends: tuple[TCPTransport, socket.socket]) -> None:
-    transport, rabbit = ends
-    connection, one_buffer = SimpleNamespace(transport=transport), bytearray(3)
-    calls: list[bytes] = []
-    send = vars(transport)["_write"]
-
-    def write(written: bytes) -> None:
-        calls.append(bytes(written))
-        send(written)
-
-    vars(transport)["_write"] = write
-
-    with written_together(connection):
-        for number in range(3):
-            one_buffer[:] = bytes([number]) * 3  # py-amqp writes each frame from the same one
-            transport.write(memoryview(one_buffer))  # type: ignore[arg-type] # as it does
-    transport.write(b"after")
-
-    assert calls == [bytes([0, 0, 0, 1, 1, 1, 2, 2, 2]), b"after"]
-    assert rabbit.recv(100) == b"".join(calls)
-
-
-def test_what_was_written_before_an_error_leaves_all_the_same(ends: tuple[TCPTransport, socket.socket]) -> None:
-    transport, rabbit = ends
-
-    def write_and_fail() -> None:
-        with written_together(SimpleNamespace(transport=transport)):
-            transport.write(b"before")
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        write_and_fail()
-
-    assert rabbit.recv(100) == b"before"
-
-
-def test_without_a_connection_nothing_is_written() -> None:
-    with written_together(None):
-        pass
-
-
-def test_who_polls_the_socket_gets_all_that_was_read_ahead(ends: tuple[TCPTransport, socket.socket]) -> None:
-    transport, rabbit = ends
-    worker: Any = EagerConnection("amqp://127.0.0.1:1").transport
-    connection, handled = worker.Connection("127.0.0.1:1"), list[bytes]()
-    connection._transport = transport
-
-    def handle(came: tuple[int, int, bytes]) -> bool:
-        handled.append(came[2])
-        return True
-
-    connection.on_inbound_frame = handle
-    rabbit.sendall(b"".join(frame(payload) for payload in PAYLOADS))
-
-    connection.drain_events(timeout=0.05)
-
-    assert handled == PAYLOADS  # nothing of it would make the socket ready again

@@ -11,7 +11,7 @@ import pytest
 from tests.support.fakes import PHONE, make_delivery
 from unoapi.errors import Postponed
 from unoapi.models.endpoints import Endpoint, EndpointChange
-from unoapi.services.bulkhead import Bulkhead, WorkSeen
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.failure_callbacks import endpoint_report
 
 A, B = "https://a.example/hook", "https://b.example/hook"
@@ -39,19 +39,6 @@ def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
 
     assert 1000 <= caught.value.after_ms <= 5000
     assert caught.value.attempt is None
-
-
-def test_who_has_work_beside_it_is_another_one_though_it_takes_no_thread() -> None:
-    seen = WorkSeen()
-    threads, window = Bulkhead(4, seen), Bulkhead(4, seen)
-
-    with ExitStack() as permits:
-        for _ in range(2):
-            permits.enter_context(window.taken(B, Endpoint(PHONE, "b")))
-            permits.enter_context(threads.taken(A))
-        for bulkhead, name in ((threads, A), (window, B)):
-            with pytest.raises(Postponed), bulkhead.taken(name):
-                pass
 
 
 def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ from kombu.message import Message
 
 import tasks.strategy
 from tasks.app import make_worker
-from tests.support.fakes import WebhookRecorder, make_delivery, make_fan_out, make_session
+from tests.support.fakes import WebhookRecorder, make_delivery, make_session
 from tests.support.worker import make_uno
 from unoapi.broker.messages import DELIVERIES_HEADER, to_message
 from unoapi.errors import BrokerUnavailable
 from unoapi.models.attempts import Answer, History
-from unoapi.models.jobs import JOBS, Envelope
+from unoapi.models.jobs import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,32 +28,28 @@ SECRET = "body-of-the-message"
 
 
 class Consumer:
-    """What a strategy uses of Celery's consumer. Its threads and fibers run at once, in this thread."""
+    """What a strategy uses of Celery's consumer. Its threads run at once, in this one."""
 
     def __init__(self, *, threads: bool = True) -> None:
         executor = SimpleNamespace(submit=lambda work: work())
-        self.pool = SimpleNamespace(executor=executor, fibers=executor) if threads else SimpleNamespace()
-        self.call_soon = lambda work: work()
-        self.connection, self.connection_errors = None, ()
+        self.pool = SimpleNamespace(executor=executor) if threads else SimpleNamespace()
+        self.connection_errors = ()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.event_dispatcher = SimpleNamespace(enabled=True, send=self._send)
         self.settled: list[object] = []
         self.ordinary: list[Message] = []
-        self._handlers: dict[str, Callable[..., None]] = {}
 
     def _send(self, event: str, **fields: Any) -> None:
         self.events.append((event, fields))
 
     def handle(self, uno: Uno, message: Message, *, callbacks: tuple[Any, ...] = ()) -> None:
         """Let the strategy of the message's task have it."""
-        if not self._handlers:
-            worker = make_worker(uno)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(tasks.strategy, "default", lambda *_: self._ordinary)
-                for name in JOBS:
-                    task: Any = worker.tasks[name]
-                    self._handlers[name] = task.start_strategy(worker, self)
-        self._handlers[message.headers["task"]](
+        worker = make_worker(uno)
+        task: Any = worker.tasks[message.headers["task"]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tasks.strategy, "default", lambda *_: self._ordinary)
+            handler: Callable[..., None] = task.start_strategy(worker, self)
+        handler(
             message,
             None,
             lambda *_: self.settled.append("acknowledged"),
@@ -271,33 +267,3 @@ def test_an_event_that_cannot_be_sent_keeps_no_message_from_being_delivered(uno:
 
     assert consumer.settled == ["acknowledged"]
     assert uno.deliveries.state("delivery-1", make_delivery().endpoint).done
-
-
-def test_a_delivery_within_its_fan_out_is_seen_as_a_task_of_its_own(uno: Uno, consumer: Consumer) -> None:
-    job = make_fan_out()
-    active: list[set[str]] = []
-    post = uno.webhook_client.post
-
-    def watched(*args: Any, **options: Any) -> Answer:
-        active.append({request.info()["args"] for request in state.active_requests})
-        return post(*args, **options)
-
-    uno.webhook_client.post = watched  # type: ignore[method-assign]
-
-    consumer.handle(uno, message_of(uno, job))
-
-    received = {fields["uuid"]: fields["name"] for event, fields in consumer.events if event == "task-received"}
-    succeeded = [fields["uuid"] for event, fields in consumer.events if event == "task-succeeded"]
-    assert list(received.values()) == ["outgoing.fan_out", "outgoing.deliver"]
-    assert succeeded == [*reversed(received)]
-    assert any("webhook=default" in shown for shown in active[0])
-
-
-def test_one_that_fails_within_its_fan_out_is_seen_as_retried(consumer: Consumer) -> None:
-    uno = uno_with(Answer(status=500, duration_ms=7))
-
-    consumer.handle(uno, message_of(uno, make_fan_out()))
-
-    ends = [event for event, _ in consumer.events if event in ("task-retried", "task-succeeded", "task-failed")]
-    assert ends == ["task-retried", "task-succeeded"]
-    assert consumer.settled == ["acknowledged"]

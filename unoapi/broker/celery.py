@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,21 +12,18 @@ from celery.concurrency.thread import TaskPool
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request
-from kombu import Consumer as QueueConsumer
 from kombu import Exchange, Queue
 from kombu.asynchronous import get_event_loop
 
 from unoapi.broker.connection import Connection
 from unoapi.broker.messages import from_body, history_of, to_message, to_quarantine
 from unoapi.broker.topology import WORK_QUEUES, Topology
-from unoapi.errors import EX_SOFTWARE, BrokerUnavailable, describe, safe_traceback
+from unoapi.errors import BrokerUnavailable
 from unoapi.models.connector.events import ConnectorEvent
-from unoapi.models.jobs import JOBS, DeliverWebhook, Envelope, ReceiveEvent
-from unoapi.services.fibers import FiberLoop
+from unoapi.models.jobs import JOBS, Envelope, ReceiveEvent
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from concurrent.futures import ThreadPoolExecutor
 
     from unoapi.broker.messages import Message
@@ -75,40 +69,17 @@ class DrainingPool(TaskPool):
 
     executor: ThreadPoolExecutor
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._fibers: FiberLoop | None = None
-
-    @property
-    def fibers(self) -> FiberLoop:
-        """The loop beside the threads, started at the first use. The process ends with it."""
-        if self._fibers is None:
-            self._fibers = FiberLoop("fibers", on_end=_end_process)
-        return self._fibers
-
     def on_stop(self) -> None:
-        """End the threads and the loop when their tasks are done. What has not begun stays with RabbitMQ."""
+        """End the threads when their tasks are done. What has not begun stays with RabbitMQ."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         hub = get_event_loop()
-        while self._has_work():
+        while any(thread.is_alive() for thread in self.executor._threads):  # noqa: SLF001 (as Celery's own does)
             if hub is not None:
                 hub.fire_timers()
                 _acknowledge(hub)
             time.sleep(DRAIN_STEP_S)
         if hub is not None:
             _acknowledge(hub)
-
-    def _has_work(self) -> bool:
-        threads = self.executor._threads  # noqa: SLF001 (as Celery's own does)
-        return any(thread.is_alive() for thread in threads) or not (self._fibers is None or self._fibers.is_idle)
-
-
-def _end_process(error: BaseException | None) -> None:
-    """End the process, which is started again: what its fibers had taken goes back to its queue only so."""
-    why = "it did not turn any more" if error is None else describe(error)
-    log.critical("fiber_loop_ended", error=why, traceback="" if error is None else safe_traceback(error))
-    sys.stdout.flush()
-    os._exit(EX_SOFTWARE)
 
 
 def _acknowledge(hub: Any) -> None:
@@ -186,17 +157,6 @@ class SafeConsumer(Consumer):
 
         default_steps = tuple(step for step in Consumer.Blueprint.default_steps if "DelayedDelivery" not in str(step))
 
-    def create_task_handler(self, *args: Any, **options: Any) -> Any:
-        """What handles messages, in this thread from now on."""
-        self._thread = threading.get_ident()
-        return super().create_task_handler(*args, **options)
-
-    def call_soon_ack(self, p: Any, *args: Any, **options: Any) -> Any:
-        """Settle a message: at once in the thread that takes them, else in its next round."""
-        if threading.get_ident() != self._thread:
-            return super().call_soon_ack(p, *args, **options)  # type: ignore[misc] # its stubs are older
-        return p(*args, **options)
-
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 (Celery's signature)
         """Take a connector's event in plain JSON as its job; send what is no task message to the dead queue."""
         if self._has_event(message):
@@ -248,7 +208,6 @@ class EagerConnection(Connection):
     """A connection that is back within seconds after an outage; kombu's own pauses grow to half a minute."""
 
     io_timeout_s = None  # Celery's loop has heartbeats, and waits by its own rules
-    is_polled = True
 
     def ensure_connection(self, *args: Any, **options: Any) -> Any:
         """Connect, however long it takes."""
@@ -256,59 +215,21 @@ class EagerConnection(Connection):
         return super().ensure_connection(*args, **(pauses | options))
 
 
-class WindowConsumer(QueueConsumer):
-    """A consumer that takes so many messages at once from its last queue; from the others as many as Celery says."""
-
-    window: int
-    _queues: Mapping[str, Queue]
-
-    def _basic_consume(self, queue: Any, *args: Any, **options: Any) -> Any:
-        if queue is list(self._queues.values())[-1]:
-            self.qos(prefetch_count=self.window, apply_global=False)
-        return super()._basic_consume(queue, *args, **options)
-
-
 class UnoAMQP(AMQP):
-    """Celery's connections are eager, and events and deliveries have a window of their own."""
+    """Celery's connections are eager."""
 
     Connection = EagerConnection
-    app: UnoCelery
-
-    def TaskConsumer(  # type: ignore[override] # `accept` is among the options  # noqa: N802 (Celery's)
-        self, channel: Any, queues: Any = None, **options: Any
-    ) -> QueueConsumer:
-        """The consumer of a worker."""
-        taken = list(queues or self.queues.consume_from.values())
-        windowed = [queue for queue in taken if queue.name == self.app.topology.queue(DeliverWebhook.queue)]
-        if not windowed or not self.app.delivery_window:
-            return super().TaskConsumer(channel, taken, **options)
-        ordered = [queue for queue in taken if queue not in windowed] + windowed
-        consumer = WindowConsumer(channel, ordered, accept=self.app.conf.accept_content, **options)
-        consumer.window = self.app.delivery_window
-        return consumer
 
 
 class UnoCelery(Celery):
-    """Celery with one choke point for publishing.
-
-    With a `delivery_window`, a worker takes so many events and deliveries at once, else as many as it has threads.
-    """
+    """Celery with one choke point for publishing."""
 
     amqp_cls = "unoapi.broker.celery:UnoAMQP"
 
-    def __init__(
-        self,
-        amqp_url: str,
-        topology: Topology,
-        publisher: MessagePublisher,
-        *,
-        threads: int,
-        delivery_window: int = 0,
-    ) -> None:
+    def __init__(self, amqp_url: str, topology: Topology, publisher: MessagePublisher, *, threads: int) -> None:
         super().__init__("unoapi", broker=amqp_url, set_as_current=False)
         self.topology = topology
         self.publisher = publisher
-        self.delivery_window = delivery_window
         self.conf.update(_configuration(topology, threads=threads))
 
     def send_task(  # type: ignore[override]

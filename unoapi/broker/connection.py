@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import kombu
@@ -12,7 +11,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 BROKER_ERRORS = (OSError, AMQPError, OperationalError)
 """What the libraries raise when RabbitMQ is away, refuses or breaks off."""
@@ -66,30 +65,12 @@ class _AmqpConnection(pyamqp.Connection):
         return super().blocking_read(timeout)
 
 
-class _DrainingConnection(_AmqpConnection):
-    """For who polls the socket: what was read ahead does not show there, and would wait for what comes next."""
-
-    def drain_events(self, timeout: float | None = None) -> Any:
-        """Handle what comes next, and all that came with it."""
-        super().drain_events(timeout)
-        while self.transport.has_frame:
-            self.blocking_read(timeout)
-
-
 class _Transport(pyamqp.Transport):
     Connection = _AmqpConnection
 
 
 class _TransportOverTLS(pyamqp.SSLTransport):
     Connection = _AmqpConnection
-
-
-class _PolledTransport(pyamqp.Transport):
-    Connection = _DrainingConnection
-
-
-class _PolledTransportOverTLS(pyamqp.SSLTransport):
-    Connection = _DrainingConnection
 
 
 class Connection(kombu.Connection):
@@ -100,8 +81,6 @@ class Connection(kombu.Connection):
     """
 
     io_timeout_s: float | None = IO_TIMEOUT_S
-    is_polled = False
-    """Whether who reads from it waits for its socket, and not for it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         bounds = {"read_timeout": self.io_timeout_s, "write_timeout": self.io_timeout_s}
@@ -111,8 +90,6 @@ class Connection(kombu.Connection):
 
     def get_transport_cls(self) -> type[pyamqp.Transport]:
         """The transport, whose connections read ahead."""
-        if self.is_polled:
-            return _PolledTransportOverTLS if self.transport_cls == "amqps" else _PolledTransport
         return _TransportOverTLS if self.transport_cls == "amqps" else _Transport
 
     def switch(self, conn_str: str) -> None:
@@ -123,27 +100,6 @@ class Connection(kombu.Connection):
     def _check_host(self) -> None:
         if self.transport_cls == "amqps":
             self.ssl = {"server_hostname": self.hostname}
-
-
-@contextmanager
-def written_together(connection: Any) -> Iterator[None]:
-    """Let all that is written to an AMQP connection meanwhile leave with one call of the system.
-
-    For the only thread that writes to it. Raises what writing raises.
-    """
-    transport = getattr(connection, "transport", None)
-    if transport is None:
-        yield
-        return
-    frames: list[bytes] = []
-    write = transport._write  # noqa: SLF001 (py-amqp has one buffer for the frame that it writes)
-    transport._write = lambda frame: frames.append(bytes(frame))  # noqa: SLF001
-    try:
-        yield
-    finally:
-        transport._write = write  # noqa: SLF001
-        if frames:
-            transport.write(b"".join(frames))
 
 
 def wait_until_applied(channel: Any, queue: str) -> None:

@@ -71,7 +71,7 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
     }
     if parent := traceparent():
         headers[TRACE_HEADER] = parent
-    if envelope.history is not NO_HISTORY and envelope.history != NO_HISTORY:
+    if envelope.history != NO_HISTORY:
         headers[HISTORY_HEADER] = envelope.history.model_dump_json(exclude_defaults=True)
     body = f'[[{job.model_dump_json()}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'
     properties: dict[str, Any] = {
@@ -155,8 +155,8 @@ def history_of(headers: dict[str, Any] | None) -> History:
     """The history that came with a message; an empty one when there is none or it cannot be read."""
     text = (headers or {}).get(HISTORY_HEADER)
     if not isinstance(text, str):
-        return NO_HISTORY
+        return History()
     try:
         return History.model_validate_json(text)
     except ValueError:
-        return NO_HISTORY
+        return History()

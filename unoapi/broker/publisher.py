@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from amqp.exceptions import NotFound
@@ -17,7 +16,6 @@ from unoapi.broker.messages import Message, to_message
 from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import EventJob
 from unoapi.ports import Publisher
-from unoapi.services.fibers import in_thread
 from unoapi.telemetry.logging import PUBLISHED, get_logger
 
 if TYPE_CHECKING:
@@ -112,9 +110,6 @@ class ConfirmingPublisher:
 
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
         """Publish messages, all confirmed. Raises BrokerUnavailable after `timeout_s`."""
-        in_thread(partial(self._publish, messages, timeout_s=timeout_s))
-
-    def _publish(self, messages: Sequence[Message], *, timeout_s: float) -> None:
         pool = self._started()
         if pool.away:
             raise _unavailable("RabbitMQ was not reachable a moment ago", pool)

@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Attempt
 
 
-EX_SOFTWARE = 70
-"""Exit code of a process that cannot go on, for a mistake of ours: starting again helps."""
 EX_CONFIG = 78
 """Exit code for a ConfigurationError: starting again does not help, somebody has to change something."""
 

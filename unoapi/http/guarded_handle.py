@@ -14,9 +14,7 @@ import pycurl
 
 from unoapi.errors import NotSent
 from unoapi.http.ca_bundle import find_ca_bundle
-from unoapi.http.exchange import FiberExchange, perform
 from unoapi.http.failures import BAD_ADDRESS, Failure, explain_curl
-from unoapi.services.fibers import current_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,16 +45,13 @@ _ALWAYS = (
 class GuardedHandle:
     """A pycurl handle, for one thread. `curl` takes the options of a single request, between `prepare` and `perform`.
 
-    The guard checks each address when its connection is opened. One that is made in a fiber is for fibers of its `loop`
-    alone: its connections are kept in another place than those of a handle that is for threads.
+    The guard checks each address when its connection is opened.
     """
 
     def __init__(self, guard: AddressGuard) -> None:
         self.curl = pycurl.Curl()
         self._guard = guard
         self._ca_bundle = find_ca_bundle()
-        self.loop = current_loop()
-        self._exchange = None if self.loop is None else FiberExchange(self.curl, self.loop)
         self._url, self._timeout_ms, self._socket_opener = "", 1, guard.socket_opener("")
 
     def prepare(
@@ -78,8 +73,6 @@ class GuardedHandle:
             raise NotSent(BAD_ADDRESS)
         self._url, self._timeout_ms = url, max(1, timeout_ms)
         self._socket_opener = self._guard.socket_opener(url, trusted=trusted)
-        if self._exchange is not None:
-            self._exchange.forget()
         self.curl.reset()
         set_option = self.curl.setopt
         for option, value in _ALWAYS:
@@ -105,7 +98,11 @@ class GuardedHandle:
         return None if code == pycurl.E_OK else self._explain(code)
 
     def _run(self) -> int:
-        return perform(self.curl) if self._exchange is None else self._exchange.perform()
+        try:
+            self.curl.perform()
+        except pycurl.error as error:
+            return int(error.args[0])
+        return pycurl.E_OK
 
     def _explain(self, code: int) -> Failure:
         if code != pycurl.E_OK and self._socket_opener.refusal:
@@ -135,8 +132,6 @@ class GuardedHandle:
 
     def close(self) -> None:
         """Close the connection."""
-        if self._exchange is not None:
-            self._exchange.close()
         self.curl.close()
 
 

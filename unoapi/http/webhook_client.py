@@ -15,7 +15,6 @@ from unoapi.http.signatures import build_headers
 from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
 from unoapi.models.endpoints import origin_of
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.services.fibers import current_loop
 from unoapi.telemetry.tracing import is_tracing, span, traceparent
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from unoapi.http.guarded_handle import Headers
     from unoapi.models.provenance import OperatorAddresses
     from unoapi.models.session import Webhook
-    from unoapi.services.fibers import FiberLoop
 
 MAX_BODY_BYTES = 16 * 1024
 MOST_IDLE = 64
@@ -44,9 +42,9 @@ class WebhookClient:
     """
 
     def __init__(
-        self, guard: AddressGuard, operators: OperatorAddresses = NO_ADDRESSES, *, most_idle: int = MOST_IDLE
+        self, guard: AddressGuard, operators: OperatorAddresses = NO_ADDRESSES, *, threads: int = MOST_IDLE
     ) -> None:
-        self._sender = CurlSender(guard, most_idle=max(MOST_IDLE, most_idle))
+        self._sender = CurlSender(guard, most_idle=max(MOST_IDLE, threads))
         self._operators = operators
 
     def post(  # noqa: PLR0913 (the parts of one request)
@@ -108,15 +106,14 @@ Owner = tuple[str, bool, tuple[str, str, int] | None]
 class CurlSender:
     """Posts webhooks, from any thread, over connections that it keeps: a TLS handshake costs as much as 20 requests.
 
-    Threads and fibers have handles of their own. A handle has at most one open connection. A request takes an idle
-    handle whose connection is its own; else one without a connection, a new one, or, when as many as may be are idle,
-    the one that was idle for longest.
+    A handle has at most one open connection. A request takes an idle handle whose connection is its own; else one
+    without a connection, a new one, or, when as many as may be are idle, the one that was idle for longest.
     """
 
     def __init__(self, guard: AddressGuard, *, most_idle: int = MOST_IDLE) -> None:
         self._guard = guard
         self._most_idle = most_idle
-        self._idle: dict[FiberLoop | None, list[_Handle]] = {}  # the longest idle first
+        self._idle: list[_Handle] = []  # the longest idle first
         self._lock = threading.Lock()
 
     def post(self, request: WebhookRequest) -> Answer:
@@ -130,20 +127,18 @@ class CurlSender:
 
     def _take(self, owner: Owner) -> _Handle:
         with self._lock:
-            idle = self._idle.setdefault(current_loop(), [])
             for wanted in (owner, None):
-                for position in reversed(range(len(idle))):
-                    if idle[position].owner == wanted:
-                        return idle.pop(position)
-            if len(idle) >= self._most_idle:
-                return idle.pop(0)
+                for position in reversed(range(len(self._idle))):
+                    if self._idle[position].owner == wanted:
+                        return self._idle.pop(position)
+            if len(self._idle) >= self._most_idle:
+                return self._idle.pop(0)
         return _Handle(self._guard)
 
     def _give_back(self, handle: _Handle) -> None:
         with self._lock:
-            idle = self._idle[handle.loop]
-            idle.append(handle)
-            too_many = idle.pop(0) if len(idle) > self._most_idle else None
+            self._idle.append(handle)
+            too_many = self._idle.pop(0) if len(self._idle) > self._most_idle else None
         if too_many is not None:
             too_many.close()
 
@@ -153,7 +148,6 @@ class _Handle:
 
     def __init__(self, guard: AddressGuard) -> None:
         self._handle = GuardedHandle(guard)
-        self.loop = self._handle.loop
         self.owner: Owner | None = None
         self._body_bytes = 0
 

@@ -23,30 +23,19 @@ SEEN_S = 5.0
 PERMIT_WAIT_MS = 2000
 
 
-class WorkSeen:
-    """Who had work lately: endpoints and origins, by when (`time.monotonic`), under one lock."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.endpoints: OrderedDict[str, float] = OrderedDict()
-        self.origins: OrderedDict[str, float] = OrderedDict()
-
-
 class Bulkhead:
     """The threads of one process, shared between endpoints, and between the origins (scheme, host, port) behind them.
 
     One of either may use all of them while no other has work, otherwise at most half. It counts in the memory of this
-    process, so that a crash leaves nothing behind. Bulkheads with the same `WorkSeen` have threads of their own; who
-    has work in one of them is another one in all.
+    process, so that a crash leaves nothing behind.
     """
 
-    def __init__(self, threads: int, seen: WorkSeen | None = None) -> None:
-        seen = seen or WorkSeen()
+    def __init__(self, threads: int) -> None:
         self._half = max(1, threads // 2)
         self._tenth = max(1, threads // 10)
-        self._endpoints, self._origins = _Account(seen.endpoints), _Account(seen.origins)
+        self._endpoints, self._origins = _Account(), _Account()
         self._probes = 0
-        self._lock = seen.lock
+        self._lock = threading.Lock()
 
     @contextmanager
     def taken(self, url: str, endpoint: Endpoint | None = None) -> Iterator[None]:
@@ -94,9 +83,9 @@ class Bulkhead:
 class _Account:
     """Who uses how many threads, and who had work lately. What each call does is the same however many there are."""
 
-    def __init__(self, seen: OrderedDict[str, float]) -> None:
+    def __init__(self) -> None:
         self._busy: dict[str, int] = {}
-        self._seen = seen
+        self._seen: OrderedDict[str, float] = OrderedDict()
 
     def note_work(self, name: str, now: float) -> bool:
         """Note that a name has work now (`time.monotonic`). Whether another one has some, too."""

@@ -317,15 +317,8 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     return answer.as_attempt()
 
 
-def deliver_and_record(
-    job: DeliverWebhook,
-    *,
-    history: History,
-    context: DeliveryContext,
-    traces: Traces,
-    steps: Sequence[TraceEntry] = (),
-) -> None:
-    """Make one attempt, and record what became of it, after the `steps` before it. Raises what `deliver` raises."""
+def deliver_and_record(job: DeliverWebhook, *, history: History, context: DeliveryContext, traces: Traces) -> None:
+    """Make one attempt, and record what became of it. Raises what `deliver` raises."""
     try:
         attempt = deliver(job, history=history, context=context)
     except (DeliveryFailed, DeliveryRefused, Postponed) as error:
@@ -334,13 +327,13 @@ def deliver_and_record(
         raise
     if attempt is None:
         if not job.contact:  # there it is the message that waited, whose delivery another task has made
-            traces.add(*steps, TraceEntry.of(job, "duplicate"))
+            traces.add(TraceEntry.of(job, "duplicate"))
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
     detail = "a replay" if job.replay else ""
-    delivered = TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt, detail=detail)
-    context.deliveries.finish(job.id, *steps, delivered)
+    entry = TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt, detail=detail)
+    context.deliveries.finish(job.id, entry)
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
 

@@ -7,8 +7,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from unoapi.services.fibers import Wait, current_loop
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -21,30 +19,21 @@ CHECK_S = 1.0
 class BatchFuture(Generic[Result]):
     """The future of one result. A bare lock, because `concurrent.futures.Future` costs more than the work itself."""
 
-    __slots__ = ("_done", "_result", "_wait", "abandoned")
+    __slots__ = ("_done", "_result", "abandoned")
 
     def __init__(self) -> None:
         self._done = threading.Lock()
         self._done.acquire()
         self._result: Result | Exception | None = None
-        self._wait: Wait | None = None  # of the fiber that waits for it
         self.abandoned = False
 
     def set_result(self, result: Result | Exception) -> None:
         """Set the result, or the exception that is raised in its place; once."""
         self._result = result
         self._done.release()
-        if self._wait is not None:
-            self._wait.end()
 
     def result(self, timeout_s: float) -> Result:
         """Wait for the result. Raises its exception, or TimeoutError, after which the work is not begun any more."""
-        loop = current_loop()
-        if loop is not None:
-            self._wait = Wait(loop, timeout_s)
-            if self._done.locked():  # checked after the wait is there to be ended
-                loop.wait(self._wait)
-            timeout_s = 0.0
         if not self._done.acquire(timeout=max(0.0, timeout_s)):
             self.abandoned = True
             raise TimeoutError

@@ -67,8 +67,8 @@ class RedisDeliveries:
         _, posted_at = self._pauses_here.get(endpoint.key, NO_PAUSE)
         return self._pause_here_ms(endpoint) if time.monotonic() < posted_at + ON_ITS_WAY_S else 0
 
-    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
-        """Remember that the delivery is done, and add steps to the trace of its message with the same call.
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+        """Remember that the delivery is done.
 
         Written within milliseconds, without waiting: to wait before the acknowledgement would only lengthen the time in
         which a crash makes a copy.
@@ -78,7 +78,7 @@ class RedisDeliveries:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
         done: Command = ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
-        self._redis.post(done, *self._traces.commands(*entries))
+        self._redis.post(done, *self._traces.commands(entry))
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import re
 from datetime import UTC, datetime, timedelta
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,6 @@ FIELDS = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", 
 """The fields of a packed step after its time and the letter of its word, without what says nothing at the end."""
 NOTHING = "-"
 SEPARATOR = "\x1f"
-UUID_TEXT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 UUID_CHARS = 20
 """Of a UUID in base 85."""
 LITERAL = ":"
@@ -67,14 +65,13 @@ class RedisTraces:
         """Append steps. Never raises, never waits."""
         self._redis.post(*(command for entry in entries for command in self.commands(entry)))
 
-    def commands(self, *entries: TraceEntry) -> tuple[Command, ...]:
-        """The commands that append steps of one message, which are counted."""
-        for entry in entries:
-            self._count(entry)
-        if not entries or not entries[0].message_id:
+    def commands(self, entry: TraceEntry) -> tuple[Command, ...]:
+        """The commands that append one step, which is counted."""
+        self._count(entry)
+        if not entry.message_id:
             return ()
-        key = _trace_key(entries[0].phone, entries[0].message_id)
-        append: tuple[Command, ...] = (("RPUSH", key, *map(_packed, entries)), ("EXPIRE", key, self._ttl_s))
+        key = _trace_key(entry.phone, entry.message_id)
+        append: tuple[Command, ...] = (("RPUSH", key, _packed(entry)), ("EXPIRE", key, self._ttl_s))
         if random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
             return append
         return (*append, ("LTRIM", key, -MAX_TRACE_ENTRIES, -1))
@@ -203,9 +200,13 @@ def _number(name: str, value: int | None) -> str:
 
 def _short(delivery_id: str) -> str:
     """20 characters for a UUID, which is what a delivery has; anything else as it is."""
-    if UUID_TEXT.fullmatch(delivery_id):
-        return base64.b85encode(bytes.fromhex(delivery_id.replace("-", ""))).decode()
-    return f"{LITERAL}{delivery_id}" if delivery_id else NOTHING
+    try:
+        uuid = UUID(delivery_id)
+    except ValueError:
+        return f"{LITERAL}{delivery_id}" if delivery_id else NOTHING
+    if f"{uuid}" != delivery_id:
+        return f"{LITERAL}{delivery_id}"
+    return base64.b85encode(uuid.bytes).decode()
 
 
 def _long(short: str | list[str]) -> str:
