@@ -46,6 +46,23 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServ
     running.close()
 
 
+def test_a_forked_session_logs_to_the_output_and_is_never_taken_for_ended(
+    server: ForkServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sessions = []
+    for last in range(1, 9):
+        sessions.append(server.launch([f"{PHONE[:-1]}{last}", "qr", ""], {}))
+        assert sessions[-1].poll() is None, "the supervisor is its parent as soon as it knows its number"
+    asked = server.launch([PHONE, "resume", ""], {})
+    assert asked.wait(60) == Exit.NETWORK
+    for session in sessions:
+        session.kill()
+
+    assert [session.wait(60) for session in sessions] == [-9] * len(sessions)
+    output = capfd.readouterr().out
+    assert [line for line in output.splitlines() if "session_options_unknown" in line and PHONE in line]
+
+
 def test_a_forked_session_ends_with_its_own_code_and_outlives_the_server(server: ForkServer) -> None:
     asked = server.launch([PHONE, "resume", ""], {})  # Redis is away: it may not resume
     waiting = server.launch([PHONE[:-1] + "1", "qr", ""], {})

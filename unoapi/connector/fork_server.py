@@ -168,26 +168,37 @@ def serve(connection: socket.socket) -> None:
 
 
 def _fork(connection: socket.socket, stdin: int, wish: dict[str, Any]) -> None:
-    """Fork twice: the first child ends at once, so that the supervisor becomes the parent of the second."""
+    """Fork twice: the first child ends at once, so that the supervisor becomes the parent of the second.
+
+    Answered is only then: before, the supervisor could not wait for the session, and would take it for ended.
+    """
+    reader, writer = os.pipe()
     try:
         middle = os.fork()
     except OSError as error:
+        os.close(reader)
+        os.close(writer)
         connection.sendall(f"-{error.errno}".encode())
         return
     if middle:
+        os.close(writer)
         os.waitpid(middle, 0)
+        connection.sendall(os.read(reader, 64))
+        os.close(reader)
         return
     try:
         pid = os.fork()
     except OSError as error:
-        connection.sendall(f"-{error.errno}".encode())
+        os.write(writer, f"-{error.errno}".encode())
         os._exit(1)
     if pid:
-        connection.sendall(f"{pid}".encode())
+        os.write(writer, f"{pid}".encode())
         os._exit(0)
     code = 1
     try:
         connection.close()
+        os.close(reader)
+        os.close(writer)
         os.dup2(stdin, 0)
         os.close(stdin)
         os.environ.update(wish["environment"])
@@ -206,8 +217,9 @@ def _fork(connection: socket.socket, stdin: int, wish: dict[str, Any]) -> None:
 def main(descriptor: int) -> None:
     """Load the program, then serve."""
     from unoapi.bootstrap import unoapi  # noqa: PLC0415 (what is loaded here is shared by all)
-    from unoapi.connector import session_process  # noqa: F401, PLC0415
+    from unoapi.connector import session_process  # noqa: PLC0415
 
+    session_process.silence_the_library()  # before the log is bound to the output: it stays open to it
     unoapi()
     for name in PRELOADED:
         with contextlib.suppress(ImportError):

@@ -12,6 +12,7 @@ import stat
 import sys
 import threading
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
@@ -211,8 +212,12 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
     )
 
 
-def _silence_the_library() -> None:
-    """The log still goes to the output; what a library prints by itself (pairing codes, messages) goes nowhere."""
+@cache
+def silence_the_library() -> None:
+    """The log still goes to the output; what a library prints by itself (pairing codes, messages) goes nowhere.
+
+    Once, and before the log is set up: a forked process has it from the one that it was forked from.
+    """
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
@@ -232,7 +237,7 @@ def proxy_of(options: ConnectorOptions, uno: Uno) -> str:
 def main(arguments: list[str]) -> int:
     """Run one session; the exit code."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
-    _silence_the_library()
+    silence_the_library()
     uno = unoapi()
     options = ConnectorOptions()
     try:
