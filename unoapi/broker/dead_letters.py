@@ -98,10 +98,15 @@ def moved_to_the_end(dead_letter: DeadLetter, topology: Topology) -> Message:
     """The same dead letter for the end of its queue; what the broker's headers said is saved in ours."""
     headers = _without(dead_letter.headers, ()) | {REASON_HEADER: dead_letter.reason, QUEUE_HEADER: dead_letter.queue}
     if dead_letter.died_at is not None:
-        headers[DIED_HEADER] = dead_letter.died_at.isoformat(timespec="milliseconds")
+        headers[DIED_HEADER] = _as_it_was(dead_letter.died_at)
     return Message(
         topology.dead, dead_letter.queue, dead_letter.body, headers, dead_letter.properties, into=topology.dead
     )
+
+
+def _as_it_was(died_at: datetime) -> str:
+    """A time as it stands in the header: letters of earlier versions have whole seconds."""
+    return died_at.isoformat(timespec="milliseconds" if died_at.microsecond else "seconds")
 
 
 def _without(headers: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
