@@ -297,7 +297,7 @@ def test_a_path_that_nobody_has_is_not_found_and_a_wrong_method_is_named(api: Ap
     token = f"session-token-{PHONE}"
 
     assert ask(api, "GET", f"{PHONE}/nonsense", token=token).status_code == 404
-    wrong = ask(api, "GET", f"{PHONE}/messages", token=token)
+    wrong = ask(api, "GET", f"{PHONE}/marketing_messages", token=token)
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
 
 

@@ -12,6 +12,7 @@ import redis
 import requests
 
 from tests.support.stack import CONTACT, OPERATOR, PHONE, Stack, eventually, stack
+from tests.support.voice_server import KEY, VoiceServer
 from unoapi.models.cloud_api.messages import MESSAGES
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ TEXT = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": 
 
 @pytest.fixture(scope="module")
 def uno(servers: PrivateServers, hooks: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack(servers, tmp_path_factory.mktemp("sending")) as running:
+    with (
+        VoiceServer() as voice,
+        stack(
+            servers, tmp_path_factory.mktemp("sending"), OPENAI_API_KEY=KEY, OPENAI_API_BASE_URL=voice.url
+        ) as running,
+    ):
         running.web()
         running.worker()
         running.register([{"id": "main", "urlAbsolute": hooks.url("/main")}])
