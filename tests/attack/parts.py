@@ -341,6 +341,7 @@ def _own(path: str) -> tuple[str, ...]:
         "/environment": ("webhook",),
         "/graph": ("meta",),
         "/callback": ("callback",),
+        "/alerts": ("alerts",),
     }
     return next((names for prefix, names in belongs.items() if path.startswith(prefix)), ())
 
