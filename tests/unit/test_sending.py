@@ -243,10 +243,10 @@ def test_what_did_not_leave_is_sent_again_though_its_claim_could_not_be_given_ba
     assert len(later.sent) == 1
 
 
-@pytest.mark.parametrize("job", [make_send(), make_send(claimed_only=True)], ids=["a mark", "a client's key"])
+@pytest.mark.parametrize("claimed_only", [False, True], ids=["a mark", "a client's key"])
 @pytest.mark.parametrize("redelivered", [False, True])
-def test_a_claim_whose_answer_was_lost_is_no_unknown_outcome(job: SendMessage, *, redelivered: bool) -> None:
-    sends, provider = MemorySends(lease_ms=0), ScriptedProvider()
+def test_a_claim_whose_answer_was_lost_is_no_unknown_outcome(*, claimed_only: bool, redelivered: bool) -> None:
+    job, sends, provider = make_send(claimed_only=claimed_only), MemorySends(lease_ms=0), ScriptedProvider()
     sends.unheard = True
 
     with pytest.raises(Postponed) as wait:
