@@ -84,6 +84,17 @@ def test_a_forked_session_ends_with_its_own_code_and_outlives_the_server(server:
     assert own_mb < 25, "what was loaded before the fork is shared"
 
 
+def test_traces_that_are_exported_keep_no_session_from_being_forked(
+    server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("opentelemetry", reason="the extra `otel` is not installed: make otel")
+    monkeypatch.setenv("UNOAPI_OTLP_ENDPOINT", "http://127.0.0.1:1")
+
+    session = server.launch([PHONE, "resume", ""], {})
+
+    assert session.wait(60) == Exit.NETWORK
+
+
 def test_a_server_that_was_killed_is_started_anew(server: ForkServer) -> None:
     first = server.launch([PHONE, "resume", ""], {})
     assert server._server is not None

@@ -220,6 +220,7 @@ def main(descriptor: int) -> None:
     from unoapi.connector import session_process  # noqa: PLC0415
 
     session_process.silence_the_library()  # before the log is bound to the output: it stays open to it
+    os.environ["UNOAPI_OTLP_ENDPOINT"] = ""  # sessions make no spans, and the exporter's thread forbids every fork
     unoapi()
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
