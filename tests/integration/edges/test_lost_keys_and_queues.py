@@ -48,6 +48,10 @@ DAY_MS = 86_400_000
 MEASURED = 300
 KEY_COST = 64
 """Bytes that Redis needs for the two tables in which each key stands, beside what MEMORY USAGE says."""
+LOGGED, LOGGED_B = "unoapi-messages", 250
+"""The latest messages, and what `UNOAPI_MESSAGE_LOG_MAX` says that each takes: bounded for a number, not a message."""
+COUNTED, MOST_COUNTED = "unoapi-activity", 8
+"""Counts over time, in keys of fixed size, on two days at midnight: all by minute and hour, the number, its webhook."""
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +222,7 @@ def test_a_message_needs_little_memory_in_redis(
     for _ in range(3):
         skipped = times_skipped(uno)
         hooks.clear()
-        before, _ = footprint(uno)
+        _, kinds_before = footprint(uno)
         with ThreadPoolExecutor(2) as clients:
             if direction == "sent":
                 contacts = [f"{int(CONTACT) + number}" for number in range(MEASURED)]  # a line of one waits for itself
@@ -228,14 +232,21 @@ def test_a_message_needs_little_memory_in_redis(
         wanted = 3 * MEASURED if direction == "sent" else MEASURED
         arranged(lambda: hooks.count(path) >= wanted, what="all are delivered", within_s=60, every_s=0.2)  # noqa: B023
         happens(lambda: False, within_s=0.3)  # what is written behind
-        after, kinds = footprint(uno)
+        _, kinds = footprint(uno)
         if times_skipped(uno) == skipped:
             break
         happens(lambda: False, within_s=3)
     else:
         pytest.skip("the machine is too busy: Redis was skipped in each round, so not everything was stored")
 
-    assert (after - before) / MEASURED <= most, kinds
+    grown = {name: size - kinds_before.get(name, (0, 0))[1] for name, (_, size) in kinds.items()}
+    logged = grown.pop(LOGGED)
+    del grown[COUNTED]
+    assert sum(grown.values()) / MEASURED <= most, kinds
+    assert 0 < logged / MEASURED <= LOGGED_B, kinds
+    new = {name: kinds[name][0] - kinds_before.get(name, (0, 0))[0] for name in (LOGGED, COUNTED)}
+    assert new[LOGGED] <= 2, "one list of the number, and one of all"
+    assert new[COUNTED] <= MOST_COUNTED, kinds
 
 
 def times_skipped(uno: Stack) -> int:
