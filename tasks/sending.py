@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery import shared_task
 
 from tasks.base import UnoTask
@@ -11,6 +13,9 @@ from unoapi.models.jobs import Envelope, FetchFiles, RunCommand, SendMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import bulk, fetching, own_chat, sending
 from unoapi.services.message_parsing import message_of
+
+if TYPE_CHECKING:
+    from unoapi.models.jobs import MessageJob
 
 
 @shared_task(name=SendMessage.task, base=UnoTask, bind=True)
@@ -65,11 +70,7 @@ def fetch(self: UnoTask, job: FetchFiles) -> None:
             always_voice=settings.send_audio_message_as_ptt,
         )
     except MessageRejected as error:
-        receipt = sending.rejection(message_of(job).addressee, error)
-        uno.publisher.publish(sending.status_envelopes(job, receipt, sessions=uno.sessions))
-        uno.send_order.leave(job)
-        uno.backlog.leave(job.phone, job.id)
-        uno.traces.add(*sending.trace(job, receipt))
+        end_rejected(self, job, error)
         return
     except FetchFailed:
         uno.send_order.leave(job)  # it is tried again later: the others need not wait so long
@@ -77,6 +78,16 @@ def fetch(self: UnoTask, job: FetchFiles) -> None:
     uno.publisher.publish([Envelope(self.as_perhaps_repeated(following))])
     bulk.remember_files(job, following, campaigns=uno.campaigns)
     uno.traces.add(TraceEntry.of(job, "queued", detail="its files are fetched"))
+
+
+def end_rejected(self: UnoTask, job: MessageJob, error: MessageRejected) -> None:
+    """End a message that was refused for good before it could be sent: its client gets `failed`, the next one goes."""
+    uno = self.uno
+    receipt = sending.rejection(message_of(job).addressee, error)
+    uno.publisher.publish(sending.status_envelopes(job, receipt, sessions=uno.sessions))
+    uno.send_order.leave(job)
+    uno.backlog.leave(job.phone, job.id)
+    uno.traces.add(*sending.trace(job, receipt))
 
 
 @shared_task(name=RunCommand.task, base=UnoTask, bind=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from celery import shared_task
 
 from tasks.base import UnoTask
+from tasks.sending import end_rejected
 from unoapi.errors import MessageRejected, VoiceFailed
 from unoapi.media.lengths import seconds_of
 from unoapi.models.jobs import Envelope, Speak, Transcribe
 from unoapi.models.trace import TraceEntry
-from unoapi.services import sending, speech, transcription
-from unoapi.services.message_parsing import message_of
+from unoapi.services import speech, transcription
 from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ def speak(self: UnoTask, job: Speak) -> None:
         )
     except MessageRejected as error:
         metrics().voiced("speech", "skipped")
-        receipt = sending.rejection(message_of(job).addressee, error)
-        uno.publisher.publish(sending.status_envelopes(job, receipt, sessions=uno.sessions))
-        uno.send_order.leave(job)
-        uno.backlog.leave(job.phone, job.id)
-        uno.traces.add(*sending.trace(job, receipt))
+        end_rejected(self, job, error)
         return
     except VoiceFailed:
         metrics().voiced("speech", "failed")

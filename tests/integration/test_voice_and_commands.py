@@ -130,6 +130,7 @@ def test_a_command_is_answered_in_the_numbers_own_chat_and_nobody_else_gives_one
     uno.register([{"id": "crm", "urlAbsolute": receiver.url("/commands")}], phone=COMMANDING, commands=True)
 
     uno.contact_writes("help", phone=COMMANDING)
+    eventually(lambda: messages(receiver, "/commands"), what="the contact's message")
     uno.contact_writes("status", phone=COMMANDING, sender=COMMANDING)
     eventually(lambda: "read" in statuses(receiver, "/commands").values(), what="the answer in the own chat")
 
