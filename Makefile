@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
+# Compiled modules are kept, whatever the environment says: without them each process takes two seconds to begin.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-figures console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel whisper clean
 
@@ -19,7 +22,7 @@ demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
 	@$(BIN)/python -m unoapi.devenv.demo
 
 test: $(VENV)/.dev ## Run all tests, on throw-away servers; what failed runs once more, alone
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder || { test $$? = 1 || exit 1; \
+	@$(BIN)/python -m pytest -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder || { test $$? = 1 || exit 1; \
 		echo "=== What failed beside the others runs again, alone: it is a defect either way, and fails this run if it fails twice ==="; \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail=3 -v; }
 
@@ -103,6 +106,7 @@ $(VENV)/.ready: requirements.txt setup.cfg
 	@echo "Installing the locked dependencies ..."
 	@$(INSTALL) --require-hashes -r requirements.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q unoapi tasks
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt

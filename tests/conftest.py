@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import warm_start
+from tests.support import long_run, warm_start
 from tests.support.constants import ROOT
 from tests.support.harness import throw_away_servers
 from tests.support.receiver import Receiver
@@ -24,6 +24,10 @@ os.environ["AMQP_URL"] = "amqp://hostile:hostile@127.0.0.1:1/hostile"
 os.environ["REDIS_URL"] = "redis://127.0.0.1:1"
 os.environ["DOTENV_CONFIG_PATH"] = os.devnull
 warm_start.use()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(long_run)
 
 
 LONG_ONES_FIRST = ("contracts", "integration", "connector", "clients")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import time
+from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from re import _parser as parser  # the only parser of the very same language
@@ -31,14 +32,20 @@ class Use(NamedTuple):
 
 def uses() -> list[Use]:
     """All uses of patterns in the source. A compiled one counts for all calls on its name."""
-    everything = "\n".join(path.read_text() for path in SOURCES)
+    texts = {path: path.read_text() for path in SOURCES}
+    calls_on: dict[str, set[str]] = defaultdict(set)
+    for text in texts.values():
+        for name, call in re.findall(r"\b(\w+)\.(\w+)\(", text):
+            calls_on[name].add(call)
     all_uses = []
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and node.args):
+    for path, text in texts.items():
+        if not re.search(r"\bre\.", text):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue
-            name = ast.unparse(node.func).removeprefix("re.")
-            if name not in CALLS | {"compile"}:
+            name = node.func.attr
+            if ast.unparse(node.func.value) != "re" or name not in CALLS | {"compile"}:
                 continue
             pattern = ast.literal_eval(node.args[0])  # a pattern that is put together would fail here: write it out
             where = f"{path.relative_to(ROOT)}:{node.lineno}"
@@ -46,9 +53,8 @@ def uses() -> list[Use]:
             if name != "compile":
                 all_uses.append(Use(where, pattern, flags, name))
                 continue
-            (line,) = path.read_text().splitlines()[node.lineno - 1 : node.lineno]
-            own = line.split("=")[0].strip()
-            calls = set(re.findall(rf"\b{re.escape(own)}\.(\w+)\(", everything)) & CALLS
+            own = text.splitlines()[node.lineno - 1].split("=")[0].strip()
+            calls = calls_on[own] & CALLS
             assert calls, f"{where}: {own} is used in no way that this test knows"
             all_uses += [Use(where, pattern, flags, call) for call in sorted(calls)]
     return all_uses

@@ -21,6 +21,7 @@ from unoapi.media.tables import read_table
 from unoapi.models.tables import column_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXT = "NOME;TELEFONE;MENSAGEM\nJoão;5549988887777;Olá, você\nAndré;5549988886666;Promoção às 10 h\n"
@@ -137,18 +138,18 @@ def archive(**parts: bytes) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        b"PK\x03\x04 no archive",
-        archive(a=b"no workbook"),
-        archive(**{"xl/sharedStrings.xml": b"0" * (101 * 1_048_576)}),
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 1000,
-        b"%PDF-1.7\x00\x01\x02",
-        struct.pack("<20I", *range(20)),
+        lambda: b"PK\x03\x04 no archive",
+        lambda: archive(a=b"no workbook"),
+        lambda: archive(**{"xl/sharedStrings.xml": b"0" * (101 * 1_048_576)}),
+        lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 1000,
+        lambda: b"%PDF-1.7\x00\x01\x02",
+        lambda: struct.pack("<20I", *range(20)),
     ],
     ids=["broken zip", "another zip", "bomb", "broken xls", "pdf", "binary"],
 )
-def test_what_is_no_table_is_refused_with_a_reason(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_table_is_refused_with_a_reason(tmp_path: Path, content: Callable[[], bytes]) -> None:
     with pytest.raises(TableUnreadable):
-        table(tmp_path, content)
+        table(tmp_path, content())
 
 
 def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
