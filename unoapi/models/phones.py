@@ -6,6 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import phonenumbers
 
@@ -32,20 +33,30 @@ CHAT_ID = re.compile(r"[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
 NEW_GROUP = re.compile(r"120363[0-9]{12,14}", re.ASCII)
 """A group's id without its host: longer than any phone."""
 BEFORE_A_NUMBER = re.compile(
-    r"(?:https?://)?(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?phone=)"
-    r"|whatsapp://send/?\?phone=|(?:whatsapp|tel|sms|callto):",
+    r"(?:https?://)?(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?(?:[^#]*&)?phone=)"
+    r"|whatsapp://send/?\?(?:[^#]*&)?phone=|(?:whatsapp|tel|sms|callto|p):(?://)?",
     re.IGNORECASE,
 )
-AFTER_A_LINK = re.compile(r"[?&#].*", re.DOTALL)
+"""What stands before a number in a link or a form; `p:` in the leads of Meta's advertisements."""
+AFTER_A_LINK = re.compile(r"[?&#;].*", re.DOTALL)
 FROM_A_SPREADSHEET = re.compile(r"(\+?[0-9]{8,})\.0{1,2}", re.ASCII)
 """What a table makes of a number that it takes for an amount."""
-AROUND = "'\"`\u2018\u2019\u201c\u201d,;"
-"""What stands around a number in a line of a table: Excel's apostrophe, quotes, the sign between two columns."""
+AROUND = "'\"`\u2018\u2019\u201c\u201d,;=<>"
+"""What stands around a number in a line of a table: Excel's marks of a text, quotes, the sign between two columns."""
 MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me", "So"})
 """Unicode categories of what is copied with a number: invisible marks, spaces, the frames of keycaps, pictures."""
-SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022\u30fb~")
+SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022\u30fb\u30fc\u02d7\u2043\u2053\u223c~")
 ANY_CARRIER = re.compile(r"^(\(?0)xx", re.IGNORECASE)
 """How Brazilians write that a carrier's code may stand between the zero and the area."""
+TRUNK_ZERO = re.compile(
+    r"^((?:\+|00)?(?!39|378|225|229|24[12])[1-9][0-9]{0,2})\(0(?:xx)?(?=[0-9]{0,4}\))", re.IGNORECASE
+)
+"""A zero in brackets behind the country's code, dialled within the country alone. In Italy and in some countries of
+Africa it belongs to the number."""
+FORMER_MEXICAN_PREFIX = re.compile(r"^(?:01|04[45])(?=[0-9]{10}$)", re.ASCII)
+"""What was dialled in Mexico before a number of another area, or of a mobile, until 2019."""
+MOBILE_INFIX = {"AR": 2}
+"""Digits that a mobile's number has within the country alone: the 15 behind an area of Argentina."""
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
 """A Brazilian mobile number as it was before the ninth digit: country, area, eight digits that begin with 6 to 9."""
 
@@ -75,7 +86,8 @@ def read_address(written: str, *, own: str = "") -> str:
         raise ValueError(f"has more than {MAX_WRITTEN_CHARS} characters")
     text = "".join(_meaningful(written))
     if found := BEFORE_A_NUMBER.match(text):
-        text = AFTER_A_LINK.sub("", text[found.end() :]).removeprefix("%2B").removeprefix("%2b")
+        linked = AFTER_A_LINK.sub("", text[found.end() :])
+        text = "".join(_meaningful(unquote(linked[:1] + linked[1:].replace("+", " "))))  # a space in a query
     text = text.strip(AROUND)
     user, at, host = text.partition("@")
     host = host.lower()
@@ -87,10 +99,11 @@ def read_address(written: str, *, own: str = "") -> str:
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
     number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys(readings))), "")
+    if not number and not at and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
+        raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
+    number = number or next(filter(None, (_possible(*reading) for reading in readings)), "")
     if not number and digits.startswith("0"):
         raise ValueError("must be a phone number in international form: no country code begins with 0")
-    if not number and not at and LOCAL_DIGITS <= len(digits) < _national_digits(own):
-        raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
     return number or digits
 
 
@@ -128,12 +141,14 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
     """
     if whole := FROM_A_SPREADSHEET.fullmatch(text):
         text = whole[1]
-    text = ANY_CARRIER.sub(r"\1", text)
+    text = TRUNK_ZERO.sub(r"\1(", ANY_CARRIER.sub(r"\1", text))
     kept = "".join(character for character in text if character not in SEPARATORS)
     digits = kept.removeprefix("+")
     if not digits.isascii() or not digits.isdigit():
         raise ValueError("must be a phone number in international form, digits only, or the address of a chat")
     region = region_of(own)
+    if region == "MX" and kept == digits:
+        digits = kept = FORMER_MEXICAN_PREFIX.sub("", digits)
     if digits.startswith("00"):
         return digits[2:], [(digits[2:], ""), *([] if kept != digits else [(digits, region)])]
     if kept != digits:
@@ -160,7 +175,7 @@ def _longest_national(own: str) -> int:
     plan = metadata.general_desc if metadata is not None else None
     if plan is None:
         return MIN_DIGITS
-    return min(max(plan.possible_length), _national_digits(own) + 1)
+    return min(max(plan.possible_length), _national_digits(own) + 1) + MOBILE_INFIX.get(region_of(own), 0)
 
 
 def _national_digits(own: str) -> int:
@@ -180,6 +195,19 @@ def _planned(digits: str, region: str) -> str:
     if OLD_MOBILE.fullmatch(number):
         return with_ninth_digit(number)
     return number if phonenumbers.is_valid_number(parsed) else ""
+
+
+@lru_cache(maxsize=4096)
+def _possible(digits: str, region: str) -> str:
+    """The number if its country's numbers have so many digits: it may be newer than the plan. Empty: they have not."""
+    try:
+        parsed = phonenumbers.parse(digits if region else f"+{digits}", region or None)
+    except phonenumbers.NumberParseException:
+        return ""
+    reason = phonenumbers.is_possible_number_with_reason(parsed)
+    if reason != phonenumbers.ValidationResult.IS_POSSIBLE or parsed.italian_leading_zero:
+        return ""
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:] if region else digits
 
 
 @lru_cache(maxsize=4096)
