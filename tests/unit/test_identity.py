@@ -447,3 +447,42 @@ def test_field_report_1_each_update_of_a_user_id_has_its_own_contact_alone() -> 
 
     assert [event.value["user_id_update"] for event in events] == [[updates[0]], [updates[1]]]
     assert [[contact["profile"]["name"] for contact in own] for own in contacts_in(events)] == [["Bia"], ["Ana"]]
+
+
+def test_each_group_of_one_callback_is_an_event_with_the_members_that_it_names() -> None:
+    groups = [
+        {"group_id": "G1", "type": "group_participants_add", "added_participants": [{"user_id": BIA, "wa_id": ""}]},
+        {"group_id": "G2", "type": "group_participants_add", "added_participants": [{"input": "1", "wa_id": CONTACT}]},
+        {"group_id": "G3", "type": "group_delete"},
+    ]
+    contacts = [a_contact(ANA, "Ana", wa_id=CONTACT), a_contact(BIA, "Bia")]
+
+    events = events_of({"contacts": contacts, "groups": groups}, field="group_participants_update")
+
+    assert [event.value["groups"] for event in events] == [[group] for group in groups]
+    assert [[one["profile"]["name"] for one in own] for own in contacts_in(events)] == [["Bia"], ["Ana"], []]
+    assert all(event.content.traits(PHONE).group for event in events)
+    assert len({event.event_id for event in events}) == len(groups)
+
+
+def test_an_error_of_the_account_beside_several_messages_is_an_event_of_its_own() -> None:
+    value = {
+        "contacts": [a_contact(ANA, "Ana")], "errors": [{"code": 130429}], "messages": items("messages", [ANA, BIA]),
+    }  # fmt: skip
+
+    problem, *messages = events_of(value)
+
+    assert problem.value == {"errors": [{"code": 130429}]}
+    assert [event.kind for event in messages] == ["message", "message"]
+    assert not any("errors" in event.value for event in messages)
+
+
+@pytest.mark.parametrize("timestamp", [1795600000, 1795600000.0, "1795600000"])
+def test_numbers_in_the_place_of_texts_become_texts(timestamp: Any) -> None:
+    message = {"id": "1", "from": int(CONTACT), "timestamp": timestamp, "type": "text"}
+    status = {"id": "2", "status": "read", "recipient_id": int(CONTACT), "timestamp": timestamp}
+
+    received, read = events_of({"messages": [message], "statuses": [status]})
+
+    assert received.value["messages"] == [{**message, "from": CONTACT, "timestamp": "1795600000"}]
+    assert read.value["statuses"] == [{**status, "recipient_id": CONTACT, "timestamp": "1795600000"}]

@@ -138,6 +138,34 @@ def test_a_message_whose_type_is_no_text_has_no_file(kind: Any) -> None:
     assert job.task == "outgoing.fan_out"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("account_settings_update", {"phone_number_settings": {"phone_number_id": "1001"}}),
+        ("account_alerts", {"entity_type": "PHONE_NUMBER", "entity_id": "1001"}),
+        ("account_alerts", {"entity_type": "PHONE_NUMBER", "entity_id": 1001}),
+        ("account_update", {"phone_number": "+55 49 98888-0000", "event": "VERIFIED_ACCOUNT"}),
+        ("something_new", {"phone_number_id": "1001"}),
+    ],
+)
+def test_field_report_69_a_number_that_is_named_in_another_place_gets_its_event_alone(
+    field: str, value: dict[str, Any]
+) -> None:
+    others = "5511970000009"
+    sessions = MemorySessions(SESSION, SESSION.model_copy(update={"phone": others}))
+
+    class Account:
+        """SessionDirectory of an account with two numbers."""
+
+        def phones_of(self, node: str) -> tuple[str, ...]:
+            named = {"1001": (PHONE,), "2001": (others, PHONE), "5549988880000": (PHONE,)}
+            return named.get(node, ())
+
+    numbers = callbacks.numbers_of(Change(value, field=field, entry_id="2001"), directory=Account(), sessions=sessions)  # type: ignore[arg-type]
+
+    assert numbers == [PHONE]
+
+
 # --- ids from the other side ---
 
 SENT = "wamid.HBgNNTUxMTk4ODg4MDAwMRUCABIYDjNFQjAwMDAwMzYzMzAwAA=="

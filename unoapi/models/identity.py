@@ -25,7 +25,8 @@ _RECIPIENT = ("recipient_id", "recipient_user_id", "recipient_parent_user_id")
 _MEMBER = ("recipient_participant_id", "recipient_participant_user_id", "recipient_participant_parent_user_id")
 _PARENT = "parent_recipient_user_id"
 """Another name that Meta has for the last of `_RECIPIENT`."""
-_RECIPIENTS = frozenset((*_RECIPIENT, *_MEMBER, _PARENT))
+RECIPIENT_FIELDS = frozenset((*_RECIPIENT, *_MEMBER, _PARENT))
+"""By which names a status calls whose it is."""
 _CONTACT = ("wa_id", "user_id", "parent_user_id")
 ADDRESS_FIELDS = frozenset((*_FROM, *_TO))
 """By which names a message calls those who talk. The same message may come with others."""
@@ -69,7 +70,7 @@ class Identity(NamedTuple):
 
         In a group it is the member, as far as the item names one.
         """
-        if not _RECIPIENTS.isdisjoint(item):
+        if not RECIPIENT_FIELDS.isdisjoint(item):
             recipient = _named(item, _RECIPIENT)
             if recipient.chat or _text(item, "recipient_type") == GROUP:
                 return _named(item, _MEMBER)._replace(chat=_text(item, "recipient_id"))

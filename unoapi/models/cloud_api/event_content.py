@@ -14,13 +14,14 @@ from unoapi.models.identity import Identity, is_same_phone
 ECHOES = "message_echoes"
 ITEMS = ("messages", ECHOES, "statuses")
 """The lists of a change's value; an event that we make has one item in one of them."""
-OTHER_ITEMS = ("calls", "user_preferences", "user_id_update")
-"""Lists of which each element is about one contact, too; such an event's kind is its field."""
+GROUPS = "groups"
+OTHER_ITEMS = ("calls", "user_preferences", "user_id_update", GROUPS)
+"""Lists of which each element is about one contact or group, too; such an event's kind is its field."""
 
 
 HISTORY = frozenset({"history", "smb_app_state_sync"})
 """Fields of what was there before a number came to Meta: its old messages, its address book."""
-CALLS, GROUPS = "calls", "group_"
+CALLS, GROUP_FIELDS = "calls", "group_"
 
 
 class Traits(BaseModel):
@@ -64,7 +65,7 @@ class EventContent:
         return Traits(
             about=self._about,
             status=self.kind != "message",
-            group=self.field.startswith(GROUPS) or (bool(chat) and not chat.endswith("@newsletter")),
+            group=self.field.startswith(GROUP_FIELDS) or (bool(chat) and not chat.endswith("@newsletter")),
             newsletter=chat.endswith("@newsletter"),
             own=self.kind == "message" and self._is_own(phone),
         )
@@ -88,7 +89,7 @@ class EventContent:
             return "history"
         if self.field == CALLS:
             return "calls"
-        return "chat" if self.item or self.field.startswith(GROUPS) else "account"
+        return "chat" if self.item or self.field.startswith(GROUP_FIELDS) else "account"
 
     def _is_own(self, phone: str) -> bool:
         sender, metadata = str(self.item.get("from") or ""), self.value.get("metadata") or {}

@@ -10,8 +10,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.event_content import ECHOES, ITEMS, OTHER_ITEMS, EventContent
-from unoapi.models.identity import ADDRESS_FIELDS, Identity, is_same_phone
+from unoapi.models.cloud_api.event_content import ECHOES, GROUPS, ITEMS, OTHER_ITEMS, EventContent
+from unoapi.models.identity import ADDRESS_FIELDS, RECIPIENT_FIELDS, Identity, is_same_phone
 from unoapi.models.jobs import computed_id
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.callbacks import Change
 
 BESIDE_ITEMS = frozenset({"messaging_product", "metadata", "contacts"})
+TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
 
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
@@ -93,7 +94,7 @@ def contact(address: str, name: str = "") -> dict[str, Any]:
 
 def message_event(phone: str, message: dict[str, Any], *, contacts: list[dict[str, Any]]) -> Event:
     """An event with one message. Timestamps are text in seconds."""
-    return _event(phone, {"contacts": contacts, "messages": [_with_text_timestamp(message)]}, field="messages")
+    return _event(phone, {"contacts": contacts, "messages": [_with_texts(message)]}, field="messages")
 
 
 def status_event(  # noqa: PLR0913 (the fields of a status)
@@ -153,14 +154,13 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
         if not lists:
             add(rest, change)
         elif not alone:
+            problems = {key: part for key, part in rest.items() if key == "errors" and part}
             rest = {key: part for key, part in rest.items() if key in BESIDE_ITEMS}
+            if problems:  # of the account, and of none of the items
+                add({**{key: part for key, part in rest.items() if key != "contacts"}, **problems}, change)
         for key in lists:
             for item in value[key]:
-                counterparty = Identity.of_counterparty(item, phone=phone, echo=key == ECHOES)
-                contacts = _contacts_of(counterparty, value.get("contacts") or [], alone=alone)
-                if key in ITEMS or "contacts" in rest:
-                    rest = {**rest, "contacts": contacts}
-                add({**rest, key: [_with_text_timestamp(item) if key in ITEMS else item]}, change)
+                add({**rest, **_own_part(key, item, rest, change, phone=phone, alone=alone)}, change)
     return events
 
 
@@ -179,9 +179,34 @@ def _contacts_of(counterparty: Identity, contacts: list[dict[str, Any]], *, alon
     return [counterparty.as_contact(given=given)]
 
 
-def _with_text_timestamp(item: dict[str, Any]) -> dict[str, Any]:
-    others = {key: part for key, part in item.items() if key != "timestamp"}
-    return others if item.get("timestamp") is None else {**item, "timestamp": str(item["timestamp"])}
+def _own_part(  # noqa: PLR0913 (what stands around it)
+    key: str, item: dict[str, Any], beside: dict[str, Any], change: Change, *, phone: str, alone: bool
+) -> dict[str, Any]:
+    """An item of a list, and the contacts that it is about."""
+    if key == GROUPS:
+        return {**_members_of(item, beside, alone=alone), key: [item]}
+    if key not in ITEMS and "contacts" not in beside:
+        return {key: [item]}
+    counterparty = Identity.of_counterparty(item, phone=phone, echo=key == ECHOES)
+    contacts = _contacts_of(counterparty, change.value.get("contacts") or [], alone=alone)
+    return {"contacts": contacts, key: [_with_texts(item) if key in ITEMS else item]}
+
+
+def _members_of(group: dict[str, Any], beside: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    """The contacts beside a change of a group: those that it names, when others stand there, too."""
+    contacts = beside.get("contacts")
+    if alone or not isinstance(contacts, list):
+        return {}
+    lists = [part for part in group.values() if isinstance(part, list)]
+    named = [Identity.of_contact(member) for members in lists for member in members if isinstance(member, dict)]
+    known = [(Identity.of_contact(contact), contact) for contact in contacts if isinstance(contact, dict)]
+    return {"contacts": [contact for one, contact in known if any(one.likeness(member) for member in named)]}
+
+
+def _with_texts(item: dict[str, Any]) -> dict[str, Any]:
+    """An item whose time and addresses are text, as Meta writes them: receivers take nothing else."""
+    texts = {key: f"{item[key]:.0f}" for key in TEXTS & item.keys() if type(item[key]) in (int, float)}
+    return {key: part for key, part in (item | texts).items() if key != "timestamp" or part is not None}
 
 
 def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "") -> Event:

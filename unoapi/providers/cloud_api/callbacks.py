@@ -20,6 +20,8 @@ from unoapi.services.retries import wait_for_pair
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unoapi.models.jobs import EventJob
     from unoapi.models.session import Session
     from unoapi.ports import MessageIds, SessionDirectory, SessionStore
@@ -36,9 +38,10 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
     """
     metadata = change.value.get("metadata") or {}
     number_id = _text(metadata.get("phone_number_id"))
-    shown = _text(metadata.get("display_phone_number")) or _text(change.value.get("display_phone_number"))
+    shown = _text(metadata.get("display_phone_number")) or next(_shown_in(change.value), "")
     digits = digits_of(shown)
-    phones = [phone for node in (number_id, digits) if node for phone in directory.phones_of(node)]
+    nodes = (number_id or _number_id_in(change.value), digits)
+    phones = [phone for node in nodes if node for phone in directory.phones_of(node)]
     phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
     for phone in phones:
         if NUMBER.fullmatch(phone) and sessions.find(phone).stored:
@@ -50,6 +53,23 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
     if not found:
         raise UnknownNumber("no registered number is of this business account")
     return found
+
+
+def _shown_in(value: dict[str, Any]) -> Iterator[str]:
+    """The numbers that an event without metadata shows."""
+    for name in ("display_phone_number", "phone_number"):
+        if text := _text(value.get(name)):
+            yield text
+
+
+def _number_id_in(value: dict[str, Any]) -> str:
+    """The id of the number that an event without metadata is about, of an account's settings or alerts."""
+    if value.get("entity_type") == "PHONE_NUMBER":
+        return _text(value.get("entity_id"))
+    settings = value.get("phone_number_settings")
+    return _text(value.get("phone_number_id")) or (
+        _text(settings.get("phone_number_id")) if isinstance(settings, dict) else ""
+    )
 
 
 def jobs_of(  # noqa: PLR0913 (collaborators)
