@@ -303,6 +303,18 @@ WRONG: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int]] = {
         template(body("x"), buttons({"type": "COPY_CODE", "example": "X"})),
         [button(0, "copy_code", type="coupon_code", coupon_code={"a": 1})], 132012,
     ),
+    "a coupon without its code": (template(body("x"), buttons({"type": "COPY_CODE", "example": ["X"]})), [], 131008),
+    "a coupon with an empty code": (
+        template(body("x"), buttons({"type": "COPY_CODE", "example": ["25OFF"]})),
+        [button(0, "copy_code", type="coupon_code", coupon_code="")], 131008,
+    ),
+    "nothing at all, as of Meta's library": (template(library_template_name="delivery_update_1"), [], 132018),
+    "an empty text": (template(body("")), [], 132018),
+    "a picture without an address": (IMAGE, [header("image", caption="x")], 131009),
+    "a picture at an address of another kind": (IMAGE, [header("image", link="ftp://h.test/a.jpg")], 131009),
+    "a card's picture at an address of another kind": (CAROUSEL, [{"type": "carousel", "cards": [{"components": [
+        header("image", link="javascript:alert(1)"), text("body", "a"), button(0, "url", type="text", text="a")]}]}],
+        131009),
     "a part of next year": (template(body("x"), {"type": "HOLOGRAM"}), [], 131051),
     "values for a part of next year": (template(body("x")), [text("hologram", "a")], 132018),
     "a line break": (template(body("{{1}}")), [text("body", "a\nb")], 132018),
@@ -388,3 +400,9 @@ def test_a_language_may_be_a_text() -> None:
     asked = Template.model_validate({"name": "t", "language": "de"})
 
     assert bind_named([ENGLISH, GERMAN], asked)["text"]["body"] == "hallo"
+
+
+def test_the_components_may_be_json_in_a_text() -> None:
+    asked = Template.model_validate({"name": "t", "components": '[{"type":"body","parameters":[{"text":"Ana"}]}]'})
+
+    assert bind(template(body("Oi {{1}}")), asked)["text"]["body"] == "Oi Ana"

@@ -122,6 +122,8 @@ def test_buttons_make_an_interactive_message() -> None:
         {"type": "button", "sub_type": "quick_reply", "index": "0",
          "parameters": [{"type": "payload", "payload": "yes-1"}]},
         {"type": "button", "sub_type": "url", "index": 1, "parameters": [{"type": "text", "text": "42"}]},
+        {"type": "button", "sub_type": "copy_code", "index": 3,
+         "parameters": [{"type": "coupon_code", "coupon_code": "SALE-1"}]},
     ]  # fmt: skip
 
     interactive = bind(template, Template.model_validate({"name": "b", "components": asked}))["interactive"]
@@ -133,7 +135,7 @@ def test_buttons_make_an_interactive_message() -> None:
         {"type": "reply", "reply": {"id": "yes-1", "title": "Yes"}},
         {"type": "url", "url": {"title": "Open", "link": "https://shop.test/42"}},
         {"type": "call", "call": {"title": "Call", "phone_number": "+5511"}},
-        {"type": "copy_code", "copy_code": {"id": "code", "title": "Copy code", "code": "SALE"}},
+        {"type": "copy_code", "copy_code": {"id": "code", "title": "Copy code", "code": "SALE-1"}},
     ]
 
 

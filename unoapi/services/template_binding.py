@@ -15,8 +15,9 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import explain
 from unoapi.models.cloud_api.messages import MAX_TEXT_CHARS
-from unoapi.models.cloud_api.messages.contents import Location
+from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Location
 from unoapi.models.cloud_api.templates import PLACEHOLDER, Stored, components_of, placeholders
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ UNFIT = re.compile(r"[\r\n\t]| {5}")
 TITLES = {
     100: "Invalid parameter",
     131008: "Required parameter is missing",
+    131009: "Parameter value is not valid",
     131051: "Message type is not supported",
     132001: "Template name does not exist in the translation",
     132000: "Number of parameters does not match the expected number of params",
@@ -76,7 +78,10 @@ def bind(template: Stored, request: Template) -> Stored:
     """
     if (code := NOT_SENT.get(str(template.get("status") or "").upper())) is not None:
         _refuse(code, f"The template is {str(template['status'])[:40].lower()}.")
-    return _message(_Parts(template, _language(template)), _Values(request.components))
+    bound = _message(_Parts(template, _language(template)), _Values(request.components))
+    if bound["type"] == "text" and not bound["text"]["body"].strip():
+        _refuse(132018, "The template has no words, file or buttons that this connection could send.")
+    return bound
 
 
 class _Parts:
@@ -202,7 +207,18 @@ def _above(parts: _Parts, values: _Values) -> Stored | str:
         _refuse(132012, f"header: Format mismatch, expected {expected}, received {kind.upper()[:40]}.")
     if len(given) > 1:
         _wrong_number("header", given=len(given), expected=1)
-    return _place(content) if expected == "LOCATION" else {"type": FILES[expected], FILES[expected]: content}
+    return _place(content) if expected == "LOCATION" else _file(FILES[expected], content)
+
+
+def _file(kind: str, content: Stored) -> Stored:
+    """A file as `type` and its object. Raises RequestError for one that names no address and no uploaded file."""
+    model = Document if kind == "document" else CaptionedMedia
+    try:
+        model.model_validate({key: value for key, value in content.items() if key != "caption"})
+    except ValidationError as error:
+        problems = explain(error, place=lambda place: ".".join(("header", kind, *map(str, place))))
+        _refuse(131009, "; ".join(problems))
+    return {"type": kind, kind: content}
 
 
 def _place(content: Stored) -> str:
@@ -388,13 +404,10 @@ def _button(button: Stored, kind: str, given: Sequence[Stored], place: str) -> S
             _refuse(100, f"buttons: {place} is of type Call and does not support parameters.")
         return {"type": "call", "call": {"title": title, "phone_number": str(button.get("phone_number") or "")}}
     if kind in ("COPY_CODE", "OTP"):
-        example = button.get("example") if kind == "COPY_CODE" else ""
-        if isinstance(example, list):
-            example = next(iter(example), "")
-        coupon = (first or {}).get("coupon_code")
-        code = _value({"text": coupon} if coupon else first, place) if first else str(example or "")
-        if not code:
+        if first is None:  # what stands as its example is for Meta's review: no contact is meant to use it
             _refuse(131008, f"buttons: {place} of type {kind} requires a parameter.")
+        coupon = first.get("coupon_code")
+        code = _value({"text": coupon} if coupon else first, place)
         return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title or COPY, "code": code}}
     if kind != "QUICK_REPLY":
         _refuse(131051, f"buttons: {place} is of type {kind[:40]}, which this connection cannot send.")

@@ -39,13 +39,13 @@ PassedOn = Literal[
 
 
 def _from_text(value: Any) -> Any:
-    """Chatwoot writes the action as JSON in a text."""
+    """Chatwoot writes the action as JSON in a text, flow builders so the components of a template."""
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise ValueError("must be an object, or JSON text of one") from None
+        raise ValueError("must be JSON, or a text of it") from None
 
 
 class Footer(ClientPart):
@@ -313,7 +313,7 @@ class CardValues(ClientPart):
 
     card_index: int | None = Field(default=None, ge=0)
     components: Annotated[
-        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
+        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: _from_text(value or []))
     ] = Field(default=[])
 
 
@@ -325,7 +325,7 @@ class Template(ClientPart):
         Language | None, BeforeValidator(lambda value: {"code": value} if isinstance(value, str) else value)
     ] = None
     components: Annotated[
-        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
+        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: _from_text(value or []))
     ] = Field(default=[])
 
 
