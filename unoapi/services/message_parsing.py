@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from unoapi.errors import MessageRejected, RequestError, describe
 from unoapi.errors.validation import did_you_mean, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, OutboundMessage, Sender
+from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS
 
 if TYPE_CHECKING:
     from unoapi.models.jobs import MessageJob, RunCommand
@@ -26,9 +27,11 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
     Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest: see `refusal_of`.
     """
     kind = document.get("type", "text")
-    model = MESSAGES.get(kind) if isinstance(kind, str) else None
+    model = MESSAGES.get(kind) if isinstance(kind, str) and not _is_newer(document) else None
     if model is None and sender.any_type and isinstance(kind, str) and isinstance(document.get(kind), dict):
         model = OutboundMessage  # a type of next year: Meta knows it or refuses it
+    elif model is None and isinstance(kind, str):
+        model = MESSAGES.get(kind)  # which says what is wrong with the kind of an interactive message
     if model is None:
         meant = did_you_mean(str(kind), MESSAGES)
         details = (
@@ -36,6 +39,13 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
         )
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
     return model.model_validate(document, context=sender)
+
+
+def _is_newer(document: dict[str, Any]) -> bool:
+    """Whether it is an interactive message of a kind that this program does not know."""
+    part = document.get("interactive")
+    kind = part.get("type") if document.get("type") == "interactive" and isinstance(part, dict) else None
+    return isinstance(kind, str) and kind not in INTERACTIVE_KINDS
 
 
 def refusal_of(error: ValidationError) -> RequestError:

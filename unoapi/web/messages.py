@@ -16,6 +16,7 @@ from unoapi.models.cloud_api.messages import (
     MESSAGES,
     Command,
     InteractiveMessage,
+    OutboundMessage,
     Sender,
     SpeechMessage,
     TemplateMessage,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.claims import KeyState
-    from unoapi.models.cloud_api.messages import OutboundMessage
 
 routes = Blueprint("messages", __name__)
 
@@ -260,7 +260,7 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
         claimed_only=claimed_only,
         contact=message.addressee[:256],
         marketing=message.marketing,
-        any_type=message.type not in MESSAGES,
+        any_type=type(message) is OutboundMessage,
     )
     joined = uno.send_order.join(job, accepted_at_us=time.time_ns() // 1000, prepared=not isinstance(job, SendMessage))
     try:

@@ -155,16 +155,17 @@ def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
 @routes.delete("/<version>/<node:phone>/templates/<id_or_name>")
 @session_token
 def delete(version: str, phone: str, id_or_name: str = "") -> ResponseReturnValue:  # noqa: ARG001
-    """Delete by id or name in the path, or by `name` and perhaps `hsm_id` in the query."""
+    """Delete by id or name in the path, or by `name` and perhaps `hsm_id` in the query or the body."""
     if (session := _at_meta(phone)) is not None:
         return forward(session, AT_META, **({"name": id_or_name} if id_or_name else {}))
     uno = parts()
-    name = id_or_name or request.args.get("name", "")
+    asked = {} if id_or_name else parameters()
+    name = id_or_name or str(asked.get("name", ""))
     if not name:
         details = "Name the template: name=…"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     stored = uno.templates.get(phone)
-    own_id = "" if id_or_name else request.args.get("hsm_id", "")
+    own_id = str(asked.get("hsm_id", ""))
     rest = templates.delete(phone, _shown(phone) if stored is None else stored, name, template_id_too=own_id)
     uno.templates.put(phone, rest)
     return jsonify(success=True, status="success", data=rest) if id_or_name else jsonify(success=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
@@ -84,7 +84,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             mention_all=everybody,
             ephemeral_seconds=min(timer_s, MAX_TIMER_S),
             composing=session.composing_message,
-            interactive_mode=session.interactive_mode,
+            interactive_mode=_mode(message, session),
         )
     except ValidationError:  # fields that Meta does not know, and the connector does
         _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
@@ -202,6 +202,12 @@ def _text(text: Text) -> content.Text:
     return content.Text.model_validate(
         {"body": text.body, "preview_url": bool(text.preview_url), "preview": preview if text.preview_url else None}
     )
+
+
+def _mode(message: OutboundMessage, session: Session) -> Literal["text", "classic", "native"]:
+    """How choices are sent. A classic button only answers: one that opens an address is a line with the address."""
+    leads = isinstance(message, InteractiveMessage) and isinstance(message.interactive, UrlLink)
+    return "text" if leads and session.interactive_mode == "classic" else session.interactive_mode
 
 
 def _mentions(message: OutboundMessage, *, own: str) -> tuple[str, ...]:

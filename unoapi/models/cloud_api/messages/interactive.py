@@ -33,9 +33,11 @@ MAX_PARAMETER_CHARS = 32_768
 MAX_PARAMETER_NAME_CHARS = 512
 PassedOn = Literal[
     "location_request_message", "flow", "product", "product_list", "catalog_message", "address_message",
-    "call_permission_request", "voice_call", "carousel", "cta_call", "request_contact_info",
+    "call_permission_request", "voice_call", "carousel", "cta_call", "request_contact_info", "order_details",
+    "order_status",
 ]  # fmt: skip
 """Kinds whose `action` is the provider's affair."""
+INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
 
 
 def _from_text(value: Any) -> Any:
@@ -244,7 +246,7 @@ Interactive = Annotated[
     Discriminator(
         _kind,
         custom_error_type="interactive_type",
-        custom_error_message=f"type must be one of button, list, cta_url, {', '.join(get_args(PassedOn))}",
+        custom_error_message=f"type must be one of {', '.join(INTERACTIVE_KINDS)}",
     ),
 ]
 
