@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from tests.support.fakes import (
@@ -152,6 +153,14 @@ class Pocket:
             if job.event["type"] == "session":
                 self._states.append(job.event["data"])
             self.take(job)
+
+    def wait_for_files(self, *, within_s: float = 5.0) -> None:
+        """The files of received messages are fetched, and the messages published."""
+        deadline = time.monotonic() + within_s
+        while self._publisher._fetching and time.monotonic() < deadline:
+            time.sleep(0.005)
+            self.publish()
+        self.publish()
 
     def take(self, job: ReceiveEvent) -> None:
         """What the worker does with an event of the connector."""

@@ -115,6 +115,10 @@ def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_pat
     assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 
 
+def test_what_tests_write_by_hand_are_messages_of_the_real_library(tmp_path: Path) -> None:
+    assert run(tmp_path, "written") == []
+
+
 def test_every_field_of_a_message_becomes_something(tmp_path: Path) -> None:
     kinds = run(tmp_path, "fields")
 

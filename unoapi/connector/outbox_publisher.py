@@ -279,7 +279,9 @@ class OutboxPublisher:
                 if attempt < MEDIA_ATTEMPTS and self._stopping.wait(MEDIA_PAUSE_S * attempt):
                     self._fetching.pop(row.seq, None)  # the next process tries again
                     return
-        data = {**event.data, "content": {**event.data["content"], "media": media}}
+        whole = event.data["content"]
+        held = {"media": media} if content is whole else {"header_media": {**content, "media": media}}
+        data = {**event.data, "content": {**whole, **held}}
         try:
             self._fetched[row.seq] = self._message(row, replace(event, data=data), 0)
         except Exception as error:  # noqa: BLE001 (the event must survive)
@@ -314,8 +316,9 @@ def addresses_of(chat: object) -> set[str]:
 
 
 def _pending_file(event: EngineEvent) -> dict[str, Any] | None:
-    """The content of a message whose file is still at WhatsApp."""
+    """The file of a message, or the one above its buttons, that is still at WhatsApp."""
     content = event.data.get("content") if event.type == "message" else None
-    if isinstance(content, dict) and content.get("kind") in MEDIA_KINDS and isinstance(content.get("media"), dict):
-        return content if content["media"].get("state") == "pending" else None
+    file = content.get("header_media") if isinstance(content, dict) and content.get("kind") == "buttons" else content
+    if isinstance(file, dict) and file.get("kind") in MEDIA_KINDS and isinstance(file.get("media"), dict):
+        return file if file["media"].get("state") == "pending" else None
     return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.convert.inbound import content_of, context_of
+from unoapi.connector.convert.inbound import content_of, context_of, is_view_once
 from unoapi.connector.convert.json_fields import (
     Raw,
     int_at,
@@ -17,6 +18,7 @@ from unoapi.connector.convert.json_fields import (
     text_at,
 )
 from unoapi.connector.engines.base import EngineEvent, housekeeping_mark
+from unoapi.models.phones import user_of, without_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +32,13 @@ RECEIPTS = {
     "playedself": "self_read",
 }
 USER, LID = "s.whatsapp.net", "lid"
+HOSTED = {"hosted": USER, "hosted.lid": LID, "c.us": USER}
+"""Other names of the servers of persons."""
+WRITTEN = ("body", "caption", "name", "text", "header", "footer", "title", "description")
+"""Where a content holds words in which somebody can be mentioned."""
+MENTION = re.compile(r"@([0-9]{1,20})(?![0-9])")
+ADMIN_EDIT, REVOKED = "3", ("7", "8")
+"""What WhatsApp writes beside a channel's message that was changed or deleted: nothing inside of it says so."""
 LONGEST_SECONDS = 10**11
 SAYS_NO = frozenset({"announcement", "locked", "description", "ephemeral_seconds"})
 """Changes of a group that are changes, too, when they are off or empty now."""
@@ -47,6 +56,9 @@ def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lam
             if party.get("lid") and not party.get("phone"):
                 party["phone"] = phone_of(str(party["lid"]))
         _name_mentioned(converted.data, phone_of)
+        context = converted.data.get("context")
+        if isinstance(context, dict) and str(context.get("participant") or "").endswith(f"@{LID}"):
+            context["participant_phone"] = phone_of(without_device(context["participant"]))
     return events
 
 
@@ -64,13 +76,18 @@ def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str]) -> Non
     content, context = data.get("content"), data.get("context")
     if not isinstance(content, dict) or not isinstance(context, dict):
         return
-    for mention in context.get("mentions") or []:
-        user, _, server = str(mention).partition("@")
-        phone = phone_of(str(mention)) if server == LID else ""
-        if phone:
-            for field in ("body", "caption"):
-                if isinstance(content.get(field), str):
-                    content[field] = content[field].replace(f"@{user}", f"@{phone}")
+    phones = {
+        user_of(mention): phone
+        for mention in context.get("mentions") or []
+        if str(mention).endswith(f"@{LID}") and (phone := phone_of(without_device(str(mention))))
+    }
+    if not phones:
+        return
+    edited = content.get("content")
+    for part in (content, edited if isinstance(edited, dict) else {}):
+        for field in WRITTEN:
+            if isinstance(text := part.get(field), str) and "@" in text:
+                part[field] = MENTION.sub(lambda found: f"@{phones.get(found[1], found[1])}", text)
 
 
 def address_of(jid: Raw) -> str:
@@ -86,6 +103,9 @@ def _message(event: Raw) -> list[EngineEvent]:
     message = _raw(event, "Message")
     context = context_of(message)
     chat, sender, from_me = _parties(info)
+    if context and chat["kind"] == "user" and not context["participant"] and "target_from_me" in context:
+        context["from_us"] = context["target_from_me"] == from_me  # the key is as its writer sees it
+    flags = ("isviewonce", "isviewoncev2", "isviewoncev2extension")
     data: dict[str, Any] = {
         "id": text_at(info, "id"),
         "chat": chat,
@@ -93,15 +113,29 @@ def _message(event: Raw) -> list[EngineEvent]:
         "from_me": from_me,
         "timestamp_ms": int_at(info, "timestamp"),
         "ephemeral_seconds": int((context or {}).get("expiration") or 0),
-        "view_once": any(bool(plain.get(name)) for name in ("isviewonce", "isviewoncev2", "isviewoncev2extension")),
+        "view_once": any(bool(plain.get(name)) for name in flags) or is_view_once(message),
         "edited": bool(plain.get("isedit")),
         "retry_count": int_at(plain, "retrycount"),
         "content": content_of(message),
         "context": context,
     }
+    if chat["kind"] == "newsletter":
+        data |= _changed(plain, data)
     edit = f"{text_at(info, 'edit')}|{data['edited']}"
     parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]), *housekeeping_mark(data))
     return [EngineEvent("message", data, parts=parts, partition=chat["jid"])]
+
+
+def _changed(event: Raw, data: dict[str, Any]) -> dict[str, Any]:
+    """What a channel's message becomes that is a change of an earlier one: it comes with the id of that."""
+    how, content = text_at(object_at(event, "info"), "edit"), data["content"]
+    if how in REVOKED:
+        return {"id": f"{data['id']}.deleted", "content": {"kind": "revoke", "target_id": data["id"]}}
+    if how != ADMIN_EDIT or content["kind"] == "protocol":
+        return {}
+    at_ms = int_at(object_at(event, "newslettermeta"), "editts") or data["timestamp_ms"]
+    content = {"kind": "edit", "target_id": data["id"], "content": content, "at_ms": at_ms}
+    return {"id": f"{data['id']}.{at_ms}", "content": content}
 
 
 def _undecryptable(event: Raw) -> list[EngineEvent]:
@@ -132,7 +166,7 @@ def _receipt(event: Raw) -> list[EngineEvent]:
     ids = [str(message_id) for message_id in list_at(plain, "messageids")]
     timestamp = int_at(plain, "timestamp")
     data: dict[str, Any] = {"status": status, "ids": ids, "chat": chat, "timestamp": timestamp}
-    if chat["kind"] == "group":
+    if chat["kind"] in ("group", "status", "broadcast"):
         data["participant"] = sender
     parts = (chat["jid"], sender["jid"], status, *ids)
     return [EngineEvent("receipt", data, parts=parts, partition=chat["jid"])]
@@ -245,6 +279,7 @@ def _parties(info: Raw) -> tuple[dict[str, Any], dict[str, Any], bool]:
 
 
 def _party(jid: Raw, alternative: Raw) -> dict[str, Any]:
+    jid, alternative = _plain_server(jid), _plain_server(alternative)
     server = text_at(jid, "server")
     address = address_of({**jid, "device": 0})
     users = {text_at(address, "server"): text_at(address, "user") for address in (alternative, jid)}
@@ -257,6 +292,11 @@ def _party(jid: Raw, alternative: Raw) -> dict[str, Any]:
         "lid": f"{users[LID]}@lid" if personal and users.get(LID) else "",
         "device": int_at(jid, "device"),
     }
+
+
+def _plain_server(jid: Raw) -> Raw:
+    server = text_at(jid, "server")
+    return {**jid, "server": HOSTED[server]} if server in HOSTED else jid
 
 
 def _raw(event: Raw, name: str) -> Raw:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert import interactive
+from unoapi.connector.convert.files import file_in
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
-from unoapi.connector.convert.words import target_of, words_of
+from unoapi.connector.convert.words import bold, joined, money, target_of, words_of
+from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.phones import STATUS_POSTS
@@ -33,26 +35,30 @@ WRAPPERS = frozenset(
 HOUSEKEEPING = frozenset(
     {
         "senderkeydistributionmessage", "fastratchetkeysenderkeydistributionmessage", "messagecontextinfo",
-        "keepinchatmessage", "pininchatmessage", "albummessage", "enceventresponsemessage",
+        "keepinchatmessage", "pininchatmessage", "albummessage", "call", "chat", "statuslinkpreviewmetadata",
         "statusmentionmessage", "groupstatusmentionmessage",
         "stickersyncrmrmessage", "messagehistorybundle", "messagehistorynotice", "grouprootkeyshare",
         "rootsecretdistributemessage", "placeholdermessage",
     }
 )  # fmt: skip
-MEDIA = {
-    "imagemessage": "image",
-    "videomessage": "video",
-    "ptvmessage": "video",
-    "audiomessage": "audio",
-    "documentmessage": "document",
-    "stickermessage": "sticker",
-}
+VIEW_ONCE = ("viewoncemessage", "viewoncemessagev2", "viewoncemessagev2extension")
 POLLS = frozenset({"pollcreationmessage", *(f"pollcreationmessagev{number}" for number in range(2, 7))})
 RESULTS = frozenset({"pollresultsnapshotmessage", "pollresultsnapshotmessagev3"})
 ABOUT = (
     "questionresponsemessage", "statusquestionanswermessage", "commentmessage", "requestpaymentmessage",
     "sendpaymentmessage", "secretencryptedmessage", "enccommentmessage", "encreactionmessage",
+    "declinepaymentrequestmessage", "cancelpaymentrequestmessage", "scheduledcalleditmessage", "polladdoptionmessage",
+    "enceventresponsemessage", "statusquotedmessage", "statusstickerinteractionmessage",
 )  # fmt: skip
+WORDLESS = {
+    "declinepaymentrequestmessage": "Payment request declined",
+    "cancelpaymentrequestmessage": "Payment request cancelled",
+    "paymentinvitemessage": "Invitation to payments",
+    "scheduledcalleditmessage": "Scheduled call cancelled",
+    "splitpaymentupdatemessage": "Split payment changed",
+    "enceventresponsemessage": "(an answer to an event)",
+}
+"""What somebody did without a word of their own."""
 MAX_DEPTH = 12
 MAX_TIME_S = 32_503_680_000
 """The year 3000: a time beyond it is none."""
@@ -60,56 +66,92 @@ MAX_TIME_S = 32_503_680_000
 
 def content_of(message: Raw) -> dict[str, Any]:
     """The content of a message. Never raises: what is unknown is `unsupported` with its field's name."""
-    return _content(lowered(message), 0)
+    return bounded(_content(lowered(message), 0))
 
 
 def context_of(message: Raw) -> dict[str, Any] | None:
     """What the message answers to, and whether it was forwarded or comes from an advertisement."""
     plain = lowered(message)
     info = _find_context(plain, 0)
-    about = _target(plain)
+    about = _target(plain, 0)
     if info is None and not about:
         return None
     info = info or {}
+    named = about if about and not text_at(info, "stanzaid") else {}
     context: dict[str, Any] = {
-        "id": text_at(info, "stanzaid") or about,
-        "participant": text_at(info, "participant"),
+        "id": text_at(info, "stanzaid") or text_at(named, "id"),
+        "participant": text_at(info, "participant") or text_at(named, "participant"),
         "forwarded": bool(info.get("isforwarded")),
         "forwarding_score": int_at(info, "forwardingscore"),
         "mentions": [str(jid) for jid in list_at(info, "mentionedjid")][:1000],
     }
-    advert = object_at(info, "externaladreply")
-    if advert:
-        kinds = {"1": "image", "2": "video"}
-        kind = str(advert.get("mediatype") or "").lower()
-        shown = kinds.get(kind, kind)
-        context["referral"] = {
-            "source_type": text_at(advert, "sourcetype") or "ad",
-            "source_id": text_at(advert, "sourceid"),
-            "source_url": text_at(advert, "sourceurl"),
-            "headline": text_at(advert, "title"),
-            "body": text_at(advert, "body"),
-            "media_type": kinds.get(kind, "" if kind in ("0", "none") else kind),
-            "image_url": (text_at(advert, "originalimageurl") or text_at(advert, "thumbnailurl"))
-            if shown == "image"
-            else "",
-            "video_url": text_at(advert, "mediaurl") if shown == "video" else "",
-            "thumbnail_url": text_at(advert, "thumbnailurl") or text_at(advert, "mediaurl"),
-            "ctwa_clid": text_at(advert, "ctwaclid"),
-        }
+    referral = _referral(info)
+    if referral:
+        context["referral"] = referral
     if text_at(info, "remotejid") == STATUS_POSTS:
         quoted = quoted_of(_content(object_at(info, "quotedmessage"), 0))
         context["status"] = {"kind": quoted.kind if quoted else "", "text": quoted.text if quoted else ""}
+    if named:
+        context["target_from_me"] = bool(named.get("fromme"))
     expiration = int_at(info, "expiration")
     if expiration:
         context["expiration"] = expiration
     return context if any(context.values()) else None
 
 
-def _target(message: Raw) -> str:
-    """The message that one of a newer kind is about: it names it outside of the context."""
+def is_view_once(message: Raw) -> bool:
+    """Whether a wrapper says that the message can be seen once: the library opens the outer ones only."""
+    return _is_view_once(lowered(message), 0)
+
+
+def _is_view_once(message: Raw, depth: int) -> bool:
+    if depth > MAX_DEPTH:
+        return False
+    inner = [_inside(message[name]) for name in WRAPPERS if isinstance(message.get(name), dict)]
+    return any(name in message for name in VIEW_ONCE) or any(_is_view_once(part, depth + 1) for part in inner)
+
+
+def _inside(wrapper: Raw) -> Raw:
+    return object_at(wrapper, "message") or wrapper
+
+
+def _referral(info: Raw) -> dict[str, Any]:
+    """The advertisement that was answered to, in Meta's words."""
+    advert, former = object_at(info, "externaladreply"), object_at(info, "quotedad")
+    if not advert and not former:
+        return {}
+    kinds = {"1": "image", "2": "video"}
+    kind = str((advert or former).get("mediatype") or "").lower()
+    shown = kinds.get(kind, kind)
+    media_type = kinds.get(kind, "" if kind in ("0", "none") else kind)
+    if not advert:
+        words = {"headline": text_at(former, "advertisername"), "body": text_at(former, "caption")}
+        return {"source_type": "ad", "media_type": media_type, **words}
+    return {
+        "source_type": text_at(advert, "sourcetype") or "ad",
+        "source_id": text_at(advert, "sourceid"),
+        "source_url": text_at(advert, "sourceurl"),
+        "headline": text_at(advert, "title"),
+        "body": text_at(advert, "body"),
+        "media_type": media_type,
+        "image_url": (text_at(advert, "originalimageurl") or text_at(advert, "thumbnailurl"))
+        if shown == "image"
+        else "",
+        "video_url": text_at(advert, "mediaurl") if shown == "video" else "",
+        "thumbnail_url": text_at(advert, "thumbnailurl") or text_at(advert, "mediaurl"),
+        "ctwa_clid": text_at(advert, "ctwaclid"),
+        "greeting": text_at(advert, "greetingmessagebody"),
+    }
+
+
+def _target(message: Raw, depth: int) -> Raw:
+    """The key of the message that one of a newer kind is about: it names it outside of the context."""
     parts = (object_at(message, name) for name in ABOUT)
-    return next((target for part in parts if part and (target := target_of(part))), "")
+    target = next((key for part in parts if part and (key := target_of(part))), {})
+    if target or depth > MAX_DEPTH:
+        return target
+    wrapped = next((message[name] for name in WRAPPERS if isinstance(message.get(name), dict)), None)
+    return _target(_inside(wrapped), depth + 1) if wrapped else {}
 
 
 def _content(message: Raw, depth: int) -> dict[str, Any]:
@@ -118,16 +160,16 @@ def _content(message: Raw, depth: int) -> dict[str, Any]:
     for name in WRAPPERS:
         inner = message.get(name)
         if isinstance(inner, dict):
-            return _content(object_at(inner, "message") or inner, depth + 1)
+            return _content(_inside(inner), depth + 1)
     return _plain(message, depth)
 
 
 def _plain(message: Raw, depth: int) -> dict[str, Any]:
-    for name, kind in MEDIA.items():
-        if isinstance(message.get(name), dict):
-            return _media(kind, message[name], note=name == "ptvmessage")
+    file = file_in(message)
+    if file is not None:
+        return file
     if "conversation" in message:
-        return {"kind": "text", "body": text_at(message, "conversation")}
+        return _text(text_at(message, "conversation"))
     for name, convert in _CONVERTERS.items():
         part = message.get(name)
         if isinstance(part, dict):
@@ -152,40 +194,13 @@ def _other(message: Raw, depth: int) -> dict[str, Any]:
             f"{text_at(vote, 'optionname')}: {int_at(vote, 'optionvotecount')}"
             for vote in objects_at(part, "pollvotes")
         ]
-        return {"kind": "text", "body": "\n".join([f"*{text_at(part, 'name')}*", *votes])}
+        return _text("\n".join([f"*{text_at(part, 'name')}*", *votes]))
     inner = object_at(part, "message")
     content = _content(inner, depth + 1) if inner else {}
     if content.get("kind") not in (None, "unsupported", "protocol"):
         return content
-    words = words_of(part)
+    words = joined(WORDLESS.get(name, ""), words_of(part))
     return {"kind": "text", "body": words} if words else {"kind": "unsupported", "field": name}
-
-
-def _media(kind: str, part: Raw, *, note: bool) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "mime_type": text_at(part, "mimetype"),
-        "caption": text_at(part, "caption"),
-        "filename": text_at(part, "filename") or (text_at(part, "title") if kind == "document" else ""),
-        "voice": bool(part.get("ptt")) or note,
-        "animated": bool(part.get("isanimated")),
-        "view_once": bool(part.get("viewonce")),
-        "seconds": int_at(part, "seconds"),
-        "width": int_at(part, "width"),
-        "height": int_at(part, "height"),
-        "media": {
-            "state": "pending",
-            "descriptor": {
-                "direct_path": text_at(part, "directpath"),
-                "url": text_at(part, "url"),
-                "media_key": text_at(part, "mediakey"),
-                "file_sha256": text_at(part, "filesha256"),
-                "file_enc_sha256": text_at(part, "fileencsha256"),
-                "file_length": int_at(part, "filelength"),
-                "media_type": kind,
-            },
-        },
-    }
 
 
 def _protocol(part: Raw, depth: int) -> dict[str, Any]:
@@ -207,18 +222,23 @@ def _protocol(part: Raw, depth: int) -> dict[str, Any]:
 
 
 def _extended(part: Raw) -> dict[str, Any]:
-    return {"kind": "text", "body": text_at(part, "text")}
+    return _text(text_at(part, "text"))
+
+
+def _text(body: str) -> dict[str, Any]:
+    return {"kind": "text", "body": body}
 
 
 def _contact(part: Raw) -> dict[str, Any]:
-    return {"kind": "contacts", "contacts": [{"name": text_at(part, "displayname"), "vcard": text_at(part, "vcard")}]}
+    return {"kind": "contacts", "contacts": [_card(part)]}
 
 
 def _contacts(part: Raw) -> dict[str, Any]:
-    cards = [
-        {"name": text_at(card, "displayname"), "vcard": text_at(card, "vcard")} for card in objects_at(part, "contacts")
-    ]
-    return {"kind": "contacts", "contacts": cards[:1000]}
+    return {"kind": "contacts", "contacts": [_card(card) for card in objects_at(part, "contacts")]}
+
+
+def _card(part: Raw) -> dict[str, Any]:
+    return {"name": text_at(part, "displayname"), "vcard": text_at(part, "vcard")}
 
 
 def _location(part: Raw) -> dict[str, Any]:
@@ -254,13 +274,16 @@ def _order(part: Raw) -> dict[str, Any]:
         "item_count": int_at(part, "itemcount"),
         "currency": text_at(part, "totalcurrencycode") or text_at(part, "currencycode"),
         "total_1000": int_at(part, "totalamount1000"),
-        "text": _joined(text_at(part, "ordertitle"), text_at(part, "message")),
+        "text": joined(text_at(part, "ordertitle"), text_at(part, "message")),
     }
 
 
 def _product(part: Raw) -> dict[str, Any]:
     product = object_at(part, "product")
-    words = _joined(text_at(product, "description"), text_at(part, "body"), text_at(part, "footer"))
+    price = money(text_at(product, "currencycode"), int_at(product, "priceamount1000"), offset=1000)
+    words = joined(
+        text_at(product, "description"), price, text_at(product, "url"), text_at(part, "body"), text_at(part, "footer")
+    )
     return {"kind": "product", "title": text_at(product, "title"), "description": words}
 
 
@@ -278,10 +301,15 @@ def _vote(part: Raw) -> dict[str, Any]:
 def _event(part: Raw) -> dict[str, Any]:
     place = object_at(part, "location")
     where = ", ".join(word for word in (text_at(place, "name"), text_at(place, "address")) if word)
-    begins = int_at(part, "starttime")
-    when = datetime.fromtimestamp(begins, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < begins < MAX_TIME_S else ""
-    lines = ("Event", f"*{text_at(part, 'name')}*", when, where, text_at(part, "description"))
-    return _lines(*lines, text_at(part, "joinlink"))
+    when = " - ".join(time for name in ("starttime", "endtime") if (time := _time(int_at(part, name))))
+    label = "Event cancelled" if part.get("iscanceled") else "Event"
+    words = (text_at(part, "description") or text_at(part, "caption"), text_at(part, "joinlink"))
+    name = text_at(part, "name") or text_at(part, "eventtitle")
+    return _lines(label, bold(name), when, where, *words, text_at(part, "calllink"))
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < seconds < MAX_TIME_S else ""
 
 
 def _highly_structured(part: Raw) -> dict[str, Any]:
@@ -291,26 +319,29 @@ def _highly_structured(part: Raw) -> dict[str, Any]:
 
 
 def _sticker_pack(part: Raw) -> dict[str, Any]:
-    return _lines("Sticker pack", f"*{text_at(part, 'name')}*", text_at(part, "publisher"), text_at(part, "caption"))
+    return _lines("Sticker pack", bold(text_at(part, "name")), text_at(part, "publisher"), text_at(part, "caption"))
 
 
 def _payment(label: str) -> Callable[[Raw], dict[str, Any]]:
     """A payment or the wish for one: how much, and the words beside it."""
 
     def convert(part: Raw) -> dict[str, Any]:
-        money = object_at(part, "amount") or object_at(part, "totalamount")
-        offset = int_at(money, "offset") or 1000
-        value = int_at(money, "value") / offset if money else int_at(part, "amount1000") / 1000
-        currency = text_at(money, "currencycode") or text_at(part, "currencycodeiso4217")
-        amount = f"{currency} {value:.2f}".strip() if value else ""
-        return _lines(label, amount, words_of({key: item for key, item in part.items() if key != "amount"}))
+        sum_of = object_at(part, "amount") or object_at(part, "totalamount")
+        currency = text_at(sum_of, "currencycode") or text_at(part, "currencycodeiso4217")
+        value, offset = int_at(sum_of, "value") or int_at(part, "amount1000"), int_at(sum_of, "offset") or 1000
+        return _lines(
+            label,
+            money(currency, value, offset=offset),
+            words_of({key: item for key, item in part.items() if key != "amount"}),
+        )
 
     return convert
 
 
 def _group_invite(part: Raw) -> dict[str, Any]:
-    link = f"https://chat.whatsapp.com/{text_at(part, 'invitecode')}"
-    return _lines("Group invitation", f"*{text_at(part, 'groupname')}*", link, text_at(part, "caption"))
+    code = text_at(part, "invitecode")
+    link = f"https://chat.whatsapp.com/{code}" if code else ""
+    return _lines("Group invitation", bold(text_at(part, "groupname")), link, text_at(part, "caption"))
 
 
 def _phone_request(_: Raw) -> dict[str, Any]:
@@ -318,12 +349,12 @@ def _phone_request(_: Raw) -> dict[str, Any]:
 
 
 def _channel_invite(part: Raw) -> dict[str, Any]:
-    return _lines("Channel invitation", f"*{text_at(part, 'newslettername')}*", text_at(part, "caption"))
+    return _lines("Channel invitation", bold(text_at(part, "newslettername")), text_at(part, "caption"))
 
 
 def _call_log(part: Raw) -> dict[str, Any]:
     kind = "Video call" if part.get("isvideo") else "Call"
-    return _lines(kind, f"{part.get('calloutcome', '')} {int_at(part, 'durationsecs')} s")
+    return _lines(kind, f"{text_at(part, 'calloutcome')} {int_at(part, 'durationsecs')} s".strip())
 
 
 def _status_quoted(part: Raw) -> dict[str, Any]:
@@ -331,15 +362,17 @@ def _status_quoted(part: Raw) -> dict[str, Any]:
 
 
 def _scheduled_call(part: Raw) -> dict[str, Any]:
-    return _lines("Scheduled call", f"*{text_at(part, 'title')}*")
+    begins = _time(int_at(part, "scheduledtimestampms") // 1000)
+    return _lines("Scheduled call", bold(text_at(part, "title")), begins)
+
+
+def _music(part: Raw) -> dict[str, Any]:
+    song = object_at(part, "embeddedmusic")
+    return _lines("Music", bold(text_at(song, "title")), text_at(song, "author"), text_at(part, "songuri"))
 
 
 def _lines(*lines: str) -> dict[str, Any]:
-    return {"kind": "text", "body": _joined(*lines)}
-
-
-def _joined(*lines: str) -> str:
-    return "\n".join(line for line in lines if line)
+    return _text(joined(*lines))
 
 
 _CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
@@ -361,6 +394,8 @@ _CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
     "productmessage": _product,
     "pollupdatemessage": _vote,
     "eventmessage": _event,
+    "eventinvitemessage": _event,
+    "musicmessage": _music,
     "groupinvitemessage": _group_invite,
     "requestphonenumbermessage": _phone_request,
     "newsletteradmininvitemessage": _channel_invite,
@@ -384,7 +419,11 @@ def _find_context(message: Raw, depth: int) -> Raw | None:
         if not isinstance(part, dict):
             continue
         if name in WRAPPERS:
-            return _find_context(object_at(part, "message") or part, depth + 1)
+            return _find_context(_inside(part), depth + 1)
         if isinstance(part.get("contextinfo"), dict):
             return dict(part["contextinfo"])
+        for inner in (part.get("message"), part.get("editedmessage") if name == "protocolmessage" else None):
+            found = _find_context(inner, depth + 1) if isinstance(inner, dict) else None
+            if found is not None:
+                return found
     return None

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from unoapi.connector.convert.json_fields import Raw, json_object, lowered, object_at, objects_at, text_at
+from unoapi.connector.convert.files import file_in
+from unoapi.connector.convert.json_fields import (
+    Raw,
+    float_at,
+    int_at,
+    json_object,
+    lowered,
+    object_at,
+    objects_at,
+    text_at,
+)
+from unoapi.connector.convert.words import joined, money
 
 BUTTON_TYPES = {"quick_reply": "reply", "cta_url": "url", "cta_call": "call", "cta_copy": "copy_code"}
+FORMS = ("flow", "galaxy_message")
+"""What Meta calls a form, and what phones call it."""
 MAX_CARDS = 10
+MAX_ITEMS = 50
 
 
 def list_response(part: Raw) -> dict[str, Any]:
@@ -54,7 +68,7 @@ def interactive_response(part: Raw) -> dict[str, Any]:
     params = lowered(json_object(text_at(flow, "paramsjson")))
     chosen = text_at(params, "id")
     name = text_at(flow, "name")
-    if chosen and name != "flow":
+    if chosen and name not in FORMS:
         if name in ("menu_options", "single_select"):
             description = text_at(params, "description")
             return {
@@ -65,6 +79,7 @@ def interactive_response(part: Raw) -> dict[str, Any]:
             }
         title = text_at(params, "displaytext") or text_at(params, "title") or body
         return {"kind": "button_reply", "id": chosen, "title": title}
+    name = FORMS[0] if name in FORMS else name
     return {"kind": "flow_reply", "name": name, "params": text_at(flow, "paramsjson") or "{}", "body": body}
 
 
@@ -91,7 +106,8 @@ def buttons_message(part: Raw) -> dict[str, Any]:
         for button in objects_at(part, "buttons")
     ]
     body, footer = text_at(part, "contenttext"), text_at(part, "footertext")
-    return {"kind": "buttons", "header": text_at(part, "text"), "body": body, "footer": footer, "buttons": buttons}
+    menu = {"kind": "buttons", "header": text_at(part, "text"), "body": body, "footer": footer, "buttons": buttons}
+    return _below(part, menu)
 
 
 def template_message(part: Raw) -> dict[str, Any]:
@@ -114,25 +130,32 @@ def template_message(part: Raw) -> dict[str, Any]:
             )
         else:
             buttons.append({"type": "reply", "title": text_at(reply, "displaytext"), "id": text_at(reply, "id")})
-    return {
+    menu = {
         "kind": "buttons",
         "header": text_at(shown, "hydratedtitletext"),
         "body": text_at(shown, "hydratedcontenttext"),
         "footer": text_at(shown, "hydratedfootertext"),
         "buttons": buttons,
     }
+    return _below(shown, menu)
 
 
 def interactive_message(part: Raw) -> dict[str, Any]:
-    """A text with native buttons; a payment key becomes a text, one button with rows a list, cards their words."""
+    """A text with native buttons; a payment becomes a text, one button with rows a list, cards their words."""
     buttons = []
     sections: list[Raw] = []
     menu = ""
+    head = object_at(part, "header")
+    words = [
+        text_at(head, "title"),
+        text_at(object_at(part, "body"), "text"),
+        text_at(object_at(part, "footer"), "text"),
+    ]
     for button in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
         params = lowered(json_object(text_at(button, "buttonparamsjson")))
-        pix = _pix(params)
-        if pix:
-            return {"kind": "text", "body": pix}
+        payment = joined(_bill(params), _pix(params))
+        if payment:
+            return {"kind": "text", "body": joined(*words[:2], payment, words[2])}
         if text_at(button, "name") == "single_select":
             menu = text_at(params, "title")
             sections += objects_at(params, "sections")
@@ -142,20 +165,32 @@ def interactive_message(part: Raw) -> dict[str, Any]:
         title = text_at(params, "displaytext") or text_at(params, "title") or text_at(button, "name")
         buttons.append({"type": kind, "title": title, "value": value, "id": text_at(params, "id")})
     cards = [interactive_message(card) for card in objects_at(object_at(part, "carouselmessage"), "cards")[:MAX_CARDS]]
-    body = text_at(object_at(part, "body"), "text")
     frame = {
-        "header": text_at(object_at(part, "header"), "title"),
-        "body": "\n\n".join(words for words in (body, *(_words(card) for card in cards)) if words),
-        "footer": text_at(object_at(part, "footer"), "text"),
+        "header": words[0],
+        "body": "\n\n".join(text for text in (words[1], *(_words(card) for card in cards)) if text),
+        "footer": words[2],
     }
     if sections:
         return {"kind": "list", **frame, "button": menu, "sections": _sections(sections, row_id="id")}
     buttons += [button for card in cards for button in card.get("buttons", [])]
-    return {"kind": "buttons", **frame, "buttons": buttons}
+    return _below(head, {"kind": "buttons", **frame, "buttons": buttons})
+
+
+def _below(head: Raw, menu: dict[str, Any]) -> dict[str, Any]:
+    """The menu with the file or the place above it; a file with the words below it where there is no button."""
+    file = file_in(head)
+    if file is not None:
+        return {**menu, "header_media": file} if menu["buttons"] else {**file, "caption": _words(menu)}
+    place = object_at(head, "locationmessage")
+    if not place:
+        return menu
+    point = f"{float_at(place, 'degreeslatitude')}, {float_at(place, 'degreeslongitude')}"
+    return {**menu, "body": joined(text_at(place, "name"), text_at(place, "address"), point, menu["body"])}
 
 
 def _words(card: Raw) -> str:
-    return "\n".join(card[name] for name in ("header", "body", "footer") if card.get(name))
+    """The words of a card; those of one that became a file stand below that."""
+    return joined(*(str(card.get(name) or "") for name in ("header", "body", "caption", "footer")))
 
 
 def _sections(sections: list[Raw], *, row_id: str) -> list[dict[str, Any]]:
@@ -175,6 +210,18 @@ def _sections(sections: list[Raw], *, row_id: str) -> list[dict[str, Any]]:
     ]
 
 
+def _bill(params: Raw) -> str:
+    """What is to be paid, for what, and under which number."""
+    total = object_at(params, "totalamount")
+    amount = money(text_at(params, "currency"), int_at(total, "value"), offset=int_at(total, "offset") or 1)
+    items = [
+        f"{int_at(item, 'quantity') or 1} x {text_at(item, 'name')}"
+        for item in objects_at(object_at(params, "order"), "items")[:MAX_ITEMS]
+        if text_at(item, "name")
+    ]
+    return joined(*items, amount, text_at(params, "referenceid")) if amount or items else ""
+
+
 def _pix(params: Raw) -> str:
     """A Brazilian payment key as a text that can be read and copied."""
     for setting in objects_at(params, "paymentsettings"):
@@ -187,5 +234,5 @@ def _pix(params: Raw) -> str:
                     key if text_at(code, "key") else "",
                     text_at(code, "code"),
                 ]
-                return "\n".join(line for line in lines if line)
+                return joined(*lines)
     return ""

@@ -14,6 +14,11 @@ WORDS = (
     "messagetext", "displayname", "optionname", "joinlink", "calllink",
 )  # fmt: skip
 """Fields that people write into, in the order in which they are shown."""
+KEYS = (
+    "key", "targetmessagekey", "requestmessagekey", "pollcreationmessagekey", "eventcreationmessagekey",
+    "originalstatusid",
+)  # fmt: skip
+"""Under what names messages name the message that they are about."""
 NO_WORDS = frozenset({"contextinfo", "quotedmessage", "key", "messagecontextinfo"})
 """What others wrote, and what is for programs."""
 MAX_DEPTH = 6
@@ -31,10 +36,27 @@ def words_of(part: Raw) -> str:
     return "\n".join(lines)[:MAX_CHARS]
 
 
-def target_of(part: Raw) -> str:
-    """The id of the message that such a message is about; empty when it names none."""
-    key = object_at(part, "key") or object_at(part, "targetmessagekey") or object_at(part, "requestmessagekey")
-    return text_at(key, "id")
+def joined(*lines: str) -> str:
+    """The lines that have words."""
+    return "\n".join(line for line in lines if line)
+
+
+def bold(text: str) -> str:
+    """A heading, as WhatsApp writes it; nothing of nothing."""
+    return f"*{text}*" if text else ""
+
+
+def money(currency: str, value: int, *, offset: int) -> str:
+    """An amount that is written as a whole number of its `offset`-th parts; empty for none."""
+    return f"{currency} {value / offset:.2f}".strip() if value and offset > 0 else ""
+
+
+def target_of(part: Raw) -> Raw:
+    """The key of the message that such a message is about; an empty one when it names none.
+
+    Its `fromme` is as the writer sees it.
+    """
+    return next((key for name in KEYS if text_at(key := object_at(part, name), "id")), {})
 
 
 def _lines(part: Any, depth: int) -> Iterator[str]:

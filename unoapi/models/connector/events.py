@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
+from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import Base, Content, Unsupported
 from unoapi.models.connector.groups import MAX_MEMBERS
 
@@ -64,6 +65,7 @@ class Referral(Base):
     video_url: str = ""
     thumbnail_url: str = ""
     ctwa_clid: str = ""
+    greeting: str = ""
 
 
 class StatusPost(Base):
@@ -74,10 +76,14 @@ class StatusPost(Base):
 
 
 class ContextInfo(Base):
-    """What a message answers to, and how it came about. `from_us`: it is known to be the number's own message."""
+    """What a message answers to, and how it came about. `from_us`: it is known to be the number's own message.
+
+    `participant` wrote that, and has `participant_phone` where the address is a LID whose phone is known.
+    """
 
     id: str = ""
     participant: str = ""
+    participant_phone: str = ""
     from_us: bool = False
     forwarded: bool = False
     forwarding_score: int = 0
@@ -108,7 +114,7 @@ class ReceivedMessage(Base):
         """Content of a known kind in a form of its own is unsupported: a message is never dropped for it."""
         kind = value.get("kind") if isinstance(value, dict) else None
         try:
-            return handler(value)
+            return handler(bounded(value) if isinstance(value, dict) else value)
         except ValidationError:
             if not isinstance(kind, str):
                 raise

@@ -145,10 +145,14 @@ def _buttons(item: content.Buttons, message_id: str) -> dict[str, Any]:
     if not item.buttons:
         return _as_text("\n".join(part for part in (item.header, item.body, item.footer) if part))
     menu = _frame("button", item) | {"action": {"buttons": [_button(button) for button in item.buttons]}}
-    if item.header_media is not None:
-        media = _media(item.header_media, message_id)
-        menu["header"] = {"type": media["type"], media["type"]: media[media["type"]]}
-    return {"type": "interactive", "interactive": menu}
+    if item.header_media is None:
+        return {"type": "interactive", "interactive": menu}
+    media = _media(item.header_media, message_id)
+    kind = str(media.pop("type"))
+    menu |= {"header": {"type": kind, kind: media.pop(kind)}}
+    if item.header:  # a menu has one header, and the file is it
+        menu["body"] = {"text": f"*{item.header}*\n{item.body}".strip()}
+    return {"type": "interactive", "interactive": menu, **media}
 
 
 def _button(button: content.Button) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from unoapi.models.connector.content import (
 from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.identity import Identity, is_same_phone
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.phones import LID, to_jid, user_of
+from unoapi.models.phones import LID, to_jid, user_of, with_ninth_digit
 from unoapi.providers.whatsmeow.content import cloud_content
 from unoapi.providers.whatsmeow.menu_answers import answered, names_of
 
@@ -35,6 +35,8 @@ UNAVAILABLE = 131060
 TITLE = "This message is currently unavailable"
 UNREADABLE = "A message is here that this device could not read. Open WhatsApp on the phone to read it."
 VIEW_ONCE = "A message is here that only the phone can show, as one for a single view. Open WhatsApp on the phone."
+NO_REACTION = "(the reaction was taken back)"
+"""A reaction that is gone, as a text: an empty one is no message to anybody."""
 TIMER_CHANGES = ("3", "EPHEMERAL_SETTING")
 FREQUENTLY = 4
 """From this score on WhatsApp calls a message forwarded many times."""
@@ -151,7 +153,7 @@ def _reaction(reaction: Reaction, *, phone: str, ids: MessageIds, as_reply: bool
     """The content, and what it answers to when it is sent as an answer."""
     target = ids.ours(phone, reaction.target_id)
     if as_reply:
-        return Text(body=reaction.emoji), target
+        return Text(body=reaction.emoji or NO_REACTION), target
     return reaction.model_copy(update={"target_id": target}), ""
 
 
@@ -161,9 +163,9 @@ def _edit_marks(edit: Edit) -> dict[str, Any]:
 
 
 def _edited(edit: Edit) -> Any:
-    """New content. Of a file whose caption was changed only the caption is new."""
+    """New content. Of a file whose caption was changed, or taken away, only the caption is new."""
     inner = edit.content
-    if isinstance(inner, Media) and inner.caption and not (inner.media and inner.media.key):
+    if isinstance(inner, Media) and not (inner.media and inner.media.key):
         return Text(body=inner.caption)
     return inner
 
@@ -178,7 +180,7 @@ def _context(
     parts: dict[str, Any] = {}
     if context.id:
         quoted = ids.ours(phone, context.id)
-        author = Identity.of(context.participant) if context.participant else identity_of(counterparty)
+        author = _author(context) if context.participant else identity_of(counterparty)
         parts |= {"from": phone} if context.from_us else author.as_sender()
         parts |= {"message_id": quoted, "id": quoted}
     if context.status is not None:
@@ -191,9 +193,15 @@ def _context(
     fields: dict[str, Any] = {"context": parts} if parts else {}
     if context.referral is not None:
         referral = {key: value for key, value in context.referral.model_dump().items() if value}
+        greeting = referral.pop("greeting", "")
         if referral:
-            fields["referral"] = referral
+            fields["referral"] = referral | ({"welcome_message": {"text": greeting}} if greeting else {})
     return fields
+
+
+def _author(context: ContextInfo) -> Identity:
+    author = Identity.of(context.participant)
+    return author._replace(phone=with_ninth_digit(context.participant_phone)) if context.participant_phone else author
 
 
 def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:

@@ -1,0 +1,252 @@
+"""What people do on their phones reaches the webhook: kinds of messages beside those that the field reports name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.connector.pocket import Pocket
+from tests.connector.written import (
+    ABOUT,
+    ANA,
+    BIA,
+    BIAS_PHONE,
+    CHANNEL,
+    FILE,
+    GROUP,
+    IMAGE,
+    MENUS,
+    OTHERS,
+    STATUS,
+    TEXTS,
+    VIEWED_ONCE,
+    WORDS,
+    jid,
+    reported,
+    told,
+)
+from tests.support.fakes import CONTACT, PHONE
+from unoapi.models.connector.bounds import bounded, plain_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def message_in(pocket: Pocket, message: dict[str, Any], **info: Any) -> dict[str, Any]:
+    (value,) = told(pocket, message, **info)
+    (shown,) = value.get("messages") or value["message_echoes"]
+    return dict(shown)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_somebody_did_is_told_in_words(tmp_path: Path, name: str) -> None:
+    message, words = TEXTS[name]
+
+    shown = message_in(Pocket(tmp_path), message)
+
+    assert (shown["type"], shown["text"]["body"]) == ("text", words)
+    if "3EB0T" in str(message):
+        assert shown["context"]["id"] == "3EB0T"
+
+
+@pytest.mark.parametrize("name", VIEWED_ONCE)
+def test_field_report_18_what_is_for_a_single_view_says_so_in_every_wrapper(tmp_path: Path, name: str) -> None:
+    shown = message_in(Pocket(tmp_path), VIEWED_ONCE[name])
+
+    assert shown[shown["type"]]["view_once"] is True
+
+
+@pytest.mark.parametrize("name", MENUS)
+def test_the_picture_above_received_buttons_is_told_with_them(tmp_path: Path, name: str) -> None:
+    shown = message_in(Pocket(tmp_path), MENUS[name])
+
+    menu = shown["interactive"]
+    assert (menu["header"]["type"], menu["header"]["image"]["id"]) == ("image", "1")
+    assert menu["action"]["buttons"] == [{"type": "reply", "reply": {"id": "y", "title": "Yes"}}]
+
+
+def test_the_picture_above_received_buttons_is_fetched(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pending = {"state": "pending", "descriptor": {"media_type": "image", "direct_path": "/v"}}
+    menu = {"kind": "buttons", "body": "Look", "header_media": {"kind": "image", "media": pending}, "buttons": [
+        {"type": "reply", "id": "y", "title": "Yes"}]}  # fmt: skip
+
+    pocket.receives(menu)
+    pocket.wait_for_files()
+
+    assert pocket.messages()[0]["interactive"]["header"]["image"]["id"] == "3141"
+
+
+def test_a_received_template_without_a_button_is_its_picture(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), OTHERS["a template without a button"])
+
+    assert (shown["type"], shown["image"]["caption"]) == ("image", "Look")
+
+
+def test_the_place_above_received_buttons_is_told_in_words(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), OTHERS["buttons below a place"])
+
+    assert shown["interactive"]["body"]["text"] == "Bar\n1.5, 2.5\nLook"
+
+
+@pytest.mark.parametrize("name", ["a form", "a form of a phone"])
+def test_a_form_with_a_field_that_is_called_id_is_no_button(tmp_path: Path, name: str) -> None:
+    reply = message_in(Pocket(tmp_path), OTHERS[name])["interactive"]
+
+    assert (reply["type"], reply["nfm_reply"]["name"]) == ("nfm_reply", "flow")
+    assert '"id": "5"' in reply["nfm_reply"]["response_json"]
+
+
+def test_an_advertisement_comes_with_its_greeting_in_the_former_form_without(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+
+    new = message_in(pocket, OTHERS["an advertisement"])["referral"]
+    former = message_in(pocket, OTHERS["a former advertisement"], message_id="3EB0BB")["referral"]
+
+    assert new == {
+        "source_type": "ad", "source_id": "7", "source_url": "https://fb.test/x", "headline": "T", "body": "B",
+        "media_type": "image", "image_url": "https://t.test/1", "thumbnail_url": "https://t.test/1", "ctwa_clid": "c",
+        "welcome_message": {"text": "Olá"},
+    }  # fmt: skip
+    assert former == {"source_type": "ad", "headline": "Loja", "body": "Tea", "media_type": "image"}
+
+
+@pytest.mark.parametrize(
+    ("name", "author"),
+    [("a quote of Bia's", BIAS_PHONE), ("a quote of ours", PHONE), ("a comment on ours", PHONE)],
+)
+def test_who_wrote_what_is_quoted_is_named_by_the_phone(tmp_path: Path, name: str, author: str) -> None:
+    context = message_in(Pocket(tmp_path), OTHERS[name])["context"]
+
+    assert (context["from"], context["id"]) == (author, "3EB0T")
+
+
+def test_a_reaction_that_is_gone_is_no_empty_text(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path, sendReactionAsReply=True), OTHERS["a reaction that is gone"])
+
+    assert shown["text"]["body"] == "(the reaction was taken back)"
+
+
+@pytest.mark.parametrize("server", ["hosted.lid", "lid"])
+def test_a_contact_on_a_hosted_device_is_the_same_contact(tmp_path: Path, server: str) -> None:
+    shown = message_in(Pocket(tmp_path), WORDS, chat=(ANA, server))
+
+    assert (shown["from"], shown["from_user_id"]) == (CONTACT, "111@lid")
+
+
+# --- channels ---
+
+
+def test_what_a_channel_changed_is_an_edit_with_an_id_of_its_own(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    message_in(pocket, WORDS, chat=CHANNEL, message_id="N1")
+
+    changed = message_in(pocket, {"conversation": "better"}, chat=CHANNEL, message_id="N1", edit="3",
+                         NewsLetterMeta={"EditTS": "1795600009000"})  # fmt: skip
+
+    assert (changed["text"]["body"], changed["message_type"]) == ("better", "message_edit")
+    assert (changed["context"]["id"], changed["edit_timestamp"]) == ("N1", "1795600009000")
+    assert changed["id"] != "N1"
+
+
+def test_what_a_channel_deleted_is_told_as_deleted(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    message_in(pocket, WORDS, chat=CHANNEL, message_id="N1")
+
+    (value,) = told(pocket, {}, chat=CHANNEL, message_id="N1", edit="8")
+
+    assert (value["statuses"][0]["id"], value["statuses"][0]["status"]) == ("N1", "deleted")
+
+
+# --- receipts ---
+
+
+@pytest.mark.parametrize("chat", [GROUP, STATUS, ("1795600000", "broadcast")])
+def test_a_receipt_names_who_read_wherever_many_read(tmp_path: Path, chat: tuple[str, str]) -> None:
+    source = {"Chat": jid(*chat), "Sender": jid(BIA), "IsFromMe": False}
+    event = {"MessageSource": source, **source, "Type": "READ", "MessageIDs": ["3EB01"], "Timestamp": "1795600000"}
+    pocket = Pocket(tmp_path)
+    pocket.ids.remember_ours(PHONE, theirs="3EB01", ours="wamid.OUT")
+
+    (value,) = reported(pocket, "Receipt", event)
+
+    assert (value["contacts"][0]["wa_id"], value["statuses"][0]["recipient_id"]) == (BIAS_PHONE, "@".join(chat))
+
+
+@pytest.mark.parametrize(
+    "kind", ["SENDER", "RETRY", "READ_SELF", "PLAYED_SELF", "SERVER_ERROR", "INACTIVE", "PEER_MSG"]
+)
+def test_a_receipt_that_says_nothing_of_the_contact_is_none(tmp_path: Path, kind: str) -> None:
+    source = {"Chat": jid(ANA), "Sender": jid(ANA), "IsFromMe": False}
+
+    assert reported(Pocket(tmp_path), "Receipt", {**source, "Type": kind, "MessageIDs": ["1"], "Timestamp": "1"}) == []
+
+
+# --- bounds: what is too long is cut, and told all the same ---
+
+PICTURE = "PHOTO;ENCODING=b;TYPE=JPEG:" + "A" * 90_000
+FOLDED = "item1.PHOTO;ENCODING=b:" + "\r\n ".join(["A" * 70] * 1500)
+
+
+@pytest.mark.parametrize("picture", [PICTURE, FOLDED], ids=["one line", "folded"])
+def test_field_report_54_a_card_with_a_large_picture_keeps_its_names_and_phones(tmp_path: Path, picture: str) -> None:
+    lines = ("BEGIN:VCARD", "VERSION:3.0", "FN:Ana", picture, "TEL;waid=5511988880001:+55 11 98888-0001", "END:VCARD")
+    card = {"displayName": "Ana", "vcard": "\r\n".join(lines)}
+
+    shown = message_in(Pocket(tmp_path), {"contactMessage": card})
+
+    assert shown["contacts"][0]["name"]["formatted_name"] == "Ana"
+    assert shown["contacts"][0]["phones"][0]["wa_id"] == "5511988880001"
+
+
+def test_a_text_and_a_caption_that_are_too_long_are_cut(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+
+    text = message_in(pocket, {"conversation": "á" * 70_000})
+    image = message_in(pocket, {"imageMessage": {**FILE, "caption": "á" * 70_000}}, message_id="3EB0BB")
+    edited = message_in(pocket, {"protocolMessage": {"key": ABOUT, "type": "MESSAGE_EDIT", "editedMessage": {
+        "conversation": "á" * 70_000}}}, message_id="3EB0CC")  # fmt: skip
+
+    assert [len(words) for words in (text["text"]["body"], image["image"]["caption"], edited["text"]["body"])] == [
+        65_536, 65_536, 65_536
+    ]  # fmt: skip
+    assert text["text"]["body"].endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("../../etc/passwd", "passwd"), ("C:\\a\\b.pdf", "b.pdf"), ("a/b.pdf", "b.pdf"), ("a/", "3EB0AA.pdf"),
+     ("..", "3EB0AA.pdf"), (" ", "3EB0AA.pdf"), ("", "3EB0AA.pdf"), ("a\u202efdp.exe", "afdp.exe"),
+     ("ação 报告.pdf", "ação 报告.pdf"),
+     ("x" * 2000 + ".pdf", "x" * 251 + ".pdf"), ("x" * 300, "x" * 255), (".profile", ".profile")],
+)  # fmt: skip
+def test_a_file_has_a_name_without_folders(tmp_path: Path, written: str, name: str) -> None:
+    file = {**FILE, "mimetype": "application/pdf; charset=binary", "fileName": written}
+
+    document = message_in(Pocket(tmp_path), {"documentMessage": file})["document"]
+
+    assert (document["filename"], document["mime_type"]) == (name, "application/pdf")
+
+
+def test_a_type_that_is_too_long_is_an_unknown_one(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), {"imageMessage": {**FILE, "mimetype": "image/" + "j" * 400}})
+
+    assert (shown["type"], shown["image"]["mime_type"]) == ("image", "application/octet-stream")
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {"vcard": None}, "x", {"kind": "text", "body": None}])
+def test_no_odd_form_stops_what_is_made_to_fit(value: Any) -> None:
+    content = {"kind": "contacts", "contacts": [value], "filename": value, "content": value, "mime_type": value}
+
+    assert bounded(content)["kind"] == "contacts"
+
+
+def test_the_ending_of_a_long_name_is_left_unless_it_is_long_itself() -> None:
+    assert len(plain_name("a." + "b" * 400)) == 255
+
+
+def test_an_own_message_in_a_group_is_told_with_the_group(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), IMAGE, chat=GROUP, from_me=True)
+
+    assert (shown["from"], shown["group_id"]) == (PHONE, "120363@g.us")
