@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -21,6 +22,14 @@ from unoapi.providers.whatsmeow.events import receive
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "examples.json").read_text("utf-8"))
 SILENT = {"protocol"}
+
+
+@cache
+def validator(file: str) -> jsonschema.Draft202012Validator:
+    """Of a file of the contract; the schemas of all models are made once for all examples."""
+    schema = json.loads(schemas()[file])
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def test_the_files_are_those_of_the_models() -> None:
@@ -48,8 +57,8 @@ def test_every_kind_that_is_received_fits_its_schema_and_becomes_an_event(conten
     data = {"id": "3EB0AA", "chat": CHAT, "sender": CHAT, "timestamp_ms": 1, "content": content}
     event = {"version": 1, "type": "message", "event_id": "e", "session": PHONE, "data": data}
 
-    jsonschema.validate(event, json.loads(schemas()["event.schema.json"]))
-    jsonschema.validate(data, json.loads(schemas()["event.message.schema.json"]))
+    validator("event.schema.json").validate(event)
+    validator("event.message.schema.json").validate(data)
     job = ReceiveEvent(id="e", phone=PHONE, event=event)
     jobs, _ = receive(job, ids=MemoryIds(), sessions=MemorySessions(make_session()))
 
@@ -63,7 +72,7 @@ def test_every_kind_that_is_received_fits_its_schema_and_becomes_an_event(conten
 def test_every_kind_that_is_sent_fits_its_schema_and_becomes_a_message(content: dict[str, Any], mode: str) -> None:
     data = {"content": content, "interactive_mode": mode, "context": {"id": "3EB0", "participant": CHAT["jid"]}}
 
-    jsonschema.validate(data, json.loads(schemas()["command.send.schema.json"]))
+    validator("command.send.schema.json").validate(data)
     message = message_of(Send.model_validate(data), to=CHAT["jid"], uploaded={"URL": "https://mmg.test/x"})
 
     assert len(message.keys() - {"messageContextInfo"}) == 1, "beside it the secret of a poll"

@@ -14,6 +14,7 @@ from unittest import mock
 import redis
 import structlog
 from celery.exceptions import Retry
+from jinja2 import BytecodeCache
 
 from tests.support.fakes import MemoryPublisher, WebhookRecorder
 from tests.support.stack import CONTACT, OPERATOR, PHONE
@@ -31,8 +32,10 @@ from unoapi.web.app import create_app
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import CodeType
 
     from flask import Flask
+    from jinja2.bccache import Bucket
     from werkzeug.datastructures import Headers
 
     from unoapi.bootstrap import Uno
@@ -41,6 +44,22 @@ if TYPE_CHECKING:
 URL = "http://api.test"
 DATABASE = 1
 """Another one than that of the real processes, so that a test may have both."""
+
+
+class _CompiledTemplates(BytecodeCache):
+    """The console's templates, compiled once for the applications of all tests."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED = _CompiledTemplates()
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,7 @@ class MemoryApi:
         self.url = URL
         self.uno = uno
         self.app: Flask = create_app(uno)
+        self.app.jinja_env.bytecode_cache = _COMPILED
 
     @property
     def queues(self) -> MemoryPublisher:

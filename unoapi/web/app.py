@@ -44,6 +44,7 @@ from unoapi.web.rate_limits import register_limits
 from unoapi.web.request_body import register_text_check
 from unoapi.web.socketio_broadcast import register_broadcast
 from unoapi.web.tracing import register_tracing
+from unoapi.web.url_rules import LazyRule
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
@@ -59,6 +60,7 @@ def create_app(uno: Uno) -> Flask:
     """The API over these parts."""
     settings = uno.settings
     app = Flask("unoapi", static_folder=None)
+    app.url_rule_class = LazyRule
     app.extensions[EXTENSION] = uno
     app.config["MAX_CONTENT_LENGTH"] = settings.unoapi_body_max_bytes
     app.url_map.strict_slashes = False
