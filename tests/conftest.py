@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 os.environ["AMQP_URL"] = "amqp://hostile:hostile@127.0.0.1:1/hostile"
 os.environ["REDIS_URL"] = "redis://127.0.0.1:1"
 os.environ["DOTENV_CONFIG_PATH"] = os.devnull
+for _name in ("AMQP_URL_FILE", "REDIS_URL_FILE"):
+    os.environ.pop(_name, None)
 warm_start.use()
 
 

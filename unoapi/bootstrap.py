@@ -26,6 +26,7 @@ from unoapi.http.alert_channels import AppriseChannels
 from unoapi.http.api_client import ApiClient
 from unoapi.http.callback_client import CallbackClient
 from unoapi.http.downloader import Downloader
+from unoapi.http.host_names import HostNames
 from unoapi.http.process_bulkhead import ProcessBulkhead
 from unoapi.http.request_bin import WithRequestBin
 from unoapi.http.voice_client import VoiceClient
@@ -196,6 +197,7 @@ class Uno:
     link_key: Callable[[], str]
     console_logins: ConsoleLogins
     address_guard: AddressGuard
+    host_names: HostNames
     downloader: FileDownloader
     media_downloader: FileDownloader
     remote_media: RemoteMedia
@@ -358,6 +360,7 @@ def bootstrap(settings: Settings) -> Uno:
         link_key=link_key,
         console_logins=RedisConsoleLogins(store),
         address_guard=guard,
+        host_names=HostNames(guard),
         downloader=Downloader(guard),
         media_downloader=media_downloader,
         remote_media=CloudApiMedia(

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from dotenv import dotenv_values
@@ -30,6 +30,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from unoapi.errors import ConfigurationError
 from unoapi.errors.validation import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
@@ -61,6 +64,9 @@ DEFAULT_PORTS = frozenset({80, 443})
 MIN_EVENTS_BYTES = 10_000_000
 MIN_TOKEN_LENGTH = 16
 """Characters of the operator's token, which others may try to guess."""
+ADDRESSES_WITH_SECRETS = frozenset({"status_failed_webhook_url", "webhook_session"})
+"""Addresses that hold a secret of somebody else, though they are no secrets by their type."""
+MAX_SECRET_FILE_BYTES = 65_536
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -750,12 +756,55 @@ def read_environment(file: Path | None = None, *, alone: bool = False) -> dict[s
     return {**dotenv_values(file or env_file()), **({} if alone else os.environ)}
 
 
+def is_secret(name: str) -> bool:
+    """Whether only processes that need this field of `Settings` should have it."""
+    return name in ADDRESSES_WITH_SECRETS or Settings.model_fields[name].annotation is SecretStr
+
+
+def read_secrets(environment: Mapping[str, str | None], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """What the files hold that `<NAME>_FILE` names, by name, and a sentence for each that is wrong.
+
+    The form of Docker's and Kubernetes' secrets. Neither a value nor a path is quoted: who swaps the two names writes
+    the secret where the path belongs.
+    """
+    values, faults = {}, []
+    for name in names:
+        if not (path := environment.get(f"{name}_FILE")):
+            continue
+        if environment.get(name):
+            faults.append(f"{name}_FILE: {name} is set, too; leave one of them empty")
+            continue
+        try:
+            values[name] = _read_secret(Path(path))
+        except (OSError, ValueError) as error:
+            faults.append(f"{name}_FILE: {(error.strerror if isinstance(error, OSError) else None) or error}")
+    return values, faults
+
+
+def _read_secret(path: Path) -> str:
+    """A file's text, without the line break at its end. Raises OSError, ValueError."""
+    if path.exists() and not path.is_file():
+        raise ValueError("names no file")
+    with path.open("rb") as file:
+        content = file.read(MAX_SECRET_FILE_BYTES + 1)
+    if len(content) > MAX_SECRET_FILE_BYTES:
+        raise ValueError(f"the file has more than {MAX_SECRET_FILE_BYTES} bytes")
+    try:
+        text = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("the file is no text in UTF-8") from None
+    if not text.strip() or "\0" in text:
+        raise ValueError("the file is empty" if not text.strip() else "the file is no text")
+    return text
+
+
 def setting_names() -> list[str]:
-    """All names that are read: the settings', then older ones of the same, then those of platforms."""
+    """All names that are read: the settings', those of secrets' files, older ones, then those of platforms."""
     aliases = [field.validation_alias for field in Settings.model_fields.values()]
     older = [f"{choice}" for alias in aliases if isinstance(alias, AliasChoices) for choice in alias.choices]
     platforms = [name for names in PLATFORMS.values() for name in names]
-    return list(dict.fromkeys(name.upper() for name in (*Settings.model_fields, *older, *platforms)))
+    files = [f"{name}_file" for name in Settings.model_fields if is_secret(name)]
+    return list(dict.fromkeys(name.upper() for name in (*Settings.model_fields, *files, *older, *platforms)))
 
 
 def load_settings(file: Path | None = None, *, alone: bool = False) -> Settings:
@@ -763,14 +812,29 @@ def load_settings(file: Path | None = None, *, alone: bool = False) -> Settings:
 
     Raises ConfigurationError that lists every wrong variable, never its value.
     """
+    files, faults = secrets_from_files(file, alone=alone)
+    secrets = {name.lower(): value for name, value in files.items()}
     try:
         if alone:
             named = {name.lower(): value for name, value in read_environment(file, alone=True).items() if value}
-            return Settings.model_validate(named)
-        return Settings(_env_file=file or env_file())
+            settings = Settings.model_validate(named | secrets)
+        else:
+            settings = Settings(_env_file=file or env_file(), **secrets)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"  {line}" for line in explain(error, most=None, place=_name_of)]
-        raise ConfigurationError("These settings are wrong:\n" + "\n".join(lines)) from None
+        faults += explain(error, most=None, place=_name_of)
+    if faults:
+        raise ConfigurationError("These settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return settings
+
+
+def secrets_from_files(file: Path | None = None, *, alone: bool = False) -> tuple[dict[str, str], list[str]]:
+    """What `read_secrets` gives for all settings: the environment counts before the `.env` file; `alone`: the file."""
+    names = [name.upper() for name in Settings.model_fields if is_secret(name)]
+    environment = {} if alone else os.environ
+    values, faults = read_secrets(environment, names)
+    left = [name for name in names if not (environment.get(name) or environment.get(f"{name}_FILE"))]
+    others, more = read_secrets(read_environment(file, alone=True), left)
+    return values | others, faults + more
 
 
 def _name_of(place: tuple[Any, ...]) -> str:

@@ -33,6 +33,19 @@ def test_field_report_96_request_code_connects_by_a_code(api: MemoryApi) -> None
     assert command["data"] == {"method": "code", "phone": PHONE}
 
 
+def test_a_simulated_number_needs_no_code_and_stays_as_it_is() -> None:
+    with memory_api() as api:
+        api.register([])
+        before = api.uno.sessions.config(PHONE)
+
+        answer = api.post(f"/{PHONE}/request_code")
+
+        assert answer.json()["success"] is True
+        assert "without a code" in answer.json()["warnings"][0]
+        assert api.uno.sessions.config(PHONE) == before
+        assert api.queues.take(COMMANDS) is None
+
+
 @pytest.mark.parametrize("written", ["+55 11 98888-0000", "5511988880000", 5511988880000])
 def test_field_report_96_the_number_is_read_as_people_write_it(api: MemoryApi, written: object) -> None:
     assert api.post(f"/session/{PHONE}/connect", {"method": "code", "phone": written}).ok

@@ -20,10 +20,10 @@ from jsonschema import Draft7Validator
 from tests.support.dockerfile import steps
 from tests.support.stack import PHONE, ROOT
 from unoapi import __version__
-from unoapi.devenv.docs import default_of, in_containers, is_secret
+from unoapi.devenv.docs import default_of, in_containers
 from unoapi.http.address_guard import AddressGuard
 from unoapi.models.provenance import OperatorAddresses
-from unoapi.settings import Settings
+from unoapi.settings import Settings, is_secret
 
 COMPOSE = ROOT / "compose"
 STACKS = {
@@ -407,6 +407,31 @@ def test_docker_compose_takes_the_stack_with_nothing_but_its_own_example_filled(
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("guide", ["README.md", "README.pt-BR.md"])
+def test_the_operators_token_may_come_from_a_file_as_the_guide_shows(
+    docker_compose: str, tmp_path: Path, guide: str
+) -> None:
+    path = STACKS["production"]
+    filled = re.sub(r"(?m)^([A-Z_]+)=$", r"\1=filled0in0by0somebody", (path.parent / ".env.example").read_text())
+    (tmp_path / "env").write_text(filled)
+    (tmp_path / "more.yml").write_text((COMPOSE / guide).read_text().split("```yaml\n")[1].split("```")[0])
+
+    done = subprocess.run(
+        [docker_compose, "--env-file", str(tmp_path / "env"), "-f", str(path), "-f", str(tmp_path / "more.yml"),
+         "config", "--format", "json"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    services = json.loads(done.stdout or "{}").get("services", {})
+    given = {name: service.get("environment") or {} for name, service in services.items()}
+    assert done.returncode == 0, done.stderr
+    with_file = {name for name, environment in given.items() if "UNOAPI_AUTH_TOKEN_FILE" in environment}
+    assert with_file == {"web", "worker", "media", "suspect"}
+    assert {name for name, environment in given.items() if "UNOAPI_AUTH_TOKEN" in environment} == set()
+    assert all(given[name]["AMQP_URL"] for name in with_file)
 
 
 def test_only_the_proxy_has_the_port_of_the_api_so_that_web_may_have_replicas() -> None:

@@ -86,7 +86,8 @@ def test_strangers_see_nothing_and_the_operator_sees_all_queues_even_after_a_res
     metrics = ask(port, "/metrics")
     tasks = eventually(lambda: tasks_of(port, uno.contact_writes("hello")), what="both tasks of a message")
     first.stop()
-    second = flower(uno, port, FLOWER_BASIC_AUTH=":".join(LOGIN))
+    (uno.folder / "login").write_text(":".join(LOGIN) + "\n")
+    second = flower(uno, port, FLOWER_BASIC_AUTH_FILE=str(uno.folder / "login"))
     remembered = eventually(lambda: ask(port, "/api/tasks"), within_s=30)
 
     assert [door is not None and door.status_code for door in [*doors, wrong]] == [401] * 7

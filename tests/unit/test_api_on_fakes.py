@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.api import MemoryApi, memory_api
-from tests.support.fakes import PHONE, MemorySessions
+from tests.support.fakes import PHONE, MemoryConnections, MemorySessions
 from unoapi.models.jobs import FanOut, SendMessage
+from unoapi.models.trace import TraceEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,3 +95,44 @@ def test_with_rabbitmq_away_a_message_is_refused(api: MemoryApi) -> None:
     api.queues.away = True
 
     assert api.send("hello").status_code == 503
+
+
+COMMANDS_ON = [
+    ("POST", f"/v15.0/{PHONE}/messages", {"status": "read", "message_id": "wamid.X"}),
+    ("POST", f"/v15.0/{PHONE}/messages", {"message_id": "wamid.X", "typing_indicator": {"type": "text"}}),
+    ("DELETE", f"/v15.0/{PHONE}/messages/wamid.X", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), COMMANDS_ON)
+def test_a_command_on_a_message_of_which_a_phone_knows_nothing_is_refused(
+    api: MemoryApi, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    api.register([HOOK], provider="whatsmeow")
+
+    answer = api.request(method, path, json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, 100)
+    assert "nothing is known of this message" in answer.json()["error"]["error_data"]["details"]
+    assert api.queues.depth() == 0
+
+
+@pytest.mark.parametrize(("method", "path", "body"), COMMANDS_ON)
+@pytest.mark.parametrize("known", ["received", "accepted", "while Redis is away"])
+def test_a_command_on_a_message_that_is_known_or_of_which_nobody_can_know_is_taken(
+    api: MemoryApi, method: str, path: str, body: dict[str, object] | None, known: str
+) -> None:
+    api.register([HOOK], provider="whatsmeow")
+    connections, traces = api.uno.connections, api.uno.traces
+    assert isinstance(connections, MemoryConnections)
+    if known == "received":
+        connections.remember_key(PHONE, "wamid.X", chat=f"{OTHER}@s.whatsapp.net")
+    elif known == "accepted":
+        traces.add(TraceEntry(step="accepted", phone=PHONE, message_id="wamid.X", kind="text"))
+    else:
+        connections.away = True
+
+    answer = api.request(method, path, json=body)
+
+    assert answer.status_code == 200, answer.text
+    assert api.queues.depth() == 1

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.support.fakes import SECRET
 from unoapi.errors import ConfigurationError
-from unoapi.settings import PLATFORMS, SentinelAddress, Settings, is_loopback, load_settings
+from unoapi.settings import PLATFORMS, SentinelAddress, Settings, is_loopback, is_secret, load_settings, setting_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     platforms = (name for names in PLATFORMS.values() for name in names)
     for name in (*Settings.model_fields, *platforms):
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     monkeypatch.setenv("DOTENV_CONFIG_PATH", os.devnull)
 
 
@@ -332,3 +333,91 @@ def test_the_stream_of_events_is_off_or_large_enough_for_its_files(
         assert load(monkeypatch, UNOAPI_EVENTS_MAX_BYTES=size).unoapi_events_max_bytes == int(size)
     else:
         assert "UNOAPI_EVENTS_MAX_BYTES" in refusal(monkeypatch, UNOAPI_EVENTS_MAX_BYTES=size)
+
+
+# --- secrets in files of their own, as Docker and Kubernetes mount them ---
+
+OF_FORM = {
+    "amqp_url": f"amqp://u:{SECRET}@h",
+    "redis_url": f"redis://:{SECRET}@h",
+    "rabbitmq_management_url": f"http://u:{SECRET}@h",
+    "status_failed_webhook_url": f"https://h/{SECRET}",
+    "webhook_session": f"https://h/{SECRET}",
+    "unoapi_alert_urls": f"slack://{SECRET}",
+    "unoapi_otlp_headers": f"key={SECRET}",
+    "sentry_dsn": f"https://{SECRET.replace('-', '')}@h/1",
+}
+"""Secrets that have to look like something."""
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_secret(name)])
+def test_every_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text(f"{OF_FORM.get(name, SECRET)}\n")
+
+    settings = load(monkeypatch, **{f"{name.upper()}_FILE": str(tmp_path / "secret")})
+
+    value = getattr(settings, name)
+    assert (value.get_secret_value() if hasattr(value, "get_secret_value") else f"{value}") == OF_FORM.get(name, SECRET)
+    assert f"{name.upper()}_FILE" in setting_names()
+
+
+def test_a_file_counts_before_the_names_of_platforms_and_an_empty_variable_beside_it_counts_as_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "url").write_text("amqp://of-the-file")
+
+    settings = load(
+        monkeypatch, AMQP_URL="", AMQP_URL_FILE=str(tmp_path / "url"), CLOUDAMQP_URL="amqp://of-the-platform"
+    )
+
+    assert settings.amqp_url.get_secret_value() == "amqp://of-the-file"
+
+
+@pytest.mark.parametrize(
+    ("in_environment", "in_file", "token"),
+    [
+        ("", "UNOAPI_AUTH_TOKEN_FILE={secret}", SECRET),
+        ("UNOAPI_AUTH_TOKEN={other}", "UNOAPI_AUTH_TOKEN_FILE={secret}", "token-of-the-environment"),
+        ("UNOAPI_AUTH_TOKEN_FILE={secret}", "UNOAPI_AUTH_TOKEN={other}", SECRET),
+    ],
+)
+def test_a_secret_of_the_environment_counts_before_one_of_the_env_file_however_each_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_environment: str, in_file: str, token: str
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    words = {"secret": tmp_path / "secret", "other": "token-of-the-environment"}
+    (tmp_path / ".env").write_text(in_file.format(**words))
+    monkeypatch.setenv("DOTENV_CONFIG_PATH", str(tmp_path / ".env"))
+
+    settings = load(monkeypatch, **dict(filter(all, [in_environment.format(**words).split("=", 1)])))
+
+    assert settings.unoapi_auth_token.get_secret_value() == token
+
+
+@pytest.mark.parametrize(
+    ("content", "environment", "fault"),
+    [
+        (None, {}, "No such file or directory"),
+        (b"", {}, "the file is empty"),
+        (b" \n", {}, "the file is empty"),
+        (b"\xff\xfe" + SECRET.encode(), {}, "the file is no text in UTF-8"),
+        (SECRET.encode() + b"\0", {}, "the file is no text"),
+        (SECRET.encode() * 9000, {}, "the file has more than 65536 bytes"),
+        (SECRET.encode(), {"WEBHOOK_TOKEN": SECRET}, "WEBHOOK_TOKEN is set, too; leave one of them empty"),
+        (None, {"WEBHOOK_TOKEN_FILE": SECRET}, "No such file or directory"),
+        (None, {"WEBHOOK_TOKEN_FILE": SECRET * 1000}, "File name too long"),
+        (None, {"WEBHOOK_TOKEN_FILE": "/dev/zero"}, "names no file"),
+        (None, {"WEBHOOK_TOKEN_FILE": "/"}, "names no file"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named_by_its_variable_with_the_other_faults_and_never_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, environment: dict[str, str], fault: str
+) -> None:
+    if content is not None:
+        (tmp_path / SECRET).write_bytes(content)
+
+    text = refusal(monkeypatch, PORT="x", **({"WEBHOOK_TOKEN_FILE": str(tmp_path / SECRET)} | environment))
+
+    assert f"WEBHOOK_TOKEN_FILE: {fault}" in text
+    assert "PORT" in text
+    assert SECRET not in text

@@ -25,7 +25,7 @@ from tornado.web import HTTPError, authenticated
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
-from unoapi.settings import is_loopback
+from unoapi.settings import is_loopback, read_secrets
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -153,6 +153,11 @@ def main() -> None:
     os.umask(0o077)  # its memory holds phones and message ids
     for name in [name for name, value in os.environ.items() if name.startswith("FLOWER_") and not value]:
         del os.environ[name]  # an empty variable counts as not set
+    login, faults = read_secrets(os.environ, ["FLOWER_BASIC_AUTH"])
+    if faults:
+        sys.stderr.write(f"{faults[0]}\n")
+        sys.exit(EX_CONFIG)
+    os.environ.update(login)
     remember(uno.settings.base_store)
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)  # it warns while no worker has started yet
     os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")

@@ -20,6 +20,7 @@ from unoapi.devenv.servers import PrivateServers, reachable
 from unoapi.devenv.supervisor import RECORDS, Supervisor, parse_procfile, take_signals
 from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.former_settings import former_names
+from unoapi.settings import secrets_from_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -148,12 +149,17 @@ def _welcome(
 def _environment(root: Path) -> dict[str, str]:
     """Our environment over the `.env` file, with the programs of this virtual environment first in the path.
 
-    An empty variable counts as not set, as it does for the settings.
+    An empty variable counts as not set, as it does for the settings. A secret that stands in a file (`<NAME>_FILE`) is
+    read here. Raises ConfigurationError.
     """
     named = os.environ.get("DOTENV_CONFIG_PATH")
-    merged = _dotenv(Path(named) if named else root / ".env") | {
-        key: value for key, value in os.environ.items() if value
-    }
+    file = Path(named) if named else root / ".env"
+    from_files, faults = secrets_from_files(file)
+    if faults:
+        raise ConfigurationError("; ".join(faults))
+    merged = _dotenv(file) | from_files | {key: value for key, value in os.environ.items() if value}
+    for name in [name for name in merged if name.endswith("_FILE") and name.removesuffix("_FILE") in merged]:
+        del merged[name]
     merged["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), merged.get("PATH", os.defpath)])
     if sys.stdout.isatty():
         merged.setdefault("UNOAPI_LOG_FORMAT", "console")  # what they write comes through us to a terminal

@@ -96,11 +96,13 @@ class AddressGuard:
             return f"{named} is {rule}: only {SETTING} can allow it, with exactly this address"
         return "" if self._allows(host, address) else f"{named} is {rule}: only {SETTING} can allow it"
 
+    def names(self, host: str) -> bool:
+        """Whether the operator allows this host by its name."""
+        return host in self._names or any(host.endswith(suffix) for suffix in self._suffixes)
+
     def _allows(self, host: str, address: Address) -> bool:
-        return (
-            host in self._names
-            or any(host.endswith(suffix) for suffix in self._suffixes)
-            or any(address in network for network in self._networks if network.version == address.version)
+        return self.names(host) or any(
+            address in network for network in self._networks if network.version == address.version
         )
 
     def _exactly(self, address: Address) -> bool:

@@ -156,6 +156,14 @@ def unread(wanted: dict[str, Any]) -> list[str]:
     ][:MAX_NAMES]
 
 
+def addresses_in(wanted: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The webhooks' addresses that a change names: the webhook's id, where the address stands, the address."""
+    for webhook in wanted.get("webhooks") or []:
+        for name in ("url", ADDRESS):
+            if isinstance(url := webhook.get(name), str):
+                yield _id(webhook), f"webhooks[{_printable(_id(webhook))}].{name}", url
+
+
 def _ensure_known(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
     """Raise RequestError for a field whose name nearly is one of ours: it would be kept, and do nothing."""
     slips = [

@@ -292,8 +292,25 @@ def _is_phone(phone: str) -> bool:
         return False
 
 
+def _ensure_known(phone: str, message_id: str) -> None:
+    """Refuse a command on a message of which a phone knows nothing: it would fail where nobody hears of it."""
+    uno = parts()
+    try:
+        known = (
+            not _is_phone(phone)
+            or uno.connections.key(phone, message_id) is not None
+            or any(uno.traces.read_all([(phone, message_id)]))  # not sent yet
+        )
+    except StoreUnavailable:
+        return
+    if not known:
+        details = "message_id: nothing is known of this message: another number's, or older than DATA_TTL."
+        raise RequestError("Unknown message", code=100, status=404, details=details)
+
+
 def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     command = Command.model_validate(body)
+    _ensure_known(phone, command.message_id or "")
     uno = parts()
     job = RunCommand(
         id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(command.to_wire())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, g, jsonify
 
 from unoapi.errors import Postponed
 from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import Connect, ConnectorCommand, Logout
+from unoapi.models.endpoints import origin_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.session import Session, without_secrets
 from unoapi.services import sessions as service
@@ -41,8 +42,19 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
     answer = {**without_secrets(config), "success": True, "display_phone_number": phone}
     if isinstance(webhooks := answer.get("webhooks"), list):
         answer["webhooks"] = [{"id": "default", **webhook} for webhook in webhooks]
-    warnings = service.unread(wanted)
+    warnings = [*service.unread(wanted), *_unknown_names(phone, wanted)]
     return jsonify({**answer, "warnings": warnings} if warnings else answer)
+
+
+def _unknown_names(phone: str, wanted: dict[str, Any]) -> list[str]:
+    """A sentence for each address of a change whose host is not known: what goes there will fail."""
+    hosts = {url: origin[1] for _, _, url in service.addresses_in(wanted) if (origin := origin_of(url)) is not None}
+    unknown = parts().host_names.unknown(hosts.values())
+    return [
+        f"{place}: no name server here knows {hosts[url]}; `unoapi endpoint test {phone} {webhook_id}` tries it"
+        for webhook_id, place, url in service.addresses_in(wanted)
+        if hosts.get(url) in unknown
+    ]
 
 
 @routes.post("/<version>/<node:phone>/deregister")
@@ -88,6 +100,8 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
     session = parts().sessions.find(phone)
     if session.provider == "forwarder":
         return forward(session, "request_code")
+    if session.provider == "sandbox":
+        return jsonify(success=True, warnings=["The number is in the sandbox: it is connected without a code."])
     service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions, by_operator=g.operator)
     if session.provider == "whatsmeow":
         publish_command(phone, "session.connect", Connect(method="code", phone=phone).model_dump())
