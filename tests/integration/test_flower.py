@@ -81,6 +81,7 @@ def test_strangers_see_nothing_and_the_operator_sees_all_queues_even_after_a_res
         ask(port, path, None) for path in ("/", "/broker", "/tasks", "/api/queues/length", "/api/tasks", "/metrics")
     ]
     wrong = ask(port, "/broker", (LOGIN[0], "wrong"))
+    alive = ask(port, "/health/live", None)
     page = ask(port, "/broker")
     lengths = ask(port, "/api/queues/length")
     metrics = ask(port, "/metrics")
@@ -91,6 +92,8 @@ def test_strangers_see_nothing_and_the_operator_sees_all_queues_even_after_a_res
     remembered = eventually(lambda: ask(port, "/api/tasks"), within_s=30)
 
     assert [door is not None and door.status_code for door in [*doors, wrong]] == [401] * 7
+    assert alive is not None
+    assert (alive.status_code, alive.text) == (200, "# alive\n")
     assert page is not None
     shown = rows(page.text)
     together = {"unoapi.outgoing.whatsmeow.*", "unoapi.held.*"}

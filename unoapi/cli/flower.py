@@ -21,7 +21,7 @@ from flower.api.tasks import GetQueueLengths  # type: ignore[import-untyped]
 from flower.app import Flower  # type: ignore[import-untyped]
 from flower.views.broker import BrokerView  # type: ignore[import-untyped]
 from flower.views.monitor import Metrics  # type: ignore[import-untyped]
-from tornado.web import HTTPError, authenticated
+from tornado.web import HTTPError, RequestHandler, authenticated
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
@@ -96,6 +96,15 @@ class OwnMetrics(Metrics):  # type: ignore[misc] # Flower has no types
     get = authenticated(Metrics.get)
 
 
+class Alive(RequestHandler):
+    """Says that this process runs, in the form that Prometheus reads, and nothing else: it wants no password."""
+
+    def get(self) -> None:
+        """Answer without a sample."""
+        self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.finish("# alive\n")
+
+
 class GuardedFlower(Flower):  # type: ignore[misc] # Flower has no types
     """Flower that does not show itself to strangers."""
 
@@ -110,6 +119,7 @@ class GuardedFlower(Flower):  # type: ignore[misc] # Flower has no types
             "broker": BrokerPage,
             "api/queues/length": QueueLengths,
             "metrics": OwnMetrics,
+            "health/live": Alive,
             "api/worker/(?:shutdown|pool|queue)/.+": SwitchedOff,
             "api/task/(?:revoke|abort|timeout|rate-limit|apply|async-apply|send-task)/.+": SwitchedOff,
         }
