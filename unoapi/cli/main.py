@@ -79,7 +79,7 @@ def show_help(ctx: click.Context) -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what completes commands, numbers and webhooks in a shell.
+    """Print what completes commands and names in a shell.
 
     bash and zsh: eval "$(unoapi completion bash)" in ~/.bashrc or ~/.zshrc; fish: unoapi completion fish | source
     """
