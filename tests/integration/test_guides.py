@@ -20,7 +20,7 @@ from tests.support.stack import PHONE, ROOT, Stack, eventually, stack
 from unoapi.cli.main import cli as program
 from unoapi.devenv.ports import free_port
 from unoapi.models.session import Webhook
-from unoapi.settings import Settings
+from unoapi.settings import setting_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,7 +236,7 @@ def test_every_link_within_the_documents_leads_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("document", GUIDES)
 def test_every_setting_that_a_guide_names_exists(document: str) -> None:
-    settings = {name.upper() for name in Settings.model_fields} | READ_BESIDE_THE_SETTINGS
+    settings = {*setting_names(), *READ_BESIDE_THE_SETTINGS}
     stacks = "".join(path.read_text() for path in (ROOT / "compose").rglob("docker-compose.yml"))
     elsewhere = "".join((ROOT / name).read_text() for name in ("Procfile", "compose/Dockerfile", ".env.example"))
     named = set(re.findall(r"`((?:[A-Z][A-Z0-9]*_)+[A-Z0-9]+)\b", (ROOT / document).read_text()))
