@@ -185,6 +185,8 @@ def test_a_deregistered_session_is_gone_on_purpose(api: Api) -> None:
 
 
 def test_a_pairing_code_is_asked_for(api: Api) -> None:
+    assert ask(api, "POST", f"{V}/{SHOP}/register", json={"provider": "whatsmeow"}).ok
+
     assert ask(api, "POST", f"/{SHOP}/request_code", TOKEN).json() == {"success": True}
 
     assert json.loads(api.redis.get(f"unoapi-config:{SHOP}"))["connectionType"] == "pairing_code"
