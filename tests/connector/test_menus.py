@@ -46,6 +46,72 @@ def test_field_report_31_an_answer_means_the_second_row(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
+    [
+        "dois", "Duas.", "two", "dos", "second", "o segundo", "a segunda", "segunda opção", "a última", "opção dois",
+        "op. 2", "opç 2", "opcao2", "n° 2", "N.º 2", "Opção nº 2", "Resposta: 2", "a alternativa b", "R: 2",
+        "quero a 2", "2 por favor", "2, pfv", "no 2", "\u2777", "\u2781", "\u24f6", "\u0662", "-2", "[2]", "2\n",
+        "Plano Bê (com TV)", "plano be com tv", "2 - Plano Bê - com TV", "plano-bê", "\U0001f449 2", "B -", "002",
+        "2nd",
+    ],
+)  # fmt: skip
+def test_field_report_31_people_say_the_second_row_in_more_ways(answer: str) -> None:
+    rows = (MenuRow(id="x1", title="Plano A"), MenuRow(id="x2", title="Plano Bê", description="com TV"))
+
+    row = chosen(answer, Menu(message_id="m", kind="list", rows=rows))
+
+    assert row is not None
+    assert row.id == "x2"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["segunda", "segunda-feira", "na segunda", "10:30", "1,2", "2%", "R$ 2", "2.0", "2 ou 1", "1 e 2", "um momento",
+     "de 1 a 2", "No, one", "ok", "por favor", "2b", "last", "dois planos", "quero 2 pizzas", "a 1 hora", "I'm ok"],
+)  # fmt: skip
+def test_field_report_31_what_only_sounds_like_a_row_is_none(answer: str) -> None:
+    assert chosen(answer, MENU) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "row"),
+    [("12", "i12"), ("doze", "i12"), ("l", "i12"), ("item 12", "i12"), ("Item 1", "i1"), ("15", "i15"), ("16", None),
+     ("a última", "i15")],
+)  # fmt: skip
+def test_field_report_31_a_menu_of_more_than_ten_rows_is_answered(answer: str, row: str | None) -> None:
+    rows = tuple(MenuRow(id=f"i{number}", title=f"Item {number}") for number in range(1, 16))
+
+    assert getattr(chosen(answer, Menu(message_id="m", kind="list", rows=rows)), "id", None) == row
+
+
+@pytest.mark.parametrize(
+    ("answer", "row"),
+    [("P", None), ("M", "shirt-m"), ("calça P", "trousers-p"), ("P camisa", "shirt-p"), ("3", "trousers-p"),
+     ("3. P", "trousers-p")],
+)  # fmt: skip
+def test_field_report_31_equal_titles_are_told_apart_by_their_section(
+    tmp_path: Path, answer: str, row: str | None
+) -> None:
+    sections = [
+        {"title": "Camisa", "rows": [{"id": "shirt-p", "title": "P"}, {"id": "shirt-m", "title": "M"}]},
+        {"title": "Calça", "rows": [{"id": "trousers-p", "title": "P"}]},
+    ]
+    pocket = Pocket(tmp_path)
+    pocket.send(type="interactive", interactive={**LIST, "action": {"button": "Ver", "sections": sections}})
+
+    message = pocket.receives({"kind": "text", "body": answer})
+
+    assert message.get("interactive", {}).get("list_reply", {}).get("id") == row
+
+
+@pytest.mark.parametrize(("answer", "row"), [("10", "ten"), ("5", "five"), ("1", "ten"), ("2", "five"), ("3", None)])
+def test_buttons_whose_titles_are_numbers_go_by_these_first(answer: str, row: str | None) -> None:
+    menu = Menu(message_id="m", kind="button", rows=(MenuRow(id="ten", title="10"), MenuRow(id="five", title="5")))
+
+    assert getattr(chosen(answer, menu), "id", None) == row
+
+
+@pytest.mark.parametrize(
+    "answer",
     ["", "3", "0", "22", "2 horas", "12", "oi", "o que é isso", "plano", "c)", "2 plano a", "sim", "x" * 500, "-", "."],
 )
 def test_field_report_31_other_words_mean_no_row(answer: str) -> None:

@@ -10,13 +10,17 @@ MAX_ROWS = 100
 
 
 class MenuRow(BaseModel):
-    """A row or a button. Without an id it cannot be chosen, as a link; its number counts all the same."""
+    """A row or a button. Without an id it cannot be chosen, as a link; its number counts all the same.
+
+    `section` is the title above it, where there are several.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     id: str = ""
     title: str = ""
     description: str = ""
+    section: str = ""
 
 
 class Menu(BaseModel):

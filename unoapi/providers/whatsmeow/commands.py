@@ -102,7 +102,7 @@ def menu_of(message: OutboundMessage, *, message_id: str) -> Menu | None:
         return None
     item = _interactive(message.interactive)
     if isinstance(item, content.ListMenu):
-        rows = [MenuRow(id=row.id, title=row.title, description=row.description)
+        rows = [MenuRow(id=row.id, title=row.title, description=row.description, section=section.title)
                 for section in item.sections for row in section.rows]  # fmt: skip
         return Menu(message_id=message_id, kind="list", rows=tuple(rows[:MAX_ROWS]))
     if not isinstance(item, content.Buttons):
