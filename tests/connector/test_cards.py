@@ -79,6 +79,29 @@ def test_field_report_57_an_id_that_is_given_gets_its_country_too(given: str) ->
     assert "waid=5511999990000:" in write_card(contact, own="5511970000001")[1]
 
 
+@pytest.mark.parametrize(
+    ("lines", "phone"),
+    [
+        (["TEL;waid=5511999990000:"], {"phone": "+5511999990000", "wa_id": "5511999990000"}),
+        (["TEL;waid=111222333444555:+55 11 99999-0000"], {"phone": "+55 11 99999-0000", "wa_id": "5511999990000"}),
+        (["TEL:005511999990000"], {"phone": "005511999990000", "wa_id": "5511999990000"}),
+        (["TEL;TYPE=CELL;wa", " id=5511999990000:+55 11 9", " 9999-0000"],
+         {"phone": "+55 11 99999-0000", "wa_id": "5511999990000", "type": "CELL"}),
+        (["PHOTO;ENCODING=BASE64;JPEG:/9j/4AAQ", "SkZJRgABAQ", "", "TEL;CELL:+55 11 99999-0000"],
+         {"phone": "+55 11 99999-0000", "wa_id": "5511999990000", "type": "CELL"}),
+    ],
+    ids=["the id alone", "a LID", "00", "folded", "a picture that is not folded"],
+)  # fmt: skip
+def test_field_report_57_a_phone_is_found_however_it_stands_there(lines: list[str], phone: dict[str, str]) -> None:
+    assert read_card(card("FN:Ana", *lines))["phones"] == [phone]
+
+
+def test_field_report_56_a_label_says_more_than_that_an_address_is_one_of_the_internet() -> None:
+    contact = read_card(card("FN:A", "item2.EMAIL;type=INTERNET:a@b.c", "item2.X-ABLabel:_$!<Work>!$_"))
+
+    assert contact["emails"] == [{"email": "a@b.c", "type": "Work"}]
+
+
 def test_field_report_56_birthdays_and_addresses_of_other_programs_are_read() -> None:
     contact = read_card(card("FN:A", "BDAY:1990/01/02", "URL:https\\://example.com"))
 

@@ -44,7 +44,9 @@ def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
     )  # fmt: skip
     contact: dict[str, Any] = {"name": {"formatted_name": full, **names}, "phones": []}
     for line in lines:
-        kind = _kind(line) or _label(labels.get(line.group, ""))
+        words = _type_words(line)
+        kind = next((word for word in words if word not in NOT_A_TYPE), "") or _label(labels.get(line.group, ""))
+        kind = (kind or next(iter(words), ""))[:64]
         match line.name:
             case "TEL":
                 _add(contact, "phones", _phone(line), kind)
@@ -154,9 +156,13 @@ def _organisation(first: dict[str, Any]) -> dict[str, str]:
 
 def _phone(line: Any) -> dict[str, str]:
     number = _text(line).removeprefix("tel:").partition(";")[0].strip()
+    written = ""
+    if number.startswith(("+", "00")) or is_valid(digits_of(number)):
+        written = _phone_in(number) or (digits_of(number) if INTERNATIONAL.fullmatch(number) else "")
     waid = digits_of("".join(line.params.get("WAID", ["", ""])[:1]))
-    if not waid and (number.startswith("+") or is_valid(digits_of(number))):
-        waid = _phone_in(number) or (digits_of(number) if INTERNATIONAL.fullmatch(number) else "")
+    if not waid or (written and not is_valid(waid)):  # an id of WhatsApp's own is no phone
+        waid = written
+    number = number or (f"+{waid}" if waid else "")
     return {"phone": number} | ({"wa_id": waid} if waid else {}) if number else {}
 
 
@@ -165,11 +171,11 @@ def _add(contact: dict[str, Any], name: str, entry: dict[str, str], kind: str) -
         contact[name].append(entry | ({"type": kind} if kind else {}))
 
 
-def _kind(line: Any) -> str:
-    """The type of an entry, as `CELL`: in 2.1 a word of its own, later the value of `TYPE`."""
+def _type_words(line: Any) -> list[str]:
+    """What is said of the type of an entry, as `CELL`: in 2.1 words of their own, later the values of `TYPE`."""
     written = [*line.params.get("TYPE", []), *line.singletonparams]
     words = [word.strip().upper() for text in written for word in str(text).split(",")]
-    return next((word for word in words if word and word not in NOT_A_TYPE), next(iter(words), ""))[:64]
+    return [word for word in words if word]
 
 
 def _label(text: str) -> str:
