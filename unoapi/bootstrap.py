@@ -199,6 +199,7 @@ class Uno:
     address_guard: AddressGuard
     host_names: HostNames
     downloader: FileDownloader
+    downloader_through: Callable[[str], FileDownloader]
     media_downloader: FileDownloader
     remote_media: RemoteMedia
     statuses: Statuses
@@ -362,6 +363,9 @@ def bootstrap(settings: Settings) -> Uno:
         address_guard=guard,
         host_names=HostNames(guard),
         downloader=Downloader(guard),
+        downloader_through=lambda proxy: Downloader(
+            guard, proxy=proxy, trusted_proxy=proxy == settings.proxy_url.get_secret_value()
+        ),
         media_downloader=media_downloader,
         remote_media=CloudApiMedia(
             sessions=sessions,

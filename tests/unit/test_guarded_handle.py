@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.raw_http_server import LOOPBACK, OK, Listen, Receiver, answer_with, mute, send
-from unoapi.errors import FetchFailed, NotSent, Unanswered, UnoError
+from unoapi.errors import FetchFailed, FileRefused, NotSent, Unanswered, UnoError
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
 from unoapi.http.downloader import Downloader
@@ -141,3 +141,48 @@ def test_the_errors_of_the_api_client_never_show_a_token(listen: Listen) -> None
         ApiClient(LOOPBACK).request("GET", listen(OK).url, headers=(("Bearer secret\r\nX", "v"),), timeout_ms=5000)
 
     assert "secret" not in f"{raised.value}"
+
+
+# --- through a proxy: only what WhatsApp itself names is fetched so ---
+
+PICTURE = "http://pps.whatsapp.test/v/t61/1.jpg"
+
+
+def fetch_through(proxy: str, url: str = PICTURE, *, guard: AddressGuard = LOOPBACK, trusted: bool = False) -> bytes:
+    target = io.BytesIO()
+    Downloader(guard, proxy=proxy, trusted_proxy=trusted).fetch(url, target, limit=1000, timeout_ms=5000)
+    return target.getvalue()
+
+
+def test_a_proxy_is_asked_for_what_only_it_can_find(listen: Listen) -> None:
+    proxy = listen(OK)
+
+    fetch_through(proxy.url)
+
+    [request] = proxy.requests
+    assert request.target == PICTURE
+
+
+def test_a_tenants_proxy_on_the_inner_network_is_not_used_the_operators_is(listen: Listen) -> None:
+    proxy = listen(OK)
+
+    with pytest.raises(FileRefused, match="loopback"):
+        fetch_through(proxy.url, guard=AddressGuard())
+    fetch_through(proxy.url, guard=AddressGuard(), trusted=True)
+
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://169.254.169.254/latest", "http://[::1]/x"])
+def test_no_proxy_is_asked_for_an_inner_address(listen: Listen, url: str) -> None:
+    proxy = listen(OK)
+
+    with pytest.raises(FileRefused):
+        fetch_through(proxy.url, url, guard=AddressGuard(), trusted=True)
+
+    assert proxy.requests == []
+
+
+def test_a_proxy_that_is_not_there_fails_the_picture_alone() -> None:
+    with pytest.raises(FetchFailed):
+        fetch_through("socks5://127.0.0.1:9")

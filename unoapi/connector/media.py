@@ -71,14 +71,17 @@ class SessionMedia:
         files: MediaStore,
         index: MediaIndex,
         downloader: FileDownloader,
+        pictures: FileDownloader,
         link_to: Callable[[MediaFile], str],
         timeout_ms: int,
     ) -> None:
+        """`pictures` fetches from WhatsApp's own servers: from where the session is connected."""
         self._phone = phone
         self._link_to = link_to
         self._files = files
         self._index = index
         self._downloader = downloader
+        self._pictures = pictures
         self._timeout_ms = timeout_ms
 
     def save(self, data: bytes, mime_type: str, filename: str) -> dict[str, Any]:
@@ -102,7 +105,7 @@ class SessionMedia:
         except MediaMissing:
             pass
         with tempfile.TemporaryFile() as target:
-            self._downloader.fetch(picture.url, target, limit=MAX_PICTURE, timeout_ms=self._timeout_ms)
+            self._pictures.fetch(picture.url, target, limit=MAX_PICTURE, timeout_ms=self._timeout_ms)
             target.seek(0)
             saved = media.save(
                 self._phone,

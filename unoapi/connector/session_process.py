@@ -169,6 +169,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
         files=uno.media_store,
         index=uno.media_index,
         downloader=uno.downloader,
+        pictures=uno.downloader_through(login.proxy),
         link_to=uno.signed_urls.make,
         timeout_ms=settings.unoapi_fetch_timeout_ms,
     )

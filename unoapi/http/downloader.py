@@ -48,14 +48,22 @@ class _Answer:
 class Downloader:
     """Fetches files. Each address on the way is checked; redirects are followed at most three times.
 
-    `share` is entered with each address before it is asked; it may raise Postponed.
+    `share` is entered with each address before it is asked; it may raise Postponed. Through a `proxy` the guard checks
+    the address of that, unless it is a `trusted_proxy`: the operator's.
     """
 
     def __init__(
-        self, guard: AddressGuard, *, share: Callable[[str], AbstractContextManager[object]] = nullcontext
+        self,
+        guard: AddressGuard,
+        *,
+        share: Callable[[str], AbstractContextManager[object]] = nullcontext,
+        proxy: str = "",
+        trusted_proxy: bool = False,
     ) -> None:
         self._guard = guard
         self._share = share
+        self._proxy = proxy
+        self._trusted_proxy = trusted_proxy
 
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers = ()) -> Fetched:
         """Write the file to `target`. Raises FetchFailed or FileRefused, for the operator, and what `share` raises.
@@ -88,6 +96,8 @@ class Downloader:
         with closing(GuardedHandle(self._guard)) as handle:
             try:
                 curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=on_body)
+                if self._proxy:
+                    handle.go_through(self._proxy, trusted=self._trusted_proxy)
             except NotSent as error:
                 raise FileRefused(f"the file could not be fetched: {error}") from None
             curl.setopt(pycurl.MAXFILESIZE_LARGE, limit)  # one that says its size is not even begun

@@ -1,7 +1,7 @@
 """The only way to an address that a tenant may have chosen: what has to hold for every such request, once.
 
-No proxy, http and https only, no redirects, one deadline, checked header lines, and the address guard at each
-connection.
+No proxy but one that is named, http and https only, no redirects, one deadline, checked header lines, and the address
+guard at each connection.
 """
 
 from __future__ import annotations
@@ -85,6 +85,19 @@ class GuardedHandle:
         set_option(pycurl.WRITEFUNCTION, on_body)
         set_option(pycurl.URL, url.encode())
         return self.curl
+
+    def go_through(self, proxy: str, *, trusted: bool) -> None:
+        """Make the request that was prepared through a proxy, which finds what the name in its address leads to.
+
+        The connection is the one to the proxy: the guard checks that, unless it is `trusted`, the operator's. Raises
+        NotSent for an address that is written out and may not be called.
+        """
+        if refusal := self._guard.refusal(self._url):
+            raise NotSent(refusal)
+        self._socket_opener = self._guard.socket_opener(proxy, trusted=trusted)
+        self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self._socket_opener)
+        self.curl.setopt(pycurl.NOPROXY, "")
+        self.curl.setopt(pycurl.PROXY, proxy.replace("socks5://", "socks5h://", 1))
 
     def perform(self) -> Failure | None:
         """Make the exchange. A failure may also come behind the status line: see `status`."""
