@@ -478,7 +478,7 @@ def test_c8_a_first_template_leaves_the_others(api: Api) -> None:
     assert names() == before | {"csat"}
     document(ask(api, "DELETE", f"{V}/message_templates", params={"name": "csat"}))
     assert names() == before
-    document(ask(api, "DELETE", f"{V}/message_templates", params={"name": "hello"}))
+    document(ask(api, "DELETE", f"{V}/message_templates", json={"name": "hello"}))
     assert names() == before - {"hello"}
 
 

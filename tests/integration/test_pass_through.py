@@ -234,6 +234,53 @@ def test_a_type_that_only_meta_knows_is_passed_on(api: Api, graph: Graph) -> Non
     assert only(graph).body == pin
 
 
+PIX = {"payment_type": "br", "reference_id": "1", "total_amount": {"value": 100, "offset": 100}, "currency": "BRL"}
+
+
+@pytest.mark.parametrize(
+    "interactive",
+    [
+        {"type": "order_details", "body": {"text": "x"}, "action": {"name": "review_and_pay", "parameters": PIX}},
+        {"type": "order_status", "body": {"text": "x"}, "action": {"name": "review_order", "parameters": {"a": 1}}},
+        {"type": "hologram", "depth": 3, "action": None},
+    ],
+)
+def test_a_kind_of_interactive_message_that_only_meta_knows_is_passed_on(
+    api: Api, graph: Graph, interactive: dict[str, Any]
+) -> None:
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "interactive", "interactive": interactive}
+
+    answer = ask(api, "POST", f"{NUMBER}/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    provide(api)
+
+    assert only(graph).body == body
+
+
+@pytest.mark.parametrize("phone", [SANDBOX, PHONE])
+@pytest.mark.parametrize(("kind", "code"), [("order_details", 131051), ("order_status", 131051), ("hologram", 131009)])
+def test_a_phone_takes_no_kind_of_interactive_message_that_only_meta_knows(
+    api: Api, phone: str, kind: str, code: int
+) -> None:
+    body = {"to": CONTACT, "type": "interactive", "interactive": {"type": kind, "body": {"text": "x"}, "action": {}}}
+
+    answer = ask(api, "POST", f"{phone}/messages", token=f"session-token-{phone}", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+
+
+def test_meta_gets_a_list_where_the_components_came_as_json_in_a_text(api: Api, graph: Graph) -> None:
+    components = [{"type": "body", "parameters": [{"type": "text", "text": "Ana"}]}]
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template",
+            "template": {**PROMO, "components": json.dumps(components)}}  # fmt: skip
+
+    answer = ask(api, "POST", f"{NUMBER}/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    provide(api)
+
+    assert only(graph).body == {**body, "template": {**PROMO, "components": components}}
+
+
 @pytest.mark.parametrize("more", [{"type": "pin"}, {"type": "pin", "pin": "x"}, {"type": 5}, {"type": "hologram"}])
 def test_a_type_without_its_object_is_refused(api: Api, more: dict[str, Any]) -> None:
     answer = ask(api, "POST", f"{NUMBER}/messages", json={"to": CONTACT, **more})

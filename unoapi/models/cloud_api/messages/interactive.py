@@ -315,7 +315,7 @@ class CardValues(ClientPart):
 
     card_index: int | None = Field(default=None, ge=0)
     components: Annotated[
-        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: _from_text(value or []))
+        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
     ] = Field(default=[])
 
 
@@ -342,3 +342,10 @@ class TemplateMessage(OutboundMessage):
     )  # fmt: skip
     type: Literal["template"]
     template: Template
+
+    def to_wire(self) -> dict[str, Any]:
+        """The message as it goes to others: components in text are a list there."""
+        wire = super().to_wire()
+        sent = wire["template"]
+        listed = {"components": _from_text(sent["components"])} if isinstance(sent.get("components"), str) else {}
+        return {**wire, "template": {**sent, **listed}}
