@@ -630,3 +630,88 @@ def test_c6_the_operator_names_the_number(api: Api) -> None:
 def test_c6_the_scheme_oauth_is_taken(api: Api, path: str) -> None:
     document(ask(api, "GET", path, token=None, headers={"Authorization": f"OAuth {TOKEN}"}))
     refused(ask(api, "GET", path, token=None, headers={"Authorization": "OAuth wrong"}), 401, 190)
+
+
+# --- apps: n8n's trigger, and logins of Chatwoot and Botpress ---
+
+APP = "/v19.0/1234567/subscriptions"
+TRIGGER = {"object": "whatsapp_business_account", "callback_url": "https://n8n.example/hook", "verify_token": "node-1",
+           "fields": '["messages"]', "include_values": True}  # fmt: skip
+
+
+def test_c17_a_trigger_gets_a_token_subscribes_and_unsubscribes(api: Api) -> None:
+    login = {"client_id": "1234567", "client_secret": TOKEN, "grant_type": "client_credentials"}
+    given = document(ask(api, "POST", "/v19.0/oauth/access_token", token=None, data=login))
+    before = stored(api)["webhooks"]
+
+    assert given == {"access_token": TOKEN, "token_type": "bearer"}
+    assert document(ask(api, "GET", APP, token=given["access_token"])) == {"data": []}
+    assert document(ask(api, "POST", APP, json=TRIGGER)) == {"success": True}
+    (listed,) = document(ask(api, "GET", APP))["data"]
+    assert (listed["object"], listed["callback_url"], listed["active"]) == (
+        "whatsapp_business_account", "https://n8n.example/hook", True,
+    )  # fmt: skip
+    assert "messages" in [field["name"] for field in listed["fields"]]
+    webhook = {"id": "app-1234567", "urlAbsolute": "https://n8n.example/hook", "secret": TOKEN}
+    assert stored(api)["webhooks"] == [*before, webhook]
+    assert TOKEN not in ask(api, "GET", V).text
+    assert document(ask(api, "DELETE", APP)) == {"success": True}
+    assert document(ask(api, "DELETE", APP)) == {"success": True}
+    assert stored(api)["webhooks"] == before
+
+
+@pytest.mark.parametrize("path", ["/v19.0/oauth/access_token", "/oauth/access_token"])
+@pytest.mark.parametrize("asked", [{"client_secret": TOKEN, "code": "AQ"}, {"fb_exchange_token": TOKEN}])
+def test_c17_a_login_that_ends_with_a_number_s_token_goes_on_with_it(
+    api: Api, path: str, asked: dict[str, str]
+) -> None:
+    assert document(ask(api, "GET", path, token=None, params=asked))["access_token"] == TOKEN
+
+
+@pytest.mark.parametrize("asked", [{}, {"client_secret": ""}, {"client_secret": "wrong"}, {"fb_exchange_token": "x"}])
+def test_c17_no_token_comes_of_a_wrong_secret(api: Api, asked: dict[str, str]) -> None:
+    code = 190 if any(asked.values()) else 0
+
+    for method, where in (("GET", "params"), ("POST", "json"), ("POST", "data")):
+        refused(ask(api, method, "/v19.0/oauth/access_token", token=None, **{where: asked}), 401, code)
+
+
+def test_c17_an_app_s_token_is_asked_about_with_its_id_and_secret(api: Api) -> None:
+    asked = {"input_token": TOKEN, "access_token": f"1234567|{TOKEN}"}
+
+    assert document(ask(api, "GET", "/v21.0/debug_token", token=None, params=asked))["data"]["is_valid"] is True
+    refused(ask(api, "GET", "/v21.0/debug_token", token=f"1234567|{TOKEN}x"), 401, 190)
+    refused(ask(api, "GET", "/v21.0/debug_token", token="1234567|"), 401, 190)
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"callback_url": ""}, {"callback_url": "ftp://x.y"}, {**TRIGGER, "object": "page"}]
+)
+def test_c17_what_is_no_subscription_is_refused(api: Api, wanted: dict[str, Any]) -> None:
+    before = stored(api)
+
+    assert ask(api, "POST", APP, json=wanted).status_code == 400
+    assert stored(api) == before
+
+
+def test_c17_only_the_numbers_own_token_subscribes(api: Api) -> None:
+    refused(ask(api, "POST", f"{V}/subscriptions", token=OPERATOR, json=TRIGGER), 403, 10)
+    refused(ask(api, "POST", "/v19.0/5531966665555/subscriptions", json=TRIGGER), 404, 100)
+    refused(ask(api, "POST", APP, token="wrong", json=TRIGGER), 401, 190)
+
+    assert document(ask(api, "POST", f"{V}/subscriptions", json=TRIGGER)) == {"success": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("messages", {"GET", "POST"}), ("media", {"POST"}), ("message_qrdls", {"GET", "POST", "DELETE"})],
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_method_that_is_not_there_names_those_that_are(api: Api, method: str, path: str, allowed: set[str]) -> None:
+    answer = ask(api, method, f"{V}/{path}")
+
+    assert set(answer.headers["Allow"].split(", ")) - {"HEAD", "OPTIONS"} == allowed
+    said = refused(answer, 405, 100)
+    assert all(one in said for one in allowed)
+    for one in {"GET", "POST", "DELETE"} - allowed:
+        assert one not in said

@@ -303,6 +303,27 @@ def restore_callback(phone: str, *, sessions: Sessions) -> None:
         sessions.save(phone, restored)
 
 
+def subscription_id(app: str) -> str:
+    """The id of the webhook that a subscription of an app makes."""
+    return f"app-{app}"
+
+
+def subscribe(phone: str, *, app: str, url: str, secret: str, sessions: Sessions) -> None:
+    """Let the events go to this address, too. Raises ValidationError, RequestError before anything is written."""
+    webhook = {"id": subscription_id(app), ADDRESS: url, "secret": secret}
+    change(phone, {"webhooks": [webhook]}, sessions=sessions, by_operator=False)
+
+
+def unsubscribe(phone: str, *, app: str, sessions: Sessions) -> None:
+    """Take that address away again, if there is one."""
+    config = sessions.config(phone) or {}
+    stored = config.get("webhooks") or []
+    kept = [webhook for webhook in stored if _id(webhook) != subscription_id(app)]
+    if len(kept) < len(stored):
+        rest = {key: value for key, value in config.items() if key != "webhooks"}
+        sessions.save(phone, {**rest, "webhooks": kept} if kept else rest)
+
+
 def remove(phone: str, *, sessions: Sessions, max_age_s: int) -> bool:
     """Remove a session on purpose. Whether it was stored.
 

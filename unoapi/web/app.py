@@ -10,6 +10,7 @@ from unoapi.web import (
     accounts,
     activity,
     admin,
+    apps,
     audit,
     blacklist,
     bulk,
@@ -50,9 +51,9 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
 
 RESOURCES = (
-    health, messages, media, sessions, phones, templates, uploads, blacklist, timers, bulk, contacts, groups, accounts,
-    events, sandbox, message_log, activity, request_bin, audit, admin, connection, socketio_broadcast, docs, pages,
-    pass_through,
+    health, messages, media, sessions, phones, templates, apps, uploads, blacklist, timers, bulk, contacts, groups,
+    accounts, events, sandbox, message_log, activity, request_bin, audit, admin, connection, socketio_broadcast, docs,
+    pages, pass_through,
 )  # fmt: skip
 
 

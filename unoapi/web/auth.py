@@ -85,9 +85,22 @@ def check_token() -> None:
     let_in(request.environ, token)
 
 
+def check_secret(secret: str) -> None:
+    """Refuse a caller whose secret, which the request carries as no token, opens nothing. Raises StoreUnavailable."""
+    g.operator = bool(secret) and is_operator(secret)
+    if not g.operator:
+        _opened_sessions(secret)
+    _accept(secret)
+
+
 def _opened_sessions(token: str) -> list[Session]:
-    """The sessions that a token opens, at least one. Raises StoreUnavailable: answered 503."""
+    """The sessions that a token opens, at least one. Raises StoreUnavailable: answered 503.
+
+    A token of an app, as `<app>|<secret>`, opens what its secret does.
+    """
     sessions = _opened_by(token) if token else []
+    if not sessions and (secret := token.partition("|")[2]):
+        sessions = _opened_by(secret)
     if not sessions:
         raise _refused(token, ANY_NUMBERS)
     return sessions

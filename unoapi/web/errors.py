@@ -109,7 +109,7 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
         status = error.code or 500
-        allowed = getattr(error, "valid_methods", None) or []
+        allowed = paths.own_methods(app.url_map, request.path, getattr(error, "valid_methods", None) or [])
         details = {
             404: lambda: paths.no_such_path(app.url_map, request.method, request.path),
             405: lambda: paths.no_such_method(request.method, allowed),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-VERSIONLESS = re.compile(r"/(?:[0-9]{1,20}|me|debug_token)(?:/|$)")
+VERSIONLESS = re.compile(r"/(?:[0-9]{1,20}|me|debug_token|oauth)(?:/|$)")
 DEFAULT_VERSION = "v24.0"
 """Any is served alike."""
 INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")

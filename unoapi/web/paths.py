@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 MAX_CHARS = 120
 """Of a path that is compared with the routes; ours are shorter, and comparing takes quadratic time."""
 SIMILAR = 0.7
+AT_META = "pass_through.edge_of_number"
+"""The route that takes any path behind a number."""
 SEE = "See /docs for all paths."
 VERSION = re.compile(r"v[0-9]{1,3}(\.[0-9]{1,3})?")
 PHONE = re.compile(r"(%2B|\+)?[0-9]{5,20}")
@@ -36,6 +41,16 @@ def no_such_method(method: str, allowed: Iterable[str]) -> str:
     """The details of a 405."""
     named = sorted(set(allowed) - {"HEAD", "OPTIONS"})
     return f"{method} is not allowed on this path, but {' and '.join(named)}. {SEE}"
+
+
+def own_methods(routes: Map, path: str, allowed: Iterable[str]) -> list[str]:
+    """The methods that a path has here, of those that any route of it takes: without what only Meta could answer."""
+    adapter, own = routes.bind(""), []
+    for method in allowed:
+        with suppress(HTTPException):
+            if adapter.match(path, method=method)[0] != AT_META:
+                own.append(method)
+    return own or list(allowed)
 
 
 def _rules(routes: Map) -> tuple[tuple[str, frozenset[str]], ...]:

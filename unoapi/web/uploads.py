@@ -10,10 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
 from unoapi.models.file_types import VAGUE, type_of_content
 from unoapi.models.media import MAX_BYTES, UNKNOWN, handle_of, media_id_of_handle
-from unoapi.models.phones import is_valid
 from unoapi.services import media as service
-from unoapi.web.auth import any_session_token, check_owner, is_stored, owner, visible_sessions
-from unoapi.web.errors import not_found
+from unoapi.web.apps import number_of
+from unoapi.web.auth import any_session_token, check_owner, owner, visible_sessions
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body, schema
 
@@ -43,15 +42,7 @@ class UploadStart(BaseModel):
 @body(UploadStart)
 def start(version: str, app: str, body: UploadStart) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Begin an upload for the number that the token opens. `app` may be that number's id, or any app's."""
-    sessions = visible_sessions()
-    meant = [session for session in sessions if session.answers_to(app)]
-    if not meant and (is_valid(app) or is_stored(app)):
-        raise not_found("The token does not open this number.")
-    meant = meant or sessions
-    if len(meant) != 1:
-        details = "The token opens several numbers: use a session's token, or the number's id in the path."
-        raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    fields = {"phone": meant[0].phone, "type": body.file_type, "name": body.file_name}
+    fields = {"phone": number_of(app, visible_sessions()).phone, "type": body.file_type, "name": body.file_name}
     return jsonify(id=PREFIX + parts().signed_urls.seal(fields))
 
 
