@@ -37,6 +37,7 @@ from unoapi.web.audit import register_audit
 from unoapi.web.console import pages
 from unoapi.web.converters import CONVERTERS
 from unoapi.web.errors import register_errors
+from unoapi.web.fast_path import register_fast_path
 from unoapi.web.graph import register_default_version
 from unoapi.web.headers import register_headers, register_loopback_check
 from unoapi.web.metrics import register_counting
@@ -84,6 +85,8 @@ def create_app(uno: Uno) -> Flask:
     )
     contacts.register_waiting(app, threads=settings.unoapi_web_threads)
     pass_through.register_waiting(app, threads=settings.unoapi_web_threads)
+    if settings.unoapi_auth_token.get_secret_value():
+        register_fast_path(app, token_header=settings.unoapi_header_name)
     register_tracing(app)
     register_broadcast(
         app, subscribe=uno.redis.subscribe, threads=settings.unoapi_web_threads, origins=settings.cors_origins

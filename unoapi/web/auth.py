@@ -69,7 +69,7 @@ def any_session_token(view: View) -> View:
         g.operator = is_operator(token)
         if not g.operator:
             g.sessions = _opened_sessions(token)
-        _accept(token)
+        accept(token, request.environ)
         return view(*args, **kwargs)
 
     guarded.access = "any session"  # type: ignore[attr-defined]
@@ -90,7 +90,7 @@ def check_secret(secret: str) -> None:
     g.operator = bool(secret) and is_operator(secret)
     if not g.operator:
         _opened_sessions(secret)
-    _accept(secret)
+    accept(secret, request.environ)
 
 
 def _opened_sessions(token: str) -> list[Session]:
@@ -161,7 +161,7 @@ def check_owner(phone: str | None) -> None:
     g.operator = is_operator(token)
     if not (g.operator or (token and _opens_thing_of(phone, token))):
         raise _unknown_or_refused(token)
-    _accept(token)
+    accept(token, request.environ)
 
 
 def _opens_thing_of(phone: str | None, token: str) -> bool:
@@ -193,7 +193,7 @@ def session_at_meta(node: str) -> Session | None:
     at_meta = {session.waba_id: session for session in opened if session.provider == "forwarder"}
     if not at_meta or any(session.answers_to(node) for session in opened):
         return None
-    _accept(token)
+    accept(token, request.environ)
     if len(at_meta) > 1:
         details = f"The token opens {len(at_meta)} accounts at Meta: use the token of the number that it belongs to."
         raise RequestError("Ambiguous id", code=100, status=409, details=details)
@@ -203,20 +203,23 @@ def session_at_meta(node: str) -> Session | None:
 def opened_phone(node: str) -> str:
     """The phone that the caller's token opens, out of those that the id means: go on with this one, not with the id."""
     token = _token()
+    phone = phone_opened_by(token, node)
+    if phone is None:
+        raise _unknown_id() if g.operator else _unknown_or_refused(token)
+    accept(token, request.environ)
+    return phone
+
+
+def phone_opened_by(token: str, node: str) -> str | None:
+    """The phone that a token opens, out of those that an id means; None when it opens none of them.
+
+    Raises RequestError (409) for an operator's id of several numbers, and Postponed with Redis away: answered 503.
+    """
     g.operator = is_operator(token)
-    if not token and not g.operator:
-        raise _refused(token)
     phones = [phone for phone in parts().directory.phones_of(node) if IS_PHONE.fullmatch(phone)]
     if g.operator:
-        if not phones:
-            raise _unknown_id()
-        _accept(token)
-        return _only(node, phones)
-    for phone in phones:
-        if opens(phone, token):  # raises Postponed with Redis away: answered 503
-            _accept(token)
-            return phone
-    raise _unknown_or_refused(token)
+        return _only(node, phones) if phones else None
+    return next((phone for phone in phones if opens(phone, token)), None) if token else None
 
 
 def _only(node: str, phones: list[str]) -> str:
@@ -232,10 +235,13 @@ def _session_of(phone: str) -> Session:
     return parts().sessions.find(phone)
 
 
-def _accept(token: str) -> None:
-    """Let the caller in and count it, but for the operator, and once for a request that is run anew."""
-    let_in(request.environ, token)
-    if not g.operator and not is_repeated(request.environ):
+def accept(token: str, environ: dict[str, Any]) -> None:
+    """Let the caller in and count it, but for the operator, and once for a request that is run anew.
+
+    Raises RequestError over the bound.
+    """
+    let_in(environ, token)
+    if not g.operator and not is_repeated(environ):
         limits().accept(token)
 
 
@@ -266,7 +272,12 @@ def _token() -> str:
     """The first token that the request carries: the configured header, Authorization, the query, then a small form."""
     name = parts().settings.unoapi_header_name
     value = request.headers.get(name) or request.headers.get("Authorization") or request.args.get("access_token")
-    value = (body_token() if value is None else value).strip()
+    return without_scheme(body_token() if value is None else value)
+
+
+def without_scheme(value: str) -> str:
+    """The token in the value of a header."""
+    value = value.strip()
     scheme = SCHEMES.match(value)
     return value[scheme.end() :] if scheme else value
 

@@ -20,7 +20,7 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
-POLICY = "default-src 'none'; frame-ancestors 'none'"
+POLICY_HEADER, POLICY = "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
 """For answers that say nothing else: they are data, not pages."""
 CORS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
@@ -66,7 +66,7 @@ def register_headers(app: Flask, *, origins: frozenset[str], token_header: str) 
     def _headers(answer: Response) -> Response:
         immutable = answer.cache_control.immutable
         answer.headers.update({name: text for name, text in SECURITY.items() if not (immutable and name == CACHE)})
-        answer.headers.setdefault("Content-Security-Policy", POLICY)
+        answer.headers.setdefault(POLICY_HEADER, POLICY)
         origin = request.headers.get("Origin")
         if origins and origin:
             answer.headers.add("Vary", "Origin")

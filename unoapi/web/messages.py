@@ -41,11 +41,14 @@ from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
+    from pydantic import BaseModel
 
     from unoapi.models.claims import KeyState
 
 routes = Blueprint("messages", __name__)
 
+RULE = "/<version>/<node:phone>/messages"
+MODELS: tuple[type[BaseModel], ...] = (*MESSAGES.values(), Command)
 MAX_MESSAGE_BYTES = 256 * 1024
 """Several times what the largest types need: unknown fields are passed on, and thousands may wait. More is not even
 parsed: a megabyte of JSON would hold up all other requests for 65 ms."""
@@ -56,20 +59,23 @@ DISCONNECTED = "disconnected"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@routes.post("/<version>/<node:phone>/messages")
+@routes.post(RULE)
 @session_token
-@schema(body=(*MESSAGES.values(), Command))
+@schema(body=MODELS)
 def send_message(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Accept one message, or a command on one: 200 only after the queue has confirmed it."""
-    return accept(phone, _message_body())
+    return jsonify(accept(phone, _message_body(), key=request.headers.get(KEY_HEADER)))
 
 
-def accept(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
-    """Accept what a body says, for a caller who may. Raises RequestError, ValidationError, BrokerUnavailable."""
+def accept(phone: str, body: dict[str, Any], *, key: str | None = None) -> dict[str, Any]:
+    """Accept what a body says, for a caller who may, and return the answer; with an idempotency key only once.
+
+    Needs no request, only the application. Raises RequestError, ValidationError, BrokerUnavailable.
+    """
     ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
-    return _send(phone, body, parse_message(body, sender=_sender(phone)))
+    return _send(phone, body, parse_message(body, sender=_sender(phone)), key)
 
 
 @routes.post("/<version>/<node:phone>/marketing_messages")
@@ -83,19 +89,23 @@ def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # 
     if not isinstance(message, TemplateMessage):
         details = "type: marketing messages are templates; post anything else to /messages."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
-    return _send(phone, body, message.as_marketing())
+    return jsonify(_send(phone, body, message.as_marketing(), request.headers.get(KEY_HEADER)))
 
 
 def _message_body() -> dict[str, Any]:
     """What the request says of a message or a command. Raises RequestError."""
     limit_body(MAX_MESSAGE_BYTES)
-    body = parameters(*MESSAGES.values(), Command)
+    return without_tokens(parameters(*MODELS))
+
+
+def without_tokens(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without what the Node version took here, too: a token goes nowhere with the message."""
     for name in TOKEN_NAMES & body.keys():
-        del body[name]  # the Node version took it here, too: it goes nowhere with the message
+        del body[name]
     return body
 
 
-def _send(phone: str, body: dict[str, Any], message: OutboundMessage) -> ResponseReturnValue:
+def _send(phone: str, body: dict[str, Any], message: OutboundMessage, key: str | None) -> dict[str, Any]:
     _ensure_addressable(phone, message)
     if isinstance(message, TemplateMessage):
         ensure_bindable(phone, message.template)
@@ -103,19 +113,18 @@ def _send(phone: str, body: dict[str, Any], message: OutboundMessage) -> Respons
         _ensure_possible(phone, message)
     elif isinstance(message, SpeechMessage):
         _ensure_speakable(phone)
-    answer = {
+    return {
         "messaging_product": "whatsapp",
         "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
-        "messages": [{"id": _accept(phone, message)}],
+        "messages": [{"id": _accept(phone, message, key)}],
     }
-    return jsonify(answer)
 
 
 @routes.delete("/<version>/<node:phone>/messages/<message_id>")
 @session_token
 def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """Delete a message for everybody."""
-    return _command(phone, {"status": "deleted", "message_id": message_id})
+    return jsonify(_command(phone, {"status": "deleted", "message_id": message_id}))
 
 
 def ensure_served(phone: str) -> None:
@@ -193,14 +202,13 @@ def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
     return {"input": message.addressee, "user_id": message.addressee}
 
 
-def _accept(phone: str, message: OutboundMessage) -> str:
+def _accept(phone: str, message: OutboundMessage, key: str | None) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
     media.check(message, phone=phone, index=parts().media_index)
     text = serialise(message.to_wire())
     if len(text.encode()) > MAX_MESSAGE_BYTES:
         details = f"A message has at most {MAX_MESSAGE_BYTES} bytes of JSON."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    key = request.headers.get(KEY_HEADER)
     if key is None:
         message_id = new_message_id()
         _queue(phone, message_id, message, text, claimed_only=False)
@@ -308,7 +316,7 @@ def _ensure_known(phone: str, message_id: str) -> None:
         raise RequestError("Unknown message", code=100, status=404, details=details)
 
 
-def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
+def _command(phone: str, body: dict[str, Any]) -> dict[str, Any]:
     command = Command.model_validate(body)
     _ensure_known(phone, command.message_id or "")
     uno = parts()
@@ -319,7 +327,7 @@ def _command(phone: str, body: dict[str, Any]) -> ResponseReturnValue:
     accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
     uno.publisher.publish([Envelope(job)])
     uno.traces.add(accepted)
-    return jsonify(success=True)
+    return {"success": True}
 
 
 @routes.get("/<version>/<node:phone>/messages/<message_id>/trace")

@@ -21,7 +21,7 @@ from unoapi.errors import RequestError
 from unoapi.models.text import is_text, mended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from flask import Flask
 
@@ -114,7 +114,15 @@ def parameters(*models: type[BaseModel]) -> dict[str, Any]:
     is none. Lists and objects of `models` may be written as JSON text. Tokens are left out. Raises RequestError.
     """
     query = {name: value for name, value in request.args.items() if name not in OF_ALL_REQUESTS}
-    document = {**query, **_body_object()}
+    return _without_tokens({**query, **_body_object()}, models)
+
+
+def json_parameters(raw: bytes, *models: type[BaseModel]) -> dict[str, Any]:
+    """The same of a request that has a JSON body and no query. Raises RequestError."""
+    return _without_tokens(_json_object(raw), models)
+
+
+def _without_tokens(document: dict[str, Any], models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     for name in TOKENS & document.keys():
         del document[name]
     return _unfolded(document, models)
@@ -132,6 +140,10 @@ def _body_object() -> dict[str, Any]:
     raw = b"" if request.mimetype == MULTIPART else raw_body()
     if request.mimetype in FORMS and not raw.lstrip().startswith(JSON_BEGINS):
         return _form(raw)
+    return _json_object(raw)
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
     return _object(json_of(raw, name="The body")) if raw.strip() else {}
 
 
@@ -163,9 +175,9 @@ def _listed(value: Any) -> Any:
     return list(inner.values()) if counts else inner
 
 
-def _unfolded(document: dict[str, Any], models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+def _unfolded(document: dict[str, Any], models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     """The document with its lists and objects out of the JSON texts that stand for them."""
-    for name in document.keys() & {name for model in models for name in _structured(model)}:
+    for name in document.keys() & _structured(models):
         written = document[name]
         if isinstance(written, str) and written.lstrip().startswith(("{", "[")):
             document[name] = json_of(written, name=name)
@@ -173,10 +185,13 @@ def _unfolded(document: dict[str, Any], models: Sequence[type[BaseModel]]) -> di
 
 
 @cache
-def _structured(model: type[BaseModel]) -> frozenset[str]:
-    """The fields of a model, as clients name them, that are never a text: lists and objects."""
+def _structured(models: tuple[type[BaseModel], ...]) -> frozenset[str]:
+    """The fields of the models, as clients name them, that are never a text: lists and objects."""
     return frozenset(
-        field.alias or name for name, field in model.model_fields.items() if _is_structured(field.annotation)
+        field.alias or name
+        for model in models
+        for name, field in model.model_fields.items()
+        if _is_structured(field.annotation)
     )
 
 
@@ -198,6 +213,17 @@ def raw_body() -> bytes:
             raise RequestEntityTooLarge  # a body in pieces is cut off at the limit, without a word
     except (ClientDisconnected, OSError) as error:
         raise _invalid("The body broke off.") from error
+    return raw
+
+
+def read_body(stream: Any, length: int) -> bytes:
+    """The same of a body whose length is known, without Flask. Raises RequestError."""
+    try:
+        raw: bytes = stream.read(length)
+    except (ClientDisconnected, OSError) as error:
+        raise _invalid("The body broke off.") from error
+    if len(raw) < length:
+        raise _invalid("The body broke off.")
     return raw
 
 

@@ -34,11 +34,15 @@ def register_tracing(app: Flask) -> None:
 
 
 def _describe(answer: Response) -> Response:
-    """Name the span by the route: a path may hold what opens a file."""
-    step = request.environ.get(SPAN)
-    if step is not None:
-        rule = f"{request.url_rule}" if request.url_rule is not None else "no route"
-        step.update_name(f"{request.method[:16]} {rule}")
-        step.set_attribute("http.route", rule)
-        step.set_attribute("http.response.status_code", answer.status_code)
+    rule = f"{request.url_rule}" if request.url_rule is not None else "no route"
+    name_span(request.environ, rule, answer.status_code)
     return answer
+
+
+def name_span(environ: dict[str, Any], rule: str, status: int) -> None:
+    """Name the request's span, if there is one, by the route: a path may hold what opens a file."""
+    step = environ.get(SPAN)
+    if step is not None:
+        step.update_name(f"{environ['REQUEST_METHOD'][:16]} {rule}")
+        step.set_attribute("http.route", rule)
+        step.set_attribute("http.response.status_code", status)

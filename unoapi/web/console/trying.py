@@ -101,10 +101,9 @@ def send(phone: str) -> ResponseReturnValue:
     written = request.form.get("body", "")
     try:
         body = _object(written)
-        answer = messages.accept(phone, body)
+        accepted = messages.accept(phone, body)
     except (RequestError, ValidationError) as error:
         return _page(phone, TryQuery(), body=written, error=_details(error))
-    accepted = cast("Response", answer).get_json()
     message_id = accepted["messages"][0]["id"] if "messages" in accepted else str(body.get("message_id", ""))
     kind = body.get("type")
     return _to_page(phone, id=message_id, type=kind if kind in EXAMPLES else "text")
