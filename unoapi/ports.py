@@ -321,6 +321,9 @@ class MessageIds(Protocol):
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known. Never raises; it fails open."""
 
+    def all_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
+        """The same for many at once."""
+
     def remember_mark(self, phone: str, ours: str, mark: str) -> None:
         """Save the client's own mark on a message."""
 

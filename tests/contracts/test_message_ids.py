@@ -45,6 +45,28 @@ def test_the_newest_pair_counts(ids: MessageIds) -> None:
     assert eventually(lambda: ids.ours(PHONE, "3EB0AA") == "wamid.2")
 
 
+def test_many_ids_are_asked_for_at_once(ids: MessageIds) -> None:
+    sent = meta_id("5549988887777")
+    ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
+    ids.remember(PHONE, theirs=sent, ours="wamid.2")
+    asked = ["3EB0BB", "3EB0AA", meta_id("5511970000000"), sent, "3EB0AA"]
+
+    assert eventually(lambda: ids.all_ours(PHONE, asked)[sent] == "wamid.2")
+    assert ids.all_ours(PHONE, asked) == {
+        "3EB0BB": "3EB0BB", "3EB0AA": "wamid.1", meta_id("5511970000000"): "wamid.2", sent: "wamid.2",
+    }  # fmt: skip
+    assert ids.all_ours(PHONE, []) == {}
+
+
+def test_without_redis_many_ids_are_their_own(away: RedisClient) -> None:
+    memory, real = MemoryIds(), RedisMessageIds(away, ttl_s=60)
+    memory.away = True
+    both: tuple[MessageIds, ...] = (memory, real)
+
+    for ids in both:
+        assert ids.all_ours(PHONE, ["3EB0AA", "3EB0BB"]) == {"3EB0AA": "3EB0AA", "3EB0BB": "3EB0BB"}
+
+
 def test_without_redis_every_id_of_theirs_is_its_own_and_none_of_ours_is_taken_for_theirs(away: RedisClient) -> None:
     memory, real = MemoryIds(), RedisMessageIds(away, ttl_s=60)
     memory.away = True

@@ -720,6 +720,9 @@ class MemoryIds:
         by_token = self.pairs.get((phone, f"~{message_token(theirs)}"), theirs)
         return theirs if self.away else self.pairs.get((phone, theirs), by_token)
 
+    def all_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
+        return {one: self.ours(phone, one) for one in theirs}
+
     def theirs(self, phone: str, ours: str) -> str:
         if self.away:
             raise StoreUnavailable("Redis is away")

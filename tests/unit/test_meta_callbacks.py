@@ -257,3 +257,28 @@ def test_a_thousand_items_in_one_list_are_bound_too() -> None:
 
     with pytest.raises(ValidationError):
         read_callback({"entry": [{"changes": [{"value": value}]}]}, mended=True)
+
+
+def test_the_ids_of_a_callback_are_asked_for_in_one_command_each_time() -> None:
+    asked: list[int] = []
+
+    class CountedIds(MemoryIds):
+        """MessageIds that count the commands."""
+
+        def all_ours(self, phone: str, theirs: Any) -> dict[str, str]:
+            asked.append(len(theirs))
+            return super().all_ours(phone, theirs)
+
+    ids = CountedIds()
+    statuses: list[dict[str, Any]] = [{**STATUS, "id": f"wamid.{n}"} for n in range(100)]
+    for status in statuses:
+        ids.remember(PHONE, theirs=status["id"], ours=f"ours-{status['id']}")
+    change = Change({"messaging_product": "whatsapp", "statuses": statuses}, entry_id="2001")
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": ids}
+
+    rest, _ = callbacks.without_early_statuses(change, phone=PHONE, trusted=True, **memories)
+    assert rest is not None
+    jobs = callbacks.jobs_of(rest, phone=PHONE, trusted=True, **memories)
+
+    assert asked == [100, 100]
+    assert [job.message_id for job in jobs] == [f"ours-wamid.{n}" for n in range(100)]

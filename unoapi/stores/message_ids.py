@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
@@ -12,7 +13,7 @@ from unoapi.models.message_keys import message_token
 from unoapi.stores.owed import OwedCommands
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from unoapi.stores.redis import RedisClient
 
@@ -55,19 +56,26 @@ class RedisMessageIds:
 
     def ours(self, phone: str, theirs: str) -> str:
         """Our id, or theirs when no pair is known. Never raises."""
+        return self.all_ours(phone, [theirs])[theirs]
+
+    def all_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
+        """The same for many, in one command. Never raises."""
+        keys = {one: (f"unoapi-id:{phone}:{one}", *_token_keys(phone, one)) for one in theirs}
+        if not keys:
+            return {}
         try:
-            return self._other(phone, theirs, *_token_keys(phone, theirs))
+            (found,) = self._redis.call(("MGET", *chain.from_iterable(keys.values())))
         except StoreUnavailable:
-            return theirs
+            return dict(zip(keys, keys, strict=True))
+        self._owed.settle()
+        left = iter(found)
+        return {one: next(filter(None, list(islice(left, len(places)))), one) for one, places in keys.items()}
 
     def theirs(self, phone: str, ours: str) -> str:
         """Their id, or ours when no pair is known. Raises StoreUnavailable."""
-        return self._other(phone, ours)
-
-    def _other(self, phone: str, message_id: str, *further_keys: str) -> str:
-        (others,) = self._redis.call(("MGET", f"unoapi-id:{phone}:{message_id}", *further_keys))
+        (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{ours}"))
         self._owed.settle()
-        return next((str(other) for other in others if other), message_id)
+        return str(other) if other else ours
 
 
 def _token_keys(phone: str, theirs: str) -> list[str]:

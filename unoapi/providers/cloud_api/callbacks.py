@@ -119,8 +119,9 @@ def without_early_statuses(  # noqa: PLR0913 (collaborators)
         return change, []
     early: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
+    unknown = _unknown(statuses, phone, ids)
     for status in statuses:
-        (early if _is_unknown(status, phone, ids) else others).append(status)
+        (early if _text(status.get("id")) in unknown else others).append(status)
     if not early:
         return change, []
     beside = {key: part for key, part in change.value.items() if key in BESIDE_ITEMS}
@@ -173,7 +174,7 @@ def receive(
     except ValidationError as error:
         raise OddCallback(describe(error)) from error
     phones = [job.phone] if job.is_placed else numbers_of(change, directory=directory, sessions=sessions)
-    if any(_is_unknown(status, job.phone, ids) for status in change.value.get("statuses") or []):
+    if _unknown(change.value.get("statuses") or [], job.phone, ids):
         wait_for_pair(now_ms() - job.accepted_at_ms)
     return [
         event
@@ -182,9 +183,10 @@ def receive(
     ]
 
 
-def _is_unknown(status: dict[str, Any], phone: str, ids: MessageIds) -> bool:
-    theirs = _text(status.get("id"))
-    return bool(theirs) and status.get("type") != "call" and ids.ours(phone, theirs) == theirs
+def _unknown(statuses: list[dict[str, Any]], phone: str, ids: MessageIds) -> set[str]:
+    """The ids in statuses of which nobody knows which of our messages they are: asked for all at once."""
+    named = {theirs for one in statuses if (theirs := _text(one.get("id"))) and one.get("type") != "call"}
+    return {theirs for theirs, ours in ids.all_ours(phone, named).items() if theirs == ours}
 
 
 def _session(phone: str, sessions: SessionStore) -> Session | None:

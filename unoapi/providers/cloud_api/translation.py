@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from unoapi.models.cloud_api.event_content import ITEMS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.models.cloud_api.callbacks import Change
     from unoapi.ports import MessageIds
 
@@ -46,21 +48,32 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
 
 
 def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
-    """A change in which the messages that we sent have the ids that the client was given."""
+    """A change in which the messages that we sent have the ids that the client was given: asked for all at once."""
     lists = {key: change.value[key] for key in ITEMS if change.value.get(key)}
-    ours = {key: [_ours(item, key, phone, ids) for item in items] for key, items in lists.items()}
+    named: set[str] = set()
+
+    def note(message_id: str) -> str:
+        named.add(message_id)
+        return message_id
+
+    for key, items in lists.items():
+        for item in items:
+            _translated(item, key, note)
+    known = ids.all_ours(phone, named)
+    ours = {key: [_translated(item, key, known.__getitem__) for item in items] for key, items in lists.items()}
     return replace(change, value={**change.value, **ours})
 
 
-def _ours(item: dict[str, Any], key: str, phone: str, ids: MessageIds) -> dict[str, Any]:
+def _translated(item: dict[str, Any], key: str, ours: Callable[[str], str]) -> dict[str, Any]:
+    """An item in which each id of a message that may be ours is what `ours` makes of it."""
     changed = dict(item)
     if key == "statuses" and item.get("id"):
-        changed["id"] = ids.ours(phone, str(item["id"]))
+        changed["id"] = ours(str(item["id"]))
     for name, field in ABOUT.items():
         part = item.get(name)
         if isinstance(part, dict) and part.get(field):
-            changed[name] = {**part, field: ids.ours(phone, str(part[field]))}
+            changed[name] = {**part, field: ours(str(part[field]))}
     edit = changed.get("edit")
     if isinstance(edit, dict) and isinstance(edit.get("message"), dict):  # what it says now, which may quote another
-        changed["edit"] = {**edit, "message": _ours(edit["message"], "", phone, ids)}
+        changed["edit"] = {**edit, "message": _translated(edit["message"], "", ours)}
     return changed

@@ -153,7 +153,7 @@ def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str 
 def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: int) -> list[Event]:
     if receipt.status == "self_read":
         return []
-    ours = {message_id: ids.ours(phone, message_id) for message_id in receipt.ids}
+    ours = ids.all_ours(phone, receipt.ids)
     if any(our_id == message_id for message_id, our_id in ours.items()):
         wait_for_pair(age_ms)
     chat, member = _party_of(receipt.chat), _party_of(receipt.participant)
