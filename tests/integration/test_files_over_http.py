@@ -92,6 +92,13 @@ def test_field_report_48_the_type_of_an_upload_is_what_its_bytes_tell(
         (b"words", "a.b", "text/plain", "text/plain"),
         (CONTENTS["image/png"], "photo.jpg", "application/octet-stream", "image/png"),
         (CONTENTS["image/png"], "photo.jpg", "image/jpeg", "image/jpeg"),
+        (b"words", "photo.jpg", "image/jpg", "image/jpeg"),
+        (b"words", "photo.jfif", "image/pjpeg", "image/jpeg"),
+        (b"words", "a.mp3", "audio/mp3", "audio/mpeg"),
+        (b"words", "a.m4a", "audio/x-m4a", "audio/mp4"),
+        (b"words", "a.pdf", "application/x-pdf", "application/pdf"),
+        (CONTENTS["application/pdf"], "a", "text/plain", "application/pdf"),
+        (b"<!doctype html><html>", "a.txt", "text/plain", "text/plain"),
         (b"PK\x03\x04" + bytes(64), "a.epub", "", "application/epub+zip"),
         (b"PK\x03\x04" + bytes(64), "a", "", "application/zip"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(64), "a.doc", "", "application/msword"),
@@ -183,6 +190,7 @@ def test_field_report_52_a_range_behind_the_end_is_refused(api: Api) -> None:
     for asked in ("bytes=1000000-", "bytes=5000000-6000000"):
         answer = api.get(link, token=None, headers={"Range": asked})
         assert (answer.status_code, answer.json()["error"]["code"]) == (416, 100)
+        assert answer.headers["Content-Range"] == f"bytes */{len(DIGITS)}"
 
 
 def test_field_report_52_a_range_of_another_file_is_answered_with_this_one(api: Api) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, after_this_request, jsonify, request
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
-from unoapi.models.file_types import HEAD_BYTES, VAGUE, known_type
+from unoapi.models.file_types import HEAD_BYTES, VAGUE, declared_type
 from unoapi.models.media import (
     FILE_NAME,
     MAX_BYTES,
@@ -153,6 +153,12 @@ def _asked_part(size: int, tag: str) -> tuple[int, int] | None:
         return None
     part = asked.range_for_length(size)
     if part is None:
+
+        @after_this_request
+        def _with_size(answer: Response) -> Response:
+            answer.headers["Content-Range"] = f"bytes */{size}"
+            return answer
+
         raise RequestError("Range not satisfiable", code=100, status=416, details=f"The file has {size} bytes.")
     return part[0], part[1] - part[0]
 
@@ -191,10 +197,10 @@ def _unknown() -> RequestError:
 
 
 def _type_of(file: FileStorage, head: bytes) -> str:
-    """The part's own type, else what the client names, else what its first bytes or its name's ending tell."""
+    """The part's own type, else what the client names, as far as its first bytes allow; else what those tell."""
     named = (request.form.get("type") or "").strip().lower()
     said = next((one for one in (file.mimetype or "", named if "/" in named else "") if one not in VAGUE), "")
-    mime_type = said or known_type(head, served="", name=file.filename or "")
+    mime_type = declared_type(said, head, name=file.filename or "")
     if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
         return UNKNOWN
     return mime_type

@@ -8,8 +8,8 @@ from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
-from unoapi.models.file_types import VAGUE, type_of_content
-from unoapi.models.media import MAX_BYTES, UNKNOWN, handle_of, media_id_of_handle
+from unoapi.models.file_types import declared_type
+from unoapi.models.media import MAX_BYTES, handle_of, media_id_of_handle
 from unoapi.services import media as service
 from unoapi.web.apps import number_of
 from unoapi.web.auth import any_session_token, check_owner, owner, visible_sessions
@@ -69,12 +69,11 @@ def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     head = next(pieces, b"")
     if not head:
         raise RequestError("Media upload error", code=131053, status=400, details="The body is empty.")
-    said = "" if fields["type"] in VAGUE else fields["type"]
     try:
         media = service.save(
             fields["phone"],
             _all(head, pieces),
-            mime_type=said or type_of_content(head) or UNKNOWN,
+            mime_type=declared_type(fields["type"], head, name=fields["name"]),
             filename=fields["name"],
             files=uno.media_store,
             index=uno.media_index,
