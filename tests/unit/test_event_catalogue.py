@@ -131,4 +131,14 @@ def test_events_of_metas_are_in_the_catalogue() -> None:
     events = [event for field, value in values.items() for event in split(PHONE, [Change(value, field=field)])]
 
     assert [check(event.body) for event in events] == ["message.text", "account", "account", "account"]
+    ringing = {"id": "wacid.1", "type": "call", "status": "RINGING", "recipient_id": CONTACT, "timestamp": 1}
+    several: dict[str, dict[str, Any]] = {
+        "calls": {"statuses": [ringing, {**ringing, "status": "ACCEPTED"}]},
+        "group_lifecycle_update": {"groups": [{"timestamp": "1", "group_id": id_, "type": "x"} for id_ in "ab"]},
+        "messages": {"errors": [{"code": 1}], "messages": values["messages"]["messages"] * 2},
+    }
+    events = [event for field, value in several.items() for event in split(PHONE, [Change(value, field=field)])]
+    assert [check(event.body) for event in events] == [
+        "account", "account", "group_lifecycle_update", "group_lifecycle_update", "account", *["message.text"] * 2,
+    ]  # fmt: skip
     assert [check(event.body) for event in (make_event(), make_status("deleted"))] == ["message.text", "status.deleted"]

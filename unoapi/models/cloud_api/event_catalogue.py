@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from unoapi.models.cloud_api.event_content import CALLS
+
 Seconds = Annotated[str, Field(pattern=r"^[0-9]+$", description="Seconds since 1970, as text.")]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -270,6 +272,8 @@ def name_of(body: dict[str, Any]) -> str:
     value = change["value"]
     if change.get("field") in GROUPS:
         return str(change["field"])
+    if change.get("field") == CALLS:  # whose statuses are those of a call
+        return "account"
     if value.get("message_echoes"):
         return "echo"
     if value.get("statuses"):
