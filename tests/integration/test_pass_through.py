@@ -17,6 +17,7 @@ from tests.support.fake_graph_api import Graph, Sent, error
 from tests.support.fakes import CONTACT
 from tests.support.stack import OPERATOR
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES
+from unoapi.models.jobs import SendMessage
 from unoapi.models.session import computed_waba_id
 from unoapi.services.message_parsing import message_of
 
@@ -154,6 +155,26 @@ def provide(api: Api) -> None:
     """Send the message that was queued last."""
     job = api.queues.jobs("unoapi.incoming")[-1]
     api.uno.providers["forwarder"].send(message_of(job), phone=job.phone, message_id=job.id)
+
+
+@pytest.mark.parametrize(
+    ("said", "statuses"),
+    [
+        ({}, ["sent"]), ({"message_status": "accepted"}, ["sent"]),
+        ({"message_status": "held_for_quality_assessment"}, []), ({"message_status": "paused"}, []),
+    ],
+)  # fmt: skip
+def test_a_template_that_meta_holds_back_is_not_said_to_be_sent(
+    api: Api, graph: Graph, said: dict[str, str], statuses: list[str]
+) -> None:
+    answered = {"contacts": [{"input": CONTACT, "wa_id": CONTACT}], "messages": [{"id": "wamid.HELD", **said}]}
+    graph.replies[f"POST /v23.0/{AT_META}/messages"] = (200, answered)
+    message = message_of(SendMessage(id="wamid.1", phone=NUMBER, body=json.dumps({
+        "to": CONTACT, "type": "template", "template": {"name": "promo"}})))  # fmt: skip
+
+    receipt = api.uno.providers["forwarder"].send(message, phone=NUMBER, message_id="wamid.1")
+
+    assert [update.status for update in receipt.statuses] == statuses
 
 
 def test_field_report_101_marketing_messages_go_to_metas_own_path(api: Api, graph: Graph) -> None:

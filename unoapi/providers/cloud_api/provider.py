@@ -36,6 +36,10 @@ OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR = 200, 401, 429, 500
 NOT_REGISTERED = 133010
 
 
+HELD = frozenset({"held_for_quality_assessment", "paused"})
+"""What Meta says of a message that it has taken and not sent."""
+
+
 class CloudApiProvider:
     """Passes messages and commands on to the number's account at Meta."""
 
@@ -87,7 +91,8 @@ class CloudApiProvider:
         contact = _contact(answer)
         recipient = str(contact.get("wa_id") or message.addressee)
         user_id = str(contact.get("user_id") or "")
-        return Receipt(recipient=recipient, user_id=user_id, statuses=(StatusUpdate(status="sent"),))
+        statuses = () if _is_held(answer) else (StatusUpdate(status="sent"),)
+        return Receipt(recipient=recipient, user_id=user_id, statuses=statuses)
 
     def command(self, command: Command, *, phone: str) -> None:
         """Pass a read mark or a typing indicator on; Meta knows no deletion.
@@ -153,6 +158,13 @@ def _refuse(answer: HttpAnswer, phone: str) -> None:
 
 def _sent_id(answer: HttpAnswer) -> str:
     return message_id(answer.body)
+
+
+def _is_held(answer: HttpAnswer) -> bool:
+    """Whether Meta keeps a template back until it knows its quality: a callback says what became of it."""
+    messages = read_json(answer.body).get("messages")
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and first.get("message_status") in HELD
 
 
 def _contact(answer: HttpAnswer) -> dict[str, Any]:
