@@ -477,6 +477,12 @@ def test_an_error_of_the_account_beside_several_messages_is_an_event_of_its_own(
     assert not any("errors" in event.value for event in messages)
 
 
+def test_a_number_of_any_size_becomes_a_text() -> None:
+    (event,) = events_of({"messages": [{"id": "1", "from": CONTACT, "timestamp": 10**400}]})
+
+    assert event.value["messages"][0]["timestamp"] == "1" + "0" * 400
+
+
 @pytest.mark.parametrize("timestamp", [1795600000, 1795600000.0, "1795600000"])
 def test_numbers_in_the_place_of_texts_become_texts(timestamp: Any) -> None:
     message = {"id": "1", "from": int(CONTACT), "timestamp": timestamp, "type": "text"}

@@ -205,7 +205,8 @@ def _members_of(group: dict[str, Any], beside: dict[str, Any], *, alone: bool) -
 
 def _with_texts(item: dict[str, Any]) -> dict[str, Any]:
     """An item whose time and addresses are text, as Meta writes them: receivers take nothing else."""
-    texts = {key: f"{item[key]:.0f}" for key in TEXTS & item.keys() if type(item[key]) in (int, float)}
+    numbers = {key: item[key] for key in TEXTS & item.keys() if type(item[key]) in (int, float)}
+    texts = {key: f"{value:.0f}" if isinstance(value, float) else str(value) for key, value in numbers.items()}
     return {key: part for key, part in (item | texts).items() if key != "timestamp" or part is not None}
 
 
