@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from unoapi.models.connector.content import Media
 
 CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT, "push_name": "Ana"}
+OPEN = {"https://mmg.whatsapp.net/a": b"picture"}
+"""Files of channels, which anybody can fetch."""
 EVERYTHING = {
     "ignoreOwnMessages": False, "ignoreGroupMessages": False, "ignoreNewsletterMessages": False,
     "ignoreBroadcastStatuses": False,
@@ -73,6 +75,8 @@ class Pocket:
             outbox=self.outbox, publisher=cast("Any", self._queue), engine=self.engine,
             source=EventSource(PHONE, "server_1", self.engine.name),
             save_file=lambda data, *_: {"key": "3141", "sha256": "", "size": len(data)},
+            fetch_open=lambda url: OPEN[url],
+            ignores=lambda chat, mine: bool(self.session.ignores(chat=chat, phone=PHONE, from_me=mine)),
             names=ChatNames(self.engine, options=lambda: self.session, save_picture=lambda picture: picture.url),
         )  # fmt: skip
         self.provider = WhatsmeowProvider(

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tests.support.fakes import PHONE, MemoryMediaIndex
+import pytest
+
+from tests.connector.pocket import Pocket
+from tests.support.fakes import GROUP, PHONE, MemoryMediaIndex
+from unoapi.connector import outbox_publisher
 from unoapi.connector.engines.base import ProfilePicture
 from unoapi.connector.media import SessionMedia
+from unoapi.errors import FileRefused
 from unoapi.media.folder import FolderMediaStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+PICTURE = ProfilePicture("7", "https://pps.whatsapp.net/1.jpg")
+GROUP_CHAT = {"jid": GROUP, "kind": "group"}
+CHANNEL = {"jid": "120363111@newsletter", "kind": "newsletter"}
 
 
 class Files:
@@ -24,16 +36,70 @@ class Files:
         target.write(b"\xff\xd8\xff picture")
 
 
+def media_of(folder: Path, direct: Files, through_the_proxy: Files) -> SessionMedia:
+    files: Any = FolderMediaStore(folder)
+    parts: Any = {"index": MemoryMediaIndex(), "downloader": direct, "pictures": through_the_proxy}
+    return SessionMedia(
+        PHONE, files=files, link_to=lambda file: f"https://uno.test/{file.id}", timeout_ms=1000, **parts
+    )
+
+
 def test_a_contacts_picture_is_fetched_once_and_from_where_the_session_is_connected(tmp_path: Path) -> None:
     direct, through_the_proxy = Files(), Files()
-    files: Any = FolderMediaStore(tmp_path)
-    media = SessionMedia(
-        PHONE, files=files, index=MemoryMediaIndex(), downloader=direct, pictures=through_the_proxy,  # type: ignore[arg-type]
-        link_to=lambda file: f"https://uno.test/{file.id}", timeout_ms=1000,
-    )  # fmt: skip
-    picture = ProfilePicture("7", "https://pps.whatsapp.net/1.jpg")
+    media = media_of(tmp_path, direct, through_the_proxy)
 
-    links = {media.save_picture(picture) for _ in range(2)}
+    links = {media.save_picture(PICTURE) for _ in range(2)}
 
     assert len(links) == 1
-    assert (through_the_proxy.asked, direct.asked) == ([picture.url], [])
+    assert (through_the_proxy.asked, direct.asked) == ([PICTURE.url], [])
+
+
+def test_a_channels_file_is_fetched_from_whatsapps_servers_alone(tmp_path: Path) -> None:
+    direct, through_the_proxy = Files(), Files()
+    media = media_of(tmp_path, direct, through_the_proxy)
+
+    data = media.fetch_open("https://mmg.whatsapp.net/m1/v/x")
+    for url in ("https://evil.test/x", "https://whatsapp.net.evil.test/x", "http://127.0.0.1/x", "x"):
+        with pytest.raises(FileRefused):
+            media.fetch_open(url)
+
+    assert data.startswith(b"\xff\xd8\xff")
+    assert through_the_proxy.asked == ["https://mmg.whatsapp.net/m1/v/x"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "key"),
+    [(hashlib.sha256(b"picture").digest(), "3141"), (b"", "3141"), (b"another", None)],
+    ids=["as announced", "without a digest", "another file"],
+)
+def test_a_channels_picture_is_told_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digest: bytes, key: str | None
+) -> None:
+    monkeypatch.setattr(outbox_publisher, "MEDIA_PAUSE_S", 0.0)
+    pocket = Pocket(tmp_path)
+    descriptor = {"url": "https://mmg.whatsapp.net/a", "file_sha256": base64.b64encode(digest).decode()}
+    file = {"descriptor": {**descriptor, "media_type": "image"}, "state": "pending"}
+    pocket.receives({"kind": "image", "media": file}, chat=CHANNEL)
+    pocket.wait_for_files()
+
+    (message,) = pocket.messages()
+    assert message["image"].get("id") == key
+
+
+def test_files_of_ignored_groups_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pocket = Pocket(tmp_path, ignoreGroupMessages=True)
+    fetched: list[Any] = []
+
+    def download(descriptor: dict[str, Any]) -> bytes:
+        fetched.append(descriptor)
+        return b"file"
+
+    monkeypatch.setattr(pocket.engine, "download", download)
+    image = {"kind": "image", "media": {"state": "pending", "descriptor": {"media_type": "image", "media_key": "k"}}}
+
+    pocket.receives(image, "3EB01", chat=GROUP_CHAT)
+    pocket.receives(image, "3EB02")
+    pocket.wait_for_files()
+
+    assert len(fetched) == 1
+    assert [message["id"] for message in pocket.messages()] == ["3EB02"]

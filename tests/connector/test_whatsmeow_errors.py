@@ -18,6 +18,8 @@ from unoapi.errors import EngineUnavailable, NewChatsRefused, SendRefused
         "failed to encrypt group message to send 3EB0 to 1@g.us: x",
         "failed to create sender key distribution message to send 3EB0 to 1@g.us: x",
         "server returned error 503",
+        "server returned error 429",
+        "failed to get device list: context deadline exceeded",
     ],
 )
 def test_before_anything_left_a_message_is_tried_again(text: str) -> None:
@@ -30,6 +32,8 @@ def test_before_anything_left_a_message_is_tried_again(text: str) -> None:
         ("no LID found for 5511999990000@s.whatsapp.net from server", 131026),
         ("failed to get group members: info query returned status 403: forbidden", 131026),
         ("failed to get group members: info query returned status 404: item-not-found", 131026),
+        ("server returned error 403", 131026),
+        ("server returned error 404", 131026),
         ("server returned error 406", 131000),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import parse_command
-from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
+from unoapi.connector.convert.outbound import CAPTIONED, UNSUPPORTED, media_of, message_of
 from unoapi.connector.media import picture_of
 from unoapi.errors import (
     EngineUnavailable,
@@ -31,7 +31,7 @@ from unoapi.models.connector.commands import (
     Send,
     Typing,
 )
-from unoapi.models.connector.content import Buttons, Edit, Reaction, Revoke, Text
+from unoapi.models.connector.content import Buttons, Edit, Media, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import NUMBER_IN_TEXT, USER, is_group, is_individual, to_jid, user_of, with_ninth_digit
@@ -63,6 +63,7 @@ RESTRICTED_S, MAX_RESTRICTED_S = 3600, 86_400
 RESTRICTED_UNTIL, RESTRICTED_FOR = "restricted_until", "restricted_for"
 NEW_CHATS, NEW_CHATS_DAY = "new_chats", "new_chats_day"
 DAY_S = 86_400
+NEVER_EDITED = frozenset({"audio", "sticker", "location", "contacts", "poll"})
 UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself."
 
 
@@ -230,7 +231,7 @@ class CommandHandler:
     def _prepare(self, send: Send, to: str) -> dict[str, Any]:
         """WhatsApp's message; a file is fetched and uploaded."""
         send = send.model_copy(update={"context": self._quote(send.context)}) if send.context else send
-        send = self._with_mentions(send, to)
+        send = self._with_mentions(self._with_caption(send), to)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
             self._stopping.wait(COMPOSING_S)
@@ -245,6 +246,19 @@ class CommandHandler:
             content = send.content.model_copy(update={"header_media": described})
         uploaded = self._engine.upload(media.kind, data)
         return message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
+
+    def _with_caption(self, send: Send) -> Send:
+        """An edit of a file's message: its new words are the file's caption."""
+        edit = send.content
+        if not isinstance(edit, Edit) or not isinstance(edit.content, Text):
+            return send
+        edited = self._outbox.quoted(edit.target_id)
+        if edited is not None and edited.kind in NEVER_EDITED:
+            raise SendRefused("WhatsApp edits texts and captions only", code=UNSUPPORTED)
+        if edited is None or edited.kind not in CAPTIONED:
+            return send
+        caption = Media.model_validate({"kind": edited.kind, "caption": edit.content.body})
+        return send.model_copy(update={"content": edit.model_copy(update={"content": caption})})
 
     def _with_mentions(self, send: Send, to: str) -> Send:
         """The mentions by the addresses that WhatsApp knows: a phone marks only what stands so in the text, too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from unoapi.errors import (
     EngineUnavailable,
@@ -38,6 +39,7 @@ PLAYED = frozenset(
 MAX_STICKER = 500 * 1024
 JPEG = b"\xff\xd8\xff"
 MAX_PICTURE = 5 * 1024 * 1024
+WHATSAPP_HOSTS = (".whatsapp.net", ".whatsapp.com")
 
 
 def ensure_shown(item: Media, size: int) -> None:
@@ -117,6 +119,16 @@ class SessionMedia:
                 media_id=media_id,
             )
         return self._link_to(saved)
+
+    def fetch_open(self, url: str) -> bytes:
+        """The bytes of a file of a channel, which is not encrypted. Raises FetchFailed; FileRefused for other hosts."""
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        if not host.endswith(WHATSAPP_HOSTS):
+            raise FileRefused("a channel's file is on a server of WhatsApp's")
+        with tempfile.TemporaryFile() as target:
+            self._pictures.fetch(url, target, limit=MAX_BYTES, timeout_ms=self._timeout_ms)
+            target.seek(0)
+            return target.read()
 
     def fetch(self, item: Media) -> tuple[Media, bytes]:
         """The bytes of a file to send.

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     SaveFile = Callable[[bytes, str, str], dict[str, Any]]
     """Stores a received file (bytes, MIME type, file name); the fields `key`, `sha256`, `size`."""
+    FetchOpen = Callable[[str], bytes]
+    """Fetches a file that is not encrypted from one of WhatsApp's servers. Raises FetchFailed."""
 
 log = get_logger(__name__)
 
@@ -72,9 +74,14 @@ class OutboxPublisher:
         engine: Engine,
         source: EventSource,
         save_file: SaveFile,
+        fetch_open: FetchOpen | None = None,
         names: ChatNames | None = None,
+        ignores: Callable[[str, bool], bool] = lambda _chat, _from_me: False,
     ) -> None:
+        """`fetch_open` fetches what a channel shows to everybody; `ignores` says of which chats nobody wants files."""
         self._names = names
+        self._fetch_open = fetch_open
+        self._ignores = ignores
         self._outbox = outbox
         self._publisher = publisher
         self._engine = engine
@@ -161,6 +168,17 @@ class OutboxPublisher:
             for seq, (other, since) in list(self._fetching.items())
         )
 
+    def _is_ignored(self, event: EngineEvent) -> bool:
+        """Whether the session's options ignore the group, channel or list: its files would be stored for nobody."""
+        chat = event.data.get("chat")
+        if not isinstance(chat, dict) or chat.get("kind") in (None, "user"):
+            return False
+        try:
+            return self._ignores(str(chat.get("jid") or ""), bool(event.data.get("from_me")))
+        except Exception as error:  # noqa: BLE001 (the options are not known now: the file is fetched)
+            log.debug("session_options_unknown", error=describe(error))
+            return False
+
     def _remember(self, event_ids: Iterable[str]) -> None:
         """WhatsApp and a restarted library may repeat an event: what was confirmed lately is not published again."""
         self._published_ids |= dict.fromkeys(event_ids)
@@ -177,7 +195,7 @@ class OutboxPublisher:
             if chat and self._is_blocked(chat):
                 self._held[row.seq] = chat
                 return None
-            if len(events) == 1 and _pending_file(events[0]) is not None:
+            if len(events) == 1 and _pending_file(events[0]) is not None and not self._is_ignored(events[0]):
                 self._fetching[row.seq] = (chat, time.monotonic())
                 self._media.submit(self._fetch, row, events[0])
                 return None
@@ -292,7 +310,13 @@ class OutboxPublisher:
         descriptor = dict(media.get("descriptor") or {})
         if int(descriptor.get("file_length") or 0) > MAX_MEDIA_BYTES:
             raise ValueError("the file is too large")
-        data = self._engine.download(descriptor)
+        if self._fetch_open is not None and not descriptor.get("media_key") and descriptor.get("url"):
+            data = self._fetch_open(str(descriptor["url"]))
+            digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+            if digest != (descriptor.get("file_sha256") or digest):
+                raise ValueError("the file is another one than was announced")
+        else:
+            data = self._engine.download(descriptor)
         return self._save_file(data, str(content.get("mime_type") or ""), str(content.get("filename") or ""))
 
     def _dead_letter(self, row: OutboxRow, error: BaseException) -> Message:

@@ -205,6 +205,10 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             engine=engine,
             source=EventSource(phone, settings.unoapi_server_name, engine.name),
             save_file=media.save,
+            fetch_open=media.fetch_open,
+            ignores=lambda chat, from_me: bool(
+                uno.sessions.find(phone).ignores(chat=chat, phone=phone, from_me=from_me)
+            ),
             names=ChatNames(engine, options=lambda: uno.sessions.find(phone), save_picture=media.save_picture),
         ),
         consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.queue_ages.taken),

@@ -28,6 +28,8 @@ FIELDS = {
     "document": "documentMessage",
     "sticker": "stickerMessage",
 }
+SHOWN_BUTTONS = {"classic": 3, "native": 10}
+CAPTIONED = ("image", "video", "document")
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 
 
@@ -39,7 +41,8 @@ UNSUPPORTED = 131051
 def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -> dict[str, Any]:
     """The message to send. `uploaded` holds the fields that WhatsApp's server gave for a file. Raises SendRefused."""
     item = send.content
-    if isinstance(item, content.Buttons | content.ListMenu) and send.interactive_mode == "text":
+    mode = _mode(item, send.interactive_mode)
+    if isinstance(item, content.Buttons | content.ListMenu) and mode == "text":
         text = content.Text(body=as_text(item))
         if isinstance(item, content.Buttons) and item.header_media is not None:
             item = item.header_media.model_copy(update={"caption": text.body})
@@ -47,16 +50,21 @@ def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -
             item = text
     if isinstance(item, content.Media):
         message = _media(item, uploaded or {})
-    elif isinstance(item, content.ListMenu) and send.interactive_mode == "native":
+    elif isinstance(item, content.ListMenu) and mode == "native":
         message = _native_list(item)
     elif isinstance(item, content.Buttons):
-        message = (_native if send.interactive_mode == "native" else _classic)(item, uploaded)
+        message = (_native if mode == "native" else _classic)(item, uploaded)
     else:
         convert = _CONVERTERS.get(type(item))
         if convert is None:
             raise SendRefused(f"messages of kind {item.kind} cannot be sent", code=UNSUPPORTED)
         message = convert(item, to)
     return _with_context(message, send)
+
+
+def _mode(item: content.Content, mode: str) -> str:
+    """How a menu is sent: more buttons than phones show are numbered lines."""
+    return "text" if isinstance(item, content.Buttons) and len(item.buttons) > SHOWN_BUTTONS.get(mode, 0) else mode
 
 
 def media_of(send: Send) -> content.Media | None:
@@ -100,7 +108,7 @@ def _text(item: content.Text, _: str) -> dict[str, Any]:
 
 def _media(item: content.Media, uploaded: dict[str, Any]) -> dict[str, Any]:
     part: dict[str, Any] = {**uploaded, "mimetype": _mime_type(item)}
-    if item.caption and item.kind in ("image", "video", "document"):
+    if item.caption and item.kind in CAPTIONED:
         part["caption"] = item.caption
     if item.kind == "document":
         part |= {"fileName": item.filename or "file", "title": item.filename or "file"}
@@ -163,9 +171,16 @@ def _revoke(item: content.Revoke, to: str) -> dict[str, Any]:
 
 
 def _edit(item: content.Edit, to: str) -> dict[str, Any]:
-    if not isinstance(item.content, content.Text):
-        raise SendRefused("only texts can be edited", code=UNSUPPORTED)
-    edited = {"conversation": item.content.body}
+    inner_content = item.content
+    edited: dict[str, Any]
+    if isinstance(inner_content, content.Text):
+        edited = {"conversation": inner_content.body}
+    elif isinstance(inner_content, content.Media) and inner_content.kind in CAPTIONED:
+        edited = {FIELDS[inner_content.kind]: {"caption": inner_content.caption}}
+        if inner_content.kind == "document":
+            edited = {"documentWithCaptionMessage": {"message": edited}}
+    else:
+        raise SendRefused("only texts and captions can be edited", code=UNSUPPORTED)
     at_ms = item.at_ms or time.time_ns() // 1_000_000
     inner = {"key": _key(item, to), "type": "MESSAGE_EDIT", "editedMessage": edited, "timestampMS": f"{at_ms}"}
     return {"editedMessage": {"message": {"protocolMessage": inner}}}

@@ -19,7 +19,9 @@ PREPARATION = (
 NO_MEMBER = ("403", "forbidden", "404", "item-not-found", "401", "not-authorized")
 """Answers to questions before the send that no second try changes: a group that was left, or is gone."""
 UNDELIVERABLE = 131026
-NEW_CHATS_REFUSED = "463"
+NEW_CHATS_REFUSED, TOO_MANY = "463", "429"
+NO_MEMBER_CODES = frozenset({"401", "403", "404"})
+"""Of the server's answers to a message: a group that was left or is gone, or where only admins write."""
 NO_NETWORK = ("dial", "lookup", "no such host", "network is unreachable", "connection refused", "i/o timeout")
 UNTRANSLATED = "required field"
 UNKNOWN_BAN_S = 86_400
@@ -61,8 +63,10 @@ def classify_question_error(error: Exception) -> Exception:
 
 
 def _refused(code: str) -> Exception:
-    if code.startswith("5"):
+    if code.startswith("5") or code == TOO_MANY:
         return EngineUnavailable(f"WhatsApp answered {code}")
+    if code in NO_MEMBER_CODES:
+        return SendRefused(f"this number may not write there, or the chat is gone ({code})", code=UNDELIVERABLE)
     if code == NEW_CHATS_REFUSED:
         return NewChatsRefused(f"WhatsApp lets this number write to nobody new for a while ({code})")
     return SendRefused(f"WhatsApp refused the message ({code})")

@@ -32,6 +32,7 @@ from unoapi.models.cloud_api.messages.interactive import (
     UrlLink,
 )
 from unoapi.models.connector import content
+from unoapi.models.connector.bounds import plain_name
 from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send, Typing
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
@@ -245,14 +246,15 @@ def _media(kind: str, file: MediaObject) -> content.Media:
     media_id = "" if link else file.id
     known = str(getattr(file, "mime_type", None) or "")
     # Meta gives a caption and a name to some types only; the Node version takes them with all.
-    filename = str(getattr(file, "filename", None) or "")
+    filename = plain_name(str(getattr(file, "filename", None) or ""))
+    in_link = plain_name(unquote(urlsplit(link).path)) if kind == "document" else ""
     return content.Media.model_validate(
         {
             "kind": kind,
             "link": link,
             "media": {"key": media_id, "state": "ready"} if media_id else None,
             "mime_type": known or (mime_type_of(link, kind=kind, filename=filename) if link else ""),
-            "filename": filename or (unquote(urlsplit(link).path).rpartition("/")[2] if kind == "document" else ""),
+            "filename": filename or in_link,
             "caption": str(getattr(file, "caption", None) or ""),
             "voice": kind == "audio" and bool(getattr(file, "voice", None)),
             **{name: value for name in MEASURED if (value := getattr(file, name, None))},

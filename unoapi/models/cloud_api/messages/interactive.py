@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -20,12 +21,14 @@ from pydantic_core import PydanticCustomError
 from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
-from unoapi.models.cloud_api.messages.sender import AtMost
+from unoapi.models.cloud_api.messages.sender import AtMost, AtMostItems, sender_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ROWS = 10
+MAX_ROWS_OF_PHONES, MAX_BUTTONS_OF_PHONES = 100, 20
+"""What the Node version sent in any number: numbered lines, or a native list."""
 MAX_COMPONENTS = 20
 MAX_CARDS = 10
 MAX_PARAMETER_CHARS = 32_768
@@ -130,9 +133,9 @@ class Button(ClientPart):
 
 
 class ButtonAction(ClientPart):
-    """Up to three buttons, each with its own id and title."""
+    """Up to three buttons, of a phone more, each with its own id and title."""
 
-    buttons: list[Button] = Field(min_length=1, max_length=3)
+    buttons: Annotated[list[Button], AtMostItems(3, MAX_BUTTONS_OF_PHONES)] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _ids_and_titles_are_unique(self) -> Self:
@@ -156,20 +159,22 @@ class Section(ClientPart):
     """A group of choices."""
 
     title: Annotated[str, AtMost(24)] | None = None
-    rows: list[Row] = Field(min_length=1, max_length=MAX_ROWS)
+    rows: Annotated[list[Row], AtMostItems(MAX_ROWS, MAX_ROWS_OF_PHONES)] = Field(min_length=1)
 
 
 class ListAction(ClientPart):
-    """Up to ten choices in all."""
+    """Up to ten choices in all, of a phone more."""
 
     button: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
-    sections: list[Section] = Field(min_length=1, max_length=10)
+    sections: Annotated[list[Section], AtMostItems(10, MAX_ROWS_OF_PHONES)] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _rows_are_few_and_unique(self) -> Self:
+    def _rows_are_few_and_unique(self, info: ValidationInfo) -> Self:
         ids = [row.id for section in self.sections for row in section.rows]
-        if len(ids) > MAX_ROWS:
-            raise ValueError(f"a list has at most {MAX_ROWS} rows in all sections together")
+        sender = sender_of(info)
+        most = MAX_ROWS if sender.at_meta and not sender.accepted else MAX_ROWS_OF_PHONES
+        if len(ids) > most:
+            raise ValueError(f"a list has at most {most} rows in all sections together")
         if len(set(ids)) < len(ids):
             raise ValueError("the ids of the rows must be unique")
         if len(self.sections) > 1 and not all(section.title for section in self.sections):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -43,9 +43,10 @@ class AtMost:
     """A text has at most so many characters at Meta; a phone takes WhatsApp's own."""
 
     chars: int
+    on_phones: int = MAX_TEXT_CHARS
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """The text's own schema, and the limit behind it."""
+        """The value's own schema, and the limit behind it."""
         return core_schema.with_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(
@@ -54,10 +55,28 @@ class AtMost:
         """Meta's limit, for the description of the API."""
         return {**handler(schema), "maxLength": self.chars}
 
-    def _check(self, value: str, info: ValidationInfo) -> str:
+    def _check(self, value: Any, info: ValidationInfo) -> Any:
         sender = sender_of(info)
-        most = self.chars if sender.at_meta and not sender.accepted else MAX_TEXT_CHARS
+        most = self.chars if sender.at_meta and not sender.accepted else self.on_phones
         if len(value) > most:
-            message = "String should have at most {max_length} characters"
-            raise PydanticCustomError("string_too_long", message, {"max_length": most})
+            raise PydanticCustomError(*self._error, {"max_length": most})
         return value
+
+    @property
+    def _error(self) -> tuple[LiteralString, LiteralString]:
+        return "string_too_long", "String should have at most {max_length} characters"
+
+
+@dataclass(frozen=True)
+class AtMostItems(AtMost):
+    """A list has at most so many items at Meta; on phones, which get the rest as numbered lines, more."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Meta's limit, for the description of the API."""
+        return {**handler(schema), "maxItems": self.chars}
+
+    @property
+    def _error(self) -> tuple[LiteralString, LiteralString]:
+        return "too_long", "List should have at most {max_length} items after validation"

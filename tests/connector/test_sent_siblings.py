@@ -1,0 +1,118 @@
+"""What clients send reaches the phone as it was meant: kinds beside those that the field reports name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.connector.pocket import Pocket
+from tests.support.fakes import PHONE
+from unoapi.connector.convert.outbound import message_of
+from unoapi.models.cloud_api.messages import Sender
+from unoapi.models.connector.commands import Send
+from unoapi.providers.whatsmeow.commands import menu_of
+from unoapi.services.message_parsing import parse_message
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ON_A_PHONE = Sender(phone=PHONE, at_meta=False)
+
+
+def edited(pocket: Pocket, about: str) -> dict[str, Any]:
+    left = pocket.send(f"wamid.EDIT.{about}", type="message_edit", text={"body": "new"}, context={"message_id": about})
+    return dict(left["editedMessage"]["message"]["protocolMessage"]["editedMessage"]) if left else {}
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"type": "text", "text": {"body": "old"}}, {"conversation": "new"}),
+        ({"type": "image", "image": {"id": "1", "caption": "old"}}, {"imageMessage": {"caption": "new"}}),
+        ({"type": "video", "video": {"id": "1"}}, {"videoMessage": {"caption": "new"}}),
+        ({"type": "document", "document": {"id": "1", "caption": "old"}},
+         {"documentWithCaptionMessage": {"message": {"documentMessage": {"caption": "new"}}}}),
+    ],
+    ids=["text", "image", "video", "document"],
+)  # fmt: skip
+def test_an_edit_of_a_file_is_one_of_its_caption(tmp_path: Path, message: dict[str, Any], words: Any) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.OUT", **message)
+
+    assert edited(pocket, "wamid.OUT") == words
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"type": "audio", "audio": {"id": "1"}}, {"type": "sticker", "sticker": {"id": "1"}},
+     {"type": "location", "location": {"latitude": 1, "longitude": 2}},
+     {"type": "poll", "poll": {"name": "Q", "options": ["A", "B"]}}],
+    ids=lambda message: str(message["type"]),
+)  # fmt: skip
+def test_what_no_phone_edits_fails_with_the_reason(tmp_path: Path, message: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.OUT", **message)
+
+    assert edited(pocket, "wamid.OUT") == {}
+    (status,) = pocket.statuses("wamid.EDIT.wamid.OUT")
+    assert (status["status"], status["errors"][0]["code"]) == ("failed", 131051)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [({"id": "1", "filename": "../../x.pdf"}, "x.pdf"), ({"id": "1", "filename": "C:\\a\\x.pdf"}, "x.pdf"),
+     ({"id": "1", "filename": "  "}, "file"), ({"id": "1"}, "file"),
+     ({"link": "https://h.test/a%2Fx.pdf?y=1"}, "x.pdf"),
+     ({"link": "https://h.test/"}, "file"), ({"id": "1", "filename": "ação 报告.pdf"}, "ação 报告.pdf")],
+)  # fmt: skip
+def test_a_document_has_a_name_without_folders(tmp_path: Path, file: dict[str, Any], name: str) -> None:
+    left = Pocket(tmp_path).send(type="document", document=file)
+
+    assert left["documentMessage"]["fileName"] == name
+
+
+# --- menus of any length, for phones ---
+
+
+def a_list(rows: int) -> dict[str, Any]:
+    choices = [{"id": f"i{number}", "title": f"Item {number}"} for number in range(1, rows + 1)]
+    menu = {"type": "list", "body": {"text": "B"}, "action": {"button": "V", "sections": [{"rows": choices}]}}
+    return {"messaging_product": "whatsapp", "to": "5549988887777", "type": "interactive", "interactive": menu}
+
+
+def buttons(count: int) -> dict[str, Any]:
+    choices = [{"type": "reply", "reply": {"id": f"i{number}", "title": f"T{number}"}} for number in range(count)]
+    menu = {"type": "button", "body": {"text": "B"}, "action": {"buttons": choices}}
+    return {"messaging_product": "whatsapp", "to": "5549988887777", "type": "interactive", "interactive": menu}
+
+
+@pytest.mark.parametrize("document", [a_list(15), a_list(100), buttons(4), buttons(20)])
+def test_phones_take_longer_menus_and_their_answers_are_known(document: dict[str, Any]) -> None:
+    menu = menu_of(parse_message(document, sender=ON_A_PHONE), message_id="m")
+
+    assert menu is not None
+    assert len(menu.rows) > 3
+    with pytest.raises(ValidationError):
+        parse_message(document)
+
+
+@pytest.mark.parametrize("document", [a_list(101), buttons(21)])
+def test_even_a_phones_menu_has_an_end(document: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="at most"):
+        parse_message(document, sender=ON_A_PHONE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "kind"),
+    [("classic", 3, "buttonsMessage"), ("classic", 4, "conversation"), ("native", 10, "interactiveMessage"),
+     ("native", 11, "conversation"), ("text", 4, "conversation")],
+)  # fmt: skip
+def test_more_buttons_than_phones_show_are_numbered_lines(mode: str, count: int, kind: str) -> None:
+    choices = [{"type": "reply", "id": f"{number}", "title": f"T{number}"} for number in range(count)]
+    send = Send.model_validate(
+        {"content": {"kind": "buttons", "body": "B", "buttons": choices}, "interactive_mode": mode}
+    )
+
+    assert list(message_of(send, to="1@s.whatsapp.net")) == [kind]
