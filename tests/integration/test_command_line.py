@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +29,7 @@ from tests.support.fakes import (
 )
 from tests.support.stack import ROOT, eventually
 from unoapi.bootstrap import bootstrap
-from unoapi.cli.main import cli
+from unoapi.cli.main import COMMANDS, cli
 from unoapi.cli.options import TimeSpan, written
 from unoapi.connector import __main__ as connector
 from unoapi.devenv.packages import REDIS
@@ -95,8 +97,27 @@ def run(api: Api, letters: list[DeadLetter]) -> Any:
     return call
 
 
+def test_the_list_of_commands_says_what_each_says_itself_and_imports_none() -> None:
+    run_it = "import sys, unoapi.cli.main as main; main.cli(['-h'], standalone_mode=False)"
+    check = f"{run_it}; print('unoapi.bootstrap' in sys.modules)"
+    listed = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    context = click.Context(cli)
+
+    said = {name: command.get_short_help_str(80) for name in COMMANDS if (command := cli.get_command(context, name))}
+
+    assert said == COMMANDS
+    assert set(COMMANDS) < set(cli.list_commands(context))
+    for name, line in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line)}$", listed.stdout, re.MULTILINE), listed.stdout
+    assert listed.stdout.endswith("False\n")
+
+
 def every_command(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from every_command(command, (*path, name))
         else:

@@ -20,6 +20,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unoapi.cli.main import COMMANDS, MODULES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -28,7 +30,7 @@ _IMPORTED = (
     "celery.__main__", "celery.apps.worker", "celery.concurrency.prefork", "celery.concurrency.thread",
     "celery.worker.consumer", "celery.worker.strategy", "gunicorn.app.wsgiapp", "kombu.transport.pyamqp",
     "tasks.app", "unoapi.cli.main", "unoapi.connector.session_process", "unoapi.connector.supervisor",
-    "unoapi.web.app", "unoapi.web.gunicorn_worker",
+    "unoapi.web.app", "unoapi.web.gunicorn_worker", *(f"unoapi.cli.{MODULES.get(name, name)}" for name in COMMANDS),
 )  # fmt: skip
 """None of them reads the environment or starts anything when it is imported."""
 _SCRIPTS = ("celery", "gunicorn", "unoapi")
