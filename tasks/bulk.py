@@ -33,17 +33,18 @@ log = get_logger(__name__)
 def parse(self: UnoTask, job: ParseCampaign) -> None:
     """Read a campaign's file, then let it begin."""
     uno = self.uno
-    envelopes, entries = bulk_parsing.parse(
-        job,
+    context = bulk_parsing.ParsingContext(
         campaigns=uno.campaigns,
         files=uno.media_store,
         index=uno.media_index,
         downloader=uno.media_downloader,
         sessions=uno.sessions,
+        operator=uno.operator_accounts,
         read_table=read_table,
         timeout_ms=uno.settings.unoapi_fetch_timeout_ms,
         quota=uno.settings.unoapi_session_media_max,
     )
+    envelopes, entries = bulk_parsing.parse(job, context)
     self.publish_patiently(envelopes)
     uno.traces.add(*entries)
 

@@ -157,6 +157,9 @@ class Breakers(Protocol):
     def count_open(self) -> int:
         """How many endpoints are down. Raises StoreUnavailable."""
 
+    def went_down(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Those of the endpoints that went down, and perhaps came back. Raises StoreUnavailable."""
+
 
 class Deliveries(Protocol):
     """Deliveries that are done, and endpoints that are paused.
@@ -409,6 +412,9 @@ class Blacklist(Protocol):
 
 class BlacklistStore(Blacklist, Protocol):
     """The blacklist, and how it is changed."""
+
+    def blocked_by_any(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> set[str]:
+        """The contacts, out of these, whose events a webhook does not get. Never raises; it fails open."""
 
     def mute(self, phone: str, contact: str, seconds: Mapping[str, int]) -> None:
         """Give webhooks, by id, no events of the contact for so many seconds. Never raises."""

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
+from pydantic import SecretStr
 
 from tasks.app import make_worker
 from tasks.bulk import look_again
 from tests.support.api import MemoryApi, memory_api
 from tests.support.fakes import CONTACT, PHONE, MemoryCampaigns, ScriptedProvider
+from tests.support.voice_server import KEY, VoiceServer
 from tests.support.worker import run
 from unoapi.broker.messages import from_body
 from unoapi.errors import MessageRejected
@@ -33,6 +35,7 @@ from unoapi.models.jobs import (
     now_ms,
 )
 from unoapi.models.receipts import Receipt, StatusUpdate
+from unoapi.models.voice import OperatorAccounts, VoiceAccount
 from unoapi.services import bulk
 from unoapi.services.bulk import plain_word
 from unoapi.services.media import save
@@ -413,6 +416,54 @@ def test_an_image_is_fetched_once_for_a_campaign(place: Place) -> None:
 
     assert [job.task for job in jobs] == ["media.prepare_voice"] * 3
     assert all('"id":"31410000000000000000001"' in job.body for job in jobs)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["one text", "a text for each"])
+def test_rows_that_are_said_are_voice_notes_and_one_text_is_said_once(place: Place, named: bool) -> None:
+    text = "Olá {{name}}" if named else "Olá"
+    with VoiceServer() as server:
+        account = VoiceAccount("openai", server.url, SecretStr(KEY), "whisper-1", "tts-1", trusted=True)
+        place.uno = replace(place.uno, operator_accounts=OperatorAccounts(account))
+        place.worker = make_worker(place.uno)
+        rows = [{"to": one, "name": f"N{one}", "type": "speech", "message": text} for one in numbers(3)]
+
+        campaign = place.begin(rows=rows)
+        place.work(30)
+
+        assert len(server.asked) == (3 if named else 1)
+    assert [message.type for message in place.phone.messages] == ["audio"] * 3
+    assert {row["status"] for row in place.report(campaign)} == {"sent"}
+
+
+def test_a_preview_names_the_rows_that_nobody_can_say(place: Place) -> None:
+    rows = [{"to": numbers(1)[0], "type": "speech", "message": "Olá"}]
+
+    campaign = place.begin(rows=rows, dry_run=True)
+    place.work(5)
+
+    (row,) = place.report(campaign)
+    assert "OPENAI_API_KEY" in row["error"]
+
+
+def test_the_blacklist_is_asked_once_for_all_rows_of_a_look(place: Place) -> None:
+    asked = list[list[str]]()
+
+    class Blacklist:
+        def blocked_by_any(self, phone: str, webhook_ids: Any, contacts: list[str]) -> set[str]:  # noqa: ARG002
+            asked.append(contacts)
+            return {numbers(3)[1]}
+
+        def blocking(self, phone: str, webhook_ids: Any, contacts: Any) -> set[str]:  # noqa: ARG002
+            return set()
+
+    blacklist: Any = Blacklist()
+    place.uno = replace(place.uno, blacklist=blacklist)
+    place.worker = make_worker(place.uno)
+    campaign = place.begin(rows=[{"to": one, "message": "x"} for one in numbers(3)])
+    place.work(10)
+
+    assert asked == [numbers(3)]
+    assert [row["status"] for row in place.report(campaign)] == ["sent", "blacklisted", "sent"]
 
 
 @pytest.mark.parametrize(

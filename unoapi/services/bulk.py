@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unoapi.models.session import Session
-    from unoapi.ports import Blacklist, Campaigns, MediaStore, Provider, SessionStore
+    from unoapi.ports import BlacklistStore, Campaigns, MediaStore, Provider, SessionStore
 
 LOOK_MS = 250
 SOON_MS = 1000
@@ -97,7 +97,7 @@ class CampaignContext:
     files: MediaStore
     sessions: SessionStore
     providers: Mapping[str, Provider]
-    blacklist: Blacklist
+    blacklist: BlacklistStore
     send_max_age_s: int
     least_step_ms: float
     voice: bool
@@ -237,10 +237,8 @@ def _excluded(first: int, rows: Sequence[GoodRow], context: CampaignContext, *, 
     webhooks = [webhook.id for webhook in session.webhooks]
     out = context.campaigns.opted_out(session.phone, [row.to for row in rows])
     marks = {number: OPTED_OUT for number, row in enumerate(rows, start=first) if row.to in out}
-    for number, row in enumerate(rows, start=first):
-        if number not in marks and context.blacklist.blocking(session.phone, webhooks, [row.to]):
-            marks[number] = BLACKLISTED
-    return marks
+    blocked = context.blacklist.blocked_by_any(session.phone, webhooks, [row.to for row in rows if row.to not in out])
+    return marks | {number: BLACKLISTED for number, row in enumerate(rows, start=first) if row.to in blocked}
 
 
 def _files_of(rows: Sequence[GoodRow], campaign: Campaign, context: CampaignContext) -> dict[str, str]:

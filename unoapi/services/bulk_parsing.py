@@ -9,9 +9,10 @@ import json
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from unoapi.errors import (
     FetchFailed,
@@ -29,14 +30,18 @@ from unoapi.services import media
 from unoapi.services.bulk import entry, first_look, notice
 from unoapi.services.bulk_rows import RowRules, json_rows, messages, messages_of_json, row_to_line
 from unoapi.services.media import pieces_of, save
+from unoapi.services.speech import ensure_speakable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from unoapi.models.bulk import BadRow
+    from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.jobs import Envelope, ParseCampaign
+    from unoapi.models.session import Session
     from unoapi.models.tables import Row
     from unoapi.models.trace import TraceEntry
+    from unoapi.models.voice import OperatorAccounts
     from unoapi.ports import Campaigns, FileDownloader, MediaIndex, MediaStore, SessionStore
 
 LINES = "application/jsonl"
@@ -48,23 +53,28 @@ GO_ON_EVERY = 10_000
 BUSY_MS = 5000
 
 
-def parse(  # noqa: PLR0913 (collaborators)
-    job: ParseCampaign,
-    *,
-    campaigns: Campaigns,
-    files: MediaStore,
-    index: MediaIndex,
-    downloader: FileDownloader,
-    sessions: SessionStore,
-    read_table: Callable[[Path], Iterator[Row]],
-    timeout_ms: int,
-    quota: int,
-) -> tuple[list[Envelope], list[TraceEntry]]:
+@dataclass(frozen=True, kw_only=True)
+class ParsingContext:
+    """What a campaign's file is read with. `quota` is in bytes, of all files of a number."""
+
+    campaigns: Campaigns
+    files: MediaStore
+    index: MediaIndex
+    downloader: FileDownloader
+    sessions: SessionStore
+    operator: OperatorAccounts
+    read_table: Callable[[Path], Iterator[Row]]
+    timeout_ms: int
+    quota: int
+
+
+def parse(job: ParseCampaign, context: ParsingContext) -> tuple[list[Envelope], list[TraceEntry]]:
     """Read a campaign's file; what is published then, and what is traced. A repeated job does it again.
 
     One file at a time is read, so that the others that convert files go on. Raises Postponed, StoreUnavailable. A file
     that is none, too large or gone ends the campaign as `failed`, with the reason.
     """
+    campaigns = context.campaigns
     campaign = Campaign.model_validate(job.campaign)
     known = campaigns.find(job.phone, campaign.id)
     if known is None:  # Redis lost it: nothing was sent yet
@@ -76,18 +86,7 @@ def parse(  # noqa: PLR0913 (collaborators)
     if not campaigns.take_parsing(campaign.id):
         raise Postponed("another campaign's file is being read", after_ms=BUSY_MS)
     try:
-        counted = _counted(
-            job,
-            campaign,
-            campaigns=campaigns,
-            files=files,
-            index=index,
-            downloader=downloader,
-            sessions=sessions,
-            read_table=read_table,
-            timeout_ms=timeout_ms,
-            quota=quota,
-        )
+        counted = _counted(job, campaign, context)
     except (TableUnreadable, MediaTooLarge, MediaQuotaReached, MediaMissing) as error:
         why = f"the file {job.media_id} is gone" if isinstance(error, MediaMissing) else f"{error}"
         campaigns.move(job.phone, campaign.id, "failed", reason=why, of=("parsing",))
@@ -107,30 +106,16 @@ def parse(  # noqa: PLR0913 (collaborators)
     return envelopes, [entry(campaign, "queued", summary)]
 
 
-def _counted(  # noqa: PLR0913 (collaborators)
-    job: ParseCampaign,
-    campaign: Campaign,
-    *,
-    campaigns: Campaigns,
-    files: MediaStore,
-    index: MediaIndex,
-    downloader: FileDownloader,
-    sessions: SessionStore,
-    read_table: Callable[[Path], Iterator[Row]],
-    timeout_ms: int,
-    quota: int,
-) -> Campaign:
+def _counted(job: ParseCampaign, campaign: Campaign, context: ParsingContext) -> Campaign:
     """The campaign with its rows in two files, and how many there are."""
-    session = sessions.find(job.phone)
-    sender = Sender(phone=job.phone, at_meta=session.provider != "whatsmeow")
-    template: dict[str, Any] | None = json.loads(job.template) if job.template else None
+    session = context.sessions.find(job.phone)
     with tempfile.TemporaryDirectory(prefix="unoapi-bulk-") as folder:
         path = Path(folder, "table")
         with path.open("wb") as source:
             if job.link:
-                _fetch(job.link, source, downloader, timeout_ms)
+                _fetch(job.link, source, context)
             else:
-                source.writelines(files.read(index.find(job.media_id, phone=job.phone).key))
+                source.writelines(context.files.read(context.index.find(job.media_id, phone=job.phone).key))
         with (
             closing(_Seen(Path(folder, "seen"))) as seen,
             Path(folder, "good").open("w+b") as good,
@@ -139,36 +124,45 @@ def _counted(  # noqa: PLR0913 (collaborators)
         ):
             rules = RowRules(
                 phone=job.phone,
-                template=template,
-                sender=sender,
+                template=json.loads(job.template) if job.template else None,
+                sender=Sender(phone=job.phone, at_meta=session.provider != "whatsmeow"),
                 seen=seen.seen,
-                check=partial(media.check, phone=job.phone, index=index),
+                check=partial(_check, session=session, context=context),
             )
             rows = (
                 messages_of_json(json_rows(pieces_of(lines)), rules)
                 if job.is_json
-                else messages(read_table(path), rules)
+                else messages(context.read_table(path), rules)
             )
-            counts = _sorted(rows, good, bad, go_on=lambda: _keep_parsing(campaign, campaigns))
-            keys = {}
-            for name, file in (("rows_key", good), ("bad_key", bad)):
-                file.seek(0)
-                keys[name] = save(
-                    job.phone,
-                    pieces_of(file),
-                    mime_type=LINES,
-                    files=files,
-                    index=index,
-                    limit=MAX_LINES_BYTES,
-                    quota=quota,
-                ).key
+            counts = _sorted(rows, good, bad, go_on=lambda: _keep_parsing(campaign, context.campaigns))
+            keys = {name: _saved(job.phone, file, context) for name, file in (("rows_key", good), ("bad_key", bad))}
     return campaign.model_copy(update=counts | keys)
 
 
-def _fetch(link: str, target: BinaryIO, downloader: FileDownloader, timeout_ms: int) -> None:
+def _check(message: OutboundMessage, *, session: Session, context: ParsingContext) -> None:
+    """Refuse a row that could not be sent. Raises RequestError."""
+    ensure_speakable(message, session, context.operator)
+    media.check(message, phone=session.phone, index=context.index)
+
+
+def _saved(phone: str, file: BinaryIO, context: ParsingContext) -> str:
+    """The key of the file as it is stored."""
+    file.seek(0)
+    return save(
+        phone,
+        pieces_of(file),
+        mime_type=LINES,
+        files=context.files,
+        index=context.index,
+        limit=MAX_LINES_BYTES,
+        quota=context.quota,
+    ).key
+
+
+def _fetch(link: str, target: BinaryIO, context: ParsingContext) -> None:
     """Get the file of an address. Raises TableUnreadable for what another try would not get either."""
     try:
-        downloader.fetch(link, target, limit=MAX_BYTES, timeout_ms=timeout_ms)
+        context.downloader.fetch(link, target, limit=MAX_BYTES, timeout_ms=context.timeout_ms)
     except FetchFailed as error:
         raise TableUnreadable(f"the file could not be fetched: {error}") from error
 

@@ -6,7 +6,8 @@ import tempfile
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from unoapi.errors import MediaMissing, MediaQuotaReached, MessageRejected, Postponed, VoiceRefused
+from unoapi.errors import MediaMissing, MediaQuotaReached, MessageRejected, Postponed, RequestError, VoiceRefused
+from unoapi.models.bulk import row_of
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import SpeechMessage
 from unoapi.models.file_types import OPUS
@@ -19,6 +20,7 @@ from unoapi.services.message_parsing import message_of
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
+    from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.jobs import MessageJob, Speak
     from unoapi.models.media import MediaFile
     from unoapi.models.session import Session
@@ -36,6 +38,12 @@ NOT_CONFIGURED = (
 def speaking_account(session: Session, operator: OperatorAccounts) -> VoiceAccount | None:
     """The first account of a session that says texts, if it has one."""
     return next((account for account in accounts_of(session, operator) if account.speech_model), None)
+
+
+def ensure_speakable(message: OutboundMessage, session: Session, operator: OperatorAccounts) -> None:
+    """Refuse a speech of a number for which nobody speaks. Raises RequestError."""
+    if isinstance(message, SpeechMessage) and speaking_account(session, operator) is None:
+        raise RequestError("Message type is not supported", code=UNSUPPORTED, status=400, details=NOT_CONFIGURED)
 
 
 def speak(  # noqa: PLR0913 (collaborators and switches)
@@ -66,7 +74,7 @@ def speak(  # noqa: PLR0913 (collaborators and switches)
     account = speaking_account(session, operator)
     if account is None:
         raise MessageRejected("Message type is not supported", code=UNSUPPORTED, details=NOT_CONFIGURED)
-    media_id = _media_id(job)
+    media_id = _media_id(job, message)
     try:
         media = index.find(media_id, phone=job.phone)
     except MediaMissing:
@@ -125,6 +133,8 @@ def _made(  # noqa: PLR0913 (collaborators)
         raise
 
 
-def _media_id(job: Speak) -> str:
-    """The id of a speech's file, digits only; the same message has the same file."""
-    return f"{ID_PREFIX}{UUID(computed_id('speech', job.phone, job.id)).int % 10**20:020}"
+def _media_id(job: Speak, message: SpeechMessage) -> str:
+    """The id of a speech's file, digits only: the same message has the same one, and the same text of a campaign."""
+    row = row_of(job.id)
+    source = (job.id,) if row is None else (row[0], message.speech.body, message.speech.voice or "")
+    return f"{ID_PREFIX}{UUID(computed_id('speech', job.phone, *source)).int % 10**20:020}"

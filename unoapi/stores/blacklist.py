@@ -13,7 +13,7 @@ from unoapi.models.contacts import contact_key
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from unoapi.stores.redis import Command, RedisClient
 
@@ -42,14 +42,22 @@ class RedisBlacklist:
 
     def blocking(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> set[str]:
         """The webhooks, out of these, that get no events of any of the contacts. Never raises; it fails open."""
+        return {webhook_id for webhook_id, _ in self._entries(phone, webhook_ids, contacts)}
+
+    def blocked_by_any(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> set[str]:
+        """The contacts, out of these, whose events a webhook does not get. Never raises; it fails open."""
+        return {contact for _, contact in self._entries(phone, webhook_ids, contacts)}
+
+    def _entries(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The entries there are, each a webhook and a contact out of these; none while Redis is away."""
         entries = [(webhook_id, contact) for webhook_id in webhook_ids for contact in contacts]
         if not entries:
-            return set()
+            return
         try:
             (values,) = self._redis.call(("MGET", *(_key(phone, _entry(*entry)) for entry in entries)))
         except StoreUnavailable:
-            return set()
-        return {webhook_id for (webhook_id, _), value in zip(entries, values, strict=True) if value is not None}
+            return
+        yield from (entry for entry, value in zip(entries, values, strict=True) if value is not None)
 
     def put(self, phone: str, webhook_id: str, contact: str, *, ttl_s: int) -> None:
         """Block for `ttl_s` seconds; 0 ends it, below 0 is for ever.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, g, jsonify, request
@@ -32,7 +33,7 @@ from unoapi.services import media
 from unoapi.services.first_jobs import first_job
 from unoapi.services.message_parsing import parse_message
 from unoapi.services.sessions import TOKEN_NAMES
-from unoapi.services.speech import NOT_CONFIGURED, UNSUPPORTED, speaking_account
+from unoapi.services.speech import ensure_speakable
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
 from unoapi.web.request_body import limit_body, parameters
@@ -112,7 +113,7 @@ def _send(phone: str, body: dict[str, Any], message: OutboundMessage, key: str |
     elif isinstance(message, InteractiveMessage):
         _ensure_possible(phone, message)
     elif isinstance(message, SpeechMessage):
-        _ensure_speakable(phone)
+        _ensure_speakable(phone, message)
     return {
         "messaging_product": "whatsapp",
         "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
@@ -184,15 +185,11 @@ def _ensure_possible(phone: str, message: InteractiveMessage) -> None:
         raise RequestError(error.title, code=error.code, status=400, details=error.details) from None
 
 
-def _ensure_speakable(phone: str) -> None:
+def _ensure_speakable(phone: str, message: SpeechMessage) -> None:
     """Refuse a speech of a number for which nobody speaks. While nobody can say it, the job finds out."""
     uno = parts()
-    try:
-        account = speaking_account(uno.sessions.find(phone), uno.operator_accounts)
-    except (Postponed, StoreUnavailable):
-        return
-    if account is None:
-        raise RequestError("Message type is not supported", code=UNSUPPORTED, status=400, details=NOT_CONFIGURED)
+    with suppress(Postponed, StoreUnavailable):
+        ensure_speakable(message, uno.sessions.find(phone), uno.operator_accounts)
 
 
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
