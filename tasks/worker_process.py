@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.worker import state
 
 from tasks import bulk, dead_letters, media, webhooks
 from unoapi.bootstrap import count_metrics, ensure_usable, expose_metrics, freeze_imports
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, describe, safe_traceback
+from unoapi.models.processes import this_process
+from unoapi.services.process_reports import ProcessReports
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
 
@@ -37,6 +41,8 @@ def connect(uno: Uno) -> None:
     # Celery warns of the superuser because of pickle, which this application does not accept.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     stopped = threading.Event()
+    reports: dict[int, ProcessReports] = {}
+    """By the process that made them: children of a pool end, and are not the worker."""
 
     def start(**_: Any) -> None:
         count_metrics(uno)
@@ -49,12 +55,16 @@ def connect(uno: Uno) -> None:
         freeze_imports()
         queues = getattr(getattr(sender, "task_consumer", None), "queues", [])
         consumed = {queue.name for queue in queues}
+        reports[os.getpid()] = report = _reports(uno, sender, consumed)
+        report.start()
         for queue, work in HOURLY.items():
             if uno.topology.queue(queue) in consumed:
                 start_hourly(work, uno, stopped=stopped, name=queue)
 
     def end(**_: Any) -> None:
         stopped.set()
+        if report := reports.get(os.getpid()):
+            report.end()
         uno.close()
 
     def leave_logging_alone(**_: Any) -> None:
@@ -65,6 +75,17 @@ def connect(uno: Uno) -> None:
     worker_ready.connect(ready, weak=False)
     worker_process_shutdown.connect(end, weak=False)
     worker_shutdown.connect(end, weak=False)
+
+
+def _reports(uno: Uno, consumer: Any, queues: set[str]) -> ProcessReports:
+    """The reports of a worker, which has the name of its line in the Procfile: worker.<pid>@<host>."""
+    name, pool = f"{getattr(consumer, 'hostname', None) or 'worker'}", getattr(consumer, "pool", None)
+    process = this_process(
+        name.partition("@")[0].partition(".")[0][:50],
+        queues=sorted(queue.removeprefix(f"{uno.topology.prefix}.") for queue in queues),
+        places=getattr(pool, "limit", None),
+    )
+    return ProcessReports(process, uno.processes, busy=lambda: len(state.active_requests))
 
 
 def declare_topology(uno: Uno) -> None:

@@ -74,6 +74,7 @@ from unoapi.stores.message_ids import RedisMessageIds
 from unoapi.stores.message_log import RedisMessageLog
 from unoapi.stores.notices import RedisNotices
 from unoapi.stores.ordering import RedisOrdering
+from unoapi.stores.processes import RedisProcesses
 from unoapi.stores.queue_ages import RedisQueueAges
 from unoapi.stores.redis import RedisClient
 from unoapi.stores.redis_health import RedisCollector, RedisMonitor
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
         MessageLog,
         Notices,
         Ordering,
+        Processes,
         Provider,
         QueueAges,
         RemoteMedia,
@@ -183,6 +185,7 @@ class Uno:
     send_order: SendOrder
     send_turns: SendTurns
     queue_ages: QueueAges
+    processes: Processes
     send_claims: SendClaims
     message_ids: MessageIds
     notices: Notices
@@ -345,6 +348,7 @@ def bootstrap(settings: Settings) -> Uno:
         send_order=send_order,
         send_turns=SendTurns(send_order, threads=settings.unoapi_worker_threads),
         queue_ages=queue_ages,
+        processes=RedisProcesses(store, prefix=topology.prefix),
         send_claims=sends,
         message_ids=ids,
         notices=RedisNotices(store),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.message_log import LoggedMessage
     from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
+    from unoapi.models.processes import Process
     from unoapi.models.receipts import Receipt
     from unoapi.models.replays import Replay, StoredEvent, StreamBounds
     from unoapi.models.request_bin import BinnedRequest
@@ -466,6 +467,22 @@ class QueueAges(Protocol):
 
         `ready` are the counts of just now, `passing` those of queues that come and go. Raises StoreUnavailable.
         """
+
+    def rates(self, ready: Mapping[str, int]) -> Mapping[str, tuple[float, float]]:
+        """How many messages a second came into each queue lately, and were taken out of it. Raises StoreUnavailable."""
+
+
+class Processes(Protocol):
+    """The processes that run, as each one reports itself."""
+
+    def report(self, process: Process) -> None:
+        """Say that it runs. Never raises, never waits."""
+
+    def forget(self, name: str) -> None:
+        """Say that it ended. Never raises."""
+
+    def all(self) -> list[Process]:
+        """Those that were heard of lately, by name; also such as ended without a word. Raises StoreUnavailable."""
 
 
 class Timers(Protocol):

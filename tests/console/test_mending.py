@@ -19,7 +19,7 @@ from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.topology import Topology
 from unoapi.models.dead_letters import explained_reason
 from unoapi.models.endpoints import Endpoint
-from unoapi.models.jobs import DeliverWebhook, Envelope, now_ms
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReplayEvents, now_ms
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services.dead_letters import BROKER_REASONS
@@ -29,7 +29,7 @@ from unoapi.web.console.words import LANGUAGES, catalogue
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.fakes import MemoryBreakers
+    from tests.support.fakes import MemoryBreakers, MemoryEventStream
     from unoapi.broker.messages import Message
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -322,22 +322,88 @@ def test_a_test_event_is_diagnosed_on_the_page(tenant: Browser) -> None:
     )
 
 
-def test_a_webhook_is_paused_resumed_and_emptied_by_the_operator_alone(
+def test_a_webhook_is_paused_and_resumed_by_its_owner_too_and_emptied_by_the_operator_alone(
     api: MemoryApi, operator: Browser, tenant: Browser
 ) -> None:
     base = f"/console/webhooks/{OURS}/crm"
 
-    assert tenant.post(f"{base}/pause", {"span": "1h"}).status_code == 403
-    assert operator.post(f"{base}/pause", {"span": "1h"}).status_code == 303
+    assert tenant.post(f"{base}/pause", {"span": "1h"}).status_code == 303
     assert "paused" in operator.page(base)
-    assert operator.post(f"{base}/resume").status_code == 303
+    assert tenant.post(f"{base}/resume").status_code == 303
+    assert tenant.post(f"{base}/drop").status_code == 403
     assert operator.post(f"{base}/drop").status_code == 303
     assert operator.post(f"{base}/pause", {"span": "9h"}).status_code == 400
     assert [(entry.what, entry.who, entry.phone) for entry in api.uno.audit.latest(3)] == [
         ("console.webhooks.drop", "operator", OURS),
-        ("console.webhooks.resume", "operator", OURS),
-        ("console.webhooks.pause", "operator", OURS),
+        ("console.webhooks.resume", OURS, OURS),
+        ("console.webhooks.pause", OURS, OURS),
     ]
+
+
+def test_the_owner_has_events_delivered_again_and_sees_how_far_it_is(api: MemoryApi, tenant: Browser) -> None:
+    base = f"/console/webhooks/{OURS}/crm"
+    events = cast("MemoryEventStream", api.uno.events)
+    job = FanOut(id="e", phone=OURS, message_id="wamid.E", kind="message", body="{}")
+    events.put(job, published_ms=now_ms() - 60_000)
+
+    began = tenant.post(f"{base}/replay", {"since": "1d", "only_missing": "true", "rate": "20"})
+    again = tenant.post(f"{base}/replay", {"since": "1h"})
+    page, part = tenant.page(base), tenant.page(f"{base}/replay")
+
+    (queued,) = [job for job in api.queues.jobs("unoapi.outgoing") if isinstance(job, ReplayEvents)]
+    assert (began.status_code, queued.only_missing, queued.rate, queued.webhook_id) == (303, True, 20, "crm")
+    assert (again.status_code, "A replay to this webhook goes on" in again.text) == (409, True)
+    assert "End it" in part
+    assert f'hx-get="{base}/replay?seen=' in page
+    assert tenant.post(f"{base}/replay/cancel").status_code == 303
+    assert "ended by hand" in tenant.page(base)
+    assert "hx-get" not in tenant.page(f"{base}/replay")  # nothing changes any more: nobody asks again
+    assert [entry.what for entry in api.uno.audit.latest(2)] == [
+        "console.webhooks.cancel_replay", "console.webhooks.replay",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"since": "2y"}, {"since": "1h", "rate": "0"}, {"since": "1h", "rate": "1001"}, {"since": "1h", "rate": "x"}],
+)
+def test_a_replay_that_may_not_be_is_refused(tenant: Browser, fields: dict[str, str]) -> None:
+    assert tenant.post(f"/console/webhooks/{OURS}/crm/replay", fields).status_code == 400
+
+
+def test_where_no_events_are_kept_the_page_says_so(api: MemoryApi, tenant: Browser) -> None:
+    cast("MemoryEventStream", api.uno.events).switched_off = True
+
+    answer = tenant.post(f"/console/webhooks/{OURS}/crm/replay", {"since": "1h"})
+
+    assert (answer.status_code, "events are not kept" in answer.text) == (409, True)
+
+
+OWN = f"/v15.0/{OURS}/webhooks/crm"
+
+
+def test_the_token_of_a_number_pauses_and_replays_its_webhooks_over_http(api: MemoryApi) -> None:
+    own = token_of(OURS)
+    events = cast("MemoryEventStream", api.uno.events)
+    events.put(FanOut(id="e", phone=OURS, message_id="wamid.E", kind="message", body="{}"), published_ms=now_ms())
+
+    paused = api.post(f"{OWN}/pause", {"seconds": 60}, token=own)
+    resumed = api.post(f"{OWN}/resume", {}, token=own)
+    began = api.post(f"{OWN}/replay", {"since": "2026-01-01T00:00:00"}, token=own)
+    known = api.get(f"{OWN}/replay", token=own)
+    ended = api.request("DELETE", f"{OWN}/replay", token=own)
+
+    assert (paused.json()["paused_ms"], resumed.json()["was_paused"]) == (60_000, True)
+    assert (began.json()["state"], known.json()["id"]) == ("running", began.json()["id"])
+    assert (ended.status_code, ended.json()["state"]) == (200, "cancelled")
+
+
+@pytest.mark.parametrize(("verb", "body"), [("pause", {}), ("resume", {}), ("replay", {"since": "2026-01-01"})])
+def test_another_numbers_webhook_and_one_that_is_not_there_are_refused(
+    api: MemoryApi, verb: str, body: dict[str, Any]
+) -> None:
+    assert api.post(f"{OWN}/{verb}", body, token=token_of(THEIRS)).status_code == 404
+    assert api.post(f"/v15.0/{OURS}/webhooks/none/{verb}", body, token=token_of(OURS)).status_code == 404
 
 
 def test_settings_change_and_an_old_secret_goes_on_for_a_while(api: MemoryApi, tenant: Browser) -> None:

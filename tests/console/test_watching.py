@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -14,12 +14,20 @@ from tests.console.conftest import OURS, THEIRS, token_of
 from tests.console.scene import StandingQueues
 from tests.support.api import MemoryApi
 from tests.support.console import Browser
-from tests.support.stack import OPERATOR
+from tests.support.stack import OPERATOR, eventually
 from unoapi.errors import BrokerUnavailable
 from unoapi.models.activity import RECEIVED
 from unoapi.models.audit import AuditEntry
+from unoapi.models.jobs import now_ms
+from unoapi.models.processes import this_process
 from unoapi.models.request_bin import BIN_URL, BinnedRequest
 from unoapi.models.trace import TraceEntry
+from unoapi.services.process_reports import ProcessReports
+
+if TYPE_CHECKING:
+    from tests.support.fakes import MemoryProcesses
+
+HOSTILE = "<script>alert('x')</script>"
 
 
 def with_parts(api: MemoryApi, **parts: Any) -> Browser:
@@ -87,6 +95,42 @@ def test_a_queue_without_its_worker_is_an_alarm(api: MemoryApi) -> None:
 
     assert "Messages stand in outgoing, and no process takes them" in page
     assert "Messages stand in dead" not in page
+
+
+def test_the_queues_show_what_comes_and_goes_a_second(api: MemoryApi) -> None:
+    depths = [replace(depth, in_per_s=12.34, out_per_s=0.5) for depth in StandingQueues().queues()[:1]]
+    monitor = StandingQueues()
+    monitor.queues = lambda: depths  # type: ignore[method-assign]
+
+    page = with_parts(api, queue_monitor=monitor).page("/console/queues")
+
+    assert re.findall(r'<td class="number">([^<]+)</td>', page)[2:4] == ["12.3", "0.5"]
+
+
+def test_processes_are_listed_and_one_that_fell_silent_is_named(api: MemoryApi, operator: Browser) -> None:
+    processes = cast("MemoryProcesses", api.uno.processes)
+    for pid, busy in ((11, 3), (12, None)):
+        processes.report(this_process("worker", pid=pid, name=f"w{pid}", host=HOSTILE, places=50, busy=busy))
+    processes.reported["w12"] = processes.reported["w12"].model_copy(update={"seen_ms": now_ms() - 300_000})
+
+    page = operator.page("/console/queues")
+    listed = api.get("/admin/processes").json()["data"]
+
+    assert "3 / 50" in page
+    assert "silent for 5.0 min" in page
+    assert HOSTILE not in page
+    assert [(one["pid"], one["silent"]) for one in listed] == [(11, False), (12, True)]
+
+
+def test_a_process_reports_itself_until_it_ends(api: MemoryApi) -> None:
+    reports = ProcessReports(this_process("media", places=2), api.uno.processes, busy=lambda: 1)
+
+    reports.start()
+    (process,) = eventually(api.uno.processes.all)
+    reports.end()
+
+    assert (process.kind, process.busy, process.places, process.silent) == ("media", 1, 2, False)
+    assert api.uno.processes.all() == []
 
 
 def test_the_audit_shows_each_login_the_changes_of_its_own_numbers(api: MemoryApi) -> None:

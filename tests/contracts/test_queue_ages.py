@@ -108,3 +108,60 @@ def test_without_redis_there_are_no_ages() -> None:
     with pytest.raises(StoreUnavailable):
         queue_ages.since({"outgoing": 1})
     away.close()
+
+
+# --- rates ---
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    times = [now_ms()]
+    monkeypatch.setattr("unoapi.stores.queue_ages.now_ms", lambda: times[0])
+    monkeypatch.setattr("unoapi.stores.queue_ages.WRITE_EVERY_S", 0.0)
+    return times
+
+
+def test_two_looks_say_how_many_come_and_go_a_second(
+    raw_redis: Any, redis_client: RedisClient, clock: list[int]
+) -> None:
+    web, worker = (RedisQueueAges(redis_client, prefix="unoapi") for _ in range(2))
+    assert web.rates({"outgoing": 5, "incoming": 0}) == {}
+    for _ in range(20):
+        worker.taken("outgoing", LONG_AGO)
+    written(raw_redis)
+    clock[0] += 10_000
+
+    rates = web.rates({"outgoing": 15, "incoming": 0})
+    written(raw_redis)
+
+    assert rates == {"outgoing": (3.0, 2.0), "incoming": (0.0, 0.0)}
+    clock[0] += 1_000
+    assert RedisQueueAges(redis_client, prefix="unoapi").rates({"outgoing": 99}) == rates  # too soon for another look
+
+
+@pytest.mark.parametrize(
+    "look", ["", "x", "[]", "[1, 2, 3]", '[1, {"a": 2}, {}]', '["now", {}, {}]', "[1e999, {}, {}]"]
+)
+def test_a_look_that_nobody_can_read_or_of_long_ago_says_nothing(
+    raw_redis: Any, redis_client: RedisClient, clock: list[int], look: str
+) -> None:
+    queue_ages = RedisQueueAges(redis_client, prefix="unoapi")
+    raw_redis.hset("unoapi-queue-clock:unoapi", "look", look)
+
+    assert queue_ages.rates({"outgoing": 1}) == {}
+    written(raw_redis)
+    clock[0] += 400_000
+    assert queue_ages.rates({"outgoing": 1}) == {}
+
+
+def test_a_queue_whose_count_began_anew_has_no_rate(
+    raw_redis: Any, redis_client: RedisClient, clock: list[int]
+) -> None:
+    queue_ages = RedisQueueAges(redis_client, prefix="unoapi")
+    raw_redis.hset("unoapi-queue-clock:unoapi", "count:outgoing", 100)
+    queue_ages.rates({"outgoing": 1})
+    written(raw_redis)
+    raw_redis.hset("unoapi-queue-clock:unoapi", "count:outgoing", 3)
+    clock[0] += 10_000
+
+    assert queue_ages.rates({"outgoing": 1}) == {}

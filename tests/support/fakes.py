@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import Envelope, MessageJob
     from unoapi.models.media import MediaFile
     from unoapi.models.message_log import LoggedMessage
+    from unoapi.models.processes import Process
     from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.trace import TraceEntry
     from unoapi.ports import Ordering
@@ -426,6 +427,9 @@ class MemoryBreakers:
     def count_open(self) -> int:
         return int(self.open)
 
+    def went_down(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        return list(endpoints) if self.open else []
+
     def failed(self, delivery_id: str, endpoint: Endpoint, *, took_ms: int) -> tuple[bool, EndpointChange | None]:  # noqa: ARG002
         self.failing.add(delivery_id)
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
@@ -598,6 +602,22 @@ class _MemoryStored:
         self._next += len(came)
         self.position = came[-1].position if came else self.position
         return [event for event in came if event.job.phone == self._phone]
+
+
+class MemoryProcesses:
+    """Processes."""
+
+    def __init__(self) -> None:
+        self.reported: dict[str, Process] = {}
+
+    def report(self, process: Process) -> None:
+        self.reported[process.name] = process.model_copy(update={"seen_ms": now_ms()})
+
+    def forget(self, name: str) -> None:
+        self.reported.pop(name, None)
+
+    def all(self) -> list[Process]:
+        return [self.reported[name] for name in sorted(self.reported)]
 
 
 class MemoryReplays:

@@ -27,7 +27,8 @@ class Depth:
     """One queue. Counts are none when the queue does not exist, or when the count cannot be had.
 
     `ready` counts messages that no consumer has, `unacked` those that consumers have; only the management API gives the
-    second. `oldest_s`: no ready message has waited for longer than so many seconds.
+    second. `oldest_s`: no ready message has waited for longer than so many seconds. The rates are those of the last
+    seconds or minutes, as far as they are known; a message that waits between two attempts is taken at each.
     """
 
     queue: str
@@ -36,6 +37,8 @@ class Depth:
     unacked: int | None = None
     consumers: int | None = None
     oldest_s: float | None = None
+    in_per_s: float | None = None
+    out_per_s: float | None = None
 
 
 def read_depths(amqp_url: str, topology: Topology, *, holding: Sequence[str] = ()) -> list[Depth]:
@@ -121,3 +124,13 @@ def with_ages(depths: list[Depth], since_ms: Mapping[str, int], *, now_ms: int) 
         return None if since is None or depth.ready is None else max(0.0, (now_ms - since) / 1000)
 
     return [replace(depth, oldest_s=age(depth)) for depth in depths]
+
+
+def with_rates(depths: list[Depth], rates: Mapping[str, tuple[float, float]]) -> list[Depth]:
+    """Add how many messages a second come and go."""
+    return [
+        replace(depth, in_per_s=round(rates[depth.queue][0], 2), out_per_s=round(rates[depth.queue][1], 2))
+        if depth.queue in rates
+        else depth
+        for depth in depths
+    ]

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from unoapi.broker.management_api import ManagementApi
-from unoapi.broker.queue_depths import all_sessions, of_sessions, read_depths, with_ages, with_totals
+from unoapi.broker.queue_depths import all_sessions, of_sessions, read_depths, with_ages, with_rates, with_totals
 from unoapi.errors import BrokerUnavailable, StoreUnavailable
 from unoapi.models.connector.events import STATUS_WORDS
 from unoapi.models.jobs import now_ms
@@ -59,13 +59,14 @@ class QueueMonitor:
         if totals is not None:
             queues = with_totals(queues, totals, topology)
             sessions = {name: numbers["ready"] for name, numbers in of_sessions(totals, topology).items()}
-        try:
+        since_ms: Mapping[str, int] = {}
+        rates: Mapping[str, tuple[float, float]] = {}
+        with contextlib.suppress(StoreUnavailable):
             since_ms = self._queue_ages.since(ready, passing=sessions)
-        except StoreUnavailable:
-            since_ms = {}
+            rates = self._queue_ages.rates(ready)
         waiting = [since_ms[name] for name in sessions if name in since_ms]
         together = {all_sessions(topology): min(waiting)} if waiting else {}
-        return with_ages(queues, since_ms | together, now_ms=now_ms())
+        return with_ages(with_rates(queues, rates), {**since_ms, **together}, now_ms=now_ms())
 
     def _holding(self) -> list[str]:
         try:

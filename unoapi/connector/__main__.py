@@ -12,6 +12,8 @@ from unoapi.connector.leases import RedisLeases
 from unoapi.connector.router import Router
 from unoapi.connector.supervisor import SessionLauncher, Supervisor
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.models.processes import this_process
+from unoapi.services.process_reports import ProcessReports
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return EX_CONFIG
     router.start()
+    reports = ProcessReports(this_process("connector", queues=("outgoing.whatsmeow",)), uno.processes)
+    reports.start()
     log.info(
         "connector_started",
         server=uno.settings.unoapi_server_name,
@@ -86,6 +90,7 @@ def main() -> int:
     )
     supervisor.run()
     router.stop()
+    reports.end()
     uno.close()
     return 0
 

@@ -11,13 +11,15 @@ from unoapi.models.endpoints import Endpoint
 from unoapi.models.session import Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from unoapi.models.endpoints import DeliveryState
     from unoapi.models.provenance import OperatorAddresses
     from unoapi.models.session import Session
     from unoapi.ports import ActivityCounts, Breakers, Deliveries, HoldingQueues, SessionStore
 
 NONE_LOADED: Mapping[str, Session] = MappingProxyType({})
+AT_ONCE = 200
 
 
 def endpoint_states(  # noqa: PLR0913 (what is known of them, and by whom)
@@ -51,9 +53,7 @@ def endpoint_states(  # noqa: PLR0913 (what is known of them, and by whom)
             {
                 "phone": endpoint.phone,
                 "webhook": webhook.id,
-                "state": (
-                    "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open"
-                ),
+                "state": _word(state),
                 "paused_ms": state.paused_ms,
                 "dropped_until_ms": state.dropped_until_ms or None,
                 "since": _down_since(state.breaker),
@@ -63,6 +63,25 @@ def endpoint_states(  # noqa: PLR0913 (what is known of them, and by whom)
             }
         )
     return lines
+
+
+def in_state(
+    word: str, endpoints: Sequence[Endpoint], *, deliveries: Deliveries, breakers: Breakers
+) -> Iterator[Endpoint]:
+    """Those of the endpoints that are open, paused or down, in their order; of many only what is taken is read.
+
+    Raises StoreUnavailable.
+    """
+    if word == "down":
+        endpoints = breakers.went_down(endpoints)
+    for start in range(0, len(endpoints), AT_ONCE):
+        part = endpoints[start : start + AT_ONCE]
+        states = deliveries.endpoints(part)
+        yield from (endpoint for endpoint, state in zip(part, states, strict=True) if _word(state) == word)
+
+
+def _word(state: DeliveryState) -> str:
+    return "paused" if state.paused_ms else "down" if (state.breaker or "").startswith("open") else "open"
 
 
 def waiting(endpoint: Endpoint, *, deliveries: Deliveries, queues: HoldingQueues) -> int | None:

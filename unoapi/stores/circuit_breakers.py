@@ -16,7 +16,7 @@ from unoapi.models.endpoints import EndpointChange, Permit
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.endpoints import Endpoint
     from unoapi.stores.redis import RedisClient
@@ -238,6 +238,17 @@ class RedisBreakers:
         if closed:
             self._redis.post(("ZREM", OPEN_KEY, *closed))
         return len(keys) - len(closed)
+
+    def went_down(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Those of the endpoints that went down, and perhaps came back; all when too many did to be listed.
+
+        Raises StoreUnavailable.
+        """
+        (listed,) = self._redis.call(("ZREVRANGE", OPEN_KEY, 0, MAX_COUNTED - 1))
+        keys = set(listed)
+        if len(keys) >= MAX_COUNTED:
+            return list(endpoints)
+        return [endpoint for endpoint in endpoints if breaker_key(endpoint) in keys]
 
     def _remember(self, key: str, state: str) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.session_index import ALL, node_key, reindex_commands
+from unoapi.stores.session_index import ALL, CHANGES, node_key, reindex_commands
 from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FRESH_S = 0.5
 """Results are cached for this time; a session that changed is seen within a second."""
+RELOAD_S = 10.0
+"""All are read again after so long, also when none was changed by us: somebody may write into Redis by hand."""
 COUNTED_S = 30.0
 """A count for Prometheus may be so old."""
 MISSED_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -36,7 +38,9 @@ class RedisSessionDirectory:
         self._redis = redis
         self._sessions = sessions
         self._nodes: dict[str, tuple[float, tuple[str, ...]]] = {}
-        self._snapshot: tuple[float, list[Session]] = (float("-inf"), [])
+        self._snapshot: list[Session] = []
+        self._read_at = self._checked_at = float("-inf")
+        self._changes: str | None = None
         self._seen: dict[str, Seen] = {}
         self._loading_took_s = 0.0
         self._complete = False
@@ -73,25 +77,45 @@ class RedisSessionDirectory:
         return self._loaded(within_s=FRESH_S)
 
     def _loaded(self, *, within_s: float) -> list[Session]:
-        """All stored sessions as they were at most so long ago. One caller loads, the others take what it got."""
+        """All stored sessions as they were at most so long ago, as far as we changed them."""
         with self._loading:
-            at, sessions = self._snapshot
-            began = time.monotonic()
-            if began - at < within_s:
-                return sessions
-            self._index_stored()
-            (phones,) = self._redis.call(("SMEMBERS", ALL))
-            self._seen = self._sessions.read_again(sorted(phones), self._seen)
-            sessions = [seen.session for seen in self._seen.values() if seen.session is not None]
-            now = time.monotonic()
-            self._snapshot, self._loading_took_s = (now, sessions), now - began
-            return sessions
+            if (now := time.monotonic()) - self._checked_at < within_s:
+                return self._snapshot
+            changes = self._read_changes()
+            if changes == self._changes and now - self._read_at < RELOAD_S:
+                self._checked_at = now
+                return self._snapshot
+            return self._read(changes)
+
+    def _loaded_anew(self, *, within_s: float) -> list[Session]:
+        """All stored sessions as they were at most so long ago, whoever changed them."""
+        with self._loading:
+            if time.monotonic() - self._read_at < within_s:
+                return self._snapshot
+            return self._read(self._read_changes())
+
+    def _read_changes(self) -> str | None:
+        """Which change was the last one. It is read before the sessions: one that comes meanwhile is seen next time."""
+        (changes,) = self._redis.call(("GET", CHANGES))
+        return changes if changes is None else f"{changes}"
+
+    def _read(self, changes: str | None) -> list[Session]:
+        """Read all: one caller does, the others take what it got."""
+        began = time.monotonic()
+        self._index_stored()
+        (phones,) = self._redis.call(("SMEMBERS", ALL))
+        self._seen = self._sessions.read_again(sorted(phones), self._seen)
+        self._snapshot = [seen.session for seen in self._seen.values() if seen.session is not None]
+        self._changes = changes
+        self._read_at = self._checked_at = now = time.monotonic()
+        self._loading_took_s = now - began
+        return self._snapshot
 
     def opened_by(self, token: str) -> list[Session]:
         """The sessions that a token opens. Raises StoreUnavailable."""
-        _, sessions = self._snapshot
-        within_s = FRESH_S if _opened(sessions, token) else self._pause_s
-        return _opened(self._loaded(within_s=within_s), token)
+        if _opened(self._snapshot, token):
+            return _opened(self._loaded(within_s=FRESH_S), token)
+        return _opened(self._loaded_anew(within_s=self._pause_s), token)
 
     @property
     def _pause_s(self) -> float:
@@ -99,8 +123,7 @@ class RedisSessionDirectory:
 
     def opened_lately(self, token: str) -> list[Session]:
         """The same among the sessions that were loaded last: costs Redis nothing. Raises StoreUnavailable."""
-        at, sessions = self._snapshot
-        return _opened(sessions, token) if at > 0 else self.opened_by(token)
+        return _opened(self._snapshot, token) if self._read_at > 0 else self.opened_by(token)
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
         """The statuses that the connectors recorded; phones without one are left out. Never raises."""

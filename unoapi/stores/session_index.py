@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 ALL = "unoapi-sessions"
 """The set of stored phones. A phone in it whose configuration is gone was lost, not removed."""
+CHANGES = "unoapi-sessions-changed"
+"""Counts the changes of stored sessions, so that who has read them all knows whether one is another now."""
 ADD_STORED = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('SADD', KEYS[2], ARGV[1])"
 
 

@@ -13,7 +13,7 @@ from unoapi.models.options import Forward
 from unoapi.models.provenance import Environment
 from unoapi.models.session import Session, Webhook
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
-from unoapi.stores.session_index import ALL, index_commands, reindex_commands
+from unoapi.stores.session_index import ALL, CHANGES, index_commands, reindex_commands
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -188,6 +188,7 @@ class RedisSessions:
             ("SET", _key(phone), text),
             ("DEL", _removed_key(phone)),
             *index_commands(session),
+            ("INCR", CHANGES),
             write_first(),
             READ,
         )
@@ -198,8 +199,11 @@ class RedisSessions:
     def remove(self, phone: str, *, remember_s: int) -> bool:
         """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason."""
         # In this order: a key that is gone while the phone is in the index is a loss.
-        *_, removed = self._redis.call(
-            ("SREM", ALL, phone), ("SET", _removed_key(phone), "1", "EX", remember_s), ("DEL", _key(phone))
+        *_, removed, _ = self._redis.call(
+            ("SREM", ALL, phone),
+            ("SET", _removed_key(phone), "1", "EX", remember_s),
+            ("DEL", _key(phone)),
+            ("INCR", CHANGES),
         )
         self._remember(phone, None)
         return bool(removed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, jsonify
@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.errors import RequestError
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
-from unoapi.models.replays import DEFAULT_RATE, MAX_RATE
-from unoapi.services import replaying
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
 from unoapi.services.endpoints import NONE_LOADED, endpoint_states, waiting
 from unoapi.web import audit
@@ -25,6 +23,15 @@ from unoapi.web.auth import operator
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body, query
+from unoapi.web.webhooks import (
+    OwnEventReplay,
+    Pause,
+    begin_replay,
+    end_replay,
+    last_replay,
+    pause_webhook,
+    resume_webhook,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,21 +103,11 @@ class Replay(Purge):
     force: bool = False
 
 
-class EventReplay(_Body):
+class EventReplay(OwnEventReplay):
     """Events of a time that go to one webhook again: all, or only what it has not got. Times without a zone are UTC."""
 
     phone: str = Field(pattern=r"^[0-9]{1,20}$")
     webhook: Text
-    since: datetime
-    until: datetime | None = None
-    only_missing: bool = False
-    rate: int = Field(default=DEFAULT_RATE, ge=1, le=MAX_RATE, description="Events a second.")
-
-
-class Pause(_Body):
-    """For how long."""
-
-    seconds: int = Field(default=3600, ge=1, le=172_800)
 
 
 @routes.get("/dead")
@@ -179,45 +176,32 @@ def replay_events(body: EventReplay) -> ResponseReturnValue:
     The requests have the header `webhook-replay: true` and the same `webhook-id` as before. `oldest_ms` is when the
     oldest event that is there was published, in Unix milliseconds.
     """
-    uno = parts()
-    _webhook(body.phone, body.webhook)
-    replay, oldest_ms = replaying.begin(
-        body.phone,
-        body.webhook,
-        since_ms=_ms(body.since),
-        until_ms=_ms(body.until or datetime.now(UTC)),
-        only_missing=body.only_missing,
-        rate=body.rate,
-        sessions=uno.sessions,
-        events=uno.events,
-        replays=uno.replays,
-        publisher=uno.publisher,
-    )
-    return jsonify({**replay.public_fields(), "oldest_ms": oldest_ms})
+    begun, oldest_ms = begin_replay(Endpoint(body.phone, body.webhook), body)
+    return jsonify({**begun.public_fields(), "oldest_ms": oldest_ms})
 
 
 @routes.get("/events/replay/<digits:phone>/<path:webhook_id>")
 @operator
 def event_replay(phone: str, webhook_id: str) -> ResponseReturnValue:
     """How far the last replay to a webhook is."""
-    replay = parts().replays.find(Endpoint(phone, webhook_id))
-    if replay is None:
-        raise not_found("There was no replay to this webhook in the last week.")
-    return jsonify(replay.public_fields())
+    return jsonify(last_replay(Endpoint(phone, webhook_id)).public_fields())
 
 
 @routes.delete("/events/replay/<digits:phone>/<path:webhook_id>")
 @operator
 def cancel_replay(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End the replay to a webhook; what it has delivered stays delivered."""
-    replay = replaying.cancel(Endpoint(phone, webhook_id), parts().replays)
-    if replay is None:
-        raise not_found("No replay to this webhook goes on.")
-    return jsonify(replay.public_fields())
+    return jsonify(end_replay(Endpoint(phone, webhook_id)).public_fields())
 
 
-def _ms(moment: datetime) -> int:
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+@routes.get("/processes")
+@operator
+def processes() -> ResponseReturnValue:
+    """The processes that run, as each one reports itself every 15 seconds.
+
+    `silent` are those that ended without a word, within the last hour, or hang.
+    """
+    return jsonify(data=[{**one.model_dump(), "silent": one.silent} for one in parts().processes.all()])
 
 
 @routes.get("/queues")
@@ -225,6 +209,7 @@ def _ms(moment: datetime) -> int:
 def queues() -> ResponseReturnValue:
     """What stands in each queue: ready, held by consumers (with `RABBITMQ_MANAGEMENT_URL`), and how old it is at most.
 
+    The rates are messages a second between the last two looks, of everybody who looks; null after the first one.
     Messages that wait for their time are in the `delayed` queues; those given up are in `dead`.
     """
     return jsonify(data=[asdict(depth) for depth in parts().queue_monitor.queues()])
@@ -247,8 +232,8 @@ def endpoints(query: EndpointQuery) -> ResponseReturnValue:
 
     `since` is when one that is down went down; `state` chooses those that are down, paused or open.
     """
-    phones = [phone for phone in parts().sessions.phones() if phone > query.after]
     loaded = {session.phone: session for session in parts().directory.all()}
+    phones = [phone for phone in parts().sessions.indexed() if phone > query.after]
     lines = _endpoints_of(*phones[:1000], loaded=loaded)
     page: dict[str, Any] = {"data": [line for line in lines if query.state in ("", line["state"])]}
     if len(phones) > len(phones[:1000]):
@@ -293,8 +278,7 @@ def _endpoints_of(*phones: str, loaded: Mapping[str, Session] = NONE_LOADED) -> 
 @body(Pause)
 def pause(phone: str, webhook_id: str, body: Pause) -> ResponseReturnValue:
     """Let deliveries to a webhook wait, without using up attempts; they still grow too old."""
-    _webhook(phone, webhook_id)
-    parts().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=body.seconds * 1000)
+    pause_webhook(Endpoint(phone, webhook_id), seconds=body.seconds)
     return jsonify(success=True, paused_ms=body.seconds * 1000)
 
 
@@ -302,8 +286,7 @@ def pause(phone: str, webhook_id: str, body: Pause) -> ResponseReturnValue:
 @operator
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End a pause, also one that the receiver asked for. What waits goes on within seconds."""
-    _webhook(phone, webhook_id)
-    return jsonify(success=True, was_paused=parts().deliveries.resume(Endpoint(phone, webhook_id)))
+    return jsonify(success=True, was_paused=resume_webhook(Endpoint(phone, webhook_id)))
 
 
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/drop")

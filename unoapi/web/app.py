@@ -32,6 +32,7 @@ from unoapi.web import (
     templates,
     timers,
     uploads,
+    webhooks,
 )
 from unoapi.web.audit import register_audit
 from unoapi.web.console import pages
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
 
 RESOURCES = (
     health, messages, media, sessions, phones, templates, apps, uploads, blacklist, timers, bulk, contacts, groups,
-    accounts, events, sandbox, message_log, activity, request_bin, audit, admin, connection, socketio_broadcast, docs,
-    pages, pass_through,
+    accounts, events, sandbox, message_log, activity, webhooks, request_bin, audit, admin, connection,
+    socketio_broadcast, docs, pages, pass_through,
 )  # fmt: skip
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import resource
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from unoapi.bootstrap import ensure_usable, expose_metrics, freeze_imports, unoapi
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError
+from unoapi.models.processes import this_process
+from unoapi.services.process_reports import ProcessReports
 from unoapi.web.app import create_app
 
 if TYPE_CHECKING:
@@ -83,8 +86,16 @@ def post_worker_init(_: Any) -> None:
     unoapi().sessions.load_marker()
     expose_metrics(unoapi(), web=True)
     freeze_imports()
+    _reports().start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn counts the arguments)
     """Publish what is waiting."""
+    _reports().end()
     unoapi().close()
+
+
+@cache
+def _reports() -> ProcessReports:
+    """Those of this web process."""
+    return ProcessReports(this_process("web", places=threads), unoapi().processes)

@@ -65,7 +65,10 @@ class Login:
 
     def opens(self, session: Session) -> bool:
         """Whether it may see this session."""
-        return self.operator or (session.stored and self._was_opened_by(session.tokens_at(time.time())))
+        return self.operator or self._opens(session)
+
+    def _opens(self, session: Session) -> bool:
+        return session.stored and self._was_opened_by(session.tokens_at(time.time()))
 
     def sign_the_audit(self) -> None:
         """Say for the audit log whose request this is: the operator's, or that of the first number it opens."""
@@ -77,7 +80,7 @@ class Login:
         """The sessions that it may see. Raises StoreUnavailable."""
         if "visible_sessions" not in g:  # a fingerprint for each number is computed once a request
             sessions = parts().directory.all()
-            g.visible_sessions = sessions if self.operator else [one for one in sessions if self.opens(one)]
+            g.visible_sessions = sessions if self.operator else [one for one in sessions if self._opens(one)]
         visible: list[Session] = g.visible_sessions
         return visible
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint
 
-from unoapi.errors import BrokerUnavailable
+from unoapi.errors import BrokerUnavailable, StoreUnavailable
+from unoapi.models.jobs import now_ms
 from unoapi.web.console.access import operator_login
 from unoapi.web.console.recent import recent
 from unoapi.web.console.view import live, render
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from unoapi.broker.queue_depths import Depth
+    from unoapi.models.processes import Process
 
 routes = Blueprint("queues", __name__)
 
@@ -81,7 +83,16 @@ def _state() -> dict[str, Any]:
     work = [(name, depth) for name, depth in named if not name.startswith(BESIDE)]
     beside = [line for kind in BESIDE if (line := _together(kind, named)) is not None]
     flower = f"{parts().settings.unoapi_flower_url or ''}"
-    return {"answered": found is not None, "work": work, "beside": beside, "flower": flower}
+    return {"answered": found is not None, "work": work, "beside": beside, "flower": flower, "processes": _processes()}
+
+
+def _processes() -> list[tuple[Process, float | None]]:
+    """The processes, each with the seconds since it was heard of, if that is too long ago; none while Redis is away."""
+    try:
+        known = parts().processes.all()
+    except StoreUnavailable:
+        return []
+    return [(one, (now_ms() - one.seen_ms) / 1000 if one.silent else None) for one in known]
 
 
 def _together(kind: str, named: list[tuple[str, Depth]]) -> Beside | None:

@@ -34,7 +34,7 @@ from unoapi.web.parts import parts
 from unoapi.web.schemas import query, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from flask.typing import ResponseReturnValue
 
@@ -132,31 +132,34 @@ class MessageForm(_Form):
 @schema(described=False)
 def page(query: SessionQuery) -> ResponseReturnValue:
     """Show the numbers that the login may see."""
-    sessions = g.login.sessions()
-    statuses = parts().directory.statuses([session.phone for session in sessions])
-    lines = [
-        (session, service.status_of(session, statuses.get(session.phone)))
-        for session in sessions
-        if _is_meant(session, query.q)
-    ]
+    sessions, words = g.login.sessions(), query.q.casefold()
+    if words:
+        digits = "".join(character for character in words if character.isdigit())
+        sessions = [session for session in sessions if _is_meant(session, words, digits)]
     if query.state:
-        lines = [(session, state) for session, state in lines if state == query.state]
+        sessions = [session for session, state in _with_states(sessions) if state == query.state]
     start = (query.page - 1) * ON_A_PAGE
     return render(
         "console/sessions.html",
         here="sessions",
-        lines=lines[start : start + ON_A_PAGE],
-        found=len(lines),
+        lines=_with_states(sessions[start : start + ON_A_PAGE]),
+        found=len(sessions),
         query=query,
         kinds=KINDS,
         previous=_page_url(query, query.page - 1) if query.page > 1 else "",
-        next=_page_url(query, query.page + 1) if len(lines) > start + ON_A_PAGE else "",
+        next=_page_url(query, query.page + 1) if len(sessions) > start + ON_A_PAGE else "",
     )
 
 
-def _is_meant(session: Session, words: str) -> bool:
-    digits = "".join(character for character in words if character.isdigit())
-    return not words or words.casefold() in session.label.casefold() or bool(digits and digits in session.phone)
+def _is_meant(session: Session, words: str, digits: str) -> bool:
+    return bool(digits and digits in session.phone) or words in session.label.casefold()
+
+
+def _with_states(sessions: Sequence[Session]) -> list[tuple[Session, str]]:
+    """The numbers with whether each one is connected; only of those at a phone somebody recorded it."""
+    recorded = [session.phone for session in sessions if session.provider not in service.CONNECTED_ELSEWHERE]
+    statuses = parts().directory.statuses(recorded)
+    return [(session, service.status_of(session, statuses.get(session.phone))) for session in sessions]
 
 
 def _page_url(query: SessionQuery, number: int) -> str:

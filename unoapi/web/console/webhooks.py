@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, g, url_for
@@ -11,12 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from unoapi.errors import RequestError
 from unoapi.models.activity import DELIVERED, FAILED
 from unoapi.models.endpoints import Endpoint
+from unoapi.models.jobs import now_ms
+from unoapi.models.replays import DEFAULT_RATE, MAX_RATE
 from unoapi.services import sessions as service
 from unoapi.services.endpoint_test import find_webhook, try_endpoint
-from unoapi.services.endpoints import endpoint_states, waiting
+from unoapi.services.endpoints import endpoint_states, in_state, waiting
 from unoapi.web import audit
+from unoapi.web import webhooks as api
 from unoapi.web.console.access import any_login, operator_login, session_login
-from unoapi.web.console.view import done, form, read_form, render
+from unoapi.web.console.view import done, form, live, read_form, render
 from unoapi.web.console.words import t
 from unoapi.web.parts import parts
 from unoapi.web.schemas import query, schema
@@ -39,6 +44,9 @@ FILTERS = (
 )  # fmt: skip
 """What a webhook gets, in the order of the form."""
 OVERLAPS = {"0": 0, "1h": 3600, "1d": 86_400, "7d": 604_800}
+REPLAYED = {"1h": 3600, "6h": 21_600, "1d": 86_400, "7d": 604_800}
+STANDS_MS = 60_000
+"""A replay that has not moved for so long has perhaps no worker."""
 PAUSES = {"10m": 600, "1h": 3600, "12h": 43_200, "2d": 172_800}
 Line = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True)]
 
@@ -59,6 +67,16 @@ class PauseForm(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     span: Literal["10m", "1h", "12h", "2d"] = "1h"
+
+
+class ReplayForm(BaseModel):
+    """Which events are delivered again, and how many a second."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    since: Literal["1h", "6h", "1d", "7d"] = "1h"
+    only_missing: bool = False
+    rate: int = Field(default=DEFAULT_RATE, ge=1, le=MAX_RATE)
 
 
 class SettingsForm(BaseModel):
@@ -101,11 +119,9 @@ def page(query: EndpointQuery) -> ResponseReturnValue:
     sessions = [session for session in g.login.sessions() if query.phone in session.phone]
     start = (query.page - 1) * ON_A_PAGE
     if not query.state:
-        has_more, sessions = len(sessions) > start + ON_A_PAGE, sessions[start : start + ON_A_PAGE]
-        lines = _lines(sessions)
+        has_more, lines = len(sessions) > start + ON_A_PAGE, _lines(sessions[start : start + ON_A_PAGE])
     else:
-        lines = [line for line in _lines(sessions) if line["state"] == query.state]
-        has_more, lines = len(lines) > start + ON_A_PAGE, lines[start : start + ON_A_PAGE]
+        has_more, lines = _lines_in(query.state, sessions, start)
     return render(
         "console/webhooks.html",
         here="webhooks",
@@ -136,24 +152,56 @@ def test(phone: str, webhook_id: str) -> ResponseReturnValue:
 
 
 @routes.post("/console/webhooks/<node:phone>/<path:webhook_id>/pause")
-@operator_login
+@session_login
 @form(PauseForm)
 @schema(described=False)
 def pause(phone: str, webhook_id: str, form: PauseForm) -> ResponseReturnValue:
     """Let deliveries wait, without using up attempts."""
-    _found(phone, webhook_id)
-    parts().deliveries.suspend(Endpoint(phone, webhook_id), pause_ms=PAUSES[form.span] * 1000)
+    api.pause_webhook(Endpoint(phone, webhook_id), seconds=PAUSES[form.span])
     return _after(phone, webhook_id, "done.paused", detail=f"{webhook_id} for {form.span}")
 
 
 @routes.post("/console/webhooks/<node:phone>/<path:webhook_id>/resume")
-@operator_login
+@session_login
 @schema(described=False)
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
     """End a pause; what waits goes on."""
-    _found(phone, webhook_id)
-    parts().deliveries.resume(Endpoint(phone, webhook_id))
+    api.resume_webhook(Endpoint(phone, webhook_id))
     return _after(phone, webhook_id, "done.resumed")
+
+
+@routes.get("/console/webhooks/<node:phone>/<path:webhook_id>/replay")
+@session_login
+@schema(described=False)
+def replay_part(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """Show how far the last replay is."""
+    _found(phone, webhook_id)
+    return live("console/_replay.html", **_replay(Endpoint(phone, webhook_id)))
+
+
+@routes.post("/console/webhooks/<node:phone>/<path:webhook_id>/replay")
+@session_login
+@form(ReplayForm)
+@schema(described=False)
+def replay(phone: str, webhook_id: str, form: ReplayForm) -> ResponseReturnValue:
+    """Deliver events of the past again."""
+    since = datetime.now(UTC) - timedelta(seconds=REPLAYED[form.since])
+    wanted = api.OwnEventReplay(since=since, only_missing=form.only_missing, rate=form.rate)
+    try:
+        api.begin_replay(Endpoint(phone, webhook_id), wanted)
+    except RequestError as error:
+        return _webhook_page(phone, webhook_id, error=error.details, status=error.status)
+    return _after(phone, webhook_id, "done.replay_began", detail=f"{webhook_id} since {form.since}")
+
+
+@routes.post("/console/webhooks/<node:phone>/<path:webhook_id>/replay/cancel")
+@session_login
+@schema(described=False)
+def cancel_replay(phone: str, webhook_id: str) -> ResponseReturnValue:
+    """End the replay that goes on."""
+    with suppress(RequestError):  # it has ended meanwhile
+        api.end_replay(Endpoint(phone, webhook_id))
+    return _after(phone, webhook_id, "done.replay_ended")
 
 
 @routes.post("/console/webhooks/<node:phone>/<path:webhook_id>/drop")
@@ -187,13 +235,23 @@ def _after(phone: str, webhook_id: str, notice: str, *, detail: str = "") -> Res
     return done("webhooks.webhook", notice, phone=phone, webhook_id=webhook_id)
 
 
-def _webhook_page(phone: str, webhook_id: str, *, tested: Any = None, error: str = "") -> ResponseReturnValue:
+def _replay(endpoint: Endpoint) -> dict[str, Any]:
+    """The last replay, if there was one; `stands` says whether it has not moved for long."""
+    last = parts().replays.find(endpoint)
+    running = last is not None and last.state == "running"
+    stands = last is not None and running and now_ms() - last.updated_ms > STANDS_MS
+    return {"endpoint": endpoint, "replay": last, "running": running, "stands": stands}
+
+
+def _webhook_page(
+    phone: str, webhook_id: str, *, tested: Any = None, error: str = "", status: int = 400
+) -> ResponseReturnValue:
     uno, found, endpoint = parts(), _found(phone, webhook_id), Endpoint(phone, webhook_id)
     activity = uno.activity.read(endpoint.key, "week")
     line = next(line for line in _lines([uno.sessions.find(phone)]) if line["webhook"] == webhook_id)
     return render(
         "console/webhook.html",
-        400 if error else 200,
+        status if error else 200,
         here="webhooks",
         phone=phone,
         line=line,
@@ -210,6 +268,11 @@ def _webhook_page(phone: str, webhook_id: str, *, tested: Any = None, error: str
         moment=datetime.fromisoformat,
         tested=tested,
         error=error,
+        replayed=REPLAYED,
+        rate=DEFAULT_RATE,
+        max_rate=MAX_RATE,
+        keeps_events=bool(uno.topology.streams),
+        **_replay(endpoint),
     )
 
 
@@ -244,6 +307,18 @@ def _lines(sessions: Sequence[Session]) -> list[dict[str, Any]]:
         for webhook in session.webhooks
     }
     return [{**line, "address": addresses.get((line["phone"], line["webhook"]), "")} for line in lines]
+
+
+def _lines_in(state: str, sessions: Sequence[Session], start: int) -> tuple[bool, list[dict[str, Any]]]:
+    """A page of the webhooks in a state, and whether there are more behind it."""
+    uno = parts()
+    endpoints = [Endpoint(session.phone, webhook.id) for session in sessions for webhook in session.webhooks]
+    selected = in_state(state, endpoints, deliveries=uno.deliveries, breakers=uno.breakers)
+    shown = list(islice(selected, start, start + ON_A_PAGE + 1))
+    page = set(shown[:ON_A_PAGE])
+    phones = {endpoint.phone for endpoint in page}
+    lines = _lines([session for session in sessions if session.phone in phones])
+    return len(shown) > ON_A_PAGE, [line for line in lines if (line["phone"], line["webhook"]) in page]
 
 
 def _address(phone: str, webhook: Webhook) -> str:
