@@ -1028,7 +1028,7 @@ class MemoryDeadLetterQueue:
         if self.taken:
             raise DeadLettersBusy("another process")
         self._collect()
-        self.taken = True
+        self.taken, walk.total = True, len(self.dead_letters)
         on_locked()
         selected = [dead_letter for dead_letter in self.dead_letters if query.matches(dead_letter)]
         left = len(selected) if bounds.dead_letters is None else bounds.dead_letters

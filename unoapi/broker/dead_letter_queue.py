@@ -118,14 +118,14 @@ class BrokerDeadLetterQueue:
         size: int,
         bounds: Bounds,
     ) -> Iterator[DeadLetterResult]:
-        total = self._count(taken.channel)
+        total = walk.total = self._count(taken.channel)
         seen = 0
         unacked_since = started = time.monotonic()
         left = total if bounds.dead_letters is None else bounds.dead_letters
         while seen < total:
             if left <= 0 or (bounds.seconds is not None and time.monotonic() - started > bounds.seconds):
                 return
-            batch = self._take(taken, min(size, total - seen))
+            batch = self._take(taken, min(size, total - seen, left if query.empty else size))
             if not batch:
                 break
             seen += len(batch)

@@ -138,10 +138,14 @@ UNBOUNDED = Bounds()
 
 
 class DeadLetterWalk:
-    """The results of one verb, while it works. `complete` says afterwards whether the whole queue was seen."""
+    """The results of one verb, while it works.
+
+    `complete` says afterwards whether the whole queue was seen, and `total` how many dead letters were in it.
+    """
 
     def __init__(self) -> None:
         self.complete = False
+        self.total: int | None = None
         self.results: Iterator[DeadLetterResult] = iter(())
 
     def __iter__(self) -> Iterator[DeadLetterResult]:

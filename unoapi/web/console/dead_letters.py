@@ -10,10 +10,11 @@ from flask import Blueprint, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from unoapi.errors import BrokerUnavailable, DeadLettersBusy, RequestError
-from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery, explained_reason
+from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery
 from unoapi.models.jobs import now_ms
 from unoapi.web import audit
 from unoapi.web.console.access import HTMX, operator_login
+from unoapi.web.console.letter_pages import forget_lines, line_of, read_lines
 from unoapi.web.console.view import done, form, render
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
@@ -22,13 +23,12 @@ from unoapi.web.schemas import query, schema
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-    from unoapi.models.dead_letters import DeadLetter
-
 routes = Blueprint("dead_letters", __name__)
 
 ON_A_PAGE = 50
-READ_S, WORK_S = 2.0, 3.0
-"""How long a page looks for what it shows, and how long one request works; then the next one goes on."""
+READ_S, FURTHER_S, WORK_S = 0.2, 5.0, 3.0
+"""How long a page looks for what it shows at first, and how long when that was not enough; how long one request works
+before the next one goes on."""
 AT_ONCE = 500
 MAX_COUNTED = 10_000
 AGES = {"": None, "1h": 3600, "1d": 86_400, "7d": 604_800}
@@ -61,9 +61,16 @@ class Selection(BaseModel):
 
 
 class Page(Selection):
-    """A page of the selected ones."""
+    """A page of the selected ones. `further`: look for longer than a page does at first."""
 
     offset: int = Field(default=0, ge=0, le=MAX_COUNTED)
+    further: bool = False
+
+
+class Count(Selection):
+    """How many are selected. `further` as in a page."""
+
+    further: bool = False
 
 
 class Work(Selection):
@@ -91,18 +98,21 @@ OUTCOMES = ("replayed", "already_delivered", "purged")
 @schema(described=False)
 def page(query: Page) -> ResponseReturnValue:
     """Show the dead letters, the oldest first, with why each was given up."""
-    context: dict[str, Any] = {"letters": [], "busy": "", "complete": True, "total": _total()}
+    context: dict[str, Any] = {"letters": [], "busy": "", "complete": True, "total": None}
+    end = query.offset + ON_A_PAGE
     try:
-        walk = parts().dead_letters.list(
-            query.query(), by="/console/dead-letters", bounds=Bounds(query.offset + ON_A_PAGE, READ_S)
+        found = read_lines(
+            query.query(), start=query.offset, count=ON_A_PAGE, within_s=FURTHER_S if query.further else READ_S
         )
-        found = [result.dead_letter for result in walk]
     except DeadLettersBusy as error:
-        context["busy"] = f"{error}"
+        context |= {"busy": f"{error}", "total": _total()}
     else:
-        context |= {"letters": [_line(letter) for letter in found[query.offset :]], "complete": walk.complete}
-        if not walk.complete and len(found) == query.offset + ON_A_PAGE <= MAX_COUNTED:
-            context["next"] = _url("page", query, offset=len(found))
+        letters = found.lines[query.offset : end]
+        context |= {"letters": letters, "complete": found.complete, "total": found.total}
+        if len(letters) == ON_A_PAGE and (len(found.lines) > end or not found.complete) and end <= MAX_COUNTED:
+            context["next"] = _url("page", query, offset=end)
+        if not found.complete and len(letters) < ON_A_PAGE and not query.further:
+            context["further"] = _url("page", query, offset=query.offset or None, further="true")
     if query.offset:
         context["previous"] = _url("page", query, offset=max(0, query.offset - ON_A_PAGE))
     return render("console/dead_letters.html", here="dead_letters", query=query, ages=AGES, **context)
@@ -122,7 +132,7 @@ def dead_letter(letter_id: str) -> ResponseReturnValue:
         "console/dead_letter.html",
         here="dead_letters",
         letter=letter,
-        line=_line(letter),
+        line=line_of(letter),
         lost=letter.reason in LOST_CAUSES,
         body=body[:20_000],
     )
@@ -130,15 +140,24 @@ def dead_letter(letter_id: str) -> ResponseReturnValue:
 
 @routes.get("/console/dead-letters/purge")
 @operator_login
-@query(Selection)
+@query(Count)
 @schema(described=False)
-def ask(query: Selection) -> ResponseReturnValue:
+def ask(query: Count) -> ResponseReturnValue:
     """Ask before the selected ones are thrown away, and name how many they are."""
-    bounds = Bounds(MAX_COUNTED, WORK_S)
-    walk = parts().dead_letters.list(query.query(), by="/console/dead-letters/purge", bounds=bounds)
-    count = sum(1 for _ in walk)
+    count, complete = parts().dead_letters.count(), True
+    if not query.query().empty:
+        bounds = Bounds(MAX_COUNTED, FURTHER_S if query.further else READ_S)
+        walk = parts().dead_letters.list(query.query(), by="/console/dead-letters/purge", bounds=bounds)
+        count, complete = sum(1 for _ in walk), walk.complete
+    further = "" if complete or query.further else _url("ask", query, further="true")
     return render(
-        "console/purge.html", here="dead_letters", query=query, count=count, complete=walk.complete, now_ms=now_ms()
+        "console/purge.html",
+        here="dead_letters",
+        query=query,
+        count=count,
+        complete=complete,
+        further=further,
+        now_ms=now_ms(),
     )
 
 
@@ -211,22 +230,8 @@ def _done(sums: dict[str, int]) -> int:
 
 
 def _note(counted: Counter[str]) -> None:
+    forget_lines()
     audit.note(", ".join(f"{count} {outcome}" for outcome, count in counted.items()) or "none")
-
-
-def _line(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "at": letter.died_at,
-        "phone": letter.phone,
-        "webhook": letter.webhook,
-        "queue": letter.queue,
-        "message_id": letter.message_id,
-        "reason": letter.reason,
-        "group": explained_reason(letter.reason),
-        "error": letter.error,
-        "tries": len(letter.history.attempts),
-    }
 
 
 def _total() -> int | None:
@@ -237,6 +242,6 @@ def _total() -> int | None:
         return None
 
 
-def _url(view: str, query: Page, **more: Any) -> str:
+def _url(view: str, query: Selection, **more: Any) -> str:
     values: dict[str, Any] = {**query.chosen, **more}
     return url_for(f"console.dead_letters.{view}", **values)
