@@ -66,12 +66,16 @@ def phone_of(number: int) -> str:
     return f"5511{number:09}"
 
 
+def token_of(number: int) -> str:
+    return f"token-of-{number:012}"
+
+
 def fill(uno: Uno, direct: Any, share: float) -> str:
     """Write it all; returns the id of one message of the first number."""
     sessions, messages = max(10, int(SESSIONS * share)), int(MESSAGES * share)
     written: Any = Collected(direct)
     for number in range(sessions):
-        config = {"provider": "sandbox", "authToken": f"token-of-{number:012}", "label": f"Shop {number}"}
+        config = {"provider": "sandbox", "authToken": token_of(number), "label": f"Shop {number}"}
         written.post(
             ("SET", f"unoapi-config:{phone_of(number)}", json.dumps({**config, "webhooks": [WEBHOOK]})),
             ("SADD", "unoapi-sessions", phone_of(number)),
@@ -103,13 +107,15 @@ def fill(uno: Uno, direct: Any, share: float) -> str:
     return f"wamid.{0:032X}"
 
 
-def pages(message_id: str) -> dict[str, str]:
-    """What is opened, by name."""
+def pages(message_id: str, sessions: int) -> dict[str, str]:
+    """What the operator opens, by name."""
     first = phone_of(0)
     return {
         "overview": "/console/overview",
         "numbers": "/console/sessions",
+        "numbers, last page": f"/console/sessions?page={max(1, sessions // 50)}",
         "numbers, found": "/console/sessions?q=Shop+49",
+        "numbers by state": "/console/sessions?state=standby",
         "number": f"/session/{first}",
         "messages": "/console/messages",
         "messages of a number": f"/console/messages?phone={first}",
@@ -119,11 +125,28 @@ def pages(message_id: str) -> dict[str, str]:
         "message": f"/console/messages/{first}/{message_id}",
         "webhooks": "/console/webhooks",
         "webhooks that are down": "/console/webhooks?state=down",
+        "webhooks that are paused": "/console/webhooks?state=paused",
+        "webhooks that work": "/console/webhooks?state=open&page=10",
         "webhook": f"/console/webhooks/{first}/crm",
         "dead letters": "/console/dead-letters",
         "dead letters, page 5": "/console/dead-letters?offset=200",
+        "dead letters, page 100": "/console/dead-letters?offset=5000",
+        "dead letters of a number": f"/console/dead-letters?phone={phone_of(sessions - 1)}",
+        "dead letters of nobody": "/console/dead-letters?phone=1",
+        "dead letter": "/console/dead-letters/letter-1",
+        "dead letters, purge": "/console/dead-letters/purge",
         "queues": "/console/queues",
         "audit": "/console/audit",
+    }
+
+
+def own_pages() -> dict[str, str]:
+    """What the owner of a number opens, by name."""
+    return {
+        "own numbers": "/console/sessions",
+        "own messages": "/console/messages",
+        "own webhooks": "/console/webhooks",
+        "try it": f"/console/try/{phone_of(0)}",
     }
 
 
@@ -154,8 +177,10 @@ def main() -> int:
         memory_mb = direct.info("memory")["used_memory"] / 1e6
         sys.stdout.write(f"filled in {time.monotonic() - began:.0f} s; Redis has {memory_mb:.0f} MB\n")
         app: Any = type("Served", (), {"app": create_app(uno)})()
-        browser = Browser(app, OPERATOR)
-        for name, path in pages(message_id).items():
+        operator, owner = Browser(app, OPERATOR), Browser(app, token_of(0))
+        opened = [(operator, *page) for page in pages(message_id, max(10, int(SESSIONS * share))).items()]
+        opened += [(owner, *page) for page in own_pages().items()]
+        for browser, name, path in opened:
             both = list(measured(browser, path))
             times = sorted(took for took, _ in both)
             p50, p95, worked = (
