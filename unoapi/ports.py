@@ -192,6 +192,9 @@ class Deliveries(Protocol):
     def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
         """The states of endpoints, for a person."""
 
+    def paused(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Those of the endpoints that are paused, for a person: of thousands in little time."""
+
     def holding(self, endpoint: Endpoint) -> Holding | None:
         """The holding queue of an endpoint, for a person."""
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.fakes import PHONE
 from unoapi.models.endpoints import Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import now_ms
+from unoapi.services.endpoints import in_state
 from unoapi.services.retries import bucket_wait_ms
 from unoapi.stores.circuit_breakers import RedisBreakers
 from unoapi.stores.deliveries import RedisDeliveries
@@ -291,3 +292,18 @@ def test_what_waited_comes_back_on_a_ramp_and_what_is_new_at_once(redis_client: 
 
     assert 100 <= sum(not permit.wait_ms for permit in permits) < 150
     assert new == [Permit()] * 20
+
+
+def test_who_went_down_is_found_among_others(redis_client: RedisClient) -> None:
+    worker = Worker(redis_client)
+    endpoints = [Endpoint(PHONE, name) for name in ("b", "a", "c")]
+
+    before = worker.breakers.went_down(endpoints)
+    open_it(worker)
+
+    assert (before, worker.breakers.went_down(endpoints)) == ([], [Endpoint(PHONE, "a")])
+    assert list(in_state("down", endpoints, deliveries=worker.deliveries, breakers=worker.breakers)) == [endpoints[1]]
+    worker.deliveries.suspend(endpoints[1], pause_ms=60_000)
+    assert list(in_state("paused", endpoints, deliveries=worker.deliveries, breakers=worker.breakers)) == [endpoints[1]]
+    opened = in_state("open", endpoints, deliveries=worker.deliveries, breakers=worker.breakers)
+    assert list(opened) == [endpoints[0], endpoints[2]]

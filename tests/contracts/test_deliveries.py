@@ -174,3 +174,16 @@ def test_a_person_gets_an_error_when_redis_is_away(away: RedisClient) -> None:
         deliveries.suspend(Endpoint(PHONE, "a"), pause_ms=1000)
     with pytest.raises(StoreUnavailable):
         deliveries.drop(Endpoint(PHONE, "a"))
+
+
+def test_of_many_endpoints_those_are_found_that_are_paused(request: pytest.FixtureRequest) -> None:
+    redis: Deliveries = redis_deliveries(request.getfixturevalue("redis_client"))
+    endpoints = [Endpoint(PHONE, f"{number}") for number in range(4_500)]
+    for deliveries in (MemoryDeliveries(), redis):
+        for number in (3, 4_400):
+            deliveries.suspend(endpoints[number], pause_ms=60_000)
+        deliveries.suspend(endpoints[5], pause_ms=1)
+        time.sleep(0.01)
+
+        assert deliveries.paused(endpoints) == [endpoints[3], endpoints[4_400]]
+        assert deliveries.paused([]) == []

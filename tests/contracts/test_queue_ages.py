@@ -87,7 +87,8 @@ def test_nothing_is_stored_of_queues_that_come_and_go_while_they_are_empty(
 
     assert ages["session.1"] == LONG_AGO
     assert ages.keys() == {"session.1", "session.3"}
-    assert set(raw_redis.hgetall("unoapi-queue-clock:unoapi")) == {"taken:session.1", "empty:session.3"}
+    kept = {"taken:session.1", "count:session.1", "empty:session.3"}
+    assert set(raw_redis.hgetall("unoapi-queue-clock:unoapi")) == kept
 
 
 def test_installations_have_times_of_their_own_and_rubbish_is_no_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, Protocol
+from unittest import mock
 
 import pytest
 
@@ -14,6 +15,8 @@ from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
+    import redis
+
     from unoapi.models.session import Session
     from unoapi.ports import SessionDirectory
     from unoapi.stores.redis import RedisClient
@@ -146,3 +149,42 @@ def test_numbers_that_a_connector_keeps_connected_are_counted_by_their_status(wo
     world.save("5531955553333", {"autoConnect": False})
 
     assert world.directory().count_phones() == {"disconnected": 2}
+
+
+def test_sessions_are_read_again_when_one_was_changed_and_else_seldom(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.session_directory.FRESH_S", 0.0)
+    here, elsewhere = RedisWorld(redis_client), RedisWorld(redis_client)
+    here.save(PHONE, {"label": "first"})
+    directory = here.directory()
+    directory.all()
+    read_again = mock.Mock(wraps=directory._sessions.read_again)
+    monkeypatch.setattr(directory._sessions, "read_again", read_again)
+
+    labels = [[session.label for session in directory.all()] for _ in range(3)]
+    elsewhere.save(PHONE, {"label": "second"})
+    elsewhere.save(OTHER, {})
+    changed = [session.label for session in directory.all()]
+    elsewhere._sessions().remove(PHONE, remember_s=60)
+
+    assert (labels, changed, phones(directory.all())) == ([["first"]] * 3, ["second", ""], [OTHER])
+    assert read_again.call_count == 2
+    raw_redis.set(f"unoapi-config:{OTHER}", '{"label": "by hand"}')
+    monkeypatch.setattr("unoapi.stores.session_directory.RELOAD_S", 0.0)
+    assert [session.label for session in directory.all()] == ["by hand"]
+
+
+def test_a_token_that_is_new_opens_its_session_at_once_whoever_wrote_it(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.session_directory.MISSED_S", 0.0)
+    monkeypatch.setattr("unoapi.stores.session_directory.PAUSE_RATIO", 0)
+    world = RedisWorld(redis_client)
+    world.save(PHONE, {"authToken": "before"})
+    directory = world.directory()
+    assert directory.opened_by("after") == []
+
+    raw_redis.set(f"unoapi-config:{PHONE}", '{"authToken": "after"}')
+
+    assert phones(directory.opened_by("after")) == [PHONE]

@@ -399,6 +399,9 @@ class MemoryDeliveries:
     def endpoints(self, endpoints: Sequence[Endpoint]) -> list[DeliveryState]:
         return [self.state("", endpoint) for endpoint in endpoints]
 
+    def paused(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        return [endpoint for endpoint in endpoints if self.state("", endpoint).paused_ms]
+
     def holding(self, endpoint: Endpoint) -> Holding | None:  # noqa: ARG002 (the port's)
         return None
 

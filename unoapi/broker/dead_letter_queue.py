@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
     from unoapi.models.dead_letters import DeadLetter, DeadLetterQuery, Outcome
 
-BATCH = 200
+BATCH, FIRST_BATCH = 200, 25
+"""Dead letters that are taken at once, and at first where few are wanted: those may be the first ones."""
 MAX_UNACKED = 10_000
 """Dead letters left unacknowledged at most, and seconds that they are."""
 MAX_UNACKED_S = 30.0
@@ -125,7 +126,8 @@ class BrokerDeadLetterQueue:
         while seen < total:
             if left <= 0 or (bounds.seconds is not None and time.monotonic() - started > bounds.seconds):
                 return
-            batch = self._take(taken, min(size, total - seen, left if query.empty else size))
+            most = size if bounds.dead_letters is None else min(size, max(FIRST_BATCH, seen))
+            batch = self._take(taken, min(most, total - seen, left if query.empty else most))
             if not batch:
                 break
             seen += len(batch)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unoapi.ports import ActivityCounts, Breakers, Deliveries, HoldingQueues, SessionStore
 
 NONE_LOADED: Mapping[str, Session] = MappingProxyType({})
-AT_ONCE = 200
+AT_ONCE = 500
 
 
 def endpoint_states(  # noqa: PLR0913 (what is known of them, and by whom)
@@ -74,6 +74,8 @@ def in_state(
     """
     if word == "down":
         endpoints = breakers.went_down(endpoints)
+    elif word == "paused":
+        endpoints = deliveries.paused(endpoints)
     for start in range(0, len(endpoints), AT_ONCE):
         part = endpoints[start : start + AT_ONCE]
         states = deliveries.endpoints(part)

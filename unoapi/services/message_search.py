@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unoapi.ports import MessageLog, Traces
 
 STATES_AT_ONCE = 100
-MAX_STATES = 1_000
+MAX_STATES = 400
 """So many traces are read for one page: what was looked at without a hit is passed with the next one."""
 MAX_TOO_OLD = 500
 """After so many in a row that are too old all others are: those that were written last may have waited for long."""

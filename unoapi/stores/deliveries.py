@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unoapi.stores.traces import RedisTraces
 
 MAX_REMEMBERED = 10_000
+AT_ONCE = 2_000
 DONE_PREFIX = "unoapi-done:"
 NO_PAUSE = (0.0, float("-inf"))
 ON_ITS_WAY_S = 1.0
@@ -124,6 +125,15 @@ class RedisDeliveries:
             DeliveryState(False, max(0, int(paused or 0) - now_ms()), int(dropped or 0), str(breaker or ""))
             for paused, dropped, breaker in zip(values[::3], values[1::3], values[2::3], strict=True)
         ]
+
+    def paused(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Those of the endpoints that are paused. Raises StoreUnavailable."""
+        paused: list[Endpoint] = []
+        for start in range(0, len(endpoints), AT_ONCE):
+            part = endpoints[start : start + AT_ONCE]
+            (values,) = self._redis.call(("MGET", *map(_pause_key, part)))
+            paused += [endpoint for endpoint, value in zip(part, values, strict=True) if value]
+        return paused
 
     def holding(self, endpoint: Endpoint) -> Holding | None:
         """The holding queue of an endpoint. Raises StoreUnavailable."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 routes = Blueprint("dead_letters", __name__)
 
 ON_A_PAGE = 50
-READ_S, FURTHER_S, WORK_S = 0.2, 5.0, 3.0
+READ_S, FURTHER_S, WORK_S = 0.1, 5.0, 3.0
 """How long a page looks for what it shows at first, and how long when that was not enough; how long one request works
 before the next one goes on."""
 AT_ONCE = 500
