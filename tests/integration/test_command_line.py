@@ -398,6 +398,24 @@ def test_an_export_replaces_no_file_and_names_a_number_that_is_not_stored(run: A
     assert (again.exit_code, "is there already: name a new file" in again.output) == (2, True)
 
 
+@pytest.mark.parametrize("place", ["nowhere/sessions.json", "/proc/sessions.json", "."])
+def test_an_export_that_cannot_be_written_says_so_and_how_it_is_printed(run: Any, tmp_path: Path, place: str) -> None:
+    done = run("session", "export", str(tmp_path / place))
+
+    assert done.exit_code in (1, 2)
+    assert "Traceback" not in done.output
+    assert place == "." or "cannot be written: No such file or directory; - prints it instead" in done.output
+
+
+def test_what_an_export_prints_can_be_read_back(api: Api, run: Any, tmp_path: Path) -> None:
+    done = run("session", "export", "-")
+    (tmp_path / "sessions.json").write_text(done.stdout)
+    api.redis.flushdb()
+
+    assert done.stderr == "1 numbers written to -, with their secrets.\n"
+    assert "1 numbers stored" in run("session", "import", str(tmp_path / "sessions.json")).output
+
+
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [

@@ -483,6 +483,16 @@ def test_the_image_has_a_pinned_base_an_unprivileged_user_and_a_health_check() -
     assert "HEALTHCHECK" in {word for word, _ in steps()}
 
 
+def test_the_programs_layers_hold_no_compiled_modules_so_that_an_upgrade_is_small() -> None:
+    own = [rest for word, rest in steps() if word == "RUN" and "/program/unoapi" in rest]
+    files = [path for name in ("unoapi", "tasks") for path in (ROOT / name).rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files if path.suffix != ".pyc")
+
+    assert len(own) == 3
+    assert all("--no-compile" in command for command in own)
+    assert size * 1.4 < 5_000_000, "with the wheel, which is packed, beside it"
+
+
 def test_everything_the_image_copies_is_there_and_not_ignored() -> None:
     copied = {
         source for word, rest in steps() if word == "COPY" and "--from" not in rest

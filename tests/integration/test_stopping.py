@@ -5,12 +5,15 @@ Docker sends it to a process, Heroku to all that belong to it: both ways are tri
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -18,7 +21,7 @@ import yaml
 from tests.connector.phones import Phone, statuses
 from tests.support.event_clients import ID_PATTERN, NO_ANSWER, Clients
 from tests.support.receiver import Behaviour, Receiver
-from tests.support.stack import CONTACT, PHONE, ROOT, Stack, eventually, stack
+from tests.support.stack import CONTACT, OPERATOR, PHONE, ROOT, Stack, eventually, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +86,35 @@ def test_the_api_and_a_worker_end_while_requests_come_and_receivers_are_slow(uno
     copies = sum(answered - 1 for _, answered in receiver.keys("/main").values())
     assert 0 <= copies <= clients.refusals[NO_ANSWER], "only what was posted twice may come twice"
     assert uno.depth("unoapi.dead") == 0
+
+
+def test_while_the_api_ends_who_has_connected_is_answered_and_who_connects_is_refused(
+    uno: Stack, receiver: Receiver
+) -> None:
+    """A proxy gives a refused request to another `web`; one that nobody would ever take is lost with what it says."""
+    web = uno.web()
+    where = ("127.0.0.1", urlsplit(uno.url).port)
+    body = json.dumps({"to": CONTACT, "type": "text", "text": {"body": "begun"}}).encode()
+    head = f"POST /v15.0/{PHONE}/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {OPERATOR}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    one_webhook(uno, receiver)
+    begun, silent = socket.create_connection(where, timeout=10), socket.create_connection(where, timeout=10)
+    begun.sendall(head.encode() + body[:10])
+    time.sleep(0.5)
+
+    os.kill(web.pid, signal.SIGTERM)
+
+    def refuses() -> bool:
+        with socket.socket() as late:
+            late.settimeout(2)
+            return late.connect_ex(where) == errno.ECONNREFUSED
+
+    eventually(refuses, within_s=1.5, every_s=0.05, what="a refusal")
+    silent.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert silent.recv(4096).startswith(b"HTTP/1.1 200 ")
+    begun.sendall(body[10:])
+    assert begun.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert web.wait(HURRY_S) == 0
 
 
 def test_media_ends_while_files_come_slowly(uno: Stack, receiver: Receiver) -> None:

@@ -95,25 +95,39 @@ def confirm(uno: Uno, yes: bool) -> None:
 
 
 @session.command("export")
-@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.argument("phones", nargs=-1, shell_complete=complete_phone)
 @pass_uno
 def export_sessions(uno: Uno, file: Path, phones: tuple[str, ...]) -> None:
-    """Write all numbers, or these, to a new file.
+    """Write all numbers, or these, to a new file; - prints them.
 
     With their tokens and secrets, so only its owner may read it. `unoapi session import` puts them back.
     """
     backup = session_backup.save(phones or uno.sessions.phones(), sessions=uno.sessions, templates=uno.templates)
+    text = backup.model_dump_json(indent=2)
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as written:
-            written.write(backup.model_dump_json(indent=2))
+        if f"{file}" == "-":
+            click.echo(text)
+        else:
+            _write_new(file, text)
     except FileExistsError:
         raise click.UsageError(f"{file} is there already: name a new file") from None
+    except OSError as error:
+        raise click.ClickException(
+            f"{file} cannot be written: {error.strerror or error}; - prints it instead: "
+            "unoapi session export - > sessions.json"
+        ) from None
     missing = [phone for phone in phones if phone not in backup.sessions]
-    click.echo(f"{len(backup.sessions)} numbers written to {file}, with their secrets.")
+    click.echo(f"{len(backup.sessions)} numbers written to {file}, with their secrets.", err=f"{file}" == "-")
     if missing:
         click.echo(f"Not stored here: {', '.join(missing)}.", err=True)
         sys.exit(1)
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Write a file that only its owner may read. Raises OSError."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as written:
+        written.write(text)
 
 
 @session.command("import")

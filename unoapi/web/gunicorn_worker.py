@@ -191,6 +191,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._in_lane: set[_Connection] = set()
         self._lane_callers: Counter[str] = Counter()
         self._over = False
+        self._closed_listeners = False
         self._done: deque[tuple[_Connection, Any]] = deque()
         """What threads are done with, and the result."""
 
@@ -234,8 +235,23 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._step(conn, self._begin)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take connections or not. `ThreadWorker` asks for it in each round."""
-        super().set_accept_enabled(enabled and time.monotonic() >= self._rests_until)
+        """Take connections or not. `ThreadWorker` asks for it in each round.
+
+        At the end it takes those that wait and closes its listeners: who came later would wait for nobody, until the
+        process has answered everybody else, and lose what it sent. A refused proxy asks another one.
+        """
+        alive = self.alive
+        super().set_accept_enabled(enabled and alive and time.monotonic() >= self._rests_until)
+        if alive or self._closed_listeners:
+            return
+        self._closed_listeners = True
+        for listener in self.sockets:
+            for _ in range(self.cfg.backlog):
+                before = self.nr_conns
+                self.accept(listener)
+                if self.nr_conns == before:
+                    break
+            listener.close()
 
     def _rest(self) -> None:
         """Take nobody for a moment: a connection that cannot be taken stays ready, and the loop would never wait."""
@@ -309,10 +325,11 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
             self.poller.unregister(conn.sock)
 
     def _hurry(self, now: float) -> None:
-        """Drop what would hold up the end of the process: who is silent, and who may wait for hours."""
+        """Drop what would hold up the end of the process: who is silent, and who may wait for hours.
+
+        Not at once: who has just been taken says something in a moment.
+        """
         self._stopped_at = min(self._stopped_at, now)
-        while (conn := self._heads.oldest) is not None and not conn.inbox.data:
-            self._drop(conn)
         if self._stopped_at + LINGER_S <= now:
             while (conn := self._idle.oldest or self._heads.oldest) is not None:
                 self._drop(conn)
