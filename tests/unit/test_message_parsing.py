@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySends, MemorySessions, ScriptedProvider, make_session
 from unoapi.errors import MessageRejected
@@ -147,3 +148,33 @@ def test_the_type_of_a_recipient_is_read_as_clients_write_it(written: str | None
     body = {"to": "120363040468224422@g.us", "recipient_type": written, "text": {"body": "x"}}
 
     assert parse_message(body).to_wire()["recipient_type"] == meant
+
+
+BUTTON = '"buttons":[{"type":"reply","reply":{"id":"1","title":"%s"}}]'
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        BUTTON % "a\\u0000b", BUTTON % "a\\ud83d", BUTTON % "a" + ',"x":NaN', BUTTON % "a" + ',"x":-Infinity',
+        BUTTON % "a" + ',"x":1e999', BUTTON % "a" + ',"x":' + "[" * 200 + "]" * 200, BUTTON % "a" + ',"\\u0001":1',
+        BUTTON % "a" + ',"x":' + "[" * 50_000, BUTTON % "a" + ',"x":' + "9" * 5_000, BUTTON % "a" + ",",
+    ],
+)  # fmt: skip
+def test_field_report_89_json_in_a_text_holds_no_more_than_json(inner: str) -> None:
+    """It goes on as JSON: to Meta, who takes no NaN, and to phones and receivers, who store no U+0000."""
+    interactive = {"type": "button", "body": {"text": "b"}, "action": f"{{{inner}}}"}
+    components = f'[{{"type":"body","parameters":[{{{inner}}}]}}]'
+
+    with pytest.raises(ValidationError):
+        parse_message({"to": CONTACT, "type": "interactive", "interactive": interactive})
+    with pytest.raises(ValidationError):
+        parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "components": components}})
+
+
+def test_json_in_a_text_goes_on_as_json() -> None:
+    interactive = {"type": "button", "body": {"text": "b"}, "action": "{" + BUTTON % "caf\\u00e9 \\ud83d\\ude00" + "}"}
+
+    wire = parse_message({"to": CONTACT, "type": "interactive", "interactive": interactive}).to_wire()
+
+    assert wire["interactive"]["action"]["buttons"][0]["reply"]["title"] == "caf\u00e9 \U0001f600"

@@ -8,7 +8,6 @@ reads the refusal, and no message may be lost for what a contact wrote beside it
 from __future__ import annotations
 
 import json
-import math
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin
@@ -18,6 +17,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
+from unoapi.models.strict_json import MAX_DEPTH, TooDeep, parsed
 from unoapi.models.text import is_text, mended
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-MAX_DEPTH = 100
-"""Far deeper than any real message; Python's own limit depends on who asks."""
 MULTIPART = "multipart/form-data"
 FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
@@ -77,13 +75,11 @@ def _object(document: Any) -> dict[str, Any]:
 
 def _parsed(raw: bytes | str, *, name: str) -> Any:
     try:
-        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
-        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        return parsed(raw if isinstance(raw, str) else raw.decode("utf-8-sig"))
+    except TooDeep:
+        raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.") from None
     except (ValueError, RecursionError) as error:
         raise _invalid(f"{name} is not valid JSON{_where(error)}.") from None
-    if _is_deeper(document, MAX_DEPTH):
-        raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
-    return document
 
 
 def register_text_check(app: Flask) -> None:
@@ -227,17 +223,6 @@ def read_body(stream: Any, length: int) -> bytes:
     return raw
 
 
-def _is_deeper(document: Any, levels: int) -> bool:
-    """Whether lists and objects are nested deeper than `levels`: such a body could not be written as JSON again."""
-    level = [document] if isinstance(document, dict | list) else []
-    for _ in range(levels):
-        parts = (part.values() if isinstance(part, dict) else part for part in level)
-        level = [child for part in parts for child in part if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True
-
-
 def _texts(document: Any, name: str, path: str = "") -> Iterator[tuple[str, str]]:
     """All texts in a document that is not too deep, each behind where it stands: keys and values."""
     if isinstance(document, str):
@@ -269,14 +254,3 @@ def _where(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f": it is not UTF-8, byte {error.start}"
     return ""
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _finite(written: str) -> float:
-    number = float(written)
-    if not math.isfinite(number):
-        raise ValueError(written)
-    return number

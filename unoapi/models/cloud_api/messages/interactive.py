@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -22,6 +21,8 @@ from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost, AtMostItems, sender_of
+from unoapi.models.strict_json import parsed
+from unoapi.models.text import mended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +49,12 @@ def _from_text(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        document = parsed(value)
     except (ValueError, RecursionError):
         raise ValueError("must be JSON, or a text of it") from None
+    if document != mended(document):
+        raise ValueError("holds a control character or half of a surrogate pair")
+    return document
 
 
 class Footer(ClientPart):

@@ -1,0 +1,44 @@
+"""JSON from outside, as narrow as its standard: only numbers that JSON has, no deeper than it can be written again."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+MAX_DEPTH = 100
+"""Far deeper than any real message; Python's own limit depends on who asks."""
+
+
+class TooDeep(ValueError):
+    """The document is nested more than `MAX_DEPTH` levels deep."""
+
+
+def parsed(text: str) -> Any:
+    """What a JSON text stands for. Raises ValueError (TooDeep among them), RecursionError."""
+    document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    if _is_deeper(document, MAX_DEPTH):
+        raise TooDeep
+    return document
+
+
+def _is_deeper(document: Any, levels: int) -> bool:
+    """Whether lists and objects are nested deeper than `levels`: such a body could not be written as JSON again."""
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(levels):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [child for part in parts for child in part if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError(written)
+    return number
