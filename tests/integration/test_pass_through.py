@@ -319,6 +319,57 @@ def test_a_phone_takes_no_type_that_only_meta_knows(api: Api, phone: str) -> Non
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131051)
 
 
+# --- uploads, and the profile ---
+
+UPLOAD = "upload:MTphdHRhY2htZW50OmE="
+
+
+def test_an_upload_for_a_number_at_meta_is_metas(api: Api, graph: Graph) -> None:
+    """Only Meta's handles stand in the templates and the profile that Meta keeps."""
+    graph.replies["POST /v23.0/1234567/uploads"] = (200, {"id": f"{UPLOAD}?sig=ARZ"})
+    graph.replies[f"POST /v23.0/{UPLOAD}"] = (200, {"h": "4::aW1hZ2U="})
+    graph.replies[f"GET /v23.0/{UPLOAD}"] = (200, {"id": UPLOAD, "file_offset": 5})
+
+    began = ask(api, "POST", "1234567/uploads", params={"file_length": "5", "file_type": "image/png"})
+    asked = ask(api, "GET", UPLOAD, params={"sig": "ARZ"})
+    sent = ask(api, "POST", UPLOAD, params={"sig": "ARZ"}, data=b"\x89PNG\x00", headers={"file_offset": "2"})
+
+    assert [answer.json() for answer in (began, asked, sent)] == [
+        {"id": f"{UPLOAD}?sig=ARZ"}, {"id": UPLOAD, "file_offset": 5}, {"h": "4::aW1hZ2U="},
+    ]  # fmt: skip
+    assert [(one.method, one.path) for one in graph.sent] == [
+        ("POST", "/v23.0/1234567/uploads?file_length=5&file_type=image%2Fpng"),
+        ("GET", f"/v23.0/{UPLOAD}?sig=ARZ"),
+        ("POST", f"/v23.0/{UPLOAD}?sig=ARZ"),
+    ]
+    assert graph.sent[-1].raw == b"\x89PNG\x00"
+    assert {one.token for one in graph.sent} == {f"Bearer {META_TOKEN}"}
+
+
+def test_an_upload_is_passed_on_for_nobody_else(api: Api, graph: Graph) -> None:
+    strange = ask(api, "POST", UPLOAD, data=b"x", headers={"file_offset": "a"})
+    others = [ask(api, "POST", UPLOAD, token=token, data=b"x") for token in (None, "wrong", f"session-token-{SANDBOX}")]
+
+    assert strange.status_code == 400
+    assert [answer.status_code for answer in others] == [401, 401, 404]
+    assert graph.sent == []
+
+
+@pytest.mark.parametrize("node", [NUMBER, AT_META])
+def test_the_profile_of_a_number_at_meta_is_metas(api: Api, graph: Graph, node: str) -> None:
+    path = f"/v23.0/{AT_META}/whatsapp_business_profile"
+    shown = {"data": [{"about": "theirs", "messaging_product": "whatsapp"}]}
+    graph.replies[f"GET {path}"], graph.replies[f"POST {path}"] = (200, shown), (200, {"success": True})
+    wanted = {"messaging_product": "whatsapp", "about": "new", "profile_picture_handle": "4::aW1hZ2U="}
+
+    read = ask(api, "GET", f"{node}/whatsapp_business_profile", params={"fields": "about"})
+    changed = ask(api, "POST", f"{node}/whatsapp_business_profile", json=wanted)
+
+    assert (read.json(), changed.json()) == (shown, {"success": True})
+    assert [one.path for one in graph.sent] == [f"{path}?fields=about", path]
+    assert graph.sent[-1].body == wanted
+
+
 # --- everything else ---
 
 EDGES = [(edge, AT_META) for edge in sorted(NUMBER_EDGES)] + [

@@ -29,7 +29,7 @@ class FormerMediaIdConverter(BaseConverter):
 class UploadIdConverter(BaseConverter):
     """The id of an upload."""
 
-    regex = r"upload:[A-Za-z0-9._-]{1,1000}"
+    regex = r"upload:[A-Za-z0-9._=+-]{1,1000}"
 
 
 class NodeConverter(BaseConverter):

@@ -38,6 +38,9 @@ FOREIGN = re.compile(r"(?=[A-Za-z_=-]*[0-9])[A-Za-z0-9_=-]{6,256}", re.ASCII)
 SECRETS = "access_token"
 """Part of the names of what hands out tokens of Meta's."""
 MAX_QUERY = 50
+MAX_UPLOAD_BYTES = 16 * 1024 * 1024
+"""Of a template's example, or a picture, which is passed on to Meta as a whole."""
+OFFSET = re.compile(r"[0-9]{1,12}", re.ASCII)
 MIN_TOKEN_CHARS = 16
 """Of a token of Meta's, which has far more: a shorter text may stand in an answer by chance."""
 OURS = frozenset({"access_token", "hub.verify_token"})
@@ -142,6 +145,19 @@ def forward_node(session: Session, path: str) -> Response:
     return _ask(session, path)
 
 
+def forward_upload(session: Session, upload_id: str) -> Response:
+    """Pass the bytes of an upload at Meta on, or ask how many it has. Raises RequestError."""
+    _ensure_allowed(session, shared=False)
+    request.max_content_length = MAX_UPLOAD_BYTES
+    body = raw_body() if request.method != "GET" else None
+    offset = request.headers.get("file_offset", "0").strip()
+    if not OFFSET.fullmatch(offset):
+        details = "file_offset: must be a whole number."
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    kind = "application/octet-stream" if body is not None else ""
+    return _pass(session, GraphRequest(request.method, upload_id, _query(), body, kind, (("file_offset", offset),)))
+
+
 def _ensure_allowed(session: Session, *, shared: bool) -> None:
     """The environment's account is the operator's: a session's token gets what is its number's alone."""
     if session.environments_account and not shared and not g.operator:
@@ -152,6 +168,10 @@ def _ensure_allowed(session: Session, *, shared: bool) -> None:
 def _ask(session: Session, path: str, **more: str) -> Response:
     body, content_type = _body() if request.method != "GET" else (None, "")
     asked = GraphRequest(request.method, path, query=(*_query(), *more.items()), body=body, content_type=content_type)
+    return _pass(session, asked)
+
+
+def _pass(session: Session, asked: GraphRequest) -> Response:
     limit: ConcurrencyLimit = current_app.extensions[EXTENSION]
     with limit.taken(session.phone):  # Meta may take its time
         answer = parts().graph.ask(session, asked)

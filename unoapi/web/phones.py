@@ -20,7 +20,7 @@ from unoapi.web import templates as message_templates
 from unoapi.web.auth import check_owner, is_stored, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import or_at_meta
+from unoapi.web.pass_through import forward, or_at_meta
 from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 from unoapi.web.uploads import file_of_handle
@@ -150,8 +150,10 @@ def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 @routes.get("/<version>/<node:phone>/whatsapp_business_profile")
 @session_token
 def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """What the business says about itself."""
-    profile = {"messaging_product": "whatsapp", **session_of(phone).business_profile.model_dump()}
+    """What the business says about itself; that of a number at Meta is there."""
+    if (session := session_of(phone)).provider == "forwarder":
+        return forward(session, "whatsapp_business_profile")
+    profile = {"messaging_product": "whatsapp", **session.business_profile.model_dump()}
     picture_id = profile.pop("profile_picture_id")
     if picture_id:
         profile["profile_picture_url"] = _picture(phone, picture_id)
@@ -165,6 +167,8 @@ def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: 
 @schema(body=(BusinessProfile,))
 def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Change what is named of the business profile; a phone shows `about` and the picture, a JPEG, to its contacts."""
+    if (session := session_of(phone)).provider == "forwarder":
+        return forward(session, "whatsapp_business_profile")
     wanted = parameters(BusinessProfile)
     wanted.pop("profile_picture_id", None)
     if handle := wanted.get("profile_picture_handle"):
@@ -172,7 +176,7 @@ def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  #
     elif "profile_picture_url" in wanted:
         wanted["profile_picture_id"] = ""
     sessions.change_business_profile(phone, wanted, sessions=parts().sessions)
-    provider = parts().providers[session_of(phone).provider]
+    provider = parts().providers[session.provider]
     if isinstance(provider, ServesPhones):
         about = None if wanted.get("about") is None else str(wanted["about"])
         provider.change_profile(phone, about=about, picture_id=str(wanted.get("profile_picture_id") or ""))

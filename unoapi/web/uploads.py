@@ -12,8 +12,9 @@ from unoapi.models.file_types import declared_type
 from unoapi.models.media import MAX_BYTES, handle_of, media_id_of_handle
 from unoapi.services import media as service
 from unoapi.web.apps import number_of
-from unoapi.web.auth import any_session_token, check_owner, owner, visible_sessions
+from unoapi.web.auth import any_session_token, check_owner, owner, session_at_meta, visible_sessions
 from unoapi.web.parts import parts
+from unoapi.web.pass_through import forward_node, forward_upload
 from unoapi.web.schemas import body, schema
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.media import MediaFile
+    from unoapi.models.session import Session
 
 routes = Blueprint("uploads", __name__)
 PREFIX = "upload:"
@@ -41,8 +43,14 @@ class UploadStart(BaseModel):
 @any_session_token
 @body(UploadStart)
 def start(version: str, app: str, body: UploadStart) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """Begin an upload for the number that the token opens. `app` may be that number's id, or any app's."""
-    fields = {"phone": number_of(app, visible_sessions()).phone, "type": body.file_type, "name": body.file_name}
+    """Begin an upload for the number that the token opens. `app` may be that number's id, or any app's.
+
+    That of a number at Meta is there, whose app's id it must be: only Meta's handles stand in what Meta keeps.
+    """
+    session = number_of(app, visible_sessions())
+    if session.provider == "forwarder":
+        return forward_node(session, f"{app}/uploads")
+    fields = {"phone": session.phone, "type": body.file_type, "name": body.file_name}
     return jsonify(id=PREFIX + parts().signed_urls.seal(fields))
 
 
@@ -50,6 +58,8 @@ def start(version: str, app: str, body: UploadStart) -> ResponseReturnValue:  # 
 @owner
 def offset(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """How much of it has come: an upload is taken as a whole, or not at all."""
+    if (session := _at_meta(upload_id)) is not None:
+        return forward_upload(session, upload_id)
     check_owner(_fields(upload_id)["phone"])
     return jsonify(id=upload_id, file_offset=0)
 
@@ -59,6 +69,8 @@ def offset(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
 @schema(takes_bytes=True)
 def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """Save the bytes of the body; answers the handle."""
+    if (session := _at_meta(upload_id)) is not None:
+        return forward_upload(session, upload_id)
     fields = _fields(upload_id)
     check_owner(fields["phone"])
     request.max_content_length = MAX_BYTES
@@ -82,6 +94,12 @@ def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     except (MediaQuotaReached, MediaTooLarge) as error:
         raise RequestError("Media upload error", code=131053, status=400, details=f"{error}.") from None
     return jsonify(h=handle_of(media))
+
+
+def _at_meta(upload_id: str) -> Session | None:
+    """The number at Meta of an upload that is none of ours. Raises RequestError, StoreUnavailable."""
+    is_ours = parts().signed_urls.unseal(upload_id.removeprefix(PREFIX)) is not None
+    return None if is_ours else session_at_meta(upload_id)
 
 
 def file_of_handle(handle: str, *, phone: str) -> MediaFile:

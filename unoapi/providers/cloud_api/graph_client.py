@@ -21,6 +21,8 @@ log = get_logger(__name__)
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 BAD_TOKEN = 190
+IN_PATH = "/:=+"
+"""What stays as it is in a path: ids of uploads are base64 behind a colon."""
 
 
 class CloudApiGraph:
@@ -36,13 +38,13 @@ class CloudApiGraph:
             details = "Set webhookForward.phoneNumberId and .token of the session, or WEBHOOK_FORWARD_*."
             raise RequestError("Not registered at Meta", code=NOT_REGISTERED, status=400, details=details)
         query = f"?{urlencode(request.query)}" if request.query else ""
-        headers = [bearer(account)]
+        headers = [bearer(account), *request.headers]
         if request.content_type:
             headers.append(("Content-Type", request.content_type))
         try:
             answer = self._api_client.request(
                 request.method,
-                f"{address(account)}/{quote(request.path)}{query}",
+                f"{address(account)}/{quote(request.path, safe=IN_PATH)}{query}",
                 headers=tuple(headers),
                 body=request.body,
                 timeout_ms=account.deadline_ms,
