@@ -45,6 +45,8 @@ MIN_TOKEN_CHARS = 16
 """Of a token of Meta's, which has far more: a shorter text may stand in an answer by chance."""
 OURS = frozenset({"access_token", "hub.verify_token"})
 """Arguments that are for this gateway: Meta never gets a client's token."""
+REFUSED = {"502": "Meta refuses the session's own token."}
+"""What a route that asks Meta answers, too."""
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
@@ -103,7 +105,7 @@ def delete_node(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
 @_none_of_ours
 @or_at_meta
 @session_token
-@schema(also={"502": "Meta refuses the session's own token."})
+@schema(also=REFUSED)
 def edge_of_number(version: str, phone: str, edge: str) -> ResponseReturnValue:  # noqa: ARG001 (the session's counts)
     """Ask Meta for what has no form of its own here: calls, groups, flows, QR codes, settings, commerce, analytics."""
     name = edge.partition("/")[0]

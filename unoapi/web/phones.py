@@ -20,7 +20,7 @@ from unoapi.web import templates as message_templates
 from unoapi.web.auth import check_owner, is_stored, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import forward, or_at_meta
+from unoapi.web.pass_through import REFUSED, forward, or_at_meta
 from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 from unoapi.web.uploads import file_of_handle
@@ -149,6 +149,7 @@ def phone_numbers(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 
 @routes.get("/<version>/<node:phone>/whatsapp_business_profile")
 @session_token
+@schema(also=REFUSED)
 def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """What the business says about itself; that of a number at Meta is there."""
     if (session := session_of(phone)).provider == "forwarder":
@@ -164,7 +165,7 @@ def business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: 
 
 @routes.post("/<version>/<node:phone>/whatsapp_business_profile")
 @session_token
-@schema(body=(BusinessProfile,))
+@schema(body=(BusinessProfile,), also=REFUSED)
 def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Change what is named of the business profile; a phone shows `about` and the picture, a JPEG, to its contacts."""
     if (session := session_of(phone)).provider == "forwarder":

@@ -14,7 +14,7 @@ from unoapi.services import media as service
 from unoapi.web.apps import number_of
 from unoapi.web.auth import any_session_token, check_owner, owner, session_at_meta, visible_sessions
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import forward_node, forward_upload
+from unoapi.web.pass_through import REFUSED, forward_node, forward_upload
 from unoapi.web.schemas import body, schema
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class UploadStart(BaseModel):
 
 @routes.post("/<version>/<node:app>/uploads")
 @any_session_token
+@schema(also=REFUSED)
 @body(UploadStart)
 def start(version: str, app: str, body: UploadStart) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Begin an upload for the number that the token opens. `app` may be that number's id, or any app's.
@@ -56,6 +57,7 @@ def start(version: str, app: str, body: UploadStart) -> ResponseReturnValue:  # 
 
 @routes.get("/<version>/<upload_id:upload_id>")
 @owner
+@schema(also=REFUSED)
 def offset(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """How much of it has come: an upload is taken as a whole, or not at all."""
     if (session := _at_meta(upload_id)) is not None:
@@ -66,7 +68,7 @@ def offset(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
 
 @routes.post("/<version>/<upload_id:upload_id>")
 @owner
-@schema(takes_bytes=True)
+@schema(takes_bytes=True, also=REFUSED)
 def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """Save the bytes of the body; answers the handle."""
     if (session := _at_meta(upload_id)) is not None:
