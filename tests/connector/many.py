@@ -1,7 +1,16 @@
-"""Many simulated sessions on one machine: `python -m tests.connector.many [sessions]` prints what they cost."""
+"""Many simulated sessions on one machine: `python -m tests.connector.many [sessions]` prints what they cost.
+
+Then how long the others' commands take while one session's process is killed again and again, has a full disk, or may
+write to nobody new.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
+import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -14,13 +23,20 @@ import psutil
 
 from tests.connector.phones import Phone
 from tests.support.stack import CONTACT, Process, Stack, eventually, stack
+from unoapi.connector.engines.simulated import NEW_CHATS_REFUSED
 from unoapi.devenv.servers import PrivateServers
 from unoapi.models.connector.commands import ConnectorCommand, Send
 from unoapi.models.connector.content import Text
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+
+MEASURED_S = 20.0
+MOST = 4000
+PER_SECOND = 20
+"""So many commands a second the others get meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +53,23 @@ class Cost:
     left: int
 
 
+@dataclass(frozen=True)
+class Latency:
+    """How long the other sessions' commands took from RabbitMQ to the send, in milliseconds."""
+
+    while_one: str
+    median_ms: float
+    p95_ms: float
+    commands: int
+
+
 def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
-    """Connect so many sessions, then publish commands for all of them at once."""
-    phones = [Phone(uno, f"55119{number:08}") for number in range(sessions)]
+    """Connect so many sessions, then publish commands for all of them at once: what the connector alone can do.
+
+    The worker, which records that a session is connected, stops before.
+    """
+    phones = phones_of(uno, sessions)
+    worker = uno.worker()
     for phone in phones:
         phone.log_in()
         uno.register([{"id": "none", "urlAbsolute": "http://127.0.0.1:9/"}], phone=phone.phone, provider="whatsmeow")
@@ -48,6 +78,7 @@ def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
     for phone in phones:
         phone.wait_online(within_s=300)
     connected_s = time.monotonic() - started
+    worker.stop()
     time.sleep(2)
     own, share = memory(connector)
     supervisor = psutil.Process(connector.pid).memory_full_info().uss / 1e6
@@ -59,6 +90,72 @@ def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
     return Cost(sessions, connected_s, own, share, supervisor, wanted, wanted / took_s, count(phones) - wanted)
 
 
+def phones_of(uno: Stack, sessions: int) -> list[Phone]:
+    return [Phone(uno, f"55119{number:08}") for number in range(sessions)]
+
+
+def neighbours(uno: Stack, phones: Sequence[Phone]) -> list[Latency]:
+    """How the others fare while the first session is well, killed, out of disk, and restricted. They are connected."""
+    bad, *others = phones
+    trouble = {"is well": lambda: None, "is killed": lambda: kill(bad), "has a full disk": lambda: fill_disk(bad),
+               "is restricted": lambda: write_to_new(uno, bad)}  # fmt: skip
+    return [latency(uno, others, name, make) for name, make in trouble.items()]
+
+
+def latency(uno: Stack, phones: Sequence[Phone], while_one: str, make_trouble: Callable[[], None]) -> Latency:
+    """Publish commands evenly to the sessions in turn, and make trouble each second."""
+    marks = {f"{while_one} {number}": 0.0 for number in range(int(MEASURED_S * PER_SECOND))}
+    started = time.monotonic()
+    with commands_of(uno) as put:
+        for number, mark in enumerate(marks):
+            if number % PER_SECOND == 0:
+                make_trouble()
+            time.sleep(max(0.0, started + number / PER_SECOND - time.monotonic()))
+            marks[mark] = time.time()
+            put(phones[number % len(phones)].phone, [(CONTACT, mark)])
+    took: dict[str, float] = {}
+
+    def all_left() -> bool:
+        for phone in phones:
+            for line in phone.sent():
+                words = line["message"].get("conversation")
+                if words in marks:
+                    took[words] = 1000 * (line["at"] - marks[words])
+        return len(took) == len(marks)
+
+    eventually(all_left, within_s=120, every_s=1, what="all sent")
+    times = sorted(took.values())
+    return Latency(while_one, statistics.median(times), times[int(len(times) * 0.95)], len(times))
+
+
+def process_of(phone: Phone) -> int:
+    """The process that has the session's outbox open; 0 while there is none."""
+    outbox = str(phone.folder.parent / "outbox.db")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(file.path == outbox for file in process.open_files()):
+                return process.pid
+    return 0
+
+
+def kill(phone: Phone) -> None:
+    if pid := process_of(phone):
+        os.kill(pid, signal.SIGKILL)
+
+
+def fill_disk(phone: Phone) -> None:
+    """No file of the session's process may grow any more, as on a full disk; and something is to be written."""
+    if pid := process_of(phone):
+        with contextlib.suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, 1))
+    phone.receives(f"3EB0{time.time_ns()}", {"kind": "text", "body": "hi"})
+
+
+def write_to_new(uno: Stack, phone: Phone) -> None:
+    with commands_of(uno) as put:
+        put(phone.phone, [(f"{NEW_CHATS_REFUSED}{number:02}", "hi") for number in range(20)])
+
+
 def memory(connector: Process) -> tuple[float, float]:
     """MB of one session's process on average: its own, its share."""
     children = psutil.Process(connector.pid).children()  # the server that forks them is one of many
@@ -66,30 +163,38 @@ def memory(connector: Process) -> tuple[float, float]:
     return sum(info.uss for info in infos) / len(infos) / 1e6, sum(info.pss for info in infos) / len(infos) / 1e6
 
 
-def publish_commands(uno: Stack, phones: Sequence[Phone], commands: int) -> None:
-    """Publish commands to the entry queue, past the API: what the connector alone can do."""
+@contextlib.contextmanager
+def commands_of(uno: Stack) -> Iterator[Callable[[str, Sequence[tuple[str, str]]], None]]:
+    """Publishes texts, as `(to, body)`, for a session to the entry queue: past the API."""
     from unoapi.broker.connector_commands import CommandQueue  # noqa: PLC0415 (after the environment is set)
     from unoapi.broker.publisher import ConfirmingPublisher  # noqa: PLC0415
     from unoapi.broker.topology import Topology  # noqa: PLC0415
 
     publisher = ConfirmingPublisher(uno.environment["AMQP_URL"], Topology("unoapi"))
     queue = CommandQueue(publisher)
-    data = Send(content=Text(body="hello")).model_dump(mode="json")
 
-    def fill(phone: Phone) -> None:
+    def put(phone: str, texts: Sequence[tuple[str, str]]) -> None:
         now = now_ms()
         sends = [
             ConnectorCommand(
-                type="send", command_id=f"{phone.phone}-{number}", session=phone.phone, to=CONTACT,
-                created_at=now, expires_at=now + 600_000, data=data,
+                type="send", command_id=f"{phone}-{time.time_ns()}-{number}", session=phone, to=to,
+                created_at=now, expires_at=now + 600_000, data=Send(content=Text(body=body)).model_dump(mode="json"),
             )
-            for number in range(commands // len(phones))
+            for number, (to, body) in enumerate(texts)
         ]  # fmt: skip
         queue.put(sends)
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(fill, phones))
-    publisher.close()
+    try:
+        yield put
+    finally:
+        publisher.close()
+
+
+def publish_commands(uno: Stack, phones: Sequence[Phone], commands: int) -> None:
+    """Publish as many commands for each session."""
+    texts = [(CONTACT, "hello")] * (commands // len(phones))
+    with commands_of(uno) as put, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda phone: put(phone.phone, texts), phones))
 
 
 def count(phones: Sequence[Phone]) -> int:
@@ -104,8 +209,9 @@ def main(sessions: int) -> None:
         try:
             with stack(servers, Path(folder)) as uno:
                 uno.web()
-                uno.worker()
-                sys.stdout.write(f"{measure(uno, sessions=sessions, commands=sessions * 40)}\n")
+                sys.stdout.write(f"{measure(uno, sessions=sessions, commands=min(sessions * 40, MOST))}\n")
+                for row in neighbours(uno, phones_of(uno, sessions)):
+                    sys.stdout.write(f"{row}\n")
         finally:
             servers.stop()
 

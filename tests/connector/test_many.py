@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.connector.many import measure
+from tests.connector import many
+from tests.connector.many import measure, neighbours, phones_of
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.support.stack import Stack
 
 
-def test_three_sessions_connect_and_send_side_by_side(uno: Stack) -> None:
+def test_three_sessions_connect_and_send_side_by_side(uno: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "MEASURED_S", 2.0)
     uno.web()
-    uno.worker()
 
     cost = measure(uno, sessions=3, commands=30)
 
     assert (cost.commands, cost.left) == (30, 0)
     assert cost.share_mb < 200
+    assert [row.commands for row in neighbours(uno, phones_of(uno, 3))] == [40, 40, 40, 40]

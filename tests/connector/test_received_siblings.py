@@ -23,6 +23,7 @@ from tests.connector.written import (
     VIEWED_ONCE,
     WORDS,
     jid,
+    native,
     reported,
     told,
 )
@@ -189,7 +190,10 @@ PICTURE = "PHOTO;ENCODING=b;TYPE=JPEG:" + "A" * 90_000
 FOLDED = "item1.PHOTO;ENCODING=b:" + "\r\n ".join(["A" * 70] * 1500)
 
 
-@pytest.mark.parametrize("picture", [PICTURE, FOLDED], ids=["one line", "folded"])
+UNFOLDED = "PHOTO;ENCODING=BASE64;JPEG:\r\n" + "\r\n".join(["A" * 70] * 1500) + "=\r\n"
+
+
+@pytest.mark.parametrize("picture", [PICTURE, FOLDED, UNFOLDED], ids=["one line", "folded", "not folded"])
 def test_field_report_54_a_card_with_a_large_picture_keeps_its_names_and_phones(tmp_path: Path, picture: str) -> None:
     lines = ("BEGIN:VCARD", "VERSION:3.0", "FN:Ana", picture, "TEL;waid=5511988880001:+55 11 98888-0001", "END:VCARD")
     card = {"displayName": "Ana", "vcard": "\r\n".join(lines)}
@@ -233,6 +237,32 @@ def test_a_type_that_is_too_long_is_an_unknown_one(tmp_path: Path) -> None:
     shown = message_in(Pocket(tmp_path), {"imageMessage": {**FILE, "mimetype": "image/" + "j" * 400}})
 
     assert (shown["type"], shown["image"]["mime_type"]) == ("image", "application/octet-stream")
+
+
+def test_cards_beyond_a_message_are_told_by_their_names(tmp_path: Path) -> None:
+    vcard = f"BEGIN:VCARD\nFN:Ana\nNOTE:{'x' * 60_000}\nTEL:+55 11 98888-0001\nEND:VCARD"
+    cards = [{"displayName": f"Ana {number}", "vcard": vcard} for number in range(30)]
+
+    shown = message_in(Pocket(tmp_path), {"contactsArrayMessage": {"contacts": cards}})["contacts"]
+
+    assert len(shown) == 30
+    assert shown[0]["phones"][0]["wa_id"] == "5511988880001"
+    assert (shown[-1]["name"]["formatted_name"], shown[-1]["phones"]) == ("Ana 29", [])
+
+
+@pytest.mark.parametrize("value", [10**400, -1, 0, "x", 1e300, None])
+def test_no_amount_stops_a_bill(tmp_path: Path, value: Any) -> None:
+    bill = {"currency": "BRL", "total_amount": {"value": value, "offset": value}, "order": {"items": [{"name": "Tea"}]}}
+
+    assert message_in(Pocket(tmp_path), native("review_and_pay", bill))["text"]["body"] == "Pay here\n1 x Tea"
+
+
+def test_edits_within_edits_have_an_end() -> None:
+    content: dict[str, Any] = {"kind": "text", "body": "x"}
+    for _ in range(500):
+        content = {"kind": "edit", "target_id": "1", "content": content}
+
+    assert bounded(content)["kind"] == "edit"
 
 
 @pytest.mark.parametrize("value", [None, 7, [], {"vcard": None}, "x", {"kind": "text", "body": None}])

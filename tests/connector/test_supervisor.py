@@ -297,3 +297,30 @@ def test_a_session_outside_of_the_index_is_found_by_a_walk_that_is_rare(
     stage.tick(20)
 
     assert (len(stage.processes), sessions.walks) == (1, 1)
+
+
+def test_hundreds_of_sessions_do_not_log_in_at_once_and_a_requested_one_does(tmp_path: Path) -> None:
+    phones = [f"55119{number:08}" for number in range(30)]
+    for phone in phones:
+        SessionFolder(tmp_path, phone).save_login(f"{phone}:1@s.whatsapp.net")
+    launched: list[str] = []
+
+    def launch(phone: str, *_: str) -> Any:
+        launched.append(phone)
+        return RunningProcess()
+
+    sessions = MemorySessions(
+        *(make_session(provider="whatsmeow").model_copy(update={"phone": phone}) for phone in phones)
+    )
+    supervisor = Supervisor(
+        server="server_1", folder=tmp_path, max_connect_retry=0, max_connect_time_s=300, sessions=sessions,
+        leases=MemoryLeases(), publisher=PublisherRecorder(), launch=launch,
+    )  # fmt: skip
+
+    supervisor.tick()
+    at_once = len(launched)
+    supervisor.submit(ConnectorCommand(type="session.connect", command_id="c", session=phones[-1], data={}))
+    supervisor.tick()
+
+    assert 10 <= at_once <= 12
+    assert phones[-1] in launched

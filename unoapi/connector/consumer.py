@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 HEARTBEAT_S = 10
 POLL_S = 0.2
+BUSY_S, AT_HAND_S = 0.01, 0.001
 HEARTBEAT_CHECK_S = 2.0
 PAUSE_S = 1.0
 
@@ -97,14 +98,20 @@ class Consumer:
             consumer_tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
             rounds = 0
             while not self._stopping.is_set() or self._current is not None:
-                with contextlib.suppress(TimeoutError):
-                    connection.drain_events(timeout=POLL_S if self._current is None else 0.01)
+                self._gather(connection)
                 self._settle_current(channel)
                 rounds += 1
                 if rounds % int(HEARTBEAT_CHECK_S / POLL_S) == 0:
                     connection.heartbeat_check()
             with contextlib.suppress(*BROKER_ERRORS):
                 channel.basic_cancel(consumer_tag)
+
+    def _gather(self, connection: Connection) -> None:
+        """Wait for a message, and take with it what has come already, as many as are handled at once."""
+        with contextlib.suppress(TimeoutError):
+            connection.drain_events(timeout=POLL_S if self._current is None else BUSY_S)
+            while self._most > 1 and len(self._came) < self._most:
+                connection.drain_events(timeout=AT_HAND_S)
 
     def _take(self, message: Any) -> None:
         came = came_ms(message.headers or {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
@@ -24,6 +26,7 @@ STOP_S = 5.0
 AT_ONCE = 50
 """Commands that are forwarded with one confirm."""
 PAUSE_S = 1.0
+DECLARING_S = 30.0
 
 
 class Router:
@@ -51,6 +54,8 @@ class Router:
         self._leases = leases
         self._control = control
         self._declared: set[str] = set()
+        self._declaring: tuple[Connection, Any] | None = None
+        self._declared_at = 0.0
         self._stopping = threading.Event()
         entry = next(queue for queue in self._topology.queues if queue.name == self._topology.queue(ENTRY))
         self._consumer = Consumer(
@@ -71,6 +76,7 @@ class Router:
         """Take no more commands."""
         self._stopping.set()
         self._consumer.stop(STOP_S)
+        self._close_declaring()
 
     def _route_all(self, bodies: list[bytes]) -> None:
         """Forward commands with one confirm for all. Raises what one of them raises: then each goes by itself.
@@ -137,11 +143,31 @@ class Router:
         if queue.name in self._declared:
             return
         try:
-            with Connection(self._amqp_url, connect_timeout=3) as connection:
-                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-                channel: Any = connection.channel()
-                channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
-                channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
+            channel = self._channel()
+            channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
+            channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
         except BROKER_ERRORS as error:
+            self._close_declaring()
             raise BrokerUnavailable(f"{queue.name} was not declared: {describe(error)}") from error
         self._declared.add(queue.name)
+
+    def _channel(self) -> Any:
+        """A channel to declare on. One connection for all: the first commands for many sessions come together.
+
+        It has no heartbeat, and is closed after a while without use.
+        """
+        now = time.monotonic()
+        if self._declaring is not None and now - self._declared_at > DECLARING_S:
+            self._close_declaring()
+        if self._declaring is None:
+            connection = Connection(self._amqp_url, connect_timeout=3)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            self._declaring = (connection, connection.channel())
+        self._declared_at = now
+        return self._declaring[1]
+
+    def _close_declaring(self) -> None:
+        if self._declaring is not None:
+            (connection, _), self._declaring = self._declaring, None
+            with contextlib.suppress(*BROKER_ERRORS):
+                connection.close()

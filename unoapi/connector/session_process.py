@@ -84,20 +84,24 @@ class SessionRunner:
         self._stopping = stopping
         self._ended: Ended | None = None
         self._over = threading.Event()
+        self._wake_up = threading.Event()
 
     def run(self) -> Exit:
         """Run until the connection is over, or until SIGTERM or an instruction stops it."""
-        signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
+        # By a thread: a handler that sets what it interrupts the wait for would wait for itself.
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=self._leave, daemon=True).start())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._read_instructions, name="instructions", daemon=True).start()
         self._publisher.start()
         threading.Thread(target=self._connect, name="engine", daemon=True).start()
         self._consumer.start()
         self._rpc_server.start()
-        while not self._over.wait(0.1):
-            if self._stopping.is_set():
-                break
+        self._wake_up.wait()
         return self._end()
+
+    def _leave(self) -> None:
+        self._stopping.set()
+        self._wake_up.set()
 
     def _connect(self) -> None:
         try:
@@ -107,6 +111,7 @@ class SessionRunner:
         except BaseException as error:  # noqa: BLE001 (whatever ends it, the process must end, too)
             self._ended = Ended(Exit.REFUSED, describe(error))
         self._over.set()
+        self._wake_up.set()
 
     def _emit(self, kind: str, payload: bytes) -> None:
         try:
@@ -150,9 +155,9 @@ class SessionRunner:
                 except Exception as error:  # noqa: BLE001 (it stays logged in, and the log says so)
                     log.error("logout_failed", phone=self._phone, error=describe(error))
             elif line.strip() == "stop":
-                self._stopping.set()
+                self._leave()
         if stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
-            self._stopping.set()  # the supervisor is gone: another one will start the session again
+            self._leave()  # the supervisor is gone: another one will start the session again
 
 
 def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:

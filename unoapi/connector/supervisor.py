@@ -42,6 +42,9 @@ WALK_S = 60.0
 """All keys of Redis are walked no more often: there may be millions. Sessions of other programs are in no index."""
 PAUSES_S = (1, 2, 5, 15, 30, 60)
 STEADY_S = 60.0
+START_EVERY_S, START_AHEAD_S = 0.2, 2.0
+"""Sessions start five a second, and ten at once after a pause: WhatsApp must not see hundreds of logins of one address
+in a second, and each costs processor time."""
 GRACE_S = 30.0
 MIN_RECONNECT_S = 60.0
 """No session is connected anew more often, whatever `autoRestartMs` says."""
@@ -143,6 +146,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._refreshed_at = 0.0
         self._walked_at = float("-inf")
+        self._next_start_at = float("-inf")
         self._unindexed: set[str] = set()
         self.stopping = threading.Event()
 
@@ -296,6 +300,9 @@ class Supervisor:
             process.start_at = process.refused_at[0] + window_s
             self._add_state(process, "standby", f"{len(process.refused_at)} attempts within {window_s} s")
             return
+        if not process.requested and now < self._next_start_at:
+            return  # the next tick asks again; whom somebody waits for goes first
+        self._next_start_at = max(self._next_start_at, now - START_AHEAD_S) + START_EVERY_S
         if not self._leases.take(process.phone):
             process.start_at = now + REFRESH_S
             return

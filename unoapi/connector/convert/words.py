@@ -24,6 +24,8 @@ NO_WORDS = frozenset({"contextinfo", "quotedmessage", "key", "messagecontextinfo
 MAX_DEPTH = 6
 MAX_LINES = 50
 MAX_CHARS = 4096
+MAX_AMOUNT = 10**15
+"""More is no money, and perhaps no number that can be divided."""
 
 
 def words_of(part: Raw) -> str:
@@ -48,7 +50,8 @@ def bold(text: str) -> str:
 
 def money(currency: str, value: int, *, offset: int) -> str:
     """An amount that is written as a whole number of its `offset`-th parts; empty for none."""
-    return f"{currency} {value / offset:.2f}".strip() if value and offset > 0 else ""
+    shown = 0 < abs(value) < MAX_AMOUNT and 0 < offset < MAX_AMOUNT
+    return f"{currency} {value / offset:.2f}".strip() if shown else ""
 
 
 def target_of(part: Raw) -> Raw:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from unoapi.connector.engines.base import Emit
 
-POLL_S = 0.02
+POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.02, 0.2, 2.0
+"""How often the file is looked at: less often when nothing has come for a while, so that many sessions cost little."""
 CODES = 3
 DELIVERED_S, READ_S = 0.1, 0.2
 NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "15550000007", "15550000010"
@@ -76,12 +77,14 @@ class SimulatedEngine:
         folder.mkdir(parents=True, exist_ok=True)
         self._events = folder / "events.jsonl"
         self._offset = folder / "events.offset"
+        self._read_to = 0
         self._sent = folder / "sent.jsonl"
         self._phone = phone
         self._connected = False
         self._failures: dict[str, int] = {}
         self._scanned = threading.Event()
         self._stopped = threading.Event()
+        self._wake_up = threading.Event()
         self._ended: Ended | None = None
         self._receipts: list[tuple[float, dict[str, Any]]] = []
         self._lock = threading.Lock()
@@ -110,9 +113,14 @@ class SimulatedEngine:
         self._connected = True
         account = {"jid": f"{self._phone}:1@s.whatsapp.net", "push_name": "Twin", "capabilities": self.capabilities}
         _emit_event(emit, "session", {"state": "connected", **account})
+        busy_at = time.monotonic()
         while not self._stopped.is_set() and self._ended is None:
-            if not self._read(emit):
-                time.sleep(POLL_S)
+            read = self._read(emit)
+            if read or self._receipts:
+                busy_at = time.monotonic()
+            if not read:
+                self._wake_up.wait(POLL_S if time.monotonic() - busy_at < IDLE_AFTER_S else IDLE_POLL_S)
+                self._wake_up.clear()
             self._emit_receipts(emit)
             self._emit_reported(emit)
         self._connected = False
@@ -159,6 +167,7 @@ class SimulatedEngine:
                 self._receipts.append((at + after_s, receipt))
             if number == ECHO and (body := _text_of(message)):
                 self._reported.append(("message", _answer(wa_id, chat, body)))
+        self._wake_up.set()
         return Sent(wa_id, int(time.time()), chat=to)
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
@@ -210,11 +219,13 @@ class SimulatedEngine:
     def logout(self) -> None:
         """Leave the phone's list of devices."""
         self._ended = Ended(Exit.LOGGED_OUT, "logged out")
+        self._wake_up.set()
 
     def stop(self) -> None:
         """Disconnect."""
         self._connected = False
         self._stopped.set()
+        self._wake_up.set()
 
     def _log_in(self, login: Login, emit: Emit) -> bool:
         expires_at = int(time.time() + login.qr_timeout_s)
@@ -245,6 +256,8 @@ class SimulatedEngine:
     def _read(self, emit: Emit) -> bool:
         """Take one line of the file; it is not read again once its event is on the disk."""
         try:
+            if self._events.stat().st_size <= self._read_to:
+                return False
             offset = int(self._offset.read_text() or 0) if self._offset.exists() else 0
             with self._events.open("rb") as file:
                 file.seek(offset)
@@ -254,7 +267,8 @@ class SimulatedEngine:
         if not line.endswith(b"\n"):
             return False
         self._carry_out(json.loads(line), emit)
-        self._offset.write_text(str(offset + len(line)))
+        self._read_to = offset + len(line)
+        self._offset.write_text(str(self._read_to))
         return True
 
     def _carry_out(self, line: dict[str, Any], emit: Emit) -> None:

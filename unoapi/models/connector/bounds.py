@@ -12,15 +12,19 @@ MAX_FILENAME = 255
 MAX_MIME_TYPE = 255
 MAX_CARD = 16_384
 """From this length on a card goes without its pictures: nobody is told of them, and they may be megabytes."""
+MAX_CARDS_CHARS = 524_288
+"""All cards of a message together: those beyond it are told by their names."""
+MAX_DEPTH = 8
 PICTURES = re.compile(
-    r"^(?:[\w-]{1,64}\.)?(?:PHOTO|LOGO|SOUND|KEY)[;:][^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE
+    r"^(?:[\w-]{1,64}\.)?(?:PHOTO|LOGO|SOUND|KEY)[;:][^\n]*\n(?:[ \t][^\n]*\n|[A-Za-z0-9+/]+={0,2}\n)*",
+    re.IGNORECASE | re.MULTILINE,
 )
-"""A picture in a card, with the lines that go on with it."""
+"""A picture in a card, with the lines that go on with it: vCard 2.1 has them without a space before."""
 JOINERS = "\u200c\u200d"
 """Not printed, and part of words and emojis."""
 
 
-def bounded(content: dict[str, Any]) -> dict[str, Any]:
+def bounded(content: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """A received content within the bounds of its kind. What it does not know stays as it is."""
     cut: dict[str, Any] = {}
     for name in ("body", "caption"):
@@ -31,10 +35,10 @@ def bounded(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(mime_type := content.get("mime_type"), str) and len(mime_type) > MAX_MIME_TYPE:
         cut["mime_type"] = ""
     if isinstance(cards := content.get("contacts"), list):
-        cut["contacts"] = [_card(card) for card in cards[:MAX_LIST]]
+        cut["contacts"] = _cards(cards[:MAX_LIST])
     for name in ("content", "header_media"):  # of an edit, of a menu
-        if isinstance(inner := content.get(name), dict):
-            cut[name] = bounded(inner)
+        if isinstance(inner := content.get(name), dict) and depth < MAX_DEPTH:
+            cut[name] = bounded(inner, depth + 1)
     return {**content, **cut}
 
 
@@ -52,6 +56,17 @@ def plain_name(name: str) -> str:
         return last
     ending = f"{dot}{ending}" if stem and len(ending) < MAX_FILENAME // 4 else ""
     return last[: MAX_FILENAME - len(ending)] + ending
+
+
+def _cards(cards: list[Any]) -> list[Any]:
+    cut, left = [], MAX_CARDS_CHARS
+    for whole in cards:
+        card = _card(whole)
+        if isinstance(card, dict) and isinstance(vcard := card.get("vcard"), str):
+            left -= len(vcard)
+            card = card if left >= 0 else {**card, "vcard": ""}
+        cut.append(card)
+    return cut
 
 
 def _card(card: Any) -> Any:
