@@ -131,10 +131,10 @@ def latency(uno: Stack, phones: Sequence[Phone], while_one: str, make_trouble: C
 def process_of(phone: Phone) -> int:
     """The process that has the session's outbox open; 0 while there is none."""
     outbox = str(phone.folder.parent / "outbox.db")
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(file.path == outbox for file in process.open_files()):
-                return process.pid
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(str(link.readlink()) == outbox for link in (process / "fd").iterdir()):
+                return int(process.name)
     return 0
 
 
