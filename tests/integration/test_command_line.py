@@ -312,6 +312,26 @@ def test_a_server_that_is_away_is_named_with_its_setting_and_without_its_login(
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("session", "list"), ("session", "show", PHONE), ("session", "export", "-"), ("endpoint", "list"),
+        ("endpoint", "test", PHONE, "crm"), ("endpoint", "pause", PHONE, "crm"), ("trace", "wamid.X"),
+        ("trace", "--phone", PHONE), ("listen", PHONE), ("bulk", "status", PHONE),
+        ("events", "replay", "--phone", PHONE, "--webhook", "crm", "--since", "1d"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_every_command_says_where_redis_is_that_does_not_answer(words: tuple[str, ...], tmp_path: Path) -> None:
+    joined = bootstrap(make_settings(BASE_STORE=str(tmp_path), REDIS_URL="redis://:a-secret-password@127.0.0.1:1"))
+
+    done = CliRunner().invoke(cli, words, obj=joined)
+
+    assert done.exit_code == 1
+    assert "redis://127.0.0.1:1; check REDIS_URL" in done.output
+    assert "a-secret-password" not in done.output
+
+
+@pytest.mark.parametrize(
     ("words", "span"), [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("45", 45), ("1.5s", 1.5)]
 )
 def test_time_spans_are_read_and_written(words: str, span: float) -> None:

@@ -44,7 +44,7 @@ def release(uno: Uno, wait: timedelta, as_json: bool) -> None:
 
 def where(uno: Uno | None, error: UnoError) -> str:
     """An error of a server with its address, and the setting that names it."""
-    if uno is not None and isinstance(error, StoreUnavailable):
+    if uno is not None and any(isinstance(one, StoreUnavailable) for one in (error, error.__cause__)):
         return f"{error}: {without_login(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
     if uno is not None and isinstance(error, BrokerUnavailable):
         return f"{broker_hosts(uno.settings)}: {broker_advice(error)}"
