@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import SECRET
+from unoapi.devenv.run import _environment as make_runs_environment
 from unoapi.errors import ConfigurationError
 from unoapi.settings import PLATFORMS, SentinelAddress, Settings, is_loopback, is_secret, load_settings, setting_names
 
@@ -421,3 +422,21 @@ def test_a_file_that_holds_no_secret_is_named_by_its_variable_with_the_other_fau
     assert f"WEBHOOK_TOKEN_FILE: {fault}" in text
     assert "PORT" in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize("in_environment", [True, False])
+def test_make_run_hands_on_the_secrets_of_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, in_environment: bool
+) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    monkeypatch.delenv("DOTENV_CONFIG_PATH")
+    if in_environment:
+        monkeypatch.setenv("UNOAPI_AUTH_TOKEN_FILE", str(tmp_path / "secret"))
+        (tmp_path / ".env").write_text("UNOAPI_AUTH_TOKEN=another-token-of-the-file\n")
+    else:
+        (tmp_path / ".env").write_text(f"UNOAPI_AUTH_TOKEN_FILE={tmp_path / 'secret'}\n")
+
+    environment = make_runs_environment(tmp_path)
+
+    assert environment["UNOAPI_AUTH_TOKEN"] == SECRET
+    assert "UNOAPI_AUTH_TOKEN_FILE" not in environment
