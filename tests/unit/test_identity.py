@@ -492,3 +492,19 @@ def test_numbers_in_the_place_of_texts_become_texts(timestamp: Any) -> None:
 
     assert received.value["messages"] == [{**message, "from": CONTACT, "timestamp": "1795600000"}]
     assert read.value["statuses"] == [{**status, "recipient_id": CONTACT, "timestamp": "1795600000"}]
+
+
+@pytest.mark.parametrize("empty", [{}, {"wa_id": ""}, {"wa_id": "", "user_id": ""}])
+@pytest.mark.parametrize("own", [{"from": CONTACT}, {"from": "", "from_user_id": ANA}])
+def test_field_report_2_the_only_contact_without_any_id_names_the_writer(
+    own: dict[str, str], empty: dict[str, str]
+) -> None:
+    contact = {"profile": {"name": "Ana", "username": "@ana"}, **empty}
+
+    (alone,) = contacts_in(events_of({"contacts": [contact], "messages": [{"id": "1", **own}]}))
+    several = contacts_in(
+        events_of({"contacts": [contact], "messages": [{"id": "1", **own}, {"id": "2", "from": "1"}]})
+    )
+
+    assert [one["profile"]["name"] for one in alone] == ["Ana"]
+    assert not any(one["profile"]["name"] == "Ana" for contacts in several for one in contacts)

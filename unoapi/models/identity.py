@@ -132,12 +132,12 @@ class Identity(NamedTuple):
         )
 
     def may_be(self, other: Identity) -> bool:
-        """Whether it is the other one as far as anybody can say: nobody is named here, or with the same phone.
+        """Whether it is the other one as far as anybody can say: one has no name, or both nearly the same phone.
 
         WhatsApp writes some countries' numbers with a digit more or less.
         """
         same_end = self.phone[:2] == other.phone[:2] and self.phone[-8:] == other.phone[-8:]
-        return not self.names or (bool(self.phone) and same_end)
+        return not self.names or not other.names or (bool(self.phone) and same_end)
 
     def as_contact(self, name: str = "", *, given: dict[str, Any] | None = None) -> dict[str, Any]:
         """A contact as real clients need it: `profile.name` is never empty, and all three names of it are there.
