@@ -370,6 +370,38 @@ def test_the_profile_of_a_number_at_meta_is_metas(api: Api, graph: Graph, node: 
     assert graph.sent[-1].body == wanted
 
 
+FIELDS = "id,display_phone_number,quality_rating,verified_name,name_status,health_status"
+
+
+@pytest.mark.parametrize("node", [NUMBER, AT_META])
+def test_what_only_meta_knows_of_a_number_is_asked_there(api: Api, graph: Graph, node: str) -> None:
+    said = {"quality_rating": "RED", "verified_name": "Shop", "health_status": {"can_send_message": "BLOCKED"}}
+    graph.replies[f"GET /v23.0/{AT_META}"] = (200, {**said, "id": AT_META})
+
+    shown = ask(api, "GET", node, params={"fields": FIELDS}).json()
+
+    assert {name: shown[name] for name in said} == said
+    assert (shown["id"], shown["display_phone_number"]) == (AT_META, NUMBER)
+    assert only(graph).path == (f"/v23.0/{AT_META}?fields=health_status%2Cname_status%2Cquality_rating%2Cverified_name")
+
+
+@pytest.mark.parametrize("reply", [(500, {}), (400, {"error": {"code": 100}}), (200, []), (200, b"<html>")])
+def test_a_number_is_shown_though_meta_says_nothing_of_it(api: Api, graph: Graph, reply: tuple[int, Any]) -> None:
+    graph.replies[f"GET /v23.0/{AT_META}"] = reply
+
+    answer = ask(api, "GET", NUMBER, params={"fields": FIELDS})
+
+    assert (answer.status_code, answer.json()["id"]) == (200, AT_META)
+
+
+def test_meta_is_not_asked_for_what_is_known_here(api: Api, graph: Graph) -> None:
+    ask(api, "GET", NUMBER, params={"fields": "id,display_phone_number,status"})
+    ask(api, "GET", NUMBER)
+    ask(api, "GET", SANDBOX, token=f"session-token-{SANDBOX}", params={"fields": FIELDS})
+
+    assert graph.sent == []
+
+
 # --- everything else ---
 
 EDGES = [(edge, AT_META) for edge in sorted(NUMBER_EDGES)] + [

@@ -24,6 +24,17 @@ NUMBER_EDGES = frozenset(
 )  # fmt: skip
 
 
+SAID_OF_NUMBERS = frozenset(
+    {
+        "account_mode", "certificate", "code_verification_status", "health_status", "is_official_business_account",
+        "is_pin_enabled", "last_onboarded_time", "messaging_limit_tier", "name_status", "new_certificate",
+        "new_name_status", "quality_rating", "quality_score", "throughput", "verified_name",
+        "whatsapp_business_manager_messaging_limit",
+    }
+)  # fmt: skip
+"""What only Meta knows of a number that is there."""
+
+
 @dataclass(frozen=True)
 class GraphRequest:
     """One request, without a client's token. `path` begins with the node; `body` is bytes of `content_type`."""

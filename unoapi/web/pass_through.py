@@ -13,7 +13,7 @@ from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import RequestError
-from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, GraphRequest
+from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, SAID_OF_NUMBERS, GraphRequest
 from unoapi.models.phones import is_valid
 from unoapi.web.auth import session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
@@ -22,6 +22,8 @@ from unoapi.web.request_body import MAX_FIELDS, json_of, raw_body
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flask import Flask
     from flask.typing import ResponseReturnValue
 
@@ -145,6 +147,24 @@ def forward_node(session: Session, path: str) -> Response:
         raise NotFound
     _ensure_allowed(session, shared=False)
     return _ask(session, path)
+
+
+def said_of_number(session: Session, names: Iterable[str]) -> dict[str, Any]:
+    """What Meta says of a number that is there, of these fields; nothing of what it does not say now."""
+    asked = SAID_OF_NUMBERS.intersection(names)
+    if not asked or session.provider != "forwarder":
+        return {}
+    query = (("fields", ",".join(sorted(asked))),)
+    limit: ConcurrencyLimit = current_app.extensions[EXTENSION]
+    try:
+        with limit.taken(session.phone):
+            answer = parts().graph.ask(session, GraphRequest("GET", session.webhook_forward.phone_number_id, query))
+    except RequestError:
+        return {}
+    document = json.loads(answer.body or b"{}")
+    if answer.status >= 400 or not isinstance(document, dict):  # noqa: PLR2004 (an error)
+        return {}
+    return {name: document[name] for name in asked if name in document}
 
 
 def forward_upload(session: Session, upload_id: str) -> Response:

@@ -20,7 +20,7 @@ from unoapi.web import templates as message_templates
 from unoapi.web.auth import check_owner, is_stored, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import REFUSED, forward, or_at_meta
+from unoapi.web.pass_through import REFUSED, forward, or_at_meta, said_of_number
 from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 from unoapi.web.uploads import file_of_handle
@@ -77,6 +77,7 @@ def session_of(phone: str) -> Session:
 def show(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The phone object with status, templates and configuration, or those `fields` of it.
 
+    What only Meta knows of a number that is there, as its quality, is asked there when it is among the `fields`.
     By the id of its business account it is the account, with what is said of its number; by that of a template the
     template.
     """
@@ -105,7 +106,7 @@ def _shown(phone: str, node: str) -> ResponseReturnValue:
         shown = templates.shown(phone, stored, only_hello=uno.settings.only_hello_template)
         document["message_templates"] = {"data": [] if session.provider == "forwarder" else shown}  # Meta's are there
     if fields:
-        return jsonify(chosen(document, fields))
+        return jsonify(chosen({**document, **said_of_number(session, fields)}, fields))
     return jsonify({**without_secrets(uno.sessions.config(phone) or {}), **document})
 
 
