@@ -29,8 +29,9 @@ def python_of(client: str) -> Path:
         fcntl.flock(lock_file, fcntl.LOCK_EX)
         if not made.exists() or made.read_text() != lock.read_text():
             shutil.rmtree(folder, ignore_errors=True)
-            run([sys.executable, "-m", "venv", str(folder)])
-            run([str(folder / "bin" / "pip"), "install", "-q", "--require-hashes", "-r", str(lock)])
+            run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+            own_pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+            run([*own_pip, "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)])
             made.write_text(lock.read_text())
     return folder / "bin" / "python"
 

@@ -18,7 +18,7 @@ import pytest
 from tests.support.constants import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 DEADLINE_S = float(os.environ.get("TEST_RUN_DEADLINE_S", "2400"))
 """So long may a run in several processes take before it is taken for one that hangs."""
@@ -26,20 +26,16 @@ _running: dict[str, None] = {}
 _crashed: list[str] = []
 
 
-def pytest_collection(session: pytest.Session) -> None:
-    """Compile a share of the test files, so that the processes do not all compile all of them at the same time."""
-    worker = getattr(session.config, "workerinput", None)
-    if worker is None or sys.dont_write_bytecode or session.config.args != session.config.getini("testpaths"):
-        return
-    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
-    files = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "tests").rglob("test_*.py"))
-    for file in files[number::count]:
-        importlib.import_module(".".join(file.parts))
-
-
-def pytest_collection_finish() -> None:
-    """Keep what was collected out of each later collection of garbage: it stays until the end."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Keep what is collected from the collector of garbage: hardly anything of it is some, and it stays to the end."""
+    gc.disable()
+    try:
+        _compile_share(session.config)
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,6 +69,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Say that the run was cut short; pytest-xdist says that a test failed."""
     if _crashed:
         session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+
+def _compile_share(config: pytest.Config) -> None:
+    """Compile a share of the test files, so that the processes do not all compile all of them at the same time."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None or sys.dont_write_bytecode or config.args != config.getini("testpaths"):
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    files = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "tests").rglob("test_*.py"))
+    for file in files[number::count]:
+        importlib.import_module(".".join(file.parts))
 
 
 def _end() -> None:
