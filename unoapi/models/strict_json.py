@@ -10,22 +10,15 @@ MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 
 
-class TooDeep(ValueError):
-    """The document is nested more than `MAX_DEPTH` levels deep."""
-
-
 def parsed(text: str) -> Any:
-    """What a JSON text stands for. Raises ValueError (TooDeep among them), RecursionError."""
-    document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-    if _is_deeper(document, MAX_DEPTH):
-        raise TooDeep
-    return document
+    """What a JSON text stands for. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
 
 
-def _is_deeper(document: Any, levels: int) -> bool:
-    """Whether lists and objects are nested deeper than `levels`: such a body could not be written as JSON again."""
+def is_too_deep(document: Any) -> bool:
+    """Whether lists and objects are nested deeper than `MAX_DEPTH`: such a body could not be written as JSON again."""
     level = [document] if isinstance(document, dict | list) else []
-    for _ in range(levels):
+    for _ in range(MAX_DEPTH):
         parts = (part.values() if isinstance(part, dict) else part for part in level)
         level = [child for part in parts for child in part if isinstance(child, dict | list)]
         if not level:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
-from unoapi.models.strict_json import MAX_DEPTH, TooDeep, parsed
+from unoapi.models.strict_json import MAX_DEPTH, is_too_deep, parsed
 from unoapi.models.text import is_text, mended
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ def _object(document: Any) -> dict[str, Any]:
 
 def _parsed(raw: bytes | str, *, name: str) -> Any:
     try:
-        return parsed(raw if isinstance(raw, str) else raw.decode("utf-8-sig"))
-    except TooDeep:
-        raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.") from None
+        document = parsed(raw if isinstance(raw, str) else raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise _invalid(f"{name} is not valid JSON{_where(error)}.") from None
+    if is_too_deep(document):
+        raise _invalid(f"{name} is nested more than {MAX_DEPTH} levels deep.")
+    return document
 
 
 def register_text_check(app: Flask) -> None:

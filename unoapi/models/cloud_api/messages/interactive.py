@@ -21,7 +21,7 @@ from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost, AtMostItems, sender_of
-from unoapi.models.strict_json import parsed
+from unoapi.models.strict_json import MAX_DEPTH, is_too_deep, parsed
 from unoapi.models.text import mended
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def _from_text(value: Any) -> Any:
         document = parsed(value)
     except (ValueError, RecursionError):
         raise ValueError("must be JSON, or a text of it") from None
+    if is_too_deep(document):
+        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
     if document != mended(document):
         raise ValueError("holds a control character or half of a surrogate pair")
     return document
