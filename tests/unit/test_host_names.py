@@ -11,8 +11,10 @@ import pytest
 
 from tests.support.api import memory_api
 from tests.support.fakes import PHONE
+from unoapi.cli import probes
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.host_names import MOST_AT_ONCE, MOST_HOSTS, WAIT_S, HostNames
+from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +86,15 @@ def test_of_many_hosts_the_first_few_are_asked_for() -> None:
     names = HostNames(AddressGuard(), lookup=raising(NO_SUCH_NAME))
 
     assert names.unknown(f"{n}.dev" for n in range(100)) == {f"{n}.dev" for n in range(MOST_HOSTS)}
+
+
+def test_the_request_bin_which_goes_nowhere_on_purpose_is_no_unknown_name() -> None:
+    hook = {"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}
+    with memory_api() as api:
+        api.register([hook])
+
+        assert "warnings" not in api.post(f"/v15.0/{PHONE}/register", {"webhooks": [hook]}).json()
+        assert [finding for finding in probes._addresses(api.uno) if "bin.invalid" in finding.words] == []
 
 
 def test_register_stores_a_webhook_whose_host_is_not_known_and_warns_of_it() -> None:

@@ -11,6 +11,7 @@ from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import Connect, ConnectorCommand, Logout
 from unoapi.models.endpoints import origin_of
 from unoapi.models.jobs import now_ms
+from unoapi.models.request_bin import BIN_URL
 from unoapi.models.session import Session, without_secrets
 from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
@@ -48,11 +49,12 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
 
 def _unknown_names(phone: str, wanted: dict[str, Any]) -> list[str]:
     """A sentence for each address of a change whose host is not known: what goes there will fail."""
-    hosts = {url: origin[1] for _, _, url in service.addresses_in(wanted) if (origin := origin_of(url)) is not None}
+    addresses = [one for one in service.addresses_in(wanted) if one[2] != BIN_URL]
+    hosts = {url: origin[1] for _, _, url in addresses if (origin := origin_of(url)) is not None}
     unknown = parts().host_names.unknown(hosts.values())
     return [
         f"{place}: no name server here knows {hosts[url]}; `unoapi endpoint test {phone} {webhook_id}` tries it"
-        for webhook_id, place, url in service.addresses_in(wanted)
+        for webhook_id, place, url in addresses
         if hosts.get(url) in unknown
     ]
 
