@@ -164,8 +164,9 @@ def test_run_starts_servers_and_processes_welcomes_and_ends_with_its_group(tmp_p
         assert run_file["FLOWER_BROKER_API"] == run_file["RABBITMQ_MANAGEMENT_URL"] + "/api/"
         assert f"/v15.0/{welcome.SANDBOX_PHONE}/register" in requests_seen
         assert f"Bearer {run_file['UNOAPI_AUTH_TOKEN']}" in requests_seen
-        for name in ("AMQP_URL", "REDIS_URL", "UNOAPI_AUTH_TOKEN"):
+        for name in ("AMQP_URL", "REDIS_URL", "UNOAPI_AUTH_TOKEN", "BASE_URL"):
             assert run_file[name] in environment_seen
+        assert run_file["BASE_URL"] == f"http://127.0.0.1:{port}"
         assert (tmp_path / ".run" / "environment").stat().st_mode & 0o777 == 0o600
         left = run_module.RunFile(tmp_path / ".run" / "environment").read()
         assert sorted(left) == ["SANDBOX_TOKEN", "UNOAPI_AUTH_TOKEN"]

@@ -29,7 +29,7 @@ ROOT = Path(unoapi.__file__).resolve().parents[1]
 _REACH_TIMEOUT_S = 3.0
 _WELCOME_JOIN_S = 15.0
 _SERVERS = {"AMQP_URL": packages.RABBITMQ, "REDIS_URL": packages.REDIS}
-_PRIVATE_SERVERS = ("AMQP_URL", "REDIS_URL", "RABBITMQ_MANAGEMENT_URL", "FLOWER_BROKER_API")
+_WHILE_IT_RUNS = ("AMQP_URL", "REDIS_URL", "RABBITMQ_MANAGEMENT_URL", "FLOWER_BROKER_API", "BASE_URL")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -85,7 +85,7 @@ def _run(root: Path) -> int:
     commands = parse_procfile(procfile.read_text("utf-8"))
     commands.pop("release", None)  # for platforms: it ends by itself, and each process declares the topology, too
     run_file = RunFile(root / ".run" / "environment")
-    run_file.change(remove=_PRIVATE_SERVERS)  # of a run that was killed
+    run_file.change(remove=_WHILE_IT_RUNS)  # of a run that was killed
     environment = _environment(root)
     processes.sweep(root / RECORDS)
     port = _port(environment, "PORT", 9876) if "web" in commands else None
@@ -100,6 +100,8 @@ def _run(root: Path) -> int:
         click.echo(f"Starting a private {' and '.join(wanted)} ...", err=True)
     with PrivateServers(root / ".run" / "servers", wanted=wanted) as servers:
         private = _addresses(servers, wanted)
+        if port is not None and not environment.get("BASE_URL"):
+            private["BASE_URL"] = f"http://127.0.0.1:{port}"
         run_file.change(add=private)
         supervisor = Supervisor(
             commands,
@@ -124,7 +126,7 @@ def _run(root: Path) -> int:
             stopped.set()
             if greeter is not None:
                 greeter.join(_WELCOME_JOIN_S)
-            run_file.change(remove=_PRIVATE_SERVERS)
+            run_file.change(remove=_WHILE_IT_RUNS)
 
 
 def print_former_names(environment: Mapping[str, str]) -> None:
