@@ -371,3 +371,18 @@ def test_a_body_that_has_not_come_is_waited_for_and_the_request_counts_once() ->
 def test_without_an_operators_token_every_request_is_flasks() -> None:
     with memory_api(UNOAPI_AUTH_TOKEN="") as running:
         assert not isinstance(running.app.wsgi_app, FastPath)
+
+
+def test_what_is_done_for_every_request_is_known_here_too() -> None:
+    """Whoever adds a hook of all requests decides what it means for those that Flask does not see."""
+    with memory_api() as running:
+        hooks = [*running.app.before_request_funcs[None], *running.app.after_request_funcs[None]]
+
+        assert {hook.__module__.rpartition(".")[2] for hook in hooks} == {
+            "metrics",  # counted there as well
+            "headers",  # the same ones
+            "request_body",  # the path and the query of an ordinary request are text
+            "audit",  # messages are no changes
+            "fast_path",
+        }
+        assert not running.app.teardown_request_funcs

@@ -12,7 +12,7 @@ MAX_DEPTH = 100
 
 def parsed(text: str) -> Any:
     """What a JSON text stands for. Raises ValueError, RecursionError."""
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    return _DECODER.decode(text)
 
 
 def is_too_deep(document: Any) -> bool:
@@ -35,3 +35,7 @@ def _finite(written: str) -> float:
     if not math.isfinite(number):
         raise ValueError(written)
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+"""Made once: `json.loads` with arguments makes one for each document."""

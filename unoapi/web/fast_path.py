@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import time
+from json import JSONEncoder
 from typing import TYPE_CHECKING, Any
 
 from flask import request
@@ -40,6 +41,7 @@ HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,9}(?::[0-9]{1,5
 JSON = re.compile(r"application/json(?:; ?charset=utf-8)?", re.IGNORECASE)
 LENGTH = re.compile(r"[1-9][0-9]{0,9}")
 UNUSUAL = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_ORIGIN"})
+AS_FLASK = JSONEncoder(sort_keys=True, separators=(",", ":"))
 FAILED = "unoapi.failed"
 """The error of a request that is Flask's to answer, in its WSGI environment."""
 
@@ -111,4 +113,4 @@ class FastPath:
             raw = read_body(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]))
             body = messages.without_tokens(json_parameters(raw, *messages.MODELS))
             answer = messages.accept(phone, body, key=environ.get("HTTP_IDEMPOTENCY_KEY"))
-            return f"{self._app.json.dumps(answer, separators=(',', ':'))}\n".encode()
+            return f"{AS_FLASK.encode(answer)}\n".encode()

@@ -174,11 +174,24 @@ class _Pool:
                 log.exception("request_thread_failed")
 
 
+class _Settings:
+    """gunicorn's settings, each looked up once: they do not change, and a request asks for them 20 times."""
+
+    def __init__(self, cfg: Any) -> None:
+        self._cfg = cfg
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._cfg, name)
+        setattr(self, name, value)
+        return value
+
+
 class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     """See the module. Log lines and answers quote neither the request line nor a header."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._settings = _Settings(self.cfg)
         self._heads = _Waiting(HEAD_S)
         self._waits_for_body = _Waiting(GRACE_S)
         self._bodies = _Waiting(READ_S)
@@ -566,7 +579,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: _Connection) -> Any:
         """Run one request. True keeps the connection, None drops it; other values are for the main loop."""
-        conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
+        conn.parser = http.get_parser(self._settings, conn.sock, conn.client)
         data = bytes(conn.inbox.data)
         streamed = conn.lane_caller is not None and conn.wants_body
         conn.parser.unreader = Streamed(data, conn.sock) if streamed else Gathered(data)
@@ -593,7 +606,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         req.body = ClientsBody(req.body.reader)
         conn.answer_buffer = AnswerBuffer(conn.sock)
         began = datetime.now()  # noqa: DTZ005 (for gunicorn, which subtracts it)
-        resp, environ = wsgi.create(req, conn.answer_buffer, conn.client, conn.server, self.cfg)
+        resp, environ = wsgi.create(req, conn.answer_buffer, conn.client, conn.server, self._settings)
         environ |= {"wsgi.multithread": True, MAY_WAIT: in_lane, REPEATED: conn.runs > 0}
         environ.pop("wsgi.file_wrapper", None)
         sockets_own = _copy_with_bounded_writes(conn.sock) if conn.waits else None

@@ -27,7 +27,8 @@ class Inbox:
         self._searched = 0
         self._trailers = -1
         self._over = False
-        self.feed(data)
+        if data:
+            self.feed(data)
 
     @property
     def has_head(self) -> bool:

@@ -23,6 +23,7 @@ BESIDE_ITEMS = frozenset({"messaging_product", "metadata", "contacts"})
 TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
 
 
@@ -75,7 +76,7 @@ class Event:
 
 def serialise(document: Any) -> str:
     """JSON in ASCII, once: every attempt sends these bytes, and receivers that re-encode still match the signature."""
-    return json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+    return _ENCODER.encode(document)
 
 
 def read_document(body: str) -> dict[str, Any]:
