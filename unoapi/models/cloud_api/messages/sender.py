@@ -59,7 +59,7 @@ class AtMost:
         sender = sender_of(info)
         most = self.chars if sender.at_meta and not sender.accepted else self.on_phones
         if len(value) > most:
-            raise PydanticCustomError(*self._error, {"max_length": most})
+            raise PydanticCustomError(*self._error, {"max_length": most, "actual_length": len(value)})
         return value
 
     @property
