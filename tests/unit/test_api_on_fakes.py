@@ -64,6 +64,22 @@ def test_what_is_not_valid_or_not_the_sessions_to_change_is_refused(
     assert api.uno.sessions.config(PHONE) == before
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"webhooks": []}, "webhooks: an empty list changes nothing"),
+        ({"webhooks": [], "overrideWebhooks": True}, "webhooks: an empty list changes nothing"),
+        ({"provider": "baileys"}, "provider: baileys is read as whatsmeow"),
+    ],
+)
+def test_what_does_something_else_than_it_seems_to_is_said(api: MemoryApi, body: dict[str, object], words: str) -> None:
+    answer = api.post(f"/v15.0/{PHONE}/register", body)
+
+    assert answer.status_code == 200
+    assert answer.json()["warnings"][0].startswith(words)
+    assert [webhook["urlAbsolute"] for webhook in answer.json()["webhooks"]] == [HOOK["urlAbsolute"]]
+
+
 def test_a_message_and_an_event_stand_on_their_queues(api: MemoryApi) -> None:
     sent = api.send("hello", token=TOKEN).json()["messages"][0]["id"]
     received = api.contact_writes("hi")

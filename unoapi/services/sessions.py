@@ -156,6 +156,16 @@ def unread(wanted: dict[str, Any]) -> list[str]:
     ][:MAX_NAMES]
 
 
+def read_otherwise(wanted: dict[str, Any]) -> list[str]:
+    """A sentence for each field that is taken, and does something else than who wrote it may think."""
+    sentences = []
+    if wanted.get("webhooks") == []:
+        sentences.append('webhooks: an empty list changes nothing; send those that stay, with "overrideWebhooks": true')
+    if wanted.get("provider") == "baileys":
+        sentences.append("provider: baileys is read as whatsmeow, and the number scans a new QR code")
+    return sentences
+
+
 def addresses_in(wanted: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The webhooks' addresses that a change names: the webhook's id, where the address stands, the address."""
     for webhook in wanted.get("webhooks") or []:

@@ -43,7 +43,7 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
     answer = {**without_secrets(config), "success": True, "display_phone_number": phone}
     if isinstance(webhooks := answer.get("webhooks"), list):
         answer["webhooks"] = [{"id": "default", **webhook} for webhook in webhooks]
-    warnings = [*service.unread(wanted), *_unknown_names(phone, wanted)]
+    warnings = [*service.unread(wanted), *service.read_otherwise(wanted), *_unknown_names(phone, wanted)]
     return jsonify({**answer, "warnings": warnings} if warnings else answer)
 
 
