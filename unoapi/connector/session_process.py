@@ -41,6 +41,7 @@ log = get_logger(__name__)
 
 SEND_GRACE_S = 20.0
 QUIET_S = 0.5
+OPTIONS_WAIT_S, OPTIONS_PAUSE_S = 5.0, 0.5
 FLUSH_S = 5.0
 STATES = {
     Exit.STOPPED: "stopped",
@@ -244,6 +245,21 @@ def proxy_of(options: ConnectorOptions, uno: Uno) -> str:
     return uno.address_guard.resolve(proxy)
 
 
+def options_of(phone: str, uno: Uno) -> ConnectorOptions:
+    """The session's options. Waits a moment for Redis: a start anew would cost more, and many at once make it slow.
+
+    Raises Postponed.
+    """
+    deadline = time.monotonic() + OPTIONS_WAIT_S
+    while True:
+        try:
+            return uno.sessions.find(phone)
+        except Postponed:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(OPTIONS_PAUSE_S)
+
+
 def main(arguments: list[str]) -> int:
     """Run one session; the exit code."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
@@ -251,7 +267,7 @@ def main(arguments: list[str]) -> int:
     uno = unoapi()
     options = ConnectorOptions()
     try:
-        options = uno.sessions.find(phone)
+        options = options_of(phone, uno)
     except Postponed:
         log.warning("session_options_unknown", phone=phone)  # Redis is away: the proxy may be missing
         if method == "resume":

@@ -42,8 +42,8 @@ WALK_S = 60.0
 """All keys of Redis are walked no more often: there may be millions. Sessions of other programs are in no index."""
 PAUSES_S = (1, 2, 5, 15, 30, 60)
 STEADY_S = 60.0
-START_EVERY_S, START_AHEAD_S = 0.2, 2.0
-"""Sessions start five a second, and ten at once after a pause: WhatsApp must not see hundreds of logins of one address
+START_EVERY_S, START_AHEAD_S = 0.3, 3.0
+"""Sessions start three a second, and ten at once after a pause: WhatsApp must not see hundreds of logins of one address
 in a second, and each costs processor time."""
 GRACE_S = 30.0
 MIN_RECONNECT_S = 60.0
@@ -146,7 +146,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._refreshed_at = 0.0
         self._walked_at = float("-inf")
-        self._next_start_at = float("-inf")
+        self._tick_at = self._next_start_at = float("-inf")
         self._unindexed: set[str] = set()
         self.stopping = threading.Event()
 
@@ -163,7 +163,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Refresh the sessions, carry out commands, renew leases, start and restart processes."""
-        now = time.monotonic()
+        now = self._tick_at = time.monotonic()
         if now - self._refreshed_at >= REFRESH_S:
             self._refreshed_at = now
             self._refresh_sessions()
@@ -300,9 +300,10 @@ class Supervisor:
             process.start_at = process.refused_at[0] + window_s
             self._add_state(process, "standby", f"{len(process.refused_at)} attempts within {window_s} s")
             return
-        if not process.requested and now < self._next_start_at:
+        # By the time of the tick: where starts take long, one tick would start them all, and look after none meanwhile.
+        if not process.requested and self._tick_at < self._next_start_at:
             return  # the next tick asks again; whom somebody waits for goes first
-        self._next_start_at = max(self._next_start_at, now - START_AHEAD_S) + START_EVERY_S
+        self._next_start_at = max(self._next_start_at, self._tick_at - START_AHEAD_S) + START_EVERY_S
         if not self._leases.take(process.phone):
             process.start_at = now + REFRESH_S
             return
