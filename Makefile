@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
 
 # Compiled modules are kept, whatever the environment says: without them each process takes two seconds to begin.
-export PYTHONDONTWRITEBYTECODE :=
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check docs bench bulk-test crash-test fault-test attack-test console-figures console-libraries console-test test-debian13 stack-test audit lock whatsmeow otel whisper clean
