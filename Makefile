@@ -60,7 +60,7 @@ fault-test: $(VENV)/.dev ## Break one thing at a time, from RabbitMQ to a webhoo
 attack-test: $(VENV)/.dev ## Attack a whole installation as two tenants and an outsider, and count
 	@$(BIN)/python -m tests.attack
 
-test-debian13: ## Test what talks to RabbitMQ and Redis with those of Debian 13, in a root made for it
+test-debian13: ## Test what talks to RabbitMQ and Redis with those of Debian 13, and its Valkey, in a root made for it
 	@.ci/debian13
 
 console-test: $(VENV)/.dev ## Open each page of the console in Chromium, in both languages, wide and narrow; needs npm for axe-core
