@@ -67,20 +67,21 @@ def deliveries(
         return {**figures, "cpu_us": cpu_s(started) / amount * 1e6}
 
 
-def events(stage: Stage) -> Figures:
-    """Events per second from the queue to the webhook, fan-out included.
+def events(stage: Stage, processes: int = 1) -> Figures:
+    """Events per second from the queue to the webhook, fan-out included, and the processor time of one in microseconds.
 
     Their deliveries queue behind all the events, so the arrivals show only when the last one is done. One delivery at
     the head of the queue shows when the work begins.
     """
-    amount = stage.sizes.messages
+    amount = stage.sizes.messages * processes
     prepare(stage)
     fill(stage, 1, delivery)
     fill(stage, amount, fan_out)
-    with workers(stage):
+    with workers(stage, processes=processes) as started:
         arrivals(stage.receiver, amount + 1, PATH)
+        cpu_us = cpu_s(started) / amount * 1e6
     times = stage.receiver.times(PATH)
-    return {"per_s": amount / (times[-1] - times[0])}
+    return {"per_s": amount / (times[-1] - times[0]), "cpu_us": cpu_us}
 
 
 def slow(stage: Stage) -> Figures:
@@ -191,7 +192,7 @@ def latency(stage: Stage) -> Figures:
 def through(stage: Stage, **settings: str) -> Figures:
     """Events per second from the API to the webhook, as fast as they are taken, with one process of each kind.
 
-    And the processor time of one in microseconds, that of RabbitMQ, Redis and the receiver included.
+    And the processor time of one in microseconds, that of RabbitMQ, Redis and the receiver included, and RabbitMQ's.
     """
     amount = stage.sizes.requests
     prepare(stage)
@@ -199,14 +200,15 @@ def through(stage: Stage, **settings: str) -> Figures:
     for _ in range(amount):
         next(numbers)
     everything = [psutil.Process()]
+    broker = [child for child in everything[0].children(recursive=True) if child.name().startswith("beam")]
     with web(stage, more=settings) as port, workers(stage, more=settings):
         eventually(lambda: consumers(stage) > 0, what="our worker", within_s=30)
-        before_s = cpu_s(everything)
+        before_s, broker_s = cpu_s(everything), cpu_s(broker)
         answered = load(port, f"/webhooks/whatsapp/{PHONE}", event(f"{first}-{{n}}"), amount, HEADERS)
         arrivals(stage.receiver, amount, PATH)
-        took_s = cpu_s(everything) - before_s
+        took_s, broker_took_s = cpu_s(everything) - before_s, cpu_s(broker) - broker_s
     per_s = amount / (stage.receiver.times(PATH)[-1] - min(answered.values()))
-    return {"per_s": per_s, "cpu_us": took_s / amount * 1e6}
+    return {"per_s": per_s, "cpu_us": took_s / amount * 1e6, "broker_us": broker_took_s / amount * 1e6}
 
 
 def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:

@@ -210,7 +210,18 @@ def keeping(stage: Stage) -> list[Row]:
     return [
         compared("events/s through all, kept : not kept", rounds, "kept", "not kept", "per_s", at_least=0.9),
         compared("processor time of an event in us, kept : not kept", rounds, "kept", "not kept", "cpu_us"),
+        compared("RabbitMQ's part of it, kept : not kept", rounds, "kept", "not kept", "broker_us"),
     ]
+
+
+def growing(stage: Stage) -> list[Row]:
+    """Events through fan-out and delivery with one, two and four worker processes."""
+    one, two, four = "one worker", "two workers", "four workers"
+    processes = {one: 1, two: 2, four: 4}
+    rounds = interleaved(
+        {name: partial(ours.events, stage, processes=number) for name, number in processes.items()}, stage.sizes.rounds
+    )
+    return [compared(f"events/s, {several} : one", rounds, several, one, "per_s") for several in (two, four)]
 
 
 def endurance(stage: Stage) -> list[Row]:
@@ -252,6 +263,7 @@ SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
         waiting,
         watching,
         keeping,
+        growing,
         endurance,
     )
 }
