@@ -132,7 +132,7 @@ class _Run:
             name=self.name,
             args=headers.get("argsrepr", ""),
             kwargs=headers.get("kwargsrepr", ""),
-            root_id=headers.get("root_id"),
+            root_id=headers.get("root_id", self.id),
             parent_id=headers.get("parent_id"),
             retries=headers.get("retries", 0),
             eta=None,

@@ -38,6 +38,8 @@ HEADERS: dict[str, Any] = {
     "argsrepr": "phone=5511999990000 message_id=wamid.1 webhook=main kind=message", "kwargsrepr": "",
     "origin": "unoapi", "ignore_result": True, "unoapi-published-ms": 1767225600001, "unoapi-history": HISTORY,
 }  # fmt: skip
+LEFT_OUT = ("root_id", "parent_id", "group", "shadow", "eta", "expires", "timelimit", "kwargsrepr", "origin")
+"""Celery reads each of them as empty where it is missing, and the first as the message's id."""
 DEAD_HEADERS: dict[str, Any] = {
     **HEADERS, "retries": 0, "unoapi-reason": "refused", "unoapi-error": "HTTP 500",
     "unoapi-dead-at": "2026-01-02T03:04:06+00:00", "unoapi-queue": "unoapi.outgoing",
@@ -93,6 +95,11 @@ JOBS_ON_QUEUES = pytest.mark.parametrize(
 )
 
 
+def written(headers: dict[str, Any]) -> dict[str, Any]:
+    """What is written today of headers that stand in a queue."""
+    return {name: value for name, value in headers.items() if name not in LEFT_OUT}
+
+
 @JOBS_ON_QUEUES
 def test_a_job_that_stands_in_a_queue_is_read(task: str, body: str, job: Job) -> None:
     assert from_body(task, body) == job
@@ -110,10 +117,10 @@ def test_a_history_that_stands_in_a_queue_is_read() -> None:
     assert history_of(HEADERS) == PAST
 
 
-def test_a_message_has_the_headers_and_properties_that_it_had() -> None:
+def test_a_message_has_the_headers_and_properties_that_it_had_but_for_empty_ones() -> None:
     message = to_message(Envelope(DELIVERY, retries=2, history=PAST), TOPOLOGY)
 
-    assert message.headers | {"unoapi-published-ms": 1767225600001} == HEADERS
+    assert message.headers | {"unoapi-published-ms": 1767225600001} == written(HEADERS)
     assert message.properties == PROPERTIES
 
 
@@ -134,7 +141,7 @@ def test_a_dead_letter_is_written_as_it_was() -> None:
 
     assert (message.exchange, message.routing_key, message.body) == ("unoapi.dead", "unoapi.outgoing", DELIVERY_BODY)
     moments = {name: DEAD_HEADERS[name] for name in ("unoapi-published-ms", "unoapi-dead-at")}
-    assert message.headers | moments == DEAD_HEADERS
+    assert message.headers | moments == written(DEAD_HEADERS)
 
 
 def test_a_dead_letter_goes_to_the_end_of_its_queue_as_it_is() -> None:

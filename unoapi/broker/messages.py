@@ -47,7 +47,8 @@ class Message:
 def to_message(envelope: Envelope, topology: Topology) -> Message:
     """The message that puts a job on its queue, or into a waiting bucket first.
 
-    `argsrepr`, which dashboards show, is set on every publish: a retry would otherwise show the whole job.
+    `argsrepr`, which dashboards show, is set on every publish: a retry would otherwise show the whole job. Headers of
+    Celery's that would be empty are left out: each is written and read by three programs.
     """
     job = envelope.job
     key = topology.queue(job.queue)
@@ -55,17 +56,8 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         "lang": "py",
         "task": job.task,
         "id": job.id,
-        "root_id": job.id,
-        "parent_id": None,
-        "group": None,
-        "shadow": None,
-        "eta": None,
-        "expires": None,
         "retries": envelope.retries,
-        "timelimit": [None, None],
         "argsrepr": job.summary,
-        "kwargsrepr": "",
-        "origin": "unoapi",
         "ignore_result": True,
         PUBLISHED_HEADER: now_ms(),
     }
