@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import CommandQueue
 from unoapi.broker.dead_letter_queue import BrokerDeadLetterQueue
+from unoapi.broker.event_recorder import EventRecorder
 from unoapi.broker.event_stream import BrokerEventStream
 from unoapi.broker.holding_queues import BrokerHoldingQueues
 from unoapi.broker.publisher import ConfirmingPublisher
@@ -259,7 +260,8 @@ def bootstrap(settings: Settings) -> Uno:
     amqp_url = settings.amqp_url.get_secret_value()
     ordering = RedisOrdering(store, done_ttl_s=done_ttl_s)
     send_order = RedisSendOrder(store)
-    publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering)
+    recorder = EventRecorder(ConfirmingPublisher(amqp_url, topology)) if topology.streams else None
+    publisher = ConfirmingPublisher(amqp_url, topology, ordering=ordering, recorder=recorder)
     deliveries, sends = RedisDeliveries(store, traces, done_ttl_s=done_ttl_s), RedisSendClaims(store, ttl_s=done_ttl_s)
     environment = environment_config(
         _environment_webhook(settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import pytest
 from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
 
 from tests.support.fakes import MemoryEventStream, make_delivery, make_event, make_fan_out
+from tests.support.stack import eventually
 from unoapi.broker.connection import Connection
 from unoapi.broker.connection_pool import ConnectionPool
-from unoapi.broker.event_stream import BrokerEventStream
-from unoapi.broker.messages import to_message
+from unoapi.broker.event_recorder import ENCODING, EventRecorder, line, together
+from unoapi.broker.event_stream import PLACES, BrokerEventStream
+from unoapi.broker.messages import DELIVERIES_HEADER, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import EventBounds, Topology
 from unoapi.errors import BrokerUnavailable, EventsNotKept
@@ -50,12 +53,14 @@ class InMemory:
 class InRabbitMQ:
     def __init__(self, url: str) -> None:
         self.url = url
-        self.publisher = ConfirmingPublisher(url, KEPT)
+        self.recorder = EventRecorder(ConfirmingPublisher(url, KEPT))
+        self.publisher = ConfirmingPublisher(url, KEPT, recorder=self.recorder)
         self.publisher.check(timeout_s=10)
         self.stream = BrokerEventStream(url, KEPT)
 
     def publish(self, *jobs: FanOut) -> None:
         self.publisher.publish([Envelope(job) for job in jobs], timeout_s=10)
+        self.recorder.close()  # writes what waits, and begins anew with the next event
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +147,18 @@ def test_an_event_stands_in_it_once_however_often_its_job_is_retried_and_no_othe
             Envelope(make_delivery(phone=PHONE)),
         ]
     )
+    rabbitmq.recorder.close()
 
     assert read(rabbitmq.stream) == [(0, "event-1")]
+
+
+def test_a_position_within_a_message_of_many_events_is_gone_on_from(rabbitmq: InRabbitMQ) -> None:
+    rabbitmq.publish(*(fan_out(number) for number in range(4)))
+    rabbitmq.publish(*(fan_out(number) for number in range(4, 7)))
+
+    assert [position for position, _ in read(rabbitmq.stream)] == [0, 1, 2, 3, PLACES, PLACES + 1, PLACES + 2]
+    assert [event for _, event in read(rabbitmq.stream, after=2)] == ["event-3", "event-4", "event-5", "event-6"]
+    assert [event for _, event in read(rabbitmq.stream, after=PLACES + 2)] == []
 
 
 def test_an_event_waits_for_its_work_queue_when_somebody_deleted_that(rabbitmq: InRabbitMQ) -> None:
@@ -163,11 +178,16 @@ def test_a_broker_that_refuses_the_stream_is_said_so_once_and_events_go_their_wa
     node._management("PUT", "users/poor", {"password": "poor", "tags": ""}).raise_for_status()
     rights = {"configure": r"^(?!poor\.events)", "write": ".*", "read": ".*"}
     node._management("PUT", f"permissions/{vhost}/poor", rights).raise_for_status()
-    topology = Topology("poor", events=EventBounds(3600, 20_000_000))
-    publisher = ConfirmingPublisher(f"amqp://poor:poor@{url.rpartition('@')[2]}", topology)
+    topology, poor = (
+        Topology("poor", events=EventBounds(3600, 20_000_000)),
+        f"amqp://poor:poor@{url.rpartition('@')[2]}",
+    )
+    writer = ConfirmingPublisher(poor, topology)
+    publisher = ConfirmingPublisher(poor, topology, recorder=EventRecorder(writer))
 
     publisher.check(timeout_s=10)
     publisher.publish([Envelope(fan_out(1))], timeout_s=10)
+    eventually(lambda: writer.events_refused)
     message: Any = publisher.on_channel(lambda channel: channel.basic_get("poor.outgoing", no_ack=True))
 
     assert publisher.events_trouble == "RabbitMQ refuses to make a stream, so no event can be replayed"
@@ -197,18 +217,21 @@ def test_a_refusal_that_ends_the_connection_is_met_once(refusal: Exception, ends
     assert "refuses to make a stream" in pool.events_trouble
 
 
-def test_the_work_queue_has_the_event_too_without_a_word_of_the_stream(rabbitmq: InRabbitMQ) -> None:
+def test_the_work_queue_has_the_event_too_as_where_there_is_no_stream(rabbitmq: InRabbitMQ) -> None:
     rabbitmq.publisher.on_channel(lambda channel: channel.queue_purge("unoapi.outgoing") and None)
-    rabbitmq.publish(fan_out(1))
+    job = fan_out(1)
+    rabbitmq.publish(job)
 
     message: Any = rabbitmq.publisher.on_channel(lambda channel: channel.basic_get("unoapi.outgoing", no_ack=True))
 
-    assert message.headers["id"] == "event-1"
-    assert "BCC" not in message.headers
+    without = to_message(Envelope(job), Topology("unoapi"))
+    assert message.headers.keys() - {DELIVERIES_HEADER} == without.headers.keys()
+    assert message.body == without.body
 
 
 def test_a_stream_with_other_bounds_stays_as_it_is_and_everything_works(rabbitmq: InRabbitMQ, url: str) -> None:
-    other = ConfirmingPublisher(url, Topology("unoapi", events=EventBounds(60, 20_000_000)))
+    topology = Topology("unoapi", events=EventBounds(60, 20_000_000))
+    other = ConfirmingPublisher(url, topology, recorder=EventRecorder(ConfirmingPublisher(url, topology)))
 
     other.check(timeout_s=10)
     other.publish([Envelope(fan_out(1))], timeout_s=10)
@@ -219,15 +242,24 @@ def test_a_stream_with_other_bounds_stays_as_it_is_and_everything_works(rabbitmq
     assert read(rabbitmq.stream) == [(0, "event-1")]
 
 
-def test_where_there_is_no_stream_events_go_their_way_and_reading_says_so(rabbitmq: InRabbitMQ, url: str) -> None:
-    rabbitmq.publisher.on_channel(lambda channel: channel.queue_delete(KEPT.events) and None)
+def test_where_there_is_no_stream_reading_says_so_and_the_next_event_has_it_made_anew(
+    rabbitmq: InRabbitMQ, url: str
+) -> None:
+    def change(channel: Any) -> None:
+        channel.queue_purge("unoapi.outgoing")
+        channel.queue_delete(KEPT.events)
 
-    rabbitmq.publish(fan_out(1))
+    rabbitmq.publisher.on_channel(change)
 
     with pytest.raises(EventsNotKept, match="no stream"):
         rabbitmq.stream.bounds()
     with pytest.raises(EventsNotKept, match="UNOAPI_EVENTS_MAX_AGE"):
         BrokerEventStream(url, Topology("unoapi")).bounds()
+    rabbitmq.publish(fan_out(1))
+
+    message: Any = rabbitmq.publisher.on_channel(lambda channel: channel.basic_get("unoapi.outgoing", no_ack=True))
+    assert message.headers["id"] == "event-1"
+    assert read(rabbitmq.stream) == [(0, "event-1")]
 
 
 def test_its_files_take_no_more_than_their_bound_however_much_is_published(
@@ -236,10 +268,11 @@ def test_its_files_take_no_more_than_their_bound_however_much_is_published(
     small = Topology("small", events=EventBounds(3600, MIN_EVENTS_BYTES))
     publisher = ConfirmingPublisher(url, small)
     publisher.check(timeout_s=10)
-    job = fan_out(1).model_copy(update={"body": "x" * 100_000})
+    job = fan_out(1).model_copy(update={"body": random.Random(1).randbytes(80_000).hex()})  # half of it, compressed
+    events = [line(job.model_dump_json(), published_ms=now_ms())] * 4
 
-    for _ in range(20):
-        publisher.publish([Envelope(job)] * 10, timeout_s=30)
+    for _ in range(50):
+        publisher.publish_messages([together(events, small)], timeout_s=30)
     publisher.close()
 
     files = [file for file in servers.rabbit.folder.rglob("*small?events*/*") if file.is_file()]
@@ -256,8 +289,13 @@ def test_what_others_wrote_into_it_is_passed_over(rabbitmq: InRabbitMQ, url: str
     with Connection(url) as connection:
         channel: Any = connection.channel()
         strange = to_message(Envelope(fan_out(1)), KEPT)
-        for body, headers in ((b"\xff\x00", {}), (strange.body[:-20], strange.headers), (b"[]", {"id": 5})):
+        for body, headers in ((b"\xff\x00", {}), (strange.body, strange.headers), (b"[]", {"id": 5})):
             channel.basic_publish(amqp.Message(body, application_headers=headers), "", KEPT.events)
-    rabbitmq.publish(fan_out(2))
+        known, later = (line(fan_out(number).model_dump_json(), published_ms=now_ms()) for number in (1, 2))
+        for events in ([b""], [b"\xff \x00"], [known[:-20], b"1 " + known, b"soon" + known, later], [b"1 2"] * 2_000):
+            good = together(events, KEPT)
+            channel.basic_publish(amqp.Message(good.body, **good.properties), "", KEPT.events)
+            channel.basic_publish(amqp.Message(good.body[:-9], content_encoding=ENCODING), "", KEPT.events)
+    rabbitmq.publish(fan_out(3))
 
-    assert [event for _, event in read(rabbitmq.stream)] == ["event-2"]
+    assert [event for _, event in read(rabbitmq.stream)] == ["event-2", "event-3"]

@@ -365,6 +365,42 @@ def test_who_found_it_away_refuses_the_others_at_once() -> None:
     publisher.close()
 
 
+@pytest.mark.parametrize("stands_at", ["declare", "publish"])
+def test_after_a_node_of_a_cluster_that_does_not_answer_the_next_one_is_asked(
+    monkeypatch: pytest.MonkeyPatch, stands_at: str
+) -> None:
+    """One that is cut off from the others takes connections, and confirms nothing."""
+    asked = []
+
+    class Node:
+        def __init__(self, url: str, **_: Any) -> None:
+            asked.append(url.partition(";")[0])
+            self.stands = asked[-1] == "amqp://one"
+
+        def declare(self, _: Any) -> None:
+            if self.stands and stands_at == "declare":
+                raise TimeoutError
+
+        def declare_streams(self, _: Any) -> None:
+            pass
+
+        def publish(self, waiting: dict[int, Message], _: float) -> None:
+            if self.stands:
+                raise TimeoutError
+            waiting.clear()
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("unoapi.broker.connection_pool.PooledConnection", Node)
+    publisher = ConfirmingPublisher("amqp://one;amqp://two;amqp://three", TOPOLOGY)
+
+    publisher.publish([envelope()])
+
+    assert asked == ["amqp://one", "amqp://two"]
+    publisher.close()
+
+
 def test_a_slow_batch_does_not_refuse_the_others(
     broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

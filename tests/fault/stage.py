@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WORKERS = 2
 THREADS = 20
 RETRY_DELAY_MS = 200
+EVENTS_MAX_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def staged(
             "UNOAPI_MESSAGE_RETRY_DELAY": f"{RETRY_DELAY_MS}",
             "UNOAPI_WORKER_THREADS": f"{THREADS}",
             "LOG_LEVEL": "info",
-            "UNOAPI_EVENTS_MAX_BYTES": "4000000000",
+            "UNOAPI_EVENTS_MAX_BYTES": f"{EVENTS_MAX_BYTES}",
             "SSL_CERT_FILE": str(authority),
         }
         with make_servers(folder / "servers") as servers, stack(servers, folder, **settings) as uno:

@@ -70,7 +70,7 @@ def test_every_work_queue_is_bound_with_exactly_its_own_name_after_the_start_of_
 
     bound = bindings(uno)
 
-    work = [f"unoapi.{name}" for name in (*WORK_QUEUES, "events")]
+    work = [f"unoapi.{name}" for name in WORK_QUEUES]  # the stream of events is written to by its name
     assert sorted(bound["unoapi.broker"]) == sorted((name, name) for name in work)
     assert bound["unoapi.dead"] == [("unoapi.dead", "")]
     assert len(bound["unoapi.delayed"]) == 18

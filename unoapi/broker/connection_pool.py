@@ -47,6 +47,7 @@ class ConnectionPool:
         self.away = False
         self.blocked = ""  # why RabbitMQ takes nothing, as the end of an error message
         self.events_trouble = ""  # why events are not kept, or not with the bounds that are set
+        self.events_refused = False  # there is no stream, and will be none
         self._url = amqp_url
         self._topology = topology
         self._idle: deque[PooledConnection] = deque()
@@ -101,7 +102,13 @@ class ConnectionPool:
     def _drop(self, connection: PooledConnection) -> None:
         self._declared = False  # a broker that was replaced has no topology
         connection.close()
+        self._begin_elsewhere()
         self._free.release()
+
+    def _begin_elsewhere(self) -> None:
+        """Let the next connection begin with another node: one that is cut off may still take connections."""
+        first, _, others = self._url.partition(";")
+        self._url = f"{others};{first}" if others else first
 
     def close(self) -> None:
         """Stop the maintenance and close the idle connections."""
@@ -124,6 +131,7 @@ class ConnectionPool:
             self._declare(connection, deadline)
         except BaseException:
             connection.close()
+            self._begin_elsewhere()
             raise
         return connection
 
@@ -154,6 +162,7 @@ class ConnectionPool:
                 self.events_trouble = f"the stream {stream} keeps the bounds with which it was made"
                 hint = f"`rabbitmqctl delete_queue {stream}` has it made anew, without what it holds"
             else:
+                self.events_refused = True
                 self.events_trouble = "RabbitMQ refuses to make a stream, so no event can be replayed"
                 hint = "RabbitMQ has streams from 3.9 on (rabbitmqctl enable_feature_flag stream_queue); the rest works"
             log.warning("events_not_kept", why=self.events_trouble, error=reply, hint=hint)
@@ -209,6 +218,7 @@ class ConnectionPool:
             connection.probe(deadline)
         except BROKER_ERRORS:
             connection.close()
+            self._begin_elsewhere()
             return
         self._on_unblocked()
         self._idle.append(connection)
@@ -264,7 +274,8 @@ class PooledConnection:
             },
         )
         try:
-            self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            tries = max(2, len(amqp_url.split(";")))  # each node once
+            self._connection.ensure_connection(max_retries=tries - 1, interval_start=0, interval_step=0)
             # py-amqp reads the socket before every single publish to look for a block; we read after it.
             inner: Any = self._connection.connection
             blocked_is_read = {**inner.client_properties.get("capabilities", {}), "connection.blocked": False}

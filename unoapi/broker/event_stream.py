@@ -1,13 +1,15 @@
 """The stream of events in RabbitMQ: read from any point, as often as one likes; nothing is taken out of it.
 
 It is read over AMQP 0-9-1: a consumer says from where with `x-stream-offset`, needs a prefetch, and gets each message's
-offset in a header of the same name (https://www.rabbitmq.com/docs/streams#consuming).
+offset in a header of the same name (https://www.rabbitmq.com/docs/streams#consuming). One message has many events
+(`event_recorder`), so an event's position is its message's offset and its place in it.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+import zlib
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from amqp.exceptions import NotFound
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.connection_pool import CONNECT_TIMEOUT_S
-from unoapi.broker.messages import PUBLISHED_HEADER, from_body
+from unoapi.broker.event_recorder import ENCODING
 from unoapi.errors import BrokerUnavailable, EventsNotKept
 from unoapi.models.jobs import FanOut
 from unoapi.models.replays import StoredEvent, StreamBounds
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
 
 OFFSET = "x-stream-offset"
-PREFETCH = 2_000
+PREFETCH = 500
 """So many messages are on their way; what is not read stays in the socket."""
 READ_AT_ONCE = 100
-"""Events of the number: those of others cost no memory."""
+"""Events of the number, and those beside the last of them in its message: those of others cost no memory."""
+PLACES = 1_000
+"""From the position of a message's first event to that of the next one's; no fewer than a message has events."""
+MOST_BYTES = 64_000_000
+"""Of one message, after decompression."""
 HEARTBEAT_S = 60
 """Longer than elsewhere: between two reads an event may be posted, and nobody waits for what is read."""
 READ_S = 0.005
@@ -50,8 +56,8 @@ class BrokerEventStream:
     @contextmanager
     def read(self, phone: str, *, after: int | None = None, since_ms: int = 0) -> Iterator[_Reader]:
         """The events of a number behind a position, or else those from a time on; the oldest first."""
-        start: object = after + 1 if after is not None else _time(since_ms - CLOCKS_APART_MS)
-        with self._consuming(start, phone) as reader:
+        start: object = after // PLACES if after is not None else _time(since_ms - CLOCKS_APART_MS)
+        with self._consuming(start, phone, after=-1 if after is None else after) as reader:
             yield reader
 
     def bounds(self) -> StreamBounds | None:
@@ -68,7 +74,7 @@ class BrokerEventStream:
             return None if reader.last_ms is None else StreamBounds(oldest_ms or 0, reader.last_ms, reader.position)
 
     @contextmanager
-    def _consuming(self, start: object, phone: str) -> Iterator[_Reader]:
+    def _consuming(self, start: object, phone: str, *, after: int = -1) -> Iterator[_Reader]:
         if not self._topology.streams:
             raise EventsNotKept("events are not kept: UNOAPI_EVENTS_MAX_AGE or UNOAPI_EVENTS_MAX_BYTES is 0")
         options = {"client_properties": {"connection_name": "unoapi replay"}}
@@ -77,7 +83,7 @@ class BrokerEventStream:
                 self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=HEARTBEAT_S, transport_options=options
             ) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-                yield _Reader(connection, self._topology.events, start, phone)
+                yield _Reader(connection, self._topology.events, start, phone, after)
         except NotFound:
             raise EventsNotKept("RabbitMQ has no stream of events; `unoapi release` says why") from None
         except BROKER_ERRORS as error:
@@ -87,14 +93,15 @@ class BrokerEventStream:
 class _Reader:
     """See the port `StoredEvents`."""
 
-    def __init__(self, connection: Connection, stream: str, start: object, phone: str) -> None:
+    def __init__(self, connection: Connection, stream: str, start: object, phone: str, after: int) -> None:
         self.position = -1
+        self._after = after
         self._connection = connection
-        self._needle = f'"phone":"{phone}"'  # in the job's own JSON, where quotes inside of texts are escaped
+        self._needle = f'"phone":"{phone}"'.encode()  # in the job's JSON, where quotes inside of texts are escaped
         self._came: list[StoredEvent] = []
         self._unread = 0
         self._tag = 0
-        self.first_ms: int | None = None  # when the first message that was read was published, and the last one
+        self.first_ms: int | None = None  # when the first event that was read was published, and the last one
         self.last_ms: int | None = None
         self._cancelled = False
         channel: Any = connection.channel()
@@ -125,21 +132,29 @@ class _Reader:
     def _on_message(self, message: Any) -> None:
         self._unread += 1
         self._tag = message.delivery_info["delivery_tag"]
-        headers = message.headers or {}
-        self.position = max(self.position, int(headers.get(OFFSET, -1)))
-        published_ms = headers.get(PUBLISHED_HEADER)
-        if not isinstance(published_ms, int):
+        offset = (message.headers or {}).get(OFFSET)
+        if not isinstance(offset, int):
             return
-        self.first_ms, self.last_ms = self.first_ms or published_ms, published_ms
-        body = message.body if isinstance(message.body, str) else bytes(message.body).decode("utf-8", "replace")
-        if self._needle not in body:
+        self.position = max(self.position, offset * PLACES)
+        if message.properties.get("content_encoding") != ENCODING:
             return
         try:
-            job = from_body(str(headers.get("task")), body)
-        except (KeyError, TypeError, ValueError):
-            return  # of a version that is no more
-        if isinstance(job, FanOut):
-            self._came.append(StoredEvent(self.position, published_ms, job))
+            events = zlib.decompressobj().decompress(message.body, MOST_BYTES).split(b"\n")
+        except (TypeError, zlib.error):
+            return
+        for position, event in enumerate(events[:PLACES], offset * PLACES):
+            self._on_event(position, event)
+
+    def _on_event(self, position: int, event: bytes) -> None:
+        published, _, document = event.partition(b" ")
+        if not published.isdigit() or position <= self._after:
+            return
+        published_ms = int(published)
+        self.first_ms, self.last_ms = self.first_ms or published_ms, published_ms
+        self.position = max(self.position, position)
+        if self._needle in document:
+            with suppress(ValueError):  # of a version that is no more
+                self._came.append(StoredEvent(position, published_ms, FanOut.model_validate_json(document)))
 
     def _on_cancel(self, _: str) -> None:
         self._cancelled = True

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 HISTORY_HEADER = "unoapi-history"
 NOT_BEFORE_HEADER = "unoapi-not-before-ms"
 PUBLISHED_HEADER = "unoapi-published-ms"
-COPY_HEADER = "BCC"
-"""More routing keys of a message: what RabbitMQ reads, and takes away (https://www.rabbitmq.com/docs/sender-selected)."""
 DELIVERIES_HEADER = "x-delivery-count"
 """How often the broker delivered the message before, to workers that returned it or ended."""
 LONGEST_EXPIRATION_MS = 2**32 - 1
@@ -32,7 +30,8 @@ class Message:
     """What is published: exchange, key, body, headers and the AMQP properties.
 
     `message_id` is the WhatsApp message that it belongs to, for the log; it is not sent. `into` is the queue that must
-    be there: without it RabbitMQ would confirm the message and not keep it.
+    be there: without it RabbitMQ would confirm the message and not keep it. `event` is what is written into the stream
+    of events when it is confirmed.
     """
 
     exchange: str
@@ -42,6 +41,7 @@ class Message:
     properties: dict[str, Any]
     message_id: str = ""
     into: str = ""
+    event: str = ""
 
 
 def to_message(envelope: Envelope, topology: Topology) -> Message:
@@ -65,7 +65,8 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         headers[TRACE_HEADER] = parent
     if envelope.history != NO_HISTORY:
         headers[HISTORY_HEADER] = envelope.history.model_dump_json(exclude_defaults=True)
-    body = f'[[{job.model_dump_json()}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'
+    document = job.model_dump_json()
+    body = f'[[{document}],{{}},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]'
     properties: dict[str, Any] = {
         "content_type": "application/json",
         "content_encoding": "utf-8",
@@ -78,12 +79,11 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         holding = topology.holding_queue(job.endpoint, envelope.holding).name
         return Message(topology.broker, holding, body, headers, properties, job.message_id)
     if envelope.delay_ms <= 0:
+        message = Message(topology.broker, key, body, headers, properties, job.message_id)
         is_first = not envelope.retries and envelope.history == NO_HISTORY
         if topology.streams and isinstance(job, FanOut) and is_first:
-            headers[COPY_HEADER] = [topology.events]
-            # What reaches the stream alone has a queue, as RabbitMQ sees it, and would not be dead-lettered.
-            return Message(topology.broker, key, body, headers, properties, job.message_id, into=key)
-        return Message(topology.broker, key, body, headers, properties, job.message_id)
+            return replace(message, into=key, event=document)
+        return message
     return waiting(
         Message(topology.delayed, key, body, headers, properties, job.message_id), envelope.delay_ms, topology
     )

@@ -21,6 +21,7 @@ from unoapi.telemetry.logging import PUBLISHED, get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unoapi.broker.event_recorder import EventRecorder
     from unoapi.broker.topology import Topology
     from unoapi.models.jobs import Envelope
     from unoapi.ports import Ordering
@@ -77,13 +78,22 @@ class ConfirmingPublisher:
     a connection works again, which is tried every second: requests that wait for a thread of the API would otherwise
     wait several times as long.
 
-    With an `ordering`, every event that is published now takes its place in its conversation first.
+    With an `ordering`, every event that is published now takes its place in its conversation first. With a `recorder`
+    it is written into the stream of events when it is confirmed.
     """
 
-    def __init__(self, amqp_url: str, topology: Topology, *, ordering: Ordering | None = None) -> None:
+    def __init__(
+        self,
+        amqp_url: str,
+        topology: Topology,
+        *,
+        ordering: Ordering | None = None,
+        recorder: EventRecorder | None = None,
+    ) -> None:
         self._url = amqp_url
         self.topology = topology
         self._ordering = ordering
+        self._recorder = recorder
         self._pool: ConnectionPool | None = None
         self._lock = threading.Lock()
 
@@ -91,6 +101,11 @@ class ConfirmingPublisher:
     def events_trouble(self) -> str:
         """Why events are not kept as the settings say, as far as this process asked; empty when they are."""
         return "" if self._pool is None else self._pool.events_trouble
+
+    @property
+    def events_refused(self) -> bool:
+        """Whether RabbitMQ has no stream of events and refuses to make one, as far as this process asked."""
+        return self._pool is not None and self._pool.events_refused
 
     def publish(
         self,
@@ -110,11 +125,21 @@ class ConfirmingPublisher:
 
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
         """Publish messages, all confirmed. Raises BrokerUnavailable after `timeout_s`."""
+        waiting = dict(enumerate(messages))
+        try:
+            self._publish(waiting, timeout_s)
+        finally:
+            if self._recorder is not None:
+                self._recorder.add(message for number, message in enumerate(messages) if number not in waiting)
+        if log.is_enabled_for(logging.DEBUG):
+            _log_published(messages)
+
+    def _publish(self, waiting: dict[int, Message], timeout_s: float) -> None:
+        """Publish, and remove the confirmed ones from `waiting`: all of them, or BrokerUnavailable is raised."""
         pool = self._started()
         if pool.away:
             raise _unavailable("RabbitMQ was not reachable a moment ago", pool)
-        deadline = time.monotonic() + timeout_s
-        waiting = dict(enumerate(messages))
+        deadline, number = time.monotonic() + timeout_s, len(waiting)
         error: BaseException | None = None
         while waiting and time.monotonic() < deadline:
             try:
@@ -130,12 +155,10 @@ class ConfirmingPublisher:
                 if waiting:
                     raise BrokerUnavailable("RabbitMQ refused the message: the queue is full")
         if waiting:
-            if len(waiting) == len(messages):  # one that confirms some is slow, and there
+            if len(waiting) == number:  # one that confirms some is slow, and there
                 pool.away = True
             log.warning("broker_unavailable", error=type(error).__name__, waiting=len(waiting))
             raise _unavailable("RabbitMQ is not reachable or did not confirm in time", pool) from error
-        if log.is_enabled_for(logging.DEBUG):
-            _log_published(messages)
 
     def check(self, *, timeout_s: float = 2.0) -> None:
         """Raise BrokerUnavailable unless RabbitMQ takes a message in time, ConfigurationError for a conflict of names.
@@ -172,7 +195,9 @@ class ConfirmingPublisher:
                 time.sleep(PAUSE_S)
 
     def close(self) -> None:
-        """Close the connections; one that is publishing is closed after its confirm."""
+        """Write the events that wait, and close the connections; one that is publishing closes after its confirm."""
+        if self._recorder is not None:
+            self._recorder.close()
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None and pool.pid == os.getpid():

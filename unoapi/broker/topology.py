@@ -135,8 +135,8 @@ class Topology:
     def _streams(self, bounds: EventBounds) -> tuple[Queue, ...]:
         """The stream of events, from which nothing is taken. Its bounds are those with which it was made first.
 
-        Each event is published once, to the work queue, and names this one beside it (`messages.COPY_HEADER`): RabbitMQ
-        copies it. Where there is no stream nothing is copied, and nothing else is different.
+        Who publishes an event writes it a moment later (`event_recorder`). Where there is no stream nothing else is
+        different.
         """
         segment = max(SEGMENT_BYTES, bounds.max_bytes // MOST_SEGMENTS)
         segment = min(segment, bounds.max_bytes // LEAST_SEGMENTS, LARGEST_SEGMENT_BYTES)
@@ -146,7 +146,7 @@ class Topology:
             "x-max-length-bytes": bounds.max_bytes - 2 * segment,  # the file that is written may grow somewhat larger
             "x-stream-max-segment-size-bytes": segment,
         }
-        return (Queue(self.events, self.broker, self.events, arguments, purpose="all events, to be replayed"),)
+        return (Queue(self.events, "", self.events, arguments, purpose="all events, to be replayed"),)
 
     def rpc_queue(self, phone: str) -> Queue:
         """The queue with the RPC requests to one session, on the default exchange. Nothing in it outlives 30 s."""
@@ -229,7 +229,6 @@ class Topology:
         """Declare the stream. Raises one of AMQP's errors where there are none, or where it has other bounds."""
         for stream in self.streams:
             channel.queue_declare(stream.name, durable=True, auto_delete=False, arguments=stream.arguments)
-            channel.queue_bind(stream.name, stream.exchange, stream.routing_key)
 
     def bucket_queue(self, number: int | str) -> str:
         """The name of a waiting bucket."""
