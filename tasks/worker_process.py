@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import warnings
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import celeryd_init, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
@@ -78,10 +79,10 @@ def connect(uno: Uno) -> None:
 
 
 def _reports(uno: Uno, consumer: Any, queues: set[str]) -> ProcessReports:
-    """The reports of a worker, which has the name of its line in the Procfile: worker.<pid>@<host>."""
+    """The reports of a worker, whose name begins with that of its line in the Procfile: worker.<pid>@<host>."""
     name, pool = f"{getattr(consumer, 'hostname', None) or 'worker'}", getattr(consumer, "pool", None)
     process = this_process(
-        name.partition("@")[0].partition(".")[0][:50],
+        "".join(takewhile(str.isalpha, name))[:50],
         queues=sorted(queue.removeprefix(f"{uno.topology.prefix}.") for queue in queues),
         places=getattr(pool, "limit", None),
     )

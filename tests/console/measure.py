@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ import redis
 
 from tests.support.api import make_settings
 from tests.support.console import Browser
-from tests.support.stack import CONTACT, OPERATOR
+from tests.support.stack import BIN, CONTACT, OPERATOR, eventually
 from unoapi.bootstrap import bootstrap
 from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.devenv.servers import PrivateServers
@@ -31,13 +34,15 @@ from unoapi.stores.traces import RedisTraces
 from unoapi.web.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from unoapi.bootstrap import Uno
     from unoapi.stores.redis import Command
 
 SESSIONS, LETTERS, MESSAGES = 5_000, 100_000, 1_000_000
 TIMES, MOST_MS = 30, 300.0
+WATCHED_S, MOST_WORKER_SHARE = 10.0, 0.01
+"""So long a worker is watched while pages are opened all the time, and so much of a core it may take for them."""
 AT_ONCE = 20_000
 WEBHOOK = {"id": "crm", "urlAbsolute": "https://203.0.113.9/hook", "token": "x" * 20}
 
@@ -159,6 +164,37 @@ def measured(browser: Browser, path: str) -> Iterator[tuple[float, float]]:
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:300]}"
 
 
+def worker_times(servers: PrivateServers, uno: Uno, browser: Browser) -> tuple[float, float]:
+    """The processor time of a worker in some seconds, in milliseconds: at rest, and while the overview is opened."""
+    own = {"AMQP_URL": servers.amqp_url, "REDIS_URL": servers.redis_url, "UNOAPI_AUTH_TOKEN": OPERATOR}
+    environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "DOTENV_CONFIG_PATH": os.devnull, "LOG_LEVEL": "fatal", **own}
+    command = [str(BIN / "celery"), "--quiet", "-A", "tasks.app", "worker", "--pool", "threads", "--task-events"]
+    with subprocess.Popen([*command, "--queues", "unoapi.outgoing", "-n", "worker@x"], env=environment) as worker:
+        try:
+            eventually(uno.processes.all, within_s=60, what="a worker")
+            time.sleep(2)
+            return _worked(worker.pid, lambda: time.sleep(0.1)), _worked(worker.pid, partial(_open_overview, browser))
+        finally:
+            worker.terminate()
+
+
+def _open_overview(browser: Browser) -> None:
+    for path in ("/console/overview", "/console/overview/live", "/console/queues"):
+        browser.page(path)
+
+
+def _worked(pid: int, do: Callable[[], None]) -> float:
+    before, until = _processor_ms(pid), time.monotonic() + WATCHED_S
+    while time.monotonic() < until:
+        do()
+    return _processor_ms(pid) - before
+
+
+def _processor_ms(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> int:
     """Fill, open, and print a table. 1 when a page is slow."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -194,6 +230,11 @@ def main() -> int:
                 f"{worked:6.1f} ms of this process\n"
             )
             sys.stdout.flush()
+        rest, watched = worker_times(servers, uno, operator)
+        slow += ["worker"] if watched > rest + WATCHED_S * MOST_WORKER_SHARE * 1000 else []
+        sys.stdout.write(
+            f"worker, {WATCHED_S:g} s: {rest:.0f} ms at rest, {watched:.0f} ms while the overview is opened\n"
+        )
         uno.close()
         direct.close()
     sys.stdout.write(f"{'SLOW: ' + ', '.join(slow) if slow else 'no page is slow'}\n")

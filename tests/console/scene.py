@@ -18,6 +18,8 @@ from unoapi.models.activity import RECEIVED, SENT
 from unoapi.models.audit import AuditEntry
 from unoapi.models.connector.events import QrCode, SessionState
 from unoapi.models.jobs import now_ms
+from unoapi.models.processes import this_process
+from unoapi.models.replays import Progress, Replay
 from unoapi.models.request_bin import BinnedRequest
 from unoapi.models.trace import TraceEntry
 from unoapi.services import request_bin
@@ -25,7 +27,7 @@ from unoapi.services import request_bin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.fakes import MemoryActivity, MemoryConnections, MemoryDirectory
+    from tests.support.fakes import MemoryActivity, MemoryConnections, MemoryDirectory, MemoryProcesses
     from unoapi.bootstrap import Uno
 
 SANDBOX = "5511999990000"
@@ -46,9 +48,12 @@ class StandingQueues:
             "delayed": (0, 0, 0, 0.0), "delayed.4": (40, 0, 0, 15.0), "dead": (7, 0, 0, 86_000.0),
         }  # fmt: skip
         return [
-            Depth(f"unoapi.{name}", "", ready, unacked=unacked, consumers=consumers, oldest_s=oldest)
+            Depth(
+                f"unoapi.{name}", "", ready, unacked=unacked, consumers=consumers, oldest_s=oldest,
+                in_per_s=ready / 10, out_per_s=consumers * 1.5,
+            )
             for name, (ready, unacked, consumers, oldest) in counts.items()
-        ] + [Depth("unoapi.held.*", "", 212, oldest_s=340.0)]
+        ] + [Depth("unoapi.held.*", "", 212, oldest_s=340.0)]  # fmt: skip
 
 
 class Well:
@@ -72,6 +77,7 @@ def scene() -> Iterator[MemoryApi]:
         for number in range(60):
             api.register([], phone=f"55219777{number:05}", label=f"Filial {number}")
         _connect(api.uno)
+        _run(api.uno)
         _happen(api.uno)
         _write(api)
         yield api
@@ -96,6 +102,20 @@ def _connect(uno: Uno) -> None:
     connections.record(TO_SCAN, code, at_ms=now_ms(), seq=2)
     connections.record(ONLINE, SessionState(state="connected"), at_ms=now_ms(), seq=1)
     directory.recorded |= {TO_SCAN: "connecting", ONLINE: "online"}
+
+
+def _run(uno: Uno) -> None:
+    """Processes, one of which ended without a word, and a replay that goes on."""
+    processes = cast("MemoryProcesses", uno.processes)
+    for kind, pid, places, busy in (("web", 101, 16, None), ("worker", 102, 50, 50), ("media", 103, 2, 0)):
+        processes.report(this_process(kind, pid=pid, name=kind, host="uno-1", places=places, busy=busy, queues=(kind,)))
+    gone = this_process("worker", pid=99, name="gone", host="uno-2", places=50)
+    processes.reported["gone"] = gone.model_copy(update={"seen_ms": now_ms() - 700_000})
+    hour = {"since_ms": now_ms() - 3_600_000, "until_ms": now_ms(), "updated_ms": now_ms()}
+    progress = Progress(begin=0, position=60, end=100, delivered=41, skipped=18, retrying=1)
+    uno.replays.begin(
+        Replay(id="r", phone=SANDBOX, webhook_id="crm", only_missing=True, rate=50, progress=progress, **hour)
+    )
 
 
 def _happen(uno: Uno) -> None:

@@ -15,6 +15,8 @@ from unoapi.models.replays import STANDS_MS, Progress, Replay
 from unoapi.stores.replays import RedisReplays
 
 if TYPE_CHECKING:
+    import redis
+
     from unoapi.ports import Replays
     from unoapi.stores.redis import RedisClient
 
@@ -84,3 +86,9 @@ def test_without_redis_nothing_is_known(away: RedisClient) -> None:
     for call in (partial(lost.find, CRM), partial(lost.begin, replay()), partial(lost.save, replay(), run="")):
         with pytest.raises(StoreUnavailable):
             call()
+
+
+def test_what_cannot_be_read_is_no_replay(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    raw_redis.set(f"unoapi-replay:{CRM.key}", "[1")
+
+    assert RedisReplays(redis_client).find(CRM) is None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 OGG = b"OggS" + bytes(16_000)
-SLOW, HANGING, SPEAKING, MUTE, COMMANDING = (f"55119999001{number:02}" for number in range(5))
+SLOW, HANGING, SPEAKING, MUTE, COMMANDING, KILLED = (f"55119999001{number:02}" for number in range(6))
 """A number for each test: a worker may not have seen yet that another test has changed a configuration."""
 
 
@@ -96,6 +96,38 @@ def test_a_service_that_hangs_holds_neither_the_audio_nor_anything_else(
     assert sorted(message["type"] for message in messages(receiver, "/hang")) == ["audio", "text"]
     eventually(lambda: uno.dead("--reason", "voice_failed"), within_s=30, every_s=0.5)
     service.script.clear()
+
+
+def test_a_worker_that_is_killed_while_audios_are_written_down_loses_none_and_doubles_none(
+    uno: Stack, service: VoiceServer, receiver: Receiver
+) -> None:
+    count = 3
+    service.script[:] = [Answered(200, pause_s=1.4)] * count
+    uno.register([{"id": "crm", "urlAbsolute": receiver.url("/killed"), "sendTranscribeAudio": True}], phone=KILLED)
+    before = len(service.asked)
+    audios = [audio_arrives(uno, KILLED) for _ in range(count)]
+    eventually(lambda: len(service.asked) == before + count, every_s=0.01, what="all audios at the service")
+
+    uno.processes[-1].kill()  # the worker
+    asked_again = len(service.asked)
+    uno.worker()
+    eventually(lambda: len(messages(receiver, "/killed")) >= 2 * count, within_s=60, what="audios and texts")
+    eventually(lambda: uno.unfinished() == 0, within_s=20)
+
+    answered = [message["context"]["id"] for message in messages(receiver, "/killed") if message["type"] == "text"]
+    heard = {message["text"]["body"] for message in messages(receiver, "/killed") if message["type"] == "text"}
+    assert sorted(answered) == sorted(audios)
+    assert heard == {service.heard}
+    assert len(service.asked) == asked_again + count
+
+
+def test_the_processes_are_listed_with_what_they_take(uno: Stack) -> None:
+    def listed() -> dict[str, Any]:
+        return {one["kind"]: one for one in uno.get("/admin/processes").json()["data"]}
+
+    eventually(lambda: {"web", "worker"} <= listed().keys(), what="both processes")
+    worker = listed()["worker"]
+    assert (worker["places"], "transcribe" in worker["queues"], worker["silent"]) == (10, True, False)
 
 
 def test_a_speech_leaves_as_a_voice_note(uno: Stack, service: VoiceServer, receiver: Receiver) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from unoapi.models.replays import STANDS_MS, Replay
 
 if TYPE_CHECKING:
@@ -56,9 +58,12 @@ class RedisReplays:
         return bool(saved)
 
     def find(self, endpoint: Endpoint) -> Replay | None:
-        """The last one."""
+        """The last one; none also for what cannot be read."""
         (stored,) = self._redis.call(("GET", _key(endpoint)))
-        return Replay.model_validate_json(stored) if stored else None
+        try:
+            return Replay.model_validate_json(stored) if stored else None
+        except ValidationError:
+            return None
 
 
 def _key(endpoint: Endpoint) -> str:
