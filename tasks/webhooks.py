@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.worker import state as worker_state
 
 from tasks.base import UnoTask
-from tasks.strategy import run_at_once
+from tasks.running import run_at_once
 from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
@@ -20,6 +20,7 @@ from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
+    from unoapi.models.attempts import EarlierAnswer
     from unoapi.models.endpoints import EndpointChange
 
 log = get_logger(__name__)
@@ -69,7 +70,7 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     """Make one attempt to deliver. In an ordered conversation, make those that wait for it, too."""
     uno = self.uno
     if not job.contact:
-        _attempt(uno, job, self.history)
+        _attempt(uno, job, self.history, answer=self.request.get("answer"))
         return
     ordering.ensure_turn(job, uno.ordering)
     done = False
@@ -143,9 +144,12 @@ def _attempt_released(uno: Uno, job: DeliverWebhook, history: History) -> None:
     webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
-def _attempt(uno: Uno, job: DeliverWebhook, history: History) -> None:
-    """Make one attempt with the parts of this worker. Raises what `webhooks.deliver` raises."""
-    webhooks.deliver_and_record(job, history=history, context=_context(uno), traces=uno.traces)
+def _attempt(uno: Uno, job: DeliverWebhook, history: History, *, answer: EarlierAnswer | None = None) -> None:
+    """Make one attempt with the parts of this worker, or take the answer that came. Raises as `webhooks.deliver`."""
+    context = _context(uno)
+    if answer is not None:
+        context = replace(context, sender=webhooks.AnsweredBefore(answer, sender=context.sender))
+    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
 def _context(uno: Uno) -> webhooks.DeliveryContext:
@@ -157,7 +161,7 @@ def _context(uno: Uno) -> webhooks.DeliveryContext:
         sender=uno.webhook_client,
         breakers=uno.breakers,
         bulkhead=uno.bulkhead,
-        notify=partial(_report_change, uno),
+        notify=partial(report_change, uno),
         max_age_s=max_age_s,
         wait=partial(
             holding.wait, max_age_s=max_age_s, announcements=uno.holding_announcements, publisher=uno.publisher
@@ -176,7 +180,7 @@ def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:
     return True
 
 
-def _report_change(uno: Uno, job: DeliverWebhook, change: EndpointChange) -> None:
+def report_change(uno: Uno, job: DeliverWebhook, change: EndpointChange) -> None:
     """Report once that an endpoint went down or came back. A broker that is away now must not undo a delivery."""
     event = "endpoint_down" if change.down else "endpoint_up"
     log.log(30 if change.down else 20, event, webhook_id=job.webhook_id, since_ms=change.since_ms)

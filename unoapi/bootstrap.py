@@ -6,7 +6,7 @@ import gc
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -32,6 +32,7 @@ from unoapi.http.process_bulkhead import ProcessBulkhead
 from unoapi.http.request_bin import WithRequestBin
 from unoapi.http.voice_client import VoiceClient
 from unoapi.http.webhook_client import WebhookClient
+from unoapi.http.webhook_loop import WebhookLoop as CurlWebhookLoop
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
 from unoapi.media.whisper import LocalWhisper
@@ -67,6 +68,7 @@ from unoapi.stores.console_logins import RedisConsoleLogins
 from unoapi.stores.dead_letter_counts import RedisDeadLetterCounts
 from unoapi.stores.dead_letter_holder import RedisDeadLetterHolder
 from unoapi.stores.deliveries import RedisDeliveries
+from unoapi.stores.first_looks import RedisFirstLooks
 from unoapi.stores.holdings import RedisHoldings
 from unoapi.stores.idempotency import RedisIdempotency
 from unoapi.stores.link_secret import RedisLinkSecret
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
         Deliveries,
         EventStream,
         FileDownloader,
+        FirstLooks,
         Graph,
         HoldingQueues,
         Holdings,
@@ -143,6 +146,7 @@ if TYPE_CHECKING:
         Traces,
         Usage,
         VoiceService,
+        WebhookLoop,
         WebhookSender,
     )
     from unoapi.telemetry.exporter import Listener, ProcessRegistry
@@ -214,6 +218,8 @@ class Uno:
     request_bin: RequestBin
     operator_addresses: OperatorAddresses
     webhook_client: WebhookSender
+    webhook_loop: Callable[[], WebhookLoop]
+    first_looks: FirstLooks
     callback_client: CallbackSender
     alerts: AlertStore
     alert_channels: AlertChannels
@@ -281,6 +287,8 @@ def bootstrap(settings: Settings) -> Uno:
         ),
     )
     directory = RedisSessionDirectory(store, sessions)
+    statuses = RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S))
+    webhook_client = WebhookClient(guard, operators, threads=settings.unoapi_worker_threads)
     connections, chats, ids = (
         RedisConnections(store, ttl_s=settings.data_ttl),
         RedisChats(store, ttl_s=settings.data_ttl),
@@ -381,7 +389,7 @@ def bootstrap(settings: Settings) -> Uno:
             share=fetches.taken,
         ),
         # Statuses that come twice, or in a wrong order, come soon after each other.
-        statuses=RedisStatuses(store, ttl_s=min(settings.data_ttl, WEEK_S)),
+        statuses=statuses,
         traces=traces,
         activity=activity,
         message_log=RedisMessageLog(
@@ -393,9 +401,9 @@ def bootstrap(settings: Settings) -> Uno:
         audit=RedisAudit(store),
         request_bin=request_bin,
         operator_addresses=operators,
-        webhook_client=WithRequestBin(
-            WebhookClient(guard, operators, threads=settings.unoapi_worker_threads), request_bin
-        ),
+        webhook_client=WithRequestBin(webhook_client, request_bin),
+        webhook_loop=partial(CurlWebhookLoop, guard, webhook_client),
+        first_looks=RedisFirstLooks(store, sessions=sessions, deliveries=deliveries, statuses=statuses),
         callback_client=CallbackClient(),
         alerts=RedisAlerts(store, spacing_ms=HOUR_MS // settings.unoapi_alerts_per_hour),
         alert_channels=AppriseChannels(settings.alert_urls),

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from unoapi.models.connector.events import PairingCode, QrCode, SessionState
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterQuery, DeadLetterWalk, Outcome
     from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding, Permit
+    from unoapi.models.first_look import FirstLook
     from unoapi.models.graph import GraphAnswer, GraphRequest
-    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, HeldDelivery, MessageJob, SendMessage
+    from unoapi.models.jobs import DeliverWebhook, Envelope, EventJob, FanOut, HeldDelivery, MessageJob, SendMessage
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.message_log import LoggedMessage
@@ -174,8 +175,8 @@ class Deliveries(Protocol):
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done, for a person."""
 
-    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
-        """Remember that the delivery is done; a later copy is not posted."""
+    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
+        """Remember that the delivery is done, so that a later copy is not posted, and the last steps of its trace."""
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""
@@ -611,6 +612,44 @@ class WebhookSender(Protocol):
         self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = ...
     ) -> Answer:
         """Sign and send; a replay says so. Never raises for what the network or the receiver does."""
+
+
+class WebhookLoop(Protocol):
+    """Many POSTs to webhooks at once, for one thread, which calls everything but `wake`."""
+
+    @property
+    def under_way(self) -> int:
+        """How many have not ended."""
+
+    def post(
+        self, webhook: Webhook, *, phone: str, delivery_id: str, body: str, on_answer: Callable[[Answer], None]
+    ) -> None:
+        """Begin a first attempt. `on_answer` gets what came of it, in a later `turn`; at once if nothing can be sent.
+
+        Never raises for what the network or the receiver does.
+        """
+
+    def turn(self, timeout_s: float) -> None:
+        """Go on with all of them until something happened, `wake` was called, or the time is over."""
+
+    def wake(self) -> None:
+        """End the `turn` that waits, from any thread."""
+
+    def close(self) -> None:
+        """Break off what is under way; nobody is told."""
+
+
+class FirstLooks(Protocol):
+    """What new events and deliveries need to know, for many at once."""
+
+    def begin(
+        self, jobs: Sequence[FanOut | DeliverWebhook], on_ready: Callable[[], None]
+    ) -> Callable[[], list[FirstLook | None]]:
+        """Ask about jobs that have one webhook each. The result can be called after `on_ready` was, in any thread.
+
+        It gives what is known of each job; none where the job has to ask for itself. Raises StoreUnavailable, and what
+        the content of a job may raise.
+        """
 
 
 class CallbackSender(Protocol):

@@ -180,7 +180,12 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="RabbitMQ's management API, with its login. Empty: messages that workers hold are not counted.",
     )
-    unoapi_worker_threads: int = Field(50, ge=1, le=1000, description="Threads of one worker process.")
+    unoapi_worker_threads: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="Messages that one worker process handles at once; threads are started as they are needed.",
+    )
     unoapi_media_processes: int = Field(2, ge=1, le=1000, description="Processes that fetch and convert files.")
 
     unoapi_message_retry_limit: int = Field(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from unoapi.devenv.servers import PrivateServers
 
-FAST = {"UNOAPI_CONNECTOR_SENDS_PER_SECOND": "1000", "UNOAPI_SEND_MAX_AGE": "600", "UNOAPI_COMMANDS": "true"}
+FAST = {"UNOAPI_CONNECTOR_SENDS_PER_SECOND": "1000", "UNOAPI_SEND_MAX_AGE": "600"}
 
 
 @pytest.fixture(scope="module")
@@ -283,39 +283,3 @@ def test_a_campaign_reaches_each_contact_once_and_a_reply_goes_before_it(uno: St
     assert (shown["rows"]["bad"], shown["rows"]["duplicates"]) == (1, 1)
     assert sum(shown["counts"].get(word, 0) for word in ("sent", "delivered", "read")) == 24
     assert replied - asked_at < 2
-
-
-OWN_CHAT = {"jid": f"{PHONE}@s.whatsapp.net", "kind": "user", "phone": PHONE}
-COMMANDS = {
-    "status": "crm: entrega",
-    "ajuda": "Comandos:",
-    "qr": "/session/",
-    "mortas": "Abandonadas hoje",
-    "pausar crm 30m": "Em pausa por 30 min: crm",
-    "estado": "crm: em pausa por",
-    "retomar": "Segue: crm",
-    "unoapi-config\nlabel: Loja Centro": "label",
-    "unoapi-config\nlabel: &a [*a]": "",
-}
-"""What the number writes to itself, in this order, and what the answer says."""
-
-
-def test_commands_of_the_number_to_itself_are_answered_in_its_own_chat_and_nobody_else_gives_one(
-    uno: Stack, phone: Phone, hook: Receiver
-) -> None:
-    before = len(phone.sent())
-
-    phone.receives("3EB0STRANGER", {"kind": "text", "body": "pausar crm 30m"})
-    phone.receives("3EB0ELSEWHERE", {"kind": "text", "body": "pausar crm 30m"}, sender=OWN_CHAT, from_me=True)
-    eventually(lambda: messages_with(hook, "3EB0STRANGER"), what="the contact's message")
-    answers = []
-    for number, (words, says) in enumerate(COMMANDS.items()):
-        said = {"kind": "text", "body": words}
-        phone.receives(f"3EB0OWN{number}", said, chat=OWN_CHAT, sender=OWN_CHAT, from_me=True)
-        eventually(lambda number=number: len(phone.sent()) > before + number, what=f"an answer to {words!r}")  # type: ignore[misc]
-        answers.append((phone.sent()[-1]["to"], says, json.dumps(phone.sent()[-1]["message"], ensure_ascii=False)))
-    time.sleep(1)
-
-    assert [(to, says) for to, says, text in answers if to != OWN_CHAT["jid"] or says not in text] == []
-    assert "Loja" in uno.get(f"/v15.0/{PHONE}").text
-    assert len(phone.sent()) == before + len(COMMANDS)

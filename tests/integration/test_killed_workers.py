@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from tasks.first_attempts import EX_STOPPED
 from tests.fault.breaking import blocked_publishers
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import CONTACT, PHONE, REGISTERED_S, TOPOLOGY, Stack, eventually, stack
@@ -59,6 +60,24 @@ def test_a_delivery_whose_worker_is_killed_in_the_middle_is_made_again(uno: Stac
     assert tally == (2, 1)
     assert uno.unfinished() == 0
     assert uno.depth("unoapi.dead") == 0
+
+
+def test_a_worker_whose_first_attempts_stand_still_ends_and_its_messages_are_another_ones(
+    uno: Stack, receiver: Receiver
+) -> None:
+    receiver.record("count", key=r'"id":\s*"(wamid\.[^"]+)"')
+    uno.web()
+    one_webhook(uno, receiver)
+    written = {uno.contact_writes(f"event {number}") for number in range(60)}
+
+    standing = uno.worker(app="tests.support.standing_worker_app")
+    eventually(lambda: not standing.running(), within_s=30)
+    uno.worker()
+
+    eventually(lambda: set(receiver.keys("/main")) == written, within_s=30)
+    assert standing.wait(1) == EX_STOPPED
+    assert "first_attempts_stopped" in standing.output()
+    assert uno.unfinished() == 0
 
 
 def test_fan_outs_killed_half_way_repeat_the_same_delivery_ids(uno: Stack, receiver: Receiver) -> None:

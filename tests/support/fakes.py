@@ -37,6 +37,7 @@ from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, Se
 from unoapi.models.contacts import contact_key
 from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding, Permit
+from unoapi.models.first_look import FirstLook
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, HeldDelivery, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey, message_token
@@ -382,9 +383,10 @@ class MemoryDeliveries:
             raise StoreUnavailable("Redis is away")
         return delivery_id in self.finished
 
-    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
         self.finished.append(delivery_id)
-        self._trace(entry)
+        for entry in entries:
+            self._trace(entry)
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         self.pause(endpoint, pause_ms=pause_ms)
@@ -1345,6 +1347,89 @@ class MemoryRequestBin:
 
     def read(self, phone: str, *, after: int = 0) -> list[BinnedRequest]:
         return [request for request in self._requests.get(phone, []) if request.seq > after]
+
+
+class MemoryFirstLooks:
+    """What the memories of sessions and deliveries know of jobs, and what a test says of contacts and statuses."""
+
+    def __init__(self, sessions: MemorySessions, deliveries: MemoryDeliveries) -> None:
+        self._sessions = sessions
+        self._deliveries = deliveries
+        self.blocked: set[str] = set()
+        self.superseded: set[str] = set()
+        self.batches: list[int] = []
+
+    def begin(
+        self, jobs: Sequence[FanOut | DeliverWebhook], on_ready: Callable[[], None]
+    ) -> Callable[[], list[FirstLook | None]]:
+        self.batches.append(len(jobs))
+        looks = [self._look(job) for job in jobs]
+        on_ready()
+        return lambda: looks
+
+    def _look(self, job: FanOut | DeliverWebhook) -> FirstLook | None:
+        if self._sessions.away or self._deliveries.away:
+            raise StoreUnavailable("Redis is away")
+        if isinstance(job, DeliverWebhook):
+            delivered, endpoint = job.id, job.endpoint
+        else:
+            (webhook_id,) = job.webhook_ids or ("",)
+            delivered, endpoint = delivery_id(job.id, webhook_id), Endpoint(job.phone, webhook_id)
+        session = self._sessions.stored.get(job.phone) if job.stored else self._sessions.find(job.phone)
+        if session is None:
+            return None
+        contact_names = job.content.counterparty(job.phone).keys if isinstance(job, FanOut) else ()
+        return FirstLook(
+            session,
+            self._deliveries.state(delivered, endpoint),
+            admitted=job.message_id not in self.superseded,
+            blocked=not self.blocked.isdisjoint(contact_names),
+        )
+
+
+class ScriptedLoop:
+    """WebhookLoop: each turn gives all that was posted the next answers; the last one again and again."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers) or [Answer(status=200, duration_ms=7)]
+        self._waiting: list[Callable[[Answer], None]] = []
+        self._woken = threading.Event()
+        self.held = False
+        self.ids: list[str] = []
+        self.most = 0
+
+    @property
+    def under_way(self) -> int:
+        return len(self._waiting)
+
+    def post(
+        self,
+        webhook: Webhook,  # noqa: ARG002 (the port's)
+        *,
+        phone: str,  # noqa: ARG002
+        delivery_id: str,
+        body: str,  # noqa: ARG002
+        on_answer: Callable[[Answer], None],
+    ) -> None:
+        self.ids.append(delivery_id)
+        self._waiting.append(on_answer)
+        self.most = max(self.most, len(self._waiting))
+
+    def turn(self, timeout_s: float) -> None:
+        if self.held or not self._waiting:
+            self._woken.wait(min(timeout_s, 0.05))
+            self._woken.clear()
+        if self.held:
+            return
+        waiting, self._waiting = self._waiting, []
+        for on_answer in waiting:
+            on_answer(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def close(self) -> None:
+        self._waiting.clear()
 
 
 class WebhookRecorder:

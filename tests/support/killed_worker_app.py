@@ -12,13 +12,13 @@ from unoapi.http.webhook_client import WebhookClient
 __all__ = ["app"]
 
 WORD = os.environ["TESTS_KILLER_WORD"]
-_post = WebhookClient.post
+_request = WebhookClient.request
 
 
-def _post_or_die(self: WebhookClient, *args: Any, **options: Any) -> Any:
+def _request_or_die(self: WebhookClient, *args: Any, **options: Any) -> Any:
     if WORD in str(options.get("body", "")):
         os.kill(os.getpid(), signal.SIGKILL)
-    return _post(self, *args, **options)
+    return _request(self, *args, **options)
 
 
-WebhookClient.post = _post_or_die  # type: ignore[method-assign]
+WebhookClient.request = _request_or_die  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,9 @@ import pytest
 import trustme
 
 from tests.support.raw_http_server import LOOPBACK, OK, PROXIES, Listen, Receiver, Reply
-from unoapi.http.webhook_client import CurlSender
+from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookRequest
+from unoapi.http.webhook_loop import WebhookLoop
+from unoapi.models.attempts import Answer
 
 
 @pytest.fixture
@@ -76,7 +79,35 @@ def far_east() -> Iterator[None]:
     time.tzset()
 
 
-@pytest.fixture
-def sender() -> CurlSender:
+class LoopSender(CurlSender):
+    """The loop of first attempts, in the place of handles that wait: one request after the other."""
+
+    def __init__(self) -> None:
+        super().__init__(LOOPBACK)
+        self._loop = WebhookLoop(LOOPBACK, WebhookClient(LOOPBACK))
+        self._one_at_a_time = threading.Lock()
+
+    def post(self, request: WebhookRequest) -> Answer:
+        """Send once, and turn the loop until the answer is there."""
+        answers: list[Answer] = []
+        with self._one_at_a_time:
+            self._loop.begin(request, answers.append)
+            while not answers:
+                self._loop.turn(1.0)
+        assert len(answers) == 1
+        return answers[0]
+
+    def close(self) -> None:
+        self._loop.close()
+
+
+@pytest.fixture(params=["thread", "loop"])
+def sender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[CurlSender]:
     """With as little room as there may be: the next request often takes another one's handle over."""
-    return CurlSender(LOOPBACK, most_idle=1)
+    if request.param == "thread":
+        yield CurlSender(LOOPBACK, most_idle=1)
+        return
+    monkeypatch.setattr("unoapi.http.webhook_loop.MOST_KEPT", 1)
+    loop = LoopSender()
+    yield loop
+    loop.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from billiard.exceptions import WorkerLostError
 from celery import Celery, concurrency
@@ -24,7 +24,9 @@ from unoapi.models.jobs import JOBS, Envelope, ReceiveEvent
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import ThreadPoolExecutor
+    from threading import Thread
 
     from unoapi.broker.messages import Message
     from unoapi.broker.publisher import MessagePublisher
@@ -60,6 +62,16 @@ for _command in SWITCHED_OFF:
     Panel.data[_command] = _refuse
 
 
+class Beside(Protocol):
+    """A thread beside those of the pool."""
+
+    def stop(self) -> None:
+        """Begin nothing more, and end when what has begun is done."""
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+
+
 class DrainingPool(TaskPool):
     """Celery's threads, with heartbeats and acknowledgements while the last tasks of a stopping worker end.
 
@@ -68,18 +80,28 @@ class DrainingPool(TaskPool):
     """
 
     executor: ThreadPoolExecutor
+    beside: Beside | None = None
+    """A thread that works beside them, on messages of its own."""
 
     def on_stop(self) -> None:
         """End the threads when their tasks are done. What has not begun stays with RabbitMQ."""
+        if self.beside is not None:
+            self.beside.stop()
+            _wait_for([self.beside])
         self.executor.shutdown(wait=False, cancel_futures=True)
-        hub = get_event_loop()
-        while any(thread.is_alive() for thread in self.executor._threads):  # noqa: SLF001 (as Celery's own does)
-            if hub is not None:
-                hub.fire_timers()
-                _acknowledge(hub)
-            time.sleep(DRAIN_STEP_S)
+        _wait_for(self.executor._threads)  # noqa: SLF001 (as Celery's own does)
+
+
+def _wait_for(threads: Iterable[Beside | Thread]) -> None:
+    """Wait until threads have ended, while heartbeats and acknowledgements go on."""
+    hub = get_event_loop()
+    while any(thread.is_alive() for thread in threads):
         if hub is not None:
+            hub.fire_timers()
             _acknowledge(hub)
+        time.sleep(DRAIN_STEP_S)
+    if hub is not None:
+        _acknowledge(hub)
 
 
 def _acknowledge(hub: Any) -> None:

@@ -101,7 +101,10 @@ class GuardedHandle:
 
     def perform(self) -> Failure | None:
         """Make the exchange. A failure may also come behind the status line: see `status`."""
-        code = self._run()
+        return self.ended(self._run())
+
+    def ended(self, code: int) -> Failure | None:
+        """What became of an exchange that libcurl ended with this code, for who lets a loop make it."""
         return None if code == pycurl.E_OK and self.status >= FINAL else self._explain(code)
 
     def connect(self) -> Failure | None:

@@ -19,6 +19,7 @@ from unoapi.telemetry.tracing import is_tracing, span, traceparent
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
+    from unoapi.http.failures import Failure
     from unoapi.http.guarded_handle import Headers
     from unoapi.models.provenance import OperatorAddresses
     from unoapi.models.session import Webhook
@@ -68,6 +69,14 @@ class WebhookClient:
     def _post(  # noqa: PLR0913 (the parts of one request)
         self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool
     ) -> Answer:
+        return self._sender.post(
+            self.request(webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body, replay=replay)
+        )
+
+    def request(  # noqa: PLR0913 (the parts of one request)
+        self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = False
+    ) -> WebhookRequest:
+        """What is sent, signed now."""
         raw = body.encode("ascii")
         now_s = time.time()
         headers = build_headers(
@@ -83,8 +92,7 @@ class WebhookClient:
         )
         url = webhook.address(phone)
         trusted = self._operators.include(url, phone=phone)
-        request = WebhookRequest(url, raw, headers, tenant=phone, timeout_ms=webhook.deadline_ms, trusted=trusted)
-        return self._sender.post(request)
+        return WebhookRequest(url, raw, headers, tenant=phone, timeout_ms=webhook.deadline_ms, trusted=trusted)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,11 @@ class WebhookRequest:
     tenant: str
     timeout_ms: int
     trusted: bool = field(default=False, repr=False)
+
+    @property
+    def owner(self) -> Owner:
+        """Whose connection it may use."""
+        return (self.tenant, self.trusted, origin_of(self.url))
 
 
 Owner = tuple[str, bool, tuple[str, str, int] | None]
@@ -118,10 +131,9 @@ class CurlSender:
 
     def post(self, request: WebhookRequest) -> Answer:
         """Send once. Never raises for what a network, a receiver or a tenant's configuration does."""
-        owner = (request.tenant, request.trusted, origin_of(request.url))
-        handle = self._take(owner)
+        handle = self._take(request.owner)
         try:
-            return handle.post(request, owner)
+            return handle.post(request)
         finally:
             self._give_back(handle)
 
@@ -147,33 +159,67 @@ class _Handle:
     """A handle, in one thread at a time. `owner` is the only one that its open connection can belong to."""
 
     def __init__(self, guard: AddressGuard) -> None:
-        self._handle = GuardedHandle(guard)
+        self._exchange = WebhookExchange(guard)
         self.owner: Owner | None = None
-        self._body_bytes = 0
 
     def close(self) -> None:
         """Close the connection."""
-        self._handle.close()
+        self._exchange.close()
 
-    def post(self, request: WebhookRequest, owner: Owner) -> Answer:
+    def post(self, request: WebhookRequest) -> Answer:
         """Send once, as `CurlSender.post` does."""
-        self._body_bytes = 0
+        owner = request.owner
         try:
-            curl = self._handle.prepare(
-                request.url,
-                headers=request.headers,
-                timeout_ms=request.timeout_ms,
-                on_body=self._on_body,
-                trusted=request.trusted,
-            )
+            curl = self._exchange.prepare(request)
         except NotSent as error:
             return Answer(error=f"{error}")
         curl.setopt(pycurl.MAXCONNECTS, 1)
         curl.setopt(pycurl.FRESH_CONNECT, int(owner != self.owner))
-        curl.setopt(pycurl.POSTFIELDS, request.body)
-        failure = self._handle.perform()
+        answer = self._exchange.perform()
         # The connection of the owner before gives way only to one that stays open; until then nobody may reuse one.
         self.owner = owner if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
+        return answer
+
+
+class WebhookExchange:
+    """A handle that makes one exchange after the other: what is sent, and what the answer says.
+
+    Its connections are its own, or those that it shares with others.
+    """
+
+    def __init__(self, guard: AddressGuard, *, connections: pycurl.CurlShare | None = None) -> None:
+        self._handle = GuardedHandle(guard)
+        if connections is not None:
+            self._handle.curl.setopt(pycurl.SHARE, connections)
+        self._body_bytes = 0
+
+    def close(self) -> None:
+        """Close the handle."""
+        self._handle.close()
+
+    def prepare(self, request: WebhookRequest) -> pycurl.Curl:
+        """Set everything but what concerns connections. Raises NotSent."""
+        self._body_bytes = 0
+        curl = self._handle.prepare(
+            request.url,
+            headers=request.headers,
+            timeout_ms=request.timeout_ms,
+            on_body=self._on_body,
+            trusted=request.trusted,
+        )
+        curl.setopt(pycurl.POSTFIELDS, request.body)
+        return curl
+
+    def perform(self) -> Answer:
+        """Make the exchange, and wait for it."""
+        return self._answer(self._handle.perform())
+
+    def ended(self, code: int) -> Answer:
+        """The answer of an exchange that a loop has made, by libcurl's code for its end."""
+        return self._answer(self._handle.ended(code))
+
+    def _answer(self, failure: Failure | None) -> Answer:
+        curl = self._handle.curl
         timings_ms = {name: curl.getinfo(info) // 1000 for name, info in _TIMINGS}
         if not curl.getinfo(pycurl.HEADER_SIZE):
             timings_ms["first_byte"] = 0  # libcurl gives the end of the exchange here

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -130,3 +130,10 @@ class Answer:
         if self.status == 503 and self.retry_after_s is not None:  # noqa: PLR2004
             return "throttled"
         return {410: "gone", 429: "throttled"}.get(self.status, "refused")
+
+
+class EarlierAnswer(NamedTuple):
+    """The answer to a delivery's attempt that was made before its task began."""
+
+    delivery_id: str
+    answer: Answer

@@ -10,7 +10,7 @@ from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnava
 from unoapi.models.activity import RECEIVED
 from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe, delivery_id
 from unoapi.models.message_log import LoggedMessage
-from unoapi.models.request_bin import BIN_WEBHOOK
+from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 from unoapi.models.trace import TraceEntry
 from unoapi.services import transcription
 from unoapi.services.answers import delivery_error
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unoapi.errors import UnoError
-    from unoapi.models.attempts import Answer, Attempt, History
+    from unoapi.models.attempts import Answer, Attempt, EarlierAnswer, History
     from unoapi.models.cloud_api.events import Event
     from unoapi.models.endpoints import DeliveryState, EndpointChange
+    from unoapi.models.first_look import FirstLook
     from unoapi.models.message_log import Direction
-    from unoapi.models.session import Session
+    from unoapi.models.session import Session, Webhook
     from unoapi.ports import (
         ActivityCounts,
         Blacklist,
@@ -317,6 +318,24 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     return answer.as_attempt()
 
 
+class AnsweredBefore:
+    """A sender for a delivery whose attempt was made already: what is left is what follows from the answer."""
+
+    def __init__(self, earlier: EarlierAnswer, *, sender: WebhookSender) -> None:
+        self._earlier = earlier
+        self._sender = sender
+
+    def post(  # noqa: PLR0913 (as WebhookSender has it)
+        self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = False
+    ) -> Answer:
+        """The answer that came; for any other delivery, a new attempt."""
+        if delivery_id == self._earlier.delivery_id:
+            return self._earlier.answer
+        return self._sender.post(
+            webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body, replay=replay
+        )
+
+
 def deliver_and_record(job: DeliverWebhook, *, history: History, context: DeliveryContext, traces: Traces) -> None:
     """Make one attempt, and record what became of it. Raises what `deliver` raises."""
     try:
@@ -330,11 +349,38 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
             traces.add(TraceEntry.of(job, "duplicate"))
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
+    record_delivered(job, attempt, tries=history.tries + 1, deliveries=context.deliveries)
+
+
+def record_delivered(
+    job: DeliverWebhook, attempt: Attempt, *, tries: int, deliveries: Deliveries, before: Sequence[TraceEntry] = ()
+) -> None:
+    """Record an attempt that succeeded, with the steps of its trace `before` it that are not written yet."""
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
     detail = "a replay" if job.replay else ""
-    entry = TraceEntry.of(job, "delivered", tries=history.tries + 1, attempt=attempt, detail=detail)
-    context.deliveries.finish(job.id, entry)
+    entry = TraceEntry.of(job, "delivered", tries=tries, attempt=attempt, detail=detail)
+    deliveries.finish(job.id, *before, entry)
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
+
+
+def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int) -> Webhook | None:
+    """The webhook of a delivery that may be posted at once; none when `deliver` has to look at it closely."""
+    state, webhook = look.state, look.session.webhook(job.webhook_id)
+    is_plain = not (
+        webhook is None
+        or webhook.address(job.phone) == BIN_URL
+        or job.contact
+        or job.replay
+        or state.done
+        or state.paused_ms
+        or state.breaker != ""
+        or state.holding is not None
+        or job.accepted_at_ms <= state.dropped_until_ms
+    )
+    if not is_plain:
+        return None
+    ensure_fresh(job, max_age_s=max_age_s)
+    return webhook
 
 
 def _ensure_due(job: DeliverWebhook, state: DeliveryState, context: DeliveryContext) -> None:

@@ -54,7 +54,7 @@ class RedisBlacklist:
         if not entries:
             return
         try:
-            (values,) = self._redis.call(("MGET", *(_key(phone, _entry(*entry)) for entry in entries)))
+            (values,) = self._redis.call(("MGET", *blocking_keys(phone, webhook_ids, contacts)))
         except StoreUnavailable:
             return
         yield from (entry for entry, value in zip(entries, values, strict=True) if value is not None)
@@ -119,6 +119,11 @@ class RedisBlacklist:
             if str(cursor) == "0":
                 break
         return sorted(contacts)[:MAX_BLOCKED]
+
+
+def blocking_keys(phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> list[str]:
+    """The keys that are there while a webhook gets no events of a contact."""
+    return [_key(phone, _entry(webhook_id, contact)) for webhook_id in webhook_ids for contact in contacts]
 
 
 def _put(phone: str, webhook_id: str, contact: str, ttl_s: int) -> Command:

@@ -42,14 +42,16 @@ class RedisDeliveries:
         if delivery_id in self._done_here:
             return DeliveryState(done=True)
         try:
-            ((done, done_earlier, paused_until_ms, dropped_until_ms, breaker, holding),) = self._redis.call(
-                (
-                    "MGET", done_key(delivery_id), earlier_done_key(delivery_id),
-                    _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint),
-                )
-            )  # fmt: skip
+            (values,) = self._redis.call(("MGET", *state_keys(delivery_id, endpoint)))
         except StoreUnavailable:
             return DeliveryState(paused_ms=self._pause_here_ms(endpoint), breaker=None)
+        return self.state_in(values, delivery_id, endpoint)
+
+    def state_in(self, values: Sequence[str | None], delivery_id: str, endpoint: Endpoint) -> DeliveryState:
+        """The state before an attempt, from the values of `state_keys` and what this process knows."""
+        if delivery_id in self._done_here:
+            return DeliveryState(done=True)
+        done, done_earlier, paused_until_ms, dropped_until_ms, breaker, holding = values
         paused_ms = max(0, int(paused_until_ms or 0) - now_ms(), self._pause_on_its_way_ms(endpoint))
         return DeliveryState(
             bool(done or done_earlier),
@@ -68,8 +70,8 @@ class RedisDeliveries:
         _, posted_at = self._pauses_here.get(endpoint.key, NO_PAUSE)
         return self._pause_here_ms(endpoint) if time.monotonic() < posted_at + ON_ITS_WAY_S else 0
 
-    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
-        """Remember that the delivery is done.
+    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
+        """Remember that the delivery is done, and the last steps on the way there.
 
         Written within milliseconds, without waiting: to wait before the acknowledgement would only lengthen the time in
         which a crash makes a copy.
@@ -79,7 +81,7 @@ class RedisDeliveries:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
         done: Command = ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
-        self._redis.post(done, *self._traces.commands(entry))
+        self._redis.post(done, *self._traces.commands(*entries))
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""
@@ -139,6 +141,14 @@ class RedisDeliveries:
         """The holding queue of an endpoint. Raises StoreUnavailable."""
         (text,) = self._redis.call(("GET", holding_key(endpoint)))
         return read_holding(text)
+
+
+def state_keys(delivery_id: str, endpoint: Endpoint) -> tuple[str, ...]:
+    """The keys that hold what is known before an attempt."""
+    return (
+        done_key(delivery_id), earlier_done_key(delivery_id),
+        _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint),
+    )  # fmt: skip
 
 
 def done_key(delivery_id: str) -> str:

@@ -64,6 +64,7 @@ WRONG_COMMAND = frozenset({"ERR", "WRONGTYPE"})
 
 Command = tuple[str | int | bytes, ...]
 OnResults = Callable[[list[Any]], None]
+OnAnswer = Callable[[list[Any] | Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class _CommandGroup:
     commands: Sequence[Command]
     on_results: OnResults | None = None
     on_lost: Callable[[], None] | None = None
+    on_answer: OnAnswer | None = None
 
 
 def connect(url: str, *, timeout_s: float, verify: bool = True) -> redis.Redis:
@@ -127,6 +129,13 @@ class RedisClient:
         that is neither text nor a number.
         """
         return self.begin(*commands)()
+
+    def ask(self, *commands: Command, on_answer: OnAnswer) -> None:
+        """Begin what `call` does, for who does not wait at all. `on_answer` gets the results, or the error, once.
+
+        It is called in the thread of all calls, so it must not be slow. Raises StoreUnavailable when Redis is skipped.
+        """
+        self._submit(_CommandGroup(commands, on_answer=on_answer), awaited=True)
 
     def begin(self, *commands: Command) -> Callable[[], list[Any]]:
         """Begin what `call` does, for who has other work meanwhile. Calling the result waits, returns and raises as it.
@@ -272,7 +281,9 @@ class RedisClient:
     def _run(self, client: redis.Redis, batch: Sequence[_CommandGroup]) -> list[list[Any] | Exception]:
         results = self._results_of(client, batch)
         for group, result in zip(batch, results, strict=True):
-            if not isinstance(result, Exception):
+            if group.on_answer is not None:
+                _call_back(partial(group.on_answer, result))
+            elif not isinstance(result, Exception):
                 if group.on_results is not None:
                     _call_back(partial(group.on_results, result))
             elif group.on_lost is not None and not isinstance(result, CommandRefused):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, RedisClient
 
 log = get_logger(__name__)
 
@@ -225,17 +226,35 @@ class RedisSessions:
             stored += [phone for phone, exists in zip(part, there, strict=True) if exists]
         return stored
 
-    def _look_up(self, phone: str) -> Session | None:
+    def fresh(self, phone: str) -> Session | None:
+        """The stored session, if it was read a moment ago. Asks nobody.
+
+        None is no answer: another process may know of a loss by now.
+        """
         seen = self._cache.get(phone)
-        now = time.monotonic()
-        if seen is not None and seen.session is not None and now - seen.at < FRESH_S:
-            return seen.session  # a missing session is never taken from here: another process may know of a loss by now
+        return seen.session if seen is not None and time.monotonic() - seen.at < FRESH_S else None
+
+    def note(self, phone: str, answers: Iterable[Any]) -> None:
+        """Remember the answers to `look_commands`, for `fresh`."""
+        (text, marker), indexed = answers
+        with suppress(SessionUnknown):  # who needs it asks again, and gets the reason
+            self._note(phone, text, marker, indexed=bool(indexed))
+
+    def _look_up(self, phone: str) -> Session | None:
+        if (session := self.fresh(phone)) is not None:
+            return session
         try:
-            (text, marker), indexed = self._redis.call(("MGET", _key(phone), KEY), ("SISMEMBER", ALL, phone))
+            (text, marker), indexed = self._redis.call(*look_commands(phone))
         except StoreUnavailable as error:
-            if seen is not None and now - seen.at < STALE_S and seen.session is not None:
+            seen = self._cache.get(phone)
+            if seen is not None and time.monotonic() - seen.at < STALE_S and seen.session is not None:
                 return seen.session
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
+        return self._note(phone, text, marker, indexed=bool(indexed))
+
+    def _note(self, phone: str, text: str | None, marker: str | None, *, indexed: bool) -> Session | None:
+        """The session in what Redis said, which is remembered. Raises SessionUnknown."""
+        seen = self._cache.get(phone)
         self._marker.observe(marker, stored=text is not None)
         if text is None and indexed:
             raise self._key_lost(phone)
@@ -311,6 +330,11 @@ def _parsed(phone: str, text: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SessionUnknown(f"the stored configuration of {phone} is not a JSON object")
     return config
+
+
+def look_commands(phone: str) -> tuple[Command, Command]:
+    """What is asked of a phone that was not read a moment ago."""
+    return ("MGET", _key(phone), KEY), ("SISMEMBER", ALL, phone)
 
 
 def _key(phone: str) -> str:

@@ -63,20 +63,25 @@ class RedisStatuses:
 
         In a group each `member` has a last one of its own.
         """
-        rank = RANKS.get(status)
-        if rank is None or not message_id:
+        command = self.admission(phone, message_id, status=status, event_id=event_id, member=member)
+        if command is None:
             return True
-        key = f"unoapi-told:{phone}:{message_id}"
         try:
-            event = (_digits(event_id), event_id[:EARLIER_CHARS])
-            command: Command = ("EVAL", ADMIT, 1, key, rank, *event, self._ttl_s)
-            if member:
-                whose = (_digits(member), MAX_MEMBERS)
-                command = ("EVAL", ADMIT_MEMBER, 1, f"{key}:members", rank, *event, self._ttl_s, *whose)
             (admitted,) = self._redis.call(command)
         except StoreUnavailable:
             return True
         return bool(admitted)
+
+    def admission(self, phone: str, message_id: str, *, status: str, event_id: str, member: str = "") -> Command | None:
+        """The command that answers `admit`; none when every status of this kind passes."""
+        rank = RANKS.get(status)
+        if rank is None or not message_id:
+            return None
+        key, event = f"unoapi-told:{phone}:{message_id}", (_digits(event_id), event_id[:EARLIER_CHARS])
+        if not member:
+            return ("EVAL", ADMIT, 1, key, rank, *event, self._ttl_s)
+        whose = (_digits(member), MAX_MEMBERS)
+        return ("EVAL", ADMIT_MEMBER, 1, f"{key}:members", rank, *event, self._ttl_s, *whose)
 
 
 def _digits(event_id: str) -> str:

@@ -11,6 +11,7 @@ import base64
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -63,18 +64,23 @@ class RedisTraces:
 
     def add(self, *entries: TraceEntry) -> None:
         """Append steps. Never raises, never waits."""
-        self._redis.post(*(command for entry in entries for command in self.commands(entry)))
+        self._redis.post(*self.commands(*entries))
 
-    def commands(self, entry: TraceEntry) -> tuple[Command, ...]:
-        """The commands that append one step, which is counted."""
-        self._count(entry)
-        if not entry.message_id:
-            return ()
-        key = _trace_key(entry.phone, entry.message_id)
-        append: tuple[Command, ...] = (("RPUSH", key, _packed(entry)), ("EXPIRE", key, self._ttl_s))
-        if random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
-            return append
-        return (*append, ("LTRIM", key, -MAX_TRACE_ENTRIES, -1))
+    def commands(self, *entries: TraceEntry) -> list[Command]:
+        """The commands that append steps, those of one message at once. Each step is counted."""
+        commands: list[Command] = []
+        for (phone, message_id), steps in groupby(entries, key=lambda entry: (entry.phone, entry.message_id)):
+            packed = []
+            for entry in steps:
+                self._count(entry)
+                packed.append(_packed(entry))
+            if not message_id:
+                continue
+            key = _trace_key(phone, message_id)
+            commands += [("RPUSH", key, *packed), ("EXPIRE", key, self._ttl_s)]
+            if not random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
+                commands.append(("LTRIM", key, -MAX_TRACE_ENTRIES, -1))
+        return commands
 
     def read(self, phone: str, message_id: str) -> list[TraceEntry]:
         """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""

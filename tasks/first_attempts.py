@@ -1,0 +1,301 @@
+"""One thread makes the first attempts of all new events and deliveries of a worker process, in batches.
+
+    messages --> one question to Redis for a batch --> posts, all under way at once --> 2xx: recorded, acknowledged
+        |                                                |
+        +--> not plain: retried before, redelivered,     +--> any other answer goes with the message
+        |    ordered, for several webhooks,                   |
+        |    an endpoint that is down or paused ...           |
+        +-------------> a thread of the pool runs the task <--+
+
+What a message means, and what follows from an answer that is no 2xx, the task alone decides: `tasks.webhooks`. Nothing
+here is repeated there but the question to Redis. A message is acknowledged after its 2xx, so the death of the process
+makes copies of at most what is under way. A thread that does not go on ends the process: its messages would wait for
+ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasks.webhooks import report_change
+from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, came_ms
+from unoapi.errors import StoreUnavailable, describe, safe_traceback
+from unoapi.models.attempts import EarlierAnswer
+from unoapi.models.jobs import JOBS, DeliverWebhook, FanOut
+from unoapi.services import bulk, failure_callbacks, webhooks
+from unoapi.telemetry.logging import bound, get_logger
+from unoapi.telemetry.metrics import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tasks.running import Run
+    from unoapi.bootstrap import Uno
+    from unoapi.models.attempts import Answer
+    from unoapi.models.endpoints import Endpoint, EndpointChange
+    from unoapi.models.first_look import FirstLook
+    from unoapi.services.webhooks import FannedOut
+
+log = get_logger(__name__)
+Waiting = TypeVar("Waiting")
+
+FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
+NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
+TURN_S = 1.0
+WATCH_S, STOPPED_AFTER = 1.0, 30
+"""How often the watchdog looks, and how many looks without a turn mean that the thread stands still."""
+EX_STOPPED = 70
+
+
+@dataclass(slots=True)
+class _Item:
+    """A message under way."""
+
+    run: Run
+    job: FanOut | DeliverWebhook
+    delivery: DeliverWebhook | None = None
+    fanned: FannedOut | None = None
+    place: ExitStack = field(default_factory=ExitStack)
+    answer: Answer | None = None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A batch about which Redis was asked."""
+
+    items: list[_Item]
+    looks: Callable[[], list[FirstLook | None]] = field(default=list)
+
+
+class FirstAttempts:
+    """See above. `to_pool` has a thread of the pool call something."""
+
+    def __init__(self, uno: Uno, *, to_pool: Callable[..., object]) -> None:
+        self._uno = uno
+        self._to_pool = to_pool
+        self._loop = uno.webhook_loop()
+        self._arrived: deque[Run] = deque()
+        self._known: deque[_Asked] = deque()
+        self._answered: list[_Item] = []
+        self._asleep = self._stopping = False
+        self._turns = 0
+        self._thread = threading.Thread(target=self._work, name="first attempts", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, and the one that watches it."""
+        self._thread.start()
+        threading.Thread(target=self._watch, name="first attempts watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Begin nothing more, and end when what is under way is done. What has not begun stays with RabbitMQ."""
+        self._stopping = True
+        self._loop.wake()
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
+
+    def take(self, run: Run) -> bool:
+        """Take a message that is new. Whether it was taken."""
+        if run.headers.get("retries") or run.delivery_info.get("redelivered") or not NOT_NEW.isdisjoint(run.headers):
+            return False
+        self._arrived.append(run)
+        if self._asleep:
+            self._loop.wake()
+        return True
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping or self._loop.under_way:
+                self._turns += 1
+                if not self._stopping:
+                    self._ask(_taken(self._arrived))
+                    for asked in _taken(self._known):
+                        self._begin(asked)
+                self._asleep = True  # before the look, so that no message arrives unnoticed
+                has_more = bool(self._arrived or self._known) and not self._stopping
+                self._loop.turn(0 if has_more else TURN_S)
+                self._asleep = False
+                self._settle()
+            self._loop.close()
+        except BaseException as error:  # noqa: BLE001 (nobody else would go on with these messages)
+            _end_process(describe(error), safe_traceback(error))
+
+    def _watch(self) -> None:
+        seen, unchanged = -1, 0
+        while self._thread.is_alive():
+            time.sleep(WATCH_S)
+            unchanged = unchanged + 1 if self._turns == seen else 0
+            seen = self._turns
+            if unchanged >= STOPPED_AFTER:
+                _end_process(f"it has not gone on for {unchanged} looks, {WATCH_S:g} s each")
+                return
+
+    # --- from the message to the exchange ---
+
+    def _ask(self, runs: Iterable[Run]) -> None:
+        """Ask what has to be known of a batch; `_asked` gets it when the answer is there."""
+        items = [item for run in runs if (item := self._read(run)) is not None]
+        if not items:
+            return
+        asked = _Asked(items)
+        try:
+            asked.looks = self._uno.first_looks.begin(
+                [item.job for item in items], on_ready=partial(self._note_answered, asked)
+            )
+        except StoreUnavailable:
+            self._give_all_to_pool(items)
+        except Exception as error:  # noqa: BLE001 (the content of one; its own task says what is wrong with it)
+            log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
+            self._give_all_to_pool(items)
+
+    def _note_answered(self, asked: _Asked) -> None:
+        """Called in the thread that talks with Redis."""
+        self._known.append(asked)
+        self._loop.wake()
+
+    def _begin(self, asked: _Asked) -> None:
+        """Begin the attempts of a batch."""
+        for item, look in zip(asked.items, asked.looks(), strict=True):
+            try:
+                begun = look is not None and self._post(item, look)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the task says what follows)
+                log.debug("not_plain", task_id=item.run.id, error=describe(error))
+                begun = False
+            if not begun:
+                self._give_to_pool(item)
+
+    def _read(self, run: Run) -> _Item | None:
+        """The message's job, if it is one for a single webhook; else a thread of the pool runs it."""
+        run.begin()
+        try:
+            (given, *_) = run.read_arguments()
+            job: Any = JOBS[run.name].model_validate(given)
+        except (ValueError, TypeError):
+            job = None
+        single = len(job.webhook_ids or ()) == 1 and not job.ordered if isinstance(job, FanOut) else job is not None
+        if not single:
+            self._submit(run)
+            return None
+        return _Item(run, job)
+
+    def _post(self, item: _Item, look: FirstLook) -> bool:
+        """Begin the attempt, unless something about it is unusual. Raises what `webhooks.fan_out` raises."""
+        uno, max_age_s = self._uno, self._uno.settings.unoapi_message_max_age
+        delivery = item.job if isinstance(item.job, DeliverWebhook) else self._fan_out(item, item.job, look)
+        if delivery is None or (webhook := webhooks.plain_receiver(delivery, look, max_age_s=max_age_s)) is None:
+            return False
+        item.delivery = delivery
+        item.place.enter_context(uno.bulkhead.taken(webhook.address(delivery.phone), delivery.endpoint))
+        item.place.enter_context(metrics().busy.track_inprogress())
+        uno.breakers.seen(delivery.endpoint, state="")
+        self._loop.post(
+            webhook,
+            phone=delivery.phone,
+            delivery_id=delivery.id,
+            body=delivery.body,
+            on_answer=partial(self._note_answer, item),
+        )
+        return True
+
+    def _fan_out(self, item: _Item, job: FanOut, look: FirstLook) -> DeliverWebhook | None:
+        """The delivery that an event comes to; none when anything else follows from it."""
+        settings = self._uno.settings
+        fanned = webhooks.fan_out(
+            job, sessions=look, max_age_s=settings.unoapi_message_max_age, statuses=look, blacklist=look
+        )
+        if (
+            fanned.single is None
+            or failure_callbacks.status_report(job)
+            or bulk.reactions(job, words=settings.opt_out_words)
+        ):
+            return None
+        item.fanned = fanned
+        return fanned.single
+
+    # --- from the answer to the acknowledgement ---
+
+    def _note_answer(self, item: _Item, answer: Answer) -> None:
+        item.answer = answer
+        self._answered.append(item)
+
+    def _settle(self) -> None:
+        """Record what was delivered, and acknowledge it; give the rest to the pool, with its answer."""
+        answered, self._answered = self._answered, []
+        endpoints: dict[Endpoint, DeliverWebhook] = {}
+        for item in answered:
+            item.place.close()
+            delivery, answer = item.delivery, item.answer
+            if delivery is None or answer is None or not answer.delivered:
+                self._give_to_pool(item)
+                continue
+            try:
+                self._record(item, delivery, answer)
+            except Exception as error:  # noqa: BLE001 (the task records it again, and does not post)
+                log.warning("not_recorded", task_id=item.run.id, error=describe(error))
+                self._give_to_pool(item)
+                continue
+            endpoints[delivery.endpoint] = delivery
+            item.run.succeed(*([] if item.fanned is None else [delivery]))
+        for endpoint, delivery in endpoints.items():
+            self._uno.breakers.succeeded(endpoint, notify=partial(self._report_change, delivery))
+
+    def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> None:
+        uno, job, run = self._uno, item.job, item.run
+        if (came := came_ms(run.headers)) is not None:
+            uno.queue_ages.taken(run.delivery_info["routing_key"], came)
+        with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
+            steps = item.fanned.trace(job) if item.fanned is not None and isinstance(job, FanOut) else ()
+            webhooks.record_delivered(delivery, answer.as_attempt(), tries=1, deliveries=uno.deliveries, before=steps)
+            if item.fanned is not None and isinstance(job, FanOut):
+                webhooks.remember(
+                    job,
+                    item.fanned,
+                    ordering=uno.ordering,
+                    blacklist=uno.blacklist,
+                    timers=uno.timers,
+                    log=uno.message_log,
+                    activity=uno.activity,
+                )
+
+    def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:
+        """Tell of an endpoint that is up again, in a thread that may wait for RabbitMQ."""
+        with suppress(RuntimeError):  # the pool is shutting down
+            self._to_pool(report_change, self._uno, delivery, change)
+
+    # --- to the pool ---
+
+    def _give_all_to_pool(self, items: Iterable[_Item]) -> None:
+        for item in items:
+            self._give_to_pool(item)
+
+    def _give_to_pool(self, item: _Item) -> None:
+        item.place.close()
+        if item.delivery is not None and item.answer is not None:
+            item.run.answer = EarlierAnswer(item.delivery.id, item.answer)
+        self._submit(item.run)
+
+    def _submit(self, run: Run) -> None:
+        try:
+            self._to_pool(run)
+        except RuntimeError:  # the pool is shutting down
+            log.info("left_to_rabbitmq", task_id=run.id)
+
+
+def _taken(waiting: deque[Waiting]) -> list[Waiting]:
+    """What has gathered, taken out."""
+    return [waiting.popleft() for _ in range(len(waiting))]
+
+
+def _end_process(why: str, traceback: str = "") -> None:
+    log.error(
+        "first_attempts_stopped", error=why, traceback=traceback, hint="the process ends; RabbitMQ has its messages"
+    )
+    os._exit(EX_STOPPED)

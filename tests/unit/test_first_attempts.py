@@ -1,0 +1,370 @@
+"""First attempts: new messages are delivered in batches; whatever is not plain goes the way of the task."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery.worker import state
+
+import tasks.first_attempts
+from tasks.app import make_worker
+from tasks.first_attempts import FirstAttempts
+from tasks.running import Run
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemoryDeliveries,
+    MemoryFirstLooks,
+    MemorySessions,
+    MemoryTraces,
+    ScriptedLoop,
+    make_delivery,
+    make_event,
+    make_fan_out,
+    make_session,
+    make_status,
+    make_webhook,
+)
+from tests.support.stack import eventually
+from tests.support.worker import make_uno
+from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, to_message
+from unoapi.models.attempts import Answer, History
+from unoapi.models.jobs import Envelope, Job, delivery_id, now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from unoapi.bootstrap import Uno
+
+SECOND = make_webhook(id="second", urlAbsolute="http://receiver.test/second")
+
+
+class Bench:
+    """First attempts whose pool runs its tasks in the thread of the test, when it is asked to."""
+
+    def __init__(self, *answers: Answer, **settings: str) -> None:
+        self.loop = ScriptedLoop(*answers)
+        traces = MemoryTraces()
+        self.sessions, self.deliveries = MemorySessions(make_session()), MemoryDeliveries(trace=traces.add)
+        self.looks = MemoryFirstLooks(self.sessions, self.deliveries)
+        self.uno: Uno = make_uno(
+            settings=settings,
+            sessions=self.sessions,
+            deliveries=self.deliveries,
+            traces=traces,
+            first_looks=self.looks,
+            webhook_loop=lambda: self.loop,
+        )
+        self.worker = make_worker(self.uno)
+        self.pool: list[Callable[[], object]] = []
+        self.settled: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str]] = []
+        self.path = FirstAttempts(self.uno, to_pool=self._to_pool)
+
+    def _to_pool(self, work: Callable[..., object], *arguments: object) -> None:
+        self.pool.append(lambda: work(*arguments))
+
+    def run_of(self, job: Job, *, redelivered: bool = False, **headers: Any) -> Run:
+        message = to_message(Envelope(job), self.uno.topology)
+        arguments = json.loads(message.body)[0]
+        return Run(
+            self.worker.tasks[job.task],  # type: ignore[arg-type] # ours
+            headers=message.headers | headers,
+            delivery_info={"routing_key": message.routing_key, "redelivered": redelivered},
+            read_arguments=lambda: tuple(arguments),
+            send_event=lambda event, **fields: self.events.append((event, fields["uuid"])),
+            acknowledge=lambda: self.settled.append(("acknowledged", job.id)),
+            reject=lambda requeue: self.settled.append((f"rejected {requeue}", job.id)),
+        )
+
+    def take(self, *jobs: Job) -> None:
+        """Let it have the messages of jobs, all of which it takes."""
+        for job in jobs:
+            assert self.path.take(self.run_of(job))
+
+    def take_alone(self, job: Job) -> None:
+        """Start, and let it do with one message what it does."""
+        self.path.start()
+        self.take(job)
+        assert eventually(lambda: self.settled or self.pool)
+
+    def close(self) -> None:
+        """Stop, and forget what nobody has run."""
+        self.loop.held = False
+        self.path.stop()
+        assert eventually(lambda: not self.path.is_alive())
+        for request in list(state.active_requests):
+            state.task_ready(request)
+        self.uno.close()
+
+    def run_pool(self) -> None:
+        for work in self.pool:
+            work()
+
+    @property
+    def acknowledged(self) -> list[str]:
+        return [job_id for how, job_id in self.settled if how == "acknowledged"]
+
+    def steps(self, message_id: str = "wamid.1") -> list[str]:
+        return [entry.step for entry in self.uno.traces.read(PHONE, message_id)]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    running = Bench()
+    yield running
+    running.close()
+
+
+def failing(status: int) -> Bench:
+    return Bench(Answer(status=status, duration_ms=7))
+
+
+def test_a_batch_is_posted_recorded_and_acknowledged_without_a_task(bench: Bench) -> None:
+    jobs = [make_delivery(id=f"d-{number}", message_id=f"wamid.{number}") for number in range(20)]
+    bench.take(*jobs)
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.acknowledged) == 20)
+    assert bench.loop.ids == [job.id for job in jobs]
+    assert bench.loop.most == 20
+    assert bench.looks.batches == [20]
+    assert bench.pool == []
+    assert all(bench.deliveries.state(job.id, job.endpoint).done for job in jobs)
+    assert bench.steps("wamid.3") == ["delivered"]
+
+
+def test_an_event_for_one_webhook_is_fanned_out_and_delivered(bench: Bench) -> None:
+    event = make_fan_out()
+
+    bench.take_alone(event)
+
+    assert bench.acknowledged == [event.id]
+    assert bench.loop.ids == [delivery_id(event.id, "default")]
+    assert bench.steps() == ["queued", "delivered"]
+    assert [logged.id for logged in bench.uno.message_log.latest(PHONE)] == ["wamid.1"]
+
+
+def test_flower_sees_the_event_and_its_delivery(bench: Bench) -> None:
+    event = make_fan_out()
+
+    bench.take_alone(event)
+
+    assert eventually(lambda: len(bench.events) == 3)
+    assert bench.events == [
+        ("task-succeeded", event.id),
+        ("task-received", delivery_id(event.id, "default")),
+        ("task-succeeded", delivery_id(event.id, "default")),
+    ]
+
+
+@pytest.mark.parametrize("make", [make_fan_out, make_delivery])
+def test_an_answer_that_is_no_2xx_goes_with_its_message_and_is_not_asked_for_again(make: Callable[[], Job]) -> None:
+    bench, job = failing(500), make()
+    bench.take_alone(job)
+    assert bench.settled == []
+
+    bench.run_pool()
+
+    publisher: Any = bench.uno.publisher
+    buckets = [queue.name for queue in bench.uno.topology.queues if queue.name.startswith(bench.uno.topology.delayed)]
+    (waiting,) = [publisher.take(bucket) for bucket in buckets if publisher.depth(bucket)]
+    history = History.model_validate_json(waiting.headers[HISTORY_HEADER])
+    assert waiting.headers["task"] == "outgoing.deliver"
+    assert [attempt.status for attempt in history.attempts] == [500]
+    assert len(bench.loop.ids) == 1
+    recorder: Any = bench.uno.webhook_client
+    assert recorder.ids == []  # no second POST
+    assert bench.acknowledged == [job.id]
+    bench.close()
+
+
+def test_what_is_given_up_at_its_first_answer_is_dead_before_it_is_acknowledged() -> None:
+    bench = failing(410)
+    bench.take_alone(make_delivery())
+
+    bench.run_pool()
+
+    publisher: Any = bench.uno.publisher
+    assert publisher.depth(bench.uno.topology.dead) == 1
+    assert bench.acknowledged == ["delivery-1"]
+    bench.close()
+
+
+def blocked(bench: Bench) -> None:
+    bench.looks.blocked.add(CONTACT)
+
+
+def done(bench: Bench) -> None:
+    bench.deliveries.finished.append(delivery_id(make_fan_out().id, "default"))
+
+
+def paused(bench: Bench) -> None:
+    bench.deliveries.pause(make_delivery().endpoint, pause_ms=60_000)
+
+
+def dropped(bench: Bench) -> None:
+    bench.deliveries.drop(make_delivery().endpoint)
+
+
+def removed(bench: Bench) -> None:
+    bench.sessions.stored[PHONE] = make_session(make_webhook(id="another"))
+
+
+def redis_away(bench: Bench) -> None:
+    bench.sessions.away = True
+
+
+def overtaken(bench: Bench) -> None:
+    bench.looks.superseded.add("wamid.1")
+
+
+@pytest.mark.parametrize("trouble", [blocked, done, paused, dropped, removed, redis_away, overtaken])
+def test_what_something_stands_in_the_way_of_is_left_to_its_task(
+    bench: Bench, trouble: Callable[[Bench], None]
+) -> None:
+    event = make_fan_out(accepted_at_ms=now_ms() - 10)
+    trouble(bench)
+
+    bench.take_alone(event)
+
+    assert bench.loop.ids == []
+    assert len(bench.pool) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: make_fan_out(webhook_ids=["default", "second"]),
+        lambda: make_fan_out(webhook_ids=[]),
+        lambda: make_fan_out(webhook_ids=None),
+        lambda: make_fan_out(ordered=["default"], contact=CONTACT),
+        lambda: make_fan_out(make_status("failed", error={"code": 131026, "title": "Message undeliverable"})),
+        lambda: make_fan_out(accepted_at_ms=1),
+        lambda: make_delivery(contact=CONTACT),
+        lambda: make_delivery(replay="all"),
+        lambda: make_delivery(accepted_at_ms=1),
+    ],
+    ids=["two webhooks", "none", "not known", "ordered", "failed", "too old", "in a line", "replay", "old delivery"],
+)
+def test_what_is_not_plain_is_left_to_its_task(bench: Bench, make: Callable[[], Job]) -> None:
+    bench.sessions.stored[PHONE] = make_session(make_webhook(), SECOND)
+
+    bench.take_alone(make())
+
+    assert bench.loop.ids == []
+    assert len(bench.pool) == 1
+
+
+def test_a_word_that_ends_a_campaign_is_left_to_its_task() -> None:
+    bench = Bench(UNOAPI_OPT_OUT_WORDS="sair")
+
+    bench.take_alone(make_fan_out(make_event(text={"body": "SAIR"})))
+
+    assert (bench.loop.ids, len(bench.pool)) == ([], 1)
+    bench.path.stop()
+
+
+def test_a_body_that_cannot_be_looked_at_costs_the_others_nothing_but_the_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.looks, "begin", lambda *_, **__: 1 / 0)
+    bench.take(make_delivery(id="d-1"), make_delivery(id="d-2"))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.pool) == 2)
+    bench.run_pool()
+    assert bench.acknowledged == ["d-1", "d-2"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"retries": 1}, {HISTORY_HEADER: "{}"}, {NOT_BEFORE_HEADER: 1}, {DELIVERIES_HEADER: 1}, {"redelivered": True}],
+)
+def test_only_what_is_new_is_taken(bench: Bench, changes: dict[str, Any]) -> None:
+    redelivered = bool(changes.pop("redelivered", False))
+
+    assert not bench.path.take(bench.run_of(make_delivery(), redelivered=redelivered, **changes))
+
+
+def test_one_endpoint_has_at_most_half_of_the_window_while_others_have_work() -> None:
+    bench = Bench(UNOAPI_WORKER_THREADS="8")
+    bench.sessions.stored[PHONE] = make_session(make_webhook(), SECOND)
+    bench.loop.held = True
+    other = make_delivery(id="other", webhook_id="second", message_id="wamid.o")
+
+    bench.take(other, *(make_delivery(id=f"d-{number}") for number in range(7)))
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.loop.ids) == 5)
+    assert eventually(lambda: len(bench.pool) == 3)
+    bench.close()
+
+
+def test_what_is_under_way_is_finished_and_what_has_not_begun_is_left_to_rabbitmq(bench: Bench) -> None:
+    bench.loop.held = True
+    bench.path.start()
+    bench.take(make_delivery(id="d-1"))
+    assert eventually(lambda: bench.loop.ids == ["d-1"])
+
+    bench.path.stop()
+    bench.take(make_delivery(id="d-2"))
+    assert bench.path.is_alive()
+    bench.loop.held = False
+
+    assert eventually(lambda: not bench.path.is_alive())
+    assert bench.acknowledged == ["d-1"]
+    assert bench.loop.ids == ["d-1"]
+    assert bench.pool == []
+
+
+def test_what_cannot_be_recorded_is_recorded_by_its_task_and_not_posted_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.deliveries, "finish", lambda *_: 1 / 0)
+        bench.take_alone(make_delivery())
+        assert bench.acknowledged == []
+
+    bench.run_pool()
+
+    assert bench.acknowledged == ["delivery-1"]
+    assert len(bench.loop.ids) == 1
+    recorder: Any = bench.uno.webhook_client
+    assert recorder.ids == []
+    assert bench.deliveries.state("delivery-1", make_delivery().endpoint).done
+
+
+def test_a_fault_in_the_thread_ends_the_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(tasks.first_attempts, "_end_process", lambda why, *_: ended.append(why))
+    monkeypatch.setattr(bench.loop, "turn", lambda _: 1 / 0)
+
+    bench.path.start()
+
+    assert eventually(lambda: ended)
+    assert "ZeroDivisionError" in ended[0]
+
+
+def test_a_thread_that_stands_still_ends_the_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(tasks.first_attempts, "_end_process", lambda why, *_: ended.append(why))
+    monkeypatch.setattr(tasks.first_attempts, "WATCH_S", 0.01)
+    standing = iter([True])
+    turn = bench.loop.turn
+
+    def stand(timeout_s: float) -> None:
+        if next(standing, False):
+            eventually(lambda: ended)
+        turn(timeout_s)
+
+    monkeypatch.setattr(bench.loop, "turn", stand)
+
+    bench.path.start()
+
+    assert eventually(lambda: ended)
+    assert "has not gone on" in ended[0]

@@ -1,0 +1,186 @@
+"""Many exchanges with webhooks at once, in one thread: a loop around libcurl, which tells whose connection is whose."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pycurl
+
+from unoapi.errors import NotSent
+from unoapi.http.webhook_client import WebhookExchange
+from unoapi.models.attempts import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.http.address_guard import AddressGuard
+    from unoapi.http.webhook_client import Owner, WebhookClient, WebhookRequest
+    from unoapi.models.session import Webhook
+
+MOST_KEPT = 512
+"""Handles, and so connections, that wait for their owner's next request."""
+WAKING_BYTES = 4096
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class WebhookLoop:
+    """Posts webhooks for one thread, which calls everything but `wake`.
+
+    The connections of an owner (tenant, whether it was checked, origin) are in a pool of its own: nobody else gets one.
+    """
+
+    def __init__(self, guard: AddressGuard, client: WebhookClient) -> None:
+        self._guard = guard
+        self._client = client
+        self._owners: OrderedDict[Owner, _Owner] = OrderedDict()  # the longest unused first
+        self._handles = 0
+        self._under_way: dict[pycurl.Curl, tuple[_Owner, WebhookExchange, Callable[[Answer], None]]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._due: float | None = None
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._woken, READ)
+
+    @property
+    def under_way(self) -> int:
+        """How many exchanges have not ended."""
+        return len(self._under_way)
+
+    def post(
+        self, webhook: Webhook, *, phone: str, delivery_id: str, body: str, on_answer: Callable[[Answer], None]
+    ) -> None:
+        """Begin a first attempt. `on_answer` gets what came of it, in a later `turn`; at once if nothing can be sent.
+
+        Never raises for what a network, a receiver or a tenant's configuration does.
+        """
+        self.begin(self._client.request(webhook, phone=phone, delivery_id=delivery_id, attempt=1, body=body), on_answer)
+
+    def begin(self, request: WebhookRequest, on_answer: Callable[[Answer], None]) -> None:
+        """Begin an exchange, as `post` does."""
+        owner = self._owner(request.owner)
+        exchange = owner.idle.pop() if owner.idle else self._new_exchange(owner)
+        try:
+            curl = exchange.prepare(request)
+        except NotSent as error:
+            owner.idle.append(exchange)
+            on_answer(Answer(error=f"{error}"))
+            return
+        owner.busy += 1
+        self._under_way[curl] = (owner, exchange, on_answer)
+        self._multi.add_handle(curl)
+
+    def turn(self, timeout_s: float) -> None:
+        """Go on with all exchanges until something happened, `wake` was called, or the time is over."""
+        if self._due is not None:
+            timeout_s = min(timeout_s, max(0.0, self._due - time.monotonic()))
+        for key, happened in self._selector.select(timeout_s):
+            if key.fileobj is self._woken:
+                self._rest()
+                continue
+            what = (pycurl.CSELECT_IN if happened & READ else 0) | (pycurl.CSELECT_OUT if happened & WRITE else 0)
+            self._multi.socket_action(key.fd, what)
+        if self._due is not None and time.monotonic() >= self._due:
+            self._due = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._end_exchanges()
+
+    def wake(self) -> None:
+        """End the `turn` that waits, from any thread."""
+        with suppress(BlockingIOError):  # it is full of the same
+            self._waker.send(b"\0")
+
+    def close(self) -> None:
+        """Close everything; what is under way is broken off, and never told."""
+        for curl in self._under_way:
+            self._multi.remove_handle(curl)
+        for owner, exchange, _ in self._under_way.values():
+            owner.idle.append(exchange)
+        self._under_way.clear()
+        for owner in self._owners.values():
+            owner.close()
+        self._multi.close()
+        self._selector.close()
+        self._woken.close()
+        self._waker.close()
+
+    def _end_exchanges(self) -> None:
+        more = 1
+        while more:
+            more, succeeded, failed = self._multi.info_read()
+            for curl in succeeded:
+                self._end(curl, pycurl.E_OK)
+            for curl, code, _ in failed:
+                self._end(curl, code)
+
+    def _end(self, curl: pycurl.Curl, code: int) -> None:
+        owner, exchange, on_answer = self._under_way.pop(curl)
+        answer = exchange.ended(code)
+        self._multi.remove_handle(curl)
+        owner.busy -= 1
+        owner.idle.append(exchange)
+        on_answer(answer)
+
+    def _owner(self, key: Owner) -> _Owner:
+        owner = self._owners.get(key)
+        if owner is None:
+            owner = self._owners[key] = _Owner()
+        self._owners.move_to_end(key)
+        return owner
+
+    def _new_exchange(self, owner: _Owner) -> WebhookExchange:
+        if self._handles >= MOST_KEPT:
+            self._forget_the_longest_unused()
+        self._handles += 1
+        owner.handles += 1
+        return WebhookExchange(self._guard, connections=owner.connections)
+
+    def _forget_the_longest_unused(self) -> None:
+        for key, owner in self._owners.items():
+            if owner.handles and not owner.busy:
+                del self._owners[key]
+                self._handles -= owner.handles
+                owner.close()
+                return
+
+    def _watch(self, what: int, fd: int, *_: object) -> None:
+        """Libcurl's word about what to wait for at a socket."""
+        if what == pycurl.POLL_REMOVE:
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+            return
+        events = (READ if what & pycurl.POLL_IN else 0) | (WRITE if what & pycurl.POLL_OUT else 0)
+        if fd in self._selector.get_map():
+            self._selector.modify(fd, events)
+        else:
+            self._selector.register(fd, events)
+
+    def _set_timer(self, timeout_ms: int) -> None:
+        self._due = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
+
+    def _rest(self) -> None:
+        with suppress(BlockingIOError):
+            self._woken.recv(WAKING_BYTES)
+
+
+class _Owner:
+    """The connections of one owner, and the handles that use them."""
+
+    def __init__(self) -> None:
+        self.connections = pycurl.CurlShare()
+        self.connections.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_CONNECT)
+        self.idle: list[WebhookExchange] = []
+        self.busy = self.handles = 0
+
+    def close(self) -> None:
+        for exchange in self.idle:
+            exchange.close()
+        self.connections.close()
