@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -151,6 +152,29 @@ def test_no_other_user_of_the_machine_gets_in(tmp_path: Path) -> None:
         assert f"{redis_password}" not in f"{shown}"
         assert f"{rabbit_password}" not in f"{shown}"
         assert modes == {"redis": 0, "rabbitmq": 0}
+
+
+def test_a_server_whose_port_somebody_else_took_meanwhile_starts_at_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        taken = stranger.getsockname()[1]
+        chosen = iter([taken, free_port()])
+        monkeypatch.setattr("unoapi.devenv.servers.free_port", lambda: next(chosen))
+        folder = tmp_path / "redis"
+        folder.mkdir()
+        node = RedisNode(folder)
+        try:
+            node.start()
+            node.wait_ready()
+
+            assert reachable(node.redis_url, timeout_s=1)
+            assert urlsplit(node.redis_url).port != taken
+        finally:
+            node.kill()
+            node.stop()
 
 
 def test_a_redis_that_need_not_be_durable_writes_no_file(tmp_path: Path) -> None:

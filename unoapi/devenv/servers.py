@@ -100,18 +100,27 @@ class _Server(ABC):
         processes.sweep(self.folder)
 
     def wait_ready(self, timeout_s: float = _START_TIMEOUT_S) -> None:
-        """Wait until clients are served. Raises ConfigurationError that names the log when that does not happen."""
+        """Wait until clients are served, on other ports when somebody else was sooner at the chosen ones.
+
+        Raises ConfigurationError that names the log when that does not happen.
+        """
         deadline = time.monotonic() + timeout_s
         while not self._is_ready():
             if not self.running:
-                raise ConfigurationError(
-                    f"the private {self.name} ended while it started; its logs are in {self.folder}"
-                )
+                self._start_elsewhere()
             if time.monotonic() > deadline:
                 raise ConfigurationError(
                     f"the private {self.name} was not ready after {timeout_s:.0f} s; its logs are in {self.folder}"
                 )
             time.sleep(_POLL_S)
+
+    def _start_elsewhere(self) -> None:
+        """Start again on other ports, when somebody else was sooner at one of these. Raises ConfigurationError."""
+        processes.sweep(self.folder)  # the port mapper has one of them
+        if all(is_free(port) for port in self._ports.values()):
+            raise ConfigurationError(f"the private {self.name} ended while it started; its logs are in {self.folder}")
+        self._ports = self._choose_ports()
+        self._process = self._launch()
 
     def _choose_ports(self) -> dict[str, int]:
         saved = _read_object(self.folder / "ports.json")
