@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("import time; time.sleep(12)", "After 10 s this run is ended. What was running:\n  test_it.py::test_it\n"),
+        ("import time; time.sleep(20)", "After 10 s this run is ended. What was running:\n  test_it.py::test_it\n"),
         ("import os; os._exit(9)", "crashed while running 'test_it.py::test_it'"),
     ],
     ids=["hangs", "crashes"],
