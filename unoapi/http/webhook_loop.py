@@ -74,9 +74,9 @@ class WebhookLoop:
             owner.idle.append(exchange)
             on_answer(Answer(error=f"{error}"))
             return
-        owner.busy += 1
-        self._under_way[curl] = (owner, exchange, on_answer)
         self._multi.add_handle(curl)
+        self._under_way[curl] = (owner, exchange, on_answer)
+        owner.busy += 1
 
     def turn(self, timeout_s: float) -> None:
         """Go on with all exchanges until something happened, `wake` was called, or the time is over."""
@@ -154,13 +154,13 @@ class WebhookLoop:
     def _watch(self, what: int, fd: int, *_: object) -> None:
         """Libcurl's word about what to wait for at a socket."""
         if what == pycurl.POLL_REMOVE:
-            if fd in self._selector.get_map():
+            with suppress(KeyError):
                 self._selector.unregister(fd)
             return
         events = (READ if what & pycurl.POLL_IN else 0) | (WRITE if what & pycurl.POLL_OUT else 0)
-        if fd in self._selector.get_map():
+        try:
             self._selector.modify(fd, events)
-        else:
+        except KeyError:
             self._selector.register(fd, events)
 
     def _set_timer(self, timeout_ms: int) -> None:
