@@ -243,7 +243,8 @@ def test_both_web_processes_are_counted_by_rule_and_not_by_path(running: Stack) 
     assert counted == 30
     assert after.total("unoapi_request_seconds_count") - before.total("unoapi_request_seconds_count") == 60
     assert len(routes) < 20
-    assert any(route.startswith("/sandbox/<digits:phone>") for route in routes)
+    assert any(route.count("<") > 1 for route in routes)
+    assert not any(PHONE in route for route in routes)
 
 
 def test_a_child_of_the_media_pool_is_counted(running: Stack) -> None:
