@@ -49,6 +49,8 @@ Waiting = TypeVar("Waiting")
 FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
 NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
 TURN_S = 1.0
+ANSWER_WITHIN_S = 5.0
+"""Longer than any answer of Redis may take."""
 WATCH_S, STOPPED_AFTER = 1.0, 30
 """How often the watchdog looks, and how many looks without a turn mean that the thread stands still."""
 EX_STOPPED = 70
@@ -66,11 +68,12 @@ class _Item:
     answer: Answer | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Asked:
-    """A batch about which Redis was asked."""
+    """A batch about which Redis was asked, until `deadline` (monotonic, in seconds)."""
 
     items: list[_Item]
+    deadline: float
     looks: Callable[[], list[FirstLook | None]] = field(default=list)
 
 
@@ -82,6 +85,7 @@ class FirstAttempts:
         self._to_pool = to_pool
         self._loop = uno.webhook_loop()
         self._arrived: deque[Run] = deque()
+        self._asked: list[_Asked] = []  # the longest ago first
         self._known: deque[_Asked] = deque()
         self._answered: list[_Item] = []
         self._asleep = self._stopping = False
@@ -117,8 +121,7 @@ class FirstAttempts:
                 self._turns += 1
                 if not self._stopping:
                     self._ask(_taken(self._arrived))
-                    for asked in _taken(self._known):
-                        self._begin(asked)
+                    self._begin_known()
                 self._asleep = True  # before the look, so that no message arrives unnoticed
                 has_more = bool(self._arrived or self._known) and not self._stopping
                 self._loop.turn(0 if has_more else TURN_S)
@@ -141,11 +144,11 @@ class FirstAttempts:
     # --- from the message to the exchange ---
 
     def _ask(self, runs: Iterable[Run]) -> None:
-        """Ask what has to be known of a batch; `_asked` gets it when the answer is there."""
+        """Ask what has to be known of a batch."""
         items = [item for run in runs if (item := self._read(run)) is not None]
         if not items:
             return
-        asked = _Asked(items)
+        asked = _Asked(items, time.monotonic() + ANSWER_WITHIN_S)
         try:
             asked.looks = self._uno.first_looks.begin(
                 [item.job for item in items], on_ready=partial(self._note_answered, asked)
@@ -155,15 +158,32 @@ class FirstAttempts:
         except Exception as error:  # noqa: BLE001 (the content of one; its own task says what is wrong with it)
             log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
             self._give_all_to_pool(items)
+        else:
+            self._asked.append(asked)
 
     def _note_answered(self, asked: _Asked) -> None:
         """Called in the thread that talks with Redis."""
         self._known.append(asked)
         self._loop.wake()
 
+    def _begin_known(self) -> None:
+        """Begin the attempts of which all is known. What Redis owes an answer for too long asks for itself."""
+        for asked in _taken(self._known):
+            if asked in self._asked:
+                self._asked.remove(asked)
+                self._begin(asked)
+        while self._asked and time.monotonic() >= self._asked[0].deadline:
+            self._give_all_to_pool(self._asked.pop(0).items)
+
     def _begin(self, asked: _Asked) -> None:
         """Begin the attempts of a batch."""
-        for item, look in zip(asked.items, asked.looks(), strict=True):
+        try:
+            looks = asked.looks()
+        except Exception as error:  # noqa: BLE001 (as above)
+            log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
+            self._give_all_to_pool(asked.items)
+            return
+        for item, look in zip(asked.items, looks, strict=True):
             try:
                 begun = look is not None and self._post(item, look)
             except Exception as error:  # noqa: BLE001 (whatever it is, the task says what follows)

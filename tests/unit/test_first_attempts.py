@@ -268,10 +268,30 @@ def test_a_word_that_ends_a_campaign_is_left_to_its_task() -> None:
     bench.path.stop()
 
 
-def test_a_body_that_cannot_be_looked_at_costs_the_others_nothing_but_the_batch(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+def spoil(*_: Any) -> Any:
+    return lambda: 1 / 0
+
+
+def never_answer(*_: Any) -> Any:
+    return list
+
+
+def fail(*_: Any) -> Any:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("begin", [fail, spoil, never_answer])
+def test_a_batch_of_which_nothing_gets_known_is_left_to_its_tasks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, begin: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(bench.looks, "begin", lambda *_, **__: 1 / 0)
+    def ask(jobs: Any, on_ready: Callable[[], None]) -> Any:
+        looks = begin(jobs)
+        if begin is not never_answer:
+            on_ready()
+        return looks
+
+    monkeypatch.setattr(bench.looks, "begin", ask)
+    monkeypatch.setattr(tasks.first_attempts, "ANSWER_WITHIN_S", 0.1)
     bench.take(make_delivery(id="d-1"), make_delivery(id="d-2"))
 
     bench.path.start()
