@@ -9,6 +9,7 @@ import _thread
 import gc
 import importlib
 import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def pytest_sessionstart(session: pytest.Session) -> Iterator[None]:
     """End a run that hangs: pytest's own limits are those of single tests, and of processes that still answer."""
     yield
     if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # who started this may have it ignore Ctrl-C
         timer = threading.Timer(DEADLINE_S, _end)
         timer.daemon = True
         timer.start()

@@ -163,7 +163,7 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> N
     tracemalloc.stop()
 
     assert count == 50_001
-    assert most < 2_000_000, f"{most} bytes, {took_s:.1f} s"
+    assert most < 3_000_000, f"{most} bytes, {took_s:.1f} s"
 
 
 @pytest.mark.parametrize(
