@@ -48,6 +48,8 @@ Waiting = TypeVar("Waiting")
 
 FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
 NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
+BATCH, SENT_TOGETHER = 64, 16
+"""Larger ones cost no less, and the first in it waits for the last."""
 TURN_S = 1.0
 ANSWER_WITHIN_S = 5.0
 """Longer than any answer of Redis may take."""
@@ -183,7 +185,7 @@ class FirstAttempts:
             log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
             self._give_all_to_pool(asked.items)
             return
-        for item, look in zip(asked.items, looks, strict=True):
+        for number, (item, look) in enumerate(zip(asked.items, looks, strict=True), start=1):
             try:
                 begun = look is not None and self._post(item, look)
             except Exception as error:  # noqa: BLE001 (whatever it is, the task says what follows)
@@ -191,6 +193,8 @@ class FirstAttempts:
                 begun = False
             if not begun:
                 self._give_to_pool(item)
+            if not number % SENT_TOGETHER:
+                self._loop.turn(0)  # what has begun need not wait for the others
 
     def _read(self, run: Run) -> _Item | None:
         """The message's job, if it is one for a single webhook; else a thread of the pool runs it."""
@@ -310,8 +314,8 @@ class FirstAttempts:
 
 
 def _taken(waiting: deque[Waiting]) -> list[Waiting]:
-    """What has gathered, taken out."""
-    return [waiting.popleft() for _ in range(len(waiting))]
+    """What has gathered, as far as it makes one batch, taken out."""
+    return [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
 
 
 def _end_process(why: str, traceback: str = "") -> None:

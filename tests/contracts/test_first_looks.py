@@ -149,6 +149,21 @@ def test_a_session_that_is_not_stored_has_to_be_asked_for(parts: Parts) -> None:
     assert known is not None
 
 
+def test_a_session_that_was_read_counts_though_it_grows_old_before_the_answer(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None))
+    sessions.save(PHONE, {"webhooks": [{"id": "default", "urlAbsolute": "http://receiver.test/hook"}]})
+    looks, _ = redis_looks(redis_client, sessions)
+    ready = threading.Event()
+    answer = looks.begin([make_delivery()], on_ready=ready.set)
+    monkeypatch.setattr("unoapi.stores.sessions.FRESH_S", 0.0)
+
+    assert ready.wait(5)
+    (look,) = answer()
+    assert look is not None
+
+
 def test_without_redis_every_job_has_to_ask_for_itself(away: RedisClient) -> None:
     looks, _ = redis_looks(away, RedisSessions(away, environment_config(None)))
 

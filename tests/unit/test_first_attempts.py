@@ -123,15 +123,15 @@ def failing(status: int) -> Bench:
 
 
 def test_a_batch_is_posted_recorded_and_acknowledged_without_a_task(bench: Bench) -> None:
-    jobs = [make_delivery(id=f"d-{number}", message_id=f"wamid.{number}") for number in range(20)]
+    jobs = [make_delivery(id=f"d-{number}", message_id=f"wamid.{number}") for number in range(10)]
     bench.take(*jobs)
 
     bench.path.start()
 
-    assert eventually(lambda: len(bench.acknowledged) == 20)
+    assert eventually(lambda: len(bench.acknowledged) == 10)
     assert bench.loop.ids == [job.id for job in jobs]
-    assert bench.loop.most == 20
-    assert bench.looks.batches == [20]
+    assert bench.loop.most == 10
+    assert bench.looks.batches == [10]
     assert bench.pool == []
     assert all(bench.deliveries.state(job.id, job.endpoint).done for job in jobs)
     assert bench.steps("wamid.3") == ["delivered"]

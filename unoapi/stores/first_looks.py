@@ -43,7 +43,8 @@ class RedisFirstLooks:
         It gives what is known of each job; none where the job has to ask for itself. Raises StoreUnavailable, and what
         the content of a job may raise.
         """
-        unread = {job.phone for job in jobs if job.stored and self._sessions.fresh(job.phone) is None}
+        known = {job.phone: self._sessions.fresh(job.phone) for job in jobs if job.stored}
+        unread = {phone for phone, session in known.items() if session is None}
         questions = []
         for job in jobs:
             questions.append(_Question(job, self._statuses, with_session=job.phone in unread))
@@ -51,26 +52,28 @@ class RedisFirstLooks:
         answers = _Answers(len(questions), on_ready)
         for number, question in enumerate(questions):
             self._redis.ask(*question.commands, on_answer=partial(answers.set, number))
-        return lambda: [self._look(question, answer) for question, answer in zip(questions, answers.all, strict=True)]
+        return lambda: [
+            self._look(question, answer, known) for question, answer in zip(questions, answers.all, strict=True)
+        ]
 
-    def _look(self, question: _Question, answer: list[Any] | Exception) -> FirstLook | None:
+    def _look(
+        self, question: _Question, answer: list[Any] | Exception, known: dict[str, Session | None]
+    ) -> FirstLook | None:
+        """What is known of one job. `known` are the sessions that were read; what this answer says is added."""
         if isinstance(answer, Exception):
             return None
         values, *others = answer
+        phone = question.job.phone
         if question.with_session:
             *others, text_and_marker, indexed = others
-            self._sessions.note(question.job.phone, (text_and_marker, indexed))
-        session = self._session(question.job)
+            self._sessions.note(phone, (text_and_marker, indexed))
+            known[phone] = self._sessions.fresh(phone)
+        session = known.get(phone) if question.job.stored else self._sessions.environment_session(phone)
         if session is None:
             return None
         state_values, blocks = values[: question.state_keys], values[question.state_keys :]
         state = self._deliveries.state_in(state_values, question.delivery_id, question.endpoint)
         return FirstLook(session, state, all(others), any(block is not None for block in blocks))
-
-    def _session(self, job: FanOut | DeliverWebhook) -> Session | None:
-        if not job.stored:
-            return self._sessions.environment_session(job.phone)
-        return self._sessions.fresh(job.phone)
 
 
 class _Answers:
