@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.webhooks import report_change
+from tasks.webhooks import remember, report_change
 from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, came_ms
 from unoapi.errors import StoreUnavailable, describe, safe_traceback
 from unoapi.models.attempts import EarlierAnswer
@@ -158,8 +158,7 @@ class FirstAttempts:
         except StoreUnavailable:
             self._give_all_to_pool(items)
         except Exception as error:  # noqa: BLE001 (the content of one; its own task says what is wrong with it)
-            log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
-            self._give_all_to_pool(items)
+            self._give_up_looking(items, error)
         else:
             self._asked.append(asked)
 
@@ -182,8 +181,7 @@ class FirstAttempts:
         try:
             looks = asked.looks()
         except Exception as error:  # noqa: BLE001 (as above)
-            log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
-            self._give_all_to_pool(asked.items)
+            self._give_up_looking(asked.items, error)
             return
         for number, (item, look) in enumerate(zip(asked.items, looks, strict=True), start=1):
             try:
@@ -276,18 +274,13 @@ class FirstAttempts:
         if (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
         with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
-            steps = item.fanned.trace(job) if item.fanned is not None and isinstance(job, FanOut) else ()
-            webhooks.record_delivered(delivery, answer.as_attempt(), tries=1, deliveries=uno.deliveries, before=steps)
-            if item.fanned is not None and isinstance(job, FanOut):
-                webhooks.remember(
-                    job,
-                    item.fanned,
-                    ordering=uno.ordering,
-                    blacklist=uno.blacklist,
-                    timers=uno.timers,
-                    log=uno.message_log,
-                    activity=uno.activity,
-                )
+            attempt, fanned = answer.as_attempt(), item.fanned
+            if fanned is None or not isinstance(job, FanOut):
+                webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries)
+                return
+            steps = fanned.trace(job)
+            webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries, before=steps)
+            remember(uno, job, fanned)
 
     def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:
         """Tell of an endpoint that is up again, in a thread that may wait for RabbitMQ."""
@@ -295,6 +288,10 @@ class FirstAttempts:
             self._to_pool(report_change, self._uno, delivery, change)
 
     # --- to the pool ---
+
+    def _give_up_looking(self, items: Iterable[_Item], error: Exception) -> None:
+        log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
+        self._give_all_to_pool(items)
 
     def _give_all_to_pool(self, items: Iterable[_Item]) -> None:
         for item in items:

@@ -54,15 +54,7 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         if following := (*fanned.deliveries, *reports, *fanned.transcriptions):
             uno.publisher.publish([Envelope(job) for job in following])
         uno.traces.add(*fanned.trace(job))
-    webhooks.remember(
-        job,
-        fanned,
-        ordering=uno.ordering,
-        blacklist=uno.blacklist,
-        timers=uno.timers,
-        log=uno.message_log,
-        activity=uno.activity,
-    )
+    remember(uno, job, fanned)
 
 
 @shared_task(name=DeliverWebhook.task, base=UnoTask, bind=True)
@@ -122,6 +114,19 @@ def replay(self: UnoTask, job: ReplayEvents) -> None:
     following = replaying.run(job, context)
     if following is not None:
         self.publish_patiently([following])
+
+
+def remember(uno: Uno, job: FanOut, fanned: webhooks.FannedOut) -> None:
+    """Record what a fan-out that is done means for later events, in this worker's memories."""
+    webhooks.remember(
+        job,
+        fanned,
+        ordering=uno.ordering,
+        blacklist=uno.blacklist,
+        timers=uno.timers,
+        log=uno.message_log,
+        activity=uno.activity,
+    )
 
 
 def look_again(uno: Uno) -> None:

@@ -57,6 +57,11 @@ class DeliveryState:
     breaker: str | None = field(default="", compare=False)
     holding: Holding | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is known that a delivery has to wait for, or be given up for, but what was dropped."""
+        return self.breaker == "" and not (self.done or self.paused_ms or self.holding)
+
 
 @dataclass(frozen=True)
 class Permit:

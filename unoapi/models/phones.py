@@ -184,12 +184,19 @@ def _national_digits(own: str) -> int:
     return len(own) - len(str(phonenumbers.country_code_for_region(region))) if region else 0
 
 
+def _parsed(digits: str, region: str) -> phonenumbers.PhoneNumber | None:
+    """The digits as a number of a country, else as an international one. None for what is no number."""
+    try:
+        return phonenumbers.parse(digits if region else f"+{digits}", region or None)
+    except phonenumbers.NumberParseException:
+        return None
+
+
 @lru_cache(maxsize=4096)
 def _planned(digits: str, region: str) -> str:
     """The number in its plan's form, without trunk zeros: that of a country, else international. Empty: not in it."""
-    try:
-        parsed = phonenumbers.parse(digits if region else f"+{digits}", region or None)
-    except phonenumbers.NumberParseException:
+    parsed = _parsed(digits, region)
+    if parsed is None:
         return ""
     number = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:]
     if OLD_MOBILE.fullmatch(number):
@@ -200,9 +207,8 @@ def _planned(digits: str, region: str) -> str:
 @lru_cache(maxsize=4096)
 def _possible(digits: str, region: str) -> str:
     """The number if its country's numbers have so many digits: it may be newer than the plan. Empty: they have not."""
-    try:
-        parsed = phonenumbers.parse(digits if region else f"+{digits}", region or None)
-    except phonenumbers.NumberParseException:
+    parsed = _parsed(digits, region)
+    if parsed is None:
         return ""
     reason = phonenumbers.is_possible_number_with_reason(parsed)
     if reason != phonenumbers.ValidationResult.IS_POSSIBLE or parsed.italian_leading_zero:

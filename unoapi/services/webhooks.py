@@ -365,19 +365,10 @@ def record_delivered(
 
 def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int) -> Webhook | None:
     """The webhook of a delivery that may be posted at once; none when `deliver` has to look at it closely."""
-    state, webhook = look.state, look.session.webhook(job.webhook_id)
-    is_plain = not (
-        webhook is None
-        or webhook.address(job.phone) == BIN_URL
-        or job.contact
-        or job.replay
-        or state.done
-        or state.paused_ms
-        or state.breaker != ""
-        or state.holding is not None
-        or job.accepted_at_ms <= state.dropped_until_ms
-    )
-    if not is_plain:
+    webhook = look.session.webhook(job.webhook_id)
+    if webhook is None or webhook.address(job.phone) == BIN_URL or job.contact or job.replay:
+        return None
+    if not look.state.is_plain or job.accepted_at_ms <= look.state.dropped_until_ms:
         return None
     ensure_fresh(job, max_age_s=max_age_s)
     return webhook
