@@ -5,6 +5,7 @@ Names without the prefix `UNOAPI_` are those of the program that this one takes 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -39,7 +41,8 @@ Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 SCHEMES = {
     "amqp_url": ("amqp://", "amqps://"),
     "redis_url": ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
-    "rabbitmq_management_url": ("http://", "https://", ""),
+    "rabbitmq_management_url": ("http://", "https://"),
+    "proxy_url": ("http://", "https://", "socks5://", "socks5h://"),
 }
 PLATFORMS = {
     "amqp_url": ("CLOUDAMQP_URL", "RABBITMQ_BIGWIG_URL", "STACKHERO_RABBITMQ_AMQP_URL_TLS", "RABBITMQ_URL"),
@@ -55,6 +58,15 @@ SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
 SENTINEL_FORM = "redis+sentinel://[user:password@]host[:26379],host[:26379]/name of the primary[/database]"
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
 FLOWER_PORT = 5555
+HOST_NAME = re.compile(r"(?:\*\.)?[^\s*/:;@#?]+")
+ORIGIN = re.compile(r"\*|https?://[^\s/?#;@]+/?")
+TOKEN = re.compile(r"[\x20-\x7e]*")
+"""What a client can send as a token in a header."""
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What a header can carry at all."""
+IN_A_LOGIN = "in its login # / ? @ : and % are written %23 %2F %3F %40 %3A %25"
+STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
+"""How a secret of Standard Webhooks begins; base64 of the key follows."""
 ALERT_URL = re.compile(r"[a-z][a-z0-9]{1,29}://[\x21-\x7e]+")
 OTLP_HEADERS = re.compile(
     r"[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}(?:, *[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}){0,9}"
@@ -106,11 +118,34 @@ class SentinelAddress:
 
 
 def _host_and_port(text: str, default: int) -> tuple[str, int]:
-    """Raises ValueError."""
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
+    """Raises ValueError, which quotes nothing."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port or default
+    except ValueError:
+        host = None
+    if not host:
         raise ValueError(f"must look like {SENTINEL_FORM}")
-    return parts.hostname, parts.port or default
+    return host, port
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL names a host, perhaps with a port, and nothing of it is cut off."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and "#" not in url and not re.search(r"\s", url)
+    except ValueError:
+        return False
+
+
+def is_usable_secret(secret: str) -> bool:
+    """Whether receivers can decode a webhook's secret: base64 follows `whsec_`; any other is taken as it stands."""
+    if not secret.startswith(STANDARD_SECRET):
+        return True
+    try:
+        return bool(base64.b64decode(secret.removeprefix(STANDARD_SECRET), validate=True))
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -556,12 +591,16 @@ class Settings(BaseSettings):
         """After the environment and the file come the platforms' own names."""
         return (init_settings, env_settings, dotenv_settings, _PlatformNames(settings_cls))
 
-    @field_validator("amqp_url", "redis_url", "rabbitmq_management_url")
+    @field_validator("amqp_url", "redis_url", "rabbitmq_management_url", "proxy_url")
     @classmethod
     def _known_scheme(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         schemes = SCHEMES[str(info.field_name)]
-        if not value.get_secret_value().startswith(schemes):
-            raise ValueError(f"must start with {' or '.join(schemes)}")
+        nodes = value.get_secret_value().split(";") if info.field_name == "amqp_url" else [value.get_secret_value()]
+        for address in filter(None, map(str.strip, nodes)):
+            if not address.startswith(schemes):
+                raise ValueError(f"must start with {' or '.join(schemes)}")
+            if not address.startswith(("unix://", *SENTINEL_SCHEMES)) and not _is_address(address):
+                raise ValueError(f"must look like {schemes[0]}user:password@host:port; {IN_A_LOGIN}")
         return value
 
     @field_validator("amqp_url")
@@ -581,8 +620,46 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _readable_sentinels(cls, value: SecretStr) -> SecretStr:
-        SentinelAddress.of(value.get_secret_value())
+    def _names_a_database(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if SentinelAddress.of(url) is None and not url.startswith("unix://"):
+            database = urlsplit(url).path.strip("/")
+            if database and not (database.isascii() and database.isdigit()):
+                raise ValueError("must end with the number of the database, as redis://host:6379/0")
+        return value
+
+    @field_validator("unoapi_allowed_hosts")
+    @classmethod
+    def _hosts_alone(cls, value: str) -> str:
+        for entry in filter(None, (part.strip() for part in value.split(","))):
+            if not _is_host(entry):
+                raise ValueError(
+                    "must be names, *.suffixes, addresses or networks, with commas between and without http:// or a "
+                    "port: crm,*.example.com,10.0.0.5,10.0.0.0/8"
+                )
+        return value
+
+    @field_validator("unoapi_cors_origins")
+    @classmethod
+    def _origins_alone(cls, value: str) -> str:
+        if not all(ORIGIN.fullmatch(origin) for origin in filter(None, map(str.strip, value.split(",")))):
+            raise ValueError("must be origins such as https://panel.example.com, without a path, with commas between")
+        return value
+
+    @field_validator("unoapi_bulk_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            return value and ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("must be a time zone such as America/Sao_Paulo") from None
+
+    @field_validator("unoapi_auth_token", "unoapi_auth_token_previous", "webhook_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        allowed = HEADER_VALUE if info.field_name == "webhook_token" else TOKEN
+        if not allowed.fullmatch(value.get_secret_value()):
+            raise ValueError("has characters that a header cannot carry, such as a line break or an accent")
         return value
 
     @field_validator("unoapi_events_max_bytes")
@@ -731,6 +808,14 @@ class Settings(BaseSettings):
         return "0.0.0.0" if self.unoapi_auth_token.get_secret_value() else "127.0.0.1"  # noqa: S104 (needs the token)
 
 
+def _is_host(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return HOST_NAME.fullmatch(entry) is not None
+    return True
+
+
 class _PlatformNames(PydanticBaseSettingsSource):
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base's)
         values = (os.environ.get(name) for name in PLATFORMS.get(field_name, ()))
@@ -843,4 +928,4 @@ def secrets_from_files(file: Path | None = None, *, alone: bool = False) -> tupl
 
 
 def _name_of(place: tuple[Any, ...]) -> str:
-    return ".".join(f"{part}" for part in place).upper() or "settings"
+    return ".".join(f"{part}" for part in place).upper()

@@ -69,6 +69,70 @@ def test_every_wrong_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AMQP_URL", "localhost:5672", "must start with amqp:// or amqps://"),
+        ("AMQP_URL", "amqp://a.test;b.test", "must start with amqp:// or amqps://"),
+        ("AMQP_URL", f"amqp://u:{SECRET}#1@rabbit.test", "in its login # / ? @ : and % are written %23"),
+        ("AMQP_URL", f"amqp://u:{SECRET}/1@rabbit.test", "must look like amqp://user:password@host:port"),
+        ("AMQP_URL", "amqp://rabbit.test:56720000", "must look like amqp://user:password@host:port"),
+        ("REDIS_URL", "redis.test:6379", "must start with redis:// or rediss://"),
+        ("REDIS_URL", f"redis://:{SECRET}/1@redis.test", "must look like redis://user:password@host:port"),
+        ("REDIS_URL", "redis://redis.test/sessions", "the number of the database, as redis://host:6379/0"),
+        ("REDIS_URL", f"redis+sentinel://:{SECRET}/1@redis.test/main", "must look like redis+sentinel://"),
+        ("RABBITMQ_MANAGEMENT_URL", "rabbit.test:15672", "must start with http:// or https://"),
+        ("PROXY_URL", "proxy.test:3128", "must start with http:// or https:// or socks5://"),
+        ("BASE_URL", "api.example.com", "must be a complete address such as https://"),
+        ("UNOAPI_ALLOWED_HOSTS", "http://crm", "without http:// or a port"),
+        ("UNOAPI_ALLOWED_HOSTS", "crm:3000", "without http:// or a port"),
+        ("UNOAPI_ALLOWED_HOSTS", "crm;n8n", "with commas between"),
+        ("UNOAPI_ALLOWED_HOSTS", "10.0.0.0/99", "addresses or networks"),
+        ("UNOAPI_CORS_ORIGINS", "panel.example", "must be origins such as https://panel.example.com"),
+        ("UNOAPI_CORS_ORIGINS", "https://panel.example/app", "without a path"),
+        ("UNOAPI_BULK_TIMEZONE", "Brasilia", "must be a time zone such as America/Sao_Paulo"),
+        ("UNOAPI_BULK_HOURS", "9-18", "must have the form 09:00-18:00"),
+        ("UNOAPI_BULK_DAYS", "mon-fri", "must have the form 1-5 or 1,3,6"),
+        ("WEBHOOK_FORWARD_VERSION", "21", "must have the form v21.0"),
+        ("UNOAPI_AUTH_TOKEN", "segredo-que-ninguém-envia", "a header cannot carry"),
+        ("WEBHOOK_TOKEN", "one\ntwo", "a header cannot carry"),
+        ("DATA_TTL", "1d", "must be a whole number"),
+        ("NOTIFY_FAILED_MESSAGES", "sim", "must be true or false"),
+        ("UNOAPI_ALERT_URLS", "slack", "must be addresses such as slack://"),
+        ("UNOAPI_LOG_FORMAT", "yaml", "must be 'auto', 'json' or 'console'"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_answered_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    text = refusal(monkeypatch, **{name: value})
+
+    assert f"  {name}: " in text
+    assert words in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AMQP_URL", "amqp://u:p%23%2F@rabbit.test:5672/my%2Fhost;amqps://u:p@b.test"),
+        ("REDIS_URL", "rediss://:a%2Fb;c@redis.test:6380/1"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("RABBITMQ_MANAGEMENT_URL", "http://u:p@rabbit.test:15672"),
+        ("PROXY_URL", "socks5://u:p@10.0.0.1:1080"),
+        ("UNOAPI_ALLOWED_HOSTS", "crm, my_service,*.example.com,10.0.0.0/8,::1,[fd00::1],café.example"),
+        ("UNOAPI_CORS_ORIGINS", "https://a.example/, http://localhost:3000"),
+        ("UNOAPI_CORS_ORIGINS", "*"),
+        ("UNOAPI_BULK_TIMEZONE", "America/Sao_Paulo"),
+        ("UNOAPI_AUTH_TOKEN", "a token with spaces"),
+    ],
+)
+def test_what_is_right_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    taken = getattr(load(monkeypatch, **{name: value}), name.lower())
+
+    assert (taken if isinstance(taken, str) else taken.get_secret_value()) == value
+
+
 def test_a_refusal_quotes_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refusal(
         monkeypatch,
@@ -342,6 +406,7 @@ OF_FORM = {
     "amqp_url": f"amqp://u:{SECRET}@h",
     "redis_url": f"redis://:{SECRET}@h",
     "rabbitmq_management_url": f"http://u:{SECRET}@h",
+    "proxy_url": f"http://u:{SECRET}@h:3128",
     "status_failed_webhook_url": f"https://h/{SECRET}",
     "webhook_session": f"https://h/{SECRET}",
     "unoapi_alert_urls": f"slack://{SECRET}",

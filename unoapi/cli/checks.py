@@ -14,7 +14,7 @@ from unoapi.cli.findings import note, ok, without_login, wrong
 from unoapi.errors import EX_CONFIG
 from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
-from unoapi.settings import setting_names
+from unoapi.settings import is_usable_secret, setting_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,12 +122,14 @@ class NumberState:
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
-    """The operator's token."""
+    """The operator's token, and a secret that receivers cannot decode."""
     where = f"version {__version__}, port {settings.port} on {settings.listen_host}"
     if not settings.unoapi_auth_token.get_secret_value():
         yield wrong("settings", f"{where}: set UNOAPI_AUTH_TOKEN, else nobody outside reaches the API", EX_CONFIG)
     else:
         yield ok("settings", f"{where}, Sentry {'on' if settings.sentry_dsn.get_secret_value() else 'off'}")
+    if not is_usable_secret(settings.unoapi_webhook_secret.get_secret_value()):
+        yield note("settings", "UNOAPI_WEBHOOK_SECRET: base64 must follow whsec_, else receivers cannot check it")
 
 
 def check_slips(environment: Mapping[str, str | None]) -> Iterator[Finding]:

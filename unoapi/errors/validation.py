@@ -29,6 +29,7 @@ MAX_NAMES = 50
 SIMILAR = 0.75
 ADDRESS = "a complete address such as https://example.com/hook"
 NUMBER, WHOLE = "must be a number", "must be a whole number"
+MOMENT = "must be a time such as 2026-01-31T08:00:00Z"
 TEXT, FLAG, OBJECT, LIST = "must be text", "must be true or false", "must be an object: {…}", "must be a list: […]"
 
 SENTENCES: dict[str, str | Sentence] = {
@@ -59,7 +60,13 @@ SENTENCES: dict[str, str | Sentence] = {
     "greater_than_equal": lambda bound: f"must be at least {_number(bound['ge'])}",
     "less_than": lambda bound: f"must be less than {_number(bound['lt'])}",
     "less_than_equal": lambda bound: f"must be at most {_number(bound['le'])}",
-    "literal_error": lambda bound: f"must be {bound['expected']}",
+    "literal_error": lambda bound: f"must be {_choices(str(bound['expected']))}",
+    "datetime_type": MOMENT,
+    "datetime_parsing": MOMENT,
+    "datetime_object_invalid": MOMENT,
+    "datetime_from_date_parsing": MOMENT,
+    "timezone_naive": MOMENT,
+    "timezone_aware": MOMENT,
     "url_type": f"must be {ADDRESS}",
     "url_parsing": f"must be {ADDRESS}",
     "url_syntax_violation": f"must be {ADDRESS}",
@@ -72,10 +79,20 @@ SENTENCES: dict[str, str | Sentence] = {
 CLASSES = {"A-Z": "capital letters", "a-z": "small letters", "A-Za-z": "letters", "0-9": "digits", "_": "'_'"}
 CLASSES |= {"-": "'-'", ".": "'.'", ",": "','", " ": "spaces", r"\x20-\x7e": "ASCII characters"}
 CLASSES |= {r"\x21-\x7e": "ASCII characters without spaces"}
+CLASSES |= {sign: f"'{sign}'" for sign in ":/+=()"}
 FORMS = {
     r"^(v[0-9]{1,3}(\.[0-9]{1,3})?)?$": "v21.0",
+    r"^v[0-9]{1,3}(\.[0-9]{1,3})?$": "v21.0",
     r"^v[0-9]{1,3}\.[0-9]{1,3}$": "v21.0",
     r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$": "BR.1234567890, a user id of Meta's",
+    r"^([A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}|[0-9]{1,20}@lid)?$": "BR.1234567890 or 123456789@lid, a user id",
+    r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,255}$": "1234567890, as the upload answered it",
+    r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$": "pt_BR",
+    r"^[0-9]{1,32}(-[0-9]{1,32})?@g\.us$": "120363012345678901@g.us",
+    r"^[A-Za-z0-9+/]*={0,2}$": "base64",
+    r"^(([01]?[0-9]|2[0-3]):[0-5][0-9]-([01]?[0-9]|2[0-4]):[0-5][0-9])?$": "09:00-18:00",
+    r"^([1-7](-[1-7])?(,[1-7](-[1-7])?){0,6})?$": "1-5 or 1,3,6: 1 is Monday, 7 is Sunday",
+    r"^UNO\.CMD\.[0-9A-F]{16}$": "UNO.CMD.0123456789ABCDEF",
 }
 """What stands for patterns that no sentence describes."""
 SIMPLE = re.compile(r"\^\[(?P<chars>[^\]]+)\](?P<count>\+|\*|\{(?P<least>\d+),(?P<most>\d+)\})\$")
@@ -137,7 +154,7 @@ def _sentence(problem: ErrorDetails, known: Collection[str], path: Callable[[tup
     where, last = path(problem["loc"]), str(problem["loc"][-1]) if problem["loc"] else ""
     if kind == "missing" and problem["msg"] != REQUIRED:  # a model's own word: what is missing stands before the colon
         name, _, own = problem["msg"].rpartition(": ")
-        where, sentence = ".".join(filter(None, (where, name))), own
+        where, sentence, last = ".".join(filter(None, (where, name))), own, name
     sentence = f"{sentence}{_hint(problem, last, known)}"
     return f"{where}: {sentence}" if where else sentence
 
@@ -172,6 +189,11 @@ def _at_least(count: int, what: str) -> str:
 
 def _at_most(count: int, what: str) -> str:
     return f"has at most {count} {what}{'' if count == 1 else 's'}"
+
+
+def _choices(expected: str) -> str:
+    """The words that may stand there; that nothing may is no word of advice."""
+    return expected.removeprefix("'', ")
 
 
 def _number(value: object) -> str:

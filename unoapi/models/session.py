@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from typing import Annotated, Any, Literal
@@ -27,9 +26,6 @@ MAX_TTL_S = 315_360_000
 
 MIN_TOKEN_LENGTH = 16
 """Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
-
-STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
-"""How a secret of Standard Webhooks begins; base64 of the key follows."""
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -193,16 +189,6 @@ def _valid(current: str, previous: str, until: int | None, now_s: float) -> tupl
     """Of a value and the one before it those that hold; `until` is Unix time in seconds, none is for ever."""
     before = previous if current and (until is None or now_s < until) else ""
     return tuple(filter(None, (current, before)))
-
-
-def is_usable_secret(secret: str) -> bool:
-    """Whether receivers can decode a webhook's secret: base64 follows `whsec_`; any other is taken as it stands."""
-    if not secret.startswith(STANDARD_SECRET):
-        return True
-    try:
-        return bool(base64.b64decode(secret.removeprefix(STANDARD_SECRET), validate=True))
-    except ValueError:
-        return False
 
 
 def computed_waba_id(phone: str, phone_number_id: str = "") -> str:

@@ -16,7 +16,8 @@ from unoapi.errors import RequestError
 from unoapi.errors.validation import names_of, nearest, refused
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.models.session import MIN_TOKEN_LENGTH, Session, Webhook, is_usable_secret, without_secrets
+from unoapi.models.session import MIN_TOKEN_LENGTH, Session, Webhook, without_secrets
+from unoapi.settings import HEADER_VALUE, TOKEN, is_usable_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -466,9 +467,6 @@ def account_object(session: Session) -> dict[str, Any]:
 def chosen(document: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     """Only the fields that were asked for, and the id; all when none were."""
     return {key: value for key, value in document.items() if key == "id" or key in fields} if fields else document
-
-
-HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def _tokens(session: Session) -> Iterator[tuple[str, SecretStr]]:
