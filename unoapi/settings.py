@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -645,14 +644,6 @@ class Settings(BaseSettings):
         if not all(ORIGIN.fullmatch(origin) for origin in filter(None, map(str.strip, value.split(",")))):
             raise ValueError("must be origins such as https://panel.example.com, without a path, with commas between")
         return value
-
-    @field_validator("unoapi_bulk_timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            return value and ZoneInfo(value).key
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("must be a time zone such as America/Sao_Paulo") from None
 
     @field_validator("unoapi_auth_token", "unoapi_auth_token_previous", "webhook_token")
     @classmethod

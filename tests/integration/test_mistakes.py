@@ -79,6 +79,18 @@ MESSAGE_MISTAKES: list[tuple[Any, str]] = [
     ({"status": "readd", "message_id": "wamid.X"}, "status: must be 'read' or 'deleted'; did you mean read?"),
     ({"status": "read"}, "message_id: is missing"),
     ([TEXT], "The body must be a JSON object"),
+    ({**TEXT, "type": ["text"]}, "type: must be text. Supported: text, image"),
+    ({"to": CONTACT, "image": {"link": "https://x.example/a.png"}}, 'did you mean "type": "image"?'),
+    ({**TEXT, "type": "image"}, 'image: is missing, and text is there; did you mean "type": "text"?'),
+    ({"To": CONTACT, "type": "text", "text": {"body": "x"}}, "to: is missing; did you mean to by To?"),
+    ({**TEXT, "to": "11 99999"}, "to: must be a phone number in international form"),
+    ({**TEXT, "to": "0000000000"}, "no country code begins with 0"),
+    ({**TEXT, "to": f"{CONTACT},{CONTACT}"}, "to: must be a phone number in international form"),
+    ({"to": CONTACT, "type": "image", "image": {"id": "999999999"}}, "image.id: no uploaded media of this number has"),
+    ({"to": CONTACT, "type": "image", "image": {"link": "file:///etc/passwd"}}, "must be an http or https address"),
+    ({"to": CONTACT, "type": "template", "template": {"language": {"code": "pt_BR"}}}, "template.name: is missing"),
+    ({"to": CONTACT, "type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": ":+1:"}}, "must be one emoji"),
+    ({"status": "read", "message_id": "wamid.X", "typing_indicator": True}, "typing_indicator: must be an object"),
 ]
 
 REGISTER_MISTAKES: list[tuple[Any, str]] = [
@@ -110,6 +122,16 @@ REGISTER_MISTAKES: list[tuple[Any, str]] = [
         "webhookForward.phone_number_id: is not known; did you mean phoneNu",
     ),
     ({"ignoreGroupMessages": "perhaps"}, "ignoreGroupMessages: must be true or false"),
+    ({"overrideWebhooks": "maybe", "webhooks": [HOOK]}, "overrideWebhooks: must be true or false"),
+    ({"overlapSeconds": "1d"}, "overlapSeconds: must be a whole number from 0 to 604800"),
+    ({"authToken": "segredo-que-ninguém-envia"}, "authToken: a token is plain text that a header can carry"),
+    ({"webhooks": [HOOK["urlAbsolute"]]}, "webhooks[0]: must be an object"),
+    ({"webhooks": [{"id": "two", "urlAbsolute": ""}]}, "Webhook 'two' needs a url or urlAbsolute"),
+    ({"webhooks": [{**HOOK, "urlAbsolute": "https://<your-host>/hook"}]}, "must be a complete address such as"),
+    ({"webhooks": [{**HOOK, "token": "a\nb"}]}, "a header cannot carry"),
+    ({"proxyUrl": "proxy:3128"}, "proxyUrl: a proxy is http://host:port, https://host:port, socks5://host:port"),
+    ({"bulkHours": "9-18"}, "bulkHours: hours are written as 09:00-18:00"),
+    ({"bulkTimezone": "Brasilia"}, "bulkTimezone: a time zone is named as America/Sao_Paulo"),
 ]
 
 PATH_MISTAKES: list[tuple[str, str, Any, int, str]] = [
@@ -139,6 +161,25 @@ PATH_MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ),
     ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": "x"}, 400, "timeout: is missing"),
     ("POST", f"/{PHONE}/contacts", {"contacts": CONTACT}, 400, "contacts: must be a list"),
+    ("POST", f"/V15.0/{PHONE}/Messages", TEXT, 404, "did you mean POST /<version>/<phone>/messages? See /docs"),
+    ("POST", "/v15.0/<P>/messages", TEXT, 404, "did you mean POST /<version>/<phone>/messages? See /docs"),
+    ("GET", f"/v15.0/{PHONE}/sessions", NOTHING, 404, "did you mean GET /sessions?"),
+    ("GET", "/metrics", NOTHING, 404, "UNOAPI_METRICS_PORT"),
+    ("GET", "/openapi.json", NOTHING, 404, "for programs at /docs/openapi.json"),
+    ("POST", f"/v15.0/{PHONE}/bulk/UNO.CMD.0123456789ABCDEF/pauze", {}, 404, "/bulk/<campaign_id>/pause|resume|stop"),
+    ("GET", f"{MESSAGES}?since=yesterday", NOTHING, 400, "since: must be a time such as 2026-01-31T08:00:00Z"),
+    ("GET", f"{MESSAGES}?contact=77", NOTHING, 400, "contact: must be a phone, its last digits (at least 4)"),
+    ("GET", f"{MESSAGES}?state=lost", NOTHING, 400, "state: must be 'accepted', 'waiting', 'sent'"),
+    ("GET", "/admin/dead?reason=refusd", NOTHING, 400, "no dead letter has it; did you mean refused?"),
+    ("GET", "/admin/dead?phone=%2B55", NOTHING, 400, "phone: must be a number of this installation: digits only"),
+    ("GET", "/admin/activity?span=year", NOTHING, 400, "span: must be 'hour', 'day', 'week' or 'month'"),
+    ("GET", "/admin/endpoints/5511888880000", NOTHING, 404, "The number 5511888880000 is not registered"),
+    ("POST", "/admin/endpoints/5511888880000/crm/test", NOTHING, 404, "The number 5511888880000 is not registered"),
+    ("POST", f"/v15.0/{PHONE}/bulk", {"rows": [{"phone": "1"}], "message": {"type": "txt"}}, 400, "did you mean text?"),
+    ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": 5, "timeout": 5000}, 400, "message: must be text"),
+    ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": "x", "timeout": "5s"}, 400, "timeout: must be a whole number"),
+    ("POST", f"/{PHONE}/blacklist/crm", {"to": CONTACT, "ttl": "1d"}, 400, "ttl: must be a whole number"),
+    ("POST", f"/sandbox/{PHONE}/messages", {"type": "text", "text": {"body": "x"}}, 400, "from: is missing"),
     (
         "GET",
         f"{MESSAGES}/wamid.nope/trace",
@@ -189,6 +230,13 @@ def test_a_mistake_in_a_path_or_a_filter_is_named(  # noqa: PLR0917 (a row of th
         ('{"to": 1,,}', "line 1, column 10"),
         ('{"to": "1"\n "type": "text"}', "expecting ',' delimiter, line 2, column 2"),
         (b'{"to": "\xff"}', "it is not UTF-8, byte 8"),
+        ("{'to': '1'}", "names stand in straight double quotes"),
+        ('{"to": "1",}', "no comma before a closing bracket"),
+        ('{"text": "a\nb"}', "a line break within a text is written \\n"),
+        ('{"ttl": NaN}', "NaN and Infinity are no numbers in JSON"),
+        ('{"ttl": 1e999}', "a number is too large"),
+        ('{"preview": True}', "true, false and null are written small"),
+        ('{"to": "1"} {"to": "2"}', "it is one object"),
     ],
 )
 def test_a_body_that_is_no_json_is_answered_with_the_place(api: Api, raw: Any, words: str) -> None:
@@ -239,6 +287,42 @@ def test_a_field_that_nothing_reads_is_kept_and_named_and_one_of_the_node_versio
 
     assert answer["crmTeam"] == "a"
     assert answer["warnings"] == ["crmTeam: kept, and read by nothing here"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            {**TEXT, "text": {"body": "x", "previewUrl": True}},
+            "text.previewUrl: is not known; did you mean preview_url?",
+        ),
+        ({**TEXT, "recipientType": "individual"}, "recipientType: is not known; did you mean recipient_type?"),
+        (
+            {"to": CONTACT, "type": "document", "document": {"link": "https://x.example/a.pdf", "file_name": "a"}},
+            "document.file_name: is not known; did you mean filename?",
+        ),
+    ],
+)
+def test_a_field_of_a_message_that_nearly_is_one_is_named_beside_the_id(api: Api, body: Any, words: str) -> None:
+    answer = api.post(MESSAGES, body)
+
+    assert answer.status_code == 200
+    assert answer.json()["warnings"] == [words]
+
+
+@pytest.mark.parametrize(
+    ("phone", "body", "words"),
+    [
+        ("05511999990000", {}, "is no number in international form"),
+        (PHONE, {"webhooks": [{**HOOK, "timeoutMs": 90_000}]}, "timeoutMs: more than 60000 counts as 60000"),
+        ("5511777770000", {"provider": "forwarder"}, "needs webhookForward"),
+    ],
+)
+def test_what_does_something_else_than_one_may_think_is_named(api: Api, phone: str, body: Any, words: str) -> None:
+    answer = api.post(f"/v15.0/{phone}/register", body)
+
+    assert answer.status_code == 200
+    assert words in "; ".join(answer.json()["warnings"])
 
 
 def test_an_answer_of_register_can_be_posted_back_and_shows_the_id_of_each_webhook(api: Api) -> None:

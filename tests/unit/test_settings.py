@@ -90,7 +90,6 @@ def test_every_wrong_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) 
         ("UNOAPI_ALLOWED_HOSTS", "10.0.0.0/99", "addresses or networks"),
         ("UNOAPI_CORS_ORIGINS", "panel.example", "must be origins such as https://panel.example.com"),
         ("UNOAPI_CORS_ORIGINS", "https://panel.example/app", "without a path"),
-        ("UNOAPI_BULK_TIMEZONE", "Brasilia", "must be a time zone such as America/Sao_Paulo"),
         ("UNOAPI_BULK_HOURS", "9-18", "must have the form 09:00-18:00"),
         ("UNOAPI_BULK_DAYS", "mon-fri", "must have the form 1-5 or 1,3,6"),
         ("WEBHOOK_FORWARD_VERSION", "21", "must have the form v21.0"),
@@ -123,7 +122,6 @@ def test_a_mistake_in_a_setting_is_answered_with_what_to_write(
         ("UNOAPI_ALLOWED_HOSTS", "crm, my_service,*.example.com,10.0.0.0/8,::1,[fd00::1],café.example"),
         ("UNOAPI_CORS_ORIGINS", "https://a.example/, http://localhost:3000"),
         ("UNOAPI_CORS_ORIGINS", "*"),
-        ("UNOAPI_BULK_TIMEZONE", "America/Sao_Paulo"),
         ("UNOAPI_AUTH_TOKEN", "a token with spaces"),
     ],
 )

@@ -23,6 +23,7 @@ from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.services import bulk as service
 from unoapi.services import bulk_reports
 from unoapi.services import media as media_service
+from unoapi.services.endpoint_test import ensure_stored
 
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
@@ -78,6 +79,9 @@ def start(  # noqa: PLR0913, PLR0917 (the options)
     The first row names the columns: TELEFONE, and MENSAGEM, TIPO, URL where each row says itself what is sent.
     """
     template = _template(message, text)
+    session = uno.sessions.find(phone)
+    if not (session.webhooks or session.environments_account):  # else the environment serves it
+        ensure_stored(session)
     if not yes and not dry_run and is_asked():
         click.confirm(f"Send to the rows of {file.name} from {phone}? (--dry-run counts them first)", abort=True)
     service.ensure_room(phone, campaigns=uno.campaigns)
@@ -98,7 +102,7 @@ def start(  # noqa: PLR0913, PLR0917 (the options)
             name=name[:200],
             dry_run=dry_run,
             notify=notify,
-            pace=pace_of(uno.sessions.find(phone), **pace),
+            pace=pace_of(session, **pace),
             created_ms=now_ms(),
         )
     except ValidationError as error:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from unoapi.cli.options import TimeSpan, as_json, print_json
+from unoapi.cli.options import Phone, TimeSpan, as_json, complete_phone, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import is_wide, plain_table, screen, shown
-from unoapi.errors import DeadLettersBusy
+from unoapi.errors import DeadLettersBusy, StoreUnavailable
+from unoapi.errors.validation import did_you_mean
 from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery
-from unoapi.services.dead_letters import is_left_alone
+from unoapi.services.dead_letters import is_left_alone, known_reasons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
+
+    from click import Context, Parameter
 
     from unoapi.bootstrap import Uno
     from unoapi.models.dead_letters import DeadLetter, DeadLetterWalk
@@ -31,14 +36,36 @@ PAGE = 100
 """Dead letters: a screen or two."""
 
 
+class Reason(click.ParamType[str]):
+    """Why a job was given up; other versions may have reasons of their own."""
+
+    name = "reason"
+
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> str:
+        """Refuse a slip, for which nothing would be found."""
+        if value not in known_reasons() and (meant := did_you_mean(str(value), known_reasons())):
+            self.fail(f"no dead letter has the reason {value!r}{meant}", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """The reasons that begin so."""
+        return [CompletionItem(reason) for reason in known_reasons() if reason.startswith(incomplete)]
+
+
 def filters(command: Callable[..., None]) -> Callable[..., None]:
     """The options that select dead letters."""
     for option in reversed(
         [
             click.option("--queue", default="", help="Only dead letters of this queue."),
-            click.option("--phone", default="", help="Only dead letters of this number."),
+            click.option(
+                "--phone",
+                type=Phone(),
+                default="",
+                shell_complete=complete_phone,
+                help="Only dead letters of this number.",
+            ),
             click.option("--webhook", default="", help="Only dead letters of this webhook."),
-            click.option("--reason", default="", help="Only dead letters with this reason."),
+            click.option("--reason", type=Reason(), default="", help="Only dead letters with this reason."),
             click.option(
                 "--older-than", type=TimeSpan(), default=None, help="Only those older than this (90s, 30m, 7d)."
             ),
@@ -99,7 +126,21 @@ def list_dead_letters(uno: Uno, limit: int | None, summary: bool, as_json: bool,
         _print_page(page, first=count == len(page))
     if not as_json:
         named = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+        for unknown in [] if count else _unknown(uno, selection["queue"], selection["phone"]):
+            click.echo(unknown, err=True)
         click.echo(f"{count} dead letter{'' if count == 1 else 's'}{': ' + named if named else ''}")
+
+
+def _unknown(uno: Uno, queue: str, phone: str) -> Iterator[str]:
+    """A sentence for each name that was asked for and that nothing here has."""
+    names = [known.name for known in uno.topology.queues]
+    if queue and queue not in names:
+        full = f"{uno.settings.unoapi_queue_name}.{queue}"
+        meant = f"; did you mean {full}?" if full in names else did_you_mean(queue, names)
+        yield f"There is no queue {queue!r}{meant}"
+    with suppress(StoreUnavailable):
+        if phone and phone not in uno.sessions.phones():
+            yield f"The number {phone} is not stored here: `unoapi session list` shows those that are."
 
 
 @dataclass

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unoapi.cli.options import TimeSpan, as_json, complete_phone, print_json, webhook_arguments, written
+from unoapi.cli.options import Phone, TimeSpan, as_json, complete_phone, print_json, webhook_arguments, written
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import plain_table, screen, shown
 from unoapi.models.endpoints import Endpoint
-from unoapi.services.endpoint_test import find_webhook, try_endpoint
+from unoapi.services.endpoint_test import ensure_stored, find_webhook, try_endpoint
 from unoapi.services.endpoints import endpoint_states
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def endpoint() -> None:
 
 
 @endpoint.command("list")
-@click.argument("phone", default="", shell_complete=complete_phone)
+@click.argument("phone", type=Phone(), default="", shell_complete=complete_phone)
 @as_json
 @pass_uno
 def list_endpoints(uno: Uno, phone: str, as_json: bool) -> None:
@@ -42,6 +42,8 @@ def list_endpoints(uno: Uno, phone: str, as_json: bool) -> None:
             last = (line.get("last_error") or {}).get("error", "") if line["state"] == "down" else ""
             cells = (number, line["webhook"] or "", line["state"], since, pause, line["error"] or last)
             table.add_row(*(shown(f"{cell}") for cell in cells))
+    if phone and not table.rows:
+        ensure_stored(uno.sessions.find(phone))
     if not as_json:
         screen().print(table if table.rows else "No number has a webhook.")
 

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from unoapi.cli.options import TimeSpan, as_json, complete_phone, print_json
+from unoapi.cli.options import Phone, TimeSpan, as_json, complete_phone, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.jobs import now_ms
@@ -51,7 +51,7 @@ class Moment(click.ParamType[datetime]):
 
 def endpoint_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that name a webhook."""
-    phone = click.option("--phone", required=True, help="The number.", shell_complete=complete_phone)
+    phone = click.option("--phone", type=Phone(), required=True, help="The number.", shell_complete=complete_phone)
     webhook = click.option("--webhook", required=True, help="One of its webhooks.")
     return phone(webhook(command))
 

@@ -11,6 +11,7 @@ import click
 from amqp.exceptions import AccessRefused, NotAllowed
 
 from unoapi.cli.options import print_json
+from unoapi.errors.connections import why_not_connected
 
 if TYPE_CHECKING:
     from unoapi.errors import BrokerUnavailable
@@ -76,4 +77,5 @@ def broker_advice(error: BrokerUnavailable) -> str:
                 "its certificate is not trusted, or is another host's: SSL_CERT_FILE names the file of your authority"
             )
         cause = cause.__cause__ or cause.__context__
-    return f"{error}; check AMQP_URL"
+    why = why_not_connected(error)
+    return f"{error}; check AMQP_URL{': ' if why else ''}{why}"

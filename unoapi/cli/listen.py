@@ -11,7 +11,8 @@ import click
 from unoapi.cli.options import as_json, phone_argument, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import shown
-from unoapi.errors import RequestError, StoreUnavailable
+from unoapi.errors import StoreUnavailable
+from unoapi.services.endpoint_test import ensure_stored
 from unoapi.services.request_bin import is_watched, stop_watching, watch
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def listen(uno: Uno, phone: str, once: bool, as_json: bool) -> None:
     nowhere.
     """
     session = uno.sessions.find(phone)
-    if not session.stored:
-        raise RequestError("Unknown number", code=100, status=404, details=f"{phone} is not registered.")
+    ensure_stored(session)
     has_one = is_watched(session)
     seen = 0
     if not once:

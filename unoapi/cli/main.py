@@ -92,10 +92,19 @@ def cli() -> None:
 
 
 @cli.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context
-def show_help(ctx: click.Context) -> None:
-    """Show this list."""
-    click.echo(ctx.find_root().get_help())
+def show_help(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Show this list, or what a command does."""
+    place, command = ctx.find_root(), ctx.find_root().command
+    for word in words:
+        if not isinstance(command, click.Group):
+            raise click.UsageError(f"{place.info_name} has no commands of its own", place)
+        name, found, _ = command.resolve_command(place, [word])  # which says what was meant
+        if found is None:  # click's own programs never do
+            return
+        command, place = found, click.Context(found, info_name=name, parent=place)
+    click.echo(command.get_help(place))
 
 
 @cli.command()

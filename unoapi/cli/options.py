@@ -49,6 +49,19 @@ class TimeSpan(click.ParamType[timedelta]):
         return span
 
 
+class Phone(click.ParamType[str]):
+    """A number of this installation, as people write it; digits remain."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> str:
+        """Leave out what stands between the digits."""
+        digits = re.sub(r"[+() .-]", "", str(value))
+        if str(value) and not re.fullmatch(r"[0-9]{1,20}", digits):
+            self.fail(f"{value!r} is no number: digits only, such as 5511999990000", param, ctx)
+        return digits
+
+
 def written(span: timedelta) -> str:
     """A time span as it is typed, in its largest whole unit."""
     seconds = round(span.total_seconds())
@@ -70,7 +83,7 @@ def print_json(document: Any) -> None:
 
 def phone_argument(command: Callable[..., None]) -> Callable[..., None]:
     """The number, which a shell completes."""
-    return click.argument("phone", shell_complete=complete_phone)(command)
+    return click.argument("phone", type=Phone(), shell_complete=complete_phone)(command)
 
 
 def webhook_arguments(command: Callable[..., None]) -> Callable[..., None]:

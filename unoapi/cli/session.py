@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from unoapi.cli.options import as_json, complete_phone, is_asked, phone_argument, print_json, yes
+from unoapi.cli.options import Phone, as_json, complete_phone, is_asked, phone_argument, print_json, yes
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import plain_table, screen, shown
 from unoapi.models.session import without_secrets
@@ -96,7 +96,7 @@ def confirm(uno: Uno, yes: bool) -> None:
 
 @session.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.argument("phones", nargs=-1, shell_complete=complete_phone)
+@click.argument("phones", type=Phone(), nargs=-1, shell_complete=complete_phone)
 @pass_uno
 def export_sessions(uno: Uno, file: Path, phones: tuple[str, ...]) -> None:
     """Write all numbers, or these, to a new file; - prints them.

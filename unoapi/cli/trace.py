@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unoapi.cli.options import TimeSpan, as_json, complete_phone, print_json
+from unoapi.cli.options import Phone, TimeSpan, as_json, complete_phone, print_json
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import plain_table, screen, shown
-from unoapi.models.message_log import STATES, MessageQuery
-from unoapi.models.phones import digits_of
+from unoapi.models.message_log import NOT_SEARCHABLE, STATES, MessageQuery, is_searchable
 from unoapi.services.message_search import search
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ PAGE = 100
 @click.command()
 @click.argument("message_id", default="")
 @click.option("--to", "--contact", "contact", default="", help="With this contact: a phone, or its last digits.")
-@click.option("--phone", default="", shell_complete=complete_phone, help="Of this number alone.")
+@click.option("--phone", type=Phone(), default="", shell_complete=complete_phone, help="Of this number alone.")
 @click.option("--since", type=TimeSpan(), help="Not older than 90s, 30m, 12h, 2d.")
 @click.option("--state", type=click.Choice(STATES), help="How far it is.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
@@ -53,9 +52,9 @@ def trace(  # noqa: PLR0913 (one for each option)
         return
     if not (contact or phone or since is not None or state):
         raise click.UsageError("name a message id, or find one by --to, --phone, --since or --state")
-    if phone and not digits_of(phone):
-        raise click.BadParameter("is no number", param_hint="--phone")
-    query = {"contact": contact, "phone": digits_of(phone)[:20], "state": state or "", "limit": PAGE}
+    if not is_searchable(contact):
+        raise click.BadParameter(NOT_SEARCHABLE, param_hint="--to")
+    query = {"contact": contact[:256], "phone": phone, "state": state or "", "limit": PAGE}
     if since is not None:
         query["since"] = f"{min(round(since.total_seconds()), 999_999_999)}s"
     found = _found(uno, MessageQuery.model_validate(query), limit)

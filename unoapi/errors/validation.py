@@ -48,6 +48,7 @@ SENTENCES: dict[str, str | Sentence] = {
     "finite_number": NUMBER,
     "bool_type": FLAG,
     "bool_parsing": FLAG,
+    "path_type": "must be a path",
     "dict_type": OBJECT,
     "model_type": OBJECT,
     "model_attributes_type": OBJECT,
@@ -92,6 +93,7 @@ FORMS = {
     r"^[A-Za-z0-9+/]*={0,2}$": "base64",
     r"^(([01]?[0-9]|2[0-3]):[0-5][0-9]-([01]?[0-9]|2[0-4]):[0-5][0-9])?$": "09:00-18:00",
     r"^([1-7](-[1-7])?(,[1-7](-[1-7])?){0,6})?$": "1-5 or 1,3,6: 1 is Monday, 7 is Sunday",
+    r"^(1h|1d|7d)?$": "1h, 1d or 7d",
     r"^UNO\.CMD\.[0-9A-F]{16}$": "UNO.CMD.0123456789ABCDEF",
 }
 """What stands for patterns that no sentence describes."""
@@ -165,7 +167,8 @@ def _hint(problem: ErrorDetails, name: str, known: Collection[str]) -> str:
     if kind == "extra_forbidden" and known:
         return did_you_mean(name, known) or f"; there are {', '.join(known)}"
     if kind == "missing" and isinstance(given, dict):
-        wrong = next((key for key in list(given)[:MAX_NAMES] if isinstance(key, str) and nearest(key, [name])), "")
+        others = (key for key in list(given)[:MAX_NAMES] if isinstance(key, str) and key != name)
+        wrong = next((key for key in others if nearest(key, [name])), "")
         return f"; did you mean {name} by {wrong}?" if wrong else ""
     if kind == "literal_error" and isinstance(given, str):
         right = re.findall(r"'([^']+)'", str((problem.get("ctx") or {}).get("expected", "")))

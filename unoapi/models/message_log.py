@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from unoapi.models.identity import is_user_id
 from unoapi.models.phones import digits_of, with_ninth_digit, without_ninth_digit
 from unoapi.models.trace import TraceEntry
 
@@ -126,6 +127,14 @@ class MessageQuery(OwnMessageQuery):
     """The same of all numbers, or of one."""
 
     phone: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,20}$")] = ""
+
+
+def is_searchable(asked: str) -> bool:
+    """Whether a contact can be found by this: an address, a user id, or enough digits of a phone."""
+    return not asked or "@" in asked or is_user_id(asked) or len(digits_of(asked)) >= MIN_DIGITS
+
+
+NOT_SEARCHABLE = f"must be a phone, its last digits (at least {MIN_DIGITS}), or an address such as …@g.us"
 
 
 def is_contact(asked: str) -> Callable[[str], bool]:

@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+NO_NUMBER = "NaN and Infinity are no numbers in JSON; a text stands in double quotes"
+TOO_LARGE = "a number is too large"
 MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 
@@ -26,14 +28,14 @@ def is_too_deep(document: Any) -> bool:
     return True
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
+def _no_constant(name: str) -> None:  # noqa: ARG001 (the decoder's)
+    raise ValueError(NO_NUMBER)
 
 
 def _finite(written: str) -> float:
     number = float(written)
     if not math.isfinite(number):
-        raise ValueError(written)
+        raise ValueError(TOO_LARGE)
     return number
 
 

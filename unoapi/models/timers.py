@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from unoapi.models.identity import is_user_id
 
@@ -22,7 +22,11 @@ class TimerStep(BaseModel):
 
     timeout: int = Field(ge=1, le=MAX_TIMEOUT_MS)
     type: str = Field(default="text", pattern=r"^[a-z_]{1,32}$")
-    message: Annotated[str, Field(min_length=1, max_length=4096)] | dict[str, Any]
+    message: Annotated[
+        Annotated[str, Field(min_length=1, max_length=4096), Tag("(text)")]
+        | Annotated[dict[str, Any], Tag("(object)")],
+        Discriminator(lambda value: "(object)" if isinstance(value, dict) else "(text)"),
+    ]
 
     @model_validator(mode="after")
     def _only_text_is_plain(self) -> TimerStep:

@@ -12,6 +12,7 @@ from unoapi.errors import DeadLettersBusy, OutcomeUnknown, StoreUnavailable
 from unoapi.models.dead_letters import LOST_CAUSES, UNBOUNDED, DeadLetterQuery, DeadLetterWalk
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
+from unoapi.telemetry.metrics import reasons
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen", "unroutable", "poison"})
 """Of dead letters that no worker gave up by its own decision: how far it came is not known."""
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
     from unoapi.models.dead_letters import Bounds, DeadLetter, DeadLetterResult, Outcome
     from unoapi.ports import DeadLetterHolder, DeadLetterQueue, Deliveries, SendClaims, Traces
+
+
+def known_reasons() -> tuple[str, ...]:
+    """All reasons for which this version leaves dead letters; another one may have more."""
+    return (*reasons(), *sorted(BROKER_REASONS))
 
 
 class DeadLetters:

@@ -44,10 +44,18 @@ class Diagnosis:
     timings_ms: dict[str, int]
 
 
+def ensure_stored(session: Session) -> None:
+    """Raise RequestError (404) for a number that was never registered, or is no longer."""
+    if not session.stored:
+        details = f"The number {session.phone} is not registered. These are: GET /sessions, or `unoapi session list`."
+        raise RequestError("Unknown number", code=100, status=404, details=details)
+
+
 def find_webhook(session: Session, webhook_id: str) -> Webhook:
     """The webhook of a session. Raises RequestError (404)."""
     wanted = session.webhook(webhook_id)
     if wanted is None:
+        ensure_stored(session)
         names = ", ".join(repr(webhook.id) for webhook in session.webhooks) or "none"
         details = f"The number {session.phone} has no webhook {webhook_id[:100]!r}. It has: {names}."
         raise RequestError("Unknown webhook", code=100, status=404, details=details)

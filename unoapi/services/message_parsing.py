@@ -6,17 +6,20 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
-from unoapi.errors.validation import did_you_mean, refused
+from unoapi.errors.validation import did_you_mean, names_of, nearest, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, OutboundMessage, Sender
 from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unoapi.models.jobs import MessageJob, RunCommand
 
 INVALID = 131009
+MAX_NAMES = 20
 MODELS = {model.__name__: model for model in MESSAGES.values()}
 ACCEPTED = Sender(accepted=True)
 
@@ -27,18 +30,45 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
     Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest: see `refusal_of`.
     """
     kind = document.get("type", "text")
-    model = MESSAGES.get(kind) if isinstance(kind, str) and not _is_newer(document) else None
-    if model is None and sender.any_type and isinstance(kind, str) and isinstance(document.get(kind), dict):
+    if not isinstance(kind, str):
+        details = f"type: must be text. Supported: {', '.join(MESSAGES)}."
+        raise RequestError("Message type is not supported", code=131051, status=400, details=details)
+    model = None if _is_newer(document) else MESSAGES.get(kind)
+    if model is None and sender.any_type and isinstance(document.get(kind), dict):
         model = OutboundMessage  # a type of next year: Meta knows it or refuses it
-    elif model is None and isinstance(kind, str):
+    elif model is None:
         model = MESSAGES.get(kind)  # which says what is wrong with the kind of an interactive message
     if model is None:
-        meant = did_you_mean(str(kind), MESSAGES)
-        details = (
-            f"Messages of type {str(kind)[:40]!r} are not supported{meant or '.'} Supported: {', '.join(MESSAGES)}."
-        )
+        meant = did_you_mean(kind, MESSAGES)
+        details = f"Messages of type {kind[:40]!r} are not supported{meant or '.'} Supported: {', '.join(MESSAGES)}."
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
+    if kind in model.model_fields and kind not in document and (other := _other_type(document)):
+        details = f'{kind}: is missing, and {other} is there; did you mean "type": "{other}"?'
+        raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     return model.model_validate(document, context=sender)
+
+
+def slips(message: OutboundMessage) -> list[str]:
+    """A sentence for each field of a message that nearly is one of ours: it is passed on, and read by nothing here."""
+    return [
+        f"{place}{name}: is not known; did you mean {right}?"
+        for place, part in _parts(message)
+        for name in list(part.model_extra or ())[:MAX_NAMES]
+        if (right := nearest(name, names_of(type(part))))
+    ][:MAX_NAMES]
+
+
+def _parts(part: BaseModel, place: str = "") -> Iterator[tuple[str, BaseModel]]:
+    """A message and the objects in it that are not in a list, each with where it stands."""
+    yield place, part
+    for name in part.model_fields_set:
+        if isinstance(value := getattr(part, name, None), BaseModel):
+            yield from _parts(value, f"{place}{name}.")
+
+
+def _other_type(document: dict[str, Any]) -> str:
+    """The type whose object a message has, if it is one of ours."""
+    return next((name for name in MESSAGES if isinstance(document.get(name), dict | list)), "")
 
 
 def _is_newer(document: dict[str, Any]) -> bool:

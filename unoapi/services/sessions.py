@@ -15,8 +15,9 @@ from pydantic.alias_generators import to_camel
 from unoapi.errors import RequestError
 from unoapi.errors.validation import names_of, nearest, refused
 from unoapi.models.options import BusinessProfile, Forward
+from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.models.session import MIN_TOKEN_LENGTH, Session, Webhook, without_secrets
+from unoapi.models.session import MAX_TIMEOUT_MS, MIN_TOKEN_LENGTH, Session, Webhook, without_secrets
 from unoapi.settings import HEADER_VALUE, TOKEN, is_usable_secret
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from unoapi.ports import SessionDirectory, Sessions
 
 DAY_S = 86_400
-OVERLAP = "overlapSeconds"
+OVERLAP, OVERRIDE = "overlapSeconds", "overrideWebhooks"
 MAX_OVERLAP_S = 7 * DAY_S
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -40,7 +41,7 @@ GRAPH_FIELDS = (
     "message_template_namespace", "owner_business_info", "account_review_status", "business_verification_status",
 )  # fmt: skip
 NOT_CONFIGURATION = frozenset(
-    {"messaging_product", "pin", "data_localization_region", "backup", "overrideWebhooks", "phone", "stored", "success",
+    {"messaging_product", "pin", "data_localization_region", "backup", OVERRIDE, "phone", "stored", "success",
      "access_token", "warnings", "overlapSeconds",
      "previousAuthToken", "previousAuthTokenUntil", *GRAPH_FIELDS}
 )  # fmt: skip
@@ -61,7 +62,7 @@ NODE_OPTIONS = frozenset(
      "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds"}
 )  # fmt: skip
 """Names that the Node version reads and this one only keeps."""
-KNOWN = (*names_of(Session), "overrideWebhooks", *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *sorted(TOKEN_NAMES))
+KNOWN = (*names_of(Session), OVERRIDE, *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *sorted(TOKEN_NAMES))
 """Where two names are equally near, the first one is meant."""
 WEBHOOK_NAMES = (*names_of(Webhook), "typebot", REPLACED)
 PARTS = {
@@ -92,6 +93,7 @@ FLAGS = frozenset(
     for name, field in model.model_fields.items()
     if field.annotation is bool
 )
+FLAGS |= {OVERRIDE}
 WRITTEN_FLAGS = {"true": True, "false": False}
 OPERATOR_OPTIONS = frozenset(field.alias or name for name, field in OperatorOptions.model_fields.items())
 
@@ -103,6 +105,7 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     operator's token for a change of `OperatorOptions`.
     """
     stored, wanted = sessions.config(phone) or {}, _with_flags(wanted)
+    _check_override(wanted)
     _ensure_names(wanted, stored)
     _ensure_known(wanted, stored)
     _check_secrets(wanted, stored)
@@ -115,6 +118,14 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     except ValidationError as error:
         raise refused(error, place=partial(_place, config)) from None
     return config
+
+
+def _check_override(wanted: dict[str, Any]) -> None:
+    """Raise RequestError for a word that is neither yes nor no: it would replace all webhooks."""
+    if not isinstance(wanted.get(OVERRIDE) or False, bool):
+        raise RequestError(
+            "Parameter value is not valid", code=131009, status=400, details=f"{OVERRIDE}: must be true or false"
+        )
 
 
 def _overlap(wanted: dict[str, Any]) -> int:
@@ -157,13 +168,19 @@ def unread(wanted: dict[str, Any]) -> list[str]:
     ][:MAX_NAMES]
 
 
-def read_otherwise(wanted: dict[str, Any]) -> list[str]:
+def read_otherwise(phone: str, wanted: dict[str, Any]) -> list[str]:
     """A sentence for each field that is taken, and does something else than who wrote it may think."""
     sentences = []
+    if phone.startswith("0") or len(phone) < LOCAL_DIGITS:
+        sentences.append(f"{phone} is no number in international form, such as 5511999990000: no phone will have it")
     if wanted.get("webhooks") == []:
         sentences.append('webhooks: an empty list changes nothing; send those that stay, with "overrideWebhooks": true')
     if wanted.get("provider") == "baileys":
         sentences.append("provider: baileys is read as whatsmeow, and the number scans a new QR code")
+    for place, given, known, _ in _objects(wanted, {}):
+        timeout_ms = given.get("timeoutMs") if known is WEBHOOK_NAMES else None
+        if isinstance(timeout_ms, int) and timeout_ms > MAX_TIMEOUT_MS:
+            sentences.append(f"{place}timeoutMs: more than {MAX_TIMEOUT_MS} counts as {MAX_TIMEOUT_MS}")
     return sentences
 
 
@@ -254,8 +271,12 @@ def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator:
         token = wanted.get(name)
         if name not in wanted or token == stored.get(name) or (by_operator and token in (None, "")):
             continue  # without a token of its own only the operator's opens the session
+        details = ""
         if token is None or (isinstance(token, str) and len(token) < MIN_TOKEN_LENGTH):
             details = f"{name}: a token has at least {MIN_TOKEN_LENGTH} characters."
+        elif isinstance(token, str) and not TOKEN.fullmatch(token):
+            details = f"{name}: a token is plain text that a header can carry; this makes one: openssl rand -hex 24"
+        if details:
             raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
 
 
@@ -360,7 +381,7 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     replaced = {_id(webhook): _with_change(by_id.get(_id(webhook), {}), webhook) for webhook in new}
     if not new:
         merged["webhooks"] = old
-    elif change.get("overrideWebhooks"):
+    elif change.get(OVERRIDE):
         merged["webhooks"] = list(replaced.values())
     else:
         merged["webhooks"] = list({**by_id, **replaced}.values())

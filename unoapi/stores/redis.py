@@ -23,6 +23,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from unoapi.errors import CommandRefused, StoreRefusesWrites, StoreUnavailable, describe, safe_traceback
+from unoapi.errors.connections import why_not_connected
 from unoapi.settings import SentinelAddress
 from unoapi.stores.batching import Batcher, BatchFuture
 from unoapi.telemetry.logging import get_logger
@@ -217,7 +218,8 @@ class RedisClient:
                     "its certificate is not trusted: set UNOAPI_REDIS_TLS_VERIFY=false if the platform signs its own, "
                     "or SSL_CERT_FILE to the file of your authority"
                 )
-            return f"does not answer ({type(error).__name__}); check REDIS_URL"
+            why = why_not_connected(error)
+            return f"does not answer ({type(error).__name__}); check REDIS_URL{': ' if why else ''}{why}"
         return ""
 
     def info_now(self) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import nearest
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
-from unoapi.services.endpoint_test import find_webhook, try_endpoint
+from unoapi.services.dead_letters import known_reasons
+from unoapi.services.endpoint_test import ensure_stored, find_webhook, try_endpoint
 from unoapi.services.endpoints import NONE_LOADED, endpoint_states, waiting
 from unoapi.web import audit
 from unoapi.web.auth import operator
@@ -62,6 +64,20 @@ class DeadLetterSelection(_Body):
     webhook: Text = ""
     reason: Text = ""
     older_than_s: int | None = Field(default=None, ge=0, le=1_000_000_000)
+
+    @field_validator("phone")
+    @classmethod
+    def _digits(cls, value: str) -> str:
+        if value and not (value.isascii() and value.isdigit()):
+            raise ValueError("must be a number of this installation: digits only, such as 5511999990000")
+        return value
+
+    @field_validator("reason")
+    @classmethod
+    def _no_slip(cls, value: str) -> str:
+        if value not in known_reasons() and (right := nearest(value, known_reasons())):
+            raise ValueError(f"no dead letter has it; did you mean {right}?")
+        return value
 
     def selection(self) -> DeadLetterQuery:
         """The selection without its bounds."""
@@ -245,7 +261,10 @@ def endpoints(query: EndpointQuery) -> ResponseReturnValue:
 @operator
 def endpoints_of(phone: str) -> ResponseReturnValue:
     """The webhooks of one session."""
-    return jsonify(data=_endpoints_of(phone))
+    lines = _endpoints_of(phone)
+    if not lines:
+        ensure_stored(parts().sessions.find(phone))
+    return jsonify(data=lines)
 
 
 @routes.get("/endpoints/<digits:phone>/<path:webhook_id>")

@@ -15,10 +15,10 @@ from unoapi.errors import (
     MediaTooLarge,
     RequestError,
 )
-from unoapi.errors.validation import names_of, refused
+from unoapi.errors.validation import did_you_mean, names_of, refused
 from unoapi.models.bulk import CAMPAIGN_ID, Campaign, Days, Hours, Zone, new_campaign_id, pace_of
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import Template
+from unoapi.models.cloud_api.messages import MESSAGES, Template
 from unoapi.models.contacts import is_phone
 from unoapi.models.jobs import now_ms
 from unoapi.models.media import MAX_BYTES, UNKNOWN
@@ -223,7 +223,11 @@ def _new_campaign(phone: str, asked: CampaignRequest) -> Campaign:
 def _ensure_message(phone: str, message: dict[str, Any]) -> None:
     """Refuse a message that no row could make right: of no type, or with a template that the number has not."""
     kind = message.get("type", "text")
-    if not isinstance(kind, str) or not isinstance(message.get(kind), dict):
+    if not isinstance(kind, str) or (kind not in MESSAGES and not isinstance(message.get(kind), dict)):
+        meant = did_you_mean(f"{kind}", MESSAGES)
+        details = f"message.type: must be one of {', '.join(MESSAGES)}{meant}"
+        raise RequestError("Message type is not supported", code=131051, status=400, details=details)
+    if not isinstance(message.get(kind), dict):
         details = 'message: is a Cloud API message without `to`, as {"type": "text", "text": {"body": "…"}}.'
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     if len(serialise(message)) > MAX_ROW_BYTES:

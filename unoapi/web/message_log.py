@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
 
-from unoapi.models.message_log import MessageQuery, OwnMessageQuery
+from unoapi.errors import RequestError
+from unoapi.models.message_log import NOT_SEARCHABLE, MessageQuery, OwnMessageQuery, is_searchable
 from unoapi.services.message_search import search
 from unoapi.web.auth import operator, session_token
 from unoapi.web.errors import not_found
@@ -29,6 +30,7 @@ def messages(query: MessageQuery) -> ResponseReturnValue:
     `contact` is a phone as people write it, an address, or the last digits of a phone, at least four. Times are ISO,
     Unix seconds, or a span such as 1h. How many are kept: `UNOAPI_MESSAGE_LOG_MAX`.
     """
+    _ensure_searchable(query)
     uno = parts()
     return jsonify(search(query, log=uno.message_log, traces=uno.traces).as_json())
 
@@ -38,6 +40,7 @@ def messages(query: MessageQuery) -> ResponseReturnValue:
 @query(OwnMessageQuery)
 def messages_of(version: str, phone: str, query: OwnMessageQuery) -> ResponseReturnValue:  # noqa: ARG001
     """Search the latest messages of a number, the newest first; `next` is the `before` of the next page."""
+    _ensure_searchable(query)
     uno = parts()
     return jsonify(search(query, phone=phone, log=uno.message_log, traces=uno.traces).as_json())
 
@@ -50,6 +53,12 @@ def message_body(version: str, phone: str, message_id: str) -> ResponseReturnVal
     if text is None:
         raise not_found("The body is not kept: UNOAPI_CONSOLE_BODIES is off, or it is too old.")
     return jsonify(body=_read(text))
+
+
+def _ensure_searchable(query: OwnMessageQuery) -> None:
+    if not is_searchable(query.contact):
+        details = f"contact: {NOT_SEARCHABLE}."
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
 
 
 def _read(text: str) -> Any:

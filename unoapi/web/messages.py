@@ -31,7 +31,7 @@ from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow.commands import ensure_possible
 from unoapi.services import media
 from unoapi.services.first_jobs import first_job
-from unoapi.services.message_parsing import parse_message
+from unoapi.services.message_parsing import parse_message, slips
 from unoapi.services.sessions import TOKEN_NAMES
 from unoapi.services.speech import ensure_speakable
 from unoapi.web.auth import session_token
@@ -118,6 +118,7 @@ def _send(phone: str, body: dict[str, Any], message: OutboundMessage, key: str |
         "messaging_product": "whatsapp",
         "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
         "messages": [{"id": _accept(phone, message, key)}],
+        **({"warnings": warnings} if (warnings := slips(message)) else {}),
     }
 
 

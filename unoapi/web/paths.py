@@ -22,7 +22,15 @@ AT_META = "pass_through.edge_of_number"
 """The route that takes any path behind a number."""
 SEE = "See /docs for all paths."
 VERSION = re.compile(r"v[0-9]{1,3}(\.[0-9]{1,3})?")
-PHONE = re.compile(r"(%2B|\+)?[0-9]{5,20}")
+PHONE = re.compile(r"(%2B|\+)?[0-9]{5,20}|<p>|<phone>|\{phone\}|:phone")
+ID = re.compile(r"(?:wamid|uno\.cmd)\..+")
+ELSEWHERE = {
+    "/metrics": "Prometheus' numbers are on a port of their own: UNOAPI_METRICS_PORT.",
+    "/swagger": "This API describes itself at /docs, and for programs at /docs/openapi.json.",
+    "/openapi.json": "This API describes itself at /docs, and for programs at /docs/openapi.json.",
+}
+"""What other programs have, and where it is here."""
+ONE_OF = re.compile(r"<any\(([a-z_,]+)\):\w+>")
 CONVERTER = re.compile(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>")
 
 
@@ -32,8 +40,9 @@ def no_such_path(routes: Map, method: str, path: str) -> str:
         return f"There is no such path: a number in a path is digits only, without +. {SEE}"
     if len(path) > MAX_CHARS:
         return f"There is no such path. {SEE}"
-    words = "/".join(_meant(part) for part in path.split("/"))
-    near = _nearest(words, method, _rules(routes))
+    if (lower := path.lower().rstrip("/")) in ELSEWHERE:
+        return f"There is no such path. {ELSEWHERE[lower]}"
+    near = _nearest("/".join(map(_meant, lower.split("/"))), method, _rules(routes))
     return f"There is no such path; did you mean {method} {near}? {SEE}" if near else f"There is no such path. {SEE}"
 
 
@@ -54,18 +63,24 @@ def own_methods(routes: Map, path: str, allowed: Iterable[str]) -> list[str]:
 
 
 def _rules(routes: Map) -> tuple[tuple[str, frozenset[str]], ...]:
-    return tuple((CONVERTER.sub(r"<\1>", rule.rule), frozenset(rule.methods or ())) for rule in routes.iter_rules())
+    return tuple((_shown(rule.rule), frozenset(rule.methods or ())) for rule in routes.iter_rules())
+
+
+def _shown(rule: str) -> str:
+    """A rule as people read it: one of several words is those words."""
+    return CONVERTER.sub(r"<\1>", ONE_OF.sub(lambda match: match[1].replace(",", "|"), rule))
 
 
 @lru_cache(maxsize=256)
 def _nearest(words: str, method: str, rules: tuple[tuple[str, frozenset[str]], ...]) -> str:
     shown = {re.sub(r"<(?!version|phone)\w+>", "<id>", rule): rule for rule, methods in rules if method in methods}
-    versioned = f"/<version>{words}"
-    near = [versioned] if versioned in shown else difflib.get_close_matches(words, shown, n=1, cutoff=SIMILAR)
+    bare = words.replace("/<version>", "").replace("/<phone>", "")
+    same = [rule for rule in (f"/<version>{words}", bare) if rule in shown]
+    near = same or difflib.get_close_matches(words, shown, n=1, cutoff=SIMILAR)
     return shown[near[0]] if near else ""
 
 
 def _meant(part: str) -> str:
     if VERSION.fullmatch(part):
         return "<version>"
-    return "<phone>" if PHONE.fullmatch(part) else part
+    return "<phone>" if PHONE.fullmatch(part) else "<id>" if ID.fullmatch(part) else part

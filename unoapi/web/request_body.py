@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
-from unoapi.models.strict_json import MAX_DEPTH, is_too_deep, parsed
+from unoapi.models.strict_json import MAX_DEPTH, NO_NUMBER, TOO_LARGE, is_too_deep, parsed
 from unoapi.models.text import is_text, mended
 
 if TYPE_CHECKING:
@@ -38,6 +38,16 @@ MAX_TOKEN_FORM = 16 * 1024
 _ESCAPES = (b"\\u", b"\\b", b"\\f")
 """Without one of them, what was read is what UTF-8 and JSON allow."""
 MAX_FORM_DEPTH = 10
+NAMES = " (names stand in straight double quotes, and no comma before a closing bracket)"
+HINTS = {
+    "Expecting property name enclosed in double quotes": NAMES,
+    "Illegal trailing comma before end of object": NAMES,
+    "Illegal trailing comma before end of array": NAMES,
+    "Invalid control character at": " (a line break within a text is written \\n)",
+    "Expecting value": " (a text stands in double quotes; true, false and null are written small)",
+    "Extra data": " (it is one object, from { to })",
+}
+"""What to do about a mistake that Python's reader of JSON names."""
 
 
 def json_object() -> dict[str, Any]:
@@ -251,7 +261,10 @@ def _where(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         if not error.doc.strip():
             return ": it is empty"
-        return f": {error.msg[0].lower()}{error.msg[1:]}, line {error.lineno}, column {error.colno}"
+        said = f"{error.msg[0].lower()}{error.msg[1:].removesuffix(' at')}"
+        return f": {said}, line {error.lineno}, column {error.colno}{HINTS.get(error.msg.split(':')[0], '')}"
     if isinstance(error, UnicodeDecodeError):
         return f": it is not UTF-8, byte {error.start}"
-    return ""
+    if isinstance(error, RecursionError):
+        return f": it is nested more than {MAX_DEPTH} levels deep"
+    return f": {NO_NUMBER if f'{error}' == NO_NUMBER else TOO_LARGE}"

@@ -43,8 +43,22 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
     answer = {**without_secrets(config), "success": True, "display_phone_number": phone}
     if isinstance(webhooks := answer.get("webhooks"), list):
         answer["webhooks"] = [{"id": "default", **webhook} for webhook in webhooks]
-    warnings = [*service.unread(wanted), *service.read_otherwise(wanted), *_unknown_names(phone, wanted)]
+    warnings = [
+        *service.unread(wanted),
+        *service.read_otherwise(phone, wanted),
+        *_without_an_account(phone, wanted),
+        *_unknown_names(phone, wanted),
+    ]
     return jsonify({**answer, "warnings": warnings} if warnings else answer)
+
+
+def _without_an_account(phone: str, wanted: dict[str, Any]) -> list[str]:
+    if wanted.get("provider") != "forwarder":
+        return []
+    account = parts().sessions.find(phone).webhook_forward
+    complete = account.phone_number_id and account.business_account_id and account.token.get_secret_value()
+    words = "provider: forwarder needs webhookForward with phoneNumberId, businessAccountId and token to send"
+    return [] if complete else [words]
 
 
 def _unknown_names(phone: str, wanted: dict[str, Any]) -> list[str]:
