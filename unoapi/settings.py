@@ -5,7 +5,6 @@ Names without the prefix `UNOAPI_` are those of the program that this one takes 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import ipaddress
 import os
@@ -30,7 +29,7 @@ from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
-from unoapi.errors.validation import explain
+from unoapi.errors.validation import HEADER_VALUE, TOKEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,13 +58,7 @@ DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/
 FLOWER_PORT = 5555
 HOST_NAME = re.compile(r"(?:\*\.)?[^\s*/:;@#?]+")
 ORIGIN = re.compile(r"\*|https?://[^\s/?#;@]+/?")
-TOKEN = re.compile(r"[\x20-\x7e]*")
-"""What a client can send as a token in a header."""
-HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-"""What a header can carry at all."""
 IN_A_LOGIN = "in its login # / ? @ : and % are written %23 %2F %3F %40 %3A %25"
-STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
-"""How a secret of Standard Webhooks begins; base64 of the key follows."""
 ALERT_URL = re.compile(r"[a-z][a-z0-9]{1,29}://[\x21-\x7e]+")
 OTLP_HEADERS = re.compile(
     r"[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}(?:, *[A-Za-z0-9-]{1,64}=[\x20-\x2b\x2d-\x7e]{1,4096}){0,9}"
@@ -133,16 +126,6 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0 and "#" not in url and not re.search(r"\s", url)
-    except ValueError:
-        return False
-
-
-def is_usable_secret(secret: str) -> bool:
-    """Whether receivers can decode a webhook's secret: base64 follows `whsec_`; any other is taken as it stands."""
-    if not secret.startswith(STANDARD_SECRET):
-        return True
-    try:
-        return bool(base64.b64decode(secret.removeprefix(STANDARD_SECRET), validate=True))
     except ValueError:
         return False
 

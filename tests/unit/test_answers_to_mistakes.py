@@ -46,7 +46,10 @@ def models() -> set[type[BaseModel]]:
     with memory_api() as api:
         schemas = [schema_of(view) for view in api.app.view_functions.values()]
     seen: set[type[BaseModel]] = set()
-    outer = [*(model for one in schemas for model in (*one.body, one.query) if model is not None), Settings]
+    outer: list[type[BaseModel]] = [
+        *(model for one in schemas for model in (*one.body, one.query) if model is not None),
+        Settings,
+    ]
     for model in outer:
         seen |= {model, *_inner(model)}
     return seen

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from unoapi import __version__
 from unoapi.cli.findings import note, ok, without_login, wrong
 from unoapi.errors import EX_CONFIG
+from unoapi.errors.validation import is_usable_secret
 from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
-from unoapi.settings import is_usable_secret, setting_names
+from unoapi.settings import setting_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,6 +5,7 @@ Names the place and what to change, never a value: only the names of fields that
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 from typing import TYPE_CHECKING, Any, cast
@@ -97,8 +98,24 @@ FORMS = {
     r"^UNO\.CMD\.[0-9A-F]{16}$": "UNO.CMD.0123456789ABCDEF",
 }
 """What stands for patterns that no sentence describes."""
+TOKEN = re.compile(r"[\x20-\x7e]*")
+"""What a client can send as a token in a header."""
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What a header can carry at all."""
+STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
+"""How a secret of Standard Webhooks begins; base64 of the key follows."""
 SIMPLE = re.compile(r"\^\[(?P<chars>[^\]]+)\](?P<count>\+|\*|\{(?P<least>\d+),(?P<most>\d+)\})\$")
 PART = re.compile(r"A-Za-z|A-Z|a-z|0-9|\\x2[01]-\\x7e|.")
+
+
+def is_usable_secret(secret: str) -> bool:
+    """Whether receivers can decode a webhook's secret: base64 follows `whsec_`; any other is taken as it stands."""
+    if not secret.startswith(STANDARD_SECRET):
+        return True
+    try:
+        return bool(base64.b64decode(secret.removeprefix(STANDARD_SECRET), validate=True))
+    except ValueError:
+        return False
 
 
 def nearest(name: str, known: Iterable[str], *, similar: float = SIMILAR) -> str:

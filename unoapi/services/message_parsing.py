@@ -31,7 +31,8 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
     """
     kind = document.get("type", "text")
     if not isinstance(kind, str):
-        details = f"type: must be text. Supported: {', '.join(MESSAGES)}."
+        given = kind if kind is None else type(kind).__name__
+        details = f"type: must be text, not {given}. Supported: {', '.join(MESSAGES)}."
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
     model = None if _is_newer(document) else MESSAGES.get(kind)
     if model is None and sender.any_type and isinstance(document.get(kind), dict):

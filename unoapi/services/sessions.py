@@ -13,12 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from unoapi.errors import RequestError
-from unoapi.errors.validation import names_of, nearest, refused
+from unoapi.errors.validation import HEADER_VALUE, TOKEN, is_usable_secret, names_of, nearest, refused
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES
 from unoapi.models.session import MAX_TIMEOUT_MS, MIN_TOKEN_LENGTH, Session, Webhook, without_secrets
-from unoapi.settings import HEADER_VALUE, TOKEN, is_usable_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

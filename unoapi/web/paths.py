@@ -63,12 +63,15 @@ def own_methods(routes: Map, path: str, allowed: Iterable[str]) -> list[str]:
 
 
 def _rules(routes: Map) -> tuple[tuple[str, frozenset[str]], ...]:
-    return tuple((_shown(rule.rule), frozenset(rule.methods or ())) for rule in routes.iter_rules())
+    shown = ((path, rule.methods) for rule in routes.iter_rules() for path in _shown(rule.rule))
+    return tuple((path, frozenset(methods or ())) for path, methods in shown)
 
 
-def _shown(rule: str) -> str:
-    """A rule as people read it: one of several words is those words."""
-    return CONVERTER.sub(r"<\1>", ONE_OF.sub(lambda match: match[1].replace(",", "|"), rule))
+def _shown(rule: str) -> list[str]:
+    """A rule as people read it; one with a choice of words once with each of them."""
+    choice = ONE_OF.search(rule)
+    words = choice[1].split(",") if choice else [""]
+    return [CONVERTER.sub(r"<\1>", ONE_OF.sub(word, rule)) for word in words]
 
 
 @lru_cache(maxsize=256)
