@@ -23,6 +23,8 @@ from unoapi.models.connector.groups import ChangeGroup
 from unoapi.settings import Settings
 
 PHONE = "5511999990000"
+FUTURE = b"\xa2\x38\x06\x0a\x04word"
+"""A message of a kind that the library does not know: field 900 with a text in it."""
 EXAMPLES = json.loads((FOLDER / "examples.json").read_text("utf-8"))
 
 
@@ -220,6 +222,9 @@ def received(folder: Path) -> Any:
         "view once": e2e.Message(imageMessage=image),
         "quote": e2e.Message(extendedTextMessage=e2e.ExtendedTextMessage(text="words", contextInfo=quoted)),
         "placeholder": e2e.Message(placeholderMessage=e2e.PlaceholderMessage()),
+        "future": e2e.Message.FromString(FUTURE),
+        "future within": e2e.Message(ephemeralMessage=e2e.FutureProofMessage(message=e2e.Message.FromString(FUTURE))),
+        "future beside": e2e.Message.FromString(plain.SerializeToString() + FUTURE),
     }
     return {
         name: [

@@ -111,6 +111,9 @@ def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_pat
     assert shown["quote"][0]["from"] == "5549988887777"
     assert results["quote"][0]["data"]["ephemeral_seconds"] == 86400
     assert shown["placeholder"] == []
+    future = [shown[name][0] for name in ("future", "future within", "future beside")]
+    assert [message["type"] for message in future] == ["unsupported", "unsupported", "text"]
+    assert "field900" in future[0]["errors"][0]["error_data"]["details"]
     pocket.pass_time(200)
     assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 

@@ -18,10 +18,13 @@ from tests.connector.written import (
     IMAGE,
     MENUS,
     OTHERS,
+    OURS,
     STATUS,
     TEXTS,
     VIEWED_ONCE,
     WORDS,
+    about,
+    edit,
     jid,
     native,
     reported,
@@ -89,6 +92,90 @@ def test_the_place_above_received_buttons_is_told_in_words(tmp_path: Path) -> No
     shown = message_in(Pocket(tmp_path), OTHERS["buttons below a place"])
 
     assert shown["interactive"]["body"]["text"] == "Bar\n1.5, 2.5\nLook"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("a place on the move", {"name": "on my way", "live": True}),
+     ("a place with words", {"name": "Bar", "address": "Rua A 1\nupstairs"})],
+)  # fmt: skip
+def test_words_beside_a_place_are_told_with_it(tmp_path: Path, name: str, place: dict[str, Any]) -> None:
+    shown = message_in(Pocket(tmp_path), OTHERS[name])
+
+    assert shown["location"] == {"latitude": 1.5, "longitude": 2.5, **place}
+
+
+def test_received_menus_lose_neither_titles_nor_buttons(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    names = ("a list of products", "a classic button that opens a page", "rows and a button")
+
+    products, page, rows = (
+        message_in(pocket, OTHERS[name], message_id=f"3EB0{name[-4:]}")["interactive"] for name in names
+    )
+
+    assert products["body"]["text"] == "Look\nTeas"
+    assert page["action"]["buttons"] == [{"type": "cta_url", "url": {"title": "Site", "link": "https://x.test"}}]
+    assert (rows["header"]["text"], rows["body"]["text"]) == ("T", "S\nB\nA: first")
+    assert [button["reply"]["id"] for button in rows["action"]["buttons"]] == ["send_location", "a"]
+
+
+def test_a_payment_keeps_the_picture_above_it(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), OTHERS["a payment below a picture"])
+
+    assert (shown["type"], shown["image"]["caption"]) == ("image", "Pay here\n*Loja*\nPIX *EVP*: k")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"conversation": ""}, {"extendedTextMessage": {}}, {"interactiveMessage": {"body": {}}}, {"productMessage": {}},
+     {"contactsArrayMessage": {}}],
+    ids=lambda message: str(next(iter(message))),
+)  # fmt: skip
+def test_what_holds_no_words_is_no_empty_text(tmp_path: Path, message: dict[str, Any]) -> None:
+    shown = message_in(Pocket(tmp_path), message)
+
+    assert (shown["type"], shown["errors"][0]["code"]) == ("unsupported", 131051)
+
+
+@pytest.mark.parametrize("message", [{}, {"ephemeralMessage": {}}], ids=["nothing", "an empty wrapper"])
+def test_field_report_17_a_message_that_came_without_content_is_not_swallowed(
+    tmp_path: Path, message: dict[str, Any]
+) -> None:
+    pocket = Pocket(tmp_path)
+
+    assert told(pocket, message) == []
+    pocket.pass_time(200)
+
+    assert pocket.messages()[-1]["errors"][0]["code"] == 131060
+
+
+@pytest.mark.parametrize(
+    ("vote", "words"),
+    [({"options": ["A", "B"]}, "A, B"), ({"withdrawn": True}, "(the vote was taken back)"), ({}, "(a vote in a poll)")],
+)
+def test_field_report_28_a_vote_that_was_taken_back_says_so(tmp_path: Path, vote: dict[str, Any], words: str) -> None:
+    shown = Pocket(tmp_path).receives({"kind": "poll_vote", "poll_id": "3EB0T", **vote})
+
+    assert (shown["text"]["body"], shown["context"]["id"]) == (words, "3EB0T")
+
+
+@pytest.mark.parametrize("chat", [(ANA, "lid"), GROUP, CHANNEL])
+def test_field_report_30_what_names_an_edit_means_the_message_that_was_edited(
+    tmp_path: Path, chat: tuple[str, str]
+) -> None:
+    pocket = Pocket(tmp_path)
+    message_in(pocket, WORDS, chat=chat, message_id="3EB0T")
+    if chat == CHANNEL:
+        changed = message_in(pocket, {"conversation": "new"}, chat=chat, message_id="3EB0T", edit="3")
+    else:
+        changed = message_in(pocket, edit({"conversation": "new"}), chat=chat, message_id="3EB0E")
+
+    left = pocket.send(to="@".join(chat), type="text", text={"body": "x"}, context={"message_id": changed["id"]})
+    pocket.mark(status="read", message_id=changed["id"])
+
+    context = left["extendedTextMessage"]["contextInfo"]
+    assert (context["stanzaID"], context["quotedMessage"]) == ("3EB0T", {"conversation": "new"})
+    assert pocket.written()[-1]["read"] == ["3EB0T"]
 
 
 @pytest.mark.parametrize("name", ["a form", "a form of a phone"])
@@ -184,6 +271,18 @@ def test_a_receipt_that_says_nothing_of_the_contact_is_none(tmp_path: Path, kind
     assert reported(Pocket(tmp_path), "Receipt", {**source, "Type": kind, "MessageIDs": ["1"], "Timestamp": "1"}) == []
 
 
+@pytest.mark.parametrize("kind", ["READ", "PLAYED", "DELIVERED", "READ_SELF"])
+def test_field_report_8_what_the_number_read_on_its_own_phone_is_not_told_as_read_by_the_contact(
+    tmp_path: Path, kind: str
+) -> None:
+    source = {"Chat": jid(ANA), "Sender": jid(OURS), "IsFromMe": True}
+    event = {"MessageSource": source, **source, "Type": kind, "MessageIDs": ["3EB01"], "Timestamp": "1795600000"}
+    pocket = Pocket(tmp_path)
+
+    assert reported(pocket, "Receipt", event) == []
+    assert pocket.postponed == []
+
+
 # --- bounds: what is too long is cut, and told all the same ---
 
 PICTURE = "PHOTO;ENCODING=b;TYPE=JPEG:" + "A" * 90_000
@@ -274,6 +373,24 @@ def test_no_odd_form_stops_what_is_made_to_fit(value: Any) -> None:
 
 def test_the_ending_of_a_long_name_is_left_unless_it_is_long_itself() -> None:
     assert len(plain_name("a." + "b" * 400)) == 255
+
+
+@pytest.mark.parametrize(
+    ("chat", "to"), [((ANA, "lid"), CONTACT), (GROUP, "120363@g.us"), (CHANNEL, "120363111@newsletter")]
+)
+def test_field_report_98s_an_own_message_that_cannot_be_read_is_an_echo_as_the_others(
+    tmp_path: Path, chat: tuple[str, str], to: str
+) -> None:
+    pocket = Pocket(tmp_path, outgoingMessagesCoex=True)
+    lost = {**about(chat=chat, from_me=True), "IsUnavailable": False, "DecryptFailMode": "DECRYPT_FAIL_SHOW"}
+
+    reported(pocket, "UndecryptableMessage", lost)
+    pocket.pass_time(60)
+
+    (echo,) = pocket.events[-1]["message_echoes"]
+    assert (echo["from"], echo["to"], echo["errors"][0]["code"]) == (PHONE, to, 131060)
+    subject = pocket.events[-1]["contacts"][0].get("group_subject")
+    assert subject == ("Channel 120363111" if chat == CHANNEL else None)
 
 
 def test_an_own_message_in_a_group_is_told_with_the_group(tmp_path: Path) -> None:

@@ -60,6 +60,43 @@ def test_what_no_phone_edits_fails_with_the_reason(tmp_path: Path, message: dict
     assert (status["status"], status["errors"][0]["code"]) == ("failed", 131051)
 
 
+def test_what_names_an_edit_of_ours_means_the_message_that_was_edited(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.OUT", type="text", text={"body": "old"})
+    sent = pocket.sent()[0]["id"]
+    edited(pocket, "wamid.OUT")
+    reaction = {"message_id": "wamid.EDIT.wamid.OUT", "emoji": "👍"}
+
+    about = {"message_id": reaction["message_id"]}
+    again = pocket.send("wamid.AGAIN", type="message_edit", text={"body": "newer"}, context=about)
+    liked = pocket.send("wamid.LIKE", type="reaction", reaction=reaction)
+    quoted = pocket.send("wamid.RE", type="text", text={"body": "x"}, context={"message_id": "wamid.OUT"})
+
+    assert again["editedMessage"]["message"]["protocolMessage"]["key"]["ID"] == sent
+    assert liked["reactionMessage"]["key"]["ID"] == sent
+    assert quoted["extendedTextMessage"]["contextInfo"]["quotedMessage"] == {"conversation": "newer"}
+
+
+@pytest.mark.parametrize(
+    ("chat", "elsewhere"),
+    [("120363@g.us", "120363@g.us"), ("status@broadcast", "status@broadcast"), ("111@lid", None)],
+)
+def test_field_report_30_an_answer_names_the_chat_of_what_it_answers_to_when_that_is_another_one(
+    tmp_path: Path, chat: str, elsewhere: str | None
+) -> None:
+    pocket = Pocket(tmp_path)
+    kinds = {"g.us": "group", "broadcast": "status", "lid": "user"}
+    pocket.receives({"kind": "text", "body": "old"}, chat={"jid": chat, "kind": kinds[chat.partition("@")[2]]},
+                    sender={"jid": "111@lid", "lid": "111@lid"})  # fmt: skip
+
+    private = pocket.send("wamid.1", type="text", text={"body": "x"}, context={"message_id": "3EB0AA"})
+    there = pocket.send("wamid.2", to=chat, type="text", text={"body": "x"}, context={"message_id": "3EB0AA"})
+
+    context = private["extendedTextMessage"]["contextInfo"]
+    assert (context.get("remoteJID"), context["participant"]) == (elsewhere, "111@lid")
+    assert "remoteJID" not in there["extendedTextMessage"]["contextInfo"]
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [({"id": "1", "filename": "../../x.pdf"}, "x.pdf"), ({"id": "1", "filename": "C:\\a\\x.pdf"}, "x.pdf"),

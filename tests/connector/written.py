@@ -90,9 +90,11 @@ def native(name: str, parameters: dict[str, Any], **more: Any) -> dict[str, Any]
     return {"interactiveMessage": {"body": {"text": "Pay here"}, "nativeFlowMessage": {"buttons": [button]}, **more}}
 
 
+ROWS = {"title": "Open", "sections": [{"rows": [{"id": "y", "title": "Yes"}]}]}
 BUTTON = {"buttonID": "y", "buttonText": {"displayText": "Yes"}}
 REPLY = {"quickReplyButton": {"displayText": "Yes", "ID": "y"}}
-PLACE = {"degreesLatitude": 1.5, "degreesLongitude": 2.5, "name": "Bar"}
+POINT = {"degreesLatitude": 1.5, "degreesLongitude": 2.5}
+PLACE = {**POINT, "name": "Bar"}
 PIX = {"payment_settings": [{"pix_static_code": {"merchant_name": "Loja", "key": "k", "key_type": "EVP"}}]}
 BILL = {"currency": "BRL", "total_amount": {"value": 1250, "offset": 100}, "reference_id": "R1",
         "order": {"items": [{"name": "Tea", "quantity": 2}]}}  # fmt: skip
@@ -141,6 +143,23 @@ TEXTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a mention of us": (mentioning("ask @999", OURS), f"ask @{PHONE}"),
     "a number that begins like a mention": (mentioning("@2221 or @222", BIA), f"@2221 or @{BIAS_PHONE}"),
+    "a shared catalogue": ({"productMessage": {"catalog": {"title": "Shop", "description": "all"}}}, "*Shop*\nall"),
+    "a poll without a question": ({"pollCreationMessage": {"options": [{"optionName": "A"}]}}, "A"),
+    "an event at a place with words": (
+        {"eventMessage": {"name": "Party", "location": {"name": "Bar", "comment": "upstairs", "URL": "https://m.test"}}},
+        "Event\n*Party*\nBar, upstairs\nhttps://m.test",
+    ),
+    "an assistant's answer": (
+        {"richResponseMessage": {"submessages": [
+            {"messageText": "see"}, {"codeMetadata": {"codeBlocks": [{"codeContent": "print(1)"}]}},
+            {"tableMetadata": {"title": "T", "rows": [{"items": ["a", "b"]}]}},
+            {"imageMetadata": {"imageText": "a cat"}},
+        ]}},
+        "see\nprint(1)\nT\na | b\na cat",
+    ),
+    "stickers with a description": ({"stickerPackMessage": {"name": "Cats", "packDescription": "all of them"}},
+                                    "Sticker pack\n*Cats*\nall of them"),
+    "a link without a text": ({"extendedTextMessage": {"matchedText": "https://x.test"}}, "https://x.test"),
     "a caption that was taken away": (edit({"imageMessage": FILE}), ""),
     "a document's new caption": (
         edit(wrapped("documentWithCaptionMessage", {"documentMessage": {"caption": "new", "fileName": "a.pdf"}})), "new"
@@ -163,9 +182,26 @@ MENUS: dict[str, dict[str, Any]] = {
     "template": {"templateMessage": {"hydratedTemplate": {
         "hydratedContentText": "Look", "hydratedButtons": [REPLY], **IMAGE}}},
     "native": native("quick_reply", {"id": "y", "display_text": "Yes"}, header={**IMAGE, "hasMediaAttachment": True}),
+    "native list": native("single_select", ROWS, header={**IMAGE, "hasMediaAttachment": True}),
+    "carousel": {"interactiveMessage": {"carouselMessage": {"cards": [
+        {"body": {"text": "one"}}, {**native("quick_reply", {"id": "y", "display_text": "Yes"}, header=IMAGE)[
+            "interactiveMessage"]}]}}},
 }  # fmt: skip
 """With a picture above them."""
 OTHERS: dict[str, dict[str, Any]] = {
+    "a place on the move": {"liveLocationMessage": {**POINT, "caption": "on my way"}},
+    "a place with words": {"locationMessage": {**PLACE, "address": "Rua A 1", "comment": "upstairs"}},
+    "a list of products": {"listMessage": {"description": "Look", "buttonText": "Open", "productListInfo": {
+        "productSections": [{"title": "Teas", "products": [{"productID": "1"}]}]}}},
+    "a classic button that opens a page": {"buttonsMessage": {"contentText": "Look", "buttons": [
+        {"buttonID": "1", "nativeFlowInfo": {"name": "cta_url", "paramsJSON": json.dumps(
+            {"display_text": "Site", "url": "https://x.test"})}}]}},
+    "rows and a button": {"interactiveMessage": {
+        "header": {"title": "T", "subtitle": "S"}, "body": {"text": "B"}, "nativeFlowMessage": {"buttons": [
+            {"name": "single_select", "buttonParamsJSON": json.dumps(
+                {"sections": [{"rows": [{"id": "a", "title": "A", "description": "first"}]}]})},
+            {"name": "send_location", "buttonParamsJSON": "{}"}]}}},
+    "a payment below a picture": native("payment_info", PIX, header={**IMAGE, "hasMediaAttachment": True}),
     "a template without a button": {
         "templateMessage": {"hydratedTemplate": {"hydratedContentText": "Look", "imageMessage": FILE}}
     },

@@ -58,7 +58,7 @@ class ChatNames:
             self._learn(event.data)
             return event
         chat, sender = event.data.get("chat"), event.data.get("sender")
-        if event.type != "message" or not isinstance(chat, dict) or not isinstance(sender, dict):
+        if event.type not in ("message", "undecryptable") or not isinstance(chat, dict) or not isinstance(sender, dict):
             return event
         try:
             options = self._options()

@@ -375,6 +375,8 @@ def _today() -> int:
 def _result(command: ConnectorCommand, status: str) -> dict[str, Any]:
     result = {"command_id": command.command_id, "status": status, "to": command.to, "attempts": command.attempt}
     content = command.data.get("content")
-    deleted = str(content.get("about") or "") if isinstance(content, dict) else ""
-    result |= {"deleted": deleted} if deleted else {}
+    if isinstance(content, dict):
+        deleted = str(content.get("about") or "")
+        result |= {"deleted": deleted} if deleted else {}
+        result |= {"edited": str(content.get("target_id") or "")} if content.get("kind") == "edit" else {}
     return result | ({"silent": True} if command.data.get("silent") else {})

@@ -194,7 +194,7 @@ class Outbox:
                 )
                 self._insert(CONTRACT_EVENT, event)
                 if quoted is not None:
-                    self._save_quote(str(result["wa_id"]), quoted)
+                    self._save_quote(str(result.get("edited") or result["wa_id"]), quoted)
                 self._save_chats(chats)
             self._rows += 1
         self._wake_up.set()

@@ -160,9 +160,11 @@ def _undecryptable(event: Raw) -> list[EngineEvent]:
 def _receipt(event: Raw) -> list[EngineEvent]:
     plain = lowered(event)
     status = RECEIPTS.get(text_at(plain, "type").replace("_", "").lower())
+    chat, sender, from_me = _parties(plain)
+    if from_me:  # another device of the number's: it says nothing of the contact
+        status = "self_read" if status in ("read", "played", "self_read") else None
     if status is None:
         return []
-    chat, sender, _ = _parties(plain)
     ids = [str(message_id) for message_id in list_at(plain, "messageids")]
     timestamp = int_at(plain, "timestamp")
     data: dict[str, Any] = {"status": status, "ids": ids, "chat": chat, "timestamp": timestamp}

@@ -13,7 +13,7 @@ from unoapi.connector.convert.files import file_in
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
 from unoapi.connector.convert.words import bold, joined, money, target_of, words_of
 from unoapi.models.connector.bounds import bounded
-from unoapi.models.connector.content import PLACEHOLDER
+from unoapi.models.connector.content import EMPTY, PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.phones import STATUS_POSTS
 
@@ -169,7 +169,7 @@ def _plain(message: Raw, depth: int) -> dict[str, Any]:
     if file is not None:
         return file
     if "conversation" in message:
-        return _text(text_at(message, "conversation"))
+        return _written(text_at(message, "conversation"), "conversation")
     for name, convert in _CONVERTERS.items():
         part = message.get(name)
         if isinstance(part, dict):
@@ -182,7 +182,7 @@ def _plain(message: Raw, depth: int) -> dict[str, Any]:
 def _other(message: Raw, depth: int) -> dict[str, Any]:
     name = next((name for name in message if name not in HOUSEKEEPING), "")
     if not name:
-        own = PLACEHOLDER if PLACEHOLDER in message else next(iter(message), "empty")
+        own = PLACEHOLDER if PLACEHOLDER in message else next(iter(message), EMPTY)
         return {"kind": "protocol", "name": own}
     part = object_at(message, name)
     if name in POLLS:
@@ -194,7 +194,7 @@ def _other(message: Raw, depth: int) -> dict[str, Any]:
             f"{text_at(vote, 'optionname')}: {int_at(vote, 'optionvotecount')}"
             for vote in objects_at(part, "pollvotes")
         ]
-        return _text("\n".join([f"*{text_at(part, 'name')}*", *votes]))
+        return _text(joined(bold(text_at(part, "name")), *votes))
     inner = object_at(part, "message")
     content = _content(inner, depth + 1) if inner else {}
     if content.get("kind") not in (None, "unsupported", "protocol"):
@@ -222,7 +222,14 @@ def _protocol(part: Raw, depth: int) -> dict[str, Any]:
 
 
 def _extended(part: Raw) -> dict[str, Any]:
-    return _text(text_at(part, "text"))
+    """A text; where there is none, what its link leads to."""
+    shown = text_at(part, "text") or text_at(part, "matchedtext")
+    return _written(shown or joined(text_at(part, "title"), text_at(part, "description")), "extendedtextmessage")
+
+
+def _written(body: str, field: str) -> dict[str, Any]:
+    """A text that somebody wrote: an empty one is something that cannot be read here."""
+    return _text(body) if body else {"kind": "unsupported", "field": field}
 
 
 def _text(body: str) -> dict[str, Any]:
@@ -234,7 +241,8 @@ def _contact(part: Raw) -> dict[str, Any]:
 
 
 def _contacts(part: Raw) -> dict[str, Any]:
-    return {"kind": "contacts", "contacts": [_card(card) for card in objects_at(part, "contacts")]}
+    cards = [_card(card) for card in objects_at(part, "contacts")]
+    return {"kind": "contacts", "contacts": cards} if cards else _written(text_at(part, "displayname"), "contacts")
 
 
 def _card(part: Raw) -> dict[str, Any]:
@@ -242,12 +250,14 @@ def _card(part: Raw) -> dict[str, Any]:
 
 
 def _location(part: Raw) -> dict[str, Any]:
+    """A place. What was written beside it stands in its name, or below its address."""
+    name, words = text_at(part, "name"), text_at(part, "comment") or text_at(part, "caption")
     return {
         "kind": "location",
         "latitude": float_at(part, "degreeslatitude"),
         "longitude": float_at(part, "degreeslongitude"),
-        "name": text_at(part, "name") or text_at(part, "comment"),
-        "address": text_at(part, "address"),
+        "name": name or words,
+        "address": joined(text_at(part, "address"), words if name else ""),
         "live": bool(part.get("islive")),
         "url": text_at(part, "url"),
     }
@@ -279,12 +289,15 @@ def _order(part: Raw) -> dict[str, Any]:
 
 
 def _product(part: Raw) -> dict[str, Any]:
-    product = object_at(part, "product")
+    product = object_at(part, "product") or object_at(part, "catalog")
     price = money(text_at(product, "currencycode"), int_at(product, "priceamount1000"), offset=1000)
     words = joined(
         text_at(product, "description"), price, text_at(product, "url"), text_at(part, "body"), text_at(part, "footer")
     )
-    return {"kind": "product", "title": text_at(product, "title"), "description": words}
+    title = text_at(product, "title")
+    if not title and not words:
+        return {"kind": "unsupported", "field": "productmessage"}
+    return {"kind": "product", "title": title, "description": words}
 
 
 def _vote(part: Raw) -> dict[str, Any]:
@@ -295,17 +308,18 @@ def _vote(part: Raw) -> dict[str, Any]:
         "poll_id": text_at(object_at(part, "pollcreationmessagekey"), "id"),
         "option_hashes": hashes,
         "options": [str(option) for option in list_at(part, "options")],
+        "withdrawn": part.get("withdrawn") is True,
     }
 
 
 def _event(part: Raw) -> dict[str, Any]:
     place = object_at(part, "location")
-    where = ", ".join(word for word in (text_at(place, "name"), text_at(place, "address")) if word)
+    where = ", ".join(word for name in ("name", "address", "comment") if (word := text_at(place, name)))
     when = " - ".join(time for name in ("starttime", "endtime") if (time := _time(int_at(part, name))))
     label = "Event cancelled" if part.get("iscanceled") else "Event"
     words = (text_at(part, "description") or text_at(part, "caption"), text_at(part, "joinlink"))
     name = text_at(part, "name") or text_at(part, "eventtitle")
-    return _lines(label, bold(name), when, where, *words, text_at(part, "calllink"))
+    return _lines(label, bold(name), when, where, text_at(place, "url"), *words, text_at(part, "calllink"))
 
 
 def _time(seconds: int) -> str:
@@ -319,7 +333,8 @@ def _highly_structured(part: Raw) -> dict[str, Any]:
 
 
 def _sticker_pack(part: Raw) -> dict[str, Any]:
-    return _lines("Sticker pack", bold(text_at(part, "name")), text_at(part, "publisher"), text_at(part, "caption"))
+    words = (text_at(part, name) for name in ("publisher", "packdescription", "caption"))
+    return _lines("Sticker pack", bold(text_at(part, "name")), *words)
 
 
 def _payment(label: str) -> Callable[[Raw], dict[str, Any]]:

@@ -85,10 +85,11 @@ def interactive_response(part: Raw) -> dict[str, Any]:
 
 def list_message(part: Raw) -> dict[str, Any]:
     """A list to choose from."""
+    products = objects_at(object_at(part, "productlistinfo"), "productsections")
     return {
         "kind": "list",
         "header": text_at(part, "title"),
-        "body": text_at(part, "description"),
+        "body": joined(text_at(part, "description"), *(text_at(section, "title") for section in products)),
         "footer": text_at(part, "footertext"),
         "button": text_at(part, "buttontext"),
         "sections": _sections(objects_at(part, "sections"), row_id="rowid"),
@@ -97,14 +98,7 @@ def list_message(part: Raw) -> dict[str, Any]:
 
 def buttons_message(part: Raw) -> dict[str, Any]:
     """A text with classic buttons."""
-    buttons = [
-        {
-            "type": "reply",
-            "id": text_at(button, "buttonid"),
-            "title": text_at(object_at(button, "buttontext"), "displaytext"),
-        }
-        for button in objects_at(part, "buttons")
-    ]
+    buttons = [_classic_button(button) for button in objects_at(part, "buttons")]
     body, footer = text_at(part, "contenttext"), text_at(part, "footertext")
     menu = {"kind": "buttons", "header": text_at(part, "text"), "body": body, "footer": footer, "buttons": buttons}
     return _below(part, menu)
@@ -141,44 +135,70 @@ def template_message(part: Raw) -> dict[str, Any]:
 
 
 def interactive_message(part: Raw) -> dict[str, Any]:
-    """A text with native buttons; a payment becomes a text, one button with rows a list, cards their words."""
-    buttons = []
+    """A text with native buttons; a payment becomes a text, one button with rows a list, cards their words.
+
+    The first picture stands above them.
+    """
+    buttons: list[dict[str, Any]] = []
     sections: list[Raw] = []
     menu = ""
     head = object_at(part, "header")
-    words = [
-        text_at(head, "title"),
-        text_at(object_at(part, "body"), "text"),
-        text_at(object_at(part, "footer"), "text"),
-    ]
+    title, footer = text_at(head, "title"), text_at(object_at(part, "footer"), "text")
+    body = joined(text_at(head, "subtitle"), text_at(object_at(part, "body"), "text"))
     for button in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
         params = lowered(json_object(text_at(button, "buttonparamsjson")))
         payment = joined(_bill(params), _pix(params))
         if payment:
-            return {"kind": "text", "body": joined(*words[:2], payment, words[2])}
+            words = joined(title, body, payment, footer)
+            file = file_in(head)
+            return {**file, "caption": words} if file else {"kind": "text", "body": words}
         if text_at(button, "name") == "single_select":
             menu = text_at(params, "title")
             sections += objects_at(params, "sections")
             continue
-        kind = BUTTON_TYPES.get(text_at(button, "name"), "other")
-        value = text_at(params, "url") or text_at(params, "phonenumber") or text_at(params, "copycode")
-        title = text_at(params, "displaytext") or text_at(params, "title") or text_at(button, "name")
-        buttons.append({"type": kind, "title": title, "value": value, "id": text_at(params, "id")})
+        buttons.append(_native_button(text_at(button, "name"), params))
     cards = [interactive_message(card) for card in objects_at(object_at(part, "carouselmessage"), "cards")[:MAX_CARDS]]
-    frame = {
-        "header": words[0],
-        "body": "\n\n".join(text for text in (words[1], *(_words(card) for card in cards)) if text),
-        "footer": words[2],
-    }
-    if sections:
-        return {"kind": "list", **frame, "button": menu, "sections": _sections(sections, row_id="id")}
+    body = "\n\n".join(text for text in (body, *(_words(card) for card in cards)) if text)
+    frame = {"header": title, "body": body, "footer": footer}
+    file = file_in(head) or next((found for card in cards if (found := _file_of(card))), None)
+    listed = _sections(sections, row_id="id")
+    if listed and not buttons and file is None:
+        return {"kind": "list", **frame, "button": menu, "sections": listed}
+    rows = [row for section in listed for row in section["rows"]]  # no list has a picture, or buttons beside its rows
+    frame["body"] = joined(body, *(f"{row['title']}: {row['description']}" for row in rows if row["description"]))
+    buttons += [{"type": "reply", "id": row["id"], "title": row["title"]} for row in rows]
     buttons += [button for card in cards for button in card.get("buttons", [])]
-    return _below(head, {"kind": "buttons", **frame, "buttons": buttons})
+    shown = _below(head, {"kind": "buttons", **frame, "buttons": buttons}, file=file)
+    return shown if buttons or file or _words(shown) else {"kind": "unsupported", "field": "interactivemessage"}
 
 
-def _below(head: Raw, menu: dict[str, Any]) -> dict[str, Any]:
+def _native_button(name: str, params: Raw) -> dict[str, Any]:
+    """A native button; one that does something else than we know has its name as its id."""
+    kind = BUTTON_TYPES.get(name, "other")
+    value = text_at(params, "url") or text_at(params, "phonenumber") or text_at(params, "copycode")
+    title = text_at(params, "displaytext") or text_at(params, "title") or name
+    button_id = text_at(params, "id") or (name if kind == "other" else "")
+    return {"type": kind, "title": title, "value": value, "id": button_id}
+
+
+def _classic_button(button: Raw) -> dict[str, Any]:
+    """A classic button, which may hold a native one."""
+    inner = object_at(button, "nativeflowinfo")
+    native = _native_button(text_at(inner, "name"), lowered(json_object(text_at(inner, "paramsjson")))) if inner else {}
+    button_id, title = text_at(button, "buttonid"), text_at(object_at(button, "buttontext"), "displaytext")
+    if native.get("type") in ("url", "call", "copy_code"):
+        return native | ({"title": title} if title else {})
+    return {"type": "reply", "id": button_id or native.get("id", ""), "title": title or native.get("title", "")}
+
+
+def _file_of(card: dict[str, Any]) -> dict[str, Any] | None:
+    """The file of a card that was converted: it may be above buttons, or the card itself."""
+    return card if "media" in card else card.get("header_media")
+
+
+def _below(head: Raw, menu: dict[str, Any], *, file: dict[str, Any] | None = None) -> dict[str, Any]:
     """The menu with the file or the place above it; a file with the words below it where there is no button."""
-    file = file_in(head)
+    file = file or file_in(head)
     if file is not None:
         return {**menu, "header_media": file} if menu["buttons"] else {**file, "caption": _words(menu)}
     place = object_at(head, "locationmessage")

@@ -322,6 +322,7 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
 
 def _quoted(quote: Quote) -> dict[str, Any]:
     quoted: dict[str, Any] = {"stanzaID": quote.id, "quotedMessage": _repeated(quote)}
+    quoted |= {"remoteJID": quote.chat} if quote.chat else {}
     return quoted | ({"participant": quote.participant} if quote.participant else {})
 
 

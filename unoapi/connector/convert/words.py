@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 WORDS = (
     "text", "conversation", "caption", "note", "body", "title", "name", "eventtitle", "description", "contenttext",
-    "messagetext", "displayname", "optionname", "joinlink", "calllink",
+    "messagetext", "displayname", "optionname", "joinlink", "calllink", "imagetext", "codecontent",
+    "latexexpression", "items",
 )  # fmt: skip
 """Fields that people write into, in the order in which they are shown."""
 KEYS = (
@@ -71,6 +72,8 @@ def _lines(part: Any, depth: int) -> Iterator[str]:
     elif isinstance(part, dict):
         for name in WORDS:
             value = part.get(name)
+            if isinstance(value, list) and all(isinstance(cell, str) for cell in value):
+                value = " | ".join(value)  # a row of a table
             if isinstance(value, str) and value.strip():
                 yield value.strip()
         for name, value in part.items():

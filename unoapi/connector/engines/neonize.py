@@ -53,6 +53,7 @@ protobufs: Any = importlib.import_module("neonize.proto.Neonize_pb2")
 e2e: Any = importlib.import_module("neonize.proto.waE2E.WAWebProtobufsE2E_pb2")
 companion: Any = importlib.import_module("neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2")
 json_format: Any = importlib.import_module("google.protobuf.json_format")
+unknown_fields: Any = importlib.import_module("google.protobuf.unknown_fields")
 package: Any = importlib.import_module("importlib.metadata")
 
 SAVED_EVENTS = {
@@ -86,6 +87,20 @@ MAX_DISCONNECTED_S = 600.0
 POLL_S = 0.5
 MEDIA = {"image": "Image", "sticker": "Image", "video": "Video", "audio": "Audio", "document": "Document"}
 BYTES = ("MediaKey", "FileEncSHA256", "FileSHA256")
+
+
+CARRIERS = frozenset({"Message", "FutureProofMessage", "DeviceSentMessage", "ProtocolMessage"})
+"""The protobufs that hold a message: kinds from the future may stand in each of them."""
+
+
+def _name_unknown(part: Any, document: dict[str, Any]) -> None:
+    """Name the fields of a message that the library does not know yet: as JSON they are not there at all."""
+    if part.DESCRIPTOR.name == "Message":
+        for unknown in unknown_fields.UnknownFieldSet(part):
+            document.setdefault(f"field{unknown.field_number}", {})
+    for field, value in part.ListFields():
+        if field.message_type is not None and field.message_type.name in CARRIERS and field.name in document:
+            _name_unknown(value, document[field.name])
 
 
 class NeonizeEngine:
@@ -161,8 +176,12 @@ class NeonizeEngine:
         """The contract's events in an event of the library."""
         event = SAVED_EVENTS[kind].FromString(payload)
         document = json_format.MessageToDict(event, preserving_proto_field_name=True)
+        if kind == "Message":
+            _name_unknown(event.Message, document.setdefault("Message", {}))
         if kind == "Message" and event.Message.HasField("pollUpdateMessage"):
-            document["Message"]["pollUpdateMessage"]["optionHashes"] = self._votes(event)
+            hashes = self._votes(event)
+            vote = {"optionHashes": hashes or [], "withdrawn": hashes == []}
+            document["Message"]["pollUpdateMessage"] |= vote
         return convert_event(kind, document, phone_of=self._phone_of)
 
     def _phone_of(self, lid: str) -> str:
@@ -174,15 +193,15 @@ class NeonizeEngine:
             self._lids[lid] = phone
         return self._lids[lid]
 
-    def _votes(self, event: Any) -> list[str]:
-        """The hashes of the options that a vote chose; none when the poll's secret is not known, or not connected."""
+    def _votes(self, event: Any) -> list[str] | None:
+        """The hashes of the options that a vote chose; None when the poll's secret is not known, or not connected."""
         if not self._connected:
-            return []  # a call before the connection would abort the process
+            return None  # a call before the connection would abort the process
         try:
             return [option.hex() for option in self._client.decrypt_poll_vote(event).selectedOptions]
         except Exception as error:  # noqa: BLE001 (the vote is reported without its options)
             log.info("vote_not_decrypted", error=describe(error))
-            return []
+            return None
 
     def resolve(self, to: str) -> str:
         """The address that WhatsApp knows a number by: Brazil's mobiles may lack the ninth digit there."""

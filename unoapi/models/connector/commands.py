@@ -15,9 +15,13 @@ CONTROL = frozenset({"session.connect", "session.disconnect", "session.logout", 
 
 
 class Quote(Base):
-    """The message that a sent one answers to. `from_me`: the number's own, whose address the engine knows best."""
+    """The message that a sent one answers to. `from_me`: the number's own, whose address the engine knows best.
+
+    `chat` is where it stands, if that is another chat: a group, or the posts of a status.
+    """
 
     id: str
+    chat: str = ""
     participant: str = ""
     from_me: bool = False
     text: str = ""

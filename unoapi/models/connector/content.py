@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 MAX_TEXT = 65_536
 MAX_LIST = 1000
-PLACEHOLDER = "placeholdermessage"
-"""The name of the housekeeping that stands for a message which only the phone can show."""
+PLACEHOLDER, EMPTY = "placeholdermessage", "empty"
+"""The names of the housekeeping that stands for a message which only the phone can show, or that came without any."""
 
 
 Thumbnail = Annotated[str, Field(max_length=65_536, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
@@ -168,12 +168,13 @@ class Poll(Base):
 
 
 class PollVote(Base):
-    """A vote: hashes of the options, or the options where the engine could read them."""
+    """A vote: hashes of the options, or the options where the engine could read them. `withdrawn`: it has none now."""
 
     kind: Literal["poll_vote"] = "poll_vote"
     poll_id: str
     option_hashes: tuple[str, ...] = Field(default=(), max_length=MAX_LIST)
     options: tuple[str, ...] = Field(default=(), max_length=MAX_LIST)
+    withdrawn: bool = False
 
 
 class Order(Base):

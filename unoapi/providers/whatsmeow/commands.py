@@ -38,7 +38,7 @@ from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
-from unoapi.models.phones import NUMBER_IN_TEXT, read_address, to_jid, user_of
+from unoapi.models.phones import NUMBER_IN_TEXT, is_individual, read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
 
@@ -364,7 +364,9 @@ def _quote(message: OutboundMessage, keys: Keys) -> Quote | None:
         return None  # WhatsApp does not know our ids: the phones would show nothing to tap on
     if key is None:
         return Quote(id=quoted)
-    return Quote(id=key.id, participant=key.participant, from_me=key.from_me)
+    elsewhere = key.chat != message.to and not is_individual(key.chat)  # phones answer to a group's message in private
+    chat = key.chat if elsewhere else ""
+    return Quote(id=key.id, chat=chat, participant=key.participant, from_me=key.from_me)
 
 
 def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = 131051
 MEDIA_NOT_DOWNLOADED = 131052
+NO_VOTE = "(the vote was taken back)"
 NO_TYPE = ("", UNKNOWN, "application/unknown")
 
 
@@ -82,7 +83,7 @@ def _contacts(item: content.Contacts, _: str) -> dict[str, Any]:
 
 def _location(item: content.Location, _: str) -> dict[str, Any]:
     location: dict[str, Any] = {"latitude": item.latitude, "longitude": item.longitude}
-    location |= {key: value for key in ("name", "address", "url") if (value := getattr(item, key))}
+    location |= {key: value for key in ("name", "address", "url", "live") if (value := getattr(item, key))}
     return {"type": "location", "location": location}
 
 
@@ -111,11 +112,11 @@ def _template_button(item: content.TemplateButton, _: str) -> dict[str, Any]:
 
 
 def _poll(item: content.Poll, _: str) -> dict[str, Any]:
-    return _as_text(f"*{item.name}*\n{' | '.join(item.options)}")
+    return _as_text((f"*{item.name}*\n" if item.name else "") + " | ".join(item.options))
 
 
 def _poll_vote(item: content.PollVote, _: str) -> dict[str, Any]:
-    return _as_text(", ".join(item.options) or "(a vote in a poll)")
+    return _as_text(", ".join(item.options) or (NO_VOTE if item.withdrawn else "(a vote in a poll)"))
 
 
 def _order(item: content.Order, _: str) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _order(item: content.Order, _: str) -> dict[str, Any]:
 
 
 def _product(item: content.Product, _: str) -> dict[str, Any]:
-    return _as_text("\n".join(line for line in (f"*{item.title}*", item.description) if line))
+    return _as_text("\n".join(line for line in (f"*{item.title}*" if item.title else "", item.description) if line))
 
 
 def _list_menu(item: content.ListMenu, _: str) -> dict[str, Any]:

@@ -206,7 +206,8 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
         ids.remember_ours(phone, theirs=result.wa_id, ours=result.command_id)
         if connections is not None:
             chat = result.chat or result.to
-            connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=result.wa_id)
+            theirs = result.edited or result.wa_id
+            connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=theirs)
     if result.silent or (result.deleted and result.status != "sent"):
         return []  # nobody was told of this message
     failure = None

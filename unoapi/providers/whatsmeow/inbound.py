@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, error_object, message_event, split, status_event
 from unoapi.models.connector.content import (
+    EMPTY,
     PLACEHOLDER,
     Edit,
     Media,
@@ -66,19 +67,29 @@ def events_of(
     body = cloud_content(inner, message_id=received.id)
     if connections is not None and (body is not None or received.retry_count):
         chat, writer = received.chat.jid, received.sender.jid
-        connections.remember_key(phone, received.id, chat=chat, participant=writer, from_me=received.from_me)
+        theirs = edited.target_id if edited is not None else ""  # WhatsApp shows an edit nowhere but in its message
+        connections.remember_key(
+            phone, received.id, chat=chat, participant=writer, from_me=received.from_me, theirs=theirs
+        )
     if body is None:
         return []
     message = _head(received, counterparty=counterparty, phone=phone) | body
     message |= _context(received.context, target=target, counterparty=counterparty, phone=phone, ids=ids)
     if edited is not None:
         message |= _edit_marks(edited)
-    if received.from_me and session.outgoing_messages_coex:
-        chat = received.chat.jid if received.chat.kind != "user" else ""
-        echo = {**message, **identity_of(counterparty)._replace(chat=chat).as_addressee()}
-        value = {"message_echoes": [echo], "contacts": [_contact(counterparty, received)]}
-        return split(phone, [Change(value, field="smb_message_echoes")])
-    return [message_event(phone, message, contacts=[_contact(counterparty, received)])]
+    return [_event(message, received, counterparty=counterparty, session=session)]
+
+
+def _event(message: dict[str, Any], received: ReceivedMessage, *, counterparty: Party, session: Session) -> Event:
+    """The message's event: an echo, if the number wrote it and the session wants echoes in the form of coexistence."""
+    contacts = [_contact(counterparty, received)]
+    if not (received.from_me and session.outgoing_messages_coex):
+        return message_event(session.phone, message, contacts=contacts)
+    chat = received.chat.jid if received.chat.kind != "user" else ""
+    echo = {**message, **identity_of(counterparty)._replace(chat=chat).as_addressee()}
+    change = Change({"message_echoes": [echo], "contacts": contacts}, field="smb_message_echoes")
+    (event,) = split(session.phone, [change])
+    return event
 
 
 def own_message(received: ReceivedMessage, *, phone: str) -> dict[str, Any] | None:
@@ -224,8 +235,11 @@ def address_of(chat: Party) -> str:
 
 
 def is_placeholder(received: ReceivedMessage) -> bool:
-    """Whether it stands for a message that only the phone can show, as the first one out of an advertisement."""
-    return isinstance(received.content, Protocol) and received.content.name.lower() == PLACEHOLDER
+    """Whether it stands for a message that only the phone can show, as the first one out of an advertisement.
+
+    One that came without any content does so, too: somebody wrote something.
+    """
+    return isinstance(received.content, Protocol) and received.content.name.lower() in (PLACEHOLDER, EMPTY)
 
 
 def is_shown(lost: Undecryptable, *, session: Session) -> bool:
@@ -257,7 +271,7 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
     kind = {"type": "view_once"} if lost.view_once else {"type": "placeholder"}
     body = {"type": "unsupported", "unsupported": kind, "errors": [error_object(UNAVAILABLE, TITLE, details)]}
     message = _head(placeholder, counterparty=counterparty, phone=session.phone) | body
-    return message_event(session.phone, message, contacts=[_contact(counterparty, placeholder)])
+    return _event(message, placeholder, counterparty=counterparty, session=session)
 
 
 def identity_of(party: Party) -> Identity:
