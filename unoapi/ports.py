@@ -178,6 +178,9 @@ class Deliveries(Protocol):
     def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
         """Remember that the delivery is done, so that a later copy is not posted, and the last steps of its trace."""
 
+    def note_done(self, delivery_id: str) -> None:
+        """Remember at once that the delivery is done, for another process that waits for it."""
+
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint for `pause_ms` milliseconds."""
 

@@ -50,6 +50,22 @@ def test_a_finished_delivery_is_done(deliveries: Deliveries) -> None:
     assert not state(deliveries, "d-2").done
 
 
+def test_what_another_process_waits_for_is_known_to_it_at_once(redis_client: RedisClient) -> None:
+    for here, there in ((redis_deliveries(redis_client), redis_deliveries(redis_client)), (MemoryDeliveries(),) * 2):
+        here.note_done("d-1")
+
+        assert there.is_done("d-1")
+        assert state(there).done
+
+
+def test_without_redis_nobody_waits_long_for_the_note(away: RedisClient) -> None:
+    began = time.monotonic()
+
+    redis_deliveries(away).note_done("d-1")
+
+    assert time.monotonic() - began < 1
+
+
 def test_a_person_sees_whether_a_delivery_is_done(request: pytest.FixtureRequest) -> None:
     redis: Deliveries = redis_deliveries(request.getfixturevalue("redis_client"))
     for deliveries in (MemoryDeliveries(), redis):

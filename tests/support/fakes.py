@@ -368,11 +368,12 @@ class MemoryDeliveries:
         self.away = False
         self._trace = trace
         self.finished: list[str] = []
+        self.noted: list[str] = []
         self.pauses: dict[Endpoint, float] = {}
         self.drops: dict[Endpoint, int] = {}
 
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
-        if delivery_id in self.finished:
+        if delivery_id in self.finished or delivery_id in self.noted:
             return DeliveryState(done=True)
         left_s = self.pauses.get(endpoint, 0.0) - time.monotonic()
         dropped_until_ms = self.drops.get(endpoint, 0)
@@ -381,12 +382,15 @@ class MemoryDeliveries:
     def is_done(self, delivery_id: str) -> bool:
         if self.away:
             raise StoreUnavailable("Redis is away")
-        return delivery_id in self.finished
+        return delivery_id in self.finished or delivery_id in self.noted
 
     def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
         self.finished.append(delivery_id)
         for entry in entries:
             self._trace(entry)
+
+    def note_done(self, delivery_id: str) -> None:
+        self.noted.append(delivery_id)
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         self.pause(endpoint, pause_ms=pause_ms)

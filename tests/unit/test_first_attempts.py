@@ -342,6 +342,21 @@ def test_what_is_under_way_is_finished_and_what_has_not_begun_is_left_to_rabbitm
     assert bench.pool == []
 
 
+def test_a_delivery_that_another_event_waits_for_is_noted_before_it_is_acknowledged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[list[str]] = []
+    monkeypatch.setattr(bench.deliveries, "note_done", lambda _: noted.append(list(bench.acknowledged)))
+
+    bench.path.start()
+    bench.take(make_delivery(awaited=True), make_delivery(id="d-2"))
+    assert eventually(lambda: bench.acknowledged == ["d-2"])
+    bench.run_pool()
+
+    assert noted == [["d-2"]]
+    assert bench.acknowledged == ["d-2", "delivery-1"]
+
+
 def test_what_cannot_be_recorded_is_recorded_by_its_task_and_not_posted_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,8 @@ def test_the_audio_goes_at_once_and_is_written_down_for_those_who_want_it(tmp_pa
 
     run(uno, audio())
 
-    assert [job.webhook_id for job in queue(uno, "outgoing") if isinstance(job, DeliverWebhook)] == ["crm", "bot"]
+    deliveries = [job for job in queue(uno, "outgoing") if isinstance(job, DeliverWebhook)]
+    assert [(job.webhook_id, job.awaited) for job in deliveries] == [("crm", True), ("bot", False)]
     assert [job.webhook_ids for job in queue(uno, "transcribe")] == [("crm",)]
 
 
@@ -129,6 +130,7 @@ def test_nothing_else_is_written_down(tmp_path: Path, server: VoiceServer, event
     run(uno, event)
 
     assert queue(uno, "transcribe") == []
+    assert not any(job.awaited for job in queue(uno, "outgoing"))
 
 
 def test_a_webhook_that_does_not_get_the_audio_gets_no_text(tmp_path: Path, server: VoiceServer) -> None:

@@ -319,7 +319,7 @@ class DeliverWebhook(Job):
     """One event on its way to one webhook. `id` is the delivery id, the header `webhook-id`.
 
     `replay` is empty, or says that it is an event of the past: to be delivered whether it was before or not (`all`), or
-    only if it was not (`missing`).
+    only if it was not (`missing`). `awaited`: another event waits until this one was delivered.
     """
 
     task: ClassVar[str] = "outgoing.deliver"
@@ -331,6 +331,7 @@ class DeliverWebhook(Job):
     stored: bool
     contact: str = Field(default="", max_length=256)  # whose events come one after the other; empty: nobody's
     replay: Literal["", "all", "missing"] = Field(default="", exclude_if=lambda replay: not replay)
+    awaited: bool = Field(default=False, exclude_if=lambda awaited: not awaited)
     body: str  # exactly what is signed and sent
 
     @property

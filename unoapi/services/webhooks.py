@@ -152,6 +152,7 @@ def fan_out(
     blocked = blacklist.blocking(job.phone, webhook_ids, counterparty.keys) if blacklist else set()
     wrote = "" if job.kind != "message" or traits.about != "chat" else "own" if traits.own else "contact"
     fanned = FannedOut(counterparty=counterparty.keys, wrote=wrote)
+    has_words = bool(transcription.audio_of(job))
     transcribed = []
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
@@ -166,7 +167,8 @@ def fan_out(
         if body is None:
             fanned.filters[webhook_id] = PROFILE
             continue
-        if webhook is not None and webhook.send_transcribe_audio:
+        awaited = has_words and webhook is not None and webhook.send_transcribe_audio
+        if awaited:
             transcribed.append(webhook_id)
         fanned.deliveries.append(
             DeliverWebhook(
@@ -180,6 +182,7 @@ def fan_out(
                 kind=job.kind,
                 stored=stored,
                 contact=job.contact if webhook_id in job.ordered else "",
+                awaited=awaited,
                 body=body,
             )
         )
@@ -359,6 +362,8 @@ def record_delivered(
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
     detail = "a replay" if job.replay else ""
     entry = TraceEntry.of(job, "delivered", tries=tries, attempt=attempt, detail=detail)
+    if job.awaited:  # before the acknowledgement: nobody would write it after the death of this process
+        deliveries.note_done(job.id)
     deliveries.finish(job.id, *before, entry)
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
@@ -366,7 +371,7 @@ def record_delivered(
 def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int) -> Webhook | None:
     """The webhook of a delivery that may be posted at once; none when `deliver` has to look at it closely."""
     webhook = look.session.webhook(job.webhook_id)
-    if webhook is None or webhook.address(job.phone) == BIN_URL or job.contact or job.replay:
+    if webhook is None or webhook.address(job.phone) == BIN_URL or job.contact or job.replay or job.awaited:
         return None
     if not look.state.is_plain or job.accepted_at_ms <= look.state.dropped_until_ms:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
@@ -80,8 +81,15 @@ class RedisDeliveries:
             for oldest in list(self._done_here)[: MAX_REMEMBERED // 2]:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
-        done: Command = ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
-        self._redis.post(done, *self._traces.commands(*entries))
+        self._redis.post(self._done(delivery_id), *self._traces.commands(*entries))
+
+    def note_done(self, delivery_id: str) -> None:
+        """Remember at once that the delivery is done, for another process that waits for it. Never raises."""
+        with suppress(StoreUnavailable):
+            self._redis.call(self._done(delivery_id))
+
+    def _done(self, delivery_id: str) -> Command:
+        return ("SET", done_key(delivery_id), "1", "EX", self._done_ttl_s)
 
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done. Raises StoreUnavailable."""
