@@ -82,6 +82,14 @@ def test_a_group_is_made_listed_and_shown_with_its_members(api: MemoryApi, phone
     assert described["group_description"] == {"text": "Of today", "update_successful": True}
 
 
+@pytest.mark.parametrize("body", [{}, {"participants": []}])
+def test_a_group_may_begin_with_its_link_alone_as_those_at_meta_do(api: MemoryApi, body: dict[str, Any]) -> None:
+    made = api.post(GROUPS, {"subject": "Orders", **body})
+
+    assert made.ok, made.text
+    assert [person["wa_id"] for person in made.json()["participants"]] == [PHONE]
+
+
 def test_settings_members_and_the_link_of_a_group_change_and_webhooks_hear_of_it(api: MemoryApi, phone: Pocket) -> None:
     group = new_group(api)
     phone.files["https://pictures.test/a.jpg"] = ({}, b"\xff\xd8\xff picture")
@@ -137,7 +145,7 @@ def test_wishes_to_join_are_listed_and_decided_and_a_group_is_left(api: MemoryAp
     [
         ("POST", "", {"participants": [ANA]}, 400),
         ("POST", "", {"subject": "x" * 101, "participants": [ANA]}, 400),
-        ("POST", "", {"subject": "x"}, 400),
+        ("POST", "", {"subject": "x", "participants": [""]}, 400),
         ("POST", "", {"subject": "x", "participants": ["nobody"]}, 400),
         ("POST", "", {"subject": "x", "participants": [GROUP]}, 400),
         ("POST", "", {"subject": "x", "participants": ["BR.123"]}, 400),

@@ -348,6 +348,9 @@ def test_a_delivery_that_another_event_waits_for_is_noted_before_it_is_acknowled
     noted: list[list[str]] = []
     monkeypatch.setattr(bench.deliveries, "note_done", lambda _: noted.append(list(bench.acknowledged)))
 
+    recorder: Any = bench.uno.webhook_client
+    recorder.answers.append(Answer(status=200, duration_ms=7))
+
     bench.path.start()
     bench.take(make_delivery(awaited=True), make_delivery(id="d-2"))
     assert eventually(lambda: bench.acknowledged == ["d-2"])

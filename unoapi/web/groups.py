@@ -183,7 +183,7 @@ def create(phone: str, ask: groups.Ask) -> ResponseReturnValue:
     new = NewGroup.model_validate(parameters(NewGroup))
     if new.join_approval_mode:
         raise _no_approval()
-    members = _people(new.participants, phone)
+    members = _people(new.participants, phone) if new.participants else []
     return jsonify(groups.created(ask, subject=new.subject, members=members, description=new.description))
 
 

@@ -15,7 +15,8 @@ MAX_CHANGED = 256
 MAX_SUBJECT, MAX_DESCRIPTION = 100, 2048
 """WhatsApp's bounds, in characters."""
 GroupJid = Annotated[str, Field(pattern=r"^[0-9]{1,32}(-[0-9]{1,32})?@g\.us$")]
-Jids = Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(min_length=1, max_length=MAX_CHANGED)]
+Jid = Annotated[str, Field(max_length=100)]
+Jids = Annotated[tuple[Jid, ...], Field(min_length=1, max_length=MAX_CHANGED)]
 
 
 class Member(Base):
@@ -56,10 +57,10 @@ class AboutGroup(Base):
 
 
 class CreateGroup(Base):
-    """A new group with these members."""
+    """A new group with these members; with none it has the number alone."""
 
     subject: str = Field(min_length=1, max_length=MAX_SUBJECT)
-    members: Jids
+    members: tuple[Jid, ...] = Field(default=(), max_length=MAX_CHANGED)
 
 
 class ChangeGroup(AboutGroup):
