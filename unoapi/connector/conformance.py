@@ -38,6 +38,7 @@ from unoapi.errors import (
 )
 from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.connector.events import EVENTS, ConnectorEvent
+from unoapi.models.connector.groups import Group, Groups
 from unoapi.models.jobs import ReceiveEvent, now_ms
 
 if TYPE_CHECKING:
@@ -123,6 +124,16 @@ class Bench:
         if self.engine is not None:
             self.engine.send_signal(signal.SIGKILL)
             self.engine.wait(10)
+            self.engine = None
+
+    def end(self) -> None:
+        """Ask it to end, as a deployment does. Raises ContractBroken when it does not."""
+        if self.engine is not None:
+            self.engine.send_signal(signal.SIGTERM)
+            try:
+                self.engine.wait(self.target.timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ContractBroken("it does not end after SIGTERM") from None
             self.engine = None
 
     def put(self, kind: str, data: dict[str, Any] | None = None, *, to: str = "", **more: Any) -> str:
@@ -246,13 +257,15 @@ def connect(bench: Bench) -> str:
 
 
 def text(bench: Bench) -> str:
-    """A text gets one `send_result`: `sent`, with WhatsApp's id and the time in seconds."""
+    """A text gets one `send_result`: `sent`, with WhatsApp's id, the time in seconds, and the command's own `to`."""
     command_id = bench.text()
     result = bench.result(command_id)
     if result.get("status") != "sent" or not result.get("wa_id"):
         raise ContractBroken(f"the result is {result}")
     if abs(int(result.get("timestamp") or 0) - time.time()) > DAY_S:
         raise ContractBroken(f"the timestamp is {result.get('timestamp')}: not seconds since 1970")
+    if result.get("to") != bench.contact:
+        raise ContractBroken(f"to is {result.get('to')!r}: the client's status would name nobody")
     time.sleep(QUIET_S)
     if len(bench.results(command_id)) > 1:
         raise ContractBroken("one command has several results")
@@ -326,16 +339,20 @@ def broken(bench: Bench) -> str:
 
 
 def marks(bench: Bench) -> str:
-    """`silent` and the `about` of a deletion come back in the result."""
+    """`silent`, the `about` of a deletion and the `target_id` of an edit come back in the result."""
     silent = bench.result(bench.text("nobody waits", data={"silent": True}))
-    target = bench.result(bench.text("a mistake"))
-    gone = {"kind": "revoke", "target_id": target.get("wa_id", ""), "target_from_me": True, "about": "wamid.ABOUT"}
+    wa_id = str(bench.result(bench.text("a mistake")).get("wa_id") or "")
+    new = {"kind": "edit", "target_id": wa_id, "content": {"kind": "text", "body": "none"}}
+    edited = bench.result(bench.send(new))
+    gone = {"kind": "revoke", "target_id": wa_id, "target_from_me": True, "about": "wamid.ABOUT"}
     deleted = bench.result(bench.send(gone))
     if silent.get("silent") is not True:
         raise ContractBroken("silent does not come back")
     if deleted.get("status") == "sent" and deleted.get("deleted") != "wamid.ABOUT":
         raise ContractBroken(f"the result of a deletion: {deleted}")
-    return "silent, deleted"
+    if edited.get("status") == "sent" and edited.get("edited") != wa_id:
+        raise ContractBroken(f"the result of an edit: {edited}")
+    return "silent, deleted, edited"
 
 
 def nobody(bench: Bench) -> str:
@@ -394,6 +411,21 @@ def questions(bench: Bench) -> str:
     return "answered"
 
 
+def groups(bench: Bench) -> str:
+    """RPC: the methods of groups that only ask are answered in their form, or with an `error`."""
+    try:
+        listed = Groups.model_validate(bench.ask("group.list", {})).groups
+    except QuestionRefused as error:
+        return f"refused: {error}"[:60]
+    except NobodyAnswers as error:
+        if "nobody answers" in str(error):
+            raise ContractBroken("no reply to group.list") from error
+        return "it has none"
+    for group in listed[:1]:
+        Group.model_validate(bench.ask("group.get", {"group": group.jid}))
+    return f"{len(listed)} groups"
+
+
 def receipts(bench: Bench) -> str:
     """A receipt of the contact names the message by WhatsApp's id."""
     wa_id = bench.result(bench.text("did you get it?")).get("wa_id")
@@ -435,6 +467,33 @@ def reconnect(bench: Bench) -> str:
     if bench.result(waiting).get("status") != "sent":
         raise ContractBroken(f"it is {bench.results(waiting)}")
     return "sent afterwards"
+
+
+def reload(bench: Bench) -> str:
+    """After `session.reload` the session is connected anew, and sends."""
+    before = len(bench.of("session"))
+    bench.put("session.reload")
+    bench.wait_state("connected", after=before)
+    if bench.result(bench.text("after the reload")).get("status") != "sent":
+        raise ContractBroken("a text is not sent afterwards")
+    return "connected anew"
+
+
+def ended(bench: Bench) -> str:
+    """SIGTERM in the middle of sends: it ends by itself, and each command is sent, now or after the next start."""
+    if not bench.target.run:
+        raise NotChecked("needs --run")
+    before = len(bench.of("session"))
+    ids = [bench.text(f"{number}") for number in range(MANY)]
+    bench.wait(lambda: any(bench.results(one) for one in ids), "no result before the end")
+    bench.end()
+    bench.start()
+    bench.put("session.connect", {"method": "resume"})
+    bench.wait_state("connected", after=before)
+    states = Counter(str(bench.result(one).get("status")) for one in ids)
+    if states.keys() != {"sent"}:
+        raise ContractBroken(f"an orderly end leaves nothing unknown: {dict(states)}")
+    return f"{MANY} sent"
 
 
 def killed(bench: Bench) -> str:
@@ -482,8 +541,8 @@ def envelopes(bench: Bench) -> str:
 
 
 CHECKS: tuple[Callable[[Bench], str], ...] = (
-    connect, text, order, kinds, repeated, broken, marks, nobody, file, signals, questions, receipts, received, expired,
-    reconnect, killed, envelopes,
+    connect, text, order, kinds, repeated, broken, marks, nobody, file, signals, questions, groups, receipts, received,
+    expired, reconnect, reload, ended, killed, envelopes,
 )  # fmt: skip
 
 
@@ -512,7 +571,7 @@ def run(bench: Bench, *, only: tuple[str, ...] = (), tell: Callable[[str], None]
             outcome = f"PASS  {name:10} {check(bench)}"
         except NotChecked as reason:
             outcome = f"SKIP  {name:10} {reason}"
-        except (ContractBroken, NobodyAnswers, QuestionRefused, KeyError, *BROKER_ERRORS) as problem:
+        except (ContractBroken, NobodyAnswers, QuestionRefused, KeyError, ValueError, *BROKER_ERRORS) as problem:
             well = False
             outcome = f"BREAK {name:10} {describe(problem)}\n      {' ' * 10} {(check.__doc__ or '').strip()}"
         tell(outcome)

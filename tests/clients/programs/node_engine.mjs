@@ -55,9 +55,10 @@ async function report(type, data, ...parts) {
 
 const result = (command, status, more = {}) => {
   const { content = {}, silent } = command.data ?? {};
+  const edited = content.kind === "edit" ? { edited: content.target_id } : {};
   return {
     command_id: command.command_id, status, to: command.to, attempts: command.attempt ?? 1,
-    ...(content.about ? { deleted: content.about } : {}), ...(silent ? { silent: true } : {}), ...more,
+    ...edited, ...(content.about ? { deleted: content.about } : {}), ...(silent ? { silent: true } : {}), ...more,
   };
 };
 
@@ -93,6 +94,10 @@ async function carryOut(message) {
   let command;
   try { command = JSON.parse(message.content.toString()); } catch { command = null; }
   if (command?.session !== session || typeof command?.command_id !== "string") return;
+  if (command.type === "session.reload" && connected) {
+    connected = false;
+    command.type = "session.connect";
+  }
   if (command.type === "session.connect" && !connected) {
     connected = true;
     const capabilities = { client_message_id: false, sync_ack: true, media_retry: false };
@@ -127,7 +132,15 @@ for (const event of unpublished.values()) { await publish(event); note({ publish
 let chain = Promise.resolve();
 await commands.prefetch(1); // in their order
 await commands.consume(ENTRY, (message) => {
+  if (message === null) return process.exit(1); // the queue is gone
   chain = chain.then(() => carryOut(message)).then(() => commands.ack(message))
     .catch((error) => { console.error(error); process.exit(1); });
+  return undefined;
+}, { consumerTag: "engine" });
+process.once("SIGTERM", async () => { // finish the command in hand; the others stay in the queue
+  await commands.cancel("engine");
+  await chain;
+  await connection.close();
+  process.exit(0);
 });
 console.log("ready");
