@@ -18,6 +18,7 @@ from unoapi.connector.engines.base import Login
 from unoapi.connector.engines.registry import make_engine
 from unoapi.connector.schemas import FOLDER
 from unoapi.connector.session_folder import SessionFolder
+from unoapi.errors import SendRefused
 from unoapi.models.connector.commands import Send
 from unoapi.models.connector.groups import ChangeGroup
 from unoapi.settings import Settings
@@ -124,7 +125,7 @@ class GroupClient:
             "set_group_topic": None, "set_group_announce": None, "set_group_locked": None, "set_group_photo": "1",
             "update_group_participants": [member], "get_group_invite_link": "https://chat.whatsapp.com/x",
             "get_group_request_participants": [wish], "leave_group": None, "update_blocklist": None,
-            "set_status_message": None, "set_profile_photo": "1",
+            "set_status_message": None, "set_profile_photo": "1", "newsletter_send_reaction": None,
             "get_profile_picture": protobufs.ProfilePictureInfo(URL="https://pps.test/x", ID="7"),
         }  # fmt: skip
         for name, answer in answers.items():
@@ -159,7 +160,15 @@ def groups(folder: Path) -> Any:
     engine.groups.leave(address)
     engine.block("777@lid", blocked=True)
     engine.change_profile("about", b"jpeg")
+    channel, refused = "120363111@newsletter", ""
+    reaction = engine.react_in_channel(channel, 107, "+")
+    try:
+        engine.send(channel, {"imageMessage": {"caption": "x"}})
+    except SendRefused as error:
+        refused = f"{error.code}: {error}"
     return {
+        "reaction": reaction.wa_id,
+        "file to a channel": refused,
         "joined": [found.model_dump() for found in engine.groups.joined()],
         "created": engine.groups.create("Orders", ["5549988887777"]).model_dump(),
         "found": engine.groups.find(address).model_dump(),

@@ -72,7 +72,16 @@ def test_groups_are_asked_of_the_real_library_as_it_wants_to_be_asked(tmp_path: 
     assert result["removed"][0]["phone"] == "5549988887777"
     assert (result["requests"][0]["phone"], result["requests"][0]["requested_at"]) == ("5511988880002", 1_760_000_000)
     assert (result["link"], result["picture"]) == ("https://chat.whatsapp.com/x", "https://pps.test/x")
-    changes = {"set_group_name", "set_group_topic", "set_group_announce", "set_group_locked", "set_group_photo"}
+    assert (result["reaction"][:4], len(result["reaction"])) == ("3EB0", 22)
+    assert result["file to a channel"].startswith("131051: ")
+    changes = {
+        "newsletter_send_reaction",
+        "set_group_name",
+        "set_group_topic",
+        "set_group_announce",
+        "set_group_locked",
+        "set_group_photo",
+    }
     assert changes | {"leave_group", "update_blocklist", "set_status_message", "set_profile_photo"} < {*result["calls"]}
 
 

@@ -77,6 +77,30 @@ def test_what_names_an_edit_of_ours_means_the_message_that_was_edited(tmp_path: 
     assert quoted["extendedTextMessage"]["contextInfo"]["quotedMessage"] == {"conversation": "newer"}
 
 
+CHANNEL = "120363111@newsletter"
+
+
+def test_a_reaction_in_a_channel_names_the_message_by_its_number_there(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "news"}, chat={"jid": CHANNEL, "kind": "newsletter"}, server_id=107)
+
+    pocket.send(to=CHANNEL, type="reaction", reaction={"message_id": "3EB0AA", "emoji": "👍"})
+    pocket.send("wamid.2", to=CHANNEL, type="reaction", reaction={"message_id": "3EB0ZZ", "emoji": "👍"})
+
+    assert pocket.written() == [{"reacted": "👍", "channel": CHANNEL, "server_id": 107}]
+    assert pocket.statuses()[0]["status"] == "sent"
+    assert pocket.statuses("wamid.2")[0]["errors"][0]["code"] == 131009
+
+
+@pytest.mark.parametrize(
+    ("to", "carries"), [(CHANNEL, False), ("status@broadcast", False), ("120363@g.us", True), ("111@lid", True)]
+)
+def test_only_chats_whose_messages_disappear_carry_a_timer(tmp_path: Path, to: str, *, carries: bool) -> None:
+    left = Pocket(tmp_path).send(to=to, type="text", text={"body": "x"}, ttl=3600)
+
+    assert ("extendedTextMessage" in left) is carries
+
+
 @pytest.mark.parametrize(
     ("chat", "elsewhere"),
     [("120363@g.us", "120363@g.us"), ("status@broadcast", "status@broadcast"), ("111@lid", None)],

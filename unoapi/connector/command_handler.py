@@ -34,7 +34,16 @@ from unoapi.models.connector.commands import (
 from unoapi.models.connector.content import Buttons, Edit, Media, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.jobs import now_ms
-from unoapi.models.phones import NUMBER_IN_TEXT, USER, is_group, is_individual, to_jid, user_of, with_ninth_digit
+from unoapi.models.phones import (
+    NUMBER_IN_TEXT,
+    USER,
+    is_channel,
+    is_group,
+    is_individual,
+    to_jid,
+    user_of,
+    with_ninth_digit,
+)
 from unoapi.services.retries import backoff
 from unoapi.telemetry.logging import get_logger
 
@@ -163,7 +172,7 @@ class CommandHandler:
             message = self._prepare(send, to)
             self._wait_for_rate_limit()
             self._outbox.mark_sending(command.command_id)
-            sent = self._engine.send(to, message)
+            sent = self._engine.send(to, message) if message else self._react_in_channel(send.content, to)
         except SendRefused as error:
             if isinstance(error, NewChatsRefused) and not error.until_s:
                 self._restrict()
@@ -229,7 +238,10 @@ class CommandHandler:
             self._outbox.append_event("session", {"state": "connected", "reason": "new chats are possible again"})
 
     def _prepare(self, send: Send, to: str) -> dict[str, Any]:
-        """WhatsApp's message; a file is fetched and uploaded."""
+        """WhatsApp's message; a file is fetched and uploaded. Empty for a reaction in a channel: it is no message."""
+        if isinstance(send.content, Reaction) and is_channel(to):
+            self._number_in_channel(send.content)
+            return {}
         send = send.model_copy(update={"context": self._quote(send.context)}) if send.context else send
         send = self._with_mentions(self._with_caption(send), to)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
@@ -246,6 +258,16 @@ class CommandHandler:
             content = send.content.model_copy(update={"header_media": described})
         uploaded = self._engine.upload(media.kind, data)
         return message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
+
+    def _react_in_channel(self, reaction: Any, to: str) -> Sent:
+        return self._engine.react_in_channel(to, self._number_in_channel(reaction), reaction.emoji)
+
+    def _number_in_channel(self, reaction: Reaction) -> int:
+        """The number that a channel's message has there. Raises SendRefused."""
+        about = self._outbox.quoted(reaction.target_id)
+        if about is None or not about.server_id:
+            raise SendRefused("nothing is known of this message of the channel, or it is too old", code=131009)
+        return about.server_id
 
     def _with_caption(self, send: Send) -> Send:
         """An edit of a file's message: its new words are the file's caption."""
@@ -331,7 +353,8 @@ class CommandHandler:
 
     def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
-        quoted = quoted_of(send.content.model_dump(mode="json"), sender=self._engine.account, from_me=True)
+        content = send.content.model_dump(mode="json")
+        quoted = quoted_of(content, sender=self._engine.account, from_me=True, server_id=sent.server_id)
         chats = {to, sent.chat or to, to_jid(command.to)}
         self._lift_restriction(chats)
         self._count_new_chat(chats, to)

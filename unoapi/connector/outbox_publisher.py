@@ -236,7 +236,8 @@ class OutboxPublisher:
             return replace(event, data=data)
         sender = event.data.get("sender")
         jid = str(sender.get("jid") or "") if isinstance(sender, dict) else ""
-        quoted = quoted_of(content, sender=jid, from_me=bool(event.data.get("from_me")))
+        server_id = int(event.data.get("server_id") or 0)
+        quoted = quoted_of(content, sender=jid, from_me=bool(event.data.get("from_me")), server_id=server_id)
         if quoted is not None:
             edited = content.get("target_id") if content["kind"] == "edit" else None
             self._quotes[str(edited or event.data.get("id"))[:512]] = quoted

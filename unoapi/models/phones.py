@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 USER = "s.whatsapp.net"
 LID = "lid"
 GROUP = "g.us"
+CHANNEL = "newsletter"
 PERSONS = frozenset({USER, "c.us", "hosted"})
 """Hosts of addresses that are a phone; `c.us` is that of WhatsApp Web and of the gateways built on it, `hosted` that of
 the device that Meta runs for a number with its Cloud API."""
@@ -126,7 +127,7 @@ def _chat(user: str, host: str) -> str:
     if f"{user.lower()}@{host}" == STATUS_POSTS:
         return STATUS_POSTS
     host = LID if host in LIDS else host
-    if host not in (LID, GROUP, "newsletter"):
+    if host not in (LID, GROUP, CHANNEL):
         raise ValueError("must be a phone number or the address of a chat: the part behind the @ is unknown")
     user = DEVICE.sub("", user).removeprefix("+")
     if not CHAT_ID.fullmatch(user):
@@ -272,6 +273,11 @@ def is_possible(number: str) -> bool:
         return phonenumbers.is_possible_number(phonenumbers.parse(f"+{number}"))
     except phonenumbers.NumberParseException:
         return False
+
+
+def is_channel(address: str) -> bool:
+    """Whether it is the address of a channel."""
+    return address.endswith(f"@{CHANNEL}")
 
 
 def is_individual(address: str) -> bool:

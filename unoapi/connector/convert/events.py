@@ -120,7 +120,7 @@ def _message(event: Raw) -> list[EngineEvent]:
         "context": context,
     }
     if chat["kind"] == "newsletter":
-        data |= _changed(plain, data)
+        data |= {"server_id": int_at(info, "serverid"), **_changed(plain, data)}
     edit = f"{text_at(info, 'edit')}|{data['edited']}"
     parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]), *housekeeping_mark(data))
     return [EngineEvent("message", data, parts=parts, partition=chat["jid"])]

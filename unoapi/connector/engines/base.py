@@ -67,11 +67,12 @@ def housekeeping_mark(message: dict[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Sent:
-    """What WhatsApp's server answered. `timestamp` in seconds."""
+    """What WhatsApp's server answered. `timestamp` in seconds; `server_id` is a channel's number of the message."""
 
     wa_id: str
     timestamp: int
     chat: str = ""
+    server_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,9 @@ class Engine(Protocol):
 
     def send(self, to: str, message: dict[str, Any]) -> Sent:
         """Send the JSON of a protobuf message, and wait for the server's answer."""
+
+    def react_in_channel(self, channel: str, server_id: int, emoji: str) -> Sent:
+        """React to a channel's message, which is named by its number there; no emoji takes the reaction back."""
 
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
         """Upload a file; the fields for the message that will refer to it. Raises EngineUnavailable."""

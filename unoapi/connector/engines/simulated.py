@@ -170,6 +170,11 @@ class SimulatedEngine:
         self._wake_up.set()
         return Sent(wa_id, int(time.time()), chat=to)
 
+    def react_in_channel(self, channel: str, server_id: int, emoji: str) -> Sent:
+        """Record it in `sent.jsonl`."""
+        self._record({"reacted": emoji, "channel": channel, "server_id": server_id})
+        return Sent(f"3EB0{os.urandom(9).hex().upper()}", int(time.time()), chat=channel)
+
     def upload(self, kind: str, data: bytes) -> dict[str, Any]:
         """Pretend to upload."""
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()

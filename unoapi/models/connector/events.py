@@ -93,7 +93,7 @@ class ContextInfo(Base):
 
 
 class ReceivedMessage(Base):
-    """A message from WhatsApp."""
+    """A message from WhatsApp. `server_id` is the number that a channel's message has there."""
 
     id: str = Field(min_length=1, max_length=512)
     chat: Party
@@ -104,6 +104,7 @@ class ReceivedMessage(Base):
     view_once: bool = False
     edited: bool = False
     retry_count: int = 0
+    server_id: int = 0
     history: bool = False
     content: Content
     context: ContextInfo | None = None

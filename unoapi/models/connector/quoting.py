@@ -13,7 +13,10 @@ MAX_OPTIONS = 20
 
 
 class Quoted(Base):
-    """A message as far as an answer shows it. `options` are those of a poll, in order: votes name them by hashes."""
+    """A message as far as an answer shows it. `options` are those of a poll, in order: votes name them by hashes.
+
+    `server_id` is the number that a channel's message has there, by which a reaction names it.
+    """
 
     kind: str = Field(default="", max_length=50)
     text: str = Field(default="", max_length=MAX_CHARS)
@@ -21,14 +24,16 @@ class Quoted(Base):
     options: tuple[str, ...] = Field(default=(), max_length=MAX_OPTIONS)
     sender: str = Field(default="", max_length=100)
     from_me: bool = False
+    server_id: int = 0
 
 
-def quoted_of(content: dict[str, Any], *, sender: str = "", from_me: bool = False) -> Quoted | None:
+def quoted_of(content: dict[str, Any], *, sender: str = "", from_me: bool = False, server_id: int = 0) -> Quoted | None:
     """What to keep of a content; none of what cannot be answered to."""
     kind = str(content.get("kind") or "")
     if kind == "edit":
         inner = content.get("content")
-        return quoted_of(inner, sender=sender, from_me=from_me) if isinstance(inner, dict) else None
+        marks: dict[str, Any] = {"sender": sender, "from_me": from_me, "server_id": server_id}
+        return quoted_of(inner, **marks) if isinstance(inner, dict) else None
     if kind in ("", "protocol", "revoke", "reaction", "poll_vote", "unsupported"):
         return None
     options = content.get("options") if kind == "poll" else None
@@ -39,6 +44,7 @@ def quoted_of(content: dict[str, Any], *, sender: str = "", from_me: bool = Fals
         options=tuple(str(option)[:MAX_CHARS] for option in options[:MAX_OPTIONS]) if isinstance(options, list) else (),
         sender=sender[:100],
         from_me=from_me,
+        server_id=server_id,
     )
 
 

@@ -38,7 +38,7 @@ from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
-from unoapi.models.phones import NUMBER_IN_TEXT, is_individual, read_address, to_jid, user_of
+from unoapi.models.phones import NUMBER_IN_TEXT, is_group, is_individual, read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
 
@@ -83,7 +83,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             context=_quote(message, keys),
             mentions=_mentions(message, own=session.phone),
             mention_all=everybody,
-            ephemeral_seconds=min(timer_s, MAX_TIMER_S),
+            ephemeral_seconds=min(timer_s, MAX_TIMER_S) if is_individual(to) or is_group(to) else 0,
             composing=session.composing_message,
             interactive_mode=_mode(message, session),
         )
