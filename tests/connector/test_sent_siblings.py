@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from tests.connector.pocket import Pocket
+from tests.connector.pocket import CHAT, Pocket
 from tests.support.fakes import PHONE
 from unoapi.connector.convert.outbound import message_of
 from unoapi.models.cloud_api.messages import Sender
@@ -75,6 +75,31 @@ def test_what_names_an_edit_of_ours_means_the_message_that_was_edited(tmp_path: 
     assert again["editedMessage"]["message"]["protocolMessage"]["key"]["ID"] == sent
     assert liked["reactionMessage"]["key"]["ID"] == sent
     assert quoted["extendedTextMessage"]["contextInfo"]["quotedMessage"] == {"conversation": "newer"}
+
+
+def test_field_report_77_no_status_names_a_message_that_no_client_sent(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path, rejectCalls="busy")
+    pocket.files["1"] = ({"mime_type": "audio/ogg"}, b"x")
+    pocket.send("wamid.OUT", type="audio", audio={"id": "1", "caption": "words"})
+    pocket.reports("call", **{"id": "C1", "from": CHAT, "phase": "offer", "timestamp": 1})
+    pocket.send("wamid.GONE", type="text", text={"body": "x"})
+    pocket.mark(status="deleted", message_id="wamid.GONE")
+
+    pocket.let_time_pass()
+
+    named = {status["id"] for value in pocket.events for status in value.get("statuses", [])}
+    assert named == {"wamid.OUT", "wamid.GONE"}
+    assert [status["status"] for status in pocket.statuses("wamid.GONE")] == ["sent", "deleted", "delivered", "read"]
+
+
+def test_field_report_25_an_answer_to_the_words_below_an_audio_is_one_to_the_audio(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.files["1"] = ({"mime_type": "audio/ogg"}, b"x")
+    pocket.send("wamid.OUT", type="audio", audio={"id": "1", "caption": "words"})
+
+    answer = pocket.receives({"kind": "text", "body": "ok"}, context={"id": pocket.sent()[-1]["id"]})
+
+    assert answer["context"]["id"] == "wamid.OUT"
 
 
 CHANNEL = "120363111@newsletter"

@@ -402,4 +402,5 @@ def _result(command: ConnectorCommand, status: str) -> dict[str, Any]:
         deleted = str(content.get("about") or "")
         result |= {"deleted": deleted} if deleted else {}
         result |= {"edited": str(content.get("target_id") or "")} if content.get("kind") == "edit" else {}
+    result |= {"about": str(command.data["about"])[:512]} if command.data.get("about") else {}
     return result | ({"silent": True} if command.data.get("silent") else {})

@@ -339,15 +339,15 @@ def broken(bench: Bench) -> str:
 
 
 def marks(bench: Bench) -> str:
-    """`silent`, the `about` of a deletion and the `target_id` of an edit come back in the result."""
-    silent = bench.result(bench.text("nobody waits", data={"silent": True}))
+    """`silent` and `about`, the `about` of a deletion and the `target_id` of an edit come back in the result."""
+    silent = bench.result(bench.text("nobody waits", data={"silent": True, "about": "wamid.PART"}))
     wa_id = str(bench.result(bench.text("a mistake")).get("wa_id") or "")
     new = {"kind": "edit", "target_id": wa_id, "content": {"kind": "text", "body": "none"}}
     edited = bench.result(bench.send(new))
     gone = {"kind": "revoke", "target_id": wa_id, "target_from_me": True, "about": "wamid.ABOUT"}
     deleted = bench.result(bench.send(gone))
-    if silent.get("silent") is not True:
-        raise ContractBroken("silent does not come back")
+    if silent.get("silent") is not True or silent.get("about") != "wamid.PART":
+        raise ContractBroken("silent or about does not come back")
     if deleted.get("status") == "sent" and deleted.get("deleted") != "wamid.ABOUT":
         raise ContractBroken(f"the result of a deletion: {deleted}")
     if edited.get("status") == "sent" and edited.get("edited") != wa_id:

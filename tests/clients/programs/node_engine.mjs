@@ -54,11 +54,12 @@ async function report(type, data, ...parts) {
 }
 
 const result = (command, status, more = {}) => {
-  const { content = {}, silent } = command.data ?? {};
+  const { content = {}, silent, about } = command.data ?? {};
   const edited = content.kind === "edit" ? { edited: content.target_id } : {};
   return {
     command_id: command.command_id, status, to: command.to, attempts: command.attempt ?? 1,
-    ...edited, ...(content.about ? { deleted: content.about } : {}), ...(silent ? { silent: true } : {}), ...more,
+    ...edited, ...(content.about ? { deleted: content.about } : {}), ...(silent ? { silent: true } : {}),
+    ...(about ? { about } : {}), ...more,
   };
 };
 

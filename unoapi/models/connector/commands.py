@@ -29,7 +29,10 @@ class Quote(Base):
 
 
 class Send(Base):
-    """A message to send. `silent`: nobody waits for its result."""
+    """A message to send.
+
+    `silent`: nobody waits for its result; `about`: the API's id of the message that it is part of. Both come back.
+    """
 
     content: Content
     context: Quote | None = None
@@ -38,6 +41,7 @@ class Send(Base):
     ephemeral_seconds: int = 0
     composing: bool = False
     silent: bool = False
+    about: str = Field(default="", max_length=512)
     interactive_mode: Literal["text", "classic", "native"] = "text"
 
 

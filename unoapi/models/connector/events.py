@@ -144,8 +144,8 @@ class SendError(Base):
 class SendResult(Base):
     """What came of a command. `chat` is where the message stands, for answers to it.
 
-    `silent` comes back from the command; `deleted` is the API's id of the message that was deleted, `edited` is
-    WhatsApp's id of the one that was edited.
+    `silent` and `about` come back from the command; `deleted` is the API's id of the message that was deleted,
+    `edited` is WhatsApp's id of the one that was edited.
     """
 
     command_id: str
@@ -156,6 +156,7 @@ class SendResult(Base):
     timestamp: int = 0
     attempts: int = 1
     silent: bool = False
+    about: str = ""
     deleted: str = ""
     edited: str = ""
     error: SendError | None = None

@@ -91,9 +91,14 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
     commands = [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
     if isinstance(body, content.Media) and body.caption and body.kind not in CAPTIONED:
-        words = Send(content=content.Text(body=body.caption), silent=True, ephemeral_seconds=send.ephemeral_seconds)
-        about = computed_id("caption", session.phone, message_id)
-        commands.append(_command("send", words.model_dump(mode="json"), about, session, until_ms, to=to))
+        words = Send(
+            content=content.Text(body=body.caption),
+            silent=True,
+            about=message_id,
+            ephemeral_seconds=send.ephemeral_seconds,
+        )
+        own_id = computed_id("caption", session.phone, message_id)
+        commands.append(_command("send", words.model_dump(mode="json"), own_id, session, until_ms, to=to))
     return commands
 
 

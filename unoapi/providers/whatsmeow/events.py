@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from unoapi.ports import Chats, Connections, MessageIds, SessionStore
 
 READ_AGAIN_MS = 60_000
+UNKNOWN_TO_CLIENTS = "UNO.OWN."
+"""How our ids of messages begin that no client sent: deletions, and texts that refuse a call."""
 RESEND_WAIT_MS, PHONE_WAIT_MS = 30_000, 120_000
 """So long the readable message is waited for: from the sender's device, or from the number's own phone."""
 LOOK_AGAIN_MS = 60_000
@@ -169,6 +171,7 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
             tracker=marks.get(ours[message_id]),
         )
         for message_id in receipt.ids
+        if not ours[message_id].startswith(UNKNOWN_TO_CLIENTS)
     ]
 
 
@@ -202,7 +205,9 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
         given_up = connections.settle(phone, result.command_id)
         if given_up and result.status == "failed":
             return []  # the client got a failed status when the wait ended
-    if result.wa_id:
+    if result.wa_id and (result.silent or result.deleted):
+        ids.remember_ours(phone, theirs=result.wa_id, ours=result.about or f"{UNKNOWN_TO_CLIENTS}{result.command_id}")
+    elif result.wa_id:
         ids.remember_ours(phone, theirs=result.wa_id, ours=result.command_id)
         if connections is not None:
             chat = result.chat or result.to
