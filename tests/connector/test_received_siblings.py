@@ -283,6 +283,22 @@ def test_field_report_8_what_the_number_read_on_its_own_phone_is_not_told_as_rea
     assert pocket.postponed == []
 
 
+@pytest.mark.parametrize(("chat", "option"), [(GROUP, "ignoreGroupMessages"), (STATUS, "ignoreBroadcastStatuses")])
+def test_field_report_8_who_read_what_the_phone_wrote_is_not_told_where_its_messages_are_not(
+    tmp_path: Path, chat: tuple[str, str], option: str
+) -> None:
+    source = {"Chat": jid(*chat), "Sender": jid(BIA), "IsFromMe": False}
+    ids = ["3EB01", "3EB02"]
+    event = {"MessageSource": source, **source, "Type": "READ", "MessageIDs": ids, "Timestamp": "1795600000"}
+    pocket = Pocket(tmp_path, **{option: True})
+    pocket.ids.remember_ours(PHONE, theirs="3EB02", ours="wamid.OUT")
+
+    reported(pocket, "Receipt", event)
+    pocket.pass_time(600)
+
+    assert [status["id"] for value in pocket.events for status in value["statuses"]] == ["wamid.OUT"]
+
+
 # --- bounds: what is too long is cut, and told all the same ---
 
 PICTURE = "PHOTO;ENCODING=b;TYPE=JPEG:" + "A" * 90_000

@@ -101,7 +101,7 @@ def receive(  # noqa: PLR0913 (collaborators)
             events = _placeholder(lost, sessions.find(phone), connections, job=job)
         case "receipt":
             receipt = MessageReceipt.model_validate(event.data)
-            events = _receipt(phone, receipt, ids, age_ms=now_ms() - job.accepted_at_ms)
+            events = _receipt(receipt, sessions.find(phone), ids, age_ms=now_ms() - job.accepted_at_ms)
         case "send_result":
             events = _send_result(phone, SendResult.model_validate(event.data), ids, connections)
         case "call":
@@ -152,12 +152,17 @@ def command(kind: str, data: dict[str, Any], *, phone: str, about: str, to: str 
     )
 
 
-def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: int) -> list[Event]:
+def _receipt(receipt: MessageReceipt, session: Session, ids: MessageIds, *, age_ms: int) -> list[Event]:
+    """The statuses of the messages; none of those that no client knows, or hears of."""
     if receipt.status == "self_read":
         return []
+    phone = session.phone
     ours = ids.all_ours(phone, receipt.ids)
     if any(our_id == message_id for message_id, our_id in ours.items()):
         wait_for_pair(age_ms)
+    ours = {theirs: our_id for theirs, our_id in ours.items() if not our_id.startswith(UNKNOWN_TO_CLIENTS)}
+    if session.ignores(chat=_party_of(receipt.chat).jid, phone=phone, from_me=False):  # written on the phone, there
+        ours = {theirs: our_id for theirs, our_id in ours.items() if our_id != theirs}
     chat, member = _party_of(receipt.chat), _party_of(receipt.participant)
     recipient = recipient_in(chat, member if receipt.participant else chat)
     marks = ids.marks(phone, list(ours.values()))
@@ -171,7 +176,7 @@ def _receipt(phone: str, receipt: MessageReceipt, ids: MessageIds, *, age_ms: in
             tracker=marks.get(ours[message_id]),
         )
         for message_id in receipt.ids
-        if not ours[message_id].startswith(UNKNOWN_TO_CLIENTS)
+        if message_id in ours
     ]
 
 
