@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tests.connector.pocket import CHAT, Pocket
 from tests.support.fakes import PHONE
 from unoapi.connector.convert.outbound import message_of
+from unoapi.errors import MessageRejected
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.commands import Send
 from unoapi.providers.whatsmeow.commands import menu_of
@@ -100,6 +101,47 @@ def test_field_report_25_an_answer_to_the_words_below_an_audio_is_one_to_the_aud
     answer = pocket.receives({"kind": "text", "body": "ok"}, context={"id": pocket.sent()[-1]["id"]})
 
     assert answer["context"]["id"] == "wamid.OUT"
+
+
+def test_a_caption_can_be_edited_twice_and_a_document_keeps_its_name(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.I", type="image", image={"id": "1", "caption": "old"})
+    pocket.send("wamid.D", type="document", document={"id": "1", "filename": "a.pdf"})
+    edited(pocket, "wamid.I")
+    edited(pocket, "wamid.D")
+
+    again = edited(pocket, "wamid.EDIT.wamid.I")
+    quote = pocket.send("wamid.RE", type="text", text={"body": "x"}, context={"message_id": "wamid.D"})
+
+    assert again == {"imageMessage": {"caption": "new"}}
+    shown = quote["extendedTextMessage"]["contextInfo"]["quotedMessage"]
+    assert shown["documentMessage"]["fileName"] == "a.pdf"
+
+
+def test_an_edit_that_no_phone_shows_any_more_fails_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.OUT", type="text", text={"body": "old"})
+    monkeypatch.setattr("unoapi.connector.command_handler.EDIT_WINDOW_MS", -10_000)
+
+    assert edited(pocket, "wamid.OUT") == {}
+    (error,) = pocket.statuses("wamid.EDIT.wamid.OUT")[0]["errors"]
+    assert (error["code"], "15 minutes" in error["error_data"]["details"]) == (131009, True)
+
+
+def test_only_what_the_number_wrote_can_be_changed_or_deleted(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "theirs"})
+    pocket.receives({"kind": "text", "body": "theirs"}, "3EB0G", chat={"jid": "120363@g.us", "kind": "group"})
+
+    with pytest.raises(MessageRejected, match="not valid"):
+        edited(pocket, "3EB0AA")
+    with pytest.raises(MessageRejected, match="not valid"):
+        pocket.mark(status="deleted", message_id="3EB0AA")
+    pocket.mark(status="deleted", message_id="3EB0G")
+
+    assert pocket.sent()[-1]["message"]["protocolMessage"]["key"]["ID"] == "3EB0G"
 
 
 CHANNEL = "120363111@newsletter"

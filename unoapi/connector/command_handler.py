@@ -32,7 +32,7 @@ from unoapi.models.connector.commands import (
     Typing,
 )
 from unoapi.models.connector.content import Buttons, Edit, Media, Reaction, Revoke, Text
-from unoapi.models.connector.quoting import quoted_of
+from unoapi.models.connector.quoting import Quoted, quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import (
     NUMBER_IN_TEXT,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from unoapi.connector.engines.base import Engine, Sent
     from unoapi.connector.media import FetchFile
     from unoapi.connector.outbox import Outbox
+    from unoapi.models.connector.content import Content
 
     Republish = Callable[[ConnectorCommand, int], None]
     """Publishes a command again, to be delivered after so many milliseconds. Raises BrokerUnavailable."""
@@ -73,6 +74,8 @@ RESTRICTED_UNTIL, RESTRICTED_FOR = "restricted_until", "restricted_for"
 NEW_CHATS, NEW_CHATS_DAY = "new_chats", "new_chats_day"
 DAY_S = 86_400
 NEVER_EDITED = frozenset({"audio", "sticker", "location", "contacts", "poll"})
+EDIT_WINDOW_MS = 20 * 60_000
+"""WhatsApp's own bound is 15 minutes; phones take edits that were on their way."""
 UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself."
 
 
@@ -277,6 +280,8 @@ class CommandHandler:
         edited = self._outbox.quoted(edit.target_id)
         if edited is not None and edited.kind in NEVER_EDITED:
             raise SendRefused("WhatsApp edits texts and captions only", code=UNSUPPORTED)
+        if edited is not None and 0 < edited.sent_ms < now_ms() - EDIT_WINDOW_MS:
+            raise SendRefused("WhatsApp shows edits within 15 minutes only", code=131009)
         if edited is None or edited.kind not in CAPTIONED:
             return send
         caption = Media.model_validate({"kind": edited.kind, "caption": edit.content.body})
@@ -353,12 +358,22 @@ class CommandHandler:
 
     def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
-        content = send.content.model_dump(mode="json")
-        quoted = quoted_of(content, sender=self._engine.account, from_me=True, server_id=sent.server_id)
+        quoted = self._quoted(send.content, sent)
         chats = {to, sent.chat or to, to_jid(command.to)}
         self._lift_restriction(chats)
         self._count_new_chat(chats, to)
         self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted, chats=chats)
+
+    def _quoted(self, content: Content, sent: Sent) -> Quoted | None:
+        """What an answer will repeat of a message that was sent. An edit changes the words, not what they stand in."""
+        account, document = self._engine.account, content.model_dump(mode="json")
+        quoted = quoted_of(document, sender=account, from_me=True, server_id=sent.server_id)
+        if quoted is None:
+            return None
+        if not isinstance(content, Edit) or (before := self._outbox.quoted(content.target_id)) is None:
+            return quoted.model_copy(update={"sent_ms": sent.timestamp * 1000})
+        words = before.text if before.kind == "document" else quoted.text  # a document is shown by its name
+        return before.model_copy(update={"text": words})
 
     def _finish_unsent(self, command: ConnectorCommand, status: str, reason: str, *, code: int = 131000) -> None:
         """Record `failed` (certain that nothing left) or `ambiguous` (it may have left)."""

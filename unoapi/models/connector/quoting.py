@@ -15,7 +15,8 @@ MAX_OPTIONS = 20
 class Quoted(Base):
     """A message as far as an answer shows it. `options` are those of a poll, in order: votes name them by hashes.
 
-    `server_id` is the number that a channel's message has there, by which a reaction names it.
+    `server_id` is the number that a channel's message has there, by which a reaction names it; `sent_ms` is when the
+    number sent it, for its own ones.
     """
 
     kind: str = Field(default="", max_length=50)
@@ -25,6 +26,7 @@ class Quoted(Base):
     sender: str = Field(default="", max_length=100)
     from_me: bool = False
     server_id: int = 0
+    sent_ms: int = 0
 
 
 def quoted_of(content: dict[str, Any], *, sender: str = "", from_me: bool = False, server_id: int = 0) -> Quoted | None:

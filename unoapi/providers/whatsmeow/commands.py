@@ -38,7 +38,7 @@ from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
-from unoapi.models.phones import NUMBER_IN_TEXT, is_group, is_individual, read_address, to_jid, user_of
+from unoapi.models.phones import NUMBER_IN_TEXT, STATUS_POSTS, is_group, is_individual, read_address, to_jid, user_of
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
 
@@ -134,6 +134,9 @@ def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> 
         _refuse(INVALID, "Parameter value is not valid", "message_id: nothing is known of this message.")
     commands = []
     if mark.status == "deleted":
+        if not key.from_me and (is_individual(key.chat) or key.chat == STATUS_POSTS):
+            details = "message_id: only own messages can be deleted, and those of others in a group."
+            _refuse(INVALID, "Parameter value is not valid", details)
         gone = content.Revoke(
             target_id=key.id, target_from_me=key.from_me, target_participant=key.participant, about=about
         )
@@ -169,6 +172,8 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> cont
             item = _text(message.text)
         case EditMessage(context=context):
             key = _key(context.quoted_id if context else "", to=to, keys=keys)
+            if not key.from_me and keys(context.quoted_id if context else "") is not None:
+                _refuse(INVALID, "Parameter value is not valid", "message_id: only own messages can be edited.")
             item = content.Edit(target_id=key.id, content=_text(message.text))
         case ContactsMessage():
             cards = [write_card(card.model_dump(), own=own) for card in message.contacts]
