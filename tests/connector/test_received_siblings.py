@@ -202,7 +202,13 @@ def test_an_advertisement_comes_with_its_greeting_in_the_former_form_without(tmp
 
 @pytest.mark.parametrize(
     ("name", "author"),
-    [("a quote of Bia's", BIAS_PHONE), ("a quote of ours", PHONE), ("a comment on ours", PHONE)],
+    [
+        ("a picture in HD", CONTACT),
+        ("the film of a picture", CONTACT),
+        ("a quote of Bia's", BIAS_PHONE),
+        ("a quote of ours", PHONE),
+        ("a comment on ours", PHONE),
+    ],
 )
 def test_who_wrote_what_is_quoted_is_named_by_the_phone(tmp_path: Path, name: str, author: str) -> None:
     context = message_in(Pocket(tmp_path), OTHERS[name])["context"]

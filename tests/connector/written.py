@@ -217,6 +217,10 @@ OTHERS: dict[str, dict[str, Any]] = {
         "text": "x", "contextInfo": {"stanzaID": "3EB0T", "participant": "222@lid", "quotedMessage": WORDS}}},
     "a quote of ours": {"extendedTextMessage": {
         "text": "x", "contextInfo": {"stanzaID": "3EB0T", "participant": "999@lid", "quotedMessage": WORDS}}},
+    "a picture in HD": {**wrapped("associatedChildMessage", {"imageMessage": FILE}), "messageContextInfo": {
+        "messageAssociation": {"associationType": "HD_IMAGE_DUAL_UPLOAD", "parentMessageKey": ABOUT}}},
+    "the film of a picture": wrapped("associatedChildMessage", {"videoMessage": FILE, "messageContextInfo": {
+        "messageAssociation": {"associationType": "MOTION_PHOTO", "parentMessageKey": ABOUT}}}),
     "a comment on ours": {"commentMessage": {"message": WORDS, "targetMessageKey": ABOUT}},
     "a reaction that is gone": {"reactionMessage": {"key": {"ID": "3EB0T", "fromMe": True}, "text": ""}},
 }  # fmt: skip

@@ -59,6 +59,7 @@ WORDLESS = {
     "enceventresponsemessage": "(an answer to an event)",
 }
 """What somebody did without a word of their own."""
+SECOND_UPLOADS = frozenset({"HD_IMAGE_DUAL_UPLOAD", "HD_VIDEO_DUAL_UPLOAD", "HEVC_VIDEO_DUAL_UPLOAD", "MOTION_PHOTO"})
 MAX_DEPTH = 12
 MAX_TIME_S = 32_503_680_000
 """The year 3000: a time beyond it is none."""
@@ -147,11 +148,19 @@ def _referral(info: Raw) -> dict[str, Any]:
 def _target(message: Raw, depth: int) -> Raw:
     """The key of the message that one of a newer kind is about: it names it outside of the context."""
     parts = (object_at(message, name) for name in ABOUT)
-    target = next((key for part in parts if part and (key := target_of(part))), {})
+    target = next((key for part in parts if part and (key := target_of(part))), {}) or _first_upload(message)
     if target or depth > MAX_DEPTH:
         return target
     wrapped = next((message[name] for name in WRAPPERS if isinstance(message.get(name), dict)), None)
     return _target(_inside(wrapped), depth + 1) if wrapped else {}
+
+
+def _first_upload(message: Raw) -> Raw:
+    """The key of a picture or film that this is a second upload of: in a better quality, or the film of its moment."""
+    association = object_at(object_at(message, "messagecontextinfo"), "messageassociation")
+    parent = text_at(object_at(association, "parentmessagekey"), "id")
+    is_second = parent and text_at(association, "associationtype") in SECOND_UPLOADS
+    return {"id": parent, "fromme": True} if is_second else {}  # as its writer sees it
 
 
 def _content(message: Raw, depth: int) -> dict[str, Any]:
