@@ -144,6 +144,20 @@ def test_only_what_the_number_wrote_can_be_changed_or_deleted(tmp_path: Path) ->
     assert pocket.sent()[-1]["message"]["protocolMessage"]["key"]["ID"] == "3EB0G"
 
 
+@pytest.mark.parametrize("by", ["the client", "the phone"])
+def test_field_report_103_the_clients_mark_comes_back_when_its_message_is_deleted(tmp_path: Path, by: str) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send(type="text", text={"body": "x"}, biz_opaque_callback_data="order-1")
+
+    if by == "the client":
+        pocket.mark(status="deleted", message_id="wamid.OUT")
+    else:
+        pocket.receives({"kind": "revoke", "target_id": pocket.sent()[0]["id"]}, from_me=True)
+
+    last = pocket.statuses()[-1]
+    assert (last["status"], last["biz_opaque_callback_data"]) == ("deleted", "order-1")
+
+
 CHANNEL = "120363111@newsletter"
 
 

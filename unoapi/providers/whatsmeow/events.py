@@ -227,15 +227,16 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
         problem = result.error
         reason = problem.reason[:200] if problem else "send failed"
         failure = error_object(problem.code if problem else 131000, "Message not sent", reason)
+    about = result.deleted or result.command_id
     return [
         status_event(
             phone,
-            message_id=result.deleted or result.command_id,
+            message_id=about,
             status="failed" if failure else "deleted" if result.deleted else "sent",
             recipient=Identity.of(result.to),
             timestamp_s=result.timestamp or int(time.time()),
             error=failure,
-            tracker=ids.marks(phone, [result.command_id]).get(result.command_id),
+            tracker=ids.marks(phone, [about]).get(about),
         )
     ]
 

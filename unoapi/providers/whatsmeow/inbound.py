@@ -139,12 +139,14 @@ def _counterparty(received: ReceivedMessage | Undecryptable) -> Party:
 
 
 def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, phone: str, ids: MessageIds) -> Event:
+    message_id = ids.ours(phone, revoke.target_id)
     return status_event(
         phone,
-        message_id=ids.ours(phone, revoke.target_id),
+        message_id=message_id,
         status="deleted",
         recipient=recipient_in(received.chat, counterparty),
         timestamp_s=received.timestamp_ms // 1000,
+        tracker=ids.marks(phone, [message_id]).get(message_id) if received.from_me else None,
     )
 
 
