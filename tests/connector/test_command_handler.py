@@ -14,7 +14,7 @@ from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRe
 from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, UNCLEAR, UNSTEADY, SimulatedEngine
 from unoapi.connector.outbox import Outbox
-from unoapi.errors import BrokerUnavailable, InvalidCommand, SendRefused, SessionEnding
+from unoapi.errors import BrokerUnavailable, EngineUnavailable, InvalidCommand, SendRefused, SessionEnding
 from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.jobs import now_ms
 
@@ -107,6 +107,61 @@ def test_a_send_that_certainly_did_not_leave_is_published_again_on_the_schedule(
     assert (again.attempt, delay_ms >= 1000) == (2, True)
     assert session.results() == []
     assert session.outbox.state_of("c-1") == "new"
+
+
+def failing_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first send does not leave."""
+    sends, real = iter([EngineUnavailable("not now")]), session.engine.send
+
+    def send(to: str, message: dict[str, Any]) -> Any:
+        if error := next(sends, None):
+            raise error
+        return real(to, message)
+
+    monkeypatch.setattr(session.engine, "send", send)
+
+
+def test_field_report_x1_what_is_written_after_a_send_that_waits_stays_after_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_once(session, monkeypatch)
+
+    for name, to in (("c-1", CONTACT), ("c-2", CONTACT), ("c-3", CONTACT), ("other", "5511988880002")):
+        session.handle(command_id=name, to=to)
+    again = [waiting.model_dump() for waiting, _ in session.republished]
+    for fields in (again[1], *again, again[2]):  # the second one is early
+        session.handle(**fields)
+
+    assert [(name, status) for name, status in session.results() if status == "sent"] == [
+        ("other", "sent"), ("c-1", "sent"), ("c-2", "sent"), ("c-3", "sent"),
+    ]  # fmt: skip
+    assert [waiting.attempt for waiting, _ in session.republished] == [2, 1, 1, 1]
+
+
+def test_nothing_waits_for_ever_behind_a_send_that_does_not_come_back(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_once(session, monkeypatch)
+    monkeypatch.setattr("unoapi.connector.waiting_sends.PATIENCE_S", -10.0)
+
+    session.handle()
+    session.handle(command_id="c-2")
+    session.handle(command_id="c-3", expires_at=1)
+
+    assert ("c-2", "sent") in session.results()
+    assert [waiting.command_id for waiting, _ in session.republished] == ["c-1"]
+
+
+def test_what_expires_behind_a_send_that_waits_ends_with_its_reason(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_once(session, monkeypatch)
+    monkeypatch.setattr("unoapi.connector.command_handler.STILL_MS", -1)
+
+    session.handle()
+    session.handle(command_id="c-2", expires_at=1)
+
+    assert session.results() == [("c-2", "failed")]
 
 
 def test_a_send_fails_when_the_schedule_is_at_its_end(session: Session) -> None:

@@ -293,10 +293,11 @@ def test_field_report_8_what_the_number_read_on_its_own_phone_is_not_told_as_rea
 def test_field_report_8_who_read_what_the_phone_wrote_is_not_told_where_its_messages_are_not(
     tmp_path: Path, chat: tuple[str, str], option: str
 ) -> None:
+    options: Any = {option: True}
     source = {"Chat": jid(*chat), "Sender": jid(BIA), "IsFromMe": False}
     ids = ["3EB01", "3EB02"]
     event = {"MessageSource": source, **source, "Type": "READ", "MessageIDs": ids, "Timestamp": "1795600000"}
-    pocket = Pocket(tmp_path, **{option: True})
+    pocket = Pocket(tmp_path, **options)
     pocket.ids.remember_ours(PHONE, theirs="3EB02", ours="wamid.OUT")
 
     reported(pocket, "Receipt", event)

@@ -98,6 +98,10 @@ def test_a_service_that_hangs_holds_neither_the_audio_nor_anything_else(
     service.script.clear()
 
 
+def texts(receiver: Receiver, path: str) -> list[dict[str, Any]]:
+    return [message for message in messages(receiver, path) if message["type"] == "text"]
+
+
 def test_a_worker_that_is_killed_while_audios_are_written_down_loses_none_and_doubles_none(
     uno: Stack, service: VoiceServer, receiver: Receiver
 ) -> None:
@@ -105,7 +109,6 @@ def test_a_worker_that_is_killed_while_audios_are_written_down_loses_none_and_do
     service.script[:] = [Answered(200, pause_s=3)] * count
     uno.register([{"id": "crm", "urlAbsolute": receiver.url("/killed"), "sendTranscribeAudio": True}], phone=KILLED)
     before = len(service.asked)
-    texts = lambda: [one for one in messages(receiver, "/killed") if one["type"] == "text"]  # noqa: E731 (asked twice)
     audios = [audio_arrives(uno, KILLED) for _ in range(count)]
     eventually(lambda: len(service.asked) == before + count, every_s=0.01, what="all audios at the service")
     eventually(lambda: len(messages(receiver, "/killed")) >= count, every_s=0.001, what="all audios at the webhook")
@@ -113,11 +116,11 @@ def test_a_worker_that_is_killed_while_audios_are_written_down_loses_none_and_do
     uno.processes[-1].kill()  # the worker
     asked_again = len(service.asked)
     uno.worker()
-    eventually(lambda: len(texts()) >= count, within_s=60, what="the texts")
+    eventually(lambda: len(texts(receiver, "/killed")) >= count, within_s=60, what="the texts")
     eventually(lambda: uno.unfinished() == 0, within_s=20)
 
-    answered = [message["context"]["id"] for message in texts()]
-    heard = {message["text"]["body"] for message in texts()}
+    answered = [message["context"]["id"] for message in texts(receiver, "/killed")]
+    heard = {message["text"]["body"] for message in texts(receiver, "/killed")}
     assert sorted(answered) == sorted(audios)
     assert heard == {service.heard}
     assert len(service.asked) == asked_again + count

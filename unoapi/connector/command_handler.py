@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from unoapi.broker.connector_commands import parse_command
 from unoapi.connector.convert.outbound import CAPTIONED, UNSUPPORTED, media_of, message_of
 from unoapi.connector.media import picture_of
+from unoapi.connector.waiting_sends import WaitingSends
 from unoapi.errors import (
     EngineUnavailable,
     NewChatsRefused,
@@ -132,6 +133,7 @@ class CommandHandler:
         self._rate_limiter = rate_limiter
         self._retry_schedule = retry_schedule
         self._stopping = stopping
+        self._waiting_sends = WaitingSends()
         self._worked_at_ms = outbox.last_sent_ms()
 
     def handle(self, body: bytes | str) -> None:
@@ -153,6 +155,10 @@ class CommandHandler:
             return  # the result was written together with this state
         if state == "sending":
             self._finish_unsent(command, "ambiguous", "the connector stopped while it was sending")
+            return
+        behind_ms = self._waiting_sends.behind_ms(command.to, command.command_id)
+        if behind_ms and not _is_expired(command):
+            self._put_off(command, behind_ms)
             return
         try:
             send = Send.model_validate(command.data)
@@ -340,7 +346,12 @@ class CommandHandler:
             return
         delay_ms = backoff(command.attempt, base_ms=schedule.base_ms, cap_ms=schedule.cap_ms)
         log.info("send_retried", message_id=command.command_id, attempt=command.attempt, in_ms=delay_ms, error=reason)
-        self._republish(command.model_copy(update={"attempt": command.attempt + 1}), delay_ms)
+        self._put_off(command.model_copy(update={"attempt": command.attempt + 1}), delay_ms)
+
+    def _put_off(self, command: ConnectorCommand, delay_ms: int) -> None:
+        """Publish it again for later; what is for the same chat waits behind it."""
+        self._waiting_sends.wait(command.to, command.command_id, delay_ms=delay_ms)
+        self._republish(command, delay_ms)
 
     def _wait_connected(self, command: ConnectorCommand) -> bool:
         """True when connected; False when the command expired before. Raises SessionEnding.
@@ -348,8 +359,7 @@ class CommandHandler:
         What only stood behind others, in a queue that was worked off all the time, has not expired.
         """
         while True:
-            now = now_ms()
-            if 0 < command.expires_at <= now and now - self._worked_at_ms > STILL_MS:
+            if _is_expired(command) and now_ms() - self._worked_at_ms > STILL_MS:
                 return False
             if self._engine.connected:
                 return True
@@ -363,6 +373,7 @@ class CommandHandler:
         self._lift_restriction(chats)
         self._count_new_chat(chats, to)
         self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted, chats=chats)
+        self._waiting_sends.end(command.to, command.command_id)
 
     def _quoted(self, content: Content, sent: Sent) -> Quoted | None:
         """What an answer will repeat of a message that was sent. An edit changes the words, not what they stand in."""
@@ -380,6 +391,7 @@ class CommandHandler:
         shown = reason[:300] if status == "failed" else UNKNOWN_OUTCOME
         error = {"code": code, "reason": shown, "raw": reason[:300]}
         self._outbox.finish(command.command_id, _result(command, status) | {"error": error})
+        self._waiting_sends.end(command.to, command.command_id)
 
     def _signal(self, command: ConnectorCommand) -> None:
         """Read marks, typing, refused calls, blocks: done as soon as it is possible, else dropped, without a result."""
@@ -403,6 +415,10 @@ class CommandHandler:
                 self._engine.change_profile(profile.about, picture_of(profile.picture, self._fetch_file))
         except Exception as error:  # noqa: BLE001 (nobody waits for it, and no message depends on it)
             log.warning("command_failed", type=command.type, error=describe(error))
+
+
+def _is_expired(command: ConnectorCommand) -> bool:
+    return 0 < command.expires_at <= now_ms()
 
 
 def _today() -> int:
