@@ -65,6 +65,19 @@ def test_what_is_not_valid_or_not_the_sessions_to_change_is_refused(
 
 
 @pytest.mark.parametrize(
+    "path",
+    [f"/v15.0/{PHONE}/register", f"/v15.0/{PHONE}/bulk", f"/v15.0/{PHONE}/messages", f"/timer/{PHONE}/{OTHER}"],
+)
+def test_a_form_with_a_part_that_has_no_name_is_refused(api: MemoryApi, path: str) -> None:
+    form = b"--x\r\nContent-Disposition: form-data\r\n\r\nvalue\r\n--x--\r\n"
+
+    answer = api.request("POST", path, data=form, content_type="multipart/form-data; boundary=x")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["error_data"]["details"] == "A part of the form has no name."
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ({"webhooks": []}, "webhooks: an empty list changes nothing"),

@@ -143,6 +143,12 @@ def body_token() -> str:
     return request.form.get("access_token", "")
 
 
+def ensure_named_parts() -> None:
+    """Refuse a form with a part that has no name: werkzeug's name of it is None. Raises RequestError."""
+    if None in request.form:
+        raise _invalid("A part of the form has no name.")
+
+
 def _body_object() -> dict[str, Any]:
     raw = b"" if request.mimetype == MULTIPART else raw_body()
     if request.mimetype in FORMS and not raw.lstrip().startswith(JSON_BEGINS):
@@ -158,6 +164,7 @@ def _form(raw: bytes) -> dict[str, Any]:
     """A form's fields; `webhooks[0][url]` stands for a field of an object in a list, `websites[]` for one of a list."""
     if raw.strip() and b"=" not in raw:
         raise _invalid("The body is neither JSON nor a form.")
+    ensure_named_parts()
     document: dict[str, Any] = {}
     fields = list(request.form.items(multi=True))[:MAX_FIELDS]
     _ensure_text(("The form", part) for field in fields for part in field)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from unoapi.errors.validation import names_of, refused
 from unoapi.web.console.words import catalogue, language, t
-from unoapi.web.request_body import limit_body, raw_body
+from unoapi.web.request_body import ensure_named_parts, limit_body, raw_body
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -84,6 +84,7 @@ def load_form() -> None:
     """Read the body of a form, which is never large. Raises RequestError."""
     limit_body(MAX_FORM)
     raw_body()
+    ensure_named_parts()
 
 
 def done(endpoint: str, notice: str = "", *, n: int | None = None, **values: Any) -> ResponseReturnValue:
