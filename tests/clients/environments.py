@@ -31,7 +31,8 @@ def python_of(client: str) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
             own_pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
-            run([*own_pip, "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)])
+            quick = ("-q", "--disable-pip-version-check", "--no-compile")  # most of it is never imported
+            run([*own_pip, "install", *quick, "--require-hashes", "-r", str(lock)])
             made.write_text(lock.read_text())
     return folder / "bin" / "python"
 
@@ -77,7 +78,7 @@ def call(client: str, program: str, *arguments: str, folder: Path, stdin: str = 
     done = subprocess.run(
         [str(python_of(client)), str(HERE / "programs" / program), *arguments],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
         input=stdin,
         capture_output=True,
         text=True,

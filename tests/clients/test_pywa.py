@@ -79,7 +79,7 @@ def webhook(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, str(port), PHONE, SECRET, str(notes)],
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -38,7 +38,7 @@ def library_path() -> str:
             wanted_file.write_text(wanted)
             command = [
                 sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps",
-                "--require-hashes", "--upgrade", "--target", str(folder), "-r", str(wanted_file),
+                "--no-compile", "--require-hashes", "--upgrade", "--target", str(folder), "-r", str(wanted_file),
             ]  # fmt: skip
             installed = subprocess.run(command, capture_output=True, text=True, timeout=PREPARE_S, check=False)
             if installed.returncode:
