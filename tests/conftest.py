@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import long_run, warm_start
 from tests.support.constants import ROOT
-from tests.support.harness import throw_away_servers
+from tests.support.harness import SharedRabbit, throw_away_servers
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, stack
 
@@ -46,10 +46,18 @@ def _order(item: pytest.Item) -> int:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
-    """Real RabbitMQ and Redis of this run alone."""
-    with throw_away_servers(tmp_path_factory.mktemp("servers")) as private:
-        yield private
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
+    """A real RabbitMQ, shared with the other processes of this run, and a real Redis of this process alone."""
+    folder = tmp_path_factory.getbasetemp()
+    beside = hasattr(request.config, "workerinput")
+    rabbit = SharedRabbit((folder.parent if beside else folder) / "rabbitmq")
+    rabbit.join()
+    try:
+        with throw_away_servers(tmp_path_factory.mktemp("servers"), rabbit=rabbit) as private:
+            yield private
+    finally:
+        if not beside:
+            rabbit.kill()
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,28 @@ from rich.table import Table
 from tests.attack.honest import Honest
 from tests.attack.parts import PARTS, SHORT, Row, Size, harmless_load
 from tests.attack.stage import staged
-from tests.support.harness import run_parts
+from tests.support.harness import run_parts, throw_away_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from rich.console import Console
 
+    from unoapi.devenv.servers import PrivateServers
 
-def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
+
+def run(
+    size: Size,
+    names: Sequence[str],
+    console: Console,
+    *,
+    make_servers: Callable[[Path], AbstractContextManager[PrivateServers]] = throw_away_servers,
+) -> list[Row]:
     """The rows of the named parts, in their own order."""
     rows = []
-    with staged() as stage:
+    with staged(make_servers) as stage:
         with Honest(stage.uno.url, stage.honest) as alone:
             time.sleep(size.alone_s)
         with Honest(stage.uno.url, stage.honest) as beside, harmless_load(stage):

@@ -18,7 +18,8 @@ from tests.support.receiver import Receiver
 from tests.support.stack import OPERATOR, Stack, eventually, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from unoapi.devenv.servers import PrivateServers
 
@@ -132,14 +133,16 @@ class Stage:
 
 
 @contextmanager
-def staged() -> Iterator[Stage]:
+def staged(
+    make_servers: Callable[[Path], AbstractContextManager[PrivateServers]] = throw_away_servers,
+) -> Iterator[Stage]:
     """Everything that runs; all of it is stopped afterwards, however it ends."""
     canaries = Canaries()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="unoapi-attack-")))
         theirs, others = opened.enter_context(Receiver()), opened.enter_context(Receiver())
         trap, flower = opened.enter_context(Trap()), opened.enter_context(Trap(("127.0.0.1",)))
-        servers = opened.enter_context(throw_away_servers(folder / "servers"))
+        servers = opened.enter_context(make_servers(folder / "servers"))
         canaries.take(servers)
         canaries.secrets["operator"] = OPERATOR
         settings = {

@@ -38,12 +38,16 @@ from tests.fault.nodes import cluster, sentinel
 from tests.fault.replay import replay_killed
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
-from tests.support.harness import run_parts
+from tests.support.harness import run_parts, throw_away_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from rich.console import Console
+
+    from unoapi.devenv.servers import PrivateServers
 
 FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
     "workers": workers_killed,
@@ -71,10 +75,16 @@ FAULTS: dict[str, Callable[[Stage], Row | list[Row]]] = {
 }
 
 
-def run(size: Size, names: Sequence[str], console: Console) -> list[Row]:
+def run(
+    size: Size,
+    names: Sequence[str],
+    console: Console,
+    *,
+    make_servers: Callable[[Path], AbstractContextManager[PrivateServers]] = throw_away_servers,
+) -> list[Row]:
     """The rows of the named faults, in their own order. Ends with the first that cannot be measured."""
     rows: list[Row] = []
-    with staged(size) as stage:
+    with staged(size, make_servers) as stage:
         for name in (fault for fault in FAULTS if fault in names):
             if name == "rebinding" and not names_can_be_redirected():
                 console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -13,13 +15,17 @@ from tests.attack.canaries import Canaries
 from tests.attack.honest import Honest
 from tests.attack.parts import PARTS, SHORT, Row
 from tests.attack.stage import ATTACKER, CLOSED, Caller, Trap
+from tests.support.harness import throw_away_servers
 from unoapi.settings import Settings
+
+if TYPE_CHECKING:
+    from unoapi.devenv.servers import PrivateServers
 
 
 @pytest.fixture(scope="module")
-def rows() -> dict[str, Row]:
+def rows(servers: PrivateServers) -> dict[str, Row]:
     console = Console(width=160)
-    made = run(SHORT, list(PARTS), console)
+    made = run(SHORT, list(PARTS), console, make_servers=partial(throw_away_servers, rabbit=servers.rabbit))
     console.print(table(made))  # shown when an assertion below fails
     return dict(zip(PARTS, made, strict=True))
 

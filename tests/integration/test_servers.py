@@ -43,11 +43,13 @@ def get_durable(amqp_url: str) -> object:
         return None if message is None else message.payload
 
 
-def test_two_sets_run_side_by_side_preserve_their_data_and_leave_nothing(tmp_path: Path) -> None:
-    first, second = PrivateServers(tmp_path / "first set"), PrivateServers(tmp_path / "second")
+def test_two_sets_run_side_by_side_preserve_their_data_and_leave_nothing(
+    servers: PrivateServers, tmp_path: Path
+) -> None:
+    """The second set is that of the whole test run."""
+    first = PrivateServers(tmp_path / "first set")
     try:
         first.start()
-        second.start()
         vhost_url = first.rabbit.add_vhost("tests/one")
         put_durable(vhost_url, "still here")
         redis.Redis.from_url(first.redis_url).set("durable", "yes")
@@ -64,8 +66,8 @@ def test_two_sets_run_side_by_side_preserve_their_data_and_leave_nothing(tmp_pat
         assert listening == {"127.0.0.1"}
         assert processes_of(tmp_path / "first set") == []
         assert not reachable(addresses[0], timeout_s=1)
-        assert reachable(second.amqp_url, timeout_s=5)
-        assert reachable(second.redis_url, timeout_s=5)
+        assert reachable(servers.amqp_url, timeout_s=5)
+        assert reachable(servers.redis_url, timeout_s=5)
 
         first.start()
 
@@ -79,9 +81,8 @@ def test_two_sets_run_side_by_side_preserve_their_data_and_leave_nothing(tmp_pat
 
         assert processes_of(tmp_path / "first set") == []
     finally:
-        for servers in (first, second):
-            servers.kill()
-            servers.stop()
+        first.kill()
+        first.stop()
     assert processes_of(tmp_path) == []
 
 
@@ -136,22 +137,21 @@ def test_leftovers_are_ended_by_the_next_start_but_never_a_stranger(
     assert list(tmp_path.glob("*.process")) == []
 
 
-def test_no_other_user_of_the_machine_gets_in(tmp_path: Path) -> None:
-    folder = tmp_path / "servers"
-    with PrivateServers(folder) as servers:
-        redis_password, rabbit_password = (urlsplit(url).password for url in (servers.redis_url, servers.amqp_url))
-        without = servers.redis_url.replace(f":{redis_password}@", "")
-        as_ever = servers.amqp_url.replace(f"guest:{rabbit_password}", "guest:guest")
-        shown = [psutil.Process(node.pid).cmdline() for node in (servers.redis, servers.rabbit)]
-        modes = {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()}
+def test_no_other_user_of_the_machine_gets_in(servers: PrivateServers) -> None:
+    redis_password, rabbit_password = (urlsplit(url).password for url in (servers.redis_url, servers.amqp_url))
+    without = servers.redis_url.replace(f":{redis_password}@", "")
+    as_ever = servers.amqp_url.replace(f"guest:{rabbit_password}", "guest:guest")
+    shown = [psutil.Process(node.pid).cmdline() for node in (servers.redis, servers.rabbit)]
+    modes = [node.folder.stat().st_mode & 0o077 for node in (servers.redis, servers.rabbit)]
 
-        assert reachable(servers.redis_url, timeout_s=5)
-        assert reachable(servers.amqp_url, timeout_s=5)
-        assert not reachable(without, timeout_s=5)
-        assert not reachable(as_ever, timeout_s=5)
-        assert f"{redis_password}" not in f"{shown}"
-        assert f"{rabbit_password}" not in f"{shown}"
-        assert modes == {"redis": 0, "rabbitmq": 0}
+    assert reachable(servers.redis_url, timeout_s=5)
+    assert reachable(servers.amqp_url, timeout_s=5)
+    assert not reachable(without, timeout_s=5)
+    assert not reachable(as_ever, timeout_s=5)
+    assert all(shown)
+    assert f"{redis_password}" not in f"{shown}"
+    assert f"{rabbit_password}" not in f"{shown}"
+    assert modes == [0, 0]
 
 
 def test_a_server_whose_port_somebody_else_took_meanwhile_starts_at_another_one(

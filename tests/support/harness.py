@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +16,8 @@ import psutil
 from rich.console import Console
 
 from tests.support.constants import ROOT
-from unoapi.devenv.servers import PrivateServers
+from unoapi.devenv.packages import RABBITMQ, REDIS
+from unoapi.devenv.servers import PrivateServers, RabbitNode, find_or_install
 
 if TYPE_CHECKING:
     import argparse
@@ -32,10 +35,36 @@ EMPTY_READS = 4
 """So many reads in a row must find all queues empty: between two queues a job is on none."""
 
 
+class SharedRabbit(RabbitNode):
+    """The RabbitMQ of all test processes of a run: the first that needs it starts it, and it ends with that process."""
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server, also in a process that has not started it."""
+        return int((self.folder / "rabbitmq.process").read_text("ascii").split()[0])
+
+    def join(self) -> None:
+        """Start it unless another process of the run has done so. Raises ConfigurationError."""
+        started = self.folder / "started"
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if started.exists():
+                self._ports = json.loads((self.folder / "ports.json").read_text("ascii"))
+                return
+            find_or_install(RABBITMQ)
+            self.start()
+            self.wait_ready()
+            started.touch()
+
+
 @contextmanager
-def throw_away_servers(folder: Path) -> Iterator[PrivateServers]:
-    """Servers that may be broken. Killed at the end, because their data is not needed again."""
-    servers = PrivateServers(folder)
+def throw_away_servers(folder: Path, *, rabbit: RabbitNode | None = None) -> Iterator[PrivateServers]:
+    """Servers that may be broken. Killed at the end, because their data is not needed again.
+
+    A `rabbit` that runs already is used and left as it is: it may not be broken.
+    """
+    servers = PrivateServers(folder, wanted=(REDIS,) if rabbit else (RABBITMQ, REDIS))
+    servers.rabbit = rabbit or servers.rabbit
     try:
         servers.start()
         yield servers
