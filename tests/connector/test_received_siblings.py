@@ -17,8 +17,10 @@ from tests.connector.written import (
     GROUP,
     IMAGE,
     MENUS,
+    MESSAGES,
     OTHERS,
     OURS,
+    POINT,
     STATUS,
     TEXTS,
     VIEWED_ONCE,
@@ -29,6 +31,7 @@ from tests.connector.written import (
     native,
     reported,
     told,
+    wrapped,
 )
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.models.connector.bounds import bounded, plain_name
@@ -304,6 +307,40 @@ def test_field_report_8_who_read_what_the_phone_wrote_is_not_told_where_its_mess
     pocket.pass_time(600)
 
     assert [status["id"] for value in pocket.events for status in value["statuses"]] == ["wamid.OUT"]
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("CallOffer", ["C1"]), ("CallOfferNotice", [])])
+def test_a_groups_call_is_told_as_any_other_and_not_refused(tmp_path: Path, kind: str, refused: list[str]) -> None:
+    pocket = Pocket(tmp_path, messageCallsWebhook="somebody called", rejectCalls="busy")
+    call = {"basicCallMeta": {"callCreator": jid(ANA), "from": jid(ANA), "callID": "C1", "timestamp": "1795600000"}}
+
+    (value,) = reported(pocket, kind, call)
+
+    assert (value["messages"][0]["from"], value["messages"][0]["text"]["body"]) == (CONTACT, "somebody called")
+    assert [line["rejected"] for line in pocket.written() if "rejected" in line] == refused
+
+
+SILENT = ("an answer to an event", "a cancelled call", "a declined payment", "a comment on ours", "a song")
+
+
+@pytest.mark.parametrize(
+    ("message", "expiration"),
+    [*((MESSAGES[name], 3600) for name in SILENT), ({"callLogMesssage": {"callOutcome": "MISSED"}}, 3600),
+     ({"locationMessage": POINT}, 3600), (WORDS, None), (IMAGE, None), (wrapped("ephemeralMessage", WORDS), None),
+     ({"locationMessage": {**POINT, "contextInfo": {"expiration": 86400}}}, 86400),
+     ({"protocolMessage": {"type": "EPHEMERAL_SETTING", "ephemeralExpiration": 604800}}, 604800),
+     ({"protocolMessage": {"type": "EPHEMERAL_SETTING"}}, None)],
+)  # fmt: skip
+def test_field_report_29_only_what_can_carry_a_timer_changes_that_of_the_chat(
+    tmp_path: Path, message: dict[str, Any], expiration: int | None
+) -> None:
+    pocket = Pocket(tmp_path)
+    told(pocket, {"extendedTextMessage": {"text": "x", "contextInfo": {"expiration": 3600}}}, message_id="3EB00")
+
+    told(pocket, message)
+
+    left = pocket.send(type="text", text={"body": "x"}).get("extendedTextMessage", {})
+    assert left.get("contextInfo", {}).get("expiration") == expiration
 
 
 # --- bounds: what is too long is cut, and told all the same ---

@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from unoapi.connector.convert.inbound import content_of, context_of, is_view_once
+from unoapi.connector.convert.inbound import content_of, context_of, is_view_once, timer_of
 from unoapi.connector.convert.json_fields import (
     Raw,
     int_at,
@@ -112,7 +112,7 @@ def _message(event: Raw) -> list[EngineEvent]:
         "sender": sender,
         "from_me": from_me,
         "timestamp_ms": int_at(info, "timestamp"),
-        "ephemeral_seconds": int((context or {}).get("expiration") or 0),
+        "ephemeral_seconds": timer_of(message),
         "view_once": any(bool(plain.get(name)) for name in flags) or is_view_once(message),
         "edited": bool(plain.get("isedit")),
         "retry_count": int_at(plain, "retrycount"),

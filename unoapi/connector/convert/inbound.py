@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert import interactive
-from unoapi.connector.convert.files import file_in
+from unoapi.connector.convert.files import MEDIA, file_in
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
 from unoapi.connector.convert.words import bold, joined, money, target_of, words_of
 from unoapi.models.connector.bounds import bounded
@@ -59,6 +59,8 @@ WORDLESS = {
     "enceventresponsemessage": "(an answer to an event)",
 }
 """What somebody did without a word of their own."""
+TIMED = frozenset({"conversation", "extendedtextmessage", *MEDIA})
+"""What says by its silence that it stays."""
 SECOND_UPLOADS = frozenset({"HD_IMAGE_DUAL_UPLOAD", "HD_VIDEO_DUAL_UPLOAD", "HEVC_VIDEO_DUAL_UPLOAD", "MOTION_PHOTO"})
 MAX_DEPTH = 12
 MAX_TIME_S = 32_503_680_000
@@ -94,10 +96,20 @@ def context_of(message: Raw) -> dict[str, Any] | None:
         context["status"] = {"kind": quoted.kind if quoted else "", "text": quoted.text if quoted else ""}
     if named:
         context["target_from_me"] = bool(named.get("fromme"))
-    expiration = int_at(info, "expiration")
-    if expiration:
-        context["expiration"] = expiration
     return context if any(context.values()) else None
+
+
+def timer_of(message: Raw) -> int:
+    """After how many seconds the message disappears; -1 when it is of a kind that does not say."""
+    plain = lowered(message)
+    if seconds := int_at(_find_context(plain, 0) or {}, "expiration"):
+        return seconds
+    for _ in range(MAX_DEPTH):
+        inner = next((plain[name] for name in WRAPPERS if isinstance(plain.get(name), dict)), None)
+        if inner is None:
+            break
+        plain = _inside(inner)
+    return 0 if not TIMED.isdisjoint(plain) else -1
 
 
 def is_view_once(message: Raw) -> bool:

@@ -93,7 +93,10 @@ class ContextInfo(Base):
 
 
 class ReceivedMessage(Base):
-    """A message from WhatsApp. `server_id` is the number that a channel's message has there."""
+    """A message from WhatsApp. `server_id` is the number that a channel's message has there.
+
+    `ephemeral_seconds` is -1 where the message is of a kind that does not say whether it disappears.
+    """
 
     id: str = Field(min_length=1, max_length=512)
     chat: Party

@@ -250,14 +250,17 @@ def _read_marks(message: ReceivedMessage, session: Session) -> list[ConnectorCom
 
 
 def _call(call: Call, session: Session, connections: Connections | None) -> tuple[list[Event], list[ConnectorCommand]]:
-    """The event and the refusal of a call; neither for a caller who called a moment ago."""
-    if call.phase != "offer":
+    """The event and the refusal of a call; neither for a caller who called a moment ago.
+
+    Of a group's call there is a notice, which cannot be refused.
+    """
+    if call.phase not in ("offer", "notice"):
         return [], []
     caller = call.sender.phone or call.sender.jid
     if connections is not None and not connections.is_new_call(session.phone, caller, call.id):
         return [], []
     events = [_call_event(call, session)] if session.message_calls_webhook else []
-    return events, _refuse(call, session) if session.reject_calls else []
+    return events, _refuse(call, session) if session.reject_calls and call.phase == "offer" else []
 
 
 def _call_event(call: Call, session: Session) -> Event:

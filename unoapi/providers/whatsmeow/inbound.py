@@ -111,9 +111,11 @@ def _remember_timer(received: ReceivedMessage, *, phone: str, chats: Chats) -> N
     content = received.content
     if isinstance(content, Protocol) and content.name not in TIMER_CHANGES:
         return
-    if isinstance(content, Reaction | PollVote | Edit):
-        return  # they carry no timer
+    if isinstance(content, Reaction | PollVote | Edit | Unsupported):
+        return  # they carry no timer, or one that cannot be read
     seconds = content.seconds if isinstance(content, Protocol) else received.ephemeral_seconds
+    if seconds < 0:
+        return
     for name in names_of(received.chat):
         chats.remember_timer(phone, name, seconds)
 
