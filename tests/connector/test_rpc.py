@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import jsonschema
@@ -81,6 +82,16 @@ def test_a_phone_that_is_not_connected_says_so(tmp_path: Path) -> None:
     request = RpcRequest(method="contacts.check", session=PHONE, data=CONTACTS)
 
     assert answer(request.model_dump_json(), SimulatedEngine(tmp_path, PHONE), no_file).error == "not connected"
+
+
+def test_field_report_89_a_phones_answer_can_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = json.dumps({"version": 1, "data": {"groups": [{"subject": "a\0b\ud83d"}]}}).encode()
+    monkeypatch.setattr("unoapi.broker.rpc.Connection", mock.MagicMock())
+    monkeypatch.setattr(BrokerRpc, "_exchange", lambda *_: reply)
+
+    answered = BrokerRpc("amqp://nowhere", Topology("unoapi")).ask(PHONE, "group.list", {}, timeout_s=1)
+
+    assert answered == {"groups": [{"subject": "ab\ufffd"}]}
 
 
 def test_with_rabbitmq_away_nobody_answers() -> None:

@@ -162,3 +162,8 @@ def test_a_key_that_no_header_can_carry_is_not_sent(audio: Path, key: str) -> No
 
     assert key not in str(raised.value)
     assert server.asked == []
+
+
+def test_field_report_89_what_is_heard_can_be_stored(audio: Path) -> None:
+    with VoiceServer(heard="a\0b\ud83d") as server:
+        assert client().transcribe(account(server), audio, mime_type="audio/ogg") == "ab\ufffd"

@@ -12,6 +12,7 @@ import amqp
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.errors import NobodyAnswers, QuestionRefused
 from unoapi.models.connector.rpc import REPLY_TO, RpcReply, RpcRequest
+from unoapi.models.text import mended
 
 if TYPE_CHECKING:
     from unoapi.broker.topology import Topology
@@ -37,7 +38,7 @@ class BrokerRpc:
             with Connection(self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
                 body = self._exchange(connection, request, deadline)
-            reply = RpcReply.model_validate(json.loads(body))
+            reply = RpcReply.model_validate(mended(json.loads(body)))
         except (*BROKER_ERRORS, ValueError) as error:
             raise NobodyAnswers(f"{phone} could not be asked: {type(error).__name__}") from error
         if reply.code:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from unoapi.errors import NotSent, Unanswered
-from unoapi.http.guarded_handle import FINAL, STOP, GuardedHandle
+from unoapi.http.guarded_handle import FINAL, REDIRECTS, STOP, GuardedHandle
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
@@ -24,13 +24,17 @@ MAX_ANSWER_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """The answer: its status, its body, and the pause that it asks for in seconds, if any."""
+    """The answer: its status, its body, and the pause that it asks for in seconds, if any.
+
+    `redirect` is where a redirect leads, without its query.
+    """
 
     status: int
     body: bytes = field(repr=False)
     retry_after_s: int | None = None
     complete: bool = True
     """Whether all of it came: it may have broken off behind its status, or be larger than was wanted."""
+    redirect: str = ""
 
 
 class ApiClient:
@@ -71,4 +75,5 @@ class ApiClient:
                 body=answer.getvalue(),
                 retry_after_s=handle.retry_after_s,
                 complete=failure is None,
+                redirect=handle.redirect if handle.status in REDIRECTS else "",
             )

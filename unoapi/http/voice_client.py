@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import pycurl
 
 from unoapi.errors import NotSent, Postponed, VoiceFailed, VoiceRefused
-from unoapi.http.guarded_handle import STOP, GuardedHandle
-from unoapi.models.cloud_api.events import read_document, serialise
+from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
+from unoapi.models.attempts import redirected_to
+from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
+from unoapi.models.strict_json import read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,7 @@ class VoiceClient:
 
         answer = io.BytesIO()
         self._ask(account, "audio/transcriptions", answer, limit=MAX_TEXT_BYTES, fill=fill)
-        text = read_document(answer.getvalue().decode("utf-8", "replace")).get("text")
+        text = read_answer(answer.getvalue()).get("text")
         if not isinstance(text, str):
             raise VoiceFailed(f"{account.name} answered with no transcription")
         return text.strip()[:MAX_TEXT_CHARS]
@@ -138,6 +140,8 @@ class VoiceClient:
 
 def _refusal(account: VoiceAccount, handle: GuardedHandle, body: bytes) -> VoiceFailed | VoiceRefused | Postponed:
     said = f"{account.name} answered HTTP {handle.status}{_word(body)}"
+    if handle.status in REDIRECTS and handle.redirect:
+        said = f"{account.name} answered with {redirected_to(handle.redirect)}"
     if handle.status in PAUSES and handle.retry_after_s:
         return Postponed(f"{said} with Retry-After", after_ms=handle.retry_after_s * 1000)
     if handle.status in LATER or handle.status >= SERVER_ERROR:
@@ -147,7 +151,7 @@ def _refusal(account: VoiceAccount, handle: GuardedHandle, body: bytes) -> Voice
 
 def _word(body: bytes) -> str:
     """The word that stands for an error, such as `insufficient_quota`."""
-    error = read_document(body.decode("utf-8", "replace")).get("error")
+    error = read_answer(body).get("error")
     words = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
     return next((f" ({word})" for word in words if isinstance(word, str) and CODE.fullmatch(word)), "")
 

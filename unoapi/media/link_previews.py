@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from html.parser import HTMLParser
 from urllib.parse import urljoin
+
+from unoapi.models.text import mended
 
 MAX_CHARS = 300
 DESCRIPTIONS = ("og:description", "description", "twitter:description")
 TITLES = ("og:title", "twitter:title")
+CHARSET = re.compile(r"<meta\b[^<>]{0,200}?\bcharset\s{0,8}=\s{0,8}[\"']?([A-Za-z0-9_-]{1,32})", re.IGNORECASE)
+CHARSET_WITHIN_BYTES = 2048
+KNOWN_CHARSETS = re.compile(
+    r"iso-8859-(?:[1-9]|1[013-6])|windows-125[0-8]|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
+)
 PICTURES = ("og:image:secure_url", "og:image", "twitter:image")
 
 
@@ -62,9 +70,16 @@ def read_page(html: bytes) -> PageHead:
     """The head of a page, whatever its bytes are. Never raises."""
     head = PageHead()
     with contextlib.suppress(ValueError, AssertionError, RecursionError):  # what was read by then counts
-        head.feed(html.decode("utf-8", "replace"))
+        head.feed(html.decode(_charset(html), "replace"))
     return head
 
 
+def _charset(html: bytes) -> str:
+    """The charset that a page names in its head, of those that pages are written in; else that of most."""
+    named = CHARSET.search(html[:CHARSET_WITHIN_BYTES].decode("latin-1"))
+    name = named[1].lower() if named else ""
+    return name if KNOWN_CHARSETS.fullmatch(name) else "utf-8"
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())[:MAX_CHARS]
+    return " ".join(str(mended(text)).split())[:MAX_CHARS]

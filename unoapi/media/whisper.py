@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed, VoiceFailed, VoiceRefused
+from unoapi.models.text import mended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,7 @@ class LocalWhisper:
         except subprocess.TimeoutExpired:
             raise VoiceFailed(f"the local model was not done within {self._timeout_ms} ms") from None
         try:
-            text = json.loads(done.stdout)["text"]
+            text = mended(json.loads(done.stdout)["text"])
         except (ValueError, LookupError, TypeError):
             raise VoiceFailed(f"the local model failed (exit code {done.returncode})") from None
         return str(text).strip()[:MAX_TEXT_CHARS]

@@ -71,6 +71,11 @@ class History(BaseModel):
         return self.model_copy(update={"replay_count": self.replay_count + 1, **fresh})
 
 
+def redirected_to(address: str) -> str:
+    """What a redirect means, in words for an operator; empty without one."""
+    return f"a redirect to {address}, which is not followed: change the address" if address else ""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back. `status` is none when there was no complete status line with headers; `error` then says why.
@@ -106,7 +111,7 @@ class Answer:
     @property
     def redirected(self) -> str:
         """What a redirect means; empty for any other answer."""
-        return f"a redirect to {self.redirect}, which is not followed: change the address" if self.redirect else ""
+        return redirected_to(self.redirect)
 
     def as_attempt(self) -> Attempt:
         """The attempt in a job's history, dated now."""

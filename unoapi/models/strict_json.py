@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from unoapi.models.text import mended
+
 NO_NUMBER = "NaN and Infinity are no numbers in JSON; a text stands in double quotes"
 TOO_LARGE = "a number is too large"
 MAX_DEPTH = 100
@@ -15,6 +17,18 @@ MAX_DEPTH = 100
 def parsed(text: str) -> Any:
     """What a JSON text stands for. Raises ValueError, RecursionError."""
     return _DECODER.decode(text)
+
+
+def read_answer(body: bytes) -> dict[str, Any]:
+    """The JSON object that another service answered, all text in it such as can be stored; an empty one without any.
+
+    Its words become events, statuses and messages. Never raises.
+    """
+    try:
+        document = parsed(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return dict(mended(document)) if isinstance(document, dict) and not is_too_deep(document) else {}
 
 
 def is_too_deep(document: Any) -> bool:

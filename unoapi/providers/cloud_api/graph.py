@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
+
+from unoapi.models.strict_json import read_answer
 
 RATE_LIMITS = frozenset({4, 80007, 130429, 131056, 131048})
 """Codes that say "later": the message was not sent."""
@@ -18,36 +18,33 @@ class GraphError:
     code: int
     title: str
     details: str
+    transient: bool = False
 
     @property
     def is_temporary(self) -> bool:
         """Whether Meta says that the same request may go well later."""
-        return self.code in RATE_LIMITS | TEMPORARY
-
-
-def read_json(body: bytes) -> dict[str, Any]:
-    """The JSON object of an answer; an empty one when there is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        return self.transient or self.code in RATE_LIMITS | TEMPORARY
 
 
 def read_error(body: bytes, status: int) -> GraphError:
     """The error of an answer, in Meta's words; of an answer in other words its status."""
-    problem = read_json(body).get("error")
+    problem = read_answer(body).get("error")
     if not isinstance(problem, dict):
         return GraphError(code=131000, title="Something went wrong", details=f"Meta answered HTTP {status}.")
     code = problem.get("code")
     data = problem.get("error_data")
     details = data.get("details") if isinstance(data, dict) else None
     title = str(problem.get("message") or "Something went wrong")[:300]
-    return GraphError(code=code if isinstance(code, int) else 131000, title=title, details=str(details or title)[:300])
+    return GraphError(
+        code=code if type(code) is int else 131000,
+        title=title,
+        details=str(details or title)[:300],
+        transient=problem.get("is_transient") is True,
+    )
 
 
 def message_id(body: bytes) -> str:
     """Meta's id of the message that was sent; empty when the answer has none."""
-    messages = read_json(body).get("messages")
+    messages = read_answer(body).get("messages")
     first = messages[0] if isinstance(messages, list) and messages else None
     return str(first.get("id") or "")[:512] if isinstance(first, dict) else ""

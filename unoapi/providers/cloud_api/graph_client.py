@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from unoapi.errors import NotSent, RequestError, Unanswered
+from unoapi.models.attempts import redirected_to
 from unoapi.models.graph import GraphAnswer
 from unoapi.providers.cloud_api.graph import read_error
 from unoapi.providers.cloud_api.provider import NOT_REGISTERED, UNAUTHORISED, address, bearer
@@ -65,6 +66,9 @@ def _checked(answer: HttpAnswer, session: Session) -> GraphAnswer:
         log.error("meta_refuses_the_token", phone=session.phone, hint="renew webhookForward.token of the session")
         details = "Meta refuses the token of the session: renew webhookForward.token."
         raise RequestError("Access denied", code=131005, status=502, details=details)
+    if answer.redirect:
+        details = f"webhookForward.url answered with {redirected_to(answer.redirect)}."
+        raise RequestError("Not registered at Meta", code=NOT_REGISTERED, status=502, details=details)
     try:
         json.loads(answer.body or b"{}")
     except (ValueError, RecursionError):

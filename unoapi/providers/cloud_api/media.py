@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from unoapi.errors import FetchFailed, NotSent, Unanswered
-from unoapi.providers.cloud_api.graph import read_json
+from unoapi.models.attempts import redirected_to
+from unoapi.models.strict_json import read_answer
 from unoapi.providers.cloud_api.provider import address, bearer
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class CloudApiMedia:
                 )
         except (NotSent, Unanswered) as error:
             raise FetchFailed(f"Meta did not describe the file: {error}") from error
-        url = read_json(answer.body).get("url")
+        url = read_answer(answer.body).get("url")
         if answer.status != OK or not isinstance(url, str):
-            raise FetchFailed(f"Meta did not describe the file: HTTP {answer.status}")
+            said = redirected_to(answer.redirect) or f"HTTP {answer.status}"
+            raise FetchFailed(f"Meta did not describe the file: {said}")
         return self._downloader.fetch(url, target, limit=limit, timeout_ms=self._timeout_ms, headers=headers)

@@ -15,9 +15,11 @@ from unoapi.errors import (
     StoreUnavailable,
     Unanswered,
 )
+from unoapi.models.attempts import redirected_to
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error, read_json
+from unoapi.models.strict_json import read_answer
+from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.services import media
 from unoapi.services.sending import WAIT_FOR_STORE_MS
@@ -147,6 +149,9 @@ def bearer(account: Forward) -> tuple[str, str]:
 
 def _refuse(answer: HttpAnswer, phone: str) -> None:
     error = read_error(answer.body, answer.status)
+    if answer.redirect:
+        details = f"webhookForward.url answered with {redirected_to(answer.redirect)}."
+        raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
     if answer.retry_after_s and (answer.status == TOO_MANY or error.code in RATE_LIMITS):
         raise SendPostponed(f"Meta asks for a pause ({error.code})", after_ms=answer.retry_after_s * 1000)
     if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
@@ -162,13 +167,13 @@ def _sent_id(answer: HttpAnswer) -> str:
 
 def _is_held(answer: HttpAnswer) -> bool:
     """Whether Meta keeps a template back until it knows its quality: a callback says what became of it."""
-    messages = read_json(answer.body).get("messages")
+    messages = read_answer(answer.body).get("messages")
     first = messages[0] if isinstance(messages, list) and messages else None
     return isinstance(first, dict) and first.get("message_status") in HELD
 
 
 def _contact(answer: HttpAnswer) -> dict[str, Any]:
     """Whom Meta calls the recipient."""
-    contacts = read_json(answer.body).get("contacts")
+    contacts = read_answer(answer.body).get("contacts")
     first = contacts[0] if isinstance(contacts, list) and contacts else None
     return first if isinstance(first, dict) else {}
