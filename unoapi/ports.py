@@ -335,6 +335,9 @@ class MessageIds(Protocol):
     def all_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
         """The same for many at once."""
 
+    def known_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
+        """Our ids of those of which a pair is known. Raises StoreUnavailable: nobody knows."""
+
     def remember_mark(self, phone: str, ours: str, mark: str) -> None:
         """Save the client's own mark on a message."""
 

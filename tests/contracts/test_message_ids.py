@@ -58,6 +58,24 @@ def test_many_ids_are_asked_for_at_once(ids: MessageIds) -> None:
     assert ids.all_ours(PHONE, []) == {}
 
 
+def test_which_pairs_are_known_is_said_apart(ids: MessageIds) -> None:
+    ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")
+
+    assert eventually(lambda: ids.known_ours(PHONE, ["3EB0AA", "3EB0BB"]) == {"3EB0AA": "wamid.1"})
+    assert ids.known_ours(PHONE, []) == {}
+
+
+def test_without_redis_nobody_says_which_pairs_are_known(away: RedisClient) -> None:
+    memory, real = MemoryIds(), RedisMessageIds(away, ttl_s=60)
+    memory.away = True
+    both: tuple[MessageIds, ...] = (memory, real)
+
+    for ids in both:
+        assert ids.known_ours(PHONE, []) == {}
+        with pytest.raises(StoreUnavailable):
+            ids.known_ours(PHONE, ["3EB0AA"])
+
+
 def test_without_redis_many_ids_are_their_own(away: RedisClient) -> None:
     memory, real = MemoryIds(), RedisMessageIds(away, ttl_s=60)
     memory.away = True

@@ -752,6 +752,11 @@ class MemoryIds:
     def all_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
         return {one: self.ours(phone, one) for one in theirs}
 
+    def known_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
+        if self.away and theirs:
+            raise StoreUnavailable("Redis is away")
+        return {one: ours for one in theirs if (ours := self.ours(phone, one)) != one}
+
     def theirs(self, phone: str, ours: str) -> str:
         if self.away:
             raise StoreUnavailable("Redis is away")

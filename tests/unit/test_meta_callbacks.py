@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySessions, make_session
-from unoapi.errors import OddCallback, Postponed, RequestError, UnknownNumber
+from unoapi.errors import OddCallback, Postponed, RequestError, StoreUnavailable, UnknownNumber
 from unoapi.models.cloud_api.callbacks import Change, OddPart, read_callback
-from unoapi.models.jobs import ReceiveCallback, SaveMedia, now_ms
+from unoapi.models.jobs import FanOut, ReceiveCallback, SaveMedia, now_ms
 from unoapi.models.message_keys import message_token
 from unoapi.providers.cloud_api import callbacks
 from unoapi.services.received_media import without_media
@@ -37,7 +37,7 @@ def run(job: ReceiveCallback, ids: MemoryIds | None = None, *, directory: Direct
 
 def waiting(*statuses: dict[str, Any], age_ms: int = 0) -> ReceiveCallback:
     change = Change({"messaging_product": "whatsapp", "statuses": list(statuses or [STATUS])}, entry_id="2001")
-    rest, (job,) = callbacks.without_early_statuses(
+    rest, (job,) = callbacks.without_what_waits(
         change, phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds()
     )
     assert rest is None
@@ -206,7 +206,7 @@ def test_field_report_25_a_status_in_either_form_is_of_the_clients_message(messa
     change = Change({"statuses": [{**STATUS, "id": message_id}]})
     memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": ids}
 
-    rest, early = callbacks.without_early_statuses(change, phone=PHONE, trusted=True, **memories)
+    rest, early = callbacks.without_what_waits(change, phone=PHONE, trusted=True, **memories)
 
     assert (rest, early) == (change, [])
     (job,) = callbacks.jobs_of(change, phone=PHONE, trusted=True, **memories)
@@ -233,12 +233,12 @@ def test_statuses_that_wait_have_their_own_contact_alone_and_do_not_grow() -> No
     change = Change({"messaging_product": "whatsapp", "contacts": contacts, "statuses": statuses})
     memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
 
-    _, waiting = callbacks.without_early_statuses(change, phone=PHONE, trusted=True, **memories)
+    _, waiting = callbacks.without_what_waits(change, phone=PHONE, trusted=True, **memories)
 
     assert [len(job.change["value"]["contacts"]) for job in waiting] == [1] * 50  # type: ignore[index]
     assert sum(len(json.dumps(job.change)) for job in waiting) < 2 * len(json.dumps(change.value))
     with pytest.raises(RequestError):
-        callbacks.without_early_statuses(change, phone=PHONE, trusted=True, most_bytes=10_000, **memories)
+        callbacks.without_what_waits(change, phone=PHONE, trusted=True, most_bytes=10_000, **memories)
 
 
 def test_odd_items_do_not_grow_with_what_stands_beside_them() -> None:
@@ -269,6 +269,10 @@ def test_the_ids_of_a_callback_are_asked_for_in_one_command_each_time() -> None:
             asked.append(len(theirs))
             return super().all_ours(phone, theirs)
 
+        def known_ours(self, phone: str, theirs: Any) -> dict[str, str]:
+            asked.append(len(theirs))
+            return super().known_ours(phone, theirs)
+
     ids = CountedIds()
     statuses: list[dict[str, Any]] = [{**STATUS, "id": f"wamid.{n}"} for n in range(100)]
     for status in statuses:
@@ -276,9 +280,81 @@ def test_the_ids_of_a_callback_are_asked_for_in_one_command_each_time() -> None:
     change = Change({"messaging_product": "whatsapp", "statuses": statuses}, entry_id="2001")
     memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": ids}
 
-    rest, _ = callbacks.without_early_statuses(change, phone=PHONE, trusted=True, **memories)
+    rest, _ = callbacks.without_what_waits(change, phone=PHONE, trusted=True, **memories)
     assert rest is not None
     jobs = callbacks.jobs_of(rest, phone=PHONE, trusted=True, **memories)
 
     assert asked == [100, 100]
     assert [job.message_id for job in jobs] == [f"ours-wamid.{n}" for n in range(100)]
+
+
+# --- while Redis is away: nobody knows whose ids, files and numbers these are ---
+
+
+PICTURE = {"from": CONTACT, "id": "wamid.I", "timestamp": "1", "type": "image", "image": {"id": "77"}}
+OF_METAS = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": PHONE, "phone_number_id": "1001"}}
+
+
+@pytest.mark.parametrize("items", [{"statuses": [STATUS]}, {"messages": [PICTURE]}], ids=["status", "picture"])
+def test_field_report_77_a_callback_waits_whole_while_its_session_cannot_be_read(items: dict[str, Any]) -> None:
+    ids, sessions = MemoryIds(), MemorySessions(SESSION)
+    ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")
+    sessions.away = True
+    change = Change({**OF_METAS, **items}, entry_id="2001")
+
+    rest, (job,) = callbacks.without_what_waits(change, phone=PHONE, trusted=True, sessions=sessions, ids=ids)
+    known: Any = Directory()
+    with pytest.raises(Postponed):
+        callbacks.receive(job, directory=known, sessions=sessions, ids=ids)
+    sessions.away = False
+    (event,) = callbacks.receive(job, directory=known, sessions=sessions, ids=ids)
+
+    assert rest is None
+    assert (type(event), event.message_id) in ((FanOut, "wamid.OURS"), (SaveMedia, "wamid.I"))
+
+
+@pytest.mark.parametrize("age_ms", [0, 16_000, 3_600_000])
+def test_field_report_77_a_status_waits_for_redis_however_long_it_is_away(age_ms: int) -> None:
+    ids, job = MemoryIds(), waiting(age_ms=age_ms)
+    ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")
+    ids.away = True
+
+    with pytest.raises(StoreUnavailable):
+        run(job, ids)
+    ids.away = False
+    (event,) = run(job, ids)
+
+    assert event.message_id == "wamid.OURS"
+
+
+def test_field_report_77_a_status_that_comes_while_redis_is_away_is_taken_and_waits() -> None:
+    ids = MemoryIds()
+    ids.away = True
+    change = Change({**OF_METAS, "messages": [PICTURE], "statuses": [STATUS]}, entry_id="2001")
+
+    rest, (job,) = callbacks.without_what_waits(
+        change, phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=ids
+    )
+
+    assert rest is not None
+    assert (rest.value["messages"], rest.value["statuses"], job.message_id) == ([PICTURE], [], "wamid.M1")
+
+
+# --- beside a change stands when Meta made it: clients fail without it in events of an account ---
+
+
+@pytest.mark.parametrize(("written", "kept"), [(1795600000, 1795600000), ("soon", None), (-1, None), (True, None)])
+@pytest.mark.parametrize("beside", [[], ["no change"]], ids=["good", "odd beside"])
+def test_when_meta_made_an_event_of_an_account_goes_on_with_it(
+    beside: list[Any], written: object, kept: object
+) -> None:
+    approved = {"field": "message_template_status_update", "value": {"event": "APPROVED"}}
+    document = {"entry": [{"id": "2001", "time": written, "changes": [approved, *beside]}]}
+
+    (change,), _ = read_callback(document, mended=True)
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+    (event,) = callbacks.jobs_of(change, phone=PHONE, trusted=True, **memories)
+    (again,) = run(callbacks.job_to_place(change), directory=Directory(n2001=PHONE))
+
+    assert [json.loads(job.body)["entry"][0].get("time") for job in (event, again)] == [kept, kept]
+    assert json.loads(event.body)["entry"][0]["id"] == "2001"

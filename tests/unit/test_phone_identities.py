@@ -83,7 +83,11 @@ def test_the_same_words_in_a_group_and_in_person_are_two_events() -> None:
         (MEMBER, {"recipient_participant_user_id": LID}, ("", LID)),
         (PERSON, {"recipient_participant_id": CONTACT, "recipient_participant_user_id": LID}, (CONTACT, LID)),
         (LID, {"recipient_participant_user_id": LID}, ("", LID)),
-        (f"{CONTACT}@s.whatsapp.net", {"recipient_participant_id": CONTACT}, (CONTACT, CONTACT)),
+        (
+            f"{CONTACT}@s.whatsapp.net",
+            {"recipient_participant_id": CONTACT, "recipient_participant_user_id": CONTACT},
+            (CONTACT, CONTACT),
+        ),
     ],
 )
 @pytest.mark.parametrize("chat", [GROUP_CHAT, GROUP])
@@ -99,6 +103,7 @@ def test_field_report_8_a_receipt_in_a_group_is_the_groups(
         **told,
     }  # fmt: skip
     assert (described["wa_id"], described["user_id"]) == contact
+    assert status["recipient_participant_user_id"] == described["user_id"]  # by which pywa finds the contact
 
 
 @pytest.mark.parametrize("chat", [MEMBER, LID])

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryIds, MemorySessions, make_session
+from unoapi.errors import StoreUnavailable
 from unoapi.models.jobs import FanOut, ReceiveEvent, now_ms
 from unoapi.providers.whatsmeow.events import receive
 
@@ -135,6 +136,19 @@ def test_the_one_who_received_is_named_as_a_plain_number(chat: object) -> None:
 
 def test_reading_on_the_numbers_own_phone_is_no_event() -> None:
     assert received("receipt", {"status": "self_read", "ids": ["a"], "chat": CHAT}) == []
+
+
+def test_field_report_77_a_receipt_waits_for_redis_however_old_it_is() -> None:
+    ids = MemoryIds()
+    ids.remember(PHONE, theirs="a", ours="wamid.ours")
+    ids.away = True
+    receipt = {"status": "read", "ids": ["a"], "chat": CHAT}
+
+    with pytest.raises(StoreUnavailable):
+        received("receipt", receipt, ids=ids)
+    ids.away = False
+
+    assert [job.message_id for job in received("receipt", receipt, ids=ids)] == ["wamid.ours"]
 
 
 def test_a_sent_command_remembers_whatsapps_id() -> None:

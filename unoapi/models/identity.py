@@ -174,7 +174,10 @@ class Identity(NamedTuple):
             return {"recipient_id": self.phone} | _optional(recipient_user_id=self.user_id)
         if not self.chat.endswith("@g.us") and "@" in self.chat:
             return {"recipient_id": self.chat}
-        member = _optional(recipient_participant_id=self.phone, recipient_participant_user_id=self.user_id)
+        # Clients look the member up in `contacts` by this id, which there is the plain phone where no other is known.
+        member = _optional(
+            recipient_participant_id=self.phone, recipient_participant_user_id=self.user_id or self.phone
+        )
         return {"recipient_id": self.chat, "recipient_type": GROUP} | member
 
 

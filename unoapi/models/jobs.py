@@ -250,6 +250,7 @@ class ReceiveCallback(Job):
     kind: str = "callback"
     change: dict[str, object]
     entry_id: str = Field(default="", max_length=512)
+    entry_time: int = 0
     trusted: bool = False
     is_placed: bool = True
     odd: str = Field(default="", max_length=300)

@@ -59,17 +59,23 @@ class RedisMessageIds:
         return self.all_ours(phone, [theirs])[theirs]
 
     def all_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
-        """The same for many, in one command. Never raises."""
+        """The same for many. Never raises."""
+        try:
+            known = self.known_ours(phone, theirs)
+        except StoreUnavailable:
+            known = {}
+        return {one: known.get(one, one) for one in theirs}
+
+    def known_ours(self, phone: str, theirs: Collection[str]) -> dict[str, str]:
+        """Our ids of those of which a pair is known, in one command. Raises StoreUnavailable."""
         keys = {one: (f"unoapi-id:{phone}:{one}", *_token_keys(phone, one)) for one in theirs}
         if not keys:
             return {}
-        try:
-            (found,) = self._redis.call(("MGET", *chain.from_iterable(keys.values())))
-        except StoreUnavailable:
-            return dict(zip(keys, keys, strict=True))
+        (found,) = self._redis.call(("MGET", *chain.from_iterable(keys.values())))
         self._owed.settle()
         left = iter(found)
-        return {one: next(filter(None, list(islice(left, len(places)))), one) for one, places in keys.items()}
+        ours = {one: next(filter(None, list(islice(left, len(places)))), None) for one, places in keys.items()}
+        return {one: our_id for one, our_id in ours.items() if our_id}
 
     def theirs(self, phone: str, ours: str) -> str:
         """Their id, or ours when no pair is known. Raises StoreUnavailable."""

@@ -138,7 +138,7 @@ class _Accepted:
         uno = parts()
         memories: dict[str, Any] = {"sessions": uno.sessions, "ids": uno.message_ids}
         whose: dict[str, Any] = {"phone": phone, "trusted": trusted, **memories}
-        rest, waiting = callbacks.without_early_statuses(change, most_bytes=self._left_bytes, **whose)
+        rest, waiting = callbacks.without_what_waits(change, most_bytes=self._left_bytes, **whose)
         self._left_bytes -= sum(len(serialise(job.change)) for job in waiting)
         self.jobs += waiting
         if rest is not None:

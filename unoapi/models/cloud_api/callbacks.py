@@ -12,17 +12,22 @@ from unoapi.models.cloud_api.as_sent import AsSent, Part
 from unoapi.models.cloud_api.event_content import ITEMS, OTHER_ITEMS
 
 MAX_KIND = 64
+MAX_SECONDS = 2**53
 MAX_EVENTS = 1000
 """In one request."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a callback: `value` is its document as sent, `entry_id` the account's id, if there is one."""
+    """One change of a callback: `value` is its document as sent, `entry_id` the account's id, if there is one.
+
+    `entry_time` is when Meta made it, in seconds: beside events of an account, where clients read it.
+    """
 
     value: dict[str, Any]
     field: str = "messages"
     entry_id: str = ""
+    entry_time: int = 0
 
     def about(self, phone: str, *, number_id: str) -> Change:
         """The same change, of this number and no other: clients find the number by the metadata."""
@@ -108,7 +113,12 @@ class EventPayload(Part):
     def changes(self) -> list[Change]:
         """All changes, in order."""
         return [
-            Change(change.value.to_wire(), field=change.field, entry_id=_text(getattr(entry, "id", None)))
+            Change(
+                change.value.to_wire(),
+                field=change.field,
+                entry_id=_text(getattr(entry, "id", None)),
+                entry_time=_seconds(getattr(entry, "time", None)),
+            )
             for entry in self.entry
             for change in entry.changes
         ]
@@ -135,24 +145,26 @@ def read_callback(document: dict[str, Any], *, mended: bool) -> tuple[list[Chang
     changes: list[Change] = []
     odd: list[OddPart] = []
     for entry in entries:
-        entry_id = _text(entry.get("id")) if isinstance(entry, dict) else ""
+        made = (_text(entry.get("id")), _seconds(entry.get("time"))) if isinstance(entry, dict) else ("", 0)
         listed = _list(entry, "changes")
         if not listed:
             odd.append(OddPart({"entry": entry}, "an entry without changes"))
         for change in listed:
-            _take(change, entry_id, mended=mended, changes=changes, odd=odd)
+            _take(change, *made, mended=mended, changes=changes, odd=odd)
     if not changes and not mended:
         raise problem
     return changes, odd
 
 
-def read_change(change: dict[str, Any], *, entry_id: str) -> Change:
+def read_change(change: dict[str, Any], *, entry_id: str, entry_time: int) -> Change:
     """One change on its own. Raises ValidationError."""
     read = CallbackChange.model_validate(change)
-    return Change(read.value.to_wire(), field=read.field, entry_id=entry_id)
+    return Change(read.value.to_wire(), field=read.field, entry_id=entry_id, entry_time=entry_time)
 
 
-def _take(change: Any, entry_id: str, *, mended: bool, changes: list[Change], odd: list[OddPart]) -> None:
+def _take(  # noqa: PLR0913 (what it is beside, and where it goes)
+    change: Any, entry_id: str, entry_time: int, *, mended: bool, changes: list[Change], odd: list[OddPart]
+) -> None:
     """Read one change: its good items as one change, each odd one as a part of its own."""
     value = change.get("value") if isinstance(change, dict) else None
     if not isinstance(value, dict):
@@ -176,7 +188,8 @@ def _take(change: Any, entry_id: str, *, mended: bool, changes: list[Change], od
             ((name, items),) = part.items()
             good.setdefault(name, []).extend(items)
     if good or not parts:
-        changes.append(read_change({**frame, "value": {**about, **good}}, entry_id=entry_id))
+        whole = {**frame, "value": {**about, **good}}
+        changes.append(read_change(whole, entry_id=entry_id, entry_time=entry_time))
 
 
 def _with_id(item: Any) -> Any:
@@ -205,6 +218,11 @@ def _problem_of(change: dict[str, Any]) -> str:
     except ValidationError as error:
         return describe(error)
     return ""
+
+
+def _seconds(value: Any) -> int:
+    """A time of Meta's; 0 for what is none."""
+    return value if type(value) is int and 0 < value <= MAX_SECONDS else 0
 
 
 def _text(value: Any) -> str:

@@ -43,6 +43,7 @@ class Event:
     change_field: str = "messages"
     account_id: str = ""
     number_id: str = ""
+    entry_time: int = field(default=0, compare=False)
 
     def addressed(self, *, number_id: str, account_id: str) -> Event:
         """The same event under the number's own ids, where the callback did not name others."""
@@ -55,6 +56,7 @@ class Event:
         """The exact text that is signed and sent."""
         entry = {
             "id": self.account_id or self.phone,
+            **({"time": self.entry_time} if self.entry_time else {}),
             "changes": [{"value": self.content.value, "field": self.change_field}],
         }
         return serialise({"object": "whatsapp_business_account", "entry": [entry]})
@@ -139,7 +141,9 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
 
     def add(value: dict[str, Any], change: Change) -> None:
         nonlocal most_bytes
-        event = _event(phone, value, field=change.field, entry_id=change.entry_id)
+        event = replace(
+            _event(phone, value, field=change.field, entry_id=change.entry_id), entry_time=change.entry_time
+        )
         most_bytes -= len(event.body)
         if most_bytes < 0:
             details = "The events of this request are too large together: post fewer at once."

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unoapi.models.jobs import EventJob
-    from unoapi.models.session import Session
     from unoapi.ports import MessageIds, SessionDirectory, SessionStore
 
 NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -83,13 +82,14 @@ def jobs_of(  # noqa: PLR0913 (collaborators)
 ) -> list[EventJob]:
     """The jobs of a change. What neither the operator sent nor the operator's app signed is of this number alone.
 
-    Nor does it name files for the operator's token at Meta to fetch. Raises RequestError for one that is too large.
+    Nor does it name files for the operator's token at Meta to fetch. Raises RequestError for one that is too large, and
+    Postponed, StoreUnavailable for a number whose session cannot be read: it says whose ids and files these are.
     """
-    session = _session(phone, sessions)
-    forwarded = session is not None and session.provider == "forwarder"
-    fetches = forwarded and (trusted or not (session is None or session.environments_account))
+    session = sessions.find(phone)
+    forwarded = session.provider == "forwarder"
+    fetches = forwarded and (trusted or not session.environments_account)
     if not trusted:
-        change = change.about(phone, number_id=session.phone_number_id if session else phone)
+        change = change.about(phone, number_id=session.phone_number_id)
     if forwarded:
         change = translation.with_our_ids(change, phone=phone, ids=ids)
     jobs: list[EventJob] = []
@@ -99,7 +99,7 @@ def jobs_of(  # noqa: PLR0913 (collaborators)
     return jobs
 
 
-def without_early_statuses(  # noqa: PLR0913 (collaborators)
+def without_what_waits(  # noqa: PLR0913 (collaborators)
     change: Change,
     *,
     phone: str,
@@ -110,16 +110,23 @@ def without_early_statuses(  # noqa: PLR0913 (collaborators)
 ) -> tuple[Change | None, list[ReceiveCallback]]:
     """A change without the statuses of messages that nobody knows, and jobs that look for these again.
 
-    Meta may report what became of a message before it answers the request that sent it. Raises RequestError for one
-    that is too large.
+    Meta may report what became of a message before it answers the request that sent it. While the number's session
+    cannot be read all of the change waits. Raises RequestError for one that is too large.
     """
-    session = _session(phone, sessions)
+    try:
+        forwarded = sessions.find(phone).provider == "forwarder"
+    except (Postponed, StoreUnavailable):
+        return None, [_job_for(change, phone=phone, trusted=trusted)]
     statuses = change.value.get("statuses") or []
-    if not statuses or session is None or session.provider != "forwarder" or change.field != "messages":
+    if not statuses or not forwarded or change.field != "messages":
         return change, []
     early: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
-    unknown = _unknown(statuses, phone, ids)
+    named = _named_by(statuses)
+    try:
+        unknown = named - ids.known_ours(phone, named).keys()
+    except StoreUnavailable:
+        unknown = named
     for status in statuses:
         (early if _text(status.get("id")) in unknown else others).append(status)
     if not early:
@@ -150,6 +157,7 @@ def _job_for(change: Change, *, phone: str, trusted: bool) -> ReceiveCallback:
         message_id=_text(item.get("id"))[:512],
         change={"field": change.field, "value": change.value},
         entry_id=change.entry_id[:512],
+        entry_time=change.entry_time,
         trusted=trusted,
     )
 
@@ -165,16 +173,18 @@ def receive(
 ) -> list[EventJob]:
     """The jobs of a change that could not be placed before.
 
-    Raises Postponed for a status whose message is not known yet, OddCallback, UnknownNumber.
+    Raises Postponed for a status whose message is not known yet, StoreUnavailable while nobody can say which it is,
+    OddCallback, UnknownNumber.
     """
     if job.odd:
         raise OddCallback(job.odd)
     try:
-        change = read_change(job.change, entry_id=job.entry_id)
+        change = read_change(job.change, entry_id=job.entry_id, entry_time=job.entry_time)
     except ValidationError as error:
         raise OddCallback(describe(error)) from error
     phones = [job.phone] if job.is_placed else numbers_of(change, directory=directory, sessions=sessions)
-    if _unknown(change.value.get("statuses") or [], job.phone, ids):
+    named = _named_by(change.value.get("statuses") or [])
+    if len(ids.known_ours(job.phone, named)) < len(named):
         wait_for_pair(now_ms() - job.accepted_at_ms)
     return [
         event
@@ -183,17 +193,9 @@ def receive(
     ]
 
 
-def _unknown(statuses: list[dict[str, Any]], phone: str, ids: MessageIds) -> set[str]:
-    """The ids in statuses of which nobody knows which of our messages they are: asked for all at once."""
-    named = {theirs for one in statuses if (theirs := _text(one.get("id"))) and one.get("type") != "call"}
-    return {theirs for theirs, ours in ids.all_ours(phone, named).items() if theirs == ours}
-
-
-def _session(phone: str, sessions: SessionStore) -> Session | None:
-    try:
-        return sessions.find(phone)
-    except (Postponed, StoreUnavailable):
-        return None  # accepted as it is: the event waits until the session can be read
+def _named_by(statuses: list[dict[str, Any]]) -> set[str]:
+    """The ids of the messages that statuses are about."""
+    return {theirs for one in statuses if (theirs := _text(one.get("id"))) and one.get("type") != "call"}
 
 
 def _text(value: Any) -> str:

@@ -80,7 +80,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     Nothing for an event of a type that nobody could want. `save_picture` saves the picture of a QR code.
 
     Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
-    looked up now: its options say what is to be ignored.
+    looked up now: its options say what is to be ignored. StoreUnavailable: nobody can say what a receipt belongs to.
     """
     event = ConnectorEvent.model_validate(job.event)
     phone = event.session
@@ -157,9 +157,10 @@ def _receipt(receipt: MessageReceipt, session: Session, ids: MessageIds, *, age_
     if receipt.status == "self_read":
         return []
     phone = session.phone
-    ours = ids.all_ours(phone, receipt.ids)
-    if any(our_id == message_id for message_id, our_id in ours.items()):
+    known = ids.known_ours(phone, receipt.ids)
+    if len(known) < len(set(receipt.ids)):
         wait_for_pair(age_ms)
+    ours = {theirs: known.get(theirs, theirs) for theirs in receipt.ids}
     ours = {theirs: our_id for theirs, our_id in ours.items() if not our_id.startswith(UNKNOWN_TO_CLIENTS)}
     if session.ignores(chat=_party_of(receipt.chat).jid, phone=phone, from_me=False):  # written on the phone, there
         ours = {theirs: our_id for theirs, our_id in ours.items() if our_id != theirs}
