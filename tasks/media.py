@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from celery import shared_task
 
 from tasks.base import UnoTask
-from unoapi.errors import ConversionFailed, MediaMissing, MediaTooLarge, Postponed, StoreUnavailable, describe
+from unoapi.errors import ConversionFailed, MediaMissing, MediaTooLarge, StoreUnavailable, describe
 from unoapi.media.tools import FileTools
 from unoapi.models.jobs import ConvertAudio, Envelope, FanOut, PrepareVoice, SaveMedia
 from unoapi.models.trace import TraceEntry
 from unoapi.services import preparation, received_media
+from unoapi.services.first_jobs import is_phone
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
     uno.send_order.wait(job)
     send, problem = preparation.prepare(
         job,
-        for_phone=_is_phone(uno, job.phone),
+        for_phone=is_phone(job.phone, sessions=uno.sessions),
         files=uno.media_store,
         index=uno.media_index,
         downloader=uno.media_downloader,
@@ -45,13 +46,6 @@ def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
         log.warning("file_not_prepared", error=problem, hint="the file is sent as it came")
     done = "converted to a voice note" if '"voice":true' in send.body else "prepared"
     uno.traces.add(TraceEntry.of(job, "queued", detail=f"sent as it came: {problem}" if problem else done))
-
-
-def _is_phone(uno: Uno, phone: str) -> bool:
-    try:
-        return uno.sessions.find(phone).provider == "whatsmeow"
-    except Postponed:
-        return False  # Redis is away: a voice note alone is made
 
 
 @shared_task(name=SaveMedia.task, base=UnoTask, bind=True)

@@ -10,17 +10,24 @@ from unoapi.models.jobs import FireTimer, MessageJob
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.services import timers
+from unoapi.services.first_jobs import is_phone
 
 
 @shared_task(name=FireTimer.task, base=UnoTask, bind=True)
 def fire(self: UnoTask, job: FireTimer) -> None:
     """Queue the timer's message, and its next timer."""
-    envelopes = timers.fire(job, timers=self.uno.timers)
+    uno, settings = self.uno, self.uno.settings
+    envelopes = timers.fire(
+        job,
+        timers=uno.timers,
+        for_phone=is_phone(job.phone, sessions=uno.sessions),
+        voice=settings.convert_audio_message_to_ogg,
+        always_voice=settings.send_audio_message_as_ptt,
+    )
     if envelopes:
-        self.uno.publisher.publish(envelopes)
+        uno.publisher.publish(envelopes)
         sent = envelopes[0].job
-        self.uno.traces.add(TraceEntry.of(sent, "accepted", kind="timer"))
+        uno.traces.add(TraceEntry.of(sent, "accepted", kind="timer"))
         if isinstance(sent, MessageJob):
-            logged = LoggedMessage.of(sent.model_copy(update={"contact": job.to}), "timer")
-            self.uno.message_log.add(logged, body=sent.body)
-            self.uno.activity.count(job.phone, SENT)
+            uno.message_log.add(LoggedMessage.of(sent, "timer"), body=sent.body)
+            uno.activity.count(job.phone, SENT)

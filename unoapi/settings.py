@@ -438,6 +438,10 @@ class Settings(BaseSettings):
     unoapi_meta_verify_token: SecretStr = Field(
         SecretStr(""), description="Verify token of Meta's `hub.challenge` handshake."
     )
+    unoapi_deregister_body: bool = Field(
+        False,
+        description='Answer `deregister` as Meta does: 200 and `{"success": true}` instead of 204 without a body.',
+    )
     unoapi_status_hold_ms: int = Field(
         0, ge=0, le=60_000, description="Wait before the first status of a sent message, in ms; 2000 suits Chatwoot."
     )

@@ -85,6 +85,20 @@ def test_odd_cards_end_in_words_or_a_refusal_never_in_an_error(tmp_path: Path, c
     assert words(sent) == "B"
 
 
+@pytest.mark.parametrize(
+    "card", [{"header": {"type": "image", "image": {"id": "123"}}}, {"header": {"type": "video", "video": {"id": "1"}}}]
+)
+def test_field_report_65_a_cards_file_that_no_words_can_stand_for_is_refused(
+    tmp_path: Path, card: dict[str, Any]
+) -> None:
+    carousel = {"type": "carousel", "body": {"text": "B"}, "action": {"cards": [card]}}
+
+    with pytest.raises(MessageRejected) as refused:
+        Pocket(tmp_path).send(type="interactive", interactive=carousel)
+
+    assert (refused.value.code, "link" in refused.value.details) == (131051, True)
+
+
 # --- replies to a status ---
 
 STATUS = {"remoteJID": "status@broadcast", "stanzaID": "3EB0ST", "participant": "5511999990000@s.whatsapp.net"}

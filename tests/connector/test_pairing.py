@@ -46,6 +46,21 @@ def test_a_simulated_number_needs_no_code_and_stays_as_it_is() -> None:
         assert api.queues.take(COMMANDS) is None
 
 
+@pytest.mark.parametrize(("provider", "place"), [("sandbox", "in the sandbox"), ("forwarder", "at Meta")])
+@pytest.mark.parametrize("wish", ["connect", "disconnect", "reload"])
+def test_field_report_96_a_number_that_no_connector_has_is_told_that_nothing_was_done(
+    wish: str, provider: str, place: str
+) -> None:
+    with memory_api() as api:
+        api.register([], phone=PHONE, provider=provider)
+
+        answer = api.post(f"/session/{PHONE}/{wish}", {})
+
+        assert (answer.status_code, answer.json()["success"]) == (200, True)
+        assert place in answer.json()["warnings"][0]
+        assert api.queues.take(COMMANDS) is None
+
+
 @pytest.mark.parametrize("written", ["+55 11 98888-0000", "5511988880000", 5511988880000])
 def test_field_report_96_the_number_is_read_as_people_write_it(api: MemoryApi, written: object) -> None:
     assert api.post(f"/session/{PHONE}/connect", {"method": "code", "phone": written}).ok

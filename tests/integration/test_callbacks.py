@@ -364,7 +364,7 @@ def test_field_report_5_a_phone_cannot_write_to_a_user_id(api: Api, content: dic
 
 
 def test_a_user_id_can_be_blocked_and_listed(api: Api) -> None:
-    path = f"/v15.0/{PHONE}/block_users"
+    path = f"/v15.0/{SANDBOX}/block_users"
     users = {
         "block_users": [{"user_id": "BR.42"}, {"user": CONTACT, "user_id": "BR.43"}, {"user": "", "user_id": "5@lid"}]
     }

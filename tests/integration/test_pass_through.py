@@ -402,6 +402,65 @@ def test_meta_is_not_asked_for_what_is_known_here(api: Api, graph: Graph) -> Non
     assert graph.sent == []
 
 
+# --- what is changed of a number, and whom it blocks ---
+
+BLOCKED = {"messaging_product": "whatsapp", "block_users": [{"user": CONTACT}]}
+BLOCKING = f"/v23.0/{AT_META}/block_users"
+
+
+def test_a_number_at_meta_blocks_there_and_its_webhooks_get_nothing_more(api: Api, graph: Graph) -> None:
+    added = {"messaging_product": "whatsapp", "block_users": {"added_users": [{"input": CONTACT, "wa_id": CONTACT}]}}
+    graph.replies |= {f"POST {BLOCKING}": (200, added), f"GET {BLOCKING}": (200, {"data": [{"wa_id": CONTACT}]})}
+
+    answer = ask(api, "POST", f"{NUMBER}/block_users", json=BLOCKED)
+    blocked = api.uno.blacklist.blocked(NUMBER)
+    listed = ask(api, "GET", f"{NUMBER}/block_users").json()
+    removed = ask(api, "DELETE", f"{NUMBER}/block_users", json=BLOCKED)
+
+    assert (answer.json(), listed, removed.json()) == (added, {"data": [{"wa_id": CONTACT}]}, {"success": True})
+    assert [(sent.method, sent.path, sent.body) for sent in graph.sent] == [
+        ("POST", BLOCKING, BLOCKED), ("GET", BLOCKING, {}), ("DELETE", BLOCKING, BLOCKED),
+    ]  # fmt: skip
+    assert (blocked, api.uno.blacklist.blocked(NUMBER)) == ([CONTACT], [])
+
+
+def test_whom_meta_does_not_block_nobody_blocks(api: Api, graph: Graph) -> None:
+    graph.replies[f"POST {BLOCKING}"] = error(139101, "Failed to block users")
+
+    answer = ask(api, "POST", f"{NUMBER}/block_users", json=BLOCKED)
+    wrong = ask(api, "POST", f"{NUMBER}/block_users", json={"block_users": [{"user": "nobody"}]})
+
+    assert [refused.json()["error"]["code"] for refused in (answer, wrong)] == [139101, 131009]
+    assert len(graph.sent) == 1
+    assert api.uno.blacklist.blocked(NUMBER) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "theirs", "change"),
+    [
+        (NUMBER, AT_META, {"pin": "123456"}),
+        (AT_META, AT_META, {"pin": "123456"}),
+        (ACCOUNT, ACCOUNT, {"is_enabled_for_insights": True}),
+    ],
+)
+def test_c13_what_meta_keeps_of_a_number_there_is_changed_there(
+    api: Api, graph: Graph, node: str, theirs: str, change: dict[str, Any]
+) -> None:
+    graph.replies[f"POST /v23.0/{theirs}"] = (200, {"success": True})
+
+    assert ask(api, "POST", node, json=change).json() == {"success": True}
+
+    assert (only(graph).path, only(graph).body) == (f"/v23.0/{theirs}", change)
+
+
+def test_c13_where_the_events_go_is_changed_here_alone(api: Api, graph: Graph) -> None:
+    override = {"webhook_configuration": {"override_callback_uri": ""}}
+
+    assert ask(api, "POST", NUMBER, json=override).json() == {"success": True}
+
+    assert graph.sent == []
+
+
 # --- everything else ---
 
 EDGES = [(edge, AT_META) for edge in sorted(NUMBER_EDGES)] + [

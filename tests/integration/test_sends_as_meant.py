@@ -325,3 +325,74 @@ def test_field_report_67s_a_category_and_types_may_be_written_in_small_letters(a
     assert [part["type"] for part in listed[0]["components"]] == ["BODY", "BUTTONS"]
     named = {"type": "body", "parameters": [{"type": "text", "parameter_name": "nome", "text": "Ana"}]}
     assert ask_template(api, "n", named).status_code == 200
+
+
+@pytest.mark.parametrize("phone", [PHONE, SANDBOX])
+def test_field_report_2_a_lid_is_a_persons_though_a_client_calls_it_a_group(api: Api, phone: str) -> None:
+    assert send(api, phone, "111@lid", recipient_type="group").status_code == 200
+
+    sent = queued(api)
+    assert (sent["to"], sent["recipient_type"]) == ("111@lid", "individual")
+
+
+# --- timers send what a client would ---
+
+
+def start_timer(api: Api, phone: str, to: str, message: Any = "x", kind: str = "text") -> Any:
+    return api.post(f"/timer/{phone}/{to}", {"timeout": 60_000, "type": kind, "message": message}, token=OPERATOR)
+
+
+GROUP_AT_META = "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
+
+
+def test_field_report_34_a_timer_of_a_phone_takes_what_the_phone_takes(api: Api) -> None:
+    long = "\u00e1" * 5000
+
+    assert start_timer(api, PHONE, NUMBER, long).status_code == 200
+    assert start_timer(api, PHONE, NUMBER, {"body": long}).status_code == 200
+    is_refused(start_timer(api, SANDBOX, NUMBER, long), "4096")
+
+
+@pytest.mark.parametrize(
+    ("timer", "code"),
+    [
+        ((PHONE, "BR.13491208655302741918", "x"), 131062),
+        ((PHONE, NUMBER, {"type": "product", "body": {"text": "x"}, "action": {}}, "interactive"), 131051),
+        ((PHONE, NUMBER, {"id": "999"}, "image"), 131009),
+        ((PHONE, GROUP_AT_META, "x"), 131009),
+        ((PHONE, NUMBER, {"x": 1}, "hologram"), 131051),
+    ],
+)
+def test_a_timer_that_could_not_be_sent_is_refused_when_it_is_started(
+    api: Api, timer: tuple[Any, ...], code: int
+) -> None:
+    is_refused(start_timer(api, *timer), code=code)
+
+
+def test_field_report_100_timers_and_blacklists_know_metas_groups(api: Api) -> None:
+    assert start_timer(api, AT_META, GROUP_AT_META).status_code == 200
+    assert start_timer(api, AT_META, NUMBER, {"x": 1}, "hologram").status_code == 200
+    for phone, status in ((AT_META, 200), (PHONE, 400)):
+        answer = api.post(f"/{phone}/blacklist/crm", {"to": GROUP_AT_META, "ttl": -1}, token=OPERATOR)
+        assert answer.status_code == status, answer.text
+
+
+# --- clients that fill in every field, or write numbers for texts ---
+
+
+def test_c19_a_mark_may_be_a_number(api: Api) -> None:
+    assert send(api, SANDBOX, NUMBER, biz_opaque_callback_data=5).status_code == 200
+    assert queued(api)["biz_opaque_callback_data"] == "5"
+
+
+def test_a_message_at_meta_cannot_be_deleted_and_the_client_reads_it(api: Api) -> None:
+    is_refused(api.request("DELETE", f"/v15.0/{AT_META}/messages/wamid.X"), "only phones", code=131051)
+    assert api.request("DELETE", f"/v15.0/{SANDBOX}/messages/wamid.X").status_code == 200
+
+
+@pytest.mark.parametrize("mark", [{"messaging_product": None}, {"messaging_product": ""}, {"message_id": 123}])
+def test_a_read_mark_of_a_client_that_fills_in_every_field_is_taken(api: Api, mark: dict[str, Any]) -> None:
+    body = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.X", **mark}
+
+    assert api.post(f"/v15.0/{SANDBOX}/messages", body).json() == {"success": True}
+    assert send(api, SANDBOX, NUMBER, messaging_product=None).status_code == 200

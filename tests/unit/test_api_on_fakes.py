@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -165,3 +166,53 @@ def test_a_command_on_a_message_that_is_known_or_of_which_nobody_can_know_is_tak
 
     assert answer.status_code == 200, answer.text
     assert api.queues.depth() == 1
+
+
+LIST_REPLY = {"type": "list_reply", "list_reply": {"id": "1", "title": "One"}}
+GIVEN = {"context": {"from": PHONE, "id": "wamid.MENU"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "context"),
+    [
+        ({"type": "interactive", "interactive": LIST_REPLY}, "made"),
+        ({"type": "button", "button": {"text": "Yes", "payload": "y"}}, "made"),
+        ({"type": "interactive", "interactive": LIST_REPLY, **GIVEN}, "given"),
+        ({"type": "text", "text": {"body": "hi"}}, "none"),
+        ({"type": "request_welcome"}, "none"),
+    ],
+)
+def test_a_simulated_choice_names_the_message_that_it_was_made_in(
+    api: MemoryApi, written: dict[str, Any], context: str
+) -> None:
+    answer = api.post(f"/sandbox/{PHONE}/messages", {"from": "5549988887777", **written})
+
+    assert answer.status_code == 200, answer.text
+    (event,) = api.queues.jobs("unoapi.outgoing")
+    given = json.loads(event.body)["entry"][0]["changes"][0]["value"]["messages"][0].get("context", {})
+    kind = "none" if not given else "given" if given == GIVEN["context"] else "made"
+    assert (kind, given.get("from", PHONE)) == (context, PHONE)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"/v15.0/{PHONE}", "GET, HEAD, OPTIONS, POST"),
+        (f"/{PHONE}", "GET, HEAD, OPTIONS, POST"),
+        (f"/v15.0/{PHONE}/messages", "GET, HEAD, OPTIONS, POST"),
+        (f"/v15.0/{PHONE}/block_users", "DELETE, GET, HEAD, OPTIONS, POST"),
+        (f"/v15.0/{PHONE}/phone_numbers", "GET, HEAD, OPTIONS"),
+        (f"/v15.0/{PHONE}/calls", "DELETE, GET, HEAD, OPTIONS, POST"),
+    ],
+)
+def test_options_name_the_methods_that_are_there(api: MemoryApi, path: str, allowed: str) -> None:
+    assert api.request("OPTIONS", path).headers["Allow"] == allowed
+
+
+def test_c18_deregister_may_answer_as_meta_does() -> None:
+    with memory_api(UNOAPI_DEREGISTER_BODY="true") as running:
+        running.register([HOOK])
+        answer = running.post(f"/v15.0/{PHONE}/deregister", token=TOKEN)
+
+        assert (answer.status_code, answer.json()) == (200, {"success": True})
+        assert running.uno.sessions.config(PHONE) is None

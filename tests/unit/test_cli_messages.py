@@ -67,6 +67,21 @@ def test_why_a_message_failed_stands_in_the_list(uno: Uno) -> None:
     assert CONTACT in shown
 
 
+@pytest.mark.parametrize("options", [[], ["--phone", PHONE]])
+def test_a_message_is_followed_by_the_id_that_whatsapp_has_for_it(uno: Uno, options: list[str]) -> None:
+    uno.message_ids.remember(PHONE, theirs="3EB0AA", ours="wamid.7")
+
+    shown = call(uno, "trace", "3EB0AA", *options)
+
+    assert shown.exit_code == 0, shown.output
+    assert "3EB0AA = wamid.7" in shown.output
+    assert "131026 not on WhatsApp" in shown.output
+
+
+def test_a_message_of_another_number_is_not_followed(uno: Uno) -> None:
+    assert call(uno, "trace", "wamid.7", "--phone", OTHER).exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [(["--to", "8888-0000", "--since", "1h"], 1), ([], 2), (["--phone", "x"], 2), (["wamid.none"], 1)],

@@ -7,19 +7,29 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
-from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_session
-from unoapi.errors import FetchFailed, FileRefused, MessageRejected, Postponed, StoreUnavailable, TooOld
+from tests.support.fakes import CONTACT, PHONE, MemoryMediaIndex, MemorySessions, make_session
+from unoapi.errors import (
+    FetchFailed,
+    FileRefused,
+    MediaMissing,
+    MessageRejected,
+    Postponed,
+    RequestError,
+    StoreUnavailable,
+    TooOld,
+)
 from unoapi.media.folder import FolderMediaStore
 from unoapi.models.file_types import type_of_content, why_not
 from unoapi.models.jobs import FetchFiles, PrepareVoice, SendMessage, now_ms
+from unoapi.models.media import ID_PREFIX, MediaFile
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.fetching import fetch
+from unoapi.services.fetching import fetch, wanted
+from unoapi.services.media import check, resolve
+from unoapi.services.message_parsing import message_of, parse_message
 from unoapi.services.sending import failed_envelope
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from unoapi.models.media import MediaFile
 
 LINK = "https://files.example.com/a/b%20c.jpg?x=1"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(64)
@@ -102,6 +112,60 @@ def test_every_address_of_a_message_is_fetched(tmp_path: Path, message: dict[str
     job = run(tmp_path, Files(data), **message)
 
     assert "link" not in job.body
+
+
+NOBODYS = f"{ID_PREFIX}{0:020}"
+HEAD = {"type": "image", "image": {"link": LINK}}
+IN_TEMPLATE = {"template": {"name": "a", "components": [{"type": "carousel", "cards": [
+    {"card_index": 0, "components": [{"type": "header", "parameters": [HEAD]}]}]}]}}  # fmt: skip
+IN_CAROUSEL = {"interactive": {"type": "carousel", "body": {"text": "x"}, "action": {"cards": [{"header": HEAD}]}}}
+
+
+@pytest.mark.parametrize("message", [IN_TEMPLATE, IN_CAROUSEL], ids=["template", "carousel"])
+def test_field_report_65_the_pictures_of_cards_stay_addresses_which_phones_read(
+    tmp_path: Path, message: dict[str, Any]
+) -> None:
+    files = Files(JPEG)
+
+    job = run(tmp_path, files, **message)
+
+    assert (files.asked, json.loads(job.body)) == ([], {"to": CONTACT, "type": next(iter(message)), **message})
+    assert not wanted(message_of(job))
+
+
+@pytest.mark.parametrize("message", [IN_TEMPLATE, IN_CAROUSEL], ids=["template", "carousel"])
+def test_field_report_65_meta_gets_the_uploaded_pictures_of_cards_as_links(message: dict[str, Any]) -> None:
+    index, kind = MemoryMediaIndex(), next(iter(message))
+    index.write(MediaFile(id="123", phone=PHONE, mime_type="image/jpeg", sha256="", file_size=1, key="k"))
+    uploaded = json.loads(json.dumps({"to": CONTACT, "type": kind, **message}).replace('"link"', '"id"'))
+    known, unknown = (json.loads(json.dumps(uploaded).replace(LINK, media_id)) for media_id in ("123", NOBODYS))
+
+    resolved = resolve(known, phone=PHONE, index=index, link=lambda media: f"https://api.test/{media.id}")
+
+    assert resolved[kind] == json.loads(json.dumps(message[kind]).replace(LINK, "https://api.test/123"))
+    check(parse_message(known), phone=PHONE, index=index)
+    with pytest.raises(RequestError):
+        check(parse_message(unknown), phone=PHONE, index=index)
+    with pytest.raises(MediaMissing):
+        resolve(unknown, phone=PHONE, index=index, link=str)
+
+
+@pytest.mark.parametrize(("media_id", "is_metas"), [("1234567890123456", True), (NOBODYS, False), ("a/b", False)])
+@pytest.mark.parametrize("kind", ["image", "document", "audio"])
+def test_a_file_that_was_uploaded_to_meta_itself_is_sent_by_its_id(kind: str, media_id: str, is_metas: bool) -> None:
+    index, message = MemoryMediaIndex(), {"to": CONTACT, "type": kind, kind: {"id": media_id}}
+
+    def sent() -> Any:
+        check(parse_message(message), phone=PHONE, index=index, at_meta=True)
+        return resolve(message, phone=PHONE, index=index, link=str)
+
+    if is_metas:
+        assert sent() == message
+    else:
+        with pytest.raises(RequestError):
+            sent()
+    with pytest.raises(RequestError):
+        check(parse_message(message), phone=PHONE, index=index)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE
-from unoapi.models.jobs import FireTimer, SendMessage
+from unoapi.models.jobs import Envelope, FetchFiles, FireTimer, Job, PrepareVoice, SendMessage, Speak
 from unoapi.models.timers import TimerRequest, TimerState, TimerStep
-from unoapi.services.timers import envelope, fire
+from unoapi.services import timers as service
+from unoapi.services.timers import envelope
 
 START = 1_767_225_600_000
+META_GROUP = "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
 STEP = TimerStep(timeout=5000, message="are you there?")
 
 
@@ -31,6 +33,10 @@ class KnownTimers:
     def waits(self, phone: str, timer_id: str, *, until_ms: int) -> None:
         assert phone == PHONE
         self.counted[timer_id] = until_ms
+
+
+def fire(job: FireTimer, *, timers: KnownTimers, for_phone: bool = False) -> list[Envelope]:
+    return service.fire(job, timers=timers, for_phone=for_phone, voice=True, always_voice=False)
 
 
 def timer(*nexts: TimerStep) -> FireTimer:
@@ -116,3 +122,51 @@ def test_other_types_carry_their_object() -> None:
     step = TimerStep(timeout=1, type="image", message={"link": "https://h.test/a.jpg"})
 
     assert step.send_body(CONTACT)["image"] == {"link": "https://h.test/a.jpg"}
+
+
+LINKED = {"link": "https://files.test/a"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "on_a_phone", "at_meta"),
+    [
+        ("text", {"body": "hi"}, SendMessage, SendMessage),
+        ("text", {"body": "see https://shop.test", "preview_url": True}, PrepareVoice, SendMessage),
+        ("image", LINKED, FetchFiles, SendMessage),
+        ("document", LINKED, FetchFiles, SendMessage),
+        ("sticker", {"id": "123"}, PrepareVoice, SendMessage),
+        ("audio", {"id": "123", "voice": True}, PrepareVoice, PrepareVoice),
+        ("speech", {"body": "hi"}, Speak, Speak),
+    ],
+)
+def test_what_a_timer_sends_is_fetched_and_prepared_like_what_a_client_sends(
+    kind: str, content: dict[str, Any], on_a_phone: type[Job], at_meta: type[Job]
+) -> None:
+    job = envelope(PHONE, CONTACT, TimerStep(timeout=1, type=kind, message=content), [], at_ms=START).job
+    assert isinstance(job, FireTimer)
+
+    (phone,), (meta,) = (fire(job, timers=KnownTimers(), for_phone=for_phone) for for_phone in (True, False))
+
+    assert (type(phone.job), type(meta.job)) == (on_a_phone, at_meta)
+
+
+def test_what_a_timer_sends_keeps_its_place_among_the_contacts_messages() -> None:
+    (sent,) = fire(timer(), timers=KnownTimers())
+
+    assert isinstance(sent.job, SendMessage)
+    assert sent.job.contact == CONTACT
+
+
+@pytest.mark.parametrize(
+    ("to", "whom"),
+    [
+        (CONTACT, {"to": CONTACT}),
+        ("BR.13491208655302741918", {"recipient": "BR.13491208655302741918"}),
+        (META_GROUP, {"to": META_GROUP, "recipient_type": "group"}),
+        ("120363040468224422@g.us", {"to": "120363040468224422@g.us"}),
+    ],
+)
+def test_field_report_100_a_timer_names_whom_it_is_for_as_a_client_does(to: str, whom: dict[str, str]) -> None:
+    sent = STEP.send_body(to)
+
+    assert {name: sent[name] for name in ("to", "recipient", "recipient_type") if name in sent} == whom

@@ -11,7 +11,7 @@ from unoapi.cli.options import Phone, TimeSpan, as_json, complete_phone, print_j
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import plain_table, screen, shown
 from unoapi.models.message_log import NOT_SEARCHABLE, STATES, MessageQuery, is_searchable
-from unoapi.services.message_search import search
+from unoapi.services.message_search import follow, search
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -48,7 +48,7 @@ def trace(  # noqa: PLR0913 (one for each option)
     Example: unoapi trace --to 5549988887777 --since 1h
     """
     if message_id:
-        _follow(uno, message_id, as_json=as_json)
+        _follow(uno, message_id, phone=phone, as_json=as_json)
         return
     if not (contact or phone or since is not None or state):
         raise click.UsageError("name a message id, or find one by --to, --phone, --since or --state")
@@ -92,8 +92,16 @@ def _print_found(found: list[FoundMessage], *, as_json: bool) -> None:
     screen().print(table)
 
 
-def _follow(uno: Uno, message_id: str, *, as_json: bool) -> None:
-    entries = uno.traces.find(message_id)
+def _steps(uno: Uno, message_id: str, phone: str) -> list[TraceEntry]:
+    """The steps of a message of a number, or of any: by the client's id, else by one that WhatsApp has for it."""
+    found = [] if phone else uno.traces.find(message_id)
+    for owner in () if found else [phone] if phone else uno.sessions.phones():
+        found = found or follow(message_id, phone=owner, traces=uno.traces, ids=uno.message_ids)
+    return found
+
+
+def _follow(uno: Uno, message_id: str, *, phone: str, as_json: bool) -> None:
+    entries = _steps(uno, message_id, phone)
     if not entries:
         click.echo(
             f"Nothing is known of {message_id}: not accepted here, or older than UNOAPI_TRACE_TTL. "
@@ -105,7 +113,8 @@ def _follow(uno: Uno, message_id: str, *, as_json: bool) -> None:
         for entry in entries:
             click.echo(entry.model_dump_json(exclude_defaults=True))
         return
-    click.echo(f"{message_id}  (number {entries[0].phone})")
+    also = "" if entries[0].message_id in ("", message_id) else f" = {entries[0].message_id}"
+    click.echo(f"{message_id}{also}  (number {entries[0].phone})")
     _print_steps(entries)
 
 

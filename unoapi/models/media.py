@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 ID_PREFIX = "3141"
 MEDIA_ID = ID_PREFIX + "[0-9]{20}"
 """Digits only, for clients that take anything else for a file; longer than any phone number."""
+METAS_ID = re.compile(r"[0-9]{10,20}", re.ASCII)
 FORMER_ID = r"[0-9A-Za-z][0-9A-Za-z_]*[.-][0-9A-Za-z._-]*"
 FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}", re.ASCII)
 MEGABYTE = 1_048_576
@@ -50,6 +51,11 @@ MIME_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(;[ -~]{0,100})?
 def is_own_media_id(text: str) -> bool:
     """Whether it is an id of the form that `MEDIA_ID` has."""
     return text.startswith(ID_PREFIX) and len(text) == len(ID_PREFIX) + 20 and text.isascii() and text.isdigit()
+
+
+def may_be_metas(media_id: str) -> bool:
+    """Whether an id that nobody knows here may be of a file that was uploaded to Meta itself."""
+    return METAS_ID.fullmatch(media_id) is not None
 
 
 def plain_mime_type(text: str) -> str:

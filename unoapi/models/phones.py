@@ -31,6 +31,8 @@ MAX_WRITTEN_CHARS = 128
 DEVICE = re.compile(r"[.:_].*")
 """What follows the phone in the address of one of its devices."""
 CHAT_ID = re.compile(r"[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
+META_GROUP = re.compile(r"(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/=_-]{16,128}", re.ASCII)
+"""A group's id at Meta: a text in base64."""
 NEW_GROUP = re.compile(r"120363[0-9]{12,14}", re.ASCII)
 """A group's id without its host: longer than any phone."""
 BEFORE_A_NUMBER = re.compile(

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from unoapi.models.cloud_api.messages.sender import MAX_TEXT_CHARS
 from unoapi.models.identity import is_user_id
+from unoapi.models.phones import META_GROUP
 
 MAX_TIMEOUT_MS = 30 * 86_400_000
 MAX_NEXTS = 50
@@ -23,7 +25,7 @@ class TimerStep(BaseModel):
     timeout: int = Field(ge=1, le=MAX_TIMEOUT_MS)
     type: str = Field(default="text", pattern=r"^[a-z_]{1,32}$")
     message: Annotated[
-        Annotated[str, Field(min_length=1, max_length=4096), Tag("(text)")]
+        Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS), Tag("(text)")]
         | Annotated[dict[str, Any], Tag("(object)")],
         Discriminator(lambda value: "(object)" if isinstance(value, dict) else "(text)"),
     ]
@@ -38,7 +40,8 @@ class TimerStep(BaseModel):
         """The Cloud API message to send."""
         content = {"body": self.message} if isinstance(self.message, str) else self.message
         whom = {"recipient": to} if is_user_id(to) else {"to": to}
-        return {"messaging_product": "whatsapp", **whom, "type": self.type, self.type: content}
+        kind = {"recipient_type": "group"} if META_GROUP.fullmatch(to) else {}
+        return {"messaging_product": "whatsapp", **kind, **whom, "type": self.type, self.type: content}
 
 
 class TimerRequest(TimerStep):

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unoapi.errors import Postponed, StoreUnavailable
 from unoapi.models.cloud_api.messages import SpeechMessage
 from unoapi.models.jobs import FetchFiles, MessageJob, PrepareVoice, SendMessage, Speak
 from unoapi.services import fetching, preparation
 
 if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.ports import SessionStore
+
+
+def is_phone(phone: str, *, sessions: SessionStore) -> bool:
+    """Whether a connector sends for the number. Not while nobody can say it: then it fetches a file by itself."""
+    try:
+        return sessions.find(phone).provider == "whatsmeow"
+    except (Postponed, StoreUnavailable):
+        return False
 
 
 def first_job(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voice: bool) -> type[MessageJob]:

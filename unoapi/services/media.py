@@ -6,7 +6,15 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError
-from unoapi.models.media import MediaFile, file_key, limit_of, new_media_id, plain_filename, plain_mime_type
+from unoapi.models.media import (
+    MediaFile,
+    file_key,
+    limit_of,
+    may_be_metas,
+    new_media_id,
+    plain_filename,
+    plain_mime_type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -79,23 +87,42 @@ def holders(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def kinds_of_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The same, each behind its kind, as `image` or `document`."""
+    """The same, each behind its kind, as `image` or `document`. The files of a carousel's cards are not among them."""
     kind = message.get("type")
-    media = [(str(kind), message[kind])] if kind in MEDIA_TYPES else []
+    if kind in MEDIA_TYPES:
+        return _files_in([{kind: message[kind]}])
     if kind == "interactive":
-        header = message["interactive"].get("header") or {}
-        media += [(name, header[name]) for name in MEDIA_TYPES if header.get(name)]
+        return _files_in([message["interactive"].get("header")])
     if kind == "template":
-        media += _values(message["template"].get("components") or [])
-    return [(name, holder) for name, holder in media if isinstance(holder, dict)]
+        return _files_in(_parts(message["template"], "components", "parameters"))
+    return []
 
 
-def _values(components: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    """What the values of a template name as files, in the cards of a carousel, too."""
-    parameters = [parameter for component in components for parameter in component.get("parameters") or []]
-    cards = [card for component in components for card in component.get("cards") or []]
-    own = [(name, parameter.get(name)) for parameter in parameters for name in MEDIA_TYPES]
-    return own + [holder for card in cards for holder in _values(card.get("components") or [])]
+def holders_of_cards(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The media objects of a carousel's cards: Meta shows them, a phone writes their addresses among the words."""
+    kind = message.get("type")
+    if kind == "interactive":
+        action = message["interactive"].get("action")
+        heads = [card.get("header") for card in _parts(action, "cards") if isinstance(card, dict)]
+        return [holder for _, holder in _files_in(heads)]
+    if kind == "template":
+        values = _parts(message["template"], "components", "cards", "components", "parameters")
+        return [holder for _, holder in _files_in(values)]
+    return []
+
+
+def _files_in(parts: Iterable[Any]) -> list[tuple[str, dict[str, Any]]]:
+    named = [(name, part.get(name)) for part in parts if isinstance(part, dict) for name in MEDIA_TYPES]
+    return [(name, holder) for name, holder in named if isinstance(holder, dict)]
+
+
+def _parts(part: Any, *path: str) -> list[Any]:
+    """What the lists at the end of a path of lists hold."""
+    found = [part]
+    for name in path:
+        lists = [one.get(name) for one in found if isinstance(one, dict)]
+        found = [inner for listed in lists if isinstance(listed, list) for inner in listed]
+    return found
 
 
 def own_id(phone: str, media_id: str) -> str:
@@ -107,13 +134,19 @@ def own_id(phone: str, media_id: str) -> str:
     return media_id
 
 
-def check(message: OutboundMessage, *, phone: str, index: MediaIndex) -> None:
-    """Refuse a message with a file that nobody uploaded. Raises RequestError."""
-    for holder in holders(message.to_wire()):
+def check(message: OutboundMessage, *, phone: str, index: MediaIndex, at_meta: bool = False) -> None:
+    """Refuse a message with a file that nobody uploaded. Raises RequestError.
+
+    `at_meta`: Meta sends it, so that the file may have been uploaded there.
+    """
+    document = message.to_wire()
+    for holder in [*holders(document), *holders_of_cards(document)]:
         if holder.get("id") and not holder.get("link"):
             try:
                 index.find(own_id(phone, str(holder["id"])), phone=phone)
             except MediaMissing:
+                if at_meta and may_be_metas(str(holder["id"])):
+                    continue
                 details = f"{message.type}.id: no uploaded media of this number has this id, or it has expired."
                 raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
 
@@ -121,16 +154,23 @@ def check(message: OutboundMessage, *, phone: str, index: MediaIndex) -> None:
 def resolve(
     message: dict[str, Any], *, phone: str, index: MediaIndex, link: Callable[[MediaFile], str]
 ) -> dict[str, Any]:
-    """The message's document with a link in the place of each uploaded id, for who cannot read our store.
+    """The message's document for Meta, which cannot read our store: with a link in the place of each uploaded id.
 
-    Raises MediaMissing.
+    An id that may be Meta's own stays. Raises MediaMissing.
     """
-    if not any(holder.get("id") and not holder.get("link") for holder in holders(message)):
+    named = [*holders(message), *holders_of_cards(message)]
+    if not any(holder.get("id") and not holder.get("link") for holder in named):
         return message
     changed: dict[str, Any] = copied(message)
-    for holder in holders(changed):
+    for holder in [*holders(changed), *holders_of_cards(changed)]:
         if holder.get("id") and not holder.get("link"):
-            media = index.find(own_id(phone, str(holder.pop("id"))), phone=phone)
+            try:
+                media = index.find(own_id(phone, str(holder["id"])), phone=phone)
+            except MediaMissing:
+                if may_be_metas(str(holder["id"])):
+                    continue
+                raise
+            del holder["id"]
             holder["link"] = link(media)
             if changed["type"] == "document" and media.filename:
                 holder.setdefault("filename", media.filename)

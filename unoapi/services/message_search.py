@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from unoapi.models.trace import TraceEntry
-    from unoapi.ports import MessageLog, Traces
+    from unoapi.ports import MessageIds, MessageLog, Traces
 
 STATES_AT_ONCE = 100
 MAX_STATES = 400
@@ -32,6 +32,14 @@ class MessagePage:
         """What the API answers."""
         data = [found.as_json() for found in self.messages]
         return {"data": data, "next": self.next} if self.next else {"data": data}
+
+
+def follow(message_id: str, *, phone: str, traces: Traces, ids: MessageIds) -> list[TraceEntry]:
+    """The steps of a message, oldest first: by the client's id, or by one that WhatsApp has for it.
+
+    Raises StoreUnavailable.
+    """
+    return traces.read(phone, message_id) or traces.read(phone, ids.ours(phone, message_id))
 
 
 def search(query: OwnMessageQuery, *, phone: str = "", log: MessageLog, traces: Traces) -> MessagePage:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import SpeechMessage
-from unoapi.models.jobs import Envelope, FireTimer, SendMessage, Speak, computed_id
+from unoapi.models.cloud_api.messages import OutboundMessage
+from unoapi.models.jobs import Envelope, FireTimer, computed_id
 from unoapi.models.timers import MAX_TIMER_BYTES, MAX_TIMERS, TimerStep
-from unoapi.services.message_parsing import parse_message
+from unoapi.services.first_jobs import first_job
+from unoapi.services.message_parsing import ACCEPTED, parse_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from unoapi.ports import Timers, TimerStore
 
 TIMERS_WAIT_S = 60
+WAS_ACCEPTED = replace(ACCEPTED, any_type=True)
+"""Of which type a message may be was decided when its timer was started."""
 
 
 def start(phone: str, to: str, request: TimerRequest, *, at_ms: int, timers: TimerStore) -> Envelope:
@@ -50,9 +54,10 @@ def envelope(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *
     return Envelope(job, delay_ms=step.timeout)
 
 
-def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
+def fire(job: FireTimer, *, timers: Timers, for_phone: bool, voice: bool, always_voice: bool) -> list[Envelope]:
     """The message to send and the next timer; nothing when the timer was stopped or started again, or was answered.
 
+    It is prepared like one that a client sends now: see `first_job`.
     Raises StoreUnavailable: the timer waits until Redis can say whether it still counts.
     A repeated job makes the same message.
     """
@@ -61,10 +66,16 @@ def fire(job: FireTimer, *, timers: Timers) -> list[Envelope]:
         return []
     step = TimerStep.model_validate(job.step)
     message_id = f"wamid.{computed_id('timer message', job.id).replace('-', '').upper()}"
-    message = parse_message(step.send_body(job.to))
-    kind = Speak if isinstance(message, SpeechMessage) else SendMessage
-    body = serialise(message.to_wire())
-    envelopes = [Envelope(kind(id=message_id, phone=job.phone, message_id=message_id, body=body))]
+    message = parse_message(step.send_body(job.to), sender=WAS_ACCEPTED)
+    sent = first_job(message, for_phone=for_phone, voice=voice, always_voice=always_voice)(
+        id=message_id,
+        phone=job.phone,
+        message_id=message_id,
+        body=serialise(message.to_wire()),
+        contact=job.to[:256],
+        any_type=type(message) is OutboundMessage,
+    )
+    envelopes = [Envelope(sent)]
     if job.nexts:
         following, *nexts = (TimerStep.model_validate(following) for following in job.nexts)
         # Its start is computed, not read from the clock: a repeated job makes the same timer.

@@ -11,6 +11,7 @@ from unoapi.models.session import MAX_TTL_S
 from unoapi.services.endpoint_test import find_webhook
 from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
+from unoapi.web.messages import sender_for
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body
 
@@ -34,7 +35,7 @@ class BlacklistEntry(BaseModel):
 @body(BlacklistEntry)
 def put(phone: str, webhook_id: str, body: BlacklistEntry) -> ResponseReturnValue:
     """Put a contact on a webhook's blacklist, or take it off."""
-    contact = contact_of(body.to, own=phone, field="to")
+    contact = contact_of(body.to, sender=sender_for(phone), field="to")
     if body.ttl:
         find_webhook(parts().sessions.find(phone), webhook_id)
     parts().blacklist.put(phone, webhook_id[:100], contact, ttl_s=body.ttl)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 routes = Blueprint("qr", __name__)
 
+ELSEWHERE = {"sandbox": "in the sandbox", "forwarder": "at Meta"}
 SHOWN = (
     "label", "autoConnect", "ignoreGroupMessages", "ignoreOwnMessages", "readOnReceipt", "composingMessage",
     "rejectCalls",
@@ -84,6 +85,8 @@ def state_of(phone: str) -> dict[str, Any]:
 @body(ConnectRequest)
 def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
     """Connect: with the stored login if there is one, else show a code."""
+    if elsewhere := _connected_elsewhere(phone):
+        return elsewhere
     ask_to_connect(phone, body)
     return jsonify(success=True)
 
@@ -99,14 +102,14 @@ def ask_to_connect(phone: str, wish: ConnectRequest) -> None:
 @session_token
 def disconnect(phone: str) -> ResponseReturnValue:
     """Disconnect, and stay so until somebody asks for a connection."""
-    return _sent(phone, "session.disconnect", {})
+    return _connected_elsewhere(phone) or _sent(phone, "session.disconnect", {})
 
 
 @routes.post("/session/<node:phone>/reload")
 @session_token
 def reload(phone: str) -> ResponseReturnValue:
     """Disconnect and connect again."""
-    return _sent(phone, "session.reload", {"method": "resume"})
+    return _connected_elsewhere(phone) or _sent(phone, "session.reload", {"method": "resume"})
 
 
 @routes.post("/session/<node:phone>/logout")
@@ -114,6 +117,14 @@ def reload(phone: str) -> ResponseReturnValue:
 def logout(phone: str) -> ResponseReturnValue:
     """Leave the phone's list of devices."""
     return _sent(phone, "session.logout", {})
+
+
+def _connected_elsewhere(phone: str) -> ResponseReturnValue | None:
+    """The answer for a number that no connector connects: nothing is done, and it is said. None for a phone."""
+    place = ELSEWHERE.get(parts().sessions.find(phone).provider)
+    if place is None:
+        return None
+    return jsonify(success=True, warnings=[f"The number is {place}: no connector connects it, and nothing was done."])
 
 
 def _sent(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import MediaMissing, NobodyAnswers, QuestionRefused, RequestError
+from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.groups import MAX_CHANGED, MAX_DESCRIPTION, MAX_SUBJECT
 from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.models.phones import GROUP, is_group, is_individual, read_address, user_of
@@ -158,7 +159,7 @@ def _people(named: list[str], phone: str) -> list[str]:
 
 
 def _member(name: str, phone: str, field: str) -> str:
-    address = contact_of(name, own=phone, field=field)
+    address = contact_of(name, sender=Sender(phone=phone, at_meta=False), field=field)
     if is_individual(address) and user_of(address).isdigit():
         return address
     details = f"{field}: must be a phone, or a …@lid that an event or an answer named."

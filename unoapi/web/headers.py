@@ -9,6 +9,7 @@ from flask import request
 
 from unoapi.errors import RequestError
 from unoapi.settings import is_loopback
+from unoapi.web.paths import own_methods
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -67,6 +68,8 @@ def register_headers(app: Flask, *, origins: frozenset[str], token_header: str) 
         immutable = answer.cache_control.immutable
         answer.headers.update({name: text for name, text in SECURITY.items() if not (immutable and name == CACHE)})
         answer.headers.setdefault(POLICY_HEADER, POLICY)
+        if request.method == "OPTIONS" and answer.allow:
+            answer.headers["Allow"] = ", ".join(sorted(own_methods(app.url_map, request.path, answer.allow)))
         origin = request.headers.get("Origin")
         if origins and origin:
             answer.headers.add("Vary", "Origin")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, after_this_request, jsonify, request
 
-from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
+from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError, StoreUnavailable
 from unoapi.models.file_types import HEAD_BYTES, VAGUE, declared_type
 from unoapi.models.media import (
     FILE_NAME,
@@ -120,8 +120,8 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         media = uno.media_index.find(file.rpartition(".")[0], phone=phone)
         # Cleaned again: it may have been saved by an earlier version.
         mime_type, name, tag = plain_mime_type(media.mime_type), plain_filename(media.filename) or file, media.sha256
-    except MediaMissing:
-        pass  # saved by the Node version: the name's ending says its type
+    except (MediaMissing, StoreUnavailable):
+        pass  # saved by the Node version, or Redis is away: the name's ending says its type
     part = _asked_part(size, tag)
     start, length = part or (0, size)
     try:

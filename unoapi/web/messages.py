@@ -30,8 +30,9 @@ from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry
 from unoapi.providers.whatsmeow.commands import ensure_possible
 from unoapi.services import media
-from unoapi.services.first_jobs import first_job
+from unoapi.services.first_jobs import first_job, is_phone
 from unoapi.services.message_parsing import parse_message, slips
+from unoapi.services.message_search import follow
 from unoapi.services.sessions import TOKEN_NAMES
 from unoapi.services.speech import ensure_speakable
 from unoapi.web.auth import session_token
@@ -76,7 +77,8 @@ def accept(phone: str, body: dict[str, Any], *, key: str | None = None) -> dict[
     ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
         return _command(phone, body)
-    return _send(phone, body, parse_message(body, sender=_sender(phone)), key)
+    sender = sender_for(phone)
+    return _send(sender, body, parse_message(body, sender=sender), key)
 
 
 @routes.post("/<version>/<node:phone>/marketing_messages")
@@ -86,11 +88,12 @@ def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # 
     """Accept one template for Meta's path of marketing messages; a phone sends it like any other."""
     body = _message_body()
     ensure_served(phone)
-    message = parse_message(body, sender=_sender(phone))
+    sender = sender_for(phone)
+    message = parse_message(body, sender=sender)
     if not isinstance(message, TemplateMessage):
         details = "type: marketing messages are templates; post anything else to /messages."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
-    return jsonify(_send(phone, body, message.as_marketing(), request.headers.get(KEY_HEADER)))
+    return jsonify(_send(sender, body, message.as_marketing(), request.headers.get(KEY_HEADER)))
 
 
 def _message_body() -> dict[str, Any]:
@@ -106,7 +109,19 @@ def without_tokens(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _send(phone: str, body: dict[str, Any], message: OutboundMessage, key: str | None) -> dict[str, Any]:
+def _send(sender: Sender, body: dict[str, Any], message: OutboundMessage, key: str | None) -> dict[str, Any]:
+    ensure_sendable(message, sender=sender)
+    return {
+        "messaging_product": "whatsapp",
+        "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
+        "messages": [{"id": _accept(sender.phone, message, key)}],
+        **({"warnings": warnings} if (warnings := slips(message)) else {}),
+    }
+
+
+def ensure_sendable(message: OutboundMessage, *, sender: Sender) -> None:
+    """Refuse what the number's connection cannot send, while the client can read why. Raises RequestError."""
+    phone = sender.phone
     _ensure_addressable(phone, message)
     if isinstance(message, TemplateMessage):
         ensure_bindable(phone, message.template)
@@ -114,12 +129,7 @@ def _send(phone: str, body: dict[str, Any], message: OutboundMessage, key: str |
         _ensure_possible(phone, message)
     elif isinstance(message, SpeechMessage):
         _ensure_speakable(phone, message)
-    return {
-        "messaging_product": "whatsapp",
-        "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
-        "messages": [{"id": _accept(phone, message, key)}],
-        **({"warnings": warnings} if (warnings := slips(message)) else {}),
-    }
+    media.check(message, phone=phone, index=parts().media_index, at_meta=sender.any_type)
 
 
 @routes.delete("/<version>/<node:phone>/messages/<message_id>")
@@ -152,7 +162,7 @@ def ensure_served(phone: str) -> None:
         raise RequestError("Unsupported request: unknown number", code=100, status=404, details=details)
 
 
-def _sender(phone: str) -> Sender:
+def sender_for(phone: str) -> Sender:
     """Whose message it is. With Redis away Meta's limits count."""
     try:
         provider = parts().sessions.find(phone).provider
@@ -202,7 +212,6 @@ def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
 
 def _accept(phone: str, message: OutboundMessage, key: str | None) -> str:
     """Queue a message and return its id; under an idempotency key only once."""
-    media.check(message, phone=phone, index=parts().media_index)
     text = serialise(message.to_wire())
     if len(text.encode()) > MAX_MESSAGE_BYTES:
         details = f"A message has at most {MAX_MESSAGE_BYTES} bytes of JSON."
@@ -284,18 +293,10 @@ def _first_job(phone: str, message: OutboundMessage) -> type[MessageJob]:
     settings = parts().settings
     return first_job(
         message,
-        for_phone=_is_phone(phone),
+        for_phone=is_phone(phone, sessions=parts().sessions),
         voice=settings.convert_audio_message_to_ogg,
         always_voice=settings.send_audio_message_as_ptt,
     )
-
-
-def _is_phone(phone: str) -> bool:
-    """Whether a connector sends for the number. With Redis away it fetches a file by itself."""
-    try:
-        return parts().sessions.find(phone).provider == "whatsmeow"
-    except (Postponed, StoreUnavailable):
-        return False
 
 
 def _ensure_known(phone: str, message_id: str) -> None:
@@ -303,7 +304,7 @@ def _ensure_known(phone: str, message_id: str) -> None:
     uno = parts()
     try:
         known = (
-            not _is_phone(phone)
+            not is_phone(phone, sessions=parts().sessions)
             or uno.connections.key(phone, message_id) is not None
             or any(uno.traces.read_all([(phone, message_id)]))  # not sent yet
         )
@@ -314,9 +315,22 @@ def _ensure_known(phone: str, message_id: str) -> None:
         raise RequestError("Unknown message", code=100, status=404, details=details)
 
 
+def _ensure_deletable(phone: str) -> None:
+    """Refuse what Meta's API does not have. While nobody can say whose number it is, the job finds out."""
+    try:
+        at_meta = parts().sessions.find(phone).provider == "forwarder"
+    except (Postponed, StoreUnavailable):
+        return
+    if at_meta:
+        details = "Meta's Cloud API does not delete messages for everybody: only phones do."
+        raise RequestError("Unsupported", code=131051, status=400, details=details)
+
+
 def _command(phone: str, body: dict[str, Any]) -> dict[str, Any]:
     command = Command.model_validate(body)
     _ensure_known(phone, command.message_id or "")
+    if command.status == "deleted":
+        _ensure_deletable(phone)
     uno = parts()
     job = RunCommand(
         id=new_message_id(), phone=phone, message_id=command.message_id or "", body=serialise(command.to_wire())
@@ -333,7 +347,7 @@ def _command(phone: str, body: dict[str, Any]) -> dict[str, Any]:
 def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """The life of a message, oldest step first; by the client's id or by the one that WhatsApp has for it."""
     uno = parts()
-    entries = uno.traces.read(phone, message_id) or uno.traces.read(phone, uno.message_ids.ours(phone, message_id))
+    entries = follow(message_id, phone=phone, traces=uno.traces, ids=uno.message_ids)
     if not entries:
         details = "Nothing is known of this message: another number's, older than UNOAPI_TRACE_TTL, or not accepted."
         raise RequestError("Unknown message", code=100, status=404, details=details)

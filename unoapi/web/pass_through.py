@@ -141,6 +141,14 @@ def forward(session: Session, edge: str, **more: str) -> Response:
     return _ask(session, f"{node}/{edge}", **more)
 
 
+def forward_change(session: Session, node: str) -> Response:
+    """Pass a change of the number itself on, or of its account when that is what `node` names. Raises RequestError."""
+    account = session.webhook_forward
+    of_account = node == account.business_account_id != account.phone_number_id
+    _ensure_allowed(session, shared=not of_account)
+    return _ask(session, account.business_account_id if of_account else account.phone_number_id)
+
+
 def forward_node(session: Session, path: str) -> Response:
     """Pass a request about a thing of Meta's on: a flow, a group, a template. Raises RequestError."""
     if not EDGE.fullmatch(path) or SECRETS in path:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MAX_CHARS = 120
 """Of a path that is compared with the routes; ours are shorter, and comparing takes quadratic time."""
 SIMILAR = 0.7
-AT_META = "pass_through.edge_of_number"
-"""The route that takes any path behind a number."""
+AT_META = frozenset({"pass_through.edge_of_number", "pass_through.delete_node"})
+"""The routes of what only Meta could have: any path behind a number, and any thing to be deleted."""
 SEE = "See /docs for all paths."
 VERSION = re.compile(r"v[0-9]{1,3}(\.[0-9]{1,3})?")
 PHONE = re.compile(r"(%2B|\+)?[0-9]{5,20}|<p>|<phone>|\{phone\}|:phone")
@@ -57,7 +57,7 @@ def own_methods(routes: Map, path: str, allowed: Iterable[str]) -> list[str]:
     adapter, own = routes.bind(""), []
     for method in allowed:
         with suppress(HTTPException):
-            if adapter.match(path, method=method)[0] != AT_META:
+            if adapter.match(path, method=method)[0] not in AT_META:
                 own.append(method)
     return own or list(allowed)
 

@@ -20,7 +20,7 @@ from unoapi.web import templates as message_templates
 from unoapi.web.auth import check_owner, is_stored, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import REFUSED, forward, or_at_meta, said_of_number
+from unoapi.web.pass_through import REFUSED, forward, forward_change, or_at_meta, said_of_number
 from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 from unoapi.web.uploads import file_of_handle
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
 
 routes = Blueprint("phones", __name__)
+
+OK = 200
 
 
 class CallbackOverride(BaseModel):
@@ -113,17 +115,21 @@ def _shown(phone: str, node: str) -> ResponseReturnValue:
 @routes.post("/<graph:version>/<node:node>")
 @or_at_meta
 @owner
-@schema(body=(PhoneChange,))
+@schema(body=(PhoneChange,), also=REFUSED)
 def change(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001
     """Set the number's webhook the way Meta does: `webhook_configuration`. An empty address takes it back.
 
-    At the id of a template it changes the template's components or category.
+    What else is kept of a number or an account at Meta, as its PIN, is changed there. At the id of a template it
+    changes the template's components or category.
     """
     if template := _template_of(node):
         return message_templates.edit(*template)
     phone = opened_phone(node)
     wanted = PhoneChange.model_validate(parameters(PhoneChange)).webhook_configuration
-    return set_callback(phone, wanted) if wanted else jsonify(success=True)
+    if wanted:
+        return set_callback(phone, wanted)
+    session = session_of(phone)
+    return forward_change(session, node) if session.provider == "forwarder" else jsonify(success=True)
 
 
 def set_callback(phone: str, wanted: CallbackOverride) -> ResponseReturnValue:
@@ -195,8 +201,11 @@ def _picture(phone: str, media_id: str) -> str:
 
 @routes.get("/<version>/<node:phone>/block_users")
 @session_token
+@schema(also=REFUSED)
 def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """The users whom the number blocks: no webhook gets their events."""
+    """The users whom the number blocks: no webhook gets their events. Those of a number at Meta are kept there."""
+    if (session := session_of(phone)).provider == "forwarder":
+        return forward(session, "block_users")
     users = parts().blacklist.blocked(phone)
     listed = page([{"id": user, "messaging_product": "whatsapp", **_named(user)} for user in users])
     return jsonify({**listed, "data": [{k: v for k, v in user.items() if k != "id"} for user in listed["data"]]})
@@ -204,28 +213,33 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 
 @routes.route("/<version>/<node:phone>/block_users", methods=["POST", "DELETE"])
 @session_token
+@schema(also=REFUSED)
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Block users: no webhook of the number gets their events, and a phone blocks them. DELETE unblocks them."""
+    """Block users: no webhook gets their events, and the phone, or Meta, blocks them. DELETE unblocks them."""
     names = [user.name for user in _Users.model_validate(parameters(_Users)).block_users]
     wrong = [name for name in names if not (is_phone(name, own=phone) or Identity.of(name).user_id)]
     if wrong:
         details = f"{len(wrong)} of the users are neither phone numbers nor user ids; nobody was changed."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
-    uno = parts()
-    webhook_ids = [webhook.id for webhook in session_of(phone).webhooks]
+    uno, session = parts(), session_of(phone)
+    webhook_ids = [webhook.id for webhook in session.webhooks]
     numbers = [Identity.of(name).user_id or read_address(name, own=phone) for name in names]
     users: list[dict[str, Any]] = [
         {"input": name, **_named(number)} for name, number in zip(names, numbers, strict=True)
     ]
-    provider = uno.providers[session_of(phone).provider]
+    at_meta = forward(session, "block_users") if session.provider == "forwarder" else None
+    if at_meta is not None and at_meta.status_code != OK:
+        return at_meta
+    provider = uno.providers[session.provider]
     if isinstance(provider, ServesPhones):
         there = [number for number in numbers if is_individual(number) and not is_user_id(number)]
         provider.block(phone, there, blocked=request.method == "POST")
     if request.method == "POST":
         uno.blacklist.block(phone, webhook_ids, numbers)
-        return jsonify(messaging_product="whatsapp", block_users={"added_users": users})
-    uno.blacklist.unblock(phone, webhook_ids, numbers)
-    return jsonify(messaging_product="whatsapp", block_users={"removed_users": users})
+    else:
+        uno.blacklist.unblock(phone, webhook_ids, numbers)
+    done = "added_users" if request.method == "POST" else "removed_users"
+    return at_meta or jsonify(messaging_product="whatsapp", block_users={done: users})
 
 
 def _named(user: str) -> dict[str, str]:

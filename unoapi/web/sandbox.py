@@ -11,7 +11,7 @@ from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
 from unoapi.models.identity import is_same_phone
-from unoapi.models.jobs import Envelope
+from unoapi.models.jobs import Envelope, computed_id
 from unoapi.models.trace import TraceEntry
 from unoapi.services import own_chat
 from unoapi.services.webhooks import to_fan_out
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 routes = Blueprint("sandbox", __name__)
 log = get_logger(__name__)
+
+WITHOUT_OBJECT = frozenset({"unsupported", "request_welcome"})
+"""Types of which a received message has no object."""
+CHOICES = frozenset({"interactive", "button"})
 
 
 @routes.post("/sandbox/<digits:phone>/messages")
@@ -42,11 +46,14 @@ def receive(phone: str, body: SandboxMessage) -> str:
     if session.provider != "sandbox":
         details = 'Register the session with {"provider": "sandbox"} first.'
         raise RequestError("The session is not in the sandbox", code=100, status=400, details=details)
-    if body.type != "unsupported" and body.type not in body.message:
+    if body.type not in WITHOUT_OBJECT and body.type not in body.message:
         details = f"{body.type}: the object of the message's type is missing"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     message_id = body.id or new_message_id()
     message = {**body.message, "id": message_id, "timestamp": str(body.timestamp or int(time.time()))}
+    if body.type in CHOICES:  # made in a message of the number's, which clients read here
+        about = computed_id("simulated menu", phone, message_id).replace("-", "").upper()
+        message.setdefault("context", {"from": phone, "id": f"wamid.{about}"})
     log.debug(UPSERT, message_id=message_id, phone=phone)
     event = message_event(phone, message, contacts=[body.identity.as_contact(body.profile.name)])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")

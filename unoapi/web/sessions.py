@@ -79,7 +79,7 @@ def _unknown_names(phone: str, wanted: dict[str, Any]) -> list[str]:
 def deregister(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Remove the session on purpose, with its login at WhatsApp. Its waiting deliveries become dead letters."""
     remove(phone)
-    return "", 204
+    return jsonify(success=True) if parts().settings.unoapi_deregister_body else ("", 204)
 
 
 def remove(phone: str) -> None:

@@ -12,6 +12,7 @@ from unoapi.services import timers
 from unoapi.services.message_parsing import parse_message
 from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
+from unoapi.web.messages import ensure_sendable, sender_for
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body
 
@@ -27,10 +28,10 @@ PLACE = "The end of the path"
 @body(TimerRequest)
 def start(phone: str, to: str, body: TimerRequest) -> ResponseReturnValue:
     """Start a timer; one that waits for the same contact stops. Fields in the body or the query."""
-    contact, at_ms = contact_of(to, own=phone, field=PLACE), now_ms()
+    uno, sender, at_ms = parts(), sender_for(phone), now_ms()
+    contact = contact_of(to, sender=sender, field=PLACE)
     for step in (body, *body.nexts):
-        parse_message(step.send_body(contact))  # refused here, while the client can read why
-    uno = parts()
+        ensure_sendable(parse_message(step.send_body(contact), sender=sender), sender=sender)
     uno.publisher.publish([timers.start(phone, contact, body, at_ms=at_ms, timers=uno.timers)])
     return jsonify(success=True)
 
@@ -40,5 +41,5 @@ def start(phone: str, to: str, body: TimerRequest) -> ResponseReturnValue:
 def stop(phone: str, to: str) -> ResponseReturnValue:
     """Stop the contact's timer."""
     # A millisecond later, so that a timer of the same one stops, too.
-    parts().timers.touch(phone, contact_of(to, own=phone, field=PLACE), at_ms=now_ms() + 1)
+    parts().timers.touch(phone, contact_of(to, sender=sender_for(phone), field=PLACE), at_ms=now_ms() + 1)
     return jsonify(success=True)

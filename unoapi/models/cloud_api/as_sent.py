@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 
 class Part(BaseModel):
@@ -17,6 +17,10 @@ class ClientPart(Part):
     """A piece of what a client sends. A number is taken where a text is expected, as Graph does."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
+
+
+Product = Annotated[Literal["whatsapp"], BeforeValidator(lambda value: "whatsapp" if value in (None, "") else value)]
+"""What each request names. It may be left out, also as clients do that fill in every field."""
 
 
 class AsSent(Part):

@@ -323,7 +323,7 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
         match card:
             case {"header": {"type": str(kind), **header}}:
                 file = header.get(kind)
-                head = str(file.get("link") or "") if isinstance(file, dict) else str(file or "")
+                head = _link_of(file) if isinstance(file, dict) else str(file or "")
             case _:
                 head = ""
         body, footer, action = (_part(card, name) for name in ("body", "footer", "action"))
@@ -337,6 +337,14 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
                     if told.get("id") and told.get("title"):
                         buttons.append(content.Button(type="reply", id=str(told["id"]), title=str(told["title"])))
     return words, buttons
+
+
+def _link_of(file: dict[str, Any]) -> str:
+    link = str(file.get("link") or "")
+    if file.get("id") and not link:
+        details = "carousel: this connection needs the file of each card as a link."
+        _refuse(UNSUPPORTED, "Message type is not supported", details)
+    return link
 
 
 def _part(value: Any, name: str) -> dict[str, Any]:

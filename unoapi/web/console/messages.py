@@ -10,7 +10,7 @@ from flask import Blueprint, g, request, url_for
 
 from unoapi.models.dead_letters import explained_reason
 from unoapi.models.message_log import STATES, MessageQuery, OwnMessageQuery, state_of
-from unoapi.services.message_search import search
+from unoapi.services.message_search import follow, search
 from unoapi.web.console.access import any_login, opened_phone, session_login
 from unoapi.web.console.view import live, render
 from unoapi.web.console.words import t
@@ -83,7 +83,7 @@ def timeline(phone: str, message_id: str) -> ResponseReturnValue:
 
 def _timeline(phone: str, message_id: str) -> dict[str, Any]:
     uno = parts()
-    entries = uno.traces.read(phone, message_id) or uno.traces.read(phone, uno.message_ids.ours(phone, message_id))
+    entries = follow(message_id, phone=phone, traces=uno.traces, ids=uno.message_ids)
     if not entries:
         raise not_found(t("messages.unknown"))
     query = OwnMessageQuery.model_construct(id=entries[0].message_id, since=entries[0].at - AROUND, limit=1)

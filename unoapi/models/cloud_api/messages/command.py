@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from unoapi.models.cloud_api.as_sent import AsSent, ClientPart
+from unoapi.models.cloud_api.as_sent import AsSent, ClientPart, Product
 
 
 class TypingIndicator(ClientPart):
@@ -23,9 +23,9 @@ class Command(AsSent):
         json_schema_extra={"examples": [{"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.X"}]},
     )
 
-    messaging_product: Literal["whatsapp"] = "whatsapp"
+    messaging_product: Product = "whatsapp"
     status: Literal["read", "deleted"] | None = None
-    message_id: str | None = Field(default=None, min_length=1, max_length=512)
+    message_id: str | None = Field(default=None, min_length=1, max_length=512, coerce_numbers_to_str=True)
     typing_indicator: TypingIndicator | None = None
     to: str | None = Field(default=None, max_length=128)
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from unoapi.models.cloud_api.as_sent import AsSent, ClientPart
+from unoapi.models.cloud_api.as_sent import AsSent, ClientPart, Product
 from unoapi.models.cloud_api.messages.sender import sender_of
 from unoapi.models.identity import is_user_id
-from unoapi.models.phones import GROUP, read_address
+from unoapi.models.phones import CHAT_ID, GROUP, LID, META_GROUP, read_address
 
-GROUP_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{16,128}|[0-9]{1,32}(-[0-9]{1,32})?", re.ASCII)
-"""A group's id: Meta's is a text in base64, a phone's are digits without their host."""
 USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
 """A business-scoped user id: what stands for a contact whose phone is not known."""
 
@@ -39,12 +36,14 @@ class OutboundMessage(AsSent):
     """
 
     type: str
-    messaging_product: Literal["whatsapp"] = "whatsapp"
+    messaging_product: Product = "whatsapp"
     recipient_type: Literal["individual", "group"] = "individual"
     to: str | None = Field(default=None, max_length=128, description="Digits of a phone, or the address of a chat.")
     recipient: str | None = Field(default=None, pattern=USER_ID, description="Instead of `to`: the contact's user id.")
     context: Context | None = None
-    biz_opaque_callback_data: str | None = Field(default=None, max_length=512, description="Comes back in statuses.")
+    biz_opaque_callback_data: str | None = Field(
+        default=None, max_length=512, coerce_numbers_to_str=True, description="Comes back in statuses."
+    )
     ttl: int | None = Field(default=None, ge=0, description="Seconds until the message disappears.")
 
     _marketing: bool = PrivateAttr(default=False)
@@ -88,18 +87,26 @@ class OutboundMessage(AsSent):
         if not isinstance(value, str):
             return value
         sender = sender_of(info)
-        if info.data.get("recipient_type") == "group" and GROUP_ID.fullmatch(value):
-            if value.replace("-", "").isdigit():
+        if info.data.get("recipient_type") == "group":
+            if CHAT_ID.fullmatch(value):
                 return f"{value}@{GROUP}"
-            if not sender.at_meta:
+            if META_GROUP.fullmatch(value) and not sender.at_meta:
                 raise ValueError("only a number at Meta can send to a group of Meta's")
-            return value
+            if META_GROUP.fullmatch(value):
+                return value
         return read_address(value, own=sender.phone)
 
     @model_validator(mode="after")
     def _has_a_recipient(self) -> Self:
         if self.to is None and self.recipient is None:
             raise PydanticCustomError("missing", "to: is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _of_a_person(self) -> Self:
+        """A LID is a person's, also where a client takes all that is no phone for a group's."""
+        if self.to is not None and self.to.endswith(f"@{LID}"):
+            self.recipient_type = "individual"
         return self
 
     @property
@@ -112,6 +119,8 @@ class OutboundMessage(AsSent):
         wire = {**super().to_wire(), "messaging_product": "whatsapp", "type": self.type}
         if "recipient_type" in wire:
             wire["recipient_type"] = self.recipient_type
+        if self.biz_opaque_callback_data is not None:
+            wire["biz_opaque_callback_data"] = self.biz_opaque_callback_data
         addresses = {"to": self.to, "recipient": self.recipient}
         others = {name: value for name, value in wire.items() if name not in addresses}
         return {**others, **{name: address for name, address in addresses.items() if address is not None}}
