@@ -254,7 +254,12 @@ def bootstrap(settings: Settings) -> Uno:
     topology = Topology(settings.unoapi_queue_name, events=bounds)
     store = RedisClient(settings.redis_url.get_secret_value(), verify=settings.unoapi_redis_tls_verify)
     activity = RedisActivity(store)
-    traces = RedisTraces(store, ttl_s=settings.unoapi_trace_ttl, count=activity.note)
+    traces = RedisTraces(
+        store,
+        ttl_s=settings.unoapi_trace_ttl,
+        count=activity.note,
+        most_stuck=settings.unoapi_message_log_max,
+    )
     request_bin = RedisRequestBin(store)
     guard = AddressGuard(
         settings.allowed_hosts,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unoapi.models.media import MediaFile, SavedFile
     from unoapi.models.message_keys import MessageKey
     from unoapi.models.message_log import LoggedMessage
+    from unoapi.models.message_log import State as MessageState
     from unoapi.models.prepared import Film, LinkPreview, Pages, Picture, Sound
     from unoapi.models.processes import Process
     from unoapi.models.receipts import Receipt
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.session import Session, Webhook
     from unoapi.models.timers import TimerState
-    from unoapi.models.trace import TraceEntry
+    from unoapi.models.trace import StuckMessage, TraceEntry
     from unoapi.models.voice import VoiceAccount
 
 
@@ -556,6 +557,13 @@ class Traces(Protocol):
     def find(self, message_id: str) -> list[TraceEntry]:
         """The last steps of a message of any phone, for an operator. Raises StoreUnavailable."""
 
+    def stuck(self, state: MessageState, *, until_ms: int | None = ...) -> Iterator[StuckMessage]:
+        """Messages of all phones that a step may have left in one of `STUCK`, the latest step first.
+
+        As far as they are among the latest of them, and without those whose last such step is younger than `until_ms`.
+        Raises StoreUnavailable.
+        """
+
 
 class ActivityCounts(Protocol):
     """How much happens, in buckets of a minute or an hour. All of it may be lost."""
@@ -584,6 +592,9 @@ class MessageLog(Protocol):
 
     def latest(self, phone: str = ...) -> Iterator[LoggedMessage]:
         """The messages of a number, or of all, the newest first. Raises StoreUnavailable."""
+
+    def find(self, messages: Collection[tuple[str, str]]) -> dict[tuple[str, str], LoggedMessage]:
+        """Messages by phone and id, as far as they are among the latest of their numbers. Raises StoreUnavailable."""
 
     def body(self, phone: str, message_id: str) -> str | None:
         """The body of a message, if bodies are saved. Raises StoreUnavailable."""

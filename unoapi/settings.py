@@ -529,8 +529,9 @@ class Settings(BaseSettings):
         ge=0,
         le=100_000,
         description=(
-            "Latest messages that can be listed and searched: so many of each number, and of all together, for "
-            "`UNOAPI_TRACE_TTL`. Redis has about 250 bytes for each, with the contact's phone. 0: none."
+            "Latest messages that can be listed and searched: so many of each number, of all together, and of all that "
+            "wait, failed or were given up, for `UNOAPI_TRACE_TTL`. Redis has about 250 bytes for each, with the "
+            "contact's phone. 0: none."
         ),
     )
     unoapi_console_bodies: bool = Field(

@@ -47,7 +47,7 @@ def added(log: Log, *messages: LoggedMessage) -> None:
     """Add them, and wait until they are there."""
     for one in messages:
         log.add(one)
-    eventually(lambda: len(list(log.latest())) >= min(600, len(messages)))
+    eventually(lambda: is_newest(log, messages[-1]))
 
 
 def is_newest(log: Log, wanted: LoggedMessage) -> bool:
@@ -121,6 +121,67 @@ def test_a_search_by_state_reads_the_traces(log: Log) -> None:
 
     assert ids(log, traces, state="delivered") == ["wamid.2"]
     assert ids(log, traces, state="unknown") == ["wamid.3", "wamid.1"]
+
+
+def attempt(message: LoggedMessage, *, minute: int, webhook: str = "crm") -> TraceEntry:
+    """A failed attempt, so many minutes after the first message was accepted."""
+    at = message.at + timedelta(minutes=minute)
+    return TraceEntry(
+        at=at, step="attempt", phone=message.phone, message_id=message.id, webhook=webhook, kind="message", detail="503"
+    )
+
+
+def test_what_is_stuck_is_found_over_all_numbers_however_much_came_since(log: Log) -> None:
+    traces, stuck = MemoryTraces(), [message(0), message(1, phone=OTHER)]
+    added(log, *stuck, *(message(number) for number in range(2, 700)))
+    delivered = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.2", webhook="crm", kind="message")
+    traces.add(*(attempt(one, minute=minute) for one in (*stuck, message(2)) for minute in (0, 5)), delivered)
+
+    page = search(MessageQuery(state="waiting"), log=log, traces=traces)
+
+    assert [(found.message.phone, found.message.id) for found in page.messages] == [
+        (OTHER, "wamid.1"),
+        (PHONE, "wamid.0"),
+    ]
+    assert {found.detail for found in page.messages} == {"503"}
+    assert ids(log, traces, state="waiting", contact="8888-7777") == ["wamid.1"]
+    assert ids(log, traces, state="waiting", since="59970s") == ["wamid.1"]
+    assert ids(log, traces, state="waiting", direction="sent") == []
+    assert ids(log, traces, state="failed") == []
+
+
+def test_what_is_stuck_comes_page_by_page_without_gap_or_repetition(log: Log) -> None:
+    messages = [message(number, phone=PHONE if number % 2 else OTHER) for number in range(9)]
+    traces, seen, before = MemoryTraces(), list[str](), ""
+    added(log, *messages)
+    traces.add(*(attempt(one, minute=-number) for number, one in enumerate(messages[:4])))  # all at the same moment
+    traces.add(*(attempt(one, minute=5) for one in messages[4:]))
+
+    while True:
+        page = search(MessageQuery(state="waiting", limit=2, before=before), log=log, traces=traces)
+        seen += [found.message.id for found in page.messages]
+        if not page.next:
+            break
+        before = page.next
+
+    assert sorted(seen) == sorted(one.id for one in messages)
+
+
+@pytest.mark.parametrize("before", ["x", "1", "1.2", "-1.5.6", "\N{SUPERSCRIPT TWO}.1.2", "9" * 600])
+def test_a_cursor_that_nobody_gave_is_no_error(log: Log, before: str) -> None:
+    traces = MemoryTraces()
+    added(log, message(1))
+    traces.add(attempt(message(1), minute=0))
+
+    assert search(MessageQuery(state="waiting", before=before), log=log, traces=traces).messages is not None
+
+
+def test_messages_are_found_by_number_and_id(log: Log) -> None:
+    added(log, message(1), message(2, phone=OTHER), message(3))
+    wanted = [(PHONE, "wamid.1"), (OTHER, "wamid.2"), (OTHER, "wamid.3"), (PHONE, "wamid.none")]
+
+    assert log.find(wanted) == {(PHONE, "wamid.1"): message(1), (OTHER, "wamid.2"): message(2, phone=OTHER)}
+    assert log.find([]) == {}
 
 
 def test_an_older_message_is_found_by_its_id_as_long_as_it_has_a_trace(log: Log) -> None:

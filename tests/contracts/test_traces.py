@@ -17,6 +17,7 @@ from unoapi.stores.traces import LETTERS, MAX_TRACE_ENTRIES, WORDS, RedisTraces
 if TYPE_CHECKING:
     import redis
 
+    from unoapi.models.message_log import State
     from unoapi.ports import Traces
     from unoapi.stores.redis import RedisClient
 
@@ -178,6 +179,49 @@ def test_a_step_comes_back_as_it_was(traces: Traces, fields: dict[str, Any]) -> 
     traces.add(step)
 
     assert eventually(lambda: traces.read(PHONE, "wamid.1")) == [step]
+
+
+def stuck(traces: Traces, state: State, *, until_ms: int | None = None) -> list[tuple[str, str]]:
+    return [(one.phone, one.id) for one in traces.stuck(state, until_ms=until_ms)]
+
+
+def test_the_messages_that_a_step_may_have_left_in_a_state_come_once_the_latest_first(traces: Traces) -> None:
+    traces.add(entry(0), entry(3))
+    traces.add(entry(1, message_id="wamid.2", phone="5521977776666"))
+    traces.add(entry(2).model_copy(update={"step": "delivered", "message_id": "wamid.3"}))
+    traces.add(entry(4).model_copy(update={"step": "dead", "message_id": "wamid.4"}))
+    at_ms = round(entry(1).at.timestamp() * 1000)
+
+    assert eventually(lambda: stuck(traces, "dead")) == [(PHONE, "wamid.4")]
+    assert stuck(traces, "waiting") == [(PHONE, "wamid.1"), ("5521977776666", "wamid.2")]
+    assert stuck(traces, "waiting", until_ms=at_ms) == [("5521977776666", "wamid.2")]
+    assert stuck(traces, "waiting", until_ms=at_ms - 1) == []
+    assert stuck(traces, "failed") == []
+
+
+def test_the_index_of_a_state_is_bounded_and_ends_with_its_time(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.traces.TRIM_EVERY", 1)  # else chance decides who trims
+    monkeypatch.setattr("unoapi.stores.traces.STUCK_AT_ONCE", 7)
+    traces = RedisTraces(redis_client, ttl_s=60, most_stuck=20)
+
+    traces.add(*(entry(number, message_id=f"wamid.{number}") for number in range(50)))
+
+    latest = [(PHONE, f"wamid.{number}") for number in range(49, 29, -1)]
+    assert eventually(lambda: len(stuck(traces, "waiting")) == 20 and stuck(traces, "waiting")) == latest
+    assert 0 < raw_redis.ttl("unoapi-stuck:waiting") <= 60
+    assert int(raw_redis.memory_usage("unoapi-stuck:waiting") or 0) / 20 < 250
+
+
+def test_without_a_bound_no_state_is_indexed(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    traces = RedisTraces(redis_client, ttl_s=60, most_stuck=0)
+
+    traces.add(entry())
+    eventually(lambda: traces.read(PHONE, "wamid.1"))
+
+    assert stuck(traces, "waiting") == []
+    assert raw_redis.keys("unoapi-stuck:*") == []
 
 
 def test_a_trace_of_the_version_before_is_read_and_goes_on(redis_client: RedisClient, raw_redis: redis.Redis) -> None:

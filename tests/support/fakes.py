@@ -41,11 +41,12 @@ from unoapi.models.first_look import FirstLook
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, HeldDelivery, SendMessage, delivery_id, now_ms
 from unoapi.models.message_keys import MessageKey, message_token
+from unoapi.models.message_log import stuck_by
 from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.replays import STANDS_MS, Replay, StoredEvent, StreamBounds
 from unoapi.models.session import Session, Webhook
-from unoapi.models.trace import with_delivery_ids
+from unoapi.models.trace import StuckMessage, with_delivery_ids
 from unoapi.stores.activity import SPANS
 from unoapi.stores.alerts import EARLY_MS, GATHER_MS, GRACE_MS, MAX_GROUPS, OVERFLOW
 from unoapi.stores.campaigns import LEFT_ALONE_MS
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import Envelope, MessageJob
     from unoapi.models.media import MediaFile
     from unoapi.models.message_log import LoggedMessage
+    from unoapi.models.message_log import State as MessageState
     from unoapi.models.processes import Process
     from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.trace import TraceEntry
@@ -1042,7 +1044,7 @@ class MemoryDeadLetterQueue:
         if self.taken:
             raise DeadLettersBusy("another process")
         self._collect()
-        self.taken, walk.total = True, len(self.dead_letters)
+        self.taken, walk.total, walk.seen = True, len(self.dead_letters), len(self.dead_letters)
         on_locked()
         selected = [dead_letter for dead_letter in self.dead_letters if query.matches(dead_letter)]
         left = len(selected) if bounds.dead_letters is None else bounds.dead_letters
@@ -1052,7 +1054,7 @@ class MemoryDeadLetterQueue:
                 part, selected = selected[:size], selected[size:]
                 self.batches.append(len(part))
                 for dead_letter, outcome in zip(part, settle(part), strict=True):
-                    left -= outcome not in PASSED_OVER
+                    left -= bool(query.id) or outcome not in PASSED_OVER
                     if outcome not in STAYING:
                         self.dead_letters.remove(dead_letter)
                     yield DeadLetterResult(dead_letter, outcome)
@@ -1231,7 +1233,8 @@ class MemoryCampaigns:
 class MemoryTraces:
     """Traces. `count` gets each step."""
 
-    def __init__(self, *, count: Callable[[TraceEntry], None] = lambda _: None) -> None:
+    def __init__(self, *, count: Callable[[TraceEntry], None] = lambda _: None, most_stuck: int = 5000) -> None:
+        self._most_stuck = most_stuck
         self.entries: list[TraceEntry] = []
         self._count = count
 
@@ -1249,6 +1252,15 @@ class MemoryTraces:
     def find(self, message_id: str) -> list[TraceEntry]:
         entries = [entry for entry in self.entries if entry.message_id == message_id]
         return with_delivery_ids(sorted(entries, key=lambda entry: entry.at))
+
+    def stuck(self, state: MessageState, *, until_ms: int | None = None) -> Iterator[StuckMessage]:
+        latest = {
+            (entry.phone, entry.message_id): round(entry.at.timestamp() * 1000)
+            for entry in self.entries
+            if stuck_by(entry) == state
+        }
+        found = sorted((StuckMessage(at_ms, *key) for key, at_ms in latest.items()), reverse=True)
+        return iter([one for one in found if until_ms is None or one.at_ms <= until_ms][: self._most_stuck])
 
 
 class MemoryActivity:
@@ -1316,6 +1328,10 @@ class MemoryMessageLog:
     def latest(self, phone: str = "") -> Iterator[LoggedMessage]:
         messages = [message for message in self._messages if phone in ("", message.phone)]
         return iter(messages[: self._most])
+
+    def find(self, messages: Collection[tuple[str, str]]) -> dict[tuple[str, str], LoggedMessage]:
+        logged = {(phone, one.id): one for phone, _ in messages for one in self.latest(phone)}
+        return {key: logged[key] for key in messages if key in logged}
 
     def body(self, phone: str, message_id: str) -> str | None:
         return self._saved.get((phone, message_id))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from tests.support.fakes import PHONE
-from unoapi.models.message_log import is_contact, state_of
-from unoapi.models.trace import TraceEntry
+from unoapi.models.message_log import STUCK, is_contact, state_of, stuck_by
+from unoapi.models.trace import Step, TraceEntry
 
 if TYPE_CHECKING:
     from unoapi.models.message_log import Direction, State
@@ -26,55 +26,69 @@ def steps(text: str) -> list[TraceEntry]:
     return made
 
 
-@pytest.mark.parametrize(
-    ("direction", "text", "state", "detail"),
-    [
-        ("sent", "", "unknown", ""),
-        ("sent", "accepted/text", "accepted", ""),
-        ("sent", "accepted/text postponed/incoming.send:no_connector", "waiting", "no connector"),
-        ("sent", "accepted/text postponed/incoming.send:no_connector sent", "sent", ""),
-        ("sent", "accepted/text received/sent queued/sent@crm delivered/sent@crm", "sent", ""),
-        ("sent", "accepted/text sent queued/sent@crm received/delivered received/read", "read", ""),
-        ("sent", "accepted/audio received/played", "read", ""),
-        ("sent", "received/message queued/message@crm", "sent", ""),
-        ("sent", "accepted/text received/read superseded/delivered", "read", ""),
-        ("sent", "accepted/text failed:131026_not_on_WhatsApp queued/failed@crm", "failed", "131026 not on WhatsApp"),
-        ("sent", "accepted/text received/failed", "failed", ""),
-        ("sent", "accepted/text received/failed received/delivered", "delivered", ""),
-        ("sent", "accepted/text received/sent received/failed", "failed", ""),
-        ("sent", "accepted/text dead/incoming.send:too_old", "failed", "too old"),
-        ("sent", "accepted/text sent dead/sent@crm:refused", "dead", "refused"),
-        ("sent", "accepted/text sent dead/sent@crm:refused replayed/sent@crm", "sent", ""),
-        ("received", "accepted/message", "accepted", ""),
-        ("received", "received/message filtered/message@crm:no_groups", "filtered", "no groups"),
-        ("received", "received/message queued/message@crm", "waiting", ""),
-        ("received", "received/message queued/message@crm attempt/message@crm:HTTP_503", "waiting", "HTTP 503"),
-        ("received", "received/message queued/message@a queued/message@b delivered/message@a", "waiting", ""),
-        ("received", "received/message queued/message@crm delivered/message@crm", "delivered", ""),
-        (
-            "received",
-            "received/message queued/message@crm delivered/message@crm duplicate/message@crm",
-            "delivered",
-            "",
-        ),
-        (
-            "received",
-            "received/message queued/message@crm dead/message@crm:refused:_HTTP_500",
-            "dead",
-            "refused: HTTP 500",
-        ),
-        ("received", "queued/message@crm dead/message@crm:x replayed/message@crm", "waiting", ""),
-        (
-            "received",
-            "queued/message@crm dead/message@crm:x replayed/message@crm delivered/message@crm",
-            "delivered",
-            "",
-        ),
-        ("received", "filtered/message@a:no queued/message@b delivered/message@b", "delivered", ""),
-    ],
-)
+CASES: list[tuple[Direction, str, State, str]] = [
+    ("sent", "", "unknown", ""),
+    ("sent", "accepted/text", "accepted", ""),
+    ("sent", "accepted/text postponed/incoming.send:no_connector", "waiting", "no connector"),
+    ("sent", "accepted/text postponed/incoming.send:no_connector sent", "sent", ""),
+    ("sent", "accepted/text received/sent queued/sent@crm delivered/sent@crm", "sent", ""),
+    ("sent", "accepted/text sent queued/sent@crm received/delivered received/read", "read", ""),
+    ("sent", "accepted/audio received/played", "read", ""),
+    ("sent", "received/message queued/message@crm", "sent", ""),
+    ("sent", "accepted/text received/read superseded/delivered", "read", ""),
+    ("sent", "accepted/text failed:131026_not_on_WhatsApp queued/failed@crm", "failed", "131026 not on WhatsApp"),
+    ("sent", "accepted/text received/failed", "failed", ""),
+    ("sent", "accepted/text received/failed received/delivered", "delivered", ""),
+    ("sent", "accepted/text received/sent received/failed", "failed", ""),
+    ("sent", "accepted/text dead/incoming.send:too_old", "failed", "too old"),
+    ("sent", "accepted/text sent dead/sent@crm:refused", "dead", "refused"),
+    ("sent", "accepted/text sent dead/sent@crm:refused replayed/sent@crm", "sent", ""),
+    ("received", "accepted/message", "accepted", ""),
+    ("received", "received/message filtered/message@crm:no_groups", "filtered", "no groups"),
+    ("received", "received/message queued/message@crm", "waiting", ""),
+    ("received", "received/message queued/message@crm attempt/message@crm:HTTP_503", "waiting", "HTTP 503"),
+    ("received", "received/message queued/message@a queued/message@b delivered/message@a", "waiting", ""),
+    ("received", "received/message queued/message@crm delivered/message@crm", "delivered", ""),
+    (
+        "received",
+        "received/message queued/message@crm delivered/message@crm duplicate/message@crm",
+        "delivered",
+        "",
+    ),
+    (
+        "received",
+        "received/message queued/message@crm dead/message@crm:refused:_HTTP_500",
+        "dead",
+        "refused: HTTP 500",
+    ),
+    ("received", "queued/message@crm dead/message@crm:x replayed/message@crm", "waiting", ""),
+    (
+        "received",
+        "queued/message@crm dead/message@crm:x replayed/message@crm delivered/message@crm",
+        "delivered",
+        "",
+    ),
+    ("received", "filtered/message@a:no queued/message@b delivered/message@b", "delivered", ""),
+]
+
+
+@pytest.mark.parametrize(("direction", "text", "state", "detail"), CASES)
 def test_the_steps_say_how_far_a_message_is(direction: Direction, text: str, state: State, detail: str) -> None:
     assert state_of(direction, steps(text)) == (state, detail)
+
+
+@pytest.mark.parametrize(("text", "state"), [(text, state) for _, text, state, _ in CASES if state in STUCK])
+def test_a_message_that_was_tried_and_is_stuck_is_in_the_index_of_its_state(text: str, state: State) -> None:
+    tried = [step for step in steps(text) if step.step != "queued"]
+
+    assert state in {stuck_by(step) for step in tried} or {step.step for step in tried} <= {"received", "delivered"}
+
+
+@pytest.mark.parametrize("word", get_args(Step))
+def test_a_message_that_goes_well_costs_no_entry_in_an_index(word: Step) -> None:
+    (step,) = steps(f"{word}/message@crm")
+
+    assert (stuck_by(step) is None) == (word not in ("attempt", "postponed", "suspected", "replayed", "dead", "failed"))
 
 
 @pytest.mark.parametrize(

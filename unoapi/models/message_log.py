@@ -22,6 +22,8 @@ Direction = Literal["sent", "received"]
 State = Literal["accepted", "waiting", "sent", "delivered", "read", "failed", "dead", "filtered", "unknown"]
 """How far a message is. `dead`: an event of it was given up; `delivered` of a received one: to every webhook."""
 STATES: tuple[State, ...] = get_args(State)
+STUCK: tuple[State, ...] = ("waiting", "failed", "dead")
+"""States that few messages are in, and that people look for: of all numbers together they have an index."""
 MAX_LISTED = 200
 MIN_DIGITS = 4
 SPAN = re.compile(r"(\d{1,9})([smhd])")
@@ -143,6 +145,21 @@ def is_contact(asked: str) -> Callable[[str], bool]:
     ends = {digits, with_ninth_digit(digits), without_ninth_digit(digits)} if len(digits) >= MIN_DIGITS else set()
     known = tuple(ends)
     return lambda contact: contact == asked or (bool(known) and contact.partition("@")[0].endswith(known))
+
+
+def stuck_by(entry: TraceEntry) -> State | None:
+    """In which of `STUCK` a step may leave its message; the other steps say whether it does."""
+    match entry.step:
+        case "dead":
+            return "dead" if entry.webhook else "failed"
+        case "failed":
+            return "failed"
+        case "received" | "accepted" if entry.kind == "failed":
+            return "failed"
+        case "attempt" | "postponed" | "suspected" | "replayed":
+            return "waiting"
+        case _:
+            return None
 
 
 def state_of(direction: Direction, steps: Sequence[TraceEntry]) -> tuple[State, str]:

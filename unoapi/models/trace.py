@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,14 @@ Step = Literal[
     "accepted", "queued", "sent", "status", "received", "event", "filtered", "attempt", "postponed", "delivered",
     "duplicate", "superseded", "suspected", "endpoint", "dead", "replayed", "notified", "callback", "failed",
 ]  # fmt: skip
+
+
+class StuckMessage(NamedTuple):
+    """A message of a phone, and when its last step was that may have left it in a state (Unix milliseconds)."""
+
+    at_ms: int
+    phone: str
+    id: str
 
 
 class TraceEntry(BaseModel):

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.message_log import FoundMessage, LoggedMessage, MessageQuery, OwnMessageQuery, state_of
+from unoapi.models.jobs import SendMessage
+from unoapi.models.message_log import STUCK, FoundMessage, LoggedMessage, MessageQuery, OwnMessageQuery, state_of
+from unoapi.models.trace import StuckMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from unoapi.models.message_log import State
     from unoapi.models.trace import TraceEntry
     from unoapi.ports import MessageIds, MessageLog, Traces
 
@@ -45,10 +48,14 @@ def follow(message_id: str, *, phone: str, traces: Traces, ids: MessageIds) -> l
 def search(query: OwnMessageQuery, *, phone: str = "", log: MessageLog, traces: Traces) -> MessagePage:
     """A page of the selected messages of a number, or of all. Raises StoreUnavailable.
 
-    By its id a message is found as long as it has a trace, also when it is none of the latest.
+    By its id a message is found as long as it has a trace, also when it is none of the latest; and so are those of all
+    numbers that are stuck.
     """
     phone = phone or (query.phone if isinstance(query, MessageQuery) else "")
-    page = _read(query, log.latest(phone), traces)
+    if query.state in STUCK and not (phone or query.id):
+        page = _read_stuck(query, log, traces)
+    else:
+        page = _read(query, log.latest(phone), traces)
     if query.id and not page.messages and not query.before:
         page.messages = _by_trace(query, phone, traces)
     page.messages.sort(key=lambda found: found.message.at_ms, reverse=True)
@@ -70,6 +77,72 @@ def _read(query: OwnMessageQuery, messages: Iterator[LoggedMessage], traces: Tra
             page.next = _cursor(batch[-1])
             return page
     return page
+
+
+def _read_stuck(query: OwnMessageQuery, log: MessageLog, traces: Traces) -> MessagePage:
+    """A page by the index of the state; its cursor is a place in it.
+
+    An only page also shows what waits among the very latest messages and was not tried yet.
+    """
+    page, looked, matches = MessagePage(), 0, query.matcher()
+    state: State = query.state  # type: ignore[assignment]
+    candidates = _behind(query, traces, state)
+    while batch := list(islice(candidates, STATES_AT_ONCE)):
+        for candidate, one in zip(batch, _with_states_of(batch, log, traces), strict=True):
+            if one is not None and one.state == state and matches(one.message):
+                page.messages.append(one)
+            if len(page.messages) >= query.limit:
+                page.next = _place(candidate)
+                return page
+        looked += len(batch)
+        if looked >= MAX_STATES:
+            page.next = _place(batch[-1])
+            return page
+    if query.before:
+        return page
+    shown = {_cursor(one.message) for one in page.messages}
+    latest = [message for message in islice(log.latest(), STATES_AT_ONCE) if matches(message)]
+    for one in with_states(latest, traces):
+        if one.state == state and _cursor(one.message) not in shown and len(page.messages) < query.limit:
+            shown.add(_cursor(one.message))
+            page.messages.append(one)
+    return page
+
+
+def _behind(query: OwnMessageQuery, traces: Traces, state: State) -> Iterator[StuckMessage]:
+    """The indexed messages behind the cursor, without those that were accepted before the time that is asked for."""
+    place = _read_place(query.before)
+    since_ms = 0 if query.since is None else query.since.timestamp() * 1000
+    for candidate in traces.stuck(state, until_ms=place.at_ms if place else None):
+        if candidate.at_ms < since_ms:
+            return
+        if place is None or candidate < place:
+            yield candidate
+
+
+def _with_states_of(batch: Sequence[StuckMessage], log: MessageLog, traces: Traces) -> Iterator[FoundMessage | None]:
+    """Each message with how far it is; none whose trace is gone."""
+    keys = [(candidate.phone, candidate.id) for candidate in batch]
+    logged = log.find(keys)
+    for key, steps in zip(keys, traces.read_all(keys), strict=True):
+        message = logged.get(key)
+        if not steps:
+            yield None
+        elif message is None:
+            yield _of_trace(key[1], steps)
+        else:
+            yield FoundMessage(message, *state_of(message.direction, steps))
+
+
+def _place(candidate: StuckMessage) -> str:
+    return f"{candidate.at_ms}.{candidate.phone}.{candidate.id}"
+
+
+def _read_place(cursor: str) -> StuckMessage | None:
+    """The place of a cursor; none of one that is none of ours."""
+    at_text, _, key = cursor.partition(".")
+    phone, _, message_id = key.partition(".")
+    return StuckMessage(int(at_text), phone, message_id) if at_text.isascii() and at_text.isdigit() else None
 
 
 def with_states(messages: Sequence[LoggedMessage], traces: Traces) -> list[FoundMessage]:
@@ -109,7 +182,10 @@ def _by_trace(query: OwnMessageQuery, phone: str, traces: Traces) -> list[FoundM
 
 def _of_trace(message_id: str, steps: Sequence[TraceEntry]) -> FoundMessage:
     first = steps[0]
-    sent = any(step.step in ("sent", "failed") or step.kind in ("sent", "delivered", "read") for step in steps)
+    sent = any(
+        step.step in ("sent", "failed") or step.kind in ("sent", "delivered", "read", SendMessage.task)
+        for step in steps
+    )
     message = LoggedMessage(
         round(first.at.timestamp() * 1000), first.phone, "sent" if sent else "received", "", first.kind, message_id
     )

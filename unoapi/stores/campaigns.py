@@ -18,6 +18,7 @@ from unoapi.models.bulk import MAX_CAMPAIGNS, OPEN, RANKS, Campaign
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import now_ms
 from unoapi.stores.connections import CHANNEL
+from unoapi.stores.redis import score_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -282,10 +283,8 @@ class RedisCampaigns:
         start = 0
         while True:
             (page,) = self._redis.call(("ZRANGE", _opt_outs(phone), start, start + PAGE - 1, "WITHSCORES"))
-            pairs = (
-                page if page and isinstance(page[0], (list, tuple)) else list(zip(page[::2], page[1::2], strict=True))
-            )
-            yield from ((str(contact), int(float(at))) for contact, at in pairs)
+            pairs = score_pairs(page)
+            yield from ((contact, int(at)) for contact, at in pairs)
             if len(pairs) < PAGE:
                 return
             start += PAGE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from unoapi.stores.redis import score_pairs
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class RedisDeadLetterCounts:
     def largest(self) -> int:
         """How many the number with the most made today. Raises StoreUnavailable."""
         (first,) = self._redis.call(("ZREVRANGE", _key(), 0, 0, "WITHSCORES"))
-        return int(first[0][1]) if first else 0
+        return next((int(score) for _, score in score_pairs(first)), 0)
 
 
 def _key() -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from unoapi.models.message_log import LoggedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from unoapi.stores.redis import Command, RedisClient
 
@@ -21,6 +21,8 @@ SEPARATOR = "\x1f"
 TRIM_EVERY = 16
 """One message in so many, drawn by chance, also cuts the lists."""
 PAGE = 500
+MAX_LOOKED = 10_000
+"""So many entries are looked through for some messages of some numbers, but a page of each."""
 MAX_BODY_CHARS = 8_192
 MAX_CONTACT_CHARS, MAX_TYPE_CHARS = 128, 32
 BODY_TTL_S = 7 * 86_400
@@ -69,6 +71,24 @@ class RedisMessageLog:
             if len(texts) < PAGE:
                 return
             start += PAGE
+
+    def find(self, messages: Collection[tuple[str, str]]) -> dict[tuple[str, str], LoggedMessage]:
+        """Messages by phone and id, as far as they are among the latest of their numbers. Raises StoreUnavailable.
+
+        Of many numbers at once only the very latest are looked through.
+        """
+        wanted, found = set(messages), dict[tuple[str, str], LoggedMessage]()
+        phones = sorted({phone for phone, _ in wanted})
+        if not phones or not self._most:
+            return found
+        each = min(self._most, max(PAGE, MAX_LOOKED // len(phones)))
+        lists = self._redis.call(*(("LRANGE", _key(phone), 0, each - 1) for phone in phones))
+        for phone, texts in zip(phones, lists, strict=True):
+            for text in texts:
+                key = (phone, text.rpartition(SEPARATOR)[2])
+                if key in wanted and (message := _unpacked(text, phone)) is not None:
+                    found.setdefault(key, message)
+        return found
 
     def body(self, phone: str, message_id: str) -> str | None:
         """The body of a message, if it was saved. Raises StoreUnavailable."""

@@ -330,6 +330,12 @@ class RedisClient:
         return StoreRefusesWrites(f"Redis refuses writes: {why}") if why else StoreUnavailable(f"Redis: {_code(error)}")
 
 
+def score_pairs(answer: Any) -> list[tuple[str, float]]:
+    """The members and scores of an answer WITHSCORES: pairs or a flat list, as the protocol has it."""
+    pairs = answer if answer and isinstance(answer[0], (list, tuple)) else zip(answer[::2], answer[1::2], strict=True)
+    return [(f"{member}", float(score)) for member, score in pairs]
+
+
 def refusal_of(error: Exception) -> str:
     """Why Redis takes no writes, if that is what an error says; else empty."""
     return REFUSALS.get(_code(error), "")

@@ -1,5 +1,8 @@
 """The steps of each message: `unoapi-trace:<P>:<id>`, a list of packed steps. They may be lost.
 
+`unoapi-stuck:<state>` is a sorted set of the messages that a step may have left in a state, by when: what a delivery
+that goes well never touches.
+
 Each message has a trace, so its size is most of what Redis needs: a list takes what its steps take; a stream begins
 with 4 KB. A step is text without names: `_packed`. What the version before wrote is read until the version after
 next: steps that are JSON lists, and the streams `unoapi-trace:<id>`.
@@ -17,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.trace import TraceEntry, with_delivery_ids
+from unoapi.models.message_log import stuck_by
+from unoapi.models.trace import StuckMessage, TraceEntry, with_delivery_ids
+from unoapi.stores.redis import score_pairs
 from unoapi.stores.session_index import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from unoapi.models.message_log import State
     from unoapi.stores.redis import Command, RedisClient
 
 MAX_TRACE_ENTRIES = 200
@@ -51,16 +57,28 @@ MEANINGS = {letter: word for word, letter in LETTERS.items()}
 LISTED = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", "detail")
 """The fields of a step that the version before packed as a JSON list, after its time and its word."""
 AT_ONCE = 200
+STUCK_AT_ONCE = 500
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 class RedisTraces:
-    """Traces: a list per phone and message id, bounded in length and time. `count` gets each step."""
+    """Traces: a list per phone and message id, bounded in length and time. `count` gets each step.
 
-    def __init__(self, redis: RedisClient, *, ttl_s: int, count: Callable[[TraceEntry], None] = lambda _: None) -> None:
+    Of each state at most `most_stuck` messages are indexed.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        *,
+        ttl_s: int,
+        count: Callable[[TraceEntry], None] = lambda _: None,
+        most_stuck: int = 5_000,
+    ) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
         self._count = count
+        self._most_stuck = most_stuck
 
     def add(self, *entries: TraceEntry) -> None:
         """Append steps. Never raises, never waits."""
@@ -70,16 +88,34 @@ class RedisTraces:
         """The commands that append steps, those of one message at once. Each step is counted."""
         commands: list[Command] = []
         for (phone, message_id), steps in groupby(entries, key=lambda entry: (entry.phone, entry.message_id)):
-            packed = []
+            packed: list[str] = []
+            stuck: dict[State, TraceEntry] = {}
             for entry in steps:
                 self._count(entry)
                 packed.append(_packed(entry))
+                if (state := stuck_by(entry)) is not None:
+                    stuck[state] = entry
             if not message_id:
                 continue
             key = _trace_key(phone, message_id)
             commands += [("RPUSH", key, *packed), ("EXPIRE", key, self._ttl_s)]
-            if not random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
+            trims = not random.randrange(TRIM_EVERY)  # noqa: S311 (chance, no secret)
+            if trims:
                 commands.append(("LTRIM", key, -MAX_TRACE_ENTRIES, -1))
+            for state, entry in stuck.items():
+                commands += self._index(state, entry, trims=trims)
+        return commands
+
+    def _index(self, state: State, entry: TraceEntry, *, trims: bool) -> list[Command]:
+        if not self._most_stuck:
+            return []
+        key, at_ms = _stuck_key(state), round(entry.at.timestamp() * 1000)
+        commands: list[Command] = [
+            ("ZADD", key, at_ms, f"{entry.phone}{SEPARATOR}{entry.message_id}"),
+            ("EXPIRE", key, self._ttl_s),
+        ]
+        if trims:
+            commands.append(("ZREMRANGEBYRANK", key, 0, -self._most_stuck - 1))
         return commands
 
     def read(self, phone: str, message_id: str) -> list[TraceEntry]:
@@ -106,6 +142,24 @@ class RedisTraces:
         phones = {entry.phone for entry in self._read_stream(message_id)} | set(self._phones_with(message_id))
         entries = [entry for phone in sorted(phones) for entry in self.read(phone, message_id)]
         return sorted(entries, key=lambda entry: entry.at)
+
+    def stuck(self, state: State, *, until_ms: int | None = None) -> Iterator[StuckMessage]:
+        """Messages of all phones that a step may have left in a state, the latest step first. Raises StoreUnavailable.
+
+        Read in parts: one that moves meanwhile may be met twice, or not.
+        """
+        start, latest = 0, "+inf" if until_ms is None else until_ms
+        while start < self._most_stuck:
+            (found,) = self._redis.call(
+                ("ZREVRANGEBYSCORE", _stuck_key(state), latest, "-inf", "WITHSCORES", "LIMIT", start, STUCK_AT_ONCE)
+            )
+            pairs = score_pairs(found)
+            for member, score in pairs:
+                phone, _, message_id = member.partition(SEPARATOR)
+                yield StuckMessage(int(score), phone, message_id)
+            if len(pairs) < STUCK_AT_ONCE:
+                return
+            start += STUCK_AT_ONCE
 
     def _phones_with(self, message_id: str) -> Iterator[str]:
         (stored,) = self._redis.call(("SMEMBERS", ALL))
@@ -221,6 +275,10 @@ def _long(short: str | list[str]) -> str:
         return short[0]
     packed = base64.b85decode(short) if len(short) == UUID_CHARS else base64.urlsafe_b64decode(f"{short}==")
     return f"{UUID(bytes=packed)}"
+
+
+def _stuck_key(state: State) -> str:
+    return f"unoapi-stuck:{state}"
 
 
 def _trace_key(phone: str, message_id: str) -> str:
