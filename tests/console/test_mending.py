@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from html import unescape
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
@@ -248,6 +249,69 @@ def test_one_dead_letter_shows_its_attempts_and_what_to_do(api: MemoryApi, opera
     assert "500" in page
     assert "t0p-s3cret" not in page
     assert operator.get(f"{LETTERS}/none").status_code == 404
+
+
+class Deep:
+    """Dead letters of which each walk sees a part: one that is looked for is met at the third look."""
+
+    def __init__(self, api: MemoryApi, monkeypatch: pytest.MonkeyPatch, *, total: int = 30_000) -> None:
+        self.looks, self.total, self._letters = 0, total, api.uno.dead_letters
+        for verb in ("list", "replay", "purge"):
+            monkeypatch.setattr(self._letters, verb, partial(self._walk, getattr(self._letters, verb)))
+
+    def _walk(self, walked: Any, query: Any, **options: Any) -> Any:
+        walk = walked(query, **options)
+        self.looks += 1
+        if self.looks < 3:
+            walk.results = iter(())
+            walk.seen, walk.total = 10_000, self.total
+        return walk
+
+
+def test_a_dead_letter_that_stands_deep_is_looked_for_until_it_is_found(
+    api: MemoryApi, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (message_id,) = dead(api)
+    (letter_id,) = ids_on(operator.page(LETTERS))
+    deep, page, looked = Deep(api, monkeypatch), operator.page(f"{LETTERS}/{letter_id}"), list[str]()
+
+    while following := re.search(r'hx-get="([^"]+)"', page):
+        looked += re.findall(r"the first ([0-9,]+) of", page)
+        page = operator.page(unescape(following[1]))
+
+    assert (deep.looks, looked) == (3, ["10,000", "20,000"])
+    assert message_id in page
+
+
+@pytest.mark.parametrize("verb", ["replay", "purge"])
+def test_one_that_stands_deep_is_mended_by_its_id(
+    api: MemoryApi, operator: Browser, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    dead(api, 2)
+    letter_id, other = ids_on(operator.page(LETTERS))
+    deep, fields = Deep(api, monkeypatch), {"id": letter_id, "most": "1"}
+
+    while (answer := operator.post(f"{LETTERS}/{verb}", fields)).status_code == 200:
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', answer.text))
+        assert fields.pop("csrf_token")
+        assert "Going on" in answer.text
+
+    assert (deep.looks, answer.status_code) == (3, 303)
+    assert ids_on(operator.page(LETTERS)) == [other]
+
+
+def test_one_that_is_gone_is_not_looked_for_for_ever(
+    api: MemoryApi, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(api)
+    Deep(api, monkeypatch, total=5_000)
+
+    shown = operator.get(f"{LETTERS}/none")
+    replayed = operator.post(f"{LETTERS}/replay", {"id": "none"})
+
+    assert shown.status_code == 404
+    assert all("not there any more" in answer.text for answer in (shown, replayed))
+    assert "hx-trigger" not in replayed.text
 
 
 def test_one_is_put_back_and_delivered(api: MemoryApi, operator: Browser) -> None:

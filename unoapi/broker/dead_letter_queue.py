@@ -126,17 +126,18 @@ class BrokerDeadLetterQueue:
         while seen < total:
             if left <= 0 or (bounds.seconds is not None and time.monotonic() - started > bounds.seconds):
                 return
-            most = size if bounds.dead_letters is None else min(size, max(FIRST_BATCH, seen))
-            batch = self._take(taken, min(most, total - seen, left if query.empty else most))
+            most = left if query.empty else size if bounds.dead_letters is None else max(FIRST_BATCH, seen)
+            batch = self._take(taken, min(most, size, total - seen))
             if not batch:
                 break
             seen += len(batch)
+            walk.seen = seen
             matching = [(tag, dead_letter) for tag, dead_letter in batch if query.matches(dead_letter)]
             while matching and left > 0:
                 selected, matching = matching[:left], matching[left:]
                 with heartbeats.meanwhile():
                     outcomes = settle([dead_letter for _, dead_letter in selected])
-                left -= sum(outcome not in PASSED_OVER for outcome in outcomes)
+                left -= sum(bool(query.id) or outcome not in PASSED_OVER for outcome in outcomes)
                 results = list(zip(selected, outcomes, strict=True))
                 taken.acknowledge({tag for (tag, _), outcome in results if outcome not in STAYING})
                 with heartbeats.meanwhile():

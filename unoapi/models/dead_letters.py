@@ -21,7 +21,7 @@ Outcome = Literal["kept", "replayed", "already_delivered", "needs_force", "left_
 until it is named.
 """
 PASSED_OVER: frozenset[Outcome] = frozenset({"needs_force", "left_alone"})
-"""Of these a verb may meet any number: they do not count for its bound."""
+"""Of these a verb may meet any number: they do not count for its bound, unless one is named by its id."""
 STAYING: frozenset[Outcome] = PASSED_OVER | {"kept"}
 """After these the dead letter is still in its queue."""
 LOST_CAUSES = frozenset({"webhook_removed", "gone", "dropped", "blocked", "callback_failed"})
@@ -84,9 +84,10 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class DeadLetterQuery:
-    """Selects dead letters. Empty fields match all; a phone may be written as people do."""
+    """Selects dead letters. Empty fields match all; a phone may be written as people do; `ids` are any of several."""
 
     id: str = ""
+    ids: frozenset[str] = frozenset()
     queue: str = ""
     phone: str = ""
     webhook: str = ""
@@ -97,6 +98,7 @@ class DeadLetterQuery:
         """Whether this dead letter is selected. `queue` may be named with or without the installation's prefix."""
         return (
             self.id in ("", dead_letter.id)
+            and (not self.ids or dead_letter.id in self.ids)
             and (
                 not self.queue
                 or dead_letter.queue in (self.queue, f"{dead_letter.queue.partition('.')[0]}.{self.queue}")
@@ -109,8 +111,8 @@ class DeadLetterQuery:
 
     @property
     def names_a_cause(self) -> bool:
-        """Whether it selects by reason, or one dead letter."""
-        return bool(self.id or self.reason)
+        """Whether it selects by reason, or single dead letters."""
+        return bool(self.id or self.ids or self.reason)
 
     @property
     def empty(self) -> bool:
@@ -140,11 +142,13 @@ UNBOUNDED = Bounds()
 class DeadLetterWalk:
     """The results of one verb, while it works.
 
-    `complete` says afterwards whether the whole queue was seen, and `total` how many dead letters were in it.
+    `complete` says afterwards whether the whole queue was seen, `seen` how much of it, and `total` how many dead
+    letters were in it.
     """
 
     def __init__(self) -> None:
         self.complete = False
+        self.seen = 0
         self.total: int | None = None
         self.results: Iterator[DeadLetterResult] = iter(())
 

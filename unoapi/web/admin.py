@@ -145,10 +145,13 @@ def dead_letters(query: Listing) -> ResponseReturnValue:
 @operator
 def dead_letter(letter_id: str) -> ResponseReturnValue:
     """Show one dead letter with all its attempts."""
-    dead_letters = parts().dead_letters.show(letter_id, by="GET /admin/dead/<id>", bounds=Bounds(1, WITHIN_S))
-    if not dead_letters:
+    query, bounds = DeadLetterQuery(id=letter_id), Bounds(1, WITHIN_S)
+    walk = parts().dead_letters.list(query, by="GET /admin/dead/<id>", bounds=bounds)
+    dead_letter = next(iter([result.dead_letter for result in walk]), None)
+    if dead_letter is None and not walk.complete:
+        raise not_found(f"It is not among the {walk.seen} dead letters that were read in time; there are {walk.total}.")
+    if dead_letter is None:
         raise not_found("There is no such dead letter.")
-    (dead_letter,) = dead_letters
     return jsonify({**dead_letter.public_fields(), "traceback": dead_letter.traceback, "size": len(dead_letter.body)})
 
 

@@ -10,25 +10,33 @@ from flask import Blueprint, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from unoapi.errors import BrokerUnavailable, DeadLettersBusy, RequestError
-from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery
+from unoapi.models.dead_letters import EXPLAINED_BY_REASON, LOST_CAUSES, Bounds, DeadLetterQuery
 from unoapi.models.jobs import now_ms
 from unoapi.web import audit
 from unoapi.web.console.access import HTMX, operator_login
 from unoapi.web.console.letter_pages import forget_lines, line_of, read_lines
 from unoapi.web.console.view import done, form, render
+from unoapi.web.console.words import t
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.schemas import query, schema
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask.typing import ResponseReturnValue
+
+    from unoapi.models.dead_letters import DeadLetterWalk
 
 routes = Blueprint("dead_letters", __name__)
 
 ON_A_PAGE = 50
-READ_S, FURTHER_S, WORK_S = 0.1, 5.0, 3.0
+READ_S, FURTHER_S, WORK_S = 0.05, 5.0, 3.0
 """How long a page looks for what it shows at first, and how long when that was not enough; how long one request works
 before the next one goes on."""
+FIND_S, LOOKS = 8.0, 2
+"""How long one request looks for single ones before the next one goes on behind what it has seen; and after how many
+times as many as there are they count as gone: a part is met twice."""
 AT_ONCE = 500
 MAX_COUNTED = 10_000
 AGES = {"": None, "1h": 3600, "1d": 86_400, "7d": 604_800}
@@ -87,6 +95,15 @@ class Work(Selection):
     already_delivered: int = Field(default=0, ge=0, le=10**9)
     purged: int = Field(default=0, ge=0, le=10**9)
     most: int = Field(default=0, ge=0, le=10**9)
+    looked: int = Field(default=0, ge=0, le=10**9)
+
+
+class Look(BaseModel):
+    """How many dead letters were seen so far without the one that is looked for."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    looked: int = Field(default=0, ge=0, le=10**9)
 
 
 OUTCOMES = ("replayed", "already_delivered", "purged")
@@ -115,18 +132,32 @@ def page(query: Page) -> ResponseReturnValue:
             context["further"] = _url("page", query, offset=query.offset or None, further="true")
     if query.offset:
         context["previous"] = _url("page", query, offset=max(0, query.offset - ON_A_PAGE))
-    return render("console/dead_letters.html", here="dead_letters", query=query, ages=AGES, **context)
+    return render(
+        "console/dead_letters.html",
+        here="dead_letters",
+        query=query,
+        ages=AGES,
+        reasons=sorted(EXPLAINED_BY_REASON),
+        meanings=_meanings(context["letters"]),
+        **context,
+    )
 
 
 @routes.get("/console/dead-letters/<letter_id>")
 @operator_login
+@query(Look)
 @schema(described=False)
-def dead_letter(letter_id: str) -> ResponseReturnValue:
-    """Show one dead letter with all its attempts, why it died, and what to do."""
-    letters = parts().dead_letters.show(letter_id, by="/console/dead-letters/<id>", bounds=Bounds(1, WORK_S))
-    if not letters:
-        raise not_found("There is no such dead letter.")
-    (letter,) = letters
+def dead_letter(letter_id: str, query: Look) -> ResponseReturnValue:
+    """Show one dead letter with all its attempts, why it died, and what to do; goes on by itself until it is found."""
+    bounds = Bounds(1, FIND_S if query.looked else READ_S)
+    walk = parts().dead_letters.list(DeadLetterQuery(id=letter_id), by="/console/dead-letters/<id>", bounds=bounds)
+    letter = next(iter([result.dead_letter for result in walk]), None)
+    looked = query.looked + walk.seen
+    if letter is None and _is_gone(walk, looked):
+        raise not_found(t("dead_letters.gone"))
+    if letter is None:
+        further = url_for("console.dead_letters.dead_letter", letter_id=letter_id, looked=max(1, looked))
+        return render("console/dead_letter_search.html", here="dead_letters", further=further, looked=looked, walk=walk)
     body = getattr(letter.job, "body", "") if parts().settings.unoapi_console_bodies else ""
     return render(
         "console/dead_letter.html",
@@ -176,9 +207,10 @@ def replay(form: Work) -> ResponseReturnValue:
 def replay_chosen() -> ResponseReturnValue:
     """Put back those that were ticked, at most a page of them."""
     counted: Counter[str] = Counter()
-    for letter_id in dict.fromkeys(request.form.getlist("ids")[:ON_A_PAGE]):
-        query = DeadLetterQuery(id=letter_id[:256])
-        walk = parts().dead_letters.replay(query, by="/console/dead-letters", bounds=Bounds(1, WORK_S))
+    ids = frozenset(letter_id[:256] for letter_id in request.form.getlist("ids")[:ON_A_PAGE] if letter_id)
+    if ids:
+        query, bounds = DeadLetterQuery(ids=ids), Bounds(len(ids), FIND_S)
+        walk = parts().dead_letters.replay(query, by="/console/dead-letters", bounds=bounds)
         counted.update(result.outcome for result in walk)
     _note(counted)
     return done("dead_letters.page", "done.replayed", n=counted["replayed"] + counted["already_delivered"])
@@ -193,13 +225,21 @@ def purge(form: Work) -> ResponseReturnValue:
     return _work(form, "purge")
 
 
+def _meanings(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """What there is to explain of these dead letters, each with the reasons that it explains."""
+    meanings: dict[str, list[str]] = {}
+    for reason, group in dict.fromkeys((line["reason"], line["group"]) for line in lines):
+        meanings.setdefault(group, []).append(reason)
+    return meanings
+
+
 def _work(form: Work, verb: str) -> ResponseReturnValue:
     began_ms = form.began_ms or now_ms()
     if not form.chosen and not form.all:
         raise RequestError("Invalid parameter", code=100, status=400, details="Choose some of them, or all.")
     left = form.most - form.purged if verb == "purge" else AT_ONCE
     query = form.query(older_than_s=0 if form.id else max(0, now_ms() - began_ms) / 1000)
-    bounds = Bounds(min(AT_ONCE, max(1, left)), WORK_S)
+    bounds = Bounds(1, FIND_S) if form.id else Bounds(min(AT_ONCE, max(1, left)), WORK_S)
     verbs, by = parts().dead_letters, f"/console/dead-letters/{verb}"
     walk = (
         verbs.purge(query, by=by, bounds=bounds)
@@ -209,20 +249,31 @@ def _work(form: Work, verb: str) -> ResponseReturnValue:
     counted: Counter[str] = Counter(result.outcome for result in walk)
     _note(counted)
     sums = {name: getattr(form, name) + counted[name] for name in OUTCOMES}
-    complete = walk.complete or bool(form.id) or (verb == "purge" and sums["purged"] >= form.most)
     left_alone = {name: counted[name] for name in ("left_alone", "needs_force") if counted[name]}
-    if complete and HTMX not in request.headers and not left_alone:
+    looked = form.looked + walk.seen
+    complete = walk.complete or (verb == "purge" and sums["purged"] >= form.most)
+    if form.id:
+        complete = bool(_done(sums) or left_alone) or _is_gone(walk, looked)
+    gone = bool(form.id and complete and not (_done(sums) or left_alone))
+    if complete and HTMX not in request.headers and not (left_alone or gone):
         return done("dead_letters.page", "done.purged" if verb == "purge" else "done.replayed", n=_done(sums))
     fields = {**form.chosen, **sums, "all": form.all, "began_ms": began_ms, "most": form.most, "force": form.force}
+    fields |= {"looked": looked} if form.id else {}
     context: dict[str, Any] = {
         "verb": verb,
         "n": _done(sums),
         "complete": complete,
         "left": left_alone,
+        "gone": gone,
         "fields": fields,
     }
     template = "console/_progress.html" if HTMX in request.headers else "console/progress.html"
     return render(template, here="dead_letters", **context)
+
+
+def _is_gone(walk: DeadLetterWalk, looked: int) -> bool:
+    """Whether a single dead letter that was not met is not there any more."""
+    return walk.complete or looked >= LOOKS * (walk.total or 0)
 
 
 def _done(sums: dict[str, int]) -> int:
