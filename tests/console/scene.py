@@ -7,17 +7,23 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from werkzeug.serving import make_server
 
 from tests.support.api import MemoryApi, memory_api
+from tests.support.fakes import make_delivery, make_send
+from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.queue_depths import Depth
 from unoapi.models.activity import RECEIVED, SENT
+from unoapi.models.attempts import Attempt, History
 from unoapi.models.audit import AuditEntry
-from unoapi.models.connector.events import QrCode, SessionState
-from unoapi.models.jobs import now_ms
+from unoapi.models.connector.events import STATES, STATUS_WORDS, QrCode, SessionState
+from unoapi.models.dead_letters import EXPLAINED
+from unoapi.models.endpoints import Endpoint
+from unoapi.models.jobs import Envelope, now_ms
 from unoapi.models.processes import this_process
 from unoapi.models.replays import Progress, Replay
 from unoapi.models.request_bin import BinnedRequest
@@ -29,9 +35,21 @@ if TYPE_CHECKING:
 
     from tests.support.fakes import MemoryActivity, MemoryConnections, MemoryDirectory, MemoryProcesses
     from unoapi.bootstrap import Uno
+    from unoapi.broker.messages import Message
+    from unoapi.models.jobs import Job
 
 SANDBOX = "5511999990000"
 TO_SCAN, ONLINE, AT_META = "5511988880001", "5511988880002", "5511988880003"
+CROWDED, OUTLET = "5511977770000", "55116666{:05}"
+"""A number with as many webhooks as one may have and a name that is too long; one for each state of a phone."""
+LONG_NAME = "Associação Beneficente dos Comerciantes e Prestadores de Serviços do Vale do Rio Itajaí-Açu, filial 12"
+DIED = {
+    "refused": "HTTP 500: Internal Server Error", "unreachable": "could not connect to crm.example.com:443 (timed out)",
+    "throttled": "HTTP 429", "gone": "HTTP 410", "blocked": "10.0.0.5 is a private address (UNOAPI_ALLOWED_HOSTS)",
+    "webhook_removed": "the webhook was removed", "too_old": "it waited for 48 h", "outcome_unknown": "no answer",
+    "send_refused": "131026 Message undeliverable: the recipient is not on WhatsApp, or has not accepted the terms",
+}  # fmt: skip
+"""What the error of a dead letter says, by its reason."""
 MARIA, MISSING = "5549999990001", "wamid.THE.MESSAGE.THAT.IS.MISSING"
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 """The name of a number, as somebody may choose it."""
@@ -77,10 +95,58 @@ def scene() -> Iterator[MemoryApi]:
         for number in range(60):
             api.register([], phone=f"55219777{number:05}", label=f"Filial {number}")
         _connect(api.uno)
+        _crowd(api)
         _run(api.uno)
         _happen(api.uno)
         _write(api)
         yield api
+
+
+@contextmanager
+def nothing() -> Iterator[MemoryApi]:
+    """The API over an installation in which nobody has done anything."""
+    with memory_api() as plain:
+        yield MemoryApi(replace(plain.uno, redis_monitor=cast("Any", Well())))
+
+
+def _crowd(api: MemoryApi) -> None:
+    """A number in each state, one with many webhooks of which some are not well, a dead letter of each reason."""
+    hooks = [
+        {"id": f"crm-{number:02}", "urlAbsolute": f"https://crm-{number}.example.com/hooks/{'inbox/' * number}{number}"}
+        for number in range(20)
+    ]
+    api.register(hooks, phone=CROWDED, label=LONG_NAME)
+    connections, directory = cast("MemoryConnections", api.uno.connections), cast("MemoryDirectory", api.uno.directory)
+    for number, word in enumerate(get_args(STATES)):
+        phone, until = OUTLET.format(number), now_ms() // 1000 + 7200 if word in ("banned", "restricted") else 0
+        api.register([], phone=phone, label=f"Loja {number}", provider="whatsmeow")
+        connections.record(phone, SessionState(state=word, reason=word, until=until), at_ms=now_ms(), seq=1)
+        directory.recorded[phone] = STATUS_WORDS[word]
+    down, known = {Endpoint(CROWDED, f"crm-{number:02}") for number in (3, 4)}, api.uno.deliveries.endpoints
+    breaker = f"open {now_ms() - 5_400_000}"
+    api.uno.deliveries.endpoints = lambda endpoints: [  # type: ignore[method-assign]
+        replace(state, breaker=breaker) if endpoint in down else state
+        for endpoint, state in zip(endpoints, known(endpoints), strict=True)
+    ]
+    api.uno.breakers.went_down = lambda endpoints: [one for one in endpoints if one in down]  # type: ignore[method-assign]
+    api.uno.breakers.count_open = lambda: len(down)  # type: ignore[method-assign]
+    api.uno.deliveries.suspend(Endpoint(CROWDED, "crm-05"), pause_ms=3_600_000)
+    for endpoint in down:
+        about: dict[str, Any] = {"phone": CROWDED, "message_id": "wamid.down", "webhook": endpoint.webhook_id}
+        api.uno.traces.add(TraceEntry(step="attempt", status=503, detail="HTTP 503; again in 10 s", **about))
+    api.uno.publisher.publish_messages([*_dead_letters(api.uno)])
+
+
+def _dead_letters(uno: Uno) -> Iterator[Message]:
+    attempt = Attempt(status=500, error="HTTP 500: Internal Server Error", duration_ms=1312, outcome="refused")
+    history = History(tries=6, attempts=(attempt,) * 6)
+    for number, reason in enumerate((*chain.from_iterable(EXPLAINED.values()), "bug")):
+        about = {"id": f"letter-{reason}", "phone": CROWDED, "message_id": f"wamid.{reason}"}
+        job: Job = make_delivery(**about, webhook_id=f"crm-{number % 20:02}") if number % 3 else make_send(**about)
+        error = DIED.get(reason, f"what went wrong, {reason}, in some words of the program and of the other side")
+        traceback = 'File "unoapi/services/webhooks.py", line 12, in deliver\nKeyError' if reason == "bug" else ""
+        envelope = Envelope(job, history=history)
+        yield to_dead_letter(envelope, uno.topology, reason=reason, error=error, traceback=traceback)
 
 
 def _write(api: MemoryApi) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.console import Browser
 from tests.support.stack import OPERATOR, ROOT
-from unoapi.web.console.words import LANGUAGES, catalogue
+from unoapi.web.console.words import LANGUAGES, NOTHING, catalogue, num
 
 if TYPE_CHECKING:
     from tests.support.api import MemoryApi
@@ -44,6 +44,27 @@ def test_every_text_that_a_page_names_is_there_and_every_text_is_used() -> None:
     by_name = ("error.", *begun, *(f"{group}." for group in groups))
     unused = {key for key in keys - wanted if not key.startswith(by_name) and not key.endswith(".title")}
     assert unused == set()
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "english", "portuguese"),
+    [
+        (0, 0, "0", "0"),
+        (999, 0, "999", "999"),
+        (100_000, 0, "100,000", "100.000"),
+        (1234.56, 1, "1,234.6", "1.234,6"),
+        (None, 1, NOTHING, NOTHING),
+    ],
+)
+def test_a_number_is_written_as_in_the_readers_language(
+    api: MemoryApi, value: float | None, digits: int, english: str, portuguese: str
+) -> None:
+    written = []
+    for header in LANGUAGES:
+        with api.app.test_request_context(headers={"Accept-Language": header}):
+            written.append(num(value, digits))
+
+    assert dict(zip(LANGUAGES, written, strict=True)) == {"en": english, "pt-BR": portuguese}
 
 
 @pytest.mark.parametrize(

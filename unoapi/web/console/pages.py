@@ -24,7 +24,7 @@ from unoapi.web.console import (
 )
 from unoapi.web.console.access import any_login, current_login, ensure_own_form, read_login
 from unoapi.web.console.view import at, csrf, load_form, notice, part, span
-from unoapi.web.console.words import LANGUAGES, language, named, t, tn
+from unoapi.web.console.words import LANGUAGES, language, named, num, t, tn
 from unoapi.web.errors import not_found
 from unoapi.web.schemas import schema
 
@@ -69,6 +69,7 @@ def context() -> dict[str, Any]:
     return {
         "t": t,
         "tn": tn,
+        "num": num,
         "named": named,
         "at": at,
         "span": span,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors.validation import names_of, refused
-from unoapi.web.console.words import catalogue, language, t
+from unoapi.web.console.words import NOTHING, catalogue, language, num, t
 from unoapi.web.request_body import ensure_named_parts, limit_body, raw_body
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 MAX_FORM = 256 * 1024
 SEEN = "seen"
-NOTHING = "\N{EN DASH}"
 
 
 def render(template: str, status: int = 200, **context: Any) -> Response:
@@ -98,7 +97,8 @@ def notice() -> str:
     key, number = request.args.get("done", ""), request.args.get("n", "")
     if not key.startswith("done.") or key not in catalogue(language()):
         return ""
-    return t(key, n=number if number.isascii() and number.isdigit() and len(number) < 12 else "0")  # noqa: PLR2004 (short)
+    is_count = number.isascii() and number.isdigit() and len(number) < 12  # noqa: PLR2004 (short)
+    return t(key, n=num(int(number)) if is_count else "0")
 
 
 def csrf() -> Markup:
@@ -124,5 +124,5 @@ def span(seconds: float | None) -> str:
         return NOTHING
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{num(seconds / size, 0 if seconds >= 10 * size else 1)} {unit}"
+    return f"{num(seconds)} s"

@@ -16,6 +16,8 @@ LANGUAGES = {"pt-BR": "Português", "en": "English"}
 """By the name that browsers send, as a switch shows them."""
 DEFAULT = "en"
 COOKIE = "unoapi_language"
+NOTHING = "\N{EN DASH}"
+COMMA_FOR_POINT = str.maketrans(",.", ".,")
 
 
 def language() -> str:
@@ -32,7 +34,15 @@ def t(key: str, **values: object) -> str:
 
 def tn(key: str, n: int, **values: object) -> str:
     """The text for one thing, or for `n` of them: the keys `….one` and `….other`."""
-    return t(f"{key}.{'one' if n == 1 else 'other'}", n=n, **values)
+    return t(f"{key}.{'one' if n == 1 else 'other'}", n=num(n), **values)
+
+
+def num(value: float | None, digits: int = 0) -> str:
+    """A number as the reader's language writes it, with so many digits behind the point."""
+    if value is None:
+        return NOTHING
+    written = f"{value:,.{digits}f}"
+    return written if language() == DEFAULT else written.translate(COMMA_FOR_POINT)
 
 
 def named(group: str, name: str, *, otherwise: str = "") -> str:

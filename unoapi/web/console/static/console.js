@@ -23,14 +23,15 @@
       figure.querySelector(".uplot")?.remove();
       const grid = { stroke: colour("line"), width: 1 }, ticks = { ...grid, size: 4 };
       const days = chart.x.at(-1) - chart.x[0] > 2 * 86400;
-      const shortMoment = new Intl.DateTimeFormat(language, days ? { day: "2-digit", month: "2-digit" } : { hour: "2-digit", minute: "2-digit" });
+      const shortMoment = new Intl.DateTimeFormat(language, days ? { day: "2-digit", month: "2-digit" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+      const incrs = days ? { incrs: [1, 2, 5, 10].map(count => count * 86400) } : {};
       const axis = { stroke: colour("soft"), grid, ticks, font: "12px system-ui, sans-serif" };
       const plot = new uPlot({
         width: figure.clientWidth || 300,
         height: 190,
         cursor: { y: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.05] } },
-        axes: [{ ...axis, values: (_, ticks) => ticks.map(tick => shortMoment.format(new Date(tick * 1000))) }, { ...axis, size: 54, values: (_, ticks) => ticks.map(tick => tick.toLocaleString(language)) }],
+        axes: [{ ...axis, ...incrs, values: (_, ticks) => ticks.map(tick => shortMoment.format(new Date(tick * 1000))) }, { ...axis, size: 54, values: (_, ticks) => ticks.map(tick => tick.toLocaleString(language)) }],
         series: [
           { value: (_, at) => (at == null ? "–" : moment.format(new Date(at * 1000))), label: chart.time || "" },
           ...chart.series.map(line => ({
