@@ -103,7 +103,7 @@ $(VENV)/.ready: requirements.txt setup.cfg
 		test "`id -u`" = 0 && command -v apt-get >/dev/null && echo "Installing python3-venv ..." && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null && $(PYTHON) -c 'import ensurepip, venv'; \
 	} || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
-	@echo "Installing the locked dependencies ..."
+	@echo "Installing the locked dependencies, once, in about a minute ..."
 	@$(INSTALL) --require-hashes -r requirements.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q unoapi tasks

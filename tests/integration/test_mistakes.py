@@ -179,6 +179,21 @@ PATH_MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": "x", "timeout": "5s"}, 400, "timeout: must be a whole number"),
     ("POST", f"/{PHONE}/blacklist/crm", {"to": CONTACT, "ttl": "1d"}, 400, "ttl: must be a whole number"),
     ("POST", f"/sandbox/{PHONE}/messages", {"type": "text", "text": {"body": "x"}}, 400, "from: is missing"),
+    ("POST", f"/sandbox/{PHONE}/messages", {"from": CONTACT, "type": "text", "text": "x"}, 400, "text: must be an obj"),
+    (
+        "POST",
+        f"/v15.0/{PHONE}/message_templates",
+        {"name": "hi", "components": [{"type": "BODDY", "text": "x"}]},
+        400,
+        "components.0.type: is not known; did you mean BODY?",
+    ),
+    (
+        "POST",
+        f"/v15.0/{PHONE}/whatsapp_business_profile",
+        {"abouts": "x"},
+        400,
+        "abouts: is not known; did you mean ab",
+    ),
     (
         "GET",
         f"{MESSAGES}/wamid.nope/trace",
@@ -315,6 +330,8 @@ def test_a_field_of_a_message_that_nearly_is_one_is_named_beside_the_id(api: Api
         ("05511999990000", {}, "is no number in international form"),
         (PHONE, {"webhooks": [{**HOOK, "timeoutMs": 90_000}]}, "timeoutMs: more than 60000 counts as 60000"),
         ("5511777770000", {"provider": "forwarder"}, "needs webhookForward"),
+        ("5511777770001", {"authToken": ""}, "the operator's alone opens it"),
+        (PHONE, {"webhooks": [HOOK, HOOK]}, "webhooks[crm]: is there 2 times; the last one counts"),
     ],
 )
 def test_what_does_something_else_than_one_may_think_is_named(api: Api, phone: str, body: Any, words: str) -> None:

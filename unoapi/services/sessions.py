@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -176,6 +177,11 @@ def read_otherwise(phone: str, wanted: dict[str, Any]) -> list[str]:
         sentences.append('webhooks: an empty list changes nothing; send those that stay, with "overrideWebhooks": true')
     if wanted.get("provider") == "baileys":
         sentences.append("provider: baileys is read as whatsmeow, and the number scans a new QR code")
+    if any(wanted.get(name, "") is None or wanted.get(name) == "" for name in TOKEN_NAMES & wanted.keys()):
+        sentences.append("authToken: the number has no token of its own now; the operator's alone opens it")
+    ids = Counter(_id(webhook) for webhook in wanted.get("webhooks") or [] if _has_an_id(webhook))
+    sentences += [f"webhooks[{_printable(name)}]: is there {count} times; the last one counts"
+                  for name, count in ids.items() if count > 1]  # fmt: skip
     for place, given, known, _ in _objects(wanted, {}):
         timeout_ms = given.get("timeoutMs") if known is WEBHOOK_NAMES else None
         if isinstance(timeout_ms, int) and timeout_ms > MAX_TIMEOUT_MS:
@@ -313,7 +319,11 @@ def check_ids(phone: str, wanted: dict[str, Any], *, directory: SessionDirectory
 
 
 def change_business_profile(phone: str, wanted: dict[str, Any], *, sessions: Sessions) -> None:
-    """Save what is named of the business profile. Raises ValidationError before anything is written."""
+    """Save what is named of the business profile. Raises ValidationError, RequestError before anything is written."""
+    for name in list(wanted)[:MAX_NAMES]:
+        if name not in PARTS["businessProfile"] and (right := nearest(name, BusinessProfile.model_fields)):
+            details = f"{_printable(name)}: is not known; did you mean {right}?"
+            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     config = sessions.config(phone) or {}
     stored = config.get("businessProfile")
     named = {key: value for key, value in wanted.items() if key in BusinessProfile.model_fields}

@@ -166,7 +166,7 @@ def replay(body: Replay) -> ResponseReturnValue:
         force=body.force,
         bounds=Bounds(body.limit, WITHIN_S),
     )
-    return _outcomes(walk)
+    return _outcomes(walk, body.id)
 
 
 @routes.post("/dead/purge")
@@ -177,11 +177,13 @@ def purge(body: Purge) -> ResponseReturnValue:
     query = body.named("dead letters that are thrown away cannot be brought back")
     bounds = Bounds(body.limit, WITHIN_S)
     walk = parts().dead_letters.purge(query, by="POST /admin/dead/purge", bounds=bounds)
-    return _outcomes(walk)
+    return _outcomes(walk, body.id)
 
 
-def _outcomes(walk: DeadLetterWalk) -> ResponseReturnValue:
+def _outcomes(walk: DeadLetterWalk, letter_id: str) -> ResponseReturnValue:
     outcomes = Counter(result.outcome for result in walk)
+    if letter_id and walk.complete and not outcomes:
+        raise not_found("There is no such dead letter.")
     audit.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none")
     return jsonify(outcomes=outcomes, complete=walk.complete)
 

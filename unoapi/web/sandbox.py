@@ -49,6 +49,9 @@ def receive(phone: str, body: SandboxMessage) -> str:
     if body.type not in WITHOUT_OBJECT and body.type not in body.message:
         details = f"{body.type}: the object of the message's type is missing"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
+    if not isinstance(body.message.get(body.type, {}), dict | list):
+        details = f"{body.type}: must be an object: {{…}}, as in a received message"
+        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     message_id = body.id or new_message_id()
     message = {**body.message, "id": message_id, "timestamp": str(body.timestamp or int(time.time()))}
     if body.type in CHOICES:  # made in a message of the number's, which clients read here

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from unoapi.errors.validation import nearest
+
 MAX_TEMPLATES = 1000
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 """Linear on any text: spaces around the name are cut off afterwards."""
@@ -15,6 +17,10 @@ DEFAULT_LANGUAGE = "pt_BR"
 
 Stored = dict[str, Any]
 """A template, or a part of one, as it is stored: with whatever its client gave."""
+
+
+COMPONENTS = ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_OFFER", "CALL_PERMISSION_REQUEST")
+"""Parts of a template; Meta may have newer ones."""
 
 
 class StoredButton(BaseModel):
@@ -35,6 +41,13 @@ class StoredComponent(BaseModel):
     format: str = Field(default="TEXT", max_length=32)
     text: str | None = Field(default=None, max_length=4096)
     buttons: list[StoredButton] = Field(default=[], max_length=10)
+
+    @field_validator("type")
+    @classmethod
+    def _no_slip(cls, value: str) -> str:
+        if value.upper() not in COMPONENTS and (right := nearest(value, COMPONENTS)):
+            raise ValueError(f"is not known; did you mean {right}?")
+        return value
 
 
 class StoredTemplate(BaseModel):
