@@ -10,15 +10,17 @@ from tests.bench.measure import Row, console, table
 from tests.bench.processes import forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import QUICK, Sizes, Stage
-from tests.support.harness import checkout, end_on_signals
+from tests.support.harness import SharedRabbit, checkout, end_on_signals, throw_away_servers
 from tests.support.receiver import Receiver
-from unoapi.devenv.servers import PrivateServers
+from tests.support.vhosts import own_vhost
+from unoapi.devenv.servers import RabbitNode
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SCENARIOS)}; none: all")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, judges nothing")
+    parser.add_argument("--rabbitmq", metavar="FOLDER", type=Path, help="use the RabbitMQ of a test run")
     parser.add_argument("--before", metavar="COMMIT", help="an older commit, whose rate the scenario `before` compares")
     options = parser.parse_args()
     if "before" in options.names and not options.before:
@@ -29,24 +31,32 @@ def main() -> int:
     end_on_signals()
     rows: list[Row] = []
     try:
-        for more in measure(options.names or list(SCENARIOS), QUICK if options.quick else Sizes(), options.before):
+        sizes = QUICK if options.quick else Sizes()
+        rabbit = SharedRabbit(options.rabbitmq) if options.rabbitmq else None
+        if rabbit:
+            rabbit.join()
+        for more in measure(options.names or list(SCENARIOS), sizes, options.before, rabbit=rabbit):
             rows += more
     finally:
         console.print(table(rows))
     return 0 if options.quick or all(row.ok for row in rows) else 1
 
 
-def measure(names: list[str], sizes: Sizes, commit: str | None = None) -> Iterator[list[Row]]:
-    """Run scenarios on servers of their own, which are gone afterwards."""
+def measure(
+    names: list[str], sizes: Sizes, commit: str | None = None, *, rabbit: RabbitNode | None = None
+) -> Iterator[list[Row]]:
+    """Run scenarios on servers of their own, which are gone afterwards, or with a RabbitMQ that runs already."""
     forget_surroundings()
     with (
         tempfile.TemporaryDirectory(prefix="unoapi-bench-") as folder,
-        PrivateServers(Path(folder) / "servers", durable=False) as servers,
+        throw_away_servers(Path(folder) / "servers", rabbit=rabbit, durable=False) as servers,
+        own_vhost(servers) as baseline_url,
+        own_vhost(servers) as amqp_url,
         Receiver() as receiver,
     ):
         stage = Stage(
-            baseline_url=servers.rabbit.add_vhost("baseline"),
-            amqp_url=servers.rabbit.add_vhost("ours"),
+            baseline_url=baseline_url,
+            amqp_url=amqp_url,
             redis_url=servers.redis_url,
             receiver=receiver,
             folder=Path(folder),

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.stack import ROOT
 
+if TYPE_CHECKING:
+    from unoapi.devenv.servers import PrivateServers
+
 
 @pytest.mark.timeout(300)
-def test_every_benchmark_that_is_short_runs_and_measures() -> None:
+def test_every_benchmark_that_is_short_runs_and_measures(servers: PrivateServers) -> None:
     command = [sys.executable, "-m", "tests.bench", "deliveries", "events", "api", "--quick"]
+    command += ["--rabbitmq", str(servers.rabbit.folder)]
     done = subprocess.run(
         command,
         cwd=ROOT,

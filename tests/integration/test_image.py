@@ -51,7 +51,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "HOME": os.environ.get("HOME", str(folder)),
         "PIP_NO_COMPILE": "0",  # 0 switches an option on that begins with "no"; most of it is never imported here
     }
-    for word, command in steps():
+    for word, command in dict.fromkeys(steps()):  # what two images have in common is done once
         if word != "RUN" or "apt-get" in command or ("whatsmeow" in command and "install" in command):
             continue
         moved = command.replace("/wheels", f"{folder}/wheels").replace("/opt/unoapi", f"{folder}/installed")

@@ -58,12 +58,14 @@ class SharedRabbit(RabbitNode):
 
 
 @contextmanager
-def throw_away_servers(folder: Path, *, rabbit: RabbitNode | None = None) -> Iterator[PrivateServers]:
+def throw_away_servers(
+    folder: Path, *, rabbit: RabbitNode | None = None, durable: bool = True
+) -> Iterator[PrivateServers]:
     """Servers that may be broken. Killed at the end, because their data is not needed again.
 
     A `rabbit` that runs already is used and left as it is: it may not be broken.
     """
-    servers = PrivateServers(folder, wanted=(REDIS,) if rabbit else (RABBITMQ, REDIS))
+    servers = PrivateServers(folder, wanted=(REDIS,) if rabbit else (RABBITMQ, REDIS), durable=durable)
     servers.rabbit = rabbit or servers.rabbit
     try:
         servers.start()

@@ -23,7 +23,7 @@ def own_vhost(servers: PrivateServers) -> Iterator[str]:
         yield address
     finally:
         name = address.rpartition("/")[2]
-        threading.Thread(target=_remove, args=(f"{servers.management_url}/api/vhosts/{name}",), daemon=True).start()
+        threading.Thread(target=_remove, args=(f"{servers.management_url}/api/vhosts/{name}",)).start()
 
 
 def _remove(url: str) -> None:
