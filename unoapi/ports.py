@@ -405,7 +405,10 @@ class Chats(Protocol):
         """Save after how long the chat's messages disappear; 0: they stay. Never raises."""
 
     def find(self, phone: str, chats: Sequence[str]) -> Chat:
-        """What is known of a chat under the first of its names that has something. Never raises; it fails open."""
+        """What is known of a chat: the last menu, and the timer under the first of its names that has one.
+
+        Never raises; it fails open.
+        """
 
 
 class Commands(Protocol):

@@ -30,7 +30,7 @@ from unoapi.models.activity import ALL, FAILED, SLOTS, Activity, LastError, Poin
 from unoapi.models.alerts import AlertGroup
 from unoapi.models.attempts import Answer
 from unoapi.models.bulk import OPEN, RANKS
-from unoapi.models.chats import NO_CHAT, Chat
+from unoapi.models.chats import NO_CHAT, Chat, last_of
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
@@ -861,8 +861,9 @@ class MemoryChats:
 
     def find(self, phone: str, chats: Sequence[str]) -> Chat:
         known = [self._chats.get((phone, contact_key(chat)), NO_CHAT) for chat in chats if not self.away]
-        menu = next((chat.menu for chat in known if chat.menu is not None), None)
-        return Chat(menu=menu, timer_s=next((chat.timer_s for chat in known if chat.timer_s), 0))
+        return Chat(
+            menu=last_of(chat.menu for chat in known), timer_s=next((chat.timer_s for chat in known if chat.timer_s), 0)
+        )
 
     def _change(self, phone: str, chat: str, **fields: object) -> None:
         if not self.away:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_ROWS = 100
 
@@ -24,13 +27,14 @@ class MenuRow(BaseModel):
 
 
 class Menu(BaseModel):
-    """A menu as it was sent. `message_id` is ours."""
+    """A menu as it was sent. `message_id` is ours, `at_ms` when it was."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     message_id: str
     kind: Literal["list", "button"]
     rows: tuple[MenuRow, ...] = Field(max_length=MAX_ROWS)
+    at_ms: int = 0
 
 
 class Chat(BaseModel):
@@ -43,3 +47,8 @@ class Chat(BaseModel):
 
 
 NO_CHAT = Chat()
+
+
+def last_of(menus: Iterable[Menu | None]) -> Menu | None:
+    """The menu that was sent last: one contact may have been written to under several names."""
+    return max((menu for menu in menus if menu is not None), key=lambda menu: menu.at_ms, default=None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.chats import NO_CHAT, Chat, Menu
+from unoapi.models.chats import NO_CHAT, Chat, Menu, last_of
 from unoapi.models.contacts import contact_key
 
 if TYPE_CHECKING:
@@ -37,15 +37,18 @@ class RedisChats:
             self._redis.post(("HDEL", _key(phone, chat), TIMER))
 
     def find(self, phone: str, chats: Sequence[str]) -> Chat:
-        """What is known of a chat under the first of its names that has something. Never raises; it fails open."""
+        """What is known of a chat: the last menu, and the timer under the first of its names that has one.
+
+        Never raises; it fails open.
+        """
         names = [chat for chat in dict.fromkeys(chats) if chat]
         try:
             answers = self._redis.call(*(("HMGET", _key(phone, chat), MENU, TIMER) for chat in names))
         except StoreUnavailable:
             return NO_CHAT
-        menu = next((text for text, _ in answers if text), None)
+        menu = last_of(_menu(text) for text, _ in answers)
         timer = str(next((text for _, text in answers if text), ""))
-        return Chat(menu=_menu(menu), timer_s=int(timer) if timer.isdigit() else 0)
+        return Chat(menu=menu, timer_s=int(timer) if timer.isdigit() else 0)
 
     def _set(self, phone: str, chat: str, field: str, value: str | int) -> None:
         key = _key(phone, chat)

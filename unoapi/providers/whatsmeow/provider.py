@@ -99,7 +99,7 @@ class WhatsmeowProvider:
             )
             menu = menu_of(shown, message_id=message_id)
             if menu is not None:  # before it leaves: the answer may be there before its result
-                self._chats.remember_menu(phone, message.addressee, menu)
+                self._chats.remember_menu(phone, message.addressee, menu.model_copy(update={"at_ms": now_ms()}))
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except Postponed as error:
             raise SendPostponed(f"{error}", after_ms=error.after_ms) from error
