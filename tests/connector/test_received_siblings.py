@@ -219,6 +219,24 @@ def test_who_wrote_what_is_quoted_is_named_by_the_phone(tmp_path: Path, name: st
     assert (context["from"], context["id"]) == (author, "3EB0T")
 
 
+def test_a_question_about_a_product_says_about_which(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), OTHERS["a question about a product"])
+
+    assert shown["text"]["body"] == "still there?"
+    product = {"catalog_id": PHONE, "product_retailer_id": "SKU-1", "title": "Tea"}
+    assert shown["context"] == {"referred_product": product}
+
+
+def test_no_product_is_too_long_for_the_message_about_it(tmp_path: Path) -> None:
+    product = dict.fromkeys(("productID", "retailerID", "title"), "x" * 5000)
+    quoted = {"productMessage": {"businessOwnerJID": "9" * 5000, "product": product}}
+    message = {"extendedTextMessage": {"text": "?", "contextInfo": {"quotedMessage": quoted}}}
+
+    shown = message_in(Pocket(tmp_path), message)
+
+    assert len(shown["context"]["referred_product"]["title"]) == 1000
+
+
 def test_a_reaction_that_is_gone_is_no_empty_text(tmp_path: Path) -> None:
     shown = message_in(Pocket(tmp_path, sendReactionAsReply=True), OTHERS["a reaction that is gone"])
 

@@ -217,6 +217,9 @@ OTHERS: dict[str, dict[str, Any]] = {
         "text": "x", "contextInfo": {"stanzaID": "3EB0T", "participant": "222@lid", "quotedMessage": WORDS}}},
     "a quote of ours": {"extendedTextMessage": {
         "text": "x", "contextInfo": {"stanzaID": "3EB0T", "participant": "999@lid", "quotedMessage": WORDS}}},
+    "a question about a product": {"extendedTextMessage": {"text": "still there?", "contextInfo": {"quotedMessage": {
+        "productMessage": {"businessOwnerJID": f"{PHONE}@s.whatsapp.net",
+                           "product": {"productID": "77", "retailerID": "SKU-1", "title": "Tea"}}}}}},
     "a picture in HD": {**wrapped("associatedChildMessage", {"imageMessage": FILE}), "messageContextInfo": {
         "messageAssociation": {"associationType": "HD_IMAGE_DUAL_UPLOAD", "parentMessageKey": ABOUT}}},
     "the film of a picture": wrapped("associatedChildMessage", {"videoMessage": FILE, "messageContextInfo": {

@@ -15,7 +15,7 @@ from unoapi.connector.convert.words import bold, joined, money, target_of, words
 from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import EMPTY, PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
-from unoapi.models.phones import STATUS_POSTS
+from unoapi.models.phones import STATUS_POSTS, user_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,7 @@ TIMED = frozenset({"conversation", "extendedtextmessage", *MEDIA})
 """What says by its silence that it stays."""
 SECOND_UPLOADS = frozenset({"HD_IMAGE_DUAL_UPLOAD", "HD_VIDEO_DUAL_UPLOAD", "HEVC_VIDEO_DUAL_UPLOAD", "MOTION_PHOTO"})
 MAX_DEPTH = 12
+MAX_OWNER, MAX_PRODUCT_ID, MAX_TITLE = 100, 512, 1000
 MAX_TIME_S = 32_503_680_000
 """The year 3000: a time beyond it is none."""
 
@@ -91,6 +92,8 @@ def context_of(message: Raw) -> dict[str, Any] | None:
     referral = _referral(info)
     if referral:
         context["referral"] = referral
+    if product := _referred_product(info):
+        context["product"] = product
     if text_at(info, "remotejid") == STATUS_POSTS:
         quoted = quoted_of(_content(object_at(info, "quotedmessage"), 0))
         context["status"] = {"kind": quoted.kind if quoted else "", "text": quoted.text if quoted else ""}
@@ -155,6 +158,15 @@ def _referral(info: Raw) -> dict[str, Any]:
         "ctwa_clid": text_at(advert, "ctwaclid"),
         "greeting": text_at(advert, "greetingmessagebody"),
     }
+
+
+def _referred_product(info: Raw) -> dict[str, Any]:
+    """The product of a catalogue from whose page was written, in Meta's words."""
+    quoted = object_at(object_at(info, "quotedmessage"), "productmessage")
+    product = object_at(quoted, "product")
+    retailer_id = (text_at(product, "retailerid") or text_at(product, "productid"))[:MAX_PRODUCT_ID]
+    owner, title = user_of(text_at(quoted, "businessownerjid"))[:MAX_OWNER], text_at(product, "title")[:MAX_TITLE]
+    return {"catalog_id": owner, "product_retailer_id": retailer_id, "title": title} if retailer_id else {}
 
 
 def _target(message: Raw, depth: int) -> Raw:

@@ -75,6 +75,14 @@ class StatusPost(Base):
     text: str = Field(default="", max_length=2000)
 
 
+class ReferredProduct(Base):
+    """A product of a catalogue. WhatsApp's catalogues have no id but their owner's number."""
+
+    catalog_id: str = Field(default="", max_length=100)
+    product_retailer_id: str = Field(default="", max_length=512)
+    title: str = Field(default="", max_length=1000)
+
+
 class ContextInfo(Base):
     """What a message answers to, and how it came about. `from_us`: it is known to be the number's own message.
 
@@ -90,6 +98,7 @@ class ContextInfo(Base):
     mentions: tuple[str, ...] = ()
     referral: Referral | None = None
     status: StatusPost | None = None
+    product: ReferredProduct | None = None
 
 
 class ReceivedMessage(Base):

@@ -201,6 +201,8 @@ def _context(
     if context.status is not None:
         post = {"type": context.status.kind or "text", "caption": context.status.text}
         parts["status"] = {"id": parts.get("id", ""), **{name: text for name, text in post.items() if text}}
+    if context.product is not None:
+        parts["referred_product"] = {name: text for name, text in context.product.model_dump().items() if text}
     if context.forwarding_score >= FREQUENTLY:
         parts["frequently_forwarded"] = True
     elif context.forwarded:
