@@ -122,6 +122,15 @@ def test_received_menus_lose_neither_titles_nor_buttons(tmp_path: Path) -> None:
     assert [button["reply"]["id"] for button in rows["action"]["buttons"]] == ["send_location", "a"]
 
 
+def test_more_rows_than_anybody_reads_are_cut_below_a_picture(tmp_path: Path) -> None:
+    rows = [{"id": f"{number}", "title": "T"} for number in range(2000)]
+    message = native("single_select", {"sections": [{"rows": rows}]}, header={**IMAGE, "hasMediaAttachment": True})
+
+    shown = message_in(Pocket(tmp_path), message)
+
+    assert len(shown["interactive"]["action"]["buttons"]) == 100
+
+
 def test_a_payment_keeps_the_picture_above_it(tmp_path: Path) -> None:
     shown = message_in(Pocket(tmp_path), OTHERS["a payment below a picture"])
 

@@ -21,6 +21,8 @@ BUTTON_TYPES = {"quick_reply": "reply", "cta_url": "url", "cta_call": "call", "c
 FORMS = ("flow", "galaxy_message")
 """What Meta calls a form, and what phones call it."""
 MAX_CARDS = 10
+MAX_BUTTONS = 100
+MAX_NAME = 256
 MAX_ITEMS = 50
 
 
@@ -168,7 +170,7 @@ def interactive_message(part: Raw) -> dict[str, Any]:
     frame["body"] = joined(body, *(f"{row['title']}: {row['description']}" for row in rows if row["description"]))
     buttons += [{"type": "reply", "id": row["id"], "title": row["title"]} for row in rows]
     buttons += [button for card in cards for button in card.get("buttons", [])]
-    shown = _below(head, {"kind": "buttons", **frame, "buttons": buttons}, file=file)
+    shown = _below(head, {"kind": "buttons", **frame, "buttons": buttons[:MAX_BUTTONS]}, file=file)
     return shown if buttons or file or _words(shown) else {"kind": "unsupported", "field": "interactivemessage"}
 
 
@@ -176,8 +178,8 @@ def _native_button(name: str, params: Raw) -> dict[str, Any]:
     """A native button; one that does something else than we know has its name as its id."""
     kind = BUTTON_TYPES.get(name, "other")
     value = text_at(params, "url") or text_at(params, "phonenumber") or text_at(params, "copycode")
-    title = text_at(params, "displaytext") or text_at(params, "title") or name
-    button_id = text_at(params, "id") or (name if kind == "other" else "")
+    title = text_at(params, "displaytext") or text_at(params, "title") or name[:MAX_NAME]
+    button_id = text_at(params, "id") or (name[:MAX_NAME] if kind == "other" else "")
     return {"type": kind, "title": title, "value": value, "id": button_id}
 
 
