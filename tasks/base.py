@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import nullcontext
+from logging import DEBUG, INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from celery import Task
@@ -298,7 +299,7 @@ class UnoTask(Task[Any, Any]):
         detail = f"{describe(error)}; {until}"
         self.uno.traces.add(_entry(job, step, history, detail=detail, attempt=attempt))
         log.log(
-            20 if postponed else 30,
+            _level(error, postponed=postponed),
             "postponed" if postponed else "will_retry",
             task=job.task,
             error=describe(error),
@@ -327,6 +328,13 @@ class UnoTask(Task[Any, Any]):
 
 def _reason(error: BaseException) -> str:
     return error.reason if isinstance(error, UnoError) else "bug"
+
+
+def _level(error: BaseException, *, postponed: bool) -> int:
+    """What waits its turn, or for an endpoint of which one line tells, is for who debugs: it may be thousands."""
+    if not postponed:
+        return WARNING
+    return DEBUG if type(error) in (Postponed, Held) else INFO
 
 
 def _attempt_of(error: BaseException) -> Attempt | None:

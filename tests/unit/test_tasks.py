@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from celery.exceptions import Ignore, Reject, Retry
 
 from tasks import worker_process
@@ -33,7 +34,10 @@ from unoapi.broker.messages import DELIVERIES_HEADER, NOT_BEFORE_HEADER, PUBLISH
 from unoapi.errors import (
     BrokerBlocked,
     BrokerUnavailable,
+    Held,
     MessageRejected,
+    NoConnector,
+    Postponed,
     SendFailed,
     StoreUnavailable,
     TooOld,
@@ -416,6 +420,29 @@ def test_a_wait_uses_up_no_retry() -> None:
     (message,) = waiting(uno)
     assert message.headers["retries"] == 3
     assert steps(uno) == ["postponed"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "levels"),
+    [
+        (Postponed("an earlier message to the contact is on its way", after_ms=5), []),
+        (Held("the endpoint is paused", token="0" * 12, after_ms=5), []),
+        (NoConnector(PHONE), ["info"]),
+        (StoreUnavailable("Redis is not reachable"), ["info"]),
+        (SendFailed("WhatsApp did not take it"), ["warning"]),
+    ],
+)
+def test_what_waits_its_turn_has_no_line_in_the_log_and_what_lacks_something_has_one(
+    raised: UnoError, levels: list[str]
+) -> None:
+    class Raising(WebhookRecorder):
+        def post(self, *_: Any, **__: Any) -> Answer:
+            raise raised
+
+    with structlog.testing.capture_logs() as lines, pytest.raises(Retry):
+        run(make_uno(make_session(), webhook_client=Raising()), make_delivery())
+
+    assert [line["log_level"] for line in lines if line["event"] in ("postponed", "will_retry")] == levels
 
 
 def test_a_bug_is_counted_apart_and_its_dead_letter_has_a_traceback() -> None:

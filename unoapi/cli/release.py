@@ -16,6 +16,7 @@ from unoapi.cli.findings import Finding, broker_advice, broker_hosts, note, ok, 
 from unoapi.cli.options import TimeSpan, as_json
 from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, StoreUnavailable, UnoError
+from unoapi.errors.connections import why_not_connected
 from unoapi.settings import read_environment
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def release(uno: Uno, wait: timedelta, as_json: bool) -> None:
 def where(uno: Uno | None, error: UnoError) -> str:
     """An error of a server with its address, and the setting that names it."""
     if uno is not None and any(isinstance(one, StoreUnavailable) for one in (error, error.__cause__)):
-        return f"{error}: {without_login(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
+        why = why_not_connected(error)
+        words = f"{error}: {without_login(uno.settings.redis_url.get_secret_value())}; check REDIS_URL"
+        return f"{words}{': ' if why else ''}{why}"
     if uno is not None and isinstance(error, BrokerUnavailable):
         return f"{broker_hosts(uno.settings)}: {broker_advice(error)}"
     return f"{error}"
