@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
     from unoapi.stores.redis import Command
 
+    Steps = tuple[dict[str, Any], ...]
+
 SESSIONS, LETTERS, MESSAGES = 5_000, 100_000, 1_000_000
 TIMES, MOST_MS = 30, 300.0
 WATCHED_S, MOST_WORKER_SHARE = 10.0, 0.01
@@ -87,16 +89,17 @@ def fill(uno: Uno, direct: Any, share: float) -> str:
         )
     traces = RedisTraces(written, ttl_s=86_400)
     log = RedisMessageLog(written, most=uno.settings.unoapi_message_log_max, ttl_s=86_400)
-    steps: tuple[dict[str, Any], ...] = (
-        {"step": "accepted", "kind": "text"},
-        {"step": "queued", "kind": "message", "webhook": "crm"},
-        {"step": "delivered", "kind": "message", "webhook": "crm", "attempt": 1, "status": 200, "duration_ms": 20},
-    )
+    to_webhook = {"kind": "message", "webhook": "crm", "attempt": 1}
+    begun: Steps = ({"step": "accepted", "kind": "text"}, {"step": "queued", **to_webhook})
+    delivered: Steps = ({"step": "delivered", **to_webhook, "status": 200, "duration_ms": 20},)
+    refused: Steps = ({"step": "attempt", **to_webhook, "status": 500, "detail": "HTTP 500; again in 10 s"},)
+    dead: Steps = ({"step": "dead", **to_webhook, "status": 500, "detail": "refused: HTTP 500"},)
+    odd = {0: begun + refused + dead, 1: begun + refused + delivered}
     for number in range(messages):
         phone, message_id = phone_of(number % sessions if number % 4 else 0), f"wamid.{number:032X}"
         contact = f"{int(CONTACT) + number % 10_000}"
         log.add(LoggedMessage(now_ms(), phone, "received", contact, "text", message_id))
-        for step in steps:
+        for step in odd.get(number % 200, begun + delivered):
             traces.add(TraceEntry.model_validate({**step, "phone": phone, "message_id": message_id}))
     written.write()
     for start in range(0, int(LETTERS * share), 500):
@@ -112,7 +115,7 @@ def fill(uno: Uno, direct: Any, share: float) -> str:
     return f"wamid.{0:032X}"
 
 
-def pages(message_id: str, sessions: int) -> dict[str, str]:
+def pages(message_id: str, sessions: int, letters: int) -> dict[str, str]:
     """What the operator opens, by name."""
     first = phone_of(0)
     return {
@@ -127,6 +130,9 @@ def pages(message_id: str, sessions: int) -> dict[str, str]:
         "messages of a contact": f"/console/messages?phone={first}&contact=7777&since=1h",
         "messages, none found": f"/console/messages?phone={first}&contact=00000000",
         "messages by state": f"/console/messages?phone={first}&state=failed",
+        "messages given up, of all": "/console/messages?state=dead",
+        "messages that wait, of all": "/console/messages?state=waiting",
+        "given up, of a contact": "/console/messages?state=dead&contact=7777",
         "message": f"/console/messages/{first}/{message_id}",
         "webhooks": "/console/webhooks",
         "webhooks that are down": "/console/webhooks?state=down",
@@ -139,6 +145,7 @@ def pages(message_id: str, sessions: int) -> dict[str, str]:
         "dead letters of a number": f"/console/dead-letters?phone={phone_of(sessions - 1)}",
         "dead letters of nobody": "/console/dead-letters?phone=1",
         "dead letter": "/console/dead-letters/letter-1",
+        "dead letter, deep": f"/console/dead-letters/letter-{letters - 1}",
         "dead letters, purge": "/console/dead-letters/purge",
         "queues": "/console/queues",
         "audit": "/console/audit",
@@ -214,7 +221,10 @@ def main() -> int:
         sys.stdout.write(f"filled in {time.monotonic() - began:.0f} s; Redis has {memory_mb:.0f} MB\n")
         app: Any = type("Served", (), {"app": create_app(uno)})()
         operator, owner = Browser(app, OPERATOR), Browser(app, token_of(0))
-        opened = [(operator, *page) for page in pages(message_id, max(10, int(SESSIONS * share))).items()]
+        opened = [
+            (operator, *page)
+            for page in pages(message_id, max(10, int(SESSIONS * share)), int(LETTERS * share)).items()
+        ]
         opened += [(owner, *page) for page in own_pages().items()]
         for browser, name, path in opened:
             both = list(measured(browser, path))
@@ -226,7 +236,7 @@ def main() -> int:
             )
             slow += [name] if p95 > MOST_MS else []
             sys.stdout.write(
-                f"{name:24} p50 {p50:7.1f} ms   p95 {p95:7.1f} ms   at most {times[-1]:7.1f} ms   "
+                f"{name:26} p50 {p50:7.1f} ms   p95 {p95:7.1f} ms   at most {times[-1]:7.1f} ms   "
                 f"{worked:6.1f} ms of this process\n"
             )
             sys.stdout.flush()

@@ -28,7 +28,8 @@ def messages(query: MessageQuery) -> ResponseReturnValue:
     """Search the latest messages of all numbers, or of one, the newest first; `next` is the `before` of the next page.
 
     `contact` is a phone as people write it, an address, or the last digits of a phone, at least four. Times are ISO,
-    Unix seconds, or a span such as 1h. How many are kept: `UNOAPI_MESSAGE_LOG_MAX`.
+    Unix seconds, or a span such as 1h. How many are kept: `UNOAPI_MESSAGE_LOG_MAX`, and as many of those that wait,
+    failed or are dead, however many came since.
     """
     _ensure_searchable(query)
     uno = parts()

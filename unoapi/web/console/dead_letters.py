@@ -31,12 +31,11 @@ if TYPE_CHECKING:
 routes = Blueprint("dead_letters", __name__)
 
 ON_A_PAGE = 50
-READ_S, FURTHER_S, WORK_S = 0.05, 5.0, 3.0
-"""How long a page looks for what it shows at first, and how long when that was not enough; how long one request works
-before the next one goes on."""
-FIND_S, LOOKS = 8.0, 2
-"""How long one request looks for single ones before the next one goes on behind what it has seen; and after how many
-times as many as there are they count as gone: a part is met twice."""
+READ_S, FURTHER_S, WORK_S = 0.05, 5.0, 8.0
+"""How long a page looks for what it shows at first, and how long when that was not enough; how long one request works,
+or looks for single ones, before the next one goes on behind what it has seen."""
+LOOKS = 2
+"""After so many times as many as there are, one that was not met is gone: a part is met twice."""
 AT_ONCE = 500
 MAX_COUNTED = 10_000
 AGES = {"": None, "1h": 3600, "1d": 86_400, "7d": 604_800}
@@ -149,7 +148,7 @@ def page(query: Page) -> ResponseReturnValue:
 @schema(described=False)
 def dead_letter(letter_id: str, query: Look) -> ResponseReturnValue:
     """Show one dead letter with all its attempts, why it died, and what to do; goes on by itself until it is found."""
-    bounds = Bounds(1, FIND_S if query.looked else READ_S)
+    bounds = Bounds(1, WORK_S if query.looked else READ_S)
     walk = parts().dead_letters.list(DeadLetterQuery(id=letter_id), by="/console/dead-letters/<id>", bounds=bounds)
     letter = next(iter([result.dead_letter for result in walk]), None)
     looked = query.looked + walk.seen
@@ -209,7 +208,7 @@ def replay_chosen() -> ResponseReturnValue:
     counted: Counter[str] = Counter()
     ids = frozenset(letter_id[:256] for letter_id in request.form.getlist("ids")[:ON_A_PAGE] if letter_id)
     if ids:
-        query, bounds = DeadLetterQuery(ids=ids), Bounds(len(ids), FIND_S)
+        query, bounds = DeadLetterQuery(ids=ids), Bounds(len(ids), WORK_S)
         walk = parts().dead_letters.replay(query, by="/console/dead-letters", bounds=bounds)
         counted.update(result.outcome for result in walk)
     _note(counted)
@@ -239,7 +238,7 @@ def _work(form: Work, verb: str) -> ResponseReturnValue:
         raise RequestError("Invalid parameter", code=100, status=400, details="Choose some of them, or all.")
     left = form.most - form.purged if verb == "purge" else AT_ONCE
     query = form.query(older_than_s=0 if form.id else max(0, now_ms() - began_ms) / 1000)
-    bounds = Bounds(1, FIND_S) if form.id else Bounds(min(AT_ONCE, max(1, left)), WORK_S)
+    bounds = Bounds(1 if form.id else min(AT_ONCE, max(1, left)), WORK_S)
     verbs, by = parts().dead_letters, f"/console/dead-letters/{verb}"
     walk = (
         verbs.purge(query, by=by, bounds=bounds)
@@ -265,6 +264,7 @@ def _work(form: Work, verb: str) -> ResponseReturnValue:
         "complete": complete,
         "left": left_alone,
         "gone": gone,
+        "total": walk.total,
         "fields": fields,
     }
     template = "console/_progress.html" if HTMX in request.headers else "console/progress.html"
