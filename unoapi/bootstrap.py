@@ -54,7 +54,7 @@ from unoapi.services.replaying import Places
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
-from unoapi.settings import Settings, load_settings, read_environment, setting_names
+from unoapi.settings import Settings, env_file, load_settings, read_environment, setting_names, unreadable_lines
 from unoapi.stores.activity import RedisActivity
 from unoapi.stores.alerts import RedisAlerts
 from unoapi.stores.audit import RedisAudit
@@ -628,6 +628,8 @@ def _log_notes(settings: Settings) -> None:
     environment = read_environment()
     for name, meant in misspelt_names(environment, settings=setting_names()).items():
         log.warning("unknown_setting", name=name, hint=f"it does nothing; did you mean {meant}?")
+    if lines := unreadable_lines():
+        log.warning("unreadable_lines", file=env_file(), lines=lines, hint="each must be NAME=value; they do nothing")
     names = former_names(environment)
     if names:
         log.warning("former_settings", names=sorted(names), hint="`unoapi doctor` says what to use instead")

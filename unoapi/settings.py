@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import logging
 import os
 import re
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import (
     AliasChoices,
     Field,
@@ -65,6 +68,7 @@ OTLP_HEADERS = re.compile(
 )
 MAX_ALERT_URLS, MAX_ALERT_URL_CHARS = 10, 2000
 DEFAULT_PORTS = frozenset({80, 443})
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # `unreadable_lines` says it, once, and of which file
 MIN_EVENTS_BYTES = 10_000_000
 MIN_TOKEN_LENGTH = 16
 """Characters of the operator's token, which others may try to guess."""
@@ -823,6 +827,18 @@ def env_file() -> str:
 def read_environment(file: Path | None = None, *, alone: bool = False) -> dict[str, str | None]:
     """All that is set, in a file and over it in the environment; `alone`: in the file."""
     return {**dotenv_values(file or env_file()), **({} if alone else os.environ)}
+
+
+def unreadable_lines(file: Path | None = None) -> list[int]:
+    """The numbers of the lines of a `.env` file that are no `NAME=value`: they do nothing."""
+    try:
+        bindings = list(parse_stream(StringIO(Path(file or env_file()).read_text("utf-8-sig"))))
+    except (OSError, UnicodeDecodeError):  # there is none, or the settings say so themselves
+        return []
+    faults = [binding for binding in bindings if binding.error or (binding.key and binding.value is None)]
+    return [
+        fault.original.line + len(fault.original.string) - len(fault.original.string.lstrip("\n")) for fault in faults
+    ]
 
 
 def is_secret(name: str) -> bool:

@@ -111,6 +111,7 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         "did you mean WEBHOOK_TIMEOUT_MS?",
     ),
+    "a line that is none": (checks.check_lines(".env", [6]), 0, ".env, line 6: is not NAME=value, and does nothing"),
     "an old name": (checks.check_former_names({"UNOAPI_URL": "x"}), 0, "UNOAPI_URL use BASE_URL"),
     "a Graph version that ended": (
         checks.check_graph_version(make_settings(WEBHOOK_FORWARD_VERSION="v17.0")),

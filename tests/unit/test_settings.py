@@ -11,7 +11,16 @@ from pydantic import ValidationError
 from tests.support.fakes import SECRET
 from unoapi.devenv.run import _environment as make_runs_environment
 from unoapi.errors import ConfigurationError
-from unoapi.settings import PLATFORMS, SentinelAddress, Settings, is_loopback, is_secret, load_settings, setting_names
+from unoapi.settings import (
+    PLATFORMS,
+    SentinelAddress,
+    Settings,
+    is_loopback,
+    is_secret,
+    load_settings,
+    setting_names,
+    unreadable_lines,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -337,6 +346,14 @@ def test_the_file_beside_the_program_is_not_read_when_another_is_named(
     monkeypatch.chdir(tmp_path)
 
     assert load(monkeypatch).port == 9876
+
+
+def test_lines_of_a_file_that_do_nothing_are_numbered(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("\ufeff# mine\nPORT=1\nLOG_LEVEL: debug\n\nexport B='x'\nJUST\n\n\nC=\"unclosed\nEMPTY=\n", "utf-8")
+
+    assert unreadable_lines(file) == [3, 6, 9]
+    assert unreadable_lines(tmp_path / "none") == []
 
 
 def test_the_file_in_the_current_folder_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from unoapi.models.graph_versions import warning
 from unoapi.settings import setting_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from unoapi.broker.inspection import BrokerState
@@ -137,6 +137,12 @@ def check_slips(environment: Mapping[str, str | None]) -> Iterator[Finding]:
     """Names that nearly are settings."""
     for name, meant in misspelt_names(environment, settings=setting_names()).items():
         yield note("settings", f"{name} is not a setting and does nothing; did you mean {meant}?")
+
+
+def check_lines(file: str, lines: Iterable[int]) -> Iterator[Finding]:
+    """Lines of a `.env` file that are not read."""
+    for line in lines:
+        yield note("settings", f"{file}, line {line}: is not NAME=value, and does nothing")
 
 
 def check_former_names(environment: Mapping[str, str | None]) -> Iterator[Finding]:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unoapi.cli.checks import check_former_names, check_links, check_settings, check_slips
+from unoapi.cli.checks import check_former_names, check_lines, check_links, check_settings, check_slips
 from unoapi.cli.findings import Finding, broker_advice, broker_hosts, note, ok, without_login, wrong
 from unoapi.cli.options import TimeSpan, as_json
 from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, StoreUnavailable, UnoError
 from unoapi.errors.connections import why_not_connected
-from unoapi.settings import read_environment
+from unoapi.settings import env_file, read_environment, unreadable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,7 @@ def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     environment = read_environment()
     yield from check_settings(uno.settings)
     yield from check_slips(environment)
+    yield from check_lines(env_file(), unreadable_lines())
     rabbitmq = _rabbitmq(uno, wait_s)
     yield rabbitmq
     if rabbitmq.state == "ok":

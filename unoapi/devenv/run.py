@@ -20,7 +20,7 @@ from unoapi.devenv.servers import PrivateServers, reachable
 from unoapi.devenv.supervisor import RECORDS, Supervisor, parse_procfile, take_signals
 from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.former_settings import former_names
-from unoapi.settings import secrets_from_files
+from unoapi.settings import secrets_from_files, unreadable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ ROOT = Path(unoapi.__file__).resolve().parents[1]
 _REACH_TIMEOUT_S = 3.0
 _WELCOME_JOIN_S = 15.0
 _SERVERS = {"AMQP_URL": packages.RABBITMQ, "REDIS_URL": packages.REDIS}
-_WHILE_IT_RUNS = ("AMQP_URL", "REDIS_URL", "RABBITMQ_MANAGEMENT_URL", "FLOWER_BROKER_API", "BASE_URL")
+_WHILE_IT_RUNS = ("AMQP_URL", "REDIS_URL", "RABBITMQ_MANAGEMENT_URL", "FLOWER_BROKER_API", "BASE_URL", "PORT")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -94,14 +94,16 @@ def _run(root: Path) -> int:
         environment.setdefault("UNOAPI_FLOWER_URL", f"http://127.0.0.1:{flower}")
     token = _token(environment, run_file)
     print_former_names(environment)
+    for line in unreadable_lines(root / ".env"):
+        click.echo(f".env, line {line}: is not NAME=value, and does nothing.", err=True)
 
     wanted = tuple(package for variable, package in _SERVERS.items() if _needs_private_server(variable, environment))
     if wanted:
         click.echo(f"Starting a private {' and '.join(wanted)} ...", err=True)
     with PrivateServers(root / ".run" / "servers", wanted=wanted) as servers:
         private = _addresses(servers, wanted)
-        if port is not None and not environment.get("BASE_URL"):
-            private["BASE_URL"] = f"http://127.0.0.1:{port}"
+        if port is not None:
+            private |= {"PORT": f"{port}", "BASE_URL": environment.get("BASE_URL") or f"http://127.0.0.1:{port}"}
         run_file.change(add=private)
         supervisor = Supervisor(
             commands,
