@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.connector.pocket import CHAT, Pocket
-from tests.support.fakes import PHONE
+from tests.support.fakes import CONTACT, PHONE
 from unoapi.connector.convert.outbound import message_of
 from unoapi.errors import MessageRejected
 from unoapi.models.cloud_api.messages import Sender
@@ -156,6 +156,16 @@ def test_field_report_103_the_clients_mark_comes_back_when_its_message_is_delete
 
     last = pocket.statuses()[-1]
     assert (last["status"], last["biz_opaque_callback_data"]) == ("deleted", "order-1")
+
+
+@pytest.mark.parametrize(("to", "writer"), [(CONTACT, f"{CONTACT}@s.whatsapp.net"), ("120363@g.us", None)])
+def test_field_report_30_a_message_that_nobody_knows_any_more_is_quoted_as_the_contacts(
+    tmp_path: Path, to: str, writer: str | None
+) -> None:
+    left = Pocket(tmp_path).send(to=to, type="text", text={"body": "x"}, context={"message_id": "3EB0OLD"})
+
+    context = left["extendedTextMessage"]["contextInfo"]
+    assert (context["stanzaID"], context.get("participant")) == ("3EB0OLD", writer)
 
 
 CHANNEL = "120363111@newsletter"

@@ -251,7 +251,7 @@ class CommandHandler:
         if isinstance(send.content, Reaction) and is_channel(to):
             self._number_in_channel(send.content)
             return {}
-        send = send.model_copy(update={"context": self._quote(send.context)}) if send.context else send
+        send = send.model_copy(update={"context": self._quote(send.context, to)}) if send.context else send
         send = self._with_mentions(self._with_caption(send), to)
         if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
@@ -329,11 +329,15 @@ class CommandHandler:
         except (SendRefused, EngineUnavailable):
             return mention
 
-    def _quote(self, quote: Quote) -> Quote:
-        """The quote with what this session knows of its message: its content and its writer."""
+    def _quote(self, quote: Quote, to: str) -> Quote:
+        """The quote with what this session knows of its message: its content and its writer.
+
+        Of a message that nobody knows any more the contact is taken for the writer, where only one can be.
+        """
         quoted = quote.quoted or self._outbox.quoted(quote.id)
         from_me = quote.from_me or (quoted is not None and quoted.from_me)
-        writer = quote.participant or (quoted.sender if quoted is not None else "")
+        somebody = to if is_individual(to) else ""
+        writer = quote.participant or (quoted.sender if quoted is not None else somebody)
         participant = (self._engine.account or writer) if from_me else writer
         return quote.model_copy(update={"quoted": quoted, "participant": participant})
 
