@@ -161,6 +161,17 @@ def test_field_report_17_a_message_that_came_without_content_is_not_swallowed(
     assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 
 
+def test_field_report_16_what_was_deleted_before_it_could_be_read_is_not_told_as_unreadable(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    lost = {**about(message_id="3EB0T"), "IsUnavailable": False, "DecryptFailMode": "DECRYPT_FAIL_SHOW"}
+
+    reported(pocket, "UndecryptableMessage", lost)
+    told(pocket, {"protocolMessage": {"key": ABOUT, "type": "REVOKE"}})
+    pocket.pass_time(60)
+
+    assert pocket.messages() == []
+
+
 @pytest.mark.parametrize(
     ("vote", "words"),
     [({"options": ["A", "B"]}, "A, B"), ({"withdrawn": True}, "(the vote was taken back)"), ({}, "(a vote in a poll)")],

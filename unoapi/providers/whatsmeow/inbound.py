@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from unoapi.errors import StoreUnavailable
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, error_object, message_event, split, status_event
 from unoapi.models.connector.content import (
@@ -59,6 +61,7 @@ def events_of(
     inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
+        _note_gone(inner, received, phone=phone, connections=connections)
         return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
     if chats is not None:
         _remember_timer(received, phone=phone, chats=chats)
@@ -78,6 +81,16 @@ def events_of(
     if edited is not None:
         message |= _edit_marks(edited)
     return [_event(message, received, counterparty=counterparty, session=session)]
+
+
+def _note_gone(revoke: Revoke, received: ReceivedMessage, *, phone: str, connections: Connections | None) -> None:
+    """Let nobody wait for a deleted message that could not be read: its key says that it was there."""
+    if connections is None:
+        return
+    with suppress(StoreUnavailable):
+        if connections.key(phone, revoke.target_id) is None:
+            chat, writer = received.chat.jid, received.sender.jid
+            connections.remember_key(phone, revoke.target_id, chat=chat, participant=writer, from_me=received.from_me)
 
 
 def _event(message: dict[str, Any], received: ReceivedMessage, *, counterparty: Party, session: Session) -> Event:
