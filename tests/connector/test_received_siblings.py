@@ -35,6 +35,7 @@ from tests.connector.written import (
 )
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.models.connector.bounds import bounded, plain_name
+from unoapi.models.connector.events import Party
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -379,6 +380,16 @@ def test_field_report_29_only_what_can_carry_a_timer_changes_that_of_the_chat(
 
     left = pocket.send(type="text", text={"body": "x"}).get("extendedTextMessage", {})
     assert left.get("contextInfo", {}).get("expiration") == expiration
+
+
+@pytest.mark.parametrize(
+    ("jid", "kind"),
+    [("120363@g.us", "group"), ("120363111@newsletter", "newsletter"), ("status@broadcast", "status"),
+     ("1795600000@broadcast", "broadcast"), ("111@lid", "user"), ("", "user")],
+)  # fmt: skip
+def test_what_kind_of_chat_it_is_follows_from_its_address(jid: str, kind: str) -> None:
+    assert Party.model_validate({"jid": jid}).kind == Party(jid=jid).kind == kind
+    assert Party.model_validate({"jid": jid, "kind": "user"}).kind == "user"
 
 
 # --- bounds: what is too long is cut, and told all the same ---

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import Base, Content, Unsupported
 from unoapi.models.connector.groups import MAX_MEMBERS
+from unoapi.models.phones import STATUS_POSTS
 
 STATES = Literal[
     "starting", "qr", "pairing", "connecting", "connected", "disconnected", "standby", "logged_out", "replaced",
@@ -37,8 +38,11 @@ STATUS_WORDS = {
 """The words that stand in `unoapi-status:<P>`, as in the Node version."""
 
 
+KIND_OF_SERVER = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
+
+
 class Party(Base):
-    """A chat or a sender."""
+    """A chat or a sender. `kind` follows from the address where an engine leaves it out."""
 
     jid: str = ""
     kind: str = "user"  # user, group, newsletter, status, broadcast
@@ -50,6 +54,14 @@ class Party(Base):
     username: str = ""
     picture: str = ""
     subject: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_by_address(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("kind") or not isinstance(jid := value.get("jid"), str):
+            return value
+        kind = "status" if jid == STATUS_POSTS else KIND_OF_SERVER.get(jid.partition("@")[2], "user")
+        return {**value, "kind": kind}
 
 
 class Referral(Base):
