@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 OWN_TROUBLE = (BrokerUnavailable, StoreUnavailable)
 """RabbitMQ or Redis is away: not the receiver's fault, so it uses up no retry."""
 OWN_TROUBLE_MS = 2000
+LONGEST_STORE_WAIT_MS = 60_000
 PATIENCE_MS = ((1_000, 1_000), (5_000, 4_000), (15_000, 10_000))
 """Up to this age, a status waits so long for the message that it belongs to."""
 
@@ -150,6 +151,12 @@ def ensure_fresh(job: Job, *, max_age_s: int) -> None:
     """Raise TooOld when the job has waited longer than it may."""
     if too_old(job, max_age_s=max_age_s):
         raise TooOld(f"not done within {max_age_s} s after it was accepted")
+
+
+def wait_for_store(error: StoreUnavailable, *, age_ms: int) -> Postponed:
+    """The wait of what cannot go on without Redis: the longer it is away, the longer, so that workers stay free."""
+    after_ms = min(max(OWN_TROUBLE_MS, age_ms // 2), LONGEST_STORE_WAIT_MS)
+    return Postponed(f"it waits for Redis: {error}", after_ms=after_ms)
 
 
 def wait_for_pair(age_ms: int) -> None:

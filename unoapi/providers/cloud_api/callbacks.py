@@ -16,7 +16,7 @@ from unoapi.models.jobs import ReceiveCallback, computed_id, now_ms
 from unoapi.models.phones import digits_of
 from unoapi.providers.cloud_api import translation
 from unoapi.services import received_media
-from unoapi.services.retries import wait_for_pair
+from unoapi.services.retries import wait_for_pair, wait_for_store
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ def receive(
 ) -> list[EventJob]:
     """The jobs of a change that could not be placed before.
 
-    Raises Postponed for a status whose message is not known yet, StoreUnavailable while nobody can say which it is,
-    OddCallback, UnknownNumber.
+    Raises Postponed for a status whose message is not known yet, or while nobody can say which it is, OddCallback,
+    UnknownNumber.
     """
     if job.odd:
         raise OddCallback(job.odd)
@@ -183,9 +183,13 @@ def receive(
     except ValidationError as error:
         raise OddCallback(describe(error)) from error
     phones = [job.phone] if job.is_placed else numbers_of(change, directory=directory, sessions=sessions)
-    named = _named_by(change.value.get("statuses") or [])
-    if len(ids.known_ours(job.phone, named)) < len(named):
-        wait_for_pair(now_ms() - job.accepted_at_ms)
+    named, age_ms = _named_by(change.value.get("statuses") or []), now_ms() - job.accepted_at_ms
+    try:
+        known = ids.known_ours(job.phone, named)
+    except StoreUnavailable as error:
+        raise wait_for_store(error, age_ms=age_ms) from error
+    if len(known) < len(named):
+        wait_for_pair(age_ms)
     return [
         event
         for phone in phones

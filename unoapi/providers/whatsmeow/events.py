@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unoapi.errors import Postponed
+from unoapi.errors import Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import Event, contact, error_object, message_event, status_event
 from unoapi.models.connector.commands import ConnectorCommand, Read, RejectCall, Send
 from unoapi.models.connector.content import Text
@@ -36,7 +36,7 @@ from unoapi.providers.whatsmeow.inbound import (
     recipient_in,
 )
 from unoapi.services import own_chat
-from unoapi.services.retries import wait_for_pair
+from unoapi.services.retries import wait_for_pair, wait_for_store
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     Nothing for an event of a type that nobody could want. `save_picture` saves the picture of a QR code.
 
     Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
-    looked up now: its options say what is to be ignored. StoreUnavailable: nobody can say what a receipt belongs to.
+    looked up now: its options say what is to be ignored. The same while nobody can say what a receipt belongs to.
     """
     event = ConnectorEvent.model_validate(job.event)
     phone = event.session
@@ -157,7 +157,10 @@ def _receipt(receipt: MessageReceipt, session: Session, ids: MessageIds, *, age_
     if receipt.status == "self_read":
         return []
     phone = session.phone
-    known = ids.known_ours(phone, receipt.ids)
+    try:
+        known = ids.known_ours(phone, receipt.ids)
+    except StoreUnavailable as error:
+        raise wait_for_store(error, age_ms=age_ms) from error
     if len(known) < len(set(receipt.ids)):
         wait_for_pair(age_ms)
     ours = {theirs: known.get(theirs, theirs) for theirs in receipt.ids}
