@@ -453,6 +453,20 @@ def test_c13_what_meta_keeps_of_a_number_there_is_changed_there(
     assert (only(graph).path, only(graph).body) == (f"/v23.0/{theirs}", change)
 
 
+def test_field_report_96_a_registration_with_a_pin_is_made_at_meta(api: Api, graph: Graph) -> None:
+    graph.replies[f"POST /v23.0/{AT_META}/register"] = error(133005, "Two step verification PIN mismatch")
+    pin = {"messaging_product": "whatsapp", "pin": "123456"}
+
+    wrong = ask(api, "POST", f"{NUMBER}/register", json=pin)
+    graph.replies[f"POST /v23.0/{AT_META}/register"] = (200, {"success": True})
+    right = ask(api, "POST", f"{NUMBER}/register", json=pin)
+    both = ask(api, "POST", f"{NUMBER}/register", json={**pin, "label": "Shop"})
+
+    assert (wrong.json()["error"]["code"], right.json()) == (133005, {"success": True})
+    assert (both.json()["success"], both.json()["label"]) == (True, "Shop")
+    assert [sent.body for sent in graph.sent] == [pin, pin]
+
+
 def test_c13_where_the_events_go_is_changed_here_alone(api: Api, graph: Graph) -> None:
     override = {"webhook_configuration": {"override_callback_uri": ""}}
 

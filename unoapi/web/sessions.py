@@ -17,7 +17,7 @@ from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
 from unoapi.web.connector import publish_command
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import forward
+from unoapi.web.pass_through import REFUSED, forward
 from unoapi.web.request_body import limit_body, parameters
 from unoapi.web.schemas import schema
 
@@ -27,16 +27,24 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 * 1024
 """Of a configuration's request: four times what is stored. More would only cost time that others wait for."""
 
+OF_METAS = frozenset({"messaging_product", "pin", "data_localization_region", "backup"})
+"""What Meta takes to register a number, and no configuration has."""
+
 routes = Blueprint("sessions", __name__)
 
 
 @routes.post("/<version>/<node:phone>/register")
 @session_token
-@schema(body=(Session,))
+@schema(body=(Session,), also=REFUSED)
 def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """Store the session's configuration, from JSON or a form. What is not named stays as it is."""
+    """Store the session's configuration, from JSON or a form. What is not named stays as it is.
+
+    What only names a PIN is a number's registration at Meta: one that is there is registered there.
+    """
     limit_body(MAX_BYTES)
     uno, wanted = parts(), parameters(Session)
+    if "pin" in wanted and wanted.keys() <= OF_METAS and (session := uno.sessions.find(phone)).provider == "forwarder":
+        return forward(session, "register")
     if g.operator:
         service.check_ids(phone, wanted, directory=uno.directory)
     config = service.change(phone, wanted, sessions=uno.sessions, by_operator=g.operator)
