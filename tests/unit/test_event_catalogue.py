@@ -142,3 +142,23 @@ def test_events_of_metas_are_in_the_catalogue() -> None:
         "account", "account", "group_lifecycle_update", "group_lifecycle_update", "account", *["message.text"] * 2,
     ]  # fmt: skip
     assert [check(event.body) for event in (make_event(), make_status("deleted"))] == ["message.text", "status.deleted"]
+
+
+@pytest.mark.parametrize(
+    ("items", "name"),
+    [
+        ({"messages": [{"from": CONTACT, "id": "a", "timestamp": "1", "type": "hologram"}]}, "message.other"),
+        ({"messages": [{"from": CONTACT, "id": "a", "type": "request_welcome"}]}, "message.request_welcome"),
+        ({"messages": [{"from": CONTACT, "id": "a", "type": "unsupported", "errors": [{"code": 1}]}]},
+         "message.unsupported"),
+        ({"statuses": [{"id": "a", "status": "failed", "recipient_id": CONTACT, "errors": [{}]}]}, "status.failed"),
+        ({"statuses": [{"id": "a", "status": "captured", "type": "payment", "recipient_id": CONTACT}]}, "status.other"),
+        ({"statuses": [{"id": "a", "status": "accepted", "recipient_id": CONTACT}]}, "status.other"),
+    ],
+)  # fmt: skip
+def test_what_only_meta_knows_is_in_the_catalogue_too(items: dict[str, Any], name: str) -> None:
+    timed = {key: [{"timestamp": "1", **item} for item in listed] for key, listed in items.items()}
+
+    (event,) = split(PHONE, [Change({"messaging_product": "whatsapp", **timed})])
+
+    assert check(event.body) == name

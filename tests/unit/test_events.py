@@ -245,3 +245,29 @@ def test_an_error_has_all_fields_that_clients_insist_on() -> None:
         "message": "Message undeliverable",
         "error_data": {"details": "not on WhatsApp"},
     }
+
+
+WHOLE = {"code": 1, "title": "t", "message": "m", "error_data": {"details": "d", "x": 1}, "href": "https://x.test"}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WHOLE, WHOLE),
+        ({"code": 1, "title": "t"}, {"code": 1, "title": "t", "message": "t", "error_data": {"details": "t"}}),
+        ({"code": 1, "message": "m"}, {"code": 1, "title": "m", "message": "m", "error_data": {"details": "m"}}),
+        ({"code": "1", "title": ""},
+         {"code": 131000, "title": "Error", "message": "Error", "error_data": {"details": "Error"}}),
+        ({"code": 1, "title": "t", "message": None, "error_data": None},
+         {"code": 1, "title": "t", "message": "t", "error_data": {"details": "t"}}),
+        ({"code": 1, "title": "t", "error_data": {"x": 1}},
+         {"code": 1, "title": "t", "message": "t", "error_data": {"x": 1, "details": "t"}}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["messages", "statuses"])
+def test_an_error_has_all_that_clients_insist_on(key: str, error: dict[str, Any], told: dict[str, Any]) -> None:
+    value = {key: [{"id": "a", "timestamp": "1", "errors": [error, "odd"]}]}
+
+    (event,) = split_changes(PHONE, [Change(value)])
+
+    assert event.content.value[key][0]["errors"] == [told, "odd"]

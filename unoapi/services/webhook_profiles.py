@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.cloud_api.events import error_object, serialise
+from unoapi.models.cloud_api.events import serialise, whole_error
 from unoapi.models.media import is_own_media_id
 from unoapi.models.message_keys import OWN_IDS
 
@@ -157,7 +157,7 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
         status |= {"recipient_id": digits, "timestamp": str(status.get("timestamp", ""))}
     for item in messages + statuses:
         if "errors" in item:
-            item["errors"] = [_whole(error) for error in _items(item, "errors")]
+            item["errors"] = [whole_error(error) for error in _items(item, "errors")]
     for contact in _items(value, "contacts"):
         _without(contact.get("profile"), "picture")
     return change
@@ -179,13 +179,6 @@ def _typebot_message(message: dict[str, Any], phone: str) -> bool:
     message["timestamp"] = str(message.get("timestamp", ""))
     message["from"] = str(message.get("from") or message.get("from_user_id") or phone)
     return True
-
-
-def _whole(error: dict[str, Any]) -> dict[str, Any]:
-    code = error.get("code")
-    title = str(error.get("title") or error.get("message") or "Error")
-    details = _as_object(error.get("error_data")).get("details") or title
-    return error | error_object(code if isinstance(code, int) else 131000, title, str(details))
 
 
 def _apology(message: dict[str, Any], kind: str) -> str:

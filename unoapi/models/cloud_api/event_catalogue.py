@@ -84,11 +84,11 @@ class EventMessage(Described):
     errors: list[EventError] | None = None
 
 
-class EventStatus(Described):
+class EventOtherStatus(Described):
     """What all statuses have. `recipient_id` is a phone, a group, or empty when neither is known."""
 
     id: Id
-    status: Literal["sent", "delivered", "read", "played", "deleted", "failed"]
+    status: Annotated[str, Field(min_length=1)]
     timestamp: Seconds
     recipient_id: str = ""
     recipient_user_id: str | None = None
@@ -97,6 +97,12 @@ class EventStatus(Described):
     recipient_participant_user_id: str | None = None
     biz_opaque_callback_data: str | None = None
     errors: list[EventError] | None = None
+
+
+class EventStatus(EventOtherStatus):
+    """One that this program knows."""
+
+    status: Literal["sent", "delivered", "read", "played", "deleted", "failed"]
 
 
 class EventGroup(Described):
@@ -157,6 +163,9 @@ _ERROR = {
 }  # fmt: skip
 
 
+KNOWN_TYPES = frozenset({*MESSAGES, "unsupported", "request_welcome"})
+
+
 class CatalogueEntry(BaseModel):
     """One kind of event: the schema of the whole body, and an example of it."""
 
@@ -169,11 +178,16 @@ class CatalogueEntry(BaseModel):
 
 
 def catalogue() -> list[CatalogueEntry]:
-    """All kinds of events: `message.<type>`, `status.<status>`, `echo`, changes of groups, `account` for the rest."""
+    """All kinds of events: `message.<type>`, `status.<status>`, `echo`, changes of groups, `account` for the rest.
+
+    `message.other` and `status.other` are what a number at Meta gets that this program does not know, as it came.
+    """
     entries = [_message_entry(kind, part) for kind, part in MESSAGES.items()]
     unsupported = {"errors": [{**_ERROR, "code": 131051}]}
     entries.append(_message_entry("unsupported", None, **unsupported))
+    entries.append(_message_entry("request_welcome", None))
     entries += [_status_entry(status) for status in STATUSES]
+    entries += _others()
     echo = {"from": NUMBER, "to": CONTACT, "id": "wamid.…", "timestamp": AT, "type": "text", "text": {"body": "hi"}}
     entries.append(
         _entry(
@@ -218,6 +232,21 @@ def _status_entry(status: str) -> CatalogueEntry:
         fields["errors"] = (Annotated[list[EventError], Field(min_length=1)], ...)
     model = create_model(f"Status_{status}", __base__=EventStatus, **fields)
     return _entry(f"status.{status}", f"A sent message was or is {status}.", "statuses", model, item)
+
+
+def _others() -> list[CatalogueEntry]:
+    """A message of a type, and a status, that Meta alone knows: as those of a payment, or of next year."""
+    message = {"from": CONTACT, "id": "wamid.…", "timestamp": AT, "type": "hologram", "hologram": {"id": "1"}}
+    status = {"id": "wamid.…", "status": "captured", "timestamp": AT, "recipient_id": CONTACT, "type": "payment"}
+    entries = [
+        _entry("message.other", "A message of a type that only Meta knows.", "messages", EventMessage, message),
+        _entry("status.other", "Another status of Meta's, as of a payment.", "statuses", EventOtherStatus, status),
+    ]
+    for entry, item, field, known in zip(
+        entries, ("EventMessage", "EventOtherStatus"), ("type", "status"), (KNOWN_TYPES, STATUSES), strict=True
+    ):
+        entry.body_schema["$defs"][item]["properties"][field] = {"type": "string", "not": {"enum": sorted(known)}}
+    return entries
 
 
 def _group_entry(field: str, description: str, item: dict[str, Any]) -> CatalogueEntry:
@@ -277,5 +306,9 @@ def name_of(body: dict[str, Any]) -> str:
     if value.get("message_echoes"):
         return "echo"
     if value.get("statuses"):
-        return f"status.{value['statuses'][0].get('status')}"
-    return f"message.{value['messages'][0].get('type')}" if value.get("messages") else "account"
+        status = value["statuses"][0].get("status")
+        return f"status.{status if status in STATUSES else 'other'}"
+    if not value.get("messages"):
+        return "account"
+    kind = value["messages"][0].get("type")
+    return f"message.{kind if kind in KNOWN_TYPES else 'other'}"

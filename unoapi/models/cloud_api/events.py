@@ -129,6 +129,17 @@ def error_object(code: int, title: str, details: str) -> dict[str, Any]:
     return {"code": code, "title": title, "message": title, "error_data": {"details": details}}
 
 
+def whole_error(error: dict[str, Any]) -> dict[str, Any]:
+    """An error of Meta's with what it lacks of the fields that clients insist on; the others stay as they came."""
+    code, data = error.get("code"), error.get("error_data")
+    title = str(error.get("title") or error.get("message") or "Error")
+    details = str((data.get("details") if isinstance(data, dict) else None) or title)
+    full = error_object(code if type(code) is int else 131000, title, details)
+    message = str(error.get("message") or title)
+    data = {**(data if isinstance(data, dict) else {}), "details": details}
+    return {**full, **error, "code": full["code"], "title": title, "message": message, "error_data": data}
+
+
 def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES) -> list[Event]:
     """One event per message or status of a Cloud API callback, each with its own contact.
 
@@ -209,9 +220,14 @@ def _members_of(group: dict[str, Any], beside: dict[str, Any], *, alone: bool) -
 
 
 def _with_texts(item: dict[str, Any]) -> dict[str, Any]:
-    """An item whose time and addresses are text, as Meta writes them: receivers take nothing else."""
+    """An item whose time and addresses are text, and its errors whole, as Meta writes them: receivers need them so."""
     numbers = {key: item[key] for key in TEXTS & item.keys() if type(item[key]) in (int, float)}
-    texts = {key: f"{value:.0f}" if isinstance(value, float) else str(value) for key, value in numbers.items()}
+    texts: dict[str, Any] = {
+        key: f"{value:.0f}" if isinstance(value, float) else str(value) for key, value in numbers.items()
+    }
+    errors = item.get("errors")
+    if isinstance(errors, list):
+        texts["errors"] = [whole_error(error) if isinstance(error, dict) else error for error in errors]
     return {key: part for key, part in (item | texts).items() if key != "timestamp" or part is not None}
 
 
