@@ -12,6 +12,7 @@ from tests.support.constants import ROOT
 from tests.support.harness import SharedRabbit, throw_away_servers
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, stack
+from tests.support.vhosts import own_vhost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,13 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]
     """Servers that the tests of one file may break."""
     with throw_away_servers(tmp_path_factory.mktemp("faulty")) as private:
         yield private
+
+
+@pytest.fixture
+def amqp_url(servers: PrivateServers) -> Iterator[str]:
+    """A vhost of its own."""
+    with own_vhost(servers) as url:
+        yield url
 
 
 @pytest.fixture

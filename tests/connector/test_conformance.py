@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.stack import Stack
-    from unoapi.devenv.servers import PrivateServers
 
 WHOM: dict[str, Any] = {"session": PHONE, "contact": CONTACT, "nobody": NOT_ON_WHATSAPP, "echo": ECHO}
 EVENT = {"version": 1, "type": "session", "event_id": "e1", "session": PHONE, "seq": 1, "data": {"state": "connected"}}
@@ -56,24 +54,20 @@ def test_the_simulated_engine_keeps_the_contract(uno: Stack) -> None:
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not installed")
-def test_an_engine_in_another_language_keeps_the_contract_through_a_sigkill(
-    servers: PrivateServers, tmp_path: Path
-) -> None:
-    folder, url = node_folder(), servers.rabbit.add_vhost(f"conformance-{time.time_ns()}")
+def test_an_engine_in_another_language_keeps_the_contract_through_a_sigkill(amqp_url: str, tmp_path: Path) -> None:
+    folder = node_folder()
     shutil.copy(HERE / "programs" / "node_engine.mjs", folder)
-    command = f"node {folder}/node_engine.mjs {url} unoapi {PHONE} {tmp_path}"
+    command = f"node {folder}/node_engine.mjs {amqp_url} unoapi {PHONE} {tmp_path}"
 
-    well, lines = told_by(Bench(url, Topology("unoapi"), Target(**WHOM, run=command)))
+    well, lines = told_by(Bench(amqp_url, Topology("unoapi"), Target(**WHOM, run=command)))
 
     assert well, "\n".join(lines)
     assert sum(line.startswith("PASS") for line in lines) == len(CHECKS) - 1, "all but a file"
 
 
-def test_an_engine_that_is_not_there_breaks_every_rule(servers: PrivateServers) -> None:
-    url = servers.rabbit.add_vhost(f"conformance-{time.time_ns()}")
-
+def test_an_engine_that_is_not_there_breaks_every_rule(amqp_url: str) -> None:
     target = Target(session=PHONE, contact=CONTACT, timeout_s=0.3)
-    well, lines = told_by(Bench(url, Topology("unoapi"), target), only=("text", "questions"))
+    well, lines = told_by(Bench(amqp_url, Topology("unoapi"), target), only=("text", "questions"))
 
     assert not well
     assert [line[:5] for line in lines] == ["BREAK"] * 3

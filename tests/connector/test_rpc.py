@@ -115,13 +115,13 @@ def test_a_reply_of_another_form_is_no_reply(reply: dict[str, Any]) -> None:
 
 
 def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_after_an_error(
-    servers: PrivateServers, engine: SimulatedEngine, monkeypatch: pytest.MonkeyPatch
+    amqp_url: str, engine: SimulatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection has heartbeats, so that both ends notice when the other is gone."""
     monkeypatch.setattr(rpc_server, "HEARTBEAT_S", 1)
     monkeypatch.setattr(rpc_server, "HEARTBEAT_CHECK_S", 0.3)
-    url, topology = servers.rabbit.add_vhost(f"rpc-{time.time_ns()}"), Topology("unoapi")
-    server = RpcServer(url, topology.rpc_queue(PHONE), engine, no_file)
+    topology = Topology("unoapi")
+    server = RpcServer(amqp_url, topology.rpc_queue(PHONE), engine, no_file)
     serve, rounds = server._serve, []
 
     def breaks_once() -> None:
@@ -134,7 +134,7 @@ def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_a
     server.start()
     time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
 
-    reply = BrokerRpc(url, topology).ask(PHONE, "contacts.check", CONTACTS, timeout_s=5)
+    reply = BrokerRpc(amqp_url, topology).ask(PHONE, "contacts.check", CONTACTS, timeout_s=5)
     server.stop()
 
     assert reply == {"there": [True, False]}

@@ -13,6 +13,7 @@ from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
 
 from tests.support.fakes import MemoryEventStream, make_delivery, make_event, make_fan_out
 from tests.support.stack import eventually
+from tests.support.vhosts import own_vhost
 from unoapi.broker.connection import Connection
 from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.event_recorder import ENCODING, EventRecorder, line, together
@@ -64,8 +65,9 @@ class InRabbitMQ:
 
 
 @pytest.fixture(scope="module")
-def url(servers: PrivateServers) -> str:
-    return servers.rabbit.add_vhost(f"events-{time.time_ns()}")
+def url(servers: PrivateServers) -> Iterator[str]:
+    with own_vhost(servers) as made:
+        yield made
 
 
 @pytest.fixture

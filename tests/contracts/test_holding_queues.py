@@ -21,7 +21,6 @@ from unoapi.models.jobs import DeliverWebhook, Envelope, HeldDelivery
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unoapi.devenv.servers import PrivateServers
     from unoapi.ports import HoldingQueues
 
 CRM = Endpoint(PHONE, "crm #*.1")
@@ -59,8 +58,7 @@ class InMemory(Place):
 
 
 class InRabbitMQ(Place):
-    def __init__(self, servers: PrivateServers) -> None:
-        url = servers.rabbit.add_vhost(f"holding-{time.time_ns()}")
+    def __init__(self, url: str) -> None:
         self.publisher = ConfirmingPublisher(url, TOPOLOGY)
         self.publisher.check(timeout_s=10)
         self.queues = BrokerHoldingQueues(url, TOPOLOGY, self.publisher)
@@ -85,9 +83,9 @@ class InRabbitMQ(Place):
 
 
 @pytest.fixture
-def rabbitmq(servers: PrivateServers) -> Iterator[InRabbitMQ]:
+def rabbitmq(amqp_url: str) -> Iterator[InRabbitMQ]:
     """RabbitMQ with the queue."""
-    place = InRabbitMQ(servers)
+    place = InRabbitMQ(amqp_url)
     place.queues.make(CRM, TOKEN)
     yield place
     place.publisher.close()

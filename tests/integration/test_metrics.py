@@ -322,12 +322,11 @@ def test_a_read_ends_in_time_while_the_servers_are_away(registry: ProcessRegistr
     assert time.monotonic() - began - first < 0.1, "one reading serves all requests of some seconds"
 
 
-def test_without_redis_counts_are_exported_and_ages_are_not(servers: PrivateServers, registry: ProcessRegistry) -> None:
-    url = servers.rabbit.add_vhost("metrics-without-redis")
-    publisher = ConfirmingPublisher(url, TOPOLOGY)
+def test_without_redis_counts_are_exported_and_ages_are_not(amqp_url: str, registry: ProcessRegistry) -> None:
+    publisher = ConfirmingPublisher(amqp_url, TOPOLOGY)
     publisher.publish([Envelope(PrepareVoice(id="voice", phone=PHONE, body="{}"))])
     publisher.close()
-    settings = Settings(amqp_url=url, redis_url=f"redis://127.0.0.1:{free_port()}")
+    settings = Settings(amqp_url=amqp_url, redis_url=f"redis://127.0.0.1:{free_port()}")
 
     samples = [sample for family in collector(settings, registry).collect() for sample in family.samples]
 

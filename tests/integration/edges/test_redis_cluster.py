@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,8 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "127.0.0.1",
         "--cluster-enabled",
         "yes",
+        "--cluster-port",
+        f"{free_port()}",
         "--save",
         "",
         "--dir",
@@ -49,10 +50,10 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("start", [Stack.web, Stack.worker, Stack.connector])
 def test_a_process_on_a_cluster_ends_with_the_reason(
-    servers: PrivateServers, cluster_url: str, tmp_path: Path, start: Callable[[Stack], Process]
+    servers: PrivateServers, amqp_url: str, cluster_url: str, tmp_path: Path, start: Callable[[Stack], Process]
 ) -> None:
     """Reliability, C: refused at the start, because readiness alone would say ok."""
-    uno = Stack(servers, servers.rabbit.add_vhost(f"cluster-{time.time_ns()}"), tmp_path, REDIS_URL=cluster_url)
+    uno = Stack(servers, amqp_url, tmp_path, REDIS_URL=cluster_url)
     try:
         with suppress(AssertionError):  # the API is waited for until it answers
             start(uno)
