@@ -22,7 +22,7 @@ demo: $(VENV)/.ready ## Show the main job step by step; ends by itself
 	@$(BIN)/python -m unoapi.devenv.demo
 
 test: $(VENV)/.dev ## Run all tests, on throw-away servers; what failed runs once more, alone
-	@$(BIN)/python -m pytest -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder || { test $$? = 1 || exit 1; \
+	@$(BIN)/python -m pytest -n 6 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder || { test $$? = 1 || exit 1; \
 		echo "=== What failed beside the others runs again, alone: it is a defect either way, and fails this run if it fails twice ==="; \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail=3 -v; }
 
