@@ -88,14 +88,16 @@ def _read_stuck(query: OwnMessageQuery, log: MessageLog, traces: Traces) -> Mess
     state: State = query.state  # type: ignore[assignment]
     candidates = _behind(query, traces, state)
     while batch := list(islice(candidates, STATES_AT_ONCE)):
-        for candidate, one in zip(batch, _with_states_of(batch, log, traces), strict=True):
-            if one is not None and one.state == state and matches(one.message):
+        found = _in_state(state, batch, log, traces)
+        for candidate in batch:
+            one = found.get(candidate)
+            if one is not None and matches(one.message):
                 page.messages.append(one)
             if len(page.messages) >= query.limit:
                 page.next = _place(candidate)
                 return page
         looked += len(batch)
-        if looked >= MAX_STATES:
+        if looked >= (STATES_AT_ONCE if query.contact else MAX_STATES):
             page.next = _place(batch[-1])
             return page
     if query.before:
@@ -109,6 +111,22 @@ def _read_stuck(query: OwnMessageQuery, log: MessageLog, traces: Traces) -> Mess
     return page
 
 
+def _in_state(
+    state: State, batch: Sequence[StuckMessage], log: MessageLog, traces: Traces
+) -> dict[StuckMessage, FoundMessage]:
+    """Those that are in the state. What the log says of a message is asked for these alone: it is not read by id."""
+    read = traces.read_all([(candidate.phone, candidate.id) for candidate in batch])
+    steps_of = {candidate: steps for candidate, steps in zip(batch, read, strict=True) if steps}
+    guessed = {candidate: _of_trace(candidate.id, steps) for candidate, steps in steps_of.items()}
+    found = {candidate: one for candidate, one in guessed.items() if one.state == state}
+    logged = log.find([(candidate.phone, candidate.id) for candidate in found])
+    for candidate in list(found):
+        message = logged.get((candidate.phone, candidate.id))
+        if message is not None:
+            found[candidate] = FoundMessage(message, *state_of(message.direction, steps_of[candidate]))
+    return {candidate: one for candidate, one in found.items() if one.state == state}
+
+
 def _behind(query: OwnMessageQuery, traces: Traces, state: State) -> Iterator[StuckMessage]:
     """The indexed messages behind the cursor, without those that were accepted before the time that is asked for."""
     place = _read_place(query.before)
@@ -118,20 +136,6 @@ def _behind(query: OwnMessageQuery, traces: Traces, state: State) -> Iterator[St
             return
         if place is None or candidate < place:
             yield candidate
-
-
-def _with_states_of(batch: Sequence[StuckMessage], log: MessageLog, traces: Traces) -> Iterator[FoundMessage | None]:
-    """Each message with how far it is; none whose trace is gone."""
-    keys = [(candidate.phone, candidate.id) for candidate in batch]
-    logged = log.find(keys)
-    for key, steps in zip(keys, traces.read_all(keys), strict=True):
-        message = logged.get(key)
-        if not steps:
-            yield None
-        elif message is None:
-            yield _of_trace(key[1], steps)
-        else:
-            yield FoundMessage(message, *state_of(message.direction, steps))
 
 
 def _place(candidate: StuckMessage) -> str:

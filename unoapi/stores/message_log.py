@@ -21,8 +21,8 @@ SEPARATOR = "\x1f"
 TRIM_EVERY = 16
 """One message in so many, drawn by chance, also cuts the lists."""
 PAGE = 500
-MAX_LOOKED = 10_000
-"""So many entries are looked through for some messages of some numbers, but a page of each."""
+MAX_LOOKED = 5_000
+"""So many entries are looked through for some messages at once: a page of each number, or more of few numbers."""
 MAX_BODY_CHARS = 8_192
 MAX_CONTACT_CHARS, MAX_TYPE_CHARS = 128, 32
 BODY_TTL_S = 7 * 86_400
@@ -82,12 +82,15 @@ class RedisMessageLog:
         if not phones or not self._most:
             return found
         each = min(self._most, max(PAGE, MAX_LOOKED // len(phones)))
-        lists = self._redis.call(*(("LRANGE", _key(phone), 0, each - 1) for phone in phones))
-        for phone, texts in zip(phones, lists, strict=True):
-            for text in texts:
-                key = (phone, text.rpartition(SEPARATOR)[2])
-                if key in wanted and (message := _unpacked(text, phone)) is not None:
-                    found.setdefault(key, message)
+        together = max(1, MAX_LOOKED // each)
+        for start in range(0, len(phones), together):
+            part = phones[start : start + together]
+            lists = self._redis.call(*(("LRANGE", _key(phone), 0, each - 1) for phone in part))
+            for phone, texts in zip(part, lists, strict=True):
+                for text in texts:
+                    key = (phone, text.rpartition(SEPARATOR)[2])
+                    if key in wanted and (message := _unpacked(text, phone)) is not None:
+                        found.setdefault(key, message)
         return found
 
     def body(self, phone: str, message_id: str) -> str | None:
