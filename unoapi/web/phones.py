@@ -179,7 +179,7 @@ def change_business_profile(version: str, phone: str) -> ResponseReturnValue:  #
         return forward(session, "whatsapp_business_profile")
     wanted = parameters(BusinessProfile)
     wanted.pop("profile_picture_id", None)
-    if handle := wanted.get("profile_picture_handle"):
+    if handle := wanted.pop("profile_picture_handle", None):
         wanted["profile_picture_id"] = file_of_handle(str(handle), phone=phone).id
     elif "profile_picture_url" in wanted:
         wanted["profile_picture_id"] = ""
