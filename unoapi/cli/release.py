@@ -18,6 +18,7 @@ from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, StoreUnavailable, UnoError
 from unoapi.errors.connections import why_not_connected
 from unoapi.settings import env_file, read_environment, unreadable_lines
+from unoapi.stores.redis_health import NOT_REACHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,8 @@ def _redis(uno: Uno) -> Finding:
     if trouble:
         return wrong("redis", f"{where}: {trouble}")
     health = uno.redis_monitor.check()
+    if health.trouble == NOT_REACHED:  # it answered just now, and only not within a call's time: no setting is wrong
+        return wrong("redis", f"{where}: answers too slowly; try again, and look at its load and the network")
     if health.trouble:
         return wrong("redis", f"{where}: {health.trouble}", EX_CONFIG)
     if health.warnings:

@@ -77,7 +77,7 @@ class RedisMonitor:
         try:
             info = self._info()
         except StoreUnavailable:
-            return RedisHealth(trouble="not reachable")
+            return RedisHealth(trouble=NOT_REACHED)
         if is_cluster(info):
             return RedisHealth(trouble=CLUSTER)
         memory = (int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
@@ -86,7 +86,7 @@ class RedisMonitor:
         except StoreRefusesWrites as error:
             return RedisHealth(f"{error}".removeprefix("Redis "), (), *memory)
         except StoreUnavailable:
-            return RedisHealth(trouble="not reachable")
+            return RedisHealth(trouble=NOT_REACHED)
         return RedisHealth("", tuple(memory_warnings(info)), *memory)
 
     def _info(self) -> dict[str, Any]:
@@ -123,6 +123,7 @@ class RedisCollector(Collector):
             yield GaugeMetricFamily("unoapi_redis_max_bytes", "Its maxmemory, if it is set.", value=health.max_bytes)
 
 
+NOT_REACHED = "not reachable"
 CLUSTER = (
     "this is a Redis Cluster, where one command cannot reach keys of several slots: REDIS_URL must lead to a single "
     "server, with replicas if you like"
