@@ -1,6 +1,6 @@
 """One thread makes the first attempts of all new events and deliveries of a worker process, in batches.
 
-    messages --> one question to Redis for a batch --> posts, all under way at once --> 2xx: recorded, acknowledged
+    messages --> one question to Redis for a batch --> posts, `window` at once --> 2xx: recorded, acknowledged
         |                                                |
         +--> not plain: retried before, redelivered,     +--> any other answer goes with the message
         |    ordered, for several webhooks,                   |
@@ -53,6 +53,8 @@ BATCH, SENT_TOGETHER = 64, 16
 TURN_S = 1.0
 ANSWER_WITHIN_S = 5.0
 """Longer than any answer of Redis may take."""
+KNOWN_FOR_S = 1.0
+"""So long what Redis said of a message stays true enough: of what waited longer for its place, it is asked again."""
 WATCH_S, STOPPED_AFTER = 1.0, 30
 """How often the watchdog looks, and how many looks without a turn mean that the thread stands still."""
 EX_STOPPED = 70
@@ -79,16 +81,27 @@ class _Asked:
     looks: Callable[[], list[FirstLook | None]] = field(default=list)
 
 
-class FirstAttempts:
-    """See above. `to_pool` has a thread of the pool call something."""
+@dataclass(slots=True)
+class _Ready:
+    """A message of which all is known since `known_at` (monotonic, in seconds), and that waits for its place."""
 
-    def __init__(self, uno: Uno, *, to_pool: Callable[..., object]) -> None:
+    item: _Item
+    look: FirstLook | None
+    known_at: float
+
+
+class FirstAttempts:
+    """See above. At most `window` posts are under way; `to_pool` has a thread of the pool call something."""
+
+    def __init__(self, uno: Uno, *, window: int, to_pool: Callable[..., object]) -> None:
         self._uno = uno
+        self._window = window
         self._to_pool = to_pool
         self._loop = uno.webhook_loop()
         self._arrived: deque[Run] = deque()
         self._asked: list[_Asked] = []  # the longest ago first
         self._known: deque[_Asked] = deque()
+        self._ready: deque[_Ready] = deque()
         self._answered: list[_Item] = []
         self._asleep = self._stopping = False
         self._turns = 0
@@ -119,16 +132,17 @@ class FirstAttempts:
 
     def _work(self) -> None:
         try:
-            while not self._stopping or self._loop.under_way:
+            while not self._stopping or self._loop.under_way or self._answered:
                 self._turns += 1
                 if not self._stopping:
+                    self._begin_known()  # first: a receiver that has answered need not wait for what follows from it
+                self._settle()
+                if not self._stopping:
                     self._ask(_taken(self._arrived))
-                    self._begin_known()
                 self._asleep = True  # before the look, so that no message arrives unnoticed
                 has_more = bool(self._arrived or self._known) and not self._stopping
                 self._loop.turn(0 if has_more else TURN_S)
                 self._asleep = False
-                self._settle()
             self._loop.close()
         except BaseException as error:  # noqa: BLE001 (nobody else would go on with these messages)
             _end_process(describe(error), safe_traceback(error))
@@ -168,31 +182,42 @@ class FirstAttempts:
         self._loop.wake()
 
     def _begin_known(self) -> None:
-        """Begin the attempts of which all is known. What Redis owes an answer for too long asks for itself."""
+        """Begin what has a place. What Redis owes an answer for too long asks for itself."""
         for asked in _taken(self._known):
             if asked in self._asked:
                 self._asked.remove(asked)
-                self._begin(asked)
+                self._note_known(asked)
         while self._asked and time.monotonic() >= self._asked[0].deadline:
             self._give_all_to_pool(self._asked.pop(0).items)
+        begun = 0
+        while self._ready and self._loop.under_way < self._window:
+            self._begin(self._ready.popleft())
+            begun += 1
+            if not begun % SENT_TOGETHER:
+                self._loop.turn(0)  # what has begun need not wait for the others
 
-    def _begin(self, asked: _Asked) -> None:
-        """Begin the attempts of a batch."""
+    def _note_known(self, asked: _Asked) -> None:
         try:
             looks = asked.looks()
         except Exception as error:  # noqa: BLE001 (as above)
             self._give_up_looking(asked.items, error)
             return
-        for number, (item, look) in enumerate(zip(asked.items, looks, strict=True), start=1):
-            try:
-                begun = look is not None and self._post(item, look)
-            except Exception as error:  # noqa: BLE001 (whatever it is, the task says what follows)
-                log.debug("not_plain", task_id=item.run.id, error=describe(error))
-                begun = False
-            if not begun:
-                self._give_to_pool(item)
-            if not number % SENT_TOGETHER:
-                self._loop.turn(0)  # what has begun need not wait for the others
+        now = time.monotonic()
+        self._ready.extend(_Ready(item, look, now) for item, look in zip(asked.items, looks, strict=True))
+
+    def _begin(self, ready: _Ready) -> None:
+        """Begin an attempt."""
+        item = ready.item
+        if time.monotonic() - ready.known_at > KNOWN_FOR_S:
+            self._arrived.append(item.run)
+            return
+        try:
+            begun = ready.look is not None and self._post(item, ready.look)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the task says what follows)
+            log.debug("not_plain", task_id=item.run.id, error=describe(error))
+            begun = False
+        if not begun:
+            self._give_to_pool(item)
 
     def _read(self, run: Run) -> _Item | None:
         """The message's job, if it is one for a single webhook; else a thread of the pool runs it."""
@@ -245,6 +270,7 @@ class FirstAttempts:
     # --- from the answer to the acknowledgement ---
 
     def _note_answer(self, item: _Item, answer: Answer) -> None:
+        item.place.close()
         item.answer = answer
         self._answered.append(item)
 
@@ -253,7 +279,6 @@ class FirstAttempts:
         answered, self._answered = self._answered, []
         endpoints: dict[Endpoint, DeliverWebhook] = {}
         for item in answered:
-            item.place.close()
             delivery, answer = item.delivery, item.answer
             if delivery is None or answer is None or not answer.delivered:
                 self._give_to_pool(item)

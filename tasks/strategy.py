@@ -68,7 +68,7 @@ def _first_attempts(task: UnoTask, consumer: Any) -> FirstAttempts | None:
     if task.name not in FIRST_TASKS or is_tracing() or not isinstance(pool, DrainingPool):
         return None
     if pool.beside is None:
-        path = pool.beside = FirstAttempts(task.uno, to_pool=pool.executor.submit)
+        path = pool.beside = FirstAttempts(task.uno, window=pool.num_processes, to_pool=pool.executor.submit)
         path.start()
     return cast("FirstAttempts", pool.beside)
 

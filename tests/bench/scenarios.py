@@ -81,7 +81,7 @@ def events(stage: Stage) -> list[Row]:
     rounds = interleaved(
         {"deliveries": partial(ours.deliveries, stage), "events": partial(ours.events, stage)}, stage.sizes.rounds
     )
-    return [compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.35)]
+    return [compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.6)]
 
 
 def sentry(stage: Stage) -> list[Row]:
@@ -104,7 +104,7 @@ def slow(stage: Stage) -> list[Row]:
     rounds = interleaved({"slow receiver": partial(ours.slow, stage)}, stage.sizes.rounds)
     most = ours.SLOW_THREADS / (ours.SLOW_MS / 1000)
     return [
-        against("deliveries/s, 200 ms receiver : 1000", rounds, "slow receiver", "per_s", most, at_least=0.8),
+        against("deliveries/s, 200 ms receiver : 1000", rounds, "slow receiver", "per_s", most, at_least=0.9),
         against("memory of it in MB : 200", rounds, "slow receiver", "mb", 200, at_most=1),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,3 +79,29 @@ def test_an_end_in_the_middle_of_a_frame_is_an_error(ends: tuple[TCPTransport, s
 
     with pytest.raises(OSError, match="closed"):
         transport.read_frame()
+
+
+def test_what_is_written_together_leaves_in_one_piece(ends: tuple[TCPTransport, socket.socket]) -> None:
+    transport, rabbit = ends
+    store = bytearray(b"first")
+    with transport.one_write():
+        transport.write(memoryview(store))
+        store[:] = b"other"  # py-amqp fills the same bytes again
+        transport.write(memoryview(store))
+        rabbit.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            rabbit.recv(100)
+
+    together = rabbit.recv(100)
+    transport.write(b"alone")
+
+    assert (together, rabbit.recv(100)) == (b"firstother", b"alone")
+
+
+def test_what_fails_in_between_does_not_keep_back_what_was_written(ends: tuple[TCPTransport, socket.socket]) -> None:
+    transport, rabbit = ends
+    with suppress(ZeroDivisionError), transport.one_write():
+        transport.write(b"first")
+        raise ZeroDivisionError
+
+    assert rabbit.recv(100) == b"first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from unoapi.bootstrap import Uno
 
+WINDOW = 16
 SECOND = make_webhook(id="second", urlAbsolute="http://receiver.test/second")
 
 
@@ -61,7 +63,7 @@ class Bench:
         self.pool: list[Callable[[], object]] = []
         self.settled: list[tuple[str, str]] = []
         self.events: list[tuple[str, str]] = []
-        self.path = FirstAttempts(self.uno, to_pool=self._to_pool)
+        self.path = FirstAttempts(self.uno, window=WINDOW, to_pool=self._to_pool)
 
     def _to_pool(self, work: Callable[..., object], *arguments: object) -> None:
         self.pool.append(lambda: work(*arguments))
@@ -322,6 +324,34 @@ def test_one_endpoint_has_at_most_half_of_the_window_while_others_have_work() ->
 
     assert eventually(lambda: len(bench.loop.ids) == 5)
     assert eventually(lambda: len(bench.pool) == 3)
+    bench.close()
+
+
+def test_what_waits_for_a_place_in_the_window_is_posted_when_one_is_free(bench: Bench) -> None:
+    bench.loop.held = True
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(WINDOW + 4)))
+    bench.path.start()
+    assert eventually(lambda: len(bench.loop.ids) == WINDOW)
+
+    bench.loop.held = False
+
+    assert eventually(lambda: len(bench.acknowledged) == WINDOW + 4)
+    assert bench.loop.most == WINDOW
+    assert sum(bench.looks.batches) == WINDOW + 4
+    bench.close()
+
+
+def test_what_waited_too_long_for_its_place_is_asked_about_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.first_attempts, "KNOWN_FOR_S", 0.1)
+    bench.loop.held = True
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(WINDOW + 1)))
+    bench.path.start()
+    assert eventually(lambda: sum(bench.looks.batches) == WINDOW + 1 and len(bench.loop.ids) == WINDOW)
+
+    time.sleep(0.2)
+    bench.loop.held = False
+
+    assert eventually(lambda: sum(bench.looks.batches) == WINDOW + 2)
     bench.close()
 
 

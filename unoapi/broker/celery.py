@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from billiard.exceptions import WorkerLostError
 from celery import Celery, concurrency
 from celery.app.amqp import AMQP
+from celery.app.events import Events
 from celery.concurrency.thread import TaskPool
+from celery.events.dispatcher import EventDispatcher
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request
@@ -24,7 +29,7 @@ from unoapi.models.jobs import JOBS, Envelope, ReceiveEvent
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import ThreadPoolExecutor
     from threading import Thread
 
@@ -57,6 +62,7 @@ def _refuse(_state: Any, **_: Any) -> dict[str, str]:
 
 
 DRAIN_STEP_S = 0.05
+EVENTS_TOGETHER, EVENTS_WITHIN_S = 200, 0.25
 
 for _command in SWITCHED_OFF:
     Panel.data[_command] = _refuse
@@ -167,12 +173,90 @@ class SafeRequest(Request):
         )
 
 
+class TaskEvents(EventDispatcher):
+    """Task events for Flower. While RabbitMQ has an alarm they are left out: to wait for its end would stop all."""
+
+    connection: Any
+    _blocked: object = None
+    """The connection from which RabbitMQ takes nothing now."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **({"buffer_limit": EVENTS_TOGETHER} | options))
+
+    def enable(self) -> None:
+        """Begin to send."""
+        super().enable()
+        connection = self.connection.connection
+        connection.on_blocked = lambda _: setattr(self, "_blocked", connection)
+        connection.on_unblocked = lambda: setattr(self, "_blocked", None)
+
+    def _publish(self, event: Any, producer: Any, routing_key: str, **options: Any) -> None:
+        if self._blocked is None or self._blocked is not self.connection.connection:
+            super()._publish(event, producer, routing_key, **options)  # type: ignore[misc] # Celery's
+
+
+class _Events(Events):
+    dispatcher_cls = f"{__name__}:TaskEvents"
+
+
 class SafeConsumer(Consumer):
     """Celery's consumer without native delayed delivery, whose lines about strange messages show no bodies.
 
     Declaring a quorum queue switches native delayed delivery on, and no setting turns it off; it would declare 28
     queues of its own, and the waiting is done by ours.
     """
+
+    hub: Any
+    connection: Any
+    connection_errors: tuple[type[BaseException], ...]
+    _flush_events: Callable[[], None]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.initial_prefetch_count = self.max_prefetch_count
+        self._begin()
+
+    def _begin(self) -> None:
+        self._settled: deque[Callable[[], object]] = deque()
+        self._settle_due = self._events_due = False
+
+    @property
+    def max_prefetch_count(self) -> int:
+        """How many messages of a queue RabbitMQ sends ahead of their acknowledgements.
+
+        With threads a quarter more than can be under way: one that ends is followed at once.
+        """
+        at_once = int(self.pool.num_processes)
+        return at_once + at_once // 4 if isinstance(self.pool, DrainingPool) else at_once
+
+    def call_soon_ack(self, p: Callable[..., object], *args: Any, **options: Any) -> Callable[[], object]:
+        """Acknowledge or reject a message in the thread of the connection, together with others. From any thread."""
+        settle = partial(p, *args, **options)
+        self._settled.append(settle)
+        if not self._settle_due:
+            self._settle_due = True
+            self.call_soon(self._settle)
+        return settle
+
+    def _settle(self) -> None:
+        self._settle_due = False  # before the look, so that nothing is settled unnoticed
+        connection = self.connection
+        try:
+            with connection.connection.transport.one_write() if connection.connected else nullcontext():
+                while self._settled:
+                    self._settled.popleft()()
+        except self.connection_errors as error:
+            log.warning("not_acknowledged", error=f"{error}", hint="RabbitMQ sends these messages again")
+
+    def on_send_event_buffered(self) -> None:  # type: ignore[override] # Celery's has no return
+        """Send task events a few times a second, not one by one."""
+        if self.hub is not None and not self._events_due:
+            self._events_due = True
+            self.hub.call_soon(self.hub.call_later, EVENTS_WITHIN_S, self._send_events)
+
+    def _send_events(self) -> None:
+        self._events_due = False
+        self._flush_events()
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc,valid-type]
         """The steps, without the one."""
@@ -223,7 +307,7 @@ class SafeConsumer(Consumer):
             task_id=str(headers.get("id", ""))[:128],
             hint="see `unoapi dead list`",
         )
-        message.reject_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
+        message.reject_log_error(log, self.connection_errors)
 
 
 class EagerConnection(Connection):
@@ -246,7 +330,8 @@ class UnoAMQP(AMQP):
 class UnoCelery(Celery):
     """Celery with one choke point for publishing."""
 
-    amqp_cls = "unoapi.broker.celery:UnoAMQP"
+    amqp_cls = f"{__name__}:UnoAMQP"
+    events_cls = f"{__name__}:_Events"
 
     def __init__(self, amqp_url: str, topology: Topology, publisher: MessagePublisher, *, threads: int) -> None:
         super().__init__("unoapi", broker=amqp_url, set_as_current=False)

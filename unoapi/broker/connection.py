@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import kombu
@@ -11,7 +12,9 @@ from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Buffer
 
 BROKER_ERRORS = (OSError, AMQPError, OperationalError)
 """What the libraries raise when RabbitMQ is away, refuses or breaks off."""
@@ -22,19 +25,34 @@ READ_AHEAD = 8192
 FRAME_HEADER, FRAME_OVERHEAD = 7, 8
 
 
-class _ReadAhead:
-    """Reads what has come, not a few bytes of one frame at a time.
+class _FewCalls:
+    """Reads what has come, not a few bytes of one frame at a time, and writes many frames in one piece if asked to.
 
-    Each read lets another thread have the interpreter's lock, and a message is nine of them.
+    Each read or write lets another thread have the interpreter's lock, and a message is nine of them.
     """
 
     _read_buffer: bytes
     _quick_recv: Callable[[int], bytes]
+    _write: Callable[[Buffer], None]
+    write: Callable[[Buffer], None]
 
     def _setup_transport(self) -> None:
         super()._setup_transport()  # type: ignore[misc] # of the transport that this is mixed into
         receive = self._quick_recv
         self._quick_recv = lambda size: receive(max(size, READ_AHEAD))
+
+    @contextmanager
+    def one_write(self) -> Iterator[None]:
+        """Send all that is written within when it ends. Nobody else may write meanwhile."""
+        write_now = self._write
+        pieces: list[bytes] = []
+        self._write = lambda piece: pieces.append(bytes(piece))  # py-amqp uses its buffer again
+        try:
+            yield
+        finally:
+            self._write = write_now
+            if pieces:
+                self.write(b"".join(pieces))
 
     @property
     def has_frame(self) -> bool:
@@ -43,12 +61,12 @@ class _ReadAhead:
         return len(came) >= FRAME_OVERHEAD + int.from_bytes(came[3:FRAME_HEADER], "big")
 
 
-class TCPTransport(_ReadAhead, transport.TCPTransport):
-    """Reads ahead."""
+class TCPTransport(_FewCalls, transport.TCPTransport):
+    """Over TCP."""
 
 
-class SSLTransport(_ReadAhead, transport.SSLTransport):
-    """Reads ahead, over TLS."""
+class SSLTransport(_FewCalls, transport.SSLTransport):
+    """Over TLS."""
 
 
 class _AmqpConnection(pyamqp.Connection):
