@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import trustme
+
 from tests.bench.measure import Row, console, table
 from tests.bench.processes import forget_surroundings, log_tail
 from tests.bench.scenarios import SCENARIOS
@@ -14,6 +16,8 @@ from tests.support.harness import SharedRabbit, checkout, end_on_signals, throw_
 from tests.support.receiver import Receiver
 from tests.support.vhosts import own_vhost
 from unoapi.devenv.servers import RabbitNode
+
+AUTHORITY = "authority.pem"
 
 
 def main() -> int:
@@ -52,7 +56,7 @@ def measure(
         throw_away_servers(Path(folder) / "servers", rabbit=rabbit, durable=False) as servers,
         own_vhost(servers) as baseline_url,
         own_vhost(servers) as amqp_url,
-        Receiver() as receiver,
+        Receiver(certificate=certificate(Path(folder))) as receiver,
     ):
         stage = Stage(
             baseline_url=baseline_url,
@@ -60,6 +64,7 @@ def measure(
             redis_url=servers.redis_url,
             receiver=receiver,
             folder=Path(folder),
+            authority=Path(folder) / AUTHORITY,
             sizes=sizes,
             before=checkout(commit, Path(folder) / "before") if commit else None,
         )
@@ -70,6 +75,15 @@ def measure(
             except Exception:
                 console.print("The last lines of the processes:", *log_tail(stage.folder), sep="\n", markup=False)
                 raise
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for the receiver with its key, and beside it the authority that made it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / AUTHORITY)
+    made = folder / "receiver.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(made)
+    return made
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, count, islice
+from itertools import accumulate, count, cycle, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -82,6 +82,19 @@ def events(stage: Stage, processes: int = 1) -> Figures:
         cpu_us = cpu_s(started) / amount * 1e6
     times = stage.receiver.times(PATH)
     return {"per_s": amount / (times[-1] - times[0]), "cpu_us": cpu_us}
+
+
+def shared(stage: Stage, tenants: int, *, tls: bool = False) -> Figures:
+    """Deliveries per second to the webhooks of so many numbers in turn, all at one host, and handshakes for each."""
+    amount = stage.sizes.messages
+    phones = [f"55119{70_000_000 + number}" for number in range(tenants)]
+    prepare(stage)
+    for phone in phones:
+        store_session(stage, phone, {WEBHOOK: stage.receiver.url(f"{PATH}/{phone}", tls=tls)})
+    takers = cycle(phones)
+    fill(stage, amount, lambda one: delivery(one).model_copy(update={"phone": next(takers)}))
+    with workers(stage, more={"SSL_CERT_FILE": f"{stage.authority}"}):
+        return {**arrivals(stage.receiver, amount, PATH), "handshakes": stage.receiver.handshakes() / amount}
 
 
 def slow(stage: Stage) -> Figures:
@@ -387,15 +400,20 @@ def prepare(
         TOPOLOGY.declare(channel, vhost="ours")
         for queue in TOPOLOGY.queues:
             channel.queue_purge(queue.name)
-    common = {"header": "Authorization", "token": "bench", "secret": "bench"}
-    webhooks = [{"id": name, "urlAbsolute": stage.receiver.url(path), **common} for name, path in paths.items()]
-    config = {"provider": "sandbox", "webhooks": webhooks}
     with redis.Redis.from_url(stage.redis_url) as client:
         client.flushall()
-        client.set(f"unoapi-config:{PHONE}", json.dumps(config))
+    store_session(stage, PHONE, {name: stage.receiver.url(path) for name, path in paths.items()})
     stage.receiver.record("count")
     stage.receiver.clear()
     stage.receiver.script(PATH, behaviour or Behaviour())
+
+
+def store_session(stage: Stage, phone: str, urls: Mapping[str, str]) -> None:
+    """Store a number of the sandbox with the addresses of its webhooks."""
+    common = {"header": "Authorization", "token": "bench", "secret": "bench"}
+    webhooks = [{"id": name, "urlAbsolute": url, **common} for name, url in urls.items()]
+    with redis.Redis.from_url(stage.redis_url) as client:
+        client.set(f"unoapi-config:{phone}", json.dumps({"provider": "sandbox", "webhooks": webhooks}))
 
 
 def fill(stage: Stage, amount: int, make: Callable[[Event], Job]) -> None:

@@ -109,6 +109,26 @@ def slow(stage: Stage) -> list[Row]:
     ]
 
 
+def tenants(stage: Stage) -> list[Row]:
+    """Deliveries to the webhooks of many numbers, and of many over TLS."""
+    sizes = stage.sizes
+    one, many, one_tls, many_tls = "one", f"{sizes.endpoints} endpoints", "one over TLS", f"{sizes.tenants} over TLS"
+    rounds = interleaved(
+        {
+            one: partial(ours.shared, stage, 1),
+            many: partial(ours.shared, stage, sizes.endpoints),
+            one_tls: partial(ours.shared, stage, 1, tls=True),
+            many_tls: partial(ours.shared, stage, sizes.tenants, tls=True),
+        },
+        sizes.rounds,
+    )
+    return [
+        compared(f"deliveries/s, {many} : {one}", rounds, many, one, "per_s", at_least=0.9),
+        compared(f"deliveries/s, {many_tls} : {one_tls}", rounds, many_tls, one_tls, "per_s", at_least=0.8),
+        against("handshakes a delivery, of 0.05", rounds, many_tls, "handshakes", 0.05, at_most=1),
+    ]
+
+
 def api(stage: Stage) -> list[Row]:
     """Messages that the API accepts."""
     rounds = interleaved(
@@ -256,6 +276,7 @@ SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
         events,
         sentry,
         slow,
+        tenants,
         api,
         validation,
         latency,

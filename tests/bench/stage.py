@@ -22,6 +22,8 @@ class Sizes:
     outages_s: tuple[float, ...] = (3.0, 20.0)
     waiting: int = 200_000
     watch_s: float = 60.0
+    endpoints: int = 2_000
+    tenants: int = 200
 
 
 QUICK = Sizes(
@@ -34,6 +36,8 @@ QUICK = Sizes(
     outages_s=(3.0,),
     waiting=2_000,
     watch_s=3.0,
+    endpoints=100,
+    tenants=10,
 )
 
 
@@ -46,6 +50,8 @@ class Stage:
     redis_url: str
     receiver: Receiver
     folder: Path
+    authority: Path
+    """Of the receiver's certificate."""
     sizes: Sizes
     before: Path | None = None  # a checkout of an older commit, to compare with
 

@@ -1,8 +1,9 @@
 """A scriptable HTTP receiver in its own process, for tests and benchmarks.
 
-`python -m tests.support.receiver --port 0` listens on loopback and prints its port. It answers as the script of the
-path says and records what came. `Receiver` starts such a process and talks to it over `POST /_control/<verb>` with
-JSON. A path stands for itself and everything below it; the longest scripted one decides; without one the answer is 200.
+`python -m tests.support.receiver --port 0` listens on loopback and prints its port; with `--certificate FILE` also over
+TLS on a second one. It answers as the script of the path says and records what came. `Receiver` starts such a process
+and talks to it over `POST /_control/<verb>` with JSON. A path stands for itself and everything below it; the longest
+scripted one decides; without one the answer is 200.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import select
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +21,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from tests.support.constants import ROOT
@@ -98,10 +102,12 @@ class Memory:
         self.scripts: dict[str, Script] = {}
         self.default = Script(Behaviour())
         self.logs: dict[str, PathLog] = {}
+        self.handshakes = 0
         self.verbs: dict[str, Callable[..., Any]] = {
             "script": self.script,
             "record": self.record,
-            "clear": self.logs.clear,
+            "clear": self.clear,
+            "handshakes": lambda: self.handshakes,
             "requests": lambda path: [asdict(request) for log in self.under(path) for request in log.requests],
             "count": lambda path: sum(len(log.times) for log in self.under(path)),
             "times": lambda path: [at for log in self.under(path) for at in log.times],
@@ -115,6 +121,10 @@ class Memory:
 
     def record(self, mode: Mode, key: str | None) -> None:
         self.mode, self.key = mode, re.compile(key) if key else None
+
+    def clear(self) -> None:
+        self.logs.clear()
+        self.handshakes = 0
 
     def under(self, path: str) -> list[PathLog]:
         return [log for logged, log in self.logs.items() if covers(path, logged)]
@@ -159,6 +169,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.memory.handshakes += transport.get_extra_info("sslcontext") is not None
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -208,17 +219,28 @@ class Connection(asyncio.Protocol):
         self.transport.write("\r\n".join([*lines, "\r\n"]).encode("latin-1") + content)
 
 
-async def serve(port: int) -> None:
-    """Print the port and answer requests until the process that started this one is gone."""
+async def serve(port: int, certificate: str) -> None:
+    """Print the ports and answer requests until the process that started this one is gone."""
     memory, parent = Memory(), os.getppid()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(memory), "127.0.0.1", port, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
+    contexts: list[ssl.SSLContext | None] = [None]
+    if certificate:
+        contexts.append(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+        contexts[1].load_cert_chain(certificate)
+    listen = partial(asyncio.get_running_loop().create_server, lambda: Connection(memory), "127.0.0.1", backlog=1024)
+    servers = [await listen(0 if context else port, ssl=context) for context in contexts]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)  # noqa: T201
     while os.getppid() == parent:  # noqa: ASYNC110
         await asyncio.sleep(0.5)
 
 
 class Receiver:
-    """A receiver process on a free loopback port: `with Receiver() as receiver: ...`."""
+    """A receiver process on a free loopback port: `with Receiver() as receiver: ...`.
+
+    With a `certificate` (a PEM file that has its key, too) it also listens over TLS, on `tls_port`.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self._certificate = certificate
 
     def __enter__(self) -> Self:
         self.start()
@@ -230,19 +252,22 @@ class Receiver:
     def start(self) -> None:
         """Start the process; raises TimeoutError when it does not answer within ten seconds."""
         command = [sys.executable, "-m", "tests.support.receiver", "--port", "0"]
+        if self._certificate:
+            command += ["--certificate", f"{self._certificate}"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         if not select.select([self.process.stdout], [], [], 10)[0]:
             self.stop()
             raise TimeoutError("the receiver did not start")
-        self.port = int(self.process.stdout.readline())
+        self.port, *more = (int(port) for port in self.process.stdout.readline().split())
+        self.tls_port = more[0] if more else 0
 
     def stop(self) -> None:
         self.process.kill()
         self.process.communicate()
 
-    def url(self, path: str = "/") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+    def url(self, path: str = "/", *, tls: bool = False) -> str:
+        return f"https://127.0.0.1:{self.tls_port}{path}" if tls else f"http://127.0.0.1:{self.port}{path}"
 
     def script(self, path: str, behaviour: Behaviour) -> None:
         """Change how a path answers from now on; failures are counted from the beginning again."""
@@ -255,6 +280,10 @@ class Receiver:
     def clear(self) -> None:
         """Forget what came; the scripts and the mode stay."""
         self._control("clear")
+
+    def handshakes(self) -> int:
+        """How many connections over TLS were made."""
+        return int(self._control("handshakes"))
 
     def requests(self, path: str = "/") -> list[Received]:
         return [Received(**request) for request in self._control("requests", path=path)]
@@ -295,4 +324,6 @@ class Receiver:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    asyncio.run(serve(parser.parse_args().port))
+    parser.add_argument("--certificate", metavar="FILE", default="")
+    options = parser.parse_args()
+    asyncio.run(serve(options.port, options.certificate))
