@@ -18,7 +18,7 @@ from tests.support.fakes import PHONE, MemoryChats, MemoryConnections, MemoryIds
 from unoapi.broker.connection import Connection
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
-from unoapi.connector import rpc_server
+from unoapi.connector import consumer, rpc_server
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, SimulatedEngine
 from unoapi.connector.rpc_server import RpcServer, answer
 from unoapi.connector.schemas import schemas
@@ -120,6 +120,7 @@ def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_a
     """Its connection has heartbeats, so that both ends notice when the other is gone."""
     monkeypatch.setattr(rpc_server, "HEARTBEAT_S", 1)
     monkeypatch.setattr(rpc_server, "HEARTBEAT_CHECK_S", 0.3)
+    monkeypatch.setattr(consumer, "IDLE_POLL_S", 0.2)
     topology = Topology("unoapi")
     server = RpcServer(amqp_url, topology.rpc_queue(PHONE), engine, no_file)
     serve, rounds = server._serve, []

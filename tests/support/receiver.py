@@ -224,8 +224,9 @@ async def serve(port: int, certificate: str) -> None:
     memory, parent = Memory(), os.getppid()
     contexts: list[ssl.SSLContext | None] = [None]
     if certificate:
-        contexts.append(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
-        contexts[1].load_cert_chain(certificate)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        contexts.append(context)
     listen = partial(asyncio.get_running_loop().create_server, lambda: Connection(memory), "127.0.0.1", backlog=1024)
     servers = [await listen(0 if context else port, ssl=context) for context in contexts]
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)  # noqa: T201

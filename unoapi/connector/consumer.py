@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,27 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 HEARTBEAT_S = 10
-POLL_S = 0.2
-BUSY_S, AT_HAND_S = 0.01, 0.001
+POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.2, 1.0, 2.0
+"""A poll ends with the first message; how long it may take is how late a stop is seen. There are many sessions."""
+BUSY_S, AT_HAND_S = 0.1, 0.001
 HEARTBEAT_CHECK_S = 2.0
 PAUSE_S = 1.0
+
+
+class Patience:
+    """How long one poll of a connection may take: longer when nothing has come for a while."""
+
+    def __init__(self) -> None:
+        self._busy_at = time.monotonic()
+
+    def note_work(self) -> None:
+        """Something came."""
+        self._busy_at = time.monotonic()
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds."""
+        return POLL_S if time.monotonic() - self._busy_at < IDLE_AFTER_S else IDLE_POLL_S
 
 
 class Consumer:
@@ -59,6 +77,7 @@ class Consumer:
         self._stopping = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._patience = Patience()
         self._current: tuple[list[Any], Future[list[BaseException | None]]] | None = None
 
     def start(self) -> None:
@@ -96,12 +115,12 @@ class Consumer:
             channel.basic_qos(0, self._most, False)
             self._came.clear()
             consumer_tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
-            rounds = 0
+            checked_at = time.monotonic()
             while not self._stopping.is_set() or self._current is not None:
                 self._gather(connection)
                 self._settle_current(channel)
-                rounds += 1
-                if rounds % int(HEARTBEAT_CHECK_S / POLL_S) == 0:
+                if time.monotonic() - checked_at >= HEARTBEAT_CHECK_S:
+                    checked_at = time.monotonic()
                     connection.heartbeat_check()
             with contextlib.suppress(*BROKER_ERRORS):
                 channel.basic_cancel(consumer_tag)
@@ -109,7 +128,7 @@ class Consumer:
     def _gather(self, connection: Connection) -> None:
         """Wait for a message, and take with it what has come already, as many as are handled at once."""
         with contextlib.suppress(TimeoutError):
-            connection.drain_events(timeout=POLL_S if self._current is None else BUSY_S)
+            connection.drain_events(timeout=AT_HAND_S if self._current is not None else self._patience.poll_s)
             while self._most > 1 and len(self._came) < self._most:
                 connection.drain_events(timeout=AT_HAND_S)
 
@@ -118,6 +137,7 @@ class Consumer:
         if came is not None:
             self._on_taken(self._queue.name, came)
         self._came.append(message)
+        self._patience.note_work()
         self._begin()
 
     def _begin(self) -> None:
@@ -150,7 +170,7 @@ class Consumer:
             return
         messages, work = self._current
         with contextlib.suppress(TimeoutError):
-            work.exception(timeout=0.02)
+            work.exception(timeout=BUSY_S)
         if not work.done():
             return
         self._current = None

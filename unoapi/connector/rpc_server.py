@@ -12,7 +12,7 @@ import amqp
 from pydantic import ValidationError
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
-from unoapi.connector.consumer import POLL_S
+from unoapi.connector.consumer import Patience
 from unoapi.connector.media import picture_of
 from unoapi.errors import QuestionRefused, SendRefused, describe, safe_traceback
 from unoapi.models.connector.groups import MAX_GROUPS, Groups, Invite, JoinRequests, Members
@@ -91,6 +91,7 @@ class RpcServer:
         self._engine = engine
         self._fetch_file = fetch_file
         self._stopping = threading.Event()
+        self._patience = Patience()
         self._thread = threading.Thread(target=self._run, name="rpc", daemon=True)
 
     def start(self) -> None:
@@ -118,15 +119,16 @@ class RpcServer:
             channel: Any = connection.channel()
             channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)
             channel.basic_consume(self._queue.name, callback=lambda message: self._reply(channel, message), no_ack=True)
-            checked_at = time.monotonic()
+            checked_at, patience = time.monotonic(), self._patience
             while not self._stopping.is_set():
                 with contextlib.suppress(TimeoutError):
-                    connection.drain_events(timeout=POLL_S)
+                    connection.drain_events(timeout=patience.poll_s)
                 if time.monotonic() - checked_at >= HEARTBEAT_CHECK_S:
                     checked_at = time.monotonic()
                     connection.heartbeat_check()
 
     def _reply(self, channel: Any, request: Any) -> None:
+        self._patience.note_work()
         reply_to = str(request.properties.get("reply_to") or "")
         if not reply_to.startswith(REPLY_TO):
             return  # a request must not choose one of our queues for its reply

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHECK_S = 1.0
+CHECK_S = 10.0
 
 
 class BatchFuture(Generic[Result]):

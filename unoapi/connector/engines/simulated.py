@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from unoapi.connector.engines.base import Emit
 
-POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.02, 0.2, 2.0
+POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.02, 0.5, 10.0
 """How often the file is looked at: less often when nothing has come for a while, so that many sessions cost little."""
 CODES = 3
 DELIVERED_S, READ_S = 0.1, 0.2
