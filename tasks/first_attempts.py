@@ -8,7 +8,8 @@
         +-------------> a thread of the pool runs the task <--+
 
 What a message means, and what follows from an answer that is no 2xx, the task alone decides: `tasks.webhooks`. Nothing
-here is repeated there but the question to Redis. A message is acknowledged after its 2xx, so the death of the process
+here is repeated there but the question to Redis. What is released from a holding queue has no message of its own: it
+goes the same way, and its release decides. A message is acknowledged after its 2xx, so the death of the process
 makes copies of at most what is under way. A thread that does not go on ends the process: its messages would wait for
 ever.
 """
@@ -22,6 +23,7 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.webhooks import remember, report_change
@@ -34,7 +36,7 @@ from unoapi.telemetry.logging import bound, get_logger
 from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tasks.running import Run
     from unoapi.bootstrap import Uno
@@ -60,11 +62,39 @@ WATCH_S, STOPPED_AFTER = 1.0, 30
 EX_STOPPED = 70
 
 
+class Released:
+    """A delivery that is released, in the place of the message that it has not. `on_end`: see `services.holding`."""
+
+    name = DeliverWebhook.task
+    headers: Mapping[str, Any] = MappingProxyType({})
+    answer: EarlierAnswer | None = None
+
+    def __init__(self, job: DeliverWebhook, on_end: Callable[[bool, EarlierAnswer | None], None]) -> None:
+        self.id = job.id
+        self._job = job
+        self._on_end = on_end
+
+    def begin(self) -> None:
+        """Nobody shows that."""
+
+    def read_arguments(self) -> tuple[DeliverWebhook, ...]:
+        """The delivery."""
+        return (self._job,)
+
+    def succeed(self) -> None:
+        """It is delivered and recorded."""
+        self._on_end(True, None)
+
+    def __call__(self) -> None:
+        """Leave the rest to its release."""
+        self._on_end(False, self.answer)
+
+
 @dataclass(slots=True)
 class _Item:
     """A message under way."""
 
-    run: Run
+    run: Run | Released
     job: FanOut | DeliverWebhook
     delivery: DeliverWebhook | None = None
     fanned: FannedOut | None = None
@@ -98,12 +128,12 @@ class FirstAttempts:
         self._window = window
         self._to_pool = to_pool
         self._loop = uno.webhook_loop()
-        self._arrived: deque[Run] = deque()
+        self._arrived: deque[Run | Released] = deque()
         self._asked: list[_Asked] = []  # the longest ago first
         self._known: deque[_Asked] = deque()
         self._ready: deque[_Ready] = deque()
         self._answered: list[_Item] = []
-        self._asleep = self._stopping = False
+        self._asleep = self._stopping = self._over = False
         self._turns = 0
         self._thread = threading.Thread(target=self._work, name="first attempts", daemon=True)
 
@@ -125,10 +155,28 @@ class FirstAttempts:
         """Take a message that is new. Whether it was taken."""
         if run.headers.get("retries") or run.delivery_info.get("redelivered") or not NOT_NEW.isdisjoint(run.headers):
             return False
-        self._arrived.append(run)
-        if self._asleep:
-            self._loop.wake()
+        self._add(run)
         return True
+
+    def release(self, job: DeliverWebhook, on_end: Callable[[bool, EarlierAnswer | None], None]) -> bool:
+        """Take a delivery that is released. Whether it was taken; see `services.holding`."""
+        if self._stopping:
+            return False
+        self._add(Released(job, on_end))
+        return True
+
+    def _add(self, run: Run | Released) -> None:
+        self._arrived.append(run)
+        if self._over:
+            self._leave_arrived()
+        elif self._asleep:
+            self._loop.wake()
+
+    def _leave_arrived(self) -> None:
+        """What has not begun stays where it is: messages with RabbitMQ, and what is released with its release."""
+        with suppress(IndexError):  # nothing is left; several threads may be here
+            while True:
+                _leave(self._arrived.popleft())
 
     def _work(self) -> None:
         try:
@@ -143,6 +191,10 @@ class FirstAttempts:
                 has_more = bool(self._arrived or self._known) and not self._stopping
                 self._loop.turn(0 if has_more else TURN_S)
                 self._asleep = False
+            self._over = True
+            for item in (*(item for asked in self._asked for item in asked.items), *(one.item for one in self._ready)):
+                _leave(item.run)
+            self._leave_arrived()
             self._loop.close()
         except BaseException as error:  # noqa: BLE001 (nobody else would go on with these messages)
             _end_process(describe(error), safe_traceback(error))
@@ -159,7 +211,7 @@ class FirstAttempts:
 
     # --- from the message to the exchange ---
 
-    def _ask(self, runs: Iterable[Run]) -> None:
+    def _ask(self, runs: Iterable[Run | Released]) -> None:
         """Ask what has to be known of a batch."""
         items = [item for run in runs if (item := self._read(run)) is not None]
         if not items:
@@ -219,7 +271,7 @@ class FirstAttempts:
         if not begun:
             self._give_to_pool(item)
 
-    def _read(self, run: Run) -> _Item | None:
+    def _read(self, run: Run | Released) -> _Item | None:
         """The message's job, if it is one for a single webhook; else a thread of the pool runs it."""
         run.begin()
         try:
@@ -237,7 +289,11 @@ class FirstAttempts:
         """Begin the attempt, unless something about it is unusual. Raises what `webhooks.fan_out` raises."""
         uno, max_age_s = self._uno, self._uno.settings.unoapi_message_max_age
         delivery = item.job if isinstance(item.job, DeliverWebhook) else self._fan_out(item, item.job, look)
-        if delivery is None or (webhook := webhooks.plain_receiver(delivery, look, max_age_s=max_age_s)) is None:
+        if delivery is None:
+            return False
+        releasing = isinstance(item.run, Released)
+        webhook = webhooks.plain_receiver(delivery, look, max_age_s=max_age_s, releasing=releasing)
+        if webhook is None:
             return False
         item.delivery = delivery
         item.place.enter_context(uno.bulkhead.taken(webhook.address(delivery.phone), delivery.endpoint))
@@ -290,13 +346,16 @@ class FirstAttempts:
                 self._give_to_pool(item)
                 continue
             endpoints[delivery.endpoint] = delivery
-            item.run.succeed(*([] if item.fanned is None else [delivery]))
+            if isinstance(item.run, Released):
+                item.run.succeed()
+            else:
+                item.run.succeed(*([] if item.fanned is None else [delivery]))
         for endpoint, delivery in endpoints.items():
             self._uno.breakers.succeeded(endpoint, notify=partial(self._report_change, delivery))
 
     def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> None:
         uno, job, run = self._uno, item.job, item.run
-        if (came := came_ms(run.headers)) is not None:
+        if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
         with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
             attempt, fanned = answer.as_attempt(), item.fanned
@@ -328,11 +387,17 @@ class FirstAttempts:
             item.run.answer = EarlierAnswer(item.delivery.id, item.answer)
         self._submit(item.run)
 
-    def _submit(self, run: Run) -> None:
+    def _submit(self, run: Run | Released) -> None:
         try:
             self._to_pool(run)
         except RuntimeError:  # the pool is shutting down
             log.info("left_to_rabbitmq", task_id=run.id)
+            _leave(run)
+
+
+def _leave(run: Run | Released) -> None:
+    if isinstance(run, Released):
+        run()
 
 
 def _taken(waiting: deque[Waiting]) -> list[Waiting]:

@@ -69,6 +69,7 @@ def _first_attempts(task: UnoTask, consumer: Any) -> FirstAttempts | None:
         return None
     if pool.beside is None:
         path = pool.beside = FirstAttempts(task.uno, window=pool.num_processes, to_pool=pool.executor.submit)
+        task.uno.releases.ahead = path
         path.start()
     return cast("FirstAttempts", pool.beside)
 

@@ -143,27 +143,28 @@ def _attempt_waiting_elsewhere(uno: Uno, job: DeliverWebhook, history: History) 
     webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
-def _attempt_released(uno: Uno, job: DeliverWebhook, history: History) -> None:
-    """Make one attempt for a delivery of a holding queue. Raises what `webhooks.deliver` raises."""
-    context = replace(_context(uno), wait=webhooks.postponed, releasing=True)
+def _attempt_released(uno: Uno, job: DeliverWebhook, history: History, answer: EarlierAnswer | None) -> None:
+    """Make one attempt for a delivery of a holding queue, or take the answer that came.
+
+    Raises what `webhooks.deliver` raises.
+    """
+    context = replace(_context(uno, answer), wait=webhooks.postponed, releasing=True)
     webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
 def _attempt(uno: Uno, job: DeliverWebhook, history: History, *, answer: EarlierAnswer | None = None) -> None:
     """Make one attempt with the parts of this worker, or take the answer that came. Raises as `webhooks.deliver`."""
-    context = _context(uno)
-    if answer is not None:
-        context = replace(context, sender=webhooks.AnsweredBefore(answer, sender=context.sender))
-    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
+    webhooks.deliver_and_record(job, history=history, context=_context(uno, answer), traces=uno.traces)
 
 
-def _context(uno: Uno) -> webhooks.DeliveryContext:
-    """What this worker makes deliveries with."""
+def _context(uno: Uno, answer: EarlierAnswer | None = None) -> webhooks.DeliveryContext:
+    """What this worker makes deliveries with. `answer`: of the attempt that was made."""
+    sender = uno.webhook_client
     max_age_s = uno.settings.unoapi_message_max_age
     return webhooks.DeliveryContext(
         sessions=uno.sessions,
         deliveries=uno.deliveries,
-        sender=uno.webhook_client,
+        sender=sender if answer is None else webhooks.AnsweredBefore(answer, sender=sender),
         breakers=uno.breakers,
         bulkhead=uno.bulkhead,
         notify=partial(report_change, uno),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,8 +33,9 @@ from tests.support.fakes import (
 from tests.support.stack import eventually
 from tests.support.worker import make_uno
 from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, to_message
-from unoapi.models.attempts import Answer, History
-from unoapi.models.jobs import Envelope, Job, delivery_id, now_ms
+from unoapi.models.attempts import Answer, EarlierAnswer, History
+from unoapi.models.endpoints import Holding
+from unoapi.models.jobs import DeliverWebhook, Envelope, Job, delivery_id, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -436,3 +439,67 @@ def test_a_thread_that_stands_still_ends_the_process(bench: Bench, monkeypatch: 
 
     assert eventually(lambda: ended)
     assert "has not gone on" in ended[0]
+
+
+# --- what is released from a holding queue ---
+
+
+class Release:
+    """What a release hears of its deliveries."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.ended: dict[str, tuple[bool, Any]] = {}
+
+    def give(self, job: DeliverWebhook) -> bool:
+        return self._bench.path.release(job, partial(self._note, job.id))
+
+    def _note(self, job_id: str, *end: Any) -> None:
+        assert job_id not in self.ended
+        self.ended[job_id] = end
+
+
+def test_what_is_released_is_delivered_and_recorded_though_it_has_no_message(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, job = Release(bench), make_delivery(id="d-1")
+    state = bench.deliveries.state
+    held = Holding("0123456789ab", ready=True, waiting=True)
+    monkeypatch.setattr(bench.deliveries, "state", lambda *about: replace(state(*about), holding=held))
+    bench.path.start()
+
+    assert release.give(job)
+
+    assert eventually(lambda: release.ended == {"d-1": (True, None)})
+    assert bench.deliveries.state("d-1", job.endpoint).done
+    assert (bench.settled, bench.pool) == ([], [])
+    bench.close()
+
+
+def test_a_release_hears_the_answer_that_is_no_2xx() -> None:
+    bench = Bench(Answer(status=500))
+    release = Release(bench)
+    bench.path.start()
+    release.give(make_delivery(id="d-1"))
+    assert eventually(lambda: len(bench.pool) == 1)
+
+    bench.pool.pop()()
+
+    assert release.ended == {"d-1": (False, EarlierAnswer("d-1", Answer(status=500)))}
+    bench.close()
+
+
+def test_a_process_that_stops_tells_the_release_what_has_not_begun(bench: Bench) -> None:
+    release = Release(bench)
+    bench.loop.held = True
+    for number in range(WINDOW + 2):
+        release.give(make_delivery(id=f"d-{number}"))
+    bench.path.start()
+    assert eventually(lambda: len(bench.loop.ids) == WINDOW and sum(bench.looks.batches) == WINDOW + 2)
+
+    bench.path.stop()
+    bench.close()
+
+    assert len(release.ended) == WINDOW + 2
+    assert [name for name, end in release.ended.items() if end == (False, None)] == [f"d-{WINDOW}", f"d-{WINDOW + 1}"]
+    assert not release.give(make_delivery(id="late"))

@@ -20,7 +20,7 @@ from tests.support.fakes import (
     make_delivery,
 )
 from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Held, Postponed
-from unoapi.models.attempts import Attempt, History
+from unoapi.models.attempts import Answer, Attempt, EarlierAnswer, History
 from unoapi.models.endpoints import DeliveryState, Endpoint, Holding
 from unoapi.models.jobs import Envelope, HeldDelivery, ReleaseEndpoint, now_ms
 from unoapi.services import holding
@@ -63,6 +63,8 @@ class Desk:
     bulkhead: Bulkhead = field(default_factory=lambda: Bulkhead(THREADS))
     posted: list[str] = field(default_factory=list)
     stopping: bool = False
+    releases: Releases = field(default_factory=lambda: Releases(THREADS))
+    attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None] | None = None
 
     def look(self, job: ReleaseEndpoint) -> Envelope | None:
         return look(job, self.context)
@@ -77,12 +79,12 @@ class Desk:
             bulkhead=self.bulkhead,
             publisher=self.publisher,
             schedule=RetrySchedule(limit=2, base_ms=1000, cap_ms=4000),
-            releases=Releases(THREADS),
-            attempt=self._attempt,
+            releases=self.releases,
+            attempt=self.attempt or self._attempt,
             stopping=lambda: self.stopping,
         )
 
-    def _attempt(self, job: DeliverWebhook, history: History) -> None:  # noqa: ARG002
+    def _attempt(self, job: DeliverWebhook, history: History, answer: EarlierAnswer | None) -> None:  # noqa: ARG002
         self.posted.append(job.id)
         self.answer(job)
         self.breakers.open = False
@@ -570,3 +572,75 @@ def test_a_queue_whose_job_got_lost_is_looked_at_again() -> None:
     desk.look(following(envelope))
 
     assert desk.posted == ["d-1"]
+
+
+# --- what the thread of first attempts makes ---
+
+
+@dataclass
+class AheadOf:
+    """The thread of first attempts: it answers as the test says, in a thread of its own, or takes nothing."""
+
+    takes: bool = True
+    delivered: bool = True
+    answer: EarlierAnswer | None = None
+    taken: list[str] = field(default_factory=list)
+
+    def release(self, job: DeliverWebhook, on_end: Callable[[bool, EarlierAnswer | None], None]) -> bool:
+        if self.takes:
+            self.taken.append(job.id)
+            threading.Thread(target=on_end, args=(self.delivered, self.answer)).start()
+        return self.takes
+
+
+def released_by(ahead: AheadOf, *deliveries: HeldDelivery, **fields: Any) -> Desk:
+    desk = Desk(**fields)
+    desk.releases.ahead = ahead
+    desk.look(desk.fill(*deliveries))
+    return desk
+
+
+def test_first_attempts_without_an_order_are_made_with_those_of_the_process() -> None:
+    again = HeldDelivery(held(2).job, 1, History(tries=1))
+    ahead = AheadOf()
+
+    desk = released_by(ahead, held(1), again, held(3, contact="c"), held(4))
+
+    assert ahead.taken == ["d-1", "d-4"]
+    assert sorted(desk.posted) == ["d-2", "d-3"]
+    assert desk.left() == []
+
+
+def test_an_answer_that_is_no_2xx_is_not_asked_for_again() -> None:
+    answer = EarlierAnswer("d-1", Answer(status=500))
+    seen: list[EarlierAnswer | None] = []
+    desk = Desk()
+    desk.attempt = lambda job, history, answer: seen.append(answer)  # noqa: ARG005
+    desk.releases.ahead = AheadOf(delivered=False, answer=answer)
+
+    desk.look(desk.fill(held(1)))
+
+    assert seen == [answer]
+
+
+def test_what_is_not_plain_or_not_taken_is_attempted_by_a_thread() -> None:
+    for ahead in (AheadOf(delivered=False), AheadOf(takes=False)):
+        desk = released_by(ahead, held(1), held(2))
+
+        assert sorted(desk.posted) == ["d-1", "d-2"]
+        assert desk.left() == []
+
+
+def test_a_process_that_stops_leaves_what_has_not_begun_in_the_queue() -> None:
+    class Stops(AheadOf):
+        def release(self, job: DeliverWebhook, on_end: Callable[[bool, EarlierAnswer | None], None]) -> bool:
+            desk.stopping = True
+            return super().release(job, on_end)
+
+    desk = Desk()
+    desk.releases.ahead = Stops(delivered=False)
+
+    desk.look(desk.fill(held(1), held(2)))
+
+    assert desk.posted == []
+    assert desk.left() == ["d-1", "d-2"]

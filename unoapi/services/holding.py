@@ -22,7 +22,7 @@ from enum import Enum, auto
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from unoapi.errors import BrokerUnavailable, DeliveryFailed, Held, Postponed, StoreUnavailable, describe, safe_traceback
@@ -34,7 +34,7 @@ from unoapi.telemetry.logging import bound, get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unoapi.models.attempts import Attempt, History
+    from unoapi.models.attempts import Attempt, EarlierAnswer, History
     from unoapi.models.endpoints import Endpoint
     from unoapi.ports import (
         Breakers,
@@ -143,8 +143,21 @@ def looks_again(holdings: Holdings) -> list[Envelope]:
     ]
 
 
+class Ahead(Protocol):
+    """Who makes the first attempts of a process, many at once without a thread for each."""
+
+    def release(self, job: DeliverWebhook, on_end: Callable[[bool, EarlierAnswer | None], None]) -> bool:
+        """Make one if nothing about it is unusual. False: it takes nothing now.
+
+        `on_end` is called once, in any thread: with whether it is delivered and recorded, else with the answer if one
+        came.
+        """
+
+
 class Releases:
-    """The threads of one process that post what is released, made when they are needed."""
+    """The threads of one process that post what is released, made when they are needed; and `ahead`, if it has one."""
+
+    ahead: Ahead | None = None
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -161,7 +174,10 @@ class Releases:
 
 @dataclass(frozen=True)
 class ReleaseContext:
-    """What a look is made with. `attempt` makes one attempt, and records what became of it."""
+    """What a look is made with.
+
+    `attempt` makes one attempt, or takes the answer of the one that was made, and records what became of it.
+    """
 
     queues: HoldingQueues
     holdings: Holdings
@@ -171,7 +187,7 @@ class ReleaseContext:
     publisher: Publisher
     schedule: RetrySchedule
     releases: Releases
-    attempt: Callable[[DeliverWebhook, History], None]
+    attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None]
     stopping: Callable[[], bool]
 
 
@@ -316,11 +332,11 @@ class Outcome(Enum):
     OTHER = auto()  # the ordinary way of a delivery decides
 
 
-def _attempt(held: HeldDelivery, context: ReleaseContext) -> Outcome:
+def _attempt(held: HeldDelivery, context: ReleaseContext, answer: EarlierAnswer | None = None) -> Outcome:
     job = held.job
     with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
         try:
-            context.attempt(job, held.history)
+            context.attempt(job, held.history, answer)
         except DeliveryFailed as error:
             return _retry(held, error, context)
         except (Postponed, *OWN_TROUBLE) as error:
@@ -412,13 +428,26 @@ class _Release:
             if job.id in self._done:
                 self._ended.put((entry, Outcome.DONE, 0.0))
             else:
-                self._context.releases.submit(partial(self._attempt, entry))
+                self._begin(entry, time.monotonic())
         for entry in passed:
             heapq.heappush(self._waiting, entry)
 
-    def _attempt(self, entry: Waiting) -> None:
-        began = time.monotonic()
-        outcome = _attempt(entry[2], self._context)
+    def _begin(self, entry: Waiting, began: float) -> None:
+        """Begin an attempt: the first one of a delivery without an order with those of the process."""
+        held, releases = entry[2], self._context.releases
+        ahead = None if held.history.tries or held.job.contact else releases.ahead
+        if ahead is None or not ahead.release(held.job, partial(self._note_end, entry, began)):
+            releases.submit(partial(self._attempt, entry, began))
+
+    def _note_end(self, entry: Waiting, began: float, delivered: bool, answer: EarlierAnswer | None) -> None:
+        if delivered or (answer is None and self._context.stopping()):
+            outcome = Outcome.DONE if delivered else Outcome.WAIT
+            self._ended.put((entry, outcome, time.monotonic() - began))
+        else:
+            self._context.releases.submit(partial(self._attempt, entry, began, answer))
+
+    def _attempt(self, entry: Waiting, began: float, answer: EarlierAnswer | None = None) -> None:
+        outcome = _attempt(entry[2], self._context, answer)
         self._ended.put((entry, outcome, time.monotonic() - began))
 
     def _settle(self, queue: HeldDeliveries) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -368,12 +368,16 @@ def record_delivered(
     log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
 
 
-def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int) -> Webhook | None:
-    """The webhook of a delivery that may be posted at once; none when `deliver` has to look at it closely."""
+def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int, releasing: bool = False) -> Webhook | None:
+    """The webhook of a delivery that may be posted at once; none when `deliver` has to look at it closely.
+
+    `releasing`: it comes out of its endpoint's holding queue.
+    """
     webhook = look.session.webhook(job.webhook_id)
     if webhook is None or webhook.address(job.phone) == BIN_URL or job.contact or job.replay or job.awaited:
         return None
-    if not look.state.is_plain or job.accepted_at_ms <= look.state.dropped_until_ms:
+    state = replace(look.state, holding=None) if releasing else look.state
+    if not state.is_plain or job.accepted_at_ms <= look.state.dropped_until_ms:
         return None
     ensure_fresh(job, max_age_s=max_age_s)
     return webhook
