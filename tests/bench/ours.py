@@ -224,7 +224,7 @@ def through(stage: Stage, **settings: str) -> Figures:
     return {"per_s": per_s, "cpu_us": took_s / amount * 1e6, "broker_us": broker_took_s / amount * 1e6}
 
 
-def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
+def recovery(stage: Stage, outage: Behaviour, outage_s: float, *, after_s: float = AFTER_S) -> Figures:
     """After an outage at 100 events a second, with the default settings: how long what waited and what is new take.
 
     `last_s`: from the healing to the arrival of the last event that was accepted before it, but for those whose
@@ -232,7 +232,7 @@ def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
     `new_p50_ms`: from the API's answer to the arrival of events that were accepted after the healing. `requests`:
     requests for each event. `dead`: dead letters.
     """
-    amount = int(PACE_PER_S * (BEFORE_S + outage_s + AFTER_S))
+    amount = int(PACE_PER_S * (BEFORE_S + outage_s + after_s))
     prepare(stage)
     stage.receiver.record("full")
     first = next(numbers)
@@ -247,7 +247,7 @@ def recovery(stage: Stage, outage: Behaviour, outage_s: float) -> Figures:
         time.sleep(outage_s)
         stage.receiver.script(PATH, Behaviour())
         healed = time.time()
-        answered = loading.result(PATIENCE_S)
+        answered = loading.result(PATIENCE_S + after_s)
         eventually(
             lambda: accepted(stage.receiver, PATH) >= amount, what=f"{amount} events", within_s=PATIENCE_S, every_s=1
         )

@@ -158,9 +158,10 @@ def latency(stage: Stage) -> list[Row]:
 
 
 def recovery(stage: Stage) -> list[Row]:
-    """What the first seconds after an outage are like."""
+    """What the first seconds after an outage are like; after a hanging one, the first minutes."""
+    after_s = dict.fromkeys(OUTAGES, ours.AFTER_S) | {"hanging": stage.sizes.after_hanging_s}
     outages = {
-        f"{seconds:.0f} s of {name}": partial(ours.recovery, stage, outage, seconds)
+        f"{seconds:.0f} s of {name}": partial(ours.recovery, stage, outage, seconds, after_s=after_s[name])
         for name, outage in OUTAGES.items()
         for seconds in stage.sizes.outages_s
     }

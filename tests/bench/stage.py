@@ -20,6 +20,8 @@ class Sizes:
     paced: int = 2_000
     endurance: int = 100_000
     outages_s: tuple[float, ...] = (3.0, 20.0)
+    after_hanging_s: float = 150.0
+    """Until the probe that succeeds new events wait, too."""
     waiting: int = 200_000
     watch_s: float = 60.0
     endpoints: int = 2_000
@@ -34,6 +36,7 @@ QUICK = Sizes(
     paced=200,
     endurance=4_000,
     outages_s=(3.0,),
+    after_hanging_s=8.0,
     waiting=2_000,
     watch_s=3.0,
     endpoints=100,
