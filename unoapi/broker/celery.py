@@ -213,7 +213,8 @@ class SafeConsumer(Consumer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.initial_prefetch_count = self.max_prefetch_count
+        if isinstance(self.pool, DrainingPool):  # one of processes does not know yet how many it has
+            self.initial_prefetch_count = self.max_prefetch_count
         self._begin()
 
     def _begin(self) -> None:
