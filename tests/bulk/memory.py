@@ -17,7 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-MOST_GROWTH_MB = 60
+MOST_GROWTH_MB = 30
 """Of which most is what a workbook's library and the numbering plans take once."""
 SIZES = (1_000, 1_000_000)
 FORMS = ("csv", "xlsx")

@@ -6,14 +6,21 @@ A workbook's parts are measured before they are unpacked; of what they hold only
 from __future__ import annotations
 
 import csv
+import tempfile
 import zipfile
+from array import array
 from datetime import date, datetime, time
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import charset_normalizer
-import openpyxl  # type: ignore[import-untyped]
 import xlrd  # type: ignore[import-untyped]
+from openpyxl.cell.text import Text  # type: ignore[import-untyped]
+from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]
+from openpyxl.worksheet._read_only import ReadOnlyWorksheet  # type: ignore[import-untyped]
+from openpyxl.worksheet._reader import DATA_TAG, ROW_TAG, WorkSheetParser  # type: ignore[import-untyped]
+from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS  # type: ignore[import-untyped]
+from openpyxl.xml.functions import iterparse  # type: ignore[import-untyped]
 
 from unoapi.errors import TableUnreadable
 from unoapi.models.tables import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROW_CHARS, Row
@@ -27,10 +34,11 @@ BYTE_ORDERS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 MAX_SHEET_BYTES = 1_073_741_824
 """Of the unpacked sheet, which is streamed: a million rows have about half of it."""
 MAX_TEXTS_BYTES = 100 * 1_048_576
-"""Of all that openpyxl holds in memory: texts that cells share, styles, relations."""
+"""Of all but the sheets: texts that cells share, which are kept on the disk, styles, relations."""
 MAX_XLS_BYTES = 32 * 1_048_576
 """xlrd holds the file in memory; the format ends at 65,536 rows."""
 MAX_SHEET_ROWS = 1_048_576
+SHARED_TEXT = f"{{{SHEET_MAIN_NS}}}si"
 MAX_RECORD_LINES = 50
 """Lines of one row whose quotes hold line breaks; a quote that is open for longer was never meant as one."""
 SAMPLE_BYTES = 65_536
@@ -171,23 +179,97 @@ def _xlsx(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:  # of a path the library would want the ending
         try:
             _ensure_unpackable(path)
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            reader = _Workbook(file, read_only=True, data_only=True, keep_links=False)
+            reader.read()
         except TableUnreadable:
             raise
         except Exception as error:  # noqa: BLE001 (openpyxl raises whatever a broken file makes of it)
             raise TableUnreadable(f"the workbook cannot be opened ({type(error).__name__})") from None
         try:
-            sheet = book.worksheets[0]
-            sheet.reset_dimensions()  # what it says of its own size may be wrong
-            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
-                if number > MAX_SHEET_ROWS:  # a row may claim any number, and all before it are made up
+            for number, cells in reader.wb.worksheets[0].values_by_row():
+                if number > MAX_SHEET_ROWS:
                     break
                 if (row := _row(number, cells)) is not None:
                     yield row
         except Exception as error:  # noqa: BLE001 (see above)
             raise TableUnreadable(f"the sheet cannot be read ({type(error).__name__})") from None
         finally:
-            book.close()
+            reader.wb.close()
+
+
+class _Workbook(ExcelReader):  # type: ignore[misc] # untyped
+    """The library's reader, which would hold all shared texts, and every row while it looks for the sheet's size."""
+
+    def read_strings(self) -> None:
+        """Keep the shared texts on the disk."""
+        if (part := self.package.find(SHARED_STRINGS)) is not None:
+            with self.archive.open(part.PartName[1:]) as source:
+                self.shared_strings = _SharedTexts(source)
+
+    def read_worksheets(self) -> None:
+        """Find the sheets that have rows."""
+        for sheet, relation in self.parser.find_sheets():
+            if relation.target in self.valid_files and "chartsheet" not in relation.Type:
+                self.wb._sheets.append(_Sheet(self.wb, sheet.name, relation.target, self.shared_strings))  # noqa: SLF001
+
+
+class _Sheet(ReadOnlyWorksheet):  # type: ignore[misc] # untyped
+    """Rows are forgotten when they are read."""
+
+    def _get_size(self) -> None:
+        """What it says of its own size may be wrong, and nobody asks."""
+
+    def values_by_row(self) -> Iterator[tuple[int, list[object]]]:
+        """The values of each row, with the number that it claims."""
+        book, rows = self.parent, None
+        with self._get_source() as source:
+            parser = WorkSheetParser(
+                source,
+                self._shared_strings,
+                data_only=True,
+                epoch=book.epoch,
+                date_formats=book._date_formats,  # noqa: SLF001 (as the library's own sheet does)
+                timedelta_formats=book._timedelta_formats,  # noqa: SLF001
+            )
+            for event, node in iterparse(source, events=("start", "end")):
+                if event == "start":
+                    rows = node if node.tag == DATA_TAG else rows
+                elif node.tag == ROW_TAG and rows is not None:
+                    number, cells = parser.parse_row(node)
+                    rows.clear()
+                    parser.row_dimensions.clear()
+                    yield number, _by_column(cells)
+
+
+def _by_column(cells: Iterable[dict[str, Any]]) -> list[object]:
+    values: list[object] = []
+    for cell in cells:
+        if len(values) < cell["column"] <= MAX_COLUMNS:
+            values += [None] * (cell["column"] - 1 - len(values))
+            values.append(cell["value"])
+    return values
+
+
+class _SharedTexts:
+    """The texts that cells share, by their number, in a file without a name: a million of them take 8 MB of memory."""
+
+    def __init__(self, source: Any) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the texts)
+        self._ends = array("Q", [0])
+        parsed = iterparse(source, events=("start", "end"))
+        _, root = next(parsed)
+        for event, node in parsed:
+            if event == "end" and node.tag == SHARED_TEXT:
+                text = Text.from_tree(node).content.replace("x005F_", "")
+                self._ends.append(self._ends[-1] + self._file.write(text.encode("utf-8", "surrogatepass")))
+                root.clear()
+
+    def __getitem__(self, number: int) -> str:
+        if number < 0:
+            raise IndexError(number)
+        begin, end = self._ends[number], self._ends[number + 1]
+        self._file.seek(begin)
+        return self._file.read(end - begin).decode("utf-8", "surrogatepass")
 
 
 def _ensure_unpackable(path: Path) -> None:
