@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import selectors
 import socket
 import time
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from unoapi.http.webhook_client import Owner, WebhookClient, WebhookRequest
     from unoapi.models.session import Webhook
 
-MOST_KEPT = 512
-"""Handles, and so connections, that wait for their owner's next request."""
+MOST_KEPT = 2048
+"""Handles, and so connections, that wait for their owner's next request; at most half of the files that may be open."""
 WAKING_BYTES = 4096
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -39,6 +40,7 @@ class WebhookLoop:
         self._client = client
         self._owners: OrderedDict[Owner, _Owner] = OrderedDict()  # the longest unused first
         self._handles = 0
+        self._half_of_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._under_way: dict[pycurl.Curl, tuple[_Owner, WebhookExchange, Callable[[Answer], None]]] = {}
         self._selector = selectors.DefaultSelector()
         self._due: float | None = None
@@ -137,7 +139,7 @@ class WebhookLoop:
         return owner
 
     def _new_exchange(self, owner: _Owner) -> WebhookExchange:
-        if self._handles >= MOST_KEPT:
+        if self._handles >= min(MOST_KEPT, self._half_of_files):
             self._forget_the_longest_unused()
         self._handles += 1
         owner.handles += 1
