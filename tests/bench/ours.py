@@ -67,7 +67,7 @@ def deliveries(
         return {**figures, "cpu_us": cpu_s(started) / amount * 1e6}
 
 
-def events(stage: Stage, processes: int = 1) -> Figures:
+def events(stage: Stage, processes: int = 1, *, checkout: Path = ROOT) -> Figures:
     """Events per second from the queue to the webhook, fan-out included, and the processor time of one in microseconds.
 
     Their deliveries queue behind all the events, so the arrivals show only when the last one is done. One delivery at
@@ -77,7 +77,7 @@ def events(stage: Stage, processes: int = 1) -> Figures:
     prepare(stage)
     fill(stage, 1, delivery)
     fill(stage, amount, fan_out)
-    with workers(stage, processes=processes) as started:
+    with workers(stage, processes=processes, checkout=checkout) as started:
         arrivals(stage.receiver, amount + 1, PATH)
         cpu_us = cpu_s(started) / amount * 1e6
     times = stage.receiver.times(PATH)

@@ -43,7 +43,7 @@ def deliveries(stage: Stage) -> list[Row]:
 
 
 def before(stage: Stage) -> list[Row]:
-    """Deliveries, accepted requests and sends of this commit and of an older one (`--before`), in turn."""
+    """Deliveries, events, accepted requests and sends of this commit and of an older one (`--before`), in turn."""
     if stage.before is None:
         return []
     deliveries = interleaved(
@@ -51,6 +51,10 @@ def before(stage: Stage) -> list[Row]:
             "before": partial(ours.deliveries, stage, checkout=stage.before),
             "now": partial(ours.deliveries, stage),
         },
+        stage.sizes.rounds,
+    )
+    events = interleaved(
+        {"before": partial(ours.events, stage, checkout=stage.before), "now": partial(ours.events, stage)},
         stage.sizes.rounds,
     )
     requests = interleaved(
@@ -70,6 +74,8 @@ def before(stage: Stage) -> list[Row]:
     return [
         compared("deliveries/s, now : before", deliveries, "now", "before", "per_s", at_least=0.9),
         compared("processor time of a delivery in us, now : before", deliveries, "now", "before", "cpu_us"),
+        compared("events/s, now : before", events, "now", "before", "per_s", at_least=0.9),
+        compared("processor time of an event in us, now : before", events, "now", "before", "cpu_us"),
         compared("accepted requests/s, now : before", requests, "now", "before", "per_s", at_least=0.9),
         compared("messages sent/s, now : before", sends, "now", "before", "per_s", at_least=0.9),
         compared("processor time of a send in us, now : before", sends, "now", "before", "cpu_us"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -280,7 +281,7 @@ def test_the_more_queues_there_are_the_rarer_each_is_looked_at() -> None:
     again = desk.look(job)
 
     assert again is not None
-    assert again.delay_ms == 4_000 <= seldom * holding.LOOK_PER_QUEUE_MS, "a bucket's bound: there nobody is late"
+    assert again.delay_ms == 8_000 <= seldom * holding.LOOK_PER_QUEUE_MS, "a bucket's bound: there nobody is late"
 
 
 def test_an_error_of_our_own_does_not_leave_the_queue_alone() -> None:
@@ -335,8 +336,9 @@ def test_a_probe_with_what_is_given_up_leaves_it_to_its_own_task() -> None:
     assert (desk.posted[-1], desk.left()) == ("d-2", [])
 
 
-def test_probes_and_releases_take_a_tenth_of_the_threads() -> None:
+def test_probes_take_a_tenth_of_the_threads() -> None:
     desk = Desk()
+    desk.breakers.open = True
     job = desk.fill(held(1))
 
     with desk.bulkhead.probing(True):
@@ -345,6 +347,20 @@ def test_probes_and_releases_take_a_tenth_of_the_threads() -> None:
     assert again is not None
     assert again.delay_ms == holding.LOOK_MS
     assert desk.posted == []
+
+
+def test_releases_take_a_quarter_of_the_threads_and_the_next_one_comes_soon() -> None:
+    desk = Desk()
+    job = desk.fill(held(1))
+
+    with ExitStack() as releases:
+        assert all(releases.enter_context(desk.bulkhead.releasing()) for _ in range(THREADS // 4))
+        again = desk.look(job)
+
+    assert again is not None
+    assert (desk.posted, again.delay_ms) == ([], holding.LOOK_MS)
+    desk.look(following(again))
+    assert desk.posted == ["d-1"]
 
 
 def test_a_paused_endpoint_is_not_probed_and_noticed_soon_when_the_pause_is_ended() -> None:

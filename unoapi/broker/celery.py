@@ -195,7 +195,9 @@ class TaskEvents(EventDispatcher):
             super()._publish(event, producer, routing_key, **options)  # type: ignore[misc] # Celery's
 
 
-class _Events(Events):
+class WorkerEvents(Events):
+    """Task events are ours."""
+
     dispatcher_cls = f"{__name__}:TaskEvents"
 
 
@@ -332,7 +334,7 @@ class UnoCelery(Celery):
     """Celery with one choke point for publishing."""
 
     amqp_cls = f"{__name__}:UnoAMQP"
-    events_cls = f"{__name__}:_Events"
+    events_cls = f"{__name__}:WorkerEvents"
 
     def __init__(self, amqp_url: str, topology: Topology, publisher: MessagePublisher, *, threads: int) -> None:
         super().__init__("unoapi", broker=amqp_url, set_as_current=False)

@@ -33,8 +33,9 @@ class Bulkhead:
     def __init__(self, threads: int) -> None:
         self._half = max(1, threads // 2)
         self._tenth = max(1, threads // 10)
+        self._quarter = max(1, threads // 4)
         self._endpoints, self._origins = _Account(), _Account()
-        self._probes = 0
+        self._probes = self._releases = 0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -78,6 +79,18 @@ class Bulkhead:
         finally:
             with self._lock:
                 self._probes -= probe
+
+    @contextmanager
+    def releasing(self) -> Iterator[bool]:
+        """Release an endpoint's queue, if that leaves three quarters of the threads to everything else. Whether so."""
+        with self._lock:
+            may = self._releases < self._quarter
+            self._releases += may
+        try:
+            yield may
+        finally:
+            with self._lock:
+                self._releases -= may
 
 
 class _Account:
