@@ -33,10 +33,10 @@ def deliveries(stage: Stage) -> list[Row]:
     )
     return [
         compared(
-            "deliveries/s, one process : plain Celery", rounds, "one process", "plain Celery", "per_s", at_least=1.1
+            "deliveries/s, one process : plain Celery", rounds, "one process", "plain Celery", "per_s", at_least=2
         ),
         compared(
-            "deliveries/s, two processes : plain Celery", rounds, "two processes", "plain Celery", "per_s", at_least=1.5
+            "deliveries/s, two processes : plain Celery", rounds, "two processes", "plain Celery", "per_s", at_least=2.5
         ),
         compared("deliveries/s, one process : no-op", rounds, "one process", "no-op", "per_s"),
     ]
