@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ class Consumer(SafeConsumer):
     """Without its connection; the loop runs what waits when the test says so."""
 
     def __init__(self, *, connected: bool = True) -> None:
-        self.soon: list[Callable[[], object]] = []
+        self.soon: dict[object, Callable[[], object]] = {}  # as the loop has it: each callback once
         self.later: list[tuple[float, Callable[[], object]]] = []
         self.writes: list[list[str]] = []
         self.done: list[str] = []
@@ -30,7 +31,7 @@ class Consumer(SafeConsumer):
         self._begin()
 
     def _call_soon(self, call: Callable[..., object], *arguments: object) -> None:
-        self.soon.append(lambda: call(*arguments))
+        self.soon[call] = lambda: call(*arguments)
 
     @contextmanager
     def _one_write(self) -> Iterator[None]:
@@ -38,8 +39,8 @@ class Consumer(SafeConsumer):
         self.writes.append([*self.done])
 
     def run_soon(self) -> None:
-        soon, self.soon = self.soon, []
-        for call in soon:
+        soon, self.soon = self.soon, {}
+        for call in soon.values():
             call()
 
 
@@ -55,6 +56,29 @@ def test_what_was_settled_since_the_last_turn_is_written_together() -> None:
 
     together = ["message 0", "message 1", "message 2"]
     assert consumer.writes == [together, [*together, "another"]]
+
+
+def test_what_the_loop_lost_with_an_error_is_settled_with_the_next_one() -> None:
+    consumer = Consumer()
+    consumer.call_soon_ack(consumer.done.append, "lost")
+    consumer.soon.clear()
+
+    consumer.call_soon_ack(consumer.done.append, "next")
+    consumer.run_soon()
+
+    assert consumer.done == ["lost", "next"]
+
+
+def test_task_events_leave_though_the_loop_lost_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery, "EVENTS_WITHIN_S", 0.0)
+    consumer = Consumer()
+    consumer.on_send_event_buffered()
+    consumer.soon.clear()
+
+    consumer.on_send_event_buffered()
+    consumer.run_soon()
+
+    assert len(consumer.later) == 1
 
 
 def test_without_a_connection_each_message_says_so_itself() -> None:
@@ -111,6 +135,7 @@ def test_a_pool_of_processes_takes_no_more_than_it_has() -> None:
 
 
 def test_task_events_leave_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery, "EVENTS_WITHIN_S", 0.2)
     consumer = Consumer()
     flushed: list[bool] = []
     monkeypatch.setattr(consumer, "_flush_events", lambda: flushed.append(True))
@@ -120,6 +145,7 @@ def test_task_events_leave_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch)
 
     consumer.run_soon()
     [(seconds, send)] = consumer.later
+    time.sleep(seconds)
     send()
     consumer.on_send_event_buffered()
 

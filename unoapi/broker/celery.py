@@ -19,6 +19,7 @@ from celery.worker.control import Panel
 from celery.worker.request import Request
 from kombu import Exchange, Queue
 from kombu.asynchronous import get_event_loop
+from vine import promise
 
 from unoapi.broker.connection import Connection
 from unoapi.broker.messages import from_body, history_of, to_message, to_quarantine
@@ -221,7 +222,8 @@ class SafeConsumer(Consumer):
 
     def _begin(self) -> None:
         self._settled: deque[Callable[[], object]] = deque()
-        self._settle_due = self._events_due = False
+        self._settling = promise(self._settle)  # the loop holds it once at most
+        self._events_due = 0.0
 
     @property
     def max_prefetch_count(self) -> int:
@@ -233,16 +235,16 @@ class SafeConsumer(Consumer):
         return at_once + at_once // 4 if isinstance(self.pool, DrainingPool) else at_once
 
     def call_soon_ack(self, p: Callable[..., object], *args: Any, **options: Any) -> Callable[[], object]:
-        """Acknowledge or reject a message in the thread of the connection, together with others. From any thread."""
+        """Acknowledge or reject a message in the thread of the connection, together with others. From any thread.
+
+        Each asks for that: an error of the loop, as the end of the connection, loses what it had to call.
+        """
         settle = partial(p, *args, **options)
         self._settled.append(settle)
-        if not self._settle_due:
-            self._settle_due = True
-            self.call_soon(self._settle)
+        self.hub.call_soon(self._settling)
         return settle
 
     def _settle(self) -> None:
-        self._settle_due = False  # before the look, so that nothing is settled unnoticed
         connection = self.connection
         try:
             with connection.connection.transport.one_write() if connection.connected else nullcontext():
@@ -253,13 +255,10 @@ class SafeConsumer(Consumer):
 
     def on_send_event_buffered(self) -> None:  # type: ignore[override] # Celery's has no return
         """Send task events a few times a second, not one by one."""
-        if self.hub is not None and not self._events_due:
-            self._events_due = True
-            self.hub.call_soon(self.hub.call_later, EVENTS_WITHIN_S, self._send_events)
-
-    def _send_events(self) -> None:
-        self._events_due = False
-        self._flush_events()
+        now = time.monotonic()
+        if now >= self._events_due:
+            self._events_due = now + EVENTS_WITHIN_S
+            self.hub.call_soon(self.hub.call_later, EVENTS_WITHIN_S, self._flush_events)
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc,valid-type]
         """The steps, without the one."""
