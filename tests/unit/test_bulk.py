@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
@@ -22,7 +22,7 @@ from tests.support.fakes import CONTACT, PHONE, MemoryCampaigns, ScriptedProvide
 from tests.support.voice_server import KEY, VoiceServer
 from tests.support.worker import run
 from unoapi.broker.messages import from_body
-from unoapi.errors import MessageRejected
+from unoapi.errors import FetchFailed, MessageRejected
 from unoapi.models.bulk import WINDOW, message_id_of
 from unoapi.models.jobs import (
     AdvanceCampaign,
@@ -67,6 +67,20 @@ class Phone(ScriptedProvider):
         return Receipt(recipient=message.addressee, statuses=(StatusUpdate(status="sent"),))
 
 
+class Address:
+    """A downloader that has one file."""
+
+    def __init__(self, content: str = "", error: FetchFailed | None = None) -> None:
+        self.content, self.error = content, error
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, target: BinaryIO, **_: object) -> None:
+        self.asked.append(url)
+        if self.error is not None:
+            raise self.error
+        target.write(self.content.encode())
+
+
 class Place:
     """The API, the queues, and workers that take whatever is there, at a clock of their own."""
 
@@ -79,11 +93,16 @@ class Place:
             campaigns=self.campaigns,
             providers=dict.fromkeys(("whatsmeow", "forwarder", "sandbox"), self.phone),
         )
-        api.app.extensions["uno"] = self.uno
-        self.worker = make_worker(self.uno)
+        self.use()
         self.repeats, self.draw = 0.0, random.Random(1)
         self.queued_at: list[int] = []
         monkeypatch.setattr(bulk, "now_ms", lambda: self.now_ms)
+
+    def use(self, **parts: Any) -> None:
+        """Go on with these parts in the place of others."""
+        self.uno = replace(self.uno, **parts)
+        self.api.app.extensions["uno"] = self.uno
+        self.worker = make_worker(self.uno)
 
     def begin(self, **body: Any) -> str:
         answer = self.api.post(BULK, {**FAST, **body})
@@ -178,6 +197,34 @@ def test_every_good_row_is_sent_once_though_everything_is_done_twice_and_redis_g
     statuses = Counter(row["status"] for row in place.report(campaign))
     assert statuses == {**shown["counts"], "bad-row": 1, "duplicate": 1}
     assert not [job for job in place.waiting() if isinstance(job, (SendMessage, AdvanceCampaign))]
+
+
+def test_a_file_at_an_address_is_fetched_once_and_keeps_no_other_file_waiting(place: Place) -> None:
+    address = Address(table(numbers(3)))
+    place.use(media_downloader=address)
+    assert place.campaigns.take_parsing("UNO.CMD.ANOTHER"), "the file of another campaign is being read"
+    campaign = place.begin(file={"link": "https://lists.test/lista.csv"})
+
+    place.work(4)
+    assert address.asked == ["https://lists.test/lista.csv"]
+    assert place.shown(campaign)["status"] == "parsing"
+    place.campaigns.end_parsing("UNO.CMD.ANOTHER")
+    place.work(40)
+
+    assert len(place.phone.messages) == 3
+    assert len(address.asked) == 1
+
+
+def test_a_file_that_cannot_be_fetched_ends_the_campaign_with_the_reason(place: Place) -> None:
+    place.use(media_downloader=Address(error=FetchFailed("the file's server answered HTTP 404")))
+    campaign = place.begin(file={"link": "https://lists.test/lista.csv"})
+
+    place.work(2)
+
+    shown = place.shown(campaign)
+    assert (shown["status"], shown["reason"]) == (
+        "failed", "the file could not be fetched: the file's server answered HTTP 404",
+    )  # fmt: skip
 
 
 def test_the_pace_is_kept_and_few_are_on_their_way(place: Place) -> None:

@@ -152,6 +152,73 @@ def test_what_is_no_table_is_refused_with_a_reason(tmp_path: Path, content: Call
         table(tmp_path, content())
 
 
+SHEET, STYLES, TYPES = "xl/worksheets/sheet1.xml", "xl/styles.xml", "[Content_Types].xml"
+STRINGS_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+
+
+def workbook(**changes: tuple[str, str]) -> dict[str, bytes]:
+    """The parts of a workbook with a row of a number and a text; in the named ones a text is another one."""
+    book, whole = openpyxl.Workbook(), io.BytesIO()
+    book.active.append([5549988887777, "x"])
+    book.save(whole)
+    with zipfile.ZipFile(whole) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    for name, (old, new) in changes.items():
+        assert old.encode() in parts[name]
+        parts[name] = parts[name].replace(old.encode(), new.encode())
+    return parts
+
+
+def with_shared(texts: str, *, name: str = "xl/sharedStrings.xml") -> bytes:
+    """A workbook whose text is the first one of those that its cells share, in a part of that name."""
+    declared = f'<Override PartName="/{name}" ContentType="{STRINGS_TYPE}"/></Types>'
+    cell = ('t="inlineStr"><is><t>x</t></is>', 't="s"><v>0</v>')
+    document = f'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">{texts}</sst>'
+    return archive(**workbook(**{TYPES: ("</Types>", declared), SHEET: cell}), **{name: document.encode()})
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "a cell without end": lambda: archive(**workbook(**{SHEET: ("5549988887777", "1" * 3_000_000)})),
+    "a row without end": lambda: archive(**workbook(**{SHEET: ("</row>", "<c/>" * 60_000 + "</row>")})),
+    "what is no row": lambda: archive(**workbook(**{SHEET: ("<sheetData>", "<x/>" * 60_000 + "<sheetData>")})),
+    "a text without end": lambda: with_shared(f"<si><t>{'x' * 3_000_000}</t></si>"),
+    "a text in pieces": lambda: with_shared(f"<si>{'<r/>' * 60_000}<t>x</t></si>"),
+    "texts under the name of a picture": lambda: with_shared(
+        "<si><t>x</t></si>" * 6_250_000, name="xl/media/image1.png"
+    ),
+    "many styles": lambda: archive(**workbook(**{STYLES: ("</cellXfs>", "<xf/>" * 110_000 + "</cellXfs>")})),
+    "a part without end": lambda: archive(**workbook(**{STYLES: ("</styleSheet>", " " * 5_000_000 + "</styleSheet>")})),
+}
+
+
+@pytest.mark.parametrize("bomb", HOSTILE)
+def test_a_workbook_that_grows_when_it_is_unpacked_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, bomb: str
+) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(HOSTILE[bomb]())
+    tracemalloc.start()
+
+    with pytest.raises(TableUnreadable, match="save it as csv"):
+        list(read_table(path))
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 40_000_000, f"{most} bytes"
+
+
+def test_what_follows_the_rows_of_a_sheet_is_not_read(tmp_path: Path) -> None:
+    merged = workbook(**{SHEET: ("</sheetData>", "</sheetData>" + "<x/>" * 60_000)})
+
+    assert table(tmp_path, archive(**merged)) == [("5549988887777", "x")]
+
+
+def test_a_shared_text_is_read_with_all_its_pieces(tmp_path: Path) -> None:
+    rich = "<si><r><t>one </t></r><r><rPr><b/></rPr><t>two</t></r><rPh><t>not said</t></rPh></si>"
+
+    assert table(tmp_path, with_shared(rich)) == [("5549988887777", "one two")]
+
+
 def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
     path = tmp_path / "table"
     path.write_text("NUMERO;NOME\n" + "".join(f"55499{number:08};Maria\n" for number in range(50_000)))

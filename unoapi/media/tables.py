@@ -1,6 +1,7 @@
 """Tables out of files that people make: csv in any charset, xls, xlsx. Row by row, in memory that does not grow.
 
-A workbook's parts are measured before they are unpacked; of what they hold only the values of cells are read.
+A workbook is hostile: what its parts are called, and how large they say they are, proves nothing. Each is bounded where
+it is unpacked, and of what they hold only the values of cells are read.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import zipfile
 from array import array
 from datetime import date, datetime, time
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
 
 import charset_normalizer
 import xlrd  # type: ignore[import-untyped]
-from openpyxl.cell.text import Text  # type: ignore[import-untyped]
 from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet  # type: ignore[import-untyped]
 from openpyxl.worksheet._reader import DATA_TAG, ROW_TAG, WorkSheetParser  # type: ignore[import-untyped]
@@ -33,12 +33,16 @@ ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 BYTE_ORDERS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 MAX_SHEET_BYTES = 1_073_741_824
 """Of the unpacked sheet, which is streamed: a million rows have about half of it."""
-MAX_TEXTS_BYTES = 100 * 1_048_576
-"""Of all but the sheets: texts that cells share, which are kept on the disk, styles, relations."""
+MAX_TEXTS_BYTES, MAX_TEXTS = 100 * 1_048_576, 4_000_000
+"""Of the texts that cells share, which are kept on the disk."""
+MAX_PIECE_BYTES, MAX_PIECE_TAGS = 2 * 1_048_576, 50_000
+"""Of one row, or of one text that cells share: as much as is in memory at one time. Excel has 16,384 columns."""
+MAX_PART_BYTES, MAX_PART_TAGS = 4 * 1_048_576, 100_000
+"""Of a part that is read as a whole: styles, names, relations."""
 MAX_XLS_BYTES = 32 * 1_048_576
 """xlrd holds the file in memory; the format ends at 65,536 rows."""
 MAX_SHEET_ROWS = 1_048_576
-SHARED_TEXT = f"{{{SHEET_MAIN_NS}}}si"
+SHARED_TEXT, TEXT, RUN = (f"{{{SHEET_MAIN_NS}}}{name}" for name in ("si", "t", "r"))
 MAX_RECORD_LINES = 50
 """Lines of one row whose quotes hold line breaks; a quote that is open for longer was never meant as one."""
 SAMPLE_BYTES = 65_536
@@ -178,8 +182,7 @@ def _text(value: object) -> str:
 def _xlsx(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:  # of a path the library would want the ending
         try:
-            _ensure_unpackable(path)
-            reader = _Workbook(file, read_only=True, data_only=True, keep_links=False)
+            reader = _Workbook(file)
             reader.read()
         except TableUnreadable:
             raise
@@ -191,19 +194,80 @@ def _xlsx(path: Path) -> Iterator[Row]:
                     break
                 if (row := _row(number, cells)) is not None:
                     yield row
+        except TableUnreadable:
+            raise
         except Exception as error:  # noqa: BLE001 (see above)
             raise TableUnreadable(f"the sheet cannot be read ({type(error).__name__})") from None
         finally:
             reader.wb.close()
 
 
+class _Archive(zipfile.ZipFile):
+    """The parts of a workbook. zipfile unpacks no more of one than its entry says."""
+
+    def read(self, name: str | zipfile.ZipInfo, pwd: bytes | None = None) -> bytes:
+        """A part that is read as a whole."""
+        size = (name if isinstance(name, zipfile.ZipInfo) else self.getinfo(name)).file_size
+        content = b"" if size > MAX_PART_BYTES else super().read(name, pwd)
+        if size > MAX_PART_BYTES or content.count(b"<") > MAX_PART_TAGS:
+            raise TableUnreadable("it has too many styles or names for a workbook: save it as csv")
+        return content
+
+    def pieces(self, name: str, *, most_bytes: int) -> _Pieces:
+        """A part that is read piece by piece."""
+        if self.getinfo(name).file_size > most_bytes:
+            raise TableUnreadable("it is too large for a workbook: save it as csv")
+        return _Pieces(self.open(name))
+
+
+class _Pieces:
+    """Parses a part whose pieces are forgotten as they are read, none of which is large."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._bytes = self._tags = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """For the parser."""
+        read = self._source.read(size)
+        self._bytes += len(read)
+        self._ensure_small()
+        return read
+
+    def elements(self) -> Iterator[tuple[str, Any]]:
+        """The begin and the end of each element, as `iterparse` has them."""
+        for event, node in iterparse(self, events=("start", "end")):
+            self._tags += 1
+            self._ensure_small()
+            yield event, node
+
+    def forget(self, parent: Any) -> None:
+        """A piece is read: so are the children of its parent."""
+        parent.clear()
+        self._bytes = self._tags = 0
+
+    def _ensure_small(self) -> None:
+        if self._bytes > MAX_PIECE_BYTES or self._tags > MAX_PIECE_TAGS:
+            raise TableUnreadable("a row or a cell of it is too large for a workbook: save it as csv")
+
+
 class _Workbook(ExcelReader):  # type: ignore[misc] # untyped
     """The library's reader, which would hold all shared texts, and every row while it looks for the sheet's size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, read_only=True, data_only=True, keep_links=False)
+        self.archive = _Archive(file)
 
     def read_strings(self) -> None:
         """Keep the shared texts on the disk."""
         if (part := self.package.find(SHARED_STRINGS)) is not None:
-            with self.archive.open(part.PartName[1:]) as source:
+            with self.archive.pieces(part.PartName[1:], most_bytes=MAX_TEXTS_BYTES) as source:
                 self.shared_strings = _SharedTexts(source)
 
     def read_worksheets(self) -> None:
@@ -219,6 +283,10 @@ class _Sheet(ReadOnlyWorksheet):  # type: ignore[misc] # untyped
     def _get_size(self) -> None:
         """What it says of its own size may be wrong, and nobody asks."""
 
+    def _get_source(self) -> _Pieces:
+        archive: _Archive = self.parent._archive  # noqa: SLF001 (as the library's own sheet does)
+        return archive.pieces(self._worksheet_path, most_bytes=MAX_SHEET_BYTES)
+
     def values_by_row(self) -> Iterator[tuple[int, list[object]]]:
         """The values of each row, with the number that it claims."""
         book, rows = self.parent, None
@@ -231,12 +299,14 @@ class _Sheet(ReadOnlyWorksheet):  # type: ignore[misc] # untyped
                 date_formats=book._date_formats,  # noqa: SLF001 (as the library's own sheet does)
                 timedelta_formats=book._timedelta_formats,  # noqa: SLF001
             )
-            for event, node in iterparse(source, events=("start", "end")):
-                if event == "start":
-                    rows = node if node.tag == DATA_TAG else rows
-                elif node.tag == ROW_TAG and rows is not None:
+            for event, node in source.elements():
+                if node.tag == DATA_TAG:
+                    if event == "end":
+                        return  # what follows is no row
+                    rows = node
+                elif event == "end" and node.tag == ROW_TAG and rows is not None:
                     number, cells = parser.parse_row(node)
-                    rows.clear()
+                    source.forget(rows)
                     parser.row_dimensions.clear()
                     yield number, _by_column(cells)
 
@@ -253,16 +323,19 @@ def _by_column(cells: Iterable[dict[str, Any]]) -> list[object]:
 class _SharedTexts:
     """The texts that cells share, by their number, in a file without a name: a million of them take 8 MB of memory."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: _Pieces) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the texts)
         self._ends = array("Q", [0])
-        parsed = iterparse(source, events=("start", "end"))
+        parsed = source.elements()
         _, root = next(parsed)
         for event, node in parsed:
             if event == "end" and node.tag == SHARED_TEXT:
-                text = Text.from_tree(node).content.replace("x005F_", "")
-                self._ends.append(self._ends[-1] + self._file.write(text.encode("utf-8", "surrogatepass")))
-                root.clear()
+                text = "".join(part.findtext(TEXT) or "" for part in (node, *node.iterfind(RUN)))
+                written = self._file.write(text.replace("x005F_", "").encode("utf-8", "surrogatepass"))
+                self._ends.append(self._ends[-1] + written)
+                source.forget(root)
+                if len(self._ends) > MAX_TEXTS:
+                    raise TableUnreadable("it has too many texts for a workbook: save it as csv")
 
     def __getitem__(self, number: int) -> str:
         if number < 0:
@@ -270,19 +343,6 @@ class _SharedTexts:
         begin, end = self._ends[number], self._ends[number + 1]
         self._file.seek(begin)
         return self._file.read(end - begin).decode("utf-8", "surrogatepass")
-
-
-def _ensure_unpackable(path: Path) -> None:
-    """Refuse what would take too much memory. zipfile unpacks no more of a part than its entry says."""
-    with zipfile.ZipFile(path) as archive:
-        others = 0
-        for part in archive.infolist():
-            is_sheet = part.filename.startswith("xl/worksheets/sheet")
-            if is_sheet and part.file_size > MAX_SHEET_BYTES:
-                raise TableUnreadable("its sheet is too large: save it as csv")
-            others += 0 if is_sheet or part.filename.startswith("xl/media/") else part.file_size
-        if others > MAX_TEXTS_BYTES:
-            raise TableUnreadable("it has too many texts for a workbook: save it as csv")
 
 
 def _xls(path: Path) -> Iterator[Row]:

@@ -25,7 +25,8 @@ from unoapi.errors import (
 )
 from unoapi.models.bulk import MAX_ROWS, Campaign, GoodRow
 from unoapi.models.cloud_api.messages import Sender
-from unoapi.models.media import MAX_BYTES
+from unoapi.models.jobs import Envelope
+from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.services import media
 from unoapi.services.bulk import entry, first_look, notice
 from unoapi.services.bulk_rows import RowRules, json_rows, messages, messages_of_json, row_to_line
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
     from unoapi.models.bulk import BadRow
     from unoapi.models.cloud_api.messages import OutboundMessage
-    from unoapi.models.jobs import Envelope, ParseCampaign
+    from unoapi.models.jobs import ParseCampaign
+    from unoapi.models.media import MediaFile
     from unoapi.models.session import Session
     from unoapi.models.tables import Row
     from unoapi.models.trace import TraceEntry
@@ -71,8 +73,9 @@ class ParsingContext:
 def parse(job: ParseCampaign, context: ParsingContext) -> tuple[list[Envelope], list[TraceEntry]]:
     """Read a campaign's file; what is published then, and what is traced. A repeated job does it again.
 
-    One file at a time is read, so that the others that convert files go on. Raises Postponed, StoreUnavailable. A file
-    that is none, too large or gone ends the campaign as `failed`, with the reason.
+    A file at an address is fetched first, and read by another job: one file at a time is read, so that the others that
+    convert files go on, and nobody's slow server keeps the files of others waiting. Raises Postponed, StoreUnavailable.
+    A file that is none, too large or gone ends the campaign as `failed`, with the reason.
     """
     campaigns = context.campaigns
     campaign = Campaign.model_validate(job.campaign)
@@ -83,17 +86,15 @@ def parse(job: ParseCampaign, context: ParsingContext) -> tuple[list[Envelope], 
         return [first_look(known)], []  # stopped between the last two steps
     elif known.state != "parsing":
         return [], []
-    if not campaigns.take_parsing(campaign.id):
-        raise Postponed("another campaign's file is being read", after_ms=BUSY_MS)
     try:
-        counted = _counted(job, campaign, context)
+        if job.link:
+            return [Envelope(_fetched(job, context))], []
+        counted = _counted_alone(job, campaign, context)
     except (TableUnreadable, MediaTooLarge, MediaQuotaReached, MediaMissing) as error:
         why = f"the file {job.media_id} is gone" if isinstance(error, MediaMissing) else f"{error}"
         campaigns.move(job.phone, campaign.id, "failed", reason=why, of=("parsing",))
         told = [notice(campaign, "failed", why=why)] if campaign.notify else []
         return told, [entry(campaign, "failed", why)]
-    finally:
-        campaigns.end_parsing(campaign.id)
     campaigns.parsed(counted)
     campaigns.move(job.phone, campaign.id, "previewed" if counted.dry_run else "running", of=("parsing",))
     saved = campaigns.find(job.phone, campaign.id) or counted
@@ -106,16 +107,34 @@ def parse(job: ParseCampaign, context: ParsingContext) -> tuple[list[Envelope], 
     return envelopes, [entry(campaign, "queued", summary)]
 
 
+def _fetched(job: ParseCampaign, context: ParsingContext) -> ParseCampaign:
+    """The job with the file of its address saved here. Raises TableUnreadable for what another try would not get."""
+    with tempfile.TemporaryFile(prefix="unoapi-bulk-") as file:
+        try:
+            context.downloader.fetch(job.link, file, limit=MAX_BYTES, timeout_ms=context.timeout_ms)
+        except FetchFailed as error:
+            raise TableUnreadable(f"the file could not be fetched: {error}") from error
+        saved = _saved(job.phone, file, context, mime_type=UNKNOWN, limit=MAX_BYTES)
+    return job.model_copy(update={"media_id": saved.id, "link": ""})
+
+
+def _counted_alone(job: ParseCampaign, campaign: Campaign, context: ParsingContext) -> Campaign:
+    """The same as `_counted`, while no other file is read. Raises Postponed when one is."""
+    if not context.campaigns.take_parsing(campaign.id):
+        raise Postponed("another campaign's file is being read", after_ms=BUSY_MS)
+    try:
+        return _counted(job, campaign, context)
+    finally:
+        context.campaigns.end_parsing(campaign.id)
+
+
 def _counted(job: ParseCampaign, campaign: Campaign, context: ParsingContext) -> Campaign:
     """The campaign with its rows in two files, and how many there are."""
     session = context.sessions.find(job.phone)
     with tempfile.TemporaryDirectory(prefix="unoapi-bulk-") as folder:
         path = Path(folder, "table")
         with path.open("wb") as source:
-            if job.link:
-                _fetch(job.link, source, context)
-            else:
-                source.writelines(context.files.read(context.index.find(job.media_id, phone=job.phone).key))
+            source.writelines(context.files.read(context.index.find(job.media_id, phone=job.phone).key))
         with (
             closing(_Seen(Path(folder, "seen"))) as seen,
             Path(folder, "good").open("w+b") as good,
@@ -135,7 +154,7 @@ def _counted(job: ParseCampaign, campaign: Campaign, context: ParsingContext) ->
                 else messages(context.read_table(path), rules)
             )
             counts = _sorted(rows, good, bad, go_on=lambda: _keep_parsing(campaign, context.campaigns))
-            keys = {name: _saved(job.phone, file, context) for name, file in (("rows_key", good), ("bad_key", bad))}
+            keys = {name: _saved(job.phone, file, context).key for name, file in (("rows_key", good), ("bad_key", bad))}
     return campaign.model_copy(update=counts | keys)
 
 
@@ -145,26 +164,20 @@ def _check(message: OutboundMessage, *, session: Session, context: ParsingContex
     media.check(message, phone=session.phone, index=context.index)
 
 
-def _saved(phone: str, file: BinaryIO, context: ParsingContext) -> str:
-    """The key of the file as it is stored."""
+def _saved(
+    phone: str, file: BinaryIO, context: ParsingContext, *, mime_type: str = LINES, limit: int = MAX_LINES_BYTES
+) -> MediaFile:
+    """The whole file as it is stored."""
     file.seek(0)
     return save(
         phone,
         pieces_of(file),
-        mime_type=LINES,
+        mime_type=mime_type,
         files=context.files,
         index=context.index,
-        limit=MAX_LINES_BYTES,
+        limit=limit,
         quota=context.quota,
-    ).key
-
-
-def _fetch(link: str, target: BinaryIO, context: ParsingContext) -> None:
-    """Get the file of an address. Raises TableUnreadable for what another try would not get either."""
-    try:
-        context.downloader.fetch(link, target, limit=MAX_BYTES, timeout_ms=context.timeout_ms)
-    except FetchFailed as error:
-        raise TableUnreadable(f"the file could not be fetched: {error}") from error
+    )
 
 
 def _keep_parsing(campaign: Campaign, campaigns: Campaigns) -> None:
