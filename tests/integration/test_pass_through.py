@@ -673,7 +673,13 @@ def test_nobody_hears_which_numbers_are_here(api: Api, graph: Graph, node: str) 
     assert [sent.token for sent in graph.sent] == [f"Bearer {META_TOKEN}"]
 
 
-@pytest.mark.parametrize("path", ["me", "me/accounts", "search", f"{FLOW}/access_tokens", f"{NUMBER}/access_token"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "me", "me/accounts", "search", f"{FLOW}/access_tokens", f"{NUMBER}/access_token",
+        f"{NUMBER}/message_templates?fields=name,owner{{access_token}}",
+    ],
+)  # fmt: skip
 def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Graph, path: str) -> None:
     answer = ask(api, "GET", path)
 

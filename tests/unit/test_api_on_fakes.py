@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.support.api import MemoryApi, memory_api
 from tests.support.fakes import PHONE, MemoryConnections, MemorySessions
 from unoapi.models.jobs import FanOut, SendMessage
 from unoapi.models.trace import TraceEntry
+from unoapi.web import health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +66,43 @@ def test_what_is_not_valid_or_not_the_sessions_to_change_is_refused(
 
     assert answer.status_code == status, answer.text
     assert api.uno.sessions.config(PHONE) == before
+
+
+def test_a_token_counts_once_whatever_app_stands_before_it() -> None:
+    with memory_api(UNOAPI_RATE_LIMIT="3") as api:
+        api.register([HOOK])
+
+        statuses = [api.get("/sessions", token=f"app-{number}|{TOKEN}").status_code for number in range(4)]
+        alone = api.get("/sessions", token=TOKEN).status_code
+
+    assert statuses == [200, 200, 200, 429]
+    assert alone == 429
+
+
+def test_a_broker_that_hangs_holds_one_thread_however_many_ask_for_the_health(
+    api: MemoryApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, end = threading.Event(), threading.Event()
+
+    def hang(**_: object) -> None:
+        asked.set()
+        end.wait(10)
+
+    assert api.get("/health/ready").status_code == 200
+    monkeypatch.setattr(health, "FRESH_S", 0.0)
+    monkeypatch.setattr(api.queues, "check", hang)
+    first = threading.Thread(target=api.get, args=("/health/ready",))
+    first.start()
+    assert asked.wait(10)
+    began = time.monotonic()
+
+    answers = [api.get("/health/ready").status_code for _ in range(20)]
+
+    took_s = time.monotonic() - began
+    end.set()
+    first.join()
+    assert answers == [200] * 20
+    assert took_s < 2
 
 
 @pytest.mark.parametrize(

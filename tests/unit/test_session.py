@@ -129,13 +129,14 @@ def test_secrets_are_left_out_at_every_depth() -> None:
     config = {
         "authToken": SECRET, "proxyUrl": f"socks5://u:{SECRET}@p", "openaiApiKey": SECRET, "groqApiKey": SECRET,
         "wavoipToken": SECRET, "webhookSecret": SECRET, "STORAGE_SECRETACCESSKEY": SECRET, "dbPassword": SECRET,
+        "voipServiceToken": SECRET, "storage": {"accessKeyId": SECRET, "session_token": SECRET}, "private_key": SECRET,
         "label": "shop", "webhooks": [{"id": "a", "token": SECRET, "secret": SECRET, "deep": [{"token": SECRET}]}],
     }  # fmt: skip
 
     shown = without_secrets(config)
 
     assert SECRET not in json.dumps(shown)
-    assert shown == {"label": "shop", "webhooks": [{"id": "a", "deep": [{}]}]}
+    assert shown == {"label": "shop", "storage": {}, "webhooks": [{"id": "a", "deep": [{}]}]}
 
 
 def test_a_shown_configuration_may_be_stored_again_without_destroying_a_token() -> None:

@@ -27,6 +27,7 @@ MAX_TTL_S = 315_360_000
 MIN_TOKEN_LENGTH = 16
 """Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
 
+ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -110,7 +111,7 @@ class Session(ConnectorOptions):
     phone: str = Field(pattern=r"^[0-9]{1,20}$")
     stored: bool = False
     environments_account: bool = False
-    provider: Literal["whatsmeow", "forwarder", "sandbox"] = "whatsmeow"
+    provider: ProviderName = "whatsmeow"
     label: str = Field(default="", max_length=200)
     auth_token: SecretStr = Field(
         default=SecretStr(""), validation_alias=AliasChoices("authToken", "auth_token"), max_length=512
@@ -199,21 +200,9 @@ def computed_waba_id(phone: str, phone_number_id: str = "") -> str:
     return f"1{digits[1:]}" if digits.startswith("0") else digits
 
 
-SECRET_FIELDS = frozenset(
-    {
-        "authtoken",
-        "previousauthtoken",
-        "token",
-        "secret",
-        "wavoiptoken",
-        "openaiapikey",
-        "groqapikey",
-        "proxyurl",
-        "verifytoken",
-    }
-)
-"""Under every spelling: capitals and underscores do not count."""
-SECRET_ENDINGS = ("secret", "secretaccesskey", "password")
+SECRET_ENDINGS = ("token", "secret", "key", "keyid", "password", "proxyurl")
+"""Of the names of secrets, under every spelling: capitals and underscores do not count. By their endings, because what
+only another version reads is kept, too, as `voipServiceToken`, or `accessKeyId` in `storage`."""
 
 
 def without_secrets(config: Any) -> Any:
@@ -225,7 +214,7 @@ def without_secrets(config: Any) -> Any:
         return {
             key: without_secrets(value)
             for key, value in config.items()
-            if (name := key.replace("_", "").lower()) not in SECRET_FIELDS and not name.endswith(SECRET_ENDINGS)
+            if not key.replace("_", "").lower().endswith(SECRET_ENDINGS)
         }
     if isinstance(config, list):
         return [without_secrets(item) for item in config]

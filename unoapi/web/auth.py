@@ -99,11 +99,16 @@ def _opened_sessions(token: str) -> list[Session]:
     A token of an app, as `<app>|<secret>`, opens what its secret does.
     """
     sessions = _opened_by(token) if token else []
-    if not sessions and (secret := token.partition("|")[2]):
+    if not sessions and (secret := _secret_in(token)) != token:
         sessions = _opened_by(secret)
     if not sessions:
         raise _refused(token, ANY_NUMBERS)
     return sessions
+
+
+def _secret_in(token: str) -> str:
+    """What counts of a token of an app: whatever stands before it, it is the caller's one secret."""
+    return token.partition("|")[2] or token
 
 
 def _opened_by(token: str) -> list[Session]:
@@ -242,7 +247,7 @@ def accept(token: str, environ: dict[str, Any]) -> None:
     """
     let_in(environ, token)
     if not g.operator and not is_repeated(environ):
-        limits().accept(token)
+        limits().accept(_secret_in(token))
 
 
 def _unknown_or_refused(token: str) -> RequestError:

@@ -38,7 +38,7 @@ EDGE = re.compile(r"[A-Za-z0-9_=-]{1,256}(/[A-Za-z0-9_=:-]{1,256}){0,3}", re.ASC
 FOREIGN = re.compile(r"(?=[A-Za-z_=-]*[0-9])[A-Za-z0-9_=-]{6,256}", re.ASCII)
 """The id of a thing: no word such as `me`, behind which all stands that the token opens."""
 SECRETS = "access_token"
-"""Part of the names of what hands out tokens of Meta's."""
+"""Part of the names of what hands out tokens of Meta's: edges, and fields."""
 MAX_QUERY = 50
 MAX_UPLOAD_BYTES = 16 * 1024 * 1024
 """Of a template's example, or a picture, which is passed on to Meta as a whole."""
@@ -212,6 +212,8 @@ def _pass(session: Session, asked: GraphRequest) -> Response:
 
 
 def _query() -> tuple[tuple[str, str], ...]:
+    if any(SECRETS in value for value in request.args.values()):  # a field of a node, however deep it is asked for
+        raise NotFound
     return tuple((name, value) for name, value in request.args.items(multi=True) if name not in OURS)[:MAX_QUERY]
 
 
