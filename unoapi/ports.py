@@ -189,7 +189,7 @@ class Deliveries(Protocol):
         """Pause the endpoint, for a person."""
 
     def resume(self, endpoint: Endpoint) -> bool:
-        """End a pause or close a breaker, for a person. Whether there was one."""
+        """End a pause, or let an endpoint that is down be probed now, for a person. Whether it was one of both."""
 
     def drop(self, endpoint: Endpoint) -> int:
         """Give up what waits for a webhook now, for a person; returns the moment in Unix milliseconds."""

@@ -95,6 +95,31 @@ def test_five_different_failures_open_it_and_the_next_says_nothing_new(worker: W
     assert worker.permit("d-9", webhook_id="b") == Permit()
 
 
+def test_one_that_a_person_resumes_is_probed_at_once_and_told_to_be_back(redis_client: RedisClient) -> None:
+    worker = Worker(redis_client)
+    open_it(worker)
+    assert worker.permit("d-9").wait_ms > 0
+
+    assert worker.deliveries.resume(Endpoint(PHONE, "a"))
+
+    assert worker.permit("d-9") == Permit(probe=True)
+    assert worker.permit("d-10").wait_ms > 0, "one at a time, as before"
+    change = worker.succeed()
+    assert change is not None
+    assert not change.down
+    assert not worker.deliveries.resume(Endpoint(PHONE, "a"))
+
+
+def test_one_that_a_person_resumes_too_early_is_still_the_same_outage(redis_client: RedisClient) -> None:
+    worker = Worker(redis_client)
+    open_it(worker)
+    worker.deliveries.resume(Endpoint(PHONE, "a"))
+    worker.permit("d-9")
+
+    assert worker.fail("d-9") == (True, None)
+    assert worker.permit("d-10").wait_ms > 0
+
+
 def test_one_delivery_that_always_fails_opens_nothing(worker: Worker) -> None:
     assert [worker.fail("d-1")[0] for _ in range(20)] == [False] * 20
     assert worker.permit("d-2") == Permit()

@@ -37,9 +37,11 @@ from unoapi.devenv.servers import PrivateServers
 from unoapi.models.attempts import History
 from unoapi.models.dead_letters import DeadLetter
 from unoapi.models.former_settings import misspelt_names
+from unoapi.models.jobs import now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.services.dead_letters import BROKER_REASONS, DeadLetters
 from unoapi.settings import setting_names
+from unoapi.stores.circuit_breakers import breaker_key
 from unoapi.telemetry.metrics import reasons
 
 if TYPE_CHECKING:
@@ -288,13 +290,17 @@ def test_the_list_of_endpoints_shows_pauses(run: Any) -> None:
     assert run("endpoint", "resume", PHONE, "crm").output == "Resumed.\n"
 
 
-def test_resume_names_the_way_out_of_an_endpoint_that_is_down(api: Api, run: Any) -> None:
-    for number in range(5):
-        api.uno.breakers.failed(f"delivery-{number}", make_delivery(webhook_id="crm").endpoint, took_ms=500)
+def test_resume_lets_an_endpoint_that_is_down_be_tried_now(api: Api, run: Any) -> None:
+    endpoint = make_delivery(webhook_id="crm").endpoint
+    api.redis.set(breaker_key(endpoint), f"open {now_ms() - 9000} {now_ms() + 60_000} 60000 delivery-1")
 
-    said = run("endpoint", "resume", PHONE, "crm").output
+    assert json.loads(run("endpoint", "list", PHONE, "--json").output)["next_probe_ms"] > 50_000
+    assert run("endpoint", "resume", PHONE, "crm").output == "Resumed.\n"
 
-    assert said == "It was not paused.\n" or f"unoapi endpoint test {PHONE} crm" in said
+    (line,) = map(json.loads, run("endpoint", "list", PHONE, "--json").output.splitlines())
+    assert (line["state"], line["next_probe_ms"]) == ("down", 0)
+    api.redis.delete(breaker_key(endpoint))
+    assert run("endpoint", "resume", PHONE, "crm").output == "It was neither paused nor down.\n"
 
 
 def test_a_trace_fits_into_80_columns_and_a_pipe(api: Api, run: Any) -> None:

@@ -508,6 +508,7 @@ def test_the_operator_begins_sees_and_cancels_a_replay_over_http(api: MemoryApi)
         ({"since": None}, 400),
         ({"since": "2026-01-02", "until": "2026-01-01"}, 400),
         ({"since": 1e300}, 400),
+        ({"since": "99999999"}, 400),
         ({"since": "0001-01-01T00:00:00+14:00"}, 200),
         ({"since": "9999-12-31T23:59:59-14:00"}, 400),
         ({"rate": 0}, 400),
@@ -520,6 +521,14 @@ def test_a_request_that_cannot_be_meant_is_refused(api: MemoryApi, change: dict[
     asked = {"phone": PHONE, "webhook": "crm", "since": "2026-01-01", **change}
 
     assert api.post("/admin/events/replay", asked).status_code == status
+
+
+@pytest.mark.parametrize("since", ["20260101", 20260101])
+def test_eight_digits_are_a_day_and_no_seconds(api: MemoryApi, since: object) -> None:
+    begun = api.post("/admin/events/replay", {"phone": PHONE, "webhook": "crm", "since": since})
+
+    assert begun.json()["since_ms"] == 1_767_225_600_000
+    assert Moment().convert(f"{since}", None, None) == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_a_replay_is_the_operators_alone(api: MemoryApi) -> None:

@@ -41,7 +41,7 @@ class Moment(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         try:
-            if re.fullmatch(r"[\d.]+[smhd]?", str(value)):
+            if re.fullmatch(r"[\d.]+[smhd]|\d{1,7}", str(value)):  # eight digits are a day
                 return datetime.now(UTC) - TimeSpan().convert(value, param, ctx)
             moment = datetime.fromisoformat(str(value))
         except (ValueError, OverflowError):
@@ -97,7 +97,9 @@ def replay(  # noqa: PLR0913, PLR0917 (click's options)
         publisher=uno.publisher,
     )
     if oldest_ms is not None and oldest_ms > _ms(since):
-        click.echo(f"Events are there from {_written(oldest_ms)} on, not from {_written(_ms(since))} on.", err=True)
+        click.echo(
+            f"Events are there from {_written(oldest_ms)} on, not from {_written(max(0, _ms(since)))} on.", err=True
+        )
     last = begun if detach or begun.state != "running" else _follow(uno, begun)
     _print(last, as_json=as_json)
     if last.state not in {"done", "running"}:

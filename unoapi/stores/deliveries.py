@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 MAX_REMEMBERED = 10_000
 AT_ONCE = 2_000
 DONE_PREFIX = "unoapi-done:"
+_RESUME = """
+local paused = redis.call('DEL', KEYS[1])
+local state = redis.call('GET', KEYS[2])
+if not state or string.sub(state, 1, 4) ~= 'open' then
+  redis.call('DEL', KEYS[2], KEYS[3])
+  return paused
+end
+local due = string.gsub(state, '^(open %d+) %d+', '%1 0')
+redis.call('SET', KEYS[2], due, 'KEEPTTL')
+return 1
+"""
 NO_PAUSE = (0.0, float("-inf"))
 ON_ITS_WAY_S = 1.0
 """What is posted to Redis is there after so long, or never."""
@@ -109,10 +120,12 @@ class RedisDeliveries:
         self._redis.call(("SET", _pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
 
     def resume(self, endpoint: Endpoint) -> bool:
-        """End a pause or close a breaker. Whether there was one. Raises StoreUnavailable."""
-        ended, _ = self._redis.call(
-            ("DEL", _pause_key(endpoint), breaker_key(endpoint)), ("DEL", failing_key(endpoint))
-        )
+        """End a pause, and let an endpoint that is down be probed now. Whether it was one of both.
+
+        It stays down until it answers: that it came back is then recorded and reported. Raises StoreUnavailable.
+        """
+        keys = (_pause_key(endpoint), breaker_key(endpoint), failing_key(endpoint))
+        (ended,) = self._redis.call(("EVAL", _RESUME, 3, *keys))
         self._pauses_here.pop(endpoint.key, None)
         return bool(ended)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from flask import Blueprint, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.replays import DEFAULT_RATE, MAX_RATE
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 routes = Blueprint("webhooks", __name__)
 
 LONGEST_PAUSE_S = 172_800
+DAY = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})", re.ASCII)
+DayOfDigits = BeforeValidator(lambda value: DAY.sub(r"\1-\2-\3", f"{value}") if DAY.fullmatch(f"{value}") else value)
+"""Eight digits are a day, as ISO 8601 has it, and not the seconds of one in 1970."""
 
 
 class _Body(BaseModel):
@@ -41,8 +45,8 @@ class Pause(_Body):
 class OwnEventReplay(_Body):
     """Events of a time that go to the webhook again: all, or only what it has not got. Times without a zone are UTC."""
 
-    since: datetime
-    until: datetime | None = None
+    since: Annotated[datetime, DayOfDigits]
+    until: Annotated[datetime | None, DayOfDigits] = None
     only_missing: bool = False
     rate: int = Field(default=DEFAULT_RATE, ge=1, le=MAX_RATE, description="Events a second.")
 
@@ -59,7 +63,7 @@ def pause(version: str, phone: str, webhook_id: str, body: Pause) -> ResponseRet
 @routes.post("/<version>/<node:phone>/webhooks/<path:webhook_id>/resume")
 @session_token
 def resume(version: str, phone: str, webhook_id: str) -> ResponseReturnValue:  # noqa: ARG001
-    """End a pause, also one that the receiver asked for. What waits goes on within seconds."""
+    """End a pause, also one that the receiver asked for, or try a webhook that is down now."""
     return jsonify(success=True, was_paused=resume_webhook(Endpoint(phone, webhook_id)))
 
 
