@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 from pydantic import (
     AliasChoices,
     Field,
@@ -826,19 +827,37 @@ def env_file() -> str:
 
 def read_environment(file: Path | None = None, *, alone: bool = False) -> dict[str, str | None]:
     """All that is set, in a file and over it in the environment; `alone`: in the file."""
-    return {**dotenv_values(file or env_file()), **({} if alone else os.environ)}
+    written: dict[str, str | None] = {}
+    with suppress(UnicodeDecodeError):  # the settings say so themselves
+        written = dotenv_values(file or env_file(), encoding="utf-8-sig")
+    return {**written, **({} if alone else os.environ)}
 
 
 def unreadable_lines(file: Path | None = None) -> list[int]:
     """The numbers of the lines of a `.env` file that are no `NAME=value`: they do nothing."""
+    return [_line(binding) for binding in _bindings(file) if binding.error or (binding.key and binding.value is None)]
+
+
+def repeated_names(file: Path | None = None) -> dict[str, int]:
+    """The names that a `.env` file has more than once, with the number of the line that counts: the last one."""
+    lines: dict[str, list[int]] = {}
+    for binding in _bindings(file):
+        if binding.key is not None:
+            lines.setdefault(binding.key, []).append(_line(binding))
+    return {name: at[-1] for name, at in lines.items() if len(at) > 1}
+
+
+def _bindings(file: Path | None) -> list[Binding]:
+    """What the lines of a `.env` file say; nothing of one that is not there, or no text: the settings say so."""
     try:
-        bindings = list(parse_stream(StringIO(Path(file or env_file()).read_text("utf-8-sig"))))
-    except (OSError, UnicodeDecodeError):  # there is none, or the settings say so themselves
+        return list(parse_stream(StringIO(Path(file or env_file()).read_text("utf-8-sig"))))
+    except (OSError, UnicodeDecodeError):
         return []
-    faults = [binding for binding in bindings if binding.error or (binding.key and binding.value is None)]
-    return [
-        fault.original.line + len(fault.original.string) - len(fault.original.string.lstrip("\n")) for fault in faults
-    ]
+
+
+def _line(binding: Binding) -> int:
+    written = binding.original.string
+    return binding.original.line + len(written) - len(written.lstrip("\n"))
 
 
 def is_secret(name: str) -> bool:
@@ -908,12 +927,33 @@ def load_settings(file: Path | None = None, *, alone: bool = False) -> Settings:
     except ValidationError as error:
         faults += explain(error, most=None, place=_name_of)
     if faults:
-        raise ConfigurationError("These settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise _wrong(faults)
     return settings
 
 
+def _wrong(faults: Iterable[str]) -> ConfigurationError:
+    return ConfigurationError("These settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _ensure_text(file: Path | str) -> None:
+    """Raise ConfigurationError for a `.env` file in another encoding, as some editors save it."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError:  # there is none
+        return
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _wrong([f"{file}: line {line} is not UTF-8; save the file as UTF-8"]) from None
+
+
 def secrets_from_files(file: Path | None = None, *, alone: bool = False) -> tuple[dict[str, str], list[str]]:
-    """What `read_secrets` gives for all settings: the environment counts before the `.env` file; `alone`: the file."""
+    """What `read_secrets` gives for all settings: the environment counts before the `.env` file; `alone`: the file.
+
+    Raises ConfigurationError for a file in another encoding than UTF-8.
+    """
+    _ensure_text(file or env_file())
     names = [name.upper() for name in Settings.model_fields if is_secret(name)]
     environment = {} if alone else os.environ
     values, faults = read_secrets(environment, names)

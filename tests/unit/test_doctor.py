@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from amqp.exceptions import AccessRefused
 from click.testing import CliRunner
 
 from tests.support.api import make_settings
@@ -33,11 +34,15 @@ from unoapi.cli.checks import (
     RedisState,
 )
 from unoapi.cli.doctor import all_findings
-from unoapi.cli.findings import ok
+from unoapi.cli.findings import broker_advice, ok
 from unoapi.cli.main import cli
 from unoapi.cli.probes import folder_state, public_state
+from unoapi.errors import BrokerUnavailable
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.reachability import connection_failure
+from unoapi.models.jobs import now_ms
+from unoapi.models.processes import this_process
+from unoapi.settings import repeated_names
 from unoapi.stores.redis_health import RedisHealth
 
 if TYPE_CHECKING:
@@ -64,6 +69,7 @@ FOLDER = FolderState("BASE_STORE", Path("/files"), 50 * GIB)
 MACHINE = MachineState(8 * GIB, 4 * GIB, 65_536)
 PUBLIC = PublicState(status=200, version=__version__, clock_s=0.5)
 ADDRESS = AddressState("webhook crm of 5511999990000", "https://crm.example:443")
+PROCESS = this_process("worker").model_copy(update={"name": "worker.7@a", "seen_ms": now_ms()})
 NUMBER = NumberState(PHONE, "whatsmeow", "online", leased=True, webhooks={"crm": "open"})
 SETTINGS = make_settings(BASE_URL="https://uno.example", STATUS_FAILED_WEBHOOK_URL="https://ops.example/failed")
 
@@ -111,7 +117,17 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         "did you mean WEBHOOK_TIMEOUT_MS?",
     ),
-    "a line that is none": (checks.check_lines(".env", [6]), 0, ".env, line 6: is not NAME=value, and does nothing"),
+    "a line that is none": (
+        checks.check_lines(".env", [6], {}),
+        0,
+        ".env, line 6: is not NAME=value, and does nothing",
+    ),
+    "a name that is there twice": (
+        checks.check_lines(".env", [], {"WEBHOOK_URL": 9}),
+        0,
+        ".env: WEBHOOK_URL is there more than once; line 9 counts: remove the others",
+    ),
+    "a file of secrets that all may read": (checks.check_privacy(".env", 0o100644), 0, "chmod 600 .env"),
     "an old name": (checks.check_former_names({"UNOAPI_URL": "x"}), 0, "UNOAPI_URL use BASE_URL"),
     "a Graph version that ended": (
         checks.check_graph_version(make_settings(WEBHOOK_FORWARD_VERSION="v17.0")),
@@ -158,6 +174,16 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         "check RABBITMQ_MANAGEMENT_URL",
     ),
     "no worker": (of_broker(without_consumers("worker")), 1, "start `worker` of the Procfile"),
+    "a process that hangs": (
+        checks.check_processes([PROCESS.model_copy(update={"seen_ms": 0})]),
+        0,
+        "not heard of lately: worker.7@a; they were killed or hang: see their logs",
+    ),
+    "a process that an update forgot": (
+        checks.check_processes([PROCESS, PROCESS.model_copy(update={"version": "0.0.9"})]),
+        0,
+        f"of another version than {__version__}: worker.7@a (0.0.9); restart them",
+    ),
     "no media process": (
         of_broker(without_consumers("media")),
         1,
@@ -177,10 +203,23 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
     "a Redis that is not tested": (of_info(redis_version="6.2.1"), 0, "use 7 or newer"),
     "a Redis that cannot save": (of_info(rdb_last_bgsave_status="err"), 1, "it cannot save; look at its log"),
     "a Redis that lost its data": (of_redis(replace(REDIS, lost=True)), 1, "then `unoapi session confirm`"),
+    "a user of Redis that may not run scripts": (of_redis(replace(REDIS, denied=True)), 78, "category @scripting"),
     "a clock that is wrong": (of_redis(replace(REDIS, clock_s=-90.0)), 1, "90.0 s behind: start NTP on both machines"),
     "a clock that drifts": (of_redis(replace(REDIS, clock_s=5.0)), 0, "5.0 s ahead: start NTP on both machines"),
     "a full disk": (checks.check_folder(replace(FOLDER, free_bytes=10 * MIB)), 1, "has 10 MiB left: make room"),
     "a disk that gets full": (checks.check_folder(replace(FOLDER, free_bytes=900 * MIB)), 0, "make room soon"),
+    "a disk without inodes": (
+        checks.check_folder(replace(FOLDER, has_inodes=False)),
+        1,
+        "can have no more files, whatever their size (inodes): remove some, see `df -i`",
+    ),
+    "a bucket that is not there": (
+        checks.check_bucket(
+            make_settings(STORAGE_ENDPOINT="https://u:p@s3.example"), "the bucket did not: NoSuchBucket"
+        ),
+        1,
+        "unoapi at https://s3.example/: the bucket did not: NoSuchBucket; check STORAGE_BUCKET_NAME",
+    ),
     "a folder of another user": (checks.check_folder(replace(FOLDER, is_writable=False)), 78, "cannot be written by"),
     "no memory left": (
         checks.check_machine(replace(MACHINE, free_memory_bytes=100 * MIB), SETTINGS),
@@ -246,6 +285,11 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         f"not connected: {PHONE} (disconnected); open /session/<number>",
     ),
+    "a number at Meta without its token": (
+        of_numbers(replace(NUMBER, provider="forwarder", lacks=["phoneNumberId", "token"])),
+        78,
+        f"{PHONE} is at Meta, and cannot send: set webhookForward.phoneNumberId, token",
+    ),
     "a number without a webhook": (
         of_numbers(replace(NUMBER, webhooks={})),
         0,
@@ -287,6 +331,12 @@ HEALTHY: dict[str, Iterable[Finding]] = {
     "secrets": checks.check_previous_secrets(SETTINGS),
     "RabbitMQ": of_broker(BROKER),
     "policies": checks.check_policies({"unoapi.dead": ["ha-mode"]}, asked=True),
+    "processes": checks.check_processes([PROCESS]),
+    "a file of secrets": checks.check_privacy(".env", 0o100640),
+    "no file": checks.check_privacy(".env", None),
+    "no bucket": checks.check_bucket(SETTINGS, ""),
+    "a bucket": checks.check_bucket(make_settings(STORAGE_ENDPOINT="https://s3.example"), ""),
+    "a number at Meta": of_numbers(replace(NUMBER, provider="forwarder", wanted=False)),
     "no management API": checks.check_policies(None, asked=False),
     "waiting": checks.check_waiting(BROKER, {"unoapi.outgoing": 3600.0}, dead="unoapi.dead"),
     "Redis": of_redis(REDIS),
@@ -355,6 +405,41 @@ def test_settings_that_are_wrong_are_all_named(monkeypatch: pytest.MonkeyPatch) 
     assert done.exit_code == 78
     assert sorted(line.split()[2].rstrip(":") for line in lines) == ["PORT", "SENTRY_DSN"]
     assert "s3cret" not in done.output
+
+
+@pytest.mark.parametrize("content", ["WEBHOOK_TOKEN=s3cret\n".encode("utf-16"), b"WEBHOOK_TOKEN=s3cret\xff\n"])
+def test_a_file_of_settings_that_is_no_utf_8_is_named_and_not_quoted(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(content)
+
+    done = CliRunner().invoke(cli, ["doctor", str(file)])
+
+    assert done.exit_code == 78
+    assert "settings  WRONG" in done.output
+    assert "UTF-8" in done.output
+    assert "s3cret" not in done.output
+
+
+def test_a_name_that_a_file_has_twice_is_named_with_the_line_that_counts(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("WEBHOOK_URL=https://a.example\n\n# WEBHOOK_URL=x\nexport WEBHOOK_URL=https://b.example\nPORT=1\n")
+
+    assert repeated_names(file) == {"WEBHOOK_URL": 4}
+    assert "line 4 counts" in CliRunner().invoke(cli, ["doctor", str(file)]).output
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.", "check the user and the password"),
+        ("ACCESS_REFUSED - access to queue 'unoapi.dead' in vhost '/' refused for user 'uno'", "set_permissions"),
+    ],
+)
+def test_a_user_of_rabbitmq_without_rights_is_told_from_one_without_a_password(said: str, advice: str) -> None:
+    error = BrokerUnavailable("RabbitMQ is not reachable")
+    error.__cause__ = AccessRefused(said)
+
+    assert advice in broker_advice(error)
 
 
 def test_a_check_that_hangs_or_breaks_keeps_none_of_the_others() -> None:

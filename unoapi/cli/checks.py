@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from unoapi.broker.inspection import BrokerState
     from unoapi.cli.findings import Finding
+    from unoapi.models.processes import Process
     from unoapi.settings import Settings
     from unoapi.stores.redis_health import RedisHealth
 
@@ -58,13 +60,17 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True)
 class RedisState:
-    """What was seen of Redis. `trouble` is why it does not answer at all; `clock_s` how far its clock is ahead."""
+    """What was seen of Redis. `trouble` is why it does not answer at all; `clock_s` how far its clock is ahead.
+
+    `denied`: its user may not run scripts.
+    """
 
     trouble: str = ""
     health: RedisHealth | None = None
     info: Mapping[str, object] = field(default_factory=dict)
     clock_s: float | None = None
     lost: bool = False
+    denied: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class FolderState:
     path: Path
     free_bytes: int
     is_writable: bool = True
+    has_inodes: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,17 @@ class AddressState:
 
 @dataclass(frozen=True)
 class NumberState:
-    """A stored number. `leased` is whether a connector runs it; `webhooks` are the states of its webhooks by id."""
+    """A stored number. `leased` is whether a connector runs it; `webhooks` are the states of its webhooks by id.
+
+    `lacks` are the fields of its account at Meta that it cannot send without.
+    """
 
     phone: str
     provider: str
     status: str
     leased: bool = False
     wanted: bool = True
+    lacks: Sequence[str] = ()
     webhooks: Mapping[str, Literal["open", "paused", "down"]] = field(default_factory=dict)
 
 
@@ -139,10 +150,18 @@ def check_slips(environment: Mapping[str, str | None]) -> Iterator[Finding]:
         yield note("settings", f"{name} is not a setting and does nothing; did you mean {meant}?")
 
 
-def check_lines(file: str, lines: Iterable[int]) -> Iterator[Finding]:
-    """Lines of a `.env` file that are not read."""
+def check_lines(file: str, lines: Iterable[int], repeated: Mapping[str, int]) -> Iterator[Finding]:
+    """Lines of a `.env` file that are not read, and names that several of them have."""
     for line in lines:
         yield note("settings", f"{file}, line {line}: is not NAME=value, and does nothing")
+    for name, line in repeated.items():
+        yield note("settings", f"{file}: {_plain(name)} is there more than once; line {line} counts: remove the others")
+
+
+def check_privacy(file: str, mode: int | None) -> Iterator[Finding]:
+    """Whether others may read the file with the secrets; `mode` is none where there is no such file."""
+    if mode is not None and mode & stat.S_IROTH:
+        yield note("settings", f"{file}: every user of this machine can read it: chmod 600 {file}")
 
 
 def check_former_names(environment: Mapping[str, str | None]) -> Iterator[Finding]:
@@ -177,6 +196,16 @@ def check_channels(unknown: Sequence[str]) -> Iterator[Finding]:
     if unknown:
         advice = "see https://appriseit.com/services for their forms"
         yield wrong("alerts", f"UNOAPI_ALERT_URLS: {_named(unknown)} cannot be read: {advice}", EX_CONFIG)
+
+
+def check_bucket(settings: Settings, trouble: str) -> Iterator[Finding]:
+    """Whether files can be had from the bucket; `trouble` is empty when they can."""
+    where = f"{settings.storage_bucket_name} at {without_login(f'{settings.storage_endpoint}')}"
+    if trouble:
+        words = f"{where}: {_plain(trouble)}; check STORAGE_BUCKET_NAME, STORAGE_ACCESS_KEY_ID and its secret"
+        yield wrong("bucket", words)
+    elif settings.storage_endpoint is not None:
+        yield ok("bucket", f"{where} answers")
 
 
 def check_links(settings: Settings) -> Iterator[Finding]:
@@ -249,6 +278,16 @@ def check_consumers(state: BrokerState, *, prefix: str) -> Iterator[Finding]:
         yield ok("processes", "every work queue has a consumer")
 
 
+def check_processes(processes: Sequence[Process]) -> Iterator[Finding]:
+    """Processes that hang, or that an update has forgotten."""
+    silent = [process.name for process in processes if process.silent]
+    if silent:
+        yield note("processes", f"not heard of lately: {_named(silent)}; they were killed or hang: see their logs")
+    others = [f"{one.name} ({one.version})" for one in processes if not one.silent and one.version != __version__]
+    if others:
+        yield note("processes", f"of another version than {__version__}: {_named(others)}; restart them")
+
+
 def check_waiting(state: BrokerState, ages: Mapping[str, float], *, dead: str) -> Iterator[Finding]:
     """Dead letters, and queues on which something has waited for long."""
     waiting = {depth.queue: depth.ready or 0 for depth in state.depths}
@@ -278,6 +317,9 @@ def _redis_problems(state: RedisState, where: str) -> Iterator[Finding]:
         yield wrong("redis", f"{where}: {health.trouble}", EX_CONFIG)
     elif health is not None and health.warnings:
         yield note("redis", f"{where}: {'; '.join(health.warnings)}")
+    if state.denied:
+        advice = "give it the category @scripting, too (ACL SETUSER), else nothing that counts or waits is right"
+        yield wrong("redis", f"{where}: the user in REDIS_URL may not run scripts (EVAL): {advice}", EX_CONFIG)
     name, version = _redis_version(info)
     numbers = _numbers(version)
     if numbers and numbers < OLDEST_REDIS:
@@ -320,7 +362,9 @@ def check_folder(state: FolderState) -> Iterator[Finding]:
     where = f"{state.path} ({state.setting})"
     if not state.is_writable:
         yield wrong("disk", f"{where} cannot be written by this user: give it to the user of the processes", EX_CONFIG)
-    if state.free_bytes < FULL_DISK:
+    if not state.has_inodes:
+        yield wrong("disk", f"{where} can have no more files, whatever their size (inodes): remove some, see `df -i`")
+    elif state.free_bytes < FULL_DISK:
         yield wrong("disk", f"{where} has {_size(state.free_bytes)} left: make room, or shorten DATA_TTL")
     elif state.free_bytes < NEARLY_FULL_DISK:
         yield note("disk", f"{where} has {_size(state.free_bytes)} left: make room soon, or shorten DATA_TTL")
@@ -425,9 +469,16 @@ def check_numbers(
         yield note(
             "numbers", f"not connected: {_named(away)}; open /session/<number> and scan the code, if it shows one"
         )
+    for state in states:
+        if state.lacks:
+            yield wrong(
+                "numbers",
+                f"{state.phone} is at Meta, and cannot send: set webhookForward.{_named(state.lacks)}",
+                EX_CONFIG,
+            )
     yield from _check_webhooks(states)
     kinds = Counter(state.provider for state in states)
-    if not (orphans or away or unreadable):
+    if not (orphans or away or unreadable or any(state.lacks for state in states)):
         yield ok("numbers", ", ".join(f"{count} {provider}" for provider, count in sorted(kinds.items())))
 
 

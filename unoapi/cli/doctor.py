@@ -15,11 +15,11 @@ from unoapi.bootstrap import unoapi
 from unoapi.cli import checks
 from unoapi.cli.findings import ok, wrong
 from unoapi.cli.options import as_json
-from unoapi.cli.probes import checks_of
+from unoapi.cli.probes import checks_of, mode_of
 from unoapi.errors import EX_CONFIG, ConfigurationError, describe
 from unoapi.services.parallel import run_all
 from unoapi.settings import env_file as settings_file
-from unoapi.settings import load_settings, read_environment, unreadable_lines
+from unoapi.settings import load_settings, read_environment, repeated_names, unreadable_lines
 from unoapi.telemetry.logging import configure_logging
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def _findings(env_file: Path | None, root: click.Context) -> Iterator[Finding]:
         yield from checks.check_settings(settings) if env_file is None else [ok("settings")]
         yield from checks.check_graph_version(settings)
     yield from checks.check_slips(environment)
-    yield from checks.check_lines(f"{env_file or settings_file()}", unreadable_lines(env_file))
+    file = f"{env_file or settings_file()}"
+    yield from checks.check_lines(file, unreadable_lines(env_file), repeated_names(env_file))
+    yield from checks.check_privacy(file, mode_of(file))
     yield from checks.check_former_names(environment)
     if env_file is None and settings is not None:
         yield from checks.check_previous_secrets(settings)

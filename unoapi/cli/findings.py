@@ -68,6 +68,8 @@ def broker_advice(error: BrokerUnavailable) -> str:
     """What an error of RabbitMQ's is about, and what to check."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, AccessRefused) and "login" not in f"{cause}".lower():
+            return "RabbitMQ lets the user in and not work: `rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'`"
         if isinstance(cause, AccessRefused):
             return "RabbitMQ refuses the login: check the user and the password in AMQP_URL"
         if isinstance(cause, NotAllowed):

@@ -6,7 +6,9 @@ import json
 import os
 import resource
 import shutil
+import tempfile
 import time
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import islice
@@ -27,7 +29,7 @@ from unoapi.cli.checks import (
     RedisState,
 )
 from unoapi.cli.findings import broker_advice, broker_hosts, note, without_login, wrong
-from unoapi.errors import BrokerUnavailable, StoreUnavailable
+from unoapi.errors import BrokerUnavailable, MediaMissing, StoreUnavailable
 from unoapi.http.ca_bundle import find_ca_bundle
 from unoapi.http.reachability import connection_failure
 from unoapi.models.endpoints import Endpoint, origin_of
@@ -70,6 +72,7 @@ def checks_of(uno: Uno) -> dict[str, Check]:
         "disk": lambda: _folders(settings),
         "memory": lambda: checks.check_machine(_machine(), settings),
         "files": lambda: checks.check_links(settings),
+        "bucket": lambda: checks.check_bucket(settings, _bucket_trouble(uno)),
         "alerts": lambda: checks.check_channels(uno.alert_channels.unknown()),
         "graph": lambda: [
             note("graph", f"{words}: set WEBHOOK_FORWARD_VERSION, or webhookForward.version of its sessions")
@@ -93,6 +96,8 @@ def _rabbitmq(uno: Uno) -> Iterator[Finding]:
     policies = ManagementApi(url, vhost=uno.settings.amqp_vhost).policies(uno.topology)
     yield from checks.check_policies(policies, asked=bool(url))
     yield from checks.check_consumers(state, prefix=uno.topology.prefix)
+    with suppress(StoreUnavailable):
+        yield from checks.check_processes(uno.processes.all())
     try:
         ages = {depth.queue: depth.oldest_s or 0.0 for depth in uno.queue_monitor.queues()}
     except BrokerUnavailable:
@@ -118,7 +123,17 @@ def redis_state(uno: Uno) -> RedisState:
         (marker,) = uno.redis.call(READ_MARKER)
     except StoreUnavailable:
         return RedisState(health=health, info=info)
-    return RedisState(health=health, info=info, clock_s=clock_s, lost=f"{marker}".startswith(LOST))
+    lost, denied = f"{marker}".startswith(LOST), _is_denied(uno, "EVAL", "return 1", 0)
+    return RedisState(health=health, info=info, clock_s=clock_s, lost=lost, denied=denied)
+
+
+def _is_denied(uno: Uno, *command: str | int) -> bool:
+    """Whether the user of Redis may not run a command."""
+    try:
+        uno.redis.call(command)
+    except StoreUnavailable as error:
+        return "NOPERM" in f"{error}"
+    return False
 
 
 # --- numbers and addresses ---
@@ -151,6 +166,7 @@ def _number_states(uno: Uno, sessions: list[Session]) -> Iterator[NumberState]:
                 status=status_of(session, statuses.get(session.phone)),
                 leased=bool(leased),
                 wanted=session.auto_connect,
+                lacks=_lacking(session),
                 webhooks={
                     webhook.id: "paused"
                     if state.paused_ms
@@ -160,6 +176,13 @@ def _number_states(uno: Uno, sessions: list[Session]) -> Iterator[NumberState]:
                     for webhook, state in zip(session.webhooks, ends, strict=True)
                 },
             )
+
+
+def _lacking(session: Session) -> list[str]:
+    """The fields of an account at Meta that are missing."""
+    account = session.webhook_forward
+    fields = {"phoneNumberId": account.phone_number_id, "token": account.token.get_secret_value()}
+    return [name for name, value in fields.items() if not value] if session.provider == "forwarder" else []
 
 
 def _addresses(uno: Uno) -> Iterator[Finding]:
@@ -205,6 +228,9 @@ def _own_addresses(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"{settings.storage_endpoint}", "STORAGE_ENDPOINT"
     if settings.webhook_forward_token.get_secret_value():
         yield f"{settings.webhook_forward_url}", "WEBHOOK_FORWARD_URL"
+    for name in ("openai", "groq"):
+        if getattr(settings, f"{name}_api_key").get_secret_value():
+            yield f"{getattr(settings, f'{name}_api_base_url')}", f"{name.upper()}_API_BASE_URL"
     if settings.otlp_traces_url:
         yield settings.otlp_traces_url, "UNOAPI_OTLP_ENDPOINT"
     if dsn := settings.sentry_dsn.get_secret_value():
@@ -270,6 +296,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     folders = {} if settings.storage_endpoint else {"BASE_STORE": settings.base_store}
     if settings.unoapi_connector_store.exists():
         folders["UNOAPI_CONNECTOR_STORE"] = settings.unoapi_connector_store
+    folders["TMPDIR"] = Path(tempfile.gettempdir())
     for setting, folder in folders.items():
         yield from checks.check_folder(folder_state(setting, folder))
 
@@ -278,7 +305,30 @@ def folder_state(setting: str, folder: Path) -> FolderState:
     """The folder, or the nearest one above it that is there."""
     path = folder.absolute()
     nearest = next(there for there in (path, *path.parents) if there.is_dir())
-    return FolderState(setting, path, shutil.disk_usage(nearest).free, os.access(nearest, os.W_OK | os.X_OK))
+    disk = os.statvfs(nearest)
+    has_inodes = not disk.f_files or disk.f_favail > 0  # some have no table of them
+    is_writable = os.access(nearest, os.W_OK | os.X_OK)
+    return FolderState(setting, path, disk.f_bavail * disk.f_frsize, is_writable, has_inodes)
+
+
+def mode_of(file: str) -> int | None:
+    """Who may do what with a file; none where there is no such file."""
+    with suppress(OSError):
+        return Path(file).stat().st_mode
+    return None
+
+
+def _bucket_trouble(uno: Uno) -> str:
+    """Why no file can be had from the bucket, if there is one."""
+    if uno.settings.storage_endpoint is None:
+        return ""
+    try:
+        uno.media_store.read("unoapi-doctor", length=1)
+    except MediaMissing:
+        return ""
+    except StoreUnavailable as error:
+        return f"{error}"
+    return ""
 
 
 def _machine() -> MachineState:

@@ -17,7 +17,7 @@ from unoapi.cli.options import TimeSpan, as_json
 from unoapi.cli.parts import pass_uno
 from unoapi.errors import EX_CONFIG, BrokerUnavailable, ConfigurationError, StoreUnavailable, UnoError
 from unoapi.errors.connections import why_not_connected
-from unoapi.settings import env_file, read_environment, unreadable_lines
+from unoapi.settings import env_file, read_environment, repeated_names, unreadable_lines
 from unoapi.stores.redis_health import NOT_REACHED
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     environment = read_environment()
     yield from check_settings(uno.settings)
     yield from check_slips(environment)
-    yield from check_lines(env_file(), unreadable_lines())
+    yield from check_lines(env_file(), unreadable_lines(), repeated_names())
     rabbitmq = _rabbitmq(uno, wait_s)
     yield rabbitmq
     if rabbitmq.state == "ok":

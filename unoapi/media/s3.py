@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ CHUNK_BYTES = 256 * 1024
 PART_BYTES = 8 * 1024 * 1024
 BUCKET_ERRORS = (BotoCoreError, ClientError)
 MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+CODE = re.compile(r"[A-Za-z]{1,64}")
 
 
 class S3MediaStore:
@@ -110,7 +112,9 @@ def _pieces(body: Any) -> Iterator[bytes]:
 
 
 def _unavailable(error: BotoCoreError | ClientError) -> StoreUnavailable:
-    return StoreUnavailable(f"the bucket did not answer as it should: {type(error).__name__}")
+    code = f"{error.response.get('Error', {}).get('Code', '')}" if isinstance(error, ClientError) else ""
+    why = code if CODE.fullmatch(code) else type(error).__name__
+    return StoreUnavailable(f"the bucket did not answer as it should: {why}")
 
 
 class _Source:
