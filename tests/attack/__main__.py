@@ -13,7 +13,7 @@ from rich.table import Table
 from tests.attack.honest import Honest
 from tests.attack.parts import PARTS, SHORT, Row, Size, harmless_load
 from tests.attack.stage import staged
-from tests.support.harness import run_parts, throw_away_servers
+from tests.support.harness import run_parts, throw_away_servers, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,18 +33,16 @@ def run(
     make_servers: Callable[[Path], AbstractContextManager[PrivateServers]] = throw_away_servers,
 ) -> list[Row]:
     """The rows of the named parts, in their own order."""
-    rows = []
     with staged(make_servers) as stage:
         with Honest(stage.uno.url, stage.honest) as alone:
             time.sleep(size.alone_s)
         with Honest(stage.uno.url, stage.honest) as beside, harmless_load(stage):
             time.sleep(size.alone_s)
         console.print(f"alone: {alone}\nbeside harmless load: {beside}", highlight=False)
-        for name in (part for part in PARTS if part in names):
-            began = time.monotonic()
-            rows.append(measure(name, partial(PARTS[name], stage, size, beside.median_ms), console))
-            console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
-    return rows
+        return [
+            measure(name, partial(PARTS[name], stage, size, beside.median_ms), console)
+            for name in timed((part for part in PARTS if part in names), console)
+        ]
 
 
 def measure(name: str, part: Callable[[], Row], console: Console) -> Row:

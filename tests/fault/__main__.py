@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ from tests.fault.nodes import cluster, sentinel
 from tests.fault.replay import replay_killed
 from tests.fault.stage import SHORT, Size, Stage, staged
 from tests.fault.table import Row, table
-from tests.support.harness import run_parts, throw_away_servers
+from tests.support.harness import run_parts, throw_away_servers, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,14 +84,12 @@ def run(
     """The rows of the named faults, in their own order. Ends with the first that cannot be measured."""
     rows: list[Row] = []
     with staged(size, make_servers) as stage:
-        for name in (fault for fault in FAULTS if fault in names):
+        for name in timed((fault for fault in FAULTS if fault in names), console):
             if name == "rebinding" and not names_can_be_redirected():
                 console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")
                 continue
-            began = time.monotonic()
             fault_rows, measured = measure(name, partial(FAULTS[name], stage), console)
             rows += fault_rows
-            console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
             if not measured:
                 break
     return rows

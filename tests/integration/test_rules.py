@@ -24,6 +24,7 @@ from unoapi.broker.topology import WORK_QUEUES
 from unoapi.devenv import docs
 from unoapi.models.jobs import JOBS, Job
 from unoapi.models.session import Session
+from unoapi.services.sessions import CONNECTED_ELSEWHERE
 from unoapi.settings import Settings
 from unoapi.web.app import RESOURCES
 from unoapi.web.console.pages import PAGES
@@ -193,7 +194,10 @@ def test_every_resource_of_the_api_is_served() -> None:
 
 
 def test_every_provider_of_a_session_is_there(api: Api) -> None:
-    assert api.uno.providers.keys() == set(get_args(Session.model_fields["provider"].annotation))
+    providers = set(get_args(Session.model_fields["provider"].annotation))
+
+    assert api.uno.providers.keys() == providers
+    assert CONNECTED_ELSEWHERE.keys() == providers - {"whatsmeow"}, "it has no connector that writes its status"
 
 
 # --- parts ---

@@ -107,6 +107,16 @@ class Measured(Protocol):
     def ok(self) -> bool: ...
 
 
+def timed(names: Iterable[str], console: Console) -> Iterator[str]:
+    """The names of the parts, one after the other; how long each took is printed when it is over."""
+    for name in names:
+        began = time.monotonic()
+        try:
+            yield name
+        finally:
+            console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
+
+
 def run_parts(
     parser: argparse.ArgumentParser,
     parts: Iterable[str],

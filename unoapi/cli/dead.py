@@ -20,7 +20,7 @@ from unoapi.cli.screen import is_wide, plain_table, screen, shown
 from unoapi.errors import DeadLettersBusy, StoreUnavailable
 from unoapi.errors.validation import did_you_mean
 from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery
-from unoapi.services.dead_letters import is_left_alone, known_reasons
+from unoapi.services.dead_letters import is_left_alone, known_reasons, misspelt_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,14 +37,14 @@ PAGE = 100
 
 
 class Reason(click.ParamType[str]):
-    """Why a job was given up; other versions may have reasons of their own."""
+    """Why a job was given up."""
 
     name = "reason"
 
     def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> str:
         """Refuse a slip, for which nothing would be found."""
-        if value not in known_reasons() and (meant := did_you_mean(str(value), known_reasons())):
-            self.fail(f"no dead letter has the reason {value!r}{meant}", param, ctx)
+        if meant := misspelt_reason(str(value)):
+            self.fail(f"no dead letter has the reason {value!r}; did you mean {meant}?", param, ctx)
         return str(value)
 
     def shell_complete(self, ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from unoapi.errors import DeadLettersBusy, OutcomeUnknown, StoreUnavailable
+from unoapi.errors.validation import nearest
 from unoapi.models.dead_letters import LOST_CAUSES, UNBOUNDED, DeadLetterQuery, DeadLetterWalk
 from unoapi.models.jobs import DeliverWebhook, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 def known_reasons() -> tuple[str, ...]:
     """All reasons for which this version leaves dead letters; another one may have more."""
     return (*reasons(), *sorted(BROKER_REASONS))
+
+
+def misspelt_reason(reason: str) -> str:
+    """The reason that was probably meant by one that no dead letter has; empty for any other.
+
+    Other versions may have reasons of their own.
+    """
+    return "" if reason in known_reasons() else nearest(reason, known_reasons())
 
 
 class DeadLetters:

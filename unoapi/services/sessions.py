@@ -46,8 +46,8 @@ NOT_CONFIGURATION = frozenset(
      "previousAuthToken", "previousAuthTokenUntil", *GRAPH_FIELDS}
 )  # fmt: skip
 """Also what only our answers hold, so that a client may post them back."""
-CONNECTED_ELSEWHERE = {"sandbox": "online", "forwarder": "online"}
-"""Providers that are always there; the connector writes the status of the others."""
+CONNECTED_ELSEWHERE = {"sandbox": "in the sandbox", "forwarder": "at Meta"}
+"""Providers that are always there, and where their numbers are; the connector writes the status of the others."""
 
 
 ADDRESS, REPLACED = "urlAbsolute", "replacedUrlAbsolute"
@@ -445,7 +445,7 @@ def _without_callback(webhook: dict[str, Any]) -> dict[str, Any]:
 
 def status_of(session: Session, stored: str | None) -> str:
     """Whether the number is connected: online, offline, connecting, disconnected, standby, restart_required."""
-    return CONNECTED_ELSEWHERE.get(session.provider) or stored or "disconnected"
+    return "online" if session.provider in CONNECTED_ELSEWHERE else stored or "disconnected"
 
 
 def shown_address(address: str, *, phone: str, operators: OperatorAddresses) -> str:

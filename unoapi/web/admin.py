@@ -14,10 +14,9 @@ from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unoapi.errors import RequestError
-from unoapi.errors.validation import nearest
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
-from unoapi.services.dead_letters import known_reasons
+from unoapi.services.dead_letters import misspelt_reason
 from unoapi.services.endpoint_test import ensure_stored, find_webhook, try_endpoint
 from unoapi.services.endpoints import NONE_LOADED, endpoint_states, waiting
 from unoapi.web import audit
@@ -75,8 +74,8 @@ class DeadLetterSelection(_Body):
     @field_validator("reason")
     @classmethod
     def _no_slip(cls, value: str) -> str:
-        if value not in known_reasons() and (right := nearest(value, known_reasons())):
-            raise ValueError(f"no dead letter has it; did you mean {right}?")
+        if meant := misspelt_reason(value):
+            raise ValueError(f"no dead letter has it; did you mean {meant}?")
         return value
 
     def selection(self) -> DeadLetterQuery:
@@ -309,7 +308,7 @@ def pause(phone: str, webhook_id: str, body: Pause) -> ResponseReturnValue:
 @routes.post("/endpoints/<digits:phone>/<path:webhook_id>/resume")
 @operator
 def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
-    """End a pause, also one that the receiver asked for. What waits goes on within seconds."""
+    """End a pause, also one that the receiver asked for, or try a webhook that is down now."""
     return jsonify(success=True, was_paused=resume_webhook(Endpoint(phone, webhook_id)))
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 routes = Blueprint("qr", __name__)
 
-ELSEWHERE = {"sandbox": "in the sandbox", "forwarder": "at Meta"}
 SHOWN = (
     "label", "autoConnect", "ignoreGroupMessages", "ignoreOwnMessages", "readOnReceipt", "composingMessage",
     "rejectCalls",
@@ -121,7 +120,7 @@ def logout(phone: str) -> ResponseReturnValue:
 
 def _connected_elsewhere(phone: str) -> ResponseReturnValue | None:
     """The answer for a number that no connector connects: nothing is done, and it is said. None for a phone."""
-    place = ELSEWHERE.get(parts().sessions.find(phone).provider)
+    place = CONNECTED_ELSEWHERE.get(parts().sessions.find(phone).provider)
     if place is None:
         return None
     return jsonify(success=True, warnings=[f"The number is {place}: no connector connects it, and nothing was done."])

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.phones import read_address
+from unoapi.models.session import ProviderName
 from unoapi.services import sessions as service
 from unoapi.services.endpoints import endpoint_states
 from unoapi.services.message_parsing import refusal_of
@@ -72,7 +73,7 @@ class NewSession(_Form):
 
     phone: Annotated[str, Field(max_length=30)]
     label: Annotated[str, Field(max_length=200)] = ""
-    provider: Literal["whatsmeow", "sandbox", "forwarder"] = "whatsmeow"
+    provider: ProviderName = "whatsmeow"
     auth_token: Annotated[str, Field(max_length=512)] = ""
     webhook_url: Line = ""
     webhook_header: Line = ""
