@@ -87,7 +87,7 @@ audit: $(VENV)/.dev ## Look for known holes in what is installed; needs the inde
 lock: $(VENV)/.dev ## Choose the versions of all dependencies again
 	@$(INSTALL) pip-tools
 	@$(COMPILE) --extra build -o requirements.txt setup.cfg
-	@sed -n 's/^ *\(\(neonize\|soupsieve\) .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
+	@sed -n 's/^ *\(\(neonize\|cryptography\|soupsieve\) .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whatsmeow.txt -
 	@sed -n 's/^ *\(opentelemetry-.*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-otel.txt -
 	@sed -n 's/^ *\(faster-whisper .*\)/\1/p' setup.cfg | $(COMPILE) --constraint requirements.txt -o requirements-whisper.txt -
 	@$(COMPILE) --extra dev --extra otel --constraint requirements.txt --constraint requirements-whatsmeow.txt --constraint requirements-otel.txt -o requirements-dev.txt setup.cfg

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 import importlib
 import inspect
 import json
 import os
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +249,110 @@ def received(folder: Path) -> Any:
     }
 
 
+MARIA, OTHER, GROUP = "24788516941", "35599999999", "120363040468224422"
+
+
+def sealed(folder: Path) -> Any:
+    """Messages that are sealed with the secret of another one, as the library's file has it, and what becomes of them."""
+    module, engine = neonize_engine(folder)
+    e2e = module.e2e
+    common = importlib.import_module("neonize.proto.waCommon.WACommon_pb2")
+    _make_library(engine)
+    _fill_library(engine._folder.library)
+    key = common.MessageKey(ID="3EB0T", fromMe=True, remoteJID=f"{PHONE}@s.whatsapp.net")
+    new = e2e.Message(conversation="new words")
+    protocol = e2e.ProtocolMessage(key=key, type=14, editedMessage=new, timestampMS=1_760_000_111_000)
+    wrapped = e2e.Message(editedMessage=e2e.FutureProofMessage(message=e2e.Message(protocolMessage=protocol)))
+    caption = e2e.Message(imageMessage=e2e.ImageMessage(caption="new words", mimetype="image/jpeg"))
+    event = e2e.Message(eventMessage=e2e.EventMessage(name="new words", startTime=1795600000))
+    option = e2e.PollAddOptionMessage(addOption=e2e.PollCreationMessage.Option(optionName="new words"))
+    response = e2e.EventResponseMessage(response="GOING", extraGuestCount=2)
+    phone, lid, other = "554988887777@s.whatsapp.net", f"{MARIA}@lid", f"{OTHER}@lid"
+    edit = "Message Edit"
+    cases = {
+        "an edit": _seal(e2e.Message(protocolMessage=protocol), edit, author=lid, writer=lid),
+        "by the phone": _seal(e2e.Message(protocolMessage=protocol), edit, author=phone, writer=phone),
+        "by both": _seal(e2e.Message(protocolMessage=protocol), edit, author=phone, writer=lid),
+        "wrapped": _seal(wrapped, edit, author=lid, writer=lid),
+        "bare": _seal(new, edit, author=lid, writer=lid),
+        "caption": _seal(caption, edit, author=lid, writer=lid),
+        "event": _seal(event, "Event Edit", author=lid, writer=lid),
+        "option": _seal(e2e.Message(pollAddOptionMessage=option), "Poll Add Option", author=lid, writer=lid),
+        "reaction": _seal(e2e.ReactionMessage(text="+"), "Enc Reaction", author=lid, writer=lid),
+        "no reaction": _seal(e2e.ReactionMessage(text=""), "Enc Reaction", author=lid, writer=lid),
+        "comment": _seal(new, "Enc Comment", author=lid, writer=lid),
+        "response": _seal(response, "Event Response", author=lid, writer=lid, bound=True),
+        "of another's message": _seal(new, edit, author=lid, writer=other),
+        "another use": _seal(new, "Enc Comment", author=lid, writer=lid),
+        "no secret": _seal(new, edit, author=lid, writer=lid),
+        "no nonce": (b"", b"x" * 40),
+        "nothing in it": (b"n" * 12, b""),
+        "garbage": _seal(b"\xff\xff\xff", edit, author=lid, writer=lid),
+        "of a kind to come": _seal(new, edit, author=lid, writer=lid),
+        "reaction of another": _seal(e2e.ReactionMessage(text="+"), "Enc Reaction", author=lid, writer=other),
+    }
+    parts = {"reaction": "encReactionMessage", "no reaction": "encReactionMessage", "comment": "encCommentMessage",
+             "response": "encEventResponseMessage", "reaction of another": "encReactionMessage"}  # fmt: skip
+    kinds = {"event": "EVENT_EDIT", "option": "POLL_ADD_OPTION", "of a kind to come": "MESSAGE_SCHEDULE"}
+    results = {}
+    for name, (nonce, payload) in cases.items():
+        target = common.MessageKey(ID="3EB0NONE") if name == "no secret" else key
+        part = getattr(e2e, (field := parts.get(name, "secretEncryptedMessage"))[0].upper() + field[1:])
+        about = {"eventCreationMessageKey" if name == "response" else "targetMessageKey": target}
+        kind = {} if name in parts else {"secretEncType": kinds.get(name, "MESSAGE_EDIT")}
+        envelope = part(encIV=nonce, encPayload=payload, **about, **kind)
+        head = info(module)
+        if name.endswith((" another", "another's message")):
+            head.MessageSource.Sender.User = OTHER
+            head.MessageSource.ClearField("SenderAlt")
+        message = module.protobufs.Message(Info=head, Message=e2e.Message(**{field: envelope}))
+        converted = engine.convert("Message", message.SerializePartialToString())
+        results[name] = [{"type": event.type, "data": event.data} for event in converted]
+    return results
+
+
+SECRET = bytes(range(32))
+
+
+def _make_library(engine: Any) -> str:
+    """Let the library make its file, where nothing can be reached; how it ended."""
+    ended: list[str] = []
+
+    def connect() -> None:
+        login = Login(method="qr", proxy="http://127.0.0.1:9")
+        ended.append(engine.run(login, lambda _kind, _payload: None).code.name)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(30)
+    return next(iter(ended), "not at all")
+
+
+def _fill_library(library: Path) -> None:
+    """In the library's own tables: one device, Maria's LID, and the secret of her message 3EB0T."""
+    with closing(sqlite3.connect(library)) as file, file:
+        file.execute("PRAGMA ignore_check_constraints=ON")
+        columns = [name for _, name, _, required, default, _ in file.execute("PRAGMA table_info(whatsmeow_device)")
+                   if (required and default is None) or name == "jid"]  # fmt: skip
+        values = [f"{PHONE}:7@s.whatsapp.net" if name == "jid" else 1 for name in columns]
+        marks = ",".join("?" * len(columns))
+        file.execute(f"INSERT INTO whatsmeow_device ({','.join(columns)}) VALUES ({marks})", values)  # noqa: S608
+        file.execute("INSERT INTO whatsmeow_lid_map (lid, pn) VALUES (?, ?)", (MARIA, "554988887777"))
+        secret = (f"{PHONE}:7@s.whatsapp.net", f"{MARIA}@lid", f"{MARIA}@lid", "3EB0T", SECRET)
+        file.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", secret)
+
+
+def _seal(plain: Any, use: str, *, author: str, writer: str, bound: bool = False) -> tuple[bytes, bytes]:
+    """As a phone seals it: the nonce, and the ciphertext with its tag."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 (only here)
+
+    data = plain if isinstance(plain, bytes) else plain.SerializeToString()
+    extracted = hmac.digest(bytes(32), SECRET, "sha256")
+    key = hmac.digest(extracted, f"3EB0T{author}{writer}{use}".encode() + b"\1", "sha256")
+    nonce = b"n" * 12
+    return nonce, AESGCM(key).encrypt(nonce, data, f"3EB0T\0{writer}".encode() if bound else b"")
+
+
 def written(folder: Path) -> Any:
     """Which of the messages that tests write by hand the library's protobufs cannot hold as they are."""
     module, _ = neonize_engine(folder)
@@ -304,16 +411,7 @@ def store(folder: Path) -> Any:
     """Open a store and try to connect where nothing can be reached."""
     module, engine = neonize_engine(folder)
     library = max(Path(module.neonize.__file__).parent.glob("*.so"), key=lambda path: path.stat().st_size)
-    done = threading.Event()
-    result: dict[str, Any] = {"library_bytes": library.stat().st_size}
-
-    def connect() -> None:
-        ended = engine.run(Login(method="qr", proxy="http://127.0.0.1:9"), lambda _kind, _payload: None)
-        result["ended"] = ended.code.name
-        done.set()
-
-    threading.Thread(target=connect, daemon=True).start()
-    done.wait(30)
+    result: dict[str, Any] = {"library_bytes": library.stat().st_size, "ended": _make_library(engine)}
     result["store_bytes"] = sum(path.stat().st_size for path in (folder / PHONE).glob("whatsapp.db*"))
     return result
 
@@ -324,6 +422,7 @@ if __name__ == "__main__":
         "groups": groups,
         "linking": linking,
         "received": received,
+        "sealed": sealed,
         "written": written,
         "fields": fields,
         "sent": sent,

@@ -127,6 +127,34 @@ def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_pat
     assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 
 
+def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_opened(tmp_path: Path) -> None:
+    results = run(tmp_path, "sealed")
+    pocket = Pocket(tmp_path / "pocket")
+
+    shown: dict[str, Any] = {}
+    for number, (name, events_) in enumerate(results.items()):
+        (event,) = events_
+        before = len(pocket.messages())
+        pocket.reports(event["type"], **{**event["data"], "id": f"3EB0{number:02}"})
+        (shown[name],) = pocket.messages()[before:]
+
+    edits = ("an edit", "by the phone", "by both", "wrapped", "bare", "caption", "event")
+    assert {name: shown[name].get("message_type") for name in edits} == dict.fromkeys(edits, "message_edit")
+    assert [name for name in (*edits, "option", "comment") if "new words" not in shown[name]["text"]["body"]] == []
+    assert {name: shown[name]["context"]["id"] for name in (*edits, "option", "comment", "response")} == dict.fromkeys(
+        (*edits, "option", "comment", "response"), "3EB0T"
+    )
+    assert shown["an edit"]["edit_timestamp"] == "1760000111000"
+    assert shown["reaction"]["reaction"] == {"message_id": "3EB0T", "emoji": "+"}
+    assert shown["reaction of another"]["reaction"] == {"message_id": "3EB0T", "emoji": "+"}
+    assert shown["no reaction"]["reaction"].get("emoji", "") == ""
+    assert shown["response"]["text"]["body"] == "Going (+2)"
+    closed = ("of another's message", "another use", "no secret", "no nonce", "nothing in it", "garbage",
+              "of a kind to come")  # fmt: skip
+    assert {name: shown[name]["type"] for name in closed} == dict.fromkeys(closed, "unsupported")
+    assert shown["of another's message"]["context"]["id"] == "3EB0T"
+
+
 def test_what_tests_write_by_hand_are_messages_of_the_real_library(tmp_path: Path) -> None:
     assert run(tmp_path, "written") == []
 

@@ -56,9 +56,9 @@ WORDLESS = {
     "paymentinvitemessage": "Invitation to payments",
     "scheduledcalleditmessage": "Scheduled call cancelled",
     "splitpaymentupdatemessage": "Split payment changed",
-    "enceventresponsemessage": "(an answer to an event)",
 }
 """What somebody did without a word of their own."""
+RESPONSES = {"GOING": "Going", "NOT_GOING": "Not going", "MAYBE": "Maybe"}
 TIMED = frozenset({"conversation", "extendedtextmessage", *MEDIA})
 """What says by its silence that it stays."""
 SECOND_UPLOADS = frozenset({"HD_IMAGE_DUAL_UPLOAD", "HD_VIDEO_DUAL_UPLOAD", "HEVC_VIDEO_DUAL_UPLOAD", "MOTION_PHOTO"})
@@ -355,6 +355,13 @@ def _event(part: Raw) -> dict[str, Any]:
     return _lines(label, bold(name), when, where, text_at(place, "url"), *words, text_at(part, "calllink"))
 
 
+def _event_response(part: Raw) -> dict[str, Any]:
+    """The answer to an invitation. Its words are no field of WhatsApp's: the engine adds them where it can open it."""
+    words = RESPONSES.get(text_at(part, "response"), "(an answer to an event)")
+    guests = int_at(part, "extraguestcount")
+    return _text(f"{words} (+{guests})" if guests > 0 else words)
+
+
 def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < seconds < MAX_TIME_S else ""
 
@@ -443,6 +450,7 @@ _CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
     "pollupdatemessage": _vote,
     "eventmessage": _event,
     "eventinvitemessage": _event,
+    "enceventresponsemessage": _event_response,
     "musicmessage": _music,
     "groupinvitemessage": _group_invite,
     "requestphonenumbermessage": _phone_request,

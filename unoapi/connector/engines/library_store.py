@@ -6,12 +6,13 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.phones import user_of
+from unoapi.models.phones import LID, USER, user_of, without_device
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_S = 1.0
+MAX_SECRETS = 20
 
 
 def has_device(path: Path, jid: str) -> bool:
@@ -35,6 +36,32 @@ def phone_of(path: Path, lid: str) -> str:
     return user_of(str(rows[0][0])) if rows else ""
 
 
+def names_of(path: Path, jid: str) -> tuple[str, ...]:
+    """The addresses of a person, without a device: the one that is given first, then its LID or phone as noted."""
+    user, _, server = without_device(jid).partition("@")
+    known, wanted, other = ("lid", "pn", USER) if server == LID else ("pn", "lid", LID)
+    statement = f"SELECT {wanted} FROM whatsmeow_lid_map WHERE {known} = ?"  # noqa: S608 (names of columns)
+    try:
+        rows = _rows(path, statement, user) if path.exists() else []
+    except sqlite3.DatabaseError:
+        rows = []
+    return (f"{user}@{server}", *(f"{user_of(str(other_user))}@{other}" for (other_user,) in rows))
+
+
+def secrets_of(path: Path, message_id: str, *, chats: tuple[str, ...]) -> list[tuple[bytes, str]]:
+    """The secrets of the messages with an id in one of these chats, each with who wrote it."""
+    marks = ",".join("?" * len(chats))
+    statement = (
+        "SELECT key, sender_jid FROM whatsmeow_message_secrets WHERE our_jid IN (SELECT jid FROM whatsmeow_device) "
+        f"AND chat_jid IN ({marks}) AND message_id = ? LIMIT {MAX_SECRETS}"  # noqa: S608 (question marks only)
+    )
+    try:
+        rows = _rows(path, statement, *chats, message_id) if path.exists() else []
+    except sqlite3.DatabaseError:
+        return []
+    return [(bytes(key), str(sender)) for key, sender in rows]
+
+
 def let_readers_in(path: Path) -> None:
     """Switch the file to write-ahead logging, which stays in it: else readers and the library block each other."""
     try:
@@ -44,6 +71,6 @@ def let_readers_in(path: Path) -> None:
         return
 
 
-def _rows(path: Path, statement: str, value: str) -> list[Any]:
+def _rows(path: Path, statement: str, *values: str) -> list[Any]:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as file:
-        return file.execute(statement, (value,)).fetchall()
+        return file.execute(statement, values).fetchall()

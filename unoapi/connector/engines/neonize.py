@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.connector.convert.events import address_of, convert_event
 from unoapi.connector.convert.outbound import UNSUPPORTED
-from unoapi.connector.engines import library_store
+from unoapi.connector.engines import library_store, sealed_messages
 from unoapi.connector.engines.base import (
     CONTRACT_EVENT,
     Ended,
@@ -56,6 +56,7 @@ e2e: Any = importlib.import_module("neonize.proto.waE2E.WAWebProtobufsE2E_pb2")
 companion: Any = importlib.import_module("neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2")
 json_format: Any = importlib.import_module("google.protobuf.json_format")
 unknown_fields: Any = importlib.import_module("google.protobuf.unknown_fields")
+DecodeError: Any = importlib.import_module("google.protobuf.message").DecodeError
 package: Any = importlib.import_module("importlib.metadata")
 
 SAVED_EVENTS = {
@@ -106,6 +107,38 @@ def _name_unknown(part: Any, document: dict[str, Any]) -> None:
     for field, value in part.ListFields():
         if field.message_type is not None and field.message_type.name in CARRIERS and field.name in document:
             _name_unknown(value, document[field.name])
+
+
+def _plain(jid: Any) -> str:
+    return f"{jid.User}@{jid.Server}"
+
+
+def _put(sealed: sealed_messages.Sealed, plain: bytes, event: Any) -> Any:
+    """Put the plain bytes of a sealed part in its place. Raises DecodeError before it changes anything."""
+    if sealed.use == "Event Response":
+        return e2e.EventResponseMessage.FromString(plain)
+    if sealed.use == "Enc Reaction":
+        reaction = e2e.ReactionMessage.FromString(plain)
+        reaction.key.CopyFrom(sealed.target)
+        inner = e2e.Message(reactionMessage=reaction)
+    elif sealed.use == "Enc Comment":
+        comment = e2e.CommentMessage(message=e2e.Message.FromString(plain), targetMessageKey=sealed.target)
+        inner = e2e.Message(commentMessage=comment)
+    else:
+        inner = e2e.Message.FromString(plain)
+    if sealed.use in sealed_messages.EDITS:
+        if inner.HasField("editedMessage"):
+            inner = inner.editedMessage.message
+        edit = inner.protocolMessage if inner.HasField("protocolMessage") else e2e.ProtocolMessage(editedMessage=inner)
+        edit.type = e2e.ProtocolMessage.Type.Value("MESSAGE_EDIT")
+        edit.key.CopyFrom(sealed.target)
+        inner = e2e.Message(protocolMessage=edit)
+        event.IsEdit = True
+    elif inner.HasField("pollAddOptionMessage"):
+        inner.pollAddOptionMessage.pollCreationMessageKey.CopyFrom(sealed.target)
+    event.Message.ClearField(sealed.field)
+    event.Message.MergeFrom(inner)
+    return None
 
 
 class NeonizeEngine:
@@ -180,7 +213,10 @@ class NeonizeEngine:
     def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
         event = SAVED_EVENTS[kind].FromString(payload)
+        response = self._open(event) if kind == "Message" else None
         document = json_format.MessageToDict(event, preserving_proto_field_name=True)
+        if response is not None:
+            document["Message"]["encEventResponseMessage"] |= json_format.MessageToDict(response)
         if kind == "Message":
             _name_unknown(event.Message, document.setdefault("Message", {}))
         if kind == "Message" and event.Message.HasField("pollUpdateMessage"):
@@ -188,6 +224,33 @@ class NeonizeEngine:
             vote = {"optionHashes": hashes or [], "withdrawn": hashes == []}
             document["Message"]["pollUpdateMessage"] |= vote
         return convert_event(kind, document, phone_of=self._phone_of)
+
+    def _open(self, event: Any) -> Any:
+        """Put what is sealed in a message in its place; the answer to an event, which has no place, is returned.
+
+        What cannot be opened stays as it is: its message came before this device was linked, or is gone.
+        """
+        sealed = sealed_messages.sealed_part(event.Message)
+        if sealed is None:
+            return None
+        library, source = self._folder.library, event.Info.MessageSource
+        chats, writers = (
+            tuple(dict.fromkeys(name for jid in jids if jid.User for name in library_store.names_of(library, _plain(jid))))
+            for jids in ((source.Chat, source.RecipientAlt), (source.Sender, source.SenderAlt))
+        )
+        secrets = [
+            sealed_messages.Secret(key, library_store.names_of(library, author))
+            for key, author in library_store.secrets_of(library, sealed.target.ID, chats=chats)
+        ]
+        plain = sealed_messages.opened(sealed, secrets=secrets, writers=writers)
+        if plain is None:
+            log.info("sealed_message_not_opened", use=sealed.use, secrets=len(secrets))
+            return None
+        try:
+            return _put(sealed, plain, event)
+        except DecodeError as error:
+            log.info("sealed_message_not_read", use=sealed.use, error=describe(error))
+            return None
 
     def _phone_of(self, lid: str) -> str:
         """The phone of a LID, as the library has noted it; empty when it has not."""

@@ -1,0 +1,99 @@
+"""Opens what WhatsApp encrypts once more, with the secret of the message that it is about.
+
+Edits come so since 2026, and in communities' announcement groups reactions and comments. The library saves the secrets
+in its file and opens nothing by itself. Key: HKDF-SHA256 of the secret, with the id of that message, who wrote it, who
+wrote this, and the use; then AES-256-GCM (whatsmeow's `msgsecret.go` has the same). Addresses are LIDs or phones, as
+the writer's program chose, so that each pair is tried: a wrong one fails.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENVELOPES = {
+    "EVENT_EDIT": "Event Edit",
+    "MESSAGE_EDIT": "Message Edit",
+    "POLL_EDIT": "Poll Edit",
+    "POLL_ADD_OPTION": "Poll Add Option",
+}
+EDITS = frozenset({"Event Edit", "Message Edit", "Poll Edit"})
+USES = {
+    "encReactionMessage": "Enc Reaction",
+    "encCommentMessage": "Enc Comment",
+    "encEventResponseMessage": "Event Response",
+}
+NAMES_THE_WRITER = frozenset({"Event Response"})
+"""Uses whose ciphertext is bound to the id and the writer besides."""
+NONCE_BYTES, SECRET_BYTES, MAX_BYTES = 12, 32, 1_000_000
+
+
+class Sealed(NamedTuple):
+    """A sealed part of a message: its field, what it is used for, the key of the message that it is about."""
+
+    field: str
+    use: str
+    target: Any
+    nonce: bytes
+    payload: bytes
+
+
+class Secret(NamedTuple):
+    """The secret of a message, and by which addresses its writer is known."""
+
+    key: bytes
+    writers: tuple[str, ...]
+
+
+def sealed_part(message: Any) -> Sealed | None:
+    """What is sealed in a message, a protobuf of WhatsApp's; none when nothing is, or nothing that we can open."""
+    if message.HasField("secretEncryptedMessage"):
+        part = message.secretEncryptedMessage
+        kinds = part.DESCRIPTOR.fields_by_name["secretEncType"].enum_type.values_by_number
+        kind = kinds.get(part.secretEncType)
+        use = ENVELOPES.get(kind.name) if kind is not None else None
+        return Sealed("secretEncryptedMessage", use, part.targetMessageKey, part.encIV, part.encPayload) if use else None
+    for field, use in USES.items():
+        if message.HasField(field):
+            part = getattr(message, field)
+            target = part.eventCreationMessageKey if field == "encEventResponseMessage" else part.targetMessageKey
+            return Sealed(field, use, target, part.encIV, part.encPayload)
+    return None
+
+
+def opened(sealed: Sealed, *, secrets: Iterable[Secret], writers: tuple[str, ...]) -> bytes | None:
+    """The plain bytes; none when no secret opens them. `writers` are the addresses of who wrote what is sealed.
+
+    An edit opens for the writer of the message alone: everybody in a group has its secret.
+    """
+    if len(sealed.nonce) != NONCE_BYTES or not 0 < len(sealed.payload) <= MAX_BYTES:
+        return None
+    only_own = sealed.use in EDITS
+    for secret in secrets:
+        if len(secret.key) != SECRET_BYTES or (only_own and set(writers).isdisjoint(secret.writers)):
+            continue
+        for author, writer in product(secret.writers, writers):
+            plain = _decrypted(sealed, secret=secret.key, author=author, writer=writer)
+            if plain is not None:
+                return plain
+    return None
+
+
+def _decrypted(sealed: Sealed, *, secret: bytes, author: str, writer: str) -> bytes | None:
+    # Here, because few sessions ever need it: loaded it takes some megabytes of each.
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
+    about = str(sealed.target.ID)
+    info = f"{about}{author}{writer}{sealed.use}".encode()
+    key = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(secret)
+    bound = f"{about}\0{writer}".encode() if sealed.use in NAMES_THE_WRITER else b""
+    try:
+        return AESGCM(key).decrypt(sealed.nonce, sealed.payload, bound)
+    except InvalidTag:
+        return None
