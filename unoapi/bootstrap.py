@@ -547,6 +547,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "ignoreBroadcastMessages": settings.ignore_broadcast_messages,
         "ignoreOwnMessages": settings.ignore_own_messages,
         "ignoreYourselfMessages": settings.ignore_yourself_messages,
+        "ignoreHistoryMessages": settings.ignore_history_messages,
         "readOnReceipt": settings.read_on_receipt,
         "composingMessage": settings.composing_message,
         "sendConnectionStatus": settings.send_connection_status,

@@ -395,6 +395,13 @@ class Settings(BaseSettings):
     ignore_broadcast_messages: bool = Field(False, description="Ignore broadcast lists.")
     ignore_own_messages: bool = Field(True, description="Ignore what the number writes on its other devices.")
     ignore_yourself_messages: bool = Field(False, description="Ignore what the number writes to itself.")
+    ignore_history_messages: bool = Field(
+        True,
+        description="Ignore what was written before a phone was linked. Else it comes as events of field `history`.",
+    )
+    history_max_age_days: int = Field(
+        30, ge=1, le=3650, description="Days of such messages; files are named only, and there are 10,000 at most."
+    )
     read_on_receipt: bool = Field(False, description="Mark received messages as read at once.")
     composing_message: bool = Field(False, description="Show typing before each message.")
     reject_calls: str = Field(

@@ -10,9 +10,10 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.connector.written import MESSAGES
 from unoapi.connector.convert.inbound import content_of
@@ -21,10 +22,13 @@ from unoapi.connector.engines.base import Login
 from unoapi.connector.engines.registry import make_engine
 from unoapi.connector.schemas import FOLDER
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import SendRefused
+from unoapi.errors import QuestionRefused, SendRefused
 from unoapi.models.connector.commands import Send
 from unoapi.models.connector.groups import ChangeGroup
 from unoapi.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PHONE = "5511999990000"
 FUTURE = b"\xa2\x38\x06\x0a\x04word"
@@ -158,6 +162,7 @@ def groups(folder: Path) -> Any:
     calls: list[str] = []
     engine._client, engine._connected = GroupClient(module, group, calls), True
     engine._addresses["5549988887777"] = "554988887777@s.whatsapp.net"
+    engine._addresses["5511988880002"] = "5511988880002@s.whatsapp.net"
     change = ChangeGroup(group=address, subject="a", description="b", announcement=True, locked=False)
     engine.groups.change(change, b"jpeg")
     engine.groups.leave(address)
@@ -177,10 +182,22 @@ def groups(folder: Path) -> Any:
         "found": engine.groups.find(address).model_dump(),
         "removed": [one.model_dump() for one in engine.groups.change_members(address, "remove", ["777@lid"])],
         "link": engine.groups.invite_link(address, reset=True),
+        "approved": [
+            one.model_dump() for one in engine.groups.decide(address, "approve", ["5511988880002", "777@lid"])
+        ],
+        "rejected": _refusal(lambda: engine.groups.decide(address, "reject", ["5511988880002"])),
         "requests": [one.model_dump() for one in engine.groups.requests(address)],
         "picture": engine.picture(address).url,
         "calls": calls,
     }
+
+
+def _refusal(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except QuestionRefused as error:
+        return f"{error.code}: {error}"
+    return ""
 
 
 def linking(folder: Path) -> Any:
@@ -253,7 +270,7 @@ MARIA, OTHER, GROUP = "24788516941", "35599999999", "120363040468224422"
 
 
 def sealed(folder: Path) -> Any:
-    """Messages that are sealed with the secret of another one, as the library's file has it, and what becomes of them."""
+    """Messages sealed with the secret of another one, as the library's file has it, and what becomes of them."""
     module, engine = neonize_engine(folder)
     e2e = module.e2e
     common = importlib.import_module("neonize.proto.waCommon.WACommon_pb2")
@@ -311,6 +328,58 @@ def sealed(folder: Path) -> Any:
     return results
 
 
+def history(folder: Path) -> Any:
+    """What a phone hands over of before it was linked, through the library's own dispatcher."""
+    import ctypes  # noqa: PLC0415 (only here)
+
+    module, engine = neonize_engine(folder)
+    saved: list[tuple[str, bytes]] = []
+    engine._emit, engine._login = lambda kind, payload: saved.append((kind, payload)), Login(history_days=30)
+    engine._folder.save_login(f"{PHONE}:7@s.whatsapp.net")
+    engine._history_left = 203
+    engine._client = module.neonize.NewClient(str(folder / "x.db"), uuid=PHONE, new_device=True)
+    engine._subscribe()
+    e2e, now = module.e2e, int(time.time())
+    image = e2e.ImageMessage(mimetype="image/jpeg", mediaKey=b"key", directPath="/v/1", fileLength=3, caption="words")
+    quote = e2e.ContextInfo(stanzaID="H1", participant=f"{MARIA}@lid", quotedMessage=e2e.Message(conversation="a"))
+    key = {"fromMe": False, "remoteJID": f"{MARIA}@lid"}
+    event = module.protobufs.HistorySync()
+    event.Data.syncType = 3
+    event.Data.pushnames.add(ID="x", pushname="y")
+    many = event.Data.conversations.add(ID="5511988880009@s.whatsapp.net")
+    for number in range(200):
+        _past(many, {"ID": f"M{number}"}, now - 900, e2e.Message(conversation="m"))
+    maria = event.Data.conversations.add(ID=f"{MARIA}@lid", pnJID="554988887777@s.whatsapp.net", displayName="Maria")
+    _past(maria, {"ID": "OLD", **key}, now - 31 * 86400, e2e.Message(conversation="too old"))
+    _past(maria, {"ID": "CUT", **key}, now - 29 * 86400, e2e.Message(conversation="one too many"))
+    _past(maria, {"ID": "STUB", **key}, now - 60, None)
+    _past(maria, {"ID": "H1", **key}, now - 50, e2e.Message(imageMessage=image))
+    own = e2e.Message(extendedTextMessage=e2e.ExtendedTextMessage(text="answer", contextInfo=quote))
+    _past(maria, {"ID": "H2", "fromMe": True, "remoteJID": f"{MARIA}@lid"}, now - 40, own, status="READ")
+    group = event.Data.conversations.add(ID=f"{GROUP}@g.us", name="Orders")
+    member = {"ID": "H3", "remoteJID": f"{GROUP}@g.us", "participant": f"{OTHER}:3@lid"}
+    _past(group, member, now - 30, e2e.Message(conversation="in the group"), pushName="Otto")
+    data = event.SerializePartialToString()
+    buffer = ctypes.create_string_buffer(data, len(data))
+    engine._client.event.execute(0, ctypes.addressof(buffer), len(data), module.events.EVENT_TO_INT[type(event)])
+    converted = [[{"type": one.type, "data": one.data} for one in engine.convert(*row)] for row in saved]
+    return {"rows": [len(row) for row in converted], "left": engine._history_left,
+            "events": [event for row in converted for event in row]}  # fmt: skip
+
+
+def _past(chat: Any, key: dict[str, Any], at: int, message: Any, **more: Any) -> None:
+    stored = chat.messages.add().message
+    for name, value in key.items():
+        setattr(stored.key, name, value)
+    stored.messageTimestamp = at
+    if message is not None:
+        stored.message.CopyFrom(message)
+    if "status" in more:
+        stored.status = stored.Status.Value(more["status"])
+    if "pushName" in more:
+        stored.pushName = more["pushName"]
+
+
 SECRET = bytes(range(32))
 
 
@@ -336,7 +405,7 @@ def _fill_library(library: Path) -> None:
                    if (required and default is None) or name == "jid"]  # fmt: skip
         values = [f"{PHONE}:7@s.whatsapp.net" if name == "jid" else 1 for name in columns]
         marks = ",".join("?" * len(columns))
-        file.execute(f"INSERT INTO whatsmeow_device ({','.join(columns)}) VALUES ({marks})", values)  # noqa: S608
+        file.execute(f"INSERT INTO whatsmeow_device ({','.join(columns)}) VALUES ({marks})", values)
         file.execute("INSERT INTO whatsmeow_lid_map (lid, pn) VALUES (?, ?)", (MARIA, "554988887777"))
         secret = (f"{PHONE}:7@s.whatsapp.net", f"{MARIA}@lid", f"{MARIA}@lid", "3EB0T", SECRET)
         file.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", secret)
@@ -423,6 +492,7 @@ if __name__ == "__main__":
         "linking": linking,
         "received": received,
         "sealed": sealed,
+        "history": history,
         "written": written,
         "fields": fields,
         "sent": sent,

@@ -21,7 +21,7 @@ from unoapi.models.jobs import EventJob, ReceiveEvent
 from unoapi.providers.whatsmeow.events import receive
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "examples.json").read_text("utf-8"))
-SILENT = {"protocol"}
+SILENT = {"protocol", "pin"}
 
 
 @cache

@@ -50,6 +50,7 @@ def test_all_cases_of_the_node_version_are_here() -> None:
 
 
 OF_OTHER_LIBRARIES: dict[str, dict[str, Any]] = {
+    "pin": {"pinInChatMessage": {"key": {"id": "P1"}, "type": "PIN_FOR_ALL"}},
     "poll_vote": {"pollUpdateMessage": {"pollCreationMessageKey": {"id": "P1"}, "vote": {}}},
     "flow_reply": {
         "interactiveResponseMessage": {

@@ -51,7 +51,7 @@ def test_field_report_31_an_answer_means_the_second_row(answer: str) -> None:
         "op. 2", "opç 2", "opcao2", "n° 2", "N.º 2", "Opção nº 2", "Resposta: 2", "a alternativa b", "R: 2",
         "quero a 2", "2 por favor", "2, pfv", "no 2", "\u2777", "\u2781", "\u24f6", "\u0662", "-2", "[2]", "2\n",
         "Plano Bê (com TV)", "plano be com tv", "2 - Plano Bê - com TV", "plano-bê", "\U0001f449 2", "B -", "002",
-        "2nd",
+        "2nd", "o plano bê", "quero o Plano Bê", "eu prefiro o plano bê, por favor",
     ],
 )  # fmt: skip
 def test_field_report_31_people_say_the_second_row_in_more_ways(answer: str) -> None:
@@ -66,7 +66,8 @@ def test_field_report_31_people_say_the_second_row_in_more_ways(answer: str) -> 
 @pytest.mark.parametrize(
     "answer",
     ["segunda", "segunda-feira", "na segunda", "10:30", "1,2", "2%", "R$ 2", "2.0", "2 ou 1", "1 e 2", "um momento",
-     "de 1 a 2", "No, one", "ok", "por favor", "2b", "last", "dois planos", "quero 2 pizzas", "a 1 hora", "I'm ok"],
+     "de 1 a 2", "No, one", "ok", "por favor", "2b", "last", "dois planos", "quero 2 pizzas", "a 1 hora", "I'm ok",
+     "não quero o plano bê", "o plano bê ou o plano a", "qual o plano bê", "o plano"],
 )  # fmt: skip
 def test_field_report_31_what_only_sounds_like_a_row_is_none(answer: str) -> None:
     assert chosen(answer, MENU) is None

@@ -13,6 +13,7 @@ import pytest
 from tests.connector.library import library_path
 from tests.connector.phones import NOBODY, Phone
 from tests.connector.pocket import Pocket
+from tests.support.fakes import PHONE
 from tests.support.stack import ROOT, Stack, eventually
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def test_groups_are_asked_of_the_real_library_as_it_wants_to_be_asked(tmp_path: 
     assert (result["created"]["subject"], result["created"]["announcement"]) == ("Orders", True)
     assert result["removed"][0]["phone"] == "5549988887777"
     assert (result["requests"][0]["phone"], result["requests"][0]["requested_at"]) == ("5511988880002", 1_760_000_000)
+    assert [(one["phone"] or one["jid"], one["error"]) for one in result["approved"]] == [
+        ("5549988887777", 0), ("777@lid", 404),
+    ]  # fmt: skip
+    assert result["rejected"].startswith("131051: ")
     assert (result["link"], result["picture"]) == ("https://chat.whatsapp.com/x", "https://pps.test/x")
     assert (result["reaction"][:4], len(result["reaction"])) == ("3EB0", 22)
     assert result["file to a channel"].startswith("131051: ")
@@ -153,6 +158,33 @@ def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_op
               "of a kind to come")  # fmt: skip
     assert {name: shown[name]["type"] for name in closed} == dict.fromkeys(closed, "unsupported")
     assert shown["of another's message"]["context"]["id"] == "3EB0T"
+
+
+def test_what_was_written_before_a_phone_was_linked_comes_as_its_history(tmp_path: Path) -> None:
+    result = run(tmp_path, "history")
+    pocket = Pocket(tmp_path / "pocket", ignoreHistoryMessages=False)
+
+    for event in result["events"][-3:]:
+        pocket.reports(event["type"], **event["data"])
+
+    assert (result["rows"], result["left"]) == ([100, 100, 3], 0)
+    assert [event["data"]["id"] for event in result["events"][-3:]] == ["H1", "H2", "H3"]
+    file, own, grouped = (value["history"][0]["threads"][0] for value in pocket.events)
+    assert [thread["id"] for thread in (file, own, grouped)] == [
+        "5549988887777", "5549988887777", "120363040468224422@g.us",
+    ]  # fmt: skip
+    placeholder = {"type": "image", "mime_type": "image/jpeg", "caption": "words"}
+    assert file["messages"][0]["media_placeholder"] == placeholder
+    assert own["messages"][0] | {"timestamp": "", "from": "", "context": {}} == {
+        "id": "H2", "from": "", "to": "5549988887777", "to_user_id": "24788516941@lid", "type": "text",
+        "text": {"body": "answer"}, "timestamp": "", "context": {}, "history_context": {"status": "READ"},
+    }  # fmt: skip
+    assert (own["messages"][0]["from"], own["messages"][0]["context"]["id"]) == (PHONE, "H1")
+    assert grouped["messages"][0]["text"]["body"] == "in the group"
+    names = [value["contacts"][0]["profile"]["name"] for value in pocket.events]
+    assert names == ["Maria", "5549988887777", "Otto"]
+    assert pocket.events[2]["contacts"][0]["group_subject"] == "Orders"
+    assert pocket.messages() == []
 
 
 def test_what_tests_write_by_hand_are_messages_of_the_real_library(tmp_path: Path) -> None:

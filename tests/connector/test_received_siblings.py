@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.connector.pocket import Pocket
+from tests.connector.pocket import CHAT, Pocket
 from tests.connector.written import (
     ABOUT,
     ANA,
@@ -36,6 +37,7 @@ from tests.connector.written import (
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.models.connector.bounds import bounded, plain_name
 from unoapi.models.connector.events import Party
+from unoapi.services.webhook_profiles import SHAPES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -506,3 +508,41 @@ def test_an_own_message_in_a_group_is_told_with_the_group(tmp_path: Path) -> Non
     shown = message_in(Pocket(tmp_path), IMAGE, chat=GROUP, from_me=True)
 
     assert (shown["from"], shown["group_id"]) == (PHONE, "120363@g.us")
+
+
+@pytest.mark.parametrize(
+    ("chat", "kind"), [("status@broadcast", "status"), ("123456@broadcast", "broadcast"), (CHAT["jid"], None)]
+)
+def test_what_is_said_to_many_is_told_as_such(tmp_path: Path, chat: str, kind: str | None) -> None:
+    pocket = Pocket(tmp_path)
+
+    pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": chat}, sender=CHAT)
+
+    (value,) = pocket.events
+    assert value.get("chat") == ({"id": chat, "type": kind} if kind else None)
+    assert value["contacts"][0]["wa_id"] == CONTACT
+    change = {"field": "messages", "value": value}
+    for profile in ("meta", "typebot", "unoapi"):
+        shaped = SHAPES[profile](json.loads(json.dumps(change)), PHONE)
+        assert (shaped is None) == (kind == "status" and profile != "unoapi"), profile
+        assert shaped is None or "chat" not in shaped["value"]
+
+
+@pytest.mark.parametrize("chat", ["status@broadcast", "123456@broadcast"])
+def test_what_the_number_says_to_many_is_no_talk_with_itself(tmp_path: Path, chat: str) -> None:
+    pocket = Pocket(tmp_path)
+    own = {"jid": f"{PHONE}@s.whatsapp.net", "kind": "user", "phone": PHONE}
+
+    pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": chat}, sender=own, from_me=True)
+
+    (value,) = pocket.events
+    assert (value["messages"][0]["from"], value["contacts"][0]["wa_id"]) == (PHONE, chat)
+
+
+@pytest.mark.parametrize("chat", ["867051314767696@bot", "3-123@interop", "123@msgr", "120363111@newsletter"])
+def test_who_is_no_person_has_the_same_name_everywhere(tmp_path: Path, chat: str) -> None:
+    pocket = Pocket(tmp_path)
+
+    message = pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": chat})
+
+    assert (message["from"], pocket.events[0]["contacts"][0]["wa_id"]) == (chat, chat)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.connector.pocket import CHAT, Pocket
-from tests.support.fakes import CONTACT, PHONE
+from tests.support.fakes import CONTACT, GROUP, PHONE
 from unoapi.connector.convert.outbound import message_of
 from unoapi.errors import MessageRejected
 from unoapi.models.cloud_api.messages import Sender
@@ -189,7 +189,7 @@ def test_a_reaction_in_a_channel_names_the_message_by_its_number_there(tmp_path:
 def test_only_chats_whose_messages_disappear_carry_a_timer(tmp_path: Path, to: str, *, carries: bool) -> None:
     left = Pocket(tmp_path).send(to=to, type="text", text={"body": "x"}, ttl=3600)
 
-    assert ("extendedTextMessage" in left) is carries
+    assert ("expiration" in left.get("extendedTextMessage", {}).get("contextInfo", {})) is carries
 
 
 @pytest.mark.parametrize(
@@ -268,3 +268,85 @@ def test_more_buttons_than_phones_show_are_numbered_lines(mode: str, count: int,
     )
 
     assert list(message_of(send, to="1@s.whatsapp.net")) == [kind]
+
+
+@pytest.mark.parametrize(
+    ("fields", "color", "font"),
+    [
+        ({}, 0xFF075E54, None),
+        ({"backgroundColor": "#1F7AEC"}, 0xFF1F7AEC, None),
+        ({"options": {"backgroundColor": "1f7aec", "font": 8}}, 0xFF1F7AEC, 8),
+    ],
+)
+def test_a_text_as_a_status_post_has_a_colour_and_a_font(
+    tmp_path: Path, fields: dict[str, Any], color: int, font: int | None
+) -> None:
+    left = Pocket(tmp_path).send(to="status@broadcast", type="text", text={"body": "oi"}, **fields)
+
+    post = left["extendedTextMessage"]
+    assert (post["text"], post["backgroundArgb"], post["textArgb"], post.get("font")) == ("oi", color, 0xFFFFFFFF, font)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"backgroundColor": "blue"}, "backgroundColor"),
+        ({"backgroundColor": ["#1F7AEC"]}, "backgroundColor"),
+        ({"font": 99}, "font"),
+        ({"font": "x"}, "font"),
+        ({"statusJidList": ["5549988887777"]}, "statusJidList"),
+        ({"options": {"statusJidList": ["5549988887777"]}}, "statusJidList"),
+    ],
+)
+def test_a_status_post_that_cannot_be_as_meant_is_refused(tmp_path: Path, fields: dict[str, Any], named: str) -> None:
+    pocket = Pocket(tmp_path)
+
+    with pytest.raises(MessageRejected) as refused:
+        pocket.send(to="status@broadcast", type="text", text={"body": "oi"}, **fields)
+
+    assert named in refused.value.details
+    assert pocket.sent() == []
+
+
+def test_the_look_of_a_status_post_is_no_part_of_other_texts(tmp_path: Path) -> None:
+    left = Pocket(tmp_path).send(type="text", text={"body": "oi"}, backgroundColor="#1F7AEC", font=99)
+
+    assert left == {"conversation": "oi"}
+
+
+@pytest.mark.parametrize(
+    ("pin", "kind", "seconds"),
+    [
+        ({}, "PIN_FOR_ALL", 604_800),
+        ({"type": "pin", "expiration_days": 1}, "PIN_FOR_ALL", 86_400),
+        ({"type": "pin", "expiration_days": 14}, "PIN_FOR_ALL", 2_592_000),
+        ({"type": "unpin"}, "UNPIN_FOR_ALL", None),
+    ],
+)
+def test_a_message_is_pinned_for_as_long_as_phones_can(
+    tmp_path: Path, pin: dict[str, Any], kind: str, seconds: int | None
+) -> None:
+    pocket = Pocket(tmp_path, composingMessage=True)
+    pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": GROUP, "kind": "group"}, sender=CHAT)
+
+    left = pocket.send(to=GROUP, type="pin", pin={"message_id": "3EB0AA", **pin}, ttl=3600)
+
+    part = left["pinInChatMessage"]
+    assert part["key"] == {"remoteJID": GROUP, "fromMe": False, "ID": "3EB0AA", "participant": CHAT["jid"]}
+    assert (part["type"], left.get("messageContextInfo", {}).get("messageAddOnDurationInSecs")) == (kind, seconds)
+    assert "contextInfo" not in part
+
+
+def test_what_nobody_knows_cannot_be_pinned_and_a_contacts_pin_is_no_message(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+
+    with pytest.raises(MessageRejected):
+        pocket.send(type="pin", pin={"message_id": "wamid.UNKNOWN"})
+    with pytest.raises(ValidationError):
+        pocket.send(type="pin", pin={"message_id": "3EB0AA", "expiration_days": 31})
+    for nowhere in (CHANNEL, "status@broadcast"):
+        with pytest.raises(MessageRejected):
+            pocket.send(to=nowhere, type="pin", pin={"message_id": "3EB0AA"})
+
+    assert pocket.receives({"kind": "pin", "target_id": "3EB0AA"}) == {}
+    assert pocket.sent() == []

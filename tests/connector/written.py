@@ -125,6 +125,14 @@ TEXTS: dict[str, tuple[dict[str, Any], str]] = {
         "*Tea*\nBRL 12.50\nhttps://x.test",
     ),
     "a bill": (native("review_and_pay", BILL), "Pay here\n2 x Tea\nBRL 12.50\nR1"),
+    "a payment's state": (
+        native("payment_status", {"reference_id": "R1", "payment_status": "captured"}),
+        "Pay here\nPayment: captured\nR1",
+    ),
+    "an order's state": (
+        native("review_order", {"reference_id": "R1", "order": {"status": "shipped", "description": "Tomorrow"}}),
+        "Pay here\nOrder: shipped\nTomorrow\nR1",
+    ),
     "a payment key with words": (native("payment_info", PIX), "Pay here\n*Loja*\nPIX *EVP*: k"),
     "an invitation without a name": ({"groupInviteMessage": {"inviteCode": "x"}},
                                      "Group invitation\nhttps://chat.whatsapp.com/x"),

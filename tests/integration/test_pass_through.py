@@ -302,7 +302,9 @@ def test_meta_gets_a_list_where_the_components_came_as_json_in_a_text(api: Api, 
     assert only(graph).body == {**body, "template": {**PROMO, "components": components}}
 
 
-@pytest.mark.parametrize("more", [{"type": "pin"}, {"type": "pin", "pin": "x"}, {"type": 5}, {"type": "hologram"}])
+@pytest.mark.parametrize(
+    "more", [{"type": "beam"}, {"type": "hologram", "hologram": "x"}, {"type": 5}, {"type": "hologram"}]
+)
 def test_a_type_without_its_object_is_refused(api: Api, more: dict[str, Any]) -> None:
     answer = ask(api, "POST", f"{NUMBER}/messages", json={"to": CONTACT, **more})
 
@@ -312,7 +314,7 @@ def test_a_type_without_its_object_is_refused(api: Api, more: dict[str, Any]) ->
 
 @pytest.mark.parametrize("phone", [SANDBOX, PHONE])
 def test_a_phone_takes_no_type_that_only_meta_knows(api: Api, phone: str) -> None:
-    body = {"to": CONTACT, "type": "pin", "pin": {"message_id": "wamid.X"}}
+    body = {"to": CONTACT, "type": "hologram", "hologram": {"message_id": "wamid.X"}}
 
     answer = ask(api, "POST", f"{phone}/messages", token=f"session-token-{phone}", json=body)
 

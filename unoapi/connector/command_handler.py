@@ -32,7 +32,7 @@ from unoapi.models.connector.commands import (
     Send,
     Typing,
 )
-from unoapi.models.connector.content import Buttons, Edit, Media, Reaction, Revoke, Text
+from unoapi.models.connector.content import Buttons, Edit, Media, Pin, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import Quoted, quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import (
@@ -253,7 +253,7 @@ class CommandHandler:
             return {}
         send = send.model_copy(update={"context": self._quote(send.context, to)}) if send.context else send
         send = self._with_mentions(self._with_caption(send), to)
-        if send.composing and not isinstance(send.content, Reaction | Revoke | Edit):
+        if send.composing and not isinstance(send.content, Reaction | Pin | Revoke | Edit):
             self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
             self._stopping.wait(COMPOSING_S)
         media = media_of(send)

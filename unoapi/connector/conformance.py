@@ -553,6 +553,7 @@ def _contents(target: Target) -> Iterator[dict[str, Any]]:
     yield {"kind": "location", "latitude": -27.1, "longitude": -52.6, "name": "Shop"}
     yield {"kind": "contacts", "contacts": [{"name": "A", "vcard": "BEGIN:VCARD\nVERSION:3.0\nFN:A\nEND:VCARD"}]}
     yield {"kind": "reaction", "target_id": "3EB0", "target_from_me": True, "emoji": "\N{THUMBS UP SIGN}"}
+    yield {"kind": "pin", "target_id": "3EB0", "target_from_me": True, "seconds": 604800}
     yield {"kind": "poll", "name": "Lunch?", "options": ["A", "B"], "selectable": 1}
     yield {"kind": "list", "body": "Choose", "button": "Open", "sections": [{"title": "S", "rows": rows}]}
     yield {"kind": "buttons", "body": "Well?", "buttons": [{"type": "reply", "id": "yes", "title": "Yes"}]}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
-from unoapi.connector.engines.base import CONTRACT_EVENT, EngineEvent, housekeeping_mark
+from unoapi.connector.engines.base import CONTRACT_EVENT, HISTORY_MARK, EngineEvent, housekeeping_mark
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
@@ -190,7 +190,7 @@ class OutboxPublisher:
         try:
             events = [self._completed(event) for event in self._events_of(row)]
             if self._names is not None:
-                events = [self._names.completed(event) for event in events]
+                events = [event if _is_history(event) else self._names.completed(event) for event in events]
             chat = events[0].partition if len(events) == 1 and events[0].type == "message" else ""
             if chat and self._is_blocked(chat):
                 self._held[row.seq] = chat
@@ -215,7 +215,7 @@ class OutboxPublisher:
         elif kind == "message":
             retry_count = str(data.get("retry_count", 0))
             parts = (str(data["chat"]["jid"]), str(data["sender"]["jid"]), str(data["id"]), retry_count)
-            parts += housekeeping_mark(data)
+            parts += housekeeping_mark(data) + ((HISTORY_MARK,) if data.get("history") else ())
         chat = data.get("chat") if kind == "message" else None
         return [EngineEvent(kind, data, parts=parts, partition=str(chat["jid"]) if isinstance(chat, dict) else "")]
 
@@ -340,8 +340,15 @@ def addresses_of(chat: object) -> set[str]:
     return {name for name in (str(chat.get("jid") or ""), to_jid(phone) if phone else "", lid) if name}
 
 
+def _is_history(event: EngineEvent) -> bool:
+    """Whether it was written before the phone was linked: nothing is asked or fetched for thousands of them."""
+    return event.type == "message" and event.data.get("history") is True
+
+
 def _pending_file(event: EngineEvent) -> dict[str, Any] | None:
     """The file of a message, or the one above its buttons, that is still at WhatsApp."""
+    if _is_history(event):
+        return None
     content = event.data.get("content") if event.type == "message" else None
     file = content.get("header_media") if isinstance(content, dict) and content.get("kind") == "buttons" else content
     if isinstance(file, dict) and file.get("kind") in MEDIA_KINDS and isinstance(file.get("media"), dict):

@@ -260,6 +260,17 @@ def options_of(phone: str, uno: Uno) -> ConnectorOptions:
             time.sleep(OPTIONS_PAUSE_S)
 
 
+def login_of(method: str, phone: str, options: ConnectorOptions, *, proxy: str, history_days: int) -> Login:
+    """How to log in, and for how many days back messages are wanted."""
+    return Login(
+        method=method or "resume",
+        phone=phone,
+        proxy=proxy,
+        qr_timeout_s=options.qr_timeout_ms / 1000,
+        history_days=0 if options.ignore_history_messages else history_days,
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Run one session; the exit code."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
@@ -277,12 +288,7 @@ def main(arguments: list[str]) -> int:
     except NotSent as error:
         log.error("proxy_refused", phone=phone, error=f"{error}", hint="correct proxyUrl of the session")
         return Exit.REFUSED
-    login = Login(
-        method=method or "resume",
-        phone=pair_phone or phone,
-        proxy=proxy,
-        qr_timeout_s=options.qr_timeout_ms / 1000,
-    )
+    login = login_of(method, pair_phone or phone, options, proxy=proxy, history_days=uno.settings.history_max_age_days)
     code = make_runner(uno, phone, login).run()
     uno.close()
     return code

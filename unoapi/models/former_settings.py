@@ -18,7 +18,7 @@ LIBRARY = f"{NOTHING}: it is about the Node version's WhatsApp library"
 CACHE = f"{NOTHING}: what is cached is fresh for half a second"
 AUDIO = f"{NOTHING}: CONVERT_AUDIO_MESSAGE_TO_OGG switches the conversion, its form is fixed"
 CALLS = f"{NOTHING}: calls through another service are not part of this version"
-HISTORY = f"{NOTHING}: the history of a phone is not asked for"
+HISTORY = f"{NOTHING}: a phone hands over the last three months, and no more is asked for"
 ORDER = f"{NOTHING}: set the option `ordered` of a webhook that needs the order of events"
 GROUPS = f"{NOTHING}: the library keeps the members of groups by itself"
 IDENTITY = f"{NOTHING}: a contact is known by its phone and its LID always"
@@ -99,9 +99,7 @@ FORMER: Mapping[str, str] = {
     "OPENAI_API_ASSISTANT_ID": NOTHING,
     "GOOGLE_APPLICATION_CREDENTIALS": "use OPENAI_API_KEY: it speaks in bulk sending, too",
     **dict.fromkeys(("WAVOIP_TOKEN", "VOIP_SERVICE_URL", "VOIP_SERVICE_TOKEN", "VOIP_SERVICE_TIMEOUT_MS"), CALLS),
-    **dict.fromkeys(
-        ("IGNORE_HISTORY_MESSAGES", "HISTORY_MAX_AGE_DAYS", "BAILEYS_ALLOW_FULL_HISTORY_SYNC"), HISTORY
-    ),
+    "BAILEYS_ALLOW_FULL_HISTORY_SYNC": HISTORY,
     **dict.fromkeys(
         (
             "SEND_PROFILE_PICTURE", "PROFILE_PICTURE_FORCE_REFRESH", "PROFILE_PICTURE_REFRESH_INTERVAL_SEC",

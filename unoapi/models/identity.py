@@ -159,8 +159,9 @@ class Identity(NamedTuple):
         return contact | ({"parent_user_id": parent} if parent else {})
 
     def as_sender(self) -> dict[str, str]:
-        """The fields of a message that say who wrote it."""
-        return {"from": self.phone} | ({"from_user_id": self.user_id} if self.user_id else {})
+        """The fields of a message that say who wrote it. What is no person is named as it is in `contacts`."""
+        written = self.phone or ("" if self.user_id or self.parent_user_id else self.chat)
+        return {"from": written} | ({"from_user_id": self.user_id} if self.user_id else {})
 
     def as_addressee(self) -> dict[str, str]:
         """The fields of an echo that say to whom it went."""

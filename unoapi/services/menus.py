@@ -73,7 +73,7 @@ def chosen(answer: str, menu: Menu) -> MenuRow | None:
     """The row that an answer means: its title, its number, its letter or its id; none when it may mean something else.
 
     `2`, `2.`, `(2)`, `2)`, `opção 2`, `dois`, `a segunda`, `2️⃣`, `b)`, `2 - Plan B`, `plan b`, `PLAN B!`,
-    `Plan B (with TV)`.
+    `Plan B (with TV)`, `I want the plan B please`.
     """
     if not answer or len(answer) > MAX_ANSWER_CHARS:
         return None
@@ -92,7 +92,8 @@ def _titled(answer: str, menu: Menu) -> MenuRow | None:
             rows = [row for row in menu.rows if text and text in {reading(name) for name in names(row)}]
             if (row := _only(rows)) is not None:
                 return row
-    return None
+    *_, spare = _readings(_bare(answer).split())
+    return _only([row for row in menu.rows if spare and " ".join(spare) in map(_bare, (*_title(row), *_longer(row)))])
 
 
 def _title(row: MenuRow) -> tuple[str, ...]:

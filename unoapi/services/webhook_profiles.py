@@ -47,6 +47,9 @@ def body_for(webhook: Webhook, job: FanOut) -> str | None:
 def _meta(change: dict[str, Any], _: str) -> dict[str, Any] | None:
     """What Meta itself sends: edits and deletions as messages, nothing of ours beside them."""
     value = change["value"]
+    if _is_status_post(value):
+        return None
+    _without(value, "chat")
     for message in _items(value, "messages") + _items(value, "message_echoes"):
         if message.get("message_type") == "message_edit":
             _make_edit(message)
@@ -60,6 +63,11 @@ def _meta(change: dict[str, Any], _: str) -> dict[str, Any] | None:
         _without(contact, "group_id", "group_subject", "group_picture")
         _without(contact.get("profile"), "picture")
     return change
+
+
+def _is_status_post(value: dict[str, Any]) -> bool:
+    """Whether it was shown to all who follow the writer: nobody wrote to the number."""
+    return _as_object(value.get("chat")).get("type") == "status"
 
 
 def _make_edit(message: dict[str, Any]) -> None:
@@ -91,6 +99,7 @@ def _revoked(change: dict[str, Any], status: dict[str, Any]) -> dict[str, Any] |
 def _unoapi(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
     """What the Node version sent: lists that are always there, media ids with the phone, its form of group changes."""
     value = change["value"]
+    _without(value, "chat")
     if str(change.get("field", "")).startswith("group_"):
         groups = [_group_change(item) for item in _items(value, "groups")]
         return {**change, "value": {**value, **(groups[0] if groups else {})}}
@@ -150,7 +159,10 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
     value = change["value"]
     messages, statuses = _items(value, "messages"), _items(value, "statuses")
     unknown = any(status.get("status") not in KNOWN_STATUSES for status in statuses)
-    if change.get("field") != "messages" or unknown or not all(_typebot_message(one, phone) for one in messages):
+    if change.get("field") != "messages" or _is_status_post(value):
+        return None
+    _without(value, "chat")
+    if unknown or not all(_typebot_message(one, phone) for one in messages):
         return None
     for status in statuses:
         digits = re.sub(r"[^0-9]", "", str(status.get("recipient_id") or status.get("recipient_user_id") or ""))

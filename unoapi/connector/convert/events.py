@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from unoapi.connector.convert.history import NO_MESSAGES, messages_in
 from unoapi.connector.convert.inbound import content_of, context_of, is_view_once, timer_of
 from unoapi.connector.convert.json_fields import (
     Raw,
@@ -17,7 +19,7 @@ from unoapi.connector.convert.json_fields import (
     objects_at,
     text_at,
 )
-from unoapi.connector.engines.base import EngineEvent, housekeeping_mark
+from unoapi.connector.engines.base import HISTORY_MARK, EngineEvent, housekeeping_mark
 from unoapi.models.phones import user_of, without_device
 
 if TYPE_CHECKING:
@@ -124,6 +126,21 @@ def _message(event: Raw) -> list[EngineEvent]:
     edit = f"{text_at(info, 'edit')}|{data['edited']}"
     parts = (chat["jid"], sender["jid"], data["id"], edit, str(data["retry_count"]), *housekeeping_mark(data))
     return [EngineEvent("message", data, parts=parts, partition=chat["jid"])]
+
+
+def _history(event: Raw) -> list[EngineEvent]:
+    """The messages of a history, in its order. What only changes another one is left out."""
+    events = []
+    for stored, status, name in messages_in(lowered(event)):
+        (converted,) = _message(stored)
+        data = converted.data
+        if data["content"]["kind"] in NO_MESSAGES:
+            continue
+        if data["chat"]["kind"] == "group" and name:
+            data["chat"]["subject"] = name
+        data |= {"history": True, "history_status": status}
+        events.append(replace(converted, parts=(*converted.parts, HISTORY_MARK)))
+    return events
 
 
 def _changed(event: Raw, data: dict[str, Any]) -> dict[str, Any]:
@@ -307,6 +324,7 @@ def _raw(event: Raw, name: str) -> Raw:
 
 
 _CONVERTERS: dict[str, Callable[[Raw], list[EngineEvent]]] = {
+    "HistorySync": _history,
     "Message": _message,
     "UndecryptableMessage": _undecryptable,
     "Receipt": _receipt,

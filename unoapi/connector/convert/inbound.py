@@ -35,7 +35,7 @@ WRAPPERS = frozenset(
 HOUSEKEEPING = frozenset(
     {
         "senderkeydistributionmessage", "fastratchetkeysenderkeydistributionmessage", "messagecontextinfo",
-        "keepinchatmessage", "pininchatmessage", "albummessage", "call", "chat", "statuslinkpreviewmetadata",
+        "keepinchatmessage", "albummessage", "call", "chat", "statuslinkpreviewmetadata",
         "statusmentionmessage", "groupstatusmentionmessage",
         "stickersyncrmrmessage", "messagehistorybundle", "messagehistorynotice", "grouprootkeyshare",
         "rootsecretdistributemessage", "placeholdermessage",
@@ -221,6 +221,8 @@ def _other(message: Raw, depth: int) -> dict[str, Any]:
     if name in POLLS:
         options = [text_at(option, "optionname") for option in objects_at(part, "options")]
         selectable = int_at(part, "selectableoptionscount")
+        if not options and not text_at(part, "name"):
+            return {"kind": "unsupported", "field": name}
         return {"kind": "poll", "name": text_at(part, "name"), "options": options, "selectable": selectable}
     if name in RESULTS:
         votes = [
@@ -308,6 +310,16 @@ def _reaction(part: Raw) -> dict[str, Any]:
         "target_from_me": bool(key.get("fromme")),
         "target_participant": text_at(key, "participant"),
         "emoji": text_at(part, "text"),
+    }
+
+
+def _pin(part: Raw) -> dict[str, Any]:
+    key = object_at(part, "key")
+    return {
+        "kind": "pin",
+        "target_id": text_at(key, "id"),
+        "target_from_me": bool(key.get("fromme")),
+        "target_participant": text_at(key, "participant"),
     }
 
 
@@ -437,6 +449,7 @@ _CONVERTERS: dict[str, Callable[[Raw], dict[str, Any]]] = {
     "locationmessage": _location,
     "livelocationmessage": _live,
     "reactionmessage": _reaction,
+    "pininchatmessage": _pin,
     "listresponsemessage": interactive.list_response,
     "buttonsresponsemessage": interactive.buttons_response,
     "templatebuttonreplymessage": interactive.template_reply,

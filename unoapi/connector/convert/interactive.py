@@ -17,6 +17,7 @@ from unoapi.connector.convert.json_fields import (
 )
 from unoapi.connector.convert.words import joined, money
 
+PROGRESS = ("payment_status", "review_order", "order_status")
 BUTTON_TYPES = {"quick_reply": "reply", "cta_url": "url", "cta_call": "call", "cta_copy": "copy_code"}
 FORMS = ("flow", "galaxy_message")
 """What Meta calls a form, and what phones call it."""
@@ -149,7 +150,8 @@ def interactive_message(part: Raw) -> dict[str, Any]:
     body = joined(text_at(head, "subtitle"), text_at(object_at(part, "body"), "text"))
     for button in objects_at(object_at(part, "nativeflowmessage"), "buttons"):
         params = lowered(json_object(text_at(button, "buttonparamsjson")))
-        payment = joined(_bill(params), _pix(params))
+        progress = _progress(params) if text_at(button, "name") in PROGRESS else ""
+        payment = joined(_bill(params), _pix(params)) or progress
         if payment:
             words = joined(title, body, payment, footer)
             file = file_in(head)
@@ -242,6 +244,14 @@ def _bill(params: Raw) -> str:
         if text_at(item, "name")
     ]
     return joined(*items, amount, text_at(params, "referenceid")) if amount or items else ""
+
+
+def _progress(params: Raw) -> str:
+    """How far an order or its payment is."""
+    order = object_at(params, "order")
+    told = (("Payment", text_at(params, "paymentstatus")), ("Order", text_at(order, "status")))
+    lines = [f"{what}: {status}" for what, status in told if status]
+    return joined(*lines, text_at(order, "description"), text_at(params, "referenceid")) if lines else ""
 
 
 def _pix(params: Raw) -> str:

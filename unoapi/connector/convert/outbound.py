@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.errors import SendRefused
 from unoapi.models.connector import content
 from unoapi.models.connector.quoting import Quoted
-from unoapi.models.phones import to_jid
+from unoapi.models.phones import STATUS_POSTS, to_jid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ CAPTIONED = ("image", "video", "document")
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 
 
+WHITE = 0xFFFFFFFF
 OPUS = "audio/ogg; codecs=opus"
 UNSUPPORTED = 131051
 """The Cloud API's error code for a kind of message that cannot be sent."""
@@ -93,16 +94,21 @@ def as_text(item: content.Buttons | content.ListMenu) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _text(item: content.Text, _: str) -> dict[str, Any]:
+def _text(item: content.Text, to: str) -> dict[str, Any]:
     preview = item.preview
-    if preview is None:
+    look = item.look or content.Look() if to == STATUS_POSTS else None
+    if preview is None and look is None:
         return {"conversation": item.body}
-    shown = {
-        "matchedText": preview.url,
-        "title": preview.title,
-        "description": preview.description,
-        "JPEGThumbnail": preview.thumbnail,
-    }
+    shown: dict[str, Any] = {}
+    if preview is not None:
+        shown = {
+            "matchedText": preview.url,
+            "title": preview.title,
+            "description": preview.description,
+            "JPEGThumbnail": preview.thumbnail,
+        }
+    if look is not None:
+        shown |= {"backgroundArgb": look.background, "textArgb": WHITE, "font": look.font}
     return {"extendedTextMessage": {"text": item.body, **{name: value for name, value in shown.items() if value}}}
 
 
@@ -150,7 +156,7 @@ def _location(item: content.Location, _: str) -> dict[str, Any]:
     return {"locationMessage": location}
 
 
-def _key(item: content.Reaction | content.Revoke | content.Edit, to: str) -> dict[str, Any]:
+def _key(item: content.Reaction | content.Revoke | content.Edit | content.Pin, to: str) -> dict[str, Any]:
     key: dict[str, Any] = {
         "remoteJID": to_jid(to),
         "fromMe": getattr(item, "target_from_me", True),
@@ -164,6 +170,15 @@ def _key(item: content.Reaction | content.Revoke | content.Edit, to: str) -> dic
 
 def _reaction(item: content.Reaction, to: str) -> dict[str, Any]:
     return {"reactionMessage": {"key": _key(item, to), "text": item.emoji}}
+
+
+def _pin(item: content.Pin, to: str) -> dict[str, Any]:
+    at_ms = time.time_ns() // 1_000_000
+    kind = "PIN_FOR_ALL" if item.seconds else "UNPIN_FOR_ALL"
+    message: dict[str, Any] = {
+        "pinInChatMessage": {"key": _key(item, to), "type": kind, "senderTimestampMS": f"{at_ms}"}
+    }
+    return message | ({"messageContextInfo": {"messageAddOnDurationInSecs": item.seconds}} if item.seconds else {})
 
 
 def _revoke(item: content.Revoke, to: str) -> dict[str, Any]:
@@ -290,6 +305,7 @@ _CONVERTERS: dict[type[content.Base], Callable[[Any, str], dict[str, Any]]] = {
     content.Contacts: _contacts,
     content.Location: _location,
     content.Reaction: _reaction,
+    content.Pin: _pin,
     content.Revoke: _revoke,
     content.Edit: _edit,
     content.Poll: _poll,
@@ -312,7 +328,7 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
     (name, part), *others = message.items()
     if name == "conversation":
         return {"extendedTextMessage": {"text": part, "contextInfo": context}}
-    if name in ("reactionMessage", "protocolMessage", "editedMessage"):
+    if name in ("reactionMessage", "pinInChatMessage", "protocolMessage", "editedMessage"):
         return message
     if name == "documentWithCaptionMessage":
         part["message"]["documentMessage"]["contextInfo"] = context

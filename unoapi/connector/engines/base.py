@@ -59,6 +59,10 @@ class EngineEvent:
     partition: str = ""
 
 
+HISTORY_MARK = "history"
+"""Among an event's parts: a message of the history is another event than the same message when it arrives."""
+
+
 def housekeeping_mark(message: dict[str, Any]) -> tuple[str, ...]:
     """What distinguishes housekeeping from a message: what stands for one has its id, and is another event."""
     content = message.get("content")
@@ -77,12 +81,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in: `resume` with a stored login, or a new one by `qr` or pairing `code` for a phone."""
+    """How to log in: `resume` with a stored login, or a new one by `qr` or pairing `code` for a phone.
+
+    What the phone hands over of the last `history_days` is reported, too; with 0 nothing is.
+    """
 
     method: str = "resume"
     phone: str = ""
     proxy: str = field(default="", repr=False)
     qr_timeout_s: float = 60.0
+    history_days: int = 0
 
 
 @dataclass(frozen=True)

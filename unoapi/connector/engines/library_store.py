@@ -51,10 +51,9 @@ def names_of(path: Path, jid: str) -> tuple[str, ...]:
 def secrets_of(path: Path, message_id: str, *, chats: tuple[str, ...]) -> list[tuple[bytes, str]]:
     """The secrets of the messages with an id in one of these chats, each with who wrote it."""
     marks = ",".join("?" * len(chats))
-    statement = (
-        "SELECT key, sender_jid FROM whatsmeow_message_secrets WHERE our_jid IN (SELECT jid FROM whatsmeow_device) "
-        f"AND chat_jid IN ({marks}) AND message_id = ? LIMIT {MAX_SECRETS}"  # noqa: S608 (question marks only)
-    )
+    own = "our_jid IN (SELECT jid FROM whatsmeow_device)"
+    where = f"{own} AND chat_jid IN ({marks}) AND message_id = ? LIMIT {MAX_SECRETS}"
+    statement = f"SELECT key, sender_jid FROM whatsmeow_message_secrets WHERE {where}"  # noqa: S608 (question marks only)
     try:
         rows = _rows(path, statement, *chats, message_id) if path.exists() else []
     except sqlite3.DatabaseError:

@@ -70,6 +70,10 @@ SAVED_EVENTS = {
     "JoinedGroup": events.JoinedGroupEv,
     "Picture": events.PictureEv,
 }
+HISTORY = "HistorySync"
+EVENTS = {**SAVED_EVENTS, HISTORY: events.HistorySyncEv}
+MAX_HISTORY, HISTORY_BATCH = 10_000, 100
+"""So many messages of a history are reported after one start, the newest of each part, so many with one row."""
 LOGIN_ENDS = {
     "timeout": (Exit.NOT_SCANNED, "nobody scanned a code in time"),
     "err-client-outdated": (Exit.OUTDATED, "WhatsApp refuses this version of the library"),
@@ -88,6 +92,7 @@ QR_CODES = 3
 FIRST_CODE_S, NEXT_CODE_S = 60, 20
 MAX_DISCONNECTED_S = 600.0
 POLL_S = 0.5
+DAY_S = 86_400
 MEDIA = {"image": "Image", "sticker": "Image", "video": "Video", "audio": "Audio", "document": "Document"}
 FILES = frozenset(
     {"imageMessage", "videoMessage", "audioMessage", "documentMessage", "documentWithCaptionMessage", "stickerMessage"}
@@ -107,6 +112,11 @@ def _name_unknown(part: Any, document: dict[str, Any]) -> None:
     for field, value in part.ListFields():
         if field.message_type is not None and field.message_type.name in CARRIERS and field.name in document:
             _name_unknown(value, document[field.name])
+
+
+def _names_in(chat: Any) -> dict[str, str]:
+    """How else a chat of a history is called."""
+    return {name: text for name in ("name", "displayName", "pnJID", "lidJID") if (text := getattr(chat, name))}
 
 
 def _plain(jid: Any) -> str:
@@ -167,6 +177,7 @@ class NeonizeEngine:
         self._addresses: dict[str, str] = {}
         self._lids: dict[str, str] = {}
         self._away: threading.Timer | None = None
+        self._history_left = MAX_HISTORY
         self.groups = NeonizeGroups(self, phone_of=self._phone_of)
 
     @property
@@ -212,11 +223,13 @@ class NeonizeEngine:
 
     def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
-        event = SAVED_EVENTS[kind].FromString(payload)
+        event = EVENTS[kind].FromString(payload)
         response = self._open(event) if kind == "Message" else None
         document = json_format.MessageToDict(event, preserving_proto_field_name=True)
         if response is not None:
             document["Message"]["encEventResponseMessage"] |= json_format.MessageToDict(response)
+        if kind == HISTORY:
+            document["account"] = self.account
         if kind == "Message":
             _name_unknown(event.Message, document.setdefault("Message", {}))
         if kind == "Message" and event.Message.HasField("pollUpdateMessage"):
@@ -235,7 +248,9 @@ class NeonizeEngine:
             return None
         library, source = self._folder.library, event.Info.MessageSource
         chats, writers = (
-            tuple(dict.fromkeys(name for jid in jids if jid.User for name in library_store.names_of(library, _plain(jid))))
+            tuple(
+                dict.fromkeys(name for jid in jids if jid.User for name in library_store.names_of(library, _plain(jid)))
+            )
             for jids in ((source.Chat, source.RecipientAlt), (source.Sender, source.SenderAlt))
         )
         secrets = [
@@ -472,6 +487,8 @@ class NeonizeEngine:
         client = self._client
         for kind, event in SAVED_EVENTS.items():
             client.event(event)(self._saver(kind))
+        if self._login.history_days:
+            client.event(events.HistorySyncEv)(self._on_history)
         client.event.qr(self._on_qr)
         client.event(events.ConnectedEv)(self._on_connected)
         client.event(events.DisconnectedEv)(self._on_disconnected)
@@ -493,6 +510,28 @@ class NeonizeEngine:
             self._write(kind, event.SerializePartialToString())
 
         return save
+
+    def _on_history(self, _client: Any, event: Any) -> None:
+        """Save the newest messages, a few with each row: the whole may have 100 MB."""
+        since = int(time.time()) - self._login.history_days * DAY_S
+        found = [
+            (chat, item)
+            for chat in event.Data.conversations
+            for item in chat.messages
+            if item.message.messageTimestamp >= since and item.message.HasField("message")
+        ]
+        found.sort(key=lambda pair: pair[1].message.messageTimestamp)
+        wanted = found[max(0, len(found) - self._history_left) :]
+        self._history_left -= len(wanted)
+        if len(wanted) < len(found):
+            log.warning("history_cut", phone=self._phone, left_out=len(found) - len(wanted))
+        for start in range(0, len(wanted), HISTORY_BATCH):
+            part = protobufs.HistorySync()
+            part.Data.syncType = event.Data.syncType
+            for chat, item in wanted[start : start + HISTORY_BATCH]:
+                conversation = part.Data.conversations.add(ID=chat.ID, **_names_in(chat))
+                conversation.messages.add().CopyFrom(item)
+            self._write(HISTORY, part.SerializePartialToString())
 
     def _end_handler(self, code: Exit, reason: str) -> Any:
         def end(_client: Any, _event: Any) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from unoapi.connector.engines.whatsmeow_errors import classify_question_error
 from unoapi.errors import EngineUnavailable, QuestionRefused
 from unoapi.models.connector.groups import MAX_MEMBERS, ChangeGroup, Group, JoinRequest, Member
-from unoapi.models.phones import LID, USER
+from unoapi.models.phones import LID, USER, to_jid, user_of, with_ninth_digit, without_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unoapi.connector.engines.neonize import NeonizeEngine
 
-UNSUPPORTED = 131051
+UNSUPPORTED, NOT_FOUND = 131051, 404
 
 
 class MemberAction(Enum):
@@ -79,9 +79,14 @@ class NeonizeGroups:
             :MAX_MEMBERS
         ]
 
-    def decide(self, jid: str, action: str, members: Sequence[str]) -> list[Member]:  # noqa: ARG002 (the port's)
-        """Not possible: the library's binding does not export it."""
-        raise QuestionRefused("this engine cannot decide on requests to join: do it on the phone", code=UNSUPPORTED)
+    def decide(self, jid: str, action: str, members: Sequence[str]) -> list[Member]:
+        """Approve by adding who has asked to join; the binding exports no decision, so that none can be rejected."""
+        if action != "approve":
+            raise QuestionRefused("this engine cannot reject requests to join: do it on the phone", code=UNSUPPORTED)
+        waiting = {name for wish in self.requests(jid) for name in _names_of(wish)}
+        wanted = [member for member in members if not waiting.isdisjoint(self._names(member))]
+        strangers = [Member(jid=member, error=NOT_FOUND) for member in members if member not in wanted]
+        return [*(self.change_members(jid, "add", wanted) if wanted else []), *strangers]
 
     def leave(self, jid: str) -> None:
         """Leave a group."""
@@ -95,6 +100,12 @@ class NeonizeGroups:
             return getattr(self._engine.client, name)(*arguments)
         except Exception as error:
             raise classify_question_error(error) from error
+
+    def _names(self, member: str) -> set[str]:
+        """The addresses of somebody, and the phone of a LID."""
+        address = without_device(to_jid(member))
+        phone = self._phone_of(address) if address.endswith(f"@{LID}") else user_of(address)
+        return {address, *({to_jid(with_ninth_digit(phone))} if phone else ())}
 
     def _resolved(self, member: str) -> Any:
         return self._engine.jid(self._engine.resolve(member))
@@ -121,6 +132,10 @@ class NeonizeGroups:
         users = {host: user for user, _, host in (name.partition("@") for name in (phone, lid, address))}
         lid = f"{users[LID]}@{LID}" if users.get(LID) else ""
         return {"jid": address, "phone": users.get(USER, "") or (self._phone_of(lid) if lid else ""), "lid": lid}
+
+
+def _names_of(wish: JoinRequest) -> set[str]:
+    return {wish.jid, wish.lid, *({to_jid(with_ninth_digit(wish.phone))} if wish.phone else ())} - {""}
 
 
 def _address(jid: Any) -> str:

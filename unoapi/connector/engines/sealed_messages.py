@@ -55,7 +55,9 @@ def sealed_part(message: Any) -> Sealed | None:
         kinds = part.DESCRIPTOR.fields_by_name["secretEncType"].enum_type.values_by_number
         kind = kinds.get(part.secretEncType)
         use = ENVELOPES.get(kind.name) if kind is not None else None
-        return Sealed("secretEncryptedMessage", use, part.targetMessageKey, part.encIV, part.encPayload) if use else None
+        return (
+            Sealed("secretEncryptedMessage", use, part.targetMessageKey, part.encIV, part.encPayload) if use else None
+        )
     for field, use in USES.items():
         if message.HasField(field):
             part = getattr(message, field)

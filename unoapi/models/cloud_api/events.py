@@ -24,6 +24,8 @@ TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+HISTORY_PART = {"metadata": {"phase": 0, "chunk_order": 1, "progress": 100}}
+"""Clients expect it. How much of the history a phone has handed over is not known here."""
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
 
 
@@ -122,6 +124,16 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     if isinstance(tracker, str) and tracker:
         item["biz_opaque_callback_data"] = tracker
     return _event(phone, {"contacts": [recipient.as_contact()], "statuses": [item]}, field="messages")
+
+
+def history_event(phone: str, message: dict[str, Any], *, thread: str, contacts: list[dict[str, Any]]) -> Event:
+    """An event with one message that is older than the number's connection, in Meta's form for a number's past.
+
+    `thread` is the chat: the contact, or the group.
+    """
+    part = {**HISTORY_PART, "threads": [{"id": thread, "messages": [_with_texts(message)]}]}
+    event = _event(phone, {"contacts": contacts, "history": [part]}, field="history")
+    return replace(event, message_id=str(message["id"]))
 
 
 def error_object(code: int, title: str, details: str) -> dict[str, Any]:

@@ -34,13 +34,21 @@ class Preview(Base):
     thumbnail: Thumbnail = ""
 
 
+class Look(Base):
+    """How a text looks as a status post: the colour as 0xAARRGGBB, and the number of WhatsApp's font."""
+
+    background: int = Field(default=0xFF075E54, ge=0, le=0xFFFFFFFF)
+    font: int = Field(default=0, ge=0, le=10)
+
+
 class Text(Base):
-    """A text."""
+    """A text. `look` is for status posts alone."""
 
     kind: Literal["text"] = "text"
     body: str = Field(max_length=MAX_TEXT)
     preview_url: bool = False
     preview: Preview | None = None
+    look: Look | None = None
 
 
 class Descriptor(Base):
@@ -241,6 +249,16 @@ class Buttons(Base):
     buttons: tuple[Button, ...] = Field(default=(), max_length=MAX_LIST)
 
 
+class Pin(Base):
+    """A message shall stand at the top of its chat for so many seconds, or no longer (0). Others' pins are no event."""
+
+    kind: Literal["pin"] = "pin"
+    target_id: str
+    target_from_me: bool = False
+    target_participant: str = ""
+    seconds: int = Field(default=0, ge=0, le=2_592_000)
+
+
 class Revoke(Base):
     """A message was deleted for everyone, or shall be: then `about` is the API's id of it, and comes back."""
 
@@ -296,6 +314,7 @@ KINDS: dict[str, type[Base]] = {
     "product": Product,
     "list": ListMenu,
     "buttons": Buttons,
+    "pin": Pin,
     "revoke": Revoke,
     "protocol": Protocol,
     "edit": Edit,
@@ -324,6 +343,7 @@ Content = Annotated[
     | Annotated[Product, Tag("Product")]
     | Annotated[ListMenu, Tag("ListMenu")]
     | Annotated[Buttons, Tag("Buttons")]
+    | Annotated[Pin, Tag("Pin")]
     | Annotated[Revoke, Tag("Revoke")]
     | Annotated[Protocol, Tag("Protocol")]
     | Annotated[Edit, Tag("Edit")]

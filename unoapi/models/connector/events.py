@@ -116,7 +116,8 @@ class ContextInfo(Base):
 class ReceivedMessage(Base):
     """A message from WhatsApp. `server_id` is the number that a channel's message has there.
 
-    `ephemeral_seconds` is -1 where the message is of a kind that does not say whether it disappears.
+    `ephemeral_seconds` is -1 where the message is of a kind that does not say whether it disappears. `history`: it was
+    written before the phone was linked, and had this `history_status` then; its file is not fetched.
     """
 
     id: str = Field(min_length=1, max_length=512)
@@ -130,6 +131,7 @@ class ReceivedMessage(Base):
     retry_count: int = 0
     server_id: int = 0
     history: bool = False
+    history_status: Literal["", "error", "pending", "sent", "delivered", "read", "played"] = ""
     content: Content
     context: ContextInfo | None = None
 

@@ -16,6 +16,8 @@ from unoapi.models.cloud_api.messages import (
     InteractiveMessage,
     LocationMessage,
     MediaObject,
+    Pin,
+    PinMessage,
     PollMessage,
     ReactionMessage,
     TextMessage,
@@ -60,6 +62,8 @@ MAX_CARDS, MAX_CARD_BUTTONS = 10, 2
 MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
+PIN_DAYS, DAY_S = (1, 7, 30), 86_400
+COLOR = re.compile(r"#?[0-9A-Fa-f]{6}")
 EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
 
@@ -76,6 +80,11 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         _refuse(*NO_USER_IDS)
     if to and "@" not in to and not to.isdigit():
         _refuse(INVALID, "Parameter value is not valid", "to: only a number at Meta can send to Meta's groups.")
+    if to == STATUS_POSTS and _option(message, "statusJidList"):
+        details = (
+            "statusJidList: who sees a status post is what the phone's privacy settings say; this connection cannot."
+        )
+        _refuse(INVALID, "Parameter value is not valid", details)
     try:
         body, everybody = _without_mention(_content(message, to=to, keys=keys, own=session.phone), message, to=to)
         send = Send(
@@ -169,7 +178,7 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> cont
     item: content.Content
     match message:
         case TextMessage():
-            item = _text(message.text)
+            item = _text(message.text).model_copy(update={"look": _look(message) if to == STATUS_POSTS else None})
         case EditMessage(context=context):
             key = _key(context.quoted_id if context else "", to=to, keys=keys)
             if not key.from_me and keys(context.quoted_id if context else "") is not None:
@@ -188,6 +197,8 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> cont
                 target_participant=key.participant,
                 emoji=reaction.emoji,
             )
+        case PinMessage(pin=pin):
+            item = _pin(pin, to=to, keys=keys)
         case PollMessage(poll=poll):
             item = content.Poll(name=poll.name, options=tuple(poll.options), selectable=poll.selectable_count)
         case InteractiveMessage():
@@ -195,6 +206,19 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> cont
         case _:
             item = _file(message)
     return item
+
+
+def _pin(pin: Pin, *, to: str, keys: Keys) -> content.Pin:
+    if not (is_individual(to) or is_group(to)):
+        _refuse(INVALID, "Parameter value is not valid", "to: messages are pinned in chats and groups only.")
+    key = _key(pin.message_id, to=to, keys=keys)
+    days = next(days for days in PIN_DAYS if days >= pin.expiration_days)
+    return content.Pin(
+        target_id=key.id,
+        target_from_me=key.from_me,
+        target_participant=key.participant,
+        seconds=days * DAY_S if pin.type == "pin" else 0,
+    )
 
 
 def _file(message: OutboundMessage) -> content.Media:
@@ -213,6 +237,26 @@ def _text(text: Text) -> content.Text:
     return content.Text.model_validate(
         {"body": text.body, "preview_url": bool(text.preview_url), "preview": preview if text.preview_url else None}
     )
+
+
+def _look(message: TextMessage) -> content.Look | None:
+    """The colour and the font of a status post: fields of the Node version's fork, at the top or in `options`."""
+    color, font = _option(message, "backgroundColor"), _option(message, "font")
+    look: dict[str, Any] = {} if font is None else {"font": font}
+    if color is not None:
+        if not isinstance(color, str) or not COLOR.fullmatch(color):
+            _refuse(INVALID, "Parameter value is not valid", "backgroundColor must be a colour such as #075E54.")
+        look["background"] = 0xFF000000 | int(color[-6:], 16)
+    try:
+        return content.Look.model_validate(look) if look else None
+    except ValidationError:
+        _refuse(INVALID, "Parameter value is not valid", "font must be a number from 0 to 10.")
+
+
+def _option(message: OutboundMessage, name: str) -> Any:
+    """A field that Meta does not have, at the top of a message or in its `options`."""
+    options = getattr(message, "options", None)
+    return getattr(message, name, None) or (options.get(name) if isinstance(options, dict) else None)
 
 
 def _mode(message: OutboundMessage, session: Session) -> Literal["text", "classic", "native"]:

@@ -22,7 +22,7 @@ NO_TYPE = ("", UNKNOWN, "application/unknown")
 
 def cloud_content(item: Content, *, message_id: str) -> dict[str, Any] | None:
     """`type` and the object of the type. None for what is no message to anybody."""
-    if isinstance(item, content.Protocol):
+    if isinstance(item, content.Protocol | content.Pin):
         return None
     convert = _CONVERTERS.get(type(item))
     if convert is None:

@@ -89,7 +89,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     match event.type:
         case "message":
             message, session = ReceivedMessage.model_validate(event.data), sessions.find(phone)
-            if is_placeholder(message):
+            if is_placeholder(message) and not message.history:
                 events = _placeholder(Undecryptable.of(message), session, connections, job=job)
             else:
                 events = events_of(message, session=session, ids=ids, connections=connections, chats=chats)
@@ -247,7 +247,7 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
 
 def _read_marks(message: ReceivedMessage, session: Session) -> list[ConnectorCommand]:
     ignored = session.ignores(chat=message.chat.jid, phone=session.phone, from_me=message.from_me)
-    if not session.read_on_receipt or message.from_me or ignored:
+    if not session.read_on_receipt or message.from_me or message.history or ignored:
         return []
     read = Read(ids=(message.id,), chat=message.chat.jid, sender=message.sender.jid)
     return [command("read", read.model_dump(mode="json"), phone=session.phone, about=message.id)]

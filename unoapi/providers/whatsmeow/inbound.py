@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.cloud_api.callbacks import Change
-from unoapi.models.cloud_api.events import Event, error_object, message_event, split, status_event
+from unoapi.models.cloud_api.events import Event, error_object, history_event, message_event, split, status_event
 from unoapi.models.connector.content import (
     EMPTY,
     PLACEHOLDER,
@@ -41,6 +42,8 @@ VIEW_ONCE = "A message is here that only the phone can show, as one for a single
 NO_REACTION = "(the reaction was taken back)"
 """A reaction that is gone, as a text: an empty one is no message to anybody."""
 TIMER_CHANGES = ("3", "EPHEMERAL_SETTING")
+TO_MANY_OR_ONE = ("user", "broadcast", "status")
+"""Kinds of chats in which what the number itself writes is to the chat, as in no group."""
 FREQUENTLY = 4
 """From this score on WhatsApp calls a message forwarded many times."""
 
@@ -55,8 +58,12 @@ def events_of(
 ) -> list[Event]:
     """The events of a message; none when the session ignores it or when it is housekeeping."""
     phone = session.phone
-    if received.history or session.ignores(chat=address_of(received.chat), phone=phone, from_me=received.from_me):
+    if (received.history and session.ignore_history_messages) or session.ignores(
+        chat=address_of(received.chat), phone=phone, from_me=received.from_me
+    ):
         return []
+    if received.history:
+        return _past(received, session=session, ids=ids, connections=connections)
     counterparty = _counterparty(received)
     inner = received.content
     edited = inner if isinstance(inner, Edit) else None
@@ -83,6 +90,36 @@ def events_of(
     return [_event(message, received, counterparty=counterparty, session=session)]
 
 
+def _past(
+    received: ReceivedMessage, *, session: Session, ids: MessageIds, connections: Connections | None
+) -> list[Event]:
+    """The event of a message of before the phone was linked: it starts nothing, and is nothing to answer to at once."""
+    phone, counterparty, inner = session.phone, _counterparty(received), received.content
+    body = _absent_file(inner) if isinstance(inner, Media) else cloud_content(inner, message_id=received.id)
+    if body is None or isinstance(inner, Revoke | Edit | Reaction | PollVote):
+        return []
+    message = _head(received, counterparty=counterparty, phone=phone) | body
+    message |= _context(received.context, target="", counterparty=counterparty, phone=phone, ids=ids)
+    chat = received.chat.jid if received.chat.kind != "user" else ""
+    if received.from_me:
+        message |= identity_of(counterparty)._replace(chat=chat).as_addressee()
+    message["history_context"] = {"status": received.history_status.upper()} if received.history_status else {}
+    if connections is not None:
+        writer = received.sender.jid
+        connections.remember_key(
+            phone, received.id, chat=received.chat.jid, participant=writer, from_me=received.from_me
+        )
+    person = identity_of(counterparty)
+    thread = chat or person.phone or person.user_id
+    return [history_event(phone, message, thread=thread, contacts=[_contact(counterparty, received)])]
+
+
+def _absent_file(file: Media) -> dict[str, Any]:
+    """A file of the history, which is not fetched: what it was, in Meta's word for it."""
+    described = {"type": file.kind, "mime_type": file.mime_type, "filename": file.filename, "caption": file.caption}
+    return {"type": "media_placeholder", "media_placeholder": {key: text for key, text in described.items() if text}}
+
+
 def _note_gone(revoke: Revoke, received: ReceivedMessage, *, phone: str, connections: Connections | None) -> None:
     """Let nobody wait for a deleted message that could not be read: its key says that it was there."""
     if connections is None:
@@ -97,7 +134,10 @@ def _event(message: dict[str, Any], received: ReceivedMessage, *, counterparty: 
     """The message's event: an echo, if the number wrote it and the session wants echoes in the form of coexistence."""
     contacts = [_contact(counterparty, received)]
     if not (received.from_me and session.outgoing_messages_coex):
-        return message_event(session.phone, message, contacts=contacts)
+        event = message_event(session.phone, message, contacts=contacts)
+        if received.chat.kind not in ("broadcast", "status"):
+            return event
+        return replace(event, value={**event.value, "chat": {"id": received.chat.jid, "type": received.chat.kind}})
     chat = received.chat.jid if received.chat.kind != "user" else ""
     echo = {**message, **identity_of(counterparty)._replace(chat=chat).as_addressee()}
     change = Change({"message_echoes": [echo], "contacts": contacts}, field="smb_message_echoes")
@@ -150,7 +190,7 @@ def _shown(received: ReceivedMessage, *, phone: str, ids: MessageIds, reaction_a
 
 def _counterparty(received: ReceivedMessage | Undecryptable) -> Party:
     """With whom the number talks: whom it wrote to, else who wrote."""
-    return received.chat if received.from_me and received.chat.kind == "user" else received.sender
+    return received.chat if received.from_me and received.chat.kind in TO_MANY_OR_ONE else received.sender
 
 
 def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, phone: str, ids: MessageIds) -> Event:

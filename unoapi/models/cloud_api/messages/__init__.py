@@ -10,6 +10,8 @@ from unoapi.models.cloud_api.messages.contents import (
     ImageMessage,
     LocationMessage,
     MediaObject,
+    Pin,
+    PinMessage,
     PollMessage,
     ReactionMessage,
     SpeechMessage,
@@ -29,6 +31,6 @@ from unoapi.models.cloud_api.messages.types import MESSAGES
 __all__ = [
     "MAX_TEXT_CHARS", "MESSAGES", "UNKNOWN", "AudioMessage", "CaptionedMedia", "Command",
     "ContactsMessage", "DocumentMessage", "EditMessage", "ImageMessage", "InteractiveMessage", "LocationMessage",
-    "MediaObject", "OutboundMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender", "SpeechMessage",
-    "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
+    "MediaObject", "OutboundMessage", "Pin", "PinMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender",
+    "SpeechMessage", "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",
 ]  # fmt: skip

@@ -288,6 +288,25 @@ class PollMessage(OutboundMessage):
     poll: Poll
 
 
+class Pin(ClientPart):
+    """Which message stands at the top of its chat, and for how many days; `unpin` takes it from there."""
+
+    type: Literal["pin", "unpin"] = "pin"
+    message_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    expiration_days: int = Field(default=7, ge=1, le=30, description="Phones know 1, 7 and 30: the next one counts.")
+
+
+class PinMessage(OutboundMessage):
+    """Pins a message of the chat, or unpins it. At Meta in groups only."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messaging_product": "whatsapp", "to": "5549988887777", "type": "pin",
+                                         "pin": {"type": "pin", "message_id": "wamid.X", "expiration_days": 7}}]}
+    )  # fmt: skip
+    type: Literal["pin"]
+    pin: Pin
+
+
 class EditMessage(OutboundMessage):
     """New words for a text that was sent before; `context` names it."""
 

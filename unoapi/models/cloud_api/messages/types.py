@@ -21,6 +21,7 @@ MESSAGES: dict[str, type[OutboundMessage]] = {
     "contacts": contents.ContactsMessage,
     "reaction": contents.ReactionMessage,
     "poll": contents.PollMessage,
+    "pin": contents.PinMessage,
     "message_edit": contents.EditMessage,
     "interactive": interactive.InteractiveMessage,
     "template": interactive.TemplateMessage,
