@@ -507,10 +507,12 @@ class MemoryHoldingQueues:
         self.queues: dict[tuple[Endpoint, str], list[HeldDelivery]] = {}
         self.closed: set[tuple[Endpoint, str]] = set()
         self.work: list[HeldDelivery] = []
+        self.dead: list[HeldDelivery] = []
 
     def put(self, held: HeldDelivery, token: str) -> None:
         """As a publisher does, with RabbitMQ's exchanges."""
-        self.queues[held.job.endpoint, token].append(held)
+        key = (held.job.endpoint, token)
+        (self.dead if key in self.closed else self.queues[key]).append(held)
 
     def make(self, endpoint: Endpoint, token: str) -> None:
         self.queues.setdefault((endpoint, token), [])

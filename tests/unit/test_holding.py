@@ -216,7 +216,7 @@ def test_no_second_queue_is_made_and_none_beyond_the_bound(holdings: dict[Endpoi
     assert desk.queues.queues == {}
 
 
-def test_a_queue_that_is_not_the_endpoints_any_more_is_closed_and_still_released() -> None:
+def test_a_queue_that_is_not_the_endpoints_any_more_is_released_then_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     job = desk.fill(held(1))
     desk.holdings.queues[CRM] = Holding("ba9876543210", ready=True, waiting=True)
@@ -224,8 +224,11 @@ def test_a_queue_that_is_not_the_endpoints_any_more_is_closed_and_still_released
     job = following(desk.look(job))
 
     assert job.closing
-    assert desk.queues.closed == {(CRM, TOKEN)}
+    assert desk.queues.closed == set(), "who learned its name before may still publish"
     assert (desk.posted, desk.left()) == (["d-1"], [])
+    monkeypatch.setattr(holding, "CLOSED_MS", 0)
+    assert following(desk.look(job)).unbound
+    assert desk.queues.closed == {(CRM, TOKEN)}
 
 
 def test_a_queue_that_stays_empty_is_forgotten_first_then_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,13 +241,33 @@ def test_a_queue_that_stays_empty_is_forgotten_first_then_deleted(monkeypatch: p
 
     assert following(closing).closing
     assert desk.holdings.queues == {}
-    assert desk.queues.closed == {(CRM, TOKEN)}
+    assert desk.queues.closed == set()
     assert closing is not None
     assert closing.delay_ms == holding.CLOSED_MS, "who learned its name before may still publish"
-    assert desk.look(following(closing)) is not None, "its time is not over"
+    assert not following(desk.look(following(closing))).unbound, "its time is not over"
     monkeypatch.setattr(holding, "CLOSED_MS", 0)
-    assert desk.look(following(closing)) is None
+    unbound = desk.look(following(closing))
+    assert desk.queues.closed == {(CRM, TOKEN)}
+    assert desk.queues.queues == {(CRM, TOKEN): []}, "what RabbitMQ has taken may be on its way to the queue"
+    assert desk.look(following(unbound)) is None
     assert desk.queues.queues == {}
+
+
+def test_a_delivery_whose_attempt_began_before_its_queue_was_forgotten_is_no_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An endpoint that hangs again after two quiet minutes: its deliveries were put where nobody was any more."""
+    monkeypatch.setattr(holding, "QUIET_MS", 0)
+    desk = Desk()
+    closing = following(desk.look(following(desk.look(desk.fill()))))
+    assert closing.closing
+
+    desk.queues.put(held(1), TOKEN)
+    again = following(desk.look(closing))
+
+    assert desk.queues.dead == []
+    assert (desk.posted, desk.left()) == (["d-1"], [])
+    assert not again.unbound, "its time begins anew"
 
 
 def test_what_came_while_a_queue_closes_is_released_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +279,9 @@ def test_what_came_while_a_queue_closes_is_released_before_its_end(monkeypatch: 
 
     assert desk.posted == ["d-1"]
     assert following(again).closing
-    assert desk.look(following(again)) is None
+    unbound = desk.look(following(again))
+    assert following(unbound).unbound
+    assert desk.look(following(unbound)) is None
 
 
 def test_without_redis_a_queue_is_looked_after_and_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -350,8 +350,9 @@ class ReleaseEndpoint(Job):
     """Looks after the holding queue of one endpoint, which its `token` names: probes, releases, and removes it.
 
     One such job waits for the next look as long as the queue is there; each look publishes the next one. `made` says
-    that RabbitMQ has the queue, `closing` that nothing is published to it any more. It was found empty from
-    `quiet_since_ms` on (0: it was not), and `probes` were made. `number` counts the looks.
+    that RabbitMQ has the queue, `closing` that nobody finds it any more, and `unbound` that nothing is published to it
+    by who found it before. It was found empty from `quiet_since_ms` on (0: it was not), and `probes` were made.
+    `number` counts the looks.
     """
 
     task: ClassVar[str] = "outgoing.release"
@@ -361,6 +362,7 @@ class ReleaseEndpoint(Job):
     token: str = Field(pattern=r"^[0-9a-f]{12}$")
     made: bool = False
     closing: bool = False
+    unbound: bool = False
     quiet_since_ms: int = 0
     probes: int = 0
     number: int = 0

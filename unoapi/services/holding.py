@@ -64,7 +64,7 @@ CLOSER_LOOK_MS = 8_000
 QUIET_MS = 120_000
 """A queue that was empty for so long is removed."""
 CLOSED_MS = 64_000
-"""Between the last moment at which somebody could learn the queue's name and its end."""
+"""Longer than from when somebody learned the queue's name until a delivery comes to it: an attempt may be between."""
 RUN_S = 20.0
 """One look releases for so long; another one goes on, perhaps in another process."""
 LOW = 100
@@ -223,7 +223,6 @@ def _look(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool) -
         return None
     job = _next(job, number=job.number + 1)
     if queue_count == 0:  # another one is the endpoint's now
-        queues.close(endpoint, job.token)
         job = _next(job, closing=True)
     oldest = None
     if job.made:
@@ -263,22 +262,27 @@ def _next(job: ReleaseEndpoint, **fields: object) -> ReleaseEndpoint:
 
 
 def _empty(job: ReleaseEndpoint, context: ReleaseContext, *, look_ms: int) -> Envelope | None:
-    """Wait for what may come, and remove a queue in which nothing comes any more, in two steps."""
+    """Wait for what may come, and remove a queue in which nothing comes any more: forget it, unbind it, delete it.
+
+    Whoever learned its name before an attempt publishes to it after that: until then it stays bound.
+    """
     now, quiet_since_ms = now_ms(), job.quiet_since_ms
     quiet_ms = now - quiet_since_ms
     job = _next(job, quiet_since_ms=quiet_since_ms or now)
     if job.closing:
-        if quiet_since_ms and quiet_ms >= CLOSED_MS:
+        if not quiet_since_ms or quiet_ms < CLOSED_MS:
+            return Envelope(job, delay_ms=CLOSED_MS)
+        if job.unbound:
             context.queues.delete(job.endpoint, job.token)
             return None
-        return Envelope(job, delay_ms=CLOSED_MS)
+        context.queues.close(job.endpoint, job.token)
+        return Envelope(_next(job, unbound=True, quiet_since_ms=now), delay_ms=CLOSED_MS)
     if not quiet_since_ms or quiet_ms < QUIET_MS:
         return Envelope(job, delay_ms=look_ms)
     try:
         context.holdings.forget(job.endpoint, job.token)
     except StoreUnavailable:
         return Envelope(job, delay_ms=look_ms)
-    context.queues.close(job.endpoint, job.token)
     return Envelope(_next(job, closing=True, quiet_since_ms=now), delay_ms=CLOSED_MS)
 
 
