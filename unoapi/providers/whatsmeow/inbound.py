@@ -76,10 +76,9 @@ def events_of(
     inner, target = _shown(received, phone=phone, ids=ids, reaction_as_reply=session.send_reaction_as_reply)
     body = cloud_content(inner, message_id=received.id)
     if connections is not None and (body is not None or received.retry_count):
-        chat, writer = received.chat.jid, received.sender.jid
-        theirs = edited.target_id if edited is not None else ""  # WhatsApp shows an edit nowhere but in its message
+        theirs, writer, own = _shown_in(received, phone=phone, ids=ids)
         connections.remember_key(
-            phone, received.id, chat=chat, participant=writer, from_me=received.from_me, theirs=theirs
+            phone, received.id, chat=received.chat.jid, participant=writer, from_me=own, theirs=theirs
         )
     if body is None:
         return []
@@ -88,6 +87,20 @@ def events_of(
     if edited is not None:
         message |= _edit_marks(edited)
     return [_event(message, received, counterparty=counterparty, session=session)]
+
+
+def _shown_in(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> tuple[str, str, bool]:
+    """In which message WhatsApp shows this one, if in another: its id there, who wrote it, whether the number did.
+
+    What answers to an edit, a vote or a reaction means that message: alone they are nowhere in the chat. The session's
+    process knows the writer of what it has seen.
+    """
+    match received.content:
+        case Edit(target_id=shown):
+            return shown, received.sender.jid, received.from_me
+        case Reaction(target_id=shown) | PollVote(poll_id=shown) if shown:
+            return shown, "", ids.ours(phone, shown) != shown
+    return "", received.sender.jid, received.from_me
 
 
 def _past(
