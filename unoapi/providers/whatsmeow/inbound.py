@@ -68,8 +68,10 @@ def events_of(
     inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
-        _note_gone(inner, received, phone=phone, connections=connections)
+        _note_known(inner, received, phone=phone, connections=connections)
         return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
+    if edited is not None and not isinstance(edited.content, Unsupported):
+        _note_known(edited, received, phone=phone, connections=connections)
     if chats is not None:
         _remember_timer(received, phone=phone, chats=chats)
         received = answered(received, phone=phone, ids=ids, chats=chats)
@@ -133,14 +135,19 @@ def _absent_file(file: Media) -> dict[str, Any]:
     return {"type": "media_placeholder", "media_placeholder": {key: text for key, text in described.items() if text}}
 
 
-def _note_gone(revoke: Revoke, received: ReceivedMessage, *, phone: str, connections: Connections | None) -> None:
-    """Let nobody wait for a deleted message that could not be read: its key says that it was there."""
+def _note_known(
+    change: Revoke | Edit, received: ReceivedMessage, *, phone: str, connections: Connections | None
+) -> None:
+    """Let nobody wait for a message that could not be read and was deleted, or that an edit has told meanwhile.
+
+    Its key says that it was there.
+    """
     if connections is None:
         return
     with suppress(StoreUnavailable):
-        if connections.key(phone, revoke.target_id) is None:
+        if connections.key(phone, change.target_id) is None:
             chat, writer = received.chat.jid, received.sender.jid
-            connections.remember_key(phone, revoke.target_id, chat=chat, participant=writer, from_me=received.from_me)
+            connections.remember_key(phone, change.target_id, chat=chat, participant=writer, from_me=received.from_me)
 
 
 def _event(message: dict[str, Any], received: ReceivedMessage, *, counterparty: Party, session: Session) -> Event:
