@@ -14,6 +14,7 @@ from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRe
 from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, UNCLEAR, UNSTEADY, SimulatedEngine
 from unoapi.connector.outbox import Outbox
+from unoapi.connector.waiting_sends import WaitingSends
 from unoapi.errors import BrokerUnavailable, EngineUnavailable, InvalidCommand, SendRefused, SessionEnding
 from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.jobs import now_ms
@@ -136,6 +137,48 @@ def test_field_report_x1_what_is_written_after_a_send_that_waits_stays_after_it(
         ("other", "sent"), ("c-1", "sent"), ("c-2", "sent"), ("c-3", "sent"),
     ]  # fmt: skip
     assert [waiting.attempt for waiting, _ in session.republished] == [2, 1, 1, 1]
+
+
+def test_the_order_of_what_waits_outlives_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(tmp_path)
+    failing_once(session, monkeypatch)
+    session.handle()
+    session.handle(command_id="c-2")
+    session.outbox.close()
+
+    again = Session(tmp_path)
+    again.handle(command_id="c-3")
+    again.handle(command_id="c-2")  # it is early
+    assert again.results() == []
+    for name in ("c-1", "c-2", "c-3"):
+        again.handle(command_id=name)
+
+    assert again.results() == [("c-1", "sent"), ("c-2", "sent"), ("c-3", "sent")]
+    again.outbox.close()
+
+
+def test_a_process_that_begins_anew_waits_for_nothing_that_has_ended(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    for name, lost_in_ms in (("sent", 60_000), ("lost", -1)):
+        session.outbox.save_waiting_send(CONTACT, name, due_ms=now_ms(), lost_ms=now_ms() + lost_in_ms)
+    session.outbox.finish("sent", {"command_id": "sent", "status": "sent"})
+    session.outbox.close()
+
+    again = Session(tmp_path)
+
+    assert again.outbox.waiting_sends() == []
+    again.outbox.close()
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_long(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    in_a_year = now_ms() + 365 * 86_400_000
+    session.outbox.save_waiting_send(CONTACT, "c-1", due_ms=in_a_year, lost_ms=in_a_year + 70_000)
+
+    waiting = WaitingSends(session.outbox)
+
+    assert 0 < waiting.behind_ms(CONTACT, "c-2") <= 70_000
+    session.outbox.close()
 
 
 def test_nothing_waits_for_ever_behind_a_send_that_does_not_come_back(

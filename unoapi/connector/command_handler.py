@@ -133,7 +133,7 @@ class CommandHandler:
         self._rate_limiter = rate_limiter
         self._retry_schedule = retry_schedule
         self._stopping = stopping
-        self._waiting_sends = WaitingSends()
+        self._waiting_sends = WaitingSends(outbox)
         self._worked_at_ms = outbox.last_sent_ms()
 
     def handle(self, body: bytes | str) -> None:

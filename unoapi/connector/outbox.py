@@ -3,7 +3,8 @@
 The outbox has the events that RabbitMQ has not confirmed yet (table `spool`): an event counts as received when `append`
 has returned. The send log has what became of each command (table `ledger`), so that none is sent twice. Beside them
 stands what answers repeat of the last messages (table `quotes`); without it they would be empty bubbles. Table `chats`
-has whom the number has written with, which counts while WhatsApp refuses new chats.
+has whom the number has written with, which counts while WhatsApp refuses new chats; table `waiting` the order of the
+sends that wait for another try.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ CREATE TABLE IF NOT EXISTS ledger (command_id TEXT PRIMARY KEY, state TEXT NOT N
                                    at_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS chats (chat TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, chat TEXT NOT NULL,
+                                    due_ms INTEGER NOT NULL, lost_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS quotes (message_id TEXT PRIMARY KEY, quoted TEXT NOT NULL, at_ms INTEGER NOT NULL);
 """
 
@@ -67,6 +70,11 @@ class Outbox:
         self._file.execute(
             "DELETE FROM quotes WHERE rowid <= (SELECT rowid FROM quotes ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
             (MAX_QUOTES,),
+        )
+        self._file.execute(
+            "DELETE FROM waiting WHERE lost_ms < ? "
+            "OR command_id IN (SELECT command_id FROM ledger WHERE state IN ('sent', 'failed', 'ambiguous'))",
+            (now_ms(),),
         )
         (self._rows,) = self._file.execute("SELECT count(*) FROM spool").fetchone()
 
@@ -165,6 +173,25 @@ class Outbox:
         with self._lock:
             row = self._file.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else 0
+
+    def save_waiting_send(self, chat: str, command_id: str, *, due_ms: int, lost_ms: int) -> None:
+        """A send waits for another try; one that waited before keeps its place. Times are Unix milliseconds."""
+        with self._lock, self._lazily():
+            self._file.execute(
+                "INSERT INTO waiting (command_id, chat, due_ms, lost_ms) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (command_id) DO UPDATE SET due_ms = excluded.due_ms, lost_ms = excluded.lost_ms",
+                (command_id, chat, due_ms, lost_ms),
+            )
+
+    def remove_waiting_send(self, command_id: str) -> None:
+        """A send waits no more."""
+        with self._lock, self._lazily():
+            self._file.execute("DELETE FROM waiting WHERE command_id = ?", (command_id,))
+
+    def waiting_sends(self) -> list[tuple[str, str, int, int]]:
+        """The sends that wait, in their order: chat, command, when it is due, and when it is given up."""
+        with self._lock:
+            return self._file.execute("SELECT chat, command_id, due_ms, lost_ms FROM waiting ORDER BY seq").fetchall()
 
     def last_sent_ms(self) -> int:
         """When work on a command was begun or ended last, in milliseconds since the epoch; 0: never."""
