@@ -24,6 +24,7 @@ import psutil
 from tests.connector.phones import Phone
 from tests.support.stack import CONTACT, Process, Stack, eventually, stack
 from unoapi.connector.engines.simulated import NEW_CHATS_REFUSED
+from unoapi.connector.session_folder import SessionFolder
 from unoapi.devenv.servers import PrivateServers
 from unoapi.models.connector.commands import ConnectorCommand, Send
 from unoapi.models.connector.content import Text
@@ -55,12 +56,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long the other sessions' commands took from RabbitMQ to the send, in milliseconds."""
+    """How long the other sessions' commands took from RabbitMQ to the send, in milliseconds.
+
+    `troubles`: how often the one session was killed or whatever else. One that does not run yet is spared.
+    """
 
     while_one: str
     median_ms: float
     p95_ms: float
     commands: int
+    troubles: int
 
 
 def measure(uno: Stack, *, sessions: int, commands: int) -> Cost:
@@ -97,19 +102,20 @@ def phones_of(uno: Stack, sessions: int) -> list[Phone]:
 def neighbours(uno: Stack, phones: Sequence[Phone]) -> list[Latency]:
     """How the others fare while the first session is well, killed, out of disk, and restricted. They are connected."""
     bad, *others = phones
-    trouble = {"is well": lambda: None, "is killed": lambda: kill(bad), "has a full disk": lambda: fill_disk(bad),
+    trouble = {"is well": lambda: False, "is killed": lambda: kill(bad), "has a full disk": lambda: fill_disk(bad),
                "is restricted": lambda: write_to_new(uno, bad)}  # fmt: skip
     return [latency(uno, others, name, make) for name, make in trouble.items()]
 
 
-def latency(uno: Stack, phones: Sequence[Phone], while_one: str, make_trouble: Callable[[], None]) -> Latency:
+def latency(uno: Stack, phones: Sequence[Phone], while_one: str, make_trouble: Callable[[], bool]) -> Latency:
     """Publish commands evenly to the sessions in turn, and make trouble each second."""
+    troubles = 0
     marks = {f"{while_one} {number}": 0.0 for number in range(int(MEASURED_S * PER_SECOND))}
     started = time.monotonic()
     with commands_of(uno) as put:
         for number, mark in enumerate(marks):
             if number % PER_SECOND == 0:
-                make_trouble()
+                troubles += make_trouble()
             time.sleep(max(0.0, started + number / PER_SECOND - time.monotonic()))
             marks[mark] = time.time()
             put(phones[number % len(phones)].phone, [(CONTACT, mark)])
@@ -125,35 +131,40 @@ def latency(uno: Stack, phones: Sequence[Phone], while_one: str, make_trouble: C
 
     eventually(all_left, within_s=120, every_s=1, what="all sent")
     times = sorted(took.values())
-    return Latency(while_one, statistics.median(times), times[int(len(times) * 0.95)], len(times))
+    return Latency(while_one, statistics.median(times), times[int(len(times) * 0.95)], len(times), troubles)
 
 
 def process_of(phone: Phone) -> int:
-    """The process that has the session's outbox open; 0 while there is none."""
-    outbox = str(phone.folder.parent / "outbox.db")
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(str(link.readlink()) == outbox for link in (process / "fd").iterdir()):
-                return int(process.name)
-    return 0
+    """The process that has the session's outbox open, and so locks it; 0 while there is none."""
+    try:
+        inode = SessionFolder(phone.folder.parents[1], phone.phone).outbox.stat().st_ino
+    except FileNotFoundError:
+        return 0
+    locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return next((int(lock[-4]) for lock in locks if lock[-3].endswith(f":{inode}")), 0)
 
 
-def kill(phone: Phone) -> None:
-    if pid := process_of(phone):
+def kill(phone: Phone) -> bool:
+    pid = process_of(phone)
+    if pid:
         os.kill(pid, signal.SIGKILL)
+    return bool(pid)
 
 
-def fill_disk(phone: Phone) -> None:
+def fill_disk(phone: Phone) -> bool:
     """No file of the session's process may grow any more, as on a full disk; and something is to be written."""
-    if pid := process_of(phone):
+    pid = process_of(phone)
+    if pid:
         with contextlib.suppress(OSError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, 1))
     phone.receives(f"3EB0{time.time_ns()}", {"kind": "text", "body": "hi"})
+    return bool(pid)
 
 
-def write_to_new(uno: Stack, phone: Phone) -> None:
+def write_to_new(uno: Stack, phone: Phone) -> bool:
     with commands_of(uno) as put:
         put(phone.phone, [(f"{NEW_CHATS_REFUSED}{number:02}", "hi") for number in range(20)])
+    return True
 
 
 def memory(connector: Process) -> tuple[float, float]:
@@ -198,8 +209,9 @@ def publish_commands(uno: Stack, phones: Sequence[Phone], commands: int) -> None
 
 
 def count(phones: Sequence[Phone]) -> int:
-    """Messages that left."""
-    return sum(len(phone.sent()) for phone in phones)
+    """Messages that left. Only counted, not read: this runs beside what is measured."""
+    files = (phone.folder / "sent.jsonl" for phone in phones)
+    return sum(file.read_bytes().count(b'"message":') for file in files if file.exists())
 
 
 def main(sessions: int) -> None:
@@ -207,7 +219,7 @@ def main(sessions: int) -> None:
         servers = PrivateServers(Path(folder) / "servers", durable=False)
         servers.start()
         try:
-            with stack(servers, Path(folder)) as uno:
+            with stack(servers, Path(folder), LOG_LEVEL="info") as uno:
                 uno.web()
                 sys.stdout.write(f"{measure(uno, sessions=sessions, commands=min(sessions * 40, MOST))}\n")
                 for row in neighbours(uno, phones_of(uno, sessions)):

@@ -21,4 +21,6 @@ def test_three_sessions_connect_and_send_side_by_side(uno: Stack, monkeypatch: p
 
     assert (cost.commands, cost.left) == (30, 0)
     assert cost.share_mb < 200
-    assert [row.commands for row in neighbours(uno, phones_of(uno, 3))] == [40, 40, 40, 40]
+    rows = neighbours(uno, phones_of(uno, 3))
+    assert [row.commands for row in rows] == [40, 40, 40, 40]
+    assert [row.troubles > 0 for row in rows] == [False, True, True, True]
