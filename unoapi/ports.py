@@ -78,6 +78,9 @@ class Sessions(SessionStore, Protocol):
     def phones(self) -> list[str]:
         """The stored phones, sorted."""
 
+    def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
+        """What `find` returns for each of these phones, without those for which it raises."""
+
     def config(self, phone: str) -> dict[str, Any] | None:
         """What is stored of a phone, with its secrets; none when it is not stored."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import importlib
 import inspect
@@ -267,7 +266,6 @@ def received(folder: Path) -> Any:
     }
 
 
-ABOUT = {"encEventResponseMessage": "eventCreationMessageKey", "pollUpdateMessage": "pollCreationMessageKey"}
 MARIA, OTHER, GROUP = "24788516941", "35599999999", "120363040468224422"
 
 
@@ -285,14 +283,10 @@ def sealed(folder: Path) -> Any:
     caption = e2e.Message(imageMessage=e2e.ImageMessage(caption="new words", mimetype="image/jpeg"))
     event = e2e.Message(eventMessage=e2e.EventMessage(name="new words", startTime=1795600000))
     option = e2e.PollAddOptionMessage(addOption=e2e.PollCreationMessage.Option(optionName="new words"))
-    vote = e2e.PollVoteMessage(selectedOptions=[hashlib.sha256(b"B").digest()])
     response = e2e.EventResponseMessage(response="GOING", extraGuestCount=2)
     phone, lid, other = "554988887777@s.whatsapp.net", f"{MARIA}@lid", f"{OTHER}@lid"
     edit = "Message Edit"
     cases = {
-        "vote": _seal(vote, "Poll Vote", author=phone, writer=lid, bound=True),
-        "vote taken back": _seal(e2e.PollVoteMessage(), "Poll Vote", author=lid, writer=phone, bound=True),
-        "vote unbound": _seal(vote, "Poll Vote", author=lid, writer=lid),
         "an edit": _seal(e2e.Message(protocolMessage=protocol), edit, author=lid, writer=lid),
         "by the phone": _seal(e2e.Message(protocolMessage=protocol), edit, author=phone, writer=phone),
         "by both": _seal(e2e.Message(protocolMessage=protocol), edit, author=phone, writer=lid),
@@ -315,18 +309,15 @@ def sealed(folder: Path) -> Any:
         "reaction of another": _seal(e2e.ReactionMessage(text="+"), "Enc Reaction", author=lid, writer=other),
     }
     parts = {"reaction": "encReactionMessage", "no reaction": "encReactionMessage", "comment": "encCommentMessage",
-             "response": "encEventResponseMessage", "reaction of another": "encReactionMessage",
-             **dict.fromkeys(("vote", "vote taken back", "vote unbound"), "pollUpdateMessage")}  # fmt: skip
+             "response": "encEventResponseMessage", "reaction of another": "encReactionMessage"}  # fmt: skip
     kinds = {"event": "EVENT_EDIT", "option": "POLL_ADD_OPTION", "of a kind to come": "MESSAGE_SCHEDULE"}
     results = {}
     for name, (nonce, payload) in cases.items():
         target = common.MessageKey(ID="3EB0NONE") if name == "no secret" else key
         part = getattr(e2e, (field := parts.get(name, "secretEncryptedMessage"))[0].upper() + field[1:])
-        held = {"encIV": nonce, "encPayload": payload}
-        held = {"vote": e2e.PollEncValue(**held)} if name.startswith("vote") else held
-        about = {ABOUT.get(field, "targetMessageKey"): target}
+        about = {"eventCreationMessageKey" if name == "response" else "targetMessageKey": target}
         kind = {} if name in parts else {"secretEncType": kinds.get(name, "MESSAGE_EDIT")}
-        envelope = part(**held, **about, **kind)
+        envelope = part(encIV=nonce, encPayload=payload, **about, **kind)
         head = info(module)
         if name.endswith((" another", "another's message")):
             head.MessageSource.Sender.User = OTHER

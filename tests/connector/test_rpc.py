@@ -7,23 +7,28 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
+from amqp.exceptions import PreconditionFailed
 
 from tests.support.fakes import PHONE, MemoryChats, MemoryConnections, MemoryIds, MemorySessions, make_session
 from unoapi.broker.connection import Connection
+from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.rpc import BrokerRpc
 from unoapi.broker.topology import Topology
-from unoapi.connector import consumer, rpc_server
+from unoapi.connector import consumer as consuming
+from unoapi.connector import rpc_server
+from unoapi.connector.consumer import Consumer
 from unoapi.connector.engines.simulated import NOT_ON_WHATSAPP, SimulatedEngine
 from unoapi.connector.rpc_server import RpcServer, answer
 from unoapi.connector.schemas import schemas
 from unoapi.errors import NobodyAnswers
-from unoapi.models.connector.rpc import RpcRequest
+from unoapi.models.connector.rpc import REPLY_TO, RpcRequest
 from unoapi.providers.whatsmeow.provider import WhatsmeowProvider
 
 if TYPE_CHECKING:
@@ -118,28 +123,122 @@ def test_a_server_that_had_no_request_for_long_answers_the_next_one_as_it_does_a
     amqp_url: str, engine: SimulatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection has heartbeats, so that both ends notice when the other is gone."""
-    monkeypatch.setattr(rpc_server, "HEARTBEAT_S", 1)
-    monkeypatch.setattr(rpc_server, "HEARTBEAT_CHECK_S", 0.3)
-    monkeypatch.setattr(consumer, "IDLE_POLL_S", 0.2)
+    monkeypatch.setattr(consuming, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(consuming, "HEARTBEAT_CHECK_S", 0.3)
     topology = Topology("unoapi")
-    server = RpcServer(amqp_url, topology.rpc_queue(PHONE), engine, no_file)
-    serve, rounds = server._serve, []
+    server = RpcServer(topology.rpc_queue(PHONE), engine, no_file)
+    serve, rounds = server.serve, []
 
-    def breaks_once() -> None:
+    def breaks_once(*where: Any) -> None:
         rounds.append(1)
         if len(rounds) == 1:
             raise ZeroDivisionError
-        serve()
+        serve(*where)
 
-    monkeypatch.setattr(server, "_serve", breaks_once)
-    server.start()
+    monkeypatch.setattr(server, "serve", breaks_once)
+    ConfirmingPublisher(amqp_url, topology).check(timeout_s=10)
+    consumer = Consumer(
+        amqp_url, topology.session_queue(PHONE), lambda _: None, name=PHONE, on_taken=lambda *_: None,
+        rpc_server=server,
+    )  # fmt: skip
+    consumer.start()
     time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
 
     reply = BrokerRpc(amqp_url, topology).ask(PHONE, "contacts.check", CONTACTS, timeout_s=5)
-    server.stop()
+    consumer.stop(5)
 
     assert reply == {"there": [True, False]}
     assert len(rounds) == 2
+
+
+class RpcChannel:
+    """What was published, and the request's way in."""
+
+    def __init__(self) -> None:
+        self.take: Any = None
+        self.published: list[tuple[str, Any]] = []
+
+    def queue_declare(self, *_: Any, **__: Any) -> None: ...
+
+    def basic_consume(self, _: str, *, callback: Any, no_ack: bool) -> None:
+        assert no_ack
+        self.take = callback
+
+    def basic_publish(self, reply: Any, *, exchange: str, routing_key: str) -> None:
+        assert exchange == ""
+        self.published.append((routing_key, json.loads(reply.body)))
+
+
+class Bell:
+    """Counts what rang."""
+
+    def __init__(self) -> None:
+        self.rung = threading.Semaphore(0)
+
+    def ring(self) -> None:
+        self.rung.release()
+
+
+def asked(channel: RpcChannel, reply_to: str) -> None:
+    body = RpcRequest(method="contacts.check", session=PHONE, data=CONTACTS).model_dump_json()
+    channel.take(SimpleNamespace(properties={"reply_to": reply_to}, body=body))
+
+
+def serving(server: RpcServer, bell: Bell) -> RpcChannel:
+    channel = RpcChannel()
+    server.serve(SimpleNamespace(channel=lambda: channel), bell)  # type: ignore[arg-type]
+    return channel
+
+
+def test_replies_go_to_who_asked_on_the_connection_that_asked(engine: SimulatedEngine) -> None:
+    server, bell = RpcServer(Topology("unoapi").rpc_queue(PHONE), engine, no_file), Bell()
+    first = serving(server, bell)
+    asked(first, f"{REPLY_TO}.1")
+    assert bell.rung.acquire(timeout=5)
+    server.send_replies()
+    asked(first, "unoapi.incoming")  # one of our queues
+    asked(first, f"{REPLY_TO}.2")
+    assert bell.rung.acquire(timeout=5)
+
+    second = serving(server, bell)  # the first connection broke before the reply left
+    server.send_replies()
+    asked(second, f"{REPLY_TO}.3")
+    assert bell.rung.acquire(timeout=5)
+    server.send_replies()
+
+    assert [(to, reply["data"]) for to, reply in first.published] == [(f"{REPLY_TO}.1", {"there": [True, False]})]
+    assert [to for to, _ in second.published] == [f"{REPLY_TO}.3"]
+
+
+def test_commands_are_taken_though_the_queue_of_requests_cannot_be_had(engine: SimulatedEngine) -> None:
+    class Refusing(RpcChannel):
+        def queue_declare(self, *_: Any, **__: Any) -> None:
+            raise PreconditionFailed("inequivalent arg")
+
+    server, channel = RpcServer(Topology("unoapi").rpc_queue(PHONE), engine, no_file), Refusing()
+
+    server.serve(SimpleNamespace(channel=lambda: channel), Bell())  # type: ignore[arg-type]
+
+    assert channel.take is None
+
+
+def test_what_waits_for_a_slow_phone_is_bounded(engine: SimulatedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_server, "MAX_WAITING", 2)
+    go = threading.Event()
+    monkeypatch.setattr(engine, "contacts", lambda phones: [go.wait(10) for _ in phones])
+    server, bell = RpcServer(Topology("unoapi").rpc_queue(PHONE), engine, no_file), Bell()
+    channel = serving(server, bell)
+
+    for number in range(4):
+        asked(channel, f"{REPLY_TO}.{number}")
+    go.set()
+    assert all(bell.rung.acquire(timeout=5) for _ in range(2))
+    server.send_replies()
+    asked(channel, f"{REPLY_TO}.later")
+    assert bell.rung.acquire(timeout=5)
+    server.send_replies()
+
+    assert [to for to, _ in channel.published] == [f"{REPLY_TO}.{number}" for number in (0, 1, "later")]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from unoapi.models.jobs import Envelope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from unoapi.broker.topology import Topology
     from unoapi.devenv.servers import PrivateServers
 
 INCOMING = "unoapi.incoming"
@@ -217,6 +218,44 @@ def test_what_somebody_deletes_is_back_at_the_next_check(
 
     assert broker.depth("unoapi.delayed.5") == 0
     assert broker.depth("unoapi.media") == 1
+
+
+def test_where_another_process_declares_the_topology_it_is_declared_after_an_error_only(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.broker.connection_pool.CHECK_S", 0.0)
+    declared: list[int] = []
+    declare = PooledConnection.declare
+
+    def count(connection: PooledConnection, topology: Topology) -> None:
+        declared.append(1)
+        declare(connection, topology)
+
+    monkeypatch.setattr(PooledConnection, "declare", count)
+    relying = ConfirmingPublisher(broker.url, TOPOLOGY, declared=True)
+
+    relying.publish([envelope()])  # there is nothing yet
+    after_an_error = len(declared)
+    time.sleep(1.5)
+    relying.publish([envelope(2)])
+    relying.close()
+
+    assert (after_an_error, len(declared)) == (1, 1)
+    assert broker.depth() == 2
+
+
+def test_a_publisher_that_was_idle_for_long_tries_at_once_whether_rabbitmq_is_back(
+    publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.broker.connection_pool.IDLE_AFTER_S", 0.0)
+    monkeypatch.setattr("unoapi.broker.connection_pool.IDLE_MAINTENANCE_S", 60.0)
+    publisher.publish([envelope()])
+    pool = publisher._started()
+    time.sleep(1.2)  # its maintenance rests now
+
+    pool.away = True
+
+    eventually(lambda: not pool.away, within_s=5, what="RabbitMQ is there again")
 
 
 def test_an_alarm_is_named_as_long_as_it_lasts_and_no_longer(

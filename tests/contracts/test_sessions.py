@@ -106,6 +106,24 @@ def test_a_phone_that_was_never_stored_is_served_by_the_environment(world: World
     assert session.webhooks == (ENVIRONMENT,)
 
 
+def test_many_are_found_at_once_and_one_that_is_lost_costs_no_other(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.save(OTHER, CONFIG)
+    world.lose(OTHER)
+
+    found = world.store.find_all([PHONE, OTHER, "5511999990003"])
+
+    assert {phone: session.stored for phone, session in found.items()} == {PHONE: True, "5511999990003": False}
+
+
+def test_none_is_found_at_once_while_redis_is_away(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    world.go_away()
+
+    with pytest.raises(StoreUnavailable):
+        world.store.find_all([PHONE])
+
+
 def test_a_change_is_seen(world: World) -> None:
     world.save(PHONE, CONFIG)
     world.store.find(PHONE)

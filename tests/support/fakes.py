@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,14 @@ class MemorySessions:
         if self.lost or phone in self.lost_keys:
             raise SessionUnknown("Redis lost its data")
         return Session(phone=phone, webhooks=self.environment)
+
+    def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
+        self._ensure_there()
+        found = {}
+        for phone in phones:
+            with suppress(SessionUnknown):
+                found[phone] = self.find(phone)
+        return found
 
     def resolve(self, phone: str, *, stored: bool) -> Session:
         if not stored:

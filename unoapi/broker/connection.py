@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import select
+import socket
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import kombu
@@ -60,6 +62,11 @@ class _FewCalls:
         came = self._read_buffer
         return len(came) >= FRAME_OVERHEAD + int.from_bytes(came[3:FRAME_HEADER], "big")
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something came that the socket does not say."""
+        return self.has_frame
+
 
 class TCPTransport(_FewCalls, transport.TCPTransport):
     """Over TCP."""
@@ -67,6 +74,12 @@ class TCPTransport(_FewCalls, transport.TCPTransport):
 
 class SSLTransport(_FewCalls, transport.SSLTransport):
     """Over TLS."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something came that the socket does not say."""
+        tls: Any = self.sock
+        return self.has_frame or tls.pending() > 0
 
 
 class _AmqpConnection(pyamqp.Connection):
@@ -118,6 +131,38 @@ class Connection(kombu.Connection):
     def _check_host(self) -> None:
         if self.transport_cls == "amqps":
             self.ssl = {"server_hostname": self.hostname}
+
+
+class WakeUp:
+    """A wait for what a connection receives, which any thread may end: nobody has to look again and again."""
+
+    def __init__(self) -> None:
+        self._inner, self._outer = socket.socketpair()
+        self._inner.setblocking(False)
+        self._outer.setblocking(False)
+
+    def ring(self) -> None:
+        """End the wait; the next one, if nobody waits now. Any thread, also after `close`."""
+        with suppress(OSError):  # full: it has rung
+            self._outer.send(b"!")
+
+    def wait(self, connection: Connection, timeout_s: float) -> bool:
+        """Wait for something to read, a ring or the timeout. Whether there is something to read."""
+        inner: Any = connection.connection
+        waits = not inner.transport.has_more
+        poll = select.poll()
+        poll.register(inner.transport.sock, select.POLLIN)
+        poll.register(self._inner, select.POLLIN)
+        ready = {number for number, _ in poll.poll(timeout_s * 1000 if waits else 0)}
+        if self._inner.fileno() in ready:
+            with suppress(BlockingIOError):
+                self._inner.recv(4096)
+        return not waits or inner.transport.sock.fileno() in ready
+
+    def close(self) -> None:
+        """Use it no more."""
+        self._inner.close()
+        self._outer.close()
 
 
 def wait_until_applied(channel: Any, queue: str) -> None:

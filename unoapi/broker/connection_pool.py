@@ -29,7 +29,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 2.0
 IO_TIMEOUT_S = 4.0
 HEARTBEAT_S = 10
-MAINTENANCE_S = 1.0
+MAINTENANCE_S, IDLE_MAINTENANCE_S, IDLE_AFTER_S = 1.0, 4.0, 30.0
+"""Idle connections are looked at so often; less often, and still twice a heartbeat, when nothing was published for a
+while: there are many sessions."""
 MAX_CONNECTIONS = 16
 SPARE_AFTER_S = 60.0
 PROBE = "unoapi.probe"
@@ -40,11 +42,13 @@ CHECK_S = 60.0
 
 
 class ConnectionPool:
-    """The connections of one process, and a thread that maintains the idle ones."""
+    """The connections of one process, and a thread that maintains the idle ones.
 
-    def __init__(self, amqp_url: str, topology: Topology) -> None:
+    `declared`: another process declares the topology, and again each minute; this one does after an error only.
+    """
+
+    def __init__(self, amqp_url: str, topology: Topology, *, declared: bool = False) -> None:
         self.pid = os.getpid()
-        self.away = False
         self.blocked = ""  # why RabbitMQ takes nothing, as the end of an error message
         self.events_trouble = ""  # why events are not kept, or not with the bounds that are set
         self.events_refused = False  # there is no stream, and will be none
@@ -53,10 +57,24 @@ class ConnectionPool:
         self._idle: deque[PooledConnection] = deque()
         self._free = threading.Semaphore(MAX_CONNECTIONS)
         self._declaring = threading.Lock()
-        self._declared = False
+        self._declared = self._declared_elsewhere = declared
+        self._away = False
+        self._used_at = time.monotonic()
         self._closed = threading.Event()
+        self._wake_up = threading.Event()
         self._maintenance = threading.Thread(target=self._maintain, name="publisher", daemon=True)
         self._maintenance.start()
+
+    @property
+    def away(self) -> bool:
+        """Whether RabbitMQ did not confirm a moment ago: nobody waits for it, and the maintenance tries to reach it."""
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        if away:
+            self._wake_up.set()
 
     @contextmanager
     def borrowed(self, deadline: float) -> Iterator[PooledConnection]:
@@ -93,7 +111,7 @@ class ConnectionPool:
     def _give_back(self, connection: PooledConnection) -> None:
         if self.blocked and not connection.blocked:
             self._on_unblocked()  # the connection that heard of the alarm is gone
-        connection.used_at = time.monotonic()
+        connection.used_at = self._used_at = time.monotonic()
         self._idle.append(connection)
         self._free.release()
         if self._closed.is_set():
@@ -113,6 +131,7 @@ class ConnectionPool:
     def close(self) -> None:
         """Stop the maintenance and close the idle connections."""
         self._closed.set()
+        self._wake_up.set()
         self._maintenance.join(CONNECT_TIMEOUT_S)
         self._close_idle()
 
@@ -171,16 +190,23 @@ class ConnectionPool:
 
     def _maintain(self) -> None:
         checked_at = time.monotonic()
-        while not self._closed.wait(MAINTENANCE_S):
+        while not self._wait_for_maintenance():
             try:
                 if self.away:
                     self._reconnect()
                 self._maintain_idle()
-                if time.monotonic() - checked_at >= CHECK_S:
+                if not self._declared_elsewhere and time.monotonic() - checked_at >= CHECK_S:
                     checked_at = time.monotonic()
                     self._declare_again()
             except Exception as error:  # noqa: BLE001 (without this thread a process would stay away for good)
                 log.error("publisher_maintenance_failed", error=describe(error), traceback=safe_traceback(error))
+
+    def _wait_for_maintenance(self) -> bool:
+        """Wait until there may be something to do. Whether the pool is closed."""
+        is_idle = not self._away and time.monotonic() - self._used_at > IDLE_AFTER_S
+        if self._wake_up.wait(IDLE_MAINTENANCE_S if is_idle else MAINTENANCE_S):
+            self._wake_up.clear()
+        return self._closed.is_set()
 
     def _maintain_idle(self) -> None:
         for _ in range(len(self._idle)):

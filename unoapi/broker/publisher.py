@@ -79,7 +79,8 @@ class ConfirmingPublisher:
     wait several times as long.
 
     With an `ordering`, every event that is published now takes its place in its conversation first. With a `recorder`
-    it is written into the stream of events when it is confirmed.
+    it is written into the stream of events when it is confirmed. `declared`: another process of this machine declares
+    the topology and brings back what is deleted; this one declares after an error only.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class ConfirmingPublisher:
         *,
         ordering: Ordering | None = None,
         recorder: EventRecorder | None = None,
+        declared: bool = False,
     ) -> None:
+        self._declared = declared
         self._url = amqp_url
         self.topology = topology
         self._ordering = ordering
@@ -209,7 +212,8 @@ class ConfirmingPublisher:
             return pool
         with self._lock:
             if self._pool is None or self._pool.pid != os.getpid():
-                self._pool = ConnectionPool(self._url, self.topology)  # a parent's sockets are not ours
+                # A parent's sockets are not ours.
+                self._pool = ConnectionPool(self._url, self.topology, declared=self._declared)
             return self._pool
 
 

@@ -13,8 +13,8 @@
 
 Two kinds of processes. `python -m unoapi.connector` (`__main__`) has two threads, Router and Supervisor; it never loads
 a WhatsApp library. The Supervisor starts one `python -m unoapi.connector.session_process` per session, with a thread
-each for the engine, the Consumer and its worker, the OutboxPublisher, the RpcServer (which numbers are on WhatsApp?)
-and the instructions on standard input. `Leases` in Redis let only one connector run a session.
+each for the engine, the Consumer, its worker and that of the RpcServer (which numbers are on WhatsApp?), the
+OutboxPublisher and the instructions on standard input. `Leases` in Redis let only one connector run a session.
 
 Read in this order: `engines/base` (what a library must do), `session_process` (the parts of a session), `outbox`,
 `command_handler`, `outbox_publisher`, then `supervisor` and `router`; `convert/` when a kind of message is at stake.

@@ -12,7 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from unoapi.broker.connection import BROKER_ERRORS, Connection
+from unoapi.broker.connection import BROKER_ERRORS, Connection, WakeUp
 from unoapi.broker.messages import came_ms
 from unoapi.errors import PermanentError, TransientError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
@@ -21,31 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.broker.topology import Queue
+    from unoapi.connector.rpc_server import RpcServer
 
 log = get_logger(__name__)
 
 HEARTBEAT_S = 10
-POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.2, 1.0, 2.0
-"""A poll ends with the first message; how long it may take is how late a stop is seen. There are many sessions."""
-BUSY_S, AT_HAND_S = 0.1, 0.001
-HEARTBEAT_CHECK_S = 2.0
+AT_HAND_S = 0.001
+HEARTBEAT_CHECK_S = 4.0
+"""Nothing else makes an idle consumer look: there are many sessions."""
 PAUSE_S = 1.0
-
-
-class Patience:
-    """How long one poll of a connection may take: longer when nothing has come for a while."""
-
-    def __init__(self) -> None:
-        self._busy_at = time.monotonic()
-
-    def note_work(self) -> None:
-        """Something came."""
-        self._busy_at = time.monotonic()
-
-    @property
-    def poll_s(self) -> float:
-        """Seconds."""
-        return POLL_S if time.monotonic() - self._busy_at < IDLE_AFTER_S else IDLE_POLL_S
+ROW_S = 1.0
+"""What was handled is acknowledged at least so often: RabbitMQ does not wait for ever for that."""
 
 
 class Consumer:
@@ -53,6 +39,7 @@ class Consumer:
 
     `handle` gets a message's body. `on_taken` gets the queue's name and when the message came, in Unix milliseconds.
     With `handle_all`, up to `most` messages that have come are handled at once; when that fails, each by itself.
+    `rpc_server` serves on the same connection: to read two would take another thread.
     """
 
     def __init__(  # noqa: PLR0913 (collaborators)
@@ -65,7 +52,9 @@ class Consumer:
         on_taken: Callable[[str, int], None],
         handle_all: Callable[[list[bytes]], None] | None = None,
         most: int = 1,
+        rpc_server: RpcServer | None = None,
     ) -> None:
+        self._rpc_server = rpc_server
         self._handle_all = handle_all
         self._most = most
         self._came: list[Any] = []
@@ -77,7 +66,7 @@ class Consumer:
         self._stopping = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._patience = Patience()
+        self._wake_up = WakeUp()
         self._current: tuple[list[Any], Future[list[BaseException | None]]] | None = None
 
     def start(self) -> None:
@@ -87,12 +76,15 @@ class Consumer:
     def stop(self, timeout_s: float) -> None:
         """Take no more messages, and wait so long for the current one."""
         self._stopping.set()
+        self._wake_up.ring()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._consume()
+            except _PutBackError:
+                self._stopping.wait(PAUSE_S)
             except BROKER_ERRORS as error:
                 log.warning("consumer_waits", consumer=self._name, error=type(error).__name__)
                 self._abandon_current()
@@ -103,6 +95,7 @@ class Consumer:
                 )
                 self._abandon_current()
                 self._stopping.wait(PAUSE_S)
+        self._wake_up.close()
 
     def _consume(self) -> None:
         properties = {"connection_name": f"unoapi connector {self._name}"}
@@ -115,10 +108,14 @@ class Consumer:
             channel.basic_qos(0, self._most, False)
             self._came.clear()
             consumer_tag = channel.basic_consume(self._queue.name, callback=self._take, no_ack=False)
+            if self._rpc_server is not None:
+                self._rpc_server.serve(connection, self._wake_up)
             checked_at = time.monotonic()
             while not self._stopping.is_set() or self._current is not None:
                 self._gather(connection)
                 self._settle_current(channel)
+                if self._rpc_server is not None:
+                    self._rpc_server.send_replies()
                 if time.monotonic() - checked_at >= HEARTBEAT_CHECK_S:
                     checked_at = time.monotonic()
                     connection.heartbeat_check()
@@ -126,28 +123,30 @@ class Consumer:
                 channel.basic_cancel(consumer_tag)
 
     def _gather(self, connection: Connection) -> None:
-        """Wait for a message, and take with it what has come already, as many as are handled at once."""
+        """Wait until a message comes or a work ends; take what has come, as many as are handled at once."""
+        wait_s = HEARTBEAT_CHECK_S
         with contextlib.suppress(TimeoutError):
-            connection.drain_events(timeout=AT_HAND_S if self._current is not None else self._patience.poll_s)
-            while self._most > 1 and len(self._came) < self._most:
+            while self._wake_up.wait(connection, wait_s) and len(self._came) < self._most:
                 connection.drain_events(timeout=AT_HAND_S)
+                wait_s = 0.0
 
     def _take(self, message: Any) -> None:
         came = came_ms(message.headers or {})
         if came is not None:
             self._on_taken(self._queue.name, came)
         self._came.append(message)
-        self._patience.note_work()
         self._begin()
 
     def _begin(self) -> None:
         """Begin with what has come, unless something is being worked on."""
         if self._current is None and self._came and not self._stopping.is_set():
             messages, self._came = self._came, []
-            self._current = (messages, self._worker.submit(self._work, [_body(message) for message in messages]))
+            work = self._worker.submit(self._work, [_body(message) for message in messages])
+            self._current = (messages, work)
+            work.add_done_callback(lambda _: self._wake_up.ring())
 
     def _work(self, bodies: list[bytes]) -> list[BaseException | None]:
-        """Handle messages; the error of each."""
+        """Handle messages; the error of each. What is left out is handled next."""
         if self._handle_all is not None and len(bodies) > 1:
             try:
                 self._handle_all(bodies)
@@ -155,31 +154,29 @@ class Consumer:
                 log.debug("commands_handled_one_by_one", consumer=self._name, error=describe(error))
             else:
                 return [None] * len(bodies)
-        errors: list[BaseException | None] = []
-        for body in bodies:
-            try:
-                self._handle(body)
-            except Exception as error:  # noqa: BLE001 (settled by its class)
-                errors.append(error)
-            else:
-                errors.append(None)
-        return errors
+        return [self._error_of(body) for body in bodies]
+
+    def _error_of(self, body: bytes) -> BaseException | None:
+        try:
+            self._handle(body)
+        except Exception as error:  # noqa: BLE001 (settled by its class)
+            return error
+        return None
 
     def _settle_current(self, channel: Any) -> None:
         if self._current is None:
             return
         messages, work = self._current
-        with contextlib.suppress(TimeoutError):
-            work.exception(timeout=BUSY_S)
         if not work.done():
             return
         self._current = None
         errors = work.result()
-        if not any(errors):
-            channel.basic_ack(messages[-1].delivery_tag, multiple=True)  # nothing older is unsettled
-        else:
-            for message, error in zip(messages, errors, strict=True):
+        handled, self._came = messages[: len(errors)], messages[len(errors) :] + self._came
+        if any(errors):
+            for message, error in zip(handled, errors, strict=True):
                 self._settle(channel, message.delivery_tag, error)
+        elif handled:
+            channel.basic_ack(handled[-1].delivery_tag, multiple=True)  # nothing older is unsettled
         self._begin()
 
     def _settle(self, channel: Any, delivery_tag: int, error: BaseException | None) -> None:
@@ -192,6 +189,9 @@ class Consumer:
             return
         if not isinstance(error, TransientError):
             log.error("command_not_handled", consumer=self._name, error=describe(error))
+        self._put_back(channel, delivery_tag)
+
+    def _put_back(self, channel: Any, delivery_tag: int) -> None:
         self._stopping.wait(PAUSE_S)
         channel.basic_reject(delivery_tag, requeue=True)
 
@@ -201,6 +201,31 @@ class Consumer:
             with contextlib.suppress(Exception):
                 self._current[1].result()
             self._current = None
+
+
+class ConsumerInRows(Consumer):
+    """Handles what has come in a row, up to the first message that has to come again.
+
+    That one and all that came after it go back together, so that their order stays.
+    """
+
+    def _work(self, bodies: list[bytes]) -> list[BaseException | None]:
+        errors: list[BaseException | None] = []
+        until = time.monotonic() + ROW_S
+        for body in bodies:
+            if errors and (self._stopping.is_set() or time.monotonic() >= until):
+                break
+            errors.append(self._error_of(body))
+            if errors[-1] is not None and not isinstance(errors[-1], PermanentError):
+                break
+        return errors
+
+    def _put_back(self, channel: Any, delivery_tag: int) -> None:  # noqa: ARG002 (all go back)
+        raise _PutBackError
+
+
+class _PutBackError(Exception):
+    """Everything that is not acknowledged goes back, as RabbitMQ does it when a connection ends: in its order."""
 
 
 def _body(message: Any) -> bytes:

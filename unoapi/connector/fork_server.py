@@ -35,7 +35,16 @@ SUBREAPER = 36
 ANSWER_S = 10.0
 LOAD_S = 20.0
 """Less than a lease: nothing else of the supervisor goes on meanwhile."""
-PRELOADED = ("google.protobuf.json_format", "httpx", "PIL.Image", "linkpreview", "segno", "sqlite3", "tqdm")
+PRELOADED = (
+    "encodings.idna",
+    "google.protobuf.json_format",
+    "httpx",
+    "PIL.Image",
+    "linkpreview",
+    "segno",
+    "sqlite3",
+    "tqdm",
+)
 """What a session's process would load for itself otherwise; what is not installed is left out."""
 READY = b"ready"
 MAX_REQUEST = 4096

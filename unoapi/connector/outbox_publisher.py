@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BATCH = 50
-IDLE_S = 1.0
+GATHER_S = 0.05
+"""Events that come so soon after others go together: each publish waits for its confirm, and each removal for the disk.
+"""
+IDLE_S, EMPTY_S = 1.0, 60.0
+"""Between two looks at the outbox: while something waits in it, and when nothing does. An event ends both."""
 MAX_PUBLISHED_IDS = 2000
 MEDIA_WORKERS = 2
 MEDIA_ATTEMPTS = 3
@@ -105,6 +109,7 @@ class OutboxPublisher:
     def stop(self, timeout_s: float) -> None:
         """Publish what can be published in this time. The rest stays on the disk."""
         self._stopping.set()
+        self._outbox.wake()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -127,10 +132,14 @@ class OutboxPublisher:
                 published = False
                 if self._stopping.wait(IDLE_S):
                     return
-            if not published:
+            if published:
+                if len(self._outbox) < BATCH:
+                    self._stopping.wait(GATHER_S)
+            else:
                 if self._stopping.is_set() and not self._fetching:
                     return
-                self._outbox.wait(IDLE_S if not self._stopping.is_set() else 0.05)
+                waits_s = IDLE_S if len(self._outbox) else EMPTY_S
+                self._outbox.wait(0.05 if self._stopping.is_set() else waits_s)
 
     def step(self) -> bool:
         """Publish one batch. False when there was nothing. Raises BrokerUnavailable; then no event is removed."""

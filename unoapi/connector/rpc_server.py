@@ -1,20 +1,19 @@
-"""The server of a session's RPC: answers requests in a thread with a connection of its own."""
+"""The server of a session's RPC."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import amqp
+from amqp.exceptions import ChannelError
 from pydantic import ValidationError
 
-from unoapi.broker.connection import BROKER_ERRORS, Connection
-from unoapi.connector.consumer import Patience
 from unoapi.connector.media import picture_of
-from unoapi.errors import QuestionRefused, SendRefused, describe, safe_traceback
+from unoapi.errors import QuestionRefused, SendRefused, describe
 from unoapi.models.connector.groups import MAX_GROUPS, Groups, Invite, JoinRequests, Members
 from unoapi.models.connector.rpc import REPLY_TO, RPC_METHODS, CheckedContacts, Nothing, RpcReply, RpcRequest
 from unoapi.telemetry.logging import get_logger
@@ -22,6 +21,7 @@ from unoapi.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unoapi.broker.connection import Connection, WakeUp
     from unoapi.broker.topology import Queue
     from unoapi.connector.engines.base import Engine
     from unoapi.connector.media import FetchFile
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-PAUSE_S = 1.0
-HEARTBEAT_S = 30
-"""Half of what an answer may take before RabbitMQ counts the connection as dead."""
-HEARTBEAT_CHECK_S = 5.0
+MAX_WAITING = 100
+"""Requests that wait for the one before; who asked gives up long before."""
 
 
 def answer(body: bytes | str, engine: Engine, fetch_file: FetchFile) -> RpcReply:
@@ -83,55 +81,51 @@ METHODS: dict[str, Callable[[Engine, Any, FetchFile], Base]] = {
 
 
 class RpcServer:
-    """The requests about one session. Those that come while no process serves them expire in the queue."""
+    """Answers the requests about one session, on the connection of its consumer.
 
-    def __init__(self, amqp_url: str, queue: Queue, engine: Engine, fetch_file: FetchFile) -> None:
-        self._url = amqp_url
+    A thread, made for the first request, does the work. Requests that come while no process serves them expire in the
+    queue; those beyond `MAX_WAITING` are not answered.
+    """
+
+    def __init__(self, queue: Queue, engine: Engine, fetch_file: FetchFile) -> None:
         self._queue = queue
         self._engine = engine
         self._fetch_file = fetch_file
-        self._stopping = threading.Event()
-        self._patience = Patience()
-        self._thread = threading.Thread(target=self._run, name="rpc", daemon=True)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="rpc")
+        self._channel: Any = None
+        self._waiting = 0
+        self._replies: deque[tuple[Any, str, str]] = deque()  # the channel, the address, the body
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take no more requests."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._serve()
-            except BROKER_ERRORS as error:
-                log.debug("rpc_server_waits", error=type(error).__name__)
-                self._stopping.wait(PAUSE_S)
-            except Exception as error:  # noqa: BLE001 (without this thread nobody answers until the next start)
-                log.error("rpc_server_failed", error=describe(error), traceback=safe_traceback(error))
-                self._stopping.wait(PAUSE_S)
-
-    def _serve(self) -> None:
-        with Connection(self._url, heartbeat=HEARTBEAT_S, connect_timeout=3) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+    def serve(self, connection: Connection, wake_up: WakeUp) -> None:
+        """Take requests from now on. Whoever reads the connection calls `send_replies` when `wake_up` rings."""
+        try:
             channel: Any = connection.channel()
+            self._channel = channel
             channel.queue_declare(self._queue.name, durable=True, auto_delete=False, arguments=self._queue.arguments)
-            channel.basic_consume(self._queue.name, callback=lambda message: self._reply(channel, message), no_ack=True)
-            checked_at, patience = time.monotonic(), self._patience
-            while not self._stopping.is_set():
-                with contextlib.suppress(TimeoutError):
-                    connection.drain_events(timeout=patience.poll_s)
-                if time.monotonic() - checked_at >= HEARTBEAT_CHECK_S:
-                    checked_at = time.monotonic()
-                    connection.heartbeat_check()
+            channel.basic_consume(self._queue.name, callback=partial(self._take, channel, wake_up), no_ack=True)
+        except ChannelError as error:  # commands do not depend on it
+            log.error("rpc_not_served", queue=self._queue.name, error=describe(error))
 
-    def _reply(self, channel: Any, request: Any) -> None:
-        self._patience.note_work()
+    def send_replies(self) -> None:
+        """Publish the replies that are ready, those of an earlier connection not: nobody gets them any more."""
+        while self._replies:
+            channel, reply_to, body = self._replies.popleft()
+            self._waiting -= 1
+            if channel is self._channel:
+                reply = amqp.Message(body, content_type="application/json")
+                channel.basic_publish(reply, exchange="", routing_key=reply_to)
+
+    def _take(self, channel: Any, wake_up: WakeUp, request: Any) -> None:
         reply_to = str(request.properties.get("reply_to") or "")
         if not reply_to.startswith(REPLY_TO):
             return  # a request must not choose one of our queues for its reply
-        body = answer(request.body, self._engine, self._fetch_file).model_dump_json()
-        reply = amqp.Message(body, content_type="application/json")
-        channel.basic_publish(reply, exchange="", routing_key=reply_to)
+        if self._waiting >= MAX_WAITING:
+            log.warning("rpc_request_dropped", queue=self._queue.name, hint="the phone answers too slowly")
+            return
+        self._waiting += 1
+        self._worker.submit(self._answer, channel, wake_up, reply_to, request.body)
+
+    def _answer(self, channel: Any, wake_up: WakeUp, reply_to: str, body: bytes | str) -> None:
+        reply = answer(body, self._engine, self._fetch_file).model_dump_json()
+        self._replies.append((channel, reply_to, reply))
+        wake_up.ring()

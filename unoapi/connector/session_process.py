@@ -12,14 +12,16 @@ import stat
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from unoapi.bootstrap import unoapi
 from unoapi.broker.connector_commands import ENTRY, command_message
+from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.connector.chat_names import ChatNames
 from unoapi.connector.command_handler import CommandHandler, RateLimiter, SendRetrySchedule
-from unoapi.connector.consumer import Consumer
+from unoapi.connector.consumer import ConsumerInRows
 from unoapi.connector.engines.base import Ended, Exit, Login
 from unoapi.connector.engines.registry import make_engine
 from unoapi.connector.media import SessionMedia
@@ -41,6 +43,8 @@ log = get_logger(__name__)
 
 SEND_GRACE_S = 20.0
 QUIET_S = 0.5
+AT_ONCE = 10
+"""Commands that are taken at once."""
 OPTIONS_WAIT_S, OPTIONS_PAUSE_S = 5.0, 0.5
 FLUSH_S = 5.0
 STATES = {
@@ -70,8 +74,7 @@ class SessionRunner:
         outbox: Outbox,
         engine: Engine,
         publisher: OutboxPublisher,
-        consumer: Consumer,
-        rpc_server: RpcServer,
+        consumer: ConsumerInRows,
         stopping: threading.Event,
     ) -> None:
         self._phone = phone
@@ -81,7 +84,6 @@ class SessionRunner:
         self._engine = engine
         self._publisher = publisher
         self._consumer = consumer
-        self._rpc_server = rpc_server
         self._stopping = stopping
         self._ended: Ended | None = None
         self._over = threading.Event()
@@ -96,7 +98,6 @@ class SessionRunner:
         self._publisher.start()
         threading.Thread(target=self._connect, name="engine", daemon=True).start()
         self._consumer.start()
-        self._rpc_server.start()
         self._wake_up.wait()
         return self._end()
 
@@ -124,7 +125,6 @@ class SessionRunner:
     def _end(self) -> Exit:
         """Take no more commands, finish the current one, save what still arrives, and publish how it ended."""
         self._stopping.set()
-        self._rpc_server.stop()
         self._consumer.stop(SEND_GRACE_S)
         if self._ended is None:
             self._engine.stop()
@@ -217,8 +217,15 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             ),
             names=ChatNames(engine, options=lambda: uno.sessions.find(phone), save_picture=media.save_picture),
         ),
-        consumer=Consumer(amqp_url, queue, handler.handle, name=phone, on_taken=uno.queue_ages.taken),
-        rpc_server=RpcServer(amqp_url, topology.rpc_queue(phone), engine, media.fetch),
+        consumer=ConsumerInRows(
+            amqp_url,
+            queue,
+            handler.handle,
+            name=phone,
+            on_taken=uno.queue_ages.taken,
+            most=AT_ONCE,
+            rpc_server=RpcServer(topology.rpc_queue(phone), engine, media.fetch),
+        ),
         stopping=stopping,
     )
 
@@ -233,6 +240,15 @@ def silence_the_library() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)
+
+
+def without_declaring(uno: Uno) -> Uno:
+    """The parts with a publisher that takes the topology for declared: by the connector, which does it each minute.
+
+    Hundreds of sessions that declare it, too, cost RabbitMQ more than all they publish.
+    """
+    amqp_url = uno.settings.amqp_url.get_secret_value()
+    return replace(uno, publisher=ConfirmingPublisher(amqp_url, uno.topology, declared=True))
 
 
 def proxy_of(options: ConnectorOptions, uno: Uno) -> str:
@@ -275,7 +291,7 @@ def main(arguments: list[str]) -> int:
     """Run one session; the exit code."""
     phone, method, pair_phone = (*arguments, "", "")[:3]
     silence_the_library()
-    uno = unoapi()
+    uno = without_declaring(unoapi())
     options = ConnectorOptions()
     try:
         options = options_of(phone, uno)

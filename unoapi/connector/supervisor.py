@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from unoapi.connector.engines.base import Exit
 from unoapi.connector.fork_server import ForkServer, SessionFork
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import BrokerUnavailable, Postponed, StoreUnavailable, describe, safe_traceback
+from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe, safe_traceback
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from unoapi.connector.leases import Leases
@@ -84,8 +84,8 @@ class SessionSource(Protocol):
     def indexed(self) -> list[str]:
         """The stored phones that the index has. Raises StoreUnavailable."""
 
-    def find(self, phone: str) -> Session:
-        """One session. Raises Postponed when its configuration cannot be read now."""
+    def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
+        """The sessions of these phones, without those that cannot be read now. Raises StoreUnavailable."""
 
 
 class SessionLauncher:
@@ -192,14 +192,11 @@ class Supervisor:
         """Read which sessions are this connector's, and what they are configured to."""
         try:
             phones = self._stored_phones()
+            sessions = self._sessions.find_all(phones)
         except StoreUnavailable:
             return  # running processes go on
         suspended = self._leases.suspended(phones)
-        for phone in phones:
-            try:
-                session = self._sessions.find(phone)
-            except Postponed:
-                continue
+        for phone, session in sessions.items():
             if session.provider == "whatsmeow" and session.server == self._server:
                 self._include(session, suspended=phone in suspended)
             elif phone in self._processes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import signal
 import threading
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
     from unoapi.connector.engines.base import Emit
 
-POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.02, 0.5, 10.0
-"""How often the file is looked at: less often when nothing has come for a while, so that many sessions cost little."""
+POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.02, 1.0, 10.0
+"""How often the file is looked at: less often when nothing stood in it for a while, so that many sessions cost little.
+"""
 CODES = 3
 DELIVERED_S, READ_S = 0.1, 0.2
 NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "15550000007", "15550000010"
@@ -115,11 +117,11 @@ class SimulatedEngine:
         _emit_event(emit, "session", {"state": "connected", **account})
         busy_at = time.monotonic()
         while not self._stopped.is_set() and self._ended is None:
-            read = self._read(emit)
-            if read or self._receipts:
+            if self._read(emit):
                 busy_at = time.monotonic()
-            if not read:
-                self._wake_up.wait(POLL_S if time.monotonic() - busy_at < IDLE_AFTER_S else IDLE_POLL_S)
+            else:
+                poll_s = POLL_S if time.monotonic() - busy_at < IDLE_AFTER_S else IDLE_POLL_S
+                self._wake_up.wait(min(poll_s, self._next_receipt_s()))
                 self._wake_up.clear()
             self._emit_receipts(emit)
             self._emit_reported(emit)
@@ -161,13 +163,15 @@ class SimulatedEngine:
             raise ConnectionError("the simulated connection broke before the answer")
         chat = self._named(_party(to))
         with self._lock:
+            is_first = not self._receipts
             for after_s, status in ((DELIVERED_S, "delivered"), (READ_S, "read")):
                 at = time.time()
                 receipt = {"status": status, "ids": [wa_id], "chat": chat, "timestamp": int(at + after_s)}
                 self._receipts.append((at + after_s, receipt))
             if number == ECHO and (body := _text_of(message)):
                 self._reported.append(("message", _answer(wa_id, chat, body)))
-        self._wake_up.set()
+        if is_first or self._reported:
+            self._wake_up.set()
         return Sent(wa_id, int(time.time()), chat=to)
 
     def react_in_channel(self, channel: str, server_id: int, emoji: str) -> Sent:
@@ -317,6 +321,12 @@ class SimulatedEngine:
         while self._reported:
             kind, data = self._reported.pop(0)
             self._emit_line({"type": kind, "data": data}, emit)
+
+    def _next_receipt_s(self) -> float:
+        """In how many seconds the next receipt is due."""
+        with self._lock:
+            due = min((at for at, _ in self._receipts), default=math.inf)
+        return max(0.0, due - time.time())
 
     def _emit_receipts(self, emit: Emit) -> None:
         now = time.time()
