@@ -36,7 +36,7 @@ from unoapi.cli.checks import (
 from unoapi.cli.doctor import all_findings
 from unoapi.cli.findings import broker_advice, ok
 from unoapi.cli.main import cli
-from unoapi.cli.probes import folder_state, public_state
+from unoapi.cli.probes import folder_state, mode_of, public_state
 from unoapi.errors import BrokerUnavailable
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.reachability import connection_failure
@@ -203,7 +203,26 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
     "a Redis that is not tested": (of_info(redis_version="6.2.1"), 0, "use 7 or newer"),
     "a Redis that cannot save": (of_info(rdb_last_bgsave_status="err"), 1, "it cannot save; look at its log"),
     "a Redis that lost its data": (of_redis(replace(REDIS, lost=True)), 1, "then `unoapi session confirm`"),
-    "a user of Redis that may not run scripts": (of_redis(replace(REDIS, denied=True)), 78, "category @scripting"),
+    "a user of Redis that may not run scripts": (
+        of_redis(replace(REDIS, denied=["EVAL"], health=RedisHealth(trouble="not reachable"))),
+        78,
+        "the user in REDIS_URL may not EVAL: give it all that is about keys",
+    ),
+    "a node of RabbitMQ that is away": (
+        checks.check_nodes(["amqp://b:5672/"]),
+        0,
+        "of the nodes in AMQP_URL amqp://b:5672/ does not answer",
+    ),
+    "authorities that are not there": (
+        checks.check_authorities("/nowhere/ca.pem"),
+        78,
+        "SSL_CERT_FILE names /nowhere/ca.pem, which is not there",
+    ),
+    "a file where a folder is wanted": (
+        checks.check_folder(replace(FOLDER, in_the_way="/files")),
+        78,
+        "/files (BASE_STORE) cannot be made: /files is no folder",
+    ),
     "a clock that is wrong": (of_redis(replace(REDIS, clock_s=-90.0)), 1, "90.0 s behind: start NTP on both machines"),
     "a clock that drifts": (of_redis(replace(REDIS, clock_s=5.0)), 0, "5.0 s ahead: start NTP on both machines"),
     "a full disk": (checks.check_folder(replace(FOLDER, free_bytes=10 * MIB)), 1, "has 10 MiB left: make room"),
@@ -333,7 +352,9 @@ HEALTHY: dict[str, Iterable[Finding]] = {
     "policies": checks.check_policies({"unoapi.dead": ["ha-mode"]}, asked=True),
     "processes": checks.check_processes([PROCESS]),
     "a file of secrets": checks.check_privacy(".env", 0o100640),
-    "no file": checks.check_privacy(".env", None),
+    "no file": checks.check_privacy(".env", mode_of("/dev/null")),
+    "nodes": checks.check_nodes([]),
+    "authorities": checks.check_authorities(__file__),
     "no bucket": checks.check_bucket(SETTINGS, ""),
     "a bucket": checks.check_bucket(make_settings(STORAGE_ENDPOINT="https://s3.example"), ""),
     "a number at Meta": of_numbers(replace(NUMBER, provider="forwarder", wanted=False)),
@@ -497,7 +518,8 @@ def test_what_answers_at_the_public_address_is_read_and_bounded(listen: Listen, 
     assert seen.clock_s is not None
     assert seen.clock_s < -100_000_000
     assert (other.status, other.version) == (200, "")
-    assert public_state(f"http://127.0.0.1:{closed_port}").error == "no connection (ConnectionError)"
+    away = public_state(f"http://127.0.0.1:{closed_port}")
+    assert away.error == "no connection (ConnectionError): nothing listens there: does it run, and is the port right?"
 
 
 def test_a_folder_that_is_not_made_yet_is_judged_by_the_one_above(tmp_path: Path) -> None:
@@ -505,6 +527,14 @@ def test_a_folder_that_is_not_made_yet_is_judged_by_the_one_above(tmp_path: Path
 
     assert state.free_bytes > 0
     assert state.is_writable
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+
+    assert folder_state("BASE_STORE", tmp_path / "store").in_the_way == f"{tmp_path / 'store'}"
+    assert folder_state("BASE_STORE", tmp_path / "store" / "medias").in_the_way == f"{tmp_path / 'store'}"
+    assert folder_state("BASE_STORE", tmp_path / "other").in_the_way == ""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -7,6 +7,7 @@ import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +21,6 @@ from unoapi.settings import setting_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from unoapi.broker.inspection import BrokerState
     from unoapi.cli.findings import Finding
@@ -62,7 +62,7 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 class RedisState:
     """What was seen of Redis. `trouble` is why it does not answer at all; `clock_s` how far its clock is ahead.
 
-    `denied`: its user may not run scripts.
+    `denied` are commands that its user may not run.
     """
 
     trouble: str = ""
@@ -70,18 +70,19 @@ class RedisState:
     info: Mapping[str, object] = field(default_factory=dict)
     clock_s: float | None = None
     lost: bool = False
-    denied: bool = False
+    denied: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class FolderState:
-    """A folder of files, or where it will be made."""
+    """A folder of files, or where it will be made; `in_the_way` is what stands there and is no folder."""
 
     setting: str
     path: Path
     free_bytes: int
     is_writable: bool = True
     has_inodes: bool = True
+    in_the_way: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,12 @@ def _broker_problems(state: BrokerState, where: str) -> Iterator[Finding]:
         yield wrong("rabbitmq", f"{where}: {_named(state.missing)} not there: run `unoapi release`, or start a process")
 
 
+def check_nodes(silent: Sequence[str]) -> Iterator[Finding]:
+    """Nodes of a cluster that do not answer while others do."""
+    if silent:
+        yield note("rabbitmq", f"of the nodes in AMQP_URL {_named(silent)} does not answer: is it running?")
+
+
 def check_policies(policies: Mapping[str, Sequence[str]] | None, *, asked: bool) -> Iterator[Finding]:
     """Policies of RabbitMQ that throw messages away, by queue; none when the management API does not answer."""
     if policies is None:
@@ -313,13 +320,13 @@ def check_redis(state: RedisState, *, where: str) -> Iterator[Finding]:
 
 def _redis_problems(state: RedisState, where: str) -> Iterator[Finding]:
     health, info = state.health, state.info
-    if health is not None and health.trouble:
+    if state.denied:
+        advice = "give it all that is about keys, scripts and channels: ACL SETUSER <user> ~* &* +@all -@admin"
+        yield wrong("redis", f"{where}: the user in REDIS_URL may not {_named(state.denied)}: {advice}", EX_CONFIG)
+    elif health is not None and health.trouble:
         yield wrong("redis", f"{where}: {health.trouble}", EX_CONFIG)
     elif health is not None and health.warnings:
         yield note("redis", f"{where}: {'; '.join(health.warnings)}")
-    if state.denied:
-        advice = "give it the category @scripting, too (ACL SETUSER), else nothing that counts or waits is right"
-        yield wrong("redis", f"{where}: the user in REDIS_URL may not run scripts (EVAL): {advice}", EX_CONFIG)
     name, version = _redis_version(info)
     numbers = _numbers(version)
     if numbers and numbers < OLDEST_REDIS:
@@ -360,6 +367,9 @@ def check_clock(state: RedisState) -> Iterator[Finding]:
 def check_folder(state: FolderState) -> Iterator[Finding]:
     """Room, and whether it can be written."""
     where = f"{state.path} ({state.setting})"
+    if state.in_the_way:
+        yield wrong("disk", f"{where} cannot be made: {state.in_the_way} is no folder; name another one", EX_CONFIG)
+        return
     if not state.is_writable:
         yield wrong("disk", f"{where} cannot be written by this user: give it to the user of the processes", EX_CONFIG)
     if not state.has_inodes:
@@ -387,6 +397,14 @@ def check_machine(state: MachineState, settings: Settings) -> Iterator[Finding]:
 
 
 # --- addresses ---
+
+
+def check_authorities(file: str) -> Iterator[Finding]:
+    """The certificates to trust, where the operator names them."""
+    if file and not Path(file).is_file():
+        yield wrong(
+            "tls", f"SSL_CERT_FILE names {_plain(file)}, which is not there: no certificate is trusted", EX_CONFIG
+        )
 
 
 def check_public(state: PublicState, *, base_url: str) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import shutil
+import socket
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -14,6 +16,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import requests
 
@@ -30,6 +33,7 @@ from unoapi.cli.checks import (
 )
 from unoapi.cli.findings import broker_advice, broker_hosts, note, without_login, wrong
 from unoapi.errors import BrokerUnavailable, MediaMissing, StoreUnavailable
+from unoapi.errors.connections import why_not_connected
 from unoapi.http.ca_bundle import find_ca_bundle
 from unoapi.http.reachability import connection_failure
 from unoapi.models.endpoints import Endpoint, origin_of
@@ -37,6 +41,7 @@ from unoapi.models.request_bin import BIN_URL
 from unoapi.services.parallel import run_all
 from unoapi.services.sessions import status_of
 from unoapi.stores.connections import lease_key
+from unoapi.stores.redis_health import PROBE_KEY, PROBE_TTL_S
 from unoapi.stores.redis_marker import LOST
 from unoapi.stores.redis_marker import READ as READ_MARKER
 
@@ -50,7 +55,7 @@ if TYPE_CHECKING:
 
     Check = Callable[[], Iterable[Finding]]
 
-BROKER_S = 8.0
+BROKER_S, NODE_S = 8.0, 2.0
 CONNECT_TIMEOUT_MS = 4000
 PUBLIC_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 65_536
@@ -67,6 +72,7 @@ def checks_of(uno: Uno) -> dict[str, Check]:
         "rabbitmq": lambda: _rabbitmq(uno),
         "redis": lambda: _redis(uno),
         "numbers": lambda: _numbers(uno),
+        "certificates": lambda: checks.check_authorities(os.environ.get("SSL_CERT_FILE", "")),
         "address": lambda: _addresses(uno),
         "base url": lambda: _public(f"{settings.base_url}"),
         "disk": lambda: _folders(settings),
@@ -92,6 +98,7 @@ def _rabbitmq(uno: Uno) -> Iterator[Finding]:
         yield wrong("rabbitmq", f"{where}: {broker_advice(error)}")
         return
     yield from checks.check_broker(state, where=where)
+    yield from checks.check_nodes(_silent_nodes(uno.settings))
     url = uno.settings.rabbitmq_management_url.get_secret_value()
     policies = ManagementApi(url, vhost=uno.settings.amqp_vhost).policies(uno.topology)
     yield from checks.check_policies(policies, asked=bool(url))
@@ -105,6 +112,22 @@ def _rabbitmq(uno: Uno) -> Iterator[Finding]:
     yield from checks.check_waiting(state, ages, dead=uno.topology.dead)
 
 
+def _silent_nodes(settings: Settings) -> list[str]:
+    """Of several nodes of RabbitMQ those that take no connection."""
+    nodes = {without_login(url): urlsplit(url) for url in settings.amqp_urls}
+
+    def answers(host: str, port: int) -> bool:
+        with socket.create_connection((host, port), timeout=NODE_S):
+            return True
+
+    tries = [
+        partial(answers, node.hostname or "localhost", node.port or (5671 if node.scheme == "amqps" else 5672))
+        for node in nodes.values()
+    ]
+    answered = run_all(tries, within_s=NODE_S) if len(nodes) > 1 else []
+    return [name for name, is_there in zip(nodes, answered, strict=False) if is_there is not True]
+
+
 def _redis(uno: Uno) -> Iterator[Finding]:
     state = redis_state(uno)
     yield from checks.check_redis(state, where=without_login(uno.settings.redis_url.get_secret_value()))
@@ -115,25 +138,26 @@ def redis_state(uno: Uno) -> RedisState:
     """What Redis says of itself now, and how far its clock is ahead."""
     if trouble := uno.redis.trouble():
         return RedisState(trouble)
-    info, health = uno.redis.info_now(), uno.redis_monitor.check()
+    info, health, denied = uno.redis.info_now(), uno.redis_monitor.check(), tuple(_denied(uno))
     try:
         before = time.time()
         (now,) = uno.redis.call(("TIME",))
         clock_s = int(now[0]) + int(now[1]) / 1e6 - (before + time.time()) / 2
         (marker,) = uno.redis.call(READ_MARKER)
     except StoreUnavailable:
-        return RedisState(health=health, info=info)
-    lost, denied = f"{marker}".startswith(LOST), _is_denied(uno, "EVAL", "return 1", 0)
+        return RedisState(health=health, info=info, denied=denied)
+    lost = f"{marker}".startswith(LOST)
     return RedisState(health=health, info=info, clock_s=clock_s, lost=lost, denied=denied)
 
 
-def _is_denied(uno: Uno, *command: str | int) -> bool:
-    """Whether the user of Redis may not run a command."""
-    try:
-        uno.redis.call(command)
-    except StoreUnavailable as error:
-        return "NOPERM" in f"{error}"
-    return False
+def _denied(uno: Uno) -> Iterator[str]:
+    """The commands, of those that stand for all, that the user of Redis may not run."""
+    for command in (("SET", PROBE_KEY, "1", "EX", PROBE_TTL_S), ("EVAL", "return 1", 0), ("PUBLISH", PROBE_KEY, "")):
+        try:
+            uno.redis.call(command)
+        except StoreUnavailable as error:
+            if "NOPERM" in f"{error}":
+                yield f"{command[0]}"
 
 
 # --- numbers and addresses ---
@@ -265,12 +289,14 @@ def public_state(base_url: str) -> PublicState:
             with answer:
                 now = time.time()
                 body = answer.raw.read(MAX_ANSWER_BYTES, decode_content=True)
-    except requests.exceptions.SSLError:
-        return PublicState(error="its certificate is not valid")
+    except requests.exceptions.SSLError as error:
+        is_certificate = "CERTIFICATE_VERIFY_FAILED" in f"{error}"
+        return PublicState(error="its certificate is not valid" if is_certificate else why_not_connected(error))
     except requests.exceptions.Timeout:
         return PublicState(error=f"no answer within {PUBLIC_TIMEOUT_S:.0f} s")
     except (requests.RequestException, OSError, ValueError) as error:
-        return PublicState(error=f"no connection ({type(error).__name__})")
+        why = why_not_connected(error)
+        return PublicState(error=f"no connection ({type(error).__name__}){': ' if why else ''}{why}")
     return PublicState(status=answer.status_code, version=_version_in(body), clock_s=_ahead(answer, now))
 
 
@@ -304,17 +330,22 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 def folder_state(setting: str, folder: Path) -> FolderState:
     """The folder, or the nearest one above it that is there."""
     path = folder.absolute()
-    nearest = next(there for there in (path, *path.parents) if there.is_dir())
+    first = next(there for there in (path, *path.parents) if there.exists())
+    nearest = first if first.is_dir() else first.parent
     disk = os.statvfs(nearest)
     has_inodes = not disk.f_files or disk.f_favail > 0  # some have no table of them
     is_writable = os.access(nearest, os.W_OK | os.X_OK)
-    return FolderState(setting, path, disk.f_bavail * disk.f_frsize, is_writable, has_inodes)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    return FolderState(
+        setting, path, free_bytes, is_writable, has_inodes, in_the_way="" if first.is_dir() else f"{first}"
+    )
 
 
 def mode_of(file: str) -> int | None:
     """Who may do what with a file; none where there is no such file."""
     with suppress(OSError):
-        return Path(file).stat().st_mode
+        mode = Path(file).stat().st_mode
+        return mode if stat.S_ISREG(mode) else None
     return None
 
 

@@ -212,6 +212,9 @@ class RedisClient:
                 client.ping()
         except redis.AuthenticationError:
             return "refuses the login; check the password in REDIS_URL"
+        except redis.ResponseError as error:
+            said = "".join(char for char in f"{error}"[:100] if char.isprintable())
+            return f"answers with an error ({said}); check REDIS_URL"
         except REDIS_ERRORS as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 return (
