@@ -280,6 +280,12 @@ def test_field_report_28_a_poll_is_sent_with_the_secret_that_its_votes_need(tmp_
     assert len(base64.b64decode(left["messageContextInfo"]["messageSecret"])) == 32
 
 
+def test_a_poll_without_a_number_of_choices_allows_one(tmp_path: Path) -> None:
+    left = Pocket(tmp_path).send(type="poll", poll={**POLL, "selectable_count": None})
+
+    assert left["pollCreationMessageV3"]["selectableOptionsCount"] == 1
+
+
 def test_field_report_28_a_vote_names_its_options_and_its_poll(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
     pocket.send("wamid.POLL", type="poll", poll=POLL)

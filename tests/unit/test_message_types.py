@@ -77,6 +77,9 @@ TAKEN = {
     "257 contacts": message("contacts", [{"name": {"formatted_name": "Ana"}}] * 257),
     "reaction": message("reaction", {"message_id": "wamid.X", "emoji": "👍"}),
     "reaction removed": message("reaction", {"message_id": "wamid.X", "emoji": ""}),
+    "pin": message("pin", {"type": "pin", "message_id": "wamid.X", "expiration_days": 30}),
+    "unpin with null days": message("pin", {"type": "unpin", "message_id": "wamid.X", "expiration_days": None}),
+    "poll": message("poll", {"name": "Q", "options": ["A", "B"], "selectable_count": 0}),
     "edit": {**TO, "type": "message_edit", "context": {"message_id": "wamid.X"}, "text": {"body": "new"}},
     "buttons": buttons(REPLY),
     "buttons as text": interactive("button", json.dumps({"buttons": [REPLY]})),
@@ -140,6 +143,8 @@ REFUSED = {
     "258 contacts": (message("contacts", [{"name": {"formatted_name": "A"}}] * 258), "contacts"),
     "nameless contact": (message("contacts", [{"name": {}}]), "contacts.0.name.formatted_name"),
     "reaction on nothing": (message("reaction", {"emoji": "👍"}), "reaction.message_id"),
+    "pin of nothing": (message("pin", {"type": "pin"}), "pin.message_id"),
+    "pin for ever": (message("pin", {"message_id": "wamid.X", "expiration_days": 31}), "pin.expiration_days"),
     "edit of nothing": ({**TO, "type": "message_edit", "text": {"body": "x"}}, "context.message_id"),
     "no button": (buttons(), "buttons"),
     "four buttons": (

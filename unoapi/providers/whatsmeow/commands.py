@@ -62,7 +62,7 @@ MAX_CARDS, MAX_CARD_BUTTONS = 10, 2
 MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
-PIN_DAYS, DAY_S = (1, 7, 30), 86_400
+PIN_DAYS, USUAL_PIN_DAYS, DAY_S = (1, 7, 30), 7, 86_400
 COLOR = re.compile(r"#?[0-9A-Fa-f]{6}")
 EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
@@ -212,7 +212,7 @@ def _pin(pin: Pin, *, to: str, keys: Keys) -> content.Pin:
     if not (is_individual(to) or is_group(to)):
         _refuse(INVALID, "Parameter value is not valid", "to: messages are pinned in chats and groups only.")
     key = _key(pin.message_id, to=to, keys=keys)
-    days = next(days for days in PIN_DAYS if days >= pin.expiration_days)
+    days = next(days for days in PIN_DAYS if days >= (pin.expiration_days or USUAL_PIN_DAYS))
     return content.Pin(
         target_id=key.id,
         target_from_me=key.from_me,

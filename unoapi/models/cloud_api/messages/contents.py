@@ -267,7 +267,9 @@ class Poll(ClientPart):
     options: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=100)]], Field(min_length=2, max_length=12)
     ]
-    selectable_count: int = Field(default=1, ge=0, le=12, description="How many may be chosen; 0: all.")
+    selectable_count: Annotated[int, BeforeValidator(lambda value: 1 if value in (None, "") else value)] = Field(
+        default=1, ge=0, le=12, description="How many may be chosen; 0: all."
+    )
 
     @model_validator(mode="after")
     def _options_differ(self) -> Self:
@@ -293,7 +295,9 @@ class Pin(ClientPart):
 
     type: Literal["pin", "unpin"] = "pin"
     message_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    expiration_days: int = Field(default=7, ge=1, le=30, description="Phones know 1, 7 and 30: the next one counts.")
+    expiration_days: Annotated[int | None, EmptyIsAbsent] = Field(
+        default=None, ge=1, le=30, description="7 without it. Phones know 1, 7 and 30: the next one counts."
+    )
 
 
 class PinMessage(OutboundMessage):
