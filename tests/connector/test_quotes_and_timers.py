@@ -101,6 +101,18 @@ def test_field_report_29_an_answer_disappears_as_the_chats_messages_do(
     assert pocket.send(**message)[field]["contextInfo"]["expiration"] == 86400
 
 
+def test_field_report_29_a_groups_timer_counts_before_anybody_has_written(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path, ignoreGroupMessages=True)
+
+    left = []
+    for seconds in (604_800, 0):
+        pocket.reports("group", group={"jid": GROUP, "kind": "group"}, ephemeral_seconds=seconds)
+        left.append(pocket.send(f"wamid.{seconds}", to=GROUP, type="text", text={"body": "oi"}))
+
+    assert left[0]["extendedTextMessage"]["contextInfo"]["expiration"] == 604_800
+    assert left[1] == {"conversation": "oi"}
+
+
 def test_field_report_29_a_timer_that_was_switched_off_is_off(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
     pocket.receives({"kind": "text", "body": "oi"}, "3EB01", ephemeral_seconds=86400)

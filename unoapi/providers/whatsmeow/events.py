@@ -107,7 +107,7 @@ def receive(  # noqa: PLR0913 (collaborators)
         case "call":
             events, commands = _call(Call.model_validate(event.data), sessions.find(phone), connections)
         case "group":
-            events = group_events(GroupChange.model_validate(event.data), session=sessions.find(phone))
+            events = _group(GroupChange.model_validate(event.data), sessions.find(phone), chats)
         case "session" | "qr" | "pairing_code":
             changes = _connection_change(event, sessions=sessions, connections=connections, save_picture=save_picture)
             return Received(changes)
@@ -251,6 +251,13 @@ def _read_marks(message: ReceivedMessage, session: Session) -> list[ConnectorCom
         return []
     read = Read(ids=(message.id,), chat=message.chat.jid, sender=message.sender.jid)
     return [command("read", read.model_dump(mode="json"), phone=session.phone, about=message.id)]
+
+
+def _group(change: GroupChange, session: Session, chats: Chats | None) -> list[Event]:
+    """The events of a group's change. Its timer counts from now on, also where nobody wants events of groups."""
+    if chats is not None and change.ephemeral_seconds is not None:
+        chats.remember_timer(session.phone, change.group.jid, change.ephemeral_seconds)
+    return group_events(change, session=session)
 
 
 def _call(call: Call, session: Session, connections: Connections | None) -> tuple[list[Event], list[ConnectorCommand]]:
