@@ -36,6 +36,8 @@ ANSWER_S = 10.0
 LOAD_S = 20.0
 """Less than a lease: nothing else of the supervisor goes on meanwhile."""
 PRELOADED = (
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.hkdf",
     "encodings.idna",
     "google.protobuf.json_format",
     "httpx",

@@ -11,6 +11,11 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -85,12 +90,6 @@ def opened(sealed: Sealed, *, secrets: Iterable[Secret], writers: tuple[str, ...
 
 
 def _decrypted(sealed: Sealed, *, secret: bytes, author: str, writer: str) -> bytes | None:
-    # Here, because few sessions ever need it: loaded it takes some megabytes of each.
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
-
     about = str(sealed.target.ID)
     info = f"{about}{author}{writer}{sealed.use}".encode()
     key = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(secret)
