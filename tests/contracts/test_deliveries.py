@@ -183,6 +183,22 @@ def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient, kind: str)
     assert state(deliveries).paused_ms == 0
 
 
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_the_pause_of_an_endpoint_is_known_also_of_a_delivery_that_is_done(
+    redis_client: RedisClient, kind: str
+) -> None:
+    """A replay makes it again: it went past pauses and outages in the process that had made it."""
+    deliveries: Deliveries = MemoryDeliveries() if kind == "memory" else redis_deliveries(redis_client)
+    deliveries.finish("d-1", ENTRY)
+    deliveries.suspend(Endpoint(PHONE, "a"), pause_ms=60_000)
+    mark = deliveries.drop(Endpoint(PHONE, "a"))
+
+    known = state(deliveries, "d-1")
+
+    assert (known.done, known.dropped_until_ms) == (True, mark)
+    assert known.paused_ms > 50_000
+
+
 def test_a_person_gets_an_error_when_redis_is_away(away: RedisClient) -> None:
     deliveries = redis_deliveries(away)
 

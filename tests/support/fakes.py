@@ -383,11 +383,10 @@ class MemoryDeliveries:
         self.drops: dict[Endpoint, int] = {}
 
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
-        if delivery_id in self.finished or delivery_id in self.noted:
-            return DeliveryState(done=True)
+        done = delivery_id in self.finished or delivery_id in self.noted
         left_s = self.pauses.get(endpoint, 0.0) - time.monotonic()
         dropped_until_ms = self.drops.get(endpoint, 0)
-        return DeliveryState(paused_ms=max(0, int(left_s * 1000)), dropped_until_ms=dropped_until_ms)
+        return DeliveryState(done, paused_ms=max(0, int(left_s * 1000)), dropped_until_ms=dropped_until_ms)
 
     def is_done(self, delivery_id: str) -> bool:
         if self.away:

@@ -319,6 +319,34 @@ def test_an_endpoint_that_is_down_is_waited_for_and_no_event_is_passed_over() ->
     assert desk.replay.note == ""
 
 
+def test_one_that_waits_for_a_long_pause_looks_now_and_again_whether_it_was_ended() -> None:
+    desk = Desk()
+    desk.put(1)
+    desk.begin()
+
+    def paused(_: DeliverWebhook) -> None:
+        raise Postponed("the endpoint is paused", after_ms=300_000)
+
+    desk.answer = paused
+    again = desk.run()
+
+    assert again is not None
+    assert again.delay_ms == replaying.LOOK_MS
+    assert desk.replay.note == "the endpoint is paused"
+
+
+def test_one_of_all_events_waits_for_a_pause_also_where_this_process_delivered_them_before() -> None:
+    sender, deliveries, stream = WebhookRecorder(OK), MemoryDeliveries(), MemoryEventStream()
+    stream.put(make_fan_out(), published_ms=NOW_MS)
+    uno = make_uno(make_session(), webhook_client=sender, deliveries=deliveries, events=stream)
+    deliveries.finished.append(delivery_id(stream.events[0].job.id, "default"))
+    deliveries.suspend(Endpoint(PHONE, "default"), pause_ms=3_600_000)
+
+    run(uno, replay_job("default", end=1))
+
+    assert sender.ids == []
+
+
 def test_its_time_to_wait_begins_anew_with_each_event_that_is_through_and_not_otherwise() -> None:
     desk = Desk()
     desk.put(2)

@@ -51,6 +51,8 @@ SAVE_EVERY_S = 1.0
 """While nothing is delivered."""
 TRIES = 3
 RETRY_MS = 1_000
+LOOK_MS = 8_000
+"""How seldom one that waits for its endpoint looks at it: the outage may end, and a person may end a pause."""
 FULL_MS = 4_000
 """Between two looks for a free place, when as many threads as may be are busy with replays."""
 REMEMBERED = 10_000
@@ -190,7 +192,7 @@ class _Run:
         try:
             self._read()
         except Postponed as wait:
-            self._again(f"{wait}", delay_ms=max(wait.after_ms, RETRY_MS))
+            self._again(f"{wait}", delay_ms=min(max(wait.after_ms, RETRY_MS), LOOK_MS))
         except OWN_TROUBLE as error:
             self._again(f"{error}", delay_ms=OWN_TROUBLE_MS)
         except (DeliveryRefused, EventsNotKept) as error:

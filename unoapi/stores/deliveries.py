@@ -51,22 +51,22 @@ class RedisDeliveries:
 
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         """What is known before an attempt."""
-        if delivery_id in self._done_here:
-            return DeliveryState(done=True)
         try:
             (values,) = self._redis.call(("MGET", *state_keys(delivery_id, endpoint)))
         except StoreUnavailable:
-            return DeliveryState(paused_ms=self._pause_here_ms(endpoint), breaker=None)
+            is_done = delivery_id in self._done_here
+            return DeliveryState(is_done, paused_ms=self._pause_here_ms(endpoint), breaker=None)
         return self.state_in(values, delivery_id, endpoint)
 
     def state_in(self, values: Sequence[str | None], delivery_id: str, endpoint: Endpoint) -> DeliveryState:
-        """The state before an attempt, from the values of `state_keys` and what this process knows."""
-        if delivery_id in self._done_here:
-            return DeliveryState(done=True)
+        """The state before an attempt, from the values of `state_keys` and what this process knows.
+
+        All of it, also of one that is done: a replay may make it again, and minds pauses and outages.
+        """
         done, done_earlier, paused_until_ms, dropped_until_ms, breaker, holding = values
         paused_ms = max(0, int(paused_until_ms or 0) - now_ms(), self._pause_on_its_way_ms(endpoint))
         return DeliveryState(
-            bool(done or done_earlier),
+            bool(done or done_earlier or delivery_id in self._done_here),
             paused_ms,
             int(dropped_until_ms or 0),
             str(breaker or ""),
