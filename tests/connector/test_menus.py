@@ -11,6 +11,7 @@ import pytest
 from tests.connector.pocket import CHAT, Pocket
 from tests.support.fakes import GROUP, PHONE
 from unoapi.models.chats import Menu, MenuRow
+from unoapi.services import templates
 from unoapi.services.menus import chosen
 
 if TYPE_CHECKING:
@@ -188,6 +189,39 @@ def test_a_tap_is_told_as_the_menus_reply_with_its_title(tmp_path: Path, tap: di
 
     assert message["interactive"]["list_reply"] == {"id": "b", "title": "Plano B", "description": "com TV"}
     assert message["context"]["id"] == "wamid.MENU"
+
+
+TEMPLATE = [
+    {"name": "menu", "language": "pt_BR", "status": "APPROVED", "category": "UTILITY", "components": [
+        {"type": "BODY", "text": "Oi"},
+        {"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "Sim"}, {"type": "QUICK_REPLY", "text": "No"}]},
+    ]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"kind": "text", "body": "1"},
+        {"kind": "text", "body": "sim"},
+        {"kind": "button_reply", "id": "yes", "title": ""},
+        {"kind": "template_button", "payload": "yes", "text": ""},
+    ],
+)
+@pytest.mark.parametrize("mode", ["text", "classic", "native"])
+def test_the_answer_to_a_templates_buttons_is_a_button_as_at_meta(
+    tmp_path: Path, mode: str, answer: dict[str, Any]
+) -> None:
+    pocket = Pocket(tmp_path, interactiveMode=mode)
+    pocket.provider._rendered = lambda message, _: templates.rendered(message, lambda: TEMPLATE)
+    payload = {"type": "button", "sub_type": "quick_reply", "index": "0",
+               "parameters": [{"type": "payload", "payload": "yes"}]}  # fmt: skip
+    pocket.send(type="template", template={"name": "menu", "language": {"code": "pt_BR"}, "components": [payload]})
+
+    message = pocket.receives(answer)
+
+    assert (message["type"], message["button"]) == ("button", {"payload": "yes", "text": "Sim"})
+    assert message["context"]["id"] == "wamid.OUT"
 
 
 def test_of_two_menus_in_a_row_the_last_one_is_answered(tmp_path: Path) -> None:

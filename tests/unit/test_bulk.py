@@ -390,6 +390,8 @@ def test_a_contact_that_answers_with_a_word_gets_no_more(place: Place) -> None:
         (" parar ", "5511991000003"),
     ]:
         run(place.uno, fan_out(contact, text))
+    post = {"id": "status@broadcast", "type": "status"}
+    run(place.uno, fan_out("5511991000004", "sair", chat=post))
 
     campaign = place.begin(rows=[{"to": number, "message": "oi"} for number in numbers(5)])
     place.work(20)
@@ -400,9 +402,10 @@ def test_a_contact_that_answers_with_a_word_gets_no_more(place: Place) -> None:
     assert [line.partition(";")[0] for line in listed.split()] == ["contact", "5511991000001", "5511991000003"]
 
 
-def fan_out(contact: str, text: str) -> FanOut:
+def fan_out(contact: str, text: str, **beside: Any) -> FanOut:
     message = {"from": contact, "id": f"wamid.{contact}", "timestamp": "1", "type": "text", "text": {"body": text}}
-    value = {"metadata": {"display_phone_number": PHONE}, "messages": [message], "contacts": [{"wa_id": contact}]}
+    value = {"metadata": {"display_phone_number": PHONE}, "messages": [message], "contacts": [{"wa_id": contact}],
+             **beside}  # fmt: skip
     body = json.dumps({"entry": [{"changes": [{"field": "messages", "value": value}]}]})
     return FanOut(
         id=f"e{contact}",

@@ -27,7 +27,7 @@ class MenuRow(BaseModel):
 
 
 class Menu(BaseModel):
-    """A menu as it was sent. `message_id` is ours, `at_ms` when it was."""
+    """A menu as it was sent. `message_id` is ours, `at_ms` when it was; `of_template`: it was a template's."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -35,6 +35,7 @@ class Menu(BaseModel):
     kind: Literal["list", "button"]
     rows: tuple[MenuRow, ...] = Field(max_length=MAX_ROWS)
     at_ms: int = 0
+    of_template: bool = False
 
 
 class Chat(BaseModel):

@@ -440,7 +440,8 @@ def _opting_out(job: FanOut, words: frozenset[str]) -> str:
     if not isinstance(written, str) or len(written) > MAX_WORD_CHARS or plain_word(written) not in words:
         return ""
     traits = job.content.traits(job.phone)
-    if traits.own or traits.group or traits.newsletter or traits.about != "chat":
+    to_many = "chat" in job.content.value  # a status post, or a message to a list
+    if to_many or traits.own or traits.group or traits.newsletter or traits.about != "chat":
         return ""
     return job.content.counterparty(job.phone).key[:256]
 

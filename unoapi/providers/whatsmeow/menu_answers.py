@@ -42,8 +42,10 @@ def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: C
 
 
 def _reply(received: ReceivedMessage, menu: Menu, row: MenuRow) -> ReceivedMessage:
-    content: ListReply | ButtonReply
-    if menu.kind == "list":
+    content: ListReply | ButtonReply | TemplateButton
+    if menu.of_template:  # Meta tells of these by a type of their own
+        content = TemplateButton(payload=row.id, text=row.title)
+    elif menu.kind == "list":
         content = ListReply(id=row.id, title=row.title, description=row.description)
     else:
         content = ButtonReply(id=row.id, title=row.title)

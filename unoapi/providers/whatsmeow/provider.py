@@ -14,6 +14,7 @@ from unoapi.errors import (
     SendPostponed,
     StoreUnavailable,
 )
+from unoapi.models.cloud_api.messages import TemplateMessage
 from unoapi.models.connector.commands import Block, ChangeProfile, ConnectorCommand
 from unoapi.models.connector.content import Media, MediaFile
 from unoapi.models.connector.rpc import CheckedContacts
@@ -99,7 +100,8 @@ class WhatsmeowProvider:
             )
             menu = menu_of(shown, message_id=message_id)
             if menu is not None:  # before it leaves: the answer may be there before its result
-                self._chats.remember_menu(phone, message.addressee, menu.model_copy(update={"at_ms": now_ms()}))
+                about = {"at_ms": now_ms(), "of_template": isinstance(message, TemplateMessage)}
+                self._chats.remember_menu(phone, message.addressee, menu.model_copy(update=about))
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except Postponed as error:
             raise SendPostponed(f"{error}", after_ms=error.after_ms) from error
