@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from unoapi.broker.connection import TCPTransport
+from unoapi.broker.connection import Connection, SSLTransport, TCPTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,3 +106,22 @@ def test_what_fails_in_between_does_not_keep_back_what_was_written(ends: tuple[T
         raise ZeroDivisionError
 
     assert rabbit.recv(100) == b"first"
+
+
+@pytest.mark.parametrize(("kept", "more"), [(0, False), (5, True)])
+def test_what_tls_has_read_and_the_socket_does_not_say_is_not_waited_for(kept: int, more: bool) -> None:
+    transport = SSLTransport("127.0.0.1")
+    transport._read_buffer = b""
+    transport.sock = SimpleNamespace(pending=lambda: kept, close=lambda: None)  # type: ignore[assignment]
+
+    assert transport.has_more is more
+
+
+def test_no_connection_looks_for_a_driver_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr("kombu.connection.supports_librabbitmq", lambda: looks.append(1))
+
+    connection = Connection("amqp://one.test;amqp://two.test")
+    connection.switch("amqp://two.test")
+
+    assert (looks, connection.hostname) == ([], "two.test")

@@ -119,6 +119,12 @@ class Connection(kombu.Connection):
         super().__init__(*args, **options)
         self._check_host()
 
+    def _init_params(  # type: ignore[override] # kombu gives all by name
+        self, *, transport: str | None, **params: Any
+    ) -> None:
+        # Of "amqp" kombu makes "librabbitmq" where that is installed: it would look for it at each connection.
+        super()._init_params(transport="pyamqp" if transport in (None, "amqp") else transport, **params)
+
     def get_transport_cls(self) -> type[pyamqp.Transport]:
         """The transport, whose connections read ahead."""
         return _TransportOverTLS if self.transport_cls == "amqps" else _Transport

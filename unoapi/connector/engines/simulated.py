@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
     from unoapi.connector.engines.base import Emit
 
-POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.02, 1.0, 10.0
-"""How often the file is looked at: less often when nothing stood in it for a while, so that many sessions cost little.
-"""
+POLL_S, LONGEST_POLL_S, POLL_RATIO = 0.02, 1.0, 20
+"""How often the file is looked at. A look is late by at most so small a part of the time since the last line: many
+sessions in which nothing happens cost little."""
 CODES = 3
 DELIVERED_S, READ_S = 0.1, 0.2
 NOT_ON_WHATSAPP, UNSTEADY, UNCLEAR, DEADLY = "15550000001", "15550000005", "15550000007", "15550000010"
@@ -120,7 +120,7 @@ class SimulatedEngine:
             if self._read(emit):
                 busy_at = time.monotonic()
             else:
-                poll_s = POLL_S if time.monotonic() - busy_at < IDLE_AFTER_S else IDLE_POLL_S
+                poll_s = min(max(POLL_S, (time.monotonic() - busy_at) / POLL_RATIO), LONGEST_POLL_S)
                 self._wake_up.wait(min(poll_s, self._next_receipt_s()))
                 self._wake_up.clear()
             self._emit_receipts(emit)
