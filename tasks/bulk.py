@@ -9,7 +9,6 @@ from celery import shared_task
 from tasks.base import UnoTask
 from tasks.sending import send_message
 from unoapi.errors import BrokerUnavailable, StoreUnavailable
-from unoapi.media.tables import read_table
 from unoapi.models.activity import SENT
 from unoapi.models.jobs import (
     AdvanceCampaign,
@@ -32,6 +31,8 @@ log = get_logger(__name__)
 @shared_task(name=ParseCampaign.task, base=UnoTask, bind=True)
 def parse(self: UnoTask, job: ParseCampaign) -> None:
     """Read a campaign's file, then let it begin."""
+    from unoapi.media.tables import read_table  # noqa: PLC0415 (workbooks take 10 MB, and are seldom read)
+
     uno = self.uno
     context = bulk_parsing.ParsingContext(
         campaigns=uno.campaigns,

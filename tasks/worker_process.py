@@ -49,6 +49,7 @@ def connect(uno: Uno) -> None:
         count_metrics(uno)
         metrics().expect_work()
         declare_topology(uno)
+        freeze_imports()  # before the pool's children are made, which share with this process what nobody touches
 
     def ready(sender: Any = None, **_: Any) -> None:
         """In the main process, after the pool's children are made: they only count."""

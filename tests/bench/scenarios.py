@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.bench import contenders, ours
+from tests.bench.idle import idle as idle_figures
 from tests.bench.measure import Rounds, Row, compared, interleaved
 from tests.bench.stage import Stage
 from tests.support.fake_sentry import Ingest
@@ -269,6 +270,16 @@ def endurance(stage: Stage) -> list[Row]:
     ]
 
 
+def idle(stage: Stage) -> list[Row]:
+    """The memory of everything on one host while nothing happens."""
+    rounds = interleaved({"make run": partial(idle_figures, stage)}, 1)
+    return [
+        against("memory of make run in MB, idle, of 450", rounds, "make run", "mb", 450, at_most=1),
+        against("RabbitMQ's part of it", rounds, "make run", "rabbitmq_mb", 450),
+        against("our part of it", rounds, "make run", "ours_mb", 450),
+    ]
+
+
 def against(name: str, rounds: Rounds, contender: str, figure: str, baseline: float, **bars: float) -> Row:
     """A row against a fixed number."""
     value = rounds.median(contender, figure)
@@ -292,6 +303,7 @@ SCENARIOS: dict[str, Callable[[Stage], list[Row]]] = {
         watching,
         keeping,
         growing,
+        idle,
         endurance,
     )
 }

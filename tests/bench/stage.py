@@ -26,6 +26,7 @@ class Sizes:
     watch_s: float = 60.0
     endpoints: int = 2_000
     tenants: int = 200
+    idle_s: float = 60.0
 
 
 QUICK = Sizes(
@@ -41,6 +42,7 @@ QUICK = Sizes(
     watch_s=3.0,
     endpoints=100,
     tenants=10,
+    idle_s=5.0,
 )
 
 

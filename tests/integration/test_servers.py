@@ -21,7 +21,8 @@ from tests.support.constants import REGISTERED_S, ROOT
 from tests.support.harness import processes_of
 from unoapi.devenv import packages, processes
 from unoapi.devenv.ports import free_port
-from unoapi.devenv.servers import PrivateServers, RedisNode, find_or_install, reachable
+from unoapi.devenv.reachable import reachable
+from unoapi.devenv.servers import PrivateServers, RedisNode, find_or_install
 from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -24,8 +24,11 @@ from unoapi.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from unoapi.forking import ForkedProcess
+
 OWNER = "UNOAPI_OWNER"
 PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
 _KILL_ROUNDS = 100
@@ -43,9 +46,14 @@ class Identity:
 class OwnedProcess:
     """One running process, the head of a tree of processes that ends with it."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], record: Path) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes] | ForkedProcess, record: Path, *, output: IO[bytes] | None = None
+    ) -> None:
         self.popen = popen
+        self.output = output
         self._record = record
+        if (started := identity(popen.pid)) is not None:
+            write_private(record, f"{started.pid} {started.started}\n")
 
     @property
     def pid(self) -> int:
@@ -66,6 +74,7 @@ class OwnedProcess:
     def kill(self) -> None:
         """Kill the whole tree with SIGKILL, at once."""
         _kill_tree(self._identity, self._record, reap=self.popen.poll)
+        _reap_session(self.pid)
         self._record.unlink(missing_ok=True)
 
     def clear(self) -> None:
@@ -132,12 +141,9 @@ def start(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_dies_with(os.getpid()) if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509 (two system calls, nothing that takes a lock)
+        preexec_fn=dies_with(os.getpid()) if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509 (two system calls, nothing that takes a lock)
     )
-    started = identity(popen.pid)
-    if started is not None:
-        write_private(record, f"{started.pid} {started.started}\n")
-    return OwnedProcess(popen, record)
+    return OwnedProcess(popen, record, output=popen.stdout)
 
 
 def sweep(folder: Path) -> int:
@@ -158,11 +164,16 @@ def sweep(folder: Path) -> int:
 
 def identity(pid: int) -> Identity | None:
     """Identify the process that has this id now; None if there is none, or only a zombie."""
+    fields = _stat(pid)
+    return None if not fields or fields[0] in "ZX" else Identity(pid, int(fields[19]))
+
+
+def _stat(pid: int) -> list[str]:
+    """What Linux knows of a process, from its state on; nothing if there is none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return None
-    return None if fields[0] in "ZX" else Identity(pid, int(fields[19]))
+        return []
 
 
 def _tree(head: Identity | None, record: Path) -> set[Identity]:
@@ -200,7 +211,16 @@ def _kill_tree(head: Identity | None, record: Path, reap: Callable[[], object] =
     return len(killed)
 
 
-def _dies_with(parent: int) -> Callable[[], None]:
+def _reap_session(head: int) -> None:
+    """Wait for what has ended of this process's session: its orphans are ours, if we are a subreaper."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and _stat(int(entry.name))[:4:3] == ["Z", str(head)]:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(int(entry.name), os.WNOHANG)
+
+
+def dies_with(parent: int) -> Callable[[], None]:
+    """What lets a process end when its parent does, whatever ends that; called in the process, after the fork."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def before_exec() -> None:

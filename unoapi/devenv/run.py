@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 import unoapi
 from unoapi.devenv import packages, ports, processes, welcome
-from unoapi.devenv.servers import PrivateServers, reachable
+from unoapi.devenv.servers import PrivateServers
 from unoapi.devenv.supervisor import RECORDS, Supervisor, parse_procfile, take_signals
 from unoapi.errors import EX_CONFIG, ConfigurationError
 from unoapi.models.former_settings import former_names
@@ -199,6 +199,8 @@ def _needs_private_server(variable: str, environment: Mapping[str, str]) -> bool
     url = environment.get(variable)
     if not url:
         return True
+    from unoapi.devenv.reachable import reachable  # noqa: PLC0415 (both client libraries, for who names servers alone)
+
     if reachable(url, timeout_s=_REACH_TIMEOUT_S):
         return False
     where = urlsplit(url)  # shown without its login

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import secrets
+import socket
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -21,18 +22,21 @@ import requests
 from unoapi.devenv import packages, processes
 from unoapi.devenv.packages import find_or_install
 from unoapi.devenv.ports import free_port, is_free
-from unoapi.devenv.reachable import reachable
 from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["PrivateServers", "RabbitNode", "RedisNode", "find_or_install", "reachable"]
+__all__ = ["PrivateServers", "RabbitNode", "RedisNode", "find_or_install"]
 
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 30.0
 _POLL_S = 0.1
+ANSWER_S = 2.0
+METHOD_FRAME = b"\x01"
+"""How RabbitMQ's first answer begins."""
+LEAST_ANSWER, PIECE = len(b"+OK\r\n+PONG\r\n"), 4096
 _CONFIGURATION = """\
 listeners.tcp.1 = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1
@@ -191,7 +195,7 @@ class RedisNode(_Server):
         return self._start_process([str(program), str(file)], "redis", {"HOME": str(self.folder)})
 
     def _is_ready(self) -> bool:
-        return reachable(self.redis_url, timeout_s=1)
+        return _answer_of(self._ports["redis"], f"AUTH {self._password}\r\nPING\r\n".encode()) == b"+OK\r\n+PONG\r\n"
 
 
 class RabbitNode(_Server):
@@ -264,20 +268,38 @@ class RabbitNode(_Server):
             "ERL_EPMD_PORT": str(self._ports["epmd"]),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_AFLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            # A table has a word for each process that there may be: 1,048,576 by default, which is 16 MB.
+            "RABBITMQ_MAX_NUMBER_OF_PROCESSES": "131072",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the server instead of waiting for it
         }
 
     def _is_ready(self) -> bool:
         try:
-            ready = self._management("GET", "overview").ok
+            logs_in = self._management("GET", "overview").ok
         except requests.RequestException:
             return False
-        return ready and reachable(self.amqp_url, timeout_s=5)
+        return logs_in and _answer_of(self._ports["amqp"], b"AMQP\0\0\x09\x01").startswith(METHOD_FRAME)
 
     def _management(self, method: str, path: str, body: object = None) -> requests.Response:
         with requests.Session() as session:
             session.trust_env = False  # a proxy for the world is none for loopback
             return session.request(method, f"{self.management_url}/api/{path}", json=body, timeout=10)
+
+
+def _answer_of(port: int, question: bytes) -> bytes:
+    """What a server of this machine answers at once; nothing if it does not.
+
+    By hand, because their client libraries take 16 MB of a process that only waits afterwards.
+    """
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as connection:
+            connection.sendall(question)
+            answer = b""
+            while len(answer) < LEAST_ANSWER and (piece := connection.recv(PIECE)):
+                answer += piece
+            return answer
+    except OSError:
+        return b""
 
 
 class PrivateServers:

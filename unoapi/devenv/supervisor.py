@@ -19,12 +19,16 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from unoapi.devenv import processes
-from unoapi.errors import EX_CONFIG
+from unoapi.devenv import fork_server, processes
+from unoapi.devenv.fork_server import words_of
+from unoapi.errors import EX_CONFIG, describe
+from unoapi.forking import ForkedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
+
+    from unoapi.forking import ForkServer
 
 RECORDS = Path(".run", "processes")
 _LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(\S.*)$")
@@ -104,7 +108,7 @@ class _Child:
     def start(self) -> None:
         self._started = time.monotonic()
         self.process = self._launch(self.name)
-        self._copier = threading.Thread(target=self._copy, args=(self.process.popen.stdout,), daemon=True)
+        self._copier = threading.Thread(target=self._copy, args=(self.process.output,), daemon=True)
         self._copier.start()
 
     def exit_code(self) -> int | None:
@@ -136,7 +140,8 @@ class _Child:
 class Supervisor:
     """Runs commands until `stop` is called, or until one of them ends with the code for wrong settings.
 
-    What runs is recorded in `.run/processes` under `folder`, so that the next run can end what a killed one left.
+    Our own commands are forks of one process that has loaded what they share: see `fork_server`. What runs is recorded
+    in `.run/processes` under `folder`, so that the next run can end what a killed one left.
     """
 
     def __init__(
@@ -154,6 +159,7 @@ class Supervisor:
         self._records = folder / RECORDS
         self._environment = os.environ if environment is None else environment
         self._policy = policy or RestartPolicy()
+        self._forks: ForkServer | None = fork_server.server(self._environment, folder=folder, records=self._records)
         self._children = [_Child(name, self._launch, self.output) for name in commands]
         self._stopping = self._hurrying = False
 
@@ -188,6 +194,30 @@ class Supervisor:
         return code
 
     def _launch(self, name: str) -> processes.OwnedProcess:
+        return self._fork(name) or self._start_anew(name)
+
+    def _fork(self, name: str) -> processes.OwnedProcess | None:
+        """Start one of our own commands as a fork of what has loaded it; none where that cannot be."""
+        command = self._commands[name]
+        if self._forks is None or words_of(command, self._environment, pid=0) is None:
+            return None
+        record = (self._records / f"{name}.process").absolute()
+        record.parent.mkdir(parents=True, exist_ok=True)
+        reader, writer = os.pipe()
+        output = os.fdopen(reader, "rb")
+        try:
+            pid = self._forks.fork({"command": command, "record": f"{record}"}, writer)
+        except (OSError, AttributeError) as error:  # AttributeError: a system without subreapers
+            output.close()
+            self._forks.close()
+            self._forks = None
+            self.output.line(name, f"*** cannot be forked, and is started anew instead: {describe(error)} ***")
+            return None
+        finally:
+            os.close(writer)
+        return processes.OwnedProcess(ForkedProcess(pid), record, output=output)
+
+    def _start_anew(self, name: str) -> processes.OwnedProcess:
         return processes.start(
             ["/bin/sh", "-c", f"exec {self._commands[name]}"],
             record=self._records / f"{name}.process",
@@ -214,6 +244,8 @@ class Supervisor:
                 late = "killed" if self._hurrying else f"did not end within {self._policy.grace_s:g} s: killed"
                 self.output.line(child.name, f"*** {late} ***")
             child.clear()
+        if self._forks is not None:
+            self._forks.close()
 
 
 def _describe(code: int) -> str:

@@ -61,6 +61,7 @@ def application() -> Flask:
 def on_starting(_: Any) -> None:
     """Declare the topology once, before the first request. RabbitMQ may come later; a conflict ends the start."""
     _allow_files()
+    freeze_imports()  # the web processes share with this one what nobody touches
     publisher = ConfirmingPublisher(_settings.amqp_url.get_secret_value(), unoapi().topology)
     try:
         ensure_usable(unoapi(), publisher)
