@@ -250,7 +250,7 @@ def test_a_publisher_that_was_idle_for_long_tries_at_once_whether_rabbitmq_is_ba
     monkeypatch.setattr("unoapi.broker.connection_pool.IDLE_AFTER_S", 0.0)
     monkeypatch.setattr("unoapi.broker.connection_pool.IDLE_MAINTENANCE_S", 60.0)
     publisher.publish([envelope()])
-    pool = publisher._started()
+    pool = publisher._pool.get()
     time.sleep(1.2)  # its maintenance rests now
 
     pool.away = True
@@ -272,8 +272,7 @@ def test_an_alarm_is_named_as_long_as_it_lasts_and_no_longer(
             time.sleep(1.5)  # the maintenance tries to connect meanwhile, and can
     eventually(lambda: _is_confirmed(publisher))
 
-    assert publisher._pool is not None
-    assert not publisher._pool.blocked
+    assert not publisher._pool.get().blocked
 
 
 def _is_confirmed(publisher: ConfirmingPublisher) -> bool:
@@ -288,7 +287,7 @@ def test_the_maintenance_goes_on_after_an_error_that_nobody_foresaw(
     broker: Broker, publisher: ConfirmingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publisher.publish([envelope()])
-    pool = publisher._pool
+    pool = publisher._pool.made()
     assert pool is not None
     monkeypatch.setattr(pool, "_reconnect", lambda: 1 / 0)
     pool.away = True
@@ -303,8 +302,7 @@ def test_the_maintenance_goes_on_after_an_error_that_nobody_foresaw(
 
 def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: ConfirmingPublisher) -> None:
     publisher.publish([envelope(1)])
-    assert publisher._pool is not None
-    (connection,) = publisher._pool._idle
+    (connection,) = publisher._pool.get()._idle
 
     connection._connection.transport.close_connection(connection._connection.connection)
     publisher.publish([envelope(2)])
@@ -316,8 +314,7 @@ def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connecti
     broker: Broker, publisher: ConfirmingPublisher
 ) -> None:
     publisher.publish([envelope(1)])
-    assert publisher._pool is not None
-    (connection,) = publisher._pool._idle
+    (connection,) = publisher._pool.get()._idle
     inner: Any = connection._channel
     publish, published = inner.basic_publish, []
 
@@ -340,8 +337,7 @@ def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
     monkeypatch.setattr("unoapi.broker.connection_pool.HEARTBEAT_S", 2)
     with ThreadPoolExecutor(40) as threads:
         list(threads.map(lambda number: publisher.publish([envelope(number)]), range(400)))
-    assert publisher._pool is not None
-    connections = set(publisher._pool._idle)
+    connections = set(publisher._pool.get()._idle)
 
     assert 1 <= len(connections) <= MAX_CONNECTIONS
     time.sleep(6)  # RabbitMQ closes a connection that is silent for two heartbeats
@@ -349,7 +345,7 @@ def test_no_more_connections_than_the_limit_and_none_broken_by_idleness(
     with ThreadPoolExecutor(40) as threads:
         list(threads.map(lambda number: publisher.publish([envelope(number)]), range(400)))
     assert broker.depth() == 800
-    assert connections & set(publisher._pool._idle)
+    assert connections & set(publisher._pool.get()._idle)
 
 
 def test_after_a_close_it_can_be_used_again(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -48,7 +47,6 @@ class ConnectionPool:
     """
 
     def __init__(self, amqp_url: str, topology: Topology, *, declared: bool = False) -> None:
-        self.pid = os.getpid()
         self.blocked = ""  # why RabbitMQ takes nothing, as the end of an error message
         self.events_trouble = ""  # why events are not kept, or not with the bounds that are set
         self.events_refused = False  # there is no stream, and will be none

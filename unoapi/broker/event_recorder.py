@@ -7,7 +7,6 @@ the oldest ones of those that RabbitMQ did not take for so long that they are ov
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import zlib
@@ -15,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from unoapi.broker.messages import PUBLISHED_HEADER, Message
+from unoapi.broker.per_process import PerProcess
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
 
@@ -59,39 +59,26 @@ class EventRecorder:
     def __init__(self, publisher: ConfirmingPublisher) -> None:
         """`publisher` is for nobody else: one that waits for the stream would refuse what others publish."""
         self._publisher = publisher
-        self._lock = threading.Lock()
-        self._writer: _Writer | None = None
+        self._writer = PerProcess(lambda: _Writer(publisher))
 
     def add(self, messages: Iterable[Message]) -> None:
         """Write the events of messages that were confirmed, in a moment."""
         if events := [
             line(message.event, published_ms=message.headers[PUBLISHED_HEADER]) for message in messages if message.event
         ]:
-            self._started().add(events)
+            self._writer.get().add(events)
 
     def close(self) -> None:
         """Write what waits, for at most `CLOSE_S`."""
-        with self._lock:
-            writer, self._writer = self._writer, None
-        if writer is not None and writer.pid == os.getpid():
+        if (writer := self._writer.take()) is not None:
             writer.close()
         self._publisher.close()
-
-    def _started(self) -> _Writer:
-        writer = self._writer
-        if writer is not None and writer.pid == os.getpid():
-            return writer
-        with self._lock:
-            if self._writer is None or self._writer.pid != os.getpid():
-                self._writer = _Writer(self._publisher)  # a parent's thread is not ours
-            return self._writer
 
 
 class _Writer:
     """The thread of one process, and what waits for it."""
 
     def __init__(self, publisher: ConfirmingPublisher) -> None:
-        self.pid = os.getpid()
         self._publisher = publisher
         self._waiting: deque[bytes] = deque()
         self._bytes = 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,6 +11,7 @@ from amqp.exceptions import NotFound
 from unoapi.broker.connection import BROKER_ERRORS
 from unoapi.broker.connection_pool import ConnectionPool
 from unoapi.broker.messages import Message, to_message
+from unoapi.broker.per_process import PerProcess
 from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import EventJob
 from unoapi.ports import Publisher
@@ -92,23 +91,22 @@ class ConfirmingPublisher:
         recorder: EventRecorder | None = None,
         declared: bool = False,
     ) -> None:
-        self._declared = declared
-        self._url = amqp_url
         self.topology = topology
         self._ordering = ordering
         self._recorder = recorder
-        self._pool: ConnectionPool | None = None
-        self._lock = threading.Lock()
+        self._pool = PerProcess(lambda: ConnectionPool(amqp_url, topology, declared=declared))
 
     @property
     def events_trouble(self) -> str:
         """Why events are not kept as the settings say, as far as this process asked; empty when they are."""
-        return "" if self._pool is None else self._pool.events_trouble
+        pool = self._pool.made()
+        return "" if pool is None else pool.events_trouble
 
     @property
     def events_refused(self) -> bool:
         """Whether RabbitMQ has no stream of events and refuses to make one, as far as this process asked."""
-        return self._pool is not None and self._pool.events_refused
+        pool = self._pool.made()
+        return pool is not None and pool.events_refused
 
     def publish(
         self,
@@ -139,7 +137,7 @@ class ConfirmingPublisher:
 
     def _publish(self, waiting: dict[int, Message], timeout_s: float) -> None:
         """Publish, and remove the confirmed ones from `waiting`: all of them, or BrokerUnavailable is raised."""
-        pool = self._started()
+        pool = self._pool.get()
         if pool.away:
             raise _unavailable("RabbitMQ was not reachable a moment ago", pool)
         deadline, number = time.monotonic() + timeout_s, len(waiting)
@@ -168,7 +166,7 @@ class ConfirmingPublisher:
 
         A message that goes nowhere: only who publishes meets an alarm.
         """
-        pool = self._started()
+        pool = self._pool.get()
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -184,7 +182,7 @@ class ConfirmingPublisher:
 
     def on_channel(self, work: Callable[[Any], T], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> T:
         """Do something else than publish on one of the connections. Raises NotFound, BrokerUnavailable."""
-        pool = self._started()
+        pool = self._pool.get()
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -201,20 +199,8 @@ class ConfirmingPublisher:
         """Write the events that wait, and close the connections; one that is publishing closes after its confirm."""
         if self._recorder is not None:
             self._recorder.close()
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None and pool.pid == os.getpid():
+        if (pool := self._pool.take()) is not None:
             pool.close()
-
-    def _started(self) -> ConnectionPool:
-        pool = self._pool
-        if pool is not None and pool.pid == os.getpid():
-            return pool
-        with self._lock:
-            if self._pool is None or self._pool.pid != os.getpid():
-                # A parent's sockets are not ours.
-                self._pool = ConnectionPool(self._url, self.topology, declared=self._declared)
-            return self._pool
 
 
 def _unavailable(problem: str, pool: ConnectionPool) -> BrokerUnavailable:
