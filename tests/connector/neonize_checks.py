@@ -266,6 +266,8 @@ def received(folder: Path) -> Any:
     }
 
 
+OWN_LID = "46600000000"
+TARGETS = {"no secret": "3EB0NONE", "our own": "3EB0OWN"}
 MARIA, OTHER, GROUP = "24788516941", "35599999999", "120363040468224422"
 
 
@@ -299,6 +301,7 @@ def sealed(folder: Path) -> Any:
         "no reaction": _seal(e2e.ReactionMessage(text=""), "Enc Reaction", author=lid, writer=lid),
         "comment": _seal(new, "Enc Comment", author=lid, writer=lid),
         "response": _seal(response, "Event Response", author=lid, writer=lid, bound=True),
+        "our own": _seal(new, edit, author=f"{PHONE}@s.whatsapp.net", writer=f"{OWN_LID}@lid", about="3EB0OWN"),
         "of another's message": _seal(new, edit, author=lid, writer=other),
         "another use": _seal(new, "Enc Comment", author=lid, writer=lid),
         "no secret": _seal(new, edit, author=lid, writer=lid),
@@ -313,12 +316,16 @@ def sealed(folder: Path) -> Any:
     kinds = {"event": "EVENT_EDIT", "option": "POLL_ADD_OPTION", "of a kind to come": "MESSAGE_SCHEDULE"}
     results = {}
     for name, (nonce, payload) in cases.items():
-        target = common.MessageKey(ID="3EB0NONE") if name == "no secret" else key
+        target = common.MessageKey(ID=TARGETS[name]) if name in TARGETS else key
         part = getattr(e2e, (field := parts.get(name, "secretEncryptedMessage"))[0].upper() + field[1:])
         about = {"eventCreationMessageKey" if name == "response" else "targetMessageKey": target}
         kind = {} if name in parts else {"secretEncType": kinds.get(name, "MESSAGE_EDIT")}
         envelope = part(encIV=nonce, encPayload=payload, **about, **kind)
         head = info(module)
+        if name == "our own":
+            head.MessageSource.IsFromMe = True
+            head.MessageSource.Sender.User = OWN_LID
+            head.MessageSource.ClearField("SenderAlt")
         if name.endswith((" another", "another's message")):
             head.MessageSource.Sender.User = OTHER
             head.MessageSource.ClearField("SenderAlt")
@@ -402,24 +409,28 @@ def _fill_library(library: Path) -> None:
     with closing(sqlite3.connect(library)) as file, file:
         file.execute("PRAGMA ignore_check_constraints=ON")
         columns = [name for _, name, _, required, default, _ in file.execute("PRAGMA table_info(whatsmeow_device)")
-                   if (required and default is None) or name == "jid"]  # fmt: skip
-        values = [f"{PHONE}:7@s.whatsapp.net" if name == "jid" else 1 for name in columns]
+                   if (required and default is None) or name in ("jid", "lid")]  # fmt: skip
+        names = {"jid": f"{PHONE}:7@s.whatsapp.net", "lid": f"{OWN_LID}:7@lid"}
+        values = [names.get(name, 1) for name in columns]
         marks = ",".join("?" * len(columns))
         file.execute(f"INSERT INTO whatsmeow_device ({','.join(columns)}) VALUES ({marks})", values)
         file.execute("INSERT INTO whatsmeow_lid_map (lid, pn) VALUES (?, ?)", (MARIA, "554988887777"))
-        secret = (f"{PHONE}:7@s.whatsapp.net", f"{MARIA}@lid", f"{MARIA}@lid", "3EB0T", SECRET)
-        file.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", secret)
+        for author, message_id in ((f"{MARIA}@lid", "3EB0T"), (f"{PHONE}@s.whatsapp.net", "3EB0OWN")):
+            secret = (f"{PHONE}:7@s.whatsapp.net", f"{MARIA}@lid", author, message_id, SECRET)
+            file.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", secret)
 
 
-def _seal(plain: Any, use: str, *, author: str, writer: str, bound: bool = False) -> tuple[bytes, bytes]:
+def _seal(
+    plain: Any, use: str, *, author: str, writer: str, bound: bool = False, about: str = "3EB0T"
+) -> tuple[bytes, bytes]:
     """As a phone seals it: the nonce, and the ciphertext with its tag."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 (only here)
 
     data = plain if isinstance(plain, bytes) else plain.SerializeToString()
     extracted = hmac.digest(bytes(32), SECRET, "sha256")
-    key = hmac.digest(extracted, f"3EB0T{author}{writer}{use}".encode() + b"\1", "sha256")
+    key = hmac.digest(extracted, f"{about}{author}{writer}{use}".encode() + b"\1", "sha256")
     nonce = b"n" * 12
-    return nonce, AESGCM(key).encrypt(nonce, data, f"3EB0T\0{writer}".encode() if bound else b"")
+    return nonce, AESGCM(key).encrypt(nonce, data, f"{about}\0{writer}".encode() if bound else b"")
 
 
 def written(folder: Path) -> Any:

@@ -149,6 +149,7 @@ def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_op
     assert {name: shown[name]["context"]["id"] for name in (*edits, "option", "comment", "response")} == dict.fromkeys(
         (*edits, "option", "comment", "response"), "3EB0T"
     )
+    assert (shown["our own"]["text"]["body"], shown["our own"]["context"]["id"]) == ("new words", "3EB0OWN")
     assert shown["an edit"]["edit_timestamp"] == "1760000111000"
     assert shown["reaction"]["reaction"] == {"message_id": "3EB0T", "emoji": "+"}
     assert shown["reaction of another"]["reaction"] == {"message_id": "3EB0T", "emoji": "+"}

@@ -39,13 +39,17 @@ def phone_of(path: Path, lid: str) -> str:
 def names_of(path: Path, jid: str) -> tuple[str, ...]:
     """The addresses of a person, without a device: the one that is given first, then its LID or phone as noted."""
     user, _, server = without_device(jid).partition("@")
-    known, wanted, other = ("lid", "pn", USER) if server == LID else ("pn", "lid", LID)
-    statement = f"SELECT {wanted} FROM whatsmeow_lid_map WHERE {known} = ?"  # noqa: S608 (names of columns)
+    other = USER if server == LID else LID
+    statement = (
+        "SELECT lid, pn FROM whatsmeow_lid_map WHERE lid = ? OR pn = ? UNION SELECT lid, jid FROM whatsmeow_device"
+    )
     try:
-        rows = _rows(path, statement, user) if path.exists() else []
+        rows = _rows(path, statement, user, user) if path.exists() else []
     except sqlite3.DatabaseError:
         rows = []
-    return (f"{user}@{server}", *(f"{user_of(str(other_user))}@{other}" for (other_user,) in rows))
+    mine, others = (0, 1) if server == LID else (1, 0)
+    known = {user_of(str(row[others] or "")) for row in rows if user_of(str(row[mine] or "")) == user} - {""}
+    return (f"{user}@{server}", *(f"{name}@{other}" for name in sorted(known)))
 
 
 def secrets_of(path: Path, message_id: str, *, chats: tuple[str, ...]) -> list[tuple[bytes, str]]:
