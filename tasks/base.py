@@ -78,6 +78,8 @@ class UnoTask(Task[Any, Any]):
     autoretry_for: ClassVar[tuple[type[Exception], ...]] = (Exception,)
     dont_autoretry_for: ClassVar[tuple[type[Exception], ...]] = (PermanentError,)
     max_retries = None  # Celery's own limit; ours is the retry schedule's
+    early_look_ms: ClassVar[int] = 0
+    """After so long a job that is retried much later comes back once, and `goes_on_early` decides."""
 
     @property
     def uno(self) -> Uno:
@@ -146,7 +148,9 @@ class UnoTask(Task[Any, Any]):
             raise error
         job: Job = self.request.get("job")  # read before the task ran
         holding = error.token if isinstance(error, Held) else ""
-        again = Envelope(job, decision.delay_ms, decision.retries, history, holding=holding)
+        looks = not isinstance(error, Postponed) and decision.delay_ms >= 2 * self.early_look_ms
+        look_ms = self.early_look_ms if looks else 0
+        again = Envelope(job, decision.delay_ms, decision.retries, history, holding=holding, look_ms=look_ms)
         self.publish_patiently([again, *self._attempt_reports(job, error, history, decision.delay_ms)])
         self._report_retry(job, error, history, decision.delay_ms)
         raise Retry(exc=_public(error), when=decision.delay_ms / 1000)  # type: ignore[arg-type]
@@ -196,10 +200,14 @@ class UnoTask(Task[Any, Any]):
         self.request.update(job=job)
         return job
 
+    def goes_on_early(self, job: Job) -> bool:  # noqa: ARG002 (for those that know)
+        """Whether a job that is back before it is due runs now."""
+        return False
+
     def _ensure_due(self, job: Job) -> None:
-        """Wait once more when the wait was longer than the longest bucket."""
+        """Wait once more when the wait was longer than the longest bucket, or when this was but a look."""
         due_ms = (self.request.headers or {}).get(NOT_BEFORE_HEADER)
-        if isinstance(due_ms, int) and (left_ms := due_ms - now_ms()) > EARLY_MS:
+        if isinstance(due_ms, int) and (left_ms := due_ms - now_ms()) > EARLY_MS and not self.goes_on_early(job):
             self.publish_patiently([Envelope(job, left_ms, self.request.retries, self.history)])
             raise Ignore
 

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
     from unoapi.models.attempts import EarlierAnswer
     from unoapi.models.endpoints import EndpointChange
+    from unoapi.models.jobs import Job
 
 log = get_logger(__name__)
+
+EARLY_LOOK_MS = 1_500
+"""An endpoint is down after failures over a second: the first ones have used an attempt by then."""
 
 
 @shared_task(name=FanOut.task, base=UnoTask, bind=True)
@@ -57,7 +61,17 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
     remember(uno, job, fanned)
 
 
-@shared_task(name=DeliverWebhook.task, base=UnoTask, bind=True)
+class DeliveryTask(UnoTask):
+    """A delivery that failed as one of the first of an outage learns of it soon, and waits with the others."""
+
+    early_look_ms = EARLY_LOOK_MS
+
+    def goes_on_early(self, job: Job) -> bool:
+        """Whether its endpoint is down by now, or was and has just come back."""
+        return isinstance(job, DeliverWebhook) and bool(self.uno.deliveries.state(job.id, job.endpoint).breaker)
+
+
+@shared_task(name=DeliverWebhook.task, base=DeliveryTask, bind=True)
 def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     """Make one attempt to deliver. In an ordered conversation, make those that wait for it, too."""
     uno = self.uno

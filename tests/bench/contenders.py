@@ -59,7 +59,8 @@ def load(
     command += ["--clients", str(CLIENTS), "--requests", str(requests)]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
-    done = subprocess.run(command, cwd=ROOT, input=body, text=True, capture_output=True, timeout=PATIENCE_S, check=True)
+    timeout_s = PATIENCE_S + (requests / per_s if per_s else 0)
+    done = subprocess.run(command, cwd=ROOT, input=body, text=True, capture_output=True, timeout=timeout_s, check=True)
     result = json.loads(done.stdout)
     if result["statuses"] != {"200": requests}:
         raise RuntimeError(f"not every request to {path} was accepted: {result['statuses']}")

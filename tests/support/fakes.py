@@ -381,12 +381,13 @@ class MemoryDeliveries:
         self.noted: list[str] = []
         self.pauses: dict[Endpoint, float] = {}
         self.drops: dict[Endpoint, int] = {}
+        self.breakers: dict[Endpoint, str] = {}
+        """What the breakers wrote."""
 
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         done = delivery_id in self.finished or delivery_id in self.noted
-        left_s = self.pauses.get(endpoint, 0.0) - time.monotonic()
-        dropped_until_ms = self.drops.get(endpoint, 0)
-        return DeliveryState(done, paused_ms=max(0, int(left_s * 1000)), dropped_until_ms=dropped_until_ms)
+        paused_ms = max(0, int((self.pauses.get(endpoint, 0.0) - time.monotonic()) * 1000))
+        return DeliveryState(done, paused_ms, self.drops.get(endpoint, 0), self.breakers.get(endpoint, ""))
 
     def is_done(self, delivery_id: str) -> bool:
         if self.away:

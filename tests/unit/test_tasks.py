@@ -17,6 +17,7 @@ from tests.support.fakes import (
     PHONE,
     CallbackRecorder,
     MemoryConnections,
+    MemoryDeliveries,
     MemorySends,
     ScriptedProvider,
     WebhookRecorder,
@@ -530,6 +531,35 @@ def test_a_message_that_is_early_waits_once_more(uno: Uno) -> None:
     (message,) = waiting(uno)
     assert 55_000 < int(message.properties["expiration"]) <= 60_000
     assert not uno.deliveries.is_done("delivery-1")
+
+
+def test_a_delivery_that_failed_comes_back_soon_to_see_whether_its_endpoint_went_down() -> None:
+    recorder = WebhookRecorder(Answer(status=500))
+    uno = make_uno(make_session(), webhook_client=recorder, settings={"UNOAPI_MESSAGE_RETRY_DELAY": "10000"})
+
+    with pytest.raises(Retry):
+        run(uno, make_delivery())
+
+    (message,) = waiting(uno)
+    assert message.properties["expiration"] == "1500"
+    assert 9_000 < message.headers[NOT_BEFORE_HEADER] - now_ms() <= 15_000
+    with pytest.raises(Ignore):
+        run(uno, make_delivery(), retries=1, history=history_of(message.headers), headers=message.headers)
+    (message,) = waiting(uno)
+    assert 9_000 < int(message.properties["expiration"]) <= 15_000, "one look is enough"
+    assert len(recorder.ids) == 1
+
+
+@pytest.mark.parametrize("state", ["open 1 2 3 delivery-2", "ramp 1 2"])
+def test_a_delivery_goes_on_before_it_is_due_when_its_endpoint_went_down_meanwhile(state: str) -> None:
+    deliveries, recorder = MemoryDeliveries(), WebhookRecorder(Answer(status=200))
+    uno = make_uno(make_session(), webhook_client=recorder, deliveries=deliveries)
+    job = make_delivery()
+    deliveries.breakers[job.endpoint] = state
+
+    run(uno, job, retries=1, headers={NOT_BEFORE_HEADER: now_ms() + 60_000})
+
+    assert len(recorder.ids) == 1, "the breakers in memory let it pass: it has asked them"
 
 
 def test_a_message_that_was_redelivered_too_often_goes_into_quarantine(uno: Uno) -> None:

@@ -84,9 +84,8 @@ def to_message(envelope: Envelope, topology: Topology) -> Message:
         if topology.streams and isinstance(job, FanOut) and is_first:
             return replace(message, into=key, event=document)
         return message
-    return waiting(
-        Message(topology.delayed, key, body, headers, properties, job.message_id), envelope.delay_ms, topology
-    )
+    message = Message(topology.delayed, key, body, headers, properties, job.message_id)
+    return waiting(message, envelope.delay_ms, topology, look_ms=envelope.look_ms)
 
 
 def to_quarantine(envelope: Envelope, topology: Topology) -> Message:
@@ -95,9 +94,9 @@ def to_quarantine(envelope: Envelope, topology: Topology) -> Message:
     return replace(message, exchange=topology.broker, routing_key=topology.queue("suspect"))
 
 
-def waiting(message: Message, delay_ms: int, topology: Topology) -> Message:
-    """Send a message for the waiting exchange into the bucket of its delay."""
-    wait_ms = min(delay_ms, LONGEST_WAIT_MS)
+def waiting(message: Message, delay_ms: int, topology: Topology, *, look_ms: int = 0) -> Message:
+    """Send a message for the waiting exchange into the bucket of its delay, or of a look before it is due."""
+    wait_ms = min(delay_ms, look_ms or LONGEST_WAIT_MS)
     number = topology.bucket(wait_ms)
     message.headers[DELAY_HEADER] = str(number)
     message.headers[NOT_BEFORE_HEADER] = now_ms() + delay_ms

@@ -513,7 +513,8 @@ NO_HISTORY = History()
 class Envelope:
     """A job with what is written on its wrapping: when to run it, which retry it is, what happened before.
 
-    With a `holding` a delivery waits in its endpoint's holding queue of that token, for `delay_ms` at most.
+    With a `holding` a delivery waits in its endpoint's holding queue of that token, for `delay_ms` at most. With a
+    `look_ms` it comes back once after so long, though it is not due before `delay_ms`.
     """
 
     job: Job
@@ -521,6 +522,7 @@ class Envelope:
     retries: int = 0
     history: History = NO_HISTORY
     holding: str = ""
+    look_ms: int = 0
 
 
 @dataclass(frozen=True)
