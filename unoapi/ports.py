@@ -309,7 +309,7 @@ class SendClaims(Protocol):
         """Ask for the right to send, as a claim of this name. One of a name in `held` is the caller's to take over."""
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
-        """Save the outcome."""
+        """Save the outcome, before whatever is asked from now on. Never raises, never waits."""
 
     def state(self, job: SendMessage, *, held: Sequence[str] = ...) -> Claim:
         """What a claim would answer now; `free` when nobody else has the right."""

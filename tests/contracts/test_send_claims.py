@@ -220,7 +220,6 @@ def test_without_redis_a_claim_is_an_error(away: RedisClient) -> None:
     for sends in both:
         with pytest.raises(StoreUnavailable):
             sends.claim(JOB)
-        with pytest.raises(StoreUnavailable):
-            sends.settle(JOB, RECEIPT)
+        sends.settle(JOB, RECEIPT)  # nobody waits for it, and nothing follows from its failure
         with pytest.raises(StoreUnavailable):
             sends.release(JOB)

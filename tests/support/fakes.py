@@ -718,8 +718,8 @@ class MemorySends:
         return FREE if claim is None or self._is_held((job.phone, job.id), held) else self._read(claim)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
-        self._ensure_there()
-        self.claims[job.phone, job.id] = receipt
+        if not self.away:
+            self.claims[job.phone, job.id] = receipt
 
     def release(self, job: SendMessage, *, name: str = "") -> None:
         self._ensure_there()

@@ -96,7 +96,7 @@ def _send_claimed(
         raise
     except Exception as error:
         raise OutcomeUnknown("the provider failed while sending: it may have left or not") from error
-    _settle(job, receipt, sends)
+    sends.settle(job, receipt)
     codes = [update.error.get("code") for update in receipt.statuses if update.error]
     if codes:
         log.info("message_refused", type=message.type, code=codes[0])
@@ -187,13 +187,6 @@ def _undecided(job: SendMessage, error: StoreUnavailable, *, max_age_s: int) -> 
         unknown = f"a worker stopped with this message, and whether it left cannot be read: {error}"
         raise OutcomeUnknown(unknown) from error
     return Postponed("a second copy waits until Redis answers", after_ms=WAIT_FOR_STORE_MS)
-
-
-def _settle(job: SendMessage, receipt: Receipt, sends: SendClaims) -> None:
-    try:
-        sends.settle(job, receipt)
-    except StoreUnavailable:
-        return  # a copy after a crash then ends as an unknown outcome: never sent twice
 
 
 def rejection(recipient: str, error: MessageRejected) -> Receipt:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.jobs import now_ms
 from unoapi.models.receipts import Receipt
@@ -63,8 +65,9 @@ class RedisSendClaims:
         return Claim(free=True) if stored is None or _name(stored) in held else _read(stored)
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
-        """Save the outcome. Raises StoreUnavailable."""
-        self._redis.call(("SET", _send_key(job), _packed(receipt), "EX", self._ttl_s))
+        """Save the outcome, before whatever is asked from now on. Never raises, never waits."""
+        with suppress(StoreUnavailable):  # a copy after a crash then ends as an unknown outcome: never sent twice
+            self._redis.begin(("SET", _send_key(job), _packed(receipt), "EX", self._ttl_s))
 
     def release(self, job: SendMessage, *, name: str = "") -> None:
         """Give the right back. Raises StoreUnavailable."""
