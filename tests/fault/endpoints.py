@@ -21,6 +21,8 @@ from tests.support.stack import Stack, eventually, stack
 from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.fault.stage import Stage
 
 MESSAGES = 3
@@ -173,6 +175,25 @@ def endpoint_down(stage: Stage) -> Row:
 
 def many_endpoints_down(stage: Stage) -> Row:
     """Many numbers at one host that is down: the others do not feel it, and all of it arrives when the host is back."""
+    with _first_retry_after(stage, stage.size.many_down_retry_ms):
+        return _many_endpoints_down(stage)
+
+
+@contextlib.contextmanager
+def _first_retry_after(stage: Stage, delay_ms: int) -> Iterator[None]:
+    """The short pauses of the other rows would use all attempts up before five events of each endpoint have come."""
+    name = "UNOAPI_MESSAGE_RETRY_DELAY"
+    usual = stage.uno.environment[name]
+    stage.uno.environment[name] = f"{delay_ms}"
+    stage.restart_workers()
+    try:
+        yield
+    finally:
+        stage.uno.environment[name] = usual
+        stage.restart_workers()
+
+
+def _many_endpoints_down(stage: Stage) -> Row:
     size, receiver, healthy = stage.size, stage.receiver, stage.phone()
     phones = [stage.phone() for _ in range(size.endpoints)]
     before = stage.uno.depth("unoapi.dead")

@@ -43,6 +43,7 @@ class Size:
     retry_limit: int = 5
     outage_schedules: int = 20
     endpoints: int = 1_000
+    many_down_retry_ms: int = 10_000  # the default
     neighbour_s: float = 10.0
     neighbour_rounds: int = 5
     neighbour_floor_ms: float = 10.0  # a 95th percentile below this is the machine's: it counts as this much
@@ -68,6 +69,7 @@ SHORT = Size(
     node_away_s=10.0,
     retry_limit=2,
     endpoints=20,
+    many_down_retry_ms=2_000,
     neighbour_s=2.0,
     neighbour_rounds=3,
     neighbour_floor_ms=250.0,  # other tests run beside; without a bulkhead it is the deadline, 1.5 s
