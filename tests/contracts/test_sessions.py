@@ -12,7 +12,14 @@ from pydantic import ValidationError
 from tests.support.fakes import PHONE, SECRET, MemorySessions, make_webhook
 from tests.support.stack import eventually
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable
+from unoapi.models.bulk import Campaign
+from unoapi.models.jobs import now_ms
+from unoapi.models.message_log import LoggedMessage
+from unoapi.models.request_bin import BinnedRequest
 from unoapi.services.sessions import check_addresses
+from unoapi.stores.campaigns import RedisCampaigns
+from unoapi.stores.message_log import RedisMessageLog
+from unoapi.stores.request_bin import RedisRequestBin
 from unoapi.stores.sessions import RedisSessions, environment_config
 
 if TYPE_CHECKING:
@@ -163,6 +170,16 @@ def test_a_session_that_comes_back_after_its_removal_is_itself_again(world: Worl
     world.save(PHONE, CONFIG)
 
     assert ids(world.store.resolve(PHONE, stored=True)) == ["own"]
+
+
+def test_what_is_the_owners_of_a_number_begins_with_its_removal(world: World) -> None:
+    world.save(PHONE, CONFIG)
+    assert world.store.began_ms(PHONE) == 0
+
+    world.remove(PHONE)
+    world.save(PHONE, CONFIG)
+
+    assert now_ms() - 10_000 < world.store.began_ms(PHONE) <= now_ms()
 
 
 def test_a_session_that_is_gone_without_a_removal_waits(world: World) -> None:
@@ -610,6 +627,23 @@ def test_a_webhook_without_any_address_is_refused_and_nothing_is_stored(redis_cl
         sessions.save(PHONE, {"provider": "sandbox", "webhooks": [{"id": "nowhere"}]})
 
     assert sessions.config(PHONE) is None
+
+
+def test_who_registers_a_number_next_finds_nothing_of_who_had_it(
+    sessions: RedisSessions, redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    log = RedisMessageLog(redis_client, most=100, ttl_s=60)
+    requests, campaigns = RedisRequestBin(redis_client), RedisCampaigns(redis_client, ttl_s=60)
+    sessions.save(PHONE, CONFIG)
+    log.add(LoggedMessage(now_ms(), PHONE, "received", "5549988887777", "text", "wamid.1"))
+    requests.add(PHONE, BinnedRequest(seq=1, webhook="bin", headers={}, body="{}"))
+    campaigns.create(Campaign(id="UNO.CMD.0123456789ABCDEF", phone=PHONE, created_ms=1))
+    eventually(lambda: list(log.latest(PHONE)))
+
+    sessions.remove(PHONE, remember_s=60)
+
+    assert (list(log.latest(PHONE)), requests.read(PHONE), campaigns.all(PHONE)) == ([], [], [])
+    assert 0 < raw_redis.ttl(f"unoapi-began:{PHONE}") <= 30 * 86_400
 
 
 def test_stored_phones_are_in_the_index_until_they_are_removed(sessions: RedisSessions) -> None:

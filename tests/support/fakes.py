@@ -95,6 +95,7 @@ class MemorySessions:
         self._check = check
         self._configs: dict[str, dict[str, Any]] = {}
         self.removed: set[str] = set()
+        self.began: dict[str, int] = {}
         self.changed: dict[str, Session] = {}  # seen after a refresh only
         self.refreshed: list[str] = []
         self.away = False
@@ -168,7 +169,12 @@ class MemorySessions:
         self._configs.pop(phone, None)
         self.lost_keys.discard(phone)
         self.removed.add(phone)
+        self.began[phone] = now_ms()
         return self.stored.pop(phone, None) is not None
+
+    def began_ms(self, phone: str) -> int:
+        self._ensure_there()
+        return self.began.get(phone, 0)
 
     def _ensure_there(self) -> None:
         if self.away:

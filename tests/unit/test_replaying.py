@@ -559,6 +559,21 @@ def test_eight_digits_are_a_day_and_no_seconds(api: MemoryApi, since: object) ->
     assert Moment().convert(f"{since}", None, None) == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_what_a_number_got_before_it_was_removed_is_not_its_next_owners_to_replay(api: MemoryApi) -> None:
+    stream: Any = api.uno.events
+    stream.put(make_fan_out(), published_ms=now_ms())
+    before = now_ms()
+    assert api.post(f"/v15.0/{PHONE}/deregister").status_code == 204
+    api.register([{"id": "crm", "urlAbsolute": "http://receiver.test/hook"}])
+    asked = {"since": "2026-01-01"}
+
+    own = api.post(f"/v15.0/{PHONE}/webhooks/crm/replay", asked, token=f"session-token-{PHONE}").json()
+    operators = api.post("/admin/events/replay", {"phone": PHONE, "webhook": "crm", **asked}).json()
+
+    assert own["since_ms"] >= before
+    assert operators["since_ms"] == 1_767_225_600_000
+
+
 def test_a_replay_is_the_operators_alone(api: MemoryApi) -> None:
     token = f"session-token-{PHONE}"
 

@@ -135,7 +135,7 @@ class RedisCampaigns:
 
     def create(self, campaign: Campaign) -> bool:
         """Save a new campaign. Whether it was not there before."""
-        key, listed = _key(campaign.phone, campaign.id), f"unoapi-bulks:{campaign.phone}"
+        key, listed = _key(campaign.phone, campaign.id), campaigns_key(campaign.phone)
         fields = campaign.model_dump(exclude={"counts", *OWN_FIELDS}, mode="json")
         own = {name: getattr(campaign, name) for name in OWN_FIELDS if name != "started_ms" or campaign.started_ms}
         pairs = [part for name, value in own.items() for part in (name, f"{value}")]
@@ -164,7 +164,7 @@ class RedisCampaigns:
 
     def all(self, phone: str) -> list[Campaign]:
         """The campaigns of a number, the newest first."""
-        (ids,) = self._redis.call(("ZREVRANGE", f"unoapi-bulks:{phone}", 0, MAX_CAMPAIGNS - 1))
+        (ids,) = self._redis.call(("ZREVRANGE", campaigns_key(phone), 0, MAX_CAMPAIGNS - 1))
         found = self._redis.call(*(("HGETALL", _key(phone, one)) for one in ids)) if ids else []
         return [campaign for campaign in map(_campaign, found) if campaign is not None]
 
@@ -302,6 +302,11 @@ def _campaign(fields: Any) -> Campaign | None:
     counts = {name[2:]: int(value) for name, value in saved.items() if name.startswith("c:") and int(value) > 0}
     own = {name: saved[name] for name in OWN_FIELDS if name in saved}
     return Campaign.model_validate({**json.loads(saved["campaign"]), **own, "counts": counts})
+
+
+def campaigns_key(phone: str) -> str:
+    """The key of the list of a number's campaigns."""
+    return f"unoapi-bulks:{phone}"
 
 
 def _digest(link: str) -> str:

@@ -46,7 +46,7 @@ class RedisMessageLog:
         """Put a message in front. Never raises, never waits."""
         if not self._most:
             return
-        own, text = _key(message.phone), _packed(message)
+        own, text = log_key(message.phone), _packed(message)
         commands: list[Command] = [
             ("LPUSH", own, text),
             ("EXPIRE", own, self._ttl_s),
@@ -62,7 +62,7 @@ class RedisMessageLog:
 
     def latest(self, phone: str = "") -> Iterator[LoggedMessage]:
         """The messages of a number, or of all, the newest first. Raises StoreUnavailable."""
-        key, start = _key(phone) if phone else ALL_KEY, 0
+        key, start = log_key(phone) if phone else ALL_KEY, 0
         while start < self._most:
             (texts,) = self._redis.call(("LRANGE", key, start, min(start + PAGE, self._most) - 1))
             for text in texts:
@@ -85,7 +85,7 @@ class RedisMessageLog:
         together = max(1, MAX_LOOKED // each)
         for start in range(0, len(phones), together):
             part = phones[start : start + together]
-            lists = self._redis.call(*(("LRANGE", _key(phone), 0, each - 1) for phone in part))
+            lists = self._redis.call(*(("LRANGE", log_key(phone), 0, each - 1) for phone in part))
             for phone, texts in zip(part, lists, strict=True):
                 for text in texts:
                     key = (phone, text.rpartition(SEPARATOR)[2])
@@ -123,7 +123,8 @@ def _unpacked(text: str, phone: str) -> LoggedMessage | None:
     return LoggedMessage(at_ms, phone, "sent" if direction == "s" else "received", contact, kind, message_id)
 
 
-def _key(phone: str) -> str:
+def log_key(phone: str) -> str:
+    """The key of a number's latest messages."""
     return f"unoapi-messages:{phone}"
 
 

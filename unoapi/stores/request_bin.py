@@ -24,14 +24,14 @@ class RedisRequestBin:
 
     def add(self, phone: str, request: BinnedRequest) -> None:
         """Keep a request. Raises StoreUnavailable."""
-        key, kept = _key(phone), request.model_copy(update={"body": request.body[:MAX_BODY_CHARS]})
+        key, kept = bin_key(phone), request.model_copy(update={"body": request.body[:MAX_BODY_CHARS]})
         self._redis.call(
             ("LPUSH", key, kept.model_dump_json()), ("LTRIM", key, 0, MAX_REQUESTS - 1), ("EXPIRE", key, TTL_S)
         )
 
     def read(self, phone: str, *, after: int = 0) -> list[BinnedRequest]:
         """The requests that came after the one with this number, the oldest first. Raises StoreUnavailable."""
-        (texts,) = self._redis.call(("LRANGE", _key(phone), 0, -1))
+        (texts,) = self._redis.call(("LRANGE", bin_key(phone), 0, -1))
         requests = [request for text in texts if (request := _unpacked(text)) is not None and request.seq > after]
         return sorted(requests, key=lambda request: request.seq)
 
@@ -44,5 +44,6 @@ def _unpacked(text: str) -> BinnedRequest | None:
         return None
 
 
-def _key(phone: str) -> str:
+def bin_key(phone: str) -> str:
+    """The key of a number's requests."""
     return f"unoapi-bin:{phone}"

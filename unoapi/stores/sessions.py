@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
+from unoapi.models.jobs import now_ms
 from unoapi.models.options import Forward
 from unoapi.models.provenance import Environment
 from unoapi.models.session import Session, Webhook
+from unoapi.stores.campaigns import campaigns_key
+from unoapi.stores.message_log import log_key
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
+from unoapi.stores.request_bin import bin_key
 from unoapi.stores.session_index import ALL, CHANGES, index_commands, reindex_commands
 from unoapi.telemetry.logging import get_logger
 
@@ -31,6 +35,8 @@ STALE_S = 600.0
 MAX_CACHED = 10_000
 AT_ONCE = 200
 MAX_CONFIG_BYTES = 64 * 1024
+BEGAN_TTL_S = 30 * 86_400
+"""Longer than events are kept, however long that is: their stream has a bound of its own."""
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
@@ -213,16 +219,29 @@ class RedisSessions:
         return session
 
     def remove(self, phone: str, *, remember_s: int) -> bool:
-        """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason."""
+        """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason.
+
+        Who registers the number next finds no messages and campaigns of before: it may be somebody else.
+        """
         # In this order: a key that is gone while the phone is in the index is a loss.
         *_, removed, _ = self._redis.call(
             ("SREM", ALL, phone),
             ("SET", _removed_key(phone), "1", "EX", remember_s),
+            ("SET", _began_key(phone), now_ms(), "EX", BEGAN_TTL_S),
+            ("DEL", log_key(phone), campaigns_key(phone), bin_key(phone)),
             ("DEL", _key(phone)),
             ("INCR", CHANGES),
         )
         self._remember(phone, None)
         return bool(removed)
+
+    def began_ms(self, phone: str) -> int:
+        """When the number was removed last, which is when what is its owner's now began; 0: not lately.
+
+        Unix milliseconds. Raises StoreUnavailable.
+        """
+        (began,) = self._redis.call(("GET", _began_key(phone)))
+        return int(began or 0)
 
     def confirm(self) -> None:
         """Say that the phones which Redis knows now are all there are. Raises StoreUnavailable."""
@@ -358,3 +377,7 @@ def _key(phone: str) -> str:
 
 def _removed_key(phone: str) -> str:
     return f"unoapi-removed:{phone}"
+
+
+def _began_key(phone: str) -> str:
+    return f"unoapi-began:{phone}"

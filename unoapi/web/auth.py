@@ -176,7 +176,8 @@ def _opens_thing_of(phone: str | None, token: str) -> bool:
 def check_operator() -> None:
     """Refuse everybody but the operator."""
     token = _token()
-    if not is_operator(token):
+    g.operator = is_operator(token)
+    if not g.operator:
         raise _refused(token, OPERATORS)
     let_in(request.environ, token)
 

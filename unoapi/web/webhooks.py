@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, g, jsonify
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unoapi.models.endpoints import Endpoint
@@ -110,13 +110,14 @@ def resume_webhook(endpoint: Endpoint) -> bool:
 
 
 def begin_replay(endpoint: Endpoint, wanted: OwnEventReplay) -> tuple[Replay, int | None]:
-    """Begin a replay; see `replaying.begin`."""
+    """Begin a replay; see `replaying.begin`. What the number got before it was removed is the operator's to deliver."""
     uno = parts()
     _ensure_there(endpoint)
+    earliest_ms = 0 if g.operator else uno.sessions.began_ms(endpoint.phone)
     return replaying.begin(
         endpoint.phone,
         endpoint.webhook_id,
-        since_ms=_ms(wanted.since),
+        since_ms=max(earliest_ms, _ms(wanted.since)),
         until_ms=_ms(wanted.until or datetime.now(UTC)),
         only_missing=wanted.only_missing,
         rate=wanted.rate,
