@@ -350,3 +350,16 @@ def test_what_nobody_knows_cannot_be_pinned_and_a_contacts_pin_is_no_message(tmp
 
     assert pocket.receives({"kind": "pin", "target_id": "3EB0AA"}) == {}
     assert pocket.sent() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"kind": "poll_vote", "poll_id": "3EB0AA"}, {"kind": "reaction", "target_id": "3EB0AA", "emoji": "+"}],
+)
+def test_a_vote_or_a_reaction_in_a_group_is_no_message_to_mark_as_read(tmp_path: Path, content: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives(content, "3EB0VOTE", chat={"jid": GROUP, "kind": "group"}, sender=CHAT)
+
+    pocket.mark(status="read", message_id="3EB0VOTE")
+
+    assert pocket.written() == []

@@ -153,7 +153,8 @@ def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> 
         commands.append(
             _command("send", data, computed_id("deleted", session.phone, about), session, until_ms, to=key.chat)
         )
-    if mark.status == "read":
+    names_nobody = is_group(key.chat) and not key.participant  # a vote or a reaction: what it is about has its own mark
+    if mark.status == "read" and not (key.from_me or names_nobody):
         data = Read(ids=(key.id,), chat=key.chat, sender=key.participant or key.chat).model_dump(mode="json")
         commands.append(_command("read", data, computed_id("read", session.phone, about), session, until_ms))
     if mark.typing_indicator is not None:
