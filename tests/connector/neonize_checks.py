@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import importlib
 import inspect
@@ -268,6 +269,7 @@ def received(folder: Path) -> Any:
 
 OWN_LID = "46600000000"
 TARGETS = {"no secret": "3EB0NONE", "our own": "3EB0OWN"}
+ABOUT = {"encEventResponseMessage": "eventCreationMessageKey", "pollUpdateMessage": "pollCreationMessageKey"}
 MARIA, OTHER, GROUP = "24788516941", "35599999999", "120363040468224422"
 
 
@@ -285,10 +287,14 @@ def sealed(folder: Path) -> Any:
     caption = e2e.Message(imageMessage=e2e.ImageMessage(caption="new words", mimetype="image/jpeg"))
     event = e2e.Message(eventMessage=e2e.EventMessage(name="new words", startTime=1795600000))
     option = e2e.PollAddOptionMessage(addOption=e2e.PollCreationMessage.Option(optionName="new words"))
+    vote = e2e.PollVoteMessage(selectedOptions=[hashlib.sha256(b"B").digest()])
     response = e2e.EventResponseMessage(response="GOING", extraGuestCount=2)
     phone, lid, other = "554988887777@s.whatsapp.net", f"{MARIA}@lid", f"{OTHER}@lid"
     edit = "Message Edit"
     cases = {
+        "vote": _seal(vote, "Poll Vote", author=phone, writer=lid, bound=True),
+        "vote taken back": _seal(e2e.PollVoteMessage(), "Poll Vote", author=lid, writer=phone, bound=True),
+        "vote unbound": _seal(vote, "Poll Vote", author=lid, writer=lid),
         "an edit": _seal(e2e.Message(protocolMessage=protocol), edit, author=lid, writer=lid),
         "by the phone": _seal(e2e.Message(protocolMessage=protocol), edit, author=phone, writer=phone),
         "by both": _seal(e2e.Message(protocolMessage=protocol), edit, author=phone, writer=lid),
@@ -312,15 +318,18 @@ def sealed(folder: Path) -> Any:
         "reaction of another": _seal(e2e.ReactionMessage(text="+"), "Enc Reaction", author=lid, writer=other),
     }
     parts = {"reaction": "encReactionMessage", "no reaction": "encReactionMessage", "comment": "encCommentMessage",
-             "response": "encEventResponseMessage", "reaction of another": "encReactionMessage"}  # fmt: skip
+             "response": "encEventResponseMessage", "reaction of another": "encReactionMessage",
+             **dict.fromkeys(("vote", "vote taken back", "vote unbound"), "pollUpdateMessage")}  # fmt: skip
     kinds = {"event": "EVENT_EDIT", "option": "POLL_ADD_OPTION", "of a kind to come": "MESSAGE_SCHEDULE"}
     results = {}
     for name, (nonce, payload) in cases.items():
         target = common.MessageKey(ID=TARGETS[name]) if name in TARGETS else key
         part = getattr(e2e, (field := parts.get(name, "secretEncryptedMessage"))[0].upper() + field[1:])
-        about = {"eventCreationMessageKey" if name == "response" else "targetMessageKey": target}
+        held = {"encIV": nonce, "encPayload": payload}
+        held = {"vote": e2e.PollEncValue(**held)} if name.startswith("vote") else held
+        about = {ABOUT.get(field, "targetMessageKey"): target}
         kind = {} if name in parts else {"secretEncType": kinds.get(name, "MESSAGE_EDIT")}
-        envelope = part(encIV=nonce, encPayload=payload, **about, **kind)
+        envelope = part(**held, **about, **kind)
         head = info(module)
         if name == "our own":
             head.MessageSource.IsFromMe = True

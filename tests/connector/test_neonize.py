@@ -137,6 +137,7 @@ def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_op
     pocket = Pocket(tmp_path / "pocket")
 
     shown: dict[str, Any] = {}
+    pocket.receives({"kind": "poll", "name": "Q", "options": ["A", "B"]}, "3EB0T")
     for number, (name, events_) in enumerate(results.items()):
         (event,) = events_
         before = len(pocket.messages())
@@ -155,6 +156,10 @@ def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_op
     assert shown["reaction of another"]["reaction"] == {"message_id": "3EB0T", "emoji": "+"}
     assert shown["no reaction"]["reaction"].get("emoji", "") == ""
     assert shown["response"]["text"]["body"] == "Going (+2)"
+    votes = {name: shown[name]["text"]["body"] for name in ("vote", "vote taken back", "vote unbound")}
+    assert votes == {
+        "vote": "B", "vote taken back": "(the vote was taken back)", "vote unbound": "(a vote in a poll)",
+    }  # fmt: skip
     closed = ("of another's message", "another use", "no secret", "no nonce", "nothing in it", "garbage",
               "of a kind to come")  # fmt: skip
     assert {name: shown[name]["type"] for name in closed} == dict.fromkeys(closed, "unsupported")

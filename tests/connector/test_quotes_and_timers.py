@@ -32,7 +32,7 @@ RECEIVED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 def answer(pocket: Pocket, about: str, **more: Any) -> dict[str, Any]:
-    left = pocket.send("wamid.ANSWER", type="text", text={"body": "10"}, context={"message_id": about}, **more)
+    left = pocket.send(f"wamid.TO.{about}", type="text", text={"body": "10"}, context={"message_id": about}, **more)
     return dict(left["extendedTextMessage"]["contextInfo"])
 
 
@@ -64,6 +64,26 @@ def test_field_report_30_an_answer_to_the_numbers_own_message_names_the_number(t
 
     assert (context["participant"], context["quotedMessage"]) == (OWN, {"conversation": "Quantos?"})
     assert context["stanzaID"] == pocket.sent()[0]["id"]
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+def test_an_answer_to_a_vote_or_a_reaction_answers_to_what_these_are_about(tmp_path: Path, *, in_group: bool) -> None:
+    pocket = Pocket(tmp_path)
+    where: dict[str, Any] = {"chat": {"jid": GROUP, "kind": "group"}, "sender": CHAT} if in_group else {}
+    to = GROUP if in_group else CONTACT
+    pocket.send("wamid.POLL", to=to, type="poll", poll={"name": "Q", "options": ["A", "B"]})
+    poll = pocket.sent()[-1]["id"]
+    pocket.receives({"kind": "text", "body": "oi"}, "3EB0TEXT", **where)
+    pocket.receives({"kind": "poll_vote", "poll_id": poll, "options": ["A"]}, "3EB0VOTE", **where)
+    pocket.receives({"kind": "reaction", "target_id": "3EB0TEXT", "emoji": "+"}, "3EB0REACT", **where)
+    pocket.receives({"kind": "reaction", "target_id": poll, "emoji": "+"}, "3EB0OURS", **where)
+
+    quotes = [answer(pocket, about, to=to) for about in ("3EB0VOTE", "3EB0REACT", "3EB0OURS")]
+
+    shown = {"pollCreationMessage": {"name": "Q", "options": [{"optionName": "A"}, {"optionName": "B"}]}}
+    assert [(quote["stanzaID"], quote["participant"], quote["quotedMessage"]) for quote in quotes] == [
+        (poll, OWN, shown), ("3EB0TEXT", JID, {"conversation": "oi"}), (poll, OWN, shown),
+    ]  # fmt: skip
 
 
 def test_an_edited_message_is_repeated_as_it_reads_now(tmp_path: Path) -> None:

@@ -164,6 +164,25 @@ def test_field_report_17_a_message_that_came_without_content_is_not_swallowed(
     assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 
 
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        ({"kind": "text", "body": "novo"}, ["3EB0EDIT"]),
+        ({"kind": "unsupported", "field": "secretencryptedmessage"}, ["3EB0EDIT", "UNO.UND"]),
+    ],
+)
+def test_field_report_16_what_an_edit_has_told_is_not_told_as_unreadable(
+    tmp_path: Path, content: dict[str, Any], ids: list[str]
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.reports("undecryptable", id="3EB0AA", chat=CHAT, sender=CHAT, timestamp_ms=1_795_600_000_000)
+    pocket.receives({"kind": "edit", "target_id": "3EB0AA", "content": content}, "3EB0EDIT")
+
+    pocket.pass_time(60)
+
+    assert [message["id"][: len(shown)] for message, shown in zip(pocket.messages(), ids, strict=True)] == ids
+
+
 def test_field_report_16_what_was_deleted_before_it_could_be_read_is_not_told_as_unreadable(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
     lost = {**about(message_id="3EB0T"), "IsUnavailable": False, "DecryptFailMode": "DECRYPT_FAIL_SHOW"}

@@ -123,10 +123,13 @@ def _plain(jid: Any) -> str:
     return f"{jid.User}@{jid.Server}"
 
 
-def _put(sealed: sealed_messages.Sealed, plain: bytes, event: Any) -> Any:
-    """Put the plain bytes of a sealed part in its place. Raises DecodeError before it changes anything."""
+def _put(sealed: sealed_messages.Sealed, plain: bytes, event: Any) -> dict[str, dict[str, Any]]:
+    """Put the plain bytes of a sealed part in its place, or return them. Raises DecodeError, with nothing changed."""
     if sealed.use == "Event Response":
-        return e2e.EventResponseMessage.FromString(plain)
+        return {sealed.field: json_format.MessageToDict(e2e.EventResponseMessage.FromString(plain))}
+    if sealed.use == "Poll Vote":
+        hashes = [option.hex() for option in e2e.PollVoteMessage.FromString(plain).selectedOptions]
+        return {sealed.field: {"optionHashes": hashes, "withdrawn": not hashes}}
     if sealed.use == "Enc Reaction":
         reaction = e2e.ReactionMessage.FromString(plain)
         reaction.key.CopyFrom(sealed.target)
@@ -148,7 +151,7 @@ def _put(sealed: sealed_messages.Sealed, plain: bytes, event: Any) -> Any:
         inner.pollAddOptionMessage.pollCreationMessageKey.CopyFrom(sealed.target)
     event.Message.ClearField(sealed.field)
     event.Message.MergeFrom(inner)
-    return None
+    return {}
 
 
 class NeonizeEngine:
@@ -224,28 +227,24 @@ class NeonizeEngine:
     def convert(self, kind: str, payload: bytes) -> list[EngineEvent]:
         """The contract's events in an event of the library."""
         event = EVENTS[kind].FromString(payload)
-        response = self._open(event) if kind == "Message" else None
+        opened = self._open(event) if kind == "Message" else {}
         document = json_format.MessageToDict(event, preserving_proto_field_name=True)
-        if response is not None:
-            document["Message"]["encEventResponseMessage"] |= json_format.MessageToDict(response)
+        for field, part in opened.items():
+            document["Message"][field] |= part
         if kind == HISTORY:
             document["account"] = self.account
         if kind == "Message":
             _name_unknown(event.Message, document.setdefault("Message", {}))
-        if kind == "Message" and event.Message.HasField("pollUpdateMessage"):
-            hashes = self._votes(event)
-            vote = {"optionHashes": hashes or [], "withdrawn": hashes == []}
-            document["Message"]["pollUpdateMessage"] |= vote
         return convert_event(kind, document, phone_of=self._phone_of)
 
-    def _open(self, event: Any) -> Any:
-        """Put what is sealed in a message in its place; the answer to an event, which has no place, is returned.
+    def _open(self, event: Any) -> dict[str, dict[str, Any]]:
+        """Put what is sealed in a message in its place; what has none there is returned, by the field that it is about.
 
         What cannot be opened stays as it is: its message came before this device was linked, or is gone.
         """
         sealed = sealed_messages.sealed_part(event.Message)
         if sealed is None:
-            return None
+            return {}
         library, source = self._folder.library, event.Info.MessageSource
         chats, writers = (
             tuple(
@@ -260,12 +259,12 @@ class NeonizeEngine:
         plain = sealed_messages.opened(sealed, secrets=secrets, writers=writers)
         if plain is None:
             log.info("sealed_message_not_opened", use=sealed.use, secrets=len(secrets))
-            return None
+            return {}
         try:
             return _put(sealed, plain, event)
         except DecodeError as error:
             log.info("sealed_message_not_read", use=sealed.use, error=describe(error))
-            return None
+            return {}
 
     def _phone_of(self, lid: str) -> str:
         """The phone of a LID, as the library has noted it; empty when it has not."""
@@ -275,16 +274,6 @@ class NeonizeEngine:
                 return ""
             self._lids[lid] = phone
         return self._lids[lid]
-
-    def _votes(self, event: Any) -> list[str] | None:
-        """The hashes of the options that a vote chose; None when the poll's secret is not known, or not connected."""
-        if not self._connected:
-            return None  # a call before the connection would abort the process
-        try:
-            return [option.hex() for option in self._client.decrypt_poll_vote(event).selectedOptions]
-        except Exception as error:  # noqa: BLE001 (the vote is reported without its options)
-            log.info("vote_not_decrypted", error=describe(error))
-            return None
 
     def resolve(self, to: str) -> str:
         """The address that WhatsApp knows a number by: Brazil's mobiles may lack the ninth digit there."""

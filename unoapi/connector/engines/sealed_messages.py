@@ -1,9 +1,11 @@
 """Opens what WhatsApp encrypts once more, with the secret of the message that it is about.
 
-Edits come so since 2026, and in communities' announcement groups reactions and comments. The library saves the secrets
-in its file and opens nothing by itself. Key: HKDF-SHA256 of the secret, with the id of that message, who wrote it, who
-wrote this, and the use; then AES-256-GCM (whatsmeow's `msgsecret.go` has the same). Addresses are LIDs or phones, as
-the writer's program chose, so that each pair is tried: a wrong one fails.
+Votes and answers to events come so, all edits since 2026, and reactions and comments in communities' announcement
+groups. The library saves the secrets in its file; its binding opens votes alone, and those only while it is connected.
+
+Key: HKDF-SHA256 of the secret, with the id of that message, who wrote it, who wrote this, and the use; then AES-256-GCM
+(whatsmeow's `msgsecret.go` has the same). Addresses are LIDs or phones, as the writer's program chose, so that each
+pair is tried: a wrong one fails.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ ENVELOPES = {
 }
 EDITS = frozenset({"Event Edit", "Message Edit", "Poll Edit"})
 USES = {
-    "encReactionMessage": "Enc Reaction",
-    "encCommentMessage": "Enc Comment",
-    "encEventResponseMessage": "Event Response",
+    "encReactionMessage": ("Enc Reaction", "targetMessageKey"),
+    "encCommentMessage": ("Enc Comment", "targetMessageKey"),
+    "encEventResponseMessage": ("Event Response", "eventCreationMessageKey"),
+    "pollUpdateMessage": ("Poll Vote", "pollCreationMessageKey"),
 }
-NAMES_THE_WRITER = frozenset({"Event Response"})
+"""By the field of a message: the use, and the field that names the message that it is about."""
+NAMES_THE_WRITER = frozenset({"Event Response", "Poll Vote"})
 """Uses whose ciphertext is bound to the id and the writer besides."""
 NONCE_BYTES, SECRET_BYTES, MAX_BYTES = 12, 32, 1_000_000
 
@@ -63,11 +67,11 @@ def sealed_part(message: Any) -> Sealed | None:
         return (
             Sealed("secretEncryptedMessage", use, part.targetMessageKey, part.encIV, part.encPayload) if use else None
         )
-    for field, use in USES.items():
+    for field, (use, target) in USES.items():
         if message.HasField(field):
             part = getattr(message, field)
-            target = part.eventCreationMessageKey if field == "encEventResponseMessage" else part.targetMessageKey
-            return Sealed(field, use, target, part.encIV, part.encPayload)
+            held = part.vote if use == "Poll Vote" else part
+            return Sealed(field, use, getattr(part, target), held.encIV, held.encPayload)
     return None
 
 

@@ -68,18 +68,19 @@ def events_of(
     inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
-        _note_gone(inner, received, phone=phone, connections=connections)
+        _note_known(inner, received, phone=phone, connections=connections)
         return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
+    if edited is not None and not isinstance(edited.content, Unsupported):
+        _note_known(edited, received, phone=phone, connections=connections)
     if chats is not None:
         _remember_timer(received, phone=phone, chats=chats)
         received = answered(received, phone=phone, ids=ids, chats=chats)
     inner, target = _shown(received, phone=phone, ids=ids, reaction_as_reply=session.send_reaction_as_reply)
     body = cloud_content(inner, message_id=received.id)
     if connections is not None and (body is not None or received.retry_count):
-        chat, writer = received.chat.jid, received.sender.jid
-        theirs = edited.target_id if edited is not None else ""  # WhatsApp shows an edit nowhere but in its message
+        theirs, writer, own = _shown_in(received, phone=phone, ids=ids)
         connections.remember_key(
-            phone, received.id, chat=chat, participant=writer, from_me=received.from_me, theirs=theirs
+            phone, received.id, chat=received.chat.jid, participant=writer, from_me=own, theirs=theirs
         )
     if body is None:
         return []
@@ -88,6 +89,20 @@ def events_of(
     if edited is not None:
         message |= _edit_marks(edited)
     return [_event(message, received, counterparty=counterparty, session=session)]
+
+
+def _shown_in(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> tuple[str, str, bool]:
+    """In which message WhatsApp shows this one, if in another: its id there, who wrote it, whether the number did.
+
+    What answers to an edit, a vote or a reaction means that message: alone they are nowhere in the chat. The session's
+    process knows the writer of what it has seen.
+    """
+    match received.content:
+        case Edit(target_id=shown):
+            return shown, received.sender.jid, received.from_me
+        case Reaction(target_id=shown) | PollVote(poll_id=shown) if shown:
+            return shown, "", ids.ours(phone, shown) != shown
+    return "", received.sender.jid, received.from_me
 
 
 def _past(
@@ -120,14 +135,19 @@ def _absent_file(file: Media) -> dict[str, Any]:
     return {"type": "media_placeholder", "media_placeholder": {key: text for key, text in described.items() if text}}
 
 
-def _note_gone(revoke: Revoke, received: ReceivedMessage, *, phone: str, connections: Connections | None) -> None:
-    """Let nobody wait for a deleted message that could not be read: its key says that it was there."""
+def _note_known(
+    change: Revoke | Edit, received: ReceivedMessage, *, phone: str, connections: Connections | None
+) -> None:
+    """Let nobody wait for a message that could not be read and was deleted, or that an edit has told meanwhile.
+
+    Its key says that it was there.
+    """
     if connections is None:
         return
     with suppress(StoreUnavailable):
-        if connections.key(phone, revoke.target_id) is None:
+        if connections.key(phone, change.target_id) is None:
             chat, writer = received.chat.jid, received.sender.jid
-            connections.remember_key(phone, revoke.target_id, chat=chat, participant=writer, from_me=received.from_me)
+            connections.remember_key(phone, change.target_id, chat=chat, participant=writer, from_me=received.from_me)
 
 
 def _event(message: dict[str, Any], received: ReceivedMessage, *, counterparty: Party, session: Session) -> Event:
