@@ -283,3 +283,23 @@ def test_a_campaign_reaches_each_contact_once_and_a_reply_goes_before_it(uno: St
     assert (shown["rows"]["bad"], shown["rows"]["duplicates"]) == (1, 1)
     assert sum(shown["counts"].get(word, 0) for word in ("sent", "delivered", "read")) == 24
     assert replied - asked_at < 2
+
+
+def test_what_was_written_before_the_link_comes_as_history_and_can_be_pinned(
+    uno: Stack, phone: Phone, hook: Receiver
+) -> None:
+    uno.register([{"id": "crm", "urlAbsolute": hook.url("/hook")}], provider="whatsmeow", ignoreHistoryMessages=False)
+    eventually(lambda: phone.state()["status"] == "online", what="the session with its new option")
+    before = len(phone.sent())
+    phone.receives("3EB0PAST", {"kind": "text", "body": "of last week"}, history=True, history_status="read")
+
+    eventually(lambda: [value for value in events(hook) if "history" in value], what="the history")
+    (value,) = [value for value in events(hook) if "history" in value]
+    message_id = send(uno, CONTACT, pin={"message_id": "3EB0PAST", "expiration_days": 1})
+    eventually(lambda: "sent" in statuses(hook, message_id), what="the pin")
+
+    (thread,) = value["history"][0]["threads"]
+    assert (thread["id"], thread["messages"][0]["text"]["body"]) == (CONTACT, "of last week")
+    assert messages_with(hook, "3EB0PAST") == []
+    (pinned,) = phone.sent()[before:]
+    assert pinned["message"]["pinInChatMessage"]["key"]["ID"] == "3EB0PAST"
