@@ -549,6 +549,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "ignoreYourselfMessages": settings.ignore_yourself_messages,
         "ignoreHistoryMessages": settings.ignore_history_messages,
         "readOnReceipt": settings.read_on_receipt,
+        "readOnReply": settings.read_on_reply,
         "composingMessage": settings.composing_message,
         "sendConnectionStatus": settings.send_connection_status,
         "rejectCalls": settings.reject_calls,

@@ -403,6 +403,7 @@ class Settings(BaseSettings):
         30, ge=1, le=3650, description="Days of such messages; files are named only, and there are 10,000 at most."
     )
     read_on_receipt: bool = Field(False, description="Mark received messages as read at once.")
+    read_on_reply: bool = Field(False, description="Mark what a contact wrote as read before each message to them.")
     composing_message: bool = Field(False, description="Show typing before each message.")
     reject_calls: str = Field(
         "",

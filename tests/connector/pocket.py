@@ -27,6 +27,7 @@ from unoapi.connector.engines.simulated import SimulatedEngine
 from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
 from unoapi.connector.rpc_server import answer
+from unoapi.connector.unread import Unread
 from unoapi.errors import NobodyAnswers, Postponed, QuestionRefused
 from unoapi.models.cloud_api.messages import Command
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
@@ -69,6 +70,7 @@ class Pocket:
         self._states: list[dict[str, Any]] = []
         self.republished: list[ConnectorCommand] = []
         self.postponed: list[ReceiveEvent] = []
+        unread = Unread()
         self._sent = folder / "engine" / "sent.jsonl"
         self._queue = MemoryPublisher(Topology("unoapi"))
         self._publisher = OutboxPublisher(
@@ -78,6 +80,7 @@ class Pocket:
             fetch_open=lambda url: OPEN[url],
             ignores=lambda chat, mine: bool(self.session.ignores(chat=chat, phone=PHONE, from_me=mine)),
             names=ChatNames(self.engine, options=lambda: self.session, save_picture=lambda picture: picture.url),
+            unread=unread,
         )  # fmt: skip
         self.provider = WhatsmeowProvider(
             commands=self, connections=self.connections, chats=self.chats, ids=self.ids,
@@ -89,6 +92,7 @@ class Pocket:
             engine=self.engine, outbox=self.outbox, fetch_file=self._fetch,
             republish=lambda command, _: self.republished.append(command), rate_limiter=RateLimiter(10_000),
             retry_schedule=SendRetrySchedule(limit=2, base_ms=1, cap_ms=1), stopping=threading.Event(),
+            unread=unread,
         )  # fmt: skip
 
     def ask(self, phone: str, method: str, data: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:  # noqa: ARG002

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from unoapi.connector.engines.base import Engine, Sent
     from unoapi.connector.media import FetchFile
     from unoapi.connector.outbox import Outbox
+    from unoapi.connector.unread import Unread
     from unoapi.models.connector.content import Content
 
     Republish = Callable[[ConnectorCommand, int], None]
@@ -123,8 +124,10 @@ class CommandHandler:
         retry_schedule: SendRetrySchedule,
         stopping: threading.Event,
         new_chats_per_day: int = 0,
+        unread: Unread | None = None,
     ) -> None:
         """`new_chats_per_day`: to so many contacts the number may write first; 0: to any number."""
+        self._unread = unread
         self._new_chats_per_day = new_chats_per_day
         self._engine = engine
         self._outbox = outbox
@@ -253,9 +256,8 @@ class CommandHandler:
             return {}
         send = send.model_copy(update={"context": self._quote(send.context, to)}) if send.context else send
         send = self._with_mentions(self._with_caption(send), to)
-        if send.composing and not isinstance(send.content, Reaction | Pin | Revoke | Edit):
-            self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
-            self._stopping.wait(COMPOSING_S)
+        if not isinstance(send.content, Reaction | Pin | Revoke | Edit):
+            self._act_as_people_do(send, to)
         media = media_of(send)
         if media is None:
             return message_of(send, to=to)
@@ -267,6 +269,17 @@ class CommandHandler:
             content = send.content.model_copy(update={"header_media": described})
         uploaded = self._engine.upload(media.kind, data)
         return message_of(send.model_copy(update={"content": content}), to=to, uploaded=uploaded)
+
+    def _act_as_people_do(self, send: Send, to: str) -> None:
+        """Read what the contact wrote, then type, where the session wants that."""
+        for chat, ids in self._unread.take(to) if send.read_first and self._unread is not None else ():
+            try:
+                self._engine.mark_read(chat, chat, ids, played=False)
+            except Exception as error:  # noqa: BLE001 (no message depends on it)
+                log.info("not_marked_as_read", error=describe(error))
+        if send.composing:
+            self._engine.typing(to, "recording" if send.content.kind == "audio" else "composing")
+            self._stopping.wait(COMPOSING_S)
 
     def _react_in_channel(self, reaction: Any, to: str) -> Sent:
         return self._engine.react_in_channel(to, self._number_in_channel(reaction), reaction.emoji)

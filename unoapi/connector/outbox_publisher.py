@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unoapi.connector.chat_names import ChatNames
     from unoapi.connector.engines.base import Engine
     from unoapi.connector.outbox import Outbox, OutboxRow
+    from unoapi.connector.unread import Unread
     from unoapi.models.connector.quoting import Quoted
 
     SaveFile = Callable[[bytes, str, str], dict[str, Any]]
@@ -81,9 +82,11 @@ class OutboxPublisher:
         fetch_open: FetchOpen | None = None,
         names: ChatNames | None = None,
         ignores: Callable[[str, bool], bool] = lambda _chat, _from_me: False,
+        unread: Unread | None = None,
     ) -> None:
         """`fetch_open` fetches what a channel shows to everybody; `ignores` says of which chats nobody wants files."""
         self._names = names
+        self._unread = unread
         self._fetch_open = fetch_open
         self._ignores = ignores
         self._outbox = outbox
@@ -239,7 +242,10 @@ class OutboxPublisher:
             if content.get("name") == PLACEHOLDER:
                 self._request_again(event)
             return event
-        self._chats |= addresses_of(event.data.get("chat"))
+        names = addresses_of(event.data.get("chat"))
+        self._chats |= names
+        if self._unread is not None:
+            self._unread.note(event.data, names)
         if content.get("kind") == "poll_vote":
             data = {**event.data, "content": self._named(content)}
             return replace(event, data=data)

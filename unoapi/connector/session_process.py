@@ -29,6 +29,7 @@ from unoapi.connector.outbox import Outbox
 from unoapi.connector.outbox_publisher import EventSource, OutboxPublisher
 from unoapi.connector.rpc_server import RpcServer
 from unoapi.connector.session_folder import SessionFolder
+from unoapi.connector.unread import Unread
 from unoapi.errors import NotSent, Postponed, describe
 from unoapi.models.connector.options import ConnectorOptions
 from unoapi.services.sessions import refuse_proxy
@@ -180,6 +181,8 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
         timeout_ms=settings.unoapi_fetch_timeout_ms,
     )
 
+    unread = Unread()
+
     def republish(command: ConnectorCommand, delay_ms: int) -> None:
         # By the router's queue: a bucket must lead to no queue that may be full, or it stands still for everybody.
         entry = topology.queue(ENTRY)
@@ -198,6 +201,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
         ),
         stopping=stopping,
         new_chats_per_day=settings.unoapi_connector_new_chats_per_day,
+        unread=unread,
     )
     return SessionRunner(
         phone,
@@ -212,6 +216,7 @@ def make_runner(uno: Uno, phone: str, login: Login) -> SessionRunner:
             source=EventSource(phone, settings.unoapi_server_name, engine.name),
             save_file=media.save,
             fetch_open=media.fetch_open,
+            unread=unread,
             ignores=lambda chat, from_me: bool(
                 uno.sessions.find(phone).ignores(chat=chat, phone=phone, from_me=from_me)
             ),

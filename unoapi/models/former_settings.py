@@ -67,7 +67,6 @@ FORMER: Mapping[str, str] = {
     "GROUP_MESSAGES_CLOUD_FORMAT": f"{NOTHING}: messages of groups have one form",
     "GROUP_ONLY_DELIVERED_STATUS": "use sendUpdateMessages of the webhook: statuses of groups have one form",
     "GROUP_IGNORE_INDIVIDUAL_RECEIPTS": "use sendUpdateMessages of the webhook: statuses of groups have one form",
-    "READ_ON_REPLY": "use READ_ON_RECEIPT, or post the status `read`",
     "WEBHOOK_ASYNC": f"{NOTHING}: every event goes through RabbitMQ",
     "WEBHOOK_ASYNC_MODE": f"{NOTHING}: every event goes through RabbitMQ",
     "WEBHOOK_INCLUDE_MEDIA_DATA": f"{NOTHING}: GET /<version>/<media id> gives a link to the file",

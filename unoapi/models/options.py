@@ -85,6 +85,7 @@ class Options(_Stored):
     ignore_own_messages: Flag = True
     ignore_yourself_messages: Flag = False
     read_on_receipt: Flag = False
+    read_on_reply: Flag = False
     composing_message: Flag = False
     send_connection_status: Flag = True
     send_reaction_as_reply: Flag = False

@@ -57,7 +57,7 @@ NODE_OPTIONS = frozenset(
     {"authHeader", "retryRequestDelayMs", "logLevel", "whatsappVersion", "wavoipToken", "useRedis", "useS3",
      "baseStore", "storage", "ignoreDataStore", "notifyFailedMessages", "rejectCallsWebhook", "throwWebhookError",
      "openaiAssistantId",
-     "ignoreGroupIndividualReceipts", "groupOnlyDeliveredStatus", "readOnReply", "markOnlineOnConnect",
+     "ignoreGroupIndividualReceipts", "groupOnlyDeliveredStatus", "markOnlineOnConnect",
      "clearAppStateSyncOnConnect", "allowFullHistorySync", "voipServiceUrl", "voipServiceToken", "voipServiceTimeoutMs",
      "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds"}
 )  # fmt: skip

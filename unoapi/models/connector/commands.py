@@ -32,6 +32,7 @@ class Send(Base):
     """A message to send.
 
     `silent`: nobody waits for its result; `about`: the API's id of the message that it is part of. Both come back.
+    `read_first`: what the contact wrote before is marked as read first, as far as the engine knows it.
     """
 
     content: Content
@@ -40,6 +41,7 @@ class Send(Base):
     mention_all: bool = False
     ephemeral_seconds: int = 0
     composing: bool = False
+    read_first: bool = False
     silent: bool = False
     about: str = Field(default="", max_length=512)
     interactive_mode: Literal["text", "classic", "native"] = "text"

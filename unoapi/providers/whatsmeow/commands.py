@@ -94,6 +94,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             mention_all=everybody,
             ephemeral_seconds=min(timer_s, MAX_TIMER_S) if is_individual(to) or is_group(to) else 0,
             composing=session.composing_message,
+            read_first=session.read_on_reply and not session.read_on_receipt and is_individual(to),
             interactive_mode=_mode(message, session),
         )
     except ValidationError:  # fields that Meta does not know, and the connector does
