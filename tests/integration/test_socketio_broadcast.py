@@ -51,14 +51,14 @@ class FrontEnd:
         listeners = self._listeners()
         opened = self._get(POLL)
         assert opened.status_code == 200, opened.text
-        self._path = f"{POLL}&sid={json.loads(opened.text[1:])['sid']}"
-        assert self._api.post(self._path, token=token, data="40").status_code == 200
-        assert self._get(self._path).text.startswith("40")
+        self.path = f"{POLL}&sid={json.loads(opened.text[1:])['sid']}"
+        assert self._api.post(self.path, token=token, data="40").status_code == 200
+        assert self._get(self.path).text.startswith("40")
         eventually(lambda: self._listeners() > listeners, what="a listener")
 
     def events(self) -> list[Any]:
         """The next events. Waits for one."""
-        packets = self._get(self._path).text.split("\x1e")
+        packets = self._get(self.path).text.split("\x1e")
         return [json.loads(packet[2:]) for packet in packets if packet.startswith("42")]
 
     def _listeners(self) -> int:
@@ -150,6 +150,29 @@ def test_a_session_sees_itself_alone(api: Api) -> None:
 
     shown = {"phone": PHONE, "type": "status", "content": "pairing code: ABCD-1234"}
     assert front_end.events() == [["broadcast", shown]]
+
+
+@pytest.mark.parametrize("change", ["another token", "removed"])
+def test_a_connection_shows_nothing_more_when_its_token_opens_the_number_no_longer(api: Api, change: str) -> None:
+    """A WebSocket is asked for its token once: whoever held an old one saw the next owner's QR codes."""
+    front_end = FrontEnd(api, TOKEN)
+    if change == "removed":
+        assert api.post(f"/v15.0/{PHONE}/deregister").status_code == 204
+    api.register([WEBHOOK], authToken="another-token-of-it")
+
+    record_pairing_code(api, PHONE, "ABCD1234")
+
+    packets = api.get(front_end.path, token=OPERATOR).text
+    assert packets, "it was ended"
+    assert "ABCD" not in packets
+
+
+def test_a_token_of_an_app_goes_on_seeing_its_number(api: Api) -> None:
+    front_end = FrontEnd(api, f"an-app|{TOKEN}")
+
+    record_pairing_code(api, PHONE, "ABCD1234")
+
+    assert front_end.events()[0][1]["content"] == "pairing code: ABCD-1234"
 
 
 def test_a_certificate_that_the_platform_signed_itself_is_taken_when_the_setting_says_so(
