@@ -267,6 +267,8 @@ def received(folder: Path) -> Any:
     }
 
 
+BOOL = 8
+"""A protobuf's type of a field that is true or false."""
 OWN_LID = "46600000000"
 TARGETS = {"no secret": "3EB0NONE", "our own": "3EB0OWN"}
 ABOUT = {"encEventResponseMessage": "eventCreationMessageKey", "pollUpdateMessage": "pollCreationMessageKey"}
@@ -344,6 +346,33 @@ def sealed(folder: Path) -> Any:
     return results
 
 
+def opened_by_the_library(folder: Path) -> Any:
+    """What the library itself makes of a vote that is sealed as above; its store is there from `sealed`."""
+    module, engine = neonize_engine(folder)
+    e2e = module.e2e
+    common = importlib.import_module("neonize.proto.waCommon.WACommon_pb2")
+    engine._folder.save_login(f"{PHONE}:7@s.whatsapp.net")
+    login = Login(method="resume", proxy="http://127.0.0.1:9")
+    thread = threading.Thread(target=engine.run, args=(login, lambda _kind, _payload: None), daemon=True)
+    thread.start()
+    thread.join(30)
+    vote = e2e.PollVoteMessage(selectedOptions=[hashlib.sha256(b"B").digest()])
+    nonce, payload = _seal(vote, "Poll Vote", author=f"{MARIA}@lid", writer=f"{MARIA}@lid", bound=True)
+    key = common.MessageKey(ID="3EB0T", fromMe=True, remoteJID=f"{PHONE}@s.whatsapp.net")
+    held = e2e.PollEncValue(encIV=nonce, encPayload=payload)
+    update = e2e.Message(pollUpdateMessage=e2e.PollUpdateMessage(pollCreationMessageKey=key, vote=held))
+    flags = [field.name for field in module.protobufs.Message.DESCRIPTOR.fields if field.type == BOOL]
+    rest = {"UnavailableRequestID": "", "RetryCount": 0, **dict.fromkeys(flags, False)}
+    message = module.protobufs.Message(Info=info(module), Message=update, **rest)
+    for name in ("RecipientAlt", "BroadcastListOwner"):
+        getattr(message.Info.MessageSource, name).CopyFrom(jid(module, "", ""))
+    raw = message.SerializeToString()
+    # Not by the binding's own function: of what the library answers that makes nothing but an error.
+    answer = engine.client._NewClient__client.DecryptPollVote(engine.client.uuid, raw, len(raw))
+    result = module.protobufs.ReturnFunctionWithError.FromString(answer.contents.get_bytes())
+    return {"error": result.Error, "chosen": [option.hex() for option in result.PollVoteMessage.selectedOptions]}
+
+
 def history(folder: Path) -> Any:
     """What a phone hands over of before it was linked, through the library's own dispatcher."""
     import ctypes  # noqa: PLC0415 (only here)
@@ -415,17 +444,19 @@ def _make_library(engine: Any) -> str:
 
 def _fill_library(library: Path) -> None:
     """In the library's own tables: one device, Maria's LID, and the secret of her message 3EB0T."""
+    own = f"{PHONE}:7@s.whatsapp.net"
+    keys = {
+        name: bytes(32) for name in ("noise_key", "identity_key", "signed_pre_key", "adv_key", "adv_account_sig_key")
+    }
+    signatures = {name: bytes(64) for name in ("signed_pre_key_sig", "adv_account_sig", "adv_device_sig")}
+    device = {"jid": own, "lid": f"{OWN_LID}:7@lid", "registration_id": 1, "signed_pre_key_id": 1, "adv_details": b"",
+              **keys, **signatures}  # fmt: skip
     with closing(sqlite3.connect(library)) as file, file:
-        file.execute("PRAGMA ignore_check_constraints=ON")
-        columns = [name for _, name, _, required, default, _ in file.execute("PRAGMA table_info(whatsmeow_device)")
-                   if (required and default is None) or name in ("jid", "lid")]  # fmt: skip
-        names = {"jid": f"{PHONE}:7@s.whatsapp.net", "lid": f"{OWN_LID}:7@lid"}
-        values = [names.get(name, 1) for name in columns]
-        marks = ",".join("?" * len(columns))
-        file.execute(f"INSERT INTO whatsmeow_device ({','.join(columns)}) VALUES ({marks})", values)
+        marks = ",".join("?" * len(device))
+        file.execute(f"INSERT INTO whatsmeow_device ({','.join(device)}) VALUES ({marks})", list(device.values()))
         file.execute("INSERT INTO whatsmeow_lid_map (lid, pn) VALUES (?, ?)", (MARIA, "554988887777"))
         for author, message_id in ((f"{MARIA}@lid", "3EB0T"), (f"{PHONE}@s.whatsapp.net", "3EB0OWN")):
-            secret = (f"{PHONE}:7@s.whatsapp.net", f"{MARIA}@lid", author, message_id, SECRET)
+            secret = (own, f"{MARIA}@lid", author, message_id, SECRET)
             file.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", secret)
 
 
@@ -512,6 +543,7 @@ if __name__ == "__main__":
         "linking": linking,
         "received": received,
         "sealed": sealed,
+        "opened_by_the_library": opened_by_the_library,
         "history": history,
         "written": written,
         "fields": fields,

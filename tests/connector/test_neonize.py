@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -163,6 +164,7 @@ def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_op
     closed = ("of another's message", "another use", "no secret", "no nonce", "nothing in it", "garbage",
               "of a kind to come")  # fmt: skip
     assert {name: shown[name]["type"] for name in closed} == dict.fromkeys(closed, "unsupported")
+    assert run(tmp_path, "opened_by_the_library") == {"error": "", "chosen": [hashlib.sha256(b"B").hexdigest()]}
     assert shown["of another's message"]["context"]["id"] == "3EB0T"
 
 

@@ -1,7 +1,8 @@
 """Opens what WhatsApp encrypts once more, with the secret of the message that it is about.
 
 Votes and answers to events come so, all edits since 2026, and reactions and comments in communities' announcement
-groups. The library saves the secrets in its file; its binding opens votes alone, and those only while it is connected.
+groups. The library saves the secrets in its file; of its functions the binding exports that for votes alone, and fails
+at its answer.
 
 Key: HKDF-SHA256 of the secret, with the id of that message, who wrote it, who wrote this, and the use; then AES-256-GCM
 (whatsmeow's `msgsecret.go` has the same). Addresses are LIDs or phones, as the writer's program chose, so that each
