@@ -75,6 +75,20 @@ def cpu_s(processes: list[psutil.Process]) -> float:
     return sum(times.user + times.system for member in family for times in [member.cpu_times()])
 
 
+def listening(port: int) -> list[psutil.Process]:
+    """The processes below this one that listen on a port."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any(socket.laddr.port == port for socket in process.net_connections("tcp") if socket.status == "LISTEN")
+    ]
+
+
+def own_cpu_s(processes: list[psutil.Process]) -> float:
+    """Processor time of the processes themselves so far, in seconds."""
+    return sum(times.user + times.system for process in processes for times in [process.cpu_times()])
+
+
 def accepts(port: int) -> bool:
     """Whether a server listens on a loopback port."""
     with socket.socket() as client:

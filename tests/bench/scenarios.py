@@ -78,6 +78,7 @@ def before(stage: Stage) -> list[Row]:
         compared("events/s, now : before", events, "now", "before", "per_s", at_least=0.9),
         compared("processor time of an event in us, now : before", events, "now", "before", "cpu_us"),
         compared("accepted requests/s, now : before", requests, "now", "before", "per_s", at_least=0.9),
+        compared("processor time of an accepted request in us, now : before", requests, "now", "before", "cpu_us"),
         compared("messages sent/s, now : before", sends, "now", "before", "per_s", at_least=0.9),
         compared("processor time of a send in us, now : before", sends, "now", "before", "cpu_us"),
     ]
@@ -142,7 +143,10 @@ def api(stage: Stage) -> list[Row]:
         {"constant route": partial(contenders.constant, stage), "API": partial(ours.requests, stage)},
         stage.sizes.rounds,
     )
-    return [compared("accepted requests/s : constant route", rounds, "API", "constant route", "per_s", at_least=0.5)]
+    return [
+        compared("accepted requests/s : constant route", rounds, "API", "constant route", "per_s", at_least=0.6),
+        compared("processor time of a request in us, API : constant route", rounds, "API", "constant route", "cpu_us"),
+    ]
 
 
 def validation(stage: Stage) -> list[Row]:

@@ -5,6 +5,7 @@ On the real RabbitMQ, and in memory as far as that is the same.
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import requests
 from kombu import Connection
 
 from tests.fault.breaking import blocked_publishers
-from tests.support.fakes import MemoryPublisher, make_send
+from tests.support.fakes import MemoryPublisher, make_fan_out, make_send
 from tests.support.stack import TOPOLOGY, eventually
 from tests.support.vhosts import own_vhost
 from unoapi.broker.connection_pool import MAX_CONNECTIONS, PooledConnection
@@ -137,6 +138,37 @@ def test_a_message_that_the_broker_refuses_is_an_error(broker: Broker, publisher
     with pytest.raises(BrokerUnavailable):
         publisher.publish([envelope(3)])
     assert broker.depth() == accepted
+
+
+def test_of_each_of_several_jobs_it_is_said_whether_it_is_safe(
+    queues: Broker | MemoryPublisher, either: ConfirmingPublisher | MemoryPublisher
+) -> None:
+    errors = either.publish_each([envelope(number) for number in range(1, 6)])
+
+    assert errors == [None] * 5
+    taken = [from_body("incoming.send", queues.take().body).id for _ in range(5)]
+    assert taken == [f"wamid.{number}" for number in range(1, 6)]
+    assert either.publish_each([]) == []
+
+
+def test_of_several_jobs_only_the_refused_ones_failed(broker: Broker, publisher: ConfirmingPublisher) -> None:
+    test_a_message_that_the_broker_refuses_is_an_error(broker, publisher)
+    accepted = broker.depth()
+    other = Envelope(make_fan_out())
+
+    errors = publisher.publish_each([envelope(7), other, envelope(8), other])
+
+    assert [type(error) for error in errors] == [BrokerUnavailable, type(None)] * 2
+    assert (broker.depth(), broker.depth("unoapi.outgoing")) == (accepted, 2)
+
+
+def test_without_a_broker_none_of_several_jobs_is_safe() -> None:
+    publisher = ConfirmingPublisher("amqp://guest:guest@127.0.0.1:1", TOPOLOGY)
+
+    errors = publisher.publish_each([envelope(1), envelope(2)])
+
+    assert [type(error) for error in errors] == [BrokerUnavailable] * 2
+    publisher.close()
 
 
 def test_one_refused_message_does_not_spoil_the_others(broker: Broker, publisher: ConfirmingPublisher) -> None:
@@ -315,16 +347,14 @@ def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connecti
 ) -> None:
     publisher.publish([envelope(1)])
     (connection,) = publisher._pool.get()._idle
-    inner: Any = connection._channel
-    publish, published = inner.basic_publish, []
+    transport: Any = connection._inner.transport
+    write, sock = transport.write, transport.sock
 
-    def breaks_after_two(*arguments: Any, **options: Any) -> None:
-        publish(*arguments, **options)
-        published.append(arguments)
-        if len(published) == 2:
-            connection._connection.transport.close_connection(connection._connection.connection)
+    def breaks_in_the_middle(data: bytes) -> None:
+        write(data[: len(data) // 2])
+        sock.shutdown(socket.SHUT_RDWR)
 
-    inner.basic_publish = breaks_after_two
+    transport.write = breaks_in_the_middle
     publisher.publish([envelope(number) for number in range(2, 6)])
 
     taken = {from_body("incoming.send", message.body).id for message in iter(broker.take, None)}

@@ -296,6 +296,13 @@ class MemoryPublisher:
         made = [to_message(envelope, self.topology) for envelope in envelopes]
         self.publish_messages([*messages, *made], timeout_s=timeout_s)
 
+    def publish_each(self, envelopes: Sequence[Envelope]) -> list[BrokerUnavailable | None]:
+        try:
+            self.publish(envelopes)
+        except BrokerUnavailable as error:
+            return [error] * len(envelopes)
+        return [None] * len(envelopes)
+
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = 4.0) -> None:
         self.check(timeout_s=timeout_s)
         for message in messages:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import amqp
 from amqp.exceptions import AMQPNotImplementedError, ChannelError, InternalError, NotAllowed
@@ -301,7 +301,7 @@ class PooledConnection:
             tries = max(2, len(amqp_url.split(";")))  # each node once
             self._connection.ensure_connection(max_retries=tries - 1, interval_start=0, interval_step=0)
             # py-amqp reads the socket before every single publish to look for a block; we read after it.
-            inner: Any = self._connection.connection
+            self._inner = inner = cast("Any", self._connection.connection)
             blocked_is_read = {**inner.client_properties.get("capabilities", {}), "connection.blocked": False}
             inner.client_properties = {**inner.client_properties, "capabilities": blocked_is_read}
             channel: Any = self._connection.channel()
@@ -350,10 +350,11 @@ class PooledConnection:
         for queue in {message.into for message in messages.values() if message.into}:
             # Costs no round trip: RabbitMQ answers only when the queue is missing, and then takes nothing that follows.
             self._channel.queue_declare(queue, passive=True, nowait=True)
-        for message in list(messages.values()):
-            prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
-            self._sent += 1
-            self._channel.basic_publish(prepared, message.exchange, message.routing_key)
+        with self._inner.transport.one_write() if len(messages) > 1 else nullcontext():
+            for message in list(messages.values()):
+                prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
+                self._sent += 1
+                self._channel.basic_publish(prepared, message.exchange, message.routing_key)
         while self._numbers:
             left = deadline - time.monotonic()
             if left <= 0:

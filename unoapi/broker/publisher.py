@@ -48,6 +48,9 @@ class MessagePublisher(Publisher, Protocol):
     ) -> None:
         """Publish jobs, and messages that are ready, all confirmed. Raises BrokerUnavailable."""
 
+    def publish_each(self, envelopes: Sequence[Envelope]) -> list[BrokerUnavailable | None]:
+        """Publish jobs that have nothing to do with each other, and return of each why it was not confirmed."""
+
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = ...) -> None:
         """Publish messages, all confirmed. Raises BrokerUnavailable."""
 
@@ -124,9 +127,24 @@ class ConfirmingPublisher:
         made = [to_message(envelope, self.topology) for envelope in envelopes]
         self.publish_messages([*messages, *made], timeout_s=timeout_s)
 
+    def publish_each(self, envelopes: Sequence[Envelope]) -> list[BrokerUnavailable | None]:
+        """Publish jobs that have nothing to do with each other, and return of each why it was not confirmed."""
+        if self._ordering is not None:
+            self._ordering.join(events_in(envelopes))
+        messages = [to_message(envelope, self.topology) for envelope in envelopes]
+        waiting = dict(enumerate(messages))
+        why: BrokerUnavailable | None = None
+        try:
+            self._publish_recorded(messages, waiting, CONFIRM_TIMEOUT_S)
+        except BrokerUnavailable as error:
+            why = error
+        return [why if number in waiting else None for number in range(len(messages))]
+
     def publish_messages(self, messages: Sequence[Message], *, timeout_s: float = CONFIRM_TIMEOUT_S) -> None:
         """Publish messages, all confirmed. Raises BrokerUnavailable after `timeout_s`."""
-        waiting = dict(enumerate(messages))
+        self._publish_recorded(messages, dict(enumerate(messages)), timeout_s)
+
+    def _publish_recorded(self, messages: Sequence[Message], waiting: dict[int, Message], timeout_s: float) -> None:
         try:
             self._publish(waiting, timeout_s)
         finally:

@@ -19,18 +19,20 @@ import time
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from queue import SimpleQueue
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, Any
 
-from gunicorn import http  # type: ignore[import-untyped]
+from gunicorn import SERVER, http  # type: ignore[import-untyped]
 from gunicorn.http import wsgi  # type: ignore[import-untyped]
+from gunicorn.util import http_date  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from unoapi.errors import EX_CONFIG
 from unoapi.telemetry.logging import get_logger
+from unoapi.telemetry.tracing import is_tracing
 from unoapi.web.client_sockets import (
     PIECE,
     READ_S,
@@ -41,11 +43,15 @@ from unoapi.web.client_sockets import (
     PatientSocket,
     Streamed,
 )
+from unoapi.web.fast_path import EXTENSION, FAILED
+from unoapi.web.ordinary_requests import begins_ordinary, environ_of
 from unoapi.web.request_framing import Inbox
 from unoapi.web.waiting import CALLER, MAY_WAIT, REPEATED, BodyNotHereError, MayNotWaitError, RunAnewError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from unoapi.web.fast_path import FastPath
 
 log = get_logger(__name__)
 BROKEN = "the request is not valid HTTP"
@@ -70,6 +76,10 @@ SPARE_CONNECTIONS = 20
 REST_S = 0.5
 """Without a file for another connection, and with none that could be closed for it, so long nobody is taken."""
 RETRY_AFTER_S = 10
+BATCH = 8
+"""So many messages are accepted together at most."""
+KEY = "HTTP_IDEMPOTENCY_KEY"
+"""Whose message may have to wait for another request."""
 
 
 class _Connection(TConn):  # type: ignore[misc]
@@ -97,6 +107,8 @@ class _Connection(TConn):  # type: ignore[misc]
         """What to do then; None while a thread has the connection."""
         self.then: Callable[[_Connection], None] | None = None
         self.closed = False
+        self.refusal: Exception | None = None
+        """Of a request that ran in a batch already: Flask answers it."""
 
     @property
     def is_quiet(self) -> bool:
@@ -207,6 +219,8 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         self._closed_listeners = False
         self._done: deque[tuple[_Connection, Any]] = deque()
         """What threads are done with, and the result."""
+        self._batch: list[_Connection] = []
+        """Ordinary requests of this round of the loop."""
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -231,6 +245,12 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     def enqueue_req(self, conn: _Connection) -> None:
         """Give a request to a thread."""
         self.tpool.submit(partial(self._run, conn, partial(self.handle, conn)))
+
+    @cached_property
+    def _fast_path(self) -> FastPath | None:
+        """What accepts several messages at once, if nothing else has to see each request."""
+        path: FastPath | None = getattr(self.wsgi, "extensions", {}).get(EXTENSION)
+        return None if is_tracing() or self.cfg.accesslog else path
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection. The oldest silent one makes room when there are too many."""
@@ -282,6 +302,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         for key, _ in events:
             key.data(key.fileobj)
         self._take_back()  # whose event came too soon
+        self._submit_batch()
         now = time.monotonic()
         if not self.alive:
             self._hurry(now)
@@ -379,6 +400,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     def _forget_request(self, conn: _Connection) -> None:
         conn.inbox, conn.answer_buffer, conn.parser = Inbox(), None, None
         conn.runs, conn.wants_body, conn.continues, conn.caller, conn.waits = 0, False, False, "", False
+        conn.refusal = None
         self._count_bytes(conn, 0)
 
     def _receive(self, conn: _Connection) -> None:
@@ -421,7 +443,17 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
     def _dispatch(self, conn: _Connection) -> None:
         self._forget(conn)
-        self.enqueue_req(conn)
+        may_stay = self.alive and len(self._idle) < self.max_keepalived
+        if may_stay and conn.runs == 0 and begins_ordinary(conn.inbox) and self._fast_path is not None:
+            self._batch.append(conn)
+        else:
+            self.enqueue_req(conn)
+
+    def _submit_batch(self) -> None:
+        """Give the ordinary requests of this round to threads, several to each: much of the work is done just once."""
+        for start in range(0, len(self._batch), BATCH):
+            self.tpool.submit(partial(self._run_batch, self._batch[start : start + BATCH]))
+        self._batch = []
 
     def _gather_body(self, conn: _Connection) -> None:
         """The application wants a body that has not come."""
@@ -487,7 +519,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
 
     def _await_next_request(self, conn: _Connection) -> None:
         """Wait for the next request, which may have come already."""
-        if rest := bytes(conn.parser.unreader.take_buffered()):
+        if conn.parser is not None and (rest := bytes(conn.parser.unreader.take_buffered())):
             self._begin(conn, rest)
             return
         self._forget_request(conn)
@@ -577,6 +609,43 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 if not (self.alive and result is True and conn.is_quiet):
                     self.method_queue.defer(self._take_back)
 
+    def _run_batch(self, conns: list[_Connection]) -> None:
+        """Accept messages together. A request that is none, or is not accepted, is run by itself after that."""
+        batch: list[tuple[_Connection, dict[str, Any]]] = []
+        fast_path = self._fast_path
+        assert fast_path is not None  # noqa: S101 (else there is no batch)
+        for conn in conns:
+            environ = environ_of(conn.inbox)
+            if environ is None or KEY in environ or not fast_path.takes(environ):
+                self.enqueue_req(conn)
+            else:
+                batch.append((conn, environ))
+        try:
+            answers = fast_path.answers([environ for _, environ in batch])
+        except Exception:  # a bug: nobody knows which ones are queued, so none is run again
+            for conn, _ in batch:
+                self._run(conn, lambda: None)
+            raise
+        for (conn, environ), answer in zip(batch, answers, strict=True):
+            conn.caller, conn.refusal = environ.get(CALLER, ""), environ.get(FAILED)
+            if answer is None:
+                self.enqueue_req(conn)
+            else:
+                self._run(conn, partial(self._answer, conn, answer, fast_path.head(answer)))
+
+    def _answer(self, conn: _Connection, answer: bytes, headers: list[tuple[str, str]]) -> bool | None:
+        """Write an answer as gunicorn does. True keeps the connection, None drops it."""
+        first = (("Server", SERVER), ("Date", http_date()), ("Connection", "keep-alive"))
+        head = "".join(f"{name}: {value}\r\n" for name, value in (*first, *headers))
+        conn.answer_buffer = AnswerBuffer(conn.sock)
+        conn.answer_buffer.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode("latin-1") + answer)
+        self.nr += 1
+        try:
+            conn.answer_buffer.push()
+        except OSError:
+            return None
+        return True
+
     def handle(self, conn: _Connection) -> Any:
         """Run one request. True keeps the connection, None drops it; other values are for the main loop."""
         conn.parser = http.get_parser(self._settings, conn.sock, conn.client)
@@ -608,6 +677,8 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
         began = datetime.now()  # noqa: DTZ005 (for gunicorn, which subtracts it)
         resp, environ = wsgi.create(req, conn.answer_buffer, conn.client, conn.server, self._settings)
         environ |= {"wsgi.multithread": True, MAY_WAIT: in_lane, REPEATED: conn.runs > 0}
+        if conn.refusal is not None:
+            environ[FAILED] = conn.refusal
         environ.pop("wsgi.file_wrapper", None)
         sockets_own = _copy_with_bounded_writes(conn.sock) if conn.waits else None
         environ["gunicorn.socket"] = sockets_own

@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, g, jsonify, request
 
@@ -42,10 +42,19 @@ from unoapi.web.schemas import schema
 from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from flask.typing import ResponseReturnValue
     from pydantic import BaseModel
 
     from unoapi.models.claims import KeyState
+
+    Acceptance = Generator[Envelope, None, dict[str, Any]]
+    """A message on its way in: it yields what is to be published, goes on when that is confirmed, and returns the
+    answer. The error of what was not confirmed, BrokerUnavailable, is thrown into it."""
+    Steps = Generator[Envelope, None, None]
+
+Answer = TypeVar("Answer")
 
 routes = Blueprint("messages", __name__)
 
@@ -74,11 +83,48 @@ def accept(phone: str, body: dict[str, Any], *, key: str | None = None) -> dict[
 
     Needs no request, only the application. Raises RequestError, ValidationError, BrokerUnavailable.
     """
+    return completed(accepting(phone, body, key=key))
+
+
+def accepting(phone: str, body: dict[str, Any], *, key: str | None = None) -> Acceptance:
+    """The same in two parts, so that several messages can be published together."""
     ensure_served(phone)
     if "status" in body or ("typing_indicator" in body and "type" not in body):
-        return _command(phone, body)
+        return (yield from _command(phone, body))
     sender = sender_for(phone)
-    return _send(sender, body, parse_message(body, sender=sender), key)
+    return (yield from _send(sender, body, parse_message(body, sender=sender), key))
+
+
+def completed(acceptance: Acceptance) -> dict[str, Any]:
+    """The answer to a message that is published by itself. Raises what it is refused with."""
+    (result,) = complete([acceptance])
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def complete(acceptances: Sequence[Generator[Envelope, None, Answer]]) -> list[Answer | Exception]:
+    """The answer to each message, or what it is refused with. What they want published is published together."""
+    results: dict[int, Answer | Exception] = {}
+    wanted: dict[int, Envelope] = {}
+
+    def go_on(number: int, error: BrokerUnavailable | None = None) -> None:
+        acceptance = acceptances[number]
+        try:
+            wanted[number] = acceptance.throw(error) if error else next(acceptance)
+        except StopIteration as end:
+            results[number] = end.value
+        except Exception as refusal:  # noqa: BLE001 (the caller's to answer)
+            results[number] = refusal
+
+    for number in range(len(acceptances)):
+        go_on(number)
+    while wanted:
+        published = dict(wanted)
+        wanted.clear()
+        for number, error in zip(published, parts().publisher.publish_each([*published.values()]), strict=True):
+            go_on(number, error)
+    return [results[number] for number in range(len(acceptances))]
 
 
 @routes.post("/<version>/<node:phone>/marketing_messages")
@@ -93,7 +139,7 @@ def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # 
     if not isinstance(message, TemplateMessage):
         details = "type: marketing messages are templates; post anything else to /messages."
         raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
-    return jsonify(_send(sender, body, message.as_marketing(), request.headers.get(KEY_HEADER)))
+    return jsonify(completed(_send(sender, body, message.as_marketing(), request.headers.get(KEY_HEADER))))
 
 
 def _message_body() -> dict[str, Any]:
@@ -109,12 +155,13 @@ def without_tokens(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _send(sender: Sender, body: dict[str, Any], message: OutboundMessage, key: str | None) -> dict[str, Any]:
+def _send(sender: Sender, body: dict[str, Any], message: OutboundMessage, key: str | None) -> Acceptance:
     ensure_sendable(message, sender=sender)
+    message_id = yield from _accept(sender.phone, message, key)
     return {
         "messaging_product": "whatsapp",
         "contacts": [_contact(message, written=body.get("to") or body.get("recipient"))],
-        "messages": [{"id": _accept(sender.phone, message, key)}],
+        "messages": [{"id": message_id}],
         **({"warnings": warnings} if (warnings := slips(message)) else {}),
     }
 
@@ -136,7 +183,7 @@ def ensure_sendable(message: OutboundMessage, *, sender: Sender) -> None:
 @session_token
 def delete_message(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # noqa: ARG001
     """Delete a message for everybody."""
-    return jsonify(_command(phone, {"status": "deleted", "message_id": message_id}))
+    return jsonify(completed(_command(phone, {"status": "deleted", "message_id": message_id})))
 
 
 def ensure_served(phone: str) -> None:
@@ -210,7 +257,7 @@ def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
     return {"input": message.addressee, "user_id": message.addressee}
 
 
-def _accept(phone: str, message: OutboundMessage, key: str | None) -> str:
+def _accept(phone: str, message: OutboundMessage, key: str | None) -> Generator[Envelope, None, str]:
     """Queue a message and return its id; under an idempotency key only once."""
     text = serialise(message.to_wire())
     if len(text.encode()) > MAX_MESSAGE_BYTES:
@@ -218,7 +265,7 @@ def _accept(phone: str, message: OutboundMessage, key: str | None) -> str:
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
     if key is None:
         message_id = new_message_id()
-        _queue(phone, message_id, message, text, claimed_only=False)
+        yield from _queue(phone, message_id, message, text, claimed_only=False)
         return message_id
     if not KEY.fullmatch(key):
         details = f"{KEY_HEADER} must have 1 to 255 visible ASCII characters."
@@ -231,7 +278,7 @@ def _accept(phone: str, message: OutboundMessage, key: str | None) -> str:
         raise RequestError("The idempotency key belongs to another request", code=100, status=422, details=details)
     if not state.accepted:
         try:
-            _queue(phone, message_id, message, text, claimed_only=True)
+            yield from _queue(phone, message_id, message, text, claimed_only=True)
         except RequestError:  # nothing was published
             parts().idempotency.give_back(phone, key, digest=digest)
             raise
@@ -254,7 +301,7 @@ def _claim(phone: str, key: str, digest: str) -> KeyState:
     return state
 
 
-def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, claimed_only: bool) -> None:
+def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, claimed_only: bool) -> Steps:
     uno = parts()
     settings = uno.settings
     if uno.backlog.is_full(phone):
@@ -279,7 +326,7 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
     )
     joined = uno.send_order.join(job, accepted_at_us=time.time_ns() // 1000, prepared=not isinstance(job, SendMessage))
     try:
-        uno.publisher.publish([Envelope(job)])
+        yield Envelope(job)
     except BrokerUnavailable:
         uno.send_order.leave(job)
         raise
@@ -326,7 +373,7 @@ def _ensure_deletable(phone: str) -> None:
         raise RequestError("Unsupported", code=131051, status=400, details=details)
 
 
-def _command(phone: str, body: dict[str, Any]) -> dict[str, Any]:
+def _command(phone: str, body: dict[str, Any]) -> Acceptance:
     command = Command.model_validate(body)
     _ensure_known(phone, command.message_id or "")
     if command.status == "deleted":
@@ -337,7 +384,7 @@ def _command(phone: str, body: dict[str, Any]) -> dict[str, Any]:
     )
     kind = command.status or "typing"
     accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
-    uno.publisher.publish([Envelope(job)])
+    yield Envelope(job)
     uno.traces.add(accepted)
     return {"success": True}
 

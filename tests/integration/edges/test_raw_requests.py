@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -42,6 +43,7 @@ TENANTS = tuple(f"55119000000{number}" for number in range(10, 18))
 PING = head("GET", "/ping")
 SIGNED = {"X_Hub_Signature_256": "sha256=00", "Content_Type": "application/json"}
 BODY = json.dumps({"label": "slow"}).encode()
+CHANGING = re.compile(r'wamid\.[0-9A-F]+|"fbtrace_id":"[^"]+"')
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,60 @@ def test_requests_in_one_packet_are_answered_in_their_order(uno: Stack) -> None:
 
     assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == ["200"] * 4
     assert answer.count("pong!") == 3
+
+
+def posted(body: bytes, token: str, **headers: str) -> bytes:
+    length = {"Content_Length": f"{len(body)}", "Content_Type": "application/json"}
+    return head("POST", f"/v15.0/{PHONE}/messages", **length, Authorization=f"Bearer {token}", **headers) + body
+
+
+def read_answer(connection: socket.socket) -> tuple[str, list[str], str]:
+    """The status line, the headers and the body of one answer, without times and ids."""
+    came = b""
+    while b"\r\n\r\n" not in came:
+        came += connection.recv(65536)
+    first, _, rest = came.decode().partition("\r\n\r\n")
+    line, *fields = first.split("\r\n")
+    length = next(int(field.split()[1]) for field in fields if field.lower().startswith("content-length:"))
+    while len(rest.encode()) < length:
+        rest += connection.recv(65536).decode()
+    return line, [field for field in fields if not field.startswith("Date:")], CHANGING.sub("…", rest)
+
+
+def test_messages_that_are_accepted_together_are_answered_as_each_by_itself(uno: Stack) -> None:
+    text = {"to": "5549988887777", "type": "text"}
+    good, bad = ({**text, "text": body} for body in ({"body": "hi"}, {"body": ""}))
+    wanted = [
+        (json.dumps(good).encode(), token_of(PHONE)), (json.dumps(bad).encode(), token_of(PHONE)),
+        (json.dumps(good).encode(), "wrong"), (b"{nonsense", OPERATOR), (json.dumps(good).encode(), OPERATOR),
+        (json.dumps(good).encode(), token_of(TENANTS[0])),
+    ]  # fmt: skip
+    before = uno.depth("unoapi.incoming")
+
+    with ExitStack() as stack:
+        together = [stack.enter_context(socket.create_connection(("127.0.0.1", uno.port), 10)) for _ in range(24)]
+        apart = stack.enter_context(socket.create_connection(("127.0.0.1", uno.port), 10))
+        for _ in range(2):  # the connections go on
+            for connection, (body, token) in zip(together, wanted * 4, strict=True):
+                connection.sendall(posted(body, token))
+            came = [read_answer(connection) for connection in together]
+        alone = []
+        for body, token in wanted:
+            apart.sendall(posted(body, token, TE="trailers"))
+            alone.append(read_answer(apart))
+
+    assert came == alone * 4
+    assert [line.split()[1] for line, *_ in alone] == ["200", "400", "401", "400", "200", "404"]
+    assert uno.depth("unoapi.incoming") - before == 2 * 4 * 2 + 2
+
+
+def test_messages_in_one_packet_are_answered_one_after_the_other(uno: Stack) -> None:
+    message = json.dumps({"to": "5549988887777", "type": "text", "text": {"body": "hi"}}).encode()
+
+    answer = answer_to(uno, posted(message, OPERATOR) * 3 + head("GET", "/ping", Connection="close"))
+
+    assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == ["200"] * 4
+    assert answer.count("wamid.") == 3
 
 
 def test_a_request_of_http_1_0_is_answered_and_its_connection_closed(uno: Stack) -> None:
