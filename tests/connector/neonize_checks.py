@@ -346,16 +346,71 @@ def sealed(folder: Path) -> Any:
     return results
 
 
-def opened_by_the_library(folder: Path) -> Any:
-    """What the library itself makes of a vote that is sealed as above; its store is there from `sealed`."""
+def logged_in(folder: Path) -> Any:
+    """The library with the login that `sealed` has left: what it makes of a sealed vote, and of each of our calls."""
     module, engine = neonize_engine(folder)
-    e2e = module.e2e
-    common = importlib.import_module("neonize.proto.waCommon.WACommon_pb2")
     engine._folder.save_login(f"{PHONE}:7@s.whatsapp.net")
     login = Login(method="resume", proxy="http://127.0.0.1:9")
     thread = threading.Thread(target=engine.run, args=(login, lambda _kind, _payload: None), daemon=True)
     thread.start()
     thread.join(30)
+    engine._connected = True  # each call goes through to the library, which says that it is not
+    return {"vote": _opened_by_the_library(module, engine), "calls": _refusals(engine)}
+
+
+def _refusals(engine: Any) -> dict[str, str]:
+    """What the library answers to each call of ours while it is not connected; one in a wrong form never gets there."""
+    group, person, channel = f"{GROUP}@g.us", "554988887777@s.whatsapp.net", "120363111@newsletter"
+    file = {"media_type": "image", "direct_path": "/v/x", "file_enc_sha256": "eA==", "media_key": "eA=="}
+    text, jpeg = {"conversation": "x"}, b"\xff\xd8\xff\xe0"
+    groups = engine.groups
+    calls: dict[str, Callable[[], object]] = {
+        "resolve": lambda: engine.resolve("5549988887777"),
+        "contacts": lambda: engine.contacts(["5549988887777"]),
+        "send": lambda: engine.send(person, text),
+        "send to a group": lambda: engine.send(group, text),
+        "send to a channel": lambda: engine.send(channel, text),
+        "send to all": lambda: engine.send("status@broadcast", text),
+        "react in a channel": lambda: engine.react_in_channel(channel, 7, "+"),
+        "upload": lambda: engine.upload("image", b"x"),
+        "download": lambda: engine.download(file),
+        "read": lambda: engine.mark_read(person, person, ["A", "B"], played=False),
+        "played": lambda: engine.mark_read(group, person, ["A"], played=True),
+        "typing": lambda: engine.typing(person, "composing"),
+        "refuse a call": lambda: engine.reject_call(person, "C"),
+        "picture": lambda: engine.picture(person),
+        "channel's name": lambda: engine.channel_name(channel),
+        "block": lambda: engine.block(person, blocked=True),
+        "about": lambda: engine.change_profile("x", None),
+        "own picture": lambda: engine.change_profile(None, jpeg),
+        "groups": groups.joined,
+        "group": lambda: groups.find(group),
+        "create": lambda: groups.create("S", [person]),
+        "subject": lambda: groups.change(ChangeGroup(group=group, subject="a"), None),
+        "description": lambda: groups.change(ChangeGroup(group=group, description="a"), None),
+        "announcement": lambda: groups.change(ChangeGroup(group=group, announcement=True), None),
+        "locked": lambda: groups.change(ChangeGroup(group=group, locked=True), None),
+        "group's picture": lambda: groups.change(ChangeGroup(group=group), jpeg),
+        "members": lambda: groups.change_members(group, "add", [person]),
+        "link": lambda: groups.invite_link(group, reset=True),
+        "requests": lambda: groups.requests(group),
+        "approve": lambda: groups.decide(group, "approve", [person]),
+        "leave": lambda: groups.leave(group),
+        "pairing code": lambda: engine.client.PairPhone("5549988887777", True),
+        "log out": engine.client.logout,
+    }
+    said = {}
+    for name, call in calls.items():
+        try:
+            said[name] = repr(call())
+        except Exception as error:  # noqa: BLE001 (the library has one kind of error)
+            said[name] = f"{error.__cause__ or error}"
+    return said
+
+
+def _opened_by_the_library(module: Any, engine: Any) -> dict[str, Any]:
+    e2e = module.e2e
+    common = importlib.import_module("neonize.proto.waCommon.WACommon_pb2")
     vote = e2e.PollVoteMessage(selectedOptions=[hashlib.sha256(b"B").digest()])
     nonce, payload = _seal(vote, "Poll Vote", author=f"{MARIA}@lid", writer=f"{MARIA}@lid", bound=True)
     key = common.MessageKey(ID="3EB0T", fromMe=True, remoteJID=f"{PHONE}@s.whatsapp.net")
@@ -543,7 +598,7 @@ if __name__ == "__main__":
         "linking": linking,
         "received": received,
         "sealed": sealed,
-        "opened_by_the_library": opened_by_the_library,
+        "logged_in": logged_in,
         "history": history,
         "written": written,
         "fields": fields,

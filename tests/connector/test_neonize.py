@@ -133,8 +133,25 @@ def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_pat
     assert pocket.messages()[-1]["errors"][0]["code"] == 131060
 
 
-def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_opened(tmp_path: Path) -> None:
-    results = run(tmp_path, "sealed")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A folder in which the library has a login and the secrets of messages; and what became of sealed ones there."""
+    folder = tmp_path_factory.mktemp("store")
+    return folder, run(folder, "sealed")
+
+
+def test_every_call_of_the_engine_reaches_the_library_and_it_opens_votes_as_we_do(store: tuple[Path, Any]) -> None:
+    library = run(store[0], "logged_in")
+
+    assert library["vote"] == {"error": "", "chosen": [hashlib.sha256(b"B").hexdigest()]}
+    assert {name: said for name, said in library["calls"].items() if "websocket not connected" not in said} == {}
+    assert len(library["calls"]) > 30
+
+
+def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_opened(
+    tmp_path: Path, store: tuple[Path, Any]
+) -> None:
+    _, results = store
     pocket = Pocket(tmp_path / "pocket")
 
     shown: dict[str, Any] = {}
@@ -164,7 +181,6 @@ def test_what_whatsapp_seals_with_another_messages_secret_reaches_the_webhook_op
     closed = ("of another's message", "another use", "no secret", "no nonce", "nothing in it", "garbage",
               "of a kind to come")  # fmt: skip
     assert {name: shown[name]["type"] for name in closed} == dict.fromkeys(closed, "unsupported")
-    assert run(tmp_path, "opened_by_the_library") == {"error": "", "chosen": [hashlib.sha256(b"B").hexdigest()]}
     assert shown["of another's message"]["context"]["id"] == "3EB0T"
 
 
