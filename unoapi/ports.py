@@ -93,9 +93,6 @@ class Sessions(SessionStore, Protocol):
     def remove(self, phone: str, *, remember_s: int) -> bool:
         """Remove a phone on purpose, which is remembered for so long. Whether it was stored."""
 
-    def began_ms(self, phone: str) -> int:
-        """When what is the owner's of a phone began, in Unix ms: when it was removed last; 0: not lately."""
-
     def confirm(self) -> None:
         """Take the phones that are stored now for all there are."""
 

@@ -174,12 +174,13 @@ def test_a_session_that_comes_back_after_its_removal_is_itself_again(world: Worl
 
 def test_what_is_the_owners_of_a_number_begins_with_its_removal(world: World) -> None:
     world.save(PHONE, CONFIG)
-    assert world.store.began_ms(PHONE) == 0
+    assert world.store.find(PHONE).began_ms == 0
 
     world.remove(PHONE)
     world.save(PHONE, CONFIG)
+    world.save(PHONE, {**CONFIG, "beganMs": 1})
 
-    assert now_ms() - 10_000 < world.store.began_ms(PHONE) <= now_ms()
+    assert now_ms() - 10_000 < world.store.find(PHONE).began_ms <= now_ms()
 
 
 def test_a_session_that_is_gone_without_a_removal_waits(world: World) -> None:

@@ -156,6 +156,8 @@ class MemorySessions:
         return self.stored.get(phone)
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
+        if phone in self.began:
+            config = {**config, "beganMs": self.began[phone]}
         session = Environment(webhook=next(iter(self.environment), None)).complete(phone, config)
         self._check(session)
         self._ensure_there()
@@ -171,10 +173,6 @@ class MemorySessions:
         self.removed.add(phone)
         self.began[phone] = now_ms()
         return self.stored.pop(phone, None) is not None
-
-    def began_ms(self, phone: str) -> int:
-        self._ensure_there()
-        return self.began.get(phone, 0)
 
     def _ensure_there(self) -> None:
         if self.away:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -27,12 +28,13 @@ from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnk
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.event_content import Traits
 from unoapi.models.cloud_api.events import Event, contact, message_event
-from unoapi.models.endpoints import Endpoint, EndpointChange
+from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange
+from unoapi.models.first_look import FirstLook
 from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.models.session import computed_waba_id
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.filters import refusal
-from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, to_fan_out
+from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, plain_receiver, to_fan_out
 
 DAY_S = 86_400
 RECEIVED = {"status": False, "group": False, "newsletter": False, "own": False}
@@ -425,6 +427,23 @@ def test_a_session_that_was_removed_is_given_up() -> None:
         deliver_once(sessions=sessions)
 
     assert refusal.value.reason == "webhook_removed"
+
+
+@pytest.mark.parametrize(("accepted_at_ms", "posts"), [(-1, 0), (0, 0), (1, 1)])
+def test_what_waited_when_a_number_was_removed_does_not_go_to_who_registers_it_next(
+    accepted_at_ms: int, posts: int
+) -> None:
+    """A webhook of the same name is another one's: it got what had waited for the one before."""
+    began_ms = now_ms() - 10_000
+    sessions, sender = MemorySessions(make_session(began_ms=began_ms)), WebhookRecorder(Answer(status=200))
+    job = make_delivery(accepted_at_ms=began_ms + accepted_at_ms)
+    look = FirstLook(sessions.find(PHONE), DeliveryState(), admitted=True, blocked=False)
+
+    with suppress(DeliveryRefused):
+        deliver_once(job=job, sessions=sessions, sender=sender)
+
+    assert len(sender.ids) == posts
+    assert (plain_receiver(job, look, max_age_s=DAY_S) is not None) == bool(posts)
 
 
 def test_a_session_that_is_gone_waits_and_never_goes_to_the_environments_webhook() -> None:

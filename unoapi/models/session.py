@@ -102,7 +102,8 @@ class Webhook(BaseModel):
 class Session(ConnectorOptions):
     """The options of one phone. `stored` is false when they are the environment's.
 
-    `environments_account`: the account at Meta is the environment's, with the operator's token.
+    `environments_account`: the account at Meta is the environment's, with the operator's token. `began_ms`: when the
+    number was removed last, in Unix milliseconds: what came before is perhaps somebody else's.
     Unknown fields stay in Redis but are not read here, so that going back to the Node version stays possible.
     """
 
@@ -118,6 +119,7 @@ class Session(ConnectorOptions):
     )
     previous_auth_token: SecretStr = SecretStr("")
     previous_auth_token_until: int | None = None
+    began_ms: int = 0
     webhooks: tuple[Webhook, ...] = Field(default=(), max_length=MAX_WEBHOOKS)
     webhook_forward: Forward = Forward()
     business_profile: BusinessProfile = BusinessProfile()

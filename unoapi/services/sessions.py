@@ -43,7 +43,7 @@ GRAPH_FIELDS = (
 NOT_CONFIGURATION = frozenset(
     {"messaging_product", "pin", "data_localization_region", "backup", OVERRIDE, "phone", "stored", "success",
      "access_token", "warnings", "overlapSeconds",
-     "previousAuthToken", "previousAuthTokenUntil", *GRAPH_FIELDS}
+     "previousAuthToken", "previousAuthTokenUntil", "beganMs", *GRAPH_FIELDS}
 )  # fmt: skip
 """Also what only our answers hold, so that a client may post them back."""
 CONNECTED_ELSEWHERE = {"sandbox": "in the sandbox", "forwarder": "at Meta"}

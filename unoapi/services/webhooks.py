@@ -287,6 +287,8 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     _ensure_due(job, state, context)
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
     webhook = session.webhook(job.webhook_id)
+    if job.stored and job.accepted_at_ms <= session.began_ms:
+        raise DeliveryRefused("the number was removed since then, and may be somebody else's", reason="webhook_removed")
     if webhook is None and job.webhook_id == BIN_WEBHOOK:
         return None  # somebody has listened for a while, and has seen enough
     if webhook is None:
@@ -374,6 +376,8 @@ def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int, rele
     `releasing`: it comes out of its endpoint's holding queue.
     """
     webhook = look.session.webhook(job.webhook_id)
+    if job.stored and job.accepted_at_ms <= look.session.began_ms:
+        return None
     if webhook is None or webhook.address(job.phone) == BIN_URL or job.contact or job.replay or job.awaited:
         return None
     state = replace(look.state, holding=None) if releasing else look.state

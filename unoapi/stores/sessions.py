@@ -36,7 +36,7 @@ MAX_CACHED = 10_000
 AT_ONCE = 200
 MAX_CONFIG_BYTES = 64 * 1024
 BEGAN_TTL_S = 30 * 86_400
-"""Longer than events are kept, however long that is: their stream has a bound of its own."""
+"""So long after a removal a number that is registered knows of it, and then for ever."""
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
@@ -200,6 +200,8 @@ class RedisSessions:
         Raises ValidationError, RequestError when it is too large, or what `check` raises, before anything is written;
         StoreUnavailable.
         """
+        if began_ms := self._began_ms(phone):
+            config = {**config, "beganMs": began_ms}
         session = self._session(phone, config)
         self._check(session)
         text = json.dumps(config)
@@ -221,7 +223,8 @@ class RedisSessions:
     def remove(self, phone: str, *, remember_s: int) -> bool:
         """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason.
 
-        Who registers the number next finds no messages and campaigns of before: it may be somebody else.
+        Who registers the number next finds no messages and campaigns of before, and gets no event of before: it may be
+        somebody else.
         """
         # In this order: a key that is gone while the phone is in the index is a loss.
         *_, removed, _ = self._redis.call(
@@ -235,11 +238,8 @@ class RedisSessions:
         self._remember(phone, None)
         return bool(removed)
 
-    def began_ms(self, phone: str) -> int:
-        """When the number was removed last, which is when what is its owner's now began; 0: not lately.
-
-        Unix milliseconds. Raises StoreUnavailable.
-        """
+    def _began_ms(self, phone: str) -> int:
+        """When the number was removed last, in Unix milliseconds; 0: not lately. Raises StoreUnavailable."""
         (began,) = self._redis.call(("GET", _began_key(phone)))
         return int(began or 0)
 

@@ -113,7 +113,7 @@ def begin_replay(endpoint: Endpoint, wanted: OwnEventReplay) -> tuple[Replay, in
     """Begin a replay; see `replaying.begin`. What the number got before it was removed is the operator's to deliver."""
     uno = parts()
     _ensure_there(endpoint)
-    earliest_ms = 0 if g.operator else uno.sessions.began_ms(endpoint.phone)
+    earliest_ms = 0 if g.operator else uno.sessions.find(endpoint.phone).began_ms
     return replaying.begin(
         endpoint.phone,
         endpoint.webhook_id,
