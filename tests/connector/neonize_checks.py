@@ -219,7 +219,39 @@ def linking(folder: Path) -> Any:
     engine._on_keep_alive_timeout(None, module.protobufs.KeepAliveTimeout(ErrorCount=3, LastSuccess=1))
     silent = engine.connected
     engine._on_keep_alive_restored(None, None)
-    return {"ends": ends, "silent": silent, "restored": engine.connected, "states": saved}
+    return {
+        "ends": ends, "silent": silent, "restored": engine.connected, "states": saved,
+        "pairing": _pairing(folder / "pairing"),
+    }  # fmt: skip
+
+
+class PairingLibrary:
+    """In the place of the compiled library: answers with a pairing code, and keeps what it was asked with."""
+
+    def __init__(self, module: Any) -> None:
+        self._answer = module.protobufs.PairPhoneReturnFunction(Code="ABCD-EFGH").SerializeToString()
+        self.asked = b""
+
+    def PairPhone(self, _: bytes, asked: bytes, __: int) -> bytes:  # noqa: N802 (the library's name)
+        self.asked = asked
+        return bytes(self._answer)
+
+    def Stop(self, _: bytes) -> None:  # noqa: N802 (the library's name)
+        """When the client goes."""
+
+
+def _pairing(folder: Path) -> Any:
+    """What WhatsApp is asked with for a code: it refuses names that are not quite those of its own programs."""
+    module, engine = neonize_engine(folder)
+    saved: list[dict[str, Any]] = []
+    engine._emit = lambda _kind, payload: saved.append(json.loads(payload)["data"])
+    properties = module.companion.DeviceProps(os="Unoapi", platformType="CHROME")
+    engine._client = module.neonize.NewClient(str(folder / "x.db"), props=properties, uuid=PHONE, new_device=True)
+    library = engine._client._NewClient__client = PairingLibrary(module)
+    engine._login = Login(method="code", phone=PHONE)
+    engine._pair()
+    asked = module.protobufs.PairPhoneParams.FromString(library.asked)
+    return {"name": asked.clientDisplayName, "phone": asked.phone, "code": saved[0]["code"]}
 
 
 def received(folder: Path) -> Any:

@@ -100,6 +100,7 @@ def test_what_the_library_says_while_it_links_ends_the_session_with_its_reason(t
         "passkey-request": "LINK_FAILED", "success": None,
     }  # fmt: skip
     assert "passkey" in result["ends"]["passkey-request"][1]
+    assert result["pairing"] == {"name": "Chrome (Linux)", "phone": PHONE, "code": "ABCDEFGH"}
     assert (result["silent"], result["restored"], result["states"]) == (False, True, ["disconnected", "connected"])
 
 
