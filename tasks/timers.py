@@ -20,6 +20,7 @@ def fire(self: UnoTask, job: FireTimer) -> None:
     envelopes = timers.fire(
         job,
         timers=uno.timers,
+        began_ms=uno.sessions.find(job.phone).began_ms,
         for_phone=is_phone(job.phone, sessions=uno.sessions),
         voice=settings.convert_audio_message_to_ogg,
         always_voice=settings.send_audio_message_as_ptt,

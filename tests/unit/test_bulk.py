@@ -238,6 +238,20 @@ def test_the_pace_is_kept_and_few_are_on_their_way(place: Place) -> None:
     assert place.shown(campaign)["status"] == "running"
 
 
+def test_a_campaign_ends_with_its_number_and_does_not_go_on_as_the_next_owners(place: Place) -> None:
+    campaign = place.begin(rows=[{"to": number, "message": "oi"} for number in numbers(40)], batch=2, delay=2)
+    place.work(8)
+    sent = len(place.phone.messages)
+    assert 0 < sent < 40
+
+    assert place.api.post(f"/v15.0/{PHONE}/deregister").status_code == 204
+    place.api.register([HOOK])
+    place.work(60)
+
+    assert len(place.phone.messages) <= sent + WINDOW
+    assert (place.shown(campaign)["status"], place.shown(campaign)["reason"]) == ("stopped", bulk.REMOVED)
+
+
 def test_no_more_than_a_few_are_queued_while_nobody_sends(place: Place) -> None:
     place.begin(rows=[{"to": number, "message": "oi"} for number in numbers(40)])
     run(place.uno, place.waiting()[0])

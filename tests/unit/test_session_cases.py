@@ -91,7 +91,7 @@ def test_a_timer_that_ran_out_is_sent_or_not(case: dict[str, Any]) -> None:
         id="1", phone=PHONE, to="5549988887777", accepted_at_ms=given["time"],
         step={"timeout": 1, "message": given.get("message", "hey")}, nexts=tuple(given.get("nexts", ())),
     )  # fmt: skip
-    envelopes = fire(job, timers=KnownTimers(), for_phone=False, voice=True, always_voice=False)
+    envelopes = fire(job, timers=KnownTimers(), began_ms=0, for_phone=False, voice=True, always_voice=False)
 
     assert bool(envelopes) is out["sent"]
     if "new_timer" in out:

@@ -277,7 +277,7 @@ def test_a_timer_may_speak() -> None:
     step = {"timeout": 1, "message": {"body": TEXT}, "type": "speech"}
     job = FireTimer(id="1", phone=PHONE, to=CONTACT, accepted_at_ms=1, step=step)
 
-    (envelope,) = fire(job, timers=cast("Any", Timers()), for_phone=False, voice=True, always_voice=False)
+    (envelope,) = fire(job, timers=cast("Any", Timers()), began_ms=0, for_phone=False, voice=True, always_voice=False)
 
     assert type(envelope.job) is Speak
     assert not isinstance(envelope.job, SendMessage)

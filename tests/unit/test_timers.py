@@ -35,14 +35,19 @@ class KnownTimers:
         self.counted[timer_id] = until_ms
 
 
-def fire(job: FireTimer, *, timers: KnownTimers, for_phone: bool = False) -> list[Envelope]:
-    return service.fire(job, timers=timers, for_phone=for_phone, voice=True, always_voice=False)
+def fire(job: FireTimer, *, timers: KnownTimers, for_phone: bool = False, began_ms: int = 0) -> list[Envelope]:
+    return service.fire(job, timers=timers, began_ms=began_ms, for_phone=for_phone, voice=True, always_voice=False)
 
 
 def timer(*nexts: TimerStep) -> FireTimer:
     job = envelope(PHONE, CONTACT, STEP, nexts, at_ms=START).job
     assert isinstance(job, FireTimer)
     return job
+
+
+def test_a_timer_of_a_number_that_was_removed_since_then_sends_nothing() -> None:
+    assert fire(timer(), timers=KnownTimers(), began_ms=START) == []
+    assert fire(timer(), timers=KnownTimers(), began_ms=START - 1)
 
 
 def test_a_timer_waits_in_the_broker() -> None:

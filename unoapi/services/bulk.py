@@ -8,6 +8,7 @@ makes the same messages, whose claims stop copies.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ PAUSED_LOOK_MS = 60_000
 CLOSED_LOOK_MS = 600_000
 SHORTEST_TURN_MS = 15_000
 LONGEST_SILENCE_MS, SILENT = 30 * 86_400_000, "nothing could be sent for 30 days"
+REMOVED = "the number was removed"
 NO_STATUS_S = 900
 """So much longer than a message may wait to be sent, a row waits for its status."""
 LINE_BYTES = 2 * MAX_ROW_BYTES + 1024
@@ -157,6 +159,9 @@ def advance(job: AdvanceCampaign, context: CampaignContext) -> Look:
 def _ending(job: AdvanceCampaign, campaign: Campaign, context: CampaignContext) -> Look | None:
     """What there is to do when no more rows are to be queued, or too long none could be; none while there are some."""
     campaigns = context.campaigns
+    if _is_anothers(campaign, context):
+        campaigns.move(job.phone, campaign.id, "stopped", reason=REMOVED)
+        return Look(entries=[entry(campaign, "failed", REMOVED)])
     if now_ms() - max(campaign.created_ms, campaign.started_ms, campaign.last_ms) > LONGEST_SILENCE_MS:
         campaigns.move(job.phone, campaign.id, "stopped", reason=SILENT)
         return Look(entries=[entry(campaign, "failed", SILENT)])
@@ -165,6 +170,13 @@ def _ending(job: AdvanceCampaign, campaign: Campaign, context: CampaignContext) 
     if job.row >= campaign.total:
         return Look(_again(job, SOON_MS)) if campaign.in_flight else _finished(campaign, campaigns)
     return None
+
+
+def _is_anothers(campaign: Campaign, context: CampaignContext) -> bool:
+    """Whether the number was removed since the campaign began, and may be somebody else's now."""
+    with suppress(Postponed):
+        return campaign.created_ms <= context.sessions.find(campaign.phone).began_ms
+    return False
 
 
 def _queued(job: AdvanceCampaign, campaign: Campaign, context: CampaignContext) -> Look:

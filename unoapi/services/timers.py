@@ -54,13 +54,18 @@ def envelope(phone: str, to: str, step: TimerStep, nexts: Sequence[TimerStep], *
     return Envelope(job, delay_ms=step.timeout)
 
 
-def fire(job: FireTimer, *, timers: Timers, for_phone: bool, voice: bool, always_voice: bool) -> list[Envelope]:
+def fire(  # noqa: PLR0913 (collaborators and switches)
+    job: FireTimer, *, timers: Timers, began_ms: int, for_phone: bool, voice: bool, always_voice: bool
+) -> list[Envelope]:
     """The message to send and the next timer; nothing when the timer was stopped or started again, or was answered.
 
-    It is prepared like one that a client sends now: see `first_job`.
+    Nor when it is of before `began_ms`: the number was removed then, and may be somebody else's.
+    The message is prepared like one that a client sends now: see `first_job`.
     Raises StoreUnavailable: the timer waits until Redis can say whether it still counts.
     A repeated job makes the same message.
     """
+    if job.accepted_at_ms <= began_ms:
+        return []
     state = timers.state(job.phone, job.to)
     if state.last_ms is None or state.last_ms > job.accepted_at_ms or state.direction != "incoming":
         return []
