@@ -363,3 +363,38 @@ def test_a_vote_or_a_reaction_in_a_group_is_no_message_to_mark_as_read(tmp_path:
     pocket.mark(status="read", message_id="3EB0VOTE")
 
     assert pocket.written() == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "reaction", "reaction": {"message_id": "3EB0AA", "emoji": "👍"}},
+        {"type": "pin", "pin": {"message_id": "3EB0AA"}},
+        {"type": "message_edit", "context": {"message_id": "3EB0AA"}, "text": {"body": "x"}},
+    ],
+)
+@pytest.mark.parametrize(
+    ("stands_in", "to"),
+    [(GROUP, CONTACT), (GROUP, "120363099999999999@g.us"), (CHAT["jid"], GROUP), ("status@broadcast", CONTACT)],
+)
+def test_what_changes_a_message_of_another_chat_is_refused(
+    tmp_path: Path, message: dict[str, Any], stands_in: str, to: str
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": stands_in}, sender=CHAT)
+
+    with pytest.raises(MessageRejected) as refused:
+        pocket.send(to=to, **message)
+
+    assert "message_id: " in refused.value.details or message["type"] == "message_edit"
+    assert pocket.sent() == []
+
+
+@pytest.mark.parametrize(("stands_in", "to"), [(CHAT["jid"], "111@lid"), ("111@lid", CONTACT), (GROUP, GROUP)])
+def test_a_person_is_one_chat_by_phone_and_by_lid(tmp_path: Path, stands_in: str, to: str) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": stands_in}, sender=CHAT)
+
+    left = pocket.send(to=to, type="reaction", reaction={"message_id": "3EB0AA", "emoji": "👍"})
+
+    assert left["reactionMessage"]["key"]["ID"] == "3EB0AA"

@@ -434,8 +434,13 @@ def _quote(message: OutboundMessage, keys: Keys) -> Quote | None:
 
 
 def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:
+    """The key of a message in this chat. A person's chat may be named by the phone or by the LID."""
     key = keys(message_id)
     if key is not None:
+        is_here = key.chat == to_jid(to) or (is_individual(key.chat) and is_individual(to))
+        if not is_here or key.chat == STATUS_POSTS:
+            details = "message_id: this message stands in another chat than `to`, where nobody would see the change."
+            _refuse(INVALID, "Parameter value is not valid", details)
         return key
     if not message_id or message_id.startswith("wamid."):
         details = "message_id: nothing is known of this message, or it is too old."
