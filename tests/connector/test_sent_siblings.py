@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -398,3 +399,36 @@ def test_a_person_is_one_chat_by_phone_and_by_lid(tmp_path: Path, stands_in: str
     left = pocket.send(to=to, type="reaction", reaction={"message_id": "3EB0AA", "emoji": "👍"})
 
     assert left["reactionMessage"]["key"]["ID"] == "3EB0AA"
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "words"),
+    [
+        ({"type": "text", "text": {"body": "WORDS"}}, "extendedTextMessage", "text"),
+        ({"type": "image", "image": {"link": "https://h.test/a.jpg", "caption": "WORDS"}}, "imageMessage", "caption"),
+        ({"type": "interactive", "interactive": {"type": "button", "body": {"text": "WORDS"}, "action": {
+            "buttons": [{"type": "reply", "reply": {"id": "y", "title": "Y"}}]}}}, "extendedTextMessage", "text"),
+    ],
+)  # fmt: skip
+def test_mentions_ring_wherever_words_stand_in_a_group(
+    tmp_path: Path, message: dict[str, Any], field: str, words: str
+) -> None:
+    pocket = Pocket(tmp_path)
+
+    def said(text: str, message_id: str, to: str = GROUP) -> Any:
+        body = json.loads(json.dumps(message).replace("WORDS", text))
+        return pocket.send(message_id, to=to, **body)
+
+    one = said("oi @5549988887777", "wamid.1")[field]
+    everybody = said("oi @todos", "wamid.2")[field]
+    alone = said("oi @todos @5549988887777", "wamid.3", to=CONTACT)
+
+    assert one["contextInfo"]["mentionedJID"] == ["5549988887777@s.whatsapp.net"]
+    assert everybody["contextInfo"]["nonJIDMentions"] == 1
+    assert everybody[words].startswith("oi")
+    assert "@todos" not in everybody[words]
+    assert "entions" not in json.dumps(alone)
+
+
+def test_a_contact_alone_is_not_everybody(tmp_path: Path) -> None:
+    assert Pocket(tmp_path).send(type="text", text={"body": "oi"}, mentionAll=True) == {"conversation": "oi"}

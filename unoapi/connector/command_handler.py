@@ -32,7 +32,7 @@ from unoapi.models.connector.commands import (
     Send,
     Typing,
 )
-from unoapi.models.connector.content import Buttons, Edit, Media, Pin, Reaction, Revoke, Text
+from unoapi.models.connector.content import WORDS, Buttons, Edit, Media, Pin, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import Quoted, quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import (
@@ -317,11 +317,11 @@ class CommandHandler:
         }
         users = {with_ninth_digit(user_of(mention)): user_of(address) for mention, address in addresses.items()}
         content = send.content
-        if isinstance(content, Text):
+        if (field := WORDS.get(type(content))) is not None:
             written = NUMBER_IN_TEXT.sub(
-                lambda found: f"@{users.get(with_ninth_digit(found[1]), found[1])}", content.body
+                lambda found: f"@{users.get(with_ninth_digit(found[1]), found[1])}", str(getattr(content, field))
             )
-            content = content.model_copy(update={"body": written})
+            content = content.model_copy(update={field: written})
         mentions = (*addresses.values(), *send.mentions[MAX_MENTIONS:])
         return send.model_copy(update={"mentions": mentions, "content": content})
 

@@ -321,6 +321,10 @@ KINDS: dict[str, type[Base]] = {
 }
 
 
+WORDS: dict[type[Base], str] = {Text: "body", Media: "caption", ListMenu: "body", Buttons: "body"}
+"""The field in which members of a group can be mentioned."""
+
+
 def _tag(value: Any) -> str:
     """The class of a content; a kind from the future is unsupported, not an error."""
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)

@@ -86,11 +86,13 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         )
         _refuse(INVALID, "Parameter value is not valid", details)
     try:
-        body, everybody = _without_mention(_content(message, to=to, keys=keys, own=session.phone), message, to=to)
+        body = _content(message, to=to, keys=keys, own=session.phone)
+        named = _mentions(message, body, own=session.phone)
+        body, everybody = _without_mention(body, message, to=to)
         send = Send(
             content=body,
             context=_quote(message, keys),
-            mentions=_mentions(message, own=session.phone),
+            mentions=named,
             mention_all=everybody,
             ephemeral_seconds=min(timer_s, MAX_TIMER_S) if is_individual(to) or is_group(to) else 0,
             composing=session.composing_message,
@@ -267,14 +269,14 @@ def _mode(message: OutboundMessage, session: Session) -> Literal["text", "classi
     return "text" if leads and session.interactive_mode == "classic" else session.interactive_mode
 
 
-def _mentions(message: OutboundMessage, *, own: str) -> tuple[str, ...]:
-    """The members of a group that a text names: a field of the Node version."""
+def _mentions(message: OutboundMessage, item: content.Content, *, own: str) -> tuple[str, ...]:
+    """The members of a group that are named: in a field of the Node version, or by their numbers in the words."""
     mentions = getattr(message, "mentions", None) or []
     if not isinstance(mentions, list):
         _refuse(INVALID, "Parameter value is not valid", "mentions must be a list of phones.")
     named = [_member(str(written), own=own) for written in mentions]
-    if isinstance(message, TextMessage) and (message.to or "").endswith("@g.us"):
-        named += [to_jid(number) for number in NUMBER_IN_TEXT.findall(message.text.body)]
+    if is_group(message.to or ""):
+        named += [to_jid(number) for number in NUMBER_IN_TEXT.findall(_words(item))]
     return tuple(dict.fromkeys(named))
 
 
@@ -290,11 +292,18 @@ def _member(written: str, *, own: str) -> str:
 
 
 def _without_mention(item: content.Content, message: OutboundMessage, *, to: str) -> tuple[content.Content, bool]:
-    """The content, and whether it mentions everybody: by the field `mentionAll`, or by a word in a group's text."""
-    asked = getattr(message, "mentionAll", None) is True
-    if not isinstance(item, content.Text) or not to.endswith("@g.us") or not EVERYBODY.search(item.body):
-        return item, asked
-    return item.model_copy(update={"body": EVERYBODY.sub("", item.body).strip() or item.body}), True
+    """The content, and whether it mentions everybody in a group: by the field `mentionAll`, or by a word of its own."""
+    if not is_group(to):
+        return item, False
+    words = _words(item)
+    if not EVERYBODY.search(words):
+        return item, getattr(message, "mentionAll", None) is True
+    return item.model_copy(update={content.WORDS[type(item)]: EVERYBODY.sub("", words).strip() or words}), True
+
+
+def _words(item: content.Content) -> str:
+    """In what a content says members of a group can be mentioned."""
+    return str(getattr(item, content.WORDS.get(type(item), ""), ""))
 
 
 def _media(kind: str, file: MediaObject) -> content.Media:

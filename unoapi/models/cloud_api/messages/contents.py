@@ -273,8 +273,12 @@ class Poll(ClientPart):
 
     @model_validator(mode="after")
     def _options_differ(self) -> Self:
-        if len(set(self.options)) != len(self.options):
+        if not all(text.strip() for text in (self.name, *self.options)):
+            raise PydanticCustomError("value_error", "name and options must not be empty")
+        if len({option.strip() for option in self.options}) != len(self.options):
             raise PydanticCustomError("value_error", "options: each must be there once")
+        if self.selectable_count > len(self.options):
+            raise PydanticCustomError("value_error", "selectable_count: at most the number of options")
         return self
 
 
