@@ -78,6 +78,9 @@ class Sessions(SessionStore, Protocol):
     def phones(self) -> list[str]:
         """The stored phones, sorted."""
 
+    def changes(self) -> str:
+        """Another word after each session that was stored or removed by us."""
+
     def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
         """What `find` returns for each of these phones, without those for which it raises."""
 

@@ -355,3 +355,45 @@ def test_a_session_waits_a_moment_for_redis_before_it_gives_up(
     else:
         with pytest.raises(Postponed):
             session_process.options_of(PHONE, uno)
+
+
+def test_sessions_are_read_again_only_when_one_changed_or_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be thousands; a change that this program did not make is seen later."""
+    monkeypatch.setattr(supervising, "REFRESH_S", 0.0)
+    stage, reads = Stage(tmp_path), list[int]()
+    sessions: Any = stage.supervisor._sessions
+    find_all = sessions.find_all
+
+    def counted(phones: list[str]) -> Any:
+        reads.append(len(phones))
+        return find_all(phones)
+
+    monkeypatch.setattr(sessions, "find_all", counted)
+
+    stage.tick(3)
+    sessions.stored["5511999990002"] = make_session().model_copy(update={"phone": "5511999990002"})
+    stage.tick(3)
+    sessions.away = True
+    stage.tick(2)
+    sessions.away = False
+    stage.tick()
+    after_changes = list(reads)
+    monkeypatch.setattr(supervising, "RELOAD_S", 0.0)
+    stage.tick(2)
+
+    assert (after_changes, reads) == ([1, 2], [1, 2, 2, 2])
+
+
+def test_a_session_that_cannot_be_read_now_is_read_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "REFRESH_S", 0.0)
+    stage = Stage(tmp_path)
+    sessions: Any = stage.supervisor._sessions
+    answers: Any = iter([{}, {}])
+    find_all = sessions.find_all
+    monkeypatch.setattr(sessions, "find_all", lambda phones: next(answers, None) or find_all(phones))
+
+    stage.tick(3)
+
+    assert len(stage.processes) == 1

@@ -123,12 +123,20 @@ def test_many_are_found_at_once_and_one_that_is_lost_costs_no_other(world: World
     assert {phone: session.stored for phone, session in found.items()} == {PHONE: True, "5511999990003": False}
 
 
-def test_none_is_found_at_once_while_redis_is_away(world: World) -> None:
-    world.save(PHONE, CONFIG)
+def test_while_redis_is_away_those_that_were_never_seen_are_not_among_many(world: World) -> None:
     world.go_away()
 
-    with pytest.raises(StoreUnavailable):
-        world.store.find_all([PHONE])
+    assert world.store.find_all([PHONE]) == {}
+
+
+def test_while_redis_is_away_those_that_were_seen_lately_are_among_many(
+    sessions: RedisSessions, redis_client: RedisClient
+) -> None:
+    sessions.save(PHONE, CONFIG)
+    redis_client._skip_until = time.monotonic() + 60
+
+    assert ids(sessions.find_all([PHONE, OTHER])[PHONE]) == ["own"]
+    assert OTHER not in sessions.find_all([PHONE, OTHER])
 
 
 def test_a_change_is_seen(world: World) -> None:

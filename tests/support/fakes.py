@@ -110,8 +110,11 @@ class MemorySessions:
             raise SessionUnknown("Redis lost its data")
         return Session(phone=phone, webhooks=self.environment)
 
-    def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
+    def changes(self) -> str:
         self._ensure_there()
+        return f"{[(phone, id(session)) for phone, session in self.stored.items()]}"
+
+    def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
         found = {}
         for phone in phones:
             with suppress(SessionUnknown):

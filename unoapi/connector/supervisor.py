@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 TICK_S = 0.2
-REFRESH_S = 2.0
+REFRESH_S, RELOAD_S = 2.0, 10.0
+"""How often is asked whether a session was stored or removed, and all are read though none was, as far as we know:
+there may be thousands."""
 WALK_S = 60.0
 """All keys of Redis are walked no more often: there may be millions. Sessions of other programs are in no index."""
 PAUSES_S = (1, 2, 5, 15, 30, 60)
@@ -84,8 +86,11 @@ class SessionSource(Protocol):
     def indexed(self) -> list[str]:
         """The stored phones that the index has. Raises StoreUnavailable."""
 
+    def changes(self) -> str:
+        """Another word after each session that was stored or removed by us. Raises StoreUnavailable."""
+
     def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
-        """The sessions of these phones, without those that cannot be read now. Raises StoreUnavailable."""
+        """The sessions of these phones, without those that cannot be read now."""
 
 
 class SessionLauncher:
@@ -145,7 +150,8 @@ class Supervisor:
         self._states: list[tuple[str, dict[str, Any]]] = []  # to be published
         self._lock = threading.Lock()
         self._refreshed_at = 0.0
-        self._walked_at = float("-inf")
+        self._changes = ""
+        self._read_at = self._walked_at = float("-inf")
         self._tick_at = self._next_start_at = float("-inf")
         self._unindexed: set[str] = set()
         self.stopping = threading.Event()
@@ -166,7 +172,8 @@ class Supervisor:
         now = self._tick_at = time.monotonic()
         if now - self._refreshed_at >= REFRESH_S:
             self._refreshed_at = now
-            self._refresh_sessions()
+            if self._may_have_changed():
+                self._refresh_sessions()
         with self._lock:
             commands, self._commands = self._commands, []
         for command in [*commands, *self._leases.take_forwarded()]:
@@ -188,13 +195,25 @@ class Supervisor:
                 )
         self._publish_states()
 
+    def _may_have_changed(self) -> bool:
+        """Whether the sessions have to be read again. Of what changes while they are read the next call says so."""
+        try:
+            changes = self._sessions.changes()
+        except StoreUnavailable:
+            return False  # running processes go on
+        before, self._changes = self._changes, changes
+        return changes != before or time.monotonic() - self._read_at >= RELOAD_S
+
     def _refresh_sessions(self) -> None:
         """Read which sessions are this connector's, and what they are configured to."""
+        self._read_at = float("-inf")
         try:
             phones = self._stored_phones()
-            sessions = self._sessions.find_all(phones)
         except StoreUnavailable:
             return  # running processes go on
+        sessions = self._sessions.find_all(phones)
+        if len(sessions) == len(phones):
+            self._read_at = time.monotonic()
         suspended = self._leases.suspended(phones)
         for phone, session in sessions.items():
             if session.provider == "whatsmeow" and session.server == self._server:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.session_index import ALL, CHANGES, node_key, reindex_commands
+from unoapi.stores.session_index import ALL, node_key, reindex_commands
 from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class RedisSessionDirectory:
         with self._loading:
             if (now := time.monotonic()) - self._checked_at < within_s:
                 return self._snapshot
-            changes = self._read_changes()
+            changes = self._sessions.changes()  # before the sessions: a change that comes meanwhile is seen next time
             if changes == self._changes and now - self._read_at < RELOAD_S:
                 self._checked_at = now
                 return self._snapshot
@@ -92,14 +92,9 @@ class RedisSessionDirectory:
         with self._loading:
             if time.monotonic() - self._read_at < within_s:
                 return self._snapshot
-            return self._read(self._read_changes())
+            return self._read(self._sessions.changes())
 
-    def _read_changes(self) -> str | None:
-        """Which change was the last one. It is read before the sessions: one that comes meanwhile is seen next time."""
-        (changes,) = self._redis.call(("GET", CHANGES))
-        return changes if changes is None else f"{changes}"
-
-    def _read(self, changes: str | None) -> list[Session]:
+    def _read(self, changes: str) -> list[Session]:
         """Read all: one caller does, the others take what it got."""
         began = time.monotonic()
         self._index_stored()

@@ -78,7 +78,9 @@ class RedisSessions:
 
     def find(self, phone: str) -> Session:
         """The stored session, or the environment's. Raises SessionUnknown."""
-        session = self._look_up(phone)
+        return self._or_environment(phone, self._look_up(phone))
+
+    def _or_environment(self, phone: str, session: Session | None) -> Session:
         if session is not None:
             return session
         if self._marker.lost:
@@ -86,19 +88,32 @@ class RedisSessions:
         return self.environment_session(phone)
 
     def find_all(self, phones: Iterable[str]) -> dict[str, Session]:
-        """What `find` returns for each of these phones, without those for which it raises. Raises StoreUnavailable."""
-        wanted, found = list(phones), {}
+        """What `find` returns for each of these phones, without those for which it raises. Asks little of Redis."""
+        wanted, found = list(phones), dict[str, Session]()
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
-            unread = [phone for phone in part if self.fresh(phone) is None]
-            if unread:
-                answers = self._redis.call(*(command for phone in unread for command in look_commands(phone)))
-                for number, phone in enumerate(unread):
-                    self.note(phone, answers[2 * number : 2 * number + 2])
-            for phone in part:
-                with suppress(SessionUnknown):
-                    found[phone] = self.find(phone)
+            found |= {phone: session for phone in part if (session := self.fresh(phone)) is not None}
+            found |= self._found(unread) if (unread := [phone for phone in part if phone not in found]) else {}
         return found
+
+    def _found(self, phones: list[str]) -> dict[str, Session]:
+        """The same of phones that were not read a moment ago."""
+        found = {}
+        try:
+            (*texts, marker), indexed = self._redis.call(
+                ("MGET", *(_key(phone) for phone in phones), KEY), ("SMISMEMBER", ALL, *phones)
+            )
+        except StoreUnavailable:
+            return {phone: session for phone in phones if (session := self._seen_lately(phone)) is not None}
+        for phone, text, is_indexed in zip(phones, texts, indexed, strict=True):
+            with suppress(SessionUnknown):
+                found[phone] = self._or_environment(phone, self._note(phone, text, marker, indexed=bool(is_indexed)))
+        return found
+
+    def _seen_lately(self, phone: str) -> Session | None:
+        """The session as it was seen last: with Redis away it still counts."""
+        seen = self._cache.get(phone)
+        return seen.session if seen is not None and time.monotonic() - seen.at < STALE_S else None
 
     def resolve(self, phone: str, *, stored: bool) -> Session:
         """The session that an event was accepted for. Raises SessionUnknown."""
@@ -148,6 +163,11 @@ class RedisSessions:
         """Whether this process has seen the phone's stored configuration lately. Asks nobody."""
         seen = self._cache.get(phone)
         return seen is not None and seen.session is not None and time.monotonic() - seen.at < STALE_S
+
+    def changes(self) -> str:
+        """Another word after each session that was stored or removed by us. Raises StoreUnavailable."""
+        (changes,) = self._redis.call(("GET", CHANGES))
+        return f"{changes}"
 
     def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The stored configurations as they are; those that are gone or no JSON are left out.
@@ -280,9 +300,8 @@ class RedisSessions:
         try:
             (text, marker), indexed = self._redis.call(*look_commands(phone))
         except StoreUnavailable as error:
-            seen = self._cache.get(phone)
-            if seen is not None and time.monotonic() - seen.at < STALE_S and seen.session is not None:
-                return seen.session
+            if (session := self._seen_lately(phone)) is not None:
+                return session
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
         return self._note(phone, text, marker, indexed=bool(indexed))
 
