@@ -430,5 +430,32 @@ def test_mentions_ring_wherever_words_stand_in_a_group(
     assert "entions" not in json.dumps(alone)
 
 
-def test_a_contact_alone_is_not_everybody(tmp_path: Path) -> None:
-    assert Pocket(tmp_path).send(type="text", text={"body": "oi"}, mentionAll=True) == {"conversation": "oi"}
+MENU_WITH_PICTURE = {
+    "type": "button", "header": {"type": "image", "image": {"link": "https://h.test/a.jpg"}}, "body": {"text": "a"},
+    "action": {"buttons": [{"type": "reply", "reply": {"id": "y", "title": "Y"}}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "header", "edited"),
+    [
+        ("text", False, {"conversation": "b"}),
+        ("text", True, {"imageMessage": {"caption": "b"}}),
+        ("native", False, None),
+        ("classic", True, None),
+    ],
+)
+def test_of_menus_those_are_edited_that_are_texts_or_captions(
+    tmp_path: Path, mode: str, *, header: bool, edited: dict[str, Any] | None
+) -> None:
+    pocket = Pocket(tmp_path, interactiveMode=mode)
+    menu = {name: part for name, part in MENU_WITH_PICTURE.items() if header or name != "header"}
+    pocket.send("wamid.MENU", type="interactive", interactive=menu)
+
+    left = pocket.send("wamid.EDIT", type="message_edit", context={"message_id": "wamid.MENU"}, text={"body": "b"})
+
+    if edited is None:
+        assert left == {}
+        assert pocket.statuses("wamid.EDIT")[0]["errors"][0]["code"] == 131051
+    else:
+        assert left["editedMessage"]["message"]["protocolMessage"]["editedMessage"] == edited

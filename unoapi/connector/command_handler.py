@@ -32,7 +32,7 @@ from unoapi.models.connector.commands import (
     Send,
     Typing,
 )
-from unoapi.models.connector.content import WORDS, Buttons, Edit, Media, Pin, Reaction, Revoke, Text
+from unoapi.models.connector.content import WORDS, Buttons, Edit, ListMenu, Media, Pin, Reaction, Revoke, Text
 from unoapi.models.connector.quoting import Quoted, quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import (
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from unoapi.connector.media import FetchFile
     from unoapi.connector.outbox import Outbox
     from unoapi.connector.unread import Unread
-    from unoapi.models.connector.content import Content
 
     Republish = Callable[[ConnectorCommand, int], None]
     """Publishes a command again, to be delivered after so many milliseconds. Raises BrokerUnavailable."""
@@ -75,7 +74,7 @@ RESTRICTED_S, MAX_RESTRICTED_S = 3600, 86_400
 RESTRICTED_UNTIL, RESTRICTED_FOR = "restricted_until", "restricted_for"
 NEW_CHATS, NEW_CHATS_DAY = "new_chats", "new_chats_day"
 DAY_S = 86_400
-NEVER_EDITED = frozenset({"audio", "sticker", "location", "contacts", "poll"})
+NEVER_EDITED = frozenset({"audio", "sticker", "location", "contacts", "poll", "buttons", "list"})
 EDIT_WINDOW_MS = 20 * 60_000
 """WhatsApp's own bound is 15 minutes; phones take edits that were on their way."""
 UNKNOWN_OUTCOME = "Nobody knows whether it left. It is not sent again by itself."
@@ -385,19 +384,23 @@ class CommandHandler:
 
     def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
-        quoted = self._quoted(send.content, sent)
+        quoted = self._quoted(send, sent)
         chats = {to, sent.chat or to, to_jid(command.to)}
         self._lift_restriction(chats)
         self._count_new_chat(chats, to)
         self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted, chats=chats)
         self._waiting_sends.end(command.to, command.command_id)
 
-    def _quoted(self, content: Content, sent: Sent) -> Quoted | None:
+    def _quoted(self, send: Send, sent: Sent) -> Quoted | None:
         """What an answer will repeat of a message that was sent. An edit changes the words, not what they stand in."""
-        account, document = self._engine.account, content.model_dump(mode="json")
+        account, content = self._engine.account, send.content
+        document = content.model_dump(mode="json")
         quoted = quoted_of(document, sender=account, from_me=True, server_id=sent.server_id)
         if quoted is None:
             return None
+        if send.interactive_mode == "text" and isinstance(content, Buttons | ListMenu):  # numbered lines
+            file = media_of(send)
+            quoted = quoted.model_copy(update={"kind": file.kind if file is not None else "text"})
         if not isinstance(content, Edit) or (before := self._outbox.quoted(content.target_id)) is None:
             return quoted.model_copy(update={"sent_ms": sent.timestamp * 1000})
         words = before.text if before.kind == "document" else quoted.text  # a document is shown by its name

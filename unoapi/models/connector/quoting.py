@@ -36,7 +36,7 @@ def quoted_of(content: dict[str, Any], *, sender: str = "", from_me: bool = Fals
         inner = content.get("content")
         marks: dict[str, Any] = {"sender": sender, "from_me": from_me, "server_id": server_id}
         return quoted_of(inner, **marks) if isinstance(inner, dict) else None
-    if kind in ("", "protocol", "revoke", "reaction", "poll_vote", "unsupported"):
+    if kind in ("", "pin", "protocol", "revoke", "reaction", "poll_vote", "unsupported"):
         return None
     options = content.get("options") if kind == "poll" else None
     return Quoted(

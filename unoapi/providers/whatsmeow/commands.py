@@ -292,11 +292,9 @@ def _member(written: str, *, own: str) -> str:
 
 
 def _without_mention(item: content.Content, message: OutboundMessage, *, to: str) -> tuple[content.Content, bool]:
-    """The content, and whether it mentions everybody in a group: by the field `mentionAll`, or by a word of its own."""
-    if not is_group(to):
-        return item, False
+    """The content, and whether it mentions everybody: by the field `mentionAll`, or by a word, in a group."""
     words = _words(item)
-    if not EVERYBODY.search(words):
+    if not is_group(to) or not EVERYBODY.search(words):
         return item, getattr(message, "mentionAll", None) is True
     return item.model_copy(update={content.WORDS[type(item)]: EVERYBODY.sub("", words).strip() or words}), True
 
