@@ -249,6 +249,7 @@ def test_every_whatsapp_library_can_be_chosen() -> None:
 
     assert len(engines) >= 2
     assert engines - called == set()
+    assert len(get_args(Settings.model_fields["unoapi_connector_engine"].annotation)) == len(engines), "its values"
 
 
 def test_the_socket_of_front_ends_is_a_route_like_the_others(app: Flask) -> None:

@@ -35,10 +35,17 @@ HISTORY = History().with_attempt(Attempt(at=AT, status=503, error="HTTP 503", du
 REPORT = ReportFailure(id="report-1", phone=PHONE, body='{"text":"x"}', notify_on_failure=False)
 
 
-def given_up(job: Job, *, callbacks: bool = True, notices: bool = True, history: History = HISTORY) -> list[Envelope]:
+def given_up(
+    job: Job,
+    *,
+    reason: str = "delivery_failed",
+    callbacks: bool = True,
+    notices: bool = True,
+    history: History = HISTORY,
+) -> list[Envelope]:
     return follow_up_jobs(
         job,
-        reason="delivery_failed",
+        reason=reason,
         error="HTTP 503",
         history=history,
         sessions=MemorySessions(make_session(make_webhook(token=SECRET, secret=SECRET))),
@@ -131,6 +138,10 @@ def test_a_given_up_message_becomes_a_failed_status_for_its_client() -> None:
 
     assert isinstance(envelope.job, FanOut)
     assert (envelope.job.kind, envelope.job.notify_on_failure) == ("failed", True)
+
+
+def test_who_has_a_number_now_reads_nothing_of_what_was_given_up_of_before() -> None:
+    assert given_up(make_send(), reason="number_removed") == []
 
 
 def test_a_given_up_notice_ends_without_an_echo() -> None:

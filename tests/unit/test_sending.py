@@ -12,6 +12,7 @@ from tests.support.fakes import CONTACT, PHONE, MemorySends, MemorySessions, Scr
 from unoapi.errors import (
     MessageRejected,
     NoConnector,
+    NumberRemoved,
     OutcomeUnknown,
     Postponed,
     SendFailed,
@@ -22,11 +23,11 @@ from unoapi.errors import (
     Unclaimed,
 )
 from unoapi.models.attempts import MAX_HELD_CLAIMS, History
-from unoapi.models.jobs import Envelope, FanOut, SendMessage, now_ms
+from unoapi.models.jobs import Envelope, FanOut, RunCommand, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.retries import with_failure
-from unoapi.services.sending import failed_envelope, send, status_envelopes, trace
+from unoapi.services.sending import command, failed_envelope, send, status_envelopes, trace
 
 SENT = Receipt(recipient=CONTACT, statuses=(StatusUpdate(status="sent"),))
 
@@ -333,6 +334,21 @@ def test_an_old_message_is_not_sent_when_the_connector_comes_back() -> None:
         send_once(provider, job=old)
 
     assert provider.sent == []
+
+
+def test_what_waited_when_a_number_was_removed_is_not_sent_by_who_registers_it_next() -> None:
+    provider, began_ms = ScriptedProvider(), now_ms() - 10_000
+    sessions = MemorySessions(make_session(provider="sandbox", began_ms=began_ms))
+    mark = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.1"}
+    read = RunCommand(id="1", phone=PHONE, body=json.dumps(mark), accepted_at_ms=began_ms)
+
+    with pytest.raises(NumberRemoved):
+        send_once(provider, sessions=sessions, job=make_send(accepted_at_ms=began_ms))
+    with pytest.raises(NumberRemoved):
+        command(read, sessions=sessions, providers={"sandbox": provider}, max_age_s=600, bulkhead=Bulkhead(10))
+    send_once(provider, sessions=sessions, job=make_send(accepted_at_ms=began_ms + 1))
+
+    assert len(provider.sent) == 1
 
 
 def test_while_the_session_cannot_be_read_the_message_waits_and_stays_free() -> None:

@@ -266,7 +266,8 @@ def replay(  # noqa: PLR0913, PLR0917 (click's options)
 
     Example: unoapi dead replay --webhook crm --rate 10
 
-    Lost causes (webhook_removed, gone, dropped, blocked, callback_failed) stay, unless --reason or the id names them.
+    Lost causes (webhook_removed, number_removed, gone, dropped, blocked, callback_failed) stay, unless --reason or the
+    id names them.
     """
     query = DeadLetterQuery(id=letter_id, **selection)
     dead_letters = uno.dead_letters

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection, WakeUp
 from unoapi.broker.messages import came_ms
-from unoapi.errors import PermanentError, TransientError, describe, safe_traceback
+from unoapi.errors import PermanentError, Postponed, TransientError, describe, safe_traceback
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class Consumer:
         while not self._stopping.is_set():
             try:
                 self._consume()
-            except _PutBackError:
-                self._stopping.wait(PAUSE_S)
+            except Postponed as wait:
+                self._stopping.wait(wait.after_ms / 1000)
             except BROKER_ERRORS as error:
                 log.warning("consumer_waits", consumer=self._name, error=type(error).__name__)
                 self._abandon_current()
@@ -221,11 +221,8 @@ class ConsumerInRows(Consumer):
         return errors
 
     def _put_back(self, channel: Any, delivery_tag: int) -> None:  # noqa: ARG002 (all go back)
-        raise _PutBackError
-
-
-class _PutBackError(Exception):
-    """Everything that is not acknowledged goes back, as RabbitMQ does it when a connection ends: in its order."""
+        """Everything that is not acknowledged goes back, as RabbitMQ does it when a connection ends: in its order."""
+        raise Postponed("a command has to come again, and all behind it", after_ms=int(PAUSE_S * 1000))
 
 
 def _body(message: Any) -> bytes:

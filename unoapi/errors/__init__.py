@@ -31,6 +31,7 @@ UnoError
 │       └── NobodyAnswers     a question to a connected phone had no answer
 └── PermanentError            will never go well: the task is given up at once
     ├── DeliveryRefused       the endpoint is gone, removed or forbidden; carries the attempt, if one was made
+    ├── NumberRemoved         a message of whoever had the number before: it is not sent as who has it now
     ├── TooOld                older than its maximum age
     ├── Poison                processes ended again and again while they had it
     ├── MediaMissing          no such file: never here, deleted or expired
@@ -353,6 +354,12 @@ class ConversionFailed(PermanentError):
     """An audio could not be made a voice note."""
 
     reason = "conversion_failed"
+
+
+class NumberRemoved(PermanentError):
+    """The number was removed since a message was accepted, and may be somebody else's now. Nothing is reported."""
+
+    reason = "number_removed"
 
 
 class TooOld(PermanentError):

@@ -24,7 +24,7 @@ PASSED_OVER: frozenset[Outcome] = frozenset({"needs_force", "left_alone"})
 """Of these a verb may meet any number: they do not count for its bound, unless one is named by its id."""
 STAYING: frozenset[Outcome] = PASSED_OVER | {"kept"}
 """After these the dead letter is still in its queue."""
-LOST_CAUSES = frozenset({"webhook_removed", "gone", "dropped", "blocked", "callback_failed"})
+LOST_CAUSES = frozenset({"webhook_removed", "number_removed", "gone", "dropped", "blocked", "callback_failed"})
 """Reasons of dead letters that would only die again, and of reports that nobody may want any more."""
 
 
@@ -163,7 +163,7 @@ EXPLAINED = {
     "throttled": ("throttled",),
     "gone": ("gone",),
     "blocked": ("blocked",),
-    "removed": ("webhook_removed", "dropped"),
+    "removed": ("webhook_removed", "number_removed", "dropped"),
     "too_old": ("too_old",),
     "outcome_unknown": ("outcome_unknown", "unanswered"),
     "not_connected": ("no_connector", "nobody_answers", "session_ending", "engine_unavailable"),

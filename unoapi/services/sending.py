@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import (
     MessageRejected,
+    NumberRemoved,
     OutcomeUnknown,
     Postponed,
     SendFailed,
@@ -58,13 +59,13 @@ def send(  # noqa: PLR0913 (collaborators)
     """Send one message, at most once. In `history`, `redelivered` is whether a worker stopped with this job.
 
     Raises SendFailed (retry: nothing left), Postponed (wait), Unclaimed (mark the job, and come again), TooOld,
-    MessageRejected (no message that could be sent), OutcomeUnknown (never repeated by itself).
+    NumberRemoved, MessageRejected (no message that could be sent), OutcomeUnknown (never repeated by itself).
     """
     if history.receipt is not None:
         return Receipt.model_validate(history.receipt)
     message = message_of(job)  # before the claim: what cannot be read is not left as claimed
     try:
-        provider = providers[sessions.find(job.phone).provider]
+        provider = _provider(job, sessions=sessions, providers=providers)
         _ensure_ready(job, provider, max_age_s=max_age_s)
     except Exception:
         # Nothing is claimed while a message only waits. But an earlier run may have sent it.
@@ -115,12 +116,19 @@ def command(
 ) -> None:
     """Carry out one command; it may be repeated.
 
-    Raises SendFailed (retry), Postponed or StoreUnavailable (wait), TooOld, MessageRejected.
+    Raises SendFailed (retry), Postponed or StoreUnavailable (wait), TooOld, NumberRemoved, MessageRejected.
     """
-    provider = providers[sessions.find(job.phone).provider]
+    provider = _provider(job, sessions=sessions, providers=providers)
     _ensure_ready(job, provider, max_age_s=max_age_s)
     with bulkhead.taken(provider.address(job.phone)):
         provider.command(command_of(job), phone=job.phone)
+
+
+def _provider(job: SendMessage | RunCommand, *, sessions: SessionStore, providers: Mapping[str, Provider]) -> Provider:
+    session = sessions.find(job.phone)
+    if job.accepted_at_ms <= session.began_ms:
+        raise NumberRemoved("the number was removed since then, and may be somebody else's")
+    return providers[session.provider]
 
 
 def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_s: int) -> None:

@@ -111,8 +111,8 @@ class Purge(DeadLetterSelection):
 class Replay(Purge):
     """Dead letters to put back, all as in a purge. `force`: also sends whose outcome is unknown.
 
-    Lost causes (`webhook_removed`, `gone`, `dropped`, `blocked`, `callback_failed`) stay unless `id` or `reason` names
-    them.
+    Lost causes (`webhook_removed`, `number_removed`, `gone`, `dropped`, `blocked`, `callback_failed`) stay unless `id`
+    or `reason` names them.
     """
 
     force: bool = False
