@@ -93,6 +93,7 @@ def test_a_fork_looks_restarts_and_ends_like_any_other_command(tmp_path: Path) -
         assert [word for word in first.cmdline() if word] == ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
         assert first.environ()[OWNER] == f"{tmp_path}/.run/processes/serves.process"
         assert (first.ppid(), os.getsid(first.pid), first.cwd()) == (program.pid, first.pid, f"{tmp_path}")
+        assert first.memory_full_info().uss / 1e6 < 25, "what was loaded before the fork is shared"
         eventually(lambda: "serves | Serving HTTP on 127.0.0.1" in output.read_text())
         server = server_of(program)
         server.kill()

@@ -250,7 +250,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
     def _fast_path(self) -> FastPath | None:
         """What accepts several messages at once, if nothing else has to see each request."""
         path: FastPath | None = getattr(self.wsgi, "extensions", {}).get(EXTENSION)
-        return None if is_tracing() or self.cfg.accesslog else path
+        return None if is_tracing() or self.cfg.accesslog or self.cfg.statsd_host else path
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection. The oldest silent one makes room when there are too many."""
@@ -622,7 +622,7 @@ class DiscreetWorker(ThreadWorker):  # type: ignore[misc]
                 batch.append((conn, environ))
         try:
             answers = fast_path.answers([environ for _, environ in batch])
-        except Exception:  # a bug: nobody knows which ones are queued, so none is run again
+        except BaseException:  # a bug: nobody knows which ones are queued, so none is run again
             for conn, _ in batch:
                 self._run(conn, lambda: None)
             raise
