@@ -91,6 +91,7 @@ def test_a_fork_looks_restarts_and_ends_like_any_other_command(tmp_path: Path) -
         output = tmp_path / "output"
 
         assert [word for word in first.cmdline() if word] == ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+        assert (first.name(), server_of(program).name()) == ("python", "python")
         assert first.environ()[OWNER] == f"{tmp_path}/.run/processes/serves.process"
         assert (first.ppid(), os.getsid(first.pid), first.cwd()) == (program.pid, first.pid, f"{tmp_path}")
         assert first.memory_full_info().uss / 1e6 < 25, "what was loaded before the fork is shared"
@@ -127,8 +128,12 @@ def test_without_the_server_commands_are_started_anew(tmp_path: Path) -> None:
     output = io.StringIO()
     supervisor = Supervisor({"quits": "python -m http.server --nonsense"}, folder=tmp_path, output=output, policy=QUICK)
     supervisor._forks = ForkServer([sys.executable, "-c", "pass"])
-    threading.Timer(3, supervisor.stop).start()
 
+    def stop_when_it_ended() -> None:
+        eventually(lambda: "*** ended" in output.getvalue())
+        supervisor.stop()
+
+    threading.Thread(target=stop_when_it_ended, daemon=True).start()
     supervisor.run()
 
     assert output.getvalue().count("cannot be forked, and is started anew instead") == 1

@@ -132,7 +132,7 @@ class Title:
 
     def show(self, words: list[str], record: str) -> None:
         """Show these words and this record."""
-        name = Path(words[1] if len(words) > 1 and words[0] == sys.executable else words[0]).name
+        name = Path(words[0] if words[1] == "-m" else words[1]).name  # as of a script, which its first line starts
         ctypes.CDLL(None).prctl(NAME, name.encode(), 0, 0, 0)
         _fill(self._command, self._command_size, b"\0".join(os.fsencode(word) for word in words))
         _fill(self._owner, self._owner_size, os.fsencode(record))
