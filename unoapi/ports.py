@@ -936,8 +936,11 @@ class SendOrder(Protocol):
         Calling the result waits until the message is there, so that no later one can be accepted before.
         """
 
-    def first(self, job: MessageJob, *, now_us: int) -> str:
-        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable."""
+    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ...) -> str:
+        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable.
+
+        Those in `gone` have left, though that may not be written yet.
+        """
 
     def ahead(self, job: MessageJob) -> int:
         """How many messages go before this one; 0 when nobody knows."""

@@ -55,6 +55,13 @@ def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
     assert order.first(three, now_us=now_us()) == "2"
 
 
+def test_the_next_one_goes_when_the_first_one_is_known_to_have_left(order: SendOrder) -> None:
+    *_, third = joined(order, "1", "2", "3")
+
+    assert order.first(third, now_us=now_us(), gone=["1"]) == "2"
+    assert order.first(third, now_us=now_us(), gone=["1", "2", "of another line"]) == ""
+
+
 def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:
     jobs = joined(order, "1", "2", "3")
 

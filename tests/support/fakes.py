@@ -247,12 +247,14 @@ class MemorySendOrder:
             self.waiting |= {job.id} if prepared else set()
         return lambda: None
 
-    def first(self, job: MessageJob, *, now_us: int) -> str:
+    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> str:
         if self.away:
             raise StoreUnavailable("Redis is away")
         with self._lock:
             line = self._line(job)
             line.setdefault(job.id, job.accepted_at_ms * 1000)
+            for name in gone:
+                line.pop(name, None)
             while (first := min(line, key=lambda name: line[name])) != job.id:
                 recent = line[first] > now_us - LOST_AFTER_US
                 if first not in self.left and (recent or first in self.waiting):

@@ -18,6 +18,8 @@ from unoapi.services.send_order import SendTurns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unoapi.models.jobs import MessageJob
+
 
 def job(name: str, contact: str = CONTACT) -> SendMessage:
     return SendMessage(id=name, phone=PHONE, message_id=name, body="{}", contact=contact)
@@ -115,6 +117,38 @@ def test_x1_a_message_that_waits_for_its_phone_keeps_the_others_behind_it() -> N
         raise Postponed("no connector", after_ms=1)
 
     assert sending(turns, left)(second) == "postponed"
+
+
+class SlowlyWritten(MemorySendOrder):
+    """That a message left is written when the test is over."""
+
+    def leave(self, job: MessageJob) -> None:
+        """Nothing is written yet."""
+
+
+def test_x1_a_message_does_not_wait_until_it_is_written_that_the_one_before_it_left() -> None:
+    """In a busy worker it came back a second later, and each one behind it as well."""
+    order = SlowlyWritten()
+    left: list[str] = []
+    jobs = accepted(order, *"123456")
+    send = sending(SendTurns(order, threads=4), left, takes_s=0)
+
+    began = time.monotonic()
+    assert [send(one) for one in jobs] == ["sent"] * 6
+    assert time.monotonic() - began < 0.1
+    assert left == list("123456")
+
+
+def test_x1_a_message_that_comes_again_keeps_its_place_though_it_had_left_before() -> None:
+    order = SlowlyWritten()
+    first, second = accepted(order, "1", "2")
+    turns = SendTurns(order, threads=50)
+    with pytest.raises(SendFailed), turns.turn(first):
+        raise SendFailed("not now")
+    with pytest.raises(Postponed), turns.turn(first):
+        raise Postponed("no connector", after_ms=1)
+
+    assert sending(turns, [])(second) == "postponed"
 
 
 def test_x1_the_more_go_before_a_message_the_later_it_comes_back() -> None:

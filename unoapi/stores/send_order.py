@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from unoapi.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from unoapi.models.jobs import MessageJob
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, RedisClient
 
 LINE_TTL_S = 3600
 WAITS_TTL_S = 600
@@ -30,6 +30,7 @@ _STATE = "unoapi-send-state:"
 _FIRST = """
 redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
+for number = 6, #ARGV do redis.call('ZREM', KEYS[1], ARGV[number]) end
 while true do
   local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
   if first[1] == ARGV[1] then return '' end
@@ -64,10 +65,13 @@ class RedisSendOrder:
 
         return joined
 
-    def first(self, job: MessageJob, *, now_us: int) -> str:
-        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable."""
+    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> str:
+        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable.
+
+        Those in `gone` have left, though that may not be written yet.
+        """
         limits = (job.accepted_at_ms * 1000, LINE_TTL_S, now_us - LOST_AFTER_US, _STATE)
-        question = ("EVAL", _FIRST, 1, _line(job), job.id, *limits)
+        question: Command = ("EVAL", _FIRST, 1, _line(job), job.id, *limits, *gone)
         try:
             (first,) = self._redis.call(question)
         except StoreUnavailable:  # a blink should not cost the order; one that is away answers this at once
