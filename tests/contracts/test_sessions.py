@@ -129,6 +129,15 @@ def test_while_redis_is_away_those_that_were_never_seen_are_not_among_many(world
     assert world.store.find_all([PHONE]) == {}
 
 
+def test_many_are_read_now_though_one_was_read_a_moment_ago(sessions: RedisSessions, redis_client: RedisClient) -> None:
+    """Who asks has heard of a change, and does not ask again for that one."""
+    sessions.save(PHONE, CONFIG)
+    another_process = RedisSessions(redis_client, environment_config(None))
+    another_process.save(PHONE, {**CONFIG, "provider": "whatsmeow"})
+
+    assert sessions.find_all([PHONE])[PHONE].provider == "whatsmeow"
+
+
 def test_while_redis_is_away_those_that_were_seen_lately_are_among_many(
     sessions: RedisSessions, redis_client: RedisClient
 ) -> None:
