@@ -11,11 +11,13 @@ from celery.worker import state as worker_state
 
 from tasks.base import UnoTask
 from tasks.running import run_at_once
+from unoapi.broker.messages import PUBLISHED_HEADER
 from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
 from unoapi.models.trace import TraceEntry
 from unoapi.services import bulk, failure_callbacks, holding, ordering, replaying, webhooks
+from unoapi.stores.circuit_breakers import was_down_after
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
@@ -67,8 +69,14 @@ class DeliveryTask(UnoTask):
     early_look_ms = EARLY_LOOK_MS
 
     def goes_on_early(self, job: Job) -> bool:
-        """Whether its endpoint is down by now, or was and has just come back."""
-        return isinstance(job, DeliverWebhook) and bool(self.uno.deliveries.state(job.id, job.endpoint).breaker)
+        """Whether its endpoint is down by now, or was after its failure and has just come back.
+
+        What fails after that is a failure of its own: it waits as long as any other one.
+        """
+        if not isinstance(job, DeliverWebhook):
+            return False
+        failed_at_ms = int((self.request.headers or {}).get(PUBLISHED_HEADER) or 0)
+        return was_down_after(self.uno.deliveries.state(job.id, job.endpoint).breaker, failed_at_ms)
 
 
 @shared_task(name=DeliverWebhook.task, base=DeliveryTask, bind=True)

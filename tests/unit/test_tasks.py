@@ -550,7 +550,7 @@ def test_a_delivery_that_failed_comes_back_soon_to_see_whether_its_endpoint_went
     assert len(recorder.ids) == 1
 
 
-@pytest.mark.parametrize("state", ["open 1 2 3 delivery-2", "ramp 1 2"])
+@pytest.mark.parametrize("state", ["open 1 2 3 delivery-2", "ramp 1 9999999999999"])
 def test_a_delivery_goes_on_before_it_is_due_when_its_endpoint_went_down_meanwhile(state: str) -> None:
     deliveries, recorder = MemoryDeliveries(), WebhookRecorder(Answer(status=200))
     uno = make_uno(make_session(), webhook_client=recorder, deliveries=deliveries)
@@ -560,6 +560,21 @@ def test_a_delivery_goes_on_before_it_is_due_when_its_endpoint_went_down_meanwhi
     run(uno, job, retries=1, headers={NOT_BEFORE_HEADER: now_ms() + 60_000})
 
     assert len(recorder.ids) == 1, "the breakers in memory let it pass: it has asked them"
+
+
+def test_a_delivery_that_failed_after_the_outage_is_not_early() -> None:
+    deliveries, recorder = MemoryDeliveries(), WebhookRecorder(Answer(status=500))
+    uno = make_uno(make_session(), webhook_client=recorder, deliveries=deliveries)
+    job = make_delivery()
+    deliveries.breakers[job.endpoint] = f"ramp 1 {now_ms() - 1_000}"
+
+    with pytest.raises(Retry):
+        run(uno, job)
+    (message,) = waiting(uno)
+    with pytest.raises(Ignore):
+        run(uno, job, retries=1, history=history_of(message.headers), headers=message.headers)
+
+    assert len(recorder.ids) == 1, "else an endpoint that fails again now and then uses all attempts up in seconds"
 
 
 def test_a_message_that_was_redelivered_too_often_goes_into_quarantine(uno: Uno) -> None:

@@ -87,6 +87,12 @@ def failing_key(endpoint: Endpoint) -> str:
     return f"unoapi-failing:{endpoint.key}"
 
 
+def was_down_after(state: str | None, at_ms: int) -> bool:
+    """Whether an endpoint of this state is down, or came back at this time (Unix milliseconds) or later."""
+    kind, *words = (state or "").split(" ")
+    return kind == "open" or (kind == "ramp" and int(words[1]) >= at_ms)
+
+
 class RedisBreakers:
     """Breakers. `failures` different deliveries within at least `failing_ms` open one (0: never).
 
