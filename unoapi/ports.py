@@ -948,8 +948,11 @@ class SendOrder(Protocol):
     def wait(self, job: MessageJob) -> None:
         """Keep the place of a message that waits."""
 
-    def leave(self, job: MessageJob) -> None:
-        """Let the next one go: the message has left, or will not, or tries again later."""
+    def leave(self, job: MessageJob, *, on_written: Callable[[], None] = ...) -> None:
+        """Let the next one go: the message has left, or will not, or tries again later.
+
+        `on_written` is called when every process sees it; perhaps in another thread, perhaps never.
+        """
 
 
 class DeadLetterQueue(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,11 @@ def test_each_message_waits_for_the_first_one(order: SendOrder) -> None:
 def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
     one, two, three = joined(order, "1", "2", "3")
 
-    order.leave(one)
+    written = threading.Event()
+    order.leave(one, on_written=written.set)
 
-    eventually(lambda: order.first(two, now_us=now_us()) == "", within_s=2)
+    assert written.wait(2)
+    assert order.first(two, now_us=now_us()) == ""
     assert order.first(three, now_us=now_us()) == "2"
 
 

@@ -270,11 +270,12 @@ class MemorySendOrder:
     def wait(self, job: MessageJob) -> None:
         self.waiting.add(job.id)
 
-    def leave(self, job: MessageJob) -> None:
+    def leave(self, job: MessageJob, *, on_written: Callable[[], None] = lambda: None) -> None:
         with self._lock:
             self._line(job).pop(job.id, None)
             self.waiting.discard(job.id)
             self.left.add(job.id)
+        on_written()
 
     def _line(self, job: MessageJob) -> dict[str, int]:
         return self.lines.setdefault(f"{job.phone}:{job.contact}", {})

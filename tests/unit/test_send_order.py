@@ -122,7 +122,7 @@ def test_x1_a_message_that_waits_for_its_phone_keeps_the_others_behind_it() -> N
 class SlowlyWritten(MemorySendOrder):
     """That a message left is written when the test is over."""
 
-    def leave(self, job: MessageJob) -> None:
+    def leave(self, job: MessageJob, *, on_written: Callable[[], None] = lambda: None) -> None:
         """Nothing is written yet."""
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from unoapi.errors import Postponed, StoreUnavailable
@@ -82,12 +83,20 @@ class SendTurns:
                 here.over.set()
 
     def _leave(self, job: MessageJob, line: str) -> None:
-        self._order.leave(job)
         with self._lock:
             self._left.setdefault(line, {})[job.id] = time.monotonic()
             self._left.move_to_end(line)
             if len(self._left) > MAX_REMEMBERED:
                 self._left.popitem(last=False)
+        self._order.leave(job, on_written=partial(self._forget, job.id, line))
+
+    def _forget(self, name: str, line: str) -> None:
+        """Redis knows that the message has left."""
+        with self._lock:
+            left = self._left.get(line, {})
+            left.pop(name, None)
+            if not left:
+                self._left.pop(line, None)
 
     def _just_left(self, line: str) -> list[str]:
         """The messages of the line that left this process, and of which that may not be written yet."""

@@ -41,6 +41,10 @@ end
 """
 
 
+def _nothing() -> None:
+    """There is nothing to wait for."""
+
+
 class RedisSendOrder:
     """SendOrder in Redis."""
 
@@ -90,13 +94,13 @@ class RedisSendOrder:
         """Keep the place of a message that waits."""
         self._redis.post(("SET", _state(job), "1", "EX", WAITS_TTL_S))
 
-    def leave(self, job: MessageJob) -> None:
-        """Let the next one go: the message has left, or will not, or tries again later."""
-        self._redis.post(("ZREM", _line(job), job.id), ("SET", _state(job), "0", "EX", LEFT_TTL_S))
+    def leave(self, job: MessageJob, *, on_written: Callable[[], None] = _nothing) -> None:
+        """Let the next one go: the message has left, or will not, or tries again later.
 
-
-def _nothing() -> None:
-    """There is nothing to wait for."""
+        `on_written` is called when every process sees it; perhaps in another thread, perhaps never.
+        """
+        commands = ("ZREM", _line(job), job.id), ("SET", _state(job), "0", "EX", LEFT_TTL_S)
+        self._redis.post(*commands, on_results=lambda _: on_written())
 
 
 def _line(job: MessageJob) -> str:
