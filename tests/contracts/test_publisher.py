@@ -20,7 +20,7 @@ from tests.support.stack import TOPOLOGY, eventually
 from tests.support.vhosts import own_vhost
 from unoapi.broker.connection_pool import MAX_CONNECTIONS, PooledConnection
 from unoapi.broker.dead_letters import to_dead_letter
-from unoapi.broker.messages import Message, from_body
+from unoapi.broker.messages import Message, from_body, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import Envelope
@@ -340,6 +340,24 @@ def test_a_broken_connection_is_made_again_by_itself(broker: Broker, publisher: 
     publisher.publish([envelope(2)])
 
     assert broker.depth() == 2
+
+
+def test_heartbeats_do_not_put_off_the_end_of_the_wait_for_a_confirm(publisher: ConfirmingPublisher) -> None:
+    publisher.publish([envelope(1)])
+    (connection,) = publisher._pool.get()._idle
+    began = time.monotonic()
+
+    def heartbeat() -> tuple[int, int, bytes]:
+        time.sleep(0.05)
+        if time.monotonic() > began + 3:
+            raise TimeoutError
+        return 8, 0, b""
+
+    connection._inner.transport.read_frame = heartbeat
+    with pytest.raises(TimeoutError):
+        connection.publish({0: to_message(envelope(2), TOPOLOGY)}, began + 0.3)
+
+    assert time.monotonic() - began < 2
 
 
 def test_a_publish_that_breaks_off_in_the_middle_is_finished_on_another_connection(

@@ -359,7 +359,7 @@ class PooledConnection:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("no confirm in time")
-            self._connection.drain_events(timeout=left)
+            self._inner.blocking_read(left)  # one frame: `drain_events` begins to wait anew after each heartbeat
 
     def heartbeat(self) -> None:
         """Exchange heartbeats, and read whether publishers are blocked. Raises when the other end is gone."""
