@@ -69,7 +69,9 @@ FOLDER = FolderState("BASE_STORE", Path("/files"), 50 * GIB)
 MACHINE = MachineState(8 * GIB, 4 * GIB, 65_536)
 PUBLIC = PublicState(status=200, version=__version__, clock_s=0.5)
 ADDRESS = AddressState("webhook crm of 5511999990000", "https://crm.example:443")
-PROCESS = this_process("worker").model_copy(update={"name": "worker.7@a", "seen_ms": now_ms()})
+LATER_MS = now_ms() + 3_600_000
+"""The tables are made when the tests are collected, and read minutes later."""
+PROCESS = this_process("worker").model_copy(update={"name": "worker.7@a", "seen_ms": LATER_MS})
 NUMBER = NumberState(PHONE, "whatsmeow", "online", leased=True, webhooks={"crm": "open"})
 SETTINGS = make_settings(BASE_URL="https://uno.example", STATUS_FAILED_WEBHOOK_URL="https://ops.example/failed")
 
