@@ -7,10 +7,11 @@ import ctypes
 import os
 import shutil
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from tests.fault.misbehaving import Misbehaving
@@ -201,10 +202,13 @@ def _many_endpoints_down(stage: Stage) -> Row:
     for phone in phones:
         stage.register(phone, "crm", receiver.url(f"/many/{phone}"))
     receiver.script("/many", Behaviour(status=503))
-    with ThreadPoolExecutor(8) as clients:
+    with ThreadPoolExecutor(9) as clients:
         texts = [(phone, f"{number}") for number in range(EACH) for phone in phones]
-        written = set(clients.map(lambda one: stage.uno.contact_writes(one[1], phone=one[0]), texts))
-    slowest_s = max(_way_s(stage, healthy) for _ in range(10))
+        going_down = threading.Event()
+        others = clients.submit(_slowest_s, stage, healthy, until=going_down)
+        written = set(clients.map(partial(_write_at, stage, began=time.monotonic()), range(len(texts)), texts))
+        going_down.set()
+        slowest_s = others.result()
     receiver.script("/many", Behaviour())
     mended = time.monotonic()
 
@@ -217,7 +221,7 @@ def _many_endpoints_down(stage: Stage) -> Row:
     while not ended() and time.monotonic() - mended < size.within_s:
         time.sleep(0.5)
     recovered_s = time.monotonic() - mended
-    waiting = stage.drain(ended, within_s=30)
+    waiting = 0 if ended() else stage.drain(ended, within_s=30)  # each queue's next look is there for minutes
     dead = stage.uno.depth("unoapi.dead") - before
     problems = [f"a healthy endpoint waited {slowest_s:.1f} s"] if slowest_s > HEALTHY_S else []
     return Row(
@@ -231,6 +235,20 @@ def _many_endpoints_down(stage: Stage) -> Row:
         note=f"{dead} were given up before their breaker opened; a healthy endpoint: at most {slowest_s * 1000:.0f} ms",
         problems=problems,
     )
+
+
+def _write_at(stage: Stage, number: int, text: tuple[str, str], *, began: float) -> str:
+    """Write a message at its time: the row is about what an outage costs, not about how much the machine carries."""
+    time.sleep(max(0.0, began + number / stage.size.many_down_rate - time.monotonic()))
+    return stage.uno.contact_writes(text[1], phone=text[0])
+
+
+def _slowest_s(stage: Stage, phone: str, *, until: threading.Event) -> float:
+    """The slowest way to a webhook that is well, tried again and again."""
+    slowest_s = _way_s(stage, phone)
+    while not until.wait(0.2):
+        slowest_s = max(slowest_s, _way_s(stage, phone))
+    return slowest_s
 
 
 def _way_s(stage: Stage, phone: str) -> float:

@@ -44,6 +44,7 @@ class Size:
     outage_schedules: int = 20
     endpoints: int = 1_000
     many_down_retry_ms: int = 10_000  # the default
+    many_down_rate: float = 100.0
     neighbour_s: float = 10.0
     neighbour_rounds: int = 5
     neighbour_floor_ms: float = 10.0  # a 95th percentile below this is the machine's: it counts as this much
