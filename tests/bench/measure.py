@@ -1,5 +1,6 @@
 """Figures, rounds and rows: how one number comes out of many runs."""
 
+import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +43,11 @@ class Rounds:
 
     def ratio(self, ours: str, baseline: str, figure: str) -> float:
         """The median of the ratios within each round, so that a slow minute of the machine slows both."""
-        return statistics.median(one[ours][figure] / one[baseline][figure] for one in self.figures)
+        return statistics.median(_divided(one[ours][figure], one[baseline][figure]) for one in self.figures)
+
+
+def _divided(ours: float, baseline: float) -> float:
+    return ours / baseline if baseline else math.nan  # a quick run may take less processor time than the system counts
 
 
 def interleaved(runs: Mapping[str, Run], rounds: int) -> Rounds:

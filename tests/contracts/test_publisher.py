@@ -14,7 +14,6 @@ import pytest
 import requests
 from kombu import Connection
 
-from tests.fault.breaking import blocked_publishers
 from tests.support.fakes import MemoryPublisher, make_fan_out, make_send
 from tests.support.stack import TOPOLOGY, eventually
 from tests.support.vhosts import own_vhost
@@ -22,7 +21,7 @@ from unoapi.broker.connection_pool import MAX_CONNECTIONS, PooledConnection
 from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.messages import Message, from_body, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
-from unoapi.errors import BrokerBlocked, BrokerUnavailable, ConfigurationError
+from unoapi.errors import BrokerUnavailable, ConfigurationError
 from unoapi.models.jobs import Envelope
 
 if TYPE_CHECKING:
@@ -288,31 +287,6 @@ def test_a_publisher_that_was_idle_for_long_tries_at_once_whether_rabbitmq_is_ba
     pool.away = True
 
     eventually(lambda: not pool.away, within_s=5, what="RabbitMQ is there again")
-
-
-def test_an_alarm_is_named_as_long_as_it_lasts_and_no_longer(
-    servers: PrivateServers, publisher: ConfirmingPublisher
-) -> None:
-    publisher.check(timeout_s=10)
-
-    with blocked_publishers(servers):
-        for _ in range(2):
-            with pytest.raises(BrokerBlocked):
-                publisher.check()
-            with pytest.raises(BrokerBlocked):
-                publisher.publish([envelope()], timeout_s=1.0)
-            time.sleep(1.5)  # the maintenance tries to connect meanwhile, and can
-    eventually(lambda: _is_confirmed(publisher))
-
-    assert not publisher._pool.get().blocked
-
-
-def _is_confirmed(publisher: ConfirmingPublisher) -> bool:
-    try:
-        publisher.publish([envelope()])
-    except BrokerUnavailable:
-        return False
-    return True
 
 
 def test_the_maintenance_goes_on_after_an_error_that_nobody_foresaw(

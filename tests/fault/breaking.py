@@ -7,6 +7,7 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.support.harness import SharedRabbit
 from unoapi.devenv import packages
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @contextmanager
 def blocked_publishers(servers: PrivateServers) -> Iterator[None]:
     """RabbitMQ's memory alarm: it takes nothing from publishers, and serves consumers."""
+    assert not isinstance(servers.rabbit, SharedRabbit), "the tests beside this one would get 503"
     _set_memory_limit(servers, "0")
     try:
         yield

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 
 from tasks.first_attempts import EX_STOPPED
 from tests.fault.breaking import blocked_publishers
+from tests.support.fakes import make_send
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import CONTACT, PHONE, REGISTERED_S, TOPOLOGY, Stack, eventually, stack
+from tests.support.vhosts import own_vhost
 from unoapi.broker.messages import Message, to_message
 from unoapi.broker.publisher import ConfirmingPublisher
+from unoapi.errors import BrokerBlocked, BrokerUnavailable
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut
 
 if TYPE_CHECKING:
@@ -260,3 +265,27 @@ def test_rabbitmq_killed_during_an_attempt_neither_loses_nor_kills_the_message(
         (tally,) = receiver.ids("/main").values()
         assert 1 <= tally[1] <= 2
         assert uno.depth("unoapi.dead") == 0
+
+
+def test_an_alarm_is_named_as_long_as_it_lasts_and_no_longer(faulty: PrivateServers) -> None:
+    with own_vhost(faulty) as url, closing(ConfirmingPublisher(url, TOPOLOGY)) as publisher:
+        publisher.check(timeout_s=10)
+
+        with blocked_publishers(faulty):
+            for _ in range(2):
+                with pytest.raises(BrokerBlocked):
+                    publisher.check()
+                with pytest.raises(BrokerBlocked):
+                    publisher.publish([Envelope(make_send())], timeout_s=1.0)
+                time.sleep(1.5)  # the maintenance tries to connect meanwhile, and can
+        eventually(lambda: _is_confirmed(publisher))
+
+        assert not publisher._pool.get().blocked
+
+
+def _is_confirmed(publisher: ConfirmingPublisher) -> bool:
+    try:
+        publisher.publish([Envelope(make_send())])
+    except BrokerUnavailable:
+        return False
+    return True
