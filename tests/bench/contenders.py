@@ -50,6 +50,7 @@ def requests_per_second(port: int, path: str, body: str, stage: Stage, headers: 
 
     That is its processor time in microseconds, which busy neighbours change less than the rate.
     """
+    eventually(lambda: len(listening(port)) > 1, what="a worker of gunicorn", within_s=30)
     server = listening(port)
     before_s = own_cpu_s(server)
     answered = load(port, path, body, stage.sizes.requests, headers)
