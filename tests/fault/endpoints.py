@@ -206,8 +206,10 @@ def _many_endpoints_down(stage: Stage) -> Row:
         texts = [(phone, f"{number}") for number in range(EACH) for phone in phones]
         going_down = threading.Event()
         others = clients.submit(_slowest_s, stage, healthy, until=going_down)
-        written = set(clients.map(partial(_write_at, stage, began=time.monotonic()), range(len(texts)), texts))
-        going_down.set()
+        try:
+            written = set(clients.map(partial(_write_at, stage, began=time.monotonic()), range(len(texts)), texts))
+        finally:
+            going_down.set()  # whatever happens: who looks at the healthy one would go on for ever
         slowest_s = others.result()
     receiver.script("/many", Behaviour())
     mended = time.monotonic()

@@ -42,7 +42,7 @@ end
 
 
 def _nothing() -> None:
-    """There is nothing to wait for."""
+    """There is nothing to wait for, or to do."""
 
 
 class RedisSendOrder:
