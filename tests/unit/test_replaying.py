@@ -300,15 +300,21 @@ def test_a_replay_that_is_cancelled_ends_behind_the_event_that_is_being_delivere
 # --- an endpoint that does not take them ---
 
 
+def putting_off(why: str, *, after_ms: int) -> Callable[[DeliverWebhook], None]:
+    """An attempt that may not be made now."""
+
+    def put_off(_: DeliverWebhook) -> None:
+        raise Postponed(why, after_ms=after_ms)
+
+    return put_off
+
+
 def test_an_endpoint_that_is_down_is_waited_for_and_no_event_is_passed_over() -> None:
     desk = Desk()
     desk.put(2)
     desk.begin()
 
-    def down(_: DeliverWebhook) -> None:
-        raise Postponed("the endpoint is down", after_ms=7000)
-
-    desk.answer = down
+    desk.answer = putting_off("the endpoint is down", after_ms=7000)
     again = desk.run()
     assert again is not None
     assert (again.delay_ms, desk.replay.note, desk.replay.state) == (7000, "the endpoint is down", "running")
@@ -324,10 +330,7 @@ def test_one_that_waits_for_a_long_pause_looks_now_and_again_whether_it_was_ende
     desk.put(1)
     desk.begin()
 
-    def paused(_: DeliverWebhook) -> None:
-        raise Postponed("the endpoint is paused", after_ms=300_000)
-
-    desk.answer = paused
+    desk.answer = putting_off("the endpoint is paused", after_ms=300_000)
     again = desk.run()
 
     assert again is not None

@@ -246,13 +246,7 @@ def _protocol(part: Raw, depth: int) -> dict[str, Any]:
         return {"kind": "edit", "target_id": target, "content": _content(edited, depth + 1), "at_ms": at_ms}
     kind = part.get("type", 0)
     if target and kind in (0, "REVOKE"):
-        participant = text_at(object_at(part, "key"), "participant")
-        return {
-            "kind": "revoke",
-            "target_id": target,
-            "target_from_me": bool(object_at(part, "key").get("fromme")),
-            "target_participant": participant,
-        }
+        return {"kind": "revoke", **_message_meant(part)}
     return {"kind": "protocol", "name": str(kind), "seconds": int_at(part, "ephemeralexpiration")}
 
 
@@ -302,25 +296,22 @@ def _live(part: Raw) -> dict[str, Any]:
     return _location(part) | {"live": True}
 
 
-def _reaction(part: Raw) -> dict[str, Any]:
+def _message_meant(part: Raw) -> dict[str, Any]:
+    """The message that something is about."""
     key = object_at(part, "key")
     return {
-        "kind": "reaction",
         "target_id": text_at(key, "id"),
         "target_from_me": bool(key.get("fromme")),
         "target_participant": text_at(key, "participant"),
-        "emoji": text_at(part, "text"),
     }
+
+
+def _reaction(part: Raw) -> dict[str, Any]:
+    return {"kind": "reaction", **_message_meant(part), "emoji": text_at(part, "text")}
 
 
 def _pin(part: Raw) -> dict[str, Any]:
-    key = object_at(part, "key")
-    return {
-        "kind": "pin",
-        "target_id": text_at(key, "id"),
-        "target_from_me": bool(key.get("fromme")),
-        "target_participant": text_at(key, "participant"),
-    }
+    return {"kind": "pin", **_message_meant(part)}
 
 
 def _order(part: Raw) -> dict[str, Any]:
