@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from tasks.running import Run
     from unoapi.bootstrap import Uno
     from unoapi.models.attempts import Answer
-    from unoapi.models.endpoints import Endpoint, EndpointChange
+    from unoapi.models.endpoints import EndpointChange
     from unoapi.models.first_look import FirstLook
+    from unoapi.models.message_log import LoggedMessage
     from unoapi.services.webhooks import FannedOut
 
 log = get_logger(__name__)
@@ -333,27 +334,34 @@ class FirstAttempts:
     def _settle(self) -> None:
         """Record what was delivered, and acknowledge it; give the rest to the pool, with its answer."""
         answered, self._answered = self._answered, []
-        endpoints: dict[Endpoint, DeliverWebhook] = {}
-        for item in answered:
-            delivery, answer = item.delivery, item.answer
-            if delivery is None or answer is None or not answer.delivered:
-                self._give_to_pool(item)
-                continue
-            try:
-                self._record(item, delivery, answer)
-            except Exception as error:  # noqa: BLE001 (the task records it again, and does not post)
-                log.warning("not_recorded", task_id=item.run.id, error=describe(error))
-                self._give_to_pool(item)
-                continue
-            endpoints[delivery.endpoint] = delivery
+        if not answered:
+            return
+        done: list[tuple[_Item, DeliverWebhook]] = []
+        with self._uno.redis.posting_together():
+            logged: list[tuple[LoggedMessage, str]] = []
+            for item in answered:
+                delivery, answer = item.delivery, item.answer
+                if delivery is None or answer is None or not answer.delivered:
+                    self._give_to_pool(item)
+                    continue
+                try:
+                    logged += self._record(item, delivery, answer)
+                except Exception as error:  # noqa: BLE001 (the task records it again, and does not post)
+                    log.warning("not_recorded", task_id=item.run.id, error=describe(error))
+                    self._give_to_pool(item)
+                    continue
+                done.append((item, delivery))
+            self._uno.message_log.add_all(logged)
+            for endpoint, delivery in {delivery.endpoint: delivery for _, delivery in done}.items():
+                self._uno.breakers.succeeded(endpoint, notify=partial(self._report_change, delivery))
+        for item, delivery in done:
             if isinstance(item.run, Released):
                 item.run.succeed()
             else:
                 item.run.succeed(*([] if item.fanned is None else [delivery]))
-        for endpoint, delivery in endpoints.items():
-            self._uno.breakers.succeeded(endpoint, notify=partial(self._report_change, delivery))
 
-    def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> None:
+    def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> list[tuple[LoggedMessage, str]]:
+        """Record a delivery, and what else its event means; gives what is to be listed."""
         uno, job, run = self._uno, item.job, item.run
         if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
@@ -361,10 +369,11 @@ class FirstAttempts:
             attempt, fanned = answer.as_attempt(), item.fanned
             if fanned is None or not isinstance(job, FanOut):
                 webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries)
-                return
+                return []
             steps = fanned.trace(job)
             webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries, before=steps)
             remember(uno, job, fanned)
+            return webhooks.logged(job, fanned)
 
     def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:
         """Tell of an endpoint that is up again, in a thread that may wait for RabbitMQ."""

@@ -61,6 +61,7 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
             uno.publisher.publish([Envelope(job) for job in following])
         uno.traces.add(*fanned.trace(job))
     remember(uno, job, fanned)
+    uno.message_log.add_all(webhooks.logged(job, fanned))
 
 
 class DeliveryTask(UnoTask):
@@ -146,7 +147,6 @@ def remember(uno: Uno, job: FanOut, fanned: webhooks.FannedOut) -> None:
         ordering=uno.ordering,
         blacklist=uno.blacklist,
         timers=uno.timers,
-        log=uno.message_log,
         activity=uno.activity,
     )
 

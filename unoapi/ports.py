@@ -599,6 +599,9 @@ class MessageLog(Protocol):
     def add(self, message: LoggedMessage, body: str = ...) -> None:
         """Put a message in front. Never raises, never waits."""
 
+    def add_all(self, messages: Sequence[tuple[LoggedMessage, str]]) -> None:
+        """Put messages with their bodies in front, the last one first. Never raises, never waits."""
+
     def latest(self, phone: str = ...) -> Iterator[LoggedMessage]:
         """The messages of a number, or of all, the newest first. Raises StoreUnavailable."""
 

@@ -67,6 +67,19 @@ def test_messages_come_back_as_they_were_the_newest_first(log: Log) -> None:
     assert list(log.latest("5500")) == []
 
 
+def test_messages_that_come_together_are_listed_as_if_they_had_come_one_by_one(log: Log) -> None:
+    log.add_all([(message(1), "one"), (message(2, phone=OTHER), ""), (message(3), "three")])
+
+    eventually(lambda: is_newest(log, message(3)))
+    assert [found.id for found in log.latest()] == ["wamid.3", "wamid.2", "wamid.1"]
+    assert [found.id for found in log.latest(PHONE)] == ["wamid.3", "wamid.1"]
+    assert [log.body(PHONE, "wamid.1"), log.body(OTHER, "wamid.2"), log.body(PHONE, "wamid.3")] == [
+        "one",
+        None,
+        "three",
+    ]
+
+
 def test_more_than_a_page_is_read_up_to_the_bound(log: Log) -> None:
     added(log, *(message(number) for number in range(700)))
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -86,6 +87,40 @@ def test_what_nobody_waits_for_is_dropped_alone(redis_client: RedisClient, raw_r
     redis_client.post(("SET", "b", "1"))
 
     assert eventually(lambda: raw_redis.exists("a", "b") == 2)
+
+
+def test_what_is_posted_together_is_written_at_the_end_but_for_what_is_wrong(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set("text", "no number")
+
+    with suppress(ZeroDivisionError), redis_client.posting_together():
+        redis_client.post(("SET", "a", "1"))
+        redis_client.post(("INCR", "text"))
+        redis_client.post(("SET", "hostile", cast("str", None)), ("SET", "beside", "1"))
+        redis_client.post(("SET", "b", "1"))
+        written_before = redis_client.call(("EXISTS", "a"))
+        raise ZeroDivisionError
+
+    assert written_before == [0]
+    assert eventually(lambda: raw_redis.exists("a", "b") == 2)
+    assert not raw_redis.exists("hostile", "beside")
+
+
+def test_who_wants_to_know_what_came_of_a_post_learns_it_also_from_among_others(redis_client: RedisClient) -> None:
+    results: list[Any] = []
+
+    with redis_client.posting_together():
+        redis_client.post(("SET", "a", "1"), on_results=results.append)
+
+        assert eventually(lambda: results == [[True]])
+
+
+def test_other_threads_post_at_once_while_one_gathers(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    with redis_client.posting_together(), ThreadPoolExecutor(1) as another:
+        another.submit(redis_client.post, ("SET", "a", "1")).result(5)
+
+        assert eventually(lambda: raw_redis.exists("a"))
 
 
 def test_a_bug_in_the_library_ends_no_thread_and_skips_nothing(

@@ -1349,9 +1349,13 @@ class MemoryMessageLog:
         self._saved: dict[tuple[str, str], str] = {}
 
     def add(self, message: LoggedMessage, body: str = "") -> None:
-        self._messages.insert(0, message)
-        if self._bodies and body:
-            self._saved[message.phone, message.id] = body
+        self.add_all([(message, body)])
+
+    def add_all(self, messages: Sequence[tuple[LoggedMessage, str]]) -> None:
+        for message, body in messages:
+            self._messages.insert(0, message)
+            if self._bodies and body:
+                self._saved[message.phone, message.id] = body
 
     def latest(self, phone: str = "") -> Iterator[LoggedMessage]:
         messages = [message for message in self._messages if phone in ("", message.phone)]

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         BlacklistStore,
         Breakers,
         Deliveries,
-        MessageLog,
         Ordering,
         SessionStore,
         Statuses,
@@ -197,31 +196,27 @@ def remember(  # noqa: PLR0913 (one for each memory)
     ordering: Ordering,
     blacklist: BlacklistStore,
     timers: TimerStore,
-    log: MessageLog,
     activity: ActivityCounts,
 ) -> None:
-    """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last.
-
-    And list the message, if it is one.
-    """
+    """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last."""
     without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
     ordering.skip(job, without)
     for key in fanned.counterparty:
         blacklist.mute(job.phone, key, fanned.muted)
         if fanned.wrote:
             timers.wrote(job.phone, key, own=fanned.wrote == "own")
-    if fanned.wrote:
-        log.add(_logged(job, fanned), body=job.body)
     if fanned.wrote == "contact":
         activity.count(job.phone, RECEIVED)
 
 
-def _logged(job: FanOut, fanned: FannedOut) -> LoggedMessage:
-    """The message of an event, as it is listed."""
+def logged(job: FanOut, fanned: FannedOut) -> list[tuple[LoggedMessage, str]]:
+    """The message of an event, as it is listed, and its body; none when it is no message."""
+    if not fanned.wrote:
+        return []
     direction: Direction = "sent" if fanned.wrote == "own" else "received"
     contact = next(iter(fanned.counterparty), "")
     kind = str(job.content.item.get("type") or "")
-    return LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, kind, job.message_id)
+    return [(LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, kind, job.message_id), job.body)]
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:

@@ -7,12 +7,13 @@ body, where `UNOAPI_CONSOLE_BODIES` is on.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from unoapi.models.message_log import LoggedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from unoapi.stores.redis import Command, RedisClient
 
@@ -44,20 +45,29 @@ class RedisMessageLog:
 
     def add(self, message: LoggedMessage, body: str = "") -> None:
         """Put a message in front. Never raises, never waits."""
-        if not self._most:
+        self.add_all([(message, body)])
+
+    def add_all(self, messages: Sequence[tuple[LoggedMessage, str]]) -> None:
+        """Put messages with their bodies in front, the last one first. Never raises, never waits."""
+        if not self._most or not messages:
             return
-        own, text = log_key(message.phone), _packed(message)
-        commands: list[Command] = [
-            ("LPUSH", own, text),
-            ("EXPIRE", own, self._ttl_s),
-            ("LPUSH", ALL_KEY, f"{message.phone}{SEPARATOR}{text}"),
-            ("EXPIRE", ALL_KEY, self._ttl_s),
-        ]
-        if not random.randrange(TRIM_EVERY):  # noqa: S311 (chance, no secret)
-            commands += [("LTRIM", key, 0, self._most - 1) for key in (own, ALL_KEY)]
-        if self._bodies and body:
-            key = _body_key(message.phone, message.id)
-            commands.append(("SET", key, body[:MAX_BODY_CHARS], "EX", min(self._ttl_s, BODY_TTL_S)))
+        lists = defaultdict[str, list[str]](list)
+        for message, _ in messages:
+            text = _packed(message)
+            lists[log_key(message.phone)].append(text)
+            lists[ALL_KEY].append(f"{message.phone}{SEPARATOR}{text}")
+        trims = random.random() * TRIM_EVERY < len(messages)  # noqa: S311 (chance, no secret)
+        commands: list[Command] = []
+        for key, texts in lists.items():
+            commands += [("LPUSH", key, *texts), ("EXPIRE", key, self._ttl_s)]
+            if trims:
+                commands.append(("LTRIM", key, 0, self._most - 1))
+        if self._bodies:
+            commands += [
+                ("SET", _body_key(message.phone, message.id), body[:MAX_BODY_CHARS], "EX", min(self._ttl_s, BODY_TTL_S))
+                for message, body in messages
+                if body
+            ]
         self._redis.post(*commands)
 
     def latest(self, phone: str = "") -> Iterator[LoggedMessage]:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -122,6 +123,7 @@ class RedisClient:
         self._posts: Batcher[_CommandGroup, list[Any]] | None = None
         self._lock = threading.Lock()
         self._pid = 0
+        self._gathered = threading.local()
 
     def call(self, *commands: Command) -> list[Any]:
         """The results of the commands, in order.
@@ -163,13 +165,29 @@ class RedisClient:
         `on_results` gets the results, if there are any, in the thread that runs all other commands, too: it must seldom
         be slow. `on_lost` is called when the commands were perhaps not carried out, and to repeat them may help.
         """
+        gathered: list[Command] | None = getattr(self._gathered, "commands", None)
         try:
-            self._submit(_CommandGroup(commands, on_results, on_lost), awaited=False)
+            if gathered is not None and on_results is None and on_lost is None:
+                _ensure_packable(commands)
+                gathered += commands
+            else:
+                self._submit(_CommandGroup(commands, on_results, on_lost), awaited=False)
         except StoreUnavailable:
             if on_lost is not None:
                 on_lost()
         except TypeError as error:
             log.error("not_written", error=describe(error), traceback=safe_traceback(error))
+
+    @contextmanager
+    def posting_together(self) -> Iterator[None]:
+        """Post what this thread posts meanwhile at the end, as one: who has much to post hands it over once."""
+        commands = self._gathered.commands = list[Command]()
+        try:
+            yield
+        finally:
+            self._gathered.commands = None
+            if commands:
+                self.post(*commands)
 
     def subscribe(self, channel: str) -> Iterator[str]:
         """The messages of a channel as they are published, on a connection of its own, without end.
