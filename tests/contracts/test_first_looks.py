@@ -29,10 +29,12 @@ from unoapi.stores.statuses import RedisStatuses
 from unoapi.stores.traces import RedisTraces
 
 if TYPE_CHECKING:
+    import redis
+
     from unoapi.models.first_look import FirstLook
     from unoapi.models.jobs import DeliverWebhook, FanOut
     from unoapi.ports import Deliveries, FirstLooks
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, OnAnswer, RedisClient
 
 STRANGER = "5521977776666"
 DELIVERED = TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1")
@@ -162,6 +164,43 @@ def test_a_session_that_was_read_counts_though_it_grows_old_before_the_answer(
     assert ready.wait(5)
     (look,) = answer()
     assert look is not None
+
+
+def test_what_many_numbers_need_is_asked_in_three_commands(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phones = [f"55119{70_000_000 + number}" for number in range(60)]
+    config = {"webhooks": [{"id": "default", "urlAbsolute": "http://receiver.test/hook"}]}
+    for phone in phones:
+        RedisSessions(redis_client, environment_config(None)).save(phone, config)
+    looks, _ = redis_looks(redis_client, RedisSessions(redis_client, environment_config(None)))
+    commands: list[Command] = []
+    ask = redis_client.ask
+
+    def counted(*asked: Command, on_answer: OnAnswer) -> None:
+        commands.extend(asked)
+        ask(*asked, on_answer=on_answer)
+
+    monkeypatch.setattr(redis_client, "ask", counted)
+
+    known = looks_of(looks, *(make_delivery(id=phone, phone=phone) for phone in phones))
+
+    assert [look and look.session.phone for look in known] == phones
+    assert [name for name, *_ in commands] == ["MGET", "MGET", "SMISMEMBER"]
+
+
+def test_a_number_whose_configuration_cannot_be_read_spoils_no_other_look(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None))
+    sessions.save(PHONE, {"webhooks": [{"id": "default", "urlAbsolute": "http://receiver.test/hook"}]})
+    raw_redis.set(f"unoapi-config:{STRANGER}", "no JSON")
+    looks, _ = redis_looks(redis_client, RedisSessions(redis_client, environment_config(None)))
+
+    unreadable, known = looks_of(looks, make_delivery(phone=STRANGER), make_delivery())
+
+    assert unreadable is None
+    assert known is not None
 
 
 def test_without_redis_every_job_has_to_ask_for_itself(away: RedisClient) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import StoreUnavailable
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.first_look import FirstLook
 from unoapi.models.jobs import DeliverWebhook, delivery_id
@@ -14,18 +14,18 @@ from unoapi.stores.deliveries import state_keys
 from unoapi.stores.sessions import look_commands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from unoapi.models.jobs import FanOut
     from unoapi.models.session import Session
     from unoapi.stores.deliveries import RedisDeliveries
-    from unoapi.stores.redis import Command, RedisClient
+    from unoapi.stores.redis import Command, OnAnswer, RedisClient
     from unoapi.stores.sessions import RedisSessions
     from unoapi.stores.statuses import RedisStatuses
 
 
 class RedisFirstLooks:
-    """Asks the other stores' questions for them. Those of many jobs travel together, and each is answered alone."""
+    """Asks the other stores' questions for them: those of many jobs in a few commands."""
 
     def __init__(
         self, redis: RedisClient, *, sessions: RedisSessions, deliveries: RedisDeliveries, statuses: RedisStatuses
@@ -44,61 +44,79 @@ class RedisFirstLooks:
         the content of a job may raise.
         """
         known = {job.phone: self._sessions.fresh(job.phone) for job in jobs if job.stored}
-        unread = {phone for phone, session in known.items() if session is None}
-        questions = []
-        for job in jobs:
-            questions.append(_Question(job, self._statuses, with_session=job.phone in unread))
-            unread.discard(job.phone)
-        answers = _Answers(len(questions), on_ready)
-        for number, question in enumerate(questions):
-            self._redis.ask(*question.commands, on_answer=partial(answers.set, number))
-        return lambda: [
-            self._look(question, answer, known) for question, answer in zip(questions, answers.all, strict=True)
-        ]
+        unread = [phone for phone, session in known.items() if session is None]
+        questions = [_Question(job, self._statuses) for job in jobs]
+        admissions = [(question, question.admission) for question in questions if question.admission]
+        keys = [key for question in questions for key in question.keys]
+        answers = _Answers(1 + bool(unread) + len(admissions), on_ready)
+        self._redis.ask(("MGET", *keys), on_answer=answers.taker("values"))
+        if unread:
+            self._redis.ask(*look_commands(unread), on_answer=answers.taker("sessions"))
+        for question, admission in admissions:  # each alone: a key of another kind spoils no look but its own
+            self._redis.ask(admission, on_answer=answers.taker(question))
+        return lambda: self._looks(questions, unread, known, answers)
+
+    def _looks(
+        self, questions: list[_Question], unread: list[str], known: dict[str, Session | None], answers: _Answers
+    ) -> list[FirstLook | None]:
+        """What is known of each job. `known` are the sessions that were read; those that Redis gave are added."""
+        sessions = answers.of("sessions")
+        if sessions is not None:
+            self._sessions.note(unread, sessions)
+            known |= {phone: self._sessions.fresh(phone) for phone in unread}
+        values = answers.of("values")
+        if values is None:
+            return [None] * len(questions)
+        remaining = iter(values[0])
+        return [self._look(one, list(islice(remaining, len(one.keys))), known, answers) for one in questions]
 
     def _look(
-        self, question: _Question, answer: list[Any] | Exception, known: dict[str, Session | None]
+        self, question: _Question, values: list[Any], known: dict[str, Session | None], answers: _Answers
     ) -> FirstLook | None:
-        """What is known of one job. `known` are the sessions that were read; what this answer says is added."""
-        if isinstance(answer, Exception):
-            return None
-        values, *others = answer
-        phone = question.job.phone
-        if question.with_session:
-            *others, text_and_marker, indexed = others
-            self._sessions.note(phone, (text_and_marker, indexed))
-            known[phone] = self._sessions.fresh(phone)
+        phone, admitted = question.job.phone, True
+        if question.admission:
+            if (admission := answers.of(question)) is None:
+                return None
+            admitted = all(admission)
         session = known.get(phone) if question.job.stored else self._sessions.environment_session(phone)
         if session is None:
             return None
         state_values, blocks = values[: question.state_keys], values[question.state_keys :]
         state = self._deliveries.state_in(state_values, question.delivery_id, question.endpoint)
-        return FirstLook(session, state, all(others), any(block is not None for block in blocks))
+        return FirstLook(session, state, admitted, any(block is not None for block in blocks))
 
 
 class _Answers:
-    """The answers of a batch, which come in the thread of the calls."""
+    """The answers of a batch by what was asked, which come in the thread of the calls."""
 
     def __init__(self, count: int, on_ready: Callable[[], None]) -> None:
-        self.all: list[list[Any] | Exception] = [StoreUnavailable("no answer")] * count
+        self._answers: dict[Hashable, list[Any]] = {}
         self._missing = count
         self._on_ready = on_ready
 
-    def set(self, number: int, answer: list[Any] | Exception) -> None:
-        self.all[number] = answer
+    def taker(self, of: Hashable) -> OnAnswer:
+        """What takes the answer to one question."""
+        return partial(self._take, of)
+
+    def of(self, of: Hashable) -> list[Any] | None:
+        """The answer to a question; none if Redis did not give it."""
+        return self._answers.get(of)
+
+    def _take(self, of: Hashable, answer: list[Any] | Exception) -> None:
+        if not isinstance(answer, Exception):
+            self._answers[of] = answer
         self._missing -= 1
         if not self._missing:
             self._on_ready()
 
 
 class _Question:
-    """The commands of one job."""
+    """What is asked of one job: `keys` are its delivery's, its endpoint's, and those of the blacklist."""
 
-    def __init__(self, job: FanOut | DeliverWebhook, statuses: RedisStatuses, *, with_session: bool) -> None:
+    def __init__(self, job: FanOut | DeliverWebhook, statuses: RedisStatuses) -> None:
         self.job = job
-        self.with_session = with_session
         blocks: tuple[str, ...] = ()
-        admission: Command | None = None
+        self.admission: Command | None = None
         if isinstance(job, DeliverWebhook):
             self.delivery_id, self.endpoint = job.id, job.endpoint
         else:
@@ -107,11 +125,8 @@ class _Question:
             counterparty = job.content.counterparty(job.phone)
             blocks = tuple(blocking_keys(job.phone, [webhook_id], counterparty.keys))
             member = next(iter(counterparty.names), "") if counterparty.chat else ""
-            admission = statuses.admission(job.phone, job.message_id, status=job.kind, event_id=job.id, member=member)
-        keys = state_keys(self.delivery_id, self.endpoint)
-        self.state_keys = len(keys)
-        self.commands: tuple[Command, ...] = (
-            ("MGET", *keys, *blocks),
-            *([admission] if admission else []),
-            *(look_commands(job.phone) if with_session else ()),
-        )
+            self.admission = statuses.admission(
+                job.phone, job.message_id, status=job.kind, event_id=job.id, member=member
+            )
+        state = state_keys(self.delivery_id, self.endpoint)
+        self.keys, self.state_keys = (*state, *blocks), len(state)

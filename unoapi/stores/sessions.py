@@ -22,7 +22,7 @@ from unoapi.stores.session_index import ALL, CHANGES, index_commands, reindex_co
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from unoapi.stores.redis import Command, RedisClient
 
@@ -100,9 +100,7 @@ class RedisSessions:
     def _found(self, phones: list[str]) -> dict[str, Session]:
         found = {}
         try:
-            (*texts, marker), indexed = self._redis.call(
-                ("MGET", *(_key(phone) for phone in phones), KEY), ("SMISMEMBER", ALL, *phones)
-            )
+            (*texts, marker), indexed = self._redis.call(*look_commands(phones))
         except StoreUnavailable:
             return {phone: session for phone in phones if (session := self._seen_lately(phone)) is not None}
         for phone, text, is_indexed in zip(phones, texts, indexed, strict=True):
@@ -288,17 +286,18 @@ class RedisSessions:
         seen = self._cache.get(phone)
         return seen.session if seen is not None and time.monotonic() - seen.at < FRESH_S else None
 
-    def note(self, phone: str, answers: Iterable[Any]) -> None:
-        """Remember the answers to `look_commands`, for `fresh`."""
-        (text, marker), indexed = answers
-        with suppress(SessionUnknown):  # who needs it asks again, and gets the reason
-            self._note(phone, text, marker, indexed=bool(indexed))
+    def note(self, phones: Sequence[str], answers: Iterable[Any]) -> None:
+        """Remember the answers to `look_commands` of these phones, for `fresh`."""
+        (*texts, marker), indexed = answers
+        for phone, text, is_indexed in zip(phones, texts, indexed, strict=True):
+            with suppress(SessionUnknown):  # who needs it asks again, and gets the reason
+                self._note(phone, text, marker, indexed=bool(is_indexed))
 
     def _look_up(self, phone: str) -> Session | None:
         if (session := self.fresh(phone)) is not None:
             return session
         try:
-            (text, marker), indexed = self._redis.call(*look_commands(phone))
+            (text, marker), (indexed,) = self._redis.call(*look_commands([phone]))
         except StoreUnavailable as error:
             if (session := self._seen_lately(phone)) is not None:
                 return session
@@ -385,9 +384,9 @@ def _parsed(phone: str, text: str) -> dict[str, Any]:
     return config
 
 
-def look_commands(phone: str) -> tuple[Command, Command]:
-    """What is asked of a phone that was not read a moment ago."""
-    return ("MGET", _key(phone), KEY), ("SISMEMBER", ALL, phone)
+def look_commands(phones: Sequence[str]) -> tuple[Command, Command]:
+    """What is asked of phones that were not read a moment ago."""
+    return ("MGET", *map(_key, phones), KEY), ("SMISMEMBER", ALL, *phones)
 
 
 def _key(phone: str) -> str:
