@@ -352,8 +352,11 @@ class FirstAttempts:
                     continue
                 done.append((item, delivery))
             self._uno.message_log.add_all(logged)
-            for endpoint, delivery in {delivery.endpoint: delivery for _, delivery in done}.items():
-                self._uno.breakers.succeeded(endpoint, notify=partial(self._report_change, delivery))
+            endpoints = {delivery.endpoint: delivery for _, delivery in done}
+            if endpoints:
+                self._uno.breakers.succeeded(
+                    list(endpoints), notify=lambda endpoint, change: self._report_change(endpoints[endpoint], change)
+                )
         for item, delivery in done:
             if isinstance(item.run, Released):
                 item.run.succeed()

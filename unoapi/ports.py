@@ -160,8 +160,8 @@ class Breakers(Protocol):
     def failed(self, delivery_id: str, endpoint: Endpoint, *, took_ms: int) -> tuple[bool, EndpointChange | None]:
         """Count a failure, and what it cost. Whether the endpoint is down now, and the change if this made it so."""
 
-    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
-        """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
+    def succeeded(self, endpoints: Sequence[Endpoint], *, notify: Callable[[Endpoint, EndpointChange], None]) -> None:
+        """Forget the failures. `notify` gets the change of one that was down, perhaps in another thread."""
 
     def count_open(self) -> int:
         """How many endpoints are down. Raises StoreUnavailable."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE
+from tests.support.stack import eventually
 from unoapi.models.endpoints import Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import now_ms
 from unoapi.services.endpoints import in_state
@@ -66,7 +67,7 @@ class Worker:
 
     def succeed(self) -> EndpointChange | None:
         changes: list[EndpointChange] = []
-        self.breakers.succeeded(Endpoint(PHONE, "a"), notify=changes.append)
+        self.breakers.succeeded([Endpoint(PHONE, "a")], notify=lambda _, change: changes.append(change))
         time.sleep(0.1)  # it may be written behind
         return changes[0] if changes else None
 
@@ -131,6 +132,24 @@ def test_a_success_between_begins_the_count_again(worker: Worker) -> None:
     worker.succeed()
 
     assert worker.fail("d-5") == (False, None)
+
+
+def test_successes_of_many_endpoints_close_and_forget_each_and_say_so_of_the_one_that_was_down(
+    redis_client: RedisClient,
+) -> None:
+    worker, another = Worker(redis_client), Worker(redis_client)
+    down, failing, healthy = (Endpoint(PHONE, webhook_id) for webhook_id in ("a", "b", "c"))
+    for number in range(4):
+        another.breakers.failed(f"b-{number}", failing, took_ms=1)
+    open_it(another)
+    changes: list[tuple[Endpoint, EndpointChange]] = []
+
+    worker.breakers.succeeded([healthy, failing, down], notify=lambda *change: changes.append(change))
+
+    eventually(lambda: changes, what="the change")
+    assert [(endpoint, change.down) for endpoint, change in changes] == [(down, False)]
+    assert another.breakers.failed("b-5", failing, took_ms=1) == (False, None)
+    assert worker.breakers.count_open() == 0
 
 
 def test_many_failures_at_once_open_nothing_and_wait(worker: Worker) -> None:

@@ -471,11 +471,11 @@ class MemoryBreakers:
         was_open, self.open = self.open, self.open or len(self.failing) >= self.failures
         return self.open, EndpointChange(down=True, since_ms=1) if self.open and not was_open else None
 
-    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:  # noqa: ARG002
+    def succeeded(self, endpoints: Sequence[Endpoint], *, notify: Callable[[Endpoint, EndpointChange], None]) -> None:
         was_open, self.open = self.open, False
         self.failing.clear()
         if was_open:
-            notify(EndpointChange(down=False, since_ms=1))
+            notify(endpoints[0], EndpointChange(down=False, since_ms=1))
 
 
 class MemoryHoldings:

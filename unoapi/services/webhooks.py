@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
@@ -314,7 +313,7 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
             )
     if not answer.delivered:
         raise _failure(job, answer, state, context)
-    breakers.succeeded(endpoint, notify=partial(context.notify, job))
+    breakers.succeeded([endpoint], notify=lambda _, change: context.notify(job, change))
     return answer.as_attempt()
 
 

@@ -9,6 +9,7 @@ endpoints that went down. Times are Unix milliseconds.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import StoreRefusesWrites, StoreUnavailable
@@ -189,39 +190,54 @@ class RedisBreakers:
             self._remember(key, state if state != "failing" else "")
         return bool(state), EndpointChange(down=True, since_ms=now) if opened else None
 
-    def succeeded(self, endpoint: Endpoint, *, notify: Callable[[EndpointChange], None]) -> None:
-        """Forget the failures. `notify` gets the change if the endpoint was down, perhaps in another thread."""
-        key = breaker_key(endpoint)
-        failing = failing_key(endpoint)
-        with self._lock:
-            self._failing_here.pop(key, None)
-            state = self._states_here.get(key, "")
+    def succeeded(self, endpoints: Sequence[Endpoint], *, notify: Callable[[Endpoint, EndpointChange], None]) -> None:
+        """Forget the failures. `notify` gets the change of one that was down, perhaps in another thread."""
+        ordinary = []
+        for endpoint in endpoints:
+            key = breaker_key(endpoint)
+            with self._lock:
+                self._failing_here.pop(key, None)
+                state = self._states_here.get(key, "")
+                if state.startswith("open"):
+                    self._states_here[key] = f"ramp {state.split(' ')[1]} {now_ms()}"
             if state.startswith("open"):
-                self._states_here[key] = f"ramp {state.split(' ')[1]} {now_ms()}"
-        if state.startswith("open"):
-            self._close(key, failing, notify, since=state.split(" ")[1])
-            return
-        if key in self._unwritten:
-            self._close(key, failing, lambda _: None)  # who closed it here has said so
+                self._close(endpoint, notify, since=state.split(" ")[1])
+            elif key in self._unwritten:
+                self._close(endpoint, lambda *_: None)  # who closed it here has said so
+            else:
+                ordinary.append(endpoint)
+        if not ordinary:
             return
 
-        def close_if_it_failed(results: list[Any]) -> None:
+        def close_what_failed(results: list[Any]) -> None:
             if results[0]:  # failures, and perhaps the one that opened it while this was on its way
-                self._close(key, failing, notify)
+                self._close_open(ordinary, notify)
 
         # Nobody waits for this: the delivery's own end is written the same way.
-        self._redis.post(("DEL", failing), on_results=close_if_it_failed)
+        self._redis.post(("DEL", *map(failing_key, ordinary)), on_results=close_what_failed)
 
-    def _close(self, key: str, failing: str, notify: Callable[[EndpointChange], None], *, since: str = "") -> None:
+    def _close_open(self, endpoints: Sequence[Endpoint], notify: Callable[[Endpoint, EndpointChange], None]) -> None:
+        """Close those of the endpoints that are open in Redis, whatever this process knew."""
+        with suppress(StoreUnavailable):
+            (states,) = self._redis.call(("MGET", *map(breaker_key, endpoints)))
+            for endpoint, state in zip(endpoints, states, strict=True):
+                if (state or "").startswith("open"):
+                    self._close(endpoint, notify)
+
+    def _close(
+        self, endpoint: Endpoint, notify: Callable[[Endpoint, EndpointChange], None], *, since: str = ""
+    ) -> None:
+        key = breaker_key(endpoint)
+        keys = (failing_key(endpoint), key, OPEN_KEY)
         try:
-            (was_down_since,) = self._redis.call(("EVAL", _CLOSE, 3, failing, key, OPEN_KEY, now_ms(), RAMP_MS))
+            (was_down_since,) = self._redis.call(("EVAL", _CLOSE, 3, *keys, now_ms(), RAMP_MS))
         except StoreUnavailable as error:
             was_down_since = since
             self._note_refusal(key, error)
         else:
             self._unwritten.discard(key)
         if was_down_since:
-            notify(EndpointChange(down=False, since_ms=int(was_down_since)))
+            notify(endpoint, EndpointChange(down=False, since_ms=int(was_down_since)))
 
     def next_probe_ms(self, state: str | None) -> int | None:
         """In how many milliseconds an endpoint of this state may be probed; none when it is not down."""
