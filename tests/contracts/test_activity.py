@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import redis
 
     from unoapi.models.activity import Span
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, RedisClient
 
 NOON = 1_767_268_800  # the first of January 2026
 CRM = Endpoint(PHONE, "crm")
@@ -137,6 +137,30 @@ def test_counts_are_written_by_themselves_within_a_second(redis_client: RedisCli
     activity.count(PHONE, SENT)
 
     assert eventually(lambda: sum(point.counts[SENT] for point in activity.read(ALL, "hour").points) == 1)
+
+
+def test_of_many_numbers_a_part_is_written_each_second_and_all_in_the_end(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.activity.WRITTEN_TOGETHER", 20)
+    monkeypatch.setattr("unoapi.stores.activity.FLUSH_S", 0.05)
+    activity = RedisActivity(redis_client)
+    phones = [f"55119{70_000_000 + number}" for number in range(50)]
+    written: list[set[object]] = []
+    post = redis_client.post
+
+    def noted(*commands: Command) -> None:
+        written.append({key for _, key, *_ in commands})
+        post(*commands)
+
+    monkeypatch.setattr(redis_client, "post", noted)
+
+    for phone in phones:
+        activity.count(phone, SENT)
+
+    eventually(lambda: all(activity.read(phone, "week").totals.counts[SENT] == 1 for phone in phones), what="all")
+    assert max(map(len, written)) <= 22  # all together have a key by the minute, too
+    assert len(written) >= 3
 
 
 def test_a_series_is_bounded_in_bytes_and_in_time(

@@ -4,7 +4,8 @@
 series takes at most 92 KB a day by the minute, for two days, and 1.5 KB a day by the hour. The series are `all`, which
 alone counts by the minute, `<P>`, and `<P>:<webhook>`. `unoapi-last-error:<P>:<webhook>` is the last failed attempt.
 
-Each process adds up by itself, and writes once a second in the pipeline of all posts: a message costs Redis nothing.
+Each process adds up by itself, and writes once a second in the pipeline of all posts: a message costs Redis nothing. Of
+thousands of numbers a bounded part is written each second, so that what they cost does not grow with them either.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from unoapi.models.activity import (
@@ -53,8 +55,10 @@ SPANS: dict[Span, tuple[tuple[str, int], int, int]] = {
 }
 """From which buckets a span is read, the seconds of a point, and how many points."""
 ALL_SPANS, SERIES_SPANS = frozenset(SPANS), frozenset({"week"})
-MAX_SERIES = 10_000
-"""Of one process and second."""
+MAX_SERIES = 20_000
+"""That one process has not written yet."""
+WRITTEN_TOGETHER = 250
+"""Of more series that wait, a tenth is written each second, at least so many; those first that have waited longest."""
 AT_ONCE = 500
 
 
@@ -72,7 +76,7 @@ class RedisActivity:
         self._lock = threading.Lock()
         self._counts: dict[str, list[int]] = {}
         self._errors: dict[str, str] = {}
-        self._flush_at = 0.0
+        self._is_timed = False
 
     def note(self, entry: TraceEntry) -> None:
         """Count a step of a message. Never raises, never waits."""
@@ -88,8 +92,7 @@ class RedisActivity:
 
     def _count(self, phone: str, endpoint: str, slots: Sequence[int]) -> None:
         with self._lock:
-            if (now := time.monotonic()) >= self._flush_at:
-                self._flush_at = now + FLUSH_S
+            if not self._is_timed:
                 self._start_timer()
             for series in (ALL, phone, endpoint):
                 counts = self._counts.get(series) if series else None
@@ -101,18 +104,34 @@ class RedisActivity:
                     counts[slot] += 1
 
     def _start_timer(self) -> None:
-        timer = threading.Timer(FLUSH_S, self.flush)
+        timer = threading.Timer(FLUSH_S, self._flush_some)
         timer.daemon = True
         with suppress(
             RuntimeError
         ):  # no thread is left, or the process ends: the next count tries again, or `close` writes
             timer.start()
+            self._is_timed = True
+
+    def _flush_some(self) -> None:
+        """Write the series of everything, and of the others as many as one second writes."""
+        with self._lock:
+            some = islice(self._counts, max(WRITTEN_TOGETHER, len(self._counts) // 10))
+            names = [name for name in dict.fromkeys((ALL, *some)) if name in self._counts]
+            counts = {name: self._counts.pop(name) for name in names}
+            errors, self._errors = self._errors, {}
+            self._is_timed = False
+            if self._counts:
+                self._start_timer()
+        self._write(counts, errors)
 
     def flush(self) -> None:
         """Write what was counted. Never raises."""
         with self._lock:
             counts, self._counts = self._counts, {}
             errors, self._errors = self._errors, {}
+        self._write(counts, errors)
+
+    def _write(self, counts: dict[str, list[int]], errors: dict[str, str]) -> None:
         now_s = int(self._now_s())
         commands: list[Command] = []
         for series, counted in counts.items():

@@ -46,7 +46,10 @@ def activity(query: ActivityQuery) -> ResponseReturnValue:
 @routes.get("/<version>/<node:phone>/activity")
 @session_token
 def activity_of(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
-    """Count what happened to one number in the last seven days, by the hour."""
+    """Count what happened to one number in the last seven days, by the hour.
+
+    With more than a hundred numbers at work it is counted some seconds later than that of all together.
+    """
     return jsonify(parts().activity.read(phone, "week").as_json())
 
 
