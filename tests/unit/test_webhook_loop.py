@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.raw_http_server import LOOPBACK, OK, Listen, answer_with, connections_of, mute
-from unoapi.http.webhook_client import WebhookClient, WebhookRequest
+from unoapi.http.webhook_client import WebhookClient, WebhookExchange, WebhookRequest
 from unoapi.http.webhook_loop import WebhookLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from unoapi.http.address_guard import AddressGuard
     from unoapi.models.attempts import Answer
 
 
@@ -106,6 +107,30 @@ def test_the_connections_of_who_was_idle_longest_give_way(
     first, second, third, second_again, first_again = connections_of(receiver)
     assert second_again == second
     assert first_again not in {first, second, third}
+
+
+def test_there_are_as_many_handles_as_exchanges_at_once_however_many_tenants(
+    loop: WebhookLoop, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[WebhookExchange] = []
+
+    class Counted(WebhookExchange):
+        def __init__(self, guard: AddressGuard) -> None:
+            super().__init__(guard)
+            made.append(self)
+
+    monkeypatch.setattr("unoapi.http.webhook_loop.WebhookExchange", Counted)
+    receiver = listen(OK)
+    answers: list[Answer] = []
+
+    for number in range(20):
+        for tenant in (f"55{number}", f"56{number}"):
+            loop.begin(request(receiver.url, tenant=tenant), answers.append)
+        turn_until(loop, answers, 2 * number + 2)
+
+    assert [answer.status for answer in answers] == [200] * 40
+    assert len(set(connections_of(receiver))) == 40
+    assert len(made) == 2
 
 
 def test_an_address_that_cannot_be_called_is_answered_at_once(loop: WebhookLoop) -> None:

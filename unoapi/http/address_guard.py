@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -200,6 +201,7 @@ def _inner(address: Address) -> Address:
 FLOOR = frozenset({"a cloud's metadata service", "unspecified", "link-local", "multicast"})
 
 
+@lru_cache(maxsize=1024)
 def _rule(address: Address) -> str:
     """The first rule that an address breaks, or nothing."""
     checks = (

@@ -182,15 +182,10 @@ class _Handle:
 
 
 class WebhookExchange:
-    """A handle that makes one exchange after the other: what is sent, and what the answer says.
+    """A handle that makes one exchange after the other: what is sent, and what the answer says."""
 
-    Its connections are its own, or those that it shares with others.
-    """
-
-    def __init__(self, guard: AddressGuard, *, connections: pycurl.CurlShare | None = None) -> None:
+    def __init__(self, guard: AddressGuard) -> None:
         self._handle = GuardedHandle(guard)
-        if connections is not None:
-            self._handle.curl.setopt(pycurl.SHARE, connections)
         self._body_bytes = 0
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unoapi.models.session import Webhook
 
 MOST_KEPT = 2048
-"""Handles, and so connections, that wait for their owner's next request; at most half of the files that may be open."""
+"""Connections that wait for their owner's next request; at most half of the files that may be open."""
 WAKING_BYTES = 4096
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -33,13 +33,15 @@ class WebhookLoop:
     """Posts webhooks for one thread, which calls everything but `wake`.
 
     The connections of an owner (tenant, whether it was checked, origin) are in a pool of its own: nobody else gets one.
+    The handles are everybody's: one uses the pool of the owner whose exchange it makes, for as long as that takes.
     """
 
     def __init__(self, guard: AddressGuard, client: WebhookClient) -> None:
         self._guard = guard
         self._client = client
         self._owners: OrderedDict[Owner, _Owner] = OrderedDict()  # the longest unused first
-        self._handles = 0
+        self._connections = 0
+        self._idle: list[WebhookExchange] = []
         self._half_of_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._under_way: dict[pycurl.Curl, tuple[_Owner, WebhookExchange, Callable[[Answer], None]]] = {}
         self._selector = selectors.DefaultSelector()
@@ -68,17 +70,17 @@ class WebhookLoop:
 
     def begin(self, request: WebhookRequest, on_answer: Callable[[Answer], None]) -> None:
         """Begin an exchange, as `post` does."""
-        owner = self._owner(request.owner)
-        exchange = owner.idle.pop() if owner.idle else self._new_exchange(owner)
+        exchange = self._idle.pop() if self._idle else WebhookExchange(self._guard)
         try:
             curl = exchange.prepare(request)
         except NotSent as error:
-            owner.idle.append(exchange)
+            self._idle.append(exchange)
             on_answer(Answer(error=f"{error}"))
             return
+        owner = self._begun(request.owner)
+        curl.setopt(pycurl.SHARE, owner.pool)
         self._multi.add_handle(curl)
         self._under_way[curl] = (owner, exchange, on_answer)
-        owner.busy += 1
 
     def turn(self, timeout_s: float) -> None:
         """Go on with all exchanges until something happened, `wake` was called, or the time is over."""
@@ -102,13 +104,14 @@ class WebhookLoop:
 
     def close(self) -> None:
         """Close everything; what is under way is broken off, and never told."""
-        for curl in self._under_way:
+        for curl, (_, exchange, _) in self._under_way.items():
             self._multi.remove_handle(curl)
-        for owner, exchange, _ in self._under_way.values():
-            owner.idle.append(exchange)
+            self._idle.append(exchange)
         self._under_way.clear()
+        for exchange in self._idle:
+            exchange.close()
         for owner in self._owners.values():
-            owner.close()
+            owner.pool.close()
         self._multi.close()
         self._selector.close()
         self._woken.close()
@@ -127,30 +130,31 @@ class WebhookLoop:
         owner, exchange, on_answer = self._under_way.pop(curl)
         answer = exchange.ended(code)
         self._multi.remove_handle(curl)
+        curl.unsetopt(pycurl.SHARE)
+        self._idle.append(exchange)
         owner.busy -= 1
-        owner.idle.append(exchange)
         on_answer(answer)
 
-    def _owner(self, key: Owner) -> _Owner:
+    def _begun(self, key: Owner) -> _Owner:
+        """The owner of an exchange that begins now. It has as many connections as it ever had exchanges at once."""
         owner = self._owners.get(key)
         if owner is None:
             owner = self._owners[key] = _Owner()
         self._owners.move_to_end(key)
+        owner.busy += 1
+        if owner.busy > owner.connections:
+            if self._connections >= min(MOST_KEPT, self._half_of_files):
+                self._forget_the_longest_unused()
+            self._connections += 1
+            owner.connections += 1
         return owner
-
-    def _new_exchange(self, owner: _Owner) -> WebhookExchange:
-        if self._handles >= min(MOST_KEPT, self._half_of_files):
-            self._forget_the_longest_unused()
-        self._handles += 1
-        owner.handles += 1
-        return WebhookExchange(self._guard, connections=owner.connections)
 
     def _forget_the_longest_unused(self) -> None:
         for key, owner in self._owners.items():
-            if owner.handles and not owner.busy:
+            if not owner.busy:
                 del self._owners[key]
-                self._handles -= owner.handles
-                owner.close()
+                self._connections -= owner.connections
+                owner.pool.close()
                 return
 
     def _watch(self, what: int, fd: int, *_: object) -> None:
@@ -174,15 +178,11 @@ class WebhookLoop:
 
 
 class _Owner:
-    """The connections of one owner, and the handles that use them."""
+    """The connections of one owner, and how many of its exchanges are under way."""
+
+    __slots__ = ("busy", "connections", "pool")
 
     def __init__(self) -> None:
-        self.connections = pycurl.CurlShare()
-        self.connections.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_CONNECT)
-        self.idle: list[WebhookExchange] = []
-        self.busy = self.handles = 0
-
-    def close(self) -> None:
-        for exchange in self.idle:
-            exchange.close()
-        self.connections.close()
+        self.pool = pycurl.CurlShare()
+        self.pool.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_CONNECT)
+        self.busy = self.connections = 0
