@@ -129,6 +129,7 @@ class FirstAttempts:
         self._window = window
         self._to_pool = to_pool
         self._loop = uno.webhook_loop()
+        self._opt_out_words = uno.settings.opt_out_words
         self._arrived: deque[Run | Released] = deque()
         self._asked: list[_Asked] = []  # the longest ago first
         self._known: deque[_Asked] = deque()
@@ -311,14 +312,12 @@ class FirstAttempts:
 
     def _fan_out(self, item: _Item, job: FanOut, look: FirstLook) -> DeliverWebhook | None:
         """The delivery that an event comes to; none when anything else follows from it."""
-        settings = self._uno.settings
-        fanned = webhooks.fan_out(
-            job, sessions=look, max_age_s=settings.unoapi_message_max_age, statuses=look, blacklist=look
-        )
+        max_age_s = self._uno.settings.unoapi_message_max_age
+        fanned = webhooks.fan_out(job, sessions=look, max_age_s=max_age_s, statuses=look, blacklist=look)
         if (
             fanned.single is None
             or failure_callbacks.status_report(job)
-            or bulk.reactions(job, words=settings.opt_out_words)
+            or bulk.reactions(job, words=self._opt_out_words)
         ):
             return None
         item.fanned = fanned

@@ -8,7 +8,6 @@ Task events are those of Celery's own requests, for Flower.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +17,7 @@ from celery.worker import state
 from unoapi.broker.messages import PUBLISHED_HEADER, to_message
 from unoapi.errors import describe
 from unoapi.models.jobs import Envelope
+from unoapi.models.strict_json import parsed_own
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -171,8 +171,9 @@ class Run:
     def _send(self, event: str, **fields: Any) -> None:
         if self._send_event is None:
             return
+        fields.setdefault("uuid", self.id)
         try:
-            self._send_event(event, **{"uuid": self.id} | fields)
+            self._send_event(event, **fields)
         except Exception as error:  # noqa: BLE001 (who watches must not keep a message from being run or settled)
             log.warning("task_event_not_sent", type=event, error=describe(error))
 
@@ -188,6 +189,6 @@ def _shown(name: str, summary: str, *, root_id: str | None) -> dict[str, Any]:
 def arguments(body: Any) -> tuple[Any, ...]:
     """The task's arguments; none when the body cannot be read: the task then refuses the message."""
     try:
-        return tuple(json.loads(body)[0])
+        return tuple(parsed_own(body)[0])
     except (ValueError, TypeError, LookupError, RecursionError):
         return ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.fakes import CONTACT, PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session, make_webhook
+from unoapi.models import strict_json
 from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.events import split
 from unoapi.models.connector.events import Call, ConnectorEvent, ReceivedMessage
@@ -27,9 +28,9 @@ PICTURE = {"id": "wamid.2", "from": CONTACT, "timestamp": "1767225600", "type": 
 CHAT = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT}
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
-    """The arguments of all calls from now on."""
-    calls: list[Any] = []
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: list[Any] | None = None) -> list[Any]:
+    """The arguments of all calls from now on, also added to those of another function."""
+    calls = [] if calls is None else calls
     real: Callable[..., Any] = getattr(owner, name)
 
     def counting(*args: Any, **more: Any) -> Any:
@@ -40,6 +41,14 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]
     return calls
 
 
+def counted_decodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments of all calls of a decoder of JSON from now on."""
+    calls: list[Any] = []
+    counted(monkeypatch, json, "loads", calls)
+    counted(monkeypatch, strict_json, "from_json", calls)
+    return calls
+
+
 def callback(**value: Any) -> dict[str, Any]:
     changes = [{"field": "messages", "value": value}]
     return {"object": "whatsapp_business_account", "entry": [{"id": "waba", "changes": changes}]}
@@ -47,7 +56,7 @@ def callback(**value: Any) -> dict[str, Any]:
 
 def test_at_the_door_an_event_is_serialised_and_never_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = MemorySessions(make_session(make_webhook(ordered=True), provider="forwarder"))
-    decodings = counted(monkeypatch, json, "loads")
+    decodings = counted_decodings(monkeypatch)
 
     changes = EventPayload.model_validate(callback(messages=[PICTURE], statuses=[FAILED])).changes
     events = split(PHONE, [with_our_ids(change, phone=PHONE, ids=MemoryIds()) for change in changes])
@@ -63,7 +72,7 @@ def test_a_fan_out_decodes_its_event_once(monkeypatch: pytest.MonkeyPatch) -> No
     (event,) = split(PHONE, EventPayload.model_validate(callback(statuses=[FAILED])).changes)
     queued = to_fan_out(event, phone=PHONE, sessions=sessions).model_dump_json()
     job = FanOut.model_validate_json(queued)
-    decodings = counted(monkeypatch, json, "loads")
+    decodings = counted_decodings(monkeypatch)
 
     fanned = fan_out(job, sessions=sessions, max_age_s=DAY_S)
     assert (len(fanned.deliveries), len(decodings), fanned.counterparty) == (1, 1, (CONTACT,))
@@ -126,3 +135,25 @@ def test_an_event_of_the_connector_is_checked_once_for_all_that_follows(
         1, ["read"] if kind == "message" else ["call.reject", "send"],
     )  # fmt: skip
     assert (len(envelopes), len(contents), len(claims)) == (1, 1, int(kind == "call"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [1, -0, 0.1, 1e5, 1e400, 123456789012345678901234567890, NaN, -Infinity, null, true, "é"]}',
+        '{"a": 1, "a": 2}',
+        r'"\ud800 half a pair, \ud83d\ude00 a whole one, \u0000 \/"',
+        b'"\xc3\xa9"',
+        "[" * 150 + "]" * 150,
+        "[" * 900 + "]" * 900,
+    ],
+    ids=["numbers", "the same name twice", "surrogates", "bytes", "deep", "deeper"],
+)
+def test_what_a_program_of_ours_wrote_is_decoded_as_python_does(text: str | bytes) -> None:
+    assert repr(strict_json.parsed_own(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["", "[1,]", "nul", b"\xff", '"\t"', "[" * 100_000])
+def test_what_is_no_json_is_refused_as_python_does(text: str | bytes) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        strict_json.parsed_own(text)

@@ -86,7 +86,7 @@ class Identity(NamedTuple):
 
     def __bool__(self) -> bool:
         """Whether anything is known."""
-        return bool(self.keys)
+        return bool(self.chat or self.phone or self.user_id or self.parent_user_id)
 
     @property
     def person(self) -> Identity:
@@ -110,16 +110,21 @@ class Identity(NamedTuple):
 
     def joined(self, other: Identity) -> Identity:
         """The same somebody, with the names of the other one where they are missing here."""
-        return Identity(*(own or more for own, more in zip(self, other, strict=True)))
+        return Identity(
+            self.phone or other.phone,
+            self.user_id or other.user_id,
+            self.parent_user_id or other.parent_user_id,
+            self.username or other.username,
+            self.chat or other.chat,
+        )
 
     def likeness(self, other: Identity) -> int:
         """How surely it is the same person: 3 by the user id, 2 by the parent's, 1 by the phone, 0 not at all."""
-        shared = (
-            (3, self.user_id and self.user_id == other.user_id),
-            (2, self.parent_user_id and self.parent_user_id == other.parent_user_id),
-            (1, self.phone and is_same_phone(self.phone, other.phone)),
-        )
-        return next((grade for grade, same in shared if same), 0)
+        if self.user_id and self.user_id == other.user_id:
+            return 3
+        if self.parent_user_id and self.parent_user_id == other.parent_user_id:
+            return 2
+        return int(bool(self.phone) and is_same_phone(self.phone, other.phone))
 
     def contradicts(self, other: Identity) -> bool:
         """Whether it is certainly somebody else: both have a name of one kind, and share none."""

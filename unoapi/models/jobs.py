@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar, Literal
 from uuid import UUID, uuid5
 
@@ -501,6 +501,7 @@ def computed_id(*parts: str) -> str:
     return str(uuid5(NAMESPACE, "\x1f".join(parts).encode("utf-8", "backslashreplace").decode()))
 
 
+@lru_cache(maxsize=1024)  # asked for before the fan-out, and in it
 def delivery_id(event_id: str, webhook_id: str) -> str:
     """The id of an event's delivery to a webhook: the header `webhook-id`."""
     return computed_id("delivery", event_id, webhook_id)

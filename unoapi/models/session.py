@@ -185,7 +185,10 @@ class Session(ConnectorOptions):
 
     def webhook(self, webhook_id: str) -> Webhook | None:
         """The webhook with this id, if there is one."""
-        return next((webhook for webhook in self.webhooks if webhook.id == webhook_id), None)
+        for webhook in self.webhooks:
+            if webhook.id == webhook_id:
+                return webhook
+        return None
 
 
 def _valid(current: str, previous: str, until: int | None, now_s: float) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed
@@ -45,7 +46,7 @@ class Bulkhead:
         An empty address takes none.
         """
         with self._lock:
-            accounts = [(self._origins, f"{origin_of(url) or url}")] if url else []
+            accounts = [(self._origins, _origin_name(url))] if url else []
             if endpoint is not None:
                 accounts.append((self._endpoints, endpoint.key))
             now = time.monotonic()
@@ -91,6 +92,11 @@ class Bulkhead:
         finally:
             with self._lock:
                 self._releases -= may
+
+
+@lru_cache(maxsize=4096)
+def _origin_name(url: str) -> str:
+    return f"{origin_of(url) or url}"
 
 
 class _Account:

@@ -16,19 +16,31 @@ def refusal(webhook: Webhook, traits: Traits, *, blocked: bool = False) -> str:
 
     In the order of the Node version's decisions: the blacklist, the kind of chat, then the kind of event.
     """
-    chat = traits.about == "chat"
-    checks = (
-        (BLACKLIST, blocked),
-        ("sendGroupMessages", (traits.group or traits.newsletter) and not webhook.send_group_messages),
-        ("sendNewsletterMessages", traits.newsletter and not webhook.send_newsletter_messages),
-        ("sendHistory", traits.about == "history" and not webhook.send_history),
-        ("sendCalls", traits.about == "calls" and not webhook.send_calls),
-        ("sendAccountEvents", traits.about == "account" and not webhook.send_account_events),
-        ("sendUpdateMessages", chat and traits.status and not webhook.send_update_messages),
-        ("sendOutgoingMessages", chat and traits.own and not webhook.send_outgoing_messages),
-        ("sendIncomingMessages", chat and not traits.status and not traits.own and not webhook.send_incoming_messages),
-    )
-    return next((name for name, applies in checks if applies), "")
+    if blocked:
+        return BLACKLIST
+    if (traits.group or traits.newsletter) and not webhook.send_group_messages:
+        return "sendGroupMessages"
+    if traits.newsletter and not webhook.send_newsletter_messages:
+        return "sendNewsletterMessages"
+    match traits.about:
+        case "history":
+            name, wanted = "sendHistory", webhook.send_history
+        case "calls":
+            name, wanted = "sendCalls", webhook.send_calls
+        case "account":
+            name, wanted = "sendAccountEvents", webhook.send_account_events
+        case "chat":
+            return _chat_refusal(webhook, traits)
+    return "" if wanted else name
+
+
+def _chat_refusal(webhook: Webhook, traits: Traits) -> str:
+    """The same of what is written, or of what became of it."""
+    if traits.status and not webhook.send_update_messages:
+        return "sendUpdateMessages"
+    if traits.own:
+        return "" if webhook.send_outgoing_messages else "sendOutgoingMessages"
+    return "" if traits.status or webhook.send_incoming_messages else "sendIncomingMessages"
 
 
 def mute_s(webhook: Webhook, traits: Traits) -> int:

@@ -83,7 +83,7 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
     )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class FannedOut:
     """One delivery per webhook that wants the event, and the filters of those that do not.
 
@@ -224,10 +224,11 @@ def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessi
     Raises SessionUnknown.
     """
     session = sessions.resolve(phone, stored=stored)
-    if all(session.webhook(webhook_id) is not None for webhook_id in webhook_ids):
-        return session
-    sessions.refresh(phone)
-    return sessions.resolve(phone, stored=stored)
+    for webhook_id in webhook_ids:
+        if session.webhook(webhook_id) is None:
+            sessions.refresh(phone)
+            return sessions.resolve(phone, stored=stored)
+    return session
 
 
 class Wait(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
@@ -166,10 +167,12 @@ class RedisDeliveries:
 
 def state_keys(delivery_id: str, endpoint: Endpoint) -> tuple[str, ...]:
     """The keys that hold what is known before an attempt."""
-    return (
-        done_key(delivery_id), earlier_done_key(delivery_id),
-        _pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint),
-    )  # fmt: skip
+    return (done_key(delivery_id), earlier_done_key(delivery_id), *_endpoint_keys(endpoint))
+
+
+@lru_cache(maxsize=4096)
+def _endpoint_keys(endpoint: Endpoint) -> tuple[str, ...]:
+    return (_pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint))
 
 
 def done_key(delivery_id: str) -> str:

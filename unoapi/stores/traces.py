@@ -13,7 +13,9 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import groupby
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,7 @@ FIELDS = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", 
 """The fields of a packed step after its time and the letter of its word, without what says nothing at the end."""
 NOTHING = "-"
 SEPARATOR = "\x1f"
+WRITTEN_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 UUID_CHARS = 20
 """Of a UUID in base 85."""
 LITERAL = ":"
@@ -99,7 +102,7 @@ class RedisTraces:
                 continue
             key = _trace_key(phone, message_id)
             commands += [("RPUSH", key, *packed), ("EXPIRE", key, self._ttl_s)]
-            trims = not random.randrange(TRIM_EVERY)  # noqa: S311 (chance, no secret)
+            trims = random.random() * TRIM_EVERY < 1  # noqa: S311 (chance, no secret)
             if trims:
                 commands.append(("LTRIM", key, -MAX_TRACE_ENTRIES, -1))
             for state, entry in stuck.items():
@@ -199,16 +202,34 @@ class RedisTraces:
 
 
 def _packed(entry: TraceEntry) -> str:
-    ms = max(0, (entry.at - EPOCH) // timedelta(milliseconds=1))
-    time = base64.urlsafe_b64encode(ms.to_bytes(TIME_BYTES, "big"))[:TIME_CHARS].decode()
-    values = [
-        _word(entry.kind), _word(entry.webhook), _short(entry.delivery_id),
-        *(_number(name, getattr(entry, name)) for name in ("attempt", "status", "duration_ms")),
-        f"{LITERAL}{entry.detail}" if entry.detail else NOTHING,
+    time = _time(max(0, (entry.at - EPOCH) // timedelta(milliseconds=1)))
+    outcome = (entry.attempt, entry.status, entry.duration_ms, entry.detail)
+    before, after = _around((entry.step, entry.kind, entry.webhook), outcome, has_delivery=bool(entry.delivery_id))
+    return f"{time}{before}{_short(entry.delivery_id)}{after}" if entry.delivery_id else f"{time}{before}"
+
+
+@lru_cache(maxsize=64)
+def _time(ms: int) -> str:
+    return base64.urlsafe_b64encode(ms.to_bytes(TIME_BYTES, "big"))[:TIME_CHARS].decode()
+
+
+@lru_cache(maxsize=512)
+def _around(
+    about: tuple[str, str, str], outcome: tuple[int | None, int | None, int | None, str], *, has_delivery: bool
+) -> tuple[str, str]:
+    """What a packed step has between its time and its delivery id, and behind that: nearly all steps say the same."""
+    (step, kind, webhook), (attempt, status, duration_ms, detail) = about, outcome
+    after = [
+        _number("attempt", attempt), _number("status", status), _number("duration_ms", duration_ms),
+        f"{LITERAL}{detail}" if detail else NOTHING,
     ]  # fmt: skip
+    values = [_word(kind), _word(webhook), "" if has_delivery else NOTHING, *after]
     while values and values[-1] == NOTHING:
         values.pop()
-    return f"{time}{LETTERS[entry.step]}{SEPARATOR.join(value.replace(SEPARATOR, ' ') for value in values)}"
+    plain = [value.replace(SEPARATOR, " ") for value in values]
+    if not has_delivery:
+        return f"{LETTERS[step]}{SEPARATOR.join(plain)}", ""
+    return f"{LETTERS[step]}{SEPARATOR.join(plain[:3])}", "".join(f"{SEPARATOR}{value}" for value in plain[3:])
 
 
 def _unpacked(phone: str, message_id: str, text: str) -> TraceEntry | None:
@@ -260,13 +281,9 @@ def _number(name: str, value: int | None) -> str:
 
 def _short(delivery_id: str) -> str:
     """20 characters for a UUID, which is what a delivery has; anything else as it is."""
-    try:
-        uuid = UUID(delivery_id)
-    except ValueError:
-        return f"{LITERAL}{delivery_id}" if delivery_id else NOTHING
-    if f"{uuid}" != delivery_id:
-        return f"{LITERAL}{delivery_id}"
-    return base64.b85encode(uuid.bytes).decode()
+    if not WRITTEN_UUID.fullmatch(delivery_id):
+        return f"{LITERAL}{delivery_id.replace(SEPARATOR, ' ')}"
+    return base64.b85encode(bytes.fromhex(delivery_id.replace("-", ""))).decode()
 
 
 def _long(short: str | list[str]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Literal, NamedTuple
 
 from unoapi.models.identity import Identity, is_same_phone
+from unoapi.models.strict_json import parsed_own
 
 ECHOES = "message_echoes"
 ITEMS = ("messages", ECHOES, "statuses")
@@ -24,10 +22,8 @@ HISTORY = frozenset({"history", "smb_app_state_sync"})
 CALLS, GROUP_FIELDS = "calls", "group_"
 
 
-class Traits(BaseModel):
+class Traits(NamedTuple):
     """What the filters of a webhook decide by."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: bool
     group: bool
@@ -50,14 +46,17 @@ class EventContent:
     @classmethod
     def of(cls, body: str, *, kind: str) -> EventContent:
         """Decode the body of an event."""
-        change = json.loads(body)["entry"][0]["changes"][0]
+        change = parsed_own(body)["entry"][0]["changes"][0]
         return cls(kind, change["value"], str(change.get("field") or "messages"))
 
     @cached_property
     def item(self) -> dict[str, Any]:
         """The message or status; empty in an event that has neither."""
-        item: dict[str, Any] = next((self.value[name][0] for name in ITEMS if self.value.get(name)), {})
-        return item
+        for name in ITEMS:
+            if items := self.value.get(name):
+                item: dict[str, Any] = items[0]
+                return item
+        return {}
 
     def traits(self, phone: str) -> Traits:
         """What the filters of a webhook decide by, for events of the number `phone`."""
