@@ -12,8 +12,9 @@ from celery.worker import state as worker_state
 from tasks.base import UnoTask
 from tasks.running import run_at_once
 from unoapi.broker.messages import PUBLISHED_HEADER
-from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe
+from unoapi.errors import BrokerUnavailable, SessionUnknown, StoreUnavailable, describe
 from unoapi.models.attempts import History
+from unoapi.models.endpoints import origin_of
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
 from unoapi.models.trace import TraceEntry
 from unoapi.services import bulk, failure_callbacks, holding, ordering, replaying, webhooks
@@ -23,7 +24,7 @@ from unoapi.telemetry.logging import bound, get_logger
 if TYPE_CHECKING:
     from unoapi.bootstrap import Uno
     from unoapi.models.attempts import EarlierAnswer
-    from unoapi.models.endpoints import EndpointChange
+    from unoapi.models.endpoints import Endpoint, EndpointChange, Origin
     from unoapi.models.jobs import Job
 
 log = get_logger(__name__)
@@ -99,7 +100,7 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
 
 @shared_task(name=ReleaseEndpoint.task, base=UnoTask, bind=True)
 def release(self: UnoTask, job: ReleaseEndpoint) -> None:
-    """Look after the holding queue of an endpoint, and queue the next look."""
+    """Look after the holding queue of an endpoint, and of others that need not wait, and queue their next looks."""
     uno = self.uno
     context = holding.ReleaseContext(
         queues=uno.holding_queues,
@@ -110,11 +111,12 @@ def release(self: UnoTask, job: ReleaseEndpoint) -> None:
         publisher=uno.publisher,
         schedule=uno.retry_schedule,
         releases=uno.releases,
+        next_looks=uno.next_looks,
+        receiver=partial(_receiver, uno),
         attempt=partial(_attempt_released, uno),
         stopping=lambda: worker_state.should_stop is not None,
     )
-    following = holding.look(job, context, redelivered=self.redelivered)
-    if following is not None:
+    for following in holding.looks(job, context, redelivered=self.redelivered):
         self.publish_patiently([following])
 
 
@@ -172,6 +174,15 @@ def _attempt_released(uno: Uno, job: DeliverWebhook, history: History, answer: E
     """
     context = replace(_context(uno, answer), wait=webhooks.postponed, releasing=True)
     webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
+
+
+def _receiver(uno: Uno, endpoint: Endpoint) -> Origin | None:
+    """Who is behind an endpoint, as far as that is known."""
+    try:
+        webhook = uno.sessions.find(endpoint.phone).webhook(endpoint.webhook_id)
+    except SessionUnknown:
+        return None
+    return None if webhook is None else origin_of(webhook.address(endpoint.phone))
 
 
 def _attempt(uno: Uno, job: DeliverWebhook, history: History, *, answer: EarlierAnswer | None = None) -> None:

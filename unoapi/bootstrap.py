@@ -50,6 +50,7 @@ from unoapi.services import templates
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.dead_letters import DeadLetters
 from unoapi.services.holding import Announcements, Releases
+from unoapi.services.next_looks import NextLooks
 from unoapi.services.replaying import Places
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.send_order import SendTurns
@@ -183,6 +184,7 @@ class Uno:
     holding_queues: HoldingQueues
     holding_announcements: Announcements
     releases: Releases
+    next_looks: NextLooks
     events: EventStream
     replays: Replays
     replay_places: Places
@@ -356,6 +358,7 @@ def bootstrap(settings: Settings) -> Uno:
         holding_queues=BrokerHoldingQueues(amqp_url, topology, publisher),
         holding_announcements=Announcements(),
         releases=Releases(settings.unoapi_worker_threads),
+        next_looks=NextLooks(),
         events=BrokerEventStream(amqp_url, topology),
         replays=RedisReplays(store),
         replay_places=Places(settings.unoapi_worker_threads),

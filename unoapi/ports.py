@@ -216,7 +216,7 @@ class Holdings(Protocol):
     def begin(  # noqa: PLR0913 (the fields of an entry)
         self, endpoint: Endpoint, token: str, *, look: int, redelivered: bool, ready: bool, waiting: bool
     ) -> int:
-        """The same as `keep`, at the beginning of a look. Negative: another copy of its message has made it."""
+        """The same as `keep`, at the beginning of a look. LOOK_ENDED or LOOK_BEGUN: it was made before."""
 
     def keep(self, endpoint: Endpoint, token: str, *, ready: bool, waiting: bool) -> int:
         """Write that the endpoint has this queue; returns how many queues there are. 0: it may not have it."""

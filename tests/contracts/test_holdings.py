@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.fakes import PHONE, MemoryHoldings
 from unoapi.errors import StoreUnavailable
-from unoapi.models.endpoints import Endpoint, Holding
+from unoapi.models.endpoints import LOOK_BEGUN, LOOK_ENDED, Endpoint, Holding
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.holdings import TTL_MS, RedisHoldings, holding_key
 from unoapi.stores.traces import RedisTraces
@@ -54,11 +54,11 @@ def test_each_look_is_made_once_and_again_only_after_a_crash_before_the_next_one
     assert begin(holdings, 0) == 1
     holdings.keep(CRM, TOKEN, ready=True, waiting=False)
 
-    assert begin(holdings, 0) < 0, "another copy of the same message"
+    assert begin(holdings, 0) == LOOK_BEGUN, "another copy of the same message"
     assert begin(holdings, 0, redelivered=True) == 1
     assert begin(holdings, 1) == 1
-    assert begin(holdings, 0, redelivered=True) < 0, "the next one was made meanwhile"
-    assert begin(holdings, 1) < 0
+    assert begin(holdings, 0) == begin(holdings, 0, redelivered=True) == LOOK_ENDED, "the next one was made meanwhile"
+    assert begin(holdings, 1) == LOOK_BEGUN
 
 
 def test_a_look_at_a_queue_that_is_not_the_endpoints_is_none(holdings: Holdings) -> None:

@@ -36,7 +36,7 @@ from unoapi.models.cloud_api.events import Event, contact, message_event, status
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.contacts import contact_key
 from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
-from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding, Permit
+from unoapi.models.endpoints import LOOK_BEGUN, LOOK_ENDED, DeliveryState, Endpoint, EndpointChange, Holding, Permit
 from unoapi.models.first_look import FirstLook
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import DeliverWebhook, EventJob, FanOut, HeldDelivery, SendMessage, delivery_id, now_ms
@@ -492,8 +492,10 @@ class MemoryHoldings:
         self._ensure_there()
         following = self.looks.get(token, 0)
         mine = endpoint not in self.queues or self.queues[endpoint].token == token
-        if mine and (following > look + 1 or (following == look + 1 and not redelivered)):
-            return -1
+        if mine and following > look + 1:
+            return LOOK_ENDED
+        if mine and following == look + 1 and not redelivered:
+            return LOOK_BEGUN
         count = self.keep(endpoint, token, ready=ready, waiting=waiting)
         if count:
             self.looks[token] = look + 1

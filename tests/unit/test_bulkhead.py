@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from contextlib import ExitStack
 
@@ -111,6 +112,20 @@ def test_probes_use_a_tenth_of_the_threads() -> None:
             permits.enter_context(bulkhead.probing(True))
         permits.enter_context(bulkhead.probing(False))
         assert not bulkhead.may_probe
+    assert bulkhead.may_probe
+
+
+def test_who_has_no_place_to_probe_may_wait_a_moment_for_one() -> None:
+    bulkhead = Bulkhead(10)
+
+    with ExitStack() as taken:
+        assert taken.enter_context(bulkhead.place_to_probe())
+        with bulkhead.place_to_probe() as may_probe:
+            assert not may_probe
+        threading.Timer(0.05, taken.close).start()
+        with bulkhead.place_to_probe(wait_s=10.0) as may_probe:
+            assert may_probe
+            assert not bulkhead.may_probe
     assert bulkhead.may_probe
 
 

@@ -26,16 +26,19 @@ from unoapi.models.endpoints import DeliveryState, Endpoint, Holding
 from unoapi.models.jobs import Envelope, HeldDelivery, ReleaseEndpoint, now_ms
 from unoapi.services import holding
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.holding import Announcements, ReleaseContext, Releases, look, looks_again, wait
+from unoapi.services.holding import Announcements, ReleaseContext, Releases, look, looks, looks_again, wait
+from unoapi.services.next_looks import NextLooks
 from unoapi.services.retries import RetrySchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unoapi.models.endpoints import Origin
     from unoapi.models.jobs import DeliverWebhook
 
 CRM = Endpoint(PHONE, "crm")
 TOKEN = "0123456789ab"
+RECEIVER = ("https", "crm.example", 443)
 THREADS = 8
 DAY_S = 86_400
 
@@ -65,6 +68,8 @@ class Desk:
     posted: list[str] = field(default_factory=list)
     stopping: bool = False
     releases: Releases = field(default_factory=lambda: Releases(THREADS))
+    next_looks: NextLooks = field(default_factory=NextLooks)
+    receiver: Callable[[Endpoint], Origin | None] = lambda _: RECEIVER
     attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None] | None = None
 
     def look(self, job: ReleaseEndpoint) -> Envelope | None:
@@ -81,7 +86,9 @@ class Desk:
             publisher=self.publisher,
             schedule=RetrySchedule(limit=2, base_ms=1000, cap_ms=4000),
             releases=self.releases,
+            next_looks=self.next_looks,
             attempt=self.attempt or self._attempt,
+            receiver=self.receiver,
             stopping=lambda: self.stopping,
         )
 
@@ -417,6 +424,120 @@ def test_what_the_operator_dropped_is_given_up_also_while_the_endpoint_is_paused
     assert desk.left() == []
 
 
+# --- looks that need not wait ---
+
+
+def fill_other(desk: Desk, number: int) -> ReleaseEndpoint:
+    """The queue of another endpoint, with one delivery."""
+    token = f"{number:012x}"
+    job = make_delivery(id=f"other-{number}", webhook_id=f"other-{number}")
+    queue = ReleaseEndpoint(id="r", phone=PHONE, webhook_id=job.webhook_id, token=token, made=True)
+    desk.queues.make(queue.endpoint, token)
+    desk.queues.put(HeldDelivery(job, 0, History()), token)
+    return queue
+
+
+def test_when_one_endpoint_is_back_those_of_the_same_receiver_follow_at_once() -> None:
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+    for number in range(3):
+        assert desk.look(fill_other(desk, number)) is not None
+    desk.posted.clear()
+    desk.answer = lambda _: None
+
+    envelopes = list(looks(desk.fill(held(1)), desk.context))
+
+    assert desk.posted == ["d-1", "other-0", "other-1", "other-2"]
+    assert [following(envelope).number for envelope in envelopes] == [1, 2, 2, 2]
+    assert not any(desk.queues.queues.values())
+
+
+def test_those_of_another_receiver_are_looked_at_in_their_time() -> None:
+    desk = Desk(answer=refuse_all, receiver=lambda endpoint: ("https", endpoint.webhook_id, 443))
+    desk.breakers.open = True
+    desk.look(fill_other(desk, 1))
+    desk.answer = lambda _: None
+
+    assert len(list(looks(desk.fill(held(1)), desk.context))) == 1
+    assert desk.posted == ["other-1", "d-1"]
+
+
+@pytest.mark.parametrize("place", ["probing", "releasing"])
+def test_a_look_without_a_place_is_made_by_whoever_is_done_with_one(place: str) -> None:
+    desk = Desk()
+    desk.breakers.open = place == "probing"
+    waiting = fill_other(desk, 1)
+    with ExitStack() as places:
+        for _ in range(THREADS // 4):
+            places.enter_context(desk.bulkhead.probing(True) if place == "probing" else desk.bulkhead.releasing())
+        envelopes = list(looks(waiting, desk.context))
+        assert (len(envelopes), desk.posted) == (1, [])
+
+    envelopes = list(looks(desk.fill(held(1)), desk.context))
+
+    assert desk.posted == ["d-1", "other-1"]
+    assert len(envelopes) == 2
+
+
+def test_a_process_that_stops_makes_no_looks_before_their_time() -> None:
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+    desk.look(fill_other(desk, 1))
+    desk.posted.clear()
+    desk.answer = lambda _: None
+    desk.stopping = True
+
+    assert len(list(looks(desk.fill(held(1)), desk.context))) == 1
+    assert desk.posted == ["d-1"]
+
+
+def test_the_message_of_a_look_that_was_made_before_its_time_changes_nothing() -> None:
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+    message = following(desk.look(fill_other(desk, 1)))
+    desk.answer = lambda _: None
+    _, again = looks(desk.fill(held(1)), desk.context)
+    desk.posted.clear()
+
+    watching = following(desk.look(message))
+
+    assert watching.watching
+    assert desk.look(following(again)) is not None
+    assert desk.look(watching) is None
+    assert desk.posted == []
+
+
+def test_a_queue_that_was_just_made_is_looked_at_when_its_receiver_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    desk = Desk()
+    desk.holdings.queues = {Endpoint(PHONE, f"{n}"): Holding("t", ready=True, waiting=True) for n in range(500)}
+    desk.breakers.open = True
+    desk.look(ReleaseEndpoint(id="r", phone=PHONE, webhook_id="other", token="ba9876543210"))
+    desk.queues.put(HeldDelivery(make_delivery(id="other", webhook_id="other"), 0, History()), "ba9876543210")
+
+    now += holding.LOOK_MS / 1000
+
+    list(looks(desk.fill(held(1)), desk.context))
+
+    assert desk.posted == ["d-1", "other"]
+
+
+def test_a_release_for_whose_place_others_wait_ends_sooner_and_is_soon_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(holding, "QUIET_S", 60.0)
+    desk = Desk()
+    desk.next_looks.add(fill_other(desk, 1), receiver=None, until_s=60.0)
+    many = {Endpoint(PHONE, f"{n}"): Holding("t", ready=True, waiting=True) for n in range(900)}
+    desk.holdings.queues = many
+
+    again = desk.look(desk.fill(held(1)))
+
+    assert again is not None
+    assert (desk.left(), again.delay_ms) == ([], holding.HURRIED_LOOK_MS)
+
+
 # --- release ---
 
 
@@ -580,15 +701,32 @@ def test_while_rabbitmq_is_away_the_look_waits(monkeypatch: pytest.MonkeyPatch) 
 # --- copies of the job, and its loss ---
 
 
-def test_a_copy_of_the_job_ends_by_itself() -> None:
+def test_a_copy_of_the_job_watches_the_look_that_has_begun_and_ends_when_the_next_one_is_made() -> None:
     desk = Desk()
     job = desk.fill()
 
     again = desk.look(job)
+    copy = desk.look(job)
 
-    assert desk.look(job) is None
+    assert copy is not None
+    assert (following(copy).number, copy.delay_ms) == (job.number, holding.WATCH_MS), "it changes nothing"
     assert desk.look(following(again)) is not None
+    assert desk.look(following(copy)) is None
     assert desk.look(job) is None
+
+
+def test_a_look_without_a_message_that_a_crash_ended_is_made_again_by_the_message_that_watches() -> None:
+    desk = Desk(answer=refuse_all)
+    job = desk.fill(held(1))
+    desk.breakers.open = True
+    look(job, desk.context, place=ExitStack())  # and what should follow was not published
+    copy = following(desk.look(job))
+    desk.answer = lambda _: None
+
+    again = following(desk.look(copy))
+
+    assert (desk.posted, desk.left()) == (["d-1", "d-1"], [])
+    assert (again.number, again.watching) == (job.number + 1, False)
 
 
 def test_a_look_that_a_crash_ended_is_made_again() -> None:

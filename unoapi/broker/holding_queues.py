@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import NotFound
@@ -33,6 +34,7 @@ class BrokerHoldingQueues:
         self._url = amqp_url
         self._topology = topology
         self._publisher = publisher
+        self._idle: deque[_ReleaseConnection] = deque()
 
     def make(self, endpoint: Endpoint, token: str) -> None:
         """Make the queue, if it is not there."""
@@ -46,6 +48,7 @@ class BrokerHoldingQueues:
 
     def peek(self, endpoint: Endpoint, token: str, *, position: int) -> HeldDelivery | None:
         """The delivery at this position, or the last one before it. One that cannot be read goes to the work queue."""
+        self._drop_stale()
         name = self._topology.holding_queue(endpoint, token).name
 
         def work(channel: Any) -> HeldDelivery | None:
@@ -67,16 +70,35 @@ class BrokerHoldingQueues:
 
     @contextmanager
     def consume(self, endpoint: Endpoint, token: str) -> Iterator[_Consumer]:
-        """Take deliveries, oldest first, on a connection of its own."""
+        """Take deliveries, oldest first, on a connection that nobody else uses now."""
         queue = self._topology.holding_queue(endpoint, token)
         try:
-            with self._connection() as connection:
+            connection = self._idle_or_new()
+            try:
                 consumer = _Consumer(connection, queue)
                 yield consumer
-                consumer.finish()
-                # Closing the connection gives back what is not settled, in its order.
+                is_clean = consumer.finish()
+            except BaseException:
+                connection.close()
+                raise
+            if is_clean:
+                self._idle.append(connection)
+            else:
+                connection.close()  # it gives back what is not settled, in its order
         except BROKER_ERRORS as error:
             raise BrokerUnavailable(f"the connection to RabbitMQ was lost: {type(error).__name__}") from error
+
+    def _idle_or_new(self) -> _ReleaseConnection:
+        self._drop_stale()
+        with suppress(IndexError):
+            return self._idle.pop()
+        return _ReleaseConnection(self._url)
+
+    def _drop_stale(self) -> None:
+        """Drop the idle connections for whose heartbeat RabbitMQ waits; the longest idle one stands first."""
+        with suppress(IndexError):
+            while not self._idle[0].is_fresh:
+                self._idle.popleft().drop()
 
     def count(self, endpoint: Endpoint, token: str) -> int:
         """How many deliveries the queue has; 0 when somebody deleted it."""
@@ -100,40 +122,62 @@ class BrokerHoldingQueues:
         name = self._topology.holding_queue(endpoint, token).name
         self._publisher.on_channel(lambda channel: channel.queue_delete(name) and None)
 
-    def _connection(self) -> Connection:
+
+class _ReleaseConnection:
+    """A connection with a channel from which one queue after the other is consumed."""
+
+    def __init__(self, url: str) -> None:
         options = {"client_properties": {"connection_name": "unoapi release"}}
-        connection = Connection(
-            self._url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=HEARTBEAT_S, transport_options=options
+        self.inner = Connection(
+            url, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=HEARTBEAT_S, transport_options=options
         )
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-        return connection
+        try:
+            self.inner.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            channel: Any = self.inner.channel()
+            channel.basic_qos(0, PREFETCH, False)
+        except BaseException:
+            self.close()
+            raise
+        self.channel = channel
+        self.used_at = time.monotonic()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether RabbitMQ does not wait for a heartbeat yet."""
+        return time.monotonic() - self.used_at < HEARTBEAT_S
+
+    def close(self) -> None:
+        """Close it. What is not settled is in its queue again, in its order."""
+        self.inner.release()
+
+    def drop(self) -> None:
+        """Close it without the handshake, for which RabbitMQ may not be there any more."""
+        self.inner.collect(socket_timeout=0.5)
 
 
 class _Consumer:
     """See the port `HeldDeliveries`."""
 
-    def __init__(self, connection: Connection, queue: Queue) -> None:
+    def __init__(self, connection: _ReleaseConnection, queue: Queue) -> None:
         self._connection = connection
+        self._channel = connection.channel
         self._queue = queue
         self._came: list[HeldDelivery] = []
-        self._settled = False
+        self._unsettled = 0
         self._beat_at = time.monotonic()
-        channel: Any = connection.channel()
-        channel.basic_qos(0, PREFETCH, False)
-        self._consumer_tag = channel.basic_consume(queue.name, no_ack=False, callback=self._on_message)
-        self._channel = channel
+        self._consumer_tag = self._channel.basic_consume(queue.name, no_ack=False, callback=self._on_message)
 
     def take(self, *, wait_s: float) -> list[HeldDelivery]:
         """Those that came; waits for the first one so many seconds."""
         now = time.monotonic()
         if now - self._beat_at >= HEARTBEAT_S / 4:
             self._beat_at = now
-            self._connection.heartbeat_check()
+            self._connection.inner.heartbeat_check()
         deadline = now + wait_s
         try:
             while len(self._came) < PREFETCH:
                 left_s = READ_S if self._came else deadline - time.monotonic()
-                self._connection.drain_events(timeout=max(READ_S, left_s))
+                self._connection.inner.drain_events(timeout=max(READ_S, left_s))
         except TimeoutError:
             pass
         came, self._came = self._came, []
@@ -145,19 +189,22 @@ class _Consumer:
 
     def done(self, held: HeldDelivery) -> None:
         """Remove a delivery."""
-        self._settled = True
+        self._unsettled -= 1
         self._channel.basic_ack(held.tag)
 
     def refuse(self, held: HeldDelivery) -> None:
         """Move a delivery to the work queue, by dead-lettering."""
-        self._settled = True
+        self._unsettled -= 1
         self._channel.basic_reject(held.tag, requeue=False)
 
-    def finish(self) -> None:
-        """Return when the queue has everything that was settled."""
+    def finish(self) -> bool:
+        """Take no more. Whether nothing is left to give back; else the queue has everything that was settled then."""
         self._channel.basic_cancel(self._consumer_tag)
-        if self._settled:
-            wait_until_applied(self._channel, self._queue.name)
+        self._connection.used_at = time.monotonic()
+        if not self._unsettled:
+            return True  # the channel stays, and passes on what it has taken
+        wait_until_applied(self._channel, self._queue.name)
+        return False
 
     def _on_message(self, message: Any) -> None:
         tag = message.delivery_info["delivery_tag"]
@@ -165,4 +212,5 @@ class _Consumer:
         if held is None:
             self._channel.basic_reject(tag, requeue=False)
         else:
+            self._unsettled += 1
             self._came.append(held)

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+Origin = tuple[str, str, int]
+"""Scheme, host and port of an address: who is behind it."""
+
 
 class Endpoint(NamedTuple):
     """One webhook of one session."""
@@ -23,8 +26,8 @@ class Endpoint(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def origin_of(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an address: who is behind it. None for what is no address."""
+def origin_of(url: str) -> Origin | None:
+    """The origin of an address. None for what is no address."""
     try:
         parts = urlsplit(url)
         return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
@@ -41,6 +44,10 @@ class Holding(NamedTuple):
     token: str
     ready: bool
     waiting: bool
+
+
+LOOK_ENDED, LOOK_BEGUN = -1, -2
+"""Who makes a look at a holding queue a second time learns whether the next one has been made after it, or not yet."""
 
 
 @dataclass(frozen=True)

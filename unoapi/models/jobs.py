@@ -352,7 +352,7 @@ class ReleaseEndpoint(Job):
     One such job waits for the next look as long as the queue is there; each look publishes the next one. `made` says
     that RabbitMQ has the queue, `closing` that nobody finds it any more, and `unbound` that nothing is published to it
     by who found it before. It was found empty from `quiet_since_ms` on (0: it was not), and `probes` were made.
-    `number` counts the looks.
+    `number` counts the looks. `watching`: another one has begun this look, and it is made again if that stopped.
     """
 
     task: ClassVar[str] = "outgoing.release"
@@ -366,6 +366,7 @@ class ReleaseEndpoint(Job):
     quiet_since_ms: int = 0
     probes: int = 0
     number: int = 0
+    watching: bool = False
 
     @property
     def endpoint(self) -> Endpoint:

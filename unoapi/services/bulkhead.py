@@ -38,6 +38,7 @@ class Bulkhead:
         self._endpoints, self._origins = _Account(), _Account()
         self._probes = self._releases = 0
         self._lock = threading.Lock()
+        self._probe_ended = threading.Condition(self._lock)
 
     @contextmanager
     def taken(self, url: str, endpoint: Endpoint | None = None) -> Iterator[None]:
@@ -80,6 +81,15 @@ class Bulkhead:
         finally:
             with self._lock:
                 self._probes -= probe
+                self._probe_ended.notify()
+
+    @contextmanager
+    def place_to_probe(self, *, wait_s: float = 0.0) -> Iterator[bool]:
+        """Probe an endpoint if one may, or may within so many seconds. Whether so."""
+        with self._lock:
+            may = self._probe_ended.wait_for(lambda: self.may_probe, wait_s)
+        with self.probing(may):
+            yield may
 
     @contextmanager
     def releasing(self) -> Iterator[bool]:

@@ -16,7 +16,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from unoapi.errors import BrokerUnavailable, DeliveryFailed, Held, Postponed, StoreUnavailable, describe, safe_traceback
-from unoapi.models.endpoints import DeliveryState
+from unoapi.models.endpoints import LOOK_BEGUN, DeliveryState
 from unoapi.models.jobs import DeliverWebhook, Envelope, HeldDelivery, ReleaseEndpoint, now_ms
 from unoapi.services.retries import OWN_TROUBLE, OWN_TROUBLE_MS, GiveUp, decide, with_failure
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from unoapi.models.attempts import Attempt, EarlierAnswer, History
-    from unoapi.models.endpoints import Endpoint
+    from unoapi.models.endpoints import Endpoint, Origin
     from unoapi.ports import (
         Breakers,
         Deliveries,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Publisher,
     )
     from unoapi.services.bulkhead import Bulkhead
+    from unoapi.services.next_looks import NextLooks
     from unoapi.services.retries import RetrySchedule
 
 log = get_logger(__name__)
@@ -63,12 +64,19 @@ CLOSER_LOOK_MS = 8_000
 """A pause, or an outage, may be ended by hand, and what waits may be dropped."""
 QUIET_MS = 120_000
 """A queue that was empty for so long is removed."""
+PLACE_WAIT_S = 0.2
+"""So long who has made one look waits for a place to make another one."""
+WATCH_MS = 128_000
+"""Longer than a look takes with the wait for the next one."""
 CLOSED_MS = 64_000
 """Longer than from when somebody learned the queue's name until a delivery comes to it: an attempt may be between."""
 RUN_S = 20.0
 """One look releases for so long; another one goes on, perhaps in another process."""
 LOW = 100
-QUIET_S = 0.2
+QUIET_S, HURRIED_QUIET_S = 0.2, 0.02
+"""So long a queue that was released stays quiet before it counts as empty; shorter while others wait for the place."""
+HURRIED_LOOK_MS = 8_000
+"""What came too late for a release that was in a hurry waits no longer than that."""
 READ_EVERY_S = 0.1
 HEARTBEAT_EVERY_S = 1.0
 SHORT_S, LONG_S = 0.01, 60.0
@@ -177,6 +185,7 @@ class ReleaseContext:
     """What a look is made with.
 
     `attempt` makes one attempt, or takes the answer of the one that was made, and records what became of it.
+    `receiver` is who is behind an endpoint, as far as that is known.
     """
 
     queues: HoldingQueues
@@ -187,18 +196,43 @@ class ReleaseContext:
     publisher: Publisher
     schedule: RetrySchedule
     releases: Releases
+    next_looks: NextLooks
     attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None]
+    receiver: Callable[[Endpoint], Origin | None]
     stopping: Callable[[], bool]
 
 
-def look(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool = False) -> Envelope | None:
+def looks(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool = False) -> Iterator[Envelope]:
+    """Make a look, and others that need not wait, while there are places for them. The looks that follow. Never raises.
+
+    `redelivered`: see `look`.
+    """
+    deadline, wait_s = time.monotonic() + RUN_S, 0.0
+    following = look(job, context, redelivered=redelivered)
+    while True:
+        if following is not None:
+            yield following
+        if time.monotonic() >= deadline or context.stopping() or not context.next_looks.are_due:
+            return
+        with context.bulkhead.releasing() as may_release, ExitStack() as place:
+            if not (may_release and place.enter_context(context.bulkhead.place_to_probe(wait_s=wait_s))):
+                return
+            early = context.next_looks.take()
+            following = None if early is None else look(early, context, place=place)
+        wait_s = PLACE_WAIT_S
+
+
+def look(
+    job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool = False, place: ExitStack | None = None
+) -> Envelope | None:
     """Look after the holding queue of an endpoint. The next look; none when the queue is gone, or others look after it.
 
-    `redelivered`: a worker had this look before and stopped in the middle of it. Never raises: without this job nobody
-    would look.
+    `redelivered`: a worker had this look before and stopped in the middle of it. `place`: of a look whose message is
+    still to come, to be given back when its probe is over; it has one to release, too. Never raises: without this job
+    nobody would look.
     """
     try:
-        following = _look(job, context, redelivered=redelivered)
+        following = _look(job, context, redelivered=redelivered, place=place)
     except BrokerUnavailable:
         following = Envelope(_next(job, number=job.number + 1), delay_ms=OWN_TROUBLE_MS)
     except Exception as error:  # noqa: BLE001 (the queue must not be left alone for any of them)
@@ -216,16 +250,21 @@ def _punctual(delay_ms: int) -> int:
     return min(bound_ms, delay_ms)
 
 
-def _look(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool) -> Envelope | None:
+def _look(
+    job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool, place: ExitStack | None
+) -> Envelope | None:
     endpoint, queues = job.endpoint, context.queues
-    queue_count = 1 if job.closing else _begin(job, context, redelivered=redelivered)
+    queue_count = 1 if job.closing else _begin(job, context, redelivered=redelivered or job.watching)
+    if queue_count == LOOK_BEGUN and place is None:
+        # Perhaps by somebody without this message, who stopped in the middle of it.
+        return Envelope(_next(job, watching=True), delay_ms=WATCH_MS)
     if queue_count is not None and (queue_count < 0 or (queue_count == 0 and not job.made)):
         return None
-    job = _next(job, number=job.number + 1)
+    job = _next(job, number=job.number + 1, watching=False)
     if queue_count == 0:  # another one is the endpoint's now
         job = _next(job, closing=True)
-    oldest = None
-    if job.made:
+    oldest, was_made = None, job.made
+    if was_made:
         oldest = queues.peek(endpoint, job.token, position=job.probes % 2)
     else:
         queues.make(endpoint, job.token)
@@ -234,10 +273,15 @@ def _look(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool) -
     if oldest is not None and job.quiet_since_ms and not job.closing:
         _keep(job, context, waiting=True)
     look_ms = min(max(LOOK_MS, (queue_count or 0) * LOOK_PER_QUEUE_MS), LONGEST_LOOK_MS)
-    if oldest is None:
+    if oldest is not None:
+        following = _probe_or_release(_next(job, quiet_since_ms=0), oldest, context, look_ms=look_ms, place=place)
+    elif was_made:
         return _empty(job, context, look_ms=look_ms)
-    job, delay_ms = _release(_next(job, quiet_since_ms=0), oldest, context, look_ms=look_ms)
-    return Envelope(job, delay_ms=delay_ms)
+    else:
+        following = _Following(_next(job, quiet_since_ms=now_ms()), look_ms, Earlier.RETURN, LOOK_MS)
+    if queue_count and not job.closing:  # else nobody could tell that it was made
+        _note(following, context)
+    return Envelope(following.job, delay_ms=following.delay_ms)
 
 
 def _begin(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool) -> int | None:
@@ -286,36 +330,79 @@ def _empty(job: ReleaseEndpoint, context: ReleaseContext, *, look_ms: int) -> En
     return Envelope(_next(job, closing=True, quiet_since_ms=now), delay_ms=CLOSED_MS)
 
 
-def _release(
-    job: ReleaseEndpoint, oldest: HeldDelivery, context: ReleaseContext, *, look_ms: int
-) -> tuple[ReleaseEndpoint, int]:
-    """Probe or release, as far as the endpoint's state lets. The next look, and its delay in milliseconds."""
+class Earlier(Enum):
+    """For which reason a look need not wait for its time."""
+
+    PLACE = auto()  # a place to probe or to release is free
+    RETURN = auto()  # another endpoint of its receiver is back
+
+
+@dataclass(frozen=True)
+class _Following:
+    """The next look. It makes sense `since_ms` when there is a reason to make it earlier than after its delay."""
+
+    job: ReleaseEndpoint
+    delay_ms: int
+    earlier: Earlier | None = None
+    since_ms: int = 0
+
+
+def _note(following: _Following, context: ReleaseContext) -> None:
+    """Have the next look made earlier when there is a reason to."""
+    receiver = context.receiver(following.job.endpoint) if following.earlier is Earlier.RETURN else None
+    if receiver is not None or following.earlier is Earlier.PLACE:
+        until_s, since_s = _punctual(following.delay_ms) / 1000, following.since_ms / 1000
+        context.next_looks.add(following.job, receiver=receiver, since_s=since_s, until_s=until_s)
+
+
+def _probe_or_release(
+    job: ReleaseEndpoint, oldest: HeldDelivery, context: ReleaseContext, *, look_ms: int, place: ExitStack | None
+) -> _Following:
+    """Do what the endpoint's state lets."""
     state = _state(job.endpoint, context)
     dropped = oldest.job.accepted_at_ms <= state.dropped_until_ms
     if state.paused_ms and not dropped:
-        return job, _until(state.paused_ms, look_ms)
+        return _Following(job, _until(state.paused_ms, look_ms))
     probe_ms = None if dropped else context.breakers.next_probe_ms(state.breaker)
     if probe_ms:
-        return job, _until(probe_ms, look_ms)
+        return _Following(job, _until(probe_ms, look_ms), Earlier.RETURN, probe_ms)
     probed = set[str]()
     if probe_ms is not None:
-        if not context.bulkhead.may_probe:
-            return job, look_ms
+        outcome = _probe(oldest, context, place)
+        if outcome is None:
+            return _Following(job, look_ms, Earlier.PLACE)
         job = _next(job, probes=job.probes + 1)
-        with context.bulkhead.probing(True):
-            outcome = _attempt(oldest, context)
         if outcome is Outcome.WAIT:
-            return job, _until(context.breakers.next_probe_ms(_state(job.endpoint, context).breaker) or 0, look_ms)
+            probe_ms = context.breakers.next_probe_ms(_state(job.endpoint, context).breaker) or 0
+            return _Following(job, _until(probe_ms, look_ms), Earlier.RETURN, probe_ms)
+        if outcome is Outcome.DONE and (receiver := context.receiver(job.endpoint)):
+            context.next_looks.note_return(receiver)
         if outcome is not Outcome.OTHER:
             probed.add(oldest.job.id)
-    with context.bulkhead.releasing() as may_release:
-        if not may_release:
-            return job, look_ms
-        release = _Release(context, done=probed, on_empty=partial(_keep, job, context, waiting=False))
-        with context.queues.consume(job.endpoint, job.token) as queue:
-            release.run(queue)
-    job = _next(job, quiet_since_ms=now_ms() if release.empty else 0)
-    return job, look_ms if release.empty or release.stopped else 0
+    if place is not None:
+        place.close()  # nothing is left to probe
+    with ExitStack() as taken:
+        if place is None and not taken.enter_context(context.bulkhead.releasing()):
+            return _Following(job, look_ms, Earlier.PLACE)
+        return _release(job, context, done=probed, look_ms=look_ms)
+
+
+def _probe(oldest: HeldDelivery, context: ReleaseContext, place: ExitStack | None) -> Outcome | None:
+    """Make an attempt of a delivery whose endpoint is down. None: there is no place for it."""
+    with place or ExitStack() as taken:
+        may_probe = place is not None or taken.enter_context(context.bulkhead.place_to_probe())
+        return _attempt(oldest, context) if may_probe else None
+
+
+def _release(job: ReleaseEndpoint, context: ReleaseContext, *, done: set[str], look_ms: int) -> _Following:
+    """Take out what waits, but what is `done`."""
+    release = _Release(context, done=done, on_empty=partial(_keep, job, context, waiting=False))
+    with context.queues.consume(job.endpoint, job.token) as queue:
+        release.run(queue)
+    if not release.empty:
+        return _Following(job, look_ms if release.stopped else 0)
+    empty_look_ms = min(look_ms, HURRIED_LOOK_MS) if release.hurried else look_ms
+    return _Following(_next(job, quiet_since_ms=now_ms()), empty_look_ms)
 
 
 def _until(wait_ms: int, look_ms: int) -> int:
@@ -377,7 +464,7 @@ class _Release:
     """
 
     def __init__(self, context: ReleaseContext, *, done: set[str], on_empty: Callable[[], None]) -> None:
-        self.empty = self.stopped = False
+        self.empty = self.stopped = self.hurried = False
         self._emptied = False
         self._context = context
         self._done = done
@@ -400,7 +487,7 @@ class _Release:
             idle = not self._running and not self._waiting
             every_s = READ_EVERY_S if going_on and len(self._waiting) < LOW else HEARTBEAT_EVERY_S
             if idle or now - read_at >= every_s:
-                came = queue.take(wait_s=QUIET_S if self._emptied and idle and going_on else 0.0)
+                came = queue.take(wait_s=self._quiet_s() if self._emptied and idle and going_on else 0.0)
                 for held in came:
                     heapq.heappush(self._waiting, (held.job.accepted_at_ms, next(numbers), held))
                 read_at = now if len(came) < LOW else now - READ_EVERY_S
@@ -412,6 +499,10 @@ class _Release:
                 self._settle(queue)
             elif not going_on:
                 return
+
+    def _quiet_s(self) -> float:
+        self.hurried = self._context.next_looks.are_due
+        return HURRIED_QUIET_S if self.hurried else QUIET_S
 
     def _nothing_left(self) -> None:
         """Let new deliveries pass at once; end when nothing has come from before that."""

@@ -27,7 +27,8 @@ if token and token ~= ARGV[1] then return 0 end
 next = tonumber(next or 0)
 local look = tonumber(ARGV[7])
 if look >= 0 then
-  if next > look + 1 or (next == look + 1 and ARGV[8] ~= '1') then return -1 end
+  if next > look + 1 then return -1 end
+  if next == look + 1 and ARGV[8] ~= '1' then return -2 end
   next = look + 1
 end
 local since = ARGV[3] - ARGV[4]
@@ -55,7 +56,7 @@ class RedisHoldings:
     def begin(  # noqa: PLR0913 (the fields of an entry)
         self, endpoint: Endpoint, token: str, *, look: int, redelivered: bool, ready: bool, waiting: bool
     ) -> int:
-        """The same as `keep`, at the beginning of a look. Negative: another copy of its message has made it.
+        """The same as `keep`, at the beginning of a look. LOOK_ENDED or LOOK_BEGUN: it was made before.
 
         One that is `redelivered` may be made again, until the next one is.
         """
