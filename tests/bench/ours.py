@@ -32,8 +32,10 @@ from unoapi.models.cloud_api.callbacks import EventPayload
 from unoapi.models.cloud_api.events import Event, split
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, ReleaseEndpoint, delivery_id, now_ms
+from unoapi.models.session import Session
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, READ_AFTER_MS
 from unoapi.stores.circuit_breakers import breaker_key
+from unoapi.stores.session_index import index_commands
 
 TOKEN = "token-of-the-benchmarks"
 HEADERS = {"Authorization": TOKEN}
@@ -408,11 +410,13 @@ def prepare(
 
 
 def store_session(stage: Stage, phone: str, urls: Mapping[str, str]) -> None:
-    """Store a number of the sandbox with the addresses of its webhooks."""
+    """Store a number of the sandbox with the addresses of its webhooks, in the index too, as the API does."""
     common = {"header": "Authorization", "token": "bench", "secret": "bench"}
     webhooks = [{"id": name, "urlAbsolute": url, **common} for name, url in urls.items()]
     with redis.Redis.from_url(stage.redis_url) as client:
         client.set(f"unoapi-config:{phone}", json.dumps({"provider": "sandbox", "webhooks": webhooks}))
+        for command in index_commands(Session(phone=phone)):
+            client.execute_command(*command)
 
 
 def fill(stage: Stage, amount: int, make: Callable[[Event], Job]) -> None:
