@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pycurl
@@ -299,6 +301,20 @@ def test_a_name_that_changes_its_address_after_the_first_look_up_gets_no_second_
     assert sockets[1][0] == pycurl.SOCKET_BAD
     assert "metadata" in sockets[1][1]
     sockets[0][0].close()
+
+
+def test_a_socket_of_which_pycurl_has_its_duplicate_is_closed_and_nobody_warned() -> None:
+    open_socket = AddressGuard().socket_opener("http://plain.example/")
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        opened = open_socket(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("93.184.216.34", 80)))
+        number = opened.fileno()
+        del opened
+
+    assert warned == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 def test_of_several_addresses_the_open_ones_are_tried() -> None:

@@ -87,10 +87,10 @@ class AddressGuard:
 
     def _refusal_of(self, host: str, port: int, address: Address) -> str:
         """The refusal, which a tenant reads: what a name of the inner network leads to is not in it."""
-        named = f"the address {address}" if _address(host) is not None else f"the address of {host}"
         rule = _rule(address)
         if not rule or self._exactly(address):
             return ""
+        named = f"the address {address}" if _address(host) is not None else f"the address of {host}"
         if port in self._own_ports or (address.is_loopback and port in self._local_ports):
             return f"port {port} of {named} is one of our own services: no setting can allow it"
         if rule in FLOOR:
@@ -171,7 +171,7 @@ class SocketOpener:
             self._refusal = refusal
             return pycurl.SOCKET_BAD
         self._opened = True
-        return socket.socket(family, kind, protocol)
+        return _Handed(family, kind, protocol)
 
     @property
     def refusal(self) -> str:
@@ -179,6 +179,14 @@ class SocketOpener:
         return "" if self._opened else self._refusal
 
 
+class _Handed(socket.socket):
+    """A socket of which pycurl takes a duplicate; it closes without the warning of one that was forgotten."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@lru_cache(maxsize=1024)
 def _address(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

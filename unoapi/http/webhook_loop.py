@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-import selectors
+import select
 import socket
 import time
 from collections import OrderedDict
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_KEPT = 2048
 """Connections that wait for their owner's next request; at most half of the files that may be open."""
 WAKING_BYTES = 4096
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class WebhookLoop:
@@ -44,7 +43,7 @@ class WebhookLoop:
         self._idle: list[WebhookExchange] = []
         self._half_of_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._under_way: dict[pycurl.Curl, tuple[_Owner, WebhookExchange, Callable[[Answer], None]]] = {}
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()  # what is registered are exchanges under way: to change it takes no system call
         self._due: float | None = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -52,7 +51,7 @@ class WebhookLoop:
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
-        self._selector.register(self._woken, READ)
+        self._poll.register(self._woken, select.POLLIN)
 
     @property
     def under_way(self) -> int:
@@ -86,12 +85,15 @@ class WebhookLoop:
         """Go on with all exchanges until something happened, `wake` was called, or the time is over."""
         if self._due is not None:
             timeout_s = min(timeout_s, max(0.0, self._due - time.monotonic()))
-        for key, happened in self._selector.select(timeout_s):
-            if key.fileobj is self._woken:
+        for fd, happened in self._poll.poll(timeout_s * 1000):
+            if fd == self._woken.fileno():
                 self._rest()
                 continue
-            what = (pycurl.CSELECT_IN if happened & READ else 0) | (pycurl.CSELECT_OUT if happened & WRITE else 0)
-            self._multi.socket_action(key.fd, what)
+            # An error, or the other side's end, is for whoever waits to read or to write.
+            what = (pycurl.CSELECT_IN if happened & ~select.POLLOUT else 0) | (
+                pycurl.CSELECT_OUT if happened & ~select.POLLIN else 0
+            )
+            self._multi.socket_action(fd, what)
         if self._due is not None and time.monotonic() >= self._due:
             self._due = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -113,7 +115,6 @@ class WebhookLoop:
         for owner in self._owners.values():
             owner.pool.close()
         self._multi.close()
-        self._selector.close()
         self._woken.close()
         self._waker.close()
 
@@ -161,13 +162,10 @@ class WebhookLoop:
         """Libcurl's word about what to wait for at a socket."""
         if what == pycurl.POLL_REMOVE:
             with suppress(KeyError):
-                self._selector.unregister(fd)
+                self._poll.unregister(fd)
             return
-        events = (READ if what & pycurl.POLL_IN else 0) | (WRITE if what & pycurl.POLL_OUT else 0)
-        try:
-            self._selector.modify(fd, events)
-        except KeyError:
-            self._selector.register(fd, events)
+        events = (select.POLLIN if what & pycurl.POLL_IN else 0) | (select.POLLOUT if what & pycurl.POLL_OUT else 0)
+        self._poll.register(fd, events)
 
     def _set_timer(self, timeout_ms: int) -> None:
         self._due = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
