@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kombu.serialization import dumps
 
 from unoapi.broker import celery
 from unoapi.broker.celery import DrainingPool, SafeConsumer, TaskEvents
@@ -160,21 +162,62 @@ class Producer:
         self.auto_declare = True
         self.sent: list[Any] = []
 
-    def publish(self, events: Any, **_: Any) -> None:
-        self.sent.append(events)
+    def publish(self, events: Any, **options: Any) -> None:
+        kind, _, body = dumps(events, options["serializer"]) if "content_type" not in options else (
+            options["content_type"], options["content_encoding"], events
+        )  # fmt: skip
+        assert kind == "application/json"
+        self.sent.append(json.loads(body))
 
 
-def test_task_events_are_left_out_while_rabbitmq_has_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def raw() -> SimpleNamespace:
+    """The connection below kombu's."""
+    return SimpleNamespace()
+
+
+@pytest.fixture
+def events(raw: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("celery.events.dispatcher.Producer", Producer)
-    raw = SimpleNamespace()
     connection = SimpleNamespace(connection=raw, transport=SimpleNamespace(driver_type="amqp"))
     app = SimpleNamespace(
         clock=SimpleNamespace(forward=lambda: 1),
         conf=SimpleNamespace(event_exchange="celeryev", event_serializer="json"),
     )
     events: Any = TaskEvents(connection, "worker", app=app, buffer_group=["task"])
+    events.producer.sent.clear()
+    return events
+
+
+@pytest.mark.parametrize("text", ["phone=5511 message_id=wamid.é", "half of a pair: \ud800"])
+def test_task_events_are_the_json_that_flower_reads(events: Any, text: str) -> None:
+    events.send("task-received", uuid="1", args=text, eta=None)
+    events.send("task-succeeded", uuid="1", runtime=0.25)
+    events.flush()
+
+    [[received, succeeded]] = events.producer.sent
+    assert (received["type"], received["args"], received["eta"]) == ("task-received", text, None)
+    assert (succeeded["type"], succeeded["runtime"]) == ("task-succeeded", 0.25)
+
+
+def test_events_that_were_kept_while_nobody_took_them_are_sent_once_as_they_were(
+    events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionResetError
+
+    events.send("task-received", uuid="1")
+    with monkeypatch.context() as away:
+        away.setattr(events.producer, "publish", refuse)
+        events.flush()
+
+    events.flush()
+
+    assert [[event["uuid"] for event in together] for together in events.producer.sent] == [["1"]]
+
+
+def test_task_events_are_left_out_while_rabbitmq_has_an_alarm(events: Any, raw: SimpleNamespace) -> None:
     sent = events.producer.sent
-    sent.clear()
 
     def send(uuid: str) -> None:
         events.send("task-received", uuid=uuid)

@@ -120,10 +120,8 @@ class FannedOut:
             return [TraceEntry.of(job, "superseded", detail="a later status was published already")]
         if not self.deliveries and not self.filters:
             return [TraceEntry.of(job, "filtered", detail="the number has no webhook")]
-        return [
-            *(TraceEntry.of(job, "filtered", webhook=webhook, detail=why) for webhook, why in self.filters.items()),
-            *(TraceEntry.of(job, "queued", webhook=delivery.webhook_id) for delivery in self.deliveries),
-        ]
+        filtered = [TraceEntry.of(job, "filtered", webhook=name, detail=why) for name, why in self.filters.items()]
+        return filtered + [TraceEntry.of(job, "queued", webhook=delivery.webhook_id) for delivery in self.deliveries]
 
 
 def fan_out(
