@@ -4,6 +4,7 @@ Celery makes a request of each message, which knows time limits, ETAs, callbacks
 it. Nothing of that is used here, and it costs more than the work itself.
 
     consumer --> a new event or delivery --> FirstAttempts: one thread for all of them
+             --> a message to a contact  --> behind the one before it: `Lines`
              --> any other message, and what is not plain there --> a thread of the pool: `Run`
 
 Pools of processes, and messages that ask for more, go Celery's own way.
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 from celery.worker.strategy import default
 
 from tasks.first_attempts import FIRST_TASKS, FirstAttempts
+from tasks.lines import Lines, line_of
 from tasks.running import Run, arguments
 from unoapi.broker.celery import DrainingPool
+from unoapi.models.jobs import SendMessage
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.tracing import is_tracing
 
@@ -40,6 +43,7 @@ def strategy(task: UnoTask, app: Celery, consumer: Any) -> Callable[..., None]:
     if executor is None:
         return ordinary
     first_attempts = _first_attempts(task, consumer)
+    lines = Lines(executor.submit, most=executor._max_workers // 2) if task.name == SendMessage.task else None  # noqa: SLF001
 
     def handle(message: Message, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         if body is not None or callbacks or asks_for_more(message):
@@ -56,8 +60,12 @@ def strategy(task: UnoTask, app: Celery, consumer: Any) -> Callable[..., None]:
             reject=partial(reject, log, consumer.connection_errors),
         )
         run.note_received()
-        if first_attempts is None or not first_attempts.take(run):
-            executor.submit(run)
+        if first_attempts is not None and first_attempts.take(run):
+            return
+        if lines is not None and (line := line_of(run)):
+            lines.run(run, *line)
+            return
+        executor.submit(run)
 
     return handle
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Chat, Menu
-    from unoapi.models.claims import Claim, KeyState
+    from unoapi.models.claims import Claim, KeyState, Predecessor
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import ConnectorCommand
@@ -939,8 +939,8 @@ class SendOrder(Protocol):
         Calling the result waits until the message is there, so that no later one can be accepted before.
         """
 
-    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ...) -> str:
-        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable.
+    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ...) -> Predecessor | None:
+        """The first message of the line that goes before this one; none when it is its turn. Raises StoreUnavailable.
 
         Those in `gone` have left, though that may not be written yet.
         """

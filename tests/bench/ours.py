@@ -164,11 +164,11 @@ def sends(stage: Stage, *, checkout: Path = ROOT) -> Figures:
     with web(stage, checkout=checkout) as port:
         load(port, f"/v15.0/{PHONE}/messages", message("{n}").replace(CONTACT, CONTACT[:-2] + "{c}"), amount, HEADERS)
     waiting = [TOPOLOGY.bucket_queue(TOPOLOGY.bucket(after_ms)) for after_ms in (DELIVERED_AFTER_MS, READ_AFTER_MS)]
-    with workers(stage, checkout=checkout, queue=incoming) as started:
+    with queues.counted(stage.amqp_url) as depth, workers(stage, checkout=checkout, queue=incoming) as started:
 
         def sent(least: int, *more: str) -> float:
             eventually(
-                lambda: sum(queues.depth(stage.amqp_url, name) for name in (outgoing, *more)) >= 3 * least,
+                lambda: sum(depth(name) for name in (outgoing, *more)) >= 3 * least,
                 what="sends", within_s=PATIENCE_S, every_s=0.05,
             )  # fmt: skip
             return time.monotonic()

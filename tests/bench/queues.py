@@ -1,7 +1,8 @@
 """The baselines' queues: made anew for each run and filled while no worker runs."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -28,6 +29,14 @@ def declared(url: str, name: str) -> Any:
 def depth(url: str, name: str) -> int:
     """Messages that wait in a queue."""
     return int(declared(url, name).message_count)
+
+
+@contextmanager
+def counted(url: str) -> Iterator[Callable[[str], int]]:
+    """How many messages wait in a queue, asked on one connection: to look often must not be what the broker does."""
+    with Connection(url) as connection:
+        channel: Any = connection.default_channel
+        yield lambda name: int(channel.queue_declare(name, passive=True).message_count)
 
 
 def consumers(url: str, name: str) -> int:

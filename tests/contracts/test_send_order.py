@@ -11,10 +11,13 @@ import pytest
 from tests.support.fakes import CONTACT, PHONE, MemorySendOrder
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
+from unoapi.models.claims import Predecessor
 from unoapi.models.jobs import SendMessage
 from unoapi.stores.send_order import LOST_AFTER_US, RedisSendOrder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import redis
 
     from unoapi.ports import SendOrder
@@ -34,6 +37,11 @@ def message(name: str, contact: str = CONTACT) -> SendMessage:
     return SendMessage(id=name, phone=PHONE, message_id=name, body="{}", contact=contact)
 
 
+def first(order: SendOrder, job: SendMessage, *, gone: Sequence[str] = ()) -> str:
+    predecessor = order.first(job, now_us=now_us(), gone=gone)
+    return predecessor.message_id if predecessor else ""
+
+
 def joined(order: SendOrder, *names: str, at_us: int | None = None, prepared: bool = False) -> list[SendMessage]:
     jobs = [message(name) for name in names]
     for number, job in enumerate(jobs):
@@ -44,7 +52,7 @@ def joined(order: SendOrder, *names: str, at_us: int | None = None, prepared: bo
 def test_each_message_waits_for_the_first_one(order: SendOrder) -> None:
     one, two, three = joined(order, "1", "2", "3")
 
-    assert [order.first(job, now_us=now_us()) for job in (one, two, three)] == ["", "1", "1"]
+    assert [first(order, job) for job in (one, two, three)] == ["", "1", "1"]
 
 
 def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
@@ -54,15 +62,15 @@ def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
     order.leave(one, on_written=written.set)
 
     assert written.wait(2)
-    assert order.first(two, now_us=now_us()) == ""
-    assert order.first(three, now_us=now_us()) == "2"
+    assert first(order, two) == ""
+    assert first(order, three) == "2"
 
 
 def test_the_next_one_goes_when_the_first_one_is_known_to_have_left(order: SendOrder) -> None:
     *_, third = joined(order, "1", "2", "3")
 
-    assert order.first(third, now_us=now_us(), gone=["1"]) == "2"
-    assert order.first(third, now_us=now_us(), gone=["1", "2", "of another line"]) == ""
+    assert first(order, third, gone=["1"]) == "2"
+    assert first(order, third, gone=["1", "2", "of another line"]) == ""
 
 
 def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:
@@ -74,14 +82,14 @@ def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:
 def test_a_line_is_that_of_a_contact(order: SendOrder) -> None:
     joined(order, "1")
 
-    assert order.first(message("2", "5511900000001"), now_us=now_us()) == ""
+    assert first(order, message("2", "5511900000001")) == ""
 
 
 def test_a_message_is_in_its_line_when_it_was_waited_for(order: SendOrder) -> None:
     last = message("last").model_copy(update={"accepted_at_ms": now_us() // 1000 + 60_000})
     for number in range(20):
         order.join(message(f"{number}"), accepted_at_us=number + now_us(), prepared=False)()
-        assert order.first(last, now_us=now_us()) == "0"
+        assert first(order, last) == "0"
 
 
 def test_a_message_that_left_before_its_entry_was_written_blocks_nobody(order: SendOrder) -> None:
@@ -91,16 +99,16 @@ def test_a_message_that_left_before_its_entry_was_written_blocks_nobody(order: S
     (two,) = joined(order, "2", at_us=now_us() + 1000)
     order.join(one, accepted_at_us=now_us() - 1000, prepared=False)()
 
-    assert order.first(two, now_us=now_us()) == ""
+    assert first(order, two) == ""
 
 
 def test_a_message_that_is_not_in_its_line_takes_the_place_of_its_time(order: SendOrder) -> None:
     (one,) = joined(order, "1")
     later = message("2").model_copy(update={"accepted_at_ms": one.accepted_at_ms + 5000})
 
-    assert order.first(later, now_us=now_us()) == "1"
+    assert first(order, later) == "1"
     order.leave(one)
-    eventually(lambda: order.first(later, now_us=now_us()) == "", within_s=2)
+    eventually(lambda: first(order, later) == "", within_s=2)
 
 
 def test_a_message_that_got_lost_is_passed_by_and_one_that_waits_is_not(order: SendOrder) -> None:
@@ -111,14 +119,24 @@ def test_a_message_that_got_lost_is_passed_by_and_one_that_waits_is_not(order: S
     time.sleep(0.2)  # written without waiting
     (last,) = joined(order, "last")
 
-    assert order.first(last, now_us=now_us()) == "waits"
+    assert first(order, last) == "waits"
 
 
 def test_a_message_that_is_prepared_waits(order: SendOrder) -> None:
     joined(order, "voice", at_us=now_us() - LOST_AFTER_US - 1_000_000, prepared=True)
     (last,) = joined(order, "last")
 
-    assert order.first(last, now_us=now_us()) == "voice"
+    assert first(order, last) == "voice"
+
+
+def test_who_waits_behind_a_message_knows_whether_that_waits_itself(order: SendOrder) -> None:
+    (on_its_way,) = joined(order, "on its way")
+    (last,) = joined(order, "last")
+    assert order.first(last, now_us=now_us()) == Predecessor("on its way", waits=False)
+
+    order.wait(on_its_way)
+
+    eventually(lambda: order.first(last, now_us=now_us()) == Predecessor("on its way", waits=True), within_s=2)
 
 
 def test_nothing_stays_in_redis(redis_client: RedisClient, raw_redis: redis.Redis) -> None:

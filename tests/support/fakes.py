@@ -31,7 +31,7 @@ from unoapi.models.alerts import AlertGroup
 from unoapi.models.attempts import Answer
 from unoapi.models.bulk import OPEN, RANKS
 from unoapi.models.chats import NO_CHAT, Chat, last_of
-from unoapi.models.claims import Claim
+from unoapi.models.claims import Claim, Predecessor
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.contacts import contact_key
@@ -247,7 +247,7 @@ class MemorySendOrder:
             self.waiting |= {job.id} if prepared else set()
         return lambda: None
 
-    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> str:
+    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> Predecessor | None:
         if self.away:
             raise StoreUnavailable("Redis is away")
         with self._lock:
@@ -258,9 +258,9 @@ class MemorySendOrder:
             while (first := min(line, key=lambda name: line[name])) != job.id:
                 recent = line[first] > now_us - LOST_AFTER_US
                 if first not in self.left and (recent or first in self.waiting):
-                    return first
+                    return Predecessor(first, waits=first in self.waiting)
                 del line[first]
-            return ""
+            return None
 
     def ahead(self, job: MessageJob) -> int:
         with self._lock:

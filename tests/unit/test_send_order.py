@@ -72,6 +72,37 @@ def test_x1_a_message_whose_predecessor_is_elsewhere_comes_back_and_keeps_its_pl
     assert left == ["1", "2"]
 
 
+def test_x1_a_message_that_overtook_another_one_waits_until_that_has_come() -> None:
+    """Two requests at once: the second was accepted later, and stands before the first in the queue. Each that came
+    back after a second had all those behind it come back as well.
+    """
+    order = MemorySendOrder()
+    left: list[str] = []
+    jobs = accepted(order, "1", "2")
+    send = sending(SendTurns(order, threads=50), left)
+
+    with ThreadPoolExecutor(2) as pool:
+        second = pool.submit(send, jobs[1])
+        time.sleep(0.3)
+        first = pool.submit(send, jobs[0])
+
+    assert [first.result(), second.result()] == ["sent", "sent"]
+    assert left == ["1", "2"]
+
+
+def test_x1_what_stands_behind_a_message_that_was_put_back_holds_no_thread() -> None:
+    order = MemorySendOrder()
+    first, second, third = accepted(order, "1", "2", "3")
+    turns = SendTurns(order, threads=50)
+    send = sending(turns, [])
+    with pytest.raises(Postponed), turns.turn(first):
+        raise Postponed("no connector", after_ms=5000)
+
+    began = time.monotonic()
+    assert [send(second), send(third)] == ["postponed", "postponed"]
+    assert time.monotonic() - began < send_order.LITTLE_PATIENCE_S
+
+
 def test_x1_a_slow_conversation_holds_up_no_other_one_and_few_threads() -> None:
     order = MemorySendOrder()
     left: list[str] = []

@@ -12,12 +12,12 @@ from kombu.message import Message
 
 import tasks.strategy
 from tasks.app import make_worker
-from tests.support.fakes import WebhookRecorder, make_delivery, make_session
+from tests.support.fakes import WebhookRecorder, make_delivery, make_send, make_session
 from tests.support.worker import make_uno
 from unoapi.broker.messages import DELIVERIES_HEADER, to_message
 from unoapi.errors import BrokerUnavailable
 from unoapi.models.attempts import Answer, History
-from unoapi.models.jobs import Envelope
+from unoapi.models.jobs import Envelope, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,25 +31,28 @@ class Consumer:
     """What a strategy uses of Celery's consumer. Its threads run at once, in this one."""
 
     def __init__(self, *, threads: bool = True) -> None:
-        executor = SimpleNamespace(submit=lambda work: work())
+        executor = SimpleNamespace(submit=lambda work, *given: work(*given), _max_workers=10)
         self.pool = SimpleNamespace(executor=executor) if threads else SimpleNamespace()
         self.connection_errors = ()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.event_dispatcher = SimpleNamespace(enabled=True, send=self._send)
         self.settled: list[object] = []
         self.ordinary: list[Message] = []
+        self._handlers: dict[str, Callable[..., None]] = {}
 
     def _send(self, event: str, **fields: Any) -> None:
         self.events.append((event, fields))
 
     def handle(self, uno: Uno, message: Message, *, callbacks: tuple[Any, ...] = ()) -> None:
         """Let the strategy of the message's task have it."""
-        worker = make_worker(uno)
-        task: Any = worker.tasks[message.headers["task"]]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tasks.strategy, "default", lambda *_: self._ordinary)
-            handler: Callable[..., None] = task.start_strategy(worker, self)
-        handler(
+        name = message.headers["task"]
+        if name not in self._handlers:
+            worker = make_worker(uno)
+            task: Any = worker.tasks[name]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(tasks.strategy, "default", lambda *_: self._ordinary)
+                self._handlers[name] = task.start_strategy(worker, self)
+        self._handlers[name](
             message,
             None,
             lambda *_: self.settled.append("acknowledged"),
@@ -267,3 +270,21 @@ def test_an_event_that_cannot_be_sent_keeps_no_message_from_being_delivered(uno:
 
     assert consumer.settled == ["acknowledged"]
     assert uno.deliveries.state("delivery-1", make_delivery().endpoint).done
+
+
+def test_messages_to_one_contact_take_one_thread(uno: Uno, consumer: Consumer) -> None:
+    begun: list[tuple[Any, ...]] = []
+    consumer.pool.executor.submit = lambda *work: begun.append(work)
+    jobs = [
+        make_send(id=f"{number}", message_id=f"{number}", contact=contact, accepted_at_ms=now_ms() + number)
+        for number, contact in enumerate(("a", "a", ""))
+    ]
+
+    for job in jobs:
+        consumer.handle(uno, message_of(uno, job))
+
+    assert len(begun) == 2, "the first to the contact, and the one to none"
+    call, *given = begun[0]
+    call(*given)
+    assert len(begun) == 3
+    assert consumer.settled == ["acknowledged"]

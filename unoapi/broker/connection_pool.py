@@ -6,10 +6,13 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import amqp
-from amqp.exceptions import AMQPNotImplementedError, ChannelError, InternalError, NotAllowed
+from amqp import spec
+from amqp.exceptions import AMQPNotImplementedError, ChannelError, InternalError, NotAllowed, RecoverableConnectionError
+from amqp.serialization import dumps
 
 from unoapi.broker.connection import BROKER_ERRORS, Connection
 from unoapi.broker.messages import Message
@@ -38,6 +41,16 @@ REFUSED_STREAM = (ChannelError, AMQPNotImplementedError, InternalError, NotAllow
 """How a broker without streams answers: all but the first close the connection."""
 CHECK_S = 60.0
 """Between two declarations of the whole topology, which bring back what somebody deleted."""
+
+
+METHOD_FRAME = 1
+
+
+@lru_cache(maxsize=100)
+def _passive(queue: str) -> bytes:
+    """What py-amqp writes for `queue_declare(queue, passive=True, nowait=True)`: for few queues, many times."""
+    passive, durable, exclusive, auto_delete, nowait = True, False, False, False, True
+    return bytes(dumps("BsbbbbbF", (0, queue, passive, durable, exclusive, auto_delete, nowait, {})))
 
 
 class ConnectionPool:
@@ -348,8 +361,7 @@ class PooledConnection:
         self._messages = messages
         self._numbers = dict(enumerate(messages, self._sent + 1))
         for queue in {message.into for message in messages.values() if message.into}:
-            # Costs no round trip: RabbitMQ answers only when the queue is missing, and then takes nothing that follows.
-            self._channel.queue_declare(queue, passive=True, nowait=True)
+            self._look_for(queue)
         with self._inner.transport.one_write() if len(messages) > 1 else nullcontext():
             for message in list(messages.values()):
                 prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
@@ -360,6 +372,15 @@ class PooledConnection:
             if left <= 0:
                 raise TimeoutError("no confirm in time")
             self._inner.blocking_read(left)  # one frame: `drain_events` begins to wait anew after each heartbeat
+
+    def _look_for(self, queue: str) -> None:
+        """Have RabbitMQ end the channel when the queue is missing; it then takes nothing that follows.
+
+        Costs no round trip: there is no other answer.
+        """
+        if not self._channel.connection:
+            raise RecoverableConnectionError("the connection is closed")
+        self._inner.frame_writer(METHOD_FRAME, self._channel.channel_id, spec.Queue.Declare, _passive(queue), None)
 
     def heartbeat(self) -> None:
         """Exchange heartbeats, and read whether publishers are blocked. Raises when the other end is gone."""

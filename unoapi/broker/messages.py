@@ -146,8 +146,8 @@ def history_of(headers: dict[str, Any] | None) -> History:
     """The history that came with a message; an empty one when there is none or it cannot be read."""
     text = (headers or {}).get(HISTORY_HEADER)
     if not isinstance(text, str):
-        return History()
+        return NO_HISTORY
     try:
         return History.model_validate_json(text)
     except ValueError:
-        return History()
+        return NO_HISTORY

@@ -24,6 +24,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """A message to the same contact that goes before another one. `waits`: for its phone or its files, or to come back.
+
+    Otherwise some process is just about to send it.
+    """
+
+    message_id: str
+    waits: bool
+
+
+@dataclass(frozen=True)
 class KeyState:
     """The state of an idempotency key.
 

@@ -1,8 +1,8 @@
 """A contact's messages leave in the order in which they were accepted, as long as none is tried again.
 
-A worker that gets a message before its turn waits for the one before it, if that is under way in the same process, and
-only for a moment: a few messages of a contact, and half of the threads in all. Otherwise the message comes back,
-the later the more go before it. While Redis does not say whose turn it is, each process keeps the order of what it has.
+A worker that gets a message before its turn waits for the one before it, if that is about to leave, and only for a
+moment: a few messages of a contact, and half of the threads in all. Otherwise the message comes back, the later the
+more go before it. While Redis does not say whose turn it is, each process keeps the order of what it has.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from unoapi.errors import Postponed, StoreUnavailable
+from unoapi.models.claims import Predecessor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from unoapi.ports import SendOrder
 
 COME_BACK_MS, LONGEST_COME_BACK_MS = 1000, 16_000
-PATIENCE_S = 1.0
+PATIENCE_S, LITTLE_PATIENCE_S = 1.0, 0.05
+"""So long a message waits for one that is about to leave, and for one that waits itself."""
 MAX_WAITING_OF_ONE = 4
-OTHER_PROCESS_S = 0.05
-LOOK_S = 0.005
-"""So long a message waits for one that another process may just be sending, and so often it looks."""
+LOOK_S, LONGEST_LOOK_S = 0.005, 0.05
+"""So often it looks whether one that this process does not have left: ever less often."""
 WRITTEN_S = 1.0
 """What this process writes is in Redis after so long, or never."""
 MAX_REMEMBERED = 1000
@@ -41,6 +42,15 @@ class _Here(NamedTuple):
     over: threading.Event
 
 
+class _PutBack(NamedTuple):
+    """A message that comes back at `back_at`, and goes before others until `until`, by the monotonic clock."""
+
+    line: str
+    accepted_at_ms: int
+    back_at: float
+    until: float
+
+
 class SendTurns:
     """The turns of the messages that this process sends."""
 
@@ -50,7 +60,7 @@ class SendTurns:
         self._here: dict[str, _Here] = {}
         self._waiting: dict[str, int] = {}
         self._left: OrderedDict[str, dict[str, float]] = OrderedDict()  # by line: who left a moment ago, and when
-        self._coming_back: OrderedDict[str, tuple[str, int, float]] = OrderedDict()  # line, accepted at, until
+        self._coming_back: OrderedDict[str, _PutBack] = OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -69,7 +79,7 @@ class SendTurns:
             yield
         except Postponed as postponed:
             self._order.wait(job)
-            self._expect(job, line, wait_s=2 * postponed.after_ms / 1000)
+            self._expect(job, line, wait_s=postponed.after_ms / 1000)
             raise
         except BaseException:
             self._leave(job, line)
@@ -110,44 +120,49 @@ class SendTurns:
             return list(left)
 
     def _await_turn(self, job: MessageJob, line: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        elsewhere = 0.0
+        began, look_s = time.monotonic(), LOOK_S
         while first := self._first(job, line):
-            now = time.monotonic()
-            if first not in self._here:
-                elsewhere = elsewhere or now + OTHER_PROCESS_S
-            until = min(deadline, elsewhere or deadline)
-            if now >= until or not self._wait_for(first, line, until - now):
+            left_s = began + self._patience_s(first) - time.monotonic()
+            if left_s <= 0 or not self._wait_for(first.message_id, line, left_s, look_s=look_s):
                 turns = 1 + self._order.ahead(job) // MAX_WAITING_OF_ONE
                 after_ms = min(turns * COME_BACK_MS, LONGEST_COME_BACK_MS)
                 raise Postponed("an earlier message to the contact is on its way", after_ms=after_ms, jitter=False)
+            look_s = min(2 * look_s, LONGEST_LOOK_S)
 
-    def _first(self, job: MessageJob, line: str) -> str:
-        """The id of the message that goes before this one; empty when it is its turn, as far as anybody knows."""
+    def _patience_s(self, first: Predecessor) -> float:
+        """How long to wait for a message that is not here. One that was put back by this process comes much later."""
+        if first.message_id in self._here or not first.waits:
+            return PATIENCE_S
+        away = self._coming_back.get(first.message_id)
+        return 0.0 if away is not None and time.monotonic() < away.back_at else LITTLE_PATIENCE_S
+
+    def _first(self, job: MessageJob, line: str) -> Predecessor | None:
+        """The message that goes before this one; none when it is its turn, as far as anybody knows."""
         try:
             return self._order.first(job, now_us=time.time_ns() // 1000, gone=self._just_left(line))
         except StoreUnavailable:
             return self._first_here(line, job.accepted_at_ms)
 
-    def _first_here(self, line: str, accepted_at_ms: int) -> str:
+    def _first_here(self, line: str, accepted_at_ms: int) -> Predecessor | None:
         """The same, of what this process has, or has put back and sees again soon."""
         now = time.monotonic()
         with self._lock:
             for name, here in self._here.items():
                 if here.line == line and here.accepted_at_ms < accepted_at_ms:
-                    return name
-            for name, (its_line, its_time, until) in self._coming_back.items():
-                if its_line == line and its_time < accepted_at_ms and now < until:
-                    return name
-        return ""
+                    return Predecessor(name, waits=False)
+            for name, away in self._coming_back.items():
+                if away.line == line and away.accepted_at_ms < accepted_at_ms and now < away.until:
+                    return Predecessor(name, waits=True)
+        return None
 
     def _expect(self, job: MessageJob, line: str, *, wait_s: float) -> None:
         with self._lock:
-            self._coming_back[job.id] = (line, job.accepted_at_ms, time.monotonic() + wait_s)
+            now = time.monotonic()
+            self._coming_back[job.id] = _PutBack(line, job.accepted_at_ms, now + wait_s, now + 2 * wait_s)
             if len(self._coming_back) > MAX_REMEMBERED:
                 self._coming_back.popitem(last=False)
 
-    def _wait_for(self, first: str, line: str, wait_s: float) -> bool:
+    def _wait_for(self, first: str, line: str, wait_s: float, *, look_s: float) -> bool:
         """Wait at most so long for a message, if this process has it. Whether to look again: not too many wait."""
         with self._lock:
             waiting = self._waiting.get(line, 0)
@@ -158,7 +173,7 @@ class SendTurns:
         try:
             if here is not None:
                 return here.over.wait(wait_s)
-            time.sleep(min(LOOK_S, wait_s))
+            time.sleep(min(look_s, wait_s))
             return True
         finally:
             with self._lock:

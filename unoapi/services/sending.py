@@ -26,7 +26,7 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
-from unoapi.services.webhooks import to_fan_out
+from unoapi.services.webhooks import to_fan_out, to_fan_outs
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -213,11 +213,10 @@ def event_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStor
 
 def status_envelopes(job: MessageJob, receipt: Receipt, *, sessions: SessionStore, hold_ms: int = 0) -> list[Envelope]:
     """The events of a receipt, each at its time, none before `hold_ms`. The same receipt gives the same event ids."""
-    envelopes = []
     message = read_document(job.body)
     recipient, tracker = receiver(message, receipt), message.get(TRACKER)
-    for update in receipt.statuses:
-        event = status_event(
+    events = [
+        status_event(
             job.phone,
             message_id=job.id,
             status=update.status,
@@ -226,13 +225,13 @@ def status_envelopes(job: MessageJob, receipt: Receipt, *, sessions: SessionStor
             error=update.error,
             tracker=tracker,
         )
-        envelopes.append(
-            Envelope(
-                to_fan_out(event, phone=job.phone, sessions=sessions, notify_on_failure=job.notify_on_failure),
-                delay_ms=max(update.after_ms, hold_ms),
-            )
-        )
-    return envelopes
+        for update in receipt.statuses
+    ]
+    jobs = to_fan_outs(events, phone=job.phone, sessions=sessions, notify_on_failure=job.notify_on_failure)
+    return [
+        Envelope(event_job, delay_ms=max(update.after_ms, hold_ms))
+        for event_job, update in zip(jobs, receipt.statuses, strict=True)
+    ]
 
 
 def receiver(message: dict[str, Any], receipt: Receipt | None = None) -> Identity:

@@ -55,9 +55,17 @@ THROTTLED = frozenset({429, 503})
 
 
 def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_failure: bool = True) -> FanOut:
-    """The job for an event, addressed to the webhooks that the session has now: their ids, never tokens.
+    """The job for an event: see `to_fan_outs`."""
+    (job,) = to_fan_outs([event], phone=phone, sessions=sessions, notify_on_failure=notify_on_failure)
+    return job
 
-    When the session cannot be looked up it is addressed to none, and the fan-out waits until it can.
+
+def to_fan_outs(
+    events: Sequence[Event], *, phone: str, sessions: SessionStore, notify_on_failure: bool = True
+) -> list[FanOut]:
+    """The jobs for events, addressed to the webhooks that the session has now: their ids, never tokens.
+
+    When the session cannot be looked up they are addressed to none, and the fan-out waits until it can.
     """
     webhook_ids: tuple[str, ...] | None
     ordered: tuple[str, ...] = ()
@@ -65,22 +73,28 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
         session = sessions.find(phone)
         webhook_ids, stored = tuple(webhook.id for webhook in session.webhooks), session.stored
         ordered = tuple(webhook.id for webhook in session.webhooks if webhook.ordered)
-        event = event.addressed(number_id=session.phone_number_id, account_id=session.entry_id or phone)
+        account_id = session.entry_id or phone
+        events = [event.addressed(number_id=session.phone_number_id, account_id=account_id) for event in events]
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
-    contact = event.content.counterparty(phone).key[:256] if ordered else ""
-    return FanOut(
-        id=event.event_id,
-        phone=phone,
-        message_id=event.message_id,
-        kind=event.kind,
-        body=event.body,
-        webhook_ids=webhook_ids,
-        stored=stored,
-        notify_on_failure=notify_on_failure,
-        ordered=ordered if contact else (),
-        contact=contact,
-    )
+    jobs = []
+    for event in events:
+        contact = event.content.counterparty(phone).key[:256] if ordered else ""
+        jobs.append(
+            FanOut(
+                id=event.event_id,
+                phone=phone,
+                message_id=event.message_id,
+                kind=event.kind,
+                body=event.body,
+                webhook_ids=webhook_ids,
+                stored=stored,
+                notify_on_failure=notify_on_failure,
+                ordered=ordered if contact else (),
+                contact=contact,
+            )
+        )
+    return jobs
 
 
 @dataclass(slots=True)

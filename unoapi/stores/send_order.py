@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
+from unoapi.models.claims import Predecessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ LEFT_TTL_S = 70
 LOST_AFTER_US = 60_000_000
 """Longer than a message is on its way from the API to a worker: what is first for so long, and waits not, is lost."""
 
+WAITS, LEFT = "1", "0"
+
 _STATE = "unoapi-send-state:"
 _FIRST = """
 redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
@@ -33,9 +36,11 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 for number = 6, #ARGV do redis.call('ZREM', KEYS[1], ARGV[number]) end
 while true do
   local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  if first[1] == ARGV[1] then return '' end
+  if first[1] == ARGV[1] then return {} end
   local state = redis.call('GET', ARGV[5] .. first[1])
-  if state == '1' or (not state and tonumber(first[2]) > tonumber(ARGV[4])) then return first[1] end
+  if state == '1' or (not state and tonumber(first[2]) > tonumber(ARGV[4])) then
+    return {first[1], state or '0'}
+  end
   redis.call('ZREM', KEYS[1], first[1])
 end
 """
@@ -57,7 +62,7 @@ class RedisSendOrder:
         Calling the result waits until the message is there, so that no later one can be accepted before.
         """
         line = _line(job)
-        waits = (("SET", _state(job), "1", "EX", WAITS_TTL_S),) if prepared else ()
+        waits = (("SET", _state(job), WAITS, "EX", WAITS_TTL_S),) if prepared else ()
         try:
             wait = self._redis.begin(("ZADD", line, "NX", accepted_at_us, job.id), ("EXPIRE", line, LINE_TTL_S), *waits)
         except StoreUnavailable:
@@ -69,8 +74,8 @@ class RedisSendOrder:
 
         return joined
 
-    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> str:
-        """The id of the message that goes before this one; empty when it is its turn. Raises StoreUnavailable.
+    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> Predecessor | None:
+        """The first message of the line that goes before this one; none when it is its turn. Raises StoreUnavailable.
 
         Those in `gone` have left, though that may not be written yet.
         """
@@ -80,7 +85,7 @@ class RedisSendOrder:
             (first,) = self._redis.call(question)
         except StoreUnavailable:  # a blink should not cost the order; one that is away answers this at once
             (first,) = self._redis.call(question)
-        return str(first)
+        return Predecessor(f"{first[0]}", waits=first[1] == WAITS) if first else None
 
     def ahead(self, job: MessageJob) -> int:
         """How many messages go before this one; 0 when nobody knows."""
@@ -92,14 +97,14 @@ class RedisSendOrder:
 
     def wait(self, job: MessageJob) -> None:
         """Keep the place of a message that waits."""
-        self._redis.post(("SET", _state(job), "1", "EX", WAITS_TTL_S))
+        self._redis.post(("SET", _state(job), WAITS, "EX", WAITS_TTL_S))
 
     def leave(self, job: MessageJob, *, on_written: Callable[[], None] = _nothing) -> None:
         """Let the next one go: the message has left, or will not, or tries again later.
 
         `on_written` is called when every process sees it; perhaps in another thread, perhaps never.
         """
-        commands = ("ZREM", _line(job), job.id), ("SET", _state(job), "0", "EX", LEFT_TTL_S)
+        commands = ("ZREM", _line(job), job.id), ("SET", _state(job), LEFT, "EX", LEFT_TTL_S)
         self._redis.post(*commands, on_results=lambda _: on_written())
 
 

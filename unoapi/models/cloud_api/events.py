@@ -24,6 +24,7 @@ TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+_IN_ORDER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 HISTORY_PART = {"metadata": {"phase": 0, "chunk_order": 1, "progress": 100}}
 """Clients expect it. How much of the history a phone has handed over is not known here."""
 STATUSES = ("sent", "delivered", "read", "played", "deleted", "failed")
@@ -254,7 +255,7 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "")
         kind = "message"
         content[name] = [_without_addresses(item), is_same_phone(str(item.get("from") or ""), phone)]
     message_id = str(item.get("id") or "")
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    digest = hashlib.sha256(_IN_ORDER.encode(content).encode()).hexdigest()
     metadata = value.get("metadata") or {}
     return Event(
         event_id=computed_id("event", phone, message_id, kind, digest),
