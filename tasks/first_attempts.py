@@ -251,8 +251,9 @@ class FirstAttempts:
                 self._loop.turn(0)  # what has begun need not wait for the others
 
     def _note_known(self, asked: _Asked) -> None:
+        read, asked.looks = asked.looks, list  # what was asked knows who asks: that would be the garbage collector's
         try:
-            looks = asked.looks()
+            looks = read()
         except Exception as error:  # noqa: BLE001 (as above)
             self._give_up_looking(asked.items, error)
             return
