@@ -172,6 +172,7 @@ class FirstAttempts:
         if self._over:
             self._leave_arrived()
         elif self._asleep:
+            self._asleep = False  # the ones that follow need not wake it again
             self._loop.wake()
 
     def _leave_arrived(self) -> None:

@@ -92,7 +92,7 @@ class _Answers:
     def __init__(self, count: int, on_ready: Callable[[], None]) -> None:
         self._answers: dict[Hashable, list[Any]] = {}
         self._missing = count
-        self._on_ready = on_ready
+        self._on_ready: Callable[[], None] | None = on_ready
 
     def taker(self, of: Hashable) -> OnAnswer:
         """What takes the answer to one question."""
@@ -106,8 +106,9 @@ class _Answers:
         if not isinstance(answer, Exception):
             self._answers[of] = answer
         self._missing -= 1
-        if not self._missing:
-            self._on_ready()
+        if not self._missing and self._on_ready is not None:
+            on_ready, self._on_ready = self._on_ready, None  # a circle of who asked and this waits for the collector
+            on_ready()
 
 
 class _Question:
