@@ -213,7 +213,8 @@ def remember(  # noqa: PLR0913 (one for each memory)
     without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
     ordering.skip(job, without)
     for key in fanned.counterparty:
-        blacklist.mute(job.phone, key, fanned.muted)
+        if fanned.muted:
+            blacklist.mute(job.phone, key, fanned.muted)
         if fanned.wrote:
             timers.wrote(job.phone, key, own=fanned.wrote == "own")
     if fanned.wrote == "contact":

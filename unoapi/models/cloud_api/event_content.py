@@ -74,7 +74,7 @@ class EventContent:
         if phone not in self._counterparties:
             named = Identity.of_counterparty(self.item, phone=phone, echo=bool(self.value.get(ECHOES)))
             contact = Identity.of_contact(self._contact)
-            joined = named if named.contradicts(contact) else named.joined(contact)
+            joined = named if named == contact or named.contradicts(contact) else named.joined(contact)
             self._counterparties[phone] = joined
         return self._counterparties[phone]
 
