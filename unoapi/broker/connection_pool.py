@@ -47,10 +47,17 @@ METHOD_FRAME = 1
 
 
 @lru_cache(maxsize=100)
-def _passive(queue: str) -> bytes:
-    """What py-amqp writes for `queue_declare(queue, passive=True, nowait=True)`: for few queues, many times."""
+def _look_for(queue: str) -> bytes:
+    """The arguments of `queue_declare(queue, passive=True, nowait=True)`: of few queues, many times."""
     passive, durable, exclusive, auto_delete, nowait = True, False, False, False, True
     return bytes(dumps("BsbbbbbF", (0, queue, passive, durable, exclusive, auto_delete, nowait, {})))
+
+
+@lru_cache(maxsize=1000)
+def _publish_to(exchange: str, routing_key: str) -> bytes:
+    """The arguments of `basic_publish(message, exchange, routing_key)`."""
+    mandatory, immediate = False, False
+    return bytes(dumps("Bssbb", (0, exchange, routing_key, mandatory, immediate)))
 
 
 class ConnectionPool:
@@ -360,13 +367,14 @@ class PooledConnection:
         """
         self._messages = messages
         self._numbers = dict(enumerate(messages, self._sent + 1))
-        for queue in {message.into for message in messages.values() if message.into}:
-            self._look_for(queue)
-        with self._inner.transport.one_write() if len(messages) > 1 else nullcontext():
+        needed = {message.into for message in messages.values() if message.into}
+        with self._inner.transport.one_write() if needed or len(messages) > 1 else nullcontext():
+            for queue in needed:
+                self._look_for(queue)
             for message in list(messages.values()):
                 prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
                 self._sent += 1
-                self._channel.basic_publish(prepared, message.exchange, message.routing_key)
+                self._write(spec.Basic.Publish, _publish_to(message.exchange, message.routing_key), prepared)
         while self._numbers:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -378,9 +386,13 @@ class PooledConnection:
 
         Costs no round trip: there is no other answer.
         """
+        self._write(spec.Queue.Declare, _look_for(queue))
+
+    def _write(self, method: tuple[int, int], arguments: bytes, content: amqp.Message | None = None) -> None:
+        """Write a method that has no answer, with arguments as py-amqp writes them: it makes them anew each time."""
         if not self._channel.connection:
             raise RecoverableConnectionError("the connection is closed")
-        self._inner.frame_writer(METHOD_FRAME, self._channel.channel_id, spec.Queue.Declare, _passive(queue), None)
+        self._inner.frame_writer(METHOD_FRAME, self._channel.channel_id, method, arguments, content)
 
     def heartbeat(self) -> None:
         """Exchange heartbeats, and read whether publishers are blocked. Raises when the other end is gone."""
