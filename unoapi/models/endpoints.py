@@ -25,7 +25,7 @@ class Endpoint(NamedTuple):
         return f"{self.phone}:{self.webhook_id}"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def origin_of(url: str) -> Origin | None:
     """The origin of an address. None for what is no address."""
     try:

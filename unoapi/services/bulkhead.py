@@ -104,7 +104,7 @@ class Bulkhead:
                 self._releases -= may
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def _origin_name(url: str) -> str:
     return f"{origin_of(url) or url}"
 

@@ -170,7 +170,7 @@ def state_keys(delivery_id: str, endpoint: Endpoint) -> tuple[str, ...]:
     return (done_key(delivery_id), earlier_done_key(delivery_id), *_endpoint_keys(endpoint))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def _endpoint_keys(endpoint: Endpoint) -> tuple[str, ...]:
     return (_pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint))
 
