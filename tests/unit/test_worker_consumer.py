@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.events.dispatcher import EventDispatcher
 from kombu.serialization import dumps
 
 from unoapi.broker import celery
@@ -198,6 +199,36 @@ def test_task_events_are_the_json_that_flower_reads(events: Any, text: str) -> N
     [[received, succeeded]] = events.producer.sent
     assert (received["type"], received["args"], received["eta"]) == ("task-received", text, None)
     assert (succeeded["type"], succeeded["runtime"]) == ("task-succeeded", 0.25)
+
+
+def test_a_task_event_has_what_celery_gives_it(events: Any) -> None:
+    events.send("task-succeeded", uuid="1", runtime=0.25)
+    EventDispatcher.send(events, "task-succeeded", uuid="1", runtime=0.25)
+    events.flush()
+
+    [[ours, celerys]] = events.producer.sent
+    assert ours.pop("timestamp") == pytest.approx(celerys.pop("timestamp"), abs=5)
+    assert ours == celerys
+
+
+def test_as_many_task_events_as_go_into_one_message_are_sent_at_once(events: Any) -> None:
+    for number in range(celery.EVENTS_TOGETHER + 1):
+        events.send("task-received", uuid=f"{number}")
+
+    assert [len(together) for together in events.producer.sent] == [celery.EVENTS_TOGETHER]
+
+
+def test_a_worker_that_sends_no_task_events_keeps_none(events: Any) -> None:
+    events.groups = {"worker"}
+    events.send("task-received", uuid="1")
+    events.groups = set()
+    events.enabled = False
+    events.send("task-received", uuid="2")
+
+    events.enabled = True
+    events.flush()
+
+    assert events.producer.sent == []
 
 
 def test_events_that_were_kept_while_nobody_took_them_are_sent_once_as_they_were(

@@ -15,6 +15,7 @@ from celery.app.amqp import AMQP
 from celery.app.events import Events
 from celery.concurrency.thread import TaskPool
 from celery.events.dispatcher import EventDispatcher
+from celery.utils.time import utcoffset
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request
@@ -180,6 +181,14 @@ class TaskEvents(EventDispatcher):
     """Task events for Flower. While RabbitMQ has an alarm they are left out: to wait for its end would stop all."""
 
     connection: Any
+    clock: Any
+    groups: set[str]
+    buffer_group: frozenset[str]
+    buffer_limit: int
+    hostname: str
+    pid: int
+    on_send_buffered: Callable[[], None] | None
+    _group_buffer: dict[str, list[Any]]
     _blocked: object = None
     """The connection from which RabbitMQ takes nothing now."""
 
@@ -192,6 +201,20 @@ class TaskEvents(EventDispatcher):
         connection = self.connection.connection
         connection.on_blocked = lambda _: setattr(self, "_blocked", connection)
         connection.on_unblocked = lambda: setattr(self, "_blocked", None)
+
+    def send(self, type: str, *args: Any, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
+        """Send an event; one of a task with those that follow it. As Celery does, in half of the time."""
+        if not type.startswith("task-") or args or self.groups or "task" not in self.buffer_group:
+            return super().send(type, *args, **fields)
+        if self.enabled:
+            sender = {"hostname": self.hostname, "utcoffset": utcoffset(), "pid": self.pid}
+            buffer = self._group_buffer["task"]
+            buffer.append({"timestamp": time.time(), **fields, **sender, "clock": self.clock.forward(), "type": type})
+            if len(buffer) >= self.buffer_limit:
+                self.flush()
+            elif self.on_send_buffered:
+                self.on_send_buffered()
+        return None
 
     def _publish(self, event: Any, producer: Any, routing_key: str, **options: Any) -> None:
         if self._blocked is not None and self._blocked is self.connection.connection:
