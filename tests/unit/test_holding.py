@@ -121,7 +121,7 @@ def failed() -> DeliveryFailed:
 
 
 def refuse_all(_: DeliverWebhook) -> None:
-    raise Postponed("the endpoint is down", after_ms=1000)
+    raise Postponed("the endpoint is down", after_ms=1000, attempt=Attempt(status=503, outcome="refused"))
 
 
 # --- where a delivery waits ---
@@ -477,6 +477,29 @@ def test_a_look_without_a_place_is_made_by_whoever_is_done_with_one(place: str) 
 
     assert desk.posted == ["d-1", "other-1"]
     assert len(envelopes) == 2
+
+
+def test_a_probe_that_was_never_posted_is_made_soon_when_its_receiver_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis was slow for a moment, or the receiver had its share of the threads: that says nothing of the receiver."""
+
+    def busy(_: DeliverWebhook) -> None:
+        raise Postponed("its receiver has its share of the threads", after_ms=2000)
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    desk = Desk()
+    desk.breakers.open = True
+    list(looks(desk.fill(held(1)), desk.context))
+    desk.holdings.queues = {Endpoint(PHONE, f"{n}"): Holding("t", ready=True, waiting=True) for n in range(500)}
+    desk.answer = busy
+    desk.breakers.open = True
+    desk.look(fill_other(desk, 1))
+    desk.answer = lambda _: None
+    desk.posted.clear()
+
+    assert not desk.next_looks.are_due, "not at once"
+    now += holding.LOOK_MS / 1000
+    assert desk.next_looks.are_due
 
 
 def test_a_process_that_stops_makes_no_looks_before_their_time() -> None:

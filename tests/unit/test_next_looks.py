@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import PHONE
 from unoapi.models.jobs import ReleaseEndpoint
-from unoapi.services.next_looks import NextLooks
+from unoapi.services.next_looks import BACK_S, NextLooks
 
 if TYPE_CHECKING:
     from unoapi.models.endpoints import Origin
@@ -34,9 +34,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def add(looks: NextLooks, number: int, receiver: Origin | None = None, **times: float) -> ReleaseEndpoint:
+def add(
+    looks: NextLooks,
+    number: int,
+    receiver: Origin | None = None,
+    *,
+    failed: bool = False,
+    since_s: float = 0.0,
+    until_s: float = 16.0,
+) -> ReleaseEndpoint:
     job = ReleaseEndpoint(id="r", phone=PHONE, webhook_id=f"{number}", token=f"{number:012x}", made=True)
-    looks.add(job, receiver=receiver, **({"until_s": 16.0} | times))
+    looks.add(job, receiver=receiver, failed=failed, since_s=since_s, until_s=until_s)
     return job
 
 
@@ -68,6 +76,20 @@ def test_those_at_a_receiver_that_is_down_are_made_when_one_of_its_endpoints_is_
     assert taken(looks) == jobs
     looks.note_return(OTHER)
     assert taken(looks) == [other]
+
+
+def test_who_was_not_asked_after_the_return_of_its_receiver_follows_too_and_who_has_failed_does_not(
+    clock: Clock,
+) -> None:
+    looks = NextLooks()
+    looks.note_return(CRM)
+    add(looks, 1, CRM, failed=True)
+    job = add(looks, 2, CRM)
+
+    assert taken(looks) == [job]
+    clock.now += BACK_S
+    add(looks, 3, CRM, until_s=60.0)
+    assert taken(looks) == []
 
 
 def test_the_return_of_a_receiver_does_not_shorten_the_pause_between_probes(clock: Clock) -> None:

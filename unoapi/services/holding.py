@@ -279,7 +279,7 @@ def _look(
         return _empty(job, context, look_ms=look_ms)
     else:
         following = _Following(_next(job, quiet_since_ms=now_ms()), look_ms, Earlier.RETURN, LOOK_MS)
-    if queue_count and not job.closing:  # else nobody could tell that it was made
+    if following.earlier and queue_count and not job.closing:  # else nobody could tell that it was made
         _note(following, context)
     return Envelope(following.job, delay_ms=following.delay_ms)
 
@@ -333,8 +333,9 @@ def _empty(job: ReleaseEndpoint, context: ReleaseContext, *, look_ms: int) -> En
 class Earlier(Enum):
     """For which reason a look need not wait for its time."""
 
-    PLACE = auto()  # a place to probe or to release is free
-    RETURN = auto()  # another endpoint of its receiver is back
+    PLACE = auto()  # a place to release is free
+    RETURN = auto()  # another endpoint of its receiver is back, or was a moment ago
+    NEXT_RETURN = auto()  # another one is back after its own failure
 
 
 @dataclass(frozen=True)
@@ -349,10 +350,15 @@ class _Following:
 
 def _note(following: _Following, context: ReleaseContext) -> None:
     """Have the next look made earlier when there is a reason to."""
-    receiver = context.receiver(following.job.endpoint) if following.earlier is Earlier.RETURN else None
+    receiver = None if following.earlier is Earlier.PLACE else context.receiver(following.job.endpoint)
     if receiver is not None or following.earlier is Earlier.PLACE:
-        until_s, since_s = _punctual(following.delay_ms) / 1000, following.since_ms / 1000
-        context.next_looks.add(following.job, receiver=receiver, since_s=since_s, until_s=until_s)
+        context.next_looks.add(
+            following.job,
+            receiver=receiver,
+            failed=following.earlier is Earlier.NEXT_RETURN,
+            since_s=following.since_ms / 1000,
+            until_s=_punctual(following.delay_ms) / 1000,
+        )
 
 
 def _probe_or_release(
@@ -369,12 +375,12 @@ def _probe_or_release(
     probed = set[str]()
     if probe_ms is not None:
         outcome = _probe(oldest, context, place)
-        if outcome is None:
-            return _Following(job, look_ms, Earlier.PLACE)
+        if outcome in {None, Outcome.LATER}:
+            return _Following(job, look_ms, Earlier.RETURN, 0 if outcome is None else LOOK_MS)
         job = _next(job, probes=job.probes + 1)
         if outcome is Outcome.WAIT:
             probe_ms = context.breakers.next_probe_ms(_state(job.endpoint, context).breaker) or 0
-            return _Following(job, _until(probe_ms, look_ms), Earlier.RETURN, probe_ms)
+            return _Following(job, _until(probe_ms, look_ms), Earlier.NEXT_RETURN, probe_ms)
         if outcome is Outcome.DONE and (receiver := context.receiver(job.endpoint)):
             context.next_looks.note_return(receiver)
         if outcome is not Outcome.OTHER:
@@ -422,8 +428,12 @@ class Outcome(Enum):
 
     DONE = auto()
     FAILED = auto()  # it is retried, and queued for that
-    WAIT = auto()  # it may not be posted now
+    WAIT = auto()  # it was not taken, and may not be posted now
+    LATER = auto()  # it was not posted: there is no thread for it, or something of ours is away
     OTHER = auto()  # the ordinary way of a delivery decides
+
+
+STAYS = frozenset({Outcome.WAIT, Outcome.LATER})
 
 
 def _attempt(held: HeldDelivery, context: ReleaseContext, answer: EarlierAnswer | None = None) -> Outcome:
@@ -435,7 +445,7 @@ def _attempt(held: HeldDelivery, context: ReleaseContext, answer: EarlierAnswer 
             return _retry(held, error, context)
         except (Postponed, *OWN_TROUBLE) as error:
             log.debug("release_waits", webhook_id=job.webhook_id, error=describe(error))
-            return Outcome.WAIT
+            return Outcome.LATER if getattr(error, "attempt", None) is None else Outcome.WAIT
         except Exception as error:  # noqa: BLE001 (its task meets the same error, and knows what to do)
             log.info("not_released", webhook_id=job.webhook_id, error=describe(error))
             return Outcome.OTHER
@@ -452,7 +462,7 @@ def _retry(held: HeldDelivery, error: DeliveryFailed, context: ReleaseContext) -
     try:
         context.publisher.publish([Envelope(held.job, decision.delay_ms, decision.retries, history)])
     except BrokerUnavailable:
-        return Outcome.WAIT
+        return Outcome.LATER
     log.warning("will_retry", webhook_id=held.job.webhook_id, error=describe(error), after_ms=decision.delay_ms)
     return Outcome.FAILED
 
@@ -539,7 +549,7 @@ class _Release:
 
     def _note_end(self, entry: Waiting, began: float, delivered: bool, answer: EarlierAnswer | None) -> None:
         if delivered or (answer is None and self._context.stopping()):
-            outcome = Outcome.DONE if delivered else Outcome.WAIT
+            outcome = Outcome.DONE if delivered else Outcome.LATER
             self._ended.put((entry, outcome, time.monotonic() - began))
         else:
             self._context.releases.submit(partial(self._attempt, entry, began, answer))
@@ -559,7 +569,7 @@ class _Release:
             held = entry[2]
             self._running -= 1
             self._busy.discard(held.job.contact)
-            if outcome is Outcome.WAIT:
+            if outcome in STAYS:
                 heapq.heappush(self._waiting, entry)
             elif outcome is Outcome.OTHER:
                 queue.refuse(held)
@@ -573,7 +583,7 @@ class _Release:
         When attempts take several times as long as the shortest did, more at a time make none faster: the receiver, or
         this process, is busy. So they become fewer, and new events keep their place.
         """
-        self._waits = self._waits + 1 if outcome is Outcome.WAIT else 0
+        self._waits = self._waits + 1 if outcome in STAYS else 0
         self.stopped = self.stopped or self._waits >= MAX_WAITS
         if outcome is Outcome.DONE:
             self._shortest_s = max(min(self._shortest_s, took_s), SHORT_S)

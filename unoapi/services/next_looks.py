@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from unoapi.models.endpoints import Origin
     from unoapi.models.jobs import ReleaseEndpoint
 
+BACK_S = 20.0
+"""For so long after a success a receiver counts as back for those that were not asked meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -34,22 +37,34 @@ class NextLooks:
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
+        self._back: dict[Origin, float] = {}
         self._lock = threading.Lock()
 
-    def add(self, job: ReleaseEndpoint, *, until_s: float, since_s: float = 0.0, receiver: Origin | None) -> None:
+    def add(
+        self,
+        job: ReleaseEndpoint,
+        *,
+        receiver: Origin | None,
+        failed: bool = False,
+        since_s: float = 0.0,
+        until_s: float,
+    ) -> None:
         """Note a look whose message comes in `until_s`, and that makes no sense before `since_s`.
 
-        `receiver`: for whose return it waits; none when it waits for a place only.
+        `receiver`: for whose return it waits; none when it waits for a place only. `failed`: it has just failed, so
+        that what was noted of a return means nothing.
         """
         now = time.monotonic()
         with self._lock:
             self._forget_old(now)
             self._waiting.pop(job.token, None)  # behind the others
-            self._waiting[job.token] = _Waiting(job, receiver, now + since_s, now + until_s)
+            awaited = None if receiver in self._back and not failed else receiver
+            self._waiting[job.token] = _Waiting(job, awaited, now + since_s, now + until_s)
 
     def note_return(self, receiver: Origin) -> None:
         """What waits for this receiver need not wait any more."""
         with self._lock:
+            self._back[receiver] = time.monotonic() + BACK_S
             for token, waiting in self._waiting.items():
                 if waiting.receiver == receiver:
                     self._waiting[token] = replace(waiting, receiver=None)
@@ -75,3 +90,5 @@ class NextLooks:
     def _forget_old(self, now: float) -> None:
         for token in [token for token, waiting in self._waiting.items() if waiting.until <= now]:
             del self._waiting[token]
+        for receiver in [receiver for receiver, until in self._back.items() if until <= now]:
+            del self._back[receiver]
