@@ -218,6 +218,9 @@ class Holdings(Protocol):
     ) -> int:
         """The same as `keep`, at the beginning of a look. LOOK_ENDED or LOOK_BEGUN: it was made before."""
 
+    def end(self, endpoint: Endpoint, token: str, *, look: int) -> None:
+        """Note that a look has ended, so that it is not made again when its message comes. Never raises."""
+
     def keep(self, endpoint: Endpoint, token: str, *, ready: bool, waiting: bool) -> int:
         """Write that the endpoint has this queue; returns how many queues there are. 0: it may not have it."""
 

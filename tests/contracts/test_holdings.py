@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE, MemoryHoldings
+from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
 from unoapi.models.endpoints import LOOK_BEGUN, LOOK_ENDED, Endpoint, Holding
 from unoapi.stores.deliveries import RedisDeliveries
@@ -58,6 +59,19 @@ def test_each_look_is_made_once_and_again_only_after_a_crash_before_the_next_one
     assert begin(holdings, 0, redelivered=True) == 1
     assert begin(holdings, 1) == 1
     assert begin(holdings, 0) == begin(holdings, 0, redelivered=True) == LOOK_ENDED, "the next one was made meanwhile"
+    assert begin(holdings, 1) == LOOK_BEGUN
+
+
+def test_the_message_of_a_look_that_has_ended_without_it_comes_too_late(holdings: Holdings) -> None:
+    begin(holdings, 0)
+
+    holdings.end(CRM, TOKEN, look=0)
+    holdings.keep(CRM, TOKEN, ready=True, waiting=False)
+
+    assert eventually(lambda: begin(holdings, 0) == LOOK_ENDED)
+    assert begin(holdings, 0, redelivered=True) == LOOK_ENDED
+    holdings.end(CRM, ANOTHER, look=1)
+    assert begin(holdings, 1) == 1
     assert begin(holdings, 1) == LOOK_BEGUN
 
 

@@ -486,20 +486,26 @@ class MemoryHoldings:
         self.away = False
         self.queues: dict[Endpoint, Holding] = {}
         self.looks: dict[str, int] = {}
+        self.ended: set[str] = set()
         self.lost: list[tuple[Endpoint, str]] = []
 
     def begin(self, endpoint: Endpoint, token: str, *, look: int, redelivered: bool, ready: bool, waiting: bool) -> int:
         self._ensure_there()
         following = self.looks.get(token, 0)
         mine = endpoint not in self.queues or self.queues[endpoint].token == token
-        if mine and following > look + 1:
+        if mine and (following > look + 1 or (following == look + 1 and token in self.ended)):
             return LOOK_ENDED
         if mine and following == look + 1 and not redelivered:
             return LOOK_BEGUN
         count = self.keep(endpoint, token, ready=ready, waiting=waiting)
         if count:
             self.looks[token] = look + 1
+            self.ended.discard(token)
         return count
+
+    def end(self, endpoint: Endpoint, token: str, *, look: int) -> None:  # noqa: ARG002
+        if not self.away and self.looks.get(token) == look + 1:
+            self.ended.add(token)
 
     def keep(self, endpoint: Endpoint, token: str, *, ready: bool, waiting: bool) -> int:
         self._ensure_there()

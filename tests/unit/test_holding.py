@@ -522,12 +522,26 @@ def test_the_message_of_a_look_that_was_made_before_its_time_changes_nothing() -
     _, again = looks(desk.fill(held(1)), desk.context)
     desk.posted.clear()
 
+    assert desk.look(message) is None
+    assert desk.look(following(again)) is not None
+    assert desk.posted == []
+
+
+def test_while_a_look_that_was_made_before_its_time_goes_on_its_message_waits() -> None:
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+    message = following(desk.look(fill_other(desk, 1)))
+    desk.answer = lambda _: None
+    early = looks(desk.fill(held(1)), desk.context)
+    next(early)
+    again = next(early)  # and it is not published yet
+
     watching = following(desk.look(message))
 
-    assert watching.watching
-    assert desk.look(following(again)) is not None
+    assert (watching.number, watching.watching) == (message.number, True)
+    assert list(early) == []
     assert desk.look(watching) is None
-    assert desk.posted == []
+    assert desk.look(following(again)) is not None
 
 
 def test_a_queue_that_was_just_made_is_looked_at_when_its_receiver_is_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,14 @@ def test_those_for_which_no_place_was_free_are_made_in_their_order() -> None:
     assert taken(looks) == [first, second]
 
 
+def test_an_endpoint_that_is_up_stands_before_all_that_may_be() -> None:
+    looks = NextLooks()
+    probe, release = add(looks, 1, CRM), add(looks, 2)
+    looks.note_return(CRM)
+
+    assert taken(looks) == [release, probe]
+
+
 def test_those_at_a_receiver_that_is_down_are_made_when_one_of_its_endpoints_is_back_and_no_others() -> None:
     looks = NextLooks()
     jobs = [add(looks, number, CRM) for number in range(3)]

@@ -208,10 +208,13 @@ def looks(job: ReleaseEndpoint, context: ReleaseContext, *, redelivered: bool = 
     `redelivered`: see `look`.
     """
     deadline, wait_s = time.monotonic() + RUN_S, 0.0
+    early: ReleaseEndpoint | None = None
     following = look(job, context, redelivered=redelivered)
     while True:
         if following is not None:
             yield following
+            if early is not None:
+                context.holdings.end(early.endpoint, early.token, look=early.number)
         if time.monotonic() >= deadline or context.stopping() or not context.next_looks.are_due:
             return
         with context.bulkhead.releasing() as may_release, ExitStack() as place:

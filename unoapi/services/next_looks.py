@@ -24,9 +24,13 @@ BACK_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A look that may be made `since` a time, when this receiver is back if it has one, `until` its message comes."""
+    """A look that may be made `since` a time, when this receiver is back if it has one, `until` its message comes.
+
+    One that `releases` goes first: its endpoint is up.
+    """
 
     job: ReleaseEndpoint
+    releases: bool
     receiver: Origin | None
     since: float
     until: float
@@ -51,15 +55,15 @@ class NextLooks:
     ) -> None:
         """Note a look whose message comes in `until_s`, and that makes no sense before `since_s`.
 
-        `receiver`: for whose return it waits; none when it waits for a place only. `failed`: it has just failed, so
-        that what was noted of a return means nothing.
+        `receiver`: for whose return it waits; none when it is up, and waits for a place only. `failed`: it has just
+        failed, so that what was noted of a return means nothing.
         """
         now = time.monotonic()
         with self._lock:
             self._forget_old(now)
             self._waiting.pop(job.token, None)  # behind the others
             awaited = None if receiver in self._back and not failed else receiver
-            self._waiting[job.token] = _Waiting(job, awaited, now + since_s, now + until_s)
+            self._waiting[job.token] = _Waiting(job, receiver is None, awaited, now + since_s, now + until_s)
 
     def note_return(self, receiver: Origin) -> None:
         """What waits for this receiver need not wait any more."""
@@ -76,7 +80,7 @@ class NextLooks:
             return self._due() is not None
 
     def take(self) -> ReleaseEndpoint | None:
-        """The one that has waited longest of those that may be made now."""
+        """The one that has waited longest of those that may be made now; those at endpoints that are up come first."""
         with self._lock:
             due = self._due()
             return None if due is None else self._waiting.pop(due.job.token).job
@@ -85,7 +89,7 @@ class NextLooks:
         now = time.monotonic()
         self._forget_old(now)
         due = (waiting for waiting in self._waiting.values() if waiting.receiver is None and waiting.since <= now)
-        return next(due, None)
+        return min(due, key=lambda waiting: not waiting.releases, default=None)
 
     def _forget_old(self, now: float) -> None:
         for token in [token for token, waiting in self._waiting.items() if waiting.until <= now]:

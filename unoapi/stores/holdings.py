@@ -1,7 +1,8 @@
 """The holding queues: which endpoint has which one. All of it may be lost: each queue's own job writes it again.
 
-`unoapi-holding:<P>:<webhook>` is `<token> new|waiting|empty <look>`, the last one the number of the next look, and
-`unoapi-holdings` lists all, by the time of the last look. Times are Unix milliseconds.
+`unoapi-holding:<P>:<webhook>` is `<token> new|waiting|empty <look>[ ended]`, with the number of the next look, and
+whether the last one, which had no message, has ended. `unoapi-holdings` lists all, by the time of the last look. Times
+are Unix milliseconds.
 """
 
 from __future__ import annotations
@@ -22,22 +23,29 @@ MAX_QUEUES = 1_000
 
 _KEEP = """
 local holding = redis.call('GET', KEYS[1]) or ''
-local token, next = string.match(holding, '^(%S+) %S+ (%d+)')
+local token, next, ended = string.match(holding, '^(%S+) %S+ (%d+)(.*)$')
 if token and token ~= ARGV[1] then return 0 end
-next = tonumber(next or 0)
+next, ended = tonumber(next or 0), ended or ''
 local look = tonumber(ARGV[7])
 if look >= 0 then
-  if next > look + 1 then return -1 end
+  if next > look + 1 or (next == look + 1 and ended ~= '') then return -1 end
   if next == look + 1 and ARGV[8] ~= '1' then return -2 end
-  next = look + 1
+  next, ended = look + 1, ''
 end
 local since = ARGV[3] - ARGV[4]
 if not token and not redis.call('ZSCORE', KEYS[2], ARGV[6]) then
   if redis.call('ZCOUNT', KEYS[2], since, '+inf') >= tonumber(ARGV[5]) then return 0 end
 end
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. next, 'PX', ARGV[4])
+redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. next .. ended, 'PX', ARGV[4])
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[6])
 return redis.call('ZCOUNT', KEYS[2], since, '+inf')
+"""
+_END = """
+local holding = redis.call('GET', KEYS[1]) or ''
+local token, next = string.match(holding, '^(%S+) %S+ (%d+)$')
+if token == ARGV[1] and tonumber(next) == ARGV[2] + 1 then
+  redis.call('SET', KEYS[1], holding .. ' ended', 'KEEPTTL')
+end
 """
 _FORGET = """
 redis.call('ZREM', KEYS[2], ARGV[2])
@@ -61,6 +69,10 @@ class RedisHoldings:
         One that is `redelivered` may be made again, until the next one is.
         """
         return self._keep(endpoint, token, ready=ready, waiting=waiting, look=look, redelivered=redelivered)
+
+    def end(self, endpoint: Endpoint, token: str, *, look: int) -> None:
+        """Note that a look has ended, so that it is not made again when its message comes. Never raises."""
+        self._redis.post(("EVAL", _END, 1, holding_key(endpoint), token, look))
 
     def keep(self, endpoint: Endpoint, token: str, *, ready: bool, waiting: bool) -> int:
         """Write that the endpoint has this queue, and get how many queues there are.
