@@ -22,7 +22,7 @@ from tests.support.stack import Stack, eventually, stack
 from unoapi.devenv.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.fault.stage import Stage
 
@@ -31,6 +31,8 @@ MESSAGES = 3
 EACH = 6
 """Events for each endpoint: enough for it to be down."""
 HEALTHY_S = 2.0
+RECOVERED_S = 20.0
+"""However many they are: from the return of their host until the last of what waits in their queues has arrived."""
 TIMEOUT_MS = 2_000
 SLACK_MS = 1_500
 DELIVERED = "delivered"
@@ -202,17 +204,6 @@ def _many_endpoints_down(stage: Stage) -> Row:
     for phone in phones:
         stage.register(phone, "crm", receiver.url(f"/many/{phone}"))
     receiver.script("/many", Behaviour(status=503))
-    with ThreadPoolExecutor(9) as clients:
-        texts = [(phone, f"{number}") for number in range(EACH) for phone in phones]
-        going_down = threading.Event()
-        others = clients.submit(_slowest_s, stage, healthy, until=going_down)
-        try:
-            written = set(clients.map(partial(_write_at, stage, began=time.monotonic()), range(len(texts)), texts))
-        finally:
-            going_down.set()  # whatever happens: who looks at the healthy one would go on for ever
-        slowest_s = others.result()
-    receiver.script("/many", Behaviour())
-    mended = time.monotonic()
 
     def delivered() -> int:  # their ids are not those of `event_clients`: the deliveries' count
         return sum(answered > 0 for _, answered in receiver.ids("/many").values())
@@ -220,12 +211,28 @@ def _many_endpoints_down(stage: Stage) -> Row:
     def ended() -> bool:
         return delivered() + stage.uno.depth("unoapi.dead") - before >= len(written)
 
-    while not ended() and time.monotonic() - mended < size.within_s:
-        time.sleep(0.5)
-    recovered_s = time.monotonic() - mended
+    with ThreadPoolExecutor(9) as clients:
+        texts = [(phone, f"{number}") for number in range(EACH) for phone in phones]
+        over = threading.Event()
+        others = clients.submit(_slowest_s, stage, healthy, until=over)
+        try:
+            written = set(clients.map(partial(_write_at, stage, began=time.monotonic()), range(len(texts)), texts))
+            # What failed before its endpoint was down comes into its queue when its next attempt is due.
+            all_held = _within(size.within_s, lambda: stage.uno.held() >= len(written), every_s=2.0)
+            receiver.script("/many", Behaviour())
+            mended = time.monotonic()
+            _within(size.within_s, ended, every_s=0.5)
+            recovered_s = time.monotonic() - mended
+        finally:
+            over.set()  # whatever happens: who looks at the healthy one would go on for ever
+        slowest_s = others.result()
     waiting = 0 if ended() else stage.drain(ended, within_s=30)  # each queue's next look is there for minutes
     dead = stage.uno.depth("unoapi.dead") - before
-    problems = [f"a healthy endpoint waited {slowest_s:.1f} s"] if slowest_s > HEALTHY_S else []
+    problems = [] if all_held else ["not all came to wait in their queues"]
+    if slowest_s > HEALTHY_S:
+        problems.append(f"a healthy endpoint waited {slowest_s:.1f} s")
+    if recovered_s > RECOVERED_S:
+        problems.append(f"recovered after {recovered_s:.1f} s")
     return Row(
         fault=f"{size.endpoints} endpoints of one host down",
         messages=len(written),
@@ -237,6 +244,14 @@ def _many_endpoints_down(stage: Stage) -> Row:
         note=f"{dead} were given up before their breaker opened; a healthy endpoint: at most {slowest_s * 1000:.0f} ms",
         problems=problems,
     )
+
+
+def _within(seconds: float, done: Callable[[], bool], *, every_s: float) -> bool:
+    """Wait for something. Whether it came."""
+    deadline = time.monotonic() + seconds
+    while not (is_done := done()) and time.monotonic() < deadline:
+        time.sleep(every_s)
+    return is_done
 
 
 def _write_at(stage: Stage, number: int, text: tuple[str, str], *, began: float) -> str:

@@ -255,6 +255,11 @@ class Stack:
             counts = _counts(connection, names)
         return {name: count for name, count in counts.items() if count}
 
+    def held(self) -> int:
+        """Deliveries in all holding queues."""
+        counts = self.unfinished_by_queue()
+        return sum(count for name, count in counts.items() if name.startswith(TOPOLOGY.holding_queues))
+
     def waiting(self) -> int:
         """Messages in all waiting buckets but the looks at holding queues."""
         buckets = sum(self.depth("unoapi.delayed" if n == 0 else f"unoapi.delayed.{n}") for n in range(18))
