@@ -66,8 +66,8 @@ QUIET_MS = 120_000
 """A queue that was empty for so long is removed."""
 PLACE_WAIT_S = 0.2
 """So long who has made one look waits for a place to make another one."""
-WATCH_MS = 128_000
-"""Longer than a look takes with the wait for the next one."""
+WATCH_MS = 64_000
+"""Longer than a look goes on, but for one whose last attempt hangs for most of the longest deadline."""
 CLOSED_MS = 64_000
 """Longer than from when somebody learned the queue's name until a delivery comes to it: an attempt may be between."""
 RUN_S = 20.0
