@@ -86,7 +86,10 @@ def events(stage: Stage, processes: int = 1, *, checkout: Path = ROOT) -> Figure
 
 
 def shared(stage: Stage, tenants: int, *, tls: bool = False) -> Figures:
-    """Deliveries per second to the webhooks of so many numbers in turn, all at one host, and handshakes for each."""
+    """Deliveries per second to the webhooks of so many numbers in turn, all at one host, and handshakes for each.
+
+    And the processor time of one in microseconds, the start of the worker included.
+    """
     amount = stage.sizes.messages
     phones = [f"55119{70_000_000 + number}" for number in range(tenants)]
     prepare(stage)
@@ -94,8 +97,10 @@ def shared(stage: Stage, tenants: int, *, tls: bool = False) -> Figures:
         store_session(stage, phone, {WEBHOOK: stage.receiver.url(f"{PATH}/{phone}", tls=tls)})
     takers = cycle(phones)
     fill(stage, amount, lambda one: delivery(one).model_copy(update={"phone": next(takers)}))
-    with workers(stage, more={"SSL_CERT_FILE": f"{stage.authority}"}):
-        return {**arrivals(stage.receiver, amount, PATH), "handshakes": stage.receiver.handshakes() / amount}
+    with workers(stage, more={"SSL_CERT_FILE": f"{stage.authority}"}) as started:
+        figures = arrivals(stage.receiver, amount, PATH)
+        cpu_us = cpu_s(started) / amount * 1e6
+        return {**figures, "cpu_us": cpu_us, "handshakes": stage.receiver.handshakes() / amount}
 
 
 def slow(stage: Stage) -> Figures:
