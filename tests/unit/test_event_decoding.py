@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.fakes import CONTACT, PHONE, MemoryConnections, MemoryIds, MemorySessions, make_session, make_webhook
 from unoapi.models import strict_json
@@ -143,13 +145,28 @@ def test_an_event_of_the_connector_is_checked_once_for_all_that_follows(
         '{"a": [1, -0, 0.1, 1e5, 1e400, 123456789012345678901234567890, NaN, -Infinity, null, true, "é"]}',
         '{"a": 1, "a": 2}',
         r'"\ud800 half a pair, \ud83d\ude00 a whole one, \u0000 \/"',
+        '"\ud800 half a pair as it is"',
         b'"\xc3\xa9"',
         "[" * 150 + "]" * 150,
         "[" * 900 + "]" * 900,
     ],
-    ids=["numbers", "the same name twice", "surrogates", "bytes", "deep", "deeper"],
+    ids=["numbers", "the same name twice", "escaped surrogates", "surrogates", "bytes", "deep", "deeper"],
 )
 def test_what_a_program_of_ours_wrote_is_decoded_as_python_does(text: str | bytes) -> None:
+    assert repr(strict_json.parsed_own(text)) == repr(json.loads(text))
+
+
+WRITTEN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda parts: st.lists(parts) | st.dictionaries(st.text(st.characters(codec=None)), parts),
+    max_leaves=10,
+)
+
+
+@given(WRITTEN, st.booleans())
+def test_whatever_a_program_of_ours_wrote_is_decoded_as_python_does(written: Any, ascii_only: bool) -> None:
+    text = json.dumps(written, ensure_ascii=ascii_only)
+
     assert repr(strict_json.parsed_own(text)) == repr(json.loads(text))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from unoapi.models.alerts import Alert
 from unoapi.models.attempts import MAX_ATTEMPTS_SAVED, Attempt, History
 from unoapi.models.jobs import (
     JOBS,
+    NAMESPACE,
     AdvanceCampaign,
     AwaitResult,
     CollectAlert,
@@ -105,6 +106,14 @@ def test_any_text_has_a_computed_id_without_dots(text: str) -> None:
     computed = computed_id("event", text)
 
     assert str(UUID(computed)) == computed
+
+
+@given(st.lists(st.text(st.characters(codec=None))))
+def test_a_computed_id_is_the_uuid_of_its_parts_in_our_namespace(parts: list[str]) -> None:
+    """So that another version, or another language, computes the same."""
+    written = "\x1f".join(parts).encode("utf-8", "backslashreplace").decode()
+
+    assert computed_id(*parts) == str(uuid5(NAMESPACE, written))
 
 
 @every_job

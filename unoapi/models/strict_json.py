@@ -28,8 +28,8 @@ def parsed_own(text: str | bytes) -> Any:
     """
     try:
         return from_json(text, cache_strings="keys")  # no text of a message outlives it
-    except ValueError:
-        return json.loads(text)  # half a surrogate pair, or nested as deep as only Python reads it
+    except (ValueError, TypeError):
+        return json.loads(text)  # half a surrogate pair, escaped or not, or nested as deep as only Python reads it
 
 
 def read_answer(body: bytes) -> dict[str, Any]:
