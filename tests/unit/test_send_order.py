@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tasks.lines import Lines
 from tests.support.fakes import CONTACT, PHONE, MemorySendOrder
 from unoapi.errors import Postponed, SendFailed
 from unoapi.models.jobs import SendMessage
 from unoapi.services import send_order
-from unoapi.services.send_order import SendTurns
+from unoapi.services.send_order import SendTurns, place_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from unoapi.models.jobs import MessageJob
 
 
-def job(name: str, contact: str = CONTACT) -> SendMessage:
-    return SendMessage(id=name, phone=PHONE, message_id=name, body="{}", contact=contact)
+def job(name: str, contact: str = CONTACT, phone: str = PHONE) -> SendMessage:
+    return SendMessage(id=name, phone=phone, message_id=name, body="{}", contact=contact)
 
 
-def accepted(order: MemorySendOrder, *names: str, contact: str = CONTACT) -> list[SendMessage]:
-    jobs = [job(name, contact) for name in names]
+def accepted(order: MemorySendOrder, *names: str, contact: str = CONTACT, phone: str = PHONE) -> list[SendMessage]:
+    jobs = [job(name, contact, phone) for name in names]
     for number, one in enumerate(jobs):
         order.join(one, accepted_at_us=time.time_ns() // 1000 + number, prepared=False)
     return jobs
@@ -123,6 +124,100 @@ def test_x1_a_slow_conversation_holds_up_no_other_one_and_few_threads() -> None:
 
     assert outcomes.count("postponed") >= 19 - 1 - send_order.MAX_WAITING_OF_ONE
     assert [name for name in left if name.startswith("slow")] == [f"slow {n}" for n in range(outcomes.count("sent"))]
+
+
+def test_x1_no_thread_waits_behind_a_message_that_leaves_slowly() -> None:
+    """Half of a worker's threads waited for a number whose provider took seconds, and everybody else for them."""
+    order = MemorySendOrder()
+    first, second, third, fourth = accepted(order, "1", "2", "3", "4")
+    left: list[str] = []
+    send = sending(SendTurns(order, threads=50), left, takes_s=0.75)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(send, first)
+        time.sleep(0.05)
+        began = time.monotonic()
+        assert send(second) == "postponed"
+        assert 0.3 < time.monotonic() - began < 0.6, "so long it might have been quick"
+        began = time.monotonic()
+        assert send(third) == "postponed"
+        assert time.monotonic() - began < 0.1
+        assert slow.result() == "sent"
+
+    began = time.monotonic()
+    assert send(fourth) == "postponed", "it waits for no other message of the number"
+    assert time.monotonic() - began < 0.1
+    assert left == ["1"]
+
+
+def test_x1_a_number_whose_messages_leave_slowly_costs_no_other_one_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send_order, "QUICK_S", 0.3)
+    monkeypatch.setattr(send_order, "SLOW_FOR_S", 0.5)
+    order = MemorySendOrder()
+    left: list[str] = []
+    turns = SendTurns(order, threads=50)
+    (slow,) = accepted(order, "slow", contact="5511900000001")
+    assert sending(turns, left, takes_s=0.35)(slow) == "sent"
+
+    others = accepted(order, "1", "2", phone="5511900000009")
+    its_own = accepted(order, "3", "4")
+    send = sending(turns, left, takes_s=0.05)
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = [pool.submit(send, one) for one in (others[1], its_own[1])]
+        time.sleep(0.02)
+        outcomes += [pool.submit(send, one) for one in (others[0], its_own[0])]
+    assert [one.result() for one in outcomes] == ["sent", "postponed", "sent", "sent"]
+    assert sorted(left) == ["1", "2", "3", "slow"]
+    assert left.index("1") < left.index("2")
+
+    time.sleep(0.5)
+    later = accepted(order, "5", "6", contact="5511900000002")
+    with ThreadPoolExecutor(2) as pool:
+        second = pool.submit(send, later[1])
+        time.sleep(0.02)
+        assert send(later[0]) == "sent"
+    assert second.result() == "sent", "its messages may be quick again"
+
+
+@pytest.mark.parametrize(
+    ("accepted_at_ms", "now_us", "place"),
+    [(7, 7_000, 7_000), (7, 7_400, 7_400), (7, 7_999, 7_999), (7, 8_000, 7_999), (7, 90_000, 7_999), (7, 6_999, 7_000)],
+)
+def test_x1_the_place_of_a_message_is_within_the_millisecond_in_which_it_was_accepted(
+    accepted_at_ms: int, now_us: int, place: int
+) -> None:
+    one = job("1").model_copy(update={"accepted_at_ms": accepted_at_ms})
+
+    assert place_us(one, now_us=now_us) == place
+
+
+def test_x1_of_two_requests_at_once_no_message_waits_for_the_one_behind_it() -> None:
+    """The first process was held up after it had taken the time: its message stood second in Redis, and first here."""
+    order, left = MemorySendOrder(), list[str]()
+    began_ms = time.time_ns() // 1_000_000
+    first, second = (job(name).model_copy(update={"accepted_at_ms": began_ms + at}) for at, name in enumerate("12"))
+    for one, joined_us in ((second, began_ms * 1000 + 1500), (first, began_ms * 1000 + 9000)):
+        order.join(one, accepted_at_us=place_us(one, now_us=joined_us), prepared=False)
+    send = sending(SendTurns(order, threads=4), left, takes_s=0)
+
+    with ThreadPoolExecutor(4) as pool:
+        lines, done = Lines(pool.submit, most=2), threading.Semaphore(0)
+        for one in (first, second):
+            run = standing(one, send, done)
+            lines.run(run, CONTACT, one.accepted_at_ms)
+        assert all(done.acquire(timeout=0.5) for _ in range(2))
+
+    assert left == ["1", "2"]
+
+
+def standing(one: SendMessage, send: Callable[[SendMessage], str], done: threading.Semaphore) -> Any:
+    """What a worker runs for a message."""
+
+    def run() -> None:
+        send(one)
+        done.release()
+
+    return run
 
 
 @pytest.mark.parametrize("error", [SendFailed("not now"), ValueError("a bug")], ids=["retried", "bug"])

@@ -1,8 +1,9 @@
 """A contact's messages leave in the order in which they were accepted, as long as none is tried again.
 
 A worker that gets a message before its turn waits for the one before it, if that is about to leave, and only for a
-moment: a few messages of a contact, and half of the threads in all. Otherwise the message comes back, the later the
-more go before it. While Redis does not say whose turn it is, each process keeps the order of what it has.
+moment: a few messages of a contact, half of the threads in all, and none of a number whose messages leave slowly: the
+threads are for the others. Otherwise the message comes back, the later the more go before it. While Redis does not say
+whose turn it is, each process keeps the order of what it has.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 COME_BACK_MS, LONGEST_COME_BACK_MS = 1000, 16_000
 PATIENCE_S, LITTLE_PATIENCE_S = 1.0, 0.05
 """So long a message waits for one that is about to leave, and for one that waits itself."""
+QUICK_S = 0.5
+"""Behind a message that takes longer than this to leave no thread waits."""
+SLOW_FOR_S = 2.0
+"""So long after such a message no thread waits behind any of its number."""
 MAX_WAITING_OF_ONE = 4
 LOOK_S, LONGEST_LOOK_S = 0.005, 0.05
 """So often it looks whether one that this process does not have left: ever less often."""
@@ -34,12 +39,26 @@ WRITTEN_S = 1.0
 MAX_REMEMBERED = 1000
 
 
+def place_us(job: MessageJob, *, now_us: int) -> int:
+    """The place of a message in its line: when it was accepted, in microseconds.
+
+    Never in another millisecond than `accepted_at_ms`, by which a worker decides who stands behind whom: of two
+    requests at once, each message would else wait for the other one.
+    """
+    first_us = job.accepted_at_ms * 1000
+    return min(max(now_us, first_us), first_us + 999)
+
+
 class _Here(NamedTuple):
-    """A message that this process sends. `over` is set when its turn ends, however it ends."""
+    """A message that this process has. `over` is set when its turn ends, however it ends.
+
+    `began` is when its turn came, by the monotonic clock; none while it waits for that.
+    """
 
     line: str
     accepted_at_ms: int
     over: threading.Event
+    began: float | None = None
 
 
 class _PutBack(NamedTuple):
@@ -61,6 +80,7 @@ class SendTurns:
         self._waiting: dict[str, int] = {}
         self._left: OrderedDict[str, dict[str, float]] = OrderedDict()  # by line: who left a moment ago, and when
         self._coming_back: OrderedDict[str, _PutBack] = OrderedDict()
+        self._slow: OrderedDict[str, float] = OrderedDict()  # by phone: until when it counts as slow
         self._lock = threading.Lock()
 
     @contextmanager
@@ -76,6 +96,7 @@ class SendTurns:
             self._left.get(line, {}).pop(job.id, None)
         try:
             self._await_turn(job, line)
+            self._begin(job)
             yield
         except Postponed as postponed:
             self._order.wait(job)
@@ -90,7 +111,24 @@ class SendTurns:
             with self._lock:
                 here = self._here.pop(job.id, None)
             if here is not None:
+                self._note_pace(job.phone, here)
                 here.over.set()
+
+    def _begin(self, job: MessageJob) -> None:
+        with self._lock:
+            here = self._here.get(job.id)
+            if here is not None:
+                self._here[job.id] = here._replace(began=time.monotonic())
+
+    def _note_pace(self, phone: str, here: _Here) -> None:
+        now = time.monotonic()
+        if here.began is None or now - here.began <= QUICK_S:
+            return
+        with self._lock:
+            self._slow[phone] = now + SLOW_FOR_S
+            self._slow.move_to_end(phone)
+            if len(self._slow) > MAX_REMEMBERED:
+                self._slow.popitem(last=False)
 
     def _leave(self, job: MessageJob, line: str) -> None:
         with self._lock:
@@ -122,19 +160,25 @@ class SendTurns:
     def _await_turn(self, job: MessageJob, line: str) -> None:
         began, look_s = time.monotonic(), LOOK_S
         while first := self._first(job, line):
-            left_s = began + self._patience_s(first) - time.monotonic()
+            left_s = self._wait_until(first, job.phone, began) - time.monotonic()
             if left_s <= 0 or not self._wait_for(first.message_id, line, left_s, look_s=look_s):
                 turns = 1 + self._order.ahead(job) // MAX_WAITING_OF_ONE
                 after_ms = min(turns * COME_BACK_MS, LONGEST_COME_BACK_MS)
                 raise Postponed("an earlier message to the contact is on its way", after_ms=after_ms, jitter=False)
             look_s = min(2 * look_s, LONGEST_LOOK_S)
 
-    def _patience_s(self, first: Predecessor) -> float:
-        """How long to wait for a message that is not here. One that was put back by this process comes much later."""
-        if first.message_id in self._here or not first.waits:
-            return PATIENCE_S
-        away = self._coming_back.get(first.message_id)
-        return 0.0 if away is not None and time.monotonic() < away.back_at else LITTLE_PATIENCE_S
+    def _wait_until(self, first: Predecessor, phone: str, began: float) -> float:
+        """How long to wait for the message before, by the monotonic clock; `began` is when the wait did."""
+        now = time.monotonic()
+        if now < self._slow.get(phone, now):
+            return now
+        here = self._here.get(first.message_id)
+        if here is not None and here.began is not None:
+            return min(began + PATIENCE_S, here.began + QUICK_S)
+        if here is not None or not first.waits:
+            return began + PATIENCE_S
+        away = self._coming_back.get(first.message_id)  # what this process has put back comes much later
+        return now if away is not None and now < away.back_at else began + LITTLE_PATIENCE_S
 
     def _first(self, job: MessageJob, line: str) -> Predecessor | None:
         """The message that goes before this one; none when it is its turn, as far as anybody knows."""

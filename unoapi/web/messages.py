@@ -33,6 +33,7 @@ from unoapi.services import media
 from unoapi.services.first_jobs import first_job, is_phone
 from unoapi.services.message_parsing import parse_message, slips
 from unoapi.services.message_search import follow
+from unoapi.services.send_order import place_us
 from unoapi.services.sessions import TOKEN_NAMES
 from unoapi.services.speech import ensure_speakable
 from unoapi.web.auth import session_token
@@ -324,7 +325,8 @@ def _queue(phone: str, message_id: str, message: OutboundMessage, text: str, *, 
         marketing=message.marketing,
         any_type=type(message) is OutboundMessage,
     )
-    joined = uno.send_order.join(job, accepted_at_us=time.time_ns() // 1000, prepared=not isinstance(job, SendMessage))
+    at_us = place_us(job, now_us=time.time_ns() // 1000)
+    joined = uno.send_order.join(job, accepted_at_us=at_us, prepared=not isinstance(job, SendMessage))
     try:
         yield Envelope(job)
     except BrokerUnavailable:
