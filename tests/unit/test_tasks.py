@@ -210,11 +210,12 @@ def test_whom_an_event_mutes_is_remembered_after_it_was_delivered_at_once() -> N
             order.append("posted")
             return super().post(*arguments, **options)
 
-    uno = make_uno(make_session(), webhook_client=Recorder(Answer(status=200)))
+    session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=60))
+    uno = make_uno(session, webhook_client=Recorder(Answer(status=200)))
     muted = uno.blacklist.mute
     uno.blacklist.mute = lambda *arguments: (order.append("remembered"), muted(*arguments))  # type: ignore[method-assign,assignment,func-returns-value]
 
-    run(uno, make_fan_out())
+    run(uno, make_fan_out(make_event(**{"from": PHONE, "to": CONTACT})))
 
     assert order == ["posted", "remembered"]
 
