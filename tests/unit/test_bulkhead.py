@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +17,19 @@ from unoapi.models.endpoints import Endpoint, EndpointChange
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.failure_callbacks import endpoint_report
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 A, B = "https://a.example/hook", "https://b.example/hook"
+
+
+@pytest.fixture
+def _switching() -> Iterator[None]:
+    """Threads follow each other as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 def test_an_endpoint_may_use_all_threads_while_nobody_else_has_work() -> None:
@@ -127,6 +141,29 @@ def test_who_has_no_place_to_probe_may_wait_a_moment_for_one() -> None:
             assert may_probe
             assert not bulkhead.may_probe
     assert bulkhead.may_probe
+
+
+@pytest.mark.usefixtures("_switching")
+def test_looks_that_probe_at_the_same_moment_take_no_more_than_their_places() -> None:
+    bulkhead = Bulkhead(10)
+    probing, most = list[str](), [0]
+
+    def probe() -> None:
+        for _ in range(200):
+            with bulkhead.place_to_probe() as may_probe:
+                if may_probe:
+                    probing.append("one")
+                    time.sleep(0)
+                    most[0] = max(most[0], len(probing))
+                    probing.pop()
+
+    threads = [threading.Thread(target=probe) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert most == [1]
 
 
 def test_the_reports_of_one_outage_share_an_id() -> None:

@@ -79,17 +79,23 @@ class Bulkhead:
         try:
             yield
         finally:
-            with self._lock:
-                self._probes -= probe
-                self._probe_ended.notify()
+            self._end_probe(probe)
+
+    def _end_probe(self, probe: bool) -> None:
+        with self._lock:
+            self._probes -= probe
+            self._probe_ended.notify()
 
     @contextmanager
     def place_to_probe(self, *, wait_s: float = 0.0) -> Iterator[bool]:
         """Probe an endpoint if one may, or may within so many seconds. Whether so."""
         with self._lock:
             may = self._probe_ended.wait_for(lambda: self.may_probe, wait_s)
-        with self.probing(may):
+            self._probes += may
+        try:
             yield may
+        finally:
+            self._end_probe(may)
 
     @contextmanager
     def releasing(self) -> Iterator[bool]:
