@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from kombu import Connection
 
@@ -226,6 +229,26 @@ def test_one_that_somebody_deleted_is_made_again(rabbitmq: InRabbitMQ) -> None:
     rabbitmq.put(1)
 
     assert eventually(lambda: rabbitmq.queues.peek(CRM, TOKEN, position=0))
+
+
+def test_a_connection_that_was_lost_since_the_last_release_costs_the_next_one_nothing(rabbitmq: InRabbitMQ) -> None:
+    rabbitmq.put(1, 2)
+    before = open_sockets()
+    take(rabbitmq, lambda queue, came: all_done(queue, came[:1]), count=2)
+    take(rabbitmq, all_done, count=1)
+    rabbitmq.put(3)
+    lost = open_sockets() - before
+    for descriptor in lost:
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            one.shutdown(socket.SHUT_RDWR)
+
+    assert take(rabbitmq, all_done, count=1) == ["d-3"]
+    assert len(lost) == 1, "one was kept"
+    assert len(open_sockets() - before) == 1, "and gave way to another one"
+
+
+def open_sockets() -> set[int]:
+    return {connection.fd for connection in psutil.Process().net_connections("tcp")}
 
 
 def test_without_rabbitmq_everything_says_so() -> None:

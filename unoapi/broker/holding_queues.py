@@ -73,9 +73,8 @@ class BrokerHoldingQueues:
         """Take deliveries, oldest first, on a connection that nobody else uses now."""
         queue = self._topology.holding_queue(endpoint, token)
         try:
-            connection = self._idle_or_new()
+            connection, consumer = self._begin(queue)
             try:
-                consumer = _Consumer(connection, queue)
                 yield consumer
                 is_clean = consumer.finish()
             except BaseException:
@@ -88,11 +87,21 @@ class BrokerHoldingQueues:
         except BROKER_ERRORS as error:
             raise BrokerUnavailable(f"the connection to RabbitMQ was lost: {type(error).__name__}") from error
 
-    def _idle_or_new(self) -> _ReleaseConnection:
+    def _begin(self, queue: Queue) -> tuple[_ReleaseConnection, _Consumer]:
+        """Begin to consume on an idle connection, else on a new one: RabbitMQ may have closed the idle one."""
         self._drop_stale()
         with suppress(IndexError):
-            return self._idle.pop()
-        return _ReleaseConnection(self._url)
+            idle = self._idle.pop()
+            try:
+                return idle, _Consumer(idle, queue)
+            except BROKER_ERRORS:
+                idle.drop()
+        connection = _ReleaseConnection(self._url)
+        try:
+            return connection, _Consumer(connection, queue)
+        except BaseException:
+            connection.close()
+            raise
 
     def _drop_stale(self) -> None:
         """Drop the idle connections for whose heartbeat RabbitMQ waits; the longest idle one stands first."""
