@@ -92,6 +92,14 @@ def test_one_that_is_forgotten_makes_room_and_another_ones_stays(holdings: Holdi
     assert holdings.keep(CRM, ANOTHER, ready=True, waiting=True) == 1
 
 
+def test_of_one_that_is_forgotten_nobody_knows_the_looks(holdings: Holdings) -> None:
+    """So no message of a look may come so late: it would be made, and the queue be found again."""
+    begin(holdings, 0)
+    holdings.forget(CRM, TOKEN)
+
+    assert begin(holdings, 0) == 1
+
+
 @pytest.mark.parametrize(
     ("ready", "waiting", "found"),
     [

@@ -519,6 +519,8 @@ class MemoryHoldings:
         self._ensure_there()
         if (present := self.queues.get(endpoint)) and present.token == token:
             del self.queues[endpoint]
+            self.looks.pop(token, None)
+            self.ended.discard(token)
 
     def left_alone(self) -> list[tuple[Endpoint, str]]:
         return self.lost

@@ -527,6 +527,24 @@ def test_the_message_of_a_look_that_was_made_before_its_time_changes_nothing() -
     assert desk.posted == []
 
 
+def test_without_redis_looks_are_made_in_their_time_only() -> None:
+    """Their messages would make them again, and each queue had one more job after each time."""
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+    message = following(desk.look(fill_other(desk, 1)))
+    desk.answer = lambda _: None
+    desk.posted.clear()
+    desk.next_looks.note_return(RECEIVER)
+    desk.holdings.away = True
+
+    envelopes = list(looks(desk.fill(held(1)), desk.context))
+
+    assert ([following(envelope).token for envelope in envelopes], desk.posted) == ([TOKEN], ["d-1"])
+    desk.holdings.away = False
+    assert desk.look(message) is not None
+    assert desk.posted == ["d-1", "other-1"]
+
+
 def test_while_a_look_that_was_made_before_its_time_goes_on_its_message_waits() -> None:
     desk = Desk(answer=refuse_all)
     desk.breakers.open = True
@@ -764,6 +782,52 @@ def test_a_look_without_a_message_that_a_crash_ended_is_made_again_by_the_messag
 
     assert (desk.posted, desk.left()) == (["d-1", "d-1"], [])
     assert (again.number, again.watching) == (job.number + 1, False)
+
+
+def test_a_look_that_watched_and_failed_is_followed_by_one_whose_copies_are_told_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    job = desk.fill(held(1)).model_copy(update={"watching": True})
+    for error in (BrokerUnavailable("away"), RuntimeError("a defect")):
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.queues, "peek", failing_with(error))
+            job = following(desk.look(job))
+        assert not job.watching
+
+
+def failing_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_what_watches_is_over_before_a_queue_is_removed_and_brings_none_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found again without a binding, a queue would make dead letters of all that is to wait."""
+    clock = [1_000_000_000]
+    monkeypatch.setattr(holding, "now_ms", lambda: clock[0])
+    desk = Desk(answer=refuse_all)
+    desk.breakers.open = True
+    message = following(desk.look(desk.fill(held(1))))
+    desk.answer = lambda _: None
+    coming = list[tuple[int, ReleaseEndpoint]]()
+
+    def send(envelope: Envelope | None) -> None:
+        if envelope is not None:
+            coming.append((clock[0] + envelope.delay_ms, following(envelope)))
+
+    early = look(message, desk.context, place=ExitStack())
+    clock[0] += holding.LOOK_MS
+    send(desk.look(message))
+    send(early)
+    while coming:
+        coming.sort(key=lambda one: one[0])
+        clock[0], job = coming.pop(0)
+        send(desk.look(job))
+        assert not (desk.queues.closed and desk.holdings.queues), "found, and nothing can be put there"
+
+    assert desk.queues.queues == {}
 
 
 def test_a_look_that_a_crash_ended_is_made_again() -> None:

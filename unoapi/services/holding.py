@@ -63,7 +63,7 @@ LOOK_PER_QUEUE_MS = 25
 CLOSER_LOOK_MS = 8_000
 """A pause, or an outage, may be ended by hand, and what waits may be dropped."""
 QUIET_MS = 120_000
-"""A queue that was empty for so long is removed."""
+"""A queue that was empty for so long is removed: no message that watches comes after that and brings it back."""
 PLACE_WAIT_S = 0.2
 """So long who has made one look waits for a place to make another one."""
 WATCH_MS = 64_000
@@ -231,17 +231,17 @@ def look(
     """Look after the holding queue of an endpoint. The next look; none when the queue is gone, or others look after it.
 
     `redelivered`: a worker had this look before and stopped in the middle of it. `place`: of a look whose message is
-    still to come, to be given back when its probe is over; it has one to release, too. Never raises: without this job
-    nobody would look.
+    still to come, to be given back when its probe is over; it has one to release, too. It is not made while Redis is
+    away. Never raises: without this job nobody would look.
     """
     try:
         following = _look(job, context, redelivered=redelivered, place=place)
     except BrokerUnavailable:
-        following = Envelope(_next(job, number=job.number + 1), delay_ms=OWN_TROUBLE_MS)
+        following = Envelope(_next(job, number=job.number + 1, watching=False), delay_ms=OWN_TROUBLE_MS)
     except Exception as error:  # noqa: BLE001 (the queue must not be left alone for any of them)
         trace = safe_traceback(error)
         log.error("endpoint_not_released", webhook_id=job.webhook_id, error=describe(error), traceback=trace)
-        following = Envelope(_next(job, number=job.number + 1), delay_ms=LONGEST_LOOK_MS)
+        following = Envelope(_next(job, number=job.number + 1, watching=False), delay_ms=LONGEST_LOOK_MS)
     return following and replace(following, delay_ms=_punctual(following.delay_ms))
 
 
@@ -261,6 +261,8 @@ def _look(
     if queue_count == LOOK_BEGUN and place is None:
         # Perhaps by somebody without this message, who stopped in the middle of it.
         return Envelope(_next(job, watching=True), delay_ms=WATCH_MS)
+    if queue_count is None and place is not None:  # its message would not learn of it
+        return None
     if queue_count is not None and (queue_count < 0 or (queue_count == 0 and not job.made)):
         return None
     job = _next(job, number=job.number + 1, watching=False)
