@@ -143,6 +143,26 @@ def test_who_has_no_place_to_probe_may_wait_a_moment_for_one() -> None:
     assert bulkhead.may_probe
 
 
+def test_the_endpoints_of_one_receiver_leave_half_of_the_places_to_probe_to_others() -> None:
+    bulkhead, hangs, other = Bulkhead(50), ("https", "hangs.example", 443), ("https", "other.example", 443)
+
+    with ExitStack() as taken:
+        may_probe = [taken.enter_context(bulkhead.place_to_probe(hangs)) for _ in range(4)]
+        assert may_probe == [True, True, False, False]
+        may_probe = [taken.enter_context(bulkhead.place_to_probe(receiver)) for receiver in (other, other, other, None)]
+        assert may_probe == [True, True, False, True]
+        with bulkhead.place_to_probe(None) as fifth_and_last:
+            assert not fifth_and_last
+    with bulkhead.place_to_probe(hangs) as may_probe_again:
+        assert may_probe_again
+
+
+@pytest.mark.parametrize("threads", [1, 10, 20])
+def test_with_few_threads_each_receiver_may_be_probed(threads: int) -> None:
+    with Bulkhead(threads).place_to_probe(("https", "crm.example", 443)) as may_probe:
+        assert may_probe
+
+
 @pytest.mark.usefixtures("_switching")
 def test_looks_that_probe_at_the_same_moment_take_no_more_than_their_places() -> None:
     bulkhead = Bulkhead(10)

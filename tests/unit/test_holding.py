@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tests.support.fakes import (
     MemoryPublisher,
     make_delivery,
 )
+from tests.support.stack import eventually
 from unoapi.errors import BrokerUnavailable, DeliveryFailed, DeliveryRefused, Held, Postponed
 from unoapi.models.attempts import Answer, Attempt, EarlierAnswer, History
 from unoapi.models.endpoints import DeliveryState, Endpoint, Holding
@@ -379,6 +381,28 @@ def test_probes_take_a_tenth_of_the_threads() -> None:
     assert again is not None
     assert again.delay_ms == holding.LOOK_MS
     assert desk.posted == []
+
+
+def test_a_receiver_that_hangs_leaves_half_of_the_probes_to_others() -> None:
+    """A thousand endpoints of one that hangs took all of them, and another one that was back seldom found one."""
+    healed = threading.Event()
+    desk = Desk(bulkhead=Bulkhead(50), receiver=lambda endpoint: ("https", endpoint.webhook_id.split("-")[0], 443))
+    desk.breakers.open = True
+
+    def hang(job: DeliverWebhook) -> None:
+        if job.webhook_id != "crm":
+            healed.wait(10)
+            refuse_all(job)
+
+    desk.answer = hang
+    with ThreadPoolExecutor(10) as threads:
+        hanging = [threads.submit(desk.look, fill_other(desk, number)) for number in range(10)]
+        eventually(lambda: sum(look.done() for look in hanging) == 8, within_s=5, what="those without a place to end")
+        desk.look(desk.fill(held(1)))
+        posted = list(desk.posted)
+        healed.set()
+
+    assert (len(posted), posted[-1]) == (3, "d-1")
 
 
 def test_releases_take_a_quarter_of_the_threads_and_the_next_one_comes_soon() -> None:

@@ -17,7 +17,7 @@ from unoapi.services.retries import bucket_wait_ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.models.endpoints import Endpoint
+    from unoapi.models.endpoints import Endpoint, Origin
 
 SEEN_S = 5.0
 """For so long after a request an endpoint or an origin still counts as one that has work."""
@@ -35,7 +35,7 @@ class Bulkhead:
         self._half = max(1, threads // 2)
         self._tenth = max(1, threads // 10)
         self._quarter = max(1, threads // 4)
-        self._endpoints, self._origins = _Account(), _Account()
+        self._endpoints, self._origins, self._probed = _Account(), _Account(), _Account()
         self._probes = self._releases = 0
         self._lock = threading.Lock()
         self._probe_ended = threading.Condition(self._lock)
@@ -87,15 +87,27 @@ class Bulkhead:
             self._probe_ended.notify()
 
     @contextmanager
-    def place_to_probe(self, *, wait_s: float = 0.0) -> Iterator[bool]:
-        """Probe an endpoint if one may, or may within so many seconds. Whether so."""
+    def place_to_probe(self, receiver: Origin | None = None, *, wait_s: float = 0.0) -> Iterator[bool]:
+        """Probe an endpoint if one may, or may within so many seconds. Whether so.
+
+        The endpoints of one receiver leave half of the places to others: a thousand that hang would take them all. When
+        there is only one place, or the receiver is not known, that cannot be.
+        """
         with self._lock:
-            may = self._probe_ended.wait_for(lambda: self.may_probe, wait_s)
+            may = self._probe_ended.wait_for(lambda: self.may_probe and self._leaves_half(receiver), wait_s)
             self._probes += may
+            if may and receiver is not None:
+                self._probed.take(f"{receiver}")
         try:
             yield may
         finally:
+            with self._lock:
+                if may and receiver is not None:
+                    self._probed.give_back(f"{receiver}")
             self._end_probe(may)
+
+    def _leaves_half(self, receiver: Origin | None) -> bool:
+        return receiver is None or self._probed.busy(f"{receiver}") < max(1, self._tenth // 2)
 
     @contextmanager
     def releasing(self) -> Iterator[bool]:

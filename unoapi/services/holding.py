@@ -401,7 +401,9 @@ def _probe_or_release(
 def _probe(oldest: HeldDelivery, context: ReleaseContext, place: ExitStack | None) -> Outcome | None:
     """Make an attempt of a delivery whose endpoint is down. None: there is no place for it."""
     with place or ExitStack() as taken:
-        may_probe = place is not None or taken.enter_context(context.bulkhead.place_to_probe())
+        may_probe = place is not None or taken.enter_context(
+            context.bulkhead.place_to_probe(context.receiver(oldest.job.endpoint))
+        )
         return _attempt(oldest, context) if may_probe else None
 
 

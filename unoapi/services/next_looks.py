@@ -1,10 +1,10 @@
 """Looks at holding queues that wait in RabbitMQ for their time, and are made earlier when there is a reason to.
 
-With a thousand endpoints down each is looked at every sixteen seconds only. A look for which no place was free need not
-wait so long, nor one at an endpoint behind whose receiver (scheme, host and port) another one has just come back: one
-host serves a thousand numbers. A process knows of the looks that follow those it made itself. Whoever has made one
-makes the next, without a message; the message that waits finds that out when it comes. So nothing depends on what
-stands here.
+With a thousand endpoints down each is looked at every sixteen seconds only. A release for which no place was free need
+not wait so long, nor a look at an endpoint behind whose receiver (scheme, host and port) another one has just come
+back: one host serves a thousand numbers. A process knows of the looks that follow those it made itself. Whoever has
+made one makes the next, without a message; the message that waits finds that out when it comes. So nothing depends on
+what stands here.
 """
 
 from __future__ import annotations
