@@ -4,7 +4,8 @@
         |                                                |
         +--> not plain: retried before, redelivered,     +--> any other answer goes with the message
         |    ordered, for several webhooks,                   |
-        |    an endpoint that is down or paused ...           |
+        |    an endpoint that is down or paused,              |
+        |    a name that is being looked up ...               |
         +-------------> a thread of the pool runs the task <--+
 
 What a message means, and what follows from an answer that is no 2xx, the task alone decides: `tasks.webhooks`. Nothing
@@ -297,10 +298,10 @@ class FirstAttempts:
             return False
         releasing = isinstance(item.run, Released)
         webhook = webhooks.plain_receiver(delivery, look, max_age_s=max_age_s, releasing=releasing)
-        if webhook is None:
+        if webhook is None or not self._loop.takes(url := webhook.address(delivery.phone)):
             return False
         item.delivery = delivery
-        item.place.enter_context(uno.bulkhead.taken(webhook.address(delivery.phone), delivery.endpoint))
+        item.place.enter_context(uno.bulkhead.taken(url, delivery.endpoint))
         item.place.enter_context(metrics().busy.track_inprogress())
         uno.breakers.seen(delivery.endpoint, state="")
         self._loop.post(

@@ -653,6 +653,9 @@ class WebhookLoop(Protocol):
     def under_way(self) -> int:
         """How many have not ended."""
 
+    def takes(self, url: str) -> bool:
+        """Whether an exchange with this address holds up no other one; else it is for a thread of its own."""
+
     def post(
         self, webhook: Webhook, *, phone: str, delivery_id: str, body: str, on_answer: Callable[[Answer], None]
     ) -> None:

@@ -1462,12 +1462,16 @@ class ScriptedLoop:
         self._waiting: list[Callable[[Answer], None]] = []
         self._woken = threading.Event()
         self.held = False
+        self.refused: set[str] = set()
         self.ids: list[str] = []
         self.most = 0
 
     @property
     def under_way(self) -> int:
         return len(self._waiting)
+
+    def takes(self, url: str) -> bool:
+        return url not in self.refused
 
     def post(
         self,

@@ -292,6 +292,15 @@ def test_what_is_not_plain_is_left_to_its_task(bench: Bench, make: Callable[[], 
     assert len(bench.pool) == 1
 
 
+def test_an_address_that_would_hold_up_others_is_left_to_its_task(bench: Bench) -> None:
+    bench.loop.refused.add(make_webhook().address(PHONE))
+
+    bench.take_alone(make_delivery())
+
+    assert (bench.loop.ids, len(bench.pool)) == ([], 1)
+    bench.path.stop()
+
+
 def test_a_word_that_ends_a_campaign_is_left_to_its_task() -> None:
     bench = Bench(UNOAPI_OPT_OUT_WORDS="sair")
 
@@ -436,6 +445,23 @@ def test_what_cannot_be_recorded_is_recorded_by_its_task_and_not_posted_again(
     recorder: Any = bench.uno.webhook_client
     assert recorder.ids == []
     assert bench.deliveries.state("delivery-1", make_delivery().endpoint).done
+
+
+def test_one_of_a_batch_that_cannot_be_recorded_is_acknowledged_after_its_task_and_the_others_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = bench.deliveries.finish
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.deliveries, "finish", lambda name, *steps: finish(name, *steps) if name != "d-2" else 1 / 0)
+        bench.take(*(make_delivery(id=f"d-{number}", message_id=f"wamid.{number}") for number in range(1, 4)))
+        bench.path.start()
+        assert eventually(lambda: len(bench.settled) == 2 and bench.pool)
+        assert bench.acknowledged == ["d-1", "d-3"]
+
+    bench.run_pool()
+
+    assert bench.acknowledged == ["d-1", "d-3", "d-2"]
+    assert bench.loop.ids == ["d-1", "d-2", "d-3"]
 
 
 def test_a_fault_in_the_thread_ends_the_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

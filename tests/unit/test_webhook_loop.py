@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.raw_http_server import LOOPBACK, OK, Listen, answer_with, connections_of, mute
 from unoapi.http.webhook_client import WebhookClient, WebhookExchange, WebhookRequest
-from unoapi.http.webhook_loop import WebhookLoop
+from unoapi.http.webhook_loop import AVOIDED_S, WebhookLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +140,53 @@ def test_an_address_that_cannot_be_called_is_answered_at_once(loop: WebhookLoop)
 
     assert answers[0].status is None
     assert loop.under_way == 0
+
+
+def test_a_name_is_looked_up_once_at_a_time_until_it_is_known(loop: WebhookLoop, listen: Listen) -> None:
+    """Otherwise a name server that is silent would hold all threads that look up, and with them everybody."""
+    receiver = listen(OK)
+    url = receiver.url.replace("127.0.0.1", "localhost")
+    answers: list[Answer] = []
+    assert loop.takes(url)
+
+    loop.begin(request(url), answers.append)
+    while_it_is_looked_up = loop.takes(f"{url}/of/another/tenant"), loop.takes(receiver.url)
+    turn_until(loop, answers, 1)
+
+    assert while_it_is_looked_up == (False, True)
+    assert loop.takes(url)
+    loop.begin(request(url), answers.append)
+    assert loop.takes(url)
+    turn_until(loop, answers, 2)
+
+
+def test_a_name_that_leads_nowhere_is_left_to_threads_of_its_own_for_a_while(
+    loop: WebhookLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "http://no-such-name.invalid/"
+    answers: list[Answer] = []
+
+    loop.begin(request(url, timeout_ms=1000), answers.append)
+    turn_until(loop, answers, 1)
+
+    assert answers[0].failed_at == "name"
+    assert not loop.takes(url)
+    assert loop.takes("http://another-name.invalid/")
+    later = time.monotonic() + AVOIDED_S
+    monkeypatch.setattr("unoapi.http.webhook_loop.time.monotonic", lambda: later)
+    assert loop.takes(url)
+
+
+def test_the_names_that_are_remembered_are_bounded(loop: WebhookLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unoapi.http.webhook_loop.MOST_NAMES", 2)
+    urls = [f"http://name-{number}.invalid/" for number in range(3)]
+    answers: list[Answer] = []
+
+    for number, url in enumerate(urls):
+        loop.begin(request(url, timeout_ms=1000), answers.append)
+        turn_until(loop, answers, number + 1)
+
+    assert [loop.takes(url) for url in urls] == [True, False, False]
 
 
 def test_a_turn_that_waits_ends_when_it_is_woken(loop: WebhookLoop) -> None:

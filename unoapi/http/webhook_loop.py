@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import resource
 import select
 import socket
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import pycurl
 
 from unoapi.errors import NotSent
 from unoapi.http.webhook_client import WebhookExchange
 from unoapi.models.attempts import Answer
+from unoapi.models.endpoints import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 MOST_KEPT = 2048
 """Connections that wait for their owner's next request; at most half of the files that may be open."""
 WAKING_BYTES = 4096
+KNOWN_S, AVOIDED_S = 50.0, 300.0
+"""So long a name that led somewhere is known, which libcurl remembers for ten seconds more; and so long one that led
+nowhere is not looked up here."""
+MOST_NAMES = 10_000
 
 
 class WebhookLoop:
@@ -33,6 +40,8 @@ class WebhookLoop:
 
     The connections of an owner (tenant, whether it was checked, origin) are in a pool of its own: nobody else gets one.
     The handles are everybody's: one uses the pool of the owner whose exchange it makes, for as long as that takes.
+    So are libcurl's twenty threads that look up names, of which each name takes two for as long as nobody answers for
+    it: one that is not known is looked up once at a time, and one that led nowhere not at all for a while.
     """
 
     def __init__(self, guard: AddressGuard, client: WebhookClient) -> None:
@@ -42,7 +51,9 @@ class WebhookLoop:
         self._connections = 0
         self._idle: list[WebhookExchange] = []
         self._half_of_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-        self._under_way: dict[pycurl.Curl, tuple[_Owner, WebhookExchange, Callable[[Answer], None]]] = {}
+        self._under_way: dict[pycurl.Curl, _UnderWay] = {}
+        self._names: OrderedDict[str, float] = OrderedDict()  # until when they are known; or, negative, avoided
+        self._looked_up: set[str] = set()
         self._poll = select.poll()  # what is registered are exchanges under way: to change it takes no system call
         self._due: float | None = None
         self._multi = pycurl.CurlMulti()
@@ -57,6 +68,12 @@ class WebhookLoop:
     def under_way(self) -> int:
         """How many exchanges have not ended."""
         return len(self._under_way)
+
+    def takes(self, url: str) -> bool:
+        """Whether an exchange with this address holds up no other one; else it is for a thread of its own."""
+        name = _name_in(url)
+        until = self._names.get(name, 0.0)
+        return not name or until > time.monotonic() or (name not in self._looked_up and -until < time.monotonic())
 
     def post(
         self, webhook: Webhook, *, phone: str, delivery_id: str, body: str, on_answer: Callable[[Answer], None]
@@ -79,7 +96,11 @@ class WebhookLoop:
         owner = self._begun(request.owner)
         curl.setopt(pycurl.SHARE, owner.pool)
         self._multi.add_handle(curl)
-        self._under_way[curl] = (owner, exchange, on_answer)
+        name, now = _name_in(request.url), time.monotonic()
+        looks_up = bool(name) and name not in self._looked_up and self._names.get(name, 0.0) <= now
+        if looks_up:
+            self._looked_up.add(name)
+        self._under_way[curl] = _UnderWay(owner, exchange, on_answer, name, looks_up, now)
 
     def turn(self, timeout_s: float) -> None:
         """Go on with all exchanges until something happened, `wake` was called, or the time is over."""
@@ -106,9 +127,9 @@ class WebhookLoop:
 
     def close(self) -> None:
         """Close everything; what is under way is broken off, and never told."""
-        for curl, (_, exchange, _) in self._under_way.items():
+        for curl, one in self._under_way.items():
             self._multi.remove_handle(curl)
-            self._idle.append(exchange)
+            self._idle.append(one.exchange)
         self._under_way.clear()
         for exchange in self._idle:
             exchange.close()
@@ -128,13 +149,23 @@ class WebhookLoop:
                 self._end(curl, code)
 
     def _end(self, curl: pycurl.Curl, code: int) -> None:
-        owner, exchange, on_answer = self._under_way.pop(curl)
-        answer = exchange.ended(code)
+        one = self._under_way.pop(curl)
+        answer = one.exchange.ended(code)
         self._multi.remove_handle(curl)
         curl.unsetopt(pycurl.SHARE)
-        self._idle.append(exchange)
-        owner.busy -= 1
-        on_answer(answer)
+        self._idle.append(one.exchange)
+        one.owner.busy -= 1
+        if one.looks_up or answer.failed_at == "name":
+            self._note_name(one, answer)
+        one.on_answer(answer)
+
+    def _note_name(self, one: _UnderWay, answer: Answer) -> None:
+        """Remember what came of the look-up of a name."""
+        self._looked_up.discard(one.name)
+        self._names.pop(one.name, None)
+        while len(self._names) >= MOST_NAMES:
+            self._names.popitem(last=False)
+        self._names[one.name] = -(time.monotonic() + AVOIDED_S) if answer.failed_at == "name" else one.began + KNOWN_S
 
     def _begun(self, key: Owner) -> _Owner:
         """The owner of an exchange that begins now. It has as many connections as it ever had exchanges at once."""
@@ -173,6 +204,30 @@ class WebhookLoop:
     def _rest(self) -> None:
         with suppress(BlockingIOError):
             self._woken.recv(WAKING_BYTES)
+
+
+@lru_cache(maxsize=8192)
+def _name_in(url: str) -> str:
+    """The name that has to be looked up for a URL; none in one with an address."""
+    origin = origin_of(url)
+    if origin is None:
+        return ""
+    try:
+        ipaddress.ip_address(origin[1].partition("%")[0])
+    except ValueError:
+        return origin[1]
+    return ""
+
+
+class _UnderWay(NamedTuple):
+    """An exchange that has not ended. `looks_up`: its name was not known when it began."""
+
+    owner: _Owner
+    exchange: WebhookExchange
+    on_answer: Callable[[Answer], None]
+    name: str
+    looks_up: bool
+    began: float
 
 
 class _Owner:
