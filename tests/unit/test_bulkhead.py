@@ -143,16 +143,16 @@ def test_who_has_no_place_to_probe_may_wait_a_moment_for_one() -> None:
     assert bulkhead.may_probe
 
 
-def test_the_endpoints_of_one_receiver_leave_half_of_the_places_to_probe_to_others() -> None:
-    bulkhead, hangs, other = Bulkhead(50), ("https", "hangs.example", 443), ("https", "other.example", 443)
+def test_half_of_the_places_to_probe_are_for_receivers_that_have_none() -> None:
+    bulkhead = Bulkhead(50)
+    hangs, other, third = (("https", f"{name}.example", 443) for name in ("hangs", "other", "third"))
 
     with ExitStack() as taken:
-        may_probe = [taken.enter_context(bulkhead.place_to_probe(hangs)) for _ in range(4)]
-        assert may_probe == [True, True, False, False]
-        may_probe = [taken.enter_context(bulkhead.place_to_probe(receiver)) for receiver in (other, other, other, None)]
-        assert may_probe == [True, True, False, True]
-        with bulkhead.place_to_probe(None) as fifth_and_last:
-            assert not fifth_and_last
+        may_probe = [
+            taken.enter_context(bulkhead.place_to_probe(receiver))
+            for receiver in (hangs, hangs, hangs, other, other, hangs, third, None, None)
+        ]
+    assert may_probe == [True, True, False, True, False, False, True, True, False]
     with bulkhead.place_to_probe(hangs) as may_probe_again:
         assert may_probe_again
 

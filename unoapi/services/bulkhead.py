@@ -90,11 +90,11 @@ class Bulkhead:
     def place_to_probe(self, receiver: Origin | None = None, *, wait_s: float = 0.0) -> Iterator[bool]:
         """Probe an endpoint if one may, or may within so many seconds. Whether so.
 
-        The endpoints of one receiver leave half of the places to others: a thousand that hang would take them all. When
-        there is only one place, or the receiver is not known, that cannot be.
+        Half of the places are for endpoints of receivers that have none: a thousand that hang would take them all. That
+        cannot be with one place, or where the receiver is not known.
         """
         with self._lock:
-            may = self._probe_ended.wait_for(lambda: self.may_probe and self._leaves_half(receiver), wait_s)
+            may = self._probe_ended.wait_for(lambda: self.may_probe and self._leaves_places(receiver), wait_s)
             self._probes += may
             if may and receiver is not None:
                 self._probed.take(f"{receiver}")
@@ -106,8 +106,8 @@ class Bulkhead:
                     self._probed.give_back(f"{receiver}")
             self._end_probe(may)
 
-    def _leaves_half(self, receiver: Origin | None) -> bool:
-        return receiver is None or self._probed.busy(f"{receiver}") < max(1, self._tenth // 2)
+    def _leaves_places(self, receiver: Origin | None) -> bool:
+        return receiver is None or not self._probed.busy(f"{receiver}") or self._probes < self._tenth // 2
 
     @contextmanager
     def releasing(self) -> Iterator[bool]:
