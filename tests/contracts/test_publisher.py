@@ -226,6 +226,23 @@ def test_a_wait_whose_bucket_is_missing_stands_in_a_new_one(
     assert broker.depth("unoapi.dead") == 0
 
 
+def test_of_several_messages_none_is_doubled_or_cut_when_a_bucket_is_missing(
+    broker: Broker, publisher: ConfirmingPublisher
+) -> None:
+    publisher.publish([envelope()])
+    broker.channel.queue_delete("unoapi.delayed.3")
+    long_body = "x" * 300_000  # more than two frames of AMQP
+
+    long = Envelope(make_send(id="wamid.long", body=long_body))
+    publisher.publish([long, Envelope(make_send(), delay_ms=30_000), Envelope(make_send(), delay_ms=8000), envelope(2)])
+
+    buckets = [f"unoapi.delayed.{TOPOLOGY.bucket(wait_ms)}" for wait_ms in (30_000, 8000)]
+    assert [broker.depth(bucket) for bucket in buckets] == [1, 1]
+    taken = [from_body("incoming.send", message.body) for message in iter(broker.take, None)]
+    assert [job.id for job in taken] == ["wamid.1", "wamid.long", "wamid.2"]
+    assert taken[1].body == long_body  # type: ignore[attr-defined]
+
+
 def test_a_dead_letter_without_a_dead_queue_makes_one(broker: Broker, publisher: ConfirmingPublisher) -> None:
     publisher.publish([envelope()])
     broker.channel.queue_delete("unoapi.dead")

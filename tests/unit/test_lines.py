@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.lines import MOST_OF_ONE, Lines, line_of
 
@@ -85,6 +88,34 @@ def test_what_was_accepted_before_one_that_came_earlier_runs_at_once() -> None:
     while pool.waiting:
         pool.run_next()
     assert done == ["2", "1", "4", "5 too", "5", "6"]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.booleans()), max_size=25),
+    begun_between=st.lists(st.integers(0, 2), min_size=25, max_size=25),
+)
+def test_in_whatever_order_they_come_each_message_runs_once_and_no_line_is_left(
+    arrivals: list[tuple[str, int, bool]], begun_between: list[int]
+) -> None:
+    pool, done = Pool(), list[str]()
+    lines = Lines(pool.submit, most=MOST_OF_ONE + 1)
+
+    def run_next() -> None:
+        with suppress(OSError):
+            pool.run_next()
+
+    for number, (name, accepted_at_ms, fails) in enumerate(arrivals):
+        error = OSError() if fails else None
+        lines.run(message(f"{number}", done, error), name, accepted_at_ms)
+        for _ in range(min(begun_between[number], len(pool.waiting))):
+            run_next()
+    while pool.waiting:
+        run_next()
+
+    assert sorted(done, key=int) == [f"{number}" for number in range(len(arrivals))]
+    assert lines._lines == {}
+    assert lines._standing == 0
 
 
 def test_the_line_goes_on_whatever_a_message_raises() -> None:
