@@ -34,8 +34,9 @@ from tests.support.raw_http_server import (
     send,
 )
 from unoapi import __version__
+from unoapi.http.address_guard import AddressGuard
 from unoapi.http.callback_client import CallbackClient
-from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookRequest
+from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookExchange, WebhookRequest
 from unoapi.models.session import Webhook
 
 SECRETS = "user-secret:pass-secret@"
@@ -305,3 +306,27 @@ class TestCallbackPoster:
         assert answer.status is None
         assert answer.error.startswith("certificate not valid: ")
         assert receiver.requests == []
+
+
+def test_a_handle_that_may_still_look_a_name_up_is_no_other_tenants(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a name server is silent, libcurl looks up nothing else for the handle."""
+    made: list[WebhookExchange] = []
+
+    class Counted(WebhookExchange):
+        def __init__(self, guard: AddressGuard) -> None:
+            super().__init__(guard)
+            made.append(self)
+
+    monkeypatch.setattr("unoapi.http.webhook_client.WebhookExchange", Counted)
+    sender, url = CurlSender(LOOPBACK), listen(OK).url
+
+    def post(url: str, tenant: str) -> str:
+        request = WebhookRequest(url=url, body=b"{}", headers=(), tenant=tenant, timeout_ms=5000)
+        return sender.post(request).failed_at
+
+    assert [post("http://nonexistent.invalid/", "5511"), post(url, "5522")] == ["name", ""]
+    assert len(made) == 2
+    assert post("http://nonexistent.invalid/", "5511") == "name"
+    assert len(made) == 2

@@ -121,6 +121,7 @@ class CurlSender:
 
     A handle has at most one open connection. A request takes an idle handle whose connection is its own; else one
     without a connection, a new one, or, when as many as may be are idle, the one that was idle for longest.
+    One that found no address is its owner's: it may still ask for the name, and looks up no other one meanwhile.
     """
 
     def __init__(self, guard: AddressGuard, *, most_idle: int = MOST_IDLE) -> None:
@@ -141,7 +142,8 @@ class CurlSender:
         with self._lock:
             for wanted in (owner, None):
                 for position in reversed(range(len(self._idle))):
-                    if self._idle[position].owner == wanted:
+                    handle = self._idle[position]
+                    if handle.owner == wanted and handle.nameless in (None, owner):
                         return self._idle.pop(position)
             if len(self._idle) >= self._most_idle:
                 return self._idle.pop(0)
@@ -161,6 +163,8 @@ class _Handle:
     def __init__(self, guard: AddressGuard) -> None:
         self._exchange = WebhookExchange(guard)
         self.owner: Owner | None = None
+        self.nameless: Owner | None = None
+        """For whom it found no address just now."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -176,6 +180,7 @@ class _Handle:
         curl.setopt(pycurl.MAXCONNECTS, 1)
         curl.setopt(pycurl.FRESH_CONNECT, int(owner != self.owner))
         answer = self._exchange.perform()
+        self.nameless = owner if answer.failed_at == "name" else None
         # The connection of the owner before gives way only to one that stays open; until then nobody may reuse one.
         self.owner = owner if curl.getinfo(pycurl.ACTIVESOCKET) != pycurl.SOCKET_BAD else None
         return answer
