@@ -277,8 +277,9 @@ def test_x1_a_message_that_comes_again_keeps_its_place_though_it_had_left_before
     assert sending(turns, [])(second) == "postponed"
 
 
-def test_x1_the_more_go_before_a_message_the_later_it_comes_back() -> None:
+def test_x1_the_more_go_before_a_message_the_later_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a voice note forty texts came back each second, and kept the worker busy."""
+    monkeypatch.setattr(send_order, "PATIENCE_S", 0.0)
     order = MemorySendOrder()
     jobs = accepted(order, *(f"{number}" for number in range(100)))
     turns = SendTurns(order, threads=50)
