@@ -22,7 +22,7 @@ class Redis:
     def call(self, *_: Any) -> list[Any]:
         if self.away:
             raise StoreUnavailable("away")
-        return [[json.dumps({"provider": "sandbox"}), "1"], 1]
+        return [[json.dumps({"provider": "sandbox"}), "1"], [1]]
 
     def post(self, *_: Any, **__: Any) -> None:
         """Write nothing."""
