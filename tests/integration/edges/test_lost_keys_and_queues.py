@@ -261,11 +261,11 @@ def times_skipped(uno: Stack) -> int:
 def refusing(uno: Stack, *commands: str) -> Iterator[None]:
     """Redis answers, but refuses these commands: what a hiccup of it at exactly this moment looks like."""
     client = store(uno)
-    client.acl_setuser("default", enabled=True, nopass=True, commands=[f"-{command}" for command in commands])
+    client.execute_command("ACL SETUSER", "default", *(f"-{command}" for command in commands))  # keeps the password
     try:
         yield
     finally:
-        client.acl_setuser("default", enabled=True, nopass=True, commands=[f"+{command}" for command in commands])
+        client.execute_command("ACL SETUSER", "default", *(f"+{command}" for command in commands))
 
 
 @contextmanager
