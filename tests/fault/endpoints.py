@@ -30,7 +30,8 @@ MESSAGES = 3
 """Fewer than open a breaker, so that each delivery runs through its whole retry schedule."""
 EACH = 6
 """Events for each endpoint: enough for it to be down."""
-HEALTHY_S = 2.0
+HEALTHY_S, SLOWEST_HEALTHY_S = 0.5, 10.0
+"""The 95th percentile of a healthy endpoint meanwhile, and its slowest: RabbitMQ makes a thousand queues meanwhile."""
 RECOVERED_S = 20.0
 """However many they are: from the return of their host until the last of what waits in their queues has arrived."""
 TIMEOUT_MS = 2_000
@@ -214,7 +215,7 @@ def _many_endpoints_down(stage: Stage) -> Row:
     with ThreadPoolExecutor(9) as clients:
         texts = [(phone, f"{number}") for number in range(EACH) for phone in phones]
         over = threading.Event()
-        others = clients.submit(_slowest_s, stage, healthy, until=over)
+        others = clients.submit(_ways_s, stage, healthy, until=over)
         try:
             written = set(clients.map(partial(_write_at, stage, began=time.monotonic()), range(len(texts)), texts))
             # What failed before its endpoint was down comes into its queue when its next attempt is due.
@@ -225,12 +226,13 @@ def _many_endpoints_down(stage: Stage) -> Row:
             recovered_s = time.monotonic() - mended
         finally:
             over.set()  # whatever happens: who looks at the healthy one would go on for ever
-        slowest_s = others.result()
+        ways_s = sorted(others.result())
+    healthy_s, slowest_s = ways_s[len(ways_s) * 95 // 100], ways_s[-1]
     waiting = 0 if ended() else stage.drain(ended, within_s=30)  # each queue's next look is there for minutes
     dead = stage.uno.depth("unoapi.dead") - before
     problems = [] if all_held else ["not all came to wait in their queues"]
-    if slowest_s > HEALTHY_S:
-        problems.append(f"a healthy endpoint waited {slowest_s:.1f} s")
+    if healthy_s > HEALTHY_S or slowest_s > SLOWEST_HEALTHY_S:
+        problems.append(f"a healthy endpoint waited {healthy_s:.1f} s, {slowest_s:.1f} s once")
     if recovered_s > RECOVERED_S:
         problems.append(f"recovered after {recovered_s:.1f} s")
     return Row(
@@ -241,7 +243,8 @@ def _many_endpoints_down(stage: Stage) -> Row:
         dead=dead,
         waiting=waiting,
         recovered_s=recovered_s,
-        note=f"{dead} were given up before their breaker opened; a healthy endpoint: at most {slowest_s * 1000:.0f} ms",
+        note=f"{dead} were given up before their breaker opened; a healthy endpoint: 95th percentile "
+        f"{healthy_s * 1000:.0f} ms, at most {slowest_s * 1000:.0f} ms",
         problems=problems,
     )
 
@@ -260,12 +263,12 @@ def _write_at(stage: Stage, number: int, text: tuple[str, str], *, began: float)
     return stage.uno.contact_writes(text[1], phone=text[0])
 
 
-def _slowest_s(stage: Stage, phone: str, *, until: threading.Event) -> float:
-    """The slowest way to a webhook that is well, tried again and again."""
-    slowest_s = _way_s(stage, phone)
+def _ways_s(stage: Stage, phone: str, *, until: threading.Event) -> list[float]:
+    """How long it takes to a webhook that is well, tried again and again."""
+    ways_s = [_way_s(stage, phone)]
     while not until.wait(0.2):
-        slowest_s = max(slowest_s, _way_s(stage, phone))
-    return slowest_s
+        ways_s.append(_way_s(stage, phone))
+    return ways_s
 
 
 def _way_s(stage: Stage, phone: str) -> float:
