@@ -43,7 +43,7 @@ def strategy(task: UnoTask, app: Celery, consumer: Any) -> Callable[..., None]:
     if executor is None:
         return ordinary
     first_attempts = _first_attempts(task, consumer)
-    lines = Lines(executor.submit, most=executor._max_workers // 2) if task.name == SendMessage.task else None  # noqa: SLF001
+    lines = Lines(executor.submit, most=consumer.pool.num_processes // 2) if task.name == SendMessage.task else None
 
     def handle(message: Message, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         if body is not None or callbacks or asks_for_more(message):

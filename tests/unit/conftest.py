@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from tests.support.raw_http_server import LOOPBACK, OK, PROXIES, Listen, Receiver, Reply
-from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookRequest
+from unoapi.http.address_guard import AddressGuard
+from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookExchange, WebhookRequest
 from unoapi.http.webhook_loop import WebhookLoop
 from unoapi.models.attempts import Answer
 
@@ -25,6 +26,21 @@ def listen() -> Iterator[Listen]:
             return receivers.enter_context(Receiver(*replies, host=host, tls=tls))
 
         yield start
+
+
+@pytest.fixture
+def exchanges_made(monkeypatch: pytest.MonkeyPatch) -> list[WebhookExchange]:
+    """The handles of libcurl that are made for webhooks, as they are made."""
+    made: list[WebhookExchange] = []
+
+    class Counted(WebhookExchange):
+        def __init__(self, guard: AddressGuard) -> None:
+            super().__init__(guard)
+            made.append(self)
+
+    for module in ("webhook_client", "webhook_loop"):
+        monkeypatch.setattr(f"unoapi.http.{module}.WebhookExchange", Counted)
+    return made
 
 
 @pytest.fixture

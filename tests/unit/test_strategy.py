@@ -31,8 +31,8 @@ class Consumer:
     """What a strategy uses of Celery's consumer. Its threads run at once, in this one."""
 
     def __init__(self, *, threads: bool = True) -> None:
-        executor = SimpleNamespace(submit=lambda work, *given: work(*given), _max_workers=10)
-        self.pool = SimpleNamespace(executor=executor) if threads else SimpleNamespace()
+        executor = SimpleNamespace(submit=lambda work, *given: work(*given))
+        self.pool = SimpleNamespace(executor=executor, num_processes=10) if threads else SimpleNamespace()
         self.connection_errors = ()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.event_dispatcher = SimpleNamespace(enabled=True, send=self._send)

@@ -34,7 +34,6 @@ from tests.support.raw_http_server import (
     send,
 )
 from unoapi import __version__
-from unoapi.http.address_guard import AddressGuard
 from unoapi.http.callback_client import CallbackClient
 from unoapi.http.webhook_client import CurlSender, WebhookClient, WebhookExchange, WebhookRequest
 from unoapi.models.session import Webhook
@@ -309,17 +308,9 @@ class TestCallbackPoster:
 
 
 def test_a_handle_that_may_still_look_a_name_up_is_no_other_tenants(
-    listen: Listen, monkeypatch: pytest.MonkeyPatch
+    listen: Listen, exchanges_made: list[WebhookExchange]
 ) -> None:
     """While a name server is silent, libcurl looks up nothing else for the handle."""
-    made: list[WebhookExchange] = []
-
-    class Counted(WebhookExchange):
-        def __init__(self, guard: AddressGuard) -> None:
-            super().__init__(guard)
-            made.append(self)
-
-    monkeypatch.setattr("unoapi.http.webhook_client.WebhookExchange", Counted)
     sender, url = CurlSender(LOOPBACK), listen(OK).url
 
     def post(url: str, tenant: str) -> str:
@@ -327,6 +318,6 @@ def test_a_handle_that_may_still_look_a_name_up_is_no_other_tenants(
         return sender.post(request).failed_at
 
     assert [post("http://nonexistent.invalid/", "5511"), post(url, "5522")] == ["name", ""]
-    assert len(made) == 2
+    assert len(exchanges_made) == 2
     assert post("http://nonexistent.invalid/", "5511") == "name"
-    assert len(made) == 2
+    assert len(exchanges_made) == 2

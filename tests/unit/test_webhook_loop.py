@@ -18,7 +18,6 @@ from unoapi.http.webhook_loop import AVOIDED_S, WebhookLoop
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unoapi.http.address_guard import AddressGuard
     from unoapi.models.attempts import Answer
 
 
@@ -110,16 +109,8 @@ def test_the_connections_of_who_was_idle_longest_give_way(
 
 
 def test_there_are_as_many_handles_as_exchanges_at_once_however_many_tenants(
-    loop: WebhookLoop, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    loop: WebhookLoop, listen: Listen, exchanges_made: list[WebhookExchange]
 ) -> None:
-    made: list[WebhookExchange] = []
-
-    class Counted(WebhookExchange):
-        def __init__(self, guard: AddressGuard) -> None:
-            super().__init__(guard)
-            made.append(self)
-
-    monkeypatch.setattr("unoapi.http.webhook_loop.WebhookExchange", Counted)
     receiver = listen(OK)
     answers: list[Answer] = []
 
@@ -130,7 +121,7 @@ def test_there_are_as_many_handles_as_exchanges_at_once_however_many_tenants(
 
     assert [answer.status for answer in answers] == [200] * 40
     assert len(set(connections_of(receiver))) == 40
-    assert len(made) == 2
+    assert len(exchanges_made) == 2
 
 
 def test_an_address_that_cannot_be_called_is_answered_at_once(loop: WebhookLoop) -> None:

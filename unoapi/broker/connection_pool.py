@@ -41,20 +41,19 @@ REFUSED_STREAM = (ChannelError, AMQPNotImplementedError, InternalError, NotAllow
 """How a broker without streams answers: all but the first close the connection."""
 CHECK_S = 60.0
 """Between two declarations of the whole topology, which bring back what somebody deleted."""
-
-
 METHOD_FRAME = 1
+"""The type of AMQP's frame that holds a method."""
 
 
 @lru_cache(maxsize=100)
-def _look_for(queue: str) -> bytes:
+def _look_arguments(queue: str) -> bytes:
     """The arguments of `queue_declare(queue, passive=True, nowait=True)`: of few queues, many times."""
     passive, durable, exclusive, auto_delete, nowait = True, False, False, False, True
     return bytes(dumps("BsbbbbbF", (0, queue, passive, durable, exclusive, auto_delete, nowait, {})))
 
 
 @lru_cache(maxsize=1000)
-def _publish_to(exchange: str, routing_key: str) -> bytes:
+def _publish_arguments(exchange: str, routing_key: str) -> bytes:
     """The arguments of `basic_publish(message, exchange, routing_key)`."""
     mandatory, immediate = False, False
     return bytes(dumps("Bssbb", (0, exchange, routing_key, mandatory, immediate)))
@@ -374,7 +373,7 @@ class PooledConnection:
             for message in list(messages.values()):
                 prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
                 self._sent += 1
-                self._write(spec.Basic.Publish, _publish_to(message.exchange, message.routing_key), prepared)
+                self._write(spec.Basic.Publish, _publish_arguments(message.exchange, message.routing_key), prepared)
         while self._numbers:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -386,7 +385,7 @@ class PooledConnection:
 
         Costs no round trip: there is no other answer.
         """
-        self._write(spec.Queue.Declare, _look_for(queue))
+        self._write(spec.Queue.Declare, _look_arguments(queue))
 
     def _write(self, method: tuple[int, int], arguments: bytes, content: amqp.Message | None = None) -> None:
         """Write a method that has no answer, with arguments as py-amqp writes them: it makes them anew each time."""
