@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ from tests.support.harness import SharedRabbit, throw_away_servers
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, stack
 from tests.support.vhosts import own_vhost
+from unoapi.devenv.packages import FFMPEG, RABBITMQ, REDIS, find_or_install
+from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +34,9 @@ warm_start.use()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(long_run)
+    if not hasattr(config, "workerinput"):
+        with suppress(ConfigurationError):  # who needs one of them says so, or is skipped with its reason
+            find_or_install(RABBITMQ, REDIS, FFMPEG)  # before the first test: each sees the same machine
 
 
 LONG_ONES_FIRST = ("contracts", "integration", "connector", "clients")

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import shutil
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,9 @@ from tests.fault.table import Row, duplicates
 from tests.support.event_clients import Clients
 from tests.support.receiver import Behaviour
 from tests.support.stack import Stack, eventually, stack
+from unoapi.devenv.packages import install, installation_lock
 from unoapi.devenv.ports import free_port
+from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -322,12 +323,8 @@ def name_rebinds(stage: Stage) -> Row:
 def names_can_be_redirected() -> bool:
     """Whether names can be resolved from a file here: the library is there, or root on Debian gets it."""
     if not _loads() and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "-y", "--no-install-recommends", "libnss-wrapper"]):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(
-                    ["apt-get", "-qq", *words], env=environment, capture_output=True, timeout=60, check=False
-                )
+        with installation_lock(), contextlib.suppress(ConfigurationError):
+            install(["libnss-wrapper"])
     return _loads()
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,9 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+
+from unoapi.devenv.packages import install, installation_lock
+from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +47,8 @@ def chromium(profile: Path, *, logs: bool = False) -> Iterator[webdriver.Chrome]
 def _programs() -> tuple[str, str]:
     """Chromium and its driver; installed from Debian when that is possible."""
     if shutil.which("chromedriver") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver"]
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(command, env=environment, capture_output=True, timeout=110, check=False)
+        with installation_lock(), suppress(ConfigurationError):
+            install(["chromium", "chromium-driver"])
     programs = shutil.which("chromium"), shutil.which("chromedriver")
     if programs[0] is None or programs[1] is None:
         pytest.skip("Chromium is not installed, and not root on Debian: apt-get install chromium chromium-driver")

@@ -84,9 +84,9 @@ def find_or_install(*wanted: str) -> None:
     if not (lacking := missing(*wanted)):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        with _installation_lock():
+        with installation_lock():
             if still := missing(*lacking):  # another process may have installed them meanwhile
-                _install(still)
+                install(still)
         if not (lacking := missing(*wanted)):
             return
     names = " and ".join(lacking)
@@ -97,15 +97,18 @@ def find_or_install(*wanted: str) -> None:
 
 
 @contextmanager
-def _installation_lock() -> Iterator[None]:
+def installation_lock() -> Iterator[None]:
     """One installation at a time: apt-get does not wait for another one, it fails."""
     with Path(tempfile.gettempdir(), "unoapi-apt-get.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _install(lacking: list[str]) -> None:
-    """Install without letting the packages start services of their own on this machine."""
+def install(lacking: list[str]) -> None:
+    """Install without letting the packages start services of their own on this machine. To be called with the lock.
+
+    Raises ConfigurationError.
+    """
     click.echo(f"Installing {' and '.join(lacking)} with apt-get (once; a minute or two) ...", err=True)
     made_here = not _POLICY.exists()
     if made_here:
