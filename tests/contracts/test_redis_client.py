@@ -47,6 +47,25 @@ def test_text_that_is_in_no_encoding_is_stored_and_read_all_the_same(redis_clien
     assert redis_client.call(("SET", f"key {HALF}", f"a{HALF}b"), ("GET", f"key {HALF}")) == [True, "a\\ud800b"]
 
 
+def test_numbers_and_bytes_are_stored_as_they_are_beside_text_in_no_encoding(redis_client: RedisClient) -> None:
+    half, whole = ("RPUSH", "list", 7, 0.5, b"\xc3\xa9", HALF), ("RPUSH", "list", 7, 0.5, b"\xc3\xa9", "\u00e9")
+
+    answers = redis_client.call(half, whole, ("LRANGE", "list", 0, -1))
+
+    assert answers == [4, 8, ["7", "0.5", "\u00e9", "\\ud800", "7", "0.5", "\u00e9", "\u00e9"]]
+
+
+def test_what_is_refused_among_posts_harms_none_of_the_others(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set("text", "no list")
+
+    redis_client.post(("RPUSH", "text", "x"), ("SET", "after", "1"))
+    redis_client.post(("SET", "other", "1"))
+
+    assert eventually(lambda: raw_redis.exists("after", "other") == 2)
+
+
 def test_bytes_that_are_no_text_do_not_harm_who_reads_at_the_same_time(
     redis_client: RedisClient, raw_redis: redis.Redis
 ) -> None:
@@ -128,7 +147,7 @@ def test_a_bug_in_the_library_ends_no_thread_and_skips_nothing(
 ) -> None:
     redis_client.call(("PING",))
     with monkeypatch.context() as broken:
-        broken.setattr(redis_client._call_client, "pipeline", lambda **_: 1 / 0)
+        broken.setattr(redis_client._call_client.connection_pool, "get_connection", lambda: 1 / 0)
         with pytest.raises(StoreUnavailable):
             redis_client.call(("PING",))
 
@@ -138,15 +157,15 @@ def test_a_bug_in_the_library_ends_no_thread_and_skips_nothing(
 def test_one_slow_answer_is_no_reason_to_skip_redis(prompt: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller of one large value waits in vain; the next command of somebody else is carried out."""
     prompt.call(("PING",))
-    execute = redis.client.Pipeline.execute
+    parse: Any = redis.Redis.parse_response
 
-    def slowly(pipeline: Any, **options: Any) -> Any:
-        answers = execute(pipeline, **options)
-        if "large" in answers:
+    def slowly(client: redis.Redis, *args: Any, **options: Any) -> Any:
+        answer = parse(client, *args, **options)
+        if answer == "large":
             time.sleep(0.4)  # takes the answer apart
-        return answers
+        return answer
 
-    monkeypatch.setattr(redis.client.Pipeline, "execute", slowly)
+    monkeypatch.setattr(redis.Redis, "parse_response", slowly)
 
     with pytest.raises(StoreUnavailable, match="200 ms"):
         prompt.call(("ECHO", "large"))
