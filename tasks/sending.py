@@ -27,12 +27,13 @@ def send(self: UnoTask, job: SendMessage) -> None:
 def send_message(self: UnoTask, job: SendMessage) -> None:
     """The same, of any kind of message."""
     uno = self.uno
-    with uno.send_turns.turn(job):
+    with uno.send_turns.turn(job) as turn:
         receipt = sending.send(
             job,
             history=self.history.model_copy(update={"redelivered": self.redelivered}),
             sessions=uno.sessions,
             sends=uno.send_claims,
+            turn=turn,
             providers=uno.providers,
             bulkhead=uno.bulkhead,
             max_age_s=uno.settings.unoapi_send_max_age,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
     from unoapi.models.chats import Chat, Menu
-    from unoapi.models.claims import Claim, KeyState, Predecessor
+    from unoapi.models.claims import Claim, KeyState, Turn
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import ConnectorCommand
@@ -311,8 +311,11 @@ class Replays(Protocol):
 class SendClaims(Protocol):
     """The rights to send, so that no message is sent twice. Raises StoreUnavailable."""
 
-    def claim(self, job: SendMessage, *, name: str = ..., held: Sequence[str] = ...) -> Claim:
-        """Ask for the right to send, as a claim of this name. One of a name in `held` is the caller's to take over."""
+    def claim(self, job: SendMessage, *, name: str = ..., held: Sequence[str] = ..., turn: Turn | None = ...) -> Claim:
+        """Ask for the right to send, as a claim of this name. One of a name in `held` is the caller's to take over.
+
+        With `turn` it is given to who is first in the line of the message's contact alone.
+        """
 
     def settle(self, job: SendMessage, receipt: Receipt) -> None:
         """Save the outcome, before whatever is asked from now on. Never raises, never waits."""
@@ -943,12 +946,6 @@ class SendOrder(Protocol):
         """Put a message at the end of its line. With `prepared` it may take a while until it can be sent.
 
         Calling the result waits until the message is there, so that no later one can be accepted before.
-        """
-
-    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ...) -> Predecessor | None:
-        """The first message of the line that goes before this one; none when it is its turn. Raises StoreUnavailable.
-
-        Those in `gone` have left, though that may not be written yet.
         """
 
     def ahead(self, job: MessageJob) -> int:

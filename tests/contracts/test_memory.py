@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.fakes import CONTACT, PHONE, make_send
 from tests.support.stack import eventually
+from unoapi.models.claims import Turn
 from unoapi.models.jobs import now_ms
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
@@ -75,8 +76,7 @@ class Stores:
         self.order.join(job, accepted_at_us=time.time_ns() // 1000, prepared=False)()
         self.traces.add(accepted)
         self.log.add(LoggedMessage.of(job, "text"))
-        self.order.first(job, now_us=time.time_ns() // 1000)
-        self.sends.claim(job)
+        self.sends.claim(job, turn=Turn(time.time_ns() // 1000))
         sent = ("sent",) if provider == "forwarder" else ()
         self.sends.settle(job, Receipt(recipient=CONTACT, statuses=tuple(StatusUpdate(status="sent") for _ in sent)))
         self.order.leave(job)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fakes import CONTACT, MemorySends, make_send
 from unoapi.errors import StoreUnavailable
-from unoapi.models.claims import Claim
+from unoapi.models.claims import Claim, Predecessor, Turn
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.stores.send_claims import RedisSendClaims
 
@@ -102,6 +102,37 @@ def test_a_right_that_a_job_holds_is_taken_over_once(sends: SendClaims) -> None:
     assert sends.claim(JOB, name="second", held=["other", "first"]).free
     assert sends.claim(JOB, name="third", held=["other", "first"]).busy_ms
     assert sends.state(JOB, held=["other", "first"]).busy_ms
+
+
+def test_nobody_has_a_right_before_its_turn(sends: SendClaims) -> None:
+    first, second = (make_send(id=name, contact=CONTACT, accepted_at_ms=at_ms) for at_ms, name in enumerate("ab", 1))
+    turn = Turn(now_us=5_000)
+    assert sends.claim(first, name="first", turn=turn).free
+
+    assert sends.claim(second, name="second", turn=turn) == Claim(before=Predecessor("a", waits=False))
+    assert sends.state(second).free, "nothing was claimed"
+    assert sends.claim(second, name="third", turn=Turn(5_000, gone=("a",))).free
+    assert sends.claim(second, name="fourth", turn=Turn(5_000, gone=("a",))).busy_ms
+
+
+def test_a_right_that_a_job_holds_is_given_back_when_another_one_goes_first(sends: SendClaims) -> None:
+    """Its answer was lost, and before it was asked for again an earlier message came."""
+    early, late = (make_send(id=name, contact=CONTACT, accepted_at_ms=at_ms) for at_ms, name in enumerate("ab", 1))
+    assert sends.claim(late, name="late", turn=Turn(5_000)).free
+    assert sends.claim(early, name="early", turn=Turn(5_000)).free
+
+    assert sends.claim(late, name="late", held=["late"], turn=Turn(5_000)).before == Predecessor("a", waits=False)
+    assert sends.state(late).free
+
+
+def test_a_receipt_is_no_right_that_is_taken_over_or_given_back(sends: SendClaims) -> None:
+    early, late = (make_send(id=name, contact=CONTACT, accepted_at_ms=at_ms) for at_ms, name in enumerate("ab", 1))
+    sends.claim(late, name="late", turn=Turn(5_000))
+    sends.settle(late, RECEIPT)
+    sends.claim(early, name="early", turn=Turn(5_000))
+
+    assert sends.claim(late, name="late", held=["late"], turn=Turn(5_000)).before
+    assert sends.claim(late, name="late", held=["late"], turn=Turn(5_000, gone=("a",))) == Claim(receipt=RECEIPT)
 
 
 def test_a_right_that_a_job_holds_is_taken_over_though_its_time_is_up(short: SendClaims) -> None:

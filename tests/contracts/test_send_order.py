@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.fakes import CONTACT, PHONE, MemorySendOrder
+from tests.support.fakes import CONTACT, PHONE, MemorySendOrder, MemorySends
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
-from unoapi.models.claims import Predecessor
+from unoapi.models.claims import Predecessor, Turn
 from unoapi.models.jobs import SendMessage
+from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.send_order import LOST_AFTER_US, RedisSendOrder
 
 if TYPE_CHECKING:
@@ -20,13 +21,32 @@ if TYPE_CHECKING:
 
     import redis
 
-    from unoapi.ports import SendOrder
+    from unoapi.ports import SendClaims, SendOrder
     from unoapi.stores.redis import RedisClient
 
 
+class Lines(NamedTuple):
+    """The lines, and the claims with which one asks about them."""
+
+    order: SendOrder
+    claims: SendClaims
+
+    def before(self, job: SendMessage, *, gone: Sequence[str] = ()) -> Predecessor | None:
+        return self.claims.claim(job, turn=Turn(now_us(), tuple(gone))).before
+
+
 @pytest.fixture(params=["redis", "memory"])
-def order(request: pytest.FixtureRequest) -> SendOrder:
-    return MemorySendOrder() if request.param == "memory" else RedisSendOrder(request.getfixturevalue("redis_client"))
+def lines(request: pytest.FixtureRequest) -> Lines:
+    if request.param == "memory":
+        memory = MemorySendOrder()
+        return Lines(memory, MemorySends(order=memory))
+    client = request.getfixturevalue("redis_client")
+    return Lines(RedisSendOrder(client), RedisSendClaims(client, ttl_s=60))
+
+
+@pytest.fixture
+def order(lines: Lines) -> SendOrder:
+    return lines.order
 
 
 def now_us() -> int:
@@ -37,8 +57,8 @@ def message(name: str, contact: str = CONTACT) -> SendMessage:
     return SendMessage(id=name, phone=PHONE, message_id=name, body="{}", contact=contact)
 
 
-def first(order: SendOrder, job: SendMessage, *, gone: Sequence[str] = ()) -> str:
-    predecessor = order.first(job, now_us=now_us(), gone=gone)
+def first(lines: Lines, job: SendMessage, *, gone: Sequence[str] = ()) -> str:
+    predecessor = lines.before(job, gone=gone)
     return predecessor.message_id if predecessor else ""
 
 
@@ -49,28 +69,28 @@ def joined(order: SendOrder, *names: str, at_us: int | None = None, prepared: bo
     return jobs
 
 
-def test_each_message_waits_for_the_first_one(order: SendOrder) -> None:
+def test_each_message_waits_for_the_first_one(lines: Lines, order: SendOrder) -> None:
     one, two, three = joined(order, "1", "2", "3")
 
-    assert [first(order, job) for job in (one, two, three)] == ["", "1", "1"]
+    assert [first(lines, job) for job in (one, two, three)] == ["", "1", "1"]
 
 
-def test_the_next_one_goes_when_the_first_one_left(order: SendOrder) -> None:
+def test_the_next_one_goes_when_the_first_one_left(lines: Lines, order: SendOrder) -> None:
     one, two, three = joined(order, "1", "2", "3")
 
     written = threading.Event()
     order.leave(one, on_written=written.set)
 
     assert written.wait(2)
-    assert first(order, two) == ""
-    assert first(order, three) == "2"
+    assert first(lines, two) == ""
+    assert first(lines, three) == "2"
 
 
-def test_the_next_one_goes_when_the_first_one_is_known_to_have_left(order: SendOrder) -> None:
+def test_the_next_one_goes_when_the_first_one_is_known_to_have_left(lines: Lines, order: SendOrder) -> None:
     *_, third = joined(order, "1", "2", "3")
 
-    assert first(order, third, gone=["1"]) == "2"
-    assert first(order, third, gone=["1", "2", "of another line"]) == ""
+    assert first(lines, third, gone=["1"]) == "2"
+    assert first(lines, third, gone=["1", "2", "of another line"]) == ""
 
 
 def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:
@@ -79,39 +99,39 @@ def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:
     assert [order.ahead(job) for job in (*jobs, message("4"))] == [0, 1, 2, 0]
 
 
-def test_a_line_is_that_of_a_contact(order: SendOrder) -> None:
+def test_a_line_is_that_of_a_contact(lines: Lines, order: SendOrder) -> None:
     joined(order, "1")
 
-    assert first(order, message("2", "5511900000001")) == ""
+    assert first(lines, message("2", "5511900000001")) == ""
 
 
-def test_a_message_is_in_its_line_when_it_was_waited_for(order: SendOrder) -> None:
+def test_a_message_is_in_its_line_when_it_was_waited_for(lines: Lines, order: SendOrder) -> None:
     last = message("last").model_copy(update={"accepted_at_ms": now_us() // 1000 + 60_000})
     for number in range(20):
         order.join(message(f"{number}"), accepted_at_us=number + now_us(), prepared=False)()
-        assert first(order, last) == "0"
+        assert first(lines, last) == "0"
 
 
-def test_a_message_that_left_before_its_entry_was_written_blocks_nobody(order: SendOrder) -> None:
+def test_a_message_that_left_before_its_entry_was_written_blocks_nobody(lines: Lines, order: SendOrder) -> None:
     one = message("1")
     order.leave(one)
     time.sleep(0.1)
     (two,) = joined(order, "2", at_us=now_us() + 1000)
     order.join(one, accepted_at_us=now_us() - 1000, prepared=False)()
 
-    assert first(order, two) == ""
+    assert first(lines, two) == ""
 
 
-def test_a_message_that_is_not_in_its_line_takes_the_place_of_its_time(order: SendOrder) -> None:
+def test_a_message_that_is_not_in_its_line_takes_the_place_of_its_time(lines: Lines, order: SendOrder) -> None:
     (one,) = joined(order, "1")
     later = message("2").model_copy(update={"accepted_at_ms": one.accepted_at_ms + 5000})
 
-    assert first(order, later) == "1"
+    assert first(lines, later) == "1"
     order.leave(one)
-    eventually(lambda: first(order, later) == "", within_s=2)
+    eventually(lambda: first(lines, later) == "", within_s=2)
 
 
-def test_a_message_that_got_lost_is_passed_by_and_one_that_waits_is_not(order: SendOrder) -> None:
+def test_a_message_that_got_lost_is_passed_by_and_one_that_waits_is_not(lines: Lines, order: SendOrder) -> None:
     long_ago = now_us() - LOST_AFTER_US - 1_000_000
     joined(order, "lost", at_us=long_ago)
     (waits,) = joined(order, "waits", at_us=long_ago + 10)
@@ -119,24 +139,24 @@ def test_a_message_that_got_lost_is_passed_by_and_one_that_waits_is_not(order: S
     time.sleep(0.2)  # written without waiting
     (last,) = joined(order, "last")
 
-    assert first(order, last) == "waits"
+    assert first(lines, last) == "waits"
 
 
-def test_a_message_that_is_prepared_waits(order: SendOrder) -> None:
+def test_a_message_that_is_prepared_waits(lines: Lines, order: SendOrder) -> None:
     joined(order, "voice", at_us=now_us() - LOST_AFTER_US - 1_000_000, prepared=True)
     (last,) = joined(order, "last")
 
-    assert first(order, last) == "voice"
+    assert first(lines, last) == "voice"
 
 
-def test_who_waits_behind_a_message_knows_whether_that_waits_itself(order: SendOrder) -> None:
+def test_who_waits_behind_a_message_knows_whether_that_waits_itself(lines: Lines, order: SendOrder) -> None:
     (on_its_way,) = joined(order, "on its way")
     (last,) = joined(order, "last")
-    assert order.first(last, now_us=now_us()) == Predecessor("on its way", waits=False)
+    assert lines.before(last) == Predecessor("on its way", waits=False)
 
     order.wait(on_its_way)
 
-    eventually(lambda: order.first(last, now_us=now_us()) == Predecessor("on its way", waits=True), within_s=2)
+    eventually(lambda: lines.before(last) == Predecessor("on its way", waits=True), within_s=2)
 
 
 def test_nothing_stays_in_redis(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
@@ -160,5 +180,5 @@ def test_without_redis_nobody_knows_whose_turn_it_is(away: RedisClient) -> None:
     order.leave(message("1"))
 
     with pytest.raises(StoreUnavailable):
-        order.first(message("2"), now_us=2)
+        RedisSendClaims(away, ttl_s=60).claim(message("2"), turn=Turn(2))
     assert order.ahead(message("2")) == 0

@@ -31,7 +31,7 @@ from unoapi.models.alerts import AlertGroup
 from unoapi.models.attempts import Answer
 from unoapi.models.bulk import OPEN, RANKS
 from unoapi.models.chats import NO_CHAT, Chat, last_of
-from unoapi.models.claims import Claim, Predecessor
+from unoapi.models.claims import Claim, Predecessor, Turn
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
 from unoapi.models.contacts import contact_key
@@ -47,6 +47,7 @@ from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.replays import STANDS_MS, Replay, StoredEvent, StreamBounds
 from unoapi.models.session import Session, Webhook
 from unoapi.models.trace import StuckMessage, with_delivery_ids
+from unoapi.services.send_order import OwnTurn, SendTurns
 from unoapi.stores.activity import SPANS
 from unoapi.stores.alerts import EARLY_MS, GATHER_MS, GRACE_MS, MAX_GROUPS, OVERFLOW
 from unoapi.stores.campaigns import LEFT_ALONE_MS
@@ -247,16 +248,15 @@ class MemorySendOrder:
             self.waiting |= {job.id} if prepared else set()
         return lambda: None
 
-    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> Predecessor | None:
-        if self.away:
-            raise StoreUnavailable("Redis is away")
+    def before(self, job: MessageJob, turn: Turn) -> Predecessor | None:
+        """What MemorySends asks."""
         with self._lock:
             line = self._line(job)
             line.setdefault(job.id, job.accepted_at_ms * 1000)
-            for name in gone:
+            for name in turn.gone:
                 line.pop(name, None)
             while (first := min(line, key=lambda name: line[name])) != job.id:
-                recent = line[first] > now_us - LOST_AFTER_US
+                recent = line[first] > turn.now_us - LOST_AFTER_US
                 if first not in self.left and (recent or first in self.waiting):
                     return Predecessor(first, waits=first in self.waiting)
                 del line[first]
@@ -279,6 +279,11 @@ class MemorySendOrder:
 
     def _line(self, job: MessageJob) -> dict[str, int]:
         return self.lines.setdefault(f"{job.phone}:{job.contact}", {})
+
+
+def of_no_line(job: MessageJob) -> OwnTurn:
+    """The turn of a message that waits for no other one."""
+    return OwnTurn(SendTurns(MemorySendOrder(), threads=2), job, "")
 
 
 class MemoryPublisher:
@@ -699,20 +704,25 @@ FREE = Claim(free=True)
 
 
 class MemorySends:
-    """SendClaims. `away` stands for Redis that does not answer."""
+    """SendClaims, with the lines of `order`. `away` stands for Redis that does not answer."""
 
-    def __init__(self, *, lease_ms: int = 60_000) -> None:
+    def __init__(self, *, lease_ms: int = 60_000, order: MemorySendOrder | None = None) -> None:
         self.lease_ms = lease_ms
+        self.order = order or MemorySendOrder()
         self.claims: dict[tuple[str, str], int | Receipt] = {}
         self.names: dict[tuple[str, str], str] = {}
         self.away = False
         self.unheard = False
         """Redis carries a claim out, and its answer is lost."""
 
-    def claim(self, job: SendMessage, *, name: str = "", held: Sequence[str] = ()) -> Claim:
+    def claim(self, job: SendMessage, *, name: str = "", held: Sequence[str] = (), turn: Turn | None = None) -> Claim:
         self._ensure_there()
         key = (job.phone, job.id)
         claim = self.claims.get(key)
+        if turn is not None and (before := self.order.before(job, turn)):
+            if self._is_held(key, held):
+                del self.claims[key]
+            return Claim(before=before)
         if claim is None or self._is_held(key, held):
             self.claims[key], self.names[key] = now_ms() + self.lease_ms, name
             if self.unheard:
@@ -757,7 +767,7 @@ class MemorySends:
             self.claims.pop((job.phone, job.id), None)
 
     def _ensure_there(self) -> None:
-        if self.away:
+        if self.away or self.order.away:
             raise StoreUnavailable("Redis is away")
 
 

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySends, MemorySessions, ScriptedProvider, make_session
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemoryIds,
+    MemorySends,
+    MemorySessions,
+    ScriptedProvider,
+    make_session,
+    of_no_line,
+)
 from unoapi.errors import MessageRejected
 from unoapi.models.attempts import History
 from unoapi.models.cloud_api.events import serialise
@@ -43,8 +52,10 @@ def test_a_job_that_an_older_version_queued_is_sent_as_it_was_accepted(body: str
 def test_a_provider_gets_the_message_typed() -> None:
     provider, sessions = ScriptedProvider(), MemorySessions(make_session(provider="sandbox"))
 
+    job = job_of({"to": CONTACT, "text": {"body": "hello"}})
+
     send(
-        job_of({"to": CONTACT, "text": {"body": "hello"}}), history=History(), sessions=sessions, sends=MemorySends(),
+        job, history=History(), sessions=sessions, sends=MemorySends(), turn=of_no_line(job),
         providers={"sandbox": provider}, max_age_s=600, bulkhead=Bulkhead(10),
     )  # fmt: skip
     command(
@@ -76,12 +87,12 @@ def test_what_goes_to_meta_has_the_fields_that_only_meta_knows() -> None:
     ],
 )
 def test_a_job_with_what_could_not_be_sent_is_given_up_with_a_code_and_never_claimed(document: dict[str, Any]) -> None:
-    sends, provider = MemorySends(), ScriptedProvider()
+    sends, provider, job = MemorySends(), ScriptedProvider(), job_of(document)
 
     with pytest.raises(MessageRejected) as refusal:
         send(
-            job_of(document), history=History(), sessions=MemorySessions(make_session(provider="sandbox")),
-            sends=sends, providers={"sandbox": provider}, max_age_s=600, bulkhead=Bulkhead(10),
+            job, history=History(), sessions=MemorySessions(make_session(provider="sandbox")),
+            sends=sends, turn=of_no_line(job), providers={"sandbox": provider}, max_age_s=600, bulkhead=Bulkhead(10),
         )  # fmt: skip
 
     assert refusal.value.code in (131009, 131051)

@@ -5,25 +5,39 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tasks.lines import Lines
-from tests.support.fakes import CONTACT, PHONE, MemorySendOrder
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemorySendOrder,
+    MemorySends,
+    MemorySessions,
+    ScriptedProvider,
+    make_send,
+    make_session,
+)
 from unoapi.errors import Postponed, SendFailed
-from unoapi.models.jobs import SendMessage
+from unoapi.models.attempts import History
+from unoapi.models.claims import Predecessor
 from unoapi.services import send_order
+from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.send_order import SendTurns, place_us
+from unoapi.services.sending import send as send_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unoapi.models.jobs import MessageJob
+    from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.jobs import MessageJob, SendMessage
+    from unoapi.models.receipts import Receipt
 
 
 def job(name: str, contact: str = CONTACT, phone: str = PHONE) -> SendMessage:
-    return SendMessage(id=name, phone=phone, message_id=name, body="{}", contact=contact)
+    return make_send(id=name, phone=phone, message_id=name, contact=contact)
 
 
 def accepted(order: MemorySendOrder, *names: str, contact: str = CONTACT, phone: str = PHONE) -> list[SendMessage]:
@@ -33,12 +47,31 @@ def accepted(order: MemorySendOrder, *names: str, contact: str = CONTACT, phone:
     return jobs
 
 
+class Slow(ScriptedProvider):
+    """Takes so long for each message."""
+
+    def __init__(self, left: list[str], takes_s: float) -> None:
+        super().__init__()
+        self._left, self._takes_s = left, takes_s
+
+    def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
+        time.sleep(self._takes_s)
+        self._left.append(message_id)
+        return super().send(message, phone=phone, message_id=message_id)
+
+
 def sending(turns: SendTurns, left: list[str], *, takes_s: float = 0.02) -> Callable[[SendMessage], str]:
+    """What sends a message as a worker does, and says whether it was sent."""
+    order = cast("MemorySendOrder", turns._order)
+    claims, provider = MemorySends(order=order), Slow(left, takes_s)
+
     def send(one: SendMessage) -> str:
         try:
-            with turns.turn(one):
-                time.sleep(takes_s)
-                left.append(one.id)
+            with turns.turn(one) as turn:
+                send_in_turn(
+                    one, history=History(unclaimed=order.away), sessions=MemorySessions(make_session()), sends=claims,
+                    turn=turn, providers={"whatsmeow": provider}, bulkhead=Bulkhead(50), max_age_s=600,
+                )  # fmt: skip
         except Postponed:
             return "postponed"
         return "sent"
@@ -285,8 +318,8 @@ def test_x1_the_more_go_before_a_message_the_later_it_comes_back(monkeypatch: py
     turns = SendTurns(order, threads=50)
     waits = []
     for one in jobs[1:]:
-        with pytest.raises(Postponed) as postponed, turns.turn(one):
-            pass
+        with pytest.raises(Postponed) as postponed, turns.turn(one) as turn:
+            turn.wait_for(Predecessor("0", waits=False))
         waits.append(postponed.value.after_ms)
 
     assert waits[:8] == [1000, 1000, 1000, 2000, 2000, 2000, 2000, 3000]
@@ -312,9 +345,10 @@ def test_x1_while_redis_does_not_answer_a_process_keeps_the_order_of_what_it_has
         time.sleep(0.05)
         second = pool.submit(send, jobs[1])
 
-    assert first.result() == "sent"
-    assert second.result() == "sent"
-    assert left == ["1", "2", "3"] if third.result() == "sent" else ["1", "2"]
+    assert [one.result() for one in (first, second, third)] == ["sent", "postponed", "postponed"]
+    assert send(jobs[2]) == "postponed", "the second one comes back soon"
+    assert [send(jobs[1]), send(jobs[2])] == ["sent", "sent"]
+    assert left == ["1", "2", "3"]
 
 
 def test_x1_a_message_of_no_contact_waits_for_nobody() -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.support.fakes import CONTACT, PHONE, MemorySends, MemorySessions, ScriptedProvider, make_send, make_session
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemorySends,
+    MemorySessions,
+    ScriptedProvider,
+    make_send,
+    make_session,
+    of_no_line,
+)
 from unoapi.errors import (
     MessageRejected,
     NoConnector,
@@ -41,11 +50,13 @@ def send_once(
     redelivered: bool = False,
     **history: Any,
 ) -> Receipt:
+    job = job or make_send()
     return send(
-        job or make_send(),
+        job,
         history=History(redelivered=redelivered, **history),
         sessions=sessions or MemorySessions(make_session(provider="sandbox")),
         sends=sends or MemorySends(),
+        turn=of_no_line(job),
         providers={"sandbox": provider},
         max_age_s=600,
         bulkhead=Bulkhead(10),

@@ -10,20 +10,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The right to send one message.
-
-    Exactly one is set: `free` (send it), `receipt` (it was sent: publish its statuses again),
-    `busy_ms` (another worker sends it for so long), `lost` (a worker died while it was at it: nobody knows).
-    """
-
-    free: bool = False
-    receipt: Receipt | None = None
-    busy_ms: int = 0
-    lost: bool = False
-
-
-@dataclass(frozen=True)
 class Predecessor:
     """A message to the same contact that goes before another one. `waits`: for its phone or its files, or to come back.
 
@@ -32,6 +18,33 @@ class Predecessor:
 
     message_id: str
     waits: bool
+
+
+@dataclass(frozen=True)
+class Turn:
+    """With what a message asks whether it is its turn: the time, in microseconds, and what the asker knows.
+
+    Those in `gone` have left, though that may not be written yet.
+    """
+
+    now_us: int
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to send one message.
+
+    Exactly one is set: `free` (send it), `receipt` (it was sent: publish its statuses again),
+    `busy_ms` (another worker sends it for so long), `lost` (a worker died while it was at it: nobody knows),
+    `before` (another one goes first: nothing was claimed).
+    """
+
+    free: bool = False
+    receipt: Receipt | None = None
+    busy_ms: int = 0
+    lost: bool = False
+    before: Predecessor | None = None
 
 
 @dataclass(frozen=True)

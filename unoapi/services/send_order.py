@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from unoapi.errors import Postponed, StoreUnavailable
-from unoapi.models.claims import Predecessor
+from unoapi.errors import Postponed
+from unoapi.models.claims import Predecessor, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +70,35 @@ class _PutBack(NamedTuple):
     until: float
 
 
+class OwnTurn:
+    """The turn of one message, which whoever sends it asks for with its claim: the two are one question to Redis."""
+
+    def __init__(self, turns: SendTurns, job: MessageJob, line: str) -> None:
+        self._turns, self._job, self._line = turns, job, line
+        self._waits_since: float | None = None
+        self._look_s = LOOK_S
+
+    def to_ask(self) -> Turn | None:
+        """With what it is asked for; none for a message that stands in no line."""
+        return Turn(time.time_ns() // 1000, self._turns.just_left(self._line)) if self._line else None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another one goes before it, as far as this process knows: while Redis does not say."""
+        return bool(self._line) and self._turns.is_behind(self._line, self._job.accepted_at_ms)
+
+    def wait_for(self, first: Predecessor) -> None:
+        """Wait a moment for the message before, then ask again. Raises Postponed when that takes too long."""
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+        self._turns.wait_for(first, self._job, self._line, began=self._waits_since, look_s=self._look_s)
+        self._look_s = min(2 * self._look_s, LONGEST_LOOK_S)
+
+    def begin(self) -> None:
+        """Note that the turn has come."""
+        self._turns.begin(self._job)
+
+
 class SendTurns:
     """The turns of the messages that this process sends."""
 
@@ -84,10 +113,10 @@ class SendTurns:
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, job: MessageJob) -> Iterator[None]:
-        """Send a message when it is its turn. Raises Postponed when that takes too long."""
+    def turn(self, job: MessageJob) -> Iterator[OwnTurn]:
+        """Send a message when it is its turn, which is asked for within. However that ends, others learn it."""
         if not job.contact:
-            yield
+            yield OwnTurn(self, job, "")
             return
         line = f"{job.phone}:{job.contact}"
         with self._lock:
@@ -95,9 +124,7 @@ class SendTurns:
             self._coming_back.pop(job.id, None)
             self._left.get(line, {}).pop(job.id, None)
         try:
-            self._await_turn(job, line)
-            self._begin(job)
-            yield
+            yield OwnTurn(self, job, line)
         except Postponed as postponed:
             self._order.wait(job)
             self._expect(job, line, wait_s=postponed.after_ms / 1000)
@@ -114,7 +141,8 @@ class SendTurns:
                 self._note_pace(job.phone, here)
                 here.over.set()
 
-    def _begin(self, job: MessageJob) -> None:
+    def begin(self, job: MessageJob) -> None:
+        """Note that it is the message's turn."""
         with self._lock:
             here = self._here.get(job.id)
             if here is not None:
@@ -146,26 +174,27 @@ class SendTurns:
             if not left:
                 self._left.pop(line, None)
 
-    def _just_left(self, line: str) -> list[str]:
+    def just_left(self, line: str) -> tuple[str, ...]:
         """The messages of the line that left this process, and of which that may not be written yet."""
         with self._lock:
             left = self._left.get(line)
             if not left:
-                return []
+                return ()
             since = time.monotonic() - WRITTEN_S
             for name in [name for name, at in left.items() if at < since]:
                 del left[name]
-            return list(left)
+            return tuple(left)
 
-    def _await_turn(self, job: MessageJob, line: str) -> None:
-        began, look_s = time.monotonic(), LOOK_S
-        while first := self._first(job, line):
-            left_s = self._wait_until(first, job.phone, began) - time.monotonic()
-            if left_s <= 0 or not self._wait_for(first.message_id, line, left_s, look_s=look_s):
-                turns = 1 + self._order.ahead(job) // MAX_WAITING_OF_ONE
-                after_ms = min(turns * COME_BACK_MS, LONGEST_COME_BACK_MS)
-                raise Postponed("an earlier message to the contact is on its way", after_ms=after_ms, jitter=False)
-            look_s = min(2 * look_s, LONGEST_LOOK_S)
+    def wait_for(self, first: Predecessor, job: MessageJob, line: str, *, began: float, look_s: float) -> None:
+        """Wait a moment for the message before. `began` is when its first wait did, by the monotonic clock.
+
+        Raises Postponed when that takes too long.
+        """
+        left_s = self._wait_until(first, job.phone, began) - time.monotonic()
+        if left_s <= 0 or not self._wait_for(first.message_id, line, left_s, look_s=look_s):
+            turns = 1 + self._order.ahead(job) // MAX_WAITING_OF_ONE
+            after_ms = min(turns * COME_BACK_MS, LONGEST_COME_BACK_MS)
+            raise Postponed("an earlier message to the contact is on its way", after_ms=after_ms, jitter=False)
 
     def _wait_until(self, first: Predecessor, phone: str, began: float) -> float:
         """How long to wait for the message before, by the monotonic clock; `began` is when the wait did."""
@@ -180,24 +209,16 @@ class SendTurns:
         away = self._coming_back.get(first.message_id)  # what this process has put back comes much later
         return now if away is not None and now < away.back_at else began + LITTLE_PATIENCE_S
 
-    def _first(self, job: MessageJob, line: str) -> Predecessor | None:
-        """The message that goes before this one; none when it is its turn, as far as anybody knows."""
-        try:
-            return self._order.first(job, now_us=time.time_ns() // 1000, gone=self._just_left(line))
-        except StoreUnavailable:
-            return self._first_here(line, job.accepted_at_ms)
-
-    def _first_here(self, line: str, accepted_at_ms: int) -> Predecessor | None:
-        """The same, of what this process has, or has put back and sees again soon."""
+    def is_behind(self, line: str, accepted_at_ms: int) -> bool:
+        """Whether a message goes before, of what this process has, or has put back and sees again soon."""
         now = time.monotonic()
         with self._lock:
-            for name, here in self._here.items():
-                if here.line == line and here.accepted_at_ms < accepted_at_ms:
-                    return Predecessor(name, waits=False)
-            for name, away in self._coming_back.items():
-                if away.line == line and away.accepted_at_ms < accepted_at_ms and now < away.until:
-                    return Predecessor(name, waits=True)
-        return None
+            return any(
+                here.line == line and here.accepted_at_ms < accepted_at_ms for here in self._here.values()
+            ) or any(
+                away.line == line and away.accepted_at_ms < accepted_at_ms and now < away.until
+                for away in self._coming_back.values()
+            )
 
     def _expect(self, job: MessageJob, line: str, *, wait_s: float) -> None:
         with self._lock:

@@ -26,16 +26,18 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
+from unoapi.services.send_order import COME_BACK_MS
 from unoapi.services.webhooks import to_fan_out, to_fan_outs
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from unoapi.models.attempts import History
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import Provider, SendClaims, SessionStore
     from unoapi.services.bulkhead import Bulkhead
+    from unoapi.services.send_order import OwnTurn
 
 log = get_logger(__name__)
 
@@ -52,11 +54,12 @@ def send(  # noqa: PLR0913 (collaborators)
     history: History,
     sessions: SessionStore,
     sends: SendClaims,
+    turn: OwnTurn,
     providers: Mapping[str, Provider],
     bulkhead: Bulkhead,
     max_age_s: int,
 ) -> Receipt:
-    """Send one message, at most once. In `history`, `redelivered` is whether a worker stopped with this job.
+    """Send one message, in its turn and at most once. In `history`, `redelivered` is whether a worker stopped with it.
 
     Raises SendFailed (retry: nothing left), Postponed (wait), Unclaimed (mark the job, and come again), TooOld,
     NumberRemoved, MessageRejected (no message that could be sent), OutcomeUnknown (never repeated by itself).
@@ -74,10 +77,14 @@ def send(  # noqa: PLR0913 (collaborators)
         if receipt is not None:
             return receipt
         raise
-    claim = secrets.token_hex(4)
-    with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread is not claimed
-        receipt = _outcome(_claim(job, claim, history=history, sends=sends, max_age_s=max_age_s))
-        return receipt or _send_claimed(job, message, claim, provider=provider, sends=sends)
+    name = secrets.token_hex(4)
+    while True:
+        with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread is not claimed
+            claim = _claim(job, name, history=history, sends=sends, turn=turn, max_age_s=max_age_s)
+            if claim.before is None:
+                turn.begin()
+                return _outcome(claim) or _send_claimed(job, message, name, provider=provider, sends=sends)
+        turn.wait_for(claim.before)
 
 
 def _send_claimed(
@@ -141,15 +148,20 @@ def _ensure_ready(job: SendMessage | RunCommand, provider: Provider, *, max_age_
     ensure_fresh(job, max_age_s=max_age_s)
 
 
-def _claim(job: SendMessage, name: str, *, history: History, sends: SendClaims, max_age_s: int) -> Claim:
+def _claim(  # noqa: PLR0913 (what a claim depends on)
+    job: SendMessage, name: str, *, history: History, sends: SendClaims, turn: OwnTurn, max_age_s: int
+) -> Claim:
     """The right to send. Without Redis the job itself has to carry that it was begun, before it is begun.
 
     It carries the claim as well, which Redis may have taken all the same. Two copies that a client's repetition made do
     not know of each other: they wait.
     """
     try:
-        claim = sends.claim(job, name=name, held=history.held_claims)
+        claim = _asked(job, name, held=(*history.held_claims, name), sends=sends, turn=turn)
     except StoreUnavailable as error:
+        if turn.is_behind:
+            waiting = Postponed("an earlier message to the contact is on its way", after_ms=COME_BACK_MS, jitter=False)
+            raise _holding(name, waiting) from error
         if history.redelivered:
             raise _holding(name, _undecided(job, error, max_age_s=max_age_s)) from error
         if job.claimed_only:
@@ -159,6 +171,14 @@ def _claim(job: SendMessage, name: str, *, history: History, sends: SendClaims, 
             raise _holding(name, Unclaimed()) from error
         return Claim(free=True)
     return _unless_begun(claim, history)
+
+
+def _asked(job: SendMessage, name: str, *, held: Sequence[str], sends: SendClaims, turn: OwnTurn) -> Claim:
+    """What Redis says. Raises StoreUnavailable."""
+    try:
+        return sends.claim(job, name=name, held=held, turn=turn.to_ask())
+    except StoreUnavailable:  # a blink should not cost the order; one that is away answers this at once
+        return sends.claim(job, name=name, held=held, turn=turn.to_ask())
 
 
 def _earlier(job: SendMessage, *, history: History, sends: SendClaims, max_age_s: int) -> Receipt | None:

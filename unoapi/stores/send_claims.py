@@ -10,20 +10,35 @@ from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import Claim
 from unoapi.models.jobs import now_ms
 from unoapi.models.receipts import Receipt
+from unoapi.stores.send_order import BEFORE, line_key, predecessor, turn_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unoapi.models.claims import Turn
     from unoapi.models.jobs import SendMessage
     from unoapi.stores.redis import RedisClient
 
 LEASE_MS = 60_000
 """Longer than any provider may take to send; after it the outcome of an unfinished send is unknown."""
-TAKE_OVER = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+CLAIM = f"""{BEFORE}
+local names_end, held = 4 + ARGV[3], false
+local claim = redis.call('GET', KEYS[1])
+if claim and string.sub(claim, 1, 1) ~= '[' and string.find(claim, '{{"receipt"', 1, true) ~= 1 then
+  for name = 4, names_end - 1 do held = held or string.find(claim, ARGV[name], 1, true) end
+end
+if KEYS[2] then
+  local first = before(KEYS[2], names_end)
+  if first then
+    if held then redis.call('DEL', KEYS[1]) end
+    return first
+  end
+end
+if claim and not held then return claim end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 """
+"""Whose turn it is not learns who goes first, and holds nothing; else the claim is taken, or what is there is given."""
 RELEASE = """
 local claim = redis.call('GET', KEYS[1])
 if claim and string.find(claim, ARGV[1], 1, true) then redis.call('DEL', KEYS[1]) end
@@ -50,14 +65,16 @@ class RedisSendClaims:
         self._redis = redis
         self._ttl_s = ttl_s
 
-    def claim(self, job: SendMessage, *, name: str = "", held: Sequence[str] = ()) -> Claim:
-        """Ask for the right to send. Raises StoreUnavailable."""
-        key = _send_key(job)
+    def claim(self, job: SendMessage, *, name: str = "", held: Sequence[str] = (), turn: Turn | None = None) -> Claim:
+        """Ask for the right to send, with `turn` when it is this message's. Raises StoreUnavailable."""
         claim = json.dumps({"until_ms": now_ms() + LEASE_MS, "name": name})
-        taken, stored = self._redis.call(("SET", key, claim, "NX", "EX", self._ttl_s), ("GET", key))
-        if not taken and _name(stored) in held:
-            (taken,) = self._redis.call(("EVAL", TAKE_OVER, 1, key, stored, claim, self._ttl_s))
-        return Claim(free=True) if taken else _read(stored)
+        names = [_named(one) for one in held]
+        keys = [_send_key(job)] if turn is None else [_send_key(job), line_key(job)]
+        place = () if turn is None else turn_arguments(job, turn)
+        (answer,) = self._redis.call(("EVAL", CLAIM, len(keys), *keys, claim, self._ttl_s, len(names), *names, *place))
+        if isinstance(answer, list):
+            return Claim(before=predecessor(answer))
+        return Claim(free=True) if answer == 1 else _read(f"{answer}")
 
     def state(self, job: SendMessage, *, held: Sequence[str] = ()) -> Claim:
         """What a claim would answer now; `free` when nobody else has the right. Raises StoreUnavailable."""

@@ -14,8 +14,9 @@ from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import Predecessor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from unoapi.models.claims import Turn
     from unoapi.models.jobs import MessageJob
     from unoapi.stores.redis import Command, RedisClient
 
@@ -29,21 +30,26 @@ LOST_AFTER_US = 60_000_000
 
 WAITS, LEFT = "1", "0"
 
-_STATE = "unoapi-send-state:"
-_FIRST = """
-redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-for number = 6, #ARGV do redis.call('ZREM', KEYS[1], ARGV[number]) end
-while true do
-  local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  if first[1] == ARGV[1] then return {} end
-  local state = redis.call('GET', ARGV[5] .. first[1])
-  if state == '1' or (not state and tonumber(first[2]) > tonumber(ARGV[4])) then
-    return {first[1], state or '0'}
+BEFORE = """
+local function before(line, from)
+  redis.call('ZADD', line, 'NX', ARGV[from + 1], ARGV[from])
+  redis.call('EXPIRE', line, ARGV[from + 2])
+  for number = from + 5, #ARGV do redis.call('ZREM', line, ARGV[number]) end
+  while true do
+    local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+    if first[1] == ARGV[from] then return nil end
+    local state = redis.call('GET', ARGV[from + 4] .. first[1])
+    if state == '1' or (not state and tonumber(first[2]) > tonumber(ARGV[from + 3])) then
+      return {first[1], state or '0'}
+    end
+    redis.call('ZREM', line, first[1])
   end
-  redis.call('ZREM', KEYS[1], first[1])
 end
 """
+"""A function for a script: the message of a line that goes before another one, and its state. Its arguments from there
+on are those of `turn_arguments`."""
+
+_STATE = "unoapi-send-state:"
 
 
 def _nothing() -> None:
@@ -61,7 +67,7 @@ class RedisSendOrder:
 
         Calling the result waits until the message is there, so that no later one can be accepted before.
         """
-        line = _line(job)
+        line = line_key(job)
         waits = (("SET", _state(job), WAITS, "EX", WAITS_TTL_S),) if prepared else ()
         try:
             wait = self._redis.begin(("ZADD", line, "NX", accepted_at_us, job.id), ("EXPIRE", line, LINE_TTL_S), *waits)
@@ -74,23 +80,10 @@ class RedisSendOrder:
 
         return joined
 
-    def first(self, job: MessageJob, *, now_us: int, gone: Sequence[str] = ()) -> Predecessor | None:
-        """The first message of the line that goes before this one; none when it is its turn. Raises StoreUnavailable.
-
-        Those in `gone` have left, though that may not be written yet.
-        """
-        limits = (job.accepted_at_ms * 1000, LINE_TTL_S, now_us - LOST_AFTER_US, _STATE)
-        question: Command = ("EVAL", _FIRST, 1, _line(job), job.id, *limits, *gone)
-        try:
-            (first,) = self._redis.call(question)
-        except StoreUnavailable:  # a blink should not cost the order; one that is away answers this at once
-            (first,) = self._redis.call(question)
-        return Predecessor(f"{first[0]}", waits=first[1] == WAITS) if first else None
-
     def ahead(self, job: MessageJob) -> int:
         """How many messages go before this one; 0 when nobody knows."""
         try:
-            (rank,) = self._redis.call(("ZRANK", _line(job), job.id))
+            (rank,) = self._redis.call(("ZRANK", line_key(job), job.id))
         except StoreUnavailable:
             return 0
         return int(rank or 0)
@@ -104,11 +97,23 @@ class RedisSendOrder:
 
         `on_written` is called when every process sees it; perhaps in another thread, perhaps never.
         """
-        commands = ("ZREM", _line(job), job.id), ("SET", _state(job), LEFT, "EX", LEFT_TTL_S)
+        commands = ("ZREM", line_key(job), job.id), ("SET", _state(job), LEFT, "EX", LEFT_TTL_S)
         self._redis.post(*commands, on_results=lambda _: on_written())
 
 
-def _line(job: MessageJob) -> str:
+def turn_arguments(job: MessageJob, turn: Turn) -> Command:
+    """What `BEFORE` needs to know of a message."""
+    return (job.id, job.accepted_at_ms * 1000, LINE_TTL_S, turn.now_us - LOST_AFTER_US, _STATE, *turn.gone)
+
+
+def predecessor(answer: list[str]) -> Predecessor:
+    """What `BEFORE` gave."""
+    message_id, state = answer
+    return Predecessor(f"{message_id}", waits=state == WAITS)
+
+
+def line_key(job: MessageJob) -> str:
+    """The key of the line in which a message stands."""
     return f"unoapi-sends:{job.phone}:{job.contact}"
 
 
