@@ -252,8 +252,8 @@ class HoldingQueues(Protocol):
     def close(self, endpoint: Endpoint, token: str) -> None:
         """Let nothing be published to the queue any more. What comes too late is a dead letter."""
 
-    def delete(self, endpoint: Endpoint, token: str) -> None:
-        """Delete the queue with all that it holds."""
+    def delete(self, endpoint: Endpoint, token: str) -> bool:
+        """Delete the queue if it is empty and nobody takes deliveries from it. Whether it is gone."""
 
 
 class HeldDeliveries(Protocol):

@@ -208,6 +208,29 @@ def test_what_is_no_delivery_goes_to_the_work_queue_where_it_is_judged(rabbitmq:
     eventually(lambda: rabbitmq.taken("unoapi.outgoing"), within_s=10)
 
 
+def test_it_is_not_deleted_while_somebody_takes_deliveries_from_it(place: Place) -> None:
+    """A copy of the job that closes it, which a lost confirm makes, saw an empty queue: all was with the other one."""
+    place.put(1)
+    eventually(lambda: place.queues.peek(CRM, TOKEN, position=0), within_s=10)
+
+    with place.queues.consume(CRM, TOKEN) as queue:
+        came = queue.take(wait_s=10)
+        assert not place.queues.delete(CRM, TOKEN)
+        queue.refuse(came[0])
+
+    assert eventually(place.work, within_s=10) == ["d-1"]
+    assert eventually(lambda: place.queues.delete(CRM, TOKEN), within_s=10)
+    assert place.queues.delete(CRM, TOKEN), "it is gone already"
+
+
+def test_it_is_not_deleted_while_it_has_deliveries(place: Place) -> None:
+    place.put(1)
+    eventually(lambda: place.queues.peek(CRM, TOKEN, position=0), within_s=10)
+
+    assert eventually(lambda: not place.queues.delete(CRM, TOKEN))
+    assert take(place, all_done, count=1) == ["d-1"]
+
+
 def test_after_it_is_closed_what_comes_too_late_is_a_dead_letter_and_never_lost(rabbitmq: InRabbitMQ) -> None:
     rabbitmq.put(1)
     rabbitmq.queues.close(CRM, TOKEN)

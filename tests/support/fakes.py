@@ -546,6 +546,7 @@ class MemoryHoldingQueues:
         self.slow = 0
         self.queues: dict[tuple[Endpoint, str], list[HeldDelivery]] = {}
         self.closed: set[tuple[Endpoint, str]] = set()
+        self.consumed: list[tuple[Endpoint, str]] = []
         self.work: list[HeldDelivery] = []
         self.dead: list[HeldDelivery] = []
 
@@ -564,7 +565,11 @@ class MemoryHoldingQueues:
     @contextmanager
     def consume(self, endpoint: Endpoint, token: str) -> Iterator[_MemoryHeld]:
         held = _MemoryHeld(self, endpoint, token)
-        yield held
+        self.consumed.append((endpoint, token))
+        try:
+            yield held
+        finally:
+            self.consumed.remove((endpoint, token))
         left = self.queues[endpoint, token]
         self.queues[endpoint, token] = [one for tag, one in enumerate(left) if tag not in held.settled]
 
@@ -574,8 +579,12 @@ class MemoryHoldingQueues:
     def close(self, endpoint: Endpoint, token: str) -> None:
         self.closed.add((endpoint, token))
 
-    def delete(self, endpoint: Endpoint, token: str) -> None:
-        del self.queues[endpoint, token]
+    def delete(self, endpoint: Endpoint, token: str) -> bool:
+        key = (endpoint, token)
+        if self.queues.get(key) or key in self.consumed:
+            return False
+        self.queues.pop(key, None)
+        return True
 
 
 class _MemoryHeld:

@@ -258,6 +258,8 @@ def test_a_queue_that_stays_empty_is_forgotten_first_then_deleted(monkeypatch: p
     unbound = desk.look(following(closing))
     assert desk.queues.closed == {(CRM, TOKEN)}
     assert desk.queues.queues == {(CRM, TOKEN): []}, "what RabbitMQ has taken may be on its way to the queue"
+    with desk.queues.consume(CRM, TOKEN):
+        assert following(desk.look(following(unbound))).unbound, "a copy of this job takes deliveries from it"
     assert desk.look(following(unbound)) is None
     assert desk.queues.queues == {}
 

@@ -126,10 +126,21 @@ class BrokerHoldingQueues:
             lambda channel: channel.queue_unbind(queue.name, queue.exchange, queue.routing_key) and None
         )
 
-    def delete(self, endpoint: Endpoint, token: str) -> None:
-        """Delete the queue with all that it holds."""
+    def delete(self, endpoint: Endpoint, token: str) -> bool:
+        """Delete the queue if it is empty and nobody takes deliveries from it. Whether it is gone."""
         name = self._topology.holding_queue(endpoint, token).name
-        self._publisher.on_channel(lambda channel: channel.queue_delete(name) and None)
+
+        def work(channel: Any) -> bool:
+            found = channel.queue_declare(name, passive=True)
+            if found.message_count or found.consumer_count:  # what somebody has taken is not counted as a message
+                return False
+            channel.queue_delete(name)  # quorum queues know no `if_unused`
+            return True
+
+        try:
+            return self._publisher.on_channel(work)
+        except NotFound:
+            return True
 
 
 class _ReleaseConnection:

@@ -324,8 +324,8 @@ def _empty(job: ReleaseEndpoint, context: ReleaseContext, *, look_ms: int) -> En
         if not quiet_since_ms or quiet_ms < CLOSED_MS:
             return Envelope(job, delay_ms=CLOSED_MS)
         if job.unbound:
-            context.queues.delete(job.endpoint, job.token)
-            return None
+            is_gone = context.queues.delete(job.endpoint, job.token)  # not while a copy of this job releases it
+            return None if is_gone else Envelope(job, delay_ms=CLOSED_MS)
         context.queues.close(job.endpoint, job.token)
         return Envelope(_next(job, unbound=True, quiet_since_ms=now), delay_ms=CLOSED_MS)
     if not quiet_since_ms or quiet_ms < QUIET_MS:
