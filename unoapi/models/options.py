@@ -64,7 +64,7 @@ class BusinessProfile(BaseModel):
     email: str = Field(default="", max_length=128)
     profile_picture_url: str = Field(default="", max_length=2048)
     profile_picture_id: str = Field(default="", max_length=64, description="Of an uploaded file.")
-    websites: list[Annotated[str, Field(max_length=256)]] = Field(default=[], max_length=2)
+    websites: tuple[Annotated[str, Field(max_length=256)], ...] = Field(default=(), max_length=2)
     vertical: str = Field(default="UNDEFINED", max_length=32, pattern=r"^[A-Z_]{1,32}$")
 
 

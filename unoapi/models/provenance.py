@@ -119,4 +119,5 @@ class Environment:
                 update={"url": own.url or environment.url, "version": own.version or environment.version}
             ), False
         own_fields = {name: getattr(own, name) for name in own.model_fields_set & {"app_secret", "timeout_ms"}}
-        return environment.model_copy(update=own_fields), bool(environment.token.get_secret_value())
+        forward = environment.model_copy(update=own_fields) if own_fields else environment
+        return forward, bool(environment.token.get_secret_value())
