@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class RedisFirstLooks:
         It gives what is known of each job; none where the job has to ask for itself. Raises StoreUnavailable, and what
         the content of a job may raise.
         """
+        asked_at = time.monotonic()
         known = {job.phone: self._sessions.fresh(job.phone) for job in jobs if job.stored}
         unread = [phone for phone, session in known.items() if session is None]
         questions = [_Question(job, self._statuses) for job in jobs]
@@ -54,15 +56,20 @@ class RedisFirstLooks:
             self._redis.ask(*look_commands(unread), on_answer=answers.taker("sessions"))
         for question, admission in admissions:  # each alone: a key of another kind spoils no look but its own
             self._redis.ask(admission, on_answer=answers.taker(question))
-        return lambda: self._looks(questions, unread, known, answers)
+        return lambda: self._looks(questions, unread, known, answers, asked_at)
 
     def _looks(
-        self, questions: list[_Question], unread: list[str], known: dict[str, Session | None], answers: _Answers
+        self,
+        questions: list[_Question],
+        unread: list[str],
+        known: dict[str, Session | None],
+        answers: _Answers,
+        asked_at: float,
     ) -> list[FirstLook | None]:
         """What is known of each job. `known` are the sessions that were read; those that Redis gave are added."""
         sessions = answers.of("sessions")
         if sessions is not None:
-            self._sessions.note(unread, sessions)
+            self._sessions.note(unread, sessions, asked_at=asked_at)
             known |= {phone: self._sessions.fresh(phone) for phone in unread}
         values = answers.of("values")
         if values is None:

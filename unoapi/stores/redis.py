@@ -143,6 +143,7 @@ class RedisClient:
         self._posts: Batcher[_CommandGroup, list[Any]] | None = None
         self._lock = threading.Lock()
         self._pid = 0
+        self.is_closed = False
         self._gathered = threading.local()
 
     def call(self, *commands: Command) -> list[Any]:
@@ -234,6 +235,32 @@ class RedisClient:
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis is not reachable ({type(error).__name__})") from error
 
+    def changed_keys(self, *prefixes: str) -> Iterator[list[str] | None]:
+        """The keys with these prefixes that anybody changed, at each turn those since the turn before; none is all.
+
+        What was changed before a turn began is in it; the first one only begins. On a connection of its own, without
+        end. Raises StoreUnavailable when Redis is away, or does not tell.
+        """
+        try:
+            with self._client(PATIENT_S) as client:
+                connection: Any = client.connection_pool.get_connection()
+                changed: list[list[str] | None] = []
+                parser = connection._parser  # noqa: SLF001 (the library's own cache has no other way, either)
+                parser.set_invalidation_push_handler(lambda message: changed.append(message[1]))
+                named = [word for prefix in prefixes for word in ("PREFIX", prefix)]
+                for command in (("HELLO", 3), ("CLIENT", "TRACKING", "ON", "BCAST", *named)):
+                    connection.send_command(*command)
+                    connection.read_response()
+                yield None
+                while True:
+                    connection.send_command("PING")
+                    connection.read_response()
+                    messages = list(changed)
+                    changed.clear()
+                    yield None if None in messages else [key for keys in messages for key in keys or ()]
+        except (redis.RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis does not tell of changes ({type(error).__name__})") from error
+
     @property
     def is_skipped(self) -> bool:
         """Whether Redis did not answer a moment ago, so that it is not asked now."""
@@ -273,6 +300,7 @@ class RedisClient:
 
     def close(self) -> None:
         """Run what is waiting and stop."""
+        self.is_closed = True
         with self._lock:
             batchers = (self._calls, self._posts)
             self._calls = self._posts = None

@@ -15,6 +15,7 @@ from unoapi.models.options import Forward
 from unoapi.models.provenance import Environment
 from unoapi.models.session import Session, Webhook
 from unoapi.stores.campaigns import campaigns_key
+from unoapi.stores.config_changes import ConfigChanges
 from unoapi.stores.message_log import log_key
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
 from unoapi.stores.request_bin import bin_key
@@ -30,6 +31,10 @@ log = get_logger(__name__)
 
 FRESH_S = 0.5
 """A changed configuration reaches every process within this time."""
+UNCHANGED_S = 10.0
+"""One that nobody changed, as Redis says, is read again after so long: what else stands beside it may be another."""
+FEW = 50
+"""So many configurations are read again with less effort than it takes to be told of changes."""
 STALE_S = 600.0
 """With Redis away, a configuration seen this recently still counts."""
 MAX_CACHED = 10_000
@@ -42,7 +47,7 @@ ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 
 
 class Seen(NamedTuple):
-    """What Redis said of a phone, when (`time.monotonic`), and the hash of the text that was read then."""
+    """What Redis said of a phone, when it was asked (`time.monotonic`), and the hash of the text that was read then."""
 
     at: float
     session: Session | None
@@ -69,6 +74,7 @@ class RedisSessions:
         self._check = check
         self._environment = environment
         self._cache: dict[str, Seen] = {}
+        self._changes = ConfigChanges(redis, prefix=_key(""), all_with=KEY)
         self._marker = RedisMarker(redis)
         self._lost: set[str] = set()
 
@@ -98,14 +104,15 @@ class RedisSessions:
         return found
 
     def _found(self, phones: list[str]) -> dict[str, Session]:
-        found = {}
+        found, asked_at = {}, time.monotonic()
         try:
             (*texts, marker), indexed = self._redis.call(*look_commands(phones))
         except StoreUnavailable:
             return {phone: session for phone in phones if (session := self._seen_lately(phone)) is not None}
         for phone, text, is_indexed in zip(phones, texts, indexed, strict=True):
             with suppress(SessionUnknown):
-                found[phone] = self._or_environment(phone, self._note(phone, text, marker, indexed=bool(is_indexed)))
+                session = self._note(phone, text, marker, indexed=bool(is_indexed), asked_at=asked_at)
+                found[phone] = self._or_environment(phone, session)
         return found
 
     def _seen_lately(self, phone: str) -> Session | None:
@@ -132,6 +139,7 @@ class RedisSessions:
         """Read this phone from Redis next time: what was expected is not in the configuration seen last."""
         seen = self._cache.get(phone)
         if seen is not None:
+            self._changes.note([_key(phone)])
             self._cache[phone] = seen._replace(at=min(seen.at, time.monotonic() - FRESH_S))
 
     def environment_session(self, phone: str) -> Session:
@@ -226,6 +234,7 @@ class RedisSessions:
         if len(text) > MAX_CONFIG_BYTES:
             details = f"The configuration of a number has at most {MAX_CONFIG_BYTES} bytes of JSON."
             raise RequestError("Invalid parameter", code=100, status=400, details=details)
+        asked_at = time.monotonic()
         *_, marker = self._redis.call(
             ("SET", _key(phone), text),
             ("DEL", _removed_key(phone)),
@@ -235,7 +244,7 @@ class RedisSessions:
             READ,
         )
         self._marker.observe(marker, stored=True)
-        self._remember(phone, session)
+        self._remember(phone, session, asked_at)
         return session
 
     def remove(self, phone: str, *, remember_s: int) -> bool:
@@ -253,7 +262,7 @@ class RedisSessions:
             ("DEL", _key(phone)),
             ("INCR", CHANGES),
         )
-        self._remember(phone, None)
+        self._remember(phone, None, time.monotonic())
         return bool(removed)
 
     def _began_ms(self, phone: str) -> int:
@@ -279,32 +288,41 @@ class RedisSessions:
         return stored
 
     def fresh(self, phone: str) -> Session | None:
-        """The stored session, if it was read a moment ago. Asks nobody.
+        """The stored session, if it was read a moment ago, or nobody has changed it since. Asks nobody.
 
         None is no answer: another process may know of a loss by now.
         """
         seen = self._cache.get(phone)
-        return seen.session if seen is not None and time.monotonic() - seen.at < FRESH_S else None
+        if seen is None:
+            return None
+        age_s = time.monotonic() - seen.at
+        if age_s < FRESH_S:
+            return seen.session
+        is_unchanged = age_s < UNCHANGED_S and self._changes.cover(phone, asked_at=seen.at, within_s=FRESH_S)
+        return seen.session if is_unchanged else None
 
-    def note(self, phones: Sequence[str], answers: Iterable[Any]) -> None:
-        """Remember the answers to `look_commands` of these phones, for `fresh`."""
+    def note(self, phones: Sequence[str], answers: Iterable[Any], *, asked_at: float) -> None:
+        """Remember the answers to `look_commands` of these phones, for `fresh`. `asked_at` is monotonic."""
         (*texts, marker), indexed = answers
         for phone, text, is_indexed in zip(phones, texts, indexed, strict=True):
             with suppress(SessionUnknown):  # who needs it asks again, and gets the reason
-                self._note(phone, text, marker, indexed=bool(is_indexed))
+                self._note(phone, text, marker, indexed=bool(is_indexed), asked_at=asked_at)
 
     def _look_up(self, phone: str) -> Session | None:
         if (session := self.fresh(phone)) is not None:
             return session
+        asked_at = time.monotonic()
         try:
             (text, marker), (indexed,) = self._redis.call(*look_commands([phone]))
         except StoreUnavailable as error:
             if (session := self._seen_lately(phone)) is not None:
                 return session
             raise SessionUnknown(f"the configuration of {phone} cannot be read: {error}") from error
-        return self._note(phone, text, marker, indexed=bool(indexed))
+        return self._note(phone, text, marker, indexed=bool(indexed), asked_at=asked_at)
 
-    def _note(self, phone: str, text: str | None, marker: str | None, *, indexed: bool) -> Session | None:
+    def _note(
+        self, phone: str, text: str | None, marker: str | None, *, indexed: bool, asked_at: float
+    ) -> Session | None:
         """The session in what Redis said, which is remembered. Raises SessionUnknown."""
         seen = self._cache.get(phone)
         self._marker.observe(marker, stored=text is not None)
@@ -322,7 +340,7 @@ class RedisSessions:
         self._lost.discard(phone)
         if session is not None and not indexed:
             self._redis.post(*reindex_commands(session))  # the Node version's, or older than the index
-        self._remember(phone, session, text_hash=hash(text))
+        self._remember(phone, session, asked_at, text_hash=hash(text))
         return session
 
     def _key_lost(self, phone: str) -> SessionUnknown:
@@ -336,12 +354,14 @@ class RedisSessions:
             )
         return SessionUnknown(f"the configuration of {phone} is gone from Redis: store it again, or deregister it")
 
-    def _remember(self, phone: str, session: Session | None, *, text_hash: int | None = None) -> None:
+    def _remember(self, phone: str, session: Session | None, asked_at: float, *, text_hash: int | None = None) -> None:
         self._cache.pop(phone, None)  # so that the order is that of reading
         if len(self._cache) >= MAX_CACHED:
             for longest_unread in list(self._cache)[: max(1, MAX_CACHED // 10)]:
                 self._cache.pop(longest_unread, None)
-        self._cache[phone] = Seen(time.monotonic(), session, text_hash)
+        self._cache[phone] = Seen(asked_at, session, text_hash)
+        if len(self._cache) > FEW:
+            self._changes.start()
 
     def _readable(self, phone: str, config: dict[str, Any]) -> Session:
         """A stored configuration, perhaps the Node version's, without the options that are not valid."""
