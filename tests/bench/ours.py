@@ -23,6 +23,7 @@ from tests.bench.measure import Figures, percentiles
 from tests.bench.processes import accepts, cpu_s, megabytes, procfile, running
 from tests.bench.stage import Stage, event, message
 from tests.support.constants import CONTACT, PHONE, ROOT
+from tests.support.fakes import MemorySessions, make_session
 from tests.support.receiver import Behaviour
 from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.holding_queues import BrokerHoldingQueues
@@ -34,6 +35,7 @@ from unoapi.models.endpoints import Endpoint
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, ReleaseEndpoint, delivery_id, now_ms
 from unoapi.models.session import Session
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, READ_AFTER_MS
+from unoapi.services.webhooks import to_fan_out
 from unoapi.stores.circuit_breakers import breaker_key
 from unoapi.stores.session_index import index_commands
 
@@ -41,6 +43,7 @@ TOKEN = "token-of-the-benchmarks"
 HEADERS = {"Authorization": TOKEN}
 PATH, HEALTHY_PATH = "/ours", "/healthy"
 WEBHOOK, HEALTHY = "default", "healthy"
+SESSIONS = MemorySessions(make_session())
 HOLDING = "0123456789ab"
 DAY_MS = 86_400_000
 SLOW_MS = 200
@@ -441,15 +444,7 @@ def new_event() -> Event:
 
 def fan_out(one: Event) -> FanOut:
     """The job that the API makes of an event."""
-    return FanOut(
-        id=one.event_id,
-        phone=PHONE,
-        message_id=one.message_id,
-        kind=one.kind,
-        body=one.body,
-        webhook_ids=(WEBHOOK,),
-        stored=True,
-    )
+    return to_fan_out(one, phone=PHONE, sessions=SESSIONS)
 
 
 def delivery(one: Event, webhook_id: str = WEBHOOK) -> DeliverWebhook:

@@ -17,9 +17,10 @@ from unoapi.models.connector.events import Call, ConnectorEvent, ReceivedMessage
 from unoapi.models.jobs import JOBS, EventJob, FanOut, ReceiveEvent, SaveMedia
 from unoapi.providers.cloud_api.translation import with_our_ids
 from unoapi.providers.whatsmeow.events import receive
+from unoapi.services.bulk import reactions
 from unoapi.services.failure_callbacks import status_report
 from unoapi.services.received_media import media_in, saving
-from unoapi.services.webhooks import fan_out, to_fan_out
+from unoapi.services.webhooks import fan_out, logged, to_fan_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,10 +70,25 @@ def test_at_the_door_an_event_is_serialised_and_never_decoded_again(monkeypatch:
     assert decodings == []
 
 
-def test_a_fan_out_decodes_its_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fan_out_need_not_decode_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = MemorySessions(make_session(make_webhook(ordered=True)))
+    (event,) = split(PHONE, EventPayload.model_validate(callback(messages=[PICTURE])).changes)
+    queued = to_fan_out(event, phone=PHONE, sessions=sessions).model_dump_json()
+    job = FanOut.model_validate_json(queued)
+    decodings = counted_decodings(monkeypatch)
+
+    fanned = fan_out(job, sessions=sessions, max_age_s=DAY_S)
+
+    assert (len(fanned.deliveries), len(decodings), fanned.counterparty) == (1, 0, (CONTACT,))
+    assert [message.type for message, _ in logged(job, fanned)] == ["image"]
+    assert reactions(job, words=frozenset({"stop"})) == []
+    assert decodings == []
+
+
+def test_a_fan_out_without_facts_decodes_its_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = MemorySessions(make_session(make_webhook(ordered=True)))
     (event,) = split(PHONE, EventPayload.model_validate(callback(statuses=[FAILED])).changes)
-    queued = to_fan_out(event, phone=PHONE, sessions=sessions).model_dump_json()
+    queued = to_fan_out(event, phone=PHONE, sessions=sessions).model_dump_json(exclude={"written_facts"})
     job = FanOut.model_validate_json(queued)
     decodings = counted_decodings(monkeypatch)
 
@@ -104,7 +120,7 @@ def test_an_event_to_fan_out_and_one_whose_file_is_saved_first_are_two_things() 
     assert isinstance(first, EventJob)
     assert isinstance(first, SaveMedia)
     assert not isinstance(first, FanOut)
-    assert first.model_dump() == job.model_dump()
+    assert first.model_dump() == job.model_dump(exclude={"written_facts"})
     assert (JOBS["media.keep"], JOBS["outgoing.fan_out"]) == (SaveMedia, FanOut)
 
 

@@ -28,6 +28,7 @@ FAN_OUT_BODY = (
     r'"kind":"message","body":"{\"number\": 1}","webhook_ids":["main"],"stored":true,"ordered":[],"contact":""}],{},'
     '{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 )
+FAN_OUT_WITH_FACTS = FAN_OUT_BODY.replace('"contact":""', '"contact":"","facts":["t","text","","","5549988887777"]')
 HISTORY = (
     '{"generation":2,"tries":1,"attempts":[{"at":"2026-01-02T03:04:05Z","status":500,"error":"HTTP 500",'
     '"duration_ms":7,"outcome":"refused"}],"redelivered":true,"faults":3,"deaths":1}'
@@ -72,6 +73,7 @@ EVENT = FanOut(
     webhook_ids=("main",),
     stored=True,
 )
+EVENT_WITH_FACTS = EVENT.model_copy(update={"written_facts": ("t", "text", "", "", "5549988887777")})
 PAST = History(
     replay_count=2,
     tries=1,
@@ -90,8 +92,12 @@ PAST = History(
 )
 JOBS_ON_QUEUES = pytest.mark.parametrize(
     ("task", "body", "job"),
-    [("outgoing.deliver", DELIVERY_BODY, DELIVERY), ("outgoing.fan_out", FAN_OUT_BODY, EVENT)],
-    ids=["delivery", "event"],
+    [
+        ("outgoing.deliver", DELIVERY_BODY, DELIVERY),
+        ("outgoing.fan_out", FAN_OUT_BODY, EVENT),
+        ("outgoing.fan_out", FAN_OUT_WITH_FACTS, EVENT_WITH_FACTS),
+    ],
+    ids=["delivery", "event", "event with facts"],
 )
 
 

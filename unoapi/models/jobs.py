@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.models.alerts import MAX_ALERT_CHARS, Alert, Level
 from unoapi.models.attempts import History
-from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.cloud_api.event_content import EventContent, EventFacts
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.replays import MAX_RATE, Progress
 
@@ -297,10 +297,20 @@ class EventJob(Job):
 
 
 class FanOut(EventJob):
-    """An event of which each webhook that wants it gets a delivery."""
+    """An event of which each webhook that wants it gets a delivery.
+
+    `written_facts` are those of `facts` that were known where it was made; none: the body is decoded.
+    """
 
     task: ClassVar[str] = "outgoing.fan_out"
     queue: ClassVar[str] = "outgoing"
+
+    written_facts: tuple[str, ...] = Field(default=(), alias="facts", exclude_if=lambda facts: not facts)
+
+    @cached_property
+    def facts(self) -> EventFacts:
+        """What the fan-out asks of the event's content."""
+        return EventFacts.of_written(self.written_facts) or self.content.facts(self.phone)
 
 
 class SaveMedia(EventJob):

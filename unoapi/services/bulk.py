@@ -71,7 +71,6 @@ NO_STATUS_S = 900
 """So much longer than a message may wait to be sent, a row waits for its status."""
 LINE_BYTES = 2 * MAX_ROW_BYTES + 1024
 """A row's line in its file, whose JSON holds the message's JSON as a text."""
-MAX_WORD_CHARS = 40
 MAX_OPEN, ROOM_WAIT_S = 20, 60
 """Campaigns of a number that are not over."""
 TEXTS = {
@@ -446,16 +445,10 @@ def reactions(job: FanOut, *, words: frozenset[str]) -> list[RecordReaction]:
 
 def _opting_out(job: FanOut, words: frozenset[str]) -> str:
     """Who writes, if it is nothing but one of these words, in a chat of two."""
-    item = job.content.item
-    text, button = item.get("text"), item.get("button")
-    written = text.get("body") if isinstance(text, dict) else button.get("text") if isinstance(button, dict) else ""
-    if not isinstance(written, str) or len(written) > MAX_WORD_CHARS or plain_word(written) not in words:
+    facts = job.facts
+    if not facts.word or plain_word(facts.word) not in words:
         return ""
-    traits = job.content.traits(job.phone)
-    to_many = "chat" in job.content.value  # a status post, or a message to a list
-    if to_many or traits.own or traits.group or traits.newsletter or traits.about != "chat":
-        return ""
-    return job.content.counterparty(job.phone).key[:256]
+    return next(iter(facts.keys), "")[:256]
 
 
 def plain_word(written: str) -> str:

@@ -87,7 +87,7 @@ class TranscriptionContext:
 
 def job_for(event: FanOut, webhook_ids: Sequence[str]) -> list[Transcribe]:
     """The job that transcribes the audio of an event for these webhooks; none when there is none."""
-    if not webhook_ids or not audio_of(event):
+    if not webhook_ids or not event.facts.has_audio:
         return []
     return [
         Transcribe(
@@ -104,13 +104,6 @@ def job_for(event: FanOut, webhook_ids: Sequence[str]) -> list[Transcribe]:
             body=event.body,
         )
     ]
-
-
-def audio_of(event: FanOut) -> dict[str, Any]:
-    """The audio of a message whose file is here; empty for anything else."""
-    item = event.content.item if event.kind == "message" else {}
-    audio = item.get("audio") if item.get("type") == "audio" else None
-    return audio if isinstance(audio, dict) and audio.get("id") else {}
 
 
 def transcribe(job: Transcribe, context: TranscriptionContext) -> Transcribed:

@@ -79,7 +79,8 @@ def to_fan_outs(
         webhook_ids, stored = None, False
     jobs = []
     for event in events:
-        contact = event.content.counterparty(phone).key[:256] if ordered else ""
+        facts = event.content.facts(phone)
+        contact = next(iter(facts.keys), "")[:256] if ordered else ""
         jobs.append(
             FanOut(
                 id=event.event_id,
@@ -92,6 +93,7 @@ def to_fan_outs(
                 notify_on_failure=notify_on_failure,
                 ordered=ordered if contact else (),
                 contact=contact,
+                written_facts=facts.written,
             )
         )
     return jobs
@@ -147,9 +149,10 @@ def fan_out(
     blacklist: Blacklist | None = None,
 ) -> FannedOut:
     """Choose the webhooks that want this event. Raises SessionUnknown when their filters cannot be read now."""
-    counterparty = job.content.counterparty(job.phone)
-    member = next(iter(counterparty.names), "") if counterparty.chat else ""
-    if statuses and not statuses.admit(job.phone, job.message_id, status=job.kind, event_id=job.id, member=member):
+    facts = job.facts
+    if statuses and not statuses.admit(
+        job.phone, job.message_id, status=job.kind, event_id=job.id, member=facts.member
+    ):
         return FannedOut(superseded=True)
     ensure_fresh(job, max_age_s=max_age_s)
     if job.webhook_ids is None:
@@ -158,17 +161,16 @@ def fan_out(
     else:
         webhook_ids, stored = job.webhook_ids, job.stored
         session = _session_with(webhook_ids, job.phone, stored=stored, sessions=sessions)
-    traits = job.content.traits(job.phone)
-    blocked = blacklist.blocking(job.phone, webhook_ids, counterparty.keys) if blacklist else set()
+    traits = facts.traits
+    blocked = blacklist.blocking(job.phone, webhook_ids, facts.keys) if blacklist else set()
     wrote = "" if job.kind != "message" or traits.about != "chat" else "own" if traits.own else "contact"
-    fanned = FannedOut(counterparty=counterparty.keys, wrote=wrote)
-    has_words = bool(transcription.audio_of(job))
+    fanned = FannedOut(counterparty=facts.keys, wrote=wrote)
     transcribed = []
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
         # A webhook that was removed meanwhile still gets its delivery: it ends dead, with that reason, and is reported.
         if webhook is not None:
-            if counterparty and (ttl_s := mute_s(webhook, traits)):
+            if facts.keys and (ttl_s := mute_s(webhook, traits)):
                 fanned.muted[webhook_id] = ttl_s
             if why := refusal(webhook, traits, blocked=webhook_id in blocked):
                 fanned.filters[webhook_id] = why
@@ -177,7 +179,7 @@ def fan_out(
         if body is None:
             fanned.filters[webhook_id] = PROFILE
             continue
-        awaited = has_words and webhook is not None and webhook.send_transcribe_audio
+        awaited = facts.has_audio and webhook is not None and webhook.send_transcribe_audio
         if awaited:
             transcribed.append(webhook_id)
         fanned.deliveries.append(
@@ -227,8 +229,8 @@ def logged(job: FanOut, fanned: FannedOut) -> list[tuple[LoggedMessage, str]]:
         return []
     direction: Direction = "sent" if fanned.wrote == "own" else "received"
     contact = next(iter(fanned.counterparty), "")
-    kind = str(job.content.item.get("type") or "")
-    return [(LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, kind, job.message_id), job.body)]
+    message = LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, job.facts.type, job.message_id)
+    return [(message, job.body)]
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:

@@ -130,11 +130,10 @@ class _Question:
         else:
             (webhook_id,) = job.webhook_ids or ("",)
             self.delivery_id, self.endpoint = delivery_id(job.id, webhook_id), Endpoint(job.phone, webhook_id)
-            counterparty = job.content.counterparty(job.phone)
-            blocks = tuple(blocking_keys(job.phone, [webhook_id], counterparty.keys))
-            member = next(iter(counterparty.names), "") if counterparty.chat else ""
+            facts = job.facts
+            blocks = tuple(blocking_keys(job.phone, [webhook_id], facts.keys))
             self.admission = statuses.admission(
-                job.phone, job.message_id, status=job.kind, event_id=job.id, member=member
+                job.phone, job.message_id, status=job.kind, event_id=job.id, member=facts.member
             )
         state = state_keys(self.delivery_id, self.endpoint)
         self.keys, self.state_keys = (*state, *blocks), len(state)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from unoapi.models.identity import Identity, is_same_phone
 from unoapi.models.strict_json import parsed_own
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ECHOES = "message_echoes"
 ITEMS = ("messages", ECHOES, "statuses")
@@ -20,6 +23,16 @@ OTHER_ITEMS = ("calls", "user_preferences", "user_id_update", GROUPS)
 HISTORY = frozenset({"history", "smb_app_state_sync"})
 """Fields of what was there before a number came to Meta: its old messages, its address book."""
 CALLS, GROUP_FIELDS = "calls", "group_"
+MAX_WORD_CHARS = 40
+"""What is longer is no single word that means something to the gateway."""
+MAX_FACTS_CHARS = 512
+"""Facts that are longer together do not travel with an event: who needs them decodes its body."""
+
+About = Literal["chat", "account", "calls", "history"]
+ABOUT: dict[str, About] = {"t": "chat", "a": "account", "c": "calls", "h": "history"}
+LETTERS = {about: letter for letter, about in ABOUT.items()}
+MARKS = "sgnov"
+"""The letters of `status`, `group`, `newsletter`, `own` and `has_audio`, behind that of `about`."""
 
 
 class Traits(NamedTuple):
@@ -29,7 +42,52 @@ class Traits(NamedTuple):
     group: bool
     newsletter: bool
     own: bool
-    about: Literal["chat", "account", "calls", "history"] = "chat"
+    about: About = "chat"
+
+
+class EventFacts(NamedTuple):
+    """What the fan-out of an event asks of its content.
+
+    `keys` is with whom the number talks, by all names, and `member` who it is in a group. `type` is that of the
+    message, `has_audio` whether it is a sound whose file is here, and `word` what a contact wrote to the number alone,
+    if it is short.
+    """
+
+    traits: Traits
+    keys: tuple[str, ...] = ()
+    member: str = ""
+    type: str = ""
+    has_audio: bool = False
+    word: str = ""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The same as texts, which travel with the event; none if they are long."""
+        traits = self.traits
+        marks = zip(MARKS, (traits.status, traits.group, traits.newsletter, traits.own, self.has_audio), strict=True)
+        code = LETTERS[traits.about] + "".join(letter for letter, is_set in marks if is_set)
+        texts = (code, self.type, self.member, self.word, *self.keys)
+        return texts if sum(map(len, texts)) <= MAX_FACTS_CHARS else ()
+
+    @classmethod
+    def of_written(cls, texts: Sequence[str]) -> EventFacts | None:
+        """The facts that travelled; none if there are none, or another version wrote them."""
+        try:
+            code, kind, member, word, *keys = texts
+            traits, has_audio = _decoded(code)
+        except (ValueError, KeyError):
+            return None
+        return cls(traits, tuple(keys), member, kind, has_audio, word)
+
+
+@lru_cache(maxsize=64)
+def _decoded(code: str) -> tuple[Traits, bool]:
+    """What a code stands for. Raises KeyError, ValueError for one that this version does not know."""
+    about, marks = ABOUT[code[:1]], code[1:]
+    if not set(marks) <= set(MARKS):
+        raise ValueError("it says more than this version knows")
+    status, group, newsletter, own, has_audio = (letter in marks for letter in MARKS)
+    return Traits(status, group, newsletter, own, about), has_audio
 
 
 @dataclass(frozen=True)
@@ -69,6 +127,28 @@ class EventContent:
             own=self.kind == "message" and self._is_own(phone),
         )
 
+    def facts(self, phone: str) -> EventFacts:
+        """What the fan-out of an event of the number `phone` asks."""
+        traits, counterparty = self.traits(phone), self.counterparty(phone)
+        member = next(iter(counterparty.names), "") if counterparty.chat else ""
+        kind = str(self.item.get("type") or "")
+        return EventFacts(traits, counterparty.keys, member, kind, self._has_audio, self._word(traits))
+
+    @property
+    def _has_audio(self) -> bool:
+        audio = self.item.get("audio") if self.kind == "message" and self.item.get("type") == "audio" else None
+        return isinstance(audio, dict) and bool(audio.get("id"))
+
+    def _word(self, traits: Traits) -> str:
+        """What a contact wrote, or chose, in a chat of two, if it is short."""
+        item = self.item
+        text, button = item.get("text"), item.get("button")
+        written = text.get("body") if isinstance(text, dict) else button.get("text") if isinstance(button, dict) else ""
+        if not isinstance(written, str) or not written or len(written) > MAX_WORD_CHARS or self.kind != "message":
+            return ""
+        to_many = "chat" in self.value  # a status post, or a message to a list
+        return "" if to_many or traits.own or traits.group or traits.newsletter or traits.about != "chat" else written
+
     def counterparty(self, phone: str) -> Identity:
         """With whom the number `phone` talks here: a contact, or somebody in a group. Empty for nobody."""
         if phone not in self._counterparties:
@@ -83,7 +163,7 @@ class EventContent:
         return {}
 
     @property
-    def _about(self) -> Literal["chat", "account", "calls", "history"]:
+    def _about(self) -> About:
         if self.field in HISTORY:
             return "history"
         if self.field == CALLS:
