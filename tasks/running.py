@@ -124,13 +124,18 @@ class Run:
             state.task_accepted(self)
 
     def succeed(self, *within: Job) -> None:
-        """Acknowledge it: all is done without its task, and what would have been further messages was done `within`."""
+        """Acknowledge it: all is done without its task, and what would have been further messages was done `within`.
+
+        Flower learns of each of those once, when it is over.
+        """
         runtime = time.monotonic() - self._began
         self._done("task-succeeded", result="None", runtime=runtime)
         state.task_ready(self)
         for job in within:
-            self._send("task-received", uuid=job.id, **_shown(job.task, job.summary, root_id=self.id))
-            self._send("task-succeeded", uuid=job.id, result="None", runtime=runtime)
+            shown = _shown(job.task, job.summary, root_id=self.id)
+            self._send(
+                "task-succeeded", uuid=job.id, received=time.time() - runtime, result="None", runtime=runtime, **shown
+            )
 
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 (Celery's signature)
         """What `celery inspect` shows: ids, never the job."""

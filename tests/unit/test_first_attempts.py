@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.events.state import State
 from celery.worker import state
 
 import tasks.first_attempts
@@ -37,7 +38,7 @@ from tests.support.worker import make_uno
 from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, to_message
 from unoapi.models.attempts import Answer, EarlierAnswer, History
 from unoapi.models.endpoints import Holding
-from unoapi.models.jobs import DeliverWebhook, Envelope, Job, delivery_id, now_ms
+from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,9 @@ class Bench:
     def _to_pool(self, work: Callable[..., object], *arguments: object) -> None:
         self.pool.append(lambda: work(*arguments))
 
-    def run_of(self, job: Job, *, redelivered: bool = False, **headers: Any) -> Run:
+    def run_of(
+        self, job: Job, *, redelivered: bool = False, send_event: Callable[..., None] | None = None, **headers: Any
+    ) -> Run:
         message = to_message(Envelope(job), self.uno.topology)
         arguments = json.loads(message.body)[0]
         return Run(
@@ -81,7 +84,7 @@ class Bench:
             headers=message.headers | headers,
             delivery_info={"routing_key": message.routing_key, "redelivered": redelivered},
             read_arguments=lambda: tuple(arguments),
-            send_event=lambda event, **fields: self.events.append((event, fields["uuid"])),
+            send_event=send_event or (lambda event, **fields: self.events.append((event, fields["uuid"]))),
             acknowledge=lambda: self.settled.append(("acknowledged", job.id)),
             reject=lambda requeue: self.settled.append((f"rejected {requeue}", job.id)),
         )
@@ -186,12 +189,32 @@ def test_flower_sees_the_event_and_its_delivery(bench: Bench) -> None:
 
     bench.take_alone(event)
 
-    assert eventually(lambda: len(bench.events) == 3)
-    assert bench.events == [
-        ("task-succeeded", event.id),
-        ("task-received", delivery_id(event.id, "default")),
-        ("task-succeeded", delivery_id(event.id, "default")),
-    ]
+    assert eventually(lambda: len(bench.events) == 2)
+    assert bench.events == [("task-succeeded", event.id), ("task-succeeded", delivery_id(event.id, "default"))]
+
+
+def test_flower_shows_a_delivery_that_it_learns_of_once_as_any_other_task(bench: Bench) -> None:
+    event = make_fan_out()
+    shown: Any = State()
+    sender = {"hostname": "worker@here", "clock": 1, "local_received": 1.0}
+
+    def send(kind: str, **fields: Any) -> None:
+        shown.event({"type": kind, "timestamp": 1767225600.5, **sender, **fields})
+
+    run = bench.run_of(event, send_event=send)
+    run.note_received()
+    bench.path.start()
+    assert bench.path.take(run)
+
+    assert eventually(lambda: len(shown.tasks) == 2 and all(task.ready for _, task in shown.itertasks()))
+    whole, delivery = (shown.tasks[one] for one in (event.id, delivery_id(event.id, "default")))
+    assert (whole.name, whole.state, whole.args) == (FanOut.task, "SUCCESS", event.summary)
+    assert (delivery.name, delivery.state) == (DeliverWebhook.task, "SUCCESS")
+    assert delivery.args == f"phone={PHONE} message_id=wamid.1 webhook=default kind=message"
+    assert (delivery.root_id, delivery.succeeded, delivery.retries) == (event.id, 1767225600.5, 0)
+    assert delivery.received <= time.time()
+    assert delivery.runtime >= 0
+    assert {task.uuid for task in shown.tasks_by_type[DeliverWebhook.task]} == {delivery.uuid}
 
 
 @pytest.mark.parametrize("make", [make_fan_out, make_delivery])
