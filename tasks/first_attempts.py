@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from unoapi.models.endpoints import EndpointChange
     from unoapi.models.first_look import FirstLook
     from unoapi.models.message_log import LoggedMessage
+    from unoapi.models.timers import Conversation
     from unoapi.services.webhooks import FannedOut
 
 log = get_logger(__name__)
@@ -341,19 +342,23 @@ class FirstAttempts:
         done: list[tuple[_Item, DeliverWebhook]] = []
         with self._uno.redis.posting_together():
             logged: list[tuple[LoggedMessage, str]] = []
+            writers: dict[Conversation, bool] = {}
             for item in answered:
                 delivery, answer = item.delivery, item.answer
                 if delivery is None or answer is None or not answer.delivered:
                     self._give_to_pool(item)
                     continue
                 try:
-                    logged += self._record(item, delivery, answer)
+                    if (fanned := self._record(item, delivery, answer)) is not None:
+                        logged += webhooks.logged(*fanned)
+                        writers |= webhooks.writers(*fanned)
                 except Exception as error:  # noqa: BLE001 (the task records it again, and does not post)
                     log.warning("not_recorded", task_id=item.run.id, error=describe(error))
                     self._give_to_pool(item)
                     continue
                 done.append((item, delivery))
             self._uno.message_log.add_all(logged)
+            self._uno.timers.wrote(writers)
             endpoints = {delivery.endpoint: delivery for _, delivery in done}
             if endpoints:
                 self._uno.breakers.succeeded(
@@ -365,8 +370,8 @@ class FirstAttempts:
             else:
                 item.run.succeed(*([] if item.fanned is None else [delivery]))
 
-    def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> list[tuple[LoggedMessage, str]]:
-        """Record a delivery, and what else its event means; gives what is to be listed."""
+    def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> tuple[FanOut, FannedOut] | None:
+        """Record a delivery, and what else its event means; gives the event, if it was made within one."""
         uno, job, run = self._uno, item.job, item.run
         if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
@@ -374,11 +379,11 @@ class FirstAttempts:
             attempt, fanned = answer.as_attempt(), item.fanned
             if fanned is None or not isinstance(job, FanOut):
                 webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries)
-                return []
+                return None
             steps = fanned.trace(job)
             webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries, before=steps)
             remember(uno, job, fanned)
-            return webhooks.logged(job, fanned)
+            return job, fanned
 
     def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:
         """Tell of an endpoint that is up again, in a thread that may wait for RabbitMQ."""

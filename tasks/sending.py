@@ -47,8 +47,7 @@ def send_message(self: UnoTask, job: SendMessage) -> None:
     if envelopes:
         uno.publisher.publish(envelopes)
     uno.backlog.leave(job.phone, job.id)
-    for key in sending.receiver(read_document(job.body), receipt).keys:
-        uno.timers.wrote(job.phone, key, own=True)
+    uno.timers.wrote({(job.phone, key): True for key in sending.receiver(read_document(job.body), receipt).keys})
     uno.traces.add(*sending.trace(job, receipt))
 
 

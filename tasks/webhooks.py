@@ -62,6 +62,7 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
             uno.publisher.publish([Envelope(job) for job in following])
         uno.traces.add(*fanned.trace(job))
     remember(uno, job, fanned)
+    uno.timers.wrote(webhooks.writers(job, fanned))
     uno.message_log.add_all(webhooks.logged(job, fanned))
 
 
@@ -143,14 +144,7 @@ def replay(self: UnoTask, job: ReplayEvents) -> None:
 
 def remember(uno: Uno, job: FanOut, fanned: webhooks.FannedOut) -> None:
     """Record what a fan-out that is done means for later events, in this worker's memories."""
-    webhooks.remember(
-        job,
-        fanned,
-        ordering=uno.ordering,
-        blacklist=uno.blacklist,
-        timers=uno.timers,
-        activity=uno.activity,
-    )
+    webhooks.remember(job, fanned, ordering=uno.ordering, blacklist=uno.blacklist, activity=uno.activity)
 
 
 def look_again(uno: Uno) -> None:

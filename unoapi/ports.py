@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from unoapi.models.replays import Replay, StoredEvent, StreamBounds
     from unoapi.models.request_bin import BinnedRequest
     from unoapi.models.session import Session, Webhook
-    from unoapi.models.timers import TimerState
+    from unoapi.models.timers import Conversation, TimerState
     from unoapi.models.trace import StuckMessage, TraceEntry
     from unoapi.models.voice import VoiceAccount
 
@@ -533,8 +533,8 @@ class TimerStore(Timers, Protocol):
     def waiting(self, phone: str) -> int:
         """How many timers of a number wait. Raises StoreUnavailable."""
 
-    def wrote(self, phone: str, contact: str, *, own: bool) -> None:
-        """Record who wrote last. Never raises."""
+    def wrote(self, last: Mapping[Conversation, bool]) -> None:
+        """Record who wrote last: the number itself (true), or the contact. Never raises."""
 
 
 class DeadLetterCounts(Protocol):

@@ -158,17 +158,34 @@ def test_a_timer_knows_its_last_touch_and_who_wrote_last(redis_client: RedisClie
     assert timers.state(PHONE, CONTACT).last_ms is None
 
     timers.touch(PHONE, CONTACT, at_ms=17)
-    timers.wrote(PHONE, CONTACT, own=True)
+    timers.wrote({(PHONE, CONTACT): True})
     redis_client.close()  # runs what was posted
 
     state = RedisTimers(redis_client, ttl_s=60).state(PHONE, CONTACT)
     assert (state.last_ms, state.direction) == (17, "incoming")
 
 
+def test_of_many_who_wrote_only_the_number_itself_is_remembered(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    timers = RedisTimers(redis_client, ttl_s=60)
+    before = RedisTimers(redis_client, ttl_s=60)
+    before.wrote({(PHONE, CONTACT): True, (PHONE, OTHER): True, (OTHER, CONTACT): True})
+    raw_redis.set(f"unoapi-message-direction:{PHONE}:5511955554444", "outgoing")  # as an earlier version wrote it
+
+    timers.wrote({(PHONE, CONTACT): False, (PHONE, OTHER): True, (OTHER, CONTACT): False})
+    redis_client.close()  # runs what was posted
+
+    conversations = [(PHONE, CONTACT), (PHONE, OTHER), (OTHER, CONTACT), (PHONE, "5511955554444")]
+    after = RedisTimers(redis_client, ttl_s=60)
+    assert [after.state(*one).direction for one in conversations] == ["", "incoming", "", "outgoing"]
+    assert raw_redis.ttl(f"unoapi-message-direction:{PHONE}:{OTHER}") == 60
+
+
 def test_with_redis_away_the_state_of_a_timer_is_an_error(away: RedisClient) -> None:
     timers = RedisTimers(away, ttl_s=60)
 
-    timers.wrote(PHONE, CONTACT, own=False)
+    timers.wrote({(PHONE, CONTACT): False})
 
     with pytest.raises(StoreUnavailable):
         timers.state(PHONE, CONTACT)

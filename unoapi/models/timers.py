@@ -15,6 +15,8 @@ MAX_NEXTS = 50
 MAX_TIMERS = 10_000
 """Timers of a number that wait, stopped ones included: each stands in RabbitMQ until its time is over."""
 MAX_TIMER_BYTES = 256 * 1024
+Conversation = tuple[str, str]
+"""A number's phone, and one of the keys of whom it talks with."""
 
 
 class TimerStep(BaseModel):

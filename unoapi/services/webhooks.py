@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unoapi.models.first_look import FirstLook
     from unoapi.models.message_log import Direction
     from unoapi.models.session import Session, Webhook
+    from unoapi.models.timers import Conversation
     from unoapi.ports import (
         ActivityCounts,
         Blacklist,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
         Ordering,
         SessionStore,
         Statuses,
-        TimerStore,
         Traces,
         WebhookSender,
     )
@@ -202,25 +202,27 @@ def fan_out(
     return fanned
 
 
-def remember(  # noqa: PLR0913 (one for each memory)
+def remember(
     job: FanOut,
     fanned: FannedOut,
     *,
     ordering: Ordering,
     blacklist: BlacklistStore,
-    timers: TimerStore,
     activity: ActivityCounts,
 ) -> None:
-    """Record what a published fan-out means for later events: who waits for nothing, who is muted, who wrote last."""
+    """Record what a published fan-out means for later events: who waits for nothing, who is muted."""
     without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
     ordering.skip(job, without)
-    for key in fanned.counterparty:
-        if fanned.muted:
+    if fanned.muted:
+        for key in fanned.counterparty:
             blacklist.mute(job.phone, key, fanned.muted)
-        if fanned.wrote:
-            timers.wrote(job.phone, key, own=fanned.wrote == "own")
     if fanned.wrote == "contact":
         activity.count(job.phone, RECEIVED)
+
+
+def writers(job: FanOut, fanned: FannedOut) -> dict[Conversation, bool]:
+    """Who wrote last with the event, the number itself or not, by all names of the contact; none when nobody did."""
+    return {(job.phone, key): fanned.wrote == "own" for key in fanned.counterparty} if fanned.wrote else {}
 
 
 def logged(job: FanOut, fanned: FannedOut) -> list[tuple[LoggedMessage, str]]:

@@ -1,5 +1,8 @@
 """Timers, and who wrote last: `unoapi-timer:<P>:<contact>`, `unoapi-message-direction:<P>:<contact>`.
 
+The second is `incoming` when the number itself wrote last. When the contact did it is gone: most of those who write are
+never asked about, and one command forgets them all. An earlier version wrote `outgoing` for them.
+
 `unoapi-timers:<P>` counts the timers that wait in RabbitMQ, stopped ones included, by the time when each leaves it.
 """
 
@@ -12,7 +15,10 @@ from unoapi.models.jobs import now_ms
 from unoapi.models.timers import MAX_TIMEOUT_MS, TimerState
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisClient
+    from collections.abc import Mapping
+
+    from unoapi.models.timers import Conversation
+    from unoapi.stores.redis import Command, RedisClient
 
 
 class RedisTimers:
@@ -42,11 +48,18 @@ class RedisTimers:
         key = _waiting_key(phone)
         self._redis.post(("ZADD", key, until_ms, timer_id), ("PEXPIREAT", key, now_ms() + MAX_TIMEOUT_MS))
 
-    def wrote(self, phone: str, contact: str, *, own: bool) -> None:
-        """Remember who wrote last: the number itself, or the contact. Never raises, never waits."""
-        if contact:
-            direction = "incoming" if own else "outgoing"
-            self._redis.post(("SET", _direction_key(phone, contact), direction, "EX", self._ttl_s))
+    def wrote(self, last: Mapping[Conversation, bool]) -> None:
+        """Remember who wrote last: the number itself (true), or the contact. Never raises, never waits."""
+        commands: list[Command] = []
+        answered: list[str] = []
+        for (phone, contact), own in last.items():
+            if own:
+                commands.append(("SET", _direction_key(phone, contact), "incoming", "EX", self._ttl_s))
+            else:
+                answered.append(_direction_key(phone, contact))
+        if answered:
+            commands.append(("DEL", *answered))
+        self._redis.post(*commands)
 
 
 def _timer_key(phone: str, contact: str) -> str:
