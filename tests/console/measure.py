@@ -28,7 +28,7 @@ from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.devenv.servers import PrivateServers
 from unoapi.models.jobs import DeliverWebhook, Envelope, now_ms
 from unoapi.models.message_log import LoggedMessage
-from unoapi.models.trace import TraceEntry
+from unoapi.models.trace import read_entry
 from unoapi.stores.message_log import RedisMessageLog
 from unoapi.stores.traces import RedisTraces
 from unoapi.web.app import create_app
@@ -100,7 +100,7 @@ def fill(uno: Uno, direct: Any, share: float) -> str:
         contact = f"{int(CONTACT) + number % 10_000}"
         log.add(LoggedMessage(now_ms(), phone, "received", contact, "text", message_id))
         for step in odd.get(number % 200, begun + delivered):
-            traces.add(TraceEntry.model_validate({**step, "phone": phone, "message_id": message_id}))
+            traces.add(read_entry({**step, "phone": phone, "message_id": message_id}))
     written.write()
     for start in range(0, int(LETTERS * share), 500):
         jobs = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from html import unescape
 from typing import TYPE_CHECKING, Any, cast
@@ -121,7 +122,7 @@ def test_an_owner_is_sent_to_the_operator_to_put_a_message_back(api: MemoryApi, 
 def test_what_others_wrote_is_text(api: MemoryApi, operator: Browser) -> None:
     (message_id,) = dead(api)
     entry = TraceEntry(step="attempt", phone=OURS, message_id=message_id, kind=HOSTILE, webhook="crm", detail=HOSTILE)
-    api.uno.traces.add(entry, entry.model_copy(update={"step": "dead", "detail": f"{HOSTILE}: {HOSTILE}"}))
+    api.uno.traces.add(entry, replace(entry, step="dead", detail=f"{HOSTILE}: {HOSTILE}"))
     api.uno.message_log.add(LoggedMessage(now_ms(), OURS, "received", HOSTILE, HOSTILE, message_id), body=HOSTILE)
     api.uno.publisher.publish([], messages=[hostile_letter()])
     (*_, letter_id) = ids_on(operator.page(LETTERS))

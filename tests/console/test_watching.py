@@ -59,7 +59,7 @@ def test_the_overview_shows_what_waits_and_what_is_dead(api: MemoryApi) -> None:
 
 
 def test_the_overview_counts_messages_and_attempts(api: MemoryApi, operator: Browser) -> None:
-    step = {"phone": OURS, "message_id": "m", "webhook": "crm"}
+    step: dict[str, Any] = {"phone": OURS, "message_id": "m", "webhook": "crm"}
     for _ in range(3):
         api.uno.activity.count(OURS, RECEIVED)
     api.uno.activity.note(TraceEntry(step="delivered", duration_ms=40, status=200, **step))  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from tests.support.fakes import PHONE, MemoryActivity
 from tests.support.stack import eventually
 from unoapi.models.activity import ALL, BUCKET_BYTES, RECEIVED, SENT, Point
 from unoapi.models.endpoints import Endpoint
-from unoapi.models.trace import TraceEntry
+from unoapi.models.trace import TraceEntry, read_entry
 from unoapi.stores.activity import RedisActivity
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def activity(request: pytest.FixtureRequest, clock: Clock) -> MemoryActivity | R
 
 
 def step(word: str, **fields: object) -> TraceEntry:
-    return TraceEntry.model_validate(
-        {"step": word, "phone": PHONE, "message_id": "wamid.1", "webhook": "crm", **fields}
-    )
+    return read_entry({"step": word, "phone": PHONE, "message_id": "wamid.1", "webhook": "crm", **fields})
 
 
 def last_point(activity: MemoryActivity | RedisActivity, series: str, span: Span) -> Point:

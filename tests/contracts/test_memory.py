@@ -17,7 +17,7 @@ from unoapi.models.claims import Turn
 from unoapi.models.jobs import now_ms
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.models.trace import TraceEntry
+from unoapi.models.trace import Step, TraceEntry
 from unoapi.stores.connections import RedisConnections
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.message_ids import RedisMessageIds
@@ -95,7 +95,7 @@ class Stores:
     def receive(self, provider: str) -> None:
         """One message of a contact."""
         message_id = f"3EB0{secrets.token_hex(9).upper()}"
-        step = "received" if provider == "whatsmeow" else "accepted"
+        step: Step = "received" if provider == "whatsmeow" else "accepted"
         self.traces.add(TraceEntry(step=step, phone=PHONE, message_id=message_id, kind="message"))
         self.log.add(LoggedMessage(now_ms(), PHONE, "received", CONTACT, "text", message_id))
         if provider == "whatsmeow":

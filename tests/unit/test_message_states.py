@@ -8,10 +8,11 @@ import pytest
 
 from tests.support.fakes import PHONE
 from unoapi.models.message_log import STUCK, is_contact, state_of, stuck_by
-from unoapi.models.trace import Step, TraceEntry
+from unoapi.models.trace import Step, read_entry
 
 if TYPE_CHECKING:
     from unoapi.models.message_log import Direction, State
+    from unoapi.models.trace import TraceEntry
 
 
 def steps(text: str) -> list[TraceEntry]:
@@ -22,7 +23,7 @@ def steps(text: str) -> list[TraceEntry]:
         head, _, webhook = head.partition("@")
         step, _, kind = head.partition("/")
         fields = {"step": step, "kind": kind, "webhook": webhook, "detail": detail.replace("_", " ")}
-        made.append(TraceEntry.model_validate({**fields, "phone": PHONE, "message_id": "wamid.1"}))
+        made.append(read_entry({**fields, "phone": PHONE, "message_id": "wamid.1"}))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from unoapi.cli.options import Phone, TimeSpan, as_json, complete_phone, print_j
 from unoapi.cli.parts import pass_uno
 from unoapi.cli.screen import plain_table, screen, shown
 from unoapi.models.message_log import NOT_SEARCHABLE, STATES, MessageQuery, is_searchable
+from unoapi.models.trace import shown_entry
 from unoapi.services.message_search import follow, search
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def _follow(uno: Uno, message_id: str, *, phone: str, as_json: bool) -> None:
         sys.exit(1)
     if as_json:
         for entry in entries:
-            click.echo(entry.model_dump_json(exclude_defaults=True))
+            click.echo(json.dumps(shown_entry(entry), ensure_ascii=False, separators=(",", ":")))
         return
     also = "" if entries[0].message_id in ("", message_id) else f" = {entries[0].message_id}"
     click.echo(f"{message_id}{also}  (number {entries[0].phone})")

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.message_log import stuck_by
-from unoapi.models.trace import StuckMessage, TraceEntry, with_delivery_ids
+from unoapi.models.trace import StuckMessage, read_entry, with_delivery_ids
 from unoapi.stores.redis import score_pairs
 from unoapi.stores.session_index import ALL
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from unoapi.models.message_log import State
+    from unoapi.models.trace import TraceEntry
     from unoapi.stores.redis import Command, RedisClient
 
 MAX_TRACE_ENTRIES = 200
@@ -62,6 +63,7 @@ LISTED = ("kind", "webhook", "delivery_id", "attempt", "status", "duration_ms", 
 AT_ONCE = 200
 STUCK_AT_ONCE = 500
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 class RedisTraces:
@@ -195,14 +197,14 @@ class RedisTraces:
         entries = []
         for _, fields in items:
             try:
-                entries.append(TraceEntry.model_validate({**json.loads(fields["step"]), "message_id": message_id}))
+                entries.append(read_entry({**json.loads(fields["step"]), "message_id": message_id}))
             except (ValueError, TypeError, LookupError):
                 continue  # an entry of another version is no reason to hide the others
         return entries
 
 
 def _packed(entry: TraceEntry) -> str:
-    time = _time(max(0, (entry.at - EPOCH) // timedelta(milliseconds=1)))
+    time = _time(max(0, (entry.at - EPOCH) // MILLISECOND))
     outcome = (entry.attempt, entry.status, entry.duration_ms, entry.detail)
     before, after = _around((entry.step, entry.kind, entry.webhook), outcome, has_delivery=bool(entry.delivery_id))
     return f"{time}{before}{_short(entry.delivery_id)}{after}" if entry.delivery_id else f"{time}{before}"
@@ -237,7 +239,7 @@ def _unpacked(phone: str, message_id: str, text: str) -> TraceEntry | None:
     try:
         at_ms, step, fields = _listed(text) if text.startswith("[") else _fields(text)
         at = EPOCH + timedelta(milliseconds=at_ms)
-        return TraceEntry.model_validate({**fields, "at": at, "step": step, "phone": phone, "message_id": message_id})
+        return read_entry({**fields, "at": at, "step": step, "phone": phone, "message_id": message_id})
     except (ValueError, TypeError, LookupError, OverflowError):
         return None
 

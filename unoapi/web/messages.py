@@ -27,7 +27,7 @@ from unoapi.models.cloud_api.messages import (
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import Envelope, MessageJob, RunCommand, SendMessage
 from unoapi.models.message_log import LoggedMessage
-from unoapi.models.trace import TraceEntry
+from unoapi.models.trace import TraceEntry, shown_entry
 from unoapi.providers.whatsmeow.commands import ensure_possible
 from unoapi.services import media
 from unoapi.services.first_jobs import first_job, is_phone
@@ -404,6 +404,7 @@ def trace(version: str, phone: str, message_id: str) -> ResponseReturnValue:  # 
         message_id=message_id,
         phone=phone,
         trace=[
-            entry.model_dump(mode="json", exclude_defaults=True, exclude={"phone", "message_id"}) for entry in entries
+            {name: value for name, value in shown_entry(entry).items() if name not in ("phone", "message_id")}
+            for entry in entries
         ],
     )
