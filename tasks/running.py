@@ -93,7 +93,8 @@ class Run:
         headers = self.headers
         state.task_reserved(self)
         shown = _shown(self.name, headers.get("argsrepr", ""), root_id=headers.get("root_id", self.id))
-        self._send("task-received", **shown | {"retries": headers.get("retries", 0)})
+        shown["retries"] = headers.get("retries", 0)
+        self._send("task-received", **shown)
 
     def __call__(self) -> None:
         """Run the task and settle the message, in a thread of the pool."""
@@ -184,11 +185,8 @@ class Run:
 
 
 def _shown(name: str, summary: str, *, root_id: str | None) -> dict[str, Any]:
-    """What Flower shows of a task that was received."""
-    return {
-        "name": name, "args": summary, "kwargs": "", "root_id": root_id, "parent_id": None, "retries": 0,
-        "eta": None, "expires": None,
-    }  # fmt: skip
+    """What Flower shows of a task that was received; what is not there is none: its parent, when it was to begin."""
+    return {"name": name, "args": summary, "kwargs": "", "root_id": root_id, "retries": 0}
 
 
 def arguments(body: Any) -> tuple[Any, ...]:

@@ -67,6 +67,8 @@ def _refuse(_state: Any, **_: Any) -> dict[str, str]:
 
 DRAIN_STEP_S = 0.05
 EVENTS_TOGETHER, EVENTS_WITHIN_S = 200, 0.25
+OFFSET_FOR_S = 1.0
+"""So long the offset from UTC is taken for the same: to look it up takes as long as the rest of an event."""
 
 for _command in SWITCHED_OFF:
     Panel.data[_command] = _refuse
@@ -189,6 +191,8 @@ class TaskEvents(EventDispatcher):
     pid: int
     on_send_buffered: Callable[[], None] | None
     _group_buffer: dict[str, list[Any]]
+    _offset: float = 0.0
+    _offset_until: float = 0.0
     _blocked: object = None
     """The connection from which RabbitMQ takes nothing now."""
 
@@ -207,9 +211,13 @@ class TaskEvents(EventDispatcher):
         if not type.startswith("task-") or args or self.groups or "task" not in self.buffer_group:
             return super().send(type, *args, **fields)
         if self.enabled:
-            sender = {"hostname": self.hostname, "utcoffset": utcoffset(), "pid": self.pid}
+            if time.monotonic() >= self._offset_until:
+                self._offset, self._offset_until = utcoffset(), time.monotonic() + OFFSET_FOR_S
+            fields.setdefault("timestamp", time.time())
+            fields["hostname"], fields["utcoffset"], fields["pid"] = self.hostname, self._offset, self.pid
+            fields["clock"], fields["type"] = self.clock.forward(), type
             buffer = self._group_buffer["task"]
-            buffer.append({"timestamp": time.time(), **fields, **sender, "clock": self.clock.forward(), "type": type})
+            buffer.append(fields)
             if len(buffer) >= self.buffer_limit:
                 self.flush()
             elif self.on_send_buffered:
