@@ -33,7 +33,7 @@ from unoapi.errors import StoreUnavailable, describe, safe_traceback
 from unoapi.models.attempts import EarlierAnswer
 from unoapi.models.jobs import JOBS, DeliverWebhook, FanOut
 from unoapi.services import bulk, failure_callbacks, webhooks
-from unoapi.telemetry.logging import bound, get_logger
+from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
@@ -375,15 +375,14 @@ class FirstAttempts:
         uno, job, run = self._uno, item.job, item.run
         if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
-        with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
-            attempt, fanned = answer.as_attempt(), item.fanned
-            if fanned is None or not isinstance(job, FanOut):
-                webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries)
-                return None
-            steps = fanned.trace(job)
-            webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries, before=steps)
-            remember(uno, job, fanned)
-            return job, fanned
+        attempt, fanned = answer.as_attempt(), item.fanned
+        if fanned is None or not isinstance(job, FanOut):
+            webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries)
+            return None
+        steps = fanned.trace(job)
+        webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries, before=steps)
+        remember(uno, job, fanned)
+        return job, fanned
 
     def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:
         """Tell of an endpoint that is up again, in a thread that may wait for RabbitMQ."""

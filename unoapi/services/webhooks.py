@@ -379,7 +379,15 @@ def record_delivered(
     if job.awaited:  # before the acknowledgement: nobody would write it after the death of this process
         deliveries.note_done(job.id)
     deliveries.finish(job.id, *before, entry)
-    log.info("webhook_delivered", webhook_id=job.webhook_id, status=attempt.status, duration_ms=attempt.duration_ms)
+    log.info(
+        "webhook_delivered",
+        message_id=job.message_id,
+        phone=job.phone,
+        task_id=job.id,
+        webhook_id=job.webhook_id,
+        status=attempt.status,
+        duration_ms=attempt.duration_ms,
+    )
 
 
 def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int, releasing: bool = False) -> Webhook | None:
