@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -73,8 +74,10 @@ def serving(folder: Path, *, but: int = 0) -> psutil.Process | None:
     record = folder / ".run" / "processes" / "serves.process"
     if not record.exists() or not record.read_text():
         return None
-    process = psutil.Process(int(record.read_text().split()[0]))
-    return process if process.pid != but and process.net_connections() else None
+    with suppress(psutil.NoSuchProcess):  # the one before, which is just gone
+        process = psutil.Process(int(record.read_text().split()[0]))
+        return process if process.pid != but and process.net_connections() else None
+    return None
 
 
 def server_of(program: subprocess.Popen[bytes]) -> psutil.Process:

@@ -257,4 +257,4 @@ def test_the_whole_procfile_ends_on_sigterm(run: Run) -> None:
 
     assert time.monotonic() - started < HONCHO_KILLS_AFTER_S, f"a process had to be killed\n{run.output()[-3000:]}"
     assert len(family) > len(LASTING)
-    eventually(lambda: not any(process.is_running() for process in family), within_s=3, what="all gone")
+    eventually(lambda: not any(process.is_running() for process in family), within_s=10, what="all gone")
