@@ -13,6 +13,7 @@ from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import Predecessor, Turn
 from unoapi.models.jobs import SendMessage
+from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.stores.send_claims import RedisSendClaims
 from unoapi.stores.send_order import LOST_AFTER_US, RedisSendOrder
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from unoapi.ports import SendClaims, SendOrder
     from unoapi.stores.redis import RedisClient
+
+
+SENT = Receipt(recipient=CONTACT, at_ms=1_767_225_600_000, statuses=(StatusUpdate(status="sent"),))
 
 
 class Lines(NamedTuple):
@@ -91,6 +95,16 @@ def test_the_next_one_goes_when_the_first_one_is_known_to_have_left(lines: Lines
 
     assert first(lines, third, gone=["1"]) == "2"
     assert first(lines, third, gone=["1", "2", "of another line"]) == ""
+
+
+def test_a_copy_of_a_message_that_has_just_left_learns_that_it_was_sent(lines: Lines, order: SendOrder) -> None:
+    """The question failed, as if Redis were away, and a copy with the mark of a message without a claim was sent."""
+    (one,) = joined(order, "1")
+    lines.claims.claim(one, name="first")
+    lines.claims.settle(one, SENT)
+
+    assert lines.claims.claim(one, name="copy", turn=Turn(now_us(), gone=("1",))).receipt == SENT
+    assert lines.claims.claim(one, name="copy", turn=Turn(now_us(), gone=("1", "2"))).receipt == SENT
 
 
 def test_each_message_knows_how_many_go_before_it(order: SendOrder) -> None:

@@ -254,7 +254,8 @@ class MemorySendOrder:
             line = self._line(job)
             line.setdefault(job.id, job.accepted_at_ms * 1000)
             for name in turn.gone:
-                line.pop(name, None)
+                if name != job.id:
+                    line.pop(name, None)
             while (first := min(line, key=lambda name: line[name])) != job.id:
                 recent = line[first] > turn.now_us - LOST_AFTER_US
                 if first not in self.left and (recent or first in self.waiting):

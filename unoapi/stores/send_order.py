@@ -102,8 +102,9 @@ class RedisSendOrder:
 
 
 def turn_arguments(job: MessageJob, turn: Turn) -> Command:
-    """What `BEFORE` needs to know of a message."""
-    return (job.id, job.accepted_at_ms * 1000, LINE_TTL_S, turn.now_us - LOST_AFTER_US, _STATE, *turn.gone)
+    """What `BEFORE` needs to know of a message, which stands in its line though a copy of it has just left."""
+    gone = (name for name in turn.gone if name != job.id)
+    return (job.id, job.accepted_at_ms * 1000, LINE_TTL_S, turn.now_us - LOST_AFTER_US, _STATE, *gone)
 
 
 def predecessor(answer: list[str]) -> Predecessor:
