@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -80,7 +81,7 @@ def test_bytes_that_are_no_text_do_not_harm_who_reads_at_the_same_time(
     assert answers[1::2] == [["read"]] * 100
 
 
-@pytest.mark.parametrize("argument", [None, True, ["a"], {"a": 1}])
+@pytest.mark.parametrize("argument", [None, True, ["a"], {"a": 1}, HTTPStatus.OK])
 def test_an_argument_of_a_wrong_type_is_refused_to_its_caller_alone(redis_client: RedisClient, argument: Any) -> None:
     refused = 0
 

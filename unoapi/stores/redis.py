@@ -441,10 +441,13 @@ def _code(error: Exception) -> str:
 
 
 def _ensure_packable(commands: Sequence[Command]) -> None:
-    """Raise TypeError for an argument that the library would refuse, in the middle of the commands of others."""
+    """Raise TypeError for an argument that the library would refuse, in the middle of the commands of others.
+
+    It takes no numbers of other classes, as those of an enumeration.
+    """
     for command in commands:
         for argument in command:
-            if isinstance(argument, bool) or not isinstance(argument, PACKABLE):
+            if type(argument) not in PACKABLE and not isinstance(argument, (str, bytes)):
                 raise TypeError(f"{command[0]!s:.20} has an argument of the type {type(argument).__name__}")
 
 
