@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -23,15 +24,17 @@ from tests.support.fakes import (
 from unoapi.errors import Postponed, SendFailed
 from unoapi.models.attempts import History
 from unoapi.models.claims import Predecessor
+from unoapi.models.jobs import now_ms
 from unoapi.services import send_order
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.send_order import SendTurns, place_us
 from unoapi.services.sending import send as send_in_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from unoapi.models.cloud_api.messages import OutboundMessage
+    from unoapi.models.endpoints import Endpoint
     from unoapi.models.jobs import MessageJob, SendMessage
     from unoapi.models.receipts import Receipt
 
@@ -345,10 +348,56 @@ def test_x1_while_redis_does_not_answer_a_process_keeps_the_order_of_what_it_has
         time.sleep(0.05)
         second = pool.submit(send, jobs[1])
 
-    assert [one.result() for one in (first, second, third)] == ["sent", "postponed", "postponed"]
-    assert send(jobs[2]) == "postponed", "the second one comes back soon"
-    assert [send(jobs[1]), send(jobs[2])] == ["sent", "sent"]
+    assert [one.result() for one in (first, second, third)] == ["sent"] * 3, "none had to come back"
     assert left == ["1", "2", "3"]
+    with pytest.raises(Postponed), turns.turn(jobs[2]):
+        raise Postponed("no connector", after_ms=1000)
+    assert send(jobs[3]) == "postponed", "the third one comes back soon"
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["in vain", "until its receiver is busy"])
+def test_x1_what_redis_may_have_claimed_goes_with_a_message_that_waited_without_its_answer(
+    monkeypatch: pytest.MonkeyPatch, *, busy: bool
+) -> None:
+    """Else it was in its own way, and after a minute its outcome counted as unknown."""
+    monkeypatch.setattr(send_order, "PATIENCE_S", 0.1)
+    turns, claims, provider = SendTurns(MemorySendOrder(), threads=50), MemorySends(), ScriptedProvider()
+    first, second = (job(name).model_copy(update={"accepted_at_ms": now_ms() + at}) for at, name in enumerate("12"))
+    bulkhead = BusyLater() if busy else Bulkhead(50)
+
+    def send(**history: Any) -> None:
+        with turns.turn(second) as turn:
+            send_in_turn(
+                second, history=History(**history), sessions=MemorySessions(make_session()), sends=claims,
+                turn=turn, providers={"whatsmeow": provider}, bulkhead=bulkhead, max_age_s=600,
+            )  # fmt: skip
+
+    claims.unheard = True
+    with turns.turn(first):
+        if busy:
+            threading.Timer(0.05, turns._here["1"].over.set).start()
+        with pytest.raises(Postponed) as postponed:
+            send()
+    claims.unheard = False
+    send(held_claims=(postponed.value.held_claim,))
+
+    assert provider.sent
+
+
+class BusyLater(Bulkhead):
+    """Has a place for the first time and the third."""
+
+    def __init__(self) -> None:
+        super().__init__(50)
+        self._asked = 0
+
+    @contextmanager
+    def taken(self, url: str, endpoint: Endpoint | None = None) -> Iterator[None]:
+        self._asked += 1
+        if self._asked == 2:
+            raise Postponed("its receiver has its share of the threads", after_ms=2000)
+        with super().taken(url, endpoint):
+            yield
 
 
 def test_x1_a_message_of_no_contact_waits_for_nobody() -> None:

@@ -38,6 +38,7 @@ class Claim:
     Exactly one is set: `free` (send it), `receipt` (it was sent: publish its statuses again),
     `busy_ms` (another worker sends it for so long), `lost` (a worker died while it was at it: nobody knows),
     `before` (another one goes first: nothing was claimed).
+    `unheard`: that it goes first is not what Redis answered, so Redis may have claimed the message all the same.
     """
 
     free: bool = False
@@ -45,6 +46,7 @@ class Claim:
     busy_ms: int = 0
     lost: bool = False
     before: Predecessor | None = None
+    unheard: bool = False
 
 
 @dataclass(frozen=True)

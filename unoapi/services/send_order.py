@@ -83,9 +83,9 @@ class OwnTurn:
         return Turn(time.time_ns() // 1000, self._turns.just_left(self._line)) if self._line else None
 
     @property
-    def is_behind(self) -> bool:
-        """Whether another one goes before it, as far as this process knows: while Redis does not say."""
-        return bool(self._line) and self._turns.is_behind(self._line, self._job.accepted_at_ms)
+    def before_here(self) -> Predecessor | None:
+        """The message that goes before it, as far as this process knows: while Redis does not say."""
+        return self._turns.before_here(self._line, self._job.accepted_at_ms) if self._line else None
 
     def wait_for(self, first: Predecessor) -> None:
         """Wait a moment for the message before, then ask again. Raises Postponed when that takes too long."""
@@ -209,16 +209,17 @@ class SendTurns:
         away = self._coming_back.get(first.message_id)  # what this process has put back comes much later
         return now if away is not None and now < away.back_at else began + LITTLE_PATIENCE_S
 
-    def is_behind(self, line: str, accepted_at_ms: int) -> bool:
-        """Whether a message goes before, of what this process has, or has put back and sees again soon."""
+    def before_here(self, line: str, accepted_at_ms: int) -> Predecessor | None:
+        """A message that goes before, of what this process has, or has put back and sees again soon."""
         now = time.monotonic()
         with self._lock:
-            return any(
-                here.line == line and here.accepted_at_ms < accepted_at_ms for here in self._here.values()
-            ) or any(
-                away.line == line and away.accepted_at_ms < accepted_at_ms and now < away.until
-                for away in self._coming_back.values()
-            )
+            for name, here in self._here.items():
+                if here.line == line and here.accepted_at_ms < accepted_at_ms:
+                    return Predecessor(name, waits=False)
+            for name, away in self._coming_back.items():
+                if away.line == line and away.accepted_at_ms < accepted_at_ms and now < away.until:
+                    return Predecessor(name, waits=True)
+        return None
 
     def _expect(self, job: MessageJob, line: str, *, wait_s: float) -> None:
         with self._lock:

@@ -26,7 +26,6 @@ from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
-from unoapi.services.send_order import COME_BACK_MS
 from unoapi.services.webhooks import to_fan_out, to_fan_outs
 from unoapi.telemetry.logging import get_logger
 
@@ -77,14 +76,20 @@ def send(  # noqa: PLR0913 (collaborators)
         if receipt is not None:
             return receipt
         raise
-    name = secrets.token_hex(4)
-    while True:
-        with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread is not claimed
-            claim = _claim(job, name, history=history, sends=sends, turn=turn, max_age_s=max_age_s)
-            if claim.before is None:
-                turn.begin()
-                return _outcome(claim) or _send_claimed(job, message, name, provider=provider, sends=sends)
-        turn.wait_for(claim.before)
+    name, unheard = secrets.token_hex(4), False
+    try:
+        while True:
+            with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread has none
+                claim = _claim(job, name, history=history, sends=sends, turn=turn, max_age_s=max_age_s)
+                if claim.before is None:
+                    turn.begin()
+                    return _outcome(claim) or _send_claimed(job, message, name, provider=provider, sends=sends)
+            unheard = claim.unheard
+            turn.wait_for(claim.before)
+    except Postponed as error:
+        if unheard:
+            _holding(name, error)
+        raise
 
 
 def _send_claimed(
@@ -159,9 +164,8 @@ def _claim(  # noqa: PLR0913 (what a claim depends on)
     try:
         claim = _asked(job, name, held=(*history.held_claims, name), sends=sends, turn=turn)
     except StoreUnavailable as error:
-        if turn.is_behind:
-            waiting = Postponed("an earlier message to the contact is on its way", after_ms=COME_BACK_MS, jitter=False)
-            raise _holding(name, waiting) from error
+        if (before := turn.before_here) is not None:
+            return Claim(before=before, unheard=True)
         if history.redelivered:
             raise _holding(name, _undecided(job, error, max_age_s=max_age_s)) from error
         if job.claimed_only:
