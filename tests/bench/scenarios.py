@@ -89,7 +89,10 @@ def events(stage: Stage) -> list[Row]:
     rounds = interleaved(
         {"deliveries": partial(ours.deliveries, stage), "events": partial(ours.events, stage)}, stage.sizes.rounds
     )
-    return [compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.6)]
+    return [
+        compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.6),
+        compared("processor time of an event : of a delivery, in us", rounds, "events", "deliveries", "cpu_us"),
+    ]
 
 
 def sentry(stage: Stage) -> list[Row]:
