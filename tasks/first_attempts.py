@@ -375,12 +375,12 @@ class FirstAttempts:
         uno, job, run = self._uno, item.job, item.run
         if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
-        attempt, fanned = answer.as_attempt(), item.fanned
+        fanned = item.fanned
         if fanned is None or not isinstance(job, FanOut):
-            webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries)
+            webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries)
             return None
         steps = fanned.trace(job)
-        webhooks.record_delivered(delivery, attempt, tries=1, deliveries=uno.deliveries, before=steps)
+        webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries, before=steps)
         remember(uno, job, fanned)
         return job, fanned
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -34,8 +34,7 @@ TRACKED = frozenset({"accepted", "received", "queued", "filtered", "delivered"})
 """Steps of an event whose kind says what WhatsApp reported."""
 
 
-@dataclass(frozen=True)
-class LoggedMessage:
+class LoggedMessage(NamedTuple):
     """One message: when it was accepted (Unix milliseconds), with whom, and of which type."""
 
     at_ms: int

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 from unoapi.models.jobs import DeliverWebhook, EventJob
 
 if TYPE_CHECKING:
-    from unoapi.models.attempts import Attempt
+    from unoapi.models.attempts import Answer, Attempt
     from unoapi.models.jobs import Job
 
 MAX_DETAIL_CHARS = 300
@@ -58,7 +58,7 @@ class TraceEntry:
         kind: str | None = None,
         webhook: str | None = None,
         tries: int | None = None,
-        attempt: Attempt | None = None,
+        attempt: Attempt | Answer | None = None,
         detail: str = "",
     ) -> TraceEntry:
         """A step of a job, which says itself what it is about. `tries` counts the attempts so far; `detail` is cut."""

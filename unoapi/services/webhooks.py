@@ -370,7 +370,12 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
 
 
 def record_delivered(
-    job: DeliverWebhook, attempt: Attempt, *, tries: int, deliveries: Deliveries, before: Sequence[TraceEntry] = ()
+    job: DeliverWebhook,
+    attempt: Attempt | Answer,
+    *,
+    tries: int,
+    deliveries: Deliveries,
+    before: Sequence[TraceEntry] = (),
 ) -> None:
     """Record an attempt that succeeded, with the steps of its trace `before` it that are not written yet."""
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
