@@ -84,6 +84,22 @@ def events(stage: Stage, processes: int = 1, *, checkout: Path = ROOT) -> Figure
         return {**figures, "cpu_us": cpu_s(started) / amount * 1e6}
 
 
+def events_to_the_end(stage: Stage, *, checkout: Path = ROOT) -> Figures:
+    """The same of a commit that delivers after its fan-outs: nothing arrives before all events are fanned out.
+
+    So the whole time counts. One delivery at the head of the queue shows when the work begins.
+    """
+    amount = stage.sizes.messages
+    prepare(stage)
+    fill(stage, 1, delivery)
+    fill(stage, amount, fan_out)
+    with workers(stage, checkout=checkout) as started:
+        arrivals(stage.receiver, amount + 1, PATH)
+        cpu_us = cpu_s(started) / amount * 1e6
+    times = stage.receiver.times(PATH)
+    return {"per_s": amount / (times[-1] - times[0]), "cpu_us": cpu_us}
+
+
 def shared(stage: Stage, tenants: int, *, tls: bool = False) -> Figures:
     """Deliveries per second to the webhooks of so many numbers in turn, all at one host, and handshakes for each.
 

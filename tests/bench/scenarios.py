@@ -55,7 +55,10 @@ def before(stage: Stage) -> list[Row]:
         stage.sizes.rounds,
     )
     events = interleaved(
-        {"before": partial(ours.events, stage, checkout=stage.before), "now": partial(ours.events, stage)},
+        {
+            "before": partial(ours.events_to_the_end, stage, checkout=stage.before),
+            "now": partial(ours.events_to_the_end, stage),
+        },
         stage.sizes.rounds,
     )
     requests = interleaved(
