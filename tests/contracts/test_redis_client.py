@@ -67,6 +67,17 @@ def test_what_is_refused_among_posts_harms_none_of_the_others(
     assert eventually(lambda: raw_redis.exists("after", "other") == 2)
 
 
+def test_bytes_that_nobody_asks_for_harm_none_of_the_other_posts(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    raw_redis.set("bytes", b"\xff\xfe")
+
+    redis_client.post(("GETRANGE", "bytes", 0, 1))
+    redis_client.post(("SET", "after", "1"))
+
+    assert eventually(lambda: raw_redis.exists("after"))
+
+
 def test_bytes_that_are_no_text_do_not_harm_who_reads_at_the_same_time(
     redis_client: RedisClient, raw_redis: redis.Redis
 ) -> None:

@@ -419,7 +419,7 @@ def _answers_of(client: redis.Redis, batch: Sequence[_CommandGroup]) -> list[Any
     return answers
 
 
-def _unread(connection: Any, _: Any) -> Any:
+def _unread(connection: Any, _: Any, **_options: Any) -> Any:
     """An answer that nobody asks for, as Redis says it. Raises what the library does."""
     return connection.read_response()
 
