@@ -135,10 +135,11 @@ def run_parts(
 
 
 def checkout(commit: str, folder: Path) -> Path:
-    """Write the files of a commit to a new folder. They run with the packages of this one, by `PYTHONPATH`."""
+    """Write the files of a commit to a new folder, compiled. They run with this one's packages, by `PYTHONPATH`."""
     folder.mkdir()
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "unoapi", "tasks"], cwd=folder, check=True, timeout=120)
     return folder
 
 
