@@ -165,6 +165,21 @@ def test_facts_that_are_long_stay_at_home() -> None:
     assert job.facts.type == "x" * MAX_FACTS_CHARS
 
 
+HALF = "\ud83d"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"text": {"body": f"hi {HALF}"}}, {"type": HALF}, {"from": f"x{HALF}"}, {"group_id": f"{HALF}@g.us"}],
+    ids=["word", "type", "sender", "group"],
+)
+def test_an_event_with_half_a_surrogate_pair_is_queued_without_facts(odd: dict[str, Any]) -> None:
+    job = queued(make_event(**odd))
+
+    assert job.written_facts == ()
+    assert job.facts == job.content.facts(PHONE)
+
+
 @pytest.mark.parametrize(
     "written", [(), ("t",), ("?", "text", "", ""), ("tz", "text", "", "", CONTACT), ("", "", "", "")]
 )

@@ -62,12 +62,13 @@ class EventFacts(NamedTuple):
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The same as texts, which travel with the event; none if they are long."""
+        """The same as texts, which travel with the event; none if they are long, or cannot be written as they are."""
         traits = self.traits
         marks = zip(MARKS, (traits.status, traits.group, traits.newsletter, traits.own, self.has_audio), strict=True)
         code = LETTERS[traits.about] + "".join(letter for letter, is_set in marks if is_set)
         texts = (code, self.type, self.member, self.word, *self.keys)
-        return texts if sum(map(len, texts)) <= MAX_FACTS_CHARS else ()
+        joined = "".join(texts)
+        return texts if len(joined) <= MAX_FACTS_CHARS and _is_unicode(joined) else ()
 
     @classmethod
     def of_written(cls, texts: Sequence[str]) -> EventFacts | None:
@@ -78,6 +79,15 @@ class EventFacts(NamedTuple):
         except (ValueError, KeyError):
             return None
         return cls(traits, tuple(keys), member, kind, has_audio, word)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no half of a surrogate pair is in it, which a body writes as an escape, and a job not at all."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)
