@@ -132,6 +132,18 @@ def test_a_connection_that_breaks_covers_nothing_of_before(
     reread(sessions)
 
 
+def test_a_redis_that_becomes_a_replica_covers_nothing(sessions: RedisSessions, raw_redis: redis.Redis) -> None:
+    """It takes the data of its new primary over as a whole, and names no key that is another then."""
+    time.sleep(FRESH_S)
+    assert sessions.fresh(PHONE) is not None
+
+    raw_redis.execute_command("REPLICAOF", "127.0.0.1", 1)  # type: ignore[no-untyped-call]
+    try:
+        eventually(lambda: sessions.fresh(PHONE) is None, what="the end of what is known", within_s=1.0, every_s=0.02)
+    finally:
+        raw_redis.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture
 def refused(servers: PrivateServers, raw_redis: redis.Redis) -> Iterator[RedisClient]:
     """Redis for who may not be told of changes, as some that are managed have it."""

@@ -67,6 +67,9 @@ UNENCODABLE = "backslashreplace"
 WRONG_COMMAND = frozenset({"ERR", "WRONGTYPE"})
 """The first words of errors that the same command has again."""
 
+HELLO = ("HELLO", 3)
+"""Asks for the protocol that knows messages nobody asked for, and says which role the server has."""
+
 Command = tuple[str | float | bytes, ...]
 OnResults = Callable[[list[Any]], None]
 OnAnswer = Callable[[list[Any] | Exception], None]
@@ -239,7 +242,8 @@ class RedisClient:
         """The keys with these prefixes that anybody changed, at each turn those since the turn before; none is all.
 
         What was changed before a turn began is in it; the first one only begins. On a connection of its own, without
-        end. Raises StoreUnavailable when Redis is away, or does not tell.
+        end. Raises StoreUnavailable when Redis is away, or does not tell: as a replica it says nothing of the data that
+        it takes over as a whole.
         """
         try:
             with self._client(PATIENT_S) as client:
@@ -248,13 +252,14 @@ class RedisClient:
                 parser = connection._parser  # noqa: SLF001 (the library's own cache has no other way, either)
                 parser.set_invalidation_push_handler(lambda message: changed.append(message[1]))
                 named = [word for prefix in prefixes for word in ("PREFIX", prefix)]
-                for command in (("HELLO", 3), ("CLIENT", "TRACKING", "ON", "BCAST", *named)):
+                for command in (HELLO, ("CLIENT", "TRACKING", "ON", "BCAST", *named)):
                     connection.send_command(*command)
                     connection.read_response()
                 yield None
                 while True:
-                    connection.send_command("PING")
-                    connection.read_response()
+                    connection.send_command(*HELLO)
+                    if connection.read_response().get("role") == "replica":
+                        raise StoreUnavailable("Redis does not tell of changes (it is a replica)")
                     messages = list(changed)
                     changed.clear()
                     yield None if None in messages else [key for keys in messages for key in keys or ()]
