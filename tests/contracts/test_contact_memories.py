@@ -9,10 +9,11 @@ from unittest import mock
 
 import pytest
 
-from tests.support.fakes import CONTACT, PHONE, make_webhook
+from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_event, make_session, make_webhook
 from tests.support.stack import eventually
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.jobs import now_ms
+from unoapi.services.webhooks import fan_out, to_fan_out, writers
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -21,6 +22,7 @@ from unoapi.stores.timers import RedisTimers
 if TYPE_CHECKING:
     import redis
 
+    from unoapi.models.timers import Conversation
     from unoapi.stores.redis import RedisClient
 
 OTHER = "5521977776666"
@@ -180,6 +182,32 @@ def test_of_many_who_wrote_only_the_number_itself_is_remembered(
     after = RedisTimers(redis_client, ttl_s=60)
     assert [after.state(*one).direction for one in conversations] == ["", "incoming", "", "outgoing"]
     assert raw_redis.ttl(f"unoapi-message-direction:{PHONE}:{OTHER}") == 60
+
+
+@pytest.mark.parametrize("own_last", [True, False])
+def test_of_a_batch_the_last_event_says_who_wrote_last_however_it_writes_the_phone(
+    redis_client: RedisClient, *, own_last: bool
+) -> None:
+    received = make_event(**{"from": "554988887777"})
+    sent = make_event(**{"from": PHONE, "to": CONTACT})
+    last: dict[Conversation, bool] = {}
+    sessions = MemorySessions(make_session())
+    for event in (received, sent, received, sent) if own_last else (sent, received, sent, received):
+        job = to_fan_out(event, phone=PHONE, sessions=sessions)
+        last |= writers(job, fan_out(job, sessions=sessions, max_age_s=60))
+    timers = RedisTimers(redis_client, ttl_s=60)
+
+    timers.wrote(last)
+    redis_client.close()  # runs what was posted
+
+    direction = RedisTimers(redis_client, ttl_s=60).state(PHONE, CONTACT).direction
+    assert direction == ("incoming" if own_last else "")
+
+
+def test_redis_is_not_told_that_nobody_wrote() -> None:
+    nobody: Any = None
+
+    RedisTimers(nobody, ttl_s=60).wrote({})
 
 
 def test_with_redis_away_the_state_of_a_timer_is_an_error(away: RedisClient) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.activity import RECEIVED
+from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe, delivery_id
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
@@ -221,8 +222,13 @@ def remember(
 
 
 def writers(job: FanOut, fanned: FannedOut) -> dict[Conversation, bool]:
-    """Who wrote last with the event, the number itself or not, by all names of the contact; none when nobody did."""
-    return {(job.phone, key): fanned.wrote == "own" for key in fanned.counterparty} if fanned.wrote else {}
+    """Who wrote last with the event, the number itself or not, by all names of the contact; none when nobody did.
+
+    As memories write the names, so that of a batch the last event counts, however it writes a phone.
+    """
+    if not fanned.wrote:
+        return {}
+    return {(job.phone, contact_key(key)): fanned.wrote == "own" for key in fanned.counterparty}
 
 
 def logged(job: FanOut, fanned: FannedOut) -> list[tuple[LoggedMessage, str]]:

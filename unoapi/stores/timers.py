@@ -59,7 +59,8 @@ class RedisTimers:
                 answered.append(_direction_key(phone, contact))
         if answered:
             commands.append(("DEL", *answered))
-        self._redis.post(*commands)
+        if commands:
+            self._redis.post(*commands)
 
 
 def _timer_key(phone: str, contact: str) -> str:
