@@ -19,7 +19,7 @@ from kombu import Connection
 
 from tests.bench import queues
 from tests.bench.contenders import PATIENCE_S, accepted, arrivals, load, requests_per_second
-from tests.bench.measure import Figures, percentiles
+from tests.bench.measure import Figures, percentiles, rate
 from tests.bench.processes import accepts, cpu_s, megabytes, procfile, running
 from tests.bench.stage import Stage, event, message
 from tests.support.constants import CONTACT, PHONE, ROOT
@@ -100,10 +100,11 @@ def events_to_the_end(stage: Stage, *, checkout: Path = ROOT) -> Figures:
     return {"per_s": amount / (times[-1] - times[0]), "cpu_us": cpu_us}
 
 
-def shared(stage: Stage, tenants: int, *, tls: bool = False) -> Figures:
+def shared(stage: Stage, tenants: int, *, tls: bool = False, before: int = 0) -> Figures:
     """Deliveries per second to the webhooks of so many numbers in turn, all at one host, and handshakes for each.
 
-    And the processor time of one in microseconds, the start of the worker included.
+    And the processor time of one in microseconds, the start of the worker included. The first `before` deliveries are
+    no part of the rate: after them the worker knows the numbers, and has a connection to each webhook.
     """
     amount = stage.sizes.messages
     phones = [f"55119{70_000_000 + number}" for number in range(tenants)]
@@ -111,11 +112,12 @@ def shared(stage: Stage, tenants: int, *, tls: bool = False) -> Figures:
     for phone in phones:
         store_session(stage, phone, {WEBHOOK: stage.receiver.url(f"{PATH}/{phone}", tls=tls)})
     takers = cycle(phones)
-    fill(stage, amount, lambda one: delivery(one).model_copy(update={"phone": next(takers)}))
+    fill(stage, before + amount, lambda one: delivery(one).model_copy(update={"phone": next(takers)}))
     with workers(stage, more={"SSL_CERT_FILE": f"{stage.authority}"}) as started:
-        figures = arrivals(stage.receiver, amount, PATH)
-        cpu_us = cpu_s(started) / amount * 1e6
-        return {**figures, "cpu_us": cpu_us, "handshakes": stage.receiver.handshakes() / amount}
+        arrivals(stage.receiver, before + amount, PATH)
+        cpu_us = cpu_s(started) / (before + amount) * 1e6
+        per_s = rate(stage.receiver.times(PATH)[before:])
+        return {"per_s": per_s, "cpu_us": cpu_us, "handshakes": stage.receiver.handshakes() / amount}
 
 
 def slow(stage: Stage) -> Figures:

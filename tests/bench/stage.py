@@ -15,6 +15,8 @@ class Sizes:
 
     rounds: int = 3
     messages: int = 6_000
+    steady: int = 12_000
+    """Where two rates are compared that differ by little, a worker's first second counts for less."""
     slow_messages: int = 8_000
     requests: int = 8_000
     paced: int = 2_000
@@ -32,6 +34,7 @@ class Sizes:
 QUICK = Sizes(
     rounds=1,
     messages=400,
+    steady=400,
     slow_messages=1_000,
     requests=400,
     paced=200,
