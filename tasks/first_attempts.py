@@ -368,19 +368,17 @@ class FirstAttempts:
             if isinstance(item.run, Released):
                 item.run.succeed()
             else:
-                item.run.succeed(*([] if item.fanned is None else [delivery]))
+                item.run.succeed(within=None if item.fanned is None else delivery)
 
     def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> tuple[FanOut, FannedOut] | None:
         """Record a delivery, and what else its event means; gives the event, if it was made within one."""
         uno, job, run = self._uno, item.job, item.run
         if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
+        webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries)
         fanned = item.fanned
         if fanned is None or not isinstance(job, FanOut):
-            webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries)
             return None
-        steps = fanned.trace(job)
-        webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries, before=steps)
         remember(uno, job, fanned)
         return job, fanned
 

@@ -124,19 +124,11 @@ class Run:
             self._began = time.monotonic()
             state.task_accepted(self)
 
-    def succeed(self, *within: Job) -> None:
-        """Acknowledge it: all is done without its task, and what would have been further messages was done `within`.
-
-        Flower learns of each of those once, when it is over.
-        """
-        runtime = time.monotonic() - self._began
-        self._done("task-succeeded", result="None", runtime=runtime)
+    def succeed(self, within: Job | None = None) -> None:
+        """Acknowledge it: all is done without its task. Flower shows as its result what was done `within` it."""
+        result = "None" if within is None else f"{within.task} id={within.id} {within.summary}"
+        self._done("task-succeeded", result=result, runtime=time.monotonic() - self._began)
         state.task_ready(self)
-        for job in within:
-            shown = _shown(job.task, job.summary, root_id=self.id)
-            self._send(
-                "task-succeeded", uuid=job.id, received=time.time() - runtime, result="None", runtime=runtime, **shown
-            )
 
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 (Celery's signature)
         """What `celery inspect` shows: ids, never the job."""

@@ -182,8 +182,8 @@ class Deliveries(Protocol):
     def is_done(self, delivery_id: str) -> bool:
         """Whether the delivery was done, for a person."""
 
-    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
-        """Remember that the delivery is done, so that a later copy is not posted, and the last steps of its trace."""
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+        """Remember that the delivery is done, so that a later copy is not posted, and the step with which it was."""
 
     def note_done(self, delivery_id: str) -> None:
         """Remember at once that the delivery is done, for another process that waits for it."""

@@ -60,8 +60,6 @@ class Stores:
     def deliver(self, message_id: str, kind: str) -> None:
         """The event of a message to one webhook."""
         delivery_id = f"{uuid.uuid4()}"
-        queued = TraceEntry(step="queued", phone=PHONE, message_id=message_id, kind=kind, webhook="default")
-        self.traces.add(queued)
         entry = TraceEntry(
             step="delivered", phone=PHONE, message_id=message_id, kind=kind, webhook="default", delivery_id=delivery_id,
             attempt=1, status=200, duration_ms=128,

@@ -81,6 +81,38 @@ def test_a_queued_step_has_the_id_of_its_delivery_from_the_first_attempt_on(trac
     assert named == {("crm", "message"): "d-1", ("bot", "message"): "", ("crm", "edited"): ""}
 
 
+def test_a_delivery_that_was_made_within_its_event_was_queued_when_its_attempt_began(traces: Traces) -> None:
+    received = replace(entry(), step="received", webhook="", delivery_id="", attempt=None, status=None, at=START)
+    at_once = replace(entry(), step="delivered", attempt=1, duration_ms=30, at=START + MINUTE)
+    traces.add(received, at_once)
+
+    steps = eventually(lambda: traces.read(PHONE, "wamid.1"))
+
+    assert [step.step for step in steps] == ["received", "queued", "delivered"]
+    assert (steps[1].at, steps[1].delivery_id) == (at_once.at - timedelta(milliseconds=30), at_once.delivery_id)
+    assert (steps[1].attempt, steps[1].status, steps[1].duration_ms, steps[1].detail) == (None, None, None, "")
+
+
+@pytest.mark.parametrize("before", ["queued", "attempt", "postponed", "duplicate"])
+def test_what_says_itself_that_it_was_queued_is_left_as_it_is(traces: Traces, before: Step) -> None:
+    delivered = replace(entry(), step="delivered", attempt=1, at=START + MINUTE)
+    traces.add(replace(entry(), step=before, at=START), delivered)
+
+    assert [step.step for step in eventually(lambda: traces.read(PHONE, "wamid.1"))] == [before, "delivered"]
+
+
+def test_what_was_queued_is_never_before_what_came_before_it(traces: Traces) -> None:
+    """The clocks of two hosts differ by more than an attempt takes."""
+    received = replace(entry(), step="received", webhook="", delivery_id="", at=START)
+    traces.add(received, replace(entry(), step="delivered", attempt=1, duration_ms=60_000, at=START + MINUTE / 60))
+
+    steps = eventually(lambda: traces.read(PHONE, "wamid.1"))
+
+    assert [(step.step, step.at >= START) for step in steps] == [
+        ("received", True), ("queued", True), ("delivered", True),
+    ]  # fmt: skip
+
+
 def test_each_message_has_its_own(traces: Traces) -> None:
     traces.add(entry(message_id="wamid.1"), entry(message_id="wamid.2"))
 

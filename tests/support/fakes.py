@@ -46,7 +46,7 @@ from unoapi.models.provenance import Environment
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.replays import STANDS_MS, Replay, StoredEvent, StreamBounds
 from unoapi.models.session import Session, Webhook
-from unoapi.models.trace import StuckMessage, with_delivery_ids
+from unoapi.models.trace import StuckMessage, completed
 from unoapi.services.send_order import OwnTurn, SendTurns
 from unoapi.stores.activity import SPANS
 from unoapi.stores.alerts import EARLY_MS, GATHER_MS, GRACE_MS, MAX_GROUPS, OVERFLOW
@@ -417,10 +417,9 @@ class MemoryDeliveries:
             raise StoreUnavailable("Redis is away")
         return delivery_id in self.finished or delivery_id in self.noted
 
-    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
         self.finished.append(delivery_id)
-        for entry in entries:
-            self._trace(entry)
+        self._trace(entry)
 
     def note_done(self, delivery_id: str) -> None:
         self.noted.append(delivery_id)
@@ -1309,7 +1308,7 @@ class MemoryTraces:
 
     def find(self, message_id: str) -> list[TraceEntry]:
         entries = [entry for entry in self.entries if entry.message_id == message_id]
-        return with_delivery_ids(sorted(entries, key=lambda entry: entry.at))
+        return completed(sorted(entries, key=lambda entry: entry.at))
 
     def stuck(self, state: MessageState, *, until_ms: int | None = None) -> Iterator[StuckMessage]:
         latest = {

@@ -262,7 +262,7 @@ def test_a_delivery_that_was_done_before_is_not_posted_again(uno: Uno) -> None:
 
     run(uno, make_delivery())  # the recorder has no second answer
 
-    assert steps(uno) == ["delivered", "duplicate"]
+    assert steps(uno) == ["queued", "delivered", "duplicate"]
 
 
 def test_a_message_is_sent_and_its_status_published(uno: Uno) -> None:

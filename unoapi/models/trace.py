@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter
@@ -92,16 +92,39 @@ def shown_entry(entry: TraceEntry) -> dict[str, Any]:
     return fields
 
 
-def with_delivery_ids(entries: list[TraceEntry]) -> list[TraceEntry]:
-    """The steps, oldest first, each `queued` one with the id of its delivery as soon as a later step names it.
+def completed(entries: list[TraceEntry]) -> list[TraceEntry]:
+    """The steps, oldest first, with what is not stored: traces are most of what Redis keeps of a message.
 
-    It is not stored with `queued`: traces are most of what Redis keeps of a message.
+    A delivery that succeeded at its first attempt was queued when that began, where nothing else says so: it was made
+    within its event. Each `queued` step has the id of its delivery as soon as a later step names it.
     """
     complete, ids = list[TraceEntry](), dict[tuple[str, str], str]()
-    for entry in reversed(entries):
+    for entry in reversed(_with_queued(entries)):
         about = (entry.webhook, entry.kind)
         if entry.delivery_id:
             ids[about] = entry.delivery_id
         delivery_id = ids.get(about, "") if entry.step == "queued" and entry.webhook else ""
         complete.append(replace(entry, delivery_id=delivery_id) if delivery_id else entry)
     return complete[::-1]
+
+
+def _with_queued(entries: list[TraceEntry]) -> list[TraceEntry]:
+    complete, begun = list[TraceEntry](), set[tuple[str, str]]()
+    for entry in entries:
+        about = (entry.webhook, entry.kind)
+        if entry.webhook and entry.step == "delivered" and entry.attempt == 1 and about not in begun:
+            at = entry.at - timedelta(milliseconds=entry.duration_ms or 0)
+            at = max(at, complete[-1].at) if complete else at
+            complete.append(
+                TraceEntry(
+                    at=at,
+                    step="queued",
+                    phone=entry.phone,
+                    message_id=entry.message_id,
+                    kind=entry.kind,
+                    webhook=entry.webhook,
+                )
+            )
+        complete.append(entry)
+        begun.add(about)
+    return complete

@@ -375,21 +375,14 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
     record_delivered(job, attempt, tries=history.tries + 1, deliveries=context.deliveries)
 
 
-def record_delivered(
-    job: DeliverWebhook,
-    attempt: Attempt | Answer,
-    *,
-    tries: int,
-    deliveries: Deliveries,
-    before: Sequence[TraceEntry] = (),
-) -> None:
-    """Record an attempt that succeeded, with the steps of its trace `before` it that are not written yet."""
+def record_delivered(job: DeliverWebhook, attempt: Attempt | Answer, *, tries: int, deliveries: Deliveries) -> None:
+    """Record an attempt that succeeded."""
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
     detail = "a replay" if job.replay else ""
     entry = TraceEntry.of(job, "delivered", tries=tries, attempt=attempt, detail=detail)
     if job.awaited:  # before the acknowledgement: nobody would write it after the death of this process
         deliveries.note_done(job.id)
-    deliveries.finish(job.id, *before, entry)
+    deliveries.finish(job.id, entry)
     log.info(
         "webhook_delivered",
         message_id=job.message_id,

@@ -83,8 +83,8 @@ class RedisDeliveries:
         _, posted_at = self._pauses_here.get(endpoint.key, NO_PAUSE)
         return self._pause_here_ms(endpoint) if time.monotonic() < posted_at + ON_ITS_WAY_S else 0
 
-    def finish(self, delivery_id: str, *entries: TraceEntry) -> None:
-        """Remember that the delivery is done, and the last steps on the way there.
+    def finish(self, delivery_id: str, entry: TraceEntry) -> None:
+        """Remember that the delivery is done, and the step with which it was.
 
         Written within milliseconds, without waiting: to wait before the acknowledgement would only lengthen the time in
         which a crash makes a copy.
@@ -93,7 +93,7 @@ class RedisDeliveries:
             for oldest in list(self._done_here)[: MAX_REMEMBERED // 2]:
                 self._done_here.pop(oldest, None)
         self._done_here[delivery_id] = None
-        self._redis.post(self._done(delivery_id), *self._traces.commands(*entries))
+        self._redis.post(self._done(delivery_id), *self._traces.commands(entry))
 
     def note_done(self, delivery_id: str) -> None:
         """Remember at once that the delivery is done, for another process that waits for it. Never raises."""

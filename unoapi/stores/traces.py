@@ -23,7 +23,7 @@ from uuid import UUID
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.message_log import stuck_by
-from unoapi.models.trace import StuckMessage, read_entry, with_delivery_ids
+from unoapi.models.trace import StuckMessage, completed, read_entry
 from unoapi.stores.redis import score_pairs
 from unoapi.stores.session_index import ALL
 
@@ -127,7 +127,7 @@ class RedisTraces:
         """The last steps of a phone's message, oldest first. Raises StoreUnavailable."""
         (entries,) = self.read_all([(phone, message_id)])
         earlier = [entry for entry in self._read_stream(message_id) if entry.phone == phone]
-        return with_delivery_ids(sorted([*earlier, *entries], key=lambda entry: entry.at))
+        return completed(sorted([*earlier, *entries], key=lambda entry: entry.at))
 
     def read_all(self, messages: Sequence[tuple[str, str]]) -> list[list[TraceEntry]]:
         """The last steps of each message, by phone and id, as they were written. Raises StoreUnavailable."""
