@@ -48,7 +48,10 @@ def test_when_the_primary_is_gone_commands_reach_the_replica_that_took_over(
             time.sleep(0.2)
             return False
 
-    eventually(works, within_s=80, what="the replica as primary")
+    try:
+        eventually(works, within_s=80, what="the replica as primary")
+    except AssertionError as error:
+        raise AssertionError(pair.said()) from error
     assert pair.primary() != old
     assert RedisMonitor(client).check().trouble == ""
     pair.nodes[old].start()

@@ -259,6 +259,10 @@ class RedisPair:
         _, port = self._ask(0, "SENTINEL", "get-master-addr-by-name", SERVICE)
         return [node.port for node in self.nodes].index(int(port))
 
+    def said(self) -> str:
+        """What the Sentinels wrote."""
+        return "\n".join(file.read_text() for file in sorted(self.folder.glob("sentinel*/output")))
+
     def replicas(self) -> int:
         """How many replicas are in step with the first node."""
         with redis.Redis.from_url(self.nodes[0].redis_url, decode_responses=True) as client:
