@@ -372,6 +372,23 @@ def test_while_the_session_cannot_be_read_the_message_waits_and_stays_free() -> 
     assert sends.claim(make_send()).free
 
 
+@pytest.mark.parametrize("recipient", [CONTACT, "120363000000000001@g.us", "BR.123456789", "status@broadcast"])
+def test_what_is_said_of_all_statuses_of_a_message_is_true_of_each(recipient: str) -> None:
+    error = {"code": 131000, "title": "no"}
+    statuses = (
+        *(StatusUpdate(status=word) for word in ("sent", "delivered", "read")),
+        StatusUpdate(status="failed", error=error),
+    )
+    receipt = Receipt(recipient=recipient, at_ms=1_767_225_600_000, statuses=statuses)
+
+    jobs = [one.job for one in status_envelopes(make_send(), receipt, sessions=MemorySessions(make_session()))]
+
+    assert [job.kind for job in jobs if isinstance(job, FanOut)] == ["sent", "delivered", "read", "failed"]
+    for job in jobs:
+        assert isinstance(job, FanOut)
+        assert job.written_facts == job.content.facts(PHONE).written
+
+
 def test_every_status_of_a_receipt_becomes_an_event_at_its_time() -> None:
     receipt = Receipt(
         recipient=CONTACT,

@@ -150,7 +150,7 @@ class Identity(NamedTuple):
         `user_id` is the plain phone where nothing else is known. `given` is the contact as it came, whose fields stay.
         """
         given = given or {}
-        told = Identity.of_contact(given)
+        told = Identity.of_contact(given) if given else _NOBODY
         profile = dict(given["profile"]) if isinstance(given.get("profile"), dict) else {}
         phone, user_id = told.phone or self.phone, told.user_id or self.user_id
         username = told.username or self.username
@@ -185,6 +185,9 @@ class Identity(NamedTuple):
             recipient_participant_id=self.phone, recipient_participant_user_id=self.user_id or self.phone
         )
         return {"recipient_id": self.chat, "recipient_type": GROUP} | member
+
+
+_NOBODY = Identity()
 
 
 def is_user_id(text: str) -> bool:

@@ -251,7 +251,9 @@ def status_envelopes(job: MessageJob, receipt: Receipt, *, sessions: SessionStor
         )
         for update in receipt.statuses
     ]
-    jobs = to_fan_outs(events, phone=job.phone, sessions=sessions, notify_on_failure=job.notify_on_failure)
+    jobs = to_fan_outs(
+        events, phone=job.phone, sessions=sessions, notify_on_failure=job.notify_on_failure, of_one_message=True
+    )
     return [
         Envelope(event_job, delay_ms=max(update.after_ms, hold_ms))
         for event_job, update in zip(jobs, receipt.statuses, strict=True)

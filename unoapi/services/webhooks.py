@@ -62,10 +62,16 @@ def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_fa
 
 
 def to_fan_outs(
-    events: Sequence[Event], *, phone: str, sessions: SessionStore, notify_on_failure: bool = True
+    events: Sequence[Event],
+    *,
+    phone: str,
+    sessions: SessionStore,
+    notify_on_failure: bool = True,
+    of_one_message: bool = False,
 ) -> list[FanOut]:
     """The jobs for events, addressed to the webhooks that the session has now: their ids, never tokens.
 
+    Statuses `of_one_message` have the same facts, which are found once.
     When the session cannot be looked up they are addressed to none, and the fan-out waits until it can.
     """
     webhook_ids: tuple[str, ...] | None
@@ -78,9 +84,10 @@ def to_fan_outs(
         events = [event.addressed(number_id=session.phone_number_id, account_id=account_id) for event in events]
     except (Postponed, StoreUnavailable):
         webhook_ids, stored = None, False
-    jobs = []
+    jobs, facts = [], None
     for event in events:
-        facts = event.content.facts(phone)
+        if facts is None or not of_one_message:
+            facts = event.content.facts(phone)
         contact = next(iter(facts.keys), "")[:256] if ordered else ""
         jobs.append(
             FanOut(
