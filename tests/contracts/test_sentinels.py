@@ -36,7 +36,7 @@ def test_when_the_primary_is_gone_commands_reach_the_replica_that_took_over(
     monkeypatch.setattr(stores_redis, "CALL_TIMEOUT_S", 2.0)  # how soon a busy machine answers is not tested here
     client = RedisClient(pair.redis_url)
     client.call(("SET", "before", "1"))
-    eventually(lambda: pair.replicas() == 1, what="a replica in step")
+    eventually(lambda: client.call(("WAIT", 1, 1000)) == [1], what="a replica that has it")
     old = pair.primary()
 
     pair.nodes[old].kill()
