@@ -143,7 +143,7 @@ def tenants(stage: Stage) -> list[Row]:
     )
     return [
         compared(f"deliveries/s, {known_many} : {known_one}", rounds, known_many, known_one, "per_s", at_least=0.9),
-        compared(f"deliveries/s, {many}, first ones, too : {one}", rounds, many, one, "per_s", at_least=0.7),
+        compared(f"deliveries/s, {many}, first ones, too : {one}", rounds, many, one, "per_s", at_least=0.9),
         compared(f"processor time of a delivery in us, {many} : {one}", rounds, many, one, "cpu_us"),
         compared(f"deliveries/s, {many_tls} : {one_tls}", rounds, many_tls, one_tls, "per_s", at_least=0.8),
         against("handshakes a delivery, of 0.05", rounds, many_tls, "handshakes", 0.05, at_most=1),

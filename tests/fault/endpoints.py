@@ -18,7 +18,7 @@ from tests.fault.table import Row, duplicates
 from tests.support.event_clients import Clients
 from tests.support.receiver import Behaviour
 from tests.support.stack import Stack, eventually, stack
-from unoapi.devenv.packages import install, installation_lock
+from unoapi.devenv.packages import install
 from unoapi.devenv.ports import free_port
 from unoapi.errors import ConfigurationError
 
@@ -323,8 +323,8 @@ def name_rebinds(stage: Stage) -> Row:
 def names_can_be_redirected() -> bool:
     """Whether names can be resolved from a file here: the library is there, or root on Debian gets it."""
     if not _loads() and os.geteuid() == 0 and shutil.which("apt-get"):
-        with installation_lock(), contextlib.suppress(ConfigurationError):
-            install(["libnss-wrapper"])
+        with contextlib.suppress(ConfigurationError):
+            install("libnss-wrapper")
     return _loads()
 
 

@@ -53,7 +53,7 @@ def test_an_outage_of_twenty_retry_schedules_kills_only_what_ended_before_the_br
     assert delivered() | dead == ids
     assert not delivered() & dead
     assert len(dead) <= 4  # a fifth different failure opens the breaker
-    assert failed <= 30 + 30  # the first wave, the retry schedules of four, and few probes
+    assert failed <= 30 + 20  # the first wave, the retry schedules of four, and few probes
     reports = eventually(
         lambda: (
             len(types := [json.loads(request.body)["type"] for request in receiver.requests("/callback")]) >= 2

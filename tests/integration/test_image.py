@@ -257,7 +257,7 @@ def test_the_whole_procfile_ends_on_sigterm(run: Run) -> None:
 
     assert time.monotonic() - started < HONCHO_KILLS_AFTER_S, f"a process had to be killed\n{run.output()[-3000:]}"
     assert len(family) > len(LASTING)
-    eventually(lambda: not [process for process in family if works(process)], within_s=10, what="all gone")
+    eventually(lambda: not [process for process in family if works(process)], within_s=3, what="all gone")
 
 
 def works(process: psutil.Process) -> bool:

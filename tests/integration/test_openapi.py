@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 PHONE = "5511999990000"
-PER_OPERATION = int(os.environ.get("EXAMPLES_PER_OPERATION", "10"))
+PER_OPERATION = int(os.environ.get("EXAMPLES_PER_OPERATION", "15"))
 """The long form is 30."""
 EVENTS = "POST /webhooks/whatsapp"
 EVENTS_OF_A_NUMBER = "POST /webhooks/whatsapp/{phone}"

@@ -13,7 +13,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from unoapi.devenv.packages import install, installation_lock
+from unoapi.devenv.packages import install
 from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def chromium(profile: Path, *, logs: bool = False) -> Iterator[webdriver.Chrome]
 def _programs() -> tuple[str, str]:
     """Chromium and its driver; installed from Debian when that is possible."""
     if shutil.which("chromedriver") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        with installation_lock(), suppress(ConfigurationError):
-            install(["chromium", "chromium-driver"])
+        with suppress(ConfigurationError):
+            install("chromium", "chromium-driver")
     programs = shutil.which("chromium"), shutil.which("chromedriver")
     if programs[0] is None or programs[1] is None:
         pytest.skip("Chromium is not installed, and not root on Debian: apt-get install chromium chromium-driver")

@@ -84,9 +84,9 @@ def find_or_install(*wanted: str) -> None:
     if not (lacking := missing(*wanted)):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        with installation_lock():
+        with _installation_lock():
             if still := missing(*lacking):  # another process may have installed them meanwhile
-                install(still)
+                _install(still)
         if not (lacking := missing(*wanted)):
             return
     names = " and ".join(lacking)
@@ -96,19 +96,22 @@ def find_or_install(*wanted: str) -> None:
     )
 
 
+def install(*names: str) -> None:
+    """Install Debian's packages of these names, as root, when no other process installs. Raises ConfigurationError."""
+    with _installation_lock():
+        _install(list(names))
+
+
 @contextmanager
-def installation_lock() -> Iterator[None]:
+def _installation_lock() -> Iterator[None]:
     """One installation at a time: apt-get does not wait for another one, it fails."""
     with Path(tempfile.gettempdir(), "unoapi-apt-get.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def install(lacking: list[str]) -> None:
-    """Install without letting the packages start services of their own on this machine. To be called with the lock.
-
-    Raises ConfigurationError.
-    """
+def _install(lacking: list[str]) -> None:
+    """Install without letting the packages start services of their own on this machine."""
     click.echo(f"Installing {' and '.join(lacking)} with apt-get (once; a minute or two) ...", err=True)
     made_here = not _POLICY.exists()
     if made_here:
