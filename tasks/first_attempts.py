@@ -33,6 +33,7 @@ from unoapi.errors import StoreUnavailable, describe, safe_traceback
 from unoapi.models.attempts import EarlierAnswer
 from unoapi.models.jobs import JOBS, DeliverWebhook, FanOut
 from unoapi.services import bulk, failure_callbacks, webhooks
+from unoapi.services.retries import ensure_fresh
 from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
 
@@ -292,13 +293,17 @@ class FirstAttempts:
         return _Item(run, job)
 
     def _post(self, item: _Item, look: FirstLook) -> bool:
-        """Begin the attempt, unless something about it is unusual. Raises what `webhooks.fan_out` raises."""
+        """Begin the attempt, unless something about it is unusual. Raises TooOld and what `webhooks.fan_out` does."""
         uno, max_age_s = self._uno, self._uno.settings.unoapi_message_max_age
-        delivery = item.job if isinstance(item.job, DeliverWebhook) else self._fan_out(item, item.job, look)
+        delivery: DeliverWebhook | None
+        if isinstance(item.job, FanOut):
+            delivery = self._fan_out(item, item.job, look, max_age_s=max_age_s)
+        else:
+            delivery = item.job
+            ensure_fresh(delivery, max_age_s=max_age_s)
         if delivery is None:
             return False
-        releasing = isinstance(item.run, Released)
-        webhook = webhooks.plain_receiver(delivery, look, max_age_s=max_age_s, releasing=releasing)
+        webhook = webhooks.plain_receiver(delivery, look, releasing=isinstance(item.run, Released))
         if webhook is None or not self._loop.takes(url := webhook.address(delivery.phone)):
             return False
         item.delivery = delivery
@@ -314,9 +319,8 @@ class FirstAttempts:
         )
         return True
 
-    def _fan_out(self, item: _Item, job: FanOut, look: FirstLook) -> DeliverWebhook | None:
+    def _fan_out(self, item: _Item, job: FanOut, look: FirstLook, *, max_age_s: int) -> DeliverWebhook | None:
         """The delivery that an event comes to; none when anything else follows from it."""
-        max_age_s = self._uno.settings.unoapi_message_max_age
         fanned = webhooks.fan_out(job, sessions=look, max_age_s=max_age_s, statuses=look, blacklist=look)
         if (
             fanned.single is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from unoapi.models.phones import read_address, with_ninth_digit
 
 MIN_PHONE_DIGITS = 8
 
 
+@lru_cache(maxsize=8192)  # asked twice of each event, and most contacts write more than once
 def contact_key(written: str) -> str:
     """A contact as it is remembered: digits, Brazilian mobiles with their ninth one; groups as they are.
 

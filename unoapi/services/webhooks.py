@@ -206,7 +206,8 @@ def fan_out(
                 body=body,
             )
         )
-    fanned.transcriptions.extend(transcription.job_for(job, transcribed))
+    if transcribed:
+        fanned.transcriptions.extend(transcription.job_for(job, transcribed))
     return fanned
 
 
@@ -219,8 +220,9 @@ def remember(
     activity: ActivityCounts,
 ) -> None:
     """Record what a published fan-out means for later events: who waits for nothing, who is muted."""
-    without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
-    ordering.skip(job, without)
+    if job.ordered:
+        without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
+        ordering.skip(job, without)
     if fanned.muted:
         for key in fanned.counterparty:
             blacklist.mute(job.phone, key, fanned.muted)
@@ -401,8 +403,8 @@ def record_delivered(job: DeliverWebhook, attempt: Attempt | Answer, *, tries: i
     )
 
 
-def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int, releasing: bool = False) -> Webhook | None:
-    """The webhook of a delivery that may be posted at once; none when `deliver` has to look at it closely.
+def plain_receiver(job: DeliverWebhook, look: FirstLook, *, releasing: bool = False) -> Webhook | None:
+    """The webhook of a fresh delivery that may be posted at once; none when `deliver` has to look at it closely.
 
     `releasing`: it comes out of its endpoint's holding queue.
     """
@@ -414,7 +416,6 @@ def plain_receiver(job: DeliverWebhook, look: FirstLook, *, max_age_s: int, rele
     state = replace(look.state, holding=None) if releasing else look.state
     if not state.is_plain or job.accepted_at_ms <= look.state.dropped_until_ms:
         return None
-    ensure_fresh(job, max_age_s=max_age_s)
     return webhook
 
 

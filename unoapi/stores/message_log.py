@@ -116,6 +116,9 @@ def _packed(message: LoggedMessage) -> str:
         f"{message.at_ms}", message.direction[0], message.type[:MAX_TYPE_CHARS],
         message.contact[:MAX_CONTACT_CHARS], message.id,
     )  # fmt: skip
+    text = SEPARATOR.join(fields)
+    if text.count(SEPARATOR) == len(fields) - 1:
+        return text
     return SEPARATOR.join(field.replace(SEPARATOR, " ") for field in fields)
 
 
