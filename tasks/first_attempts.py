@@ -306,10 +306,10 @@ class FirstAttempts:
         webhook = webhooks.plain_receiver(delivery, look, releasing=isinstance(item.run, Released))
         if webhook is None or not self._loop.takes(url := webhook.address(delivery.phone)):
             return False
-        item.delivery = delivery
-        item.place.enter_context(uno.bulkhead.taken(url, delivery.endpoint))
+        item.delivery, endpoint = delivery, delivery.endpoint
+        item.place.enter_context(uno.bulkhead.taken(url, endpoint))
         item.place.enter_context(metrics().busy.track_inprogress())
-        uno.breakers.seen(delivery.endpoint, state="")
+        uno.breakers.seen(endpoint, state="")
         self._loop.post(
             webhook,
             phone=delivery.phone,

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed
-from unoapi.models.endpoints import origin_of
+from unoapi.models.endpoints import receiver_of
 from unoapi.services.bulkhead import PERMIT_WAIT_MS, SEEN_S
 from unoapi.services.retries import bucket_wait_ms
 
@@ -38,7 +38,7 @@ class ProcessBulkhead:
         """Use this process for a request to an address. Raises Postponed when its origin has its share already."""
         with ExitStack() as held:
             with suppress(OSError):  # a folder that cannot be written limits nobody
-                if not self._take(f"{origin_of(url) or url}", held):
+                if not self._take(receiver_of(url).label, held):
                     wait_ms = bucket_wait_ms(PERMIT_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
                     raise Postponed("its server has its share of the processes", after_ms=wait_ms, jitter=False)
             yield

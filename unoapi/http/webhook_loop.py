@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import resource
 import select
 import socket
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import pycurl
@@ -17,7 +15,7 @@ import pycurl
 from unoapi.errors import NotSent
 from unoapi.http.webhook_client import WebhookExchange
 from unoapi.models.attempts import Answer
-from unoapi.models.endpoints import origin_of
+from unoapi.models.endpoints import receiver_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +69,7 @@ class WebhookLoop:
 
     def takes(self, url: str) -> bool:
         """Whether an exchange with this address holds up no other one; else it is for a thread of its own."""
-        name = _name_in(url)
+        name = receiver_of(url).name
         until = self._names.get(name, 0.0)
         return not name or until > time.monotonic() or (name not in self._looked_up and -until < time.monotonic())
 
@@ -96,7 +94,7 @@ class WebhookLoop:
         owner = self._begun(request.owner)
         curl.setopt(pycurl.SHARE, owner.pool)
         self._multi.add_handle(curl)
-        name, now = _name_in(request.url), time.monotonic()
+        name, now = receiver_of(request.url).name, time.monotonic()
         looks_up = bool(name) and name not in self._looked_up and self._names.get(name, 0.0) <= now
         if looks_up:
             self._looked_up.add(name)
@@ -204,19 +202,6 @@ class WebhookLoop:
     def _rest(self) -> None:
         with suppress(BlockingIOError):
             self._woken.recv(WAKING_BYTES)
-
-
-@lru_cache(maxsize=8192)
-def _name_in(url: str) -> str:
-    """The name that has to be looked up for a URL; none in one with an address."""
-    origin = origin_of(url)
-    if origin is None:
-        return ""
-    try:
-        ipaddress.ip_address(origin[1].partition("%")[0])
-    except ValueError:
-        return origin[1]
-    return ""
 
 
 class _UnderWay(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,14 +26,41 @@ class Endpoint(NamedTuple):
         return f"{self.phone}:{self.webhook_id}"
 
 
-@lru_cache(maxsize=8192)
-def origin_of(url: str) -> Origin | None:
-    """The origin of an address. None for what is no address."""
+class Receiver(NamedTuple):
+    """What an address says of who is behind it.
+
+    `origin` is none for what is no address, `name` what has to be looked up, empty where the host is written as an
+    address, and `label` who it is in an account.
+    """
+
+    origin: Origin | None
+    name: str
+    label: str
+
+
+@lru_cache(maxsize=8192)  # asked several times of each delivery
+def receiver_of(url: str) -> Receiver:
+    """Who is behind an address."""
     try:
         parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+        host = (parts.hostname or "").rstrip(".")
+        origin = (parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
     except ValueError:
-        return None
+        return Receiver(None, "", url)
+    return Receiver(origin, "" if _is_written_out(host) else host, f"{origin}")
+
+
+def _is_written_out(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def origin_of(url: str) -> Origin | None:
+    """The origin of an address. None for what is no address."""
+    return receiver_of(url).origin
 
 
 class Holding(NamedTuple):

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, UrlConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    UrlConstraints,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import Url
 
 from unoapi.models.bulk import Days, Hours, Zone
 
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
+if TYPE_CHECKING:
+    WebText = str
+else:
+    WebText = Annotated[WebUrl, AfterValidator(str)]
+"""The same as text, for what is asked of each delivery."""
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
 NothingIsNoText = BeforeValidator(lambda value: "" if value in (None, False) else value)

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from unoapi.models.connector.options import ConnectorOptions
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebUrl
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
@@ -37,8 +37,8 @@ class Webhook(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
 
     id: str = Field(default="default", min_length=1, max_length=100)
-    url: Annotated[WebUrl | None, EmptyIsAbsent] = None
-    url_absolute: Annotated[WebUrl | None, EmptyIsAbsent] = None
+    url: Annotated[WebText | None, EmptyIsAbsent] = None
+    url_absolute: Annotated[WebText | None, EmptyIsAbsent] = None
     token: SecretStr = SecretStr("")
     header: HeaderName = "Authorization"
     secret: SecretStr = SecretStr("")
@@ -90,8 +90,8 @@ class Webhook(BaseModel):
     def address(self, phone: str) -> str:
         """Where the events of `phone` go: the absolute address, else the address with the phone appended."""
         if self.url_absolute is not None:
-            return str(self.url_absolute)
-        return f"{str(self.url).rstrip('/')}/{phone}"
+            return self.url_absolute
+        return f"{(self.url or '').rstrip('/')}/{phone}"
 
     @property
     def deadline_ms(self) -> int:

@@ -7,15 +7,14 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed
-from unoapi.models.endpoints import origin_of
+from unoapi.models.endpoints import receiver_of
 from unoapi.services.retries import bucket_wait_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from unoapi.models.endpoints import Endpoint, Origin
 
@@ -47,9 +46,9 @@ class Bulkhead:
         An empty address takes none.
         """
         with self._lock:
-            accounts = [(self._origins, _origin_name(url))] if url else []
+            accounts: list[tuple[_Account, Hashable]] = [(self._origins, receiver_of(url).label)] if url else []
             if endpoint is not None:
-                accounts.append((self._endpoints, endpoint.key))
+                accounts.append((self._endpoints, endpoint))
             now = time.monotonic()
             over = [
                 name for account, name in accounts if account.note_work(name, now) and account.busy(name) >= self._half
@@ -97,17 +96,17 @@ class Bulkhead:
             may = self._probe_ended.wait_for(lambda: self.may_probe and self._leaves_places(receiver), wait_s)
             self._probes += may
             if may and receiver is not None:
-                self._probed.take(f"{receiver}")
+                self._probed.take(receiver)
         try:
             yield may
         finally:
             with self._lock:
                 if may and receiver is not None:
-                    self._probed.give_back(f"{receiver}")
+                    self._probed.give_back(receiver)
             self._end_probe(may)
 
     def _leaves_places(self, receiver: Origin | None) -> bool:
-        return receiver is None or not self._probed.busy(f"{receiver}") or self._probes < self._tenth // 2
+        return receiver is None or not self._probed.busy(receiver) or self._probes < self._tenth // 2
 
     @contextmanager
     def releasing(self) -> Iterator[bool]:
@@ -122,19 +121,14 @@ class Bulkhead:
                 self._releases -= may
 
 
-@lru_cache(maxsize=8192)
-def _origin_name(url: str) -> str:
-    return f"{origin_of(url) or url}"
-
-
 class _Account:
     """Who uses how many threads, and who had work lately. What each call does is the same however many there are."""
 
     def __init__(self) -> None:
-        self._busy: dict[str, int] = {}
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._busy: dict[Hashable, int] = {}
+        self._seen: OrderedDict[Hashable, float] = OrderedDict()
 
-    def note_work(self, name: str, now: float) -> bool:
+    def note_work(self, name: Hashable, now: float) -> bool:
         """Note that a name has work now (`time.monotonic`). Whether another one has some, too."""
         self._seen[name] = now
         self._seen.move_to_end(name)
@@ -142,13 +136,13 @@ class _Account:
             self._seen.popitem(last=False)
         return len(self._seen) > 1 or len(self._busy) > (name in self._busy)
 
-    def busy(self, name: str) -> int:
+    def busy(self, name: Hashable) -> int:
         return self._busy.get(name, 0)
 
-    def take(self, name: str) -> None:
+    def take(self, name: Hashable) -> None:
         self._busy[name] = self.busy(name) + 1
 
-    def give_back(self, name: str) -> None:
+    def give_back(self, name: Hashable) -> None:
         self._busy[name] -= 1
         if not self._busy[name]:
             del self._busy[name]

@@ -57,8 +57,9 @@ SPANS: dict[Span, tuple[tuple[str, int], int, int]] = {
 ALL_SPANS, SERIES_SPANS = frozenset(SPANS), frozenset({"week"})
 MAX_SERIES = 20_000
 """That one process has not written yet."""
-WRITTEN_TOGETHER = 250
-"""Of more series that wait, a tenth is written each second, at least so many; those first that have waited longest."""
+WRITTEN_TOGETHER = 125
+"""Of more numbers and endpoints that wait, a tenth is written each second, at least so many; those first that have
+waited longest."""
 AT_ONCE = 500
 
 
@@ -74,34 +75,36 @@ class RedisActivity:
     def _forget(self) -> None:
         """Begin anew: a parent's counts are the parent's to write, and nobody here gives its lock back."""
         self._lock = threading.Lock()
-        self._counts: dict[str, list[int]] = {}
+        self._all = [0] * SLOTS
+        self._counts: dict[str, list[int]] = {}  # of numbers, and of endpoints
         self._errors: dict[str, str] = {}
         self._is_timed = False
 
     def note(self, entry: TraceEntry) -> None:
         """Count a step of a message. Never raises, never waits."""
         if slots := counted_in(entry):
-            endpoint = f"{entry.phone}:{entry.webhook}" if entry.webhook else ""
-            self._count(entry.phone, endpoint, slots)
-            if endpoint and FAILED in slots:
-                self._errors[endpoint] = _packed(entry)
+            whose = f"{entry.phone}:{entry.webhook}" if entry.webhook else entry.phone
+            self._count(whose, slots)
+            if entry.webhook and FAILED in slots:
+                self._errors[whose] = _packed(entry)
 
     def count(self, phone: str, slot: int) -> None:
         """Count one thing that is no step. Never raises, never waits."""
-        self._count(phone, "", (slot,))
+        self._count(phone, (slot,))
 
-    def _count(self, phone: str, endpoint: str, slots: Sequence[int]) -> None:
+    def _count(self, whose: str, slots: Sequence[int]) -> None:
+        """Count at a number, or at an endpoint: at its number, too, when it is written."""
         with self._lock:
             if not self._is_timed:
                 self._start_timer()
-            for series in (ALL, phone, endpoint):
-                counts = self._counts.get(series) if series else None
-                if counts is None:
-                    if not series or len(self._counts) >= MAX_SERIES:
-                        continue
-                    counts = self._counts[series] = [0] * SLOTS
-                for slot in slots:
-                    counts[slot] += 1
+            counts = self._counts.get(whose)
+            if counts is None:
+                counts = [0] * SLOTS
+                if len(self._counts) < MAX_SERIES:
+                    self._counts[whose] = counts
+            for slot in slots:
+                self._all[slot] += 1
+                counts[slot] += 1
 
     def _start_timer(self) -> None:
         timer = threading.Timer(FLUSH_S, self._flush_some)
@@ -115,29 +118,31 @@ class RedisActivity:
     def _flush_some(self) -> None:
         """Write the series of everything, and of the others as many as one second writes."""
         with self._lock:
-            some = islice(self._counts, max(WRITTEN_TOGETHER, len(self._counts) // 10))
-            names = [name for name in dict.fromkeys((ALL, *some)) if name in self._counts]
-            counts = {name: self._counts.pop(name) for name in names}
+            some = list(islice(self._counts, max(WRITTEN_TOGETHER, len(self._counts) // 10)))
+            counts = {name: self._counts.pop(name) for name in some}
+            all_counts, self._all = self._all, [0] * SLOTS
             errors, self._errors = self._errors, {}
             self._is_timed = False
             if self._counts:
                 self._start_timer()
-        self._write(counts, errors)
+        self._write(all_counts, counts, errors)
 
     def flush(self) -> None:
         """Write what was counted. Never raises."""
         with self._lock:
             counts, self._counts = self._counts, {}
+            all_counts, self._all = self._all, [0] * SLOTS
             errors, self._errors = self._errors, {}
-        self._write(counts, errors)
+        self._write(all_counts, counts, errors)
 
-    def _write(self, counts: dict[str, list[int]], errors: dict[str, str]) -> None:
+    def _write(self, all_counts: list[int], counts: dict[str, list[int]], errors: dict[str, str]) -> None:
         now_s = int(self._now_s())
         commands: list[Command] = []
-        for series, counted in counts.items():
-            commands += _increments(series, counted, HOUR, now_s, HOURS_TTL_S[series == ALL])
-            if series == ALL:
-                commands += _increments(series, counted, MINUTE, now_s, MINUTES_TTL_S)
+        if any(all_counts):
+            commands += _increments(ALL, all_counts, HOUR, now_s, HOURS_TTL_S[True])
+            commands += _increments(ALL, all_counts, MINUTE, now_s, MINUTES_TTL_S)
+        for series, counted in _with_numbers(counts).items():
+            commands += _increments(series, counted, HOUR, now_s, HOURS_TTL_S[False])
         commands += [("SET", f"unoapi-last-error:{key}", text, "EX", 8 * DAY_S) for key, text in errors.items()]
         for start in range(0, len(commands), AT_ONCE):
             self._redis.post(*commands[start : start + AT_ONCE])
@@ -178,6 +183,16 @@ class RedisActivity:
             return []
         (texts,) = self._redis.call(("MGET", *(f"unoapi-last-error:{endpoint.key}" for endpoint in endpoints)))
         return [_unpacked(text) if text else None for text in texts]
+
+
+def _with_numbers(counts: dict[str, list[int]]) -> dict[str, list[int]]:
+    """The counts by series: those of an endpoint are its number's, too."""
+    series = dict[str, list[int]]()
+    for whose, counted in counts.items():
+        for name in dict.fromkeys((whose.partition(":")[0], whose)):
+            before = series.get(name)
+            series[name] = counted if before is None else [a + b for a, b in zip(before, counted, strict=True)]
+    return series
 
 
 def _increments(series: str, counted: list[int], kind: tuple[str, int], now_s: int, ttl_s: int) -> list[Command]:

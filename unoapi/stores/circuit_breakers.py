@@ -192,20 +192,9 @@ class RedisBreakers:
 
     def succeeded(self, endpoints: Sequence[Endpoint], *, notify: Callable[[Endpoint, EndpointChange], None]) -> None:
         """Forget the failures. `notify` gets the change of one that was down, perhaps in another thread."""
-        ordinary = []
-        for endpoint in endpoints:
-            key = breaker_key(endpoint)
-            with self._lock:
-                self._failing_here.pop(key, None)
-                state = self._states_here.get(key, "")
-                if state.startswith("open"):
-                    self._states_here[key] = f"ramp {state.split(' ')[1]} {now_ms()}"
-            if state.startswith("open"):
-                self._close(endpoint, notify, since=state.split(" ")[1])
-            elif key in self._unwritten:
-                self._close(endpoint, lambda *_: None)  # who closed it here has said so
-            else:
-                ordinary.append(endpoint)
+        ordinary = endpoints
+        if self._knows_some:
+            ordinary = [endpoint for endpoint in endpoints if not self._close_here(endpoint, notify)]
         if not ordinary:
             return
 
@@ -215,6 +204,27 @@ class RedisBreakers:
 
         # Nobody waits for this: the delivery's own end is written the same way.
         self._redis.post(("DEL", *map(failing_key, ordinary)), on_results=close_what_failed)
+
+    @property
+    def _knows_some(self) -> bool:
+        """Whether anything is known here of any endpoint: else there is nothing to look for, many times a second."""
+        return bool(self._failing_here or self._states_here or self._unwritten)
+
+    def _close_here(self, endpoint: Endpoint, notify: Callable[[Endpoint, EndpointChange], None]) -> bool:
+        """Forget the failures here, and close an endpoint that is known to be down. Whether it was."""
+        key = breaker_key(endpoint)
+        with self._lock:
+            self._failing_here.pop(key, None)
+            state = self._states_here.get(key, "")
+            if state.startswith("open"):
+                self._states_here[key] = f"ramp {state.split(' ')[1]} {now_ms()}"
+        if state.startswith("open"):
+            self._close(endpoint, notify, since=state.split(" ")[1])
+        elif key in self._unwritten:
+            self._close(endpoint, lambda *_: None)  # who closed it here has said so
+        else:
+            return False
+        return True
 
     def _close_open(self, endpoints: Sequence[Endpoint], notify: Callable[[Endpoint, EndpointChange], None]) -> None:
         """Close those of the endpoints that are open in Redis, whatever this process knew."""
@@ -246,6 +256,8 @@ class RedisBreakers:
 
     def seen(self, endpoint: Endpoint, *, state: str) -> None:
         """Remember what Redis said, for the end of the attempt and for the time when it is away."""
+        if not state and not self._states_here:
+            return
         key = breaker_key(endpoint)
         if (state or key in self._states_here) and key not in self._unwritten:
             self._remember(key, state)

@@ -80,6 +80,8 @@ class RedisDeliveries:
 
     def _pause_on_its_way_ms(self, endpoint: Endpoint) -> int:
         """A pause that Redis may not have yet. Later only Redis counts, where a person may have ended it."""
+        if not self._pauses_here:
+            return 0
         _, posted_at = self._pauses_here.get(endpoint.key, NO_PAUSE)
         return self._pause_here_ms(endpoint) if time.monotonic() < posted_at + ON_ITS_WAY_S else 0
 
