@@ -50,6 +50,7 @@ def receiver_of(url: str) -> Receiver:
     return Receiver(origin, "" if _is_written_out(host) else host, f"{origin}")
 
 
+@lru_cache(maxsize=1024)
 def _is_written_out(host: str) -> bool:
     try:
         ipaddress.ip_address(host.partition("%")[0])

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     UrlConstraints,
     field_validator,
@@ -23,7 +24,7 @@ WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_r
 if TYPE_CHECKING:
     WebText = str
 else:
-    WebText = Annotated[WebUrl, AfterValidator(str)]
+    WebText = Annotated[WebUrl, AfterValidator(str), PlainSerializer(str)]
 """The same as text, for what is asked of each delivery."""
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
