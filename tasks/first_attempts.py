@@ -17,6 +17,7 @@ ever.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -100,6 +101,7 @@ class _Item:
 
     run: Run | Released
     job: FanOut | DeliverWebhook
+    look: FirstLook | None = None
     delivery: DeliverWebhook | None = None
     fanned: FannedOut | None = None
     place: ExitStack = field(default_factory=ExitStack)
@@ -120,7 +122,6 @@ class _Ready:
     """A message of which all is known since `known_at` (monotonic, in seconds), and that waits for its place."""
 
     item: _Item
-    look: FirstLook | None
     known_at: float
 
 
@@ -247,11 +248,9 @@ class FirstAttempts:
                 self._note_known(asked)
         while self._asked and time.monotonic() >= self._asked[0].deadline:
             self._give_all_to_pool(self._asked.pop(0).items)
-        begun = 0
-        while self._ready and self._loop.under_way < self._window:
-            self._begin(self._ready.popleft())
-            begun += 1
-            if not begun % SENT_TOGETHER:
+        while (places := min(self._window - self._loop.under_way, len(self._ready), SENT_TOGETHER)) > 0:
+            self._begin([self._ready.popleft() for _ in range(places)])
+            if places == SENT_TOGETHER:
                 self._loop.turn(0)  # what has begun need not wait for the others
 
     def _note_known(self, asked: _Asked) -> None:
@@ -262,21 +261,20 @@ class FirstAttempts:
             self._give_up_looking(asked.items, error)
             return
         now = time.monotonic()
-        self._ready.extend(_Ready(item, look, now) for item, look in zip(asked.items, looks, strict=True))
+        for item, look in zip(asked.items, looks, strict=True):
+            item.look = look
+            self._ready.append(_Ready(item, now))
 
-    def _begin(self, ready: _Ready) -> None:
-        """Begin an attempt."""
-        item = ready.item
-        if time.monotonic() - ready.known_at > KNOWN_FOR_S:
-            self._arrived.append(item.run)
-            return
-        try:
-            begun = ready.look is not None and self._post(item, ready.look)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the task says what follows)
-            log.debug("not_plain", task_id=item.run.id, error=describe(error))
-            begun = False
-        if not begun:
-            self._give_to_pool(item)
+    def _begin(self, some: list[_Ready]) -> None:
+        """Begin attempts: one step after the other for all of them, which costs less than each by itself."""
+        now = time.monotonic()
+        known = []
+        for ready in some:
+            if now - ready.known_at > KNOWN_FOR_S:
+                self._arrived.append(ready.item.run)
+            else:
+                known.append(ready.item)
+        self._done(self._done(known, self._find_delivery), self._post)
 
     def _read(self, run: Run | Released) -> _Item | None:
         """The message's job, if it is one for a single webhook; else a thread of the pool runs it."""
@@ -292,21 +290,27 @@ class FirstAttempts:
             return None
         return _Item(run, job)
 
-    def _post(self, item: _Item, look: FirstLook) -> bool:
-        """Begin the attempt, unless something about it is unusual. Raises TooOld and what `webhooks.fan_out` does."""
-        uno, max_age_s = self._uno, self._uno.settings.unoapi_message_max_age
-        delivery: DeliverWebhook | None
+    def _find_delivery(self, item: _Item) -> bool:
+        """Find the delivery, unless something else follows. Raises TooOld, and what `webhooks.fan_out` raises."""
+        max_age_s = self._uno.settings.unoapi_message_max_age
+        if item.look is None:
+            return False
         if isinstance(item.job, FanOut):
-            delivery = self._fan_out(item, item.job, look, max_age_s=max_age_s)
+            item.delivery = self._fan_out(item, item.job, item.look, max_age_s=max_age_s)
         else:
-            delivery = item.job
-            ensure_fresh(delivery, max_age_s=max_age_s)
-        if delivery is None:
+            ensure_fresh(item.job, max_age_s=max_age_s)
+            item.delivery = item.job
+        return item.delivery is not None
+
+    def _post(self, item: _Item) -> bool:
+        """Begin the attempt, unless something about it is unusual. Raises Postponed."""
+        uno, delivery, look = self._uno, item.delivery, item.look
+        if delivery is None or look is None:
             return False
         webhook = webhooks.plain_receiver(delivery, look, releasing=isinstance(item.run, Released))
         if webhook is None or not self._loop.takes(url := webhook.address(delivery.phone)):
             return False
-        item.delivery, endpoint = delivery, delivery.endpoint
+        endpoint = delivery.endpoint
         item.place.enter_context(uno.bulkhead.taken(url, endpoint))
         item.place.enter_context(metrics().busy.track_inprogress())
         uno.breakers.seen(endpoint, state="")
@@ -343,48 +347,44 @@ class FirstAttempts:
         answered, self._answered = self._answered, []
         if not answered:
             return
-        done: list[tuple[_Item, DeliverWebhook]] = []
         with self._uno.redis.posting_together():
             logged: list[tuple[LoggedMessage, str]] = []
             writers: dict[Conversation, bool] = {}
-            for item in answered:
-                delivery, answer = item.delivery, item.answer
-                if delivery is None or answer is None or not answer.delivered:
-                    self._give_to_pool(item)
-                    continue
-                try:
-                    if (fanned := self._record(item, delivery, answer)) is not None:
-                        logged += webhooks.logged(*fanned)
-                        writers |= webhooks.writers(*fanned)
-                except Exception as error:  # noqa: BLE001 (the task records it again, and does not post)
-                    log.warning("not_recorded", task_id=item.run.id, error=describe(error))
-                    self._give_to_pool(item)
-                    continue
-                done.append((item, delivery))
+            recorded = self._done(answered, self._record, level=logging.WARNING)
+            done = self._done(recorded, partial(self._remember, logged, writers), level=logging.WARNING)
             self._uno.message_log.add_all(logged)
             self._uno.timers.wrote(writers)
-            endpoints = {delivery.endpoint: delivery for _, delivery in done}
+            endpoints = {item.delivery.endpoint: item.delivery for item in done if item.delivery is not None}
             if endpoints:
                 self._uno.breakers.succeeded(
                     list(endpoints), notify=lambda endpoint, change: self._report_change(endpoints[endpoint], change)
                 )
-        for item, delivery in done:
+        for item in done:
             if isinstance(item.run, Released):
                 item.run.succeed()
             else:
-                item.run.succeed(within=None if item.fanned is None else delivery)
+                item.run.succeed(within=None if item.fanned is None else item.delivery)
 
-    def _record(self, item: _Item, delivery: DeliverWebhook, answer: Answer) -> tuple[FanOut, FannedOut] | None:
-        """Record a delivery, and what else its event means; gives the event, if it was made within one."""
-        uno, job, run = self._uno, item.job, item.run
+    def _record(self, item: _Item) -> bool:
+        """Record a delivery, if it was made."""
+        uno, run, delivery, answer = self._uno, item.run, item.delivery, item.answer
+        if delivery is None or answer is None or not answer.delivered:
+            return False
         if not isinstance(run, Released) and (came := came_ms(run.headers)) is not None:
             uno.queue_ages.taken(run.delivery_info["routing_key"], came)
         webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries)
-        fanned = item.fanned
-        if fanned is None or not isinstance(job, FanOut):
-            return None
-        remember(uno, job, fanned)
-        return job, fanned
+        return True
+
+    def _remember(
+        self, logged: list[tuple[LoggedMessage, str]], writers: dict[Conversation, bool], item: _Item
+    ) -> bool:
+        """Record what else an event means, if the delivery was made within one; some of it with that of others."""
+        job, fanned = item.job, item.fanned
+        if fanned is not None and isinstance(job, FanOut):
+            remember(self._uno, job, fanned)
+            logged += webhooks.logged(job, fanned)
+            writers |= webhooks.writers(job, fanned)
+        return True
 
     def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:
         """Tell of an endpoint that is up again, in a thread that may wait for RabbitMQ."""
@@ -392,6 +392,19 @@ class FirstAttempts:
             self._to_pool(report_change, self._uno, delivery, change)
 
     # --- to the pool ---
+
+    def _done(self, items: list[_Item], step: Callable[[_Item], bool], *, level: int = logging.DEBUG) -> list[_Item]:
+        """Those of the items of which a step was done; the task of any other one, in the pool, says what follows."""
+        done = []
+        for item in items:
+            try:
+                if step(item):
+                    done.append(item)
+                    continue
+            except Exception as error:  # noqa: BLE001 (whatever it is)
+                log.log(level, "left_to_the_task", task_id=item.run.id, error=describe(error))
+            self._give_to_pool(item)
+        return done
 
     def _give_up_looking(self, items: Iterable[_Item], error: Exception) -> None:
         log.warning("batch_not_looked_at", error=describe(error), traceback=safe_traceback(error))
