@@ -57,6 +57,7 @@ FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
 NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
 BATCH, SENT_TOGETHER = 64, 16
 """Larger ones cost no less, and the first in it waits for the last."""
+NOT_PLAIN, NOT_RECORDED = (logging.DEBUG, "not_plain"), (logging.WARNING, "not_recorded")
 TURN_S = 1.0
 ANSWER_WITHIN_S = 5.0
 """Longer than any answer of Redis may take."""
@@ -134,6 +135,7 @@ class FirstAttempts:
         self._to_pool = to_pool
         self._loop = uno.webhook_loop()
         self._opt_out_words = uno.settings.opt_out_words
+        self._max_age_s = uno.settings.unoapi_message_max_age
         self._arrived: deque[Run | Released] = deque()
         self._asked: list[_Asked] = []  # the longest ago first
         self._known: deque[_Asked] = deque()
@@ -292,13 +294,12 @@ class FirstAttempts:
 
     def _find_delivery(self, item: _Item) -> bool:
         """Find the delivery, unless something else follows. Raises TooOld, and what `webhooks.fan_out` raises."""
-        max_age_s = self._uno.settings.unoapi_message_max_age
         if item.look is None:
             return False
         if isinstance(item.job, FanOut):
-            item.delivery = self._fan_out(item, item.job, item.look, max_age_s=max_age_s)
+            item.delivery = self._fan_out(item, item.job, item.look)
         else:
-            ensure_fresh(item.job, max_age_s=max_age_s)
+            ensure_fresh(item.job, max_age_s=self._max_age_s)
             item.delivery = item.job
         return item.delivery is not None
 
@@ -323,9 +324,9 @@ class FirstAttempts:
         )
         return True
 
-    def _fan_out(self, item: _Item, job: FanOut, look: FirstLook, *, max_age_s: int) -> DeliverWebhook | None:
+    def _fan_out(self, item: _Item, job: FanOut, look: FirstLook) -> DeliverWebhook | None:
         """The delivery that an event comes to; none when anything else follows from it."""
-        fanned = webhooks.fan_out(job, sessions=look, max_age_s=max_age_s, statuses=look, blacklist=look)
+        fanned = webhooks.fan_out(job, sessions=look, max_age_s=self._max_age_s, statuses=look, blacklist=look)
         if (
             fanned.single is None
             or failure_callbacks.status_report(job)
@@ -350,8 +351,8 @@ class FirstAttempts:
         with self._uno.redis.posting_together():
             logged: list[tuple[LoggedMessage, str]] = []
             writers: dict[Conversation, bool] = {}
-            recorded = self._done(answered, self._record, level=logging.WARNING)
-            done = self._done(recorded, partial(self._remember, logged, writers), level=logging.WARNING)
+            recorded = self._done(answered, self._record, failure=NOT_RECORDED)
+            done = self._done(recorded, partial(self._remember, logged, writers), failure=NOT_RECORDED)
             self._uno.message_log.add_all(logged)
             self._uno.timers.wrote(writers)
             endpoints = {item.delivery.endpoint: item.delivery for item in done if item.delivery is not None}
@@ -393,8 +394,13 @@ class FirstAttempts:
 
     # --- to the pool ---
 
-    def _done(self, items: list[_Item], step: Callable[[_Item], bool], *, level: int = logging.DEBUG) -> list[_Item]:
-        """Those of the items of which a step was done; the task of any other one, in the pool, says what follows."""
+    def _done(
+        self, items: list[_Item], step: Callable[[_Item], bool], *, failure: tuple[int, str] = NOT_PLAIN
+    ) -> list[_Item]:
+        """Those of the items of which a step was done; the task of any other one, in the pool, says what follows.
+
+        `failure` is how the log names an error, and how loudly.
+        """
         done = []
         for item in items:
             try:
@@ -402,7 +408,8 @@ class FirstAttempts:
                     done.append(item)
                     continue
             except Exception as error:  # noqa: BLE001 (whatever it is)
-                log.log(level, "left_to_the_task", task_id=item.run.id, error=describe(error))
+                level, event = failure
+                log.log(level, event, task_id=item.run.id, error=describe(error))
             self._give_to_pool(item)
         return done
 
