@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.fakes import PHONE, MemoryActivity
 from tests.support.stack import eventually
-from unoapi.models.activity import ALL, BUCKET_BYTES, RECEIVED, SENT, Point
+from unoapi.models.activity import ALL, BUCKET_BYTES, DELIVERED, RECEIVED, SENT, Point
 from unoapi.models.endpoints import Endpoint
 from unoapi.models.trace import TraceEntry, read_entry
 from unoapi.stores.activity import RedisActivity
@@ -88,6 +89,23 @@ def test_messages_count_for_their_number_alone(activity: MemoryActivity | RedisA
 
     assert (point.counts[RECEIVED], point.counts[SENT]) == (1, 2)
     assert not any(activity.read("5521977776666", "week").totals.counts)
+
+
+def test_what_happens_at_each_endpoint_of_a_number_and_to_itself_counts_once_for_the_number_and_for_all(
+    activity: MemoryActivity | RedisActivity,
+) -> None:
+    others = replace(step("delivered", duration_ms=20), webhook="other:one")
+    activity.count(PHONE, RECEIVED)
+    for entry in (step("delivered", duration_ms=20), others, others):
+        activity.note(entry)
+    activity.note(replace(others, phone="5521977776666"))
+
+    counts = {series: last_point(activity, series, "week").counts for series in (PHONE, CRM.key, f"{PHONE}:other:one")}
+    counts[ALL] = last_point(activity, ALL, "hour").counts
+
+    assert {series: (each[RECEIVED], each[DELIVERED]) for series, each in counts.items()} == {
+        ALL: (1, 4), PHONE: (1, 3), CRM.key: (0, 1), f"{PHONE}:other:one": (0, 2),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

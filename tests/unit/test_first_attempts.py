@@ -39,6 +39,7 @@ from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE
 from unoapi.models.attempts import Answer, EarlierAnswer, History
 from unoapi.models.endpoints import Holding
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id, now_ms
+from unoapi.services import webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -480,6 +481,27 @@ def test_one_of_a_batch_that_cannot_be_recorded_is_acknowledged_after_its_task_a
 
     assert bench.acknowledged == ["d-1", "d-3", "d-2"]
     assert bench.loop.ids == ["d-1", "d-2", "d-3"]
+
+
+def test_an_event_of_a_batch_that_cannot_be_remembered_is_left_to_its_task_and_holds_up_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [make_fan_out(make_event(id=f"wamid.{number}")) for number in range(1, 4)]
+    logged = webhooks.logged
+    with monkeypatch.context() as patch:
+        patch.setattr(webhooks, "logged", lambda job, fanned: logged(job, fanned) if job != events[1] else 1 / 0)
+        bench.take(*events)
+        bench.path.start()
+        assert eventually(lambda: len(bench.settled) == 2 and bench.pool)
+        assert bench.acknowledged == [events[0].id, events[2].id]
+
+    bench.run_pool()
+
+    assert bench.acknowledged == [events[0].id, events[2].id, events[1].id]
+    assert len(bench.loop.ids) == 3
+    recorder: Any = bench.uno.webhook_client
+    assert recorder.ids == []
+    assert {message.id for message in bench.uno.message_log.latest(PHONE)} == {"wamid.1", "wamid.2", "wamid.3"}
 
 
 def test_a_fault_in_the_thread_ends_the_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
