@@ -267,16 +267,16 @@ class FirstAttempts:
             item.look = look
             self._ready.append(_Ready(item, now))
 
-    def _begin(self, some: list[_Ready]) -> None:
+    def _begin(self, ready: list[_Ready]) -> None:
         """Begin attempts: one step after the other for all of them, which costs less than each by itself."""
         now = time.monotonic()
         known = []
-        for ready in some:
-            if now - ready.known_at > KNOWN_FOR_S:
-                self._arrived.append(ready.item.run)
+        for one in ready:
+            if now - one.known_at > KNOWN_FOR_S:
+                self._arrived.append(one.item.run)
             else:
-                known.append(ready.item)
-        self._done(self._done(known, self._find_delivery), self._post)
+                known.append(one.item)
+        self._take_step(self._take_step(known, self._find_delivery), self._post)
 
     def _read(self, run: Run | Released) -> _Item | None:
         """The message's job, if it is one for a single webhook; else a thread of the pool runs it."""
@@ -304,7 +304,7 @@ class FirstAttempts:
         return item.delivery is not None
 
     def _post(self, item: _Item) -> bool:
-        """Begin the attempt, unless something about it is unusual. Raises Postponed."""
+        """Begin the attempt, unless something about it is unusual. Raises Postponed, and what signing may raise."""
         uno, delivery, look = self._uno, item.delivery, item.look
         if delivery is None or look is None:
             return False
@@ -351,8 +351,8 @@ class FirstAttempts:
         with self._uno.redis.posting_together():
             logged: list[tuple[LoggedMessage, str]] = []
             writers: dict[Conversation, bool] = {}
-            recorded = self._done(answered, self._record, failure=NOT_RECORDED)
-            done = self._done(recorded, partial(self._remember, logged, writers), failure=NOT_RECORDED)
+            recorded = self._take_step(answered, self._record, failure=NOT_RECORDED)
+            done = self._take_step(recorded, partial(self._remember, logged, writers), failure=NOT_RECORDED)
             self._uno.message_log.add_all(logged)
             self._uno.timers.wrote(writers)
             endpoints = {item.delivery.endpoint: item.delivery for item in done if item.delivery is not None}
@@ -394,7 +394,7 @@ class FirstAttempts:
 
     # --- to the pool ---
 
-    def _done(
+    def _take_step(
         self, items: list[_Item], step: Callable[[_Item], bool], *, failure: tuple[int, str] = NOT_PLAIN
     ) -> list[_Item]:
         """Those of the items of which a step was done; the task of any other one, in the pool, says what follows.

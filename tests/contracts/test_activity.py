@@ -179,6 +179,20 @@ def test_of_many_numbers_a_part_is_written_each_second_and_all_in_the_end(
     assert len(written) >= 3
 
 
+def test_with_too_many_to_be_written_what_happens_at_another_endpoint_counts_for_its_number(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.activity.MAX_SERIES", 1)
+    activity = RedisActivity(redis_client)
+    activity.count(PHONE, RECEIVED)
+
+    activity.note(step("delivered", duration_ms=20))
+    activity.count("5521977776666", RECEIVED)
+
+    of_all, of_number = last_point(activity, ALL, "hour").counts, last_point(activity, PHONE, "week").counts
+    assert [(each[RECEIVED], each[DELIVERED]) for each in (of_all, of_number)] == [(2, 1), (1, 1)]
+
+
 def test_a_series_is_bounded_in_bytes_and_in_time(
     redis_client: RedisClient, raw_redis: redis.Redis, clock: Clock
 ) -> None:

@@ -13,7 +13,7 @@ from unoapi.models.endpoints import Endpoint, EndpointChange, Permit
 from unoapi.models.jobs import now_ms
 from unoapi.services.endpoints import in_state
 from unoapi.services.retries import bucket_wait_ms
-from unoapi.stores.circuit_breakers import RedisBreakers
+from unoapi.stores.circuit_breakers import RedisBreakers, breaker_key
 from unoapi.stores.deliveries import RedisDeliveries
 from unoapi.stores.traces import RedisTraces
 
@@ -351,3 +351,19 @@ def test_who_went_down_is_found_among_others(redis_client: RedisClient) -> None:
     assert list(in_state("paused", endpoints, deliveries=worker.deliveries, breakers=worker.breakers)) == [endpoints[1]]
     opened = in_state("open", endpoints, deliveries=worker.deliveries, breakers=worker.breakers)
     assert list(opened) == [endpoints[0], endpoints[2]]
+
+
+def test_what_redis_calls_up_again_is_up_here_too_when_redis_goes_away(
+    redis_client: RedisClient, away: RedisClient
+) -> None:
+    endpoint = Endpoint(PHONE, "a")
+    one, other = Worker(redis_client), Worker(redis_client)
+    open_it(one)
+    other.succeed()
+    redis_client.call(("DEL", breaker_key(endpoint)))  # the time after the outage is over
+
+    one.permit("d-8")
+    one.breakers._redis = away
+    permit = one.breakers.permit("d-9", endpoint, state=None, deadline_ms=100, accepted_at_ms=0, may_probe=False)
+
+    assert permit == Permit()

@@ -275,6 +275,14 @@ def test_an_entry_of_another_version_does_not_hide_the_others(
     assert eventually(lambda: list(log.latest())) == [message(1)]
 
 
+def test_a_separator_in_a_field_is_a_space(redis_client: RedisClient) -> None:
+    log = RedisMessageLog(redis_client, most=600, ttl_s=60)
+
+    log.add(message(1)._replace(contact="a\x1fb", id="wamid.\x1f1"))
+
+    assert eventually(lambda: [(one.contact, one.id) for one in log.latest(PHONE)]) == [("a b", "wamid. 1")]
+
+
 def test_without_redis_writing_is_silent_and_reading_says_so(away: RedisClient) -> None:
     log = RedisMessageLog(away, most=10, ttl_s=60)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fakes import CONTACT, PHONE, make_delivery
+from tests.support.fakes import CONTACT, PHONE, make_delivery, make_fan_out
 from tests.support.stack import eventually
 from unoapi.errors import CommandRefused
 from unoapi.stores import owed
@@ -105,3 +105,19 @@ def test_a_line_that_another_program_overwrote_ends_no_other_order(
     raw_redis.zadd(f"unoapi-line:{PHONE}:default:other", {"first": 1, "delivery-1": 2})
 
     assert order.position(make_delivery(contact="other")) == 1
+
+
+def test_an_event_that_waits_for_nobody_settles_what_is_owed_since_redis_was_away(
+    redis_client: RedisClient, raw_redis: redis.Redis
+) -> None:
+    """Else what was delivered meanwhile blocks its conversation until the next event of an ordered webhook."""
+    order = RedisOrdering(redis_client)
+    ordered = make_fan_out(ordered=("default",), contact=CONTACT)
+    order.join([ordered])
+    skip_redis(redis_client)
+    order.skip(ordered, ["default"])
+    redis_client.stop_skipping()
+
+    order.skip(make_fan_out(), [])
+
+    assert eventually(lambda: not raw_redis.exists(f"unoapi-line:{PHONE}:default:{CONTACT}"))

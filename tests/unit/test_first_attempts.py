@@ -6,6 +6,8 @@ import gc
 import json
 import time
 import weakref
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -502,6 +504,44 @@ def test_an_event_of_a_batch_that_cannot_be_remembered_is_left_to_its_task_and_h
     recorder: Any = bench.uno.webhook_client
     assert recorder.ids == []
     assert {message.id for message in bench.uno.message_log.latest(PHONE)} == {"wamid.1", "wamid.2", "wamid.3"}
+
+
+def test_what_has_begun_or_could_not_begin_gives_its_place_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: Counter[str] = Counter()
+    taken, post = bench.uno.bulkhead.taken, bench.loop.post
+
+    @contextmanager
+    def counted(*receiver: Any) -> Iterator[None]:
+        with taken(*receiver):
+            places["taken"] += 1
+            yield
+            places["given back"] += 1  # in no `finally`: the garbage collector does not count
+
+    def post_others(webhook: Any, *, delivery_id: str, **rest: Any) -> None:
+        if delivery_id == "d-2":
+            raise ValueError("cannot be sent")
+        post(webhook, delivery_id=delivery_id, **rest)
+
+    monkeypatch.setattr(bench.uno.bulkhead, "taken", counted)
+    monkeypatch.setattr(bench.loop, "post", post_others)
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(1, 4)))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.acknowledged) == 2 and bench.pool)
+    assert places == {"taken": 3, "given back": 3}
+
+
+def test_who_wrote_last_with_an_event_is_remembered_before_it_is_acknowledged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote: list[dict[Any, bool]] = []
+    monkeypatch.setattr(bench.uno.timers, "wrote", lambda last: wrote.append(dict(last)))
+
+    bench.take_alone(make_fan_out())
+
+    assert [own for last in wrote for own in last.values()] == [False]
+    assert len(bench.acknowledged) == 1
 
 
 def test_a_fault_in_the_thread_ends_the_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.support.fakes import CONTACT, GROUP, PHONE, MemorySessions, make_fan_out, make_send, make_session
 from unoapi.models.cloud_api.callbacks import Change, read_callback
 from unoapi.models.cloud_api.events import Event, split
-from unoapi.models.contacts import contact_key
+from unoapi.models.contacts import _key_of_short, contact_key
 from unoapi.models.identity import Identity, is_same_phone
+from unoapi.models.phones import MAX_WRITTEN_CHARS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.sending import event_envelopes, failed_envelope
 from unoapi.services.webhooks import fan_out, to_fan_out
@@ -508,3 +509,13 @@ def test_field_report_2_the_only_contact_without_any_id_names_the_writer(
 
     assert [one["profile"]["name"] for one in alone] == ["Ana"]
     assert not any(one["profile"]["name"] == "Ana" for contacts in several for one in contacts)
+
+
+def test_only_what_can_be_a_contact_stays_in_memory() -> None:
+    """Nobody bounds what an event names its sender by, and a cache of such texts would be gigabytes."""
+    before = _key_of_short.cache_info().currsize
+
+    keys = [contact_key(f"{number}" + "A" * MAX_WRITTEN_CHARS) for number in range(3)]
+
+    assert keys[2] == "2" + "A" * MAX_WRITTEN_CHARS
+    assert _key_of_short.cache_info().currsize == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -240,3 +241,12 @@ def test_a_default_is_written_twice_and_the_same(model: type[BaseModel], prefix:
 
     assert len(names) >= shared
     assert ours == settings
+
+
+def test_an_address_is_text_that_is_written_as_it_is_read() -> None:
+    webhook = Webhook.model_validate({"url": "HTTP://B\u00fccher.example"})
+
+    assert (webhook.url, Webhook().address(PHONE)) == ("http://xn--bcher-kva.example/", f"/{PHONE}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # which pydantic gives where a value is not of its field's kind
+        assert Webhook.model_validate_json(webhook.model_dump_json(by_alias=True)) == webhook

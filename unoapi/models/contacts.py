@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from unoapi.models.phones import read_address, with_ninth_digit
+from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address, with_ninth_digit
 
 MIN_PHONE_DIGITS = 8
 
 
-@lru_cache(maxsize=8192)  # asked twice of each event, and most contacts write more than once
 def contact_key(written: str) -> str:
     """A contact as it is remembered: digits, Brazilian mobiles with their ninth one; groups as they are.
 
     What is neither a number nor the address of a chat stays as it is, without spaces around it.
     """
+    return _key_of_short(written) if len(written) <= MAX_WRITTEN_CHARS else _key_of(written)
+
+
+def _key_of(written: str) -> str:
     if written.isascii() and written.isdigit():
         return with_ninth_digit(written)  # as events have them
     try:
         return read_address(written)
     except ValueError:
         return written.strip().lower() if "@" in written else written.strip()
+
+
+_key_of_short = lru_cache(maxsize=8192)(_key_of)
+"""It is asked twice of each event, and most contacts write more than once. Longer ones would fill the memory."""
 
 
 def is_phone(written: str, *, own: str = "") -> bool:

@@ -21,11 +21,12 @@ from pydantic_core import Url
 from unoapi.models.bulk import Days, Hours, Zone
 
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
+# An address as text, for what is asked of each delivery. Pydantic knows no text that is checked as an address is, and
+# would warn at each dump that it is none.
 if TYPE_CHECKING:
     WebText = str
 else:
     WebText = Annotated[WebUrl, AfterValidator(str), PlainSerializer(str)]
-"""The same as text, for what is asked of each delivery."""
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
 NothingIsNoText = BeforeValidator(lambda value: "" if value in (None, False) else value)

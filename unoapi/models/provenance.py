@@ -51,7 +51,7 @@ class Environment:
         """Where the credentials of the environment's webhook may go."""
         if self.webhook is None:
             return NO_ADDRESSES
-        return OperatorAddresses(url=str(self.webhook.url or ""), absolute=str(self.webhook.url_absolute or ""))
+        return OperatorAddresses(url=self.webhook.url or "", absolute=self.webhook.url_absolute or "")
 
     def session(self, phone: str) -> Session:
         """The session of a phone that was never stored."""

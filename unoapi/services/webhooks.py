@@ -220,9 +220,8 @@ def remember(
     activity: ActivityCounts,
 ) -> None:
     """Record what a published fan-out means for later events: who waits for nothing, who is muted."""
-    if job.ordered:
-        without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
-        ordering.skip(job, without)
+    without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
+    ordering.skip(job, without)
     if fanned.muted:
         for key in fanned.counterparty:
             blacklist.mute(job.phone, key, fanned.muted)

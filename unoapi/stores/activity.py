@@ -45,8 +45,8 @@ FLUSH_S = 1.0
 DAY_S = 86_400
 MINUTE, HOUR = ("m", 60), ("h", 3600)
 MINUTES_TTL_S = 2 * DAY_S
-HOURS_TTL_S = {True: 32 * DAY_S, False: 8 * DAY_S}
-"""By whether it is the series of everything."""
+ALL_HOURS_TTL_S, HOURS_TTL_S = 32 * DAY_S, 8 * DAY_S
+"""Of the series of everything, and of any other."""
 SPANS: dict[Span, tuple[tuple[str, int], int, int]] = {
     "hour": (MINUTE, 60, 60),
     "day": (MINUTE, 300, 288),
@@ -98,13 +98,14 @@ class RedisActivity:
             if not self._is_timed:
                 self._start_timer()
             counts = self._counts.get(whose)
-            if counts is None:
-                counts = [0] * SLOTS
-                if len(self._counts) < MAX_SERIES:
-                    self._counts[whose] = counts
+            if counts is None and len(self._counts) < MAX_SERIES:
+                counts = self._counts[whose] = [0] * SLOTS
+            elif counts is None:
+                counts = self._counts.get(whose.partition(":")[0])
             for slot in slots:
                 self._all[slot] += 1
-                counts[slot] += 1
+                if counts is not None:
+                    counts[slot] += 1
 
     def _start_timer(self) -> None:
         timer = threading.Timer(FLUSH_S, self._flush_some)
@@ -139,10 +140,10 @@ class RedisActivity:
         now_s = int(self._now_s())
         commands: list[Command] = []
         if any(all_counts):
-            commands += _increments(ALL, all_counts, HOUR, now_s, HOURS_TTL_S[True])
+            commands += _increments(ALL, all_counts, HOUR, now_s, ALL_HOURS_TTL_S)
             commands += _increments(ALL, all_counts, MINUTE, now_s, MINUTES_TTL_S)
         for series, counted in _with_numbers(counts).items():
-            commands += _increments(series, counted, HOUR, now_s, HOURS_TTL_S[False])
+            commands += _increments(series, counted, HOUR, now_s, HOURS_TTL_S)
         commands += [("SET", f"unoapi-last-error:{key}", text, "EX", 8 * DAY_S) for key, text in errors.items()]
         for start in range(0, len(commands), AT_ONCE):
             self._redis.post(*commands[start : start + AT_ONCE])

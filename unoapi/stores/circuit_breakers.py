@@ -211,7 +211,7 @@ class RedisBreakers:
         return bool(self._failing_here or self._states_here or self._unwritten)
 
     def _close_here(self, endpoint: Endpoint, notify: Callable[[Endpoint, EndpointChange], None]) -> bool:
-        """Forget the failures here, and close an endpoint that is known to be down. Whether it was."""
+        """Forget the failures here. Whether more was to be done, as the endpoint is down for all that is known here."""
         key = breaker_key(endpoint)
         with self._lock:
             self._failing_here.pop(key, None)

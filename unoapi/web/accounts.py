@@ -80,7 +80,7 @@ def subscribed_apps(version: str, phone: str) -> ResponseReturnValue:  # noqa: A
     absolute = next((webhook.url_absolute for webhook in session_of(phone).webhooks), None)
     if absolute is not None:
         operators = parts().operator_addresses
-        app["override_callback_uri"] = sessions.shown_address(str(absolute), phone=phone, operators=operators)
+        app["override_callback_uri"] = sessions.shown_address(absolute, phone=phone, operators=operators)
     return jsonify(data=[app])
 
 

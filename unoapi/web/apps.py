@@ -89,7 +89,7 @@ def subscriptions(version: str, app: str) -> ResponseReturnValue:
     address = next((hook.url_absolute for hook in session.webhooks if hook.id == sessions.subscription_id(app)), None)
     if address is None:
         return jsonify(data=[])
-    shown = sessions.shown_address(str(address), phone=session.phone, operators=parts().operator_addresses)
+    shown = sessions.shown_address(address, phone=session.phone, operators=parts().operator_addresses)
     fields: list[dict[str, Any]] = [{"name": name, "version": version} for name in FIELDS]
     return jsonify(data=[{"object": ACCOUNT, "callback_url": shown, "active": True, "fields": fields}])
 
