@@ -38,7 +38,7 @@ def deliveries(stage: Stage) -> list[Row]:
             "deliveries/s, one process : plain Celery", rounds, "one process", "plain Celery", "per_s", at_least=2
         ),
         compared(
-            "deliveries/s, two processes : plain Celery", rounds, "two processes", "plain Celery", "per_s", at_least=2.5
+            "deliveries/s, two processes : plain Celery", rounds, "two processes", "plain Celery", "per_s", at_least=3.5
         ),
         compared("deliveries/s, one process : no-op", rounds, "one process", "no-op", "per_s"),
     ]
@@ -92,7 +92,7 @@ def events(stage: Stage) -> list[Row]:
     """Events through fan-out and delivery."""
     rounds = interleaved(
         {"deliveries": partial(ours.deliveries, steady(stage)), "events": partial(ours.events, steady(stage))},
-        stage.sizes.rounds,
+        stage.sizes.steady_rounds,
     )
     return [
         compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.9),
@@ -139,7 +139,7 @@ def tenants(stage: Stage) -> list[Row]:
             one_tls: partial(ours.shared, stage, 1, tls=True),
             many_tls: partial(ours.shared, stage, sizes.tenants, tls=True),
         },
-        sizes.rounds,
+        sizes.steady_rounds,
     )
     return [
         compared(f"deliveries/s, {known_many} : {known_one}", rounds, known_many, known_one, "per_s", at_least=0.9),

@@ -16,7 +16,8 @@ class Sizes:
     rounds: int = 3
     messages: int = 6_000
     steady: int = 12_000
-    """Where two rates are compared that differ by little, a worker's first second counts for less."""
+    steady_rounds: int = 5
+    """Where two rates differ by little: a worker's first second, and what a neighbour does, count for less."""
     slow_messages: int = 8_000
     requests: int = 8_000
     paced: int = 2_000
@@ -35,6 +36,7 @@ QUICK = Sizes(
     rounds=1,
     messages=400,
     steady=400,
+    steady_rounds=1,
     slow_messages=1_000,
     requests=400,
     paced=200,
