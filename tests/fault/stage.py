@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ from tests.fault.misbehaving import expired
 from tests.support.event_clients import ID_PATTERN
 from tests.support.harness import drain, throw_away_servers
 from tests.support.receiver import Receiver
-from tests.support.stack import REGISTERED_S, Process, Stack, stack
+from tests.support.stack import REGISTERED_S, Process, Stack, eventually, stack
 
 if TYPE_CHECKING:
     import ssl
@@ -103,8 +103,15 @@ class Stage:
         return f"55119000{self.phones:05d}"
 
     def register(self, phone: str, name: str, url: str, **options: Any) -> None:
-        """Give a session its one webhook."""
-        self.uno.register([{"id": name, "urlAbsolute": url, **options}], phone=phone)
+        """Give a session its one webhook. For seconds after the fault before, the API may still skip Redis."""
+
+        def is_stored() -> bool:
+            with suppress(AssertionError):
+                self.uno.register([{"id": name, "urlAbsolute": url, **options}], phone=phone)
+                return True
+            return False
+
+        eventually(is_stored, what=f"the session of {phone}", within_s=15, every_s=0.5)
 
     def wait_until_registered(self) -> None:
         """Before RabbitMQ is broken."""
