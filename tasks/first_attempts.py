@@ -98,11 +98,12 @@ class Released:
 
 @dataclass(slots=True)
 class _Item:
-    """A message under way."""
+    """A message under way. Since `known_at` (monotonic, in seconds) all is known of it."""
 
     run: Run | Released
     job: FanOut | DeliverWebhook
     look: FirstLook | None = None
+    known_at: float = 0.0
     delivery: DeliverWebhook | None = None
     fanned: FannedOut | None = None
     place: ExitStack = field(default_factory=ExitStack)
@@ -118,14 +119,6 @@ class _Asked:
     looks: Callable[[], list[FirstLook | None]] = field(default=list)
 
 
-@dataclass(slots=True)
-class _Ready:
-    """A message of which all is known since `known_at` (monotonic, in seconds), and that waits for its place."""
-
-    item: _Item
-    known_at: float
-
-
 class FirstAttempts:
     """See above. At most `window` posts are under way; `to_pool` has a thread of the pool call something."""
 
@@ -139,7 +132,7 @@ class FirstAttempts:
         self._arrived: deque[Run | Released] = deque()
         self._asked: list[_Asked] = []  # the longest ago first
         self._known: deque[_Asked] = deque()
-        self._ready: deque[_Ready] = deque()
+        self._ready: deque[_Item] = deque()  # they wait for their places
         self._answered: list[_Item] = []
         self._asleep = self._stopping = self._over = False
         self._turns = 0
@@ -201,7 +194,7 @@ class FirstAttempts:
                 self._loop.turn(0 if has_more else TURN_S)
                 self._asleep = False
             self._over = True
-            for item in (*(item for asked in self._asked for item in asked.items), *(one.item for one in self._ready)):
+            for item in (*(item for asked in self._asked for item in asked.items), *self._ready):
                 _leave(item.run)
             self._leave_arrived()
             self._loop.close()
@@ -264,18 +257,18 @@ class FirstAttempts:
             return
         now = time.monotonic()
         for item, look in zip(asked.items, looks, strict=True):
-            item.look = look
-            self._ready.append(_Ready(item, now))
+            item.look, item.known_at = look, now
+        self._ready.extend(asked.items)
 
-    def _begin(self, ready: list[_Ready]) -> None:
+    def _begin(self, items: list[_Item]) -> None:
         """Begin attempts: one step after the other for all of them, which costs less than each by itself."""
         now = time.monotonic()
         known = []
-        for one in ready:
-            if now - one.known_at > KNOWN_FOR_S:
-                self._arrived.append(one.item.run)
+        for item in items:
+            if now - item.known_at > KNOWN_FOR_S:
+                self._arrived.append(item.run)
             else:
-                known.append(one.item)
+                known.append(item)
         self._take_step(self._take_step(known, self._find_delivery), self._post)
 
     def _read(self, run: Run | Released) -> _Item | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,8 @@ WORKERS = 2
 THREADS = 20
 RETRY_DELAY_MS = 200
 EVENTS_MAX_BYTES = 1_000_000_000
+STORE_AWAY = "The store does not answer"
+"""In the 503 of what needs Redis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,13 @@ class Stage:
         """Give a session its one webhook. For seconds after the fault before, the API may still skip Redis."""
 
         def is_stored() -> bool:
-            with suppress(AssertionError):
+            try:
                 self.uno.register([{"id": name, "urlAbsolute": url, **options}], phone=phone)
-                return True
-            return False
+            except AssertionError as refused:
+                if STORE_AWAY not in f"{refused}":
+                    raise
+                return False
+            return True
 
         eventually(is_stored, what=f"the session of {phone}", within_s=15, every_s=0.5)
 

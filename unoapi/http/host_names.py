@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
+
+from unoapi.models.endpoints import is_written_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +34,7 @@ class HostNames:
 
         Names that the operator allows are not asked for: another process may be the one that reaches them.
         """
-        asked = [host for host in dict.fromkeys(hosts) if not _is_address(host)]
+        asked = [host for host in dict.fromkeys(hosts) if not is_written_out(host)]
         names = [host for host in asked if not self._guard.names(host)][:MOST_HOSTS]
         found = {name for name in names if name.endswith(RESERVED)}
         if names := [name for name in names if name not in found]:
@@ -65,11 +66,3 @@ class HostNames:
                     continue
         finally:
             self._places.release()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True

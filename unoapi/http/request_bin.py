@@ -26,7 +26,7 @@ class WithRequestBin:
         self, webhook: Webhook, *, phone: str, delivery_id: str, attempt: int, body: str, replay: bool = False
     ) -> Answer:
         """Sign and send; a replay says so. Never raises for what the network or the receiver does."""
-        if webhook.url_absolute is None or f"{webhook.url_absolute}" != BIN_URL:
+        if webhook.url_absolute != BIN_URL:
             return self._sender.post(
                 webhook, phone=phone, delivery_id=delivery_id, attempt=attempt, body=body, replay=replay
             )

@@ -47,11 +47,12 @@ def receiver_of(url: str) -> Receiver:
         origin = (parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
     except ValueError:
         return Receiver(None, "", url)
-    return Receiver(origin, "" if _is_written_out(host) else host, f"{origin}")
+    return Receiver(origin, "" if is_written_out(host) else host, f"{origin}")
 
 
 @lru_cache(maxsize=1024)
-def _is_written_out(host: str) -> bool:
+def is_written_out(host: str) -> bool:
+    """Whether a host is an address already, so that no name has to be looked up."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def is_watched(session: Session) -> bool:
     """Whether a webhook of the number is the request bin."""
-    return any(f"{webhook.url_absolute}" == BIN_URL for webhook in session.webhooks)
+    return any(webhook.url_absolute == BIN_URL for webhook in session.webhooks)
 
 
 def watch(phone: str, *, sessions: Sessions) -> None:

@@ -206,8 +206,7 @@ def fan_out(
                 body=body,
             )
         )
-    if transcribed:
-        fanned.transcriptions.extend(transcription.job_for(job, transcribed))
+    fanned.transcriptions.extend(transcription.job_for(job, transcribed))
     return fanned
 
 

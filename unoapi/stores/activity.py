@@ -119,22 +119,24 @@ class RedisActivity:
     def _flush_some(self) -> None:
         """Write the series of everything, and of the others as many as one second writes."""
         with self._lock:
-            some = list(islice(self._counts, max(WRITTEN_TOGETHER, len(self._counts) // 10)))
-            counts = {name: self._counts.pop(name) for name in some}
-            all_counts, self._all = self._all, [0] * SLOTS
-            errors, self._errors = self._errors, {}
+            taken = self._taken(max(WRITTEN_TOGETHER, len(self._counts) // 10))
             self._is_timed = False
             if self._counts:
                 self._start_timer()
-        self._write(all_counts, counts, errors)
+        self._write(*taken)
 
     def flush(self) -> None:
         """Write what was counted. Never raises."""
         with self._lock:
-            counts, self._counts = self._counts, {}
-            all_counts, self._all = self._all, [0] * SLOTS
-            errors, self._errors = self._errors, {}
-        self._write(all_counts, counts, errors)
+            taken = self._taken(len(self._counts))
+        self._write(*taken)
+
+    def _taken(self, most: int) -> tuple[list[int], dict[str, list[int]], dict[str, str]]:
+        """What was counted in all, and at so many numbers and endpoints, and the errors, taken out. Needs the lock."""
+        counts = {name: self._counts.pop(name) for name in list(islice(self._counts, most))}
+        all_counts, self._all = self._all, [0] * SLOTS
+        errors, self._errors = self._errors, {}
+        return all_counts, counts, errors
 
     def _write(self, all_counts: list[int], counts: dict[str, list[int]], errors: dict[str, str]) -> None:
         now_s = int(self._now_s())

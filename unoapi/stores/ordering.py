@@ -152,9 +152,6 @@ class RedisOrdering:
 
     def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
         """Take an event out of the queues of webhooks that do not get it; what is owed is settled either way."""
-        if not webhook_ids:
-            self._owed.settle()
-            return
         gone: list[Command] = [
             ("ZREM", _queue_key(event.phone, webhook_id, event.contact), delivery_id(event.id, webhook_id))
             for webhook_id in webhook_ids
