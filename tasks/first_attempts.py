@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Answer
     from unoapi.models.endpoints import EndpointChange
     from unoapi.models.first_look import FirstLook
-    from unoapi.models.message_log import LoggedMessage
-    from unoapi.models.timers import Conversation
     from unoapi.services.webhooks import FannedOut
 
 log = get_logger(__name__)
@@ -342,12 +340,7 @@ class FirstAttempts:
         if not answered:
             return
         with self._uno.redis.posting_together():
-            logged: list[tuple[LoggedMessage, str]] = []
-            writers: dict[Conversation, bool] = {}
-            recorded = self._take_step(answered, self._record, failure=NOT_RECORDED)
-            done = self._take_step(recorded, partial(self._remember, logged, writers), failure=NOT_RECORDED)
-            self._uno.message_log.add_all(logged)
-            self._uno.timers.wrote(writers)
+            done = self._remember_all(self._take_step(answered, self._record, failure=NOT_RECORDED))
             endpoints = {item.delivery.endpoint: item.delivery for item in done if item.delivery is not None}
             if endpoints:
                 self._uno.breakers.succeeded(
@@ -369,15 +362,18 @@ class FirstAttempts:
         webhooks.record_delivered(delivery, answer, tries=1, deliveries=uno.deliveries)
         return True
 
-    def _remember(
-        self, logged: list[tuple[LoggedMessage, str]], writers: dict[Conversation, bool], item: _Item
-    ) -> bool:
-        """Record what else an event means, if the delivery was made within one; some of it with that of others."""
-        job, fanned = item.job, item.fanned
-        if fanned is not None and isinstance(job, FanOut):
-            remember(self._uno, job, fanned)
-            logged += webhooks.logged(job, fanned)
-            writers |= webhooks.writers(job, fanned)
+    def _remember_all(self, items: list[_Item]) -> list[_Item]:
+        """Record what else the events mean whose deliveries were made within them. Those of which it is recorded."""
+        try:
+            remember(self._uno, [item.fanned for item in items if item.fanned is not None])
+        except Exception:  # noqa: BLE001 (each by itself shows which one it was)
+            return self._take_step(items, self._remember, failure=NOT_RECORDED)
+        return items
+
+    def _remember(self, item: _Item) -> bool:
+        """The same for one event, or delivery."""
+        if item.fanned is not None:
+            remember(self._uno, [item.fanned])
         return True
 
     def _report_change(self, delivery: DeliverWebhook, change: EndpointChange) -> None:

@@ -22,6 +22,8 @@ from unoapi.stores.circuit_breakers import was_down_after
 from unoapi.telemetry.logging import bound, get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from unoapi.bootstrap import Uno
     from unoapi.models.attempts import EarlierAnswer
     from unoapi.models.endpoints import Endpoint, EndpointChange, Origin
@@ -55,15 +57,13 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         job, superseded=fanned.superseded, callbacks=callbacks, alerts=bool(uno.alert_channels.names)
     )
     if fanned.single is not None and not reports and not self.redelivered:
-        uno.traces.add(*fanned.trace(job))
+        uno.traces.add(*fanned.trace)
         run_at_once(fanned.single, within=self)
     else:
         if following := (*fanned.deliveries, *reports, *fanned.transcriptions):
             uno.publisher.publish([Envelope(job) for job in following])
-        uno.traces.add(*fanned.trace(job))
-    remember(uno, job, fanned)
-    uno.timers.wrote(webhooks.writers(job, fanned))
-    uno.message_log.add_all(webhooks.logged(job, fanned))
+        uno.traces.add(*fanned.trace)
+    remember(uno, [fanned])
 
 
 class DeliveryTask(UnoTask):
@@ -142,9 +142,16 @@ def replay(self: UnoTask, job: ReplayEvents) -> None:
         self.publish_patiently([following])
 
 
-def remember(uno: Uno, job: FanOut, fanned: webhooks.FannedOut) -> None:
-    """Record what a fan-out that is done means for later events, in this worker's memories."""
-    webhooks.remember(job, fanned, ordering=uno.ordering, blacklist=uno.blacklist, activity=uno.activity)
+def remember(uno: Uno, fanned_out: Iterable[webhooks.FannedOut]) -> None:
+    """Record what fan-outs that are done mean for later events, in this worker's memories."""
+    webhooks.remember(
+        fanned_out,
+        ordering=uno.ordering,
+        blacklist=uno.blacklist,
+        activity=uno.activity,
+        timers=uno.timers,
+        message_log=uno.message_log,
+    )
 
 
 def look_again(uno: Uno) -> None:

@@ -583,8 +583,8 @@ class Traces(Protocol):
 class ActivityCounts(Protocol):
     """How much happens, in buckets of a minute or an hour. All of it may be lost."""
 
-    def count(self, phone: str, slot: int) -> None:
-        """Count one thing that is no step of a message. Never raises, never waits."""
+    def count(self, phone: str, slot: int, times: int = ...) -> None:
+        """Count things that are no steps of a message. Never raises, never waits."""
 
     def flush(self) -> None:
         """Write what was counted. Never raises."""
@@ -935,8 +935,8 @@ class Ordering(Protocol):
         One that is `done` is known as such from the moment at which it is not in the queue any more.
         """
 
-    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
-        """Take an event out of the queues of webhooks that do not get it."""
+    def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
+        """Take events out of the queues of webhooks that do not get them; what is owed is settled either way."""
 
 
 class SendOrder(Protocol):

@@ -9,11 +9,23 @@ from unittest import mock
 
 import pytest
 
-from tests.support.fakes import CONTACT, PHONE, MemorySessions, make_event, make_session, make_webhook
+from tests.support.fakes import (
+    CONTACT,
+    PHONE,
+    MemoryActivity,
+    MemoryMessageLog,
+    MemoryOrdering,
+    MemorySessions,
+    make_event,
+    make_session,
+    make_status,
+    make_webhook,
+)
 from tests.support.stack import eventually
 from unoapi.errors import RequestError, StoreUnavailable
+from unoapi.models.activity import RECEIVED
 from unoapi.models.jobs import now_ms
-from unoapi.services.webhooks import fan_out, to_fan_out, writers
+from unoapi.services.webhooks import fan_out, remember, to_fan_out
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
@@ -22,7 +34,6 @@ from unoapi.stores.timers import RedisTimers
 if TYPE_CHECKING:
     import redis
 
-    from unoapi.models.timers import Conversation
     from unoapi.stores.redis import RedisClient
 
 OTHER = "5521977776666"
@@ -190,18 +201,55 @@ def test_of_a_batch_the_last_event_says_who_wrote_last_however_it_writes_the_pho
 ) -> None:
     received = make_event(**{"from": "554988887777"})
     sent = make_event(**{"from": PHONE, "to": CONTACT})
-    last: dict[Conversation, bool] = {}
+    events = (received, sent, received, sent) if own_last else (sent, received, sent, received)
     sessions = MemorySessions(make_session())
-    for event in (received, sent, received, sent) if own_last else (sent, received, sent, received):
-        job = to_fan_out(event, phone=PHONE, sessions=sessions)
-        last |= writers(job, fan_out(job, sessions=sessions, max_age_s=60))
-    timers = RedisTimers(redis_client, ttl_s=60)
+    jobs = [to_fan_out(event, phone=PHONE, sessions=sessions) for event in events]
 
-    timers.wrote(last)
+    remember(
+        [fan_out(job, sessions=sessions, max_age_s=60) for job in jobs],
+        ordering=MemoryOrdering(),
+        blacklist=RedisBlacklist(redis_client),
+        activity=MemoryActivity(),
+        timers=RedisTimers(redis_client, ttl_s=60),
+        message_log=MemoryMessageLog(),
+    )
     redis_client.close()  # runs what was posted
 
     direction = RedisTimers(redis_client, ttl_s=60).state(PHONE, CONTACT).direction
     assert direction == ("incoming" if own_last else "")
+
+
+def test_what_events_mean_that_are_remembered_together_is_what_each_of_them_means(redis_client: RedisClient) -> None:
+    session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=60))
+    others = make_session().model_copy(update={"phone": OTHER})
+    sessions = MemorySessions(session, others)
+    events = [
+        (PHONE, make_event(id="wamid.1")),
+        (OTHER, make_event(id="wamid.2")),
+        (PHONE, make_event(id="wamid.3", **{"from": PHONE, "to": CONTACT})),
+        (PHONE, make_status("read")),
+        (PHONE, make_event(id="wamid.5", **{"from": "554988887777"})),
+    ]
+    jobs = [to_fan_out(event, phone=phone, sessions=sessions) for phone, event in events]
+    activity, message_log, ordering = MemoryActivity(), MemoryMessageLog(), MemoryOrdering()
+    timers, blacklist = RedisTimers(redis_client, ttl_s=60), RedisBlacklist(redis_client)
+
+    remember(
+        [fan_out(job, sessions=sessions, max_age_s=60) for job in jobs],
+        ordering=ordering,
+        blacklist=blacklist,
+        activity=activity,
+        timers=timers,
+        message_log=message_log,
+    )
+
+    assert [(one.phone, one.id, one.direction) for one in message_log.latest()] == [
+        (PHONE, "wamid.5", "received"), (PHONE, "wamid.3", "sent"), (OTHER, "wamid.2", "received"),
+        (PHONE, "wamid.1", "received"),
+    ]  # fmt: skip
+    assert [activity.read(phone, "week").totals.counts[RECEIVED] for phone in (PHONE, OTHER)] == [2, 1]
+    assert eventually(lambda: blacklist.blocking(PHONE, ["default"], [CONTACT]) == {"default"})
+    assert not blacklist.blocking(OTHER, ["default"], [CONTACT])
 
 
 def test_redis_is_not_told_that_nobody_wrote() -> None:

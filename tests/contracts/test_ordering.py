@@ -77,6 +77,6 @@ def test_who_has_no_time_leaves_the_next_to_its_own_message(ordering: Ordering) 
 def test_an_event_that_a_webhook_does_not_get_makes_room(ordering: Ordering) -> None:
     ordering.join([event(1), event(2)])
 
-    ordering.skip(event(1), ["default"])
+    ordering.skip([(event(1), "default")])
 
     assert ordering.position(delivery(2)) == 0

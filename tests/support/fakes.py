@@ -384,8 +384,8 @@ class MemoryOrdering:
         self._taken.add(line[0])
         return self._waiting.pop(line[0])
 
-    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
-        for webhook_id in webhook_ids:
+    def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
+        for event, webhook_id in skipped:
             line = self._line(event.phone, webhook_id, event.contact)
             if (delivery := delivery_id(event.id, webhook_id)) in line:
                 line.remove(delivery)
@@ -1336,8 +1336,9 @@ class MemoryActivity:
             error = LastError(entry.at, entry.status, error_of(entry), entry.duration_ms)
             self._errors[f"{entry.phone}:{entry.webhook}"] = error
 
-    def count(self, phone: str, slot: int) -> None:
-        self._count((ALL, phone), slot)
+    def count(self, phone: str, slot: int, times: int = 1) -> None:
+        for _ in range(times):
+            self._count((ALL, phone), slot)
 
     def flush(self) -> None:
         """It is written already."""

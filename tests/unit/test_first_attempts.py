@@ -489,9 +489,10 @@ def test_an_event_of_a_batch_that_cannot_be_remembered_is_left_to_its_task_and_h
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = [make_fan_out(make_event(id=f"wamid.{number}")) for number in range(1, 4)]
-    logged = webhooks.logged
+    message: Any = webhooks.FannedOut.message
     with monkeypatch.context() as patch:
-        patch.setattr(webhooks, "logged", lambda job, fanned: logged(job, fanned) if job != events[1] else 1 / 0)
+        broken = property(lambda fanned: message.fget(fanned) if fanned.event != events[1] else 1 / 0)
+        patch.setattr(webhooks.FannedOut, "message", broken)
         bench.take(*events)
         bench.path.start()
         assert eventually(lambda: len(bench.settled) == 2 and bench.pool)

@@ -206,7 +206,7 @@ def test_a_contact_is_blocked_and_muted_under_each_of_its_names() -> None:
 
     assert asked == [CONTACT, ANA]
     assert fanned.filters == {"default": "blacklist"}
-    assert fanned.counterparty == (CONTACT, ANA)
+    assert fanned.event.facts.keys == (CONTACT, ANA)
 
 
 @pytest.mark.parametrize(

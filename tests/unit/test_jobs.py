@@ -23,6 +23,7 @@ from unoapi.models.jobs import (
     AwaitResult,
     CollectAlert,
     ConvertAudio,
+    DeliverWebhook,
     Envelope,
     FetchFiles,
     FireTimer,
@@ -48,6 +49,7 @@ from unoapi.models.jobs import (
     Speak,
     Transcribe,
     computed_id,
+    delivery_id,
 )
 
 BODY = "a body that must not show"
@@ -209,3 +211,32 @@ def test_a_phone_is_digits(phone: str) -> None:
 
 
 # --- what every task does with its job ---
+
+
+@pytest.mark.parametrize("name", ["default", "ordered"])
+@pytest.mark.parametrize("awaited", [True, False])
+def test_the_delivery_of_an_event_is_what_its_fields_make_when_all_is_checked(name: str, *, awaited: bool) -> None:
+    event = make_fan_out(ordered=("ordered",), contact=CONTACT, notify_on_failure=False, accepted_at_ms=1)
+    checked = DeliverWebhook(
+        id=delivery_id(event.id, name),
+        phone=event.phone,
+        message_id=event.message_id,
+        accepted_at_ms=1,
+        notify_on_failure=False,
+        event_id=event.id,
+        webhook_id=name,
+        kind=event.kind,
+        stored=True,
+        contact=CONTACT if name == "ordered" else "",
+        awaited=awaited,
+        body=BODY,
+    )
+
+    made = DeliverWebhook.of(event, name, body=BODY, stored=True, awaited=awaited)
+
+    assert (made, hash(made)) == (checked, hash(checked))
+    assert made.model_dump_json() == checked.model_dump_json()
+    assert made.model_copy(update={"replay": "all"}) == checked.model_copy(update={"replay": "all"})
+    assert list(vars(made)) == list(vars(checked)) == list(DeliverWebhook.model_fields)
+    with pytest.raises(ValidationError):
+        made.body = "another"  # type: ignore[misc]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.activity import RECEIVED
 from unoapi.models.contacts import contact_key
-from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe, delivery_id
+from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 from unoapi.models.trace import TraceEntry
@@ -21,7 +22,7 @@ from unoapi.telemetry.logging import get_logger
 from unoapi.telemetry.metrics import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from unoapi.errors import UnoError
     from unoapi.models.attempts import Answer, Attempt, EarlierAnswer, History
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
         BlacklistStore,
         Breakers,
         Deliveries,
+        MessageLog,
         Ordering,
         SessionStore,
         Statuses,
+        TimerStore,
         Traces,
         WebhookSender,
     )
@@ -109,18 +112,18 @@ def to_fan_outs(
 
 @dataclass(slots=True)
 class FannedOut:
-    """One delivery per webhook that wants the event, and the filters of those that do not.
+    """What an event comes to: one delivery per webhook that wants it, and the filters of those that do not.
 
-    `counterparty` is whom the number talks with, by all keys, `wrote` who wrote ("own", "contact"; empty for what is no
-    message) and `muted` for how many seconds which webhooks get nothing more of the counterparty. To be remembered
-    after the deliveries are published: a fan-out that is repeated must choose the same.
+    `wrote` is who wrote ("own", "contact"; empty for what is no message) and `muted` for how many seconds which
+    webhooks get nothing more of the contact. To be remembered after the deliveries are published: a fan-out that is
+    repeated must choose the same.
     A status that is `superseded` goes to nobody: a later one was published already. `transcriptions` write an audio
     down for the webhooks that want that.
     """
 
+    event: FanOut = field(compare=False)
     deliveries: list[DeliverWebhook] = field(default_factory=list)
     filters: dict[str, str] = field(default_factory=dict)
-    counterparty: tuple[str, ...] = ()
     wrote: str = ""
     muted: dict[str, int] = field(default_factory=dict)
     superseded: bool = False
@@ -138,8 +141,20 @@ class FannedOut:
             return None
         return self.deliveries[0] if len(self.deliveries) == 1 and not self.deliveries[0].contact else None
 
-    def trace(self, job: FanOut) -> list[TraceEntry]:
+    @property
+    def message(self) -> LoggedMessage | None:
+        """The message of the event, as it is listed; none when it is no message."""
+        if not self.wrote:
+            return None
+        job, facts = self.event, self.event.facts
+        direction: Direction = "sent" if self.wrote == "own" else "received"
+        contact = facts.keys[0] if facts.keys else ""
+        return LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, facts.type, job.message_id)
+
+    @property
+    def trace(self) -> list[TraceEntry]:
         """The steps of the event at each webhook, in the order of the webhooks that get it."""
+        job = self.event
         if self.superseded:
             return [TraceEntry.of(job, "superseded", detail="a later status was published already")]
         if not self.deliveries and not self.filters:
@@ -161,7 +176,7 @@ def fan_out(
     if statuses and not statuses.admit(
         job.phone, job.message_id, status=job.kind, event_id=job.id, member=facts.member
     ):
-        return FannedOut(superseded=True)
+        return FannedOut(job, superseded=True)
     ensure_fresh(job, max_age_s=max_age_s)
     if job.webhook_ids is None:
         session = sessions.find(job.phone)
@@ -172,7 +187,7 @@ def fan_out(
     traits = facts.traits
     blocked = blacklist.blocking(job.phone, webhook_ids, facts.keys) if blacklist else set()
     wrote = "" if job.kind != "message" or traits.about != "chat" else "own" if traits.own else "contact"
-    fanned = FannedOut(counterparty=facts.keys, wrote=wrote)
+    fanned = FannedOut(job, wrote=wrote)
     transcribed = []
     for webhook_id in webhook_ids:
         webhook = session.webhook(webhook_id)
@@ -190,62 +205,46 @@ def fan_out(
         awaited = facts.has_audio and webhook is not None and webhook.send_transcribe_audio
         if awaited:
             transcribed.append(webhook_id)
-        fanned.deliveries.append(
-            DeliverWebhook(
-                id=delivery_id(job.id, webhook_id),
-                phone=job.phone,
-                message_id=job.message_id,
-                accepted_at_ms=job.accepted_at_ms,
-                notify_on_failure=job.notify_on_failure,
-                event_id=job.id,
-                webhook_id=webhook_id,
-                kind=job.kind,
-                stored=stored,
-                contact=job.contact if webhook_id in job.ordered else "",
-                awaited=awaited,
-                body=body,
-            )
-        )
-    fanned.transcriptions.extend(transcription.job_for(job, transcribed))
+        fanned.deliveries.append(DeliverWebhook.of(job, webhook_id, body=body, stored=stored, awaited=awaited))
+    if transcribed:
+        fanned.transcriptions.extend(transcription.job_for(job, transcribed))
     return fanned
 
 
-def remember(
-    job: FanOut,
-    fanned: FannedOut,
+def remember(  # noqa: PLR0913 (each memory by itself)
+    fanned_out: Iterable[FannedOut],
     *,
     ordering: Ordering,
     blacklist: BlacklistStore,
     activity: ActivityCounts,
+    timers: TimerStore,
+    message_log: MessageLog,
 ) -> None:
-    """Record what a published fan-out means for later events: who waits for nothing, who is muted."""
-    without = job.ordered if fanned.superseded else [name for name in job.ordered if name in fanned.filters]
-    ordering.skip(job, without)
-    if fanned.muted:
-        for key in fanned.counterparty:
-            blacklist.mute(job.phone, key, fanned.muted)
-    if fanned.wrote == "contact":
-        activity.count(job.phone, RECEIVED)
-
-
-def writers(job: FanOut, fanned: FannedOut) -> dict[Conversation, bool]:
-    """Who wrote last with the event, the number itself or not, by all names of the contact; none when nobody did.
-
-    As memories write the names, so that of a batch the last event counts, however it writes a phone.
-    """
-    if not fanned.wrote:
-        return {}
-    return {(job.phone, contact_key(key)): fanned.wrote == "own" for key in fanned.counterparty}
-
-
-def logged(job: FanOut, fanned: FannedOut) -> list[tuple[LoggedMessage, str]]:
-    """The message of an event, as it is listed, and its body; none when it is no message."""
-    if not fanned.wrote:
-        return []
-    direction: Direction = "sent" if fanned.wrote == "own" else "received"
-    contact = next(iter(fanned.counterparty), "")
-    message = LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, job.facts.type, job.message_id)
-    return [(message, job.body)]
+    """Record what published fan-outs mean for later events: who waits for nothing, who is muted, who wrote last."""
+    skipped: list[tuple[FanOut, str]] = []
+    writers: dict[Conversation, bool] = {}
+    received = defaultdict[str, int](int)
+    messages: list[tuple[LoggedMessage, str]] = []
+    for fanned in fanned_out:
+        job = fanned.event
+        if job.ordered:
+            skipped += [(job, name) for name in job.ordered if fanned.superseded or name in fanned.filters]
+        if fanned.muted:
+            for key in job.facts.keys:
+                blacklist.mute(job.phone, key, fanned.muted)
+        if fanned.wrote:
+            own, keys = fanned.wrote == "own", job.facts.keys
+            for key in keys:  # as memories write it, so that of a batch the last event counts
+                writers[job.phone, contact_key(key)] = own
+            if not own:
+                received[job.phone] += 1
+        if (message := fanned.message) is not None:
+            messages.append((message, job.body))
+    ordering.skip(skipped)
+    timers.wrote(writers)
+    for phone, times in received.items():
+        activity.count(phone, RECEIVED, times)
+    message_log.add_all(messages)
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:

@@ -88,11 +88,11 @@ class RedisActivity:
             if entry.webhook and FAILED in slots:
                 self._errors[whose] = _packed(entry)
 
-    def count(self, phone: str, slot: int) -> None:
-        """Count one thing that is no step. Never raises, never waits."""
-        self._count(phone, (slot,))
+    def count(self, phone: str, slot: int, times: int = 1) -> None:
+        """Count things that are no steps. Never raises, never waits."""
+        self._count(phone, (slot,), times)
 
-    def _count(self, whose: str, slots: Sequence[int]) -> None:
+    def _count(self, whose: str, slots: Sequence[int], times: int = 1) -> None:
         """Count at a number, or at an endpoint: at its number, too, when it is written."""
         with self._lock:
             if not self._is_timed:
@@ -103,9 +103,9 @@ class RedisActivity:
             elif counts is None:
                 counts = self._counts.get(whose.partition(":")[0])
             for slot in slots:
-                self._all[slot] += 1
+                self._all[slot] += times
                 if counts is not None:
-                    counts[slot] += 1
+                    counts[slot] += times
 
     def _start_timer(self) -> None:
         timer = threading.Timer(FLUSH_S, self._flush_some)

@@ -90,7 +90,7 @@ class RedisFirstLooks:
             return None
         state_values, blocks = values[: question.state_keys], values[question.state_keys :]
         state = self._deliveries.state_in(state_values, question.delivery_id, question.endpoint)
-        return FirstLook(session, state, admitted, any(block is not None for block in blocks))
+        return FirstLook(session, state, admitted, blocks.count(None) < len(blocks))
 
 
 class _Answers:
@@ -123,7 +123,7 @@ class _Question:
 
     def __init__(self, job: FanOut | DeliverWebhook, statuses: RedisStatuses) -> None:
         self.job = job
-        blocks: tuple[str, ...] = ()
+        blocks: Sequence[str] = ()
         self.admission: Command | None = None
         if isinstance(job, DeliverWebhook):
             self.delivery_id, self.endpoint = job.id, job.endpoint
@@ -131,7 +131,7 @@ class _Question:
             (webhook_id,) = job.webhook_ids or ("",)
             self.delivery_id, self.endpoint = delivery_id(job.id, webhook_id), Endpoint(job.phone, webhook_id)
             facts = job.facts
-            blocks = tuple(blocking_keys(job.phone, [webhook_id], facts.keys))
+            blocks = blocking_keys(job.phone, (webhook_id,), facts.keys)
             self.admission = statuses.admission(
                 job.phone, job.message_id, status=job.kind, event_id=job.id, member=facts.member
             )

@@ -150,11 +150,11 @@ class RedisOrdering:
             return None  # of another version; its message comes by itself
         return taken
 
-    def skip(self, event: EventJob, webhook_ids: Sequence[str]) -> None:
-        """Take an event out of the queues of webhooks that do not get it; what is owed is settled either way."""
+    def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
+        """Take events out of the queues of webhooks that do not get them; what is owed is settled either way."""
         gone: list[Command] = [
             ("ZREM", _queue_key(event.phone, webhook_id, event.contact), delivery_id(event.id, webhook_id))
-            for webhook_id in webhook_ids
+            for event, webhook_id in skipped
         ]
         try:
             self._call(*gone)
