@@ -1,6 +1,6 @@
 """One thread makes the first attempts of all new events and deliveries of a worker process, in batches.
 
-    messages --> one question to Redis for a batch --> posts, `window` at once --> 2xx: recorded, acknowledged
+    messages --> one question to Redis at a time --> posts, `window` at once --> 2xx: recorded, acknowledged
         |                                                |
         +--> not plain: retried before, redelivered,     +--> any other answer goes with the message
         |    ordered, for several webhooks,                   |
@@ -26,7 +26,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tasks.webhooks import remember, report_change
 from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, came_ms
@@ -49,11 +49,10 @@ if TYPE_CHECKING:
     from unoapi.services.webhooks import FannedOut
 
 log = get_logger(__name__)
-Waiting = TypeVar("Waiting")
 
 FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
 NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
-BATCH, SENT_TOGETHER = 64, 16
+BATCH, SENT_TOGETHER = 64, 32
 """Larger ones cost no less, and the first in it waits for the last."""
 NOT_PLAIN, NOT_RECORDED = (logging.DEBUG, "not_plain"), (logging.WARNING, "not_recorded")
 TURN_S = 1.0
@@ -108,13 +107,14 @@ class _Item:
     answer: Answer | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """A batch about which Redis was asked, until `deadline` (monotonic, in seconds)."""
+@dataclass(slots=True)
+class _Question:
+    """What Redis is asked about a batch, until `deadline` (monotonic, in seconds). `looks` gives what it said."""
 
     items: list[_Item]
     deadline: float
     looks: Callable[[], list[FirstLook | None]] = field(default=list)
+    is_answered: bool = False
 
 
 class FirstAttempts:
@@ -128,8 +128,7 @@ class FirstAttempts:
         self._opt_out_words = uno.settings.opt_out_words
         self._max_age_s = uno.settings.unoapi_message_max_age
         self._arrived: deque[Run | Released] = deque()
-        self._asked: list[_Asked] = []  # the longest ago first
-        self._known: deque[_Asked] = deque()
+        self._question: _Question | None = None  # one at a time: what arrives meanwhile is the next one
         self._ready: deque[_Item] = deque()  # they wait for their places
         self._answered: list[_Item] = []
         self._asleep = self._stopping = self._over = False
@@ -185,14 +184,14 @@ class FirstAttempts:
                 if not self._stopping:
                     self._begin_known()  # first: a receiver that has answered need not wait for what follows from it
                 self._settle()
-                if not self._stopping:
+                if self._question is None and not self._stopping:
                     self._ask(_taken(self._arrived))
-                self._asleep = True  # before the look, so that no message arrives unnoticed
-                has_more = bool(self._arrived or self._known) and not self._stopping
+                self._asleep = self._question is None  # before the look, so that no message arrives unnoticed
+                has_more = self._asleep and bool(self._arrived) and not self._stopping
                 self._loop.turn(0 if has_more else TURN_S)
                 self._asleep = False
             self._over = True
-            for item in (*(item for asked in self._asked for item in asked.items), *self._ready):
+            for item in (*(self._question.items if self._question is not None else ()), *self._ready):
                 _leave(item.run)
             self._leave_arrived()
             self._loop.close()
@@ -216,47 +215,49 @@ class FirstAttempts:
         items = [item for run in runs if (item := self._read(run)) is not None]
         if not items:
             return
-        asked = _Asked(items, time.monotonic() + ANSWER_WITHIN_S)
+        question = _Question(items, time.monotonic() + ANSWER_WITHIN_S)
         try:
-            asked.looks = self._uno.first_looks.begin(
-                [item.job for item in items], on_ready=partial(self._note_answered, asked)
+            question.looks = self._uno.first_looks.begin(
+                [item.job for item in items], on_ready=partial(self._note_answered, question)
             )
         except StoreUnavailable:
             self._give_all_to_pool(items)
         except Exception as error:  # noqa: BLE001 (the content of one; its own task says what is wrong with it)
             self._give_up_looking(items, error)
         else:
-            self._asked.append(asked)
+            self._question = question
 
-    def _note_answered(self, asked: _Asked) -> None:
+    def _note_answered(self, question: _Question) -> None:
         """Called in the thread that talks with Redis."""
-        self._known.append(asked)
+        question.is_answered = True
         self._loop.wake()
 
     def _begin_known(self) -> None:
         """Begin what has a place. What Redis owes an answer for too long asks for itself."""
-        for asked in _taken(self._known):
-            if asked in self._asked:
-                self._asked.remove(asked)
-                self._note_known(asked)
-        while self._asked and time.monotonic() >= self._asked[0].deadline:
-            self._give_all_to_pool(self._asked.pop(0).items)
+        question = self._question
+        if question is not None and question.is_answered:
+            self._question = None
+            self._note_known(question)
+        elif question is not None and time.monotonic() >= question.deadline:
+            self._question = None
+            self._give_all_to_pool(question.items)
         while (places := min(self._window - self._loop.under_way, len(self._ready), SENT_TOGETHER)) > 0:
             self._begin([self._ready.popleft() for _ in range(places)])
             if places == SENT_TOGETHER:
                 self._loop.turn(0)  # what has begun need not wait for the others
 
-    def _note_known(self, asked: _Asked) -> None:
-        read, asked.looks = asked.looks, list  # what was asked knows who asks: that would be the garbage collector's
+    def _note_known(self, question: _Question) -> None:
+        # What was asked knows who asks: that would be the garbage collector's.
+        read, question.looks = question.looks, list
         try:
             looks = read()
         except Exception as error:  # noqa: BLE001 (as above)
-            self._give_up_looking(asked.items, error)
+            self._give_up_looking(question.items, error)
             return
         now = time.monotonic()
-        for item, look in zip(asked.items, looks, strict=True):
+        for item, look in zip(question.items, looks, strict=True):
             item.look, item.known_at = look, now
-        self._ready.extend(asked.items)
+        self._ready.extend(question.items)
 
     def _begin(self, items: list[_Item]) -> None:
         """Begin attempts: one step after the other for all of them, which costs less than each by itself."""
@@ -363,15 +364,17 @@ class FirstAttempts:
         return True
 
     def _remember_all(self, items: list[_Item]) -> list[_Item]:
-        """Record what else the events mean whose deliveries were made within them. Those of which it is recorded."""
+        """Record what else those mean that are events; returns the items of which that was done."""
         try:
             remember(self._uno, [item.fanned for item in items if item.fanned is not None])
-        except Exception:  # noqa: BLE001 (each by itself shows which one it was)
+        except Exception as error:  # noqa: BLE001 (each by itself shows which one it was)
+            level, event = NOT_RECORDED
+            log.log(level, event, error=describe(error), hint="each event of the batch is recorded by itself")
             return self._take_step(items, self._remember, failure=NOT_RECORDED)
         return items
 
     def _remember(self, item: _Item) -> bool:
-        """The same for one event, or delivery."""
+        """The same for one item; a delivery that has a message of its own means nothing else."""
         if item.fanned is not None:
             remember(self._uno, [item.fanned])
         return True
@@ -429,7 +432,7 @@ def _leave(run: Run | Released) -> None:
         run()
 
 
-def _taken(waiting: deque[Waiting]) -> list[Waiting]:
+def _taken(waiting: deque[Run | Released]) -> list[Run | Released]:
     """What has gathered, as far as it makes one batch, taken out."""
     return [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
 

@@ -57,12 +57,12 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         job, superseded=fanned.superseded, callbacks=callbacks, alerts=bool(uno.alert_channels.names)
     )
     if fanned.single is not None and not reports and not self.redelivered:
-        uno.traces.add(*fanned.trace)
+        uno.traces.add(*fanned.trace())
         run_at_once(fanned.single, within=self)
     else:
         if following := (*fanned.deliveries, *reports, *fanned.transcriptions):
             uno.publisher.publish([Envelope(job) for job in following])
-        uno.traces.add(*fanned.trace)
+        uno.traces.add(*fanned.trace())
     remember(uno, [fanned])
 
 

@@ -936,7 +936,7 @@ class Ordering(Protocol):
         """
 
     def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
-        """Take events out of the queues of webhooks that do not get them; what is owed is settled either way."""
+        """Take events out of the queues of webhooks that do not get them."""
 
 
 class SendOrder(Protocol):

@@ -87,6 +87,7 @@ def test_messages_count_for_their_number_alone(activity: MemoryActivity | RedisA
     point = last_point(activity, PHONE, "week")
 
     assert (point.counts[RECEIVED], point.counts[SENT]) == (1, 2)
+    assert last_point(activity, ALL, "hour").counts[SENT] == 2
     assert not any(activity.read("5521977776666", "week").totals.counts)
 
 

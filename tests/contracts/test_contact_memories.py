@@ -18,13 +18,14 @@ from tests.support.fakes import (
     MemorySessions,
     make_event,
     make_session,
-    make_status,
     make_webhook,
 )
 from tests.support.stack import eventually
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.models.activity import RECEIVED
-from unoapi.models.jobs import now_ms
+from unoapi.models.cloud_api.callbacks import Change
+from unoapi.models.cloud_api.events import split
+from unoapi.models.jobs import delivery_id, now_ms
 from unoapi.services.webhooks import fan_out, remember, to_fan_out
 from unoapi.stores.blacklist import RedisBlacklist
 from unoapi.stores.session_directory import RedisSessionDirectory
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from unoapi.stores.redis import RedisClient
 
-OTHER = "5521977776666"
+OTHER, ANA = "5521977776666", "BR.1A"
 META = {"phoneNumberId": "pnid", "businessAccountId": "waba"}
 
 
@@ -220,19 +221,27 @@ def test_of_a_batch_the_last_event_says_who_wrote_last_however_it_writes_the_pho
 
 
 def test_what_events_mean_that_are_remembered_together_is_what_each_of_them_means(redis_client: RedisClient) -> None:
-    session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=60))
-    others = make_session().model_copy(update={"phone": OTHER})
-    sessions = MemorySessions(session, others)
+    muting = make_webhook(addToBlackListOnOutgoingMessageWithTtl=60)
+    received_only = make_webhook(id="bot", urlAbsolute="http://bot.test", ordered=True, sendOutgoingMessages=False)
+    sessions = MemorySessions(make_session(muting, received_only), make_session().model_copy(update={"phone": OTHER}))
+    ana = [{"profile": {"name": "Ana"}, "wa_id": CONTACT, "user_id": ANA}]
+    received, own = {"from": CONTACT, "from_user_id": ANA}, {"from": PHONE, "to": CONTACT, "to_user_id": ANA}
     events = [
-        (PHONE, make_event(id="wamid.1")),
-        (OTHER, make_event(id="wamid.2")),
-        (PHONE, make_event(id="wamid.3", **{"from": PHONE, "to": CONTACT})),
-        (PHONE, make_status("read")),
-        (PHONE, make_event(id="wamid.5", **{"from": "554988887777"})),
+        (phone, event)
+        for phone, name, item in [
+            (PHONE, "messages", {"id": "wamid.1", **received}),
+            (OTHER, "messages", {"id": "wamid.2", **received}),
+            (PHONE, "message_echoes", {"id": "wamid.3", **own}),
+            (PHONE, "statuses", {"id": "wamid.4", "status": "read", "recipient_id": CONTACT}),
+            (PHONE, "messages", {"id": "wamid.5", **received}),
+            (PHONE, "message_echoes", {"id": "wamid.6", **own}),
+        ]
+        for event in split(phone, [Change({"contacts": ana, name: [{"timestamp": "1", "type": "text", **item}]})])
     ]
     jobs = [to_fan_out(event, phone=phone, sessions=sessions) for phone, event in events]
-    activity, message_log, ordering = MemoryActivity(), MemoryMessageLog(), MemoryOrdering()
+    activity, message_log, ordering = MemoryActivity(), MemoryMessageLog(bodies=True), MemoryOrdering()
     timers, blacklist = RedisTimers(redis_client, ttl_s=60), RedisBlacklist(redis_client)
+    ordering.join(jobs)
 
     remember(
         [fan_out(job, sessions=sessions, max_age_s=60) for job in jobs],
@@ -243,13 +252,29 @@ def test_what_events_mean_that_are_remembered_together_is_what_each_of_them_mean
         message_log=message_log,
     )
 
-    assert [(one.phone, one.id, one.direction) for one in message_log.latest()] == [
-        (PHONE, "wamid.5", "received"), (PHONE, "wamid.3", "sent"), (OTHER, "wamid.2", "received"),
-        (PHONE, "wamid.1", "received"),
+    listed = [(one.phone, one.id, one.direction, one.contact) for one in message_log.latest()]
+    assert listed == [
+        (PHONE, "wamid.6", "sent", CONTACT), (PHONE, "wamid.5", "received", CONTACT),
+        (PHONE, "wamid.3", "sent", CONTACT), (OTHER, "wamid.2", "received", CONTACT),
+        (PHONE, "wamid.1", "received", CONTACT),
     ]  # fmt: skip
+    assert message_log.body(PHONE, "wamid.3") == jobs[2].body
     assert [activity.read(phone, "week").totals.counts[RECEIVED] for phone in (PHONE, OTHER)] == [2, 1]
-    assert eventually(lambda: blacklist.blocking(PHONE, ["default"], [CONTACT]) == {"default"})
-    assert not blacklist.blocking(OTHER, ["default"], [CONTACT])
+    unfiltered = [delivery_id(jobs[number].id, "bot") for number in (0, 3, 4)]
+    assert [line for line in ordering.lines.values() if line] == [unfiltered]
+    names = (CONTACT, ANA)
+    assert eventually(lambda: all(blacklist.blocking(PHONE, ["default"], [name]) for name in names))
+    assert not any(blacklist.blocking(OTHER, ["default"], [name]) for name in names)
+    assert eventually(lambda: all(timers.state(PHONE, name).direction == "incoming" for name in names))
+    assert not any(timers.state(OTHER, name).direction for name in names)
+
+
+def test_what_is_owed_is_settled_also_by_events_that_wait_for_nobody() -> None:
+    anything: Any = mock.MagicMock()
+
+    remember([], ordering=anything, blacklist=anything, activity=anything, timers=anything, message_log=anything)
+
+    anything.skip.assert_called_once_with([])
 
 
 def test_redis_is_not_told_that_nobody_wrote() -> None:

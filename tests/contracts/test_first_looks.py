@@ -22,6 +22,8 @@ from tests.support.fakes import (
 )
 from tests.support.stack import eventually
 from unoapi.errors import StoreUnavailable
+from unoapi.models.cloud_api.callbacks import Change
+from unoapi.models.cloud_api.events import split
 from unoapi.models.jobs import delivery_id
 from unoapi.models.trace import TraceEntry
 from unoapi.stores.blacklist import RedisBlacklist
@@ -134,6 +136,18 @@ def test_a_contact_on_the_blacklist_is_blocked_in_its_events_alone(parts: Parts)
     assert event.blocking(PHONE, ["default"], [CONTACT]) == {"default"}
     assert status is not None
     assert status.blocking(PHONE, ["default"], [STRANGER]) == set()
+
+
+def test_a_contact_is_blocked_by_any_of_its_names(parts: Parts) -> None:
+    parts.block()
+    contact = {"profile": {"name": "Ana"}, "wa_id": CONTACT, "user_id": "BR.1A"}
+    value = {"contacts": [contact], "messages": [{"id": "wamid.1", "from": CONTACT, "from_user_id": "BR.1A"}]}
+    (event,) = split(PHONE, [Change(value)])
+
+    (look,) = parts.of(make_fan_out(event))
+
+    assert look is not None
+    assert look.blocked
 
 
 def test_a_status_that_a_later_one_has_overtaken_is_not_admitted(parts: Parts) -> None:

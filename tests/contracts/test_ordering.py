@@ -80,3 +80,14 @@ def test_an_event_that_a_webhook_does_not_get_makes_room(ordering: Ordering) -> 
     ordering.skip([(event(1), "default")])
 
     assert ordering.position(delivery(2)) == 0
+
+
+def test_events_of_several_numbers_make_room_together(ordering: Ordering) -> None:
+    others = [event(number).model_copy(update={"phone": "5521977776666"}) for number in (1, 2)]
+    ordering.join([event(1), event(2)])
+    ordering.join(others)
+
+    ordering.skip([(event(1), "default"), (others[0], "default")])
+
+    assert ordering.position(delivery(2)) == 0
+    assert ordering.position(delivery(2).model_copy(update={"phone": "5521977776666"})) == 0

@@ -38,6 +38,7 @@ from tests.support.fakes import (
 from tests.support.stack import eventually
 from tests.support.worker import make_uno
 from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, to_message
+from unoapi.models.activity import RECEIVED
 from unoapi.models.attempts import Answer, EarlierAnswer, History
 from unoapi.models.endpoints import Holding
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, Job, delivery_id, now_ms
@@ -148,6 +149,26 @@ def test_a_batch_is_posted_recorded_and_acknowledged_without_a_task(bench: Bench
     assert bench.pool == []
     assert all(bench.deliveries.state(job.id, job.endpoint).done for job in jobs)
     assert bench.steps("wamid.3") == ["queued", "delivered"]
+
+
+def test_what_arrives_while_redis_is_asked_is_the_next_question(bench: Bench) -> None:
+    """Small ones cost as much as large ones do."""
+    answers: list[Callable[[], None]] = []
+    bench.looks.held = answers
+    bench.path.start()
+    bench.take(make_delivery(id="d-0"))
+    assert eventually(lambda: answers)
+
+    bench.take(*(make_delivery(id=f"d-{number}", message_id=f"wamid.{number}") for number in range(1, 6)))
+    bench.loop.wake()
+    time.sleep(0.2)
+    assert bench.looks.batches == [1]
+
+    answers[0]()
+    assert eventually(lambda: len(answers) == 2)
+    answers[1]()
+    assert eventually(lambda: len(bench.acknowledged) == 6)
+    assert bench.looks.batches == [1, 5]
 
 
 def test_an_event_for_one_webhook_is_fanned_out_and_delivered(bench: Bench) -> None:
@@ -493,15 +514,16 @@ def test_an_event_of_a_batch_that_cannot_be_remembered_is_left_to_its_task_and_h
     with monkeypatch.context() as patch:
         broken = property(lambda fanned: message.fget(fanned) if fanned.event != events[1] else 1 / 0)
         patch.setattr(webhooks.FannedOut, "message", broken)
-        bench.take(*events)
+        bench.take(*events, make_delivery(message_id="wamid.4"))
         bench.path.start()
-        assert eventually(lambda: len(bench.settled) == 2 and bench.pool)
-        assert bench.acknowledged == [events[0].id, events[2].id]
+        assert eventually(lambda: len(bench.settled) == 3 and bench.pool)
+        assert bench.acknowledged == [events[0].id, events[2].id, "delivery-1"]
 
     bench.run_pool()
 
-    assert bench.acknowledged == [events[0].id, events[2].id, events[1].id]
-    assert len(bench.loop.ids) == 3
+    assert bench.acknowledged == [events[0].id, events[2].id, "delivery-1", events[1].id]
+    assert len(bench.loop.ids) == 4
+    assert bench.uno.activity.read(PHONE, "week").totals.counts[RECEIVED] == 3
     recorder: Any = bench.uno.webhook_client
     assert recorder.ids == []
     assert {message.id for message in bench.uno.message_log.latest(PHONE)} == {"wamid.1", "wamid.2", "wamid.3"}

@@ -369,7 +369,7 @@ class DeliverWebhook(Job):
         }
         job, put = cls.__new__(cls), object.__setattr__
         put(job, "__dict__", fields)  # as `model_construct` does, which takes longer than to check it all
-        put(job, "__pydantic_fields_set__", set(fields))
+        put(job, "__pydantic_fields_set__", fields.keys() - {"replay"})
         put(job, "__pydantic_extra__", None)
         put(job, "__pydantic_private__", None)
         return job
@@ -382,7 +382,7 @@ class DeliverWebhook(Job):
     @property
     def summary(self) -> str:
         """What dashboards and logs may show: ids only."""
-        return f"phone={self.phone} message_id={self.message_id} webhook={self.webhook_id} kind={self.kind}"
+        return f"{super().summary} webhook={self.webhook_id} kind={self.kind}"
 
 
 class ReleaseEndpoint(Job):
@@ -544,7 +544,7 @@ def computed_id(*parts: str) -> str:
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANTS[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
-@lru_cache(maxsize=256)  # asked for before the fan-out, and in it
+@lru_cache(maxsize=1024)  # asked for before the fan-out, and in it
 def delivery_id(event_id: str, webhook_id: str) -> str:
     """The id of an event's delivery to a webhook: the header `webhook-id`."""
     return computed_id("delivery", event_id, webhook_id)

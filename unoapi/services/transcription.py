@@ -85,25 +85,21 @@ class TranscriptionContext:
     local: Callable[[Path], str] | None = None
 
 
-def job_for(event: FanOut, webhook_ids: Sequence[str]) -> list[Transcribe]:
-    """The job that transcribes the audio of an event for these webhooks; none when there is none."""
-    if not webhook_ids or not event.facts.has_audio:
-        return []
-    return [
-        Transcribe(
-            id=computed_id("transcribe", event.id),
-            phone=event.phone,
-            message_id=event.message_id,
-            accepted_at_ms=event.accepted_at_ms,
-            notify_on_failure=event.notify_on_failure,
-            event_id=event.id,
-            webhook_ids=tuple(webhook_ids),
-            stored=event.stored,
-            ordered=tuple(name for name in event.ordered if name in webhook_ids),
-            contact=event.contact,
-            body=event.body,
-        )
-    ]
+def job_for(event: FanOut, webhook_ids: Sequence[str]) -> Transcribe:
+    """The job that transcribes the audio of an event for these webhooks."""
+    return Transcribe(
+        id=computed_id("transcribe", event.id),
+        phone=event.phone,
+        message_id=event.message_id,
+        accepted_at_ms=event.accepted_at_ms,
+        notify_on_failure=event.notify_on_failure,
+        event_id=event.id,
+        webhook_ids=tuple(webhook_ids),
+        stored=event.stored,
+        ordered=tuple(name for name in event.ordered if name in webhook_ids),
+        contact=event.contact,
+        body=event.body,
+    )
 
 
 def transcribe(job: Transcribe, context: TranscriptionContext) -> Transcribed:

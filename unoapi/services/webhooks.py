@@ -121,7 +121,7 @@ class FannedOut:
     down for the webhooks that want that.
     """
 
-    event: FanOut = field(compare=False)
+    event: FanOut = field(compare=False)  # the same may travel in two ways: with its facts, or without
     deliveries: list[DeliverWebhook] = field(default_factory=list)
     filters: dict[str, str] = field(default_factory=dict)
     wrote: str = ""
@@ -143,7 +143,7 @@ class FannedOut:
 
     @property
     def message(self) -> LoggedMessage | None:
-        """The message of the event, as it is listed; none when it is no message."""
+        """The message, as it is listed; none for an event that is no message."""
         if not self.wrote:
             return None
         job, facts = self.event, self.event.facts
@@ -151,7 +151,6 @@ class FannedOut:
         contact = facts.keys[0] if facts.keys else ""
         return LoggedMessage(job.accepted_at_ms, job.phone, direction, contact, facts.type, job.message_id)
 
-    @property
     def trace(self) -> list[TraceEntry]:
         """The steps of the event at each webhook, in the order of the webhooks that get it."""
         job = self.event
@@ -207,7 +206,7 @@ def fan_out(
             transcribed.append(webhook_id)
         fanned.deliveries.append(DeliverWebhook.of(job, webhook_id, body=body, stored=stored, awaited=awaited))
     if transcribed:
-        fanned.transcriptions.extend(transcription.job_for(job, transcribed))
+        fanned.transcriptions.append(transcription.job_for(job, transcribed))
     return fanned
 
 
@@ -220,11 +219,14 @@ def remember(  # noqa: PLR0913 (each memory by itself)
     timers: TimerStore,
     message_log: MessageLog,
 ) -> None:
-    """Record what published fan-outs mean for later events: who waits for nothing, who is muted, who wrote last."""
+    """Record what published fan-outs mean for later events: who waits for nothing, who is muted, who wrote last.
+
+    And what is shown of them: the messages, as they are listed, and how many were received.
+    """
     skipped: list[tuple[FanOut, str]] = []
     writers: dict[Conversation, bool] = {}
-    received = defaultdict[str, int](int)
     messages: list[tuple[LoggedMessage, str]] = []
+    received = defaultdict[str, int](int)
     for fanned in fanned_out:
         job = fanned.event
         if job.ordered:
@@ -232,19 +234,19 @@ def remember(  # noqa: PLR0913 (each memory by itself)
         if fanned.muted:
             for key in job.facts.keys:
                 blacklist.mute(job.phone, key, fanned.muted)
-        if fanned.wrote:
-            own, keys = fanned.wrote == "own", job.facts.keys
-            for key in keys:  # as memories write it, so that of a batch the last event counts
-                writers[job.phone, contact_key(key)] = own
+        if (message := fanned.message) is not None:
+            own = message.direction == "sent"
+            messages.append((message, job.body))
             if not own:
                 received[job.phone] += 1
-        if (message := fanned.message) is not None:
-            messages.append((message, job.body))
+            for key in job.facts.keys:
+                # As memories write the names, so that the last event counts, however it writes a phone.
+                writers[job.phone, contact_key(key)] = own
     ordering.skip(skipped)
     timers.wrote(writers)
+    message_log.add_all(messages)
     for phone, times in received.items():
         activity.count(phone, RECEIVED, times)
-    message_log.add_all(messages)
 
 
 def _session_with(webhook_ids: Sequence[str], phone: str, *, stored: bool, sessions: SessionStore) -> Session:

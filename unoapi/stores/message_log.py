@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unoapi.stores.redis import Command, RedisClient
 
 ALL_KEY = "unoapi-messages"
-SEPARATOR, SEPARATORS = "\x1f", 4
+SEPARATOR = "\x1f"
 TRIM_EVERY = 16
 """One message in so many, drawn by chance, also cuts the lists."""
 PAGE = 500
@@ -112,12 +112,13 @@ class RedisMessageLog:
 
 
 def _packed(message: LoggedMessage) -> str:
-    at_ms, _, direction, contact, kind, message_id = message
-    contact, kind = contact[:MAX_CONTACT_CHARS], kind[:MAX_TYPE_CHARS]
-    text = f"{at_ms}{SEPARATOR}{direction[0]}{SEPARATOR}{kind}{SEPARATOR}{contact}{SEPARATOR}{message_id}"
-    if text.count(SEPARATOR) == SEPARATORS:
+    fields = (
+        f"{message.at_ms}", message.direction[0], message.type[:MAX_TYPE_CHARS],
+        message.contact[:MAX_CONTACT_CHARS], message.id,
+    )  # fmt: skip
+    text = SEPARATOR.join(fields)
+    if text.count(SEPARATOR) == len(fields) - 1:
         return text
-    fields = (f"{at_ms}", direction[0], kind, contact, message_id)
     return SEPARATOR.join(field.replace(SEPARATOR, " ") for field in fields)
 
 
